@@ -1,0 +1,51 @@
+//! The two ends of a client's connection, encoded once when it is accepted.
+
+/// One end of a connection as ASGI names it: a host text and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address<'a> {
+    /// The IP address without brackets.
+    pub host: &'a str,
+    /// The port; 0 when there is none.
+    pub port: u16,
+}
+
+/// Client and server address of a connection, ready to be copied into each of its request heads.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoints {
+    client: Box<[u8]>,
+    server: Box<[u8]>,
+}
+
+impl Endpoints {
+    /// Encodes both ends; `None` where there is no address, as on a unix socket.
+    pub fn new(client: Option<Address<'_>>, server: Option<Address<'_>>) -> Self {
+        Self { client: encode(client), server: encode(server) }
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> Option<Address<'_>> {
+        decode(&self.client)
+    }
+
+    /// The address that the client connected to.
+    pub fn server(&self) -> Option<Address<'_>> {
+        decode(&self.server)
+    }
+
+    pub(crate) fn blocks(&self) -> (&[u8], &[u8]) {
+        (&self.client, &self.server)
+    }
+}
+
+fn encode(address: Option<Address<'_>>) -> Box<[u8]> {
+    let Some(Address { host, port }) = address else { return Box::default() };
+    let mut block = Vec::with_capacity(2 + host.len());
+    block.extend_from_slice(&port.to_le_bytes());
+    block.extend_from_slice(host.as_bytes());
+    block.into_boxed_slice()
+}
+
+pub(crate) fn decode(block: &[u8]) -> Option<Address<'_>> {
+    let (port, host) = block.split_first_chunk::<2>()?;
+    Some(Address { host: std::str::from_utf8(host).ok()?, port: u16::from_le_bytes(*port) })
+}

@@ -1,0 +1,128 @@
+//! Header fields, laid out one after another: name length (u16), value length (u32), name, value.
+//! Lengths are little-endian. Names are lower-case except in responses of apps that send them otherwise.
+
+use crate::MalformedHead;
+
+/// Bytes in front of each field: the two lengths.
+pub(crate) const PREFIX: usize = 6;
+
+/// The fields of a head, in order, repeats included.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// Takes a block whose form [`Fields::check`] has seen.
+    pub(crate) fn new(block: &'a [u8]) -> Self {
+        Self { rest: block }
+    }
+
+    /// Checks that `block` holds exactly `count` fields.
+    pub(crate) fn check(block: &[u8], count: usize) -> Result<(), MalformedHead> {
+        let mut at = 0usize;
+        for _ in 0..count {
+            let prefix = block.get(at..at + PREFIX).ok_or(MalformedHead)?;
+            let (name, value) = lengths(prefix);
+            at = at.checked_add(PREFIX + name).and_then(|n| n.checked_add(value)).ok_or(MalformedHead)?;
+            if at > block.len() {
+                return Err(MalformedHead);
+            }
+        }
+        if at == block.len() { Ok(()) } else { Err(MalformedHead) }
+    }
+
+    /// The first value of the field `name`, which is given in lower case.
+    pub fn first(self, name: &[u8]) -> Option<&'a [u8]> {
+        self.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (prefix, rest) = self.rest.split_at_checked(PREFIX)?;
+        let (name_len, value_len) = lengths(prefix);
+        let (name, rest) = rest.split_at_checked(name_len)?;
+        let (value, rest) = rest.split_at_checked(value_len)?;
+        self.rest = rest;
+        Some((name, value))
+    }
+}
+
+#[inline]
+fn lengths(prefix: &[u8]) -> (usize, usize) {
+    let name = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
+    let value = u32::from_le_bytes([prefix[2], prefix[3], prefix[4], prefix[5]]) as usize;
+    (name, value)
+}
+
+/// Appends one field.
+#[inline]
+pub(crate) fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    debug_assert!(name.len() <= usize::from(u16::MAX), "field names are limited by the head's size");
+    out.reserve(PREFIX + name.len() + value.len());
+    out.extend_from_slice(&(name.len() as u16).to_le_bytes());
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+}
+
+/// Whether `name` is a token (RFC 9110 §5.6.2), the form of every field name.
+#[inline]
+pub fn is_field_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|&b| TOKEN[usize::from(b)])
+}
+
+/// Whether `value` may stand on the wire: no CR, LF, NUL or other control but tab (RFC 9110 §5.5).
+#[inline]
+pub fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|&b| (b >= 0x20 && b != 0x7f) || b == b'\t')
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        table[b] = matches!(b as u8,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`'
+            | b'|' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z');
+        b += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_tokens() {
+        assert!(is_field_name(b"x-request-id"));
+        for bad in [&b""[..], b"a b", b"a:", b"a\r\n", b"\xc3\xa9", b"(x)"] {
+            assert!(!is_field_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn values_hold_no_controls() {
+        assert!(is_field_value(b"text/html; charset=utf-8\tx \xff"));
+        for bad in [&b"a\rb"[..], b"a\nb", b"a\0b", b"\x7f", b"\x01"] {
+            assert!(!is_field_value(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_the_block_are_malformed() {
+        let mut block = Vec::new();
+        push(&mut block, b"a", b"1");
+        push(&mut block, b"bb", b"");
+        assert!(Fields::check(&block, 2).is_ok());
+        assert!(Fields::check(&block, 1).is_err());
+        assert!(Fields::check(&block, 3).is_err());
+        assert!(Fields::check(&block[..block.len() - 1], 2).is_err());
+        assert!(Fields::check(&[1, 0, 255, 255, 255, 255, b'a'], 1).is_err());
+    }
+}

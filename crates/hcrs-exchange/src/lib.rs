@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod endpoints;
+mod fault;
+mod fields;
+mod request;
+mod response;
+
+pub use endpoints::{Address, Endpoints};
+pub use fault::{Answer, Blame, Fault, Reach};
+pub use fields::{Fields, is_field_name, is_field_value};
+pub use request::{RequestHead, RequestLine, RequestView, Scheme, Version};
+pub use response::{ResponseHead, ResponseHeadWriter};
+
+/// A block of bytes that does not have the form of a head.
+///
+/// Heads are checked where they enter a process, so this means that the other end of a link is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed head block")]
+pub struct MalformedHead;

@@ -1,0 +1,259 @@
+//! A request's head as one flat block.
+//!
+//! Layout, little-endian: version u8, scheme u8, flags u8, zero u8, method length u16, field count u16,
+//! path length u32, query length u32, client length u16, server length u16; then method, path, query,
+//! client, server and the fields.
+
+use crate::endpoints::{self, Address, Endpoints};
+use crate::fields::{self, Fields};
+use crate::MalformedHead;
+
+const FIXED: usize = 20;
+const FIELD_COUNT_AT: usize = 6;
+const FLAGS_AT: usize = 2;
+const FLAG_BODY: u8 = 1;
+
+/// The protocol version that the request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10 = 10,
+    /// HTTP/1.1
+    Http11 = 11,
+    /// HTTP/2
+    Http2 = 20,
+}
+
+impl Version {
+    /// The text that ASGI's `http_version` uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
+/// The scheme of the connection, never of what the client claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Scheme {
+    /// Cleartext.
+    Http = 0,
+    /// TLS.
+    Https = 1,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// What a request line, or the pseudo-fields of HTTP/2, say.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLine<'a> {
+    /// Version of the protocol.
+    pub version: Version,
+    /// Scheme of the connection.
+    pub scheme: Scheme,
+    /// Method, as sent.
+    pub method: &'a [u8],
+    /// The target before the first `?`, still percent-encoded.
+    pub path: &'a [u8],
+    /// The target after the first `?`; empty if there is none.
+    pub query: &'a [u8],
+}
+
+/// A request's head, owned by the edge until a worker has begun it.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    block: Vec<u8>,
+    field_count: u16,
+}
+
+impl RequestHead {
+    /// Starts a head in `block`, whose contents are dropped and whose capacity is used again.
+    pub fn new(mut block: Vec<u8>, line: RequestLine<'_>, endpoints: &Endpoints) -> Self {
+        let (client, server) = endpoints.blocks();
+        block.clear();
+        block.reserve(FIXED + line.method.len() + line.path.len() + line.query.len() + 256);
+        block.extend_from_slice(&[line.version as u8, line.scheme as u8, 0, 0]);
+        block.extend_from_slice(&(line.method.len() as u16).to_le_bytes());
+        block.extend_from_slice(&0u16.to_le_bytes());
+        block.extend_from_slice(&(line.path.len() as u32).to_le_bytes());
+        block.extend_from_slice(&(line.query.len() as u32).to_le_bytes());
+        block.extend_from_slice(&(client.len() as u16).to_le_bytes());
+        block.extend_from_slice(&(server.len() as u16).to_le_bytes());
+        for part in [line.method, line.path, line.query, client, server] {
+            block.extend_from_slice(part);
+        }
+        Self { block, field_count: 0 }
+    }
+
+    /// Appends a field; `name` is already in lower case.
+    #[inline]
+    pub fn push_field(&mut self, name: &[u8], value: &[u8]) {
+        self.field_count += 1;
+        self.block[FIELD_COUNT_AT..FIELD_COUNT_AT + 2].copy_from_slice(&self.field_count.to_le_bytes());
+        fields::push(&mut self.block, name, value);
+    }
+
+    /// Says that a body follows (of length zero, perhaps).
+    pub fn set_has_body(&mut self) {
+        self.block[FLAGS_AT] |= FLAG_BODY;
+    }
+
+    /// The block, as it crosses the link.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// The parts of the head.
+    pub fn view(&self) -> RequestView<'_> {
+        RequestView::parse(&self.block).expect("invariant: RequestHead::new and push_field keep the form")
+    }
+
+    /// Gives the block back, for [`RequestHead::new`] to use again.
+    pub fn into_block(self) -> Vec<u8> {
+        self.block
+    }
+}
+
+/// The parts of a request's head, borrowed from its block.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// Version of the protocol.
+    pub version: Version,
+    /// Scheme of the connection.
+    pub scheme: Scheme,
+    /// Whether a body follows.
+    pub has_body: bool,
+    /// Number of fields.
+    pub field_count: usize,
+    /// Method, as sent.
+    pub method: &'a [u8],
+    /// The target before the first `?`, still percent-encoded.
+    pub path: &'a [u8],
+    /// The target after the first `?`.
+    pub query: &'a [u8],
+    client: &'a [u8],
+    server: &'a [u8],
+    fields: &'a [u8],
+}
+
+impl<'a> RequestView<'a> {
+    /// Reads a block in one pass over its fixed part and one over its fields' lengths.
+    pub fn parse(block: &'a [u8]) -> Result<Self, MalformedHead> {
+        let (fixed, mut rest) = block.split_first_chunk::<FIXED>().ok_or(MalformedHead)?;
+        let short = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
+        let long = |at: usize| {
+            u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]) as usize
+        };
+        let mut take = |len: usize| -> Result<&'a [u8], MalformedHead> {
+            let (part, after) = rest.split_at_checked(len).ok_or(MalformedHead)?;
+            rest = after;
+            Ok(part)
+        };
+        let version = match fixed[0] {
+            10 => Version::Http10,
+            11 => Version::Http11,
+            20 => Version::Http2,
+            _ => return Err(MalformedHead),
+        };
+        let scheme = match fixed[1] {
+            0 => Scheme::Http,
+            1 => Scheme::Https,
+            _ => return Err(MalformedHead),
+        };
+        let field_count = short(FIELD_COUNT_AT);
+        let method = take(short(4))?;
+        let path = take(long(8))?;
+        let query = take(long(12))?;
+        let client = take(short(16))?;
+        let server = take(short(18))?;
+        Fields::check(rest, field_count)?;
+        Ok(Self {
+            version,
+            scheme,
+            has_body: fixed[FLAGS_AT] & FLAG_BODY != 0,
+            field_count,
+            method,
+            path,
+            query,
+            client,
+            server,
+            fields: rest,
+        })
+    }
+
+    /// The client's address; `None` on a unix socket.
+    pub fn client(&self) -> Option<Address<'a>> {
+        endpoints::decode(self.client)
+    }
+
+    /// The address that the client connected to; `None` on a unix socket.
+    pub fn server(&self) -> Option<Address<'a>> {
+        endpoints::decode(self.server)
+    }
+
+    /// Client and server address as they stand in the block: equal bytes mean equal addresses.
+    pub fn address_blocks(&self) -> (&'a [u8], &'a [u8]) {
+        (self.client, self.server)
+    }
+
+    /// The fields, in order.
+    pub fn fields(&self) -> Fields<'a> {
+        Fields::new(self.fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..max)
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_read_back_as_it_was_written(
+            method in bytes(12), path in bytes(80), query in bytes(40),
+            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool,
+        ) {
+            let endpoints = Endpoints::new(Some(Address { host: "::1", port: 54106 }), None);
+            let line = RequestLine {
+                version: Version::Http2, scheme: Scheme::Https, method: &method, path: &path, query: &query,
+            };
+            let mut head = RequestHead::new(vec![7; 9], line, &endpoints);
+            for (name, value) in &fields {
+                head.push_field(name, value);
+            }
+            if body {
+                head.set_has_body();
+            }
+            let view = head.view();
+            prop_assert_eq!((view.method, view.path, view.query), (&method[..], &path[..], &query[..]));
+            prop_assert_eq!(view.has_body, body);
+            prop_assert_eq!(view.client(), Some(Address { host: "::1", port: 54106 }));
+            prop_assert_eq!(view.server(), None);
+            let read: Vec<_> = view.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+            prop_assert_eq!(read, fields);
+        }
+
+        #[test]
+        fn no_block_of_bytes_makes_the_reader_panic(block in bytes(200)) {
+            if let Ok(view) = RequestView::parse(&block) {
+                prop_assert_eq!(view.fields().count(), view.field_count);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A response's head as one flat block.
+//!
+//! Layout, little-endian: status u16, field count u16, then the fields.
+
+use bytes::Bytes;
+
+use crate::MalformedHead;
+use crate::fields::{self, Fields};
+
+const FIXED: usize = 4;
+
+/// A response's head as it came from a worker: its form is checked, its contents are not.
+#[derive(Debug, Clone)]
+pub struct ResponseHead {
+    block: Bytes,
+}
+
+impl ResponseHead {
+    /// Takes a block after checking its form. Status and fields may still be nonsense.
+    pub fn parse(block: Bytes) -> Result<Self, MalformedHead> {
+        let (fixed, rest) = block.split_first_chunk::<FIXED>().ok_or(MalformedHead)?;
+        Fields::check(rest, usize::from(u16::from_le_bytes([fixed[2], fixed[3]])))?;
+        Ok(Self { block })
+    }
+
+    /// The status code as the worker gave it.
+    pub fn status(&self) -> u16 {
+        u16::from_le_bytes([self.block[0], self.block[1]])
+    }
+
+    /// Number of fields.
+    pub fn field_count(&self) -> usize {
+        usize::from(u16::from_le_bytes([self.block[2], self.block[3]]))
+    }
+
+    /// The fields, in order.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.block[FIXED..])
+    }
+
+    /// A part of this head, such as a value out of [`ResponseHead::fields`], kept without a copy.
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        self.block.slice_ref(part)
+    }
+}
+
+/// Writes a response's head straight into the buffer that it leaves in.
+#[derive(Debug)]
+#[must_use = "a head has to be finished"]
+pub struct ResponseHeadWriter {
+    start: usize,
+    field_count: u16,
+}
+
+impl ResponseHeadWriter {
+    /// Begins a head at the end of `out`.
+    pub fn begin(out: &mut Vec<u8>, status: u16) -> Self {
+        let start = out.len();
+        out.extend_from_slice(&status.to_le_bytes());
+        out.extend_from_slice(&0u16.to_le_bytes());
+        Self { start, field_count: 0 }
+    }
+
+    /// Appends a field.
+    pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        self.field_count += 1;
+        fields::push(out, name, value);
+    }
+
+    /// Completes the head.
+    pub fn finish(self, out: &mut [u8]) {
+        out[self.start + 2..self.start + 4].copy_from_slice(&self.field_count.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_back_as_it_was_written() {
+        let mut out = b"before".to_vec();
+        let mut writer = ResponseHeadWriter::begin(&mut out, 204);
+        writer.field(&mut out, b"x-a", b"1");
+        writer.field(&mut out, b"x-a", b"");
+        writer.finish(&mut out);
+        let head = ResponseHead::parse(Bytes::from(out.split_off(6))).unwrap();
+        assert_eq!(head.status(), 204);
+        assert_eq!(head.field_count(), 2);
+        let fields: Vec<_> = head.fields().collect();
+        assert_eq!(fields, [(&b"x-a"[..], &b"1"[..]), (b"x-a", b"")]);
+        assert_eq!(head.share(fields[0].1), "1");
+    }
+
+    #[test]
+    fn a_short_block_is_malformed() {
+        assert!(ResponseHead::parse(Bytes::from_static(b"\xc8\x00\x01")).is_err());
+        assert!(ResponseHead::parse(Bytes::from_static(b"\xc8\x00\x01\x00")).is_err());
+    }
+}
