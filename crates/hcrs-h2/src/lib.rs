@@ -1,1 +1,3 @@
 //! Stub.
+mod settings;
+pub use settings::Settings;

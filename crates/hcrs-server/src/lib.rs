@@ -1,1 +1,47 @@
-//! Stub.
+#![doc = include_str!("../README.md")]
+
+mod control;
+mod settings;
+
+pub use settings::{
+    AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget, Settings,
+    WorkerClass,
+};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Drained in time, lifespan shutdown done in every worker.
+    Clean,
+    /// Requests were cut off at the end of the drain.
+    CutOff,
+    /// A worker's lifespan shutdown failed or took too long.
+    ShutdownFailed,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener could not be bound.
+    #[error("cannot listen on {0}: {1}")]
+    Bind(String, std::io::Error),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] hcrs_tls::TlsError),
+    /// A log file cannot be written.
+    #[error("cannot write the log {0}: {1}")]
+    Log(String, std::io::Error),
+    /// The process id cannot be written.
+    #[error("cannot write the process id to {0}: {1}")]
+    Pid(String, std::io::Error),
+    /// No Python interpreter with hcrs in it was found.
+    #[error("cannot start a worker: {0}")]
+    Worker(String),
+    /// A worker started and said why it cannot serve the app.
+    #[error("the app cannot be served:\n{0}")]
+    App(String),
+    /// The operating system refused something that the edge needs.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}

@@ -1,0 +1,57 @@
+//! The limits of an HTTP/2 connection.
+
+/// What an HTTP/2 connection runs on.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Streams of one connection at a time; more are refused (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    pub max_concurrent_streams: u32,
+    /// Bytes of a request's header list, each field counted with 32 more (RFC 9113 §6.5.2).
+    pub max_header_list_size: u32,
+    /// The largest frame that a client may send, in bytes.
+    pub max_inbound_frame_size: u32,
+    /// Fields of a request, cookie crumbs and repeats counted.
+    pub max_fields: usize,
+    /// Bytes of a request's body that may be unread on one stream. The connection's window is large enough
+    /// that streams which nobody reads never stop the others: this times the streams, and a little.
+    pub stream_window: u32,
+    /// Bytes of a response that are handed to HTTP/2 ahead of the client's window.
+    pub max_send_buffer_size: usize,
+    /// Small DATA frames: what their padding up to 256 bytes may add up to while they are unread, in bytes.
+    pub data_frame_budget: usize,
+    /// Resets, of either end, that a client may cause in a burst.
+    pub reset_burst: u32,
+    /// Resets that are forgiven each second.
+    pub reset_refill: u32,
+    /// Frames without progress (PING, SETTINGS, PRIORITY, unknown, empty DATA, WINDOW_UPDATE beyond need) that a
+    /// client may send in a burst.
+    pub frame_burst: u32,
+    /// Such frames that are forgiven each second.
+    pub frame_refill: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            max_header_list_size: 65_536,
+            max_inbound_frame_size: 16_384,
+            max_fields: 256,
+            stream_window: 128 << 10,
+            max_send_buffer_size: 64 << 10,
+            data_frame_budget: 4 << 20,
+            reset_burst: 500,
+            reset_refill: 33,
+            frame_burst: 10_000,
+            frame_refill: 330,
+        }
+    }
+}
+
+impl Settings {
+    /// The window of the whole connection, in bytes (RFC 9113 §6.9).
+    pub fn connection_window(&self) -> u32 {
+        const SLACK: u32 = 1 << 20;
+        let streams = self.max_concurrent_streams.saturating_mul(self.stream_window);
+        streams.saturating_add(SLACK).min((1 << 31) - 1)
+    }
+}

@@ -1,0 +1,250 @@
+//! What the edge runs on. Front-ends fill it in; the defaults stand here and in the crates that obey them.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that the edge needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The app and its workers; without it the edge answers with its welcome page.
+    pub app: Option<AppSettings>,
+    /// Where to listen.
+    pub listeners: Vec<Listener>,
+    /// Certificate, key and ALPN for the listeners that speak TLS.
+    pub tls: Option<hcrs_tls::Settings>,
+    /// Length of each listener's queue of connections that wait to be accepted.
+    pub backlog: u32,
+    /// Permissions that are masked out of unix sockets' files.
+    pub umask: Option<u32>,
+    /// Where the edge writes its process id.
+    pub pid_path: Option<PathBuf>,
+    /// Operating-system threads that own connections; `None` means one for four workers.
+    pub io_threads: Option<NonZeroUsize>,
+    /// Limits and deadlines of client connections.
+    pub connection: ConnectionSettings,
+    /// How requests wait for a worker.
+    pub dispatch: DispatchSettings,
+    /// How long a drain may take.
+    pub graceful_timeout: Duration,
+    /// Where the logs go.
+    pub log: LogSettings,
+}
+
+/// The app and the processes that run it.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// `module:attribute`, as Hypercorn takes it.
+    pub path: String,
+    /// Number of worker processes.
+    pub workers: NonZeroUsize,
+    /// The event loop of the workers.
+    pub worker_class: WorkerClass,
+    /// ASGI's `root_path`, WSGI's `SCRIPT_NAME`.
+    pub root_path: String,
+    /// The interpreter that runs the workers; `None` looks at `$VIRTUAL_ENV`, beside the command, and on `PATH`.
+    pub python: Option<PathBuf>,
+    /// Threads of a worker that runs a WSGI app; `None` leaves it to the worker.
+    pub wsgi_threads: Option<NonZeroUsize>,
+    /// The largest request body that a WSGI app is given, in bytes.
+    pub wsgi_max_body_size: usize,
+    /// How long the app's lifespan startup may take.
+    pub startup_timeout: Duration,
+    /// How long the app's lifespan shutdown may take.
+    pub shutdown_timeout: Duration,
+}
+
+impl AppSettings {
+    /// The defaults for the app at `path`.
+    pub fn new(path: String) -> Self {
+        Self {
+            path,
+            workers: NonZeroUsize::MIN,
+            worker_class: WorkerClass::Asyncio,
+            root_path: String::new(),
+            python: None,
+            wsgi_threads: None,
+            wsgi_max_body_size: 16 << 20,
+            startup_timeout: Duration::from_secs(60),
+            shutdown_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The event loop of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerClass {
+    /// The standard library's.
+    Asyncio,
+    /// uvloop, which has to be installed beside the app.
+    Uvloop,
+}
+
+impl WorkerClass {
+    /// The name that the configuration uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asyncio => "asyncio",
+            Self::Uvloop => "uvloop",
+        }
+    }
+}
+
+/// One place to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address.
+    pub bind: Bind,
+    /// Whether clients speak TLS here.
+    pub tls: bool,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// A host name or address (without brackets; empty means every IPv4 interface) and a port.
+    Tcp {
+        /// Host name or address.
+        host: String,
+        /// Port; 0 lets the system choose.
+        port: u16,
+    },
+    /// A unix socket's path.
+    Unix(PathBuf),
+    /// An inherited descriptor of a bound stream socket.
+    Fd(i32),
+}
+
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fd(fd) => write!(f, "fd://{fd}"),
+        }
+    }
+}
+
+/// Limits and deadlines of a client's connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionSettings {
+    /// Limits of HTTP/1.1.
+    pub h1: hcrs_h1::Settings,
+    /// Limits of HTTP/2.
+    pub h2: hcrs_h2::Settings,
+    /// How long a connection may stay without a request.
+    pub keep_alive_timeout: Duration,
+    /// Requests after which a connection is closed, gracefully.
+    pub keep_alive_max_requests: u64,
+    /// How long a request's head, or HTTP/2's preface and first SETTINGS, may take to arrive.
+    pub head_timeout: Duration,
+    /// The longest gap while a request's body arrives and the app waits for it.
+    pub body_timeout: Duration,
+    /// How long a client may leave a response unread before it is given up.
+    pub write_timeout: Duration,
+    /// Connections of one edge thread; more are closed at once.
+    pub max_connections: usize,
+    /// TLS handshakes under way on one edge thread; more wait in the backlog.
+    pub max_handshakes: usize,
+    /// Whether responses get a `date`.
+    pub include_date_header: bool,
+    /// Whether responses get a `server`.
+    pub include_server_header: bool,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            h1: hcrs_h1::Settings::default(),
+            h2: hcrs_h2::Settings::default(),
+            keep_alive_timeout: Duration::from_secs(5),
+            keep_alive_max_requests: 1000,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            max_connections: 16_384,
+            max_handshakes: 256,
+            include_date_header: true,
+            include_server_header: true,
+        }
+    }
+}
+
+/// How requests wait for a worker.
+#[derive(Debug, Clone)]
+pub struct DispatchSettings {
+    /// Requests that may be sent to a worker over one link and not yet begun; at most [`hcrs_link::SLOTS`].
+    pub start_credits: usize,
+    /// Requests of one edge thread that may wait while no worker has a start credit; more get 503.
+    pub queue_size: usize,
+    /// How long a request may wait for a worker before it gets 503.
+    pub queue_timeout: Duration,
+    /// How long a worker may leave a request unbegun before it is given to another that has a start credit.
+    pub stall_timeout: Duration,
+}
+
+impl Default for DispatchSettings {
+    fn default() -> Self {
+        Self {
+            start_credits: 32,
+            queue_size: 4096,
+            queue_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_millis(20),
+        }
+    }
+}
+
+/// Where the logs go.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The access log; off without it.
+    pub access: Option<LogTarget>,
+    /// The error log.
+    pub error: Option<LogTarget>,
+    /// The least severe message that is logged.
+    pub level: LogLevel,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { access: None, error: Some(LogTarget::Standard), level: LogLevel::Info }
+    }
+}
+
+/// Where one log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output for the access log, standard error for the error log.
+    Standard,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// Python's log levels, which the configuration uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// The usual course of things. Access lines are of this level.
+    Info,
+    /// Something that an operator may want to change.
+    Warning,
+    /// Something failed.
+    Error,
+    /// The server cannot go on.
+    Critical,
+}
+
+impl LogLevel {
+    /// The name in lower case, as the workers take it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+}
