@@ -1,0 +1,253 @@
+//! Responses onto the wire: the head with its framing settled (RFC 9112 §6), then the body inside it.
+//!
+//! What the app sends is checked here and nowhere later: names are tokens, values hold no controls, a length is
+//! one number and is kept. The hop's own fields (`connection`, `transfer-encoding`) are ours to say.
+
+use hcrs_exchange::{Fault, Reach, ResponseHead, Version, is_field_name, is_field_value};
+
+use crate::Extra;
+use crate::head::{list, parse_length};
+use crate::status::push_status_line;
+
+/// How far the response of an exchange is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Response {
+    /// No final head is out.
+    Awaited,
+    /// The head is out, the body follows.
+    Body(Framing),
+    /// Complete.
+    Ended,
+}
+
+/// How a response's body is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// So many bytes are still to come.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// By the end of the connection.
+    Close,
+    /// The response has no body, whatever the app sends (RFC 9110 §6.4.1).
+    Nothing,
+}
+
+/// What a request settles about its response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) version: Version,
+    pub(crate) is_head_method: bool,
+    /// The connection can live on, as far as client and server are concerned.
+    pub(crate) keep_alive: bool,
+}
+
+/// Appends a head. Gives the framing of what follows and whether the connection can still live on; after an
+/// error nothing is appended.
+pub(crate) fn write_head(
+    terms: Terms,
+    head: &ResponseHead,
+    body_now: Option<usize>,
+    extra: &Extra<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(Framing, bool), Fault> {
+    let start = out.len();
+    let written = push_head(terms, head, body_now, extra, out);
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+fn push_head(
+    terms: Terms,
+    head: &ResponseHead,
+    body_now: Option<usize>,
+    extra: &Extra<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(Framing, bool), Fault> {
+    let status = head.status();
+    if !(200..=999).contains(&status) {
+        return Err(Fault::AppFailed);
+    }
+    push_status_line(out, status);
+    let said = push_app_fields(head, status, out)?;
+    if !said.date
+        && let Some(date) = extra.date
+    {
+        push_field(out, b"date", date);
+    }
+    if !said.server
+        && let Some(server) = extra.server
+    {
+        push_field(out, b"server", server);
+    }
+    let body_now = body_now.map(|len| len as u64);
+    let framing = if terms.is_head_method || matches!(status, 204 | 304) {
+        Framing::Nothing
+    } else if let Some(length) = said.length {
+        if body_now.is_some_and(|len| len != length) {
+            return Err(Fault::AppFailed);
+        }
+        Framing::Length(length)
+    } else if let Some(length) = body_now {
+        push_content_length(out, length);
+        Framing::Length(length)
+    } else if terms.version == Version::Http11 {
+        push_field(out, b"transfer-encoding", b"chunked");
+        Framing::Chunked
+    } else {
+        Framing::Close
+    };
+    let keep_alive = terms.keep_alive && !said.close && framing != Framing::Close;
+    push_connection(out, terms.version, keep_alive);
+    out.extend_from_slice(b"\r\n");
+    Ok((framing, keep_alive))
+}
+
+/// What the app's own fields said.
+#[derive(Debug, Default)]
+struct Said {
+    date: bool,
+    server: bool,
+    close: bool,
+    length: Option<u64>,
+}
+
+fn push_app_fields(head: &ResponseHead, status: u16, out: &mut Vec<u8>) -> Result<Said, Fault> {
+    let mut said = Said::default();
+    for (name, value) in head.fields() {
+        if !is_field_name(name) || !is_field_value(value) {
+            return Err(Fault::AppFailed);
+        }
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"date") => said.date = true,
+            6 if name.eq_ignore_ascii_case(b"server") => said.server = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                said.close |= push_connection_options(name, value, out);
+                continue;
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = parse_length(value.trim_ascii()).ok_or(Fault::AppFailed)?;
+                match said.length.replace(length) {
+                    Some(before) if before != length => return Err(Fault::AppFailed),
+                    Some(_) => continue,
+                    // RFC 9110 §8.6: a length is not allowed beside 204.
+                    None if status == 204 => continue,
+                    None => {}
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Fault::AppFailed);
+                }
+                continue;
+            }
+            _ => {}
+        }
+        push_field(out, name, value);
+    }
+    Ok(said)
+}
+
+/// Passes on the options that are not about keeping the connection; gives whether the app would close it.
+fn push_connection_options(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut close = false;
+    for option in list(value) {
+        if option.eq_ignore_ascii_case(b"close") {
+            close = true;
+        } else if !option.is_empty() && !option.eq_ignore_ascii_case(b"keep-alive") {
+            push_field(out, name, option);
+        }
+    }
+    close
+}
+
+/// Appends the whole response that a fault is answered with. Gives whether the connection can still live on.
+pub(crate) fn write_fault(terms: Terms, fault: Fault, extra: &Extra<'_>, out: &mut Vec<u8>) -> bool {
+    let answer = fault.answer();
+    let keep_alive = terms.keep_alive && answer.reach == Reach::Stream;
+    push_status_line(out, answer.status);
+    if fault == Fault::MethodNotAllowed {
+        // RFC 9110 §15.5.6 demands the field; empty, it says that the target, a foreign host, has no methods here.
+        push_field(out, b"allow", b"");
+    }
+    if let Some(seconds) = fault.retry_after() {
+        push_field(out, b"retry-after", itoa::Buffer::new().format(seconds).as_bytes());
+    }
+    if let Some(date) = extra.date {
+        push_field(out, b"date", date);
+    }
+    if let Some(server) = extra.server {
+        push_field(out, b"server", server);
+    }
+    push_content_length(out, 0);
+    push_connection(out, terms.version, keep_alive);
+    out.extend_from_slice(b"\r\n");
+    keep_alive
+}
+
+impl Framing {
+    /// Appends a piece of the body. On an error nothing is appended.
+    pub(crate) fn write_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        match self {
+            Self::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(Fault::AppFailed)?;
+                out.extend_from_slice(data);
+            }
+            // An empty chunk would be the last one.
+            Self::Chunked if data.is_empty() => {}
+            Self::Chunked => push_chunk(out, data),
+            Self::Close => out.extend_from_slice(data),
+            Self::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Appends the end of the body, if all of it was written.
+    pub(crate) fn write_end(self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        match self {
+            Self::Length(0) | Self::Close | Self::Nothing => Ok(()),
+            Self::Length(_) => Err(Fault::AppFailed),
+            Self::Chunked => {
+                out.extend_from_slice(b"0\r\n\r\n");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let len = data.len();
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
+    out.reserve(len + digits as usize + 4);
+    for place in (0..digits).rev() {
+        out.push(DIGITS[len >> (4 * place) & 0xf]);
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_content_length(out: &mut Vec<u8>, length: u64) {
+    push_field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+}
+
+/// RFC 9112 §9.6, and §9.3 for the answer that HTTP/1.0 clients wait for.
+fn push_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
+    if !keep_alive {
+        push_field(out, b"connection", b"close");
+    } else if version == Version::Http10 {
+        push_field(out, b"connection", b"keep-alive");
+    }
+}

@@ -1,0 +1,181 @@
+//! The request target's forms (RFC 9112 §3.2) and the authority that it or `host` gives (RFC 3986 §3.2).
+
+use hcrs_exchange::Fault;
+
+/// A target taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// Before the first `?`, still percent-encoded; `*` for the whole server.
+    pub(crate) path: &'a [u8],
+    /// After the first `?`.
+    pub(crate) query: &'a [u8],
+    /// The authority of the absolute form, which wins over `host`.
+    pub(crate) authority: Option<&'a [u8]>,
+}
+
+impl<'a> Target<'a> {
+    /// Takes a target apart. CONNECT, the only method with an authority alone, is not served.
+    pub(crate) fn parse(method: &[u8], target: &'a [u8]) -> Result<Self, Fault> {
+        if method == b"CONNECT" {
+            return Err(Fault::MethodNotAllowed);
+        }
+        // One pass without an early exit, which the compiler turns into vector code.
+        let clean = target.iter().fold(true, |clean, &b| clean & (b > b' ') & (b < 0x7f) & (b != b'#'));
+        if !clean {
+            return Err(Fault::BadRequest("byte in request target that has to be percent-encoded"));
+        }
+        match target.first() {
+            Some(b'/') => Ok(Self::split(target, None)),
+            Some(b'*') if target == b"*" && method == b"OPTIONS" => Ok(Self::split(target, None)),
+            _ => Self::absolute(method, target),
+        }
+    }
+
+    fn split(target: &'a [u8], authority: Option<&'a [u8]>) -> Self {
+        match memchr::memchr(b'?', target) {
+            Some(at) => Self { path: &target[..at], query: &target[at + 1..], authority },
+            None => Self { path: target, query: b"", authority },
+        }
+    }
+
+    fn absolute(method: &[u8], target: &'a [u8]) -> Result<Self, Fault> {
+        let rest = strip_scheme(target).ok_or(Fault::BadRequest("request target in no known form"))?;
+        let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        if !is_authority(authority) {
+            return Err(Fault::BadRequest("malformed authority in request target"));
+        }
+        let mut target = Self::split(rest, Some(authority));
+        if target.path.is_empty() {
+            // RFC 9112 §3.2.4: without a path, OPTIONS asks about the server as a whole.
+            target.path = if method == b"OPTIONS" && rest.is_empty() { b"*" } else { b"/" };
+        }
+        Ok(target)
+    }
+}
+
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// Whether `text` is a host and perhaps a port, and nothing else: no user, no path, no list, not empty.
+pub(crate) fn is_authority(text: &[u8]) -> bool {
+    let (host_is_good, rest) = if let Some(literal) = text.strip_prefix(b"[") {
+        let Some(end) = memchr::memchr(b']', literal) else { return false };
+        let host = &literal[..end];
+        let good = !host.is_empty() && host.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+        (good, &literal[end + 1..])
+    } else {
+        let end = memchr::memchr(b':', text).unwrap_or(text.len());
+        (end > 0 && text[..end].iter().all(|&b| is_host_byte(b)), &text[end..])
+    };
+    host_is_good && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
+}
+
+/// A port may be empty (RFC 3986 §3.2.3).
+fn is_port(text: &[u8]) -> bool {
+    text.len() <= 5
+        && text.iter().all(u8::is_ascii_digit)
+        && text.iter().fold(0u32, |port, digit| port * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
+}
+
+/// A byte of a registered name (RFC 3986 §3.2.2), but for the comma, which looks like a list of hosts.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target<'a>(path: &'a str, query: &'a str, authority: Option<&'a str>) -> Result<Target<'a>, Fault> {
+        Ok(Target { path: path.as_bytes(), query: query.as_bytes(), authority: authority.map(str::as_bytes) })
+    }
+
+    #[test]
+    fn each_form_is_taken_apart() {
+        for (method, text, expected) in [
+            ("GET", "/", target("/", "", None)),
+            ("GET", "/a%20b?c=d?e", target("/a%20b", "c=d?e", None)),
+            ("GET", "//a/b", target("//a/b", "", None)),
+            ("GET", "/?", target("/", "", None)),
+            ("OPTIONS", "*", target("*", "", None)),
+            ("GET", "http://a/x?y", target("/x", "y", Some("a"))),
+            ("GET", "HTTPS://[::1]:80?y", target("/", "y", Some("[::1]:80"))),
+            ("GET", "http://a", target("/", "", Some("a"))),
+            ("OPTIONS", "http://a", target("*", "", Some("a"))),
+            ("CONNECT", "a:80", Err(Fault::MethodNotAllowed)),
+        ] {
+            assert_eq!(Target::parse(method.as_bytes(), text.as_bytes()), expected, "{method} {text}");
+        }
+    }
+
+    #[test]
+    fn refuses_other_forms_and_raw_bytes() {
+        for text in [
+            "",
+            "*",
+            "x",
+            "a:80",
+            "a/b",
+            "?q",
+            "ftp://a/",
+            "http:/a",
+            "http://",
+            "http:///x",
+            "http://u@a/",
+            "http://a,b/",
+            "/a#b",
+            "/a b",
+            "/\t",
+            "/\u{e9}",
+            "/\0",
+            "/\x7f",
+        ] {
+            let parsed = Target::parse(b"GET", text.as_bytes());
+            assert!(matches!(parsed, Err(Fault::BadRequest(_))), "{text:?}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for good in [
+            "a",
+            "localhost:8000",
+            "127.0.0.1",
+            "[::1]",
+            "[::ffff:1.2.3.4]:443",
+            "a_b.example",
+            "a:",
+            "xn--a",
+        ] {
+            assert!(is_authority(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a:b", "a:1:2", "a:+1", "a:65536", "a:000080", "u@a", "a/b", "a,b", "a b", "[::1",
+            "[]", "[x]", "[::1]a", "::1", "a\\b", "a?b", "a#b", "\u{e9}",
+        ] {
+            assert!(!is_authority(bad.as_bytes()), "{bad}");
+        }
+    }
+}
