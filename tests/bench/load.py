@@ -1,0 +1,146 @@
+"""h2load: one run of it, and what its per-request log says.
+
+h2load 1.52 prints min, max, mean and deviation only, so latencies come from its log: a line
+for each request with its start (µs since the epoch), its status and how long it took (µs).
+"""
+
+import os
+import resource
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# How long a run must take before its rate is believed, and how often it is made longer.
+BELIEVED_S = 0.4
+CALIBRATIONS = 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How h2load talks: protocol, connections x streams, and what it sends."""
+
+    h1: bool = False
+    connections: int = 1
+    streams: int = 1
+    upload: Path | None = None
+    paths: tuple[str, ...] = ("/",)
+    per_second: int | None = None  # an open loop at this rate; None: as fast as answers come
+
+    def arguments(self, base: str, scratch: Path) -> list[str]:
+        told = ["-c", str(self.connections), "-m", str(self.streams), "-t", "1"]
+        if self.h1:
+            told.append("--h1")
+        if self.upload:
+            told += ["-d", str(self.upload)]
+        if self.per_second:
+            told += ["--rps", str(self.per_second)]
+        if len(self.paths) == 1:
+            return [*told, base + self.paths[0]]
+        listing = scratch / "paths"
+        listing.write_text("".join(f"{base}{path}\n" for path in self.paths))
+        return [*told, "-i", str(listing)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of `asked` requests."""
+
+    asked: int
+    seconds: float  # from the first request sent to the last response's end
+    latencies: dict[int, list[int]]  # by status: µs, ascending
+    client_cpu_s: float
+
+    @property
+    def succeeded(self) -> int:
+        return sum(len(taken) for status, taken in self.latencies.items() if status // 100 == 2)
+
+    @property
+    def failed(self) -> int:
+        """Requests without a 2xx, those that h2load could not even send among them."""
+        return self.asked - self.succeeded
+
+    @property
+    def rate(self) -> float:
+        return self.succeeded / self.seconds if self.seconds else 0.0
+
+    def good(self) -> list[int]:
+        """The latencies of all 2xx, µs, ascending."""
+        pairs = self.latencies.items()
+        return sorted(us for status, taken in pairs if status // 100 == 2 for us in taken)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """h2load as this run uses it."""
+
+    command: str
+    scratch: Path
+    cpus: frozenset[int] | None
+
+    def run(self, base: str, shape: Shape, count: int, limit_s: float) -> Outcome:
+        log = self.scratch / "h2load.log"
+        log.unlink(missing_ok=True)
+        told = shape.arguments(base, self.scratch)
+        before = _children_cpu_s()
+        process = subprocess.Popen(
+            [self.command, "-n", str(count), "-N", "20", f"--log-file={log}", *told],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            if self.cpus:
+                os.sched_setaffinity(process.pid, self.cpus)
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            pass  # what is missing in the log counts as failed
+        finally:
+            process.kill()
+            process.wait()
+        return _read(log, count, _children_cpu_s() - before)
+
+    def calibrate(self, base: str, shape: Shape, limit_s: float) -> float:
+        """Warms the server up and says how many requests/s it does, or 0 if it fails them."""
+        count = shape.connections * shape.streams
+        for _ in range(CALIBRATIONS):
+            begun = time.monotonic()
+            outcome = self.run(base, shape, count, limit_s)
+            if outcome.failed or time.monotonic() - begun > limit_s / 2:
+                break
+            if outcome.seconds >= BELIEVED_S:
+                break
+            # At most eight times as many, so that one odd small run does no harm.
+            growth = 1.5 * BELIEVED_S / max(outcome.seconds, 1e-6)
+            count = int(count * min(8.0, max(1.5, growth)))
+        return outcome.rate
+
+
+def percentile(ascending: list[int], share: float) -> float:
+    """The smallest value that `share` of them do not exceed; 0 for none."""
+    if not ascending:
+        return 0.0
+    return ascending[max(0, -(-round(share * 10_000) * len(ascending) // 10_000) - 1)]
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _read(log: Path, asked: int, client_cpu_s: float) -> Outcome:
+    latencies: dict[int, list[int]] = {}
+    first, last = None, 0
+    lines = log.read_text().splitlines() if log.exists() else []
+    for line in lines:
+        columns = line.split("\t")
+        if len(columns) < 3:
+            continue  # the last line of a run that was cut
+        start, status, took = int(columns[0]), int(columns[1]), int(columns[2])
+        latencies.setdefault(status, []).append(took)
+        first = start if first is None or start < first else first
+        last = max(last, start + took)
+    for taken in latencies.values():
+        taken.sort()
+    seconds = (last - first) / 1e6 if first is not None else 0.0
+    return Outcome(asked, seconds, latencies, client_cpu_s)

@@ -1,0 +1,124 @@
+"""One cell of the table: a scenario with a server, once. A cell is a dict of named numbers."""
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+
+import idle
+import proctree
+from load import Loader, Outcome, Shape, percentile
+from scenarios import IDLE_CONNECTIONS, MIXED_PER_SECOND, TRANSFER_BYTES, Scenario
+from servers import DidNotStart, Running, Site, Toolbox
+
+# How long idle connections rest before memory is read.
+SETTLE_S = 1.0
+DIRECT_CALLS_PER_S = 12_000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements of one run share."""
+
+    tools: Toolbox
+    loader: Loader
+    seconds: float  # that a measured run is to take
+
+    @property
+    def limit_s(self) -> float:
+        """When a run of h2load is cut."""
+        return 20 + 6 * self.seconds
+
+    def cell(self, scenario: Scenario, server: str) -> dict:
+        """Measures; a server that does not start, or refuses, gives a cell with `error`."""
+        if scenario.kind == "direct":
+            return self._direct()
+        site = Site(
+            app=scenario.app,
+            interface=scenario.interface,
+            tls=scenario.tls,
+            workers=scenario.workers,
+            wsgi_threads=scenario.wsgi_threads,
+            path=scenario.ready_path,
+        )
+        how = {"mixed": self._mixed, "idle": self._idle}.get(scenario.kind, self._load)
+        try:
+            with Running(server, self.tools, site) as running:
+                return how(scenario, running)
+        except (DidNotStart, idle.Refused) as error:
+            return {"error": str(error)}
+
+    def _load(self, scenario: Scenario, running: Running) -> dict:
+        shape = scenario.shape
+        rate = self.loader.calibrate(running.base, shape, self.limit_s)
+        count = max(shape.connections * shape.streams, int(rate * self.seconds))
+        cell, outcome = self._measured(running, shape, count)
+        if scenario.kind == "transfer":
+            cell["bytes_per_s"] = outcome.rate * TRANSFER_BYTES
+        return cell
+
+    def _mixed(self, scenario: Scenario, running: Running) -> dict:
+        # Several connections, so that each worker of each server is warm.
+        self.loader.calibrate(running.base, Shape(connections=8, paths=("/fast",)), self.limit_s)
+        # Slow ones come five times a second: fewer than 3 s of them say nothing about p99.
+        count = int(MIXED_PER_SECOND * max(3.0, self.seconds))
+        cell, outcome = self._measured(running, scenario.shape, count)
+        fast = outcome.latencies.get(200, [])
+        cell |= {
+            "fast_p50_us": percentile(fast, 0.50),
+            "fast_p99_us": percentile(fast, 0.99),
+            "fast_max_us": percentile(fast, 1.0),
+            "slow": len(outcome.latencies.get(202, [])),
+        }
+        return cell
+
+    def _measured(self, running: Running, shape: Shape, count: int) -> tuple[dict, Outcome]:
+        tree, edge = proctree.tree_cpu_s(running.pid), proctree.cpu_s(running.pid)
+        outcome = self.loader.run(running.base, shape, count, self.limit_s)
+        tree = proctree.tree_cpu_s(running.pid) - tree
+        edge = proctree.cpu_s(running.pid) - edge
+        good = outcome.good()
+        completed = max(1, len(good))
+        cell = {
+            "requests": outcome.asked,
+            "failed": outcome.failed,
+            "seconds": outcome.seconds,
+            "rate": outcome.rate,
+            "cpu_us": tree / completed * 1e6,
+            "mean_us": sum(good) / completed,
+            "p50_us": percentile(good, 0.50),
+            "p99_us": percentile(good, 0.99),
+            "rss": proctree.tree_rss(running.pid),
+            "client_cpu": outcome.client_cpu_s / outcome.seconds if outcome.seconds else 0.0,
+        }
+        if running.name == "hcrs":
+            cell |= {"edge_cpu_us": edge / completed * 1e6, "edge_rss": proctree.rss(running.pid)}
+        return cell, outcome
+
+    def _idle(self, _scenario: Scenario, running: Running) -> dict:
+        time.sleep(SETTLE_S)
+        cell = {
+            "rest": proctree.tree_rss(running.pid),
+            "edge_rest": proctree.rss(running.pid),
+        }
+        with idle.Held(running.port, IDLE_CONNECTIONS) as held:
+            time.sleep(SETTLE_S)
+            cell["held"] = proctree.tree_rss(running.pid)
+            cell["edge_held"] = proctree.rss(running.pid)
+            cell["failed"] = held.lost()
+        return cell
+
+    def _direct(self) -> dict:
+        calls = int(DIRECT_CALLS_PER_S * self.seconds)
+        done = subprocess.run(
+            [self.tools.bin / "python", "direct.py", str(calls)],
+            cwd=self.tools.apps.parent,
+            env={"PYTHONPATH": str(self.tools.apps), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=self.limit_s,
+        )
+        if done.returncode:
+            return {"error": done.stderr[-600:].strip()}
+        times = json.loads(done.stdout)
+        return {"failed": 0, "requests": calls, "rate": 1e6 / times["wall_us"], **times}

@@ -1,0 +1,193 @@
+"""What is measured, and the ratios that are to be reached. Names are what_protocol_variant."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from load import Shape
+
+MIB = 1 << 20
+TRANSFER_BYTES = 4 * MIB
+IDLE_CONNECTIONS = 1000
+# One request in a hundred takes 100 ms, 500 of them are sent in a second: half of one
+# worker's time when they block it, a quarter of two.
+MIXED_PER_SECOND = 500
+# Below the 100 streams that Hypercorn and Gunicorn allow, and more than 500/s pile up in 100 ms.
+MIXED_STREAMS = 90
+
+ASGI = ("hcrs", "granian", "uvicorn", "hypercorn", "gunicorn")
+ASGI_H2 = ("hcrs", "granian", "hypercorn", "gunicorn")
+WSGI = ("hcrs", "granian", "gunicorn")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the plan: an app, how it is asked, and who can serve it."""
+
+    name: str
+    title: str
+    app: str
+    servers: tuple[str, ...]
+    shape: Shape = field(default_factory=Shape)
+    kind: str = "load"  # load, transfer, mixed, idle or direct: what is done and reported
+    interface: str = "asgi"
+    ready_path: str = "/"
+    tls: bool = True
+    workers: int = 1
+    wsgi_threads: int = 4
+
+
+def plan(upload: Path) -> list[Scenario]:
+    """All scenarios; `upload` is the file of 4 MiB that uploads send."""
+    return [
+        *_small("bare", "Bare ASGI", "bare:app", "/"),
+        *_small("fastapi", "FastAPI", "fastapi_item:app", "/items/42?name=bench"),
+        Scenario(
+            "fastapi_direct",
+            "FastAPI called in a loop, no server",
+            "fastapi_item:app",
+            servers=("direct",),
+            kind="direct",
+        ),
+        *_flask(),
+        *_transfer("down_h2_{}", "4 MiB download in 64 KiB messages", "/down", None),
+        *_transfer("whole_h2_{}", "4 MiB download in one message", "/whole", None),
+        *_transfer("up_h2_{}", "4 MiB upload", "/up", upload),
+        _mixed("block", "the slow ones hold the worker's event loop (`time.sleep`)"),
+        _mixed("wait", "the slow ones await (`asyncio.sleep`)"),
+        Scenario(
+            "idle_h2_1000",
+            f"Memory at rest and with {IDLE_CONNECTIONS:,} idle connections, h2 TLS",
+            "bare:app",
+            servers=ASGI_H2,
+            kind="idle",
+        ),
+    ]
+
+
+def _small(name: str, title: str, app: str, path: str) -> list[Scenario]:
+    over_h1 = Scenario(
+        f"{name}_h1_c64",
+        f"{title}, h1 cleartext, 64 connections",
+        app,
+        servers=ASGI,
+        shape=Shape(h1=True, connections=64, paths=(path,)),
+        ready_path=path,
+        tls=False,
+    )
+    over_h2 = [
+        Scenario(
+            f"{name}_h2_{connections}x{streams}",
+            f"{title}, h2 TLS, {_count(connections, 'connection')} x {_count(streams, 'stream')}",
+            app,
+            servers=ASGI_H2,
+            shape=Shape(connections=connections, streams=streams, paths=(path,)),
+            ready_path=path,
+        )
+        for connections, streams in ((8, 32), (1, 64), (1, 1))
+    ]
+    return [over_h1, *over_h2]
+
+
+def _flask() -> list[Scenario]:
+    return [
+        Scenario(
+            f"flask_h1_{threads}t",
+            f"Flask, h1 cleartext, 64 connections, {_count(threads, 'thread')}",
+            "flask_text:app",
+            servers=WSGI,
+            shape=Shape(h1=True, connections=64),
+            interface="wsgi",
+            tls=False,
+            wsgi_threads=threads,
+        )
+        for threads in (4, 1)
+    ]
+
+
+def _transfer(name: str, title: str, path: str, upload: Path | None) -> list[Scenario]:
+    return [
+        Scenario(
+            name.format(f"{connections}x{streams}"),
+            f"{title}, h2 TLS, {_count(connections, 'connection')} x {_count(streams, 'stream')}",
+            "bare:app",
+            servers=ASGI_H2,
+            shape=Shape(
+                connections=connections, streams=streams, paths=(path,), upload=upload
+            ),
+            kind="transfer",
+        )
+        for connections, streams in ((4, 4), (1, 1))
+    ]
+
+
+def _mixed(how: str, words: str) -> Scenario:
+    return Scenario(
+        f"mixed_h2_{how}",
+        f"1 % of requests take 100 ms, 1 h2 TLS connection, 2 workers, {MIXED_PER_SECOND}/s; {words}",
+        "bare:app",
+        servers=ASGI_H2,
+        shape=Shape(
+            streams=MIXED_STREAMS,
+            paths=("/fast",) * 99 + (f"/{how}",),
+            per_second=MIXED_PER_SECOND,
+        ),
+        kind="mixed",
+        workers=2,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio between two cells of one round that is to be at least, or at most, so much.
+
+    `better` says which way the metric improves: "more" divides ours by theirs, "less" theirs
+    by ours, so a ratio above 1 is in our favour; "floor" divides ours by theirs, to be at most.
+    """
+
+    words: str
+    scenario: str
+    metric: str
+    against: str
+    better: str
+    bound: float
+    against_scenario: str = ""  # the same unless said
+
+
+GOALS = [
+    Goal("bare ASGI, h2 TLS 8 x 32, requests/s", "bare_h2_8x32", "rate", "granian", "more", 2.5),
+    Goal("bare ASGI, h2 TLS 8 x 32, CPU/request", "bare_h2_8x32", "cpu_us", "granian", "less", 2.5),
+    Goal("bare ASGI, h2 TLS 1 x 64, requests/s", "bare_h2_1x64", "rate", "granian", "more", 4),
+    Goal("bare ASGI, h2 TLS 1 x 1, mean latency", "bare_h2_1x1", "mean_us", "granian", "less", 1.5),
+    Goal("bare ASGI, h1 64 connections, requests/s", "bare_h1_c64", "rate", "granian", "more", 1.5),
+    Goal("bare ASGI, h1 64 connections, requests/s", "bare_h1_c64", "rate", "uvicorn", "more", 3),
+    Goal("FastAPI, h2 TLS 8 x 32, requests/s", "fastapi_h2_8x32", "rate", "granian", "more", 1.6),
+    Goal("FastAPI, h2 TLS 8 x 32, requests/s", "fastapi_h2_8x32", "rate", "hypercorn", "more", 8),
+    Goal(
+        "FastAPI through hcrs (h2 TLS 8 x 32), CPU/request",
+        "fastapi_h2_8x32",
+        "cpu_us",
+        "direct",
+        "floor",
+        1.2,
+        against_scenario="fastapi_direct",
+    ),
+    Goal("Flask, h1, 4 threads, requests/s", "flask_h1_4t", "rate", "granian", "more", 1.2),
+    Goal("Flask, h1, 4 threads, requests/s", "flask_h1_4t", "rate", "gunicorn", "more", 2),
+    Goal("Flask, h1, 1 thread, requests/s", "flask_h1_1t", "rate", "granian", "more", 1.2),
+    Goal("Flask, h1, 1 thread, requests/s", "flask_h1_1t", "rate", "gunicorn", "more", 2),
+    *[
+        Goal(f"4 MiB {words}, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 1.5)
+        for words, stem in (("down", "down_h2"), ("up", "up_h2"))
+        for shape, name in (("4 x 4", f"{stem}_4x4"), ("1 x 1", f"{stem}_1x1"))
+    ],
+]
+
+# Upper bounds on hcrs itself: words, scenario, metric, bytes.
+CEILINGS = [
+    ("RSS of the edge at rest", "idle_h2_1000", "edge_rest", 15e6),
+    ("RSS of the edge with 1,000 idle TLS h2 connections", "idle_h2_1000", "edge_held", 60e6),
+]

@@ -1,0 +1,215 @@
+"""The servers measured: the command line of each, and one of them running.
+
+The flags that matter for fairness are here and nowhere else: uvloop, no access log, as many
+workers and WSGI threads for each, one certificate, and no limit that ends a connection in the
+middle of a measurement. All else is as the server ships it.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import proctree
+
+START_S = 30
+STOP_S = 10
+# The settings of these would change what is measured.
+FOREIGN = ("GRANIAN_", "UVICORN_", "HYPERCORN_", "GUNICORN_", "HCRS_", "WEB_CONCURRENCY", "PORT")
+UNLIMITED = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Where the commands, the apps and the files of this run are."""
+
+    bin: Path  # of the bench's venv
+    hcrs: Path
+    apps: Path
+    scratch: Path
+    cert: Path
+    key: Path
+    server_cpus: frozenset[int] | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a server is to serve."""
+
+    app: str  # module:attribute
+    interface: str  # asgi or wsgi
+    tls: bool
+    workers: int
+    wsgi_threads: int
+    path: str  # answered with 2xx when the server is ready
+
+
+def hcrs(tools: Toolbox, site: Site, port: int) -> list:
+    config = tools.scratch / "hcrs.toml"
+    config.write_text(
+        f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n"
+        + (f"[hcrs]\nwsgi_threads = {site.wsgi_threads}\n" if site.interface == "wsgi" else "")
+    )
+    tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
+    return [
+        *[tools.hcrs, "-c", config, f"{site.interface}:{site.app}", "-b", f"127.0.0.1:{port}"],
+        *["-w", str(site.workers), "-k", "uvloop", "--log-level", "WARNING", *tls],
+    ]
+
+
+def granian(tools: Toolbox, site: Site, port: int) -> list:
+    tls = ["--ssl-certificate", tools.cert, "--ssl-keyfile", tools.key] if site.tls else []
+    threads = ["--blocking-threads", str(site.wsgi_threads)] if site.interface == "wsgi" else []
+    return [
+        *[tools.bin / "granian", site.app, "--interface", site.interface],
+        *["--host", "127.0.0.1", "--port", str(port), "--workers", str(site.workers)],
+        *["--loop", "uvloop", "--no-access-log", "--log-level", "warning", *threads, *tls],
+    ]
+
+
+def uvicorn(tools: Toolbox, site: Site, port: int) -> list:
+    return [
+        *[tools.bin / "uvicorn", site.app, "--host", "127.0.0.1", "--port", str(port)],
+        *["--workers", str(site.workers), "--loop", "uvloop", "--http", "httptools"],
+        *["--timeout-keep-alive", "600", "--no-access-log", "--log-level", "warning"],
+    ]
+
+
+def hypercorn(tools: Toolbox, site: Site, port: int) -> list:
+    config = tools.scratch / "hypercorn.toml"
+    # 1,000 is the default, after which it ends an HTTP/2 connection with streams in flight.
+    config.write_text(f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n")
+    tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
+    return [
+        *[tools.bin / "hypercorn", "-c", config, site.app, "-b", f"127.0.0.1:{port}"],
+        *["-w", str(site.workers), "-k", "uvloop", "--log-level", "WARNING", *tls],
+    ]
+
+
+def gunicorn(tools: Toolbox, site: Site, port: int) -> list:
+    tls = ["--certfile", tools.cert, "--keyfile", tools.key, "--http-protocols", "h2,h1"]
+    kind = ["-k", "gthread", "--threads", str(site.wsgi_threads)]
+    if site.interface == "asgi":
+        kind = ["-k", "asgi", "--asgi-loop", "uvloop"]
+    return [
+        *[tools.bin / "gunicorn", site.app, "-b", f"127.0.0.1:{port}", "-w", str(site.workers)],
+        *[*kind, "--worker-connections", "4000", "--keep-alive", "600"],
+        *["--log-level", "warning", "--no-control-socket", *(tls if site.tls else [])],
+    ]
+
+
+COMMANDS = {
+    "hcrs": hcrs,
+    "granian": granian,
+    "uvicorn": uvicorn,
+    "hypercorn": hypercorn,
+    "gunicorn": gunicorn,
+}
+
+
+class DidNotStart(Exception):
+    """The server ended, or did not answer with 2xx in time; says what it wrote."""
+
+
+class Running:
+    """A server started for one measurement, in a session of its own; ends with the `with`."""
+
+    def __init__(self, name: str, tools: Toolbox, site: Site):
+        self.name, self.tools, self.site = name, tools, site
+        self.port = free_port()
+        self.log = tools.scratch / f"{name}.log"
+
+    def __enter__(self) -> "Running":
+        command = [str(part) for part in COMMANDS[self.name](self.tools, self.site, self.port)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.tools.apps,
+                env=environment(self.tools),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+        if self.tools.server_cpus:
+            os.sched_setaffinity(self.pid, self.tools.server_cpus)
+        try:
+            self.await_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    @property
+    def base(self) -> str:
+        return f"{'https' if self.site.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def await_ready(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise DidNotStart(f"ended with {self.process.returncode}: {self.tail()}")
+            try:
+                if get(self.port, self.site.tls, self.site.path) // 100 == 2:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.05)
+        raise DidNotStart(f"no 2xx from {self.site.path} in {START_S} s: {self.tail()}")
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-600:].strip() or "(it wrote nothing)"
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL for the whole session if that does not end it in time."""
+        strays = proctree.members(self.pid)
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            pass
+        for pid in strays:
+            try:
+                if os.getsid(pid) == self.pid:
+                    os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+
+def environment(tools: Toolbox) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    # hcrs finds its worker's Python by VIRTUAL_ENV; a command of another venv names that one.
+    own = tools.hcrs.parent.parent
+    venv = own if (own / "pyvenv.cfg").exists() else tools.bin.parent
+    return {**kept, "PYTHONPATH": str(tools.apps), "VIRTUAL_ENV": str(venv)}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(port: int, tls: bool, path: str) -> int:
+    """The status of one HTTP/1.1 GET."""
+    if tls:
+        context = ssl._create_unverified_context()
+        context.set_alpn_protocols(["http/1.1"])
+        link = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+    else:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        link.request("GET", path)
+        return link.getresponse().status
+    finally:
+        link.close()
