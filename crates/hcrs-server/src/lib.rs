@@ -1,7 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod access_log;
+mod bind;
 mod control;
+mod date;
+mod error_log;
+mod escape;
+mod log_writer;
+mod pid_file;
 mod settings;
+mod welcome;
 
 pub use settings::{
     AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget, Settings,
@@ -17,6 +25,8 @@ pub enum Outcome {
     CutOff,
     /// A worker's lifespan shutdown failed or took too long.
     ShutdownFailed,
+    /// A thread of the edge ended before it was told to; the error log says why.
+    ThreadLost,
 }
 
 /// Why the server did not start.

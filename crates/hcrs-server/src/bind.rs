@@ -1,0 +1,241 @@
+//! Listening sockets: bound before anything else starts, so that a port in use is said at once, but
+//! listening only when there is somebody to answer.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use rustix::fs::Mode;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::{Bind, Listener, Settings, StartError};
+
+/// A socket that is bound and, until [`BoundListener::listen`], refuses connections.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    /// The socket, non-blocking.
+    pub socket: BoundSocket,
+    /// Whether clients speak TLS here.
+    pub tls: bool,
+    /// What a client would open, as in `https://127.0.0.1:8443`.
+    pub address: String,
+}
+
+/// The two kinds of stream sockets.
+#[derive(Debug)]
+pub(crate) enum BoundSocket {
+    /// IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A path of the file system.
+    Unix(UnixListener),
+}
+
+impl BoundListener {
+    /// Lets connections come in; `backlog` of them may wait to be accepted.
+    pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
+        Ok(rustix::net::listen(self, i32::try_from(backlog).unwrap_or(i32::MAX))?)
+    }
+
+    /// The same socket for another thread.
+    pub(crate) fn share(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
+            BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
+        };
+        Ok(Self { socket, tls: self.tls, address: self.address.clone() })
+    }
+
+    fn new(socket: Socket, tls: bool) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        let scheme = if tls { "https" } else { "http" };
+        if let Some(address) = local.as_socket() {
+            let socket = BoundSocket::Tcp(OwnedFd::from(socket).into());
+            return Ok(Self { socket, tls, address: format!("{scheme}://{address}") });
+        }
+        if !local.is_unix() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither an internet nor a unix socket"));
+        }
+        let path = local.as_pathname().map_or_else(String::new, |path| path.display().to_string());
+        let socket = BoundSocket::Unix(OwnedFd::from(socket).into());
+        Ok(Self { socket, tls, address: format!("{scheme}://unix:{path}") })
+    }
+}
+
+impl AsFd for BoundListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            BoundSocket::Tcp(socket) => socket.as_fd(),
+            BoundSocket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Binds every listener for each of the threads: TCP sockets of their own that share a port, one socket
+/// for all where the system has no such thing. The answer has one list for each thread.
+pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundListener>>, StartError> {
+    let mut by_listener: Vec<Vec<BoundListener>> = Vec::with_capacity(settings.listeners.len());
+    // Inherited descriptors come first: a number that is not inherited must not become one of our sockets.
+    let inherited = adopt_all(&settings.listeners)?;
+    let mut inherited = inherited.into_iter();
+    for listener in &settings.listeners {
+        let bound = match &listener.bind {
+            Bind::Tcp { host, port } => bind_tcp(host, *port, listener.tls, threads)
+                .and_then(|bound| refuse_repeated(bound, &by_listener)),
+            Bind::Unix(path) => bind_unix(path, settings.umask)
+                .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
+            Bind::Fd(_) => inherited
+                .next()
+                .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+                .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
+        };
+        by_listener.push(bound.map_err(|error| StartError::Bind(listener.bind.to_string(), error))?);
+    }
+    let mut by_thread: Vec<Vec<BoundListener>> = (0..threads).map(|_| Vec::new()).collect();
+    for bound in by_listener {
+        for (thread, listener) in by_thread.iter_mut().zip(bound) {
+            thread.push(listener);
+        }
+    }
+    Ok(by_thread)
+}
+
+/// The first of the host's addresses that can be bound, IPv4 before IPv6.
+fn bind_tcp(host: &str, port: u16, tls: bool, threads: usize) -> io::Result<Vec<BoundListener>> {
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in resolve(host, port)? {
+        match bind_address(address, threads) {
+            Ok(sockets) => {
+                return sockets.into_iter().map(|socket| BoundListener::new(socket, tls)).collect();
+            }
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.is_empty() {
+        return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]);
+    }
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![(ip, port).into()]);
+    }
+    let mut addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    Ok(addresses)
+}
+
+fn bind_address(mut address: SocketAddr, threads: usize) -> io::Result<Vec<Socket>> {
+    if threads > 1 && address.port() != 0 {
+        // Sockets that share a port would also share it with another server that is running already.
+        bind_socket(address, false)?;
+    }
+    let mut sockets = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        let socket = bind_socket(address, threads > 1)?;
+        if let Some(bound) = socket.local_addr()?.as_socket() {
+            address.set_port(bound.port());
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn bind_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        // Else `[::]:P` takes IPv4 as well and cannot stand beside `0.0.0.0:P`.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The system lets one process bind an address twice and complains only when both listen.
+fn refuse_repeated(
+    bound: Vec<BoundListener>,
+    earlier: &[Vec<BoundListener>],
+) -> io::Result<Vec<BoundListener>> {
+    let address = |listener: &BoundListener| match &listener.socket {
+        BoundSocket::Tcp(socket) => socket.local_addr().ok(),
+        BoundSocket::Unix(_) => None,
+    };
+    let Some(new) = bound.first().and_then(address) else { return Ok(bound) };
+    for old in earlier.iter().flatten().filter_map(address) {
+        let overlaps = old.is_ipv4() == new.is_ipv4()
+            && (old.ip() == new.ip() || old.ip().is_unspecified() || new.ip().is_unspecified());
+        if old.port() == new.port() && overlaps {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("already bound as {old}")));
+        }
+    }
+    Ok(bound)
+}
+
+fn bind_unix(path: &Path, umask: Option<u32>) -> io::Result<Socket> {
+    // A socket is what an earlier run left behind; anything else is somebody's and makes bind fail.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = SockAddr::unix(path)?;
+    let before = umask.map(|mask| rustix::process::umask(Mode::from_raw_mode(mask)));
+    let bound = socket.bind(&address);
+    if let Some(before) = before {
+        rustix::process::umask(before);
+    }
+    bound?;
+    Ok(socket)
+}
+
+fn share(first: BoundListener, threads: usize) -> io::Result<Vec<BoundListener>> {
+    let mut all = (1..threads).map(|_| first.share()).collect::<io::Result<Vec<_>>>()?;
+    all.push(first);
+    Ok(all)
+}
+
+fn adopt_all(listeners: &[Listener]) -> Result<Vec<Socket>, StartError> {
+    let mut seen = Vec::new();
+    let mut sockets = Vec::new();
+    for listener in listeners {
+        let Bind::Fd(fd) = listener.bind else { continue };
+        if seen.contains(&fd) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is named twice");
+            return Err(StartError::Bind(listener.bind.to_string(), error));
+        }
+        seen.push(fd);
+        let socket = adopt(fd).map_err(|error| StartError::Bind(listener.bind.to_string(), error))?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Takes over an inherited descriptor.
+fn adopt(fd: i32) -> io::Result<Socket> {
+    let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if fd < 0 {
+        return refuse("not a descriptor's number");
+    }
+    #[expect(unsafe_code, reason = "an inherited descriptor is only a number until it is taken over")]
+    // SAFETY: it is only asked what it is; if it is closed, the questions fail.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    if rustix::net::sockopt::socket_type(borrowed)? != rustix::net::SocketType::STREAM {
+        return refuse("not a stream socket");
+    }
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    #[expect(unsafe_code, reason = "an inherited descriptor is only a number until it is taken over")]
+    // SAFETY: the operator gives it to us; it is taken once (adopt_all), and before this process has made
+    // sockets of its own that could have the number.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(owned.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Texts of the current time, made once a second: the `date` field (RFC 9110 §5.6.7) and the logs' local time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// Length of an IMF-fixdate, as in `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(crate) const HTTP_DATE_LEN: usize = 29;
+
+/// The value of `date`, one for each edge thread.
+#[derive(Debug)]
+pub(crate) struct HttpDate {
+    second: Option<u64>,
+    text: [u8; HTTP_DATE_LEN],
+}
+
+impl HttpDate {
+    pub(crate) fn new() -> Self {
+        Self { second: None, text: *b"Thu, 01 Jan 1970 00:00:00 GMT" }
+    }
+
+    /// The IMF-fixdate of `now`.
+    #[inline]
+    pub(crate) fn now(&mut self, now: SystemTime) -> &[u8; HTTP_DATE_LEN] {
+        let second = unix_second(now);
+        if self.second != Some(second) {
+            let text = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string();
+            if let Ok(text) = <[u8; HTTP_DATE_LEN]>::try_from(text.as_bytes()) {
+                self.text = text;
+            }
+            self.second = Some(second);
+        }
+        &self.text
+    }
+}
+
+/// Local time as a log line shows it, remade by `render` when the second has changed.
+#[derive(Debug)]
+pub(crate) struct LocalTime {
+    zone: TimeZone,
+    second: Option<u64>,
+}
+
+impl LocalTime {
+    /// Reads the machine's time zone.
+    pub(crate) fn new() -> Self {
+        Self { zone: TimeZone::system(), second: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_zone(zone: TimeZone) -> Self {
+        Self { zone, second: None }
+    }
+
+    /// Whether `now` is in another second than the last time; if so, its calendar form.
+    #[inline]
+    pub(crate) fn tick(&mut self, now: SystemTime) -> Option<jiff::Zoned> {
+        let second = unix_second(now);
+        if self.second == Some(second) {
+            return None;
+        }
+        self.second = Some(second);
+        let timestamp = i64::try_from(second).ok().and_then(|s| Timestamp::from_second(s).ok());
+        Some(timestamp.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.zone.clone()))
+    }
+}
+
+/// Whole seconds since 1970; a clock before that counts as 1970.
+fn unix_second(now: SystemTime) -> u64 {
+    /// The last second of the year 9999, after which neither form has a fixed length.
+    const LAST: u64 = 253_402_300_799;
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    #[test]
+    fn dates_are_imf_fixdates_of_the_second_asked_for() {
+        let mut date = HttpDate::new();
+        assert_eq!(date.now(at(784_111_777)), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date.now(at(784_111_777) + Duration::from_millis(999)), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date.now(at(784_111_778)), b"Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(date.now(at(0)), b"Thu, 01 Jan 1970 00:00:00 GMT", "a clock that jumps back is followed");
+    }
+
+    #[test]
+    fn absurd_clocks_are_clamped() {
+        let mut date = HttpDate::new();
+        assert_eq!(date.now(UNIX_EPOCH - Duration::from_secs(9)), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date.now(at(1 << 40)), b"Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn local_time_is_made_once_a_second() {
+        let mut time = LocalTime::in_zone(TimeZone::fixed(jiff::tz::offset(-3)));
+        let first = time.tick(at(1_795_406_491)).unwrap();
+        assert_eq!(first.strftime("%Y-%m-%d %H:%M:%S %z").to_string(), "2026-11-23 01:01:31 -0300");
+        assert!(time.tick(at(1_795_406_491) + Duration::from_millis(1)).is_none());
+        assert!(time.tick(at(1_795_406_492)).is_some());
+    }
+}

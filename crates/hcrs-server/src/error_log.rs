@@ -1,0 +1,255 @@
+//! The error log: tracing's events as lines in Hypercorn's form,
+//! `[2026-11-23 04:01:31 +0000] [PID] [INFO] message`.
+//!
+//! An event is one line, whatever a client has put into it; only the field `traceback` goes over several.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::date::LocalTime;
+use crate::escape::{self, push_escaped};
+use crate::log_writer::{LogWriter, Sink};
+use crate::{LogLevel, LogSettings, LogTarget, StartError};
+
+/// The field whose value is shown on lines of its own.
+const TRACEBACK: &str = "traceback";
+
+/// Sends this process's events to the error log until the writer that it gives is closed.
+///
+/// A process has one subscriber for its life: if there is one, it stays, and there is nothing to close.
+pub(crate) fn install(settings: &LogSettings) -> Result<Option<LogWriter>, StartError> {
+    let sink = match &settings.error {
+        None => return Ok(None),
+        Some(LogTarget::Standard) => Sink::Error,
+        Some(LogTarget::File(path)) => Sink::File(path.clone()),
+    };
+    let name = match &sink {
+        Sink::File(path) => path.display().to_string(),
+        Sink::Output | Sink::Error => "standard error".to_owned(),
+    };
+    // A log that cannot be written has no place left to say so.
+    let writer = LogWriter::start("error-log", sink, |_| {}).map_err(|error| StartError::Log(name, error))?;
+    let subscriber = tracing_subscriber::registry().with(
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(LineFormat::new())
+            .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
+            .with_filter(filter(settings.level)),
+    );
+    match tracing::subscriber::set_global_default(subscriber) {
+        Ok(()) => Ok(Some(writer)),
+        Err(_already_set) => {
+            writer.close();
+            Ok(None)
+        }
+    }
+}
+
+/// Our own events from `level` up; other crates' only when they are worth an operator's attention.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+        // What stops the server is the run's error, which its caller prints.
+        LogLevel::Critical => LevelFilter::OFF,
+    };
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("hcrs", level)
+}
+
+/// Hypercorn's line form.
+struct LineFormat {
+    time: Mutex<(LocalTime, String)>,
+    pid: u32,
+}
+
+impl LineFormat {
+    fn new() -> Self {
+        Self { time: Mutex::new((LocalTime::new(), String::new())), pid: std::process::id() }
+    }
+
+    fn write_time(&self, out: &mut Writer<'_>, now: SystemTime) -> fmt::Result {
+        let mut guard = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let (time, text) = &mut *guard;
+        if let Some(now) = time.tick(now) {
+            *text = now.strftime("%Y-%m-%d %H:%M:%S %z").to_string();
+        }
+        out.write_str(text)
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        out.write_char('[')?;
+        self.write_time(&mut out, SystemTime::now())?;
+        write!(out, "] [{}] [{}] ", self.pid, level_name(*event.metadata().level()))?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields { message, others, traceback } = fields;
+        writeln!(out, "{message}{others}")?;
+        for line in traceback.lines() {
+            let mut escaped = Vec::with_capacity(line.len());
+            push_escaped(&mut escaped, line.as_bytes(), escape::Quotes::AsTheyAre);
+            writeln!(out, "{}", String::from_utf8_lossy(&escaped))?;
+        }
+        Ok(())
+    }
+}
+
+/// Python's name of a level.
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+/// An event's fields: the message, then `name=value` for the others.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: String,
+    traceback: String,
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: &str) {
+        if field.name() == TRACEBACK {
+            value.clone_into(&mut self.traceback);
+            return;
+        }
+        let mut escaped = Vec::with_capacity(value.len());
+        push_escaped(&mut escaped, value.as_bytes(), escape::Quotes::AsTheyAre);
+        let escaped = String::from_utf8_lossy(&escaped);
+        if field.name() == "message" {
+            self.message.push_str(&escaped);
+        } else {
+            let _infallible = write!(self.others, " {}={escaped}", field.name());
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, &format!("{value:?}"));
+    }
+}
+
+/// Hands each event's line to the writing thread.
+struct Queue {
+    sender: crate::log_writer::LogSender,
+    lost: Arc<AtomicU64>,
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = &'a Queue;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl io::Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let mut lines = line.to_vec();
+        if lost > 0 {
+            lines.extend_from_slice(format!("({lost} lines were lost before this one)\n").as_bytes());
+        }
+        if !self.sender.send(lines) {
+            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(level: LogLevel, log: impl FnOnce()) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("error.log");
+        let writer = LogWriter::start("error-log", Sink::File(path.clone()), |_| {}).unwrap();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(LineFormat::new())
+            .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
+            .with_filter(filter(level));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        writer.close();
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn lines_have_hypercorns_form() {
+        let text = lines_of(LogLevel::Info, || tracing::warn!(worker = 7, "slow {}", "down"));
+        let pid = std::process::id();
+        let (time, rest) = text.split_at("[2026-11-23 04:01:31 +0000]".len());
+        assert_eq!(rest, format!(" [{pid}] [WARNING] slow down worker=7\n"));
+        assert!(time.starts_with("[20") && time.ends_with(']'), "{time}");
+        assert!(jiff::Zoned::strptime("[%Y-%m-%d %H:%M:%S %z]", time).is_ok(), "{time}");
+    }
+
+    #[test]
+    fn what_a_client_sends_cannot_begin_a_line_or_reach_the_terminal() {
+        let text = lines_of(LogLevel::Info, || tracing::info!(path = "/\x1b[2J\n[x]", "got\r\n{}", "\x07"));
+        assert!(text.ends_with("got\\x0d\\x0a\\x07 path=/\\x1b[2J\\x0a[x]\n"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn tracebacks_keep_their_lines() {
+        let text = lines_of(LogLevel::Info, || {
+            tracing::error!(traceback = "Traceback:\n  \"x\"\x1b[2J\nValueError", "app failed");
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].ends_with("[ERROR] app failed"), "{text}");
+        assert_eq!(&lines[1..], ["Traceback:", "  \"x\"\\x1b[2J", "ValueError"]);
+    }
+
+    #[test]
+    fn the_level_holds_for_ours_and_other_crates_are_heard_from_warnings_up() {
+        let text = lines_of(LogLevel::Debug, || {
+            tracing::debug!("ours");
+            tracing::debug!(target: "h2::codec", "theirs");
+            tracing::error!(target: "h2::codec", "their error");
+        });
+        assert!(text.contains("[DEBUG] ours"), "{text}");
+        assert!(!text.contains("theirs"), "{text}");
+        assert!(text.contains("[ERROR] their error"), "{text}");
+        let text = lines_of(LogLevel::Error, || {
+            tracing::warn!("hidden");
+            tracing::error!("shown");
+        });
+        assert!(!text.contains("hidden") && text.contains("shown"), "{text}");
+        assert_eq!(lines_of(LogLevel::Critical, || tracing::error!("hidden")), "");
+    }
+}
