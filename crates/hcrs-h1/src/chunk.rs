@@ -88,7 +88,7 @@ impl ChunkDecoder {
                 }
                 None => return Err(Fault::BadRequest("chunk without a size")),
             },
-            (State::Size { .. }, b'\r') => State::SizeLineFeed,
+            (State::Size { .. } | State::Extension, b'\r') => State::SizeLineFeed,
             (State::Size { .. }, b';') => State::Extension,
             (State::Size { digits }, _) => match hex_digit(byte) {
                 Some(digit) if digits < MAX_SIZE_DIGITS => {
@@ -98,7 +98,6 @@ impl ChunkDecoder {
                 Some(_) => return Err(Fault::BadRequest("chunk size too large")),
                 None => return Err(Fault::BadRequest("malformed chunk size")),
             },
-            (State::Extension, b'\r') => State::SizeLineFeed,
             (State::Extension, _) if is_text(byte) => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > settings.max_chunk_extension_bytes {

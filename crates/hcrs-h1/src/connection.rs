@@ -165,9 +165,11 @@ impl Connection {
         if input.is_empty() || **input == *b"\r" {
             return Ok(None);
         }
-        let Some(len) = progress.scan.find_end(input, self.settings.max_head_bytes)? else {
+        let found = progress.scan.find_end(input, self.settings.max_head_bytes);
+        let Ok(Some(len)) = found else {
+            // Before the scan's own fault, so that how the bytes were cut does not choose the answer.
             progress.check_early(input)?;
-            return Ok(None);
+            return found.map(|_| None);
         };
         let block = std::mem::take(&mut self.spare_block);
         let parsed = head::parse(&input[..len], &self.settings, block, self.scheme, &self.endpoints)?;

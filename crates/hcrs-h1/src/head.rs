@@ -85,15 +85,16 @@ fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
     }
 }
 
-/// Whether the request line ends with ` HTTP/`, a digit, a dot and a digit.
+/// Whether the request line is method, target and version, each after one space, and the version well-formed.
 fn names_a_version(bytes: &[u8]) -> bool {
-    let end = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
-    matches!(&bytes[..end], [.., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+    let line = &bytes[..memchr::memchr(b'\r', bytes).unwrap_or(bytes.len())];
+    let mut parts = line.split(|&b| b == b' ').skip(2);
+    matches!((parts.next(), parts.next()), (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
-fn read<'a>(
-    request: &httparse::Request<'_, 'a>,
+fn read(
+    request: &httparse::Request<'_, '_>,
     len: usize,
     mut block: Vec<u8>,
     scheme: Scheme,
@@ -131,7 +132,11 @@ fn read<'a>(
         body,
         version,
         is_head_method: method == "HEAD",
-        keep_alive: !message.close && (version == Version::Http11 || message.keep_alive),
+        keep_alive: match message.persistence {
+            Persistence::Unsaid => version == Version::Http11,
+            Persistence::KeepAlive => true,
+            Persistence::Close => false,
+        },
         expect_continue: message.expect_continue && body != BodyLength::None,
     })
 }
@@ -152,9 +157,16 @@ struct Message<'a> {
     has_host: bool,
     length: Option<u64>,
     chunked: bool,
-    close: bool,
-    keep_alive: bool,
+    persistence: Persistence,
     expect_continue: bool,
+}
+
+/// What `connection` says about the time after this exchange (RFC 9112 §9.3); `close` is never taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Persistence {
+    Unsaid,
+    KeepAlive,
+    Close,
 }
 
 impl<'a> Message<'a> {
@@ -165,8 +177,7 @@ impl<'a> Message<'a> {
             has_host: false,
             length: None,
             chunked: false,
-            close: false,
-            keep_alive: false,
+            persistence: Persistence::Unsaid,
             expect_continue: false,
         }
     }
@@ -233,8 +244,11 @@ impl<'a> Message<'a> {
     /// RFC 9112 §9.3.
     fn connection(&mut self, value: &[u8]) {
         for token in list(value) {
-            self.close |= token.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            if token.eq_ignore_ascii_case(b"close") {
+                self.persistence = Persistence::Close;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") && self.persistence == Persistence::Unsaid {
+                self.persistence = Persistence::KeepAlive;
+            }
         }
     }
 

@@ -223,7 +223,7 @@ fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
     let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
     out.reserve(len + digits as usize + 4);
     for place in (0..digits).rev() {
-        out.push(DIGITS[len >> (4 * place) & 0xf]);
+        out.push(DIGITS[(len >> (4 * place)) & 0xf]);
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(data);

@@ -1,0 +1,116 @@
+//! Drives a connection as the server does, and makes what comes out easy to compare.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use hcrs_exchange::{Endpoints, Fault, RequestHead, ResponseHead, ResponseHeadWriter, Scheme};
+use hcrs_h1::{BodyLength, Connection, Event, Extra, Settings};
+
+/// An [`Event`] that can be compared; neighbouring pieces of a body are one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Head(String, BodyLength),
+    Data(Vec<u8>),
+    End,
+    Fault(Fault),
+}
+
+pub(crate) fn connection() -> Connection {
+    connection_with(Settings::default())
+}
+
+pub(crate) fn connection_with(settings: Settings) -> Connection {
+    Connection::new(&settings, Scheme::Http, Rc::new(Endpoints::default()))
+}
+
+/// `METHOD path?query version`, then each field on a line.
+pub(crate) fn describe(head: &RequestHead) -> String {
+    let view = head.view();
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let mut described = format!("{} {}?{} ", text(view.method), text(view.path), text(view.query));
+    described.push_str(view.version.as_str());
+    for (name, value) in view.fields() {
+        described.extend(["\n", &text(name), ": ", &text(value)]);
+    }
+    described
+}
+
+/// Polls until nothing more comes.
+pub(crate) fn drain(connection: &mut Connection, input: &mut BytesMut, seen: &mut Vec<Seen>) {
+    loop {
+        match connection.poll_event(input) {
+            Ok(None) => return,
+            Ok(Some(Event::Request(request))) => {
+                assert_eq!(request.head.view().has_body, request.body != BodyLength::None);
+                seen.push(Seen::Head(describe(&request.head), request.body));
+            }
+            Ok(Some(Event::Data(piece))) => {
+                assert!(!piece.is_empty());
+                if let Some(Seen::Data(data)) = seen.last_mut() {
+                    data.extend_from_slice(&piece);
+                } else {
+                    seen.push(Seen::Data(piece.to_vec()));
+                }
+            }
+            Ok(Some(Event::End)) => seen.push(Seen::End),
+            Err(fault) => seen.push(Seen::Fault(fault)),
+        }
+    }
+}
+
+/// Everything that one connection, which answers each request once it is complete, sees in `pieces`.
+pub(crate) fn see_all<'a>(settings: Settings, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
+    let mut connection = connection_with(settings);
+    let mut input = BytesMut::new();
+    let mut seen = Vec::new();
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            drain(&mut connection, &mut input, &mut seen);
+            if !connection.request_ended() {
+                break;
+            }
+            answer(&mut connection);
+            if !connection.can_keep_alive() {
+                return seen;
+            }
+            connection.next_exchange();
+        }
+    }
+    seen
+}
+
+/// The events of one read.
+pub(crate) fn see(wire: &[u8]) -> Vec<Seen> {
+    see_all(Settings::default(), [wire])
+}
+
+/// Polls `wire` on a new connection up to the request's end.
+pub(crate) fn after(wire: &str) -> Connection {
+    let mut connection = connection();
+    let mut seen = Vec::new();
+    drain(&mut connection, &mut BytesMut::from(wire), &mut seen);
+    assert!(matches!(seen.first(), Some(Seen::Head(..))), "{seen:?}");
+    connection
+}
+
+pub(crate) fn response(status: u16, fields: &[(&str, &str)]) -> ResponseHead {
+    let mut block = Vec::new();
+    let mut writer = ResponseHeadWriter::begin(&mut block, status);
+    for (name, value) in fields {
+        writer.field(&mut block, name.as_bytes(), value.as_bytes());
+    }
+    writer.finish(&mut block);
+    ResponseHead::parse(Bytes::from(block)).expect("written by its own writer")
+}
+
+/// Answers with a small response and gives its bytes.
+pub(crate) fn answer(connection: &mut Connection) -> String {
+    let mut out = Vec::new();
+    connection
+        .write_head(&response(200, &[]), Some(2), false, &Extra::default(), &mut out)
+        .expect("a good head");
+    connection.write_data(b"ok", &mut out).expect("as long as it said");
+    connection.write_end(&mut out).expect("complete");
+    String::from_utf8(out).expect("text")
+}

@@ -1,0 +1,8 @@
+//! The crate as its driver uses it: bytes in, events out, responses back.
+
+mod driver;
+
+mod exchanges;
+mod properties;
+mod responses;
+mod strictness;
