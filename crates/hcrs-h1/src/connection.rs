@@ -165,6 +165,9 @@ impl Connection {
         if input.is_empty() || **input == *b"\r" {
             return Ok(None);
         }
+        if !is_field_name(&input[..1]) {
+            return Err(Fault::BadRequest("not an HTTP request"));
+        }
         let found = progress.scan.find_end(input, self.settings.max_head_bytes);
         let Ok(Some(len)) = found else {
             // Before the scan's own fault, so that how the bytes were cut does not choose the answer.
@@ -357,11 +360,8 @@ impl Connection {
 }
 
 impl HeadProgress {
-    /// Refuses, before the rest is here, what cannot become a head: other protocols, HTTP/0.9, odd versions.
+    /// Refuses, before the rest is here, what cannot become a head: HTTP/0.9, odd versions.
     fn check_early(&mut self, input: &[u8]) -> Result<(), Fault> {
-        if !is_field_name(&input[..1]) {
-            return Err(Fault::BadRequest("not an HTTP request"));
-        }
         let first_line = self.scan.first_line();
         if first_line > 0 && !self.line_checked {
             self.line_checked = true;
