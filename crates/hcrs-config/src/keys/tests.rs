@@ -1,0 +1,242 @@
+//! Each key: the value as it is written, and the setting that it ends in.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use hcrs_server::Settings;
+
+use super::*;
+use crate::ConfigError;
+
+fn config(toml: &str) -> Result<crate::Config, ConfigError> {
+    let source = Source::new("test.toml".into(), toml.into());
+    let mut draft = Draft::default();
+    apply_file(&source, &mut draft);
+    draft.finish(&source)
+}
+
+/// The settings of a file without a mistake and without a warning.
+#[track_caller]
+fn settings(toml: &str) -> Settings {
+    let config = config(toml).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.warnings, Vec::<String>::new(), "{toml}");
+    config.server
+}
+
+/// Sets one key beside an app and a certificate, without which some settings have no place to go to.
+#[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "the lines that use it read as a table")]
+fn ends_in<T: Debug + PartialEq>(toml: &str, setting: impl Fn(&Settings) -> T, expected: T) {
+    const BASE: [&str; 3] = ["application_path = \"app\"\n", "certfile = \"c\"\n", "keyfile = \"k\"\n"];
+    let key = toml.split(' ').next().unwrap();
+    let rest: String = BASE.into_iter().filter(|line| !line.starts_with(key)).collect();
+    assert_eq!(setting(&settings(&format!("{rest}{toml}"))), expected, "{toml}");
+    assert_ne!(setting(&settings(&BASE.concat())), expected, "{toml}: the test sets what is the default");
+}
+
+fn app(settings: &Settings) -> &hcrs_server::AppSettings {
+    settings.app.as_ref().expect("an app is set")
+}
+
+fn tls(settings: &Settings) -> &hcrs_tls::Settings {
+    settings.tls.as_ref().expect("TLS is set")
+}
+
+fn binds(settings: &Settings, tls: bool) -> Vec<String> {
+    settings
+        .listeners
+        .iter()
+        .filter(|listener| listener.tls == tls)
+        .map(|listener| listener.bind.to_string())
+        .collect()
+}
+
+#[test]
+fn every_key_ends_in_its_setting() {
+    let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    ends_in("bind = \"[::1]:1\"", |s| binds(s, true), list(&["[::1]:1"]));
+    ends_in("bind = [\"a:1\", \"unix:s\"]", |s| binds(s, true), list(&["a:1", "unix:s"]));
+    ends_in("insecure_bind = \"b:2\"", |s| binds(s, false), list(&["b:2"]));
+    ends_in("insecure_bind = [\"b:2\", \"fd://4\"]", |s| binds(s, false), list(&["b:2", "fd://4"]));
+    ends_in("backlog = 2048", |s| s.backlog, 2048);
+    ends_in("umask = 0o007", |s| s.umask, Some(7));
+    ends_in("application_path = \"m:a\"", |s| s.app.as_ref().map(|app| app.path.clone()), Some("m:a".into()));
+    ends_in("root_path = \"/api/\"", |s| app(s).root_path.clone(), "/api".into());
+    ends_in("workers = 4", |s| app(s).workers.get(), 4);
+    ends_in("worker_class = \"uvloop\"", |s| app(s).worker_class, WorkerClass::Uvloop);
+    ends_in("pid_path = \"run/pid\"", |s| s.pid_path.clone(), Some("run/pid".into()));
+    ends_in("wsgi_max_body_size = 1", |s| app(s).wsgi_max_body_size, 1);
+    ends_in("startup_timeout = 1.5", |s| app(s).startup_timeout, Duration::from_millis(1500));
+    ends_in("shutdown_timeout = 2", |s| app(s).shutdown_timeout, Duration::from_secs(2));
+    ends_in("graceful_timeout = 0", |s| s.graceful_timeout, Duration::ZERO);
+    ends_in("keep_alive_timeout = 75", |s| s.connection.keep_alive_timeout, Duration::from_secs(75));
+    ends_in("keep_alive_max_requests = 7", |s| s.connection.keep_alive_max_requests, 7);
+    ends_in("read_timeout = 9", |s| s.connection.body_timeout, Duration::from_secs(9));
+    ends_in("include_date_header = false", |s| s.connection.include_date_header, false);
+    ends_in("include_server_header = false", |s| s.connection.include_server_header, false);
+    ends_in("certfile = \"other\"", |s| tls(s).certfile.clone(), "other".into());
+    ends_in("keyfile = \"other\"", |s| tls(s).keyfile.clone(), "other".into());
+    ends_in("alpn_protocols = [\"http/1.1\"]", |s| tls(s).alpn_protocols.clone(), list(&["http/1.1"]));
+    ends_in("ssl_handshake_timeout = 10", |s| tls(s).handshake_timeout, Duration::from_secs(10));
+    ends_in("h11_max_incomplete_size = 4096", |s| s.connection.h1.max_head_bytes, 4096);
+    ends_in("h2_max_concurrent_streams = 250", |s| s.connection.h2.max_concurrent_streams, 250);
+    ends_in("h2_max_header_list_size = 8192", |s| s.connection.h2.max_header_list_size, 8192);
+    ends_in("h2_max_inbound_frame_size = 65536", |s| s.connection.h2.max_inbound_frame_size, 65_536);
+    ends_in("accesslog = \"-\"", |s| s.log.access.clone(), Some(LogTarget::Standard));
+    ends_in("accesslog = \"a.log\"", |s| s.log.access.clone(), Some(LogTarget::File("a.log".into())));
+    ends_in("errorlog = \"e.log\"", |s| s.log.error.clone(), Some(LogTarget::File("e.log".into())));
+    ends_in("errorlog = \"\"", |s| s.log.error.clone(), None);
+    ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
+    ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
+    ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
+    ends_in("[hcrs]\npython = \"bin/python\"", |s| app(s).python.clone(), Some("bin/python".into()));
+    ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
+    ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
+    ends_in("[hcrs]\nwsgi_threads = 12", |s| app(s).wsgi_threads.map(NonZeroUsize::get), Some(12));
+}
+
+#[test]
+fn every_key_that_is_set_has_its_line_in_the_test_above() {
+    let this = include_str!("tests.rs");
+    for (key, rule) in KEYS.iter().chain(OWN_KEYS) {
+        assert!(!matches!(rule, Set(_)) || this.contains(&format!("{key} = ")), "{key} is not tested");
+    }
+}
+
+#[test]
+fn defaults_are_hypercorns() {
+    let settings = settings("");
+    assert!(settings.app.is_none() && settings.tls.is_none());
+    assert_eq!(binds(&settings, false), ["127.0.0.1:8000"]);
+    assert_eq!(settings.backlog, 100);
+    assert_eq!(settings.graceful_timeout, Duration::from_secs(3));
+    assert_eq!(settings.connection.keep_alive_timeout, Duration::from_secs(5));
+    assert_eq!(settings.connection.keep_alive_max_requests, 1000);
+    assert_eq!(settings.connection.h1.max_head_bytes, 16_384);
+    assert_eq!(settings.connection.h2.max_concurrent_streams, 100);
+    assert_eq!(settings.connection.h2.max_header_list_size, 65_536);
+    assert_eq!(settings.connection.h2.max_inbound_frame_size, 16_384);
+    assert!(settings.connection.include_date_header && settings.connection.include_server_header);
+    assert_eq!(settings.log.access, None);
+    assert_eq!(settings.log.error, Some(LogTarget::Standard));
+    assert_eq!(settings.log.level, LogLevel::Info);
+
+    let settings = self::settings("application_path = \"app\"\ncertfile = \"c\"\nkeyfile = \"k\"");
+    assert_eq!(app(&settings).workers.get(), 1);
+    assert_eq!(app(&settings).worker_class, WorkerClass::Asyncio);
+    assert_eq!(app(&settings).root_path, "");
+    assert_eq!(app(&settings).wsgi_max_body_size, 16_777_216);
+    assert_eq!(app(&settings).startup_timeout, Duration::from_secs(60));
+    assert_eq!(app(&settings).shutdown_timeout, Duration::from_secs(60));
+    assert_eq!(tls(&settings).alpn_protocols, ["h2", "http/1.1"]);
+    assert_eq!(tls(&settings).handshake_timeout, Duration::from_secs(60));
+}
+
+#[test]
+fn wrong_values_say_what_was_expected() {
+    for (toml, message) in [
+        ("bind = 5", "1:8: bind: expected a string or an array of strings, found 5"),
+        ("bind = [\"a:1\", 2]", "1:16: bind: expected a string, found 2"),
+        ("bind = \"a:http\"", "1:8: bind: \"a:http\" cannot be bound: a port is a number"),
+        ("workers = \"2\"", "1:11: workers: expected a whole number from 0 to 1024, found the string \"2\""),
+        ("workers = -1", "1:11: workers: expected a whole number from 0 to 1024, found -1"),
+        ("workers = 1.5", "1:11: workers: expected a whole number from 0 to 1024, found 1.5"),
+        ("workers = 99999999999999999999", "found a number with too many digits"),
+        ("worker_class = \"trio\"", "(\"trio\" is not supported yet)"),
+        ("keep_alive_timeout = true", "a number of seconds from 0.001 to 31536000, found true"),
+        ("keep_alive_timeout = 0", "a number of seconds from 0.001 to 31536000, found 0"),
+        ("graceful_timeout = -0.5", "a number of seconds from 0 to 31536000, found -0.5"),
+        ("graceful_timeout = nan", "a number of seconds from 0 to 31536000, found NaN"),
+        ("graceful_timeout = inf", "a number of seconds from 0 to 31536000, found inf"),
+        ("graceful_timeout = 2020-01-01", "found a date or time"),
+        ("include_date_header = \"yes\"", "expected true or false, found the string \"yes\""),
+        ("pid_path = \"\"", "expected a path as a string, found the string \"\""),
+        ("root_path = \"a\\u0000\"", "a string without a zero byte"),
+        ("alpn_protocols = \"h2\"", "expected an array of strings, found the string \"h2\""),
+        (
+            "alpn_protocols = [\"h2\", \"spdy\"]",
+            "1:25: alpn_protocols: expected \"h2\" or \"http/1.1\", found \"spdy\"",
+        ),
+        ("h2_max_inbound_frame_size = 100", "a whole number from 16384 to 16777215, found 100"),
+        ("loglevel = \"loud\"", "or \"critical\", found the string \"loud\""),
+        ("umask = 0o1000", "a whole number from 0 to 511, found 512"),
+        ("hcrs = 1", "1:8: hcrs: expected a table, [hcrs], found 1"),
+        (
+            "[hcrs]\nio_threads = 0",
+            "2:14: [hcrs] io_threads: expected a whole number from 1 to 1024, found 0",
+        ),
+        ("certfile = \"c\"", "1:12: certfile is set but keyfile is not: TLS needs both"),
+        ("keyfile = \"k\"", "1:11: keyfile is set but certfile is not: TLS needs both"),
+        ("verify_mode = 2", "1:15: verify_mode: checking client certificates is not supported yet"),
+        ("cert_reqs = \"CERT_REQUIRED\"", "cert_reqs: checking client certificates is not supported yet"),
+    ] {
+        let error = config(toml).expect_err(toml).to_string();
+        assert!(error.contains(message), "{toml}\n{error}");
+    }
+}
+
+#[test]
+fn every_key_refuses_what_no_key_takes() {
+    for (table, keys) in [("", KEYS), ("[hcrs]\n", OWN_KEYS)] {
+        for (key, rule) in keys {
+            if matches!(rule, Set(_)) {
+                let error = config(&format!("{table}{key} = 2020-01-01")).expect_err(key).to_string();
+                assert!(error.contains(key) && error.contains("found a date or time"), "{error}");
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn warns(toml: &str, expected: &str) {
+    let warnings = config(toml).unwrap_or_else(|error| panic!("{error}")).warnings;
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
+fn keys_that_are_not_supported_yet_are_one_warning_each() {
+    for (key, rule) in KEYS {
+        if !matches!(rule, Set(_)) {
+            warns(&format!("{key} = 0"), &format!("test.toml:1:1: not supported yet: {key}, ignored"));
+        }
+    }
+    warns("[logconfig_dict]\nversion = 1", "test.toml:1:2: not supported yet: logconfig_dict, ignored");
+}
+
+#[test]
+fn unknown_keys_are_a_warning_with_the_nearest_name() {
+    for (key, hint) in [
+        ("worker", "; did you mean workers?"),
+        ("certfiles", "; did you mean certfile?"),
+        ("keep-alive-timeout", "; did you mean keep_alive_timeout?"),
+        ("BIND", "; did you mean bind?"),
+        ("log_level", "; did you mean loglevel?"),
+        ("access_logfile", "; did you mean accesslog?"),
+        ("reload", "; did you mean use_reloader?"),
+        ("something_else", ""),
+    ] {
+        warns(&format!("\n  {key} = 1"), &format!("test.toml:2:3: unknown key: {key}, ignored{hint}"));
+    }
+    warns(
+        "[hcrs]\nio_thread = 1",
+        "test.toml:2:1: unknown key: [hcrs] io_thread, ignored; did you mean io_threads?",
+    );
+    warns(
+        "[hypercorn]\nbind = \"a:1\"",
+        "test.toml:1:2: unknown table [hypercorn], ignored: settings stand above all tables",
+    );
+}
+
+#[test]
+fn values_that_are_changed_are_a_warning() {
+    warns("workers = 0", "test.toml:1:11: workers: 0 is taken as 1, the app never runs in the main process");
+    warns(
+        "insecure_bind = \"a:1\"",
+        "test.toml:1:17: insecure_bind is ignored: without certfile and keyfile, bind is cleartext already",
+    );
+}
+
+#[test]
+fn empty_application_path_is_no_app() {
+    assert!(settings("application_path = \"\"").app.is_none());
+}
