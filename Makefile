@@ -1,0 +1,64 @@
+# The tasks of this repository; `make help` lists them. Whatever has logic in it is a script, not a recipe.
+
+PYTHON ?= python3
+VENV := .venv
+CONFIG ?= config/hypercorn.toml
+
+# What the wheel is made of.
+SOURCES := Cargo.toml Cargo.lock pyproject.toml MANIFEST.in \
+	$(shell find crates -type f ! -name '*.pyc' ! -name '*.so' ! -path '*.egg-info/*' ! -path '*/tests/*' ! -path '*/benches/*')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build run test test-rust test-python bench lint clean
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: $(VENV)/hcrs.stamp ## build the wheel and install it: the command is then .venv/bin/hcrs
+
+run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localhost:8443 with two workers
+	@$(VENV)/bin/hcrs cert dev --dir certs
+	@echo
+	@echo 'Open https://localhost:8443/ (the certificate is self-signed), or try in another terminal:'
+	@echo '  curl --cacert certs/cert.pem https://localhost:8443/'
+	@echo '  curl --cacert certs/cert.pem -N https://localhost:8443/stream'
+	@echo '  h2load -n 20000 -c 8 -m 32 https://localhost:8443/'
+	@echo 'Ctrl-C stops it.'
+	@echo
+	@exec $(VENV)/bin/hcrs --config $(CONFIG)
+
+test: test-rust test-python ## run every test
+
+test-rust: ## run the tests that need no Python
+	cargo test --locked
+
+test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
+	$(VENV)/bin/python -m pytest tests/python
+
+bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
+	$(PYTHON) tests/bench/bench.py $(ARGS)
+
+lint: ## check formatting and lints; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+clean: ## remove what the tasks have made, but not certs/
+	rm -rf target build $(VENV) .pytest_cache crates/hcrs-worker/python/*.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'Python has no ensurepip; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/hcrs.stamp: $(VENV)/bin/python $(SOURCES)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	@touch $@
+
+$(VENV)/examples.stamp: $(VENV)/bin/python examples/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
+	@touch $@
+
+$(VENV)/tests.stamp: $(VENV)/bin/python $(VENV)/examples.stamp tests/python/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+	@touch $@

@@ -1,0 +1,49 @@
+"""An ASGI app without a framework: what a request looks like, and how an answer is sent.
+
+hcrs examples.asgi_app:app
+"""
+
+import os
+
+
+async def app(scope, receive, send):
+    """Answers every request with how it came in, and keeps lifespan's rules."""
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            break
+
+    body = (
+        f"{scope['method']} {scope['path']} over HTTP/{scope['http_version']} ({scope['scheme']}), "
+        f"{length} bytes of body, answered by process {os.getpid()}\n"
+    ).encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", str(len(body)).encode()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def lifespan(receive, send):
+    """What an app opens once and closes at the end belongs here."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return
