@@ -33,7 +33,7 @@ QUICK = (
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--rounds", type=int, help="how often each cell is measured (default 5)")
+    add("--rounds", type=int, help="how often each cell is measured (default 3)")
     add("--seconds", type=float, help="how long a measured run is to take (default 4)")
     add("--scenarios", help="comma-separated names or patterns, such as 'bare_*,idle_*'")
     add("--servers", help=f"comma-separated, of {', '.join(COMMANDS)} (default: all)")
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     add("--out", type=Path, help="folder for the results (default tests/bench/results)")
     add("--list", action="store_true", help="print the scenarios and end")
     told = parser.parse_args()
-    told.rounds = told.rounds or (1 if told.quick else 5)
+    told.rounds = told.rounds or (1 if told.quick else 3)
     told.seconds = told.seconds or (0.5 if told.quick else 4.0)
     told.scenarios = told.scenarios or (QUICK if told.quick else "*")
     told.servers = (told.servers or ",".join(COMMANDS)).split(",")
@@ -111,7 +111,8 @@ def main() -> None:
         cert, key = prepare.certificate(HERE, venv, scratch)
         server_cpus, client_cpus = pinned(told)
         tools = Toolbox(venv / "bin", hcrs, HERE / "apps", scratch, cert, key, server_cpus)
-        bench = Bench(tools, Loader(h2load, scratch, client_cpus), told.seconds)
+        loader = Loader(h2load, scratch, client_cpus, limit_s=20 + 6 * told.seconds)
+        bench = Bench(tools, loader, told.seconds)
         setting = prepare.setting(HERE, tools, told)
         begun = time.monotonic()
         cells = rounds(bench, scenarios, told)

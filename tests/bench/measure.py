@@ -24,11 +24,6 @@ class Bench:
     loader: Loader
     seconds: float  # that a measured run is to take
 
-    @property
-    def limit_s(self) -> float:
-        """When a run of h2load is cut."""
-        return 20 + 6 * self.seconds
-
     def cell(self, scenario: Scenario, server: str) -> dict:
         """Measures; a server that does not start, or refuses, gives a cell with `error`."""
         if scenario.kind == "direct":
@@ -50,7 +45,7 @@ class Bench:
 
     def _load(self, scenario: Scenario, running: Running) -> dict:
         shape = scenario.shape
-        rate = self.loader.calibrate(running.base, shape, self.limit_s)
+        rate = self.loader.calibrate(running.base, shape, running.body)
         count = max(shape.connections * shape.streams, int(rate * self.seconds))
         cell, outcome = self._measured(running, shape, count)
         if scenario.kind == "transfer":
@@ -59,7 +54,7 @@ class Bench:
 
     def _mixed(self, scenario: Scenario, running: Running) -> dict:
         # Several connections, so that each worker of each server is warm.
-        self.loader.calibrate(running.base, Shape(connections=8, paths=("/fast",)), self.limit_s)
+        self.loader.calibrate(running.base, Shape(connections=8, paths=("/fast",)), running.body)
         # Slow ones come five times a second: fewer than 3 s of them say nothing about p99.
         count = int(MIXED_PER_SECOND * max(3.0, self.seconds))
         cell, outcome = self._measured(running, scenario.shape, count)
@@ -74,7 +69,7 @@ class Bench:
 
     def _measured(self, running: Running, shape: Shape, count: int) -> tuple[dict, Outcome]:
         tree, edge = proctree.tree_cpu_s(running.pid), proctree.cpu_s(running.pid)
-        outcome = self.loader.run(running.base, shape, count, self.limit_s)
+        outcome = self.loader.run(running.base, shape, count, running.body)
         tree = proctree.tree_cpu_s(running.pid) - tree
         edge = proctree.cpu_s(running.pid) - edge
         good = outcome.good()
@@ -97,14 +92,14 @@ class Bench:
 
     def _idle(self, _scenario: Scenario, running: Running) -> dict:
         time.sleep(SETTLE_S)
-        cell = {
-            "rest": proctree.tree_rss(running.pid),
-            "edge_rest": proctree.rss(running.pid),
-        }
+        cell = {"rest": proctree.tree_rss(running.pid)}
+        if running.name == "hcrs":
+            cell["edge_rest"] = proctree.rss(running.pid)
         with idle.Held(running.port, IDLE_CONNECTIONS) as held:
             time.sleep(SETTLE_S)
             cell["held"] = proctree.tree_rss(running.pid)
-            cell["edge_held"] = proctree.rss(running.pid)
+            if running.name == "hcrs":
+                cell["edge_held"] = proctree.rss(running.pid)
             cell["failed"] = held.lost()
         return cell
 
@@ -116,7 +111,7 @@ class Bench:
             env={"PYTHONPATH": str(self.tools.apps), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
-            timeout=self.limit_s,
+            timeout=self.loader.limit_s,
         )
         if done.returncode:
             return {"error": done.stderr[-600:].strip()}

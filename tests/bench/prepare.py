@@ -61,13 +61,13 @@ def setting(here: Path, tools: Toolbox, told: argparse.Namespace) -> dict:
     checkout = here.parent.parent
     listing = f"import importlib.metadata as m; print({{p: m.version(p) for p in {PACKAGES + SHARED}}})"
     versions = json.loads(_output([tools.bin / "python", "-c", listing]).replace("'", '"'))
-    # The environment's pip says nothing of an hcrs given by --hcrs; the command does.
     own = _output([tools.hcrs, "--version"]) if "hcrs" in told.servers else "hcrs not measured"
     dirty = _output(["git", "-C", checkout, "status", "--porcelain", "--", *SOURCES], check=False)
     commit = _output(["git", "-C", checkout, "rev-parse", "--short", "HEAD"], check=False)
+    release = ".".join(platform.release().split(".")[:2])
     return {
         "commit": (commit or "unknown") + ("-dirty" if dirty else ""),
-        "machine": f"{_cpu()}, {os.cpu_count()} CPUs, {_memory()}, Linux {platform.release()}",
+        "machine": f"{_cpu()}, {os.cpu_count()} CPUs, {_memory()}, Linux {release}",
         "load": f"{os.getloadavg()[0]:.2f}",
         "python": _output([tools.bin / "python", "-V"]).removeprefix("Python "),
         "hcrs": own,

@@ -28,8 +28,8 @@ COLUMNS = {
     "idle": [
         ("RSS at rest MB", "rest", 1e6, 1),
         ("RSS with connections MB", "held", 1e6, 1),
-        ("first process at rest MB", "edge_rest", 1e6, 1),
-        ("first process with connections MB", "edge_held", 1e6, 1),
+        ("edge at rest MB", "edge_rest", 1e6, 1),
+        ("edge with connections MB", "edge_held", 1e6, 1),
     ],
     "direct": [("calls/s", "rate", 1, 0), ("CPU µs/call", "cpu_us", 1, 1)],
 }

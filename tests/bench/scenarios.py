@@ -52,8 +52,8 @@ def plan(upload: Path) -> list[Scenario]:
         *_transfer("down_h2_{}", "4 MiB download in 64 KiB messages", "/down", None),
         *_transfer("whole_h2_{}", "4 MiB download in one message", "/whole", None),
         *_transfer("up_h2_{}", "4 MiB upload", "/up", upload),
-        _mixed("block", "the slow ones hold the worker's event loop (`time.sleep`)"),
-        _mixed("wait", "the slow ones await (`asyncio.sleep`)"),
+        _mixed("block", "slow ones hold the event loop (time.sleep)"),
+        _mixed("wait", "slow ones await (asyncio.sleep)"),
         Scenario(
             "idle_h2_1000",
             f"Memory at rest and with {IDLE_CONNECTIONS:,} idle connections, h2 TLS",
@@ -123,7 +123,7 @@ def _transfer(name: str, title: str, path: str, upload: Path | None) -> list[Sce
 def _mixed(how: str, words: str) -> Scenario:
     return Scenario(
         f"mixed_h2_{how}",
-        f"1 % of requests take 100 ms, 1 h2 TLS connection, 2 workers, {MIXED_PER_SECOND}/s; {words}",
+        f"Slow and fast requests on 1 h2 TLS connection, 2 workers; {words}",
         "bare:app",
         servers=ASGI_H2,
         shape=Shape(

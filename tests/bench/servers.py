@@ -159,7 +159,8 @@ class Running:
             if self.process.poll() is not None:
                 raise DidNotStart(f"ended with {self.process.returncode}: {self.tail()}")
             try:
-                if get(self.port, self.site.tls, self.site.path) // 100 == 2:
+                status, self.body = get(self.port, self.site.tls, self.site.path)
+                if status // 100 == 2:
                     return
             except (OSError, http.client.HTTPException):
                 pass
@@ -200,8 +201,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def get(port: int, tls: bool, path: str) -> int:
-    """The status of one HTTP/1.1 GET."""
+def get(port: int, tls: bool, path: str) -> tuple[int, int]:
+    """The status of one HTTP/1.1 GET, and the length of the body."""
     if tls:
         context = ssl._create_unverified_context()
         context.set_alpn_protocols(["http/1.1"])
@@ -210,6 +211,7 @@ def get(port: int, tls: bool, path: str) -> int:
         link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         link.request("GET", path)
-        return link.getresponse().status
+        response = link.getresponse()
+        return response.status, len(response.read())
     finally:
         link.close()
