@@ -185,25 +185,28 @@ impl<'a> Message<'a> {
     #[inline]
     fn read_field(&mut self, field: &httparse::Header<'a>, head: &mut RequestHead) -> Result<(), Fault> {
         let name = field.name.as_bytes();
-        if name.contains(&b'_') {
-            // CGI's mapping, which WSGI keeps, makes `content_length` and `content-length` one name.
-            return Ok(());
-        }
         let mut short = [0; SHORT_NAME_BYTES];
-        let long;
-        let lower = if let Some(lower) = short.get_mut(..name.len()) {
-            lower.copy_from_slice(name);
-            lower.make_ascii_lowercase();
-            &*lower
+        let mut long = Vec::new();
+        let lower = if let Some(short) = short.get_mut(..name.len()) {
+            short
         } else {
             if name.len() > usize::from(u16::MAX) {
                 return Err(Fault::HeadTooLarge);
             }
-            long = name.to_ascii_lowercase();
-            &long
+            long.resize(name.len(), 0);
+            &mut long[..]
         };
+        let mut has_underscore = false;
+        for (to, from) in lower.iter_mut().zip(name) {
+            *to = from.to_ascii_lowercase();
+            has_underscore |= *from == b'_';
+        }
+        if has_underscore {
+            // CGI's mapping, which WSGI keeps, makes `content_length` and `content-length` one name.
+            return Ok(());
+        }
         let mut value = field.value;
-        match lower {
+        match &*lower {
             b"host" => {
                 self.host(value)?;
                 value = self.authority.unwrap_or(value);
