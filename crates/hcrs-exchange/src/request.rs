@@ -4,9 +4,9 @@
 //! path length u32, query length u32, client length u16, server length u16; then method, path, query,
 //! client, server and the fields.
 
+use crate::MalformedHead;
 use crate::endpoints::{self, Address, Endpoints};
 use crate::fields::{self, Fields};
-use crate::MalformedHead;
 
 const FIXED: usize = 20;
 const FIELD_COUNT_AT: usize = 6;
@@ -110,6 +110,11 @@ impl RequestHead {
         self.block[FLAGS_AT] |= FLAG_BODY;
     }
 
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        self.block[FLAGS_AT] & FLAG_BODY != 0
+    }
+
     /// The block, as it crosses the link.
     pub fn as_bytes(&self) -> &[u8] {
         &self.block
@@ -153,9 +158,8 @@ impl<'a> RequestView<'a> {
     pub fn parse(block: &'a [u8]) -> Result<Self, MalformedHead> {
         let (fixed, mut rest) = block.split_first_chunk::<FIXED>().ok_or(MalformedHead)?;
         let short = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
-        let long = |at: usize| {
-            u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]) as usize
-        };
+        let long =
+            |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]) as usize;
         let mut take = |len: usize| -> Result<&'a [u8], MalformedHead> {
             let (part, after) = rest.split_at_checked(len).ok_or(MalformedHead)?;
             rest = after;

@@ -1,3 +1,16 @@
-//! Stub.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod budget;
+mod connection;
+mod head;
+mod meter;
 mod settings;
+mod transport;
+
+pub use connection::{Connection, Ended, Event, StreamKey, handshake};
+pub use head::Extra;
 pub use settings::Settings;
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -115,7 +115,10 @@ impl Drop for ClaimTable {
     }
 }
 
-#[expect(unsafe_code, reason = "the page is shared memory; moving the pointer to it between threads is sound")]
+#[expect(
+    unsafe_code,
+    reason = "the page is shared memory; moving the pointer to it between threads is sound"
+)]
 // SAFETY: the table is only a pointer to atomics in a mapping that belongs to the process, not to a thread.
 unsafe impl Send for ClaimTable {}
 
@@ -148,7 +151,8 @@ mod tests {
         let worker = ClaimTable::open(&fd).unwrap();
         let (begun, withdrawn) = std::thread::scope(|scope| {
             let (to_worker, offers) = std::sync::mpsc::sync_channel::<u32>(0);
-            let worker = scope.spawn(move || offers.iter().filter(|&stream| worker.claim(1, stream)).collect::<Vec<_>>());
+            let worker = scope
+                .spawn(move || offers.iter().filter(|&stream| worker.claim(1, stream)).collect::<Vec<_>>());
             let mut withdrawn = Vec::new();
             for stream in 1..5_000 {
                 edge.offer(1, stream);

@@ -12,6 +12,14 @@ pub const DATA_MAX: usize = 64 << 10;
 /// Flag of `Request`, `Response` and `Data`: nothing more follows in this direction of the stream.
 pub const END: u8 = 1;
 
+/// Flag of `Request`: the client sends the body only after `100 Continue`, so the worker says by a `Credit` of
+/// zero that the app has begun to wait for it.
+pub const EXPECT: u8 = 2;
+
+/// Flag of the edge's `Reset`: the client has only closed its side of the connection. The app gets
+/// `http.disconnect`, its response is still wanted, and no `Done` is owed.
+pub const HALF: u8 = 4;
+
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -164,12 +172,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> impl Strategy<Value = FrameHeader> {
-        (1u8..=12, any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(kind, flags, slot, stream)| FrameHeader {
-            len: 0,
-            kind: Kind::from_byte(kind).unwrap(),
-            flags,
-            slot,
-            stream,
+        (1u8..=12, any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(kind, flags, slot, stream)| {
+            FrameHeader { len: 0, kind: Kind::from_byte(kind).unwrap(), flags, slot, stream }
         })
     }
 
@@ -220,7 +224,8 @@ mod tests {
         let mut wire = FrameHeader { len: 0, kind: Kind::Ping, flags: 0, slot: 0, stream: 0 }.to_bytes();
         wire[4] = 99;
         assert_eq!(FrameHeader::parse(&wire), Err(LinkError::UnknownKind(99)));
-        let wire = FrameHeader { len: PAYLOAD_MAX + 1, kind: Kind::Data, flags: 0, slot: 0, stream: 1 }.to_bytes();
+        let wire =
+            FrameHeader { len: PAYLOAD_MAX + 1, kind: Kind::Data, flags: 0, slot: 0, stream: 1 }.to_bytes();
         assert_eq!(FrameHeader::parse(&wire), Err(LinkError::TooLong(PAYLOAD_MAX + 1)));
     }
 }

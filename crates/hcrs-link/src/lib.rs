@@ -7,5 +7,6 @@ mod frame;
 pub use claim::{ClaimTable, SLOTS};
 pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
 pub use frame::{
-    DATA_MAX, END, FrameHeader, HEADER_LEN, Kind, LinkError, PAYLOAD_MAX, begin_frame, finish_frame, push_frame,
+    DATA_MAX, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, PAYLOAD_MAX, begin_frame,
+    finish_frame, push_frame,
 };

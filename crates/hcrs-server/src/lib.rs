@@ -1,19 +1,31 @@
 #![doc = include_str!("../README.md")]
 
+mod accept;
 mod access_log;
+mod admit;
 mod bind;
 mod control;
 mod date;
+mod dispatch;
+mod drive;
+mod edge_thread;
 mod error_log;
 mod escape;
+mod exchange;
+mod handshake;
+mod link;
 mod log_writer;
+mod mailbox;
+mod negotiate;
 mod pid_file;
+mod rewind;
 mod settings;
+mod socket;
 mod welcome;
 
 pub use settings::{
-    AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget, Settings,
-    WorkerClass,
+    AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget,
+    Settings, WorkerClass,
 };
 
 /// How a run ended.

@@ -1,0 +1,181 @@
+//! Heads: a request's is checked for what `h2` lets through, a response's is checked for what an app can send.
+
+use bytes::Bytes;
+use hcrs_exchange::{Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, request};
+
+/// Fields that the server adds, unless the app sent its own.
+#[derive(Debug, Clone, Default)]
+pub struct Extra {
+    /// `date`
+    pub date: Option<HeaderValue>,
+    /// `server`
+    pub server: Option<HeaderValue>,
+}
+
+/// Builds a request's head in `block`.
+pub(crate) fn request(
+    parts: &request::Parts,
+    scheme: Scheme,
+    endpoints: &Endpoints,
+    max_fields: usize,
+    block: Vec<u8>,
+) -> Result<RequestHead, Fault> {
+    if parts.method == Method::CONNECT {
+        return Err(Fault::MethodNotAllowed);
+    }
+    if parts.headers.len() > max_fields {
+        return Err(Fault::HeadTooLarge);
+    }
+    let target = parts.uri.path_and_query().ok_or(Fault::BadRequest("no path"))?;
+    let path = target.path();
+    if !(path.starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
+        return Err(Fault::BadRequest("path does not begin with a slash"));
+    }
+    let line = RequestLine {
+        version: Version::Http2,
+        scheme,
+        method: parts.method.as_str().as_bytes(),
+        path: path.as_bytes(),
+        query: target.query().unwrap_or("").as_bytes(),
+    };
+    let mut head = RequestHead::new(block, line, endpoints);
+    head.push_field(b"host", host(parts)?);
+    fields(&parts.headers, &mut head)?;
+    Ok(head)
+}
+
+/// The one host of a request: `:authority`, which `Host` may repeat but not contradict (RFC 9113 §8.3.1).
+fn host(parts: &request::Parts) -> Result<&[u8], Fault> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Fault::BadRequest("more than one host"));
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let chosen = match (authority, host) {
+        (None, None) => return Err(Fault::BadRequest("no host")),
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Fault::BadRequest("host differs from :authority"));
+        }
+        (Some(authority), _) => authority,
+        (None, Some(host)) => host,
+    };
+    if chosen.is_empty() || memchr::memchr3(b'@', b',', b'/', chosen).is_some() {
+        return Err(Fault::BadRequest("malformed host"));
+    }
+    Ok(chosen)
+}
+
+fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
+    let mut cookies = 0;
+    for (name, value) in fields {
+        let bytes = value.as_bytes();
+        if matches!(bytes, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
+            return Err(Fault::BadRequest("field value begins or ends with white space"));
+        }
+        if name == header::COOKIE {
+            cookies += 1;
+            continue;
+        }
+        // A name with an underscore would collide with another one in a WSGI environ.
+        if name == header::HOST || name.as_str().contains('_') {
+            continue;
+        }
+        head.push_field(name.as_str().as_bytes(), bytes);
+    }
+    if fields.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Fault::BadRequest("more than one content-length"));
+    }
+    match cookies {
+        0 => {}
+        1 => head.push_field(b"cookie", fields[header::COOKIE].as_bytes()),
+        _ => {
+            // Crumbs are joined before anything that is not HTTP/2 sees them (RFC 9113 §8.2.3).
+            let crumbs: Vec<&[u8]> =
+                fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+            head.push_field(b"cookie", &crumbs.join(&b"; "[..]));
+        }
+    }
+    Ok(())
+}
+
+/// A response's head for `h2`, and the length that the app announced.
+pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<()>, Option<u64>), Fault> {
+    let status = StatusCode::from_u16(head.status()).map_err(|_| Fault::AppFailed)?;
+    if status.is_informational() {
+        return Err(Fault::AppFailed);
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.try_reserve(head.field_count() + 2).map_err(|_| Fault::AppFailed)?;
+    let mut length = None;
+    for (name, value) in head.fields() {
+        let name = HeaderName::from_bytes(name).map_err(|_| Fault::AppFailed)?;
+        if is_connection_specific(&name) {
+            continue;
+        }
+        if name == header::CONTENT_LENGTH {
+            let announced = parse_length(value).ok_or(Fault::AppFailed)?;
+            if length.is_some_and(|first| first != announced) {
+                return Err(Fault::AppFailed);
+            }
+            if length.replace(announced).is_some() {
+                continue;
+            }
+        }
+        let value = share_value(head, value)?;
+        fields.try_append(name, value).map_err(|_| Fault::AppFailed)?;
+    }
+    add(fields, extra);
+    Ok((response, length))
+}
+
+/// A response without a body, for a fault.
+pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() =
+        StatusCode::from_u16(fault.answer().status).expect("invariant: the fault table holds valid statuses");
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if let Some(seconds) = fault.retry_after() {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    add(fields, extra);
+    response
+}
+
+fn add(fields: &mut HeaderMap, extra: &Extra) {
+    for (name, value) in [(header::DATE, &extra.date), (header::SERVER, &extra.server)] {
+        if let Some(value) = value
+            && !fields.contains_key(&name)
+        {
+            fields.insert(name, value.clone());
+        }
+    }
+}
+
+fn share_value(head: &ResponseHead, value: &[u8]) -> Result<HeaderValue, Fault> {
+    let value: Bytes = head.share(value);
+    HeaderValue::from_maybe_shared(value).map_err(|_| Fault::AppFailed)
+}
+
+fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Fields that have no meaning in HTTP/2 (RFC 9113 §8.2.2).
+fn is_connection_specific(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+    )
+}
+
+#[cfg(test)]
+mod tests;

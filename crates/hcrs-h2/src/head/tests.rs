@@ -1,0 +1,108 @@
+//! Which heads pass, and as what.
+
+use hcrs_exchange::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
+use http::Request;
+
+use super::*;
+
+fn read(request: http::request::Builder) -> Result<Vec<(String, String)>, Fault> {
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let head = super::request(&parts, Scheme::Https, &Endpoints::default(), 8, Vec::new())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(head.view().fields().map(|(n, v)| (text(n), text(v))).collect())
+}
+
+fn get() -> http::request::Builder {
+    Request::get("https://example.com/a?b=c")
+}
+
+fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+    fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+}
+
+#[test]
+fn host_comes_first_and_is_the_authority() {
+    let read = read(get().header("x-a", "1").header("host", "EXAMPLE.com")).unwrap();
+    assert_eq!(read, pairs(&[("host", "example.com"), ("x-a", "1")]));
+}
+
+#[test]
+fn cookie_crumbs_become_one_field() {
+    let read = read(get().header("cookie", "a=1").header("x-a", "1").header("cookie", "b=2")).unwrap();
+    assert_eq!(read, pairs(&[("host", "example.com"), ("x-a", "1"), ("cookie", "a=1; b=2")]));
+}
+
+#[test]
+fn names_with_an_underscore_never_reach_the_app() {
+    assert_eq!(read(get().header("content_length", "5")).unwrap(), pairs(&[("host", "example.com")]));
+}
+
+#[test]
+fn refuses_what_h2_lets_through() {
+    let many = (0..9).fold(get(), |request, n| request.header("x-a", n));
+    let table = [
+        (get().header("host", "other.com"), "host differs from :authority"),
+        (get().header("host", "example.com").header("host", "example.com"), "more than one host"),
+        (Request::get("/a"), "no host"),
+        (Request::get("https://user@example.com/a"), "malformed host"),
+        (Request::get("*").header("host", "a"), "path does not begin with a slash"),
+        (get().header("x-a", " 1"), "field value begins or ends with white space"),
+        (get().header("x-a", "1\t"), "field value begins or ends with white space"),
+        (get().header("content-length", "1").header("content-length", "1"), "more than one content-length"),
+    ];
+    for (request, why) in table {
+        assert_eq!(read(request).unwrap_err(), Fault::BadRequest(why));
+    }
+    assert_eq!(read(Request::connect("example.com:443")).unwrap_err(), Fault::MethodNotAllowed);
+    assert_eq!(read(many).unwrap_err(), Fault::HeadTooLarge);
+}
+
+#[test]
+fn options_may_ask_about_the_whole_server() {
+    assert!(read(Request::options("*").header("host", "example.com")).is_ok());
+}
+
+fn send(status: u16, fields: &[(&[u8], &[u8])]) -> Result<(Response<()>, Option<u64>), Fault> {
+    let mut out = Vec::new();
+    let mut writer = ResponseHeadWriter::begin(&mut out, status);
+    for (name, value) in fields {
+        writer.field(&mut out, name, value);
+    }
+    writer.finish(&mut out);
+    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs")) };
+    super::response(&ResponseHead::parse(out.into()).unwrap(), &extra)
+}
+
+#[test]
+fn a_response_keeps_its_order_and_repeats() {
+    let (response, length) = send(200, &[(b"X-A", b"1"), (b"content-length", b"5"), (b"x-a", b"2")]).unwrap();
+    let values: Vec<_> = response.headers().get_all("x-a").iter().collect();
+    assert_eq!(values, ["1", "2"]);
+    assert_eq!(length, Some(5));
+    assert_eq!(response.headers()["server"], "hcrs");
+}
+
+#[test]
+fn the_server_adds_no_second_server_field_and_no_connection_fields() {
+    let (response, _) = send(200, &[(b"server", b"mine"), (b"connection", b"close")]).unwrap();
+    assert_eq!(response.headers().get_all("server").iter().count(), 1);
+    assert!(!response.headers().contains_key("connection"));
+}
+
+#[test]
+fn nonsense_from_an_app_is_its_fault() {
+    type Fields = &'static [(&'static [u8], &'static [u8])];
+    let table: [(u16, Fields); 8] = [
+        (0, &[]),
+        (99, &[]),
+        (1000, &[]),
+        (101, &[]),
+        (200, &[(b"a b", b"1")]),
+        (200, &[(b"a", b"1\r\nb: 2")]),
+        (200, &[(b"content-length", b"+5")]),
+        (200, &[(b"content-length", b"5"), (b"content-length", b"6")]),
+    ];
+    for (status, fields) in table {
+        assert_eq!(send(status, fields).unwrap_err(), Fault::AppFailed, "{status} {fields:?}");
+    }
+}

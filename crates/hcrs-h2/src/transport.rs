@@ -1,0 +1,172 @@
+//! The I/O under `h2`: frames are gathered and leave in one write, and what comes in is metered.
+//!
+//! `h2` wants a write for each DATA frame of more than 256 bytes. Here its writes go into a buffer and its
+//! flushes do nothing; the connection drains the buffer itself, after `h2` has been polled until it had nothing
+//! more to do. It must never be drained by a timer: what waits, waits for the next poll.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::meter::Meter;
+
+/// Bytes that are gathered before they are written in any case.
+const GATHER: usize = 64 << 10;
+
+/// Bytes that one poll of the connection may read before another connection gets its turn.
+const READ_PER_TURN: usize = 256 << 10;
+
+thread_local! {
+    /// One gathered buffer, kept between drains, so that idle connections hold none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A handle to the I/O, of which `h2` has one and the connection the other.
+#[derive(Debug)]
+pub(crate) struct Transport<T>(Rc<RefCell<Inner<T>>>);
+
+#[derive(Debug)]
+struct Inner<T> {
+    io: T,
+    out: Vec<u8>,
+    written: usize,
+    read_this_turn: usize,
+    flush_owed: bool,
+    meter: Meter,
+}
+
+impl<T> Clone for Transport<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
+    pub(crate) fn new(io: T) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            io,
+            out: Vec::new(),
+            written: 0,
+            read_this_turn: 0,
+            flush_owed: false,
+            meter: Meter::new(),
+        })))
+    }
+
+    /// Begins a poll of the connection: it may read its share again.
+    pub(crate) fn begin_turn(&self) {
+        self.0.borrow_mut().read_this_turn = 0;
+    }
+
+    /// Looks at what the meter has seen.
+    pub(crate) fn with_meter<R>(&self, look: impl FnOnce(&mut Meter) -> R) -> R {
+        look(&mut self.0.borrow_mut().meter)
+    }
+
+    /// Whether bytes wait to be written.
+    pub(crate) fn is_drained(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.out.is_empty() && !inner.flush_owed
+    }
+
+    /// Writes what was gathered. Pending means that the socket is full and that the task is woken when it is not.
+    pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_drain(cx)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += n;
+            self.flush_owed = true;
+        }
+        if !self.out.is_empty() {
+            let mut out = std::mem::take(&mut self.out);
+            out.clear();
+            self.written = 0;
+            SPARE.set(out);
+        }
+        if self.flush_owed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.flush_owed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.out.len() >= GATHER {
+            ready!(self.poll_drain(cx))?;
+        }
+        if self.out.is_empty() && self.out.capacity() == 0 {
+            self.out = SPARE.take();
+        }
+        Poll::Ready(Ok(GATHER - self.out.len()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.read_this_turn >= READ_PER_TURN {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
+        let bytes = &buf.filled()[before..];
+        inner.read_this_turn += bytes.len();
+        inner.meter.inspect(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.0.borrow_mut();
+        let n = ready!(inner.room(cx))?.min(bytes.len());
+        inner.out.extend_from_slice(&bytes[..n]);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.0.borrow_mut();
+        let room = ready!(inner.room(cx))?;
+        let mut left = room;
+        for slice in slices {
+            let n = left.min(slice.len());
+            inner.out.extend_from_slice(&slice[..n]);
+            left -= n;
+            if left == 0 {
+                break;
+            }
+        }
+        Poll::Ready(Ok(room - left))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        ready!(inner.poll_drain(cx))?;
+        Pin::new(&mut inner.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,432 @@
+//! Drives an HTTP/1.1 connection: one exchange at a time, in order.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use hcrs_exchange::Fault;
+use hcrs_h1::{Awaits, Connection, Event, Extra};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use super::{LOOK, Look, UnderWay, welcome};
+use crate::edge_thread::Phase;
+use crate::exchange::{Exchange, Output};
+use crate::handshake::Client;
+
+/// Room for one read.
+const READ: usize = 16 << 10;
+
+/// Bytes of a body that may be unread by the app before the socket is read no further.
+const UNREAD_MAX: usize = 128 << 10;
+
+/// Bytes of pipelined requests that are read while a response is under way.
+const PIPELINE_MAX: usize = 16 << 10;
+
+/// Bytes that may wait for the client before no more is taken from the exchange.
+const OUT_MAX: usize = 128 << 10;
+
+/// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept.
+const SKIP_MAX: usize = 256 << 10;
+
+/// How long, and how many bytes, are read and dropped before a connection is closed: closing with bytes unread would
+/// reset it, and the client might lose the response.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_MAX: usize = 1 << 20;
+
+/// Serves the connection until it ends. `input` is what was read already.
+pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T, input: BytesMut) {
+    let settings = &client.admitted.shared.settings.connection;
+    let now = Instant::now();
+    let mut driver = Driver {
+        connection: Connection::new(&settings.h1, client.scheme, Rc::clone(&client.endpoints)),
+        look: Look::new(now + settings.keep_alive_timeout.min(LOOK)),
+        io,
+        input,
+        input_ended: false,
+        out: Vec::new(),
+        written: 0,
+        flush_owed: false,
+        under_way: None,
+        requests: 0,
+        skipped: 0,
+        closing: false,
+        idle_since: now,
+        head_since: None,
+        unsent_since: None,
+        client,
+    };
+    let serial = driver.client.serial;
+    match poll_fn(|cx| driver.poll(cx)).await {
+        Ok(()) => {
+            // Nobody waits for these: the client has what it is owed, or is gone.
+            let _closed = tokio::time::timeout(LINGER, driver.linger()).await;
+        }
+        Err(End::Fault(fault)) => tracing::debug!("connection {serial}: {}", fault.as_str()),
+        Err(End::Io(error)) => tracing::debug!("connection {serial}: {error}"),
+    }
+}
+
+/// Why a connection ended other than in good order.
+#[derive(Debug)]
+enum End {
+    Fault(Fault),
+    Io(std::io::Error),
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+struct Driver<T> {
+    client: Client,
+    connection: Connection,
+    io: T,
+    input: BytesMut,
+    input_ended: bool,
+    out: Vec<u8>,
+    written: usize,
+    flush_owed: bool,
+    under_way: Option<UnderWay>,
+    requests: u64,
+    /// Bytes of a body that nobody wants, dropped so far.
+    skipped: usize,
+    /// No other exchange follows; what is in `out` is still written.
+    closing: bool,
+    look: Look,
+    idle_since: Instant,
+    head_since: Option<Instant>,
+    unsent_since: Option<Instant>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.client.admitted.mailbox.listen(cx.waker());
+        let now = Instant::now();
+        match self.client.admitted.shared.phase() {
+            Phase::Serving => {}
+            Phase::Draining => self.closing |= self.under_way.is_none() && self.connection.is_idle(),
+            Phase::Cut => self.fail(Fault::DrainTimeout, now),
+        }
+        loop {
+            self.answer(now);
+            self.read_events(now);
+            if self.poll_write(cx, now)?.is_pending() && self.out.len() - self.written >= OUT_MAX {
+                break;
+            }
+            if self.closing && self.is_drained() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_output()) {
+                continue;
+            }
+            if !self.wants_input() {
+                break;
+            }
+            match self.poll_input(cx)? {
+                Poll::Ready(()) => {}
+                Poll::Pending => break,
+            }
+        }
+        self.poll_deadlines(cx, now)
+    }
+
+    /// Passes on what the exchange has for the client, as far as there is room.
+    fn answer(&mut self, now: Instant) {
+        while self.out.len() < OUT_MAX {
+            let Some(under_way) = &mut self.under_way else { return };
+            let Some(output) = under_way.exchange.next_output() else { return };
+            let (connection, out) = (&mut self.connection, &mut self.out);
+            let shared = &self.client.admitted.shared;
+            let outcome = match output {
+                Output::Continue => {
+                    connection.write_continue(out);
+                    Ok(())
+                }
+                Output::Release(_) => {
+                    under_way.body_at = now;
+                    Ok(())
+                }
+                Output::Head { head, end, body } => {
+                    under_way.note_head(&head, shared);
+                    let max = shared.settings.connection.keep_alive_max_requests;
+                    let close = self.input_ended || self.requests >= max || shared.phase() != Phase::Serving;
+                    let body = if end { Some(0) } else { body };
+                    shared
+                        .with_extra(now, |extra| {
+                            connection.write_head(&head, body, close, &values(extra), out)
+                        })
+                        .and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
+                }
+                Output::Data { data, end } => {
+                    let written = connection.write_data(&data, out);
+                    under_way.exchange.client_took(data.len());
+                    written.and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
+                }
+                Output::Fault(fault) => Err(fault),
+            };
+            if let Err(fault) = outcome {
+                return self.fail(fault, now);
+            }
+            if self.connection.response_ended() {
+                return self.finish(now);
+            }
+        }
+    }
+
+    /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.
+    fn fail(&mut self, fault: Fault, now: Instant) {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        if self.connection.has_head_out() && !self.connection.response_ended() {
+            self.closing = true;
+        } else if self.under_way.is_some() || fault != Fault::DrainTimeout {
+            let close = self.input_ended || shared.phase() != Phase::Serving;
+            let (connection, out) = (&mut self.connection, &mut self.out);
+            shared.with_extra(now, |extra| connection.write_fault(fault, close, &values(extra), out));
+        } else {
+            self.closing = true;
+        }
+        if let Some(under_way) = &mut self.under_way {
+            under_way.status.get_or_insert(fault.answer().status);
+        }
+        self.finish(now);
+    }
+
+    /// The response is complete, or will never be.
+    fn finish(&mut self, now: Instant) {
+        if let Some(under_way) = self.under_way.take()
+            && let Some(block) = under_way.finish(&self.client.admitted.shared)
+        {
+            self.connection.set_spare_block(block);
+        }
+        self.idle_since = now;
+        self.skipped = 0;
+        self.settle();
+    }
+
+    /// After a response: on to the next exchange, or towards the end.
+    fn settle(&mut self) {
+        if !self.connection.response_ended() {
+            return;
+        }
+        if self.connection.can_keep_alive() {
+            self.connection.next_exchange();
+        } else if self.connection.must_close() || self.input_ended || self.skipped > SKIP_MAX {
+            self.closing = true;
+        }
+    }
+
+    /// Makes events of what was read.
+    fn read_events(&mut self, now: Instant) {
+        while !self.closing {
+            if let Some(under_way) = &self.under_way
+                && under_way.exchange.unread() >= UNREAD_MAX
+            {
+                return;
+            }
+            match self.connection.poll_event(&mut self.input) {
+                Ok(Some(Event::Request(request))) => self.begin(request, now),
+                Ok(Some(Event::Data(data))) => match &mut self.under_way {
+                    Some(under_way) => {
+                        under_way.body_at = now;
+                        under_way.exchange.push_body(data);
+                    }
+                    None => {
+                        self.skipped += data.len();
+                        self.settle();
+                    }
+                },
+                Ok(Some(Event::End)) => match &self.under_way {
+                    Some(under_way) => under_way.exchange.end_body(),
+                    None => self.settle(),
+                },
+                Ok(None) => break,
+                Err(fault) => {
+                    self.fail(fault, now);
+                    self.closing = true;
+                }
+            }
+        }
+        match self.connection.awaits() {
+            Awaits::Head { started: true } => {
+                self.head_since.get_or_insert(now);
+            }
+            Awaits::Head { started: false } | Awaits::Body | Awaits::Nothing => self.head_since = None,
+        }
+    }
+
+    fn begin(&mut self, request: hcrs_h1::Request, now: Instant) {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        self.requests += 1;
+        if shared.settings.app.is_none() {
+            return self.welcome(&request, now);
+        }
+        let exchange = Exchange::new(0, Rc::clone(&self.client.admitted.mailbox), request.head, now);
+        if request.expect_continue {
+            exchange.set_expects_continue();
+        }
+        self.under_way = Some(UnderWay::new(Rc::clone(&exchange), now));
+        shared.dispatch.submit(&exchange, now);
+    }
+
+    fn welcome(&mut self, request: &hcrs_h1::Request, now: Instant) {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        let (head, page) = welcome(&self.client, &request.head, None);
+        let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
+        let (connection, out) = (&mut self.connection, &mut self.out);
+        let written = shared
+            .with_extra(now, |extra| {
+                connection.write_head(&head, Some(page.len()), close, &values(extra), out)
+            })
+            .and_then(|()| connection.write_data(&page, out))
+            .and_then(|()| connection.write_end(out));
+        match written {
+            Ok(()) => self.finish(now),
+            Err(fault) => self.fail(fault, now),
+        }
+    }
+
+    fn wants_input(&self) -> bool {
+        if self.closing || self.input_ended {
+            return false;
+        }
+        match (&self.under_way, self.connection.awaits()) {
+            (Some(under_way), Awaits::Body) => under_way.exchange.unread() < UNREAD_MAX,
+            // Nothing is awaited, but the end of the connection has to be noticed.
+            (_, Awaits::Nothing) => self.input.len() < PIPELINE_MAX,
+            // Responses that the client does not read stop the next request.
+            (None, Awaits::Head { .. } | Awaits::Body) => self.out.len() - self.written < OUT_MAX,
+            (Some(_), Awaits::Head { .. }) => true,
+        }
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.input.reserve(READ);
+        if ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))? > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.input_ended = true;
+        match &self.under_way {
+            // The request is whole: its response is still owed, but the app is told that nobody may be there.
+            Some(under_way) if self.connection.request_ended() => under_way.exchange.half_close(),
+            _ => self.closing = true,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
+        while self.written < self.out.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..])? {
+                Poll::Ready(0) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
+                Poll::Ready(n) => {
+                    self.written += n;
+                    self.unsent_since = None;
+                    self.flush_owed = true;
+                }
+                Poll::Pending => {
+                    self.unsent_since.get_or_insert(now);
+                    // What was written makes room for what follows.
+                    self.out.drain(..self.written);
+                    self.written = 0;
+                    return Ok(Poll::Pending);
+                }
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(READ);
+        self.written = 0;
+        if self.flush_owed {
+            if Pin::new(&mut self.io).poll_flush(cx)?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            self.flush_owed = false;
+        }
+        self.unsent_since = None;
+        Ok(Poll::Ready(()))
+    }
+
+    fn is_drained(&self) -> bool {
+        self.out.is_empty() && !self.flush_owed
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), End>> {
+        while self.look.poll(cx).is_ready() {
+            let next = self.check_deadlines(now)?;
+            self.look.set(next.max(now + Duration::from_millis(1)));
+        }
+        Poll::Pending
+    }
+
+    fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        let settings = &shared.settings.connection;
+        let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        if self.unsent_since.is_some_and(|since| passed(since, settings.write_timeout)) {
+            return Err(End::Fault(Fault::WriteStalled));
+        }
+        if self.head_since.is_some_and(|since| passed(since, settings.head_timeout)) {
+            self.head_since = None;
+            self.fail(Fault::HeadTimeout, now);
+            self.closing = true;
+        }
+        if let Some(under_way) = &self.under_way
+            && under_way.exchange.starves()
+            && self.connection.awaits() == Awaits::Body
+            && passed(under_way.body_at, settings.body_timeout)
+        {
+            self.fail(Fault::BodyTimeout, now);
+            self.closing = true;
+        }
+        let is_skipping = self.under_way.is_none() && self.connection.response_ended();
+        if is_skipping && passed(self.idle_since, settings.keep_alive_timeout) {
+            self.closing = true;
+        }
+        if self.closing {
+            self.client.admitted.mailbox.wake();
+        }
+        if self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
+        {
+            return Ok(now + LOOK);
+        }
+        if passed(self.idle_since, settings.keep_alive_timeout) {
+            self.closing = true;
+            self.client.admitted.mailbox.wake();
+            return Ok(now + LOOK);
+        }
+        Ok(self.idle_since + settings.keep_alive_timeout)
+    }
+
+    /// Says that nothing more will be sent, and waits for the client to say the same.
+    async fn linger(&mut self) -> std::io::Result<()> {
+        poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
+        let mut dropped = 0;
+        while !self.input_ended && dropped < LINGER_MAX {
+            self.input.clear();
+            self.input.reserve(READ);
+            let n = poll_fn(|cx| poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input)).await?;
+            self.input_ended = n == 0;
+            dropped += n;
+        }
+        Ok(())
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        if let Some(under_way) = self.under_way.take() {
+            under_way.finish(&self.client.admitted.shared);
+        }
+    }
+}
+
+fn values(extra: &hcrs_h2::Extra) -> Extra<'_> {
+    Extra {
+        date: extra.date.as_ref().map(http::HeaderValue::as_bytes),
+        server: extra.server.as_ref().map(http::HeaderValue::as_bytes),
+    }
+}

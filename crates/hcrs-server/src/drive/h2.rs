@@ -1,0 +1,349 @@
+//! Drives an HTTP/2 connection: many exchanges at a time.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hcrs_exchange::{Fault, RequestHead};
+use hcrs_h2::{Connection, Ended, Event, StreamKey};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{LOOK, Look, UnderWay, welcome};
+use crate::edge_thread::Phase;
+use crate::exchange::{Exchange, Output};
+use crate::handshake::Client;
+
+/// How many requests of one connection may be in workers, those that the client has reset included, as a multiple of
+/// the streams that it may have open. More are refused until their apps have ended (CVE-2023-44487).
+const RUNNING_PER_STREAM: usize = 2;
+
+/// Serves the connection until it ends.
+pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T) {
+    let settings = &client.admitted.shared.settings.connection;
+    let handshake = hcrs_h2::handshake(io, &settings.h2, client.scheme, Rc::clone(&client.endpoints));
+    let connection = match tokio::time::timeout(settings.head_timeout, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(ended)) => return note(&client, &ended),
+        Err(_) => return tracing::debug!("connection {}: no HTTP/2 preface in time", client.serial),
+    };
+    let now = Instant::now();
+    let max_running = settings.h2.max_concurrent_streams as usize * RUNNING_PER_STREAM;
+    let mut driver = Driver {
+        connection,
+        streams: Vec::new(),
+        open: 0,
+        running: Rc::new(()),
+        max_running,
+        requests: 0,
+        shutdown: Shutdown::No,
+        look: Look::new(now + settings.keep_alive_timeout.min(LOOK)),
+        idle_since: now,
+        head_since: None,
+        unsent_since: None,
+        ready: Vec::new(),
+        client,
+    };
+    let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
+    note(&driver.client, &ended);
+}
+
+fn note(client: &Client, ended: &Ended) {
+    match ended {
+        Ended::Closed => {}
+        Ended::Protocol(reason) => {
+            tracing::debug!("connection {}: HTTP/2 protocol error {reason:?}", client.serial)
+        }
+        Ended::Fault(fault) => tracing::debug!("connection {}: {}", client.serial, fault.as_str()),
+        Ended::Io(error) => tracing::debug!("connection {}: {error}", client.serial),
+    }
+}
+
+struct Driver<T> {
+    client: Client,
+    connection: Connection<T>,
+    streams: Vec<Option<UnderWay>>,
+    open: usize,
+    /// Counts the requests that workers have not ended.
+    running: Rc<()>,
+    max_running: usize,
+    requests: u64,
+    shutdown: Shutdown,
+    look: Look,
+    idle_since: Instant,
+    /// Since when a header block, or the first SETTINGS, has been awaited.
+    head_since: Option<Instant>,
+    /// Since when the socket has been full.
+    unsent_since: Option<Instant>,
+    ready: Vec<StreamKey>,
+}
+
+/// How far the end of the connection has come.
+#[derive(Debug, Clone, Copy)]
+enum Shutdown {
+    No,
+    /// GOAWAY is out; streams that are open end by themselves until the instant.
+    Graceful(Instant),
+    /// GOAWAY with an error is out and only has to be written, until the instant.
+    Abrupt(Fault, Instant),
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let mailbox = Rc::clone(&self.client.admitted.mailbox);
+        let shared = Rc::clone(&self.client.admitted.shared);
+        mailbox.listen(cx.waker());
+        let now = Instant::now();
+        if let Some(ended) = self.follow_phase(shared.phase(), now) {
+            return Poll::Ready(ended);
+        }
+        if let Shutdown::Abrupt(fault, _) = self.shutdown {
+            if self.connection.poll_close(cx).is_ready() {
+                return Poll::Ready(Ended::Fault(fault));
+            }
+            return self.poll_deadlines(cx, now);
+        }
+        shared.with_extra(now, |extra| self.connection.begin_turn(extra));
+        loop {
+            let mut ready = std::mem::take(&mut self.ready);
+            mailbox.take(&mut ready);
+            for key in ready.drain(..) {
+                self.answer(cx, now, key);
+            }
+            self.ready = ready;
+            while let Poll::Ready(event) = self.connection.poll_event(cx, now) {
+                match event {
+                    Ok(event) => self.handle(cx, now, event),
+                    Err(Ended::Fault(fault)) => {
+                        self.close_abruptly(fault, now);
+                        return self.poll_deadlines(cx, now);
+                    }
+                    Err(ended) => return Poll::Ready(ended),
+                }
+            }
+            if mailbox.is_empty() {
+                break;
+            }
+        }
+        match self.connection.poll_drain(cx) {
+            Poll::Ready(Ok(())) => self.unsent_since = None,
+            Poll::Ready(Err(error)) => return Poll::Ready(Ended::Io(error)),
+            Poll::Pending => {
+                self.unsent_since.get_or_insert(now);
+            }
+        }
+        self.poll_deadlines(cx, now)
+    }
+
+    fn handle(&mut self, cx: &mut Context<'_>, now: Instant, event: Event) {
+        match event {
+            Event::Request { key, stream_id, head } => self.begin(cx, now, (key, stream_id), head),
+            Event::Data { key, data } => {
+                if let Some(under_way) = self.under_way(key) {
+                    under_way.body_at = now;
+                    under_way.exchange.push_body(data);
+                }
+            }
+            Event::End { key } => {
+                if let Some(under_way) = self.under_way(key) {
+                    under_way.exchange.end_body();
+                }
+            }
+            Event::Sent { key, len, done } => {
+                if let Some(under_way) = self.under_way(key) {
+                    under_way.exchange.client_took(len);
+                }
+                if done {
+                    self.finish(key, now);
+                }
+            }
+            Event::Reset { key } => self.finish(key, now),
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, now: Instant, (key, id): (StreamKey, u32), head: RequestHead) {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        self.requests += 1;
+        if self.requests >= shared.settings.connection.keep_alive_max_requests {
+            self.close_gracefully(now);
+        }
+        if shared.settings.app.is_none() {
+            let (head, page) = welcome(&self.client, &head, Some(id));
+            if let Ok(false) = self.connection.send_head(key, &head, false) {
+                // The page's length is the one that its head announces.
+                let _sent = self.connection.send_data(cx, now, key, (page, true));
+            }
+            return;
+        }
+        if Rc::strong_count(&self.running) > self.max_running {
+            return self.connection.fail(key, Fault::QueueFull);
+        }
+        let mailbox = Rc::clone(&self.client.admitted.mailbox);
+        let exchange = Exchange::new(key, mailbox, head, now);
+        exchange.count_as(&self.running);
+        if self.streams.len() <= key {
+            self.streams.resize_with(key + 1, || None);
+        }
+        self.streams[key] = Some(UnderWay::new(Rc::clone(&exchange), now));
+        self.open += 1;
+        shared.dispatch.submit(&exchange, now);
+    }
+
+    /// Passes on what an exchange has for the client.
+    fn answer(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey) {
+        loop {
+            let Some(under_way) = self.streams.get_mut(key).and_then(Option::as_mut) else { return };
+            let Some(output) = under_way.exchange.next_output() else { return };
+            let outcome = match output {
+                // HTTP/2 clients send the body without being told to.
+                Output::Continue => Ok(false),
+                Output::Release(len) => {
+                    under_way.body_at = now;
+                    self.connection.release(key, len);
+                    Ok(false)
+                }
+                Output::Head { head, end, .. } => {
+                    under_way.note_head(&head, &self.client.admitted.shared);
+                    self.connection.send_head(key, &head, end)
+                }
+                Output::Data { data, end } => {
+                    self.connection.send_data(cx, now, key, (data, end)).map(|(len, done)| {
+                        under_way.exchange.client_took(len);
+                        done
+                    })
+                }
+                Output::Fault(fault) => Err(fault),
+            };
+            match outcome {
+                Ok(false) => {}
+                Ok(true) => return self.finish(key, now),
+                Err(fault) => {
+                    under_way.status.get_or_insert(fault.answer().status);
+                    self.connection.fail(key, fault);
+                    return self.finish(key, now);
+                }
+            }
+        }
+    }
+
+    fn under_way(&mut self, key: StreamKey) -> Option<&mut UnderWay> {
+        self.streams.get_mut(key)?.as_mut()
+    }
+
+    fn finish(&mut self, key: StreamKey, now: Instant) {
+        let Some(under_way) = self.streams.get_mut(key).and_then(Option::take) else { return };
+        if let Some(block) = under_way.finish(&self.client.admitted.shared) {
+            self.connection.recycle(block);
+        }
+        self.open -= 1;
+        if self.open == 0 {
+            self.idle_since = now;
+        }
+    }
+
+    fn follow_phase(&mut self, phase: Phase, now: Instant) -> Option<Ended> {
+        match phase {
+            Phase::Serving => None,
+            Phase::Draining => {
+                self.close_gracefully(now);
+                None
+            }
+            Phase::Cut if matches!(self.shutdown, Shutdown::Abrupt(..)) => None,
+            Phase::Cut => {
+                for key in 0..self.streams.len() {
+                    if self.under_way(key).is_some() {
+                        self.connection.fail(key, Fault::DrainTimeout);
+                        self.finish(key, now);
+                    }
+                }
+                self.connection.graceful_shutdown();
+                self.shutdown = Shutdown::Abrupt(Fault::DrainTimeout, now + LOOK);
+                None
+            }
+        }
+    }
+
+    fn close_gracefully(&mut self, now: Instant) {
+        if matches!(self.shutdown, Shutdown::No) {
+            self.connection.graceful_shutdown();
+            let limit = self.client.admitted.shared.settings.connection.write_timeout;
+            self.shutdown = Shutdown::Graceful(now + limit);
+        }
+    }
+
+    fn close_abruptly(&mut self, fault: Fault, now: Instant) {
+        self.connection.abrupt_shutdown(fault);
+        self.shutdown = Shutdown::Abrupt(fault, now + LOOK);
+    }
+
+    /// Looks at the deadlines, if it is time to, and sets the next look.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
+        if self.connection.awaits_head() {
+            self.head_since.get_or_insert(now);
+        } else {
+            self.head_since = None;
+        }
+        if matches!(self.shutdown, Shutdown::Abrupt(..)) {
+            self.look.set(now);
+        }
+        while self.look.poll(cx).is_ready() {
+            match self.check_deadlines(now) {
+                Ok(next) => self.look.set(next.max(now + std::time::Duration::from_millis(1))),
+                Err(ended) => return Poll::Ready(ended),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ends what is over its deadline; gives the instant of the next look.
+    fn check_deadlines(&mut self, now: Instant) -> Result<Instant, Ended> {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        let settings = &shared.settings.connection;
+        let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        match self.shutdown {
+            Shutdown::Abrupt(fault, until) if now >= until => return Err(Ended::Fault(fault)),
+            Shutdown::Graceful(until) if now >= until && self.open == 0 => return Err(Ended::Closed),
+            _ => {}
+        }
+        if self.unsent_since.is_some_and(|since| passed(since, settings.write_timeout)) {
+            return Err(Ended::Fault(Fault::WriteStalled));
+        }
+        if self.head_since.is_some_and(|since| passed(since, settings.head_timeout)) {
+            self.close_abruptly(Fault::HeadTimeout, now);
+            return Ok(now);
+        }
+        if let Some(before) = now.checked_sub(settings.write_timeout) {
+            for key in self.connection.stalled_since(before) {
+                self.connection.fail(key, Fault::WriteStalled);
+                self.finish(key, now);
+            }
+        }
+        for key in 0..self.streams.len() {
+            let Some(under_way) = self.under_way(key) else { continue };
+            if under_way.exchange.starves() && passed(under_way.body_at, settings.body_timeout) {
+                self.connection.fail(key, Fault::BodyTimeout);
+                self.finish(key, now);
+            }
+        }
+        if self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() {
+            return Ok(now + LOOK);
+        }
+        if !matches!(self.shutdown, Shutdown::No) {
+            return Ok(now + LOOK);
+        }
+        if passed(self.idle_since, settings.keep_alive_timeout) {
+            // GOAWAY first, so that a request that is on its way is not lost without a word.
+            self.close_gracefully(now);
+            self.client.admitted.mailbox.wake();
+            return Ok(now + LOOK);
+        }
+        Ok(self.idle_since + settings.keep_alive_timeout)
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        for under_way in self.streams.drain(..).flatten() {
+            under_way.finish(&self.client.admitted.shared);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One edge thread: a current-thread runtime with its own listeners, connections and links. Nothing here is
+//! shared with another edge thread.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+use slab::Slab;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::spawn_local;
+use tokio_rustls::TlsAcceptor;
+
+use crate::accept;
+use crate::access_log::AccessLog;
+use crate::bind::BoundListener;
+use crate::control::{Control, LinkEnd, Report};
+use crate::date::HttpDate;
+use crate::dispatch::Dispatch;
+use crate::link::{Link, Notice};
+use crate::mailbox::Mailbox;
+use crate::settings::Settings;
+
+/// The `server` of responses.
+const SERVER: &str = "hcrs";
+
+/// Controls that wait for the thread.
+const CONTROL_QUEUE: usize = 256;
+
+/// How often waiting requests and the access log are looked after while there are any.
+const TICK: Duration = Duration::from_millis(10);
+
+/// An edge thread, as the supervisor sees it.
+#[derive(Debug)]
+pub(crate) struct EdgeThread {
+    /// Orders. The thread ends when this is dropped.
+    pub control: mpsc::Sender<Control>,
+    /// Ends with the thread.
+    pub handle: JoinHandle<()>,
+}
+
+/// What an edge thread starts with.
+pub(crate) struct ThreadSetup {
+    /// The thread's number, which its reports carry.
+    pub index: usize,
+    /// What the edge runs on.
+    pub settings: Arc<Settings>,
+    /// TLS for the listeners that speak it.
+    pub tls: Option<TlsAcceptor>,
+    /// Bound, and not listening yet.
+    pub listeners: Vec<BoundListener>,
+    /// Where the supervisor listens.
+    pub reports: mpsc::Sender<Report>,
+    /// This thread's share of the access log.
+    pub access: Option<AccessLog>,
+}
+
+/// What the connections of an edge thread have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub settings: Arc<Settings>,
+    pub dispatch: Dispatch,
+    pub connections: RefCell<Slab<Rc<Mailbox>>>,
+    pub access: RefCell<Option<AccessLog>>,
+    /// Places for TLS handshakes.
+    pub handshakes: Semaphore,
+    phase: Cell<Phase>,
+    serial: Cell<u64>,
+    extra: RefCell<Extra>,
+    /// A connection has ended, or the phase has changed.
+    pub stir: Notify,
+}
+
+/// Where the thread is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Requests are welcome.
+    Serving,
+    /// What is under way is finished, nothing new is begun.
+    Draining,
+    /// Everything is cut off.
+    Cut,
+}
+
+#[derive(Debug)]
+struct Extra {
+    date: HttpDate,
+    until: Instant,
+    h2: hcrs_h2::Extra,
+}
+
+impl Shared {
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.set(self.serial.get() + 1);
+        self.serial.get()
+    }
+
+    /// The fields that responses get, with the date of `now`.
+    pub(crate) fn with_extra<R>(&self, now: Instant, with: impl FnOnce(&hcrs_h2::Extra) -> R) -> R {
+        let extra = &mut *self.extra.borrow_mut();
+        if now >= extra.until && self.settings.connection.include_date_header {
+            let wall = SystemTime::now();
+            let date =
+                HeaderValue::from_bytes(extra.date.now(wall)).expect("invariant: a date is a field value");
+            extra.h2.date = Some(date);
+            let into_second =
+                wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+            extra.until = now + Duration::from_millis(u64::from(1000 - into_second.min(999)));
+        }
+        with(&extra.h2)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        for (_, mailbox) in &*self.connections.borrow() {
+            mailbox.wake();
+        }
+        self.stir.notify_one();
+    }
+}
+
+/// Starts the thread. It accepts nothing until it is told to.
+pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
+    let (control, orders) = mpsc::channel(CONTROL_QUEUE);
+    let handle = std::thread::Builder::new().name(format!("edge-{}", setup.index)).spawn(move || {
+        match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(run(setup, orders)),
+            Err(error) => tracing::error!("An edge thread cannot start: {error}"),
+        }
+    })?;
+    Ok(EdgeThread { control, handle })
+}
+
+async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
+    let ThreadSetup { index, settings, tls, listeners, reports, access } = setup;
+    let server = settings.connection.include_server_header.then(|| HeaderValue::from_static(SERVER));
+    let shared = Rc::new(Shared {
+        dispatch: Dispatch::new(settings.dispatch.clone()),
+        connections: RefCell::default(),
+        access: RefCell::new(access),
+        handshakes: Semaphore::new(settings.connection.max_handshakes),
+        phase: Cell::new(Phase::Serving),
+        serial: Cell::new(0),
+        extra: RefCell::new(Extra {
+            date: HttpDate::new(),
+            until: Instant::now(),
+            h2: hcrs_h2::Extra { date: None, server },
+        }),
+        stir: Notify::new(),
+        settings,
+    });
+    let looking_after = spawn_local(look_after(Rc::clone(&shared)));
+    let mut listeners = Some(listeners);
+    let mut accepting = Vec::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Control::Attach(end) => attach(&shared, index, end, &reports),
+            Control::Accept => {
+                for listener in listeners.take().unwrap_or_default() {
+                    accepting.push(spawn_local(accept::run(Rc::clone(&shared), listener, tls.clone())));
+                }
+            }
+            Control::Drain(until) => {
+                for task in accepting.drain(..) {
+                    task.abort();
+                }
+                drop(listeners.take());
+                let in_time = drain(&shared, until, &mut orders).await;
+                shared.dispatch.drain();
+                flush_access_log(&shared);
+                report(&reports, Report::Drained(index, in_time));
+            }
+        }
+    }
+    looking_after.abort();
+    flush_access_log(&shared);
+}
+
+fn attach(shared: &Rc<Shared>, index: usize, end: LinkEnd, reports: &mpsc::Sender<Report>) {
+    let LinkEnd { worker, socket, claims } = end;
+    let socket = match UnixStream::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let why = format!("the link to the worker cannot be used: {error}");
+            return report(reports, Report::Failed(index, worker, why));
+        }
+    };
+    let link = Link::new(worker, claims, shared.settings.dispatch.start_credits);
+    shared.dispatch.attach(Rc::clone(&link));
+    let (shared, reports) = (Rc::clone(shared), reports.clone());
+    spawn_local(async move {
+        let unbegun = {
+            let (shared, reports) = (Rc::clone(&shared), reports.clone());
+            let notice = move |notice| match notice {
+                Notice::Ready => {
+                    report(&reports, Report::Ready(index, worker));
+                    shared.dispatch.pump(Instant::now());
+                }
+                Notice::Failed(why) => report(&reports, Report::Failed(index, worker, why)),
+                Notice::Progress => shared.dispatch.pump_if_waiting(),
+            };
+            Rc::clone(&link).run(socket, notice).await
+        };
+        shared.dispatch.detach(&link, unbegun, Instant::now());
+        shared.stir.notify_one();
+        report(&reports, Report::Detached(index, worker));
+    });
+}
+
+/// Lets the connections finish until `until`, then cuts them off. True if none had to be. A second order to drain
+/// cuts at once.
+async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<Control>) -> bool {
+    shared.enter(Phase::Draining);
+    let deadline = tokio::time::sleep_until(until.into());
+    tokio::pin!(deadline);
+    loop {
+        if shared.connections.borrow().is_empty() {
+            return true;
+        }
+        tokio::select! {
+            () = shared.stir.notified() => {}
+            () = &mut deadline => break,
+            order = orders.recv() => match order {
+                Some(Control::Attach(end)) => drop(end),
+                Some(Control::Accept) => {}
+                Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
+                None => break,
+            },
+        }
+    }
+    shared.enter(Phase::Cut);
+    // A connection that is cut writes one last frame at most, and is dropped with the runtime otherwise.
+    const LAST_WORDS: Duration = Duration::from_millis(500);
+    let last_words = tokio::time::sleep(LAST_WORDS);
+    tokio::pin!(last_words);
+    while !shared.connections.borrow().is_empty() {
+        tokio::select! {
+            () = shared.stir.notified() => {}
+            () = &mut last_words => break,
+        }
+    }
+    false
+}
+
+/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the access log.
+async fn look_after(shared: Rc<Shared>) {
+    loop {
+        if !shared.dispatch.is_waiting() && shared.access.borrow().is_none() {
+            shared.dispatch.waiting().await;
+        }
+        tokio::time::sleep(TICK).await;
+        let now = Instant::now();
+        shared.dispatch.tick(now);
+        if let Some(access) = &mut *shared.access.borrow_mut() {
+            access.flush_due(now);
+        }
+    }
+}
+
+fn flush_access_log(shared: &Shared) {
+    if let Some(access) = &mut *shared.access.borrow_mut() {
+        access.flush();
+    }
+}
+
+/// Reports are few and the supervisor does nothing but wait for them; one that finds the queue full waits in a task.
+fn report(reports: &mpsc::Sender<Report>, report: Report) {
+    let reports = reports.clone();
+    spawn_local(async move {
+        // An error says that the supervisor is gone, and this thread with it in an instant.
+        let _gone = reports.send(report).await;
+    });
+}

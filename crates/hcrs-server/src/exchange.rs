@@ -1,0 +1,427 @@
+//! One request and its response on their way through the edge.
+//!
+//! The connection pushes the request's body in and takes the response out; the link does the reverse. Both ends
+//! are bounded: the client's window opens only by what the app took, the worker's only by what the client took.
+//!
+//! ```text
+//! queued ──► sent ──► begun ──► over
+//!    ▲        │ withdrawn: its worker died or stalled before it began the request
+//!    └────────┘
+//! ```
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use hcrs_exchange::{Fault, RequestHead, ResponseHead};
+use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+
+use crate::link::Link;
+use crate::mailbox::Mailbox;
+
+/// Pieces of a body that are smaller than this are copied together while they wait.
+const COALESCE: usize = 4 << 10;
+
+/// An exchange, shared by its connection and, while a worker has it, by a link.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    key: usize,
+    mailbox: Rc<Mailbox>,
+    announced: Cell<bool>,
+    /// Counts it among its connection's requests, for as long as a worker may run it.
+    running: RefCell<Option<Rc<()>>>,
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    place: Place,
+    /// When it was queued, or sent to a worker that has not begun it.
+    since: Instant,
+    head: Option<RequestHead>,
+    expects_continue: bool,
+    body: RequestBody,
+    response: Response,
+    owed: Owed,
+}
+
+/// Where the request is.
+#[derive(Debug, Clone)]
+enum Place {
+    Queued,
+    Sent(Rc<Link>, u32),
+    Begun(Rc<Link>, u32),
+    Over,
+}
+
+#[derive(Debug)]
+struct RequestBody {
+    /// Arrived, and not sent to a worker.
+    waiting: VecDeque<Bytes>,
+    /// Sent to a worker that has perhaps not begun the request.
+    replay: Vec<Bytes>,
+    /// False if the request ended with its head, which then carried END.
+    exists: bool,
+    ended: bool,
+    end_sent: bool,
+    window: Window,
+    /// Bytes that the app took and the client has not been credited with.
+    taken: usize,
+    /// Bytes that arrived and that the app has not taken.
+    unread: usize,
+}
+
+#[derive(Debug)]
+struct Response {
+    has_head: bool,
+    head: Option<ResponseHead>,
+    body: VecDeque<Bytes>,
+    ended: bool,
+    fault: Option<Fault>,
+    wants_continue: bool,
+    /// What the worker may still send.
+    window: Window,
+}
+
+/// What the connection has to do next for an exchange.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// The app has begun to read a body that the client holds back until it is told to go on.
+    Continue,
+    /// The app took body bytes: open the client's window by them.
+    Release(usize),
+    /// Send the head. `end` if no body follows; `body` is the whole body's length where it is known.
+    Head { head: ResponseHead, end: bool, body: Option<usize> },
+    /// Send body bytes, the last ones if `end`.
+    Data { data: Bytes, end: bool },
+    /// Answer with what the fault is owed; the exchange is over.
+    Fault(Fault),
+}
+
+impl Exchange {
+    /// A request that has arrived; `key` is the connection's name for it.
+    pub(crate) fn new(key: usize, mailbox: Rc<Mailbox>, head: RequestHead, now: Instant) -> Rc<Self> {
+        let ended = !head.has_body();
+        Rc::new(Self {
+            key,
+            mailbox,
+            announced: Cell::new(false),
+            running: RefCell::new(None),
+            state: RefCell::new(State {
+                place: Place::Queued,
+                since: now,
+                head: Some(head),
+                expects_continue: false,
+                body: RequestBody {
+                    waiting: VecDeque::new(),
+                    replay: Vec::new(),
+                    exists: !ended,
+                    ended,
+                    end_sent: ended,
+                    window: Window::new(REQUEST_WINDOW),
+                    taken: 0,
+                    unread: 0,
+                },
+                response: Response {
+                    has_head: false,
+                    head: None,
+                    body: VecDeque::new(),
+                    ended: false,
+                    fault: None,
+                    wants_continue: false,
+                    window: Window::new(RESPONSE_WINDOW),
+                },
+                owed: Owed::new(RESPONSE_WINDOW),
+            }),
+        })
+    }
+
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(crate) fn set_expects_continue(&self) {
+        self.state.borrow_mut().expects_continue = true;
+    }
+
+    /// Counts the exchange by a reference to `running`, until no worker has it any more.
+    pub(crate) fn count_as(&self, running: &Rc<()>) {
+        *self.running.borrow_mut() = Some(Rc::clone(running));
+    }
+
+    /// The reference that counts it.
+    pub(crate) fn take_count(&self) -> Option<Rc<()>> {
+        self.running.borrow_mut().take()
+    }
+
+    // ---- the connection's side ----
+
+    /// Body bytes have arrived.
+    pub(crate) fn push_body(&self, data: Bytes) {
+        let mut state = self.state.borrow_mut();
+        state.body.unread += data.len();
+        match state.body.waiting.back_mut() {
+            Some(last) if last.len() + data.len() <= COALESCE => {
+                let mut joined = BytesMut::with_capacity(COALESCE);
+                joined.extend_from_slice(last);
+                joined.extend_from_slice(&data);
+                *last = joined.freeze();
+            }
+            _ => state.body.waiting.push_back(data),
+        }
+        state.send_body();
+    }
+
+    /// The request's body is complete.
+    pub(crate) fn end_body(&self) {
+        let mut state = self.state.borrow_mut();
+        state.body.ended = true;
+        state.send_body();
+    }
+
+    /// Bytes of the request's body that the app has not taken.
+    pub(crate) fn unread(&self) -> usize {
+        self.state.borrow().body.unread
+    }
+
+    /// Whether the body is still arriving and the app has taken all that came.
+    pub(crate) fn starves(&self) -> bool {
+        let state = self.state.borrow();
+        matches!(state.place, Place::Begun(..)) && !state.body.ended && state.body.unread == 0
+    }
+
+    /// What the connection has to do next.
+    pub(crate) fn next_output(&self) -> Option<Output> {
+        self.announced.set(false);
+        let mut state = self.state.borrow_mut();
+        if state.body.taken > 0 {
+            return Some(Output::Release(std::mem::take(&mut state.body.taken)));
+        }
+        let response = &mut state.response;
+        if std::mem::take(&mut response.wants_continue) {
+            return Some(Output::Continue);
+        }
+        if let Some(head) = response.head.take() {
+            let end = response.ended && response.body.is_empty();
+            let body = response.ended.then(|| response.body.iter().map(Bytes::len).sum());
+            return Some(Output::Head { head, end, body });
+        }
+        if let Some(data) = response.body.pop_front() {
+            let end = response.ended && response.body.is_empty();
+            return Some(Output::Data { data, end });
+        }
+        response.fault.take().map(Output::Fault)
+    }
+
+    /// The client took bytes of the response: the worker may send as many more.
+    pub(crate) fn client_took(&self, len: usize) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(credit) = state.owed.take(len)
+            && !state.response.ended
+            && let Place::Begun(link, stream) | Place::Sent(link, stream) = &state.place
+        {
+            state.response.window.add(credit);
+            link.send_credit(*stream, credit);
+        }
+    }
+
+    /// The client is gone, or the connection has answered by itself: the worker is told, and nothing that it
+    /// still sends is kept.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.borrow_mut();
+        let place = std::mem::replace(&mut state.place, Place::Over);
+        state.drop_payload();
+        drop(state);
+        match place {
+            Place::Sent(link, stream) | Place::Begun(link, stream) => link.abandon(stream),
+            Place::Queued | Place::Over => {}
+        }
+    }
+
+    /// The client has closed its side after the whole request: the app is told, and the response is still sent.
+    pub(crate) fn half_close(&self) {
+        if let Place::Sent(link, stream) | Place::Begun(link, stream) = &self.state.borrow().place {
+            link.send_half_close(*stream);
+        }
+    }
+
+    /// Whether [`Exchange::next_output`] has something.
+    pub(crate) fn has_output(&self) -> bool {
+        let state = self.state.borrow();
+        let response = &state.response;
+        state.body.taken > 0
+            || response.wants_continue
+            || response.head.is_some()
+            || !response.body.is_empty()
+            || response.fault.is_some()
+    }
+
+    /// Whether a worker may still work on it.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state.borrow().place, Place::Over)
+    }
+
+    /// Gives the head back, once nobody needs it any more.
+    pub(crate) fn take_head(&self) -> Option<RequestHead> {
+        self.state.borrow_mut().head.take()
+    }
+
+    // ---- the link's side ----
+
+    /// The head, to be sent; `None` if the client has gone meanwhile.
+    pub(crate) fn head(&self) -> Option<RefMut<'_, RequestHead>> {
+        let state = self.state.borrow_mut();
+        if !matches!(state.place, Place::Queued) {
+            return None;
+        }
+        RefMut::filter_map(state, |state| state.head.as_mut()).ok()
+    }
+
+    /// Whether the client waits for `100 Continue`.
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.state.borrow().expects_continue
+    }
+
+    /// The head was sent over `link`; the body follows it.
+    pub(crate) fn sent(&self, link: Rc<Link>, stream: u32, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        state.place = Place::Sent(link, stream);
+        state.since = now;
+        state.send_body();
+    }
+
+    /// The worker has begun it: it will not be given to another.
+    pub(crate) fn begun(&self) {
+        let mut state = self.state.borrow_mut();
+        if let Place::Sent(link, stream) = &state.place {
+            state.place = Place::Begun(Rc::clone(link), *stream);
+        }
+        state.body.replay.clear();
+    }
+
+    /// Its worker has not begun it and will not: it waits for another.
+    pub(crate) fn withdrawn(&self) {
+        let mut state = self.state.borrow_mut();
+        if matches!(state.place, Place::Over) {
+            return;
+        }
+        state.place = Place::Queued;
+        let body = &mut state.body;
+        for data in body.replay.drain(..).rev() {
+            body.waiting.push_front(data);
+        }
+        body.window = Window::new(REQUEST_WINDOW);
+        body.end_sent = !body.exists;
+    }
+
+    /// When it was queued or sent.
+    pub(crate) fn since(&self) -> Instant {
+        self.state.borrow().since
+    }
+
+    /// The worker credits body bytes that the app took; zero says that the app waits for the first of them.
+    pub(crate) fn app_took(&self, credit: u32) {
+        let mut state = self.state.borrow_mut();
+        if credit == 0 {
+            state.response.wants_continue = state.expects_continue;
+        }
+        // A worker cannot credit more than was sent to it.
+        let credit = (credit as usize).min(state.body.unread);
+        state.body.unread -= credit;
+        state.body.taken += credit;
+        state.body.window.add(credit as u32);
+        state.send_body();
+        drop(state);
+        self.announce();
+    }
+
+    /// The worker sent the response's head. False if it may not now.
+    #[must_use]
+    pub(crate) fn push_head(&self, head: ResponseHead, end: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        if std::mem::replace(&mut state.response.has_head, true) {
+            return false;
+        }
+        state.response.head = Some(head);
+        state.response.ended = end;
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// The worker sent bytes of the response's body. False if it may not now, or not so many.
+    #[must_use]
+    pub(crate) fn push_data(&self, data: Bytes, end: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        let response = &mut state.response;
+        if !response.has_head || response.ended || data.len() > response.window.left() {
+            return false;
+        }
+        response.window.spend(data.len());
+        if !data.is_empty() || end {
+            response.body.push_back(data);
+        }
+        response.ended = end;
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// The response cannot be completed. What was sent before still goes out first.
+    pub(crate) fn fail(&self, fault: Fault) {
+        let mut state = self.state.borrow_mut();
+        state.place = Place::Over;
+        state.response.fault.get_or_insert(fault);
+        drop(state);
+        self.announce();
+    }
+
+    /// The worker is done with it.
+    pub(crate) fn finished(&self) {
+        self.state.borrow_mut().place = Place::Over;
+    }
+
+    fn announce(&self) {
+        if !self.announced.replace(true) {
+            self.mailbox.push(self.key);
+        }
+    }
+}
+
+impl State {
+    /// Sends what the worker's window takes.
+    fn send_body(&mut self) {
+        let (link, stream, is_begun) = match &self.place {
+            Place::Sent(link, stream) => (link, *stream, false),
+            Place::Begun(link, stream) => (link, *stream, true),
+            Place::Queued | Place::Over => return,
+        };
+        let body = &mut self.body;
+        while let Some(front) = body.waiting.front_mut() {
+            let len = front.len().min(body.window.left()).min(DATA_MAX);
+            if len == 0 {
+                return;
+            }
+            let piece = front.split_to(len);
+            if front.is_empty() {
+                body.waiting.pop_front();
+            }
+            body.window.spend(len);
+            let end = body.ended && body.waiting.is_empty();
+            body.end_sent = end;
+            link.send_data(stream, &piece, end);
+            if !is_begun {
+                body.replay.push(piece);
+            }
+        }
+        if body.ended && !body.end_sent {
+            body.end_sent = true;
+            link.send_data(stream, &[], true);
+        }
+    }
+
+    fn drop_payload(&mut self) {
+        self.body.waiting.clear();
+        self.body.replay.clear();
+        self.response.body.clear();
+    }
+}

@@ -1,0 +1,80 @@
+//! The TLS handshake, under its deadline, and what it agreed on.
+
+use std::rc::Rc;
+
+use hcrs_exchange::{Endpoints, Scheme};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConnection;
+
+use crate::admit::Admitted;
+use crate::negotiate::{self, Alpn};
+use crate::socket::Socket;
+
+/// A client's connection, whatever it speaks.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Its place among the thread's connections.
+    pub admitted: Admitted,
+    /// Its number on this thread.
+    pub serial: u64,
+    /// Cleartext or TLS.
+    pub scheme: Scheme,
+    /// The addresses of both ends.
+    pub endpoints: Rc<Endpoints>,
+    /// What the handshake agreed on.
+    pub tls: Option<Agreed>,
+}
+
+/// What a TLS handshake agreed on.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// As in `TLS 1.3`.
+    pub version: &'static str,
+    /// The cipher suite's name.
+    pub cipher: String,
+    /// The protocol that ALPN chose.
+    pub alpn: Option<String>,
+}
+
+/// Serves a connection from its first byte to its last.
+pub(crate) async fn serve(admitted: Admitted, socket: Socket, tls: Option<TlsAcceptor>) {
+    let Ok(endpoints) = socket.endpoints() else { return };
+    let serial = admitted.shared.next_serial();
+    let endpoints = Rc::new(endpoints);
+    let Some(acceptor) = tls else {
+        let client = Client { admitted, serial, scheme: Scheme::Http, endpoints, tls: None };
+        return negotiate::negotiate(client, socket, Alpn::None).await;
+    };
+    let limit = admitted.shared.settings.tls.as_ref().map(|tls| tls.handshake_timeout).unwrap_or_default();
+    let handshake = async {
+        let _place = admitted.shared.handshakes.acquire().await;
+        acceptor.accept(socket).await
+    };
+    let stream = match timeout(limit, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
+        Err(_) => return tracing::debug!("TLS handshake not finished in time"),
+    };
+    let agreed = agreed(stream.get_ref().1);
+    let alpn = match agreed.alpn.as_deref() {
+        Some("h2") => Alpn::H2,
+        Some(_) => Alpn::H1,
+        None => Alpn::None,
+    };
+    let client = Client { admitted, serial, scheme: Scheme::Https, endpoints, tls: Some(agreed) };
+    negotiate::negotiate(client, stream, alpn).await;
+}
+
+fn agreed(session: &ServerConnection) -> Agreed {
+    use tokio_rustls::rustls::ProtocolVersion;
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "TLS",
+    };
+    let cipher =
+        session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+    let alpn = session.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned());
+    Agreed { version, cipher: cipher.to_owned(), alpn }
+}

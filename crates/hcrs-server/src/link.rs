@@ -1,0 +1,476 @@
+//! The edge's end of a link: requests and credits out, responses in, many frames per read and per write.
+//!
+//! The task of a link runs after the connections that were ready with it, so what they send in one turn of the
+//! loop leaves in one write.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hcrs_exchange::{Fault, ResponseHead};
+use hcrs_link::{ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, SLOTS, push_frame};
+use slab::Slab;
+use tokio::io::AsyncWrite;
+use tokio::net::UnixStream;
+use tokio_util::io::poll_read_buf;
+
+use crate::control::WorkerId;
+use crate::exchange::Exchange;
+
+/// Room for one read.
+const READ: usize = 128 << 10;
+
+/// Payloads up to this are copied out of the read buffer, so that a small one that has to wait for a slow client
+/// does not hold on to all of it.
+const COPY: usize = 4 << 10;
+
+/// Capacity that an empty output buffer may keep.
+const KEEP: usize = 256 << 10;
+
+/// What a link tells those who live with it.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// The worker is ready for requests.
+    Ready,
+    /// The worker cannot serve, and says why.
+    Failed(String),
+    /// The worker has begun requests or ended streams: there may be start credits again.
+    Progress,
+}
+
+/// The link to one worker.
+#[derive(Debug)]
+pub(crate) struct Link {
+    worker: WorkerId,
+    claims: ClaimTable,
+    ready: Cell<bool>,
+    out: RefCell<Vec<u8>>,
+    waker: RefCell<Option<Waker>>,
+    woken: Cell<bool>,
+    streams: RefCell<Streams>,
+}
+
+#[derive(Debug)]
+struct Streams {
+    entries: Slab<Entry>,
+    /// The stream in each claim slot; 0 where the slot is free.
+    slots: [u32; SLOTS],
+    free_slots: u64,
+    serial: u16,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stream: u32,
+    /// The claim slot while the request is not known to be begun.
+    slot: Option<usize>,
+    /// `None` once the edge has lost interest; the worker's last word is still awaited.
+    exchange: Option<Rc<Exchange>>,
+    /// Counts an abandoned request among those of its connection.
+    count: Option<Rc<()>>,
+}
+
+impl Link {
+    pub(crate) fn new(worker: WorkerId, claims: ClaimTable, start_credits: usize) -> Rc<Self> {
+        let credits = start_credits.clamp(1, SLOTS);
+        Rc::new(Self {
+            worker,
+            claims,
+            ready: Cell::new(false),
+            out: RefCell::default(),
+            waker: RefCell::default(),
+            woken: Cell::new(false),
+            streams: RefCell::new(Streams {
+                entries: Slab::new(),
+                slots: [0; SLOTS],
+                free_slots: u64::MAX >> (SLOTS - credits),
+                serial: 0,
+            }),
+        })
+    }
+
+    /// The worker at the other end.
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// Whether a request may be started, after a look at what was begun meanwhile.
+    pub(crate) fn has_start_credit(&self) -> bool {
+        if !self.ready.get() {
+            return false;
+        }
+        if self.streams.borrow().free_slots == 0 {
+            self.sweep();
+        }
+        self.streams.borrow().free_slots != 0
+    }
+
+    /// Streams that the worker has and has not ended.
+    pub(crate) fn under_way(&self) -> usize {
+        self.streams.borrow().entries.len()
+    }
+
+    /// Takes no more requests.
+    pub(crate) fn retire(&self) {
+        self.ready.set(false);
+    }
+
+    /// Offers a request to the worker, which has a start credit. Nothing happens if its client has gone.
+    pub(crate) fn start(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
+        let stream = {
+            let expects = exchange.expects_continue();
+            let Some(head) = exchange.head() else { return };
+            let mut streams = self.streams.borrow_mut();
+            let slot = streams.free_slots.trailing_zeros() as usize;
+            debug_assert!(slot < SLOTS, "invariant: the caller has seen a start credit");
+            streams.free_slots &= !(1 << slot);
+            streams.serial = streams.serial.wrapping_add(1).max(1);
+            let serial = u32::from(streams.serial);
+            let vacant = streams.entries.vacant_entry();
+            let stream = serial << 16 | vacant.key() as u32;
+            vacant.insert(Entry {
+                stream,
+                slot: Some(slot),
+                exchange: Some(Rc::clone(exchange)),
+                count: None,
+            });
+            streams.slots[slot] = stream;
+            self.claims.offer(slot, stream);
+            let flags = match (head.has_body(), expects) {
+                (false, _) => END,
+                (true, true) => EXPECT,
+                (true, false) => 0,
+            };
+            let header = FrameHeader { len: 0, kind: Kind::Request, flags, slot: slot as u16, stream };
+            push_frame(&mut self.out.borrow_mut(), header, head.as_bytes());
+            stream
+        };
+        exchange.sent(Rc::clone(self), stream, now);
+        self.wake();
+    }
+
+    /// Sends body bytes, which the stream's window allows.
+    pub(crate) fn send_data(&self, stream: u32, data: &[u8], end: bool) {
+        self.push(Kind::Data, if end { END } else { 0 }, stream, data);
+    }
+
+    /// Lets the worker send so many more bytes of a response's body.
+    pub(crate) fn send_credit(&self, stream: u32, credit: u32) {
+        self.push(Kind::Credit, 0, stream, &credit.to_le_bytes());
+    }
+
+    /// Tells the worker that the client has closed its side, and that the response is still wanted.
+    pub(crate) fn send_half_close(&self, stream: u32) {
+        self.push(Kind::Reset, HALF, stream, &[]);
+    }
+
+    /// Tells the worker to run its lifespan shutdown and to exit once all its links have said so.
+    pub(crate) fn send_drain(&self) {
+        self.retire();
+        self.push(Kind::Drain, 0, 0, &[]);
+    }
+
+    /// The edge has lost interest in a stream.
+    pub(crate) fn abandon(&self, stream: u32) {
+        let mut streams = self.streams.borrow_mut();
+        let Some(entry) = streams.get(stream) else { return };
+        entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
+        if let Some(slot) = entry.slot
+            && self.claims.withdraw(slot, stream)
+        {
+            streams.free(slot);
+            streams.remove(stream);
+        }
+        drop(streams);
+        // Even a request that was withdrawn is reset: its frames are on their way, and the worker skips them.
+        self.push(Kind::Reset, 0, stream, &[]);
+    }
+
+    /// Takes back the requests that were sent before `before` and not begun.
+    pub(crate) fn withdraw_stalled(&self, before: Instant) -> Vec<Rc<Exchange>> {
+        self.sweep();
+        let mut stalled = Vec::new();
+        let mut streams = self.streams.borrow_mut();
+        for slot in 0..SLOTS {
+            let stream = streams.slots[slot];
+            let Some(entry) = streams.get(stream) else { continue };
+            let Some(exchange) = entry.exchange.clone().filter(|exchange| exchange.since() <= before) else {
+                continue;
+            };
+            if self.claims.withdraw(slot, stream) {
+                streams.free(slot);
+                streams.remove(stream);
+                stalled.push(exchange);
+            }
+        }
+        drop(streams);
+        for exchange in &stalled {
+            exchange.withdrawn();
+        }
+        stalled
+    }
+
+    /// Whether requests were sent that are not known to be begun.
+    pub(crate) fn has_unbegun(&self) -> bool {
+        self.sweep();
+        self.streams.borrow().slots.iter().any(|&stream| stream != 0)
+    }
+
+    /// Ends what the worker has: gives back what it had not begun, and fails the rest.
+    fn lose(&self) -> Vec<Rc<Exchange>> {
+        self.retire();
+        let entries = std::mem::take(&mut self.streams.borrow_mut().entries);
+        let mut unbegun = Vec::new();
+        for (_, entry) in entries {
+            let Some(exchange) = entry.exchange else { continue };
+            if entry.slot.is_some_and(|slot| self.claims.withdraw(slot, entry.stream)) {
+                exchange.withdrawn();
+                unbegun.push(exchange);
+            } else {
+                exchange.fail(Fault::WorkerLost);
+            }
+        }
+        unbegun
+    }
+
+    /// Notes which requests were begun since the last look.
+    fn sweep(&self) {
+        let mut begun = Vec::new();
+        let mut streams = self.streams.borrow_mut();
+        for slot in 0..SLOTS {
+            let stream = streams.slots[slot];
+            if stream != 0 && self.claims.is_begun(slot) {
+                begun.extend(self.note_begun(&mut streams, stream));
+            }
+        }
+        drop(streams);
+        for exchange in begun {
+            exchange.begun();
+        }
+    }
+
+    fn note_begun(&self, streams: &mut Streams, stream: u32) -> Option<Rc<Exchange>> {
+        let entry = streams.get(stream)?;
+        let slot = entry.slot.take()?;
+        let exchange = entry.exchange.clone();
+        self.claims.release(slot);
+        streams.free(slot);
+        exchange
+    }
+
+    fn push(&self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
+        let header = FrameHeader { len: 0, kind, flags, slot: 0, stream };
+        push_frame(&mut self.out.borrow_mut(), header, payload);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.woken.replace(true)
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn listen(&self, waker: &Waker) {
+        self.woken.set(false);
+        let mut current = self.waker.borrow_mut();
+        if !current.as_ref().is_some_and(|current| current.will_wake(waker)) {
+            *current = Some(waker.clone());
+        }
+    }
+
+    /// Runs the link until the worker is gone or breaks the protocol; gives what it had not begun.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        socket: UnixStream,
+        mut notice: impl FnMut(Notice),
+    ) -> Vec<Rc<Exchange>> {
+        let mut pump = Pump { link: &self, socket, input: BytesMut::new(), written: 0 };
+        let ended = std::future::poll_fn(|cx| {
+            self.listen(cx.waker());
+            pump.poll(cx, &mut notice)
+        })
+        .await;
+        match ended {
+            Ok(()) => tracing::debug!("link to worker {} closed", self.worker),
+            Err(error) => tracing::debug!("link to worker {}: {error}", self.worker),
+        }
+        self.lose()
+    }
+
+    fn handle(
+        &self,
+        header: FrameHeader,
+        payload: Bytes,
+        notice: &mut impl FnMut(Notice),
+    ) -> Result<(), LinkError> {
+        let malformed = LinkError::Unexpected(header.kind);
+        match header.kind {
+            Kind::Response => {
+                let head = ResponseHead::parse(payload).map_err(|_| malformed)?;
+                if let Some(exchange) = self.exchange(&header)
+                    && !exchange.push_head(head, header.is_end())
+                {
+                    return Err(malformed);
+                }
+                self.end_stream_if(header.is_end(), header.stream);
+            }
+            Kind::Data => {
+                if let Some(exchange) = self.exchange(&header)
+                    && !exchange.push_data(payload, header.is_end())
+                {
+                    return Err(malformed);
+                }
+                self.end_stream_if(header.is_end(), header.stream);
+            }
+            Kind::Credit => {
+                let credit =
+                    payload.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(malformed)?;
+                if let Some(exchange) = self.exchange(&header) {
+                    exchange.app_took(credit);
+                }
+            }
+            Kind::Reset => {
+                let exchange = self.exchange(&header);
+                self.end_stream_if(true, header.stream);
+                if let Some(exchange) = exchange {
+                    exchange.fail(Fault::AppFailed);
+                }
+            }
+            Kind::Done => self.end_stream_if(true, header.stream),
+            Kind::Ready => {
+                self.ready.set(true);
+                notice(Notice::Ready);
+            }
+            Kind::Failed => notice(Notice::Failed(String::from_utf8_lossy(&payload).into_owned())),
+            Kind::Begun | Kind::Pong => {}
+            Kind::Request | Kind::Drain | Kind::Ping => return Err(malformed),
+        }
+        Ok(())
+    }
+
+    /// The exchange that a frame is about. A frame about a request says that it was begun.
+    fn exchange(&self, header: &FrameHeader) -> Option<Rc<Exchange>> {
+        let mut streams = self.streams.borrow_mut();
+        let begun = self.note_begun(&mut streams, header.stream);
+        let exchange = streams.get(header.stream)?.exchange.clone();
+        drop(streams);
+        if let Some(begun) = begun {
+            begun.begun();
+        }
+        exchange
+    }
+
+    fn end_stream_if(&self, end: bool, stream: u32) {
+        if !end {
+            return;
+        }
+        let mut streams = self.streams.borrow_mut();
+        let Some(entry) = streams.get(stream) else { return };
+        let exchange = entry.exchange.take();
+        if let Some(slot) = entry.slot {
+            self.claims.release(slot);
+            streams.free(slot);
+        }
+        streams.remove(stream);
+        drop(streams);
+        if let Some(exchange) = exchange {
+            exchange.finished();
+        }
+    }
+}
+
+impl Streams {
+    fn get(&mut self, stream: u32) -> Option<&mut Entry> {
+        self.entries.get_mut((stream & 0xffff) as usize).filter(|entry| entry.stream == stream)
+    }
+
+    fn remove(&mut self, stream: u32) {
+        if self.get(stream).is_some() {
+            self.entries.remove((stream & 0xffff) as usize);
+        }
+    }
+
+    fn free(&mut self, slot: usize) {
+        self.slots[slot] = 0;
+        self.free_slots |= 1 << slot;
+    }
+}
+
+struct Pump<'a> {
+    link: &'a Link,
+    socket: UnixStream,
+    input: BytesMut,
+    written: usize,
+}
+
+impl Pump<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        notice: &mut impl FnMut(Notice),
+    ) -> Poll<Result<(), LinkIoError>> {
+        while let Poll::Ready(n) = self.poll_read(cx)? {
+            if n == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            while let Some((header, payload)) = self.next_frame()? {
+                self.link.handle(header, payload, notice)?;
+            }
+            notice(Notice::Progress);
+        }
+        // What a pending write leaves, the socket's readiness or the next push brings back here.
+        let _pending = self.poll_write(cx)?;
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.input.reserve(READ);
+        poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)
+    }
+
+    fn next_frame(&mut self) -> Result<Option<(FrameHeader, Bytes)>, LinkError> {
+        let Some(header) = FrameHeader::parse(&self.input)? else { return Ok(None) };
+        if self.input.len() < HEADER_LEN + header.len {
+            self.input.reserve(HEADER_LEN + header.len - self.input.len());
+            return Ok(None);
+        }
+        self.input.advance(HEADER_LEN);
+        let payload = if header.len <= COPY {
+            let payload = Bytes::copy_from_slice(&self.input[..header.len]);
+            self.input.advance(header.len);
+            payload
+        } else {
+            self.input.split_to(header.len).freeze()
+        };
+        Ok(Some((header, payload)))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let mut out = self.link.out.borrow_mut();
+        while self.written < out.len() {
+            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &out[self.written..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            self.written += n;
+        }
+        self.written = 0;
+        out.clear();
+        out.shrink_to(KEEP);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Why a link ended before the worker closed it.
+#[derive(Debug, thiserror::Error)]
+enum LinkIoError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Protocol(#[from] LinkError),
+}

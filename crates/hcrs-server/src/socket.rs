@@ -1,0 +1,136 @@
+//! A client's socket: TCP or unix, and what it reads ahead for TLS.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hcrs_exchange::{Address, Endpoints};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Bytes that one read of the socket may take. TLS asks for 4 KiB at a time, which would cost a system call each.
+const READ_AHEAD: usize = 64 << 10;
+
+thread_local! {
+    /// Where a read lands before it is handed on, so that a connection at rest holds no buffer.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD].into_boxed_slice());
+}
+
+/// A client's socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    /// Read from the socket and not handed on yet.
+    ahead: Vec<u8>,
+    handed_on: usize,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: Stream::Tcp(stream), ahead: Vec::new(), handed_on: 0 })
+    }
+
+    pub(crate) fn unix(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), ahead: Vec::new(), handed_on: 0 }
+    }
+
+    /// The addresses of both ends.
+    pub(crate) fn endpoints(&self) -> io::Result<Endpoints> {
+        let Stream::Tcp(stream) = &self.stream else { return Ok(Endpoints::default()) };
+        let (client, server) = (stream.peer_addr()?, stream.local_addr()?);
+        let (client_host, server_host) = (host(client), host(server));
+        Ok(Endpoints::new(
+            Some(Address { host: &client_host, port: client.port() }),
+            Some(Address { host: &server_host, port: server.port() }),
+        ))
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+/// An IPv4 client of an IPv6 socket is shown by its IPv4 address.
+fn host(address: SocketAddr) -> String {
+    address.ip().to_canonical().to_string()
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.handed_on < this.ahead.len() {
+            let ready = &this.ahead[this.handed_on..];
+            let n = ready.len().min(buf.remaining());
+            buf.put_slice(&ready[..n]);
+            this.handed_on += n;
+            if this.handed_on == this.ahead.len() {
+                this.ahead = Vec::new();
+                this.handed_on = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if buf.remaining() >= READ_AHEAD / 2 {
+            return this.poll_stream(cx, buf);
+        }
+        LANDING.with_borrow_mut(|landing| {
+            let mut landed = ReadBuf::new(landing);
+            ready!(this.poll_stream(cx, &mut landed))?;
+            let bytes = landed.filled();
+            let n = bytes.len().min(buf.remaining());
+            buf.put_slice(&bytes[..n]);
+            this.ahead.extend_from_slice(&bytes[n..]);
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
