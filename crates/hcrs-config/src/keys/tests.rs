@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use hcrs_server::Settings;
+use proptest::prelude::*;
 
 use super::*;
 use crate::ConfigError;
@@ -239,4 +240,32 @@ fn values_that_are_changed_are_a_warning() {
 #[test]
 fn empty_application_path_is_no_app() {
     assert!(settings("application_path = \"\"").app.is_none());
+}
+
+/// A line that often is one of a configuration's, and often nearly.
+fn line() -> impl Strategy<Value = String> {
+    let names: Vec<&str> =
+        KEYS.iter().chain(OWN_KEYS).map(|(name, _)| *name).chain(["hcrs", "[hcrs]", "x"]).collect();
+    let value = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        ".{0,12}".prop_map(|text| format!("{text:?}")),
+        ".{0,12}".prop_map(|text| format!("['{text}', ")),
+        "\\PC{0,12}",
+        Just("[\"a:1\", \"[::1]\", 'unix:ü']".to_owned()),
+        Just("{ a = 1 }".to_owned()),
+    ];
+    (proptest::sample::select(names), "( = )?", value)
+        .prop_map(|(name, equals, value)| name.to_owned() + &equals + &value)
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_a_list_of_problems(lines in proptest::collection::vec(line(), 0..6)) {
+        match config(&lines.join("\n")) {
+            Ok(config) => prop_assert!(!config.server.listeners.is_empty() || lines.iter().any(|line| line.contains("bind"))),
+            Err(ConfigError::Invalid(problems)) => prop_assert!(!problems.is_empty()),
+            Err(ConfigError::Usage(error)) => prop_assert!(false, "{error}"),
+        }
+    }
 }
