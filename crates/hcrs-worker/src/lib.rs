@@ -1,1 +1,48 @@
-//! Stub.
+//! The Python extension `hcrs._hcrs`: the worker's end of the links, and the app's end of a request.
+//!
+//! The frames and their rules are those of `hcrs-link`. What is pure stands in `stream`, `inbox`, `outbox`,
+//! `cache` and `target` and is tested without Python; the rest ties it to asyncio and to WSGI.
+//! One thread touches Python for ASGI; the GIL orders everything, the locks only tell the compiler so.
+
+mod asgi;
+mod awaitable;
+mod cache;
+mod exchange;
+mod inbox;
+mod link;
+mod message;
+mod outbox;
+mod process;
+mod scope;
+mod stream;
+mod target;
+mod task;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+
+pyo3::create_exception!(
+    hcrs,
+    UnexpectedMessageError,
+    pyo3::exceptions::PyException,
+    "The app has sent a message that is unknown, or not allowed in this state of its response."
+);
+
+/// Locks, also after a panic in another holder: what the locks guard is changed in whole steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The extension module.
+#[pymodule(gil_used = true)]
+mod _hcrs {
+    #[pymodule_export]
+    use super::UnexpectedMessageError;
+    #[pymodule_export]
+    use super::asgi::AsgiLink;
+    #[pymodule_export]
+    use super::link::Link;
+    #[pymodule_export]
+    use super::process::die_with_parent;
+}

@@ -1,0 +1,98 @@
+"""The ASGI lifespan protocol, once in each worker, by Hypercorn's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from hcrs._hcrs import UnexpectedMessageError
+
+log = logging.getLogger("hcrs.error")
+
+
+class LifespanFailureError(Exception):
+    """The app has said that its startup or shutdown failed."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(f"Lifespan failure in {stage}. '{message}'")
+
+
+class LifespanTimeoutError(Exception):
+    """The app has not answered in time."""
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        super().__init__(
+            f"Timeout whilst awaiting {stage} for {seconds:g} s. Your application may not support the ASGI Lifespan"
+            f" protocol correctly, alternatively the {stage}_timeout configuration is incorrect."
+        )
+
+
+class Lifespan:
+    """Runs the app's lifespan task and speaks with it."""
+
+    def __init__(self, app: Any) -> None:
+        self.state: dict[str, Any] = {}
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue(2)
+        self._answered = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
+        self._failures: dict[str, str] = {}
+        self._supported = True
+
+    async def startup(self, timeout: float) -> None:
+        """Waits for ``lifespan.startup.complete``, or until it is clear that the app knows no lifespan."""
+        self._task = asyncio.create_task(self._run(), name="hcrs.lifespan")
+        await self._ask("startup", timeout)
+
+    async def shutdown(self, timeout: float) -> None:
+        """Waits for ``lifespan.shutdown.complete``; an app without lifespan has none."""
+        if self._task is None or not self._supported:
+            return
+        try:
+            await self._ask("shutdown", timeout)
+        finally:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1)
+
+    async def _ask(self, stage: str, timeout: float) -> None:
+        self._events.put_nowait({"type": f"lifespan.{stage}"})
+        try:
+            await asyncio.wait_for(self._answered[stage].wait(), timeout)
+        except asyncio.TimeoutError:
+            raise LifespanTimeoutError(stage, timeout) from None
+        if stage in self._failures:
+            raise LifespanFailureError(stage, self._failures[stage])
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"spec_version": "2.0", "version": "3.0"}, "state": self.state}
+        try:
+            await self._app(scope, self._events.get, self._send)
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            self._raised(error)
+        finally:
+            self._supported = False
+            for answered in self._answered.values():
+                answered.set()
+
+    def _raised(self, error: BaseException) -> None:
+        if self._failures:
+            return  # the app has said so itself
+        if not self._answered["startup"].is_set():
+            log.warning("ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error)
+        elif not self._answered["shutdown"].is_set() and self._events.empty():
+            log.error("ASGI Framework Lifespan error, shutdown without Lifespan support", exc_info=error)
+            self._failures["shutdown"] = str(error)
+        else:
+            log.error("ASGI Framework Lifespan errored after shutdown.", exc_info=error)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        _, stage, outcome = (str(message["type"]) + "..").split(".")[:3]
+        answered = self._answered.get(stage)
+        if answered is None or outcome not in ("complete", "failed") or answered.is_set():
+            raise UnexpectedMessageError(f"Unexpected message type, {message['type']}")
+        if outcome == "failed":
+            self._failures[stage] = str(message.get("message", ""))
+        answered.set()

@@ -1,0 +1,171 @@
+"""A worker's program: ``python -m hcrs.worker APP --links 3:4``, started by the edge with inherited descriptors."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+from hcrs import _hcrs
+from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
+from hcrs.loading import load
+
+log = logging.getLogger("hcrs.error")
+
+
+def main() -> int:
+    """Serves the app until the edge says that this is enough; gives the exit code."""
+    args = arguments().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
+    _hcrs.die_with_parent()
+    log_to_stderr(args.loglevel)
+    links = [_hcrs.Link(int(socket), int(claims)) for socket, claims in args.links]
+    try:
+        app, interface = load(args.app)
+        if interface == "wsgi":
+            raise NotImplementedError("wsgi")
+        loop = new_loop(args.worker_class)
+        return AsgiWorker(args, app, loop, links).run()
+    except Exception as error:
+        why = "".join(traceback.format_exception(error))
+        for link in links:
+            link.fail(why)
+        return 1
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the edge says on the command line."""
+    parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
+    parser.add_argument("app")
+    parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:CLAIMS,...")
+    parser.add_argument("--worker-class", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument("--root-path", default="")
+    parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--shutdown-timeout", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--wsgi-threads", type=int, default=min(32, (os.cpu_count() or 1) + 4))
+    parser.add_argument("--wsgi-max-body-size", type=int, default=16 << 20, metavar="BYTES")
+    parser.add_argument("--loglevel", default="info")
+    return parser
+
+
+def links_of(text: str) -> list[list[str]]:
+    """Splits ``3:4,5:6``."""
+    links = [link.split(":") for link in text.split(",")]
+    if not all(len(link) == 2 and all(map(str.isdecimal, link)) for link in links):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOCKET:CLAIMS,...")
+    return links
+
+
+def log_to_stderr(level: str) -> None:
+    """Sets up the error log in the form of Hypercorn's."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
+    )
+    log.addHandler(handler)
+    log.setLevel(getattr(logging, level.upper(), logging.INFO))
+
+
+def new_loop(worker_class: str) -> asyncio.AbstractEventLoop:
+    """The event loop that the operator has asked for."""
+    if worker_class == "asyncio":
+        return asyncio.new_event_loop()
+    try:
+        import uvloop
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"worker_class is 'uvloop', but uvloop is not installed for {sys.executable}:"
+            " run 'pip install uvloop' or choose 'asyncio'"
+        ) from error
+    return uvloop.new_event_loop()
+
+
+class AsgiWorker:
+    """Serves an ASGI app on all links of a worker, on one event loop."""
+
+    def __init__(
+        self, args: argparse.Namespace, app: Any, loop: asyncio.AbstractEventLoop, links: list[_hcrs.Link]
+    ) -> None:
+        self._args = args
+        self._app = app
+        self._loop = loop
+        self._links = links
+        self._serving: list[_hcrs.AsgiLink] = []
+        self._undrained = len(links)
+        self._edge_is_gone = False
+
+    def run(self) -> int:
+        """Runs the app from lifespan startup to lifespan shutdown."""
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._start())
+        while True:
+            try:
+                self._loop.run_forever()
+                break
+            except (SystemExit, KeyboardInterrupt):
+                continue  # raised by a request's task, which has logged it; the other requests go on
+        return self._loop.run_until_complete(self._stop())
+
+    async def _start(self) -> None:
+        self._lifespan = Lifespan(self._app)
+        await self._lifespan.startup(self._args.startup_timeout)
+        for link in self._links:
+            serving = _hcrs.AsgiLink(
+                link,
+                self._app,
+                event_loop=self._loop,
+                root_path=self._args.root_path,
+                state=self._lifespan.state,
+                drained=self._on_drained,
+                gone=self._on_gone,
+                failed=self._on_failed,
+            )
+            self._serving.append(serving)
+        for serving in self._serving:
+            serving.start()
+
+    async def _stop(self) -> int:
+        tasks = [task for serving in self._serving for task in serving.tasks()]
+        grace = 0 if self._edge_is_gone else self._args.shutdown_timeout / 2
+        began = self._loop.time()
+        if tasks and grace:
+            await asyncio.wait(tasks, timeout=grace)
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1)
+        try:
+            await self._lifespan.shutdown(self._args.shutdown_timeout - (self._loop.time() - began))
+        except (LifespanFailureError, LifespanTimeoutError) as error:
+            log.error("%s", error)
+            return 1
+        await self._loop.shutdown_asyncgens()
+        return 0
+
+    def _on_drained(self) -> None:
+        self._undrained -= 1
+        if self._undrained == 0:
+            self._loop.stop()
+
+    def _on_gone(self) -> None:
+        self._edge_is_gone = True
+        self._loop.stop()
+
+    def _on_failed(self, error: BaseException | None) -> None:
+        if self._edge_is_gone:
+            return
+        if error is None:
+            log.error("Error in ASGI Framework: the app has returned without completing its response")
+        else:
+            log.error("Error in ASGI Framework", exc_info=error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

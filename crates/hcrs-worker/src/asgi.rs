@@ -1,0 +1,476 @@
+//! A link that serves an ASGI app: reads frames when the loop says so, runs what they ask for, and writes
+//! everything that came of it once.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, MutexGuard};
+
+use hcrs_exchange::RequestView;
+use hcrs_link::{FrameHeader, Kind, LinkError};
+use pyo3::exceptions::PyConnectionError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyList};
+use rustix::net::RecvFlags;
+
+use crate::awaitable::Sent;
+use crate::exchange::{Exchange, wake};
+use crate::inbox::{Inbox, Received};
+use crate::link::{Link, LinkEnd};
+use crate::lock;
+use crate::outbox::Outbox;
+use crate::scope::ScopeBuilder;
+use crate::stream::{Stalled, Stream};
+use crate::task::TaskStarter;
+
+/// A link and the requests on it.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub struct AsgiLink {
+    end: LinkEnd,
+    out: Mutex<Out>,
+    exchanges: Mutex<Exchanges>,
+    /// Taken while a turn runs, so that no turn begins within another.
+    turn: Mutex<Option<Box<Turn>>>,
+    app: Py<PyAny>,
+    event_loop: Py<PyAny>,
+    starter: TaskStarter,
+    events: Events,
+    sent: Py<Sent>,
+    no_bytes: Py<PyBytes>,
+}
+
+/// What the worker's main program wants to know.
+#[derive(Debug)]
+struct Events {
+    drained: Py<PyAny>,
+    gone: Py<PyAny>,
+    failed: Py<PyAny>,
+}
+
+/// The outbox and who will write it.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// The frames that wait.
+    pub outbox: Outbox,
+    /// A turn runs, which writes at its end.
+    in_turn: bool,
+    /// A flush is on the loop's list.
+    scheduled: bool,
+    /// The loop watches for the socket to take more.
+    watched: bool,
+}
+
+#[derive(Debug, Default)]
+struct Exchanges {
+    /// Those whose task runs, or whose response has not left.
+    live: HashMap<u32, Py<Exchange>, BuildHasherDefault<StreamHasher>>,
+    /// Those whose bodies wait for room in the outbox, in order.
+    full: VecDeque<Py<Exchange>>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    inbox: Inbox,
+    scopes: ScopeBuilder,
+}
+
+impl AsgiLink {
+    /// The outbox.
+    pub fn out(&self) -> MutexGuard<'_, Out> {
+        lock(&self.out)
+    }
+
+    /// A future of the loop.
+    pub fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.event_loop.bind(py).call_method0(intern!(py, "create_future"))
+    }
+
+    /// The awaitable of a `send` that is complete.
+    pub fn sent<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.sent.bind(py).clone().into_any()
+    }
+
+    /// The body of a message that has none.
+    pub fn no_bytes(&self, py: Python<'_>) -> PyBackedBytes {
+        self.no_bytes.bind(py).clone().into()
+    }
+
+    /// Something was put into the outbox: sees to it that it is written in this turn of the loop.
+    pub fn pushed(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        {
+            let mut out = this.out();
+            if out.in_turn || out.scheduled || out.watched || out.outbox.is_empty() {
+                return Ok(());
+            }
+            out.scheduled = true;
+        }
+        let py = slf.py();
+        let flush = slf.getattr(intern!(py, "_flush"))?;
+        this.event_loop.bind(py).call_method1(intern!(py, "call_soon"), (flush,))?;
+        Ok(())
+    }
+
+    /// The outbox is full: writes what the socket takes, and lets `exchange` wait if that is not enough.
+    pub fn make_room(slf: &Bound<'_, Self>, exchange: &Bound<'_, Exchange>) -> PyResult<()> {
+        let this = slf.get();
+        {
+            let mut inner = exchange.get().lock();
+            if !std::mem::replace(&mut inner.queued, true) {
+                lock(&this.exchanges).full.push_back(exchange.clone().unbind());
+            }
+        }
+        Self::write(slf)
+    }
+
+    /// The task of `exchange` has ended.
+    pub fn ended(
+        slf: &Bound<'_, Self>,
+        exchange: &Bound<'_, Exchange>,
+        task: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let error = match task.call_method0(intern!(slf.py(), "exception")) {
+            Ok(none) if none.is_none() => None,
+            Ok(error) => Some(error),
+            Err(cancelled) => Some(cancelled.into_value(slf.py()).into_bound(slf.py()).into_any()),
+        };
+        Self::finish(slf, exchange, error)?;
+        Self::pushed(slf)
+    }
+
+    fn finish(
+        slf: &Bound<'_, Self>,
+        exchange: &Bound<'_, Exchange>,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let (failed, id, flushed, waiters, task) = {
+            let mut inner = exchange.get().lock();
+            let failed = inner.stream.finish(&mut this.out().outbox);
+            let mut waiters = std::mem::take(&mut inner.receivers);
+            if inner.stream.is_flushed() {
+                waiters.append(&mut inner.senders);
+            }
+            (failed, inner.stream.id(), inner.stream.is_flushed(), waiters, inner.task.take())
+        };
+        drop(task);
+        if flushed {
+            let over = lock(&this.exchanges).live.remove(&id);
+            drop(over);
+        }
+        wake(py, waiters)?;
+        if failed || error.is_some() {
+            this.events.failed.bind(py).call1((error,))?;
+        }
+        Ok(())
+    }
+
+    fn run_turn(slf: &Bound<'_, Self>, turn: &mut Turn) -> PyResult<()> {
+        let this = slf.get();
+        let received = turn.inbox.receive(&this.end.socket, RecvFlags::DONTWAIT)?;
+        match received {
+            Received::Nothing => return Ok(()),
+            Received::Eof => return Self::gone(slf),
+            Received::Some { .. } => {}
+        }
+        let eager = !this.starter.has_factory(slf.py())?;
+        let mut begun = false;
+        loop {
+            match turn.inbox.next_frame() {
+                Ok(None) => break,
+                Ok(Some((header, payload))) if header.kind == Kind::Request => {
+                    begun |= Self::begin(slf, &mut turn.scopes, (header, payload), eager)?;
+                }
+                Ok(Some((header, payload))) => Self::take_frame(slf, header, payload)?,
+                Err(error) => return Err(PyConnectionError::new_err(error.to_string())),
+            }
+        }
+        let mut out = this.out();
+        if begun && out.outbox.is_empty() {
+            out.outbox.push(Kind::Begun, 0, 0, b"");
+        }
+        Ok(())
+    }
+
+    /// Runs a request's first step; false if the edge has withdrawn it.
+    fn begin(
+        slf: &Bound<'_, Self>,
+        scopes: &mut ScopeBuilder,
+        (header, payload): (FrameHeader, &[u8]),
+        eager: bool,
+    ) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
+        let head =
+            RequestView::parse(payload).map_err(|error| PyConnectionError::new_err(error.to_string()))?;
+        if !this.end.claims.claim(usize::from(header.slot), header.stream) {
+            return Ok(false);
+        }
+        let scope = scopes.build(py, &head)?;
+        let stream = Stream::new(header.stream, !header.is_end());
+        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream))?;
+        let receive = exchange.getattr(intern!(py, "receive"))?;
+        let send = exchange.getattr(intern!(py, "send"))?;
+        let task = this.app.bind(py).call1((scope, receive, send)).and_then(|coroutine| {
+            if eager { this.starter.start(&coroutine) } else { this.starter.start_later(&coroutine) }
+        });
+        let task = match task {
+            Ok(task) => task,
+            Err(error) => {
+                Self::finish(slf, &exchange, Some(error.into_value(py).into_bound(py).into_any()))?;
+                return Ok(true);
+            }
+        };
+        if task.call_method0(intern!(py, "done"))?.is_truthy()? {
+            Self::ended(slf, &exchange, &task)?;
+            if exchange.get().lock().stream.is_flushed() {
+                return Ok(true);
+            }
+        } else {
+            task.call_method1(
+                intern!(py, "add_done_callback"),
+                (exchange.getattr(intern!(py, "_task_done"))?,),
+            )?;
+            exchange.get().lock().task = Some(task.unbind());
+        }
+        lock(&this.exchanges).live.insert(header.stream, exchange.unbind());
+        Ok(true)
+    }
+
+    fn take_frame(slf: &Bound<'_, Self>, header: FrameHeader, payload: &[u8]) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let broken = |error: LinkError| PyConnectionError::new_err(error.to_string());
+        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
+        let exchange =
+            || lock(&this.exchanges).live.get(&header.stream).map(|exchange| exchange.clone_ref(py));
+        match header.kind {
+            Kind::Data => {
+                let Some(exchange) = exchange() else { return Ok(()) };
+                let waiters = {
+                    let mut inner = exchange.get().lock();
+                    if inner.stream.is_gone() {
+                        return Ok(());
+                    }
+                    inner.stream.arrive(payload, header.is_end()).map_err(broken)?;
+                    std::mem::take(&mut inner.receivers)
+                };
+                wake(py, waiters)
+            }
+            Kind::Credit => {
+                let credit = payload.try_into().map(u32::from_le_bytes);
+                let credit = credit.map_err(|_| broken(LinkError::Unexpected(header.kind)))?;
+                let Some(exchange) = exchange() else { return Ok(()) };
+                exchange.get().lock().stream.credit(credit);
+                while Self::pump(slf, exchange.bind(py))? {}
+                Ok(())
+            }
+            Kind::Reset => {
+                let Some(exchange) = exchange() else { return Ok(()) };
+                let (waiters, ended) = {
+                    let mut inner = exchange.get().lock();
+                    inner.stream.reset();
+                    let mut waiters = std::mem::take(&mut inner.receivers);
+                    waiters.append(&mut inner.senders);
+                    (waiters, inner.task.is_none())
+                };
+                wake(py, waiters)?;
+                if ended { Self::finish(slf, exchange.bind(py), None) } else { Ok(()) }
+            }
+            Kind::Ping => {
+                this.out().outbox.push(Kind::Pong, 0, 0, b"");
+                Ok(())
+            }
+            Kind::Drain => {
+                this.events.drained.bind(py).call0()?;
+                Ok(())
+            }
+            Kind::Request
+            | Kind::Response
+            | Kind::Done
+            | Kind::Begun
+            | Kind::Ready
+            | Kind::Failed
+            | Kind::Pong => Err(broken(LinkError::Unexpected(header.kind))),
+        }
+    }
+
+    /// Moves one frame of a response's body on; false once it has to wait or is finished.
+    fn pump(slf: &Bound<'_, Self>, exchange: &Bound<'_, Exchange>) -> PyResult<bool> {
+        let this = slf.get();
+        let (stalled, waiters) = {
+            let mut inner = exchange.get().lock();
+            let stalled = inner.stream.pump(&mut this.out().outbox);
+            let flushed = inner.stream.is_flushed();
+            if flushed && inner.task.is_none() {
+                lock(&this.exchanges).live.remove(&inner.stream.id());
+            }
+            let waiters = if flushed { std::mem::take(&mut inner.senders) } else { Vec::new() };
+            if stalled == Stalled::Outbox && !std::mem::replace(&mut inner.queued, true) {
+                lock(&this.exchanges).full.push_back(exchange.clone().unbind());
+            }
+            (if flushed { Stalled::Window } else { stalled }, waiters)
+        };
+        wake(slf.py(), waiters)?;
+        Ok(stalled == Stalled::No)
+    }
+
+    /// Writes what the socket takes, refilling the outbox from bodies that wait, each in its turn.
+    fn write(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        loop {
+            let written = this.out().outbox.write_to(&this.end.socket);
+            match written {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Self::watch(slf),
+                Err(_) => return Self::gone(slf),
+            }
+            while !this.out().outbox.is_full() {
+                let Some(exchange) = lock(&this.exchanges).full.pop_front() else { break };
+                exchange.get().lock().queued = false;
+                if Self::pump(slf, exchange.bind(py))? {
+                    exchange.get().lock().queued = true;
+                    lock(&this.exchanges).full.push_back(exchange);
+                }
+            }
+            if this.out().outbox.is_empty() {
+                return Self::unwatch(slf);
+            }
+        }
+    }
+
+    fn watch(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        if !std::mem::replace(&mut this.out().watched, true) {
+            let writable = slf.getattr(intern!(py, "_flush"))?;
+            let fd = this.end.socket.as_raw_fd();
+            this.event_loop.bind(py).call_method1(intern!(py, "add_writer"), (fd, writable))?;
+        }
+        Ok(())
+    }
+
+    fn unwatch(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        if std::mem::replace(&mut this.out().watched, false) {
+            let fd = this.end.socket.as_raw_fd();
+            this.event_loop.bind(py).call_method1(intern!(py, "remove_writer"), (fd,))?;
+        }
+        Ok(())
+    }
+
+    /// The edge is gone, or speaks nonsense: nothing is read or written any more.
+    fn gone(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        this.out().outbox.close();
+        Self::unwatch(slf)?;
+        this.event_loop
+            .bind(py)
+            .call_method1(intern!(py, "remove_reader"), (this.end.socket.as_raw_fd(),))?;
+        this.events.gone.bind(py).call0()?;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl AsgiLink {
+    /// Makes a link serve `app`. `drained()` is called when the edge has nothing more to send, `gone()` when it
+    /// is gone, and `failed(exception or None)` when the app has raised or left a response unfinished.
+    #[new]
+    #[pyo3(signature = (link, app, *, event_loop, root_path, state, drained, gone, failed))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
+    fn new(
+        py: Python<'_>,
+        link: &Link,
+        app: Py<PyAny>,
+        event_loop: &Bound<'_, PyAny>,
+        root_path: &str,
+        state: &Bound<'_, PyDict>,
+        drained: Py<PyAny>,
+        gone: Py<PyAny>,
+        failed: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let scopes = ScopeBuilder::new(py, root_path, state)?;
+        Ok(Self {
+            end: link.take()?,
+            out: Mutex::default(),
+            exchanges: Mutex::default(),
+            turn: Mutex::new(Some(Box::new(Turn { inbox: Inbox::default(), scopes }))),
+            app,
+            event_loop: event_loop.clone().unbind(),
+            starter: TaskStarter::new(py, event_loop)?,
+            events: Events { drained, gone, failed },
+            sent: Py::new(py, Sent)?,
+            no_bytes: PyBytes::new(py, b"").unbind(),
+        })
+    }
+
+    /// Says Ready and serves from now on; called from within the loop or before it runs.
+    fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let fd = this.end.socket.as_fd();
+        let flags = rustix::fs::fcntl_getfl(fd).map_err(io::Error::from)?;
+        rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK).map_err(io::Error::from)?;
+        this.event_loop.bind(py).call_method1(intern!(py, "add_reader"), (fd.as_raw_fd(), slf))?;
+        this.out().outbox.push(Kind::Ready, 0, 0, b"");
+        Self::write(slf)
+    }
+
+    /// A turn: the socket can be read.
+    fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let Some(mut turn) = lock(&this.turn).take() else { return Ok(()) };
+        this.out().in_turn = true;
+        let ran = Self::run_turn(slf, &mut turn);
+        this.out().in_turn = false;
+        *lock(&this.turn) = Some(turn);
+        if let Err(error) = ran {
+            Self::gone(slf)?;
+            return Err(error);
+        }
+        Self::flush(slf)
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    #[pyo3(name = "_flush")]
+    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let idle = {
+            let mut out = slf.get().out();
+            out.scheduled = false;
+            out.outbox.is_empty() && !out.watched
+        };
+        if idle { Ok(()) } else { Self::write(slf) }
+    }
+
+    /// The tasks of requests that run.
+    fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let exchanges: Vec<_> =
+            lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
+        let tasks: Vec<_> = exchanges
+            .iter()
+            .filter_map(|e| e.get().lock().task.as_ref().map(|task| task.clone_ref(py)))
+            .collect();
+        PyList::new(py, tasks)
+    }
+}
+
+/// Spreads stream numbers, which the edge counts up.
+#[derive(Debug, Default)]
+struct StreamHasher(u64);
+
+impl Hasher for StreamHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}

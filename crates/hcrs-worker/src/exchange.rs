@@ -1,0 +1,234 @@
+//! A request as the app holds it: the `receive` and `send` that it is called with.
+//!
+//! No code of the app runs while a lock is held here: neither a call, nor the making of an object that the
+//! garbage collector tracks, nor the drop of an object of the app.
+
+use std::sync::Mutex;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use crate::UnexpectedMessageError;
+use crate::asgi::AsgiLink;
+use crate::awaitable::{Step, Until, Wait};
+use crate::lock;
+use crate::message::{self, FieldError};
+use crate::stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
+
+/// One request and its response.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub struct Exchange {
+    link: Py<AsgiLink>,
+    inner: Mutex<Inner>,
+}
+
+/// What belongs to an exchange and changes.
+#[derive(Debug)]
+pub struct Inner {
+    /// The protocol's state.
+    pub stream: Stream<PyBackedBytes>,
+    /// Futures of `receive`s that wait.
+    pub receivers: Vec<Py<PyAny>>,
+    /// Futures of `send`s that wait.
+    pub senders: Vec<Py<PyAny>>,
+    /// The app's task, held while it runs.
+    pub task: Option<Py<PyAny>>,
+    /// It stands in the link's queue of streams that wait for room.
+    pub queued: bool,
+}
+
+impl Exchange {
+    /// An exchange of `link`.
+    pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>) -> Self {
+        let inner = Inner { stream, receivers: Vec::new(), senders: Vec::new(), task: None, queued: false };
+        Self { link, inner: Mutex::new(inner) }
+    }
+
+    /// Its state.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    /// A step of `await receive()`.
+    pub fn receive_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+        let py = slf.py();
+        let link = slf.get().link.bind(py);
+        let next = {
+            let mut inner = slf.get().lock();
+            inner.stream.next(MESSAGE_MAX, &mut link.get().out().outbox)
+        };
+        AsgiLink::pushed(link)?;
+        let message = match next {
+            Next::Wait => return Self::wait(slf, |inner| &mut inner.receivers).map(Step::Yield),
+            Next::Disconnect => {
+                let message = PyDict::new(py);
+                message.set_item(intern!(py, "type"), intern!(py, "http.disconnect"))?;
+                message
+            }
+            Next::Body { piece, more } => {
+                let message = PyDict::new(py);
+                message.set_item(intern!(py, "type"), intern!(py, "http.request"))?;
+                message.set_item(intern!(py, "body"), PyBytes::new(py, &piece))?;
+                message.set_item(intern!(py, "more_body"), more)?;
+                message
+            }
+        };
+        Ok(Step::Return(message.into_any()))
+    }
+
+    /// A step of `await send(...)` that could not be complete at once.
+    pub fn flush_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+        if slf.get().lock().stream.is_flushed() {
+            return Ok(Step::Return(slf.py().None().into_bound(slf.py())));
+        }
+        Self::wait(slf, |inner| &mut inner.senders).map(Step::Yield)
+    }
+
+    fn wait<'py>(
+        slf: &Bound<'py, Self>,
+        waiters: impl Fn(&mut Inner) -> &mut Vec<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let future = slf.get().link.bind(py).get().create_future(py)?;
+        let mut waiting = std::mem::take(waiters(&mut slf.get().lock()));
+        // Those that were cancelled would otherwise pile up when an app asks again and again.
+        let mut kept = Vec::with_capacity(waiting.len() + 1);
+        for waiter in waiting.drain(..) {
+            if !waiter.bind(py).call_method0(intern!(py, "done"))?.is_truthy()? {
+                kept.push(waiter);
+            }
+        }
+        kept.push(future.clone().unbind());
+        *waiters(&mut slf.get().lock()) = kept;
+        Ok(future)
+    }
+
+    fn start(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
+        let status = message::status(message)?;
+        let headers = message::headers(message)?;
+        let parts = match &headers {
+            None => Some(Vec::new()),
+            Some(headers) if headers.is_exact_instance_of::<PyList>() => None,
+            Some(headers) => Some(message::parts(headers)?),
+        };
+        let link = self.link.bind(py);
+        let written = match (parts, headers) {
+            (None, Some(headers)) => {
+                let list = headers.cast_into::<PyList>()?;
+                match self.push_head(link, status, |head, out| message::write_list(&list, head, out))? {
+                    Err(FieldError::NotPlain) => {
+                        let parts = message::parts(&list)?;
+                        self.push_head(link, status, |head, out| message::write_parts(&parts, head, out))?
+                    }
+                    written => written,
+                }
+            }
+            (parts, _) => {
+                let parts = parts.unwrap_or_default();
+                self.push_head(link, status, |head, out| message::write_parts(&parts, head, out))?
+            }
+        };
+        written?;
+        AsgiLink::pushed(link)
+    }
+
+    fn push_head(
+        &self,
+        link: &Bound<'_, AsgiLink>,
+        status: u16,
+        fill: impl FnOnce(&mut hcrs_exchange::ResponseHeadWriter, &mut Vec<u8>) -> Result<(), FieldError>,
+    ) -> PyResult<Result<(), FieldError>> {
+        let mut inner = self.lock();
+        let stream = &mut inner.stream;
+        if stream.phase() != Phase::Request {
+            return Err(unexpected("http.response.start", stream.phase()));
+        }
+        if stream.is_gone() {
+            stream.start_nowhere();
+            return Ok(Ok(()));
+        }
+        let mut out = link.get().out();
+        Ok(out.outbox.push_head(stream.id(), status, fill).map(|mark| stream.start(mark)))
+    }
+
+    /// Takes a piece of body; false if `send` has to wait.
+    fn body(slf: &Bound<'_, Self>, message: &Bound<'_, PyDict>) -> PyResult<bool> {
+        let (body, end) = message::body(message)?;
+        let py = slf.py();
+        let link = slf.get().link.bind(py);
+        let body = body.unwrap_or_else(|| link.get().no_bytes(py));
+        let (stalled, waiters) = {
+            let mut inner = slf.get().lock();
+            if inner.stream.phase() != Phase::Response {
+                return Err(unexpected("http.response.body", inner.stream.phase()));
+            }
+            let stalled = inner.stream.body(body, end, &mut link.get().out().outbox);
+            let waiters = if end { std::mem::take(&mut inner.receivers) } else { Vec::new() };
+            (stalled, waiters)
+        };
+        // After the response a waiting receive gets its http.disconnect.
+        wake(py, waiters)?;
+        if stalled == Stalled::Outbox {
+            AsgiLink::make_room(link, slf)?;
+        }
+        AsgiLink::pushed(link)?;
+        Ok(stalled == Stalled::No || slf.get().lock().stream.is_flushed())
+    }
+}
+
+#[pymethods]
+impl Exchange {
+    /// The app's `receive`.
+    fn receive(slf: Bound<'_, Self>) -> Wait {
+        Wait::new(slf.unbind(), Until::Received)
+    }
+
+    /// The app's `send`. What is wrong with the message is raised at once.
+    fn send<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let (message, kind) = message::kind(message)?;
+        let phase = slf.get().lock().stream.phase();
+        let sent = match (kind, phase) {
+            (Ok(message::Kind::Start), Phase::Request) => {
+                slf.get().start(py, message)?;
+                true
+            }
+            (Ok(message::Kind::Body), Phase::Response) => Self::body(slf, message)?,
+            (Ok(message::Kind::Start), _) => return Err(unexpected("http.response.start", phase)),
+            (Ok(message::Kind::Body), _) => return Err(unexpected("http.response.body", phase)),
+            (Err(other), _) => return Err(unexpected(&other.to_string_lossy(), phase)),
+        };
+        if sent {
+            Ok(slf.get().link.bind(py).get().sent(py))
+        } else {
+            Ok(Bound::new(py, Wait::new(slf.clone().unbind(), Until::Flushed))?.into_any())
+        }
+    }
+
+    /// Called with the app's task when it has ended.
+    #[pyo3(name = "_task_done")]
+    fn task_done(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        AsgiLink::ended(slf.get().link.bind(slf.py()), slf, task)
+    }
+}
+
+/// Lets waiting tasks look again.
+pub(crate) fn wake(py: Python<'_>, waiters: Vec<Py<PyAny>>) -> PyResult<()> {
+    for waiter in waiters {
+        let waiter = waiter.bind(py);
+        if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+            waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+        }
+    }
+    Ok(())
+}
+
+fn unexpected(kind: &str, phase: Phase) -> PyErr {
+    UnexpectedMessageError::new_err(format!(
+        "Unexpected message type, {kind} given the state {}",
+        phase.as_str()
+    ))
+}

@@ -1,0 +1,96 @@
+//! A worker's end of one link before the app is there: the descriptors that the edge has passed on, and the
+//! words that a worker can say without an app.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+
+use hcrs_link::{ClaimTable, FrameHeader, Kind, push_frame};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SendFlags, send};
+
+use crate::lock;
+
+/// Bytes of a failure's text that are told to the edge; of a longer one the end, where the error stands.
+const FAILURE_MAX: usize = 64 << 10;
+
+/// Socket and claim table.
+#[derive(Debug)]
+pub struct LinkEnd {
+    /// The stream socket.
+    pub socket: OwnedFd,
+    /// The page shared with the edge.
+    pub claims: ClaimTable,
+}
+
+/// A link that serves no app yet.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub struct Link {
+    end: Mutex<Option<LinkEnd>>,
+}
+
+impl Link {
+    /// Gives the link's end to what will serve the app on it.
+    pub fn take(&self) -> PyResult<LinkEnd> {
+        lock(&self.end).take().ok_or_else(|| PyRuntimeError::new_err("this link already serves an app"))
+    }
+}
+
+#[pymethods]
+impl Link {
+    /// Takes the descriptors of a link: a stream socket and a claim table.
+    #[new]
+    fn new(socket: RawFd, claims: RawFd) -> PyResult<Self> {
+        let socket = take_descriptor(socket)?;
+        let claims = ClaimTable::open(take_descriptor(claims)?)?;
+        Ok(Self { end: Mutex::new(Some(LinkEnd { socket, claims })) })
+    }
+
+    /// Tells the edge that the app cannot be served, and why.
+    fn fail(&self, py: Python<'_>, why: &str) -> PyResult<()> {
+        let mut start = why.len().saturating_sub(FAILURE_MAX);
+        while !why.is_char_boundary(start) {
+            start += 1;
+        }
+        let mut frame = Vec::new();
+        let header = FrameHeader { len: 0, kind: Kind::Failed, flags: 0, slot: 0, stream: 0 };
+        push_frame(&mut frame, header, &why.as_bytes()[start..]);
+        py.detach(|| {
+            let end = lock(&self.end);
+            end.as_ref().map_or(Ok(()), |end| send_all(end.socket.as_fd(), &frame))
+        })?;
+        Ok(())
+    }
+}
+
+/// Writes all of `bytes`, waiting while the socket is full. Never call it with the interpreter attached.
+pub(crate) fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match send(socket, bytes, SendFlags::NOSIGNAL) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                let _ready = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Owns an inherited descriptor, which programs that the app starts do not inherit again.
+fn take_descriptor(fd: RawFd) -> PyResult<OwnedFd> {
+    if fd < 3 {
+        return Err(pyo3::exceptions::PyValueError::new_err(format!("{fd} is no descriptor of a link")));
+    }
+    #[expect(unsafe_code, reason = "a number that was inherited from the edge becomes an owned descriptor")]
+    // SAFETY: the edge has passed this descriptor to this process for this purpose only; its number stands
+    // in the arguments once, and nothing else in the process uses it. A wrong number fails in fcntl below
+    // before anything else is done with it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from)?;
+    Ok(fd)
+}

@@ -1,0 +1,220 @@
+//! Reads the messages that an app sends (ASGI HTTP spec) and says in words what is wrong with them.
+
+use hcrs_exchange::{ResponseHeadWriter, is_field_name, is_field_value};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+
+/// Bytes of names and values that a response's head may hold.
+pub(crate) const HEAD_MAX: usize = 1 << 20;
+
+/// A message by its `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `http.response.start`
+    Start,
+    /// `http.response.body`
+    Body,
+}
+
+/// The message as a dict, and its type; `Err` holds the type's text if it is none that is known here.
+pub(crate) fn kind<'a, 'py>(
+    message: &'a Bound<'py, PyAny>,
+) -> PyResult<(&'a Bound<'py, PyDict>, Result<Kind, Bound<'py, PyString>>)> {
+    let py = message.py();
+    let dict = message.cast::<PyDict>().map_err(|_| {
+        PyTypeError::new_err(format!("an ASGI message must be a dict, not {}", type_name(message)))
+    })?;
+    let kind = dict
+        .get_item(intern!(py, "type"))?
+        .ok_or_else(|| PyKeyError::new_err("the ASGI message has no 'type'"))?;
+    let kind = kind.cast_into::<PyString>().map_err(|error| {
+        PyTypeError::new_err(format!("'type' must be a str, not {}", type_name(&error.into_inner())))
+    })?;
+    let known = match kind.to_str() {
+        Ok("http.response.start") => Kind::Start,
+        Ok("http.response.body") => Kind::Body,
+        Ok(_) | Err(_) => return Ok((dict, Err(kind))),
+    };
+    Ok((dict, Ok(known)))
+}
+
+/// The `status` of `http.response.start`.
+pub(crate) fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
+    let status = message
+        .get_item(intern!(message.py(), "status"))?
+        .ok_or_else(|| PyKeyError::new_err("'http.response.start' has no 'status'"))?;
+    if !status.is_instance_of::<PyInt>() {
+        return Err(PyTypeError::new_err(format!("'status' must be an int, not {}", type_name(&status))));
+    }
+    match status.extract::<u16>() {
+        Ok(code @ 200..=999) => Ok(code),
+        Ok(_) | Err(_) => {
+            Err(PyValueError::new_err(format!("'status' must be between 200 and 999, not {}", status.str()?)))
+        }
+    }
+}
+
+/// The `headers` of a message; `None` if there are none.
+pub(crate) fn headers<'py>(message: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    message.get_item(intern!(message.py(), "headers"))
+}
+
+/// A response's fields as bytes objects.
+pub(crate) type Parts<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
+
+/// Takes any iterable of pairs apart. This may run code of the app.
+pub(crate) fn parts<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
+    let wrong = |what: &Bound<'_, PyAny>| {
+        PyTypeError::new_err(format!(
+            "'headers' must be an iterable of (name, value) pairs of bytes, not {}",
+            type_name(what)
+        ))
+    };
+    let mut parts = Vec::new();
+    for item in headers.try_iter().map_err(|_| wrong(headers))? {
+        let item = item?;
+        let mut halves = item.try_iter().map_err(|_| wrong(&item))?;
+        let (Some(name), Some(value), None) = (halves.next(), halves.next(), halves.next()) else {
+            return Err(PyValueError::new_err("each of 'headers' must hold a name and a value"));
+        };
+        parts.push((bytes_of(&name?, "a header's name")?, bytes_of(&value?, "a header's value")?));
+        if parts.len() > usize::from(u16::MAX) {
+            return Err(FieldError::TooLarge.into());
+        }
+    }
+    Ok(parts)
+}
+
+/// Checks and writes fields that [`parts`] gave.
+pub(crate) fn write_parts(
+    parts: &Parts<'_>,
+    head: &mut ResponseHeadWriter,
+    out: &mut Vec<u8>,
+) -> Result<(), FieldError> {
+    let mut size = 0;
+    for (name, value) in parts {
+        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut size)?;
+    }
+    Ok(())
+}
+
+/// Checks and writes the fields of a list of plain pairs of bytes, which runs no code of the app.
+pub(crate) fn write_list(
+    headers: &Bound<'_, PyList>,
+    head: &mut ResponseHeadWriter,
+    out: &mut Vec<u8>,
+) -> Result<(), FieldError> {
+    if headers.len() > usize::from(u16::MAX) {
+        return Err(FieldError::TooLarge);
+    }
+    let mut size = 0;
+    for item in headers.iter() {
+        let (name, value) = plain_pair(&item).ok_or(FieldError::NotPlain)?;
+        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut size)?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a response's field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldError {
+    /// The name is no token.
+    Name(Vec<u8>),
+    /// The value holds what may not stand on the wire.
+    Value(Vec<u8>),
+    /// All together are longer than [`HEAD_MAX`], or more than a head can count.
+    TooLarge,
+    /// Something that [`write_list`] leaves to [`parts`].
+    NotPlain,
+}
+
+impl From<FieldError> for PyErr {
+    fn from(error: FieldError) -> Self {
+        match error {
+            FieldError::Name(name) => {
+                PyValueError::new_err(format!("header name b\"{}\" is not a token", name.escape_ascii()))
+            }
+            FieldError::Value(name) => PyValueError::new_err(format!(
+                "the value of header b\"{}\" holds a line break, NUL or another control character",
+                name.escape_ascii()
+            )),
+            FieldError::TooLarge => {
+                PyValueError::new_err(format!("the response's headers are larger than {HEAD_MAX} bytes"))
+            }
+            FieldError::NotPlain => PyTypeError::new_err("'headers' must hold pairs of bytes"),
+        }
+    }
+}
+
+/// Checks one field, whitespace around it taken away, and writes it.
+fn write_field(
+    head: &mut ResponseHeadWriter,
+    out: &mut Vec<u8>,
+    (name, value): (&[u8], &[u8]),
+    size: &mut usize,
+) -> Result<(), FieldError> {
+    let (name, value) = (name.trim_ascii(), value.trim_ascii());
+    *size += name.len() + value.len();
+    if *size > HEAD_MAX || name.len() > usize::from(u16::MAX) {
+        return Err(FieldError::TooLarge);
+    }
+    if !is_field_name(name) {
+        return Err(FieldError::Name(name.to_vec()));
+    }
+    if !is_field_value(value) {
+        return Err(FieldError::Value(name.to_vec()));
+    }
+    head.field(out, name, value);
+    Ok(())
+}
+
+/// The `body` and the opposite of `more_body` of `http.response.body`.
+pub(crate) fn body(message: &Bound<'_, PyDict>) -> PyResult<(Option<PyBackedBytes>, bool)> {
+    let py = message.py();
+    let end = match message.get_item(intern!(py, "more_body"))? {
+        Some(more) => !more.is_truthy()?,
+        None => true,
+    };
+    let Some(body) = message.get_item(intern!(py, "body"))? else { return Ok((None, end)) };
+    let body = match body.cast_into::<PyBytes>() {
+        Ok(body) => body,
+        Err(error) => bytes_of(&error.into_inner(), "'body'")?,
+    };
+    Ok((Some(body.into()), end))
+}
+
+fn plain_pair<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (name, value) = if let Ok(pair) = item.cast_exact::<PyTuple>() {
+        if pair.len() != 2 {
+            return None;
+        }
+        (pair.get_item(0).ok()?, pair.get_item(1).ok()?)
+    } else {
+        let pair = item.cast_exact::<PyList>().ok()?;
+        if pair.len() != 2 {
+            return None;
+        }
+        (pair.get_item(0).ok()?, pair.get_item(1).ok()?)
+    };
+    Some((name.cast_into_exact().ok()?, value.cast_into_exact().ok()?))
+}
+
+fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
+    let py = object.py();
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        Ok(bytes.clone())
+    } else if let Ok(array) = object.cast::<PyByteArray>() {
+        Ok(PyBytes::new(py, &array.to_vec()))
+    } else if object.is_instance_of::<PyMemoryView>() {
+        Ok(object.call_method0(intern!(py, "tobytes"))?.cast_into()?)
+    } else {
+        Err(PyTypeError::new_err(format!("{what} must be bytes, not {}", type_name(object))))
+    }
+}
+
+fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| String::from("something else"), |name| name.to_string())
+}

@@ -1,0 +1,183 @@
+//! Builds an ASGI HTTP scope from a request's head in one pass (ASGI HTTP spec, "HTTP Connection Scope").
+//!
+//! The keys that do not change stand in a template for each version and scheme; objects that come again are
+//! shared out of bounded caches. They are immutable, so no request sees another's changes.
+
+use hcrs_exchange::{Address, RequestView, Scheme, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use crate::cache::DirectMapped;
+use crate::target::percent_decode;
+
+/// The HTTP protocol versions of ASGI that scopes name, as Hypercorn does.
+const SPEC_VERSION: &str = "2.1";
+
+const FIELDS_KEPT: usize = 512;
+const TARGETS_KEPT: usize = 512;
+const ADDRESSES_KEPT: usize = 128;
+
+const VERSIONS: [Version; 3] = [Version::Http10, Version::Http11, Version::Http2];
+const SCHEMES: [Scheme; 2] = [Scheme::Http, Scheme::Https];
+
+/// Builds scopes.
+#[derive(Debug)]
+pub(crate) struct ScopeBuilder {
+    templates: Vec<Py<PyDict>>,
+    asgi: Py<PyDict>,
+    state: Py<PyDict>,
+    fields: DirectMapped<Py<PyTuple>>,
+    targets: DirectMapped<Target>,
+    addresses: DirectMapped<Py<PyAny>>,
+    methods: DirectMapped<Py<PyString>>,
+}
+
+/// What a request target becomes.
+#[derive(Debug)]
+struct Target {
+    path: Py<PyString>,
+    raw_path: Py<PyBytes>,
+    query: Py<PyBytes>,
+}
+
+impl ScopeBuilder {
+    /// A builder for an app mounted at `root_path` whose lifespan left `state`.
+    pub(crate) fn new(py: Python<'_>, root_path: &str, state: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let asgi = PyDict::new(py);
+        asgi.set_item("spec_version", SPEC_VERSION)?;
+        asgi.set_item("version", "3.0")?;
+        let mut templates = Vec::new();
+        for version in VERSIONS {
+            for scheme in SCHEMES {
+                templates.push(template(py, version, scheme, root_path)?.unbind());
+            }
+        }
+        Ok(Self {
+            templates,
+            asgi: asgi.unbind(),
+            state: state.clone().unbind(),
+            fields: DirectMapped::new(FIELDS_KEPT),
+            targets: DirectMapped::new(TARGETS_KEPT),
+            addresses: DirectMapped::new(ADDRESSES_KEPT),
+            methods: DirectMapped::new(16),
+        })
+    }
+
+    /// The scope of the request with this head.
+    pub(crate) fn build<'py>(
+        &mut self,
+        py: Python<'py>,
+        head: &RequestView<'_>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.templates[template_index(head.version, head.scheme)].bind(py).copy()?;
+        scope.set_item(intern!(py, "asgi"), self.asgi.bind(py).copy()?)?;
+        let method = self.methods.get_or_try_insert(
+            (head.method, b""),
+            || Ok::<_, PyErr>(method(py, head.method).unbind()),
+            |method| method.bind(py).clone(),
+        )?;
+        scope.set_item(intern!(py, "method"), method)?;
+        self.targets.get_or_try_insert(
+            (head.path, head.query),
+            || Ok::<_, PyErr>(target(py, head.path, head.query)),
+            |target| {
+                scope.set_item(intern!(py, "path"), &target.path)?;
+                scope.set_item(intern!(py, "raw_path"), &target.raw_path)?;
+                scope.set_item(intern!(py, "query_string"), &target.query)
+            },
+        )??;
+        scope.set_item(intern!(py, "headers"), self.headers(py, head)?)?;
+        let (client, server) = head.address_blocks();
+        let client = self.address(py, client, head.client())?;
+        scope.set_item(intern!(py, "client"), client)?;
+        let server = self.address(py, server, head.server())?;
+        scope.set_item(intern!(py, "server"), server)?;
+        scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
+        scope.set_item(intern!(py, "extensions"), PyDict::new(py))?;
+        Ok(scope)
+    }
+
+    fn headers<'py>(&mut self, py: Python<'py>, head: &RequestView<'_>) -> PyResult<Bound<'py, PyList>> {
+        let items =
+            head.fields().map(|(name, value)| self.field(py, name, value)).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, items)
+    }
+
+    fn field<'py>(&mut self, py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+        let make = || PyTuple::new(py, [PyBytes::new(py, name), PyBytes::new(py, value)]);
+        if is_secret(name) {
+            return make();
+        }
+        self.fields.get_or_try_insert(
+            (name, value),
+            || make().map(Bound::unbind),
+            |field| field.bind(py).clone(),
+        )
+    }
+
+    fn address<'py>(
+        &mut self,
+        py: Python<'py>,
+        block: &[u8],
+        address: Option<Address<'_>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let Some(Address { host, port }) = address else { return Ok(py.None().into_bound(py)) };
+        self.addresses.get_or_try_insert(
+            (block, b""),
+            || Ok::<_, PyErr>((host, port).into_pyobject(py)?.into_any().unbind()),
+            |address| address.bind(py).clone(),
+        )
+    }
+}
+
+/// Fields whose values are not kept beyond their request.
+fn is_secret(name: &[u8]) -> bool {
+    matches!(name, b"cookie" | b"authorization" | b"proxy-authorization")
+}
+
+fn template_index(version: Version, scheme: Scheme) -> usize {
+    let version = match version {
+        Version::Http10 => 0,
+        Version::Http11 => 1,
+        Version::Http2 => 2,
+    };
+    version * SCHEMES.len() + scheme as usize
+}
+
+/// A scope in which every key stands, so that setting the request's own never makes the dict grow.
+fn template<'py>(
+    py: Python<'py>,
+    version: Version,
+    scheme: Scheme,
+    root_path: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let scope = PyDict::new(py);
+    scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
+    scope.set_item(intern!(py, "asgi"), py.None())?;
+    scope.set_item(intern!(py, "http_version"), PyString::intern(py, version.as_str()))?;
+    scope.set_item(intern!(py, "method"), py.None())?;
+    scope.set_item(intern!(py, "scheme"), PyString::intern(py, scheme.as_str()))?;
+    scope.set_item(intern!(py, "path"), py.None())?;
+    scope.set_item(intern!(py, "raw_path"), py.None())?;
+    scope.set_item(intern!(py, "query_string"), py.None())?;
+    scope.set_item(intern!(py, "root_path"), PyString::intern(py, root_path))?;
+    scope.set_item(intern!(py, "headers"), py.None())?;
+    scope.set_item(intern!(py, "client"), py.None())?;
+    scope.set_item(intern!(py, "server"), py.None())?;
+    scope.set_item(intern!(py, "state"), py.None())?;
+    scope.set_item(intern!(py, "extensions"), py.None())?;
+    Ok(scope)
+}
+
+fn method<'py>(py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
+    PyString::intern(py, &String::from_utf8_lossy(method).to_ascii_uppercase())
+}
+
+fn target(py: Python<'_>, path: &[u8], query: &[u8]) -> Target {
+    Target {
+        path: PyString::new(py, &String::from_utf8_lossy(&percent_decode(path))).unbind(),
+        raw_path: PyBytes::new(py, path).unbind(),
+        query: PyBytes::new(py, query).unbind(),
+    }
+}

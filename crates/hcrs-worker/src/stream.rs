@@ -1,0 +1,418 @@
+//! One request and its response as the worker sees them: what has arrived and was not taken, what was
+//! sent and has not left. Pure state: frames in, frames out, no Python.
+
+use std::collections::VecDeque;
+
+use hcrs_link::{DATA_MAX, END, Kind, LinkError, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+
+use crate::outbox::{HeadMark, Outbox};
+
+/// Body bytes that one `http.request` message or one read holds at most.
+pub(crate) const MESSAGE_MAX: usize = 64 << 10;
+
+/// How far the app has come with its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing was sent.
+    Request,
+    /// The head was sent.
+    Response,
+    /// The last body message was sent.
+    Closed,
+}
+
+impl Phase {
+    /// The word for it in error messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "REQUEST",
+            Self::Response => "RESPONSE",
+            Self::Closed => "CLOSED",
+        }
+    }
+}
+
+/// What the app receives next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A piece of the request's body.
+    Body {
+        /// The bytes.
+        piece: Vec<u8>,
+        /// Whether more follows.
+        more: bool,
+    },
+    /// The client is gone, or the response complete.
+    Disconnect,
+    /// Nothing yet.
+    Wait,
+}
+
+/// Why a response's body does not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stalled {
+    /// It does move, or there is nothing to move.
+    No,
+    /// The stream's window is used up: the edge returns credit.
+    Window,
+    /// The link's outbox is full.
+    Outbox,
+}
+
+/// A stream; `B` is a piece of a response's body.
+#[derive(Debug)]
+pub struct Stream<B> {
+    id: u32,
+    arrived: Vec<u8>,
+    owed: Owed,
+    /// The whole request body has arrived.
+    received: bool,
+    /// The app has taken the last piece.
+    taken: bool,
+    /// The app has asked for a body of which nothing had arrived.
+    asked: bool,
+    gone: bool,
+    phase: Phase,
+    head: Option<HeadMark>,
+    window: Window,
+    unsent: VecDeque<B>,
+    /// Bytes of the first unsent piece that have left.
+    sent: usize,
+    /// The stream's last frame was pushed.
+    ended: bool,
+}
+
+impl<B: AsRef<[u8]>> Stream<B> {
+    /// A stream whose request has just come.
+    pub fn new(id: u32, has_body: bool) -> Self {
+        Self {
+            id,
+            arrived: Vec::new(),
+            owed: Owed::new(REQUEST_WINDOW),
+            received: !has_body,
+            taken: false,
+            asked: false,
+            gone: false,
+            phase: Phase::Request,
+            head: None,
+            window: Window::new(RESPONSE_WINDOW),
+            unsent: VecDeque::new(),
+            sent: 0,
+            ended: false,
+        }
+    }
+
+    /// Its number on the link.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// How far the response is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether the client is gone.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Whether nothing that the app has sent waits any more.
+    pub fn is_flushed(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Takes body bytes from the edge.
+    pub fn arrive(&mut self, data: &[u8], end: bool) -> Result<(), LinkError> {
+        if self.received || self.arrived.len() + data.len() > REQUEST_WINDOW as usize {
+            return Err(LinkError::Unexpected(Kind::Data));
+        }
+        self.arrived.extend_from_slice(data);
+        self.received = end;
+        Ok(())
+    }
+
+    /// The client is gone.
+    pub fn reset(&mut self) {
+        self.gone = true;
+        self.arrived = Vec::new();
+        self.unsent.clear();
+    }
+
+    /// Takes what the app receives next, at most `max` bytes of it; credit and the first demand go to `out`.
+    pub fn next(&mut self, max: usize, out: &mut Outbox) -> Next {
+        if self.gone || self.phase == Phase::Closed {
+            return Next::Disconnect;
+        }
+        if self.taken {
+            return Next::Wait;
+        }
+        if self.arrived.is_empty() && !self.received {
+            if !std::mem::replace(&mut self.asked, true) {
+                // A demand for the body: credit for nothing, on which the edge sends 100 (Continue).
+                out.push(Kind::Credit, 0, self.id, &0u32.to_le_bytes());
+            }
+            return Next::Wait;
+        }
+        self.asked = true;
+        let rest = if self.arrived.len() > max { self.arrived.split_off(max) } else { Vec::new() };
+        let piece = std::mem::replace(&mut self.arrived, rest);
+        self.taken = self.received && self.arrived.is_empty();
+        if !self.received
+            && let Some(credit) = self.owed.take(piece.len())
+        {
+            out.push(Kind::Credit, 0, self.id, &credit.to_le_bytes());
+        }
+        Next::Body { piece, more: !self.taken }
+    }
+
+    /// Notes the response's head.
+    pub fn start(&mut self, head: HeadMark) {
+        self.phase = Phase::Response;
+        self.head = Some(head);
+    }
+
+    /// Notes that a head was sent which goes nowhere.
+    pub fn start_nowhere(&mut self) {
+        self.phase = Phase::Response;
+    }
+
+    /// Takes a piece of the response's body, after its head.
+    pub fn body(&mut self, piece: B, end: bool, out: &mut Outbox) -> Stalled {
+        if end {
+            self.phase = Phase::Closed;
+        }
+        if self.gone {
+            return Stalled::No;
+        }
+        let len = piece.as_ref().len();
+        if len == 0 && self.unsent.is_empty() {
+            if end {
+                self.end(out);
+            }
+            return Stalled::No;
+        }
+        if self.unsent.is_empty() && len <= DATA_MAX && len <= self.window.left() && !out.is_full() {
+            self.window.spend(len);
+            out.push(Kind::Data, if end { END } else { 0 }, self.id, piece.as_ref());
+            self.ended = end;
+            return Stalled::No;
+        }
+        if len > 0 {
+            self.unsent.push_back(piece);
+        }
+        loop {
+            match self.pump(out) {
+                Stalled::No if !self.unsent.is_empty() => {}
+                stalled => return stalled,
+            }
+        }
+    }
+
+    /// Moves one frame of what waits to `out`.
+    pub fn pump(&mut self, out: &mut Outbox) -> Stalled {
+        let Some(piece) = self.unsent.front() else { return Stalled::No };
+        if self.window.left() == 0 {
+            return Stalled::Window;
+        }
+        if out.is_full() {
+            return Stalled::Outbox;
+        }
+        let rest = &piece.as_ref()[self.sent..];
+        let len = rest.len().min(DATA_MAX).min(self.window.left());
+        let last_of_piece = len == rest.len();
+        let end = last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed;
+        out.push(Kind::Data, if end { END } else { 0 }, self.id, &rest[..len]);
+        self.window.spend(len);
+        self.ended |= end;
+        if last_of_piece {
+            self.unsent.pop_front();
+            self.sent = 0;
+        } else {
+            self.sent += len;
+        }
+        Stalled::No
+    }
+
+    /// Adds credit that the edge has returned.
+    pub fn credit(&mut self, credit: u32) {
+        self.window.add(credit);
+    }
+
+    /// The app's task has ended. True if it has failed, that is, left its response unfinished.
+    pub fn finish(&mut self, out: &mut Outbox) -> bool {
+        if self.ended || (self.phase == Phase::Closed && !self.gone) {
+            return false;
+        }
+        if self.gone {
+            self.ended = true;
+            out.push(Kind::Done, 0, self.id, b"");
+            return false;
+        }
+        if let Some(head) = self.head.take() {
+            out.take_back(head);
+        }
+        self.unsent.clear();
+        self.phase = Phase::Closed;
+        self.ended = true;
+        out.push(Kind::Reset, 0, self.id, b"");
+        true
+    }
+
+    fn end(&mut self, out: &mut Outbox) {
+        self.ended = true;
+        if !self.head.is_some_and(|head| out.end_at_head(head)) {
+            out.push(Kind::Data, END, self.id, b"");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hcrs_link::{FrameHeader, HEADER_LEN};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Frame = (Kind, u8, Vec<u8>);
+
+    /// The frames of an outbox, which is emptied through a socket pair.
+    fn drain(out: &mut Outbox) -> Vec<Frame> {
+        use std::io::Read;
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let mut bytes = Vec::new();
+        while out.write_to(&near).is_err() {
+            let _would_block = far.read_to_end(&mut bytes);
+        }
+        drop(near);
+        far.read_to_end(&mut bytes).unwrap();
+        let (mut frames, mut rest) = (Vec::new(), &bytes[..]);
+        while let Some((header, payload)) = FrameHeader::split(rest).unwrap() {
+            frames.push((header.kind, header.flags, payload.to_vec()));
+            rest = &rest[HEADER_LEN + payload.len()..];
+        }
+        frames
+    }
+
+    fn started(out: &mut Outbox) -> Stream<Vec<u8>> {
+        let mut stream = Stream::new(7, false);
+        stream.start(out.push_head::<()>(7, 200, |_, _| Ok(())).unwrap());
+        stream
+    }
+
+    #[test]
+    fn a_request_without_body_gives_one_message_and_then_waits() {
+        let mut out = Outbox::default();
+        let mut stream = Stream::<Vec<u8>>::new(7, false);
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Body { piece: vec![], more: false });
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Wait);
+        assert!(out.is_empty());
+        stream.reset();
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
+    }
+
+    #[test]
+    fn the_first_demand_for_a_body_is_told_once() {
+        let mut out = Outbox::default();
+        let mut stream = Stream::<Vec<u8>>::new(7, true);
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Wait);
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Wait);
+        assert_eq!(drain(&mut out), [(Kind::Credit, 0, vec![0; 4])]);
+    }
+
+    #[test]
+    fn pieces_are_merged_cut_and_credited() {
+        let mut out = Outbox::default();
+        let mut stream = Stream::<Vec<u8>>::new(7, true);
+        stream.arrive(&[1; 30_000], false).unwrap();
+        stream.arrive(&[2; 30_000], false).unwrap();
+        let Next::Body { piece, more: true } = stream.next(40_000, &mut out) else {
+            panic!("a piece is due")
+        };
+        assert_eq!(piece.len(), 40_000);
+        assert_eq!(drain(&mut out), [(Kind::Credit, 0, 40_000u32.to_le_bytes().to_vec())]);
+        stream.arrive(&[], true).unwrap();
+        let Next::Body { piece, more: false } = stream.next(40_000, &mut out) else {
+            panic!("the rest is due")
+        };
+        assert_eq!(piece.len(), 20_000);
+    }
+
+    #[test]
+    fn more_than_the_window_or_after_the_end_breaks_the_link() {
+        let mut stream = Stream::<Vec<u8>>::new(7, true);
+        assert!(stream.arrive(&vec![0; REQUEST_WINDOW as usize + 1], false).is_err());
+        stream.arrive(b"x", true).unwrap();
+        assert!(stream.arrive(b"y", false).is_err());
+    }
+
+    #[test]
+    fn an_empty_last_message_ends_at_the_head() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        assert_eq!(stream.body(vec![], true, &mut out), Stalled::No);
+        let frames = drain(&mut out);
+        assert_eq!(frames.len(), 1);
+        assert_eq!((frames[0].0, frames[0].1), (Kind::Response, END));
+        assert!(!stream.finish(&mut out));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_failed_app_takes_its_head_back() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        assert!(stream.finish(&mut out));
+        assert_eq!(drain(&mut out), [(Kind::Reset, 0, vec![])]);
+    }
+
+    #[test]
+    fn after_a_reset_the_end_of_the_task_is_told_once() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        let _frames = drain(&mut out);
+        stream.reset();
+        assert_eq!(stream.body(vec![1], true, &mut out), Stalled::No);
+        assert!(!stream.finish(&mut out));
+        assert!(!stream.finish(&mut out));
+        assert_eq!(drain(&mut out), [(Kind::Done, 0, vec![])]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_leaves_whole_within_its_window_and_ends_once(
+            pieces in proptest::collection::vec(0usize..200_000, 1..6),
+            credits in proptest::collection::vec(1u32..90_000, 1..4),
+        ) {
+            let mut out = Outbox::default();
+            let mut stream = started(&mut out);
+            let (mut sent, mut ends, mut allowed) = (0usize, 0, RESPONSE_WINDOW as usize);
+            let mut credits = credits.iter().cycle();
+            let total: usize = pieces.iter().sum();
+            let last = pieces.len() - 1;
+            for (at, len) in pieces.into_iter().enumerate() {
+                let mut stalled = stream.body(vec![at as u8; len], at == last, &mut out);
+                loop {
+                    for (kind, flags, payload) in drain(&mut out) {
+                        prop_assert!(payload.len() <= DATA_MAX || kind != Kind::Data);
+                        sent += if kind == Kind::Data { payload.len() } else { 0 };
+                        ends += usize::from(flags & END);
+                    }
+                    prop_assert!(sent <= allowed);
+                    if stream.is_flushed() {
+                        break;
+                    }
+                    if stalled == Stalled::Window {
+                        let credit = *credits.next().unwrap();
+                        allowed += credit as usize;
+                        stream.credit(credit);
+                    }
+                    stalled = stream.pump(&mut out);
+                }
+            }
+            prop_assert_eq!((sent, ends), (total, 1));
+            prop_assert!(!stream.finish(&mut out));
+        }
+    }
+}
