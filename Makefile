@@ -5,7 +5,7 @@ VENV := .venv
 CONFIG ?= config/hypercorn.toml
 
 # What the wheel is made of.
-SOURCES := Cargo.toml Cargo.lock pyproject.toml MANIFEST.in \
+SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 	$(shell find crates -type f ! -name '*.pyc' ! -name '*.so' ! -path '*.egg-info/*' ! -path '*/tests/*' ! -path '*/benches/*')
 
 .DEFAULT_GOAL := help

@@ -105,6 +105,18 @@ fn every_key_that_is_set_has_its_line_in_the_test_above() {
 }
 
 #[test]
+fn every_key_is_explained_to_people() {
+    let page = include_str!("../../../../config/README.md");
+    let (obeyed, later) = page.split_once("## Not yet").unwrap();
+    for (key, rule) in KEYS.iter().chain(OWN_KEYS) {
+        let row = format!("\n| `{key}`");
+        let told =
+            if matches!(rule, Set(_)) { obeyed.contains(&row) } else { later.contains(&format!("`{key}`")) };
+        assert!(told, "config/README.md does not say what becomes of {key}");
+    }
+}
+
+#[test]
 fn defaults_are_hypercorns() {
     let settings = settings("");
     assert!(settings.app.is_none() && settings.tls.is_none());
