@@ -99,6 +99,7 @@ class AsgiWorker:
         self._serving: list[_hcrs.AsgiLink] = []
         self._undrained = len(links)
         self._edge_is_gone = False
+        self._over: asyncio.Future[None] = loop.create_future()
 
     def run(self) -> int:
         """Runs the app from lifespan startup to lifespan shutdown."""
@@ -106,7 +107,7 @@ class AsgiWorker:
         self._loop.run_until_complete(self._start())
         while True:
             try:
-                self._loop.run_forever()
+                self._loop.run_until_complete(self._over)
                 break
             except (SystemExit, KeyboardInterrupt):
                 continue  # raised by a request's task, which has logged it; the other requests go on
@@ -151,12 +152,13 @@ class AsgiWorker:
 
     def _on_drained(self) -> None:
         self._undrained -= 1
-        if self._undrained == 0:
-            self._loop.stop()
+        if self._undrained == 0 and not self._over.done():
+            self._over.set_result(None)
 
     def _on_gone(self) -> None:
         self._edge_is_gone = True
-        self._loop.stop()
+        if not self._over.done():
+            self._over.set_result(None)
 
     def _on_failed(self, error: BaseException | None) -> None:
         if self._edge_is_gone:
