@@ -238,4 +238,4 @@ fn adopt(fd: i32) -> io::Result<Socket> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,10 +19,13 @@ mod mailbox;
 mod negotiate;
 mod pid_file;
 mod rewind;
+mod run;
 mod settings;
 mod socket;
+mod supervise;
 mod welcome;
 
+pub use run::run;
 pub use settings::{
     AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget,
     Settings, WorkerClass,

@@ -60,7 +60,7 @@ impl LogWriter {
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let (at_end, closed) = mpsc::sync_channel(1);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            write_until_closed(&messages, file, &sink, complain);
+            write_until_closed(messages, file, &sink, complain);
             let _nobody_waits = at_end.send(());
         })?;
         Ok(Self { queue, closed })
@@ -104,9 +104,9 @@ impl LogSender {
     }
 }
 
-fn write_until_closed(messages: &Receiver<Message>, mut file: File, sink: &Sink, complain: fn(&str)) {
+fn write_until_closed(messages: Receiver<Message>, mut file: File, sink: &Sink, complain: fn(&str)) {
     let mut last_complaint: Option<Instant> = None;
-    while let Ok(message) = messages.recv() {
+    for message in messages {
         let outcome = match message {
             Message::Lines(lines) => append(&mut file, &lines),
             Message::Reopen => match sink.open() {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 
-fn settings(binds: Vec<Bind>) -> Settings {
+pub(crate) fn settings(binds: Vec<Bind>) -> Settings {
     let listeners = binds.into_iter().map(|bind| Listener { bind, tls: false }).collect();
     Settings {
         app: None,

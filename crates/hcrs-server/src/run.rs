@@ -1,0 +1,126 @@
+//! A whole run of the server: everything that is opened before the supervisor takes over, and closed after it.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio_rustls::TlsAcceptor;
+
+use crate::log_writer::LogWriter;
+use crate::pid_file::PidFile;
+use crate::{Outcome, Settings, StartError, access_log, bind, error_log, supervise};
+
+/// Workers for which one edge thread is enough: an edge thread's share of a request is a fraction of a worker's.
+const WORKERS_PER_THREAD: usize = 4;
+
+/// Serves until a signal says to stop, and gives back how that went.
+///
+/// Blocks the calling thread, which should be the process's main thread and its only one. `warnings` are what
+/// the operator should know about the settings; the error log begins with them.
+pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartError> {
+    let error_log = error_log::install(&settings.log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let outcome = run_logged(settings, error_log.as_ref());
+    if let Some(log) = error_log {
+        log.close();
+    }
+    outcome
+}
+
+fn run_logged(settings: Settings, error_log: Option<&LogWriter>) -> Result<Outcome, StartError> {
+    let _pid_file = match &settings.pid_path {
+        Some(path) => {
+            Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
+        }
+        None => None,
+    };
+    let access_log = access_log::open(&settings.log)?;
+    let outcome = run_opened(settings, error_log, access_log.as_ref());
+    if let Some(log) = access_log {
+        log.close();
+    }
+    outcome
+}
+
+fn run_opened(
+    settings: Settings,
+    error_log: Option<&LogWriter>,
+    access_log: Option<&LogWriter>,
+) -> Result<Outcome, StartError> {
+    let tls = match &settings.tls {
+        Some(tls) => Some(TlsAcceptor::from(hcrs_tls::server_config(tls)?)),
+        None => None,
+    };
+    if let Some(listener) = settings.listeners.iter().find(|listener| listener.tls && tls.is_none()) {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key");
+        return Err(StartError::Bind(listener.bind.to_string(), error));
+    }
+    let listeners = bind::bind(&settings, io_threads(&settings))?;
+    let descriptors = raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(supervise::serve(supervise::Setup {
+        settings: Arc::new(settings),
+        tls,
+        listeners,
+        descriptors,
+        error_log,
+        access_log,
+    }))
+}
+
+fn io_threads(settings: &Settings) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = settings.app.as_ref().map_or(1, |app| app.workers.get());
+    match settings.io_threads {
+        Some(threads) => threads.get(),
+        None => workers.div_ceil(WORKERS_PER_THREAD).min(cores),
+    }
+}
+
+/// Lets the edge hold as many connections as the system allows; gives the limit that held before.
+fn raise_descriptor_limit() -> Option<Rlimit> {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    if before.current == before.maximum {
+        return None;
+    }
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => Some(before),
+        Err(error) => {
+            tracing::debug!("The limit on descriptors stays as it is: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bind::tests::settings;
+    use crate::{AppSettings, Bind, Listener};
+
+    #[test]
+    fn four_workers_share_an_edge_thread() {
+        let threads = |workers| {
+            let mut app = AppSettings::new("app".to_owned());
+            app.workers = NonZeroUsize::new(workers).unwrap();
+            io_threads(&Settings { app: Some(app), ..settings(Vec::new()) })
+        };
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!((threads(1), threads(4)), (1, 1));
+        assert_eq!(threads(5), 2.min(cores));
+        assert_eq!(threads(1000), cores);
+        assert_eq!(io_threads(&settings(Vec::new())), 1, "the welcome page needs no more");
+    }
+
+    #[test]
+    fn a_tls_listener_without_certificate_is_refused() {
+        let mut settings = settings(Vec::new());
+        settings.listeners = vec![Listener { bind: Bind::Tcp { host: "127.0.0.1".into(), port: 0 }, tls: true }];
+        let error = run_opened(settings, None, None).unwrap_err().to_string();
+        assert_eq!(error, "cannot listen on 127.0.0.1:0: TLS needs a certificate and a key");
+    }
+}

@@ -1,0 +1,124 @@
+//! The end: requests finish within the graceful timeout, then the workers within the shutdown timeout; what
+//! is left is cut off. A second signal cuts at once.
+
+use std::time::{Duration, Instant};
+
+use super::roster::Worker;
+use super::{Change, Supervisor, end_text};
+use crate::Outcome;
+use crate::control::Control;
+
+/// How much later than its deadline a thread or a worker may say that it has finished.
+const SLACK: Duration = Duration::from_secs(2);
+
+impl Supervisor<'_> {
+    /// Finishes what is under way, for `grace` at most, then ends the workers and the threads.
+    pub(super) async fn drain(&mut self, grace: Duration) -> Outcome {
+        self.starts.clear();
+        self.roster.expect_ends();
+        self.kill_unready();
+        let (finished, patient) = self.finish_requests(grace).await;
+        let ended_well = self.end_workers(patient).await;
+        self.edge.end();
+        match (finished, ended_well) {
+            (Finished::ThreadLost, _) => Outcome::ThreadLost,
+            (Finished::CutOff, _) => Outcome::CutOff,
+            (Finished::All, false) => Outcome::ShutdownFailed,
+            (Finished::All, true) => Outcome::Clean,
+        }
+    }
+
+    /// What is still starting has nothing to finish.
+    fn kill_unready(&mut self) {
+        let unready: Vec<_> =
+            self.roster.iter().filter(|(_, worker)| worker.ready_at.is_none()).map(|(id, _)| id).collect();
+        for id in unready {
+            self.kill(id);
+        }
+    }
+
+    /// Lets each thread finish its requests; also says whether nobody has lost patience.
+    async fn finish_requests(&mut self, grace: Duration) -> (Finished, bool) {
+        let mut deadline = Instant::now() + grace;
+        self.edge.tell_all(|| Control::Drain(deadline)).await;
+        let mut drained: Vec<_> = (0..self.edge.len()).map(|thread| !self.edge.is_alive(thread)).collect();
+        let mut finished = Finished::All;
+        let mut patient = true;
+        while drained.contains(&false) {
+            match self.next(Some(deadline + SLACK)).await {
+                Change::Drained(thread, in_time) => {
+                    drained[thread] = true;
+                    if !in_time {
+                        finished = finished.max(Finished::CutOff);
+                    }
+                }
+                Change::ThreadLost(thread) => {
+                    drained[thread] = true;
+                    finished = Finished::ThreadLost;
+                }
+                Change::Stop(signal) if patient => {
+                    tracing::warn!("Cutting off what is under way ({signal} again)");
+                    patient = false;
+                    deadline = Instant::now();
+                    self.edge.tell_all(|| Control::Drain(deadline)).await;
+                }
+                Change::Gone(worker) => self.note_end(&worker),
+                Change::Due => {
+                    tracing::error!("The edge has not drained in time");
+                    finished = finished.max(Finished::CutOff);
+                    break;
+                }
+                Change::Ready(_) | Change::Failed(_) | Change::Stop(_) => {}
+            }
+        }
+        if finished == Finished::CutOff && patient {
+            tracing::warn!("Requests were cut off: they had not finished in {} s", grace.as_secs_f64());
+        }
+        (finished, patient)
+    }
+
+    /// Waits until the workers have run the app's shutdown; kills those that do not end. True if all went well.
+    async fn end_workers(&mut self, patient: bool) -> bool {
+        let allowed = match &self.settings.app {
+            Some(app) if patient => app.shutdown_timeout + SLACK,
+            Some(_) | None => Duration::ZERO,
+        };
+        let deadline = Instant::now() + allowed;
+        let mut ended_well = true;
+        self.roster.retire_all(deadline);
+        while !self.roster.is_empty() {
+            match self.next(Some(deadline + SLACK)).await {
+                Change::Gone(worker) => {
+                    ended_well &= worker.ready_at.is_none() || is_success(&worker);
+                    self.note_end(&worker);
+                }
+                Change::Stop(signal) => {
+                    tracing::warn!("Killing the workers ({signal} again)");
+                    self.roster.retire_all(Instant::now());
+                }
+                Change::Due => return false,
+                Change::Ready(_) | Change::Failed(_) | Change::Drained(..) | Change::ThreadLost(_) => {}
+            }
+        }
+        ended_well
+    }
+
+    /// Logs the end of a worker that did not go well.
+    fn note_end(&self, worker: &Worker) {
+        if worker.ready_at.is_some() && !is_success(worker) {
+            tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
+        }
+    }
+}
+
+/// How the requests ended, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Finished {
+    All,
+    CutOff,
+    ThreadLost,
+}
+
+fn is_success(worker: &Worker) -> bool {
+    worker.exit.flatten().is_some_and(|status| status.success())
+}

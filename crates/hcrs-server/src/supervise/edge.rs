@@ -1,0 +1,126 @@
+//! The edge threads as the supervisor holds them: it gives them orders and notices when one ends.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::Event;
+use crate::Settings;
+use crate::access_log::AccessLog;
+use crate::bind::BoundListener;
+use crate::control::{Control, LinkEnd};
+use crate::edge_thread::{self, EdgeThread, ThreadSetup};
+use crate::log_writer::LogWriter;
+
+/// Reports of one thread that may wait for the supervisor.
+const REPORTS: usize = 64;
+/// How long a thread may take to make room for an order.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the threads may take to end when nothing is left to do.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// All edge threads.
+#[derive(Debug)]
+pub(super) struct Edge {
+    /// By number; `None` once it has ended.
+    threads: Vec<Option<EdgeThread>>,
+}
+
+impl Edge {
+    /// Starts a thread for each list of listeners; what they report, and their end, become events.
+    pub(super) fn start(
+        settings: &Arc<Settings>,
+        tls: Option<&TlsAcceptor>,
+        listeners: Vec<Vec<BoundListener>>,
+        access_log: Option<&LogWriter>,
+        events: &mpsc::Sender<Event>,
+    ) -> io::Result<Self> {
+        let mut threads = Vec::with_capacity(listeners.len());
+        for (index, listeners) in listeners.into_iter().enumerate() {
+            let (reports, mut reported) = mpsc::channel(REPORTS);
+            let thread = edge_thread::start(ThreadSetup {
+                index,
+                settings: Arc::clone(settings),
+                tls: tls.cloned(),
+                listeners,
+                reports,
+                access: access_log.map(AccessLog::new),
+            })?;
+            threads.push(Some(thread));
+            let events = events.clone();
+            tokio::spawn(async move {
+                while let Some(report) = reported.recv().await {
+                    if events.send(Event::Report(report)).await.is_err() {
+                        return;
+                    }
+                }
+                // The thread held the only other end.
+                let _supervisor_gone = events.send(Event::ThreadEnded(index)).await;
+            });
+        }
+        Ok(Self { threads })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Whether the thread has not ended.
+    pub(super) fn is_alive(&self, index: usize) -> bool {
+        self.threads[index].is_some()
+    }
+
+    /// Gives every thread the same order.
+    pub(super) async fn tell_all(&self, order: impl Fn() -> Control) {
+        for index in 0..self.threads.len() {
+            self.tell(index, order()).await;
+        }
+    }
+
+    /// Gives each thread its link to a new worker.
+    pub(super) async fn attach(&self, links: Vec<LinkEnd>) {
+        for (index, end) in links.into_iter().enumerate() {
+            self.tell(index, Control::Attach(end)).await;
+        }
+    }
+
+    async fn tell(&self, index: usize, order: Control) {
+        let Some(thread) = &self.threads[index] else { return };
+        // A thread that has ended reports that itself.
+        let send = thread.control.send_timeout(order, ORDER_TIMEOUT).await;
+        if let Err(mpsc::error::SendTimeoutError::Timeout(order)) = send {
+            tracing::error!("Edge thread {index} takes no orders: {order:?}");
+        }
+    }
+
+    /// Takes note that a thread has ended; the text says why, if it panicked.
+    pub(super) fn ended(&mut self, index: usize) -> Option<String> {
+        let thread = self.threads[index].take()?;
+        drop(thread.control);
+        thread.handle.join().err().map(|panic| panic_text(panic.as_ref()))
+    }
+
+    /// Ends the threads, and waits for them a little. What they have not written by then is lost.
+    pub(super) fn end(&mut self) {
+        let handles: Vec<_> =
+            self.threads.iter_mut().filter_map(Option::take).map(|thread| thread.handle).collect();
+        let deadline = Instant::now() + END_TIMEOUT;
+        for handle in handles {
+            while !handle.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if handle.is_finished() {
+                let _panic_at_the_end = handle.join();
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without a text").to_owned()
+}

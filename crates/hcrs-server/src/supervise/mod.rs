@@ -1,0 +1,348 @@
+//! The main thread: starts the edge threads and the workers, replaces workers that die, and on a signal lets
+//! requests finish and everything end in order.
+//!
+//! All that happens arrives as an [`Event`] in one queue; [`Roster`] keeps the workers' states.
+
+mod backoff;
+mod drain;
+mod edge;
+mod python;
+mod roster;
+mod signals;
+mod start_up;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Rlimit;
+use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+use self::backoff::Backoff;
+use self::edge::Edge;
+use self::roster::{Roster, Step, Worker};
+use self::signals::Signal;
+use crate::bind::BoundListener;
+use crate::control::{Report, WorkerId};
+use crate::log_writer::LogWriter;
+use crate::{Outcome, Settings, StartError};
+
+/// Events that may wait for the supervisor.
+const EVENTS: usize = 256;
+/// What a worker may take to start beside the app's own startup: the interpreter and the imports.
+const IMPORT_SLACK: Duration = Duration::from_secs(10);
+
+/// What the supervisor works with.
+pub(crate) struct Setup<'a> {
+    /// What the edge runs on.
+    pub settings: Arc<Settings>,
+    /// TLS for the listeners that speak it.
+    pub tls: Option<TlsAcceptor>,
+    /// The bound sockets of each thread.
+    pub listeners: Vec<Vec<BoundListener>>,
+    /// The limit on descriptors that the workers get back.
+    pub descriptors: Option<Rlimit>,
+    /// The error log, if it is ours to reopen.
+    pub error_log: Option<&'a LogWriter>,
+    /// The access log, if there is one.
+    pub access_log: Option<&'a LogWriter>,
+}
+
+/// Serves until a signal says to stop. To be run on a current-thread runtime.
+pub(crate) async fn serve(setup: Setup<'_>) -> Result<Outcome, StartError> {
+    let (sender, events) = mpsc::channel(EVENTS);
+    // First of all, so that no signal kills the process half-started.
+    signals::watch(&sender)?;
+    supervise(setup, sender, events).await
+}
+
+async fn supervise(
+    setup: Setup<'_>,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+) -> Result<Outcome, StartError> {
+    let Setup { settings, tls, listeners, descriptors, error_log, access_log } = setup;
+    let python = match &settings.app {
+        Some(app) => Some(python::find(app.python.as_deref()).await?),
+        None => None,
+    };
+    let doors = start_up::Doors::of(&listeners)?;
+    let edge = Edge::start(&settings, tls.as_ref(), listeners, access_log, &sender)?;
+    let workers = settings.app.as_ref().map_or(0, |app| app.workers.get());
+    let mut supervisor = Supervisor {
+        roster: Roster::new(edge.len()),
+        kills: BTreeMap::new(),
+        places: (0..workers).map(|_| Backoff::default()).collect(),
+        starts: Vec::new(),
+        last_id: 0,
+        logs: [error_log, access_log],
+        settings,
+        python,
+        descriptors,
+        edge,
+        sender,
+        events,
+    };
+    match supervisor.start_up(doors).await {
+        Ok(start_up::Started::Serving) => {}
+        Ok(start_up::Started::Stopped) => return Ok(supervisor.drain(Duration::ZERO).await),
+        Err(error) => {
+            supervisor.abandon().await;
+            return Err(error);
+        }
+    }
+    match supervisor.watch().await {
+        End::Stop => {
+            let grace = supervisor.settings.graceful_timeout;
+            Ok(supervisor.drain(grace).await)
+        }
+        End::ThreadLost => {
+            // A thread's connections are gone; the others get what a stop gives them.
+            let grace = supervisor.settings.graceful_timeout;
+            supervisor.drain(grace).await;
+            Ok(Outcome::ThreadLost)
+        }
+    }
+}
+
+/// What happens to the supervisor.
+#[derive(Debug)]
+enum Event {
+    /// An edge thread has something to say.
+    Report(Report),
+    /// An edge thread has ended.
+    ThreadEnded(usize),
+    /// A worker process has ended.
+    WorkerExited(WorkerId, io::Result<ExitStatus>),
+    /// The operator wants something.
+    Signal(Signal),
+}
+
+/// What an event means, with what the roster knew before.
+#[derive(Debug)]
+enum Change {
+    /// A worker is ready on all links.
+    Ready(WorkerId),
+    /// A worker has said why it cannot serve.
+    Failed(WorkerId),
+    /// A worker and its links have ended.
+    Gone(Worker),
+    /// A thread has drained; false if requests were cut off.
+    Drained(usize, bool),
+    /// A thread has ended by itself.
+    ThreadLost(usize),
+    /// SIGTERM or its like.
+    Stop(&'static str),
+    /// The time that was waited for has come.
+    Due,
+}
+
+/// Why serving ends.
+enum End {
+    Stop,
+    ThreadLost,
+}
+
+struct Supervisor<'a> {
+    settings: Arc<Settings>,
+    logs: [Option<&'a LogWriter>; 2],
+    /// There if there is an app.
+    python: Option<PathBuf>,
+    descriptors: Option<Rlimit>,
+    edge: Edge,
+    roster: Roster,
+    /// What kills a worker that has not ended.
+    kills: BTreeMap<WorkerId, oneshot::Sender<()>>,
+    /// One for each configured worker.
+    places: Vec<Backoff>,
+    /// When which place gets its next worker.
+    starts: Vec<(Instant, usize)>,
+    last_id: WorkerId,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Supervisor<'_> {
+    /// Keeps the workers alive until the operator wants an end.
+    async fn watch(&mut self) -> End {
+        loop {
+            let next_start = self.starts.iter().map(|(at, _)| *at).min();
+            match self.next(next_start).await {
+                Change::Ready(id) => {
+                    if let Some(worker) = self.roster.get(id) {
+                        tracing::info!("Worker {} is ready", worker.pid);
+                    }
+                }
+                Change::Failed(id) => {
+                    if let Some(worker) = self.roster.get(id) {
+                        let why = worker.failed.as_deref().unwrap_or_default();
+                        tracing::error!(traceback = why, "Worker {} cannot serve the app", worker.pid);
+                    }
+                }
+                Change::Gone(worker) => self.replace(&worker),
+                Change::Due => self.start_due().await,
+                Change::Stop(signal) => {
+                    tracing::info!("Shutting down ({signal})");
+                    return End::Stop;
+                }
+                Change::ThreadLost(_) => return End::ThreadLost,
+                Change::Drained(..) => {}
+            }
+        }
+    }
+
+    /// The next thing that happens, or [`Change::Due`] at the time `until`. Kills overdue workers meanwhile.
+    async fn next(&mut self, until: Option<Instant>) -> Change {
+        loop {
+            let now = Instant::now();
+            if let Some(gone) = self.kill_overdue(now) {
+                return Change::Gone(gone);
+            }
+            if until.is_some_and(|at| at <= now) {
+                return Change::Due;
+            }
+            let wake = until.into_iter().chain(self.roster.next_deadline()).min();
+            let event = match wake {
+                Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_elapsed) => continue,
+                },
+                None => self.events.recv().await,
+            };
+            let event = event.expect("invariant: the supervisor holds a sender of its events");
+            if let Some(change) = self.take(event) {
+                return change;
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Option<Change> {
+        let now = Instant::now();
+        let (id, step) = match event {
+            Event::Report(Report::Ready(_, id)) => (id, self.roster.ready(id, now)),
+            Event::Report(Report::Failed(_, id, why)) => (id, self.roster.failed(id, why, now)),
+            Event::Report(Report::Detached(_, id)) => (id, self.roster.detached(id, now)),
+            Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
+            Event::ThreadEnded(thread) => {
+                let why = self.edge.ended(thread).unwrap_or_else(|| "its runtime could not go on".to_owned());
+                tracing::error!("Edge thread {thread} has ended: {why}");
+                return Some(Change::ThreadLost(thread));
+            }
+            Event::WorkerExited(id, status) => {
+                self.kills.remove(&id);
+                (id, self.roster.exited(id, status.ok(), now))
+            }
+            Event::Signal(Signal::Stop(name)) => return Some(Change::Stop(name)),
+            Event::Signal(Signal::Reload) => {
+                tracing::warn!("SIGHUP does nothing: reloading the app is not supported");
+                return None;
+            }
+            Event::Signal(Signal::Reopen) => {
+                for log in self.logs.iter().flatten() {
+                    log.reopen();
+                }
+                return None;
+            }
+        };
+        match step {
+            Step::Nothing => None,
+            Step::Ready => Some(Change::Ready(id)),
+            Step::Failed => Some(Change::Failed(id)),
+            Step::Gone => self.roster.remove(id).map(Change::Gone),
+        }
+    }
+
+    /// Kills the workers whose time is up; gives one that had ended before.
+    fn kill_overdue(&mut self, now: Instant) -> Option<Worker> {
+        while let Some((id, worker)) = self.roster.take_overdue(now) {
+            if worker.exit.is_some() {
+                return self.roster.remove(id);
+            }
+            tracing::error!("Worker {} {}; it is killed", worker.pid, overdue_text(worker));
+            self.kill(id);
+        }
+        None
+    }
+
+    fn kill(&mut self, id: WorkerId) {
+        if let Some(kill) = self.kills.remove(&id) {
+            let _ended_already = kill.send(());
+        }
+    }
+
+    /// Logs how a worker ended, and when its place gets another.
+    fn replace(&mut self, worker: &Worker) {
+        let served = worker.ready_at.map(|at| at.elapsed());
+        let delay = self.places[worker.place].after_death(served);
+        let end = end_text(worker);
+        if delay.is_zero() {
+            tracing::error!("Worker {} {end}; another is started", worker.pid);
+        } else {
+            tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
+        }
+        self.starts.push((Instant::now() + delay, worker.place));
+    }
+
+    async fn start_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, place)| place).collect();
+        for place in due {
+            if let Err(error) = self.start_worker(place).await {
+                let delay = self.places[place].after_death(None);
+                tracing::error!("A worker cannot be started: {error}; trying again in {} s", delay.as_secs_f64());
+                self.starts.push((now + delay, place));
+            }
+        }
+    }
+
+    /// Starts a worker and gives each thread its link to it.
+    async fn start_worker(&mut self, place: usize) -> io::Result<()> {
+        let (Some(app), Some(python)) = (&self.settings.app, &self.python) else { return Ok(()) };
+        self.last_id += 1;
+        let id = self.last_id;
+        let plan = worker::Plan {
+            app,
+            python,
+            level: self.settings.log.level,
+            threads: self.edge.len(),
+            descriptors: self.descriptors.clone(),
+        };
+        let worker::Started { pid, links, child } = worker::start(&plan, id)?;
+        self.roster.add(id, pid, place, Instant::now() + app.startup_timeout + IMPORT_SLACK);
+        let (kill, killed) = oneshot::channel();
+        self.kills.insert(id, kill);
+        let events = self.sender.clone();
+        tokio::spawn(async move {
+            let status = worker::wait(child, killed).await;
+            let _supervisor_gone = events.send(Event::WorkerExited(id, status)).await;
+        });
+        self.edge.attach(links).await;
+        Ok(())
+    }
+}
+
+/// How a worker that is gone ended.
+fn end_text(worker: &Worker) -> String {
+    match worker.exit {
+        Some(Some(status)) => signals::describe(status),
+        Some(None) | None => "ended".to_owned(),
+    }
+}
+
+fn overdue_text(worker: &Worker) -> &'static str {
+    if worker.failed.is_some() {
+        "does not end after it has failed"
+    } else if worker.ready_at.is_none() {
+        "is not ready within the startup timeout"
+    } else {
+        "does not end"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! The workers that there are, and what each of them has said and done so far. No I/O and no clock:
+//! the supervisor tells it what happens, and it says when a worker is ready, gone or overdue.
+
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use crate::control::WorkerId;
+
+/// How long after a worker's end its links may still deliver its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a worker may live on after it has failed, or after a thread has lost its link.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// One worker process.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// The process id.
+    pub pid: u32,
+    /// Which of the configured workers it is.
+    pub place: usize,
+    /// Why it cannot serve, in its own words.
+    pub failed: Option<String>,
+    /// Since when it is ready on every link.
+    pub ready_at: Option<Instant>,
+    /// How it ended; `None` inside if the system would not say.
+    pub exit: Option<Option<ExitStatus>>,
+    ready_links: usize,
+    ended_links: usize,
+    deadline: Option<Instant>,
+}
+
+/// What has become of a worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing that matters.
+    Nothing,
+    /// It is ready on every link.
+    Ready,
+    /// It has said why it cannot serve.
+    Failed,
+    /// It has ended, and its links have.
+    Gone,
+}
+
+/// All workers that have been started and are not gone.
+#[derive(Debug)]
+pub(super) struct Roster {
+    links: usize,
+    ends_are_expected: bool,
+    workers: BTreeMap<WorkerId, Worker>,
+}
+
+impl Roster {
+    /// An empty roster of workers with `links` links each.
+    pub(super) fn new(links: usize) -> Self {
+        Self { links, ends_are_expected: false, workers: BTreeMap::new() }
+    }
+
+    /// Adds a worker that has to be ready by `deadline`.
+    pub(super) fn add(&mut self, id: WorkerId, pid: u32, place: usize, deadline: Instant) {
+        let worker = Worker {
+            pid,
+            place,
+            failed: None,
+            ready_at: None,
+            exit: None,
+            ready_links: 0,
+            ended_links: 0,
+            deadline: Some(deadline),
+        };
+        self.workers.insert(id, worker);
+    }
+
+    pub(super) fn get(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        self.workers.remove(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter().map(|(&id, worker)| (id, worker))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// One more link says that the worker is ready.
+    pub(super) fn ready(&mut self, id: WorkerId, now: Instant) -> Step {
+        let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
+        worker.ready_links += 1;
+        if worker.ready_links < self.links || worker.ready_at.is_some() || worker.failed.is_some() {
+            return Step::Nothing;
+        }
+        worker.ready_at = Some(now);
+        worker.deadline = None;
+        Step::Ready
+    }
+
+    /// The worker says, perhaps once on each link, why it cannot serve.
+    pub(super) fn failed(&mut self, id: WorkerId, why: String, now: Instant) -> Step {
+        let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
+        if worker.failed.is_some() {
+            return Step::Nothing;
+        }
+        worker.failed = Some(why);
+        worker.deadline = Some(now + FAREWELL);
+        Step::Failed
+    }
+
+    /// One more link of the worker has ended.
+    pub(super) fn detached(&mut self, id: WorkerId, now: Instant) -> Step {
+        let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
+        worker.ended_links += 1;
+        if worker.exit.is_some() {
+            return if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing };
+        }
+        if !self.ends_are_expected {
+            worker.deadline = Some(worker.deadline.map_or(now + FAREWELL, |at| at.min(now + FAREWELL)));
+        }
+        Step::Nothing
+    }
+
+    /// The process has ended.
+    pub(super) fn exited(&mut self, id: WorkerId, status: Option<ExitStatus>, now: Instant) -> Step {
+        let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
+        worker.exit = Some(status);
+        worker.deadline = Some(now + LAST_WORDS);
+        if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing }
+    }
+
+    /// From now on a link that ends is no sign that its worker is broken.
+    pub(super) fn expect_ends(&mut self) {
+        self.ends_are_expected = true;
+    }
+
+    /// Gives all the workers until `deadline` to end.
+    pub(super) fn retire_all(&mut self, deadline: Instant) {
+        for worker in self.workers.values_mut().filter(|worker| worker.exit.is_none()) {
+            worker.deadline = Some(deadline);
+        }
+    }
+
+    /// The earliest time at which a worker is overdue.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.workers.values().filter_map(|worker| worker.deadline).min()
+    }
+
+    /// A worker whose deadline has passed; it has no deadline after that.
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Option<(WorkerId, &Worker)> {
+        let overdue = |worker: &Worker| worker.deadline.is_some_and(|at| at <= now);
+        let (&id, worker) = self.workers.iter_mut().find(|(_, worker)| overdue(worker))?;
+        worker.deadline = None;
+        Some((id, worker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: Option<ExitStatus> = None;
+
+    fn roster(links: usize) -> (Roster, Instant) {
+        let now = Instant::now();
+        let mut roster = Roster::new(links);
+        roster.add(1, 100, 0, now + Duration::from_secs(70));
+        (roster, now)
+    }
+
+    #[test]
+    fn a_worker_is_ready_when_every_link_is() {
+        let (mut roster, now) = roster(2);
+        assert_eq!(roster.ready(1, now), Step::Nothing);
+        assert_eq!(roster.ready(1, now), Step::Ready);
+        assert_eq!(roster.next_deadline(), None, "a ready worker may live as long as it likes");
+        assert_eq!(roster.ready(9, now), Step::Nothing, "nobody has heard of worker 9");
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_the_worker_has_to_go() {
+        let (mut roster, now) = roster(2);
+        assert_eq!(roster.failed(1, "no app".into(), now), Step::Failed);
+        assert_eq!(roster.failed(1, "no app".into(), now), Step::Nothing);
+        assert_eq!(roster.get(1).unwrap().failed.as_deref(), Some("no app"));
+        assert!(roster.take_overdue(now).is_none());
+        assert!(roster.take_overdue(now + FAREWELL).is_some());
+        assert!(roster.take_overdue(now + FAREWELL).is_none(), "it is killed once");
+    }
+
+    #[test]
+    fn a_worker_is_gone_when_its_process_and_its_links_are() {
+        let (mut first, now) = roster(2);
+        assert_eq!(first.detached(1, now), Step::Nothing);
+        assert_eq!(first.exited(1, STATUS, now), Step::Nothing);
+        assert_eq!(first.detached(1, now), Step::Gone);
+        let (mut second, now) = roster(1);
+        assert_eq!(second.detached(1, now), Step::Nothing);
+        assert_eq!(second.exited(1, STATUS, now), Step::Gone);
+    }
+
+    #[test]
+    fn a_link_held_open_by_the_workers_child_does_not_hold_up_the_replacement() {
+        let (mut roster, now) = roster(1);
+        roster.exited(1, STATUS, now);
+        let (id, worker) = roster.take_overdue(now + LAST_WORDS).unwrap();
+        assert_eq!((id, worker.exit.is_some()), (1, true));
+    }
+
+    #[test]
+    fn a_worker_may_close_its_links_before_it_ends_when_it_is_told_to_end() {
+        let (mut roster, now) = roster(1);
+        roster.ready(1, now);
+        roster.expect_ends();
+        roster.detached(1, now);
+        assert_eq!(roster.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_worker_that_lost_a_link_is_overdue_soon() {
+        let (mut roster, now) = roster(2);
+        roster.ready(1, now);
+        roster.ready(1, now);
+        roster.detached(1, now);
+        assert_eq!(roster.next_deadline(), Some(now + FAREWELL));
+        roster.retire_all(now);
+        assert_eq!(roster.next_deadline(), Some(now));
+    }
+}

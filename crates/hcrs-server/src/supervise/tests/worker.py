@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Stands in for a Python with hcrs: behaves as the app's name says and tells the test what it does.
+
+The app is BEHAVIOUR:SOCKET; each thing done is a line to the unix socket.
+"""
+
+import os
+import socket
+import struct
+import sys
+import time
+
+READY, FAILED, DRAIN = 8, 9, 10
+
+if sys.argv[1] == "-c":
+    sys.exit(0)
+assert sys.argv[1:3] == ["-m", "hcrs.worker"], sys.argv
+behaviour, _, path = sys.argv[3].partition(":")
+options = dict(zip(sys.argv[4::2], sys.argv[5::2]))
+links = [socket.socket(fileno=int(pair.split(":")[0])) for pair in options["--links"].split(",")]
+test = socket.socket(socket.AF_UNIX)
+test.connect(path)
+
+
+def tell(what):
+    test.sendall(f"{what} {os.getpid()}\n".encode())
+
+
+def send(kind, payload=b""):
+    for link in links:
+        link.sendall(struct.pack("<IBBHI", len(payload), kind, 0, 0, 0) + payload)
+
+
+def read_drain(link):
+    header = link.recv(12, socket.MSG_WAITALL)
+    return len(header) == 12 and header[4] == DRAIN
+
+
+tell("started")
+if behaviour == "fail":
+    send(FAILED, b"Traceback: no such app")
+    sys.exit(1)
+if behaviour == "mute":
+    sys.exit(3)
+if behaviour == "sleep":
+    time.sleep(60)
+send(READY)
+tell("ready")
+drained = all([read_drain(link) for link in links])
+tell("drained" if drained else "edge-lost")
+if behaviour == "stubborn":
+    time.sleep(60)
+sys.exit(4 if behaviour == "bad-end" else 0)

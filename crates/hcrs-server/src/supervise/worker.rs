@@ -1,0 +1,181 @@
+//! One worker process: its command line, the links it is born with, and its end.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::task::Poll;
+
+use hcrs_link::ClaimTable;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+use crate::control::{LinkEnd, WorkerId};
+use crate::{AppSettings, LogLevel};
+
+/// Bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
+/// the processor after every frame or two. The system may allow less.
+const LINK_BUFFER: usize = 1 << 20;
+
+/// What every worker is started with.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    /// The app.
+    pub app: &'a AppSettings,
+    /// The interpreter.
+    pub python: &'a Path,
+    /// The least severe message that the worker logs.
+    pub level: LogLevel,
+    /// The number of edge threads, each of which gets a link.
+    pub threads: usize,
+    /// The limit on descriptors that the edge was started with, and has raised for itself.
+    pub descriptors: Option<Rlimit>,
+}
+
+/// A started worker.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The process id.
+    pub pid: u32,
+    /// The edge's end of each link, by thread.
+    pub links: Vec<LinkEnd>,
+    /// The process.
+    pub child: Child,
+}
+
+/// Starts a worker. It is killed when the child is dropped.
+pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
+    let mut links = Vec::with_capacity(plan.threads);
+    let mut theirs = Vec::with_capacity(plan.threads);
+    for _ in 0..plan.threads {
+        let (end, socket, claims) = link(worker)?;
+        links.push(end);
+        theirs.push((socket, claims));
+    }
+    let mut command = Command::new(plan.python);
+    command
+        .args(arguments(plan, &theirs))
+        .stdin(Stdio::null())
+        // The terminal's SIGINT is for the edge, which then lets its workers finish.
+        .process_group(0)
+        .kill_on_drop(true);
+    // They pass to the child because no other thread of the edge starts processes, and are closed here after.
+    for (socket, claims) in &theirs {
+        fcntl_setfd(socket, FdFlags::empty())?;
+        fcntl_setfd(claims, FdFlags::empty())?;
+    }
+    let child = command.spawn()?;
+    let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
+    if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
+        // Python programs that use select() break above 1024. If it fails, they get what the edge has.
+        let _unchanged = prlimit(Some(pid), Resource::Nofile, limit.clone());
+    }
+    Ok(Started { pid, links, child })
+}
+
+/// One link: the edge's end, and the socket and claim table that the worker inherits.
+fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    for end in [&ours, &theirs] {
+        socket2::SockRef::from(end).set_send_buffer_size(LINK_BUFFER)?;
+    }
+    ours.set_nonblocking(true)?;
+    let (claims, their_claims) = ClaimTable::create()?;
+    Ok((LinkEnd { worker, socket: ours, claims }, theirs.into(), their_claims))
+}
+
+fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
+    let app = plan.app;
+    let links: Vec<_> = links
+        .iter()
+        .map(|(socket, claims)| format!("{}:{}", socket.as_raw_fd(), claims.as_raw_fd()))
+        .collect();
+    let mut arguments: Vec<OsString> = ["-m", "hcrs.worker", &app.path].map(Into::into).into();
+    let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
+    option("--links", links.join(","));
+    option("--worker-class", app.worker_class.as_str().to_owned());
+    option("--root-path", app.root_path.clone());
+    option("--startup-timeout", app.startup_timeout.as_secs_f64().to_string());
+    option("--shutdown-timeout", app.shutdown_timeout.as_secs_f64().to_string());
+    if let Some(threads) = app.wsgi_threads {
+        option("--wsgi-threads", threads.to_string());
+    }
+    option("--wsgi-max-body-size", app.wsgi_max_body_size.to_string());
+    option("--loglevel", plan.level.as_str().to_owned());
+    arguments
+}
+
+/// Waits for the end of a worker, and kills it when told to.
+pub(super) async fn wait(mut child: Child, mut kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
+    let mut may_be_killed = true;
+    std::future::poll_fn(|cx| {
+        if may_be_killed && let Poll::Ready(order) = std::pin::Pin::new(&mut kill).poll(cx) {
+            may_be_killed = false;
+            if order.is_ok() {
+                child.start_kill()?;
+            }
+        }
+        // Waiting can be begun anew at each turn, which leaves the child free for the kill above.
+        std::pin::pin!(child.wait()).poll(cx)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn plan<'a>(app: &'a AppSettings, python: &'a Path) -> Plan<'a> {
+        Plan { app, python, level: LogLevel::Warning, threads: 2, descriptors: None }
+    }
+
+    #[test]
+    fn the_command_line_says_all_that_a_worker_needs() {
+        let mut app = AppSettings::new("shop.main:app".to_owned());
+        app.startup_timeout = Duration::from_millis(2500);
+        app.wsgi_threads = NonZeroUsize::new(4);
+        let links: Vec<_> =
+            (0..2).map(|_| link(1).unwrap()).map(|(_, socket, claims)| (socket, claims)).collect();
+        let text = arguments(&plan(&app, Path::new("python3")), &links).join(std::ffi::OsStr::new(" "));
+        let numbers: Vec<_> =
+            links.iter().map(|(s, c)| format!("{}:{}", s.as_raw_fd(), c.as_raw_fd())).collect();
+        assert_eq!(
+            text.into_string().unwrap(),
+            format!(
+                "-m hcrs.worker shop.main:app --links {} --worker-class asyncio --root-path  --startup-timeout 2.5 \
+                 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning",
+                numbers.join(",")
+            )
+        );
+    }
+
+    #[test]
+    fn a_worker_inherits_its_links_and_dies_when_told_to() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let app = AppSettings::new("app".to_owned());
+            let failing = start(&plan(&app, Path::new("/bin/false")), 1).unwrap();
+            let (_keep, kill) = oneshot::channel();
+            assert_eq!(wait(failing.child, kill).await.unwrap().code(), Some(1));
+
+            let (end, socket, claims) = link(7).unwrap();
+            assert_eq!(end.worker, 7);
+            fcntl_setfd(&socket, FdFlags::empty()).unwrap();
+            let script = format!("test -S /dev/fd/{} && exec sleep 60", socket.as_raw_fd());
+            let child = Command::new("sh").args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
+            drop((socket, claims));
+            let (kill, killed) = oneshot::channel();
+            let waiting = tokio::spawn(wait(child, killed));
+            kill.send(()).unwrap();
+            let status = waiting.await.unwrap().unwrap();
+            assert_eq!(super::super::signals::describe(status), "was killed by SIGKILL");
+        });
+    }
+}
