@@ -1,2 +1,90 @@
-//! Stub.
-fn main() {}
+//! The command `hcrs`: reads its arguments, serves, and says by its exit code how that ended.
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{ExitCode, Termination};
+use std::time::SystemTime;
+
+use hcrs_config::{Command, Config, ConfigError};
+use hcrs_server::{Outcome, StartError};
+use hcrs_tls::{DevCertificate, make_dev_certificate};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit codes, which those who start the server may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    /// Done, or drained after a signal to stop.
+    Done = 0,
+    /// The server could not start: an address in use, an app that cannot be loaded, no Python.
+    NotStarted = 1,
+    /// The arguments are wrong (clap's code).
+    Usage = 2,
+    /// The drain took too long: requests were cut off.
+    CutOff = 3,
+    /// The app's lifespan shutdown failed or took too long.
+    ShutdownFailed = 4,
+    /// A part of the server itself failed.
+    Internal = 70,
+    /// The configuration is wrong: the file, a value, or a certificate that it names.
+    Config = 78,
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}
+
+fn main() -> Exit {
+    match hcrs_config::parse(std::env::args_os()) {
+        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
+        Err(ConfigError::Usage(error)) => {
+            let _ = error.print(); // help that nobody can read is no failure
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        }
+        Err(error @ ConfigError::Invalid(_)) => fail(Exit::Config, &error),
+    }
+}
+
+fn serve(config: Config) -> Exit {
+    match hcrs_server::run(config.server, &config.warnings) {
+        Ok(Outcome::Clean) => Exit::Done,
+        Ok(Outcome::CutOff) => Exit::CutOff,
+        Ok(Outcome::ShutdownFailed) => Exit::ShutdownFailed,
+        Ok(Outcome::ThreadLost) => Exit::Internal,
+        Err(error @ StartError::Tls(_)) => fail(Exit::Config, &error),
+        Err(error) => fail(Exit::NotStarted, &error),
+    }
+}
+
+fn certificate(folder: &Path, names: &[String], force: bool) -> Exit {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let present = DevCertificate::in_folder(folder);
+    if !force && present.is_usable(&names, SystemTime::now()) {
+        say(&format!("{} is still good and was kept", present.certfile.display()));
+        return Exit::Done;
+    }
+    match make_dev_certificate(folder, &names) {
+        Ok(made) => {
+            say(&format!("wrote {} and {}", made.certfile.display(), made.keyfile.display()));
+            Exit::Done
+        }
+        Err(error) => fail(Exit::NotStarted, &error),
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}"); // the files are what counts
+}
+
+fn fail(exit: Exit, error: &impl Display) -> Exit {
+    let _ = writeln!(io::stderr(), "hcrs: {error}"); // the exit code says it too
+    exit
+}

@@ -1,0 +1,102 @@
+//! The command as others start it: what it prints and how it exits, as far as no Python is needed.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn hcrs(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hcrs"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("hcrs starts")
+}
+
+fn text(printed: Vec<u8>) -> String {
+    String::from_utf8(printed).expect("the command prints UTF-8")
+}
+
+#[track_caller]
+fn exits(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
+    let output = hcrs(folder, arguments);
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}");
+    (out, err)
+}
+
+#[test]
+fn version_and_help_are_printed_to_standard_output() {
+    let folder = TempDir::new().unwrap();
+    let (out, err) = exits(folder.path(), &["--version"], 0);
+    assert_eq!((out.as_str(), err.as_str()), (concat!("hcrs ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+    let (out, err) = exits(folder.path(), &["--help"], 0);
+    assert!(out.contains("--worker-class") && err.is_empty(), "{out}{err}");
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    let folder = TempDir::new().unwrap();
+    let (out, err) = exits(folder.path(), &["--bnid", "a"], 2);
+    assert!(out.is_empty() && err.contains("--bind"), "{err}");
+}
+
+#[test]
+fn wrong_configuration_exits_with_78_and_says_where() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("x.toml"), "workers = 'two'\n").unwrap();
+    let (_, err) = exits(folder.path(), &["-c", "x.toml"], 78);
+    assert!(err.starts_with("hcrs: x.toml:1:11: workers: expected a whole number"), "{err}");
+    exits(folder.path(), &["-c", "missing.toml"], 78);
+}
+
+#[test]
+fn certificate_that_cannot_be_used_exits_with_78() {
+    let folder = TempDir::new().unwrap();
+    let (_, err) =
+        exits(folder.path(), &["--certfile", "c.pem", "--keyfile", "k.pem", "-b", "127.0.0.1:0"], 78);
+    assert!(err.contains("cannot read c.pem"), "{err}");
+}
+
+#[test]
+fn address_in_use_exits_with_1() {
+    let folder = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (_, err) = exits(folder.path(), &["--bind", &address], 1);
+    assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+}
+
+#[test]
+fn warnings_begin_the_error_log() {
+    let folder = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let toml = format!("worker = 2\nbind = '{}'\n", taken.local_addr().unwrap());
+    fs::write(folder.path().join("x.toml"), toml).unwrap();
+    let (_, err) = exits(folder.path(), &["-c", "x.toml"], 1);
+    let warning = "[WARNING] x.toml:1:1: unknown key: worker, ignored; did you mean workers?";
+    assert!(err.lines().next().unwrap().ends_with(warning), "{err}");
+}
+
+#[test]
+fn development_certificate_is_written_once_and_kept_while_it_is_good() {
+    let folder = TempDir::new().unwrap();
+    let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
+    assert_eq!(out, "wrote certs/cert.pem and certs/key.pem\n");
+    let key = folder.path().join("certs/key.pem");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let first = fs::read(&key).unwrap();
+
+    let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
+    assert_eq!(out, "certs/cert.pem is still good and was kept\n");
+    assert_eq!(first, fs::read(&key).unwrap());
+
+    exits(folder.path(), &["cert", "dev", "--force"], 0);
+    assert_ne!(first, fs::read(&key).unwrap());
+    fs::write(folder.path().join("certs/cert.pem"), "damaged").unwrap();
+    let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
+    assert!(out.starts_with("wrote"), "{out}");
+}
