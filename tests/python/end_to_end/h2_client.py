@@ -1,0 +1,299 @@
+"""A blocking HTTP/2 client over hyper-h2 in which the test decides about windows, resets and when to read."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.settings
+
+from end_to_end.server import DEADLINE, Listening
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass
+class Stream:
+    """What has come on one stream."""
+
+    id: int
+    informational: list[Headers] = field(default_factory=list)
+    headers: Headers = field(default_factory=list)
+    trailers: Headers | None = None
+    length: int = 0
+    pieces: list[bytes] = field(default_factory=list)
+    ended: bool = False
+    reset: int | None = None
+    #: Body bytes that the server has not been credited with.
+    owed: int = 0
+
+    @property
+    def status(self) -> int | None:
+        """The final status, once it is here."""
+        return int(dict(self.headers)[b":status"]) if self.headers else None
+
+    @property
+    def body(self) -> bytes:
+        """The body so far."""
+        return b"".join(self.pieces)
+
+    def header(self, name: bytes) -> bytes | None:
+        """The one value of a field, if it has one."""
+        values = [value for key, value in self.headers if key == name]
+        assert len(values) < 2, (name, values)
+        return values[0] if values else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.ended or self.reset is not None
+
+
+class Lost(Exception):
+    """The server has closed the connection while something was expected."""
+
+
+class H2Client:
+    """A connection."""
+
+    def __init__(
+        self,
+        where: Listening,
+        *,
+        tls: ssl.SSLContext | None = None,
+        window: int = 1 << 20,
+        deadline: float = DEADLINE,
+        receive_buffer: int = 0,
+    ) -> None:
+        """``window`` is that of each stream; the connection's is always large."""
+        self.where = where
+        self.deadline = deadline
+        if where.path is not None:
+            self.socket = socket.socket(socket.AF_UNIX)
+        else:
+            self.socket = socket.socket(socket.AF_INET)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(deadline)
+        self.socket.connect(where.path or (where.host, where.port))
+        self.scheme = b"http"
+        if tls is not None:
+            self.scheme = b"https"
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+            assert self.socket.selected_alpn_protocol() == "h2"
+        config = h2.config.H2Configuration(client_side=True, header_encoding=None)
+        self.protocol = h2.connection.H2Connection(config)
+        # Values that are set later would count only once the server has agreed to them.
+        self.protocol.local_settings = h2.settings.Settings(
+            client=True,
+            initial_values={
+                h2.settings.SettingCodes.ENABLE_PUSH: 0,
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window,
+            },
+        )
+        self.protocol.initiate_connection()
+        self.protocol.increment_flow_control_window((1 << 30))
+        self.streams: dict[int, Stream] = {}
+        #: Streams whose bytes are not credited to the server.
+        self.held: set[int] = set()
+        #: Streams whose bytes are counted and not kept.
+        self.counted: set[int] = set()
+        self.goaway: h2.events.ConnectionTerminated | None = None
+        self.closed = False
+        self.pings = 0
+        self._input = b""
+        self.flush()
+
+    def __enter__(self) -> H2Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection without a word."""
+        self.socket.close()
+
+    # ---- to the server ----
+
+    def flush(self) -> None:
+        """Writes what the protocol has to say."""
+        data = self.protocol.data_to_send()
+        if data:
+            self.socket.sendall(data)
+
+    def request(
+        self,
+        method: str = "GET",
+        path: str = "/",
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes | None = None,
+        *,
+        end: bool = True,
+    ) -> int:
+        """Sends a request, with as much of a body as fits the windows; gives its stream. ``end`` ends it."""
+        stream = self.protocol.get_next_available_stream_id()
+        head = [
+            (":method", method),
+            (":scheme", self.scheme.decode()),
+            (":authority", self.where.authority),
+            (":path", path),
+            *headers,
+        ]
+        self.streams[stream] = Stream(stream)
+        self.protocol.send_headers(stream, head, end_stream=end and body is None)
+        self.flush()
+        if body is not None:
+            self.send(stream, body, end=end)
+        return stream
+
+    def send(self, stream: int, body: bytes, *, end: bool = False) -> None:
+        """Sends bytes of a body, and waits for windows where need be."""
+        while body and not self.streams[stream].is_over:
+            room = self.room(stream)
+            if room == 0:
+                self.pump()
+                continue
+            self.protocol.send_data(stream, body[:room])
+            body = body[room:]
+            self.flush()
+        if end and not self.streams[stream].is_over:
+            self.protocol.end_stream(stream)
+            self.flush()
+
+    def room(self, stream: int) -> int:
+        """Body bytes that may be sent at once."""
+        return min(self.protocol.local_flow_control_window(stream), self.protocol.max_outbound_frame_size)
+
+    def reset(self, stream: int, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
+        """Gives a stream up."""
+        self.protocol.reset_stream(stream, code)
+        self.flush()
+
+    def release(self, stream: int) -> None:
+        """Credits the server from now on, and with what was held back."""
+        self.held.discard(stream)
+        self._credit(self.streams[stream])
+        self.flush()
+
+    # ---- from the server ----
+
+    def wait(self, condition: Callable[[], object], what: str = "", deadline: float | None = None) -> None:
+        """Reads until the condition holds."""
+        end = time.monotonic() + (deadline or self.deadline)
+        while not condition():
+            if self.closed:
+                raise Lost(f"waiting for {what}: {self.goaway}")
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"waited in vain for {what}; streams: {self._summary()}")
+            self.pump(left)
+        self.flush()
+
+    def response(self, stream: int, deadline: float | None = None) -> Stream:
+        """Waits until a stream is over."""
+        self.wait(lambda: self.streams[stream].is_over, f"the end of stream {stream}", deadline)
+        return self.streams[stream]
+
+    def head(self, stream: int, deadline: float | None = None) -> Stream:
+        """Waits for a response's head."""
+        self.wait(
+            lambda: self.streams[stream].headers or self.streams[stream].is_over, f"the head of {stream}", deadline
+        )
+        return self.streams[stream]
+
+    def get(self, path: str = "/", headers: Iterable[tuple[str, str]] = (), deadline: float | None = None) -> Stream:
+        """A whole exchange."""
+        return self.response(self.request("GET", path, headers), deadline)
+
+    def wait_for_goaway(self) -> h2.events.ConnectionTerminated:
+        """Waits until the server says that no more streams will be served."""
+        self.wait(lambda: self.goaway, "GOAWAY")
+        assert self.goaway is not None
+        return self.goaway
+
+    def wait_for_close(self) -> None:
+        """Waits until the server has closed the connection."""
+        self.wait(lambda: self.closed, "the end of the connection")
+
+    def ping(self, deadline: float = DEADLINE) -> float:
+        """Seconds of a round trip to the server's HTTP/2."""
+        before, began = self.pings, time.monotonic()
+        self.protocol.ping(b"hcrs-e2e")
+        self.flush()
+        self.wait(lambda: self.pings > before, "PING's answer", deadline)
+        return time.monotonic() - began
+
+    def pump(self, timeout: float | None = None) -> None:
+        """Reads once, and takes in what has come."""
+        self.flush()
+        self.socket.settimeout(timeout or self.deadline)
+        try:
+            data = self.socket.recv(1 << 16)
+        except (ConnectionResetError, ssl.SSLEOFError):
+            data = b""  # a client that is cut off sees this as well as an orderly end
+        except TimeoutError:
+            return
+        finally:
+            self.socket.settimeout(self.deadline)
+        if not data:
+            self.closed = True
+            return
+        self._input += data
+        while len(self._input) >= 9:
+            length = 9 + int.from_bytes(self._input[:3], "big")
+            if len(self._input) < length:
+                break
+            frame, self._input = self._input[:length], self._input[length:]
+            for event in self.protocol.receive_data(frame):
+                self._take(event)
+        self.flush()
+
+    def _take(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.ConnectionTerminated):
+            self.goaway = event
+            # hyper-h2 takes GOAWAY for the end, but it only ends the making of streams (RFC 9113 section 6.8).
+            self.protocol.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+            return
+        if isinstance(event, h2.events.PingAckReceived):
+            self.pings += 1
+            return
+        stream = self.streams.get(getattr(event, "stream_id", None) or 0)
+        if stream is None:
+            return
+        if isinstance(event, h2.events.InformationalResponseReceived):
+            stream.informational.append(list(event.headers))
+        elif isinstance(event, h2.events.ResponseReceived):
+            stream.headers = list(event.headers)
+        elif isinstance(event, h2.events.TrailersReceived):
+            stream.trailers = list(event.headers)
+        elif isinstance(event, h2.events.DataReceived):
+            stream.length += len(event.data)
+            if stream.id not in self.counted:
+                stream.pieces.append(event.data)
+            stream.owed += event.flow_controlled_length
+            if stream.id not in self.held:
+                self._credit(stream)
+        elif isinstance(event, h2.events.StreamEnded):
+            stream.ended = True
+        elif isinstance(event, h2.events.StreamReset):
+            stream.reset = event.error_code
+
+    def _credit(self, stream: Stream) -> None:
+        if stream.owed:
+            owed, stream.owed = stream.owed, 0
+            self.protocol.acknowledge_received_data(owed, stream.id)
+
+    def _summary(self) -> str:
+        return ", ".join(
+            f"{stream.id}: {stream.status} {stream.length} bytes, ended {stream.ended}, reset {stream.reset}"
+            for stream in self.streams.values()
+        )

@@ -1,0 +1,256 @@
+"""Starts the command under test, listens to what it says, and ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+#: How long anything that ought to happen may take, in seconds. Generous: it is only waited for when it fails.
+DEADLINE = 20.0
+
+APPS = Path(__file__).parent / "apps"
+
+_RUNNING = re.compile(r"Running on (https?)://(\S+) \(CTRL \+ C to quit\)")
+
+
+def command() -> str:
+    """The ``hcrs`` that was installed beside the Python that runs the tests."""
+    installed = Path(sys.executable).parent / "hcrs"
+    if not installed.is_file():
+        raise FileNotFoundError(f"{installed} is missing: run `make build`")
+    return str(installed)
+
+
+def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Looks at something that gives no event, like ``/proc``, until it is true; gives its value."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {deadline:g} s in vain: {what}")
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is not only waiting to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+class Listening(NamedTuple):
+    """A listener as the command has announced it."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Without a slash at the end."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """As a client writes it into ``host``."""
+        return f"{self.host}:{self.port}"
+
+
+class Server:
+    """A running ``hcrs``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        app: str | None,
+        *,
+        tls: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        config_file: Path | None = None,
+        cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
+        **config: Any,
+    ) -> None:
+        """``app`` is ``FILE:ATTRIBUTE`` in the folder of apps; ``config`` holds keys of the TOML file."""
+        self.folder = folder
+        keys: dict[str, Any] = {"bind": "127.0.0.1:0", **(tls or {}), **config}
+        if app is not None:
+            keys["application_path"] = str(APPS / app) if not app.startswith(("asgi:", "wsgi:")) else (
+                app[:5] + str(APPS / app[5:])
+            )
+        self.listeners: list[Listening] = []
+        self._expected = len(_as_list(keys["bind"])) + (len(_as_list(keys.get("insecure_bind", []))) if tls else 0)
+        if config_file is None:
+            config_file = folder / "hcrs.toml"
+            config_file.write_text(to_toml(keys))
+        self.arguments = [command(), "--config", str(config_file), *flags]
+        self._stdout = (folder / "stdout").open("wb")
+        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        self._process = subprocess.Popen(
+            self.arguments,
+            cwd=cwd or folder,
+            env={**environment, **(env or {})},
+            pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL,
+            stdout=self._stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="backslashreplace",
+        )
+        self.pid = self._process.pid
+        self._lines: list[str] = []
+        self._said = threading.Condition()
+        self._silent = False
+        self._reader = threading.Thread(target=self._read, name="stderr", daemon=True)
+        self._reader.start()
+        self._workers_seen: set[int] = set()
+
+    # ---- what it says ----
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._said:
+                self._lines.append(line)
+                self._said.notify_all()
+        with self._said:
+            self._silent = True
+            self._said.notify_all()
+
+    @property
+    def log(self) -> str:
+        """Standard error so far."""
+        with self._said:
+            return "".join(self._lines)
+
+    @property
+    def output(self) -> str:
+        """Standard output so far."""
+        return (self.folder / "stdout").read_text()
+
+    def wait_for_log(self, pattern: str, count: int = 1, deadline: float = DEADLINE) -> list[re.Match[str]]:
+        """Waits until standard error holds the pattern so many times."""
+        compiled = re.compile(pattern, re.MULTILINE)
+        with self._said:
+            end = time.monotonic() + deadline
+            while True:
+                found = list(compiled.finditer("".join(self._lines)))
+                if len(found) >= count:
+                    return found
+                if self._silent or not self._said.wait(max(0.0, end - time.monotonic())):
+                    raise AssertionError(f"{pattern!r} is not in the log:\n{''.join(self._lines)}")
+
+    def wait_until_running(self) -> Server:
+        """Waits until every listener is announced."""
+        for found in self.wait_for_log(_RUNNING.pattern, self._expected):
+            scheme, address = found.groups()
+            if address.startswith("unix:"):
+                self.listeners.append(Listening(scheme, "localhost", 0, address[5:]))
+            else:
+                host, _, port = address.rpartition(":")
+                self.listeners.append(Listening(scheme, host, int(port)))
+        self.worker_pids()
+        return self
+
+    @property
+    def listener(self) -> Listening:
+        """The first one."""
+        return self.listeners[0]
+
+    # ---- its processes ----
+
+    def worker_pids(self) -> list[int]:
+        """The living child processes of the edge."""
+        children: list[int] = []
+        try:
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                children += map(int, (thread / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+        living = sorted(pid for pid in children if is_alive(pid))
+        self._workers_seen.update(living)
+        return living
+
+    def memory(self) -> tuple[int, int]:
+        """Resident bytes of the edge, now and at most."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        now, most = (int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) for name in ("VmRSS", "VmHWM"))
+        return now * 1024, most * 1024
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the edge."""
+        self._process.send_signal(number)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the edge has not ended."""
+        return self._process.poll() is None
+
+    def wait_for_exit(self, deadline: float = DEADLINE) -> int:
+        """Waits for the edge's end; gives its exit code. What it has said is then complete."""
+        code = self._process.wait(deadline)
+        self._reader.join(deadline)
+        self._stdout.close()
+        return code
+
+    def stop(self, deadline: float = DEADLINE) -> int:
+        """Asks it to end; gives the exit code."""
+        if self.is_running:
+            self.worker_pids()
+            self.signal(signal.SIGTERM)
+        return self.wait_for_exit(deadline)
+
+    def wait_for_workers_end(self, deadline: float = DEADLINE) -> None:
+        """Waits until no worker that was ever seen is alive."""
+        wait_until(
+            lambda: not any(map(is_alive, self._workers_seen)),
+            f"the workers {sorted(self._workers_seen)} to end",
+            deadline,
+        )
+
+    def destroy(self) -> None:
+        """Ends it in any case, and whatever it has left behind."""
+        if self.is_running:
+            self.worker_pids()
+            self._process.kill()
+            self.wait_for_exit()
+        for pid in self._workers_seen:
+            if is_alive(pid) and b"hcrs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def to_toml(keys: Mapping[str, Any]) -> str:
+    """The keys as TOML; tables come after all plain keys. JSON's strings, numbers and lists are TOML's too."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if not isinstance(value, Mapping)]
+    for name, table in keys.items():
+        if isinstance(table, Mapping):
+            lines += [f"[{name}]", to_toml(table)]
+    return "\n".join(lines) + "\n"
+
+
+def find_tool(name: str, package: str) -> str | None:
+    """The path of a program that a test wants, if there is one."""
+    path = shutil.which(name)
+    if path is None and os.environ.get("CI"):
+        raise FileNotFoundError(f"{name} is missing, and CI must have it: apt-get install {package}")
+    return path
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
