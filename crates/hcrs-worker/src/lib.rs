@@ -17,6 +17,7 @@ mod scope;
 mod stream;
 mod target;
 mod task;
+mod wsgi;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +30,13 @@ pyo3::create_exception!(
     "The app has sent a message that is unknown, or not allowed in this state of its response."
 );
 
+pyo3::create_exception!(
+    hcrs,
+    BodyTooLargeError,
+    pyo3::exceptions::PyException,
+    "A request's body is longer than `wsgi_max_body_size`; the client is answered with 413."
+);
+
 /// Locks, also after a panic in another holder: what the locks guard is changed in whole steps.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -38,6 +46,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[pymodule(gil_used = true)]
 mod _hcrs {
     #[pymodule_export]
+    use super::BodyTooLargeError;
+    #[pymodule_export]
     use super::UnexpectedMessageError;
     #[pymodule_export]
     use super::asgi::AsgiLink;
@@ -45,4 +55,6 @@ mod _hcrs {
     use super::link::Link;
     #[pymodule_export]
     use super::process::die_with_parent;
+    #[pymodule_export]
+    use super::wsgi::WsgiServer;
 }

@@ -94,7 +94,7 @@ pub(crate) fn write_parts(
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
 ) -> Result<(), FieldError> {
-    let mut size = 0;
+    let mut size = HeadMax::default();
     for (name, value) in parts {
         write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut size)?;
     }
@@ -110,7 +110,7 @@ pub(crate) fn write_list(
     if headers.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
     }
-    let mut size = 0;
+    let mut size = HeadMax::default();
     for item in headers.iter() {
         let (name, value) = plain_pair(&item).ok_or(FieldError::NotPlain)?;
         write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut size)?;
@@ -149,16 +149,20 @@ impl From<FieldError> for PyErr {
     }
 }
 
+/// Counts the bytes of a head against [`HEAD_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct HeadMax(usize);
+
 /// Checks one field, whitespace around it taken away, and writes it.
-fn write_field(
+pub(crate) fn write_field(
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
     (name, value): (&[u8], &[u8]),
-    size: &mut usize,
+    size: &mut HeadMax,
 ) -> Result<(), FieldError> {
     let (name, value) = (name.trim_ascii(), value.trim_ascii());
-    *size += name.len() + value.len();
-    if *size > HEAD_MAX || name.len() > usize::from(u16::MAX) {
+    size.0 += name.len() + value.len();
+    if size.0 > HEAD_MAX || name.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
     }
     if !is_field_name(name) {

@@ -166,6 +166,18 @@ impl<B: AsRef<[u8]>> Stream<B> {
         Next::Body { piece, more: !self.taken }
     }
 
+    /// Whether [`Stream::next`] gives something.
+    pub(crate) fn has_next(&self) -> bool {
+        self.gone
+            || self.phase == Phase::Closed
+            || (!self.taken && (self.received || !self.arrived.is_empty()))
+    }
+
+    /// Whether [`Stream::pump`] is not held up by the window.
+    pub(crate) fn can_send(&self) -> bool {
+        self.gone || self.window.left() > 0
+    }
+
     /// Notes the response's head.
     pub fn start(&mut self, head: HeadMark) {
         self.phase = Phase::Response;

@@ -2,9 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from hcrs._hcrs import UnexpectedMessageError
+from hcrs._hcrs import BodyTooLargeError, UnexpectedMessageError
 
-__all__ = ["UnexpectedMessageError", "__version__"]
+__all__ = ["BodyTooLargeError", "UnexpectedMessageError", "__version__"]
 
 try:
     __version__ = version("hcrs")

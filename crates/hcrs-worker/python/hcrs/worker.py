@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from typing import Any
 
@@ -29,9 +31,8 @@ def main() -> int:
     try:
         app, interface = load(args.app)
         if interface == "wsgi":
-            raise NotImplementedError("wsgi")
-        loop = new_loop(args.worker_class)
-        return AsgiWorker(args, app, loop, links).run()
+            return WsgiWorker(args, app, links).run()
+        return AsgiWorker(args, app, new_loop(args.worker_class), links).run()
     except Exception as error:
         why = "".join(traceback.format_exception(error))
         for link in links:
@@ -167,6 +168,56 @@ class AsgiWorker:
             log.error("Error in ASGI Framework: the app has returned without completing its response")
         else:
             log.error("Error in ASGI Framework", exc_info=error)
+
+
+class WsgiWorker:
+    """Serves a WSGI app on all links of a worker, in a pool of threads."""
+
+    def __init__(self, args: argparse.Namespace, app: Any, links: list[_hcrs.Link]) -> None:
+        self._args = args
+        self._server = _hcrs.WsgiServer(
+            links, app, root_path=args.root_path, max_body_size=args.wsgi_max_body_size, failed=self._on_failed
+        )
+        self._threads = [
+            threading.Thread(target=self._work, name=f"hcrs-wsgi-{number}", daemon=True)
+            for number in range(1, args.wsgi_threads + 1)
+        ]
+
+    def run(self) -> int:
+        """Runs the app until the edge says that this is enough."""
+        for thread in self._threads:
+            thread.start()
+        self._server.start()
+        try:
+            drained = self._server.wait()
+        except RuntimeError as error:
+            log.error("The link to the edge is broken: %s", error)
+            drained = False
+        deadline = time.monotonic() + (self._args.shutdown_timeout if drained else 0.5)
+        self._server.close(deadline - time.monotonic())
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            # A thread cannot be ended from outside, and an interpreter does not end well around one that runs.
+            log.warning("Leaving requests behind that did not end in time")
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+        return 0
+
+    def _work(self) -> None:
+        while True:
+            try:
+                return self._server.work()
+            except BaseException:
+                log.exception("Error in the WSGI pool")
+
+    def _on_failed(self, error: BaseException | None) -> None:
+        if error is None:
+            log.error("Error in WSGI Framework: the app has returned without completing its response")
+        else:
+            log.error("Error in WSGI Framework", exc_info=error)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+//! Builds a WSGI environ from a request's head (PEP 3333, "environ Variables").
+//!
+//! Strings are "native": bytes taken for Latin-1, as PEP 3333 wants it.
+
+use std::borrow::Cow;
+
+use hcrs_exchange::{RequestView, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::cache::DirectMapped;
+use crate::target::percent_decode;
+
+const NAMES_KEPT: usize = 256;
+const VALUES_KEPT: usize = 512;
+
+/// What is the same in all environs, and the strings that come again.
+#[derive(Debug)]
+pub(crate) struct EnvironBuilder {
+    template: Py<PyDict>,
+    root_path: String,
+    names: DirectMapped<Py<PyString>>,
+    values: DirectMapped<Py<PyString>>,
+}
+
+impl EnvironBuilder {
+    pub(crate) fn new(py: Python<'_>, root_path: &str) -> PyResult<Self> {
+        let template = PyDict::new(py);
+        template.set_item("SCRIPT_NAME", root_path)?;
+        template.set_item("wsgi.version", (1, 0))?;
+        template.set_item("wsgi.errors", py.import("sys")?.getattr("stdout")?)?;
+        template.set_item("wsgi.multithread", true)?;
+        template.set_item("wsgi.multiprocess", true)?;
+        template.set_item("wsgi.run_once", false)?;
+        template.set_item("wsgi.input_terminated", true)?;
+        Ok(Self {
+            template: template.unbind(),
+            root_path: root_path.to_owned(),
+            names: DirectMapped::new(NAMES_KEPT),
+            values: DirectMapped::new(VALUES_KEPT),
+        })
+    }
+
+    /// A dict to be filled. It is made apart from [`EnvironBuilder::fill`], for making it may start the garbage
+    /// collector, and so any code.
+    pub(crate) fn template<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
+        self.template.bind(py).clone()
+    }
+
+    /// The path below the app's root; `None` if the request is for something outside of it.
+    pub(crate) fn path_info<'a>(&self, head: &RequestView<'a>) -> Option<Cow<'a, [u8]>> {
+        let path = percent_decode(head.path);
+        below(self.root_path.as_bytes(), &path)?;
+        let skipped = self.root_path.trim_end_matches('/').len();
+        Some(match path {
+            Cow::Borrowed(path) => Cow::Borrowed(&path[skipped..]),
+            Cow::Owned(path) => Cow::Owned(path[skipped..].to_vec()),
+        })
+    }
+
+    /// Sets all that the request's head says.
+    pub(crate) fn fill(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestView<'_>,
+        path_info: &[u8],
+    ) -> PyResult<()> {
+        let py = environ.py();
+        environ.set_item(intern!(py, "REQUEST_METHOD"), self.value(py, &head.method.to_ascii_uppercase()))?;
+        environ.set_item(intern!(py, "PATH_INFO"), self.value(py, path_info))?;
+        environ.set_item(intern!(py, "QUERY_STRING"), self.value(py, head.query))?;
+        environ.set_item(intern!(py, "wsgi.url_scheme"), PyString::intern(py, head.scheme.as_str()))?;
+        let protocol = match head.version {
+            Version::Http10 => intern!(py, "HTTP/1.0"),
+            Version::Http11 => intern!(py, "HTTP/1.1"),
+            Version::Http2 => intern!(py, "HTTP/2"),
+        };
+        environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
+        let (host, port) = head.server().map_or(("localhost", 80), |server| (server.host, server.port));
+        environ.set_item(intern!(py, "SERVER_NAME"), self.value(py, host.as_bytes()))?;
+        environ.set_item(intern!(py, "SERVER_PORT"), self.value(py, port.to_string().as_bytes()))?;
+        if let Some(client) = head.client() {
+            environ.set_item(intern!(py, "REMOTE_ADDR"), self.value(py, client.host.as_bytes()))?;
+            environ.set_item(intern!(py, "REMOTE_PORT"), client.port.to_string())?;
+        }
+        for (name, value) in head.fields() {
+            self.field(environ, name, value)?;
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, environ: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
+        let py = environ.py();
+        // `x_a` would be taken for `x-a`, which proxies vouch for; `proxy` for the variable HTTP_PROXY.
+        if name.contains(&b'_') || name == b"proxy" {
+            return Ok(());
+        }
+        let key = self.names.get_or_try_insert(
+            (name, b""),
+            || Ok::<_, PyErr>(PyString::new(py, &variable(name)).unbind()),
+            |key| key.bind(py).clone(),
+        )?;
+        let value = match environ.get_item(&key)? {
+            None if matches!(name, b"cookie" | b"authorization" | b"proxy-authorization") => {
+                latin1(py, value)
+            }
+            None => self.value(py, value),
+            Some(before) => {
+                PyString::new(py, &format!("{},{}", before.cast_into::<PyString>()?.to_cow()?, text(value)))
+            }
+        };
+        environ.set_item(key, value)
+    }
+
+    fn value<'py>(&mut self, py: Python<'py>, value: &[u8]) -> Bound<'py, PyString> {
+        let kept = self.values.get_or_try_insert(
+            (value, b""),
+            || Ok::<_, std::convert::Infallible>(latin1(py, value).unbind()),
+            |value| value.bind(py).clone(),
+        );
+        match kept {
+            Ok(value) => value,
+        }
+    }
+}
+
+/// The rest of `path` below `root`, at the boundary of a segment.
+fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
+    (rest.is_empty() || rest[0] == b'/' || root.is_empty()).then_some(rest)
+}
+
+/// The variable of a field, which is given in lower case.
+fn variable(name: &[u8]) -> String {
+    let upper: String =
+        name.iter().map(|&b| if b == b'-' { '_' } else { char::from(b.to_ascii_uppercase()) }).collect();
+    match name {
+        b"content-type" | b"content-length" => upper,
+        _ => format!("HTTP_{upper}"),
+    }
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+        Ok(_) | Err(_) => Cow::Owned(bytes.iter().map(|&b| char::from(b)).collect()),
+    }
+}
+
+fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    PyString::new(py, &text(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_variables() {
+        assert_eq!(variable(b"x-request-id"), "HTTP_X_REQUEST_ID");
+        assert_eq!(variable(b"content-type"), "CONTENT_TYPE");
+        assert_eq!(variable(b"content-length"), "CONTENT_LENGTH");
+    }
+
+    #[test]
+    fn paths_lie_below_the_root_at_a_segments_boundary() {
+        assert_eq!(below(b"", b"/a"), Some(&b"/a"[..]));
+        assert_eq!(below(b"/r", b"/r/a"), Some(&b"/a"[..]));
+        assert_eq!(below(b"/r", b"/r"), Some(&b""[..]));
+        assert_eq!(below(b"/r/", b"/r/a"), Some(&b"/a"[..]));
+        assert_eq!(below(b"/r", b"/rx"), None);
+        assert_eq!(below(b"/r", b"/"), None);
+    }
+
+    #[test]
+    fn bytes_are_taken_for_latin_1() {
+        assert_eq!(text(b"a\xc3\xa9"), "a\u{c3}\u{a9}");
+    }
+}

@@ -1,0 +1,161 @@
+//! `wsgi.input`: the request's body as a stream that is read while it arrives (PEP 3333, "Input and Error Streams").
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::{PyConnectionResetError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::BodyTooLargeError;
+use crate::lock;
+use crate::stream::{MESSAGE_MAX, Next};
+use crate::wsgi::link::{WsgiLink, WsgiStream};
+
+/// The body of one request.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub(crate) struct Input {
+    link: Arc<WsgiLink>,
+    stream: Arc<WsgiStream>,
+    read: Mutex<Read>,
+}
+
+/// What was read off the stream. It is taken out of its lock by the thread that reads.
+#[derive(Debug, Default)]
+struct Read {
+    buffer: Vec<u8>,
+    at: usize,
+    eof: bool,
+    /// Bytes that may still come.
+    left: usize,
+    too_large: bool,
+}
+
+impl Input {
+    /// The body of `stream`, of at most `max` bytes.
+    pub(crate) fn new(link: Arc<WsgiLink>, stream: Arc<WsgiStream>, max: usize) -> Self {
+        Self { link, stream, read: Mutex::new(Read { left: max, ..Read::default() }) }
+    }
+
+    /// Whether the app has met the limit.
+    pub(crate) fn is_too_large(&self) -> bool {
+        lock(&self.read).too_large
+    }
+
+    /// Runs `take` on what is there and more until it gives bytes, or all there are at the end of the body.
+    fn read_until<'py>(
+        &self,
+        py: Python<'py>,
+        mut take: impl FnMut(&[u8]) -> Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut read = std::mem::take(&mut *lock(&self.read));
+        let outcome = loop {
+            let there = &read.buffer[read.at..];
+            if let Some(len) = take(there) {
+                break Ok(len);
+            }
+            if read.eof {
+                break Ok(there.len());
+            }
+            if let Err(error) = self.fill(py, &mut read) {
+                break Err(error);
+            }
+        };
+        let taken = outcome.map(|len| {
+            let bytes = PyBytes::new(py, &read.buffer[read.at..read.at + len]);
+            read.at += len;
+            bytes
+        });
+        *lock(&self.read) = read;
+        taken
+    }
+
+    fn fill(&self, py: Python<'_>, read: &mut Read) -> PyResult<()> {
+        read.buffer.drain(..read.at);
+        read.at = 0;
+        match self.stream.next(py, &self.link, MESSAGE_MAX) {
+            Next::Body { piece, more } => {
+                if piece.len() > read.left {
+                    (read.eof, read.too_large) = (true, true);
+                    return Err(BodyTooLargeError::new_err(
+                        "the request's body is longer than wsgi_max_body_size",
+                    ));
+                }
+                read.left -= piece.len();
+                read.eof = !more;
+                if read.buffer.is_empty() {
+                    read.buffer = piece;
+                } else {
+                    read.buffer.extend_from_slice(&piece);
+                }
+                Ok(())
+            }
+            Next::Disconnect | Next::Wait => {
+                read.eof = true;
+                Err(PyConnectionResetError::new_err(
+                    "the client has gone before the end of its request's body",
+                ))
+            }
+        }
+    }
+
+    fn line<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        let max = limit(size);
+        let mut searched = 0;
+        self.read_until(py, |there| {
+            let end = there[searched..].iter().position(|&b| b == b'\n').map(|at| searched + at + 1);
+            searched = there.len();
+            match end {
+                Some(end) => Some(end.min(max)),
+                None => (there.len() >= max).then_some(max),
+            }
+        })
+    }
+}
+
+/// A size argument: none and negative ones mean all.
+fn limit(size: Option<i64>) -> usize {
+    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
+}
+
+#[pymethods]
+impl Input {
+    /// Reads `size` bytes, or all.
+    #[pyo3(signature = (size = None, /))]
+    fn read<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        let max = limit(size);
+        self.read_until(py, |there| (there.len() >= max).then_some(max))
+    }
+
+    /// Reads a line with its end, at most `size` bytes of it.
+    #[pyo3(signature = (size = None, /))]
+    fn readline<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        self.line(py, size)
+    }
+
+    /// Reads lines until their length reaches `hint`, or all.
+    #[pyo3(signature = (hint = None, /))]
+    fn readlines<'py>(&self, py: Python<'py>, hint: Option<i64>) -> PyResult<Bound<'py, PyList>> {
+        let hint = hint.filter(|&hint| hint > 0);
+        let (lines, mut size) = (PyList::empty(py), 0);
+        while size < limit(hint) {
+            let line = self.line(py, None)?;
+            let len = line.as_bytes().len();
+            if len == 0 {
+                break;
+            }
+            size += len;
+            lines.append(line)?;
+        }
+        Ok(lines)
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let line = self.line(py, None)?;
+        if line.as_bytes().is_empty() { Err(PyStopIteration::new_err(())) } else { Ok(line) }
+    }
+}

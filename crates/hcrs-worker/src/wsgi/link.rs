@@ -1,0 +1,327 @@
+//! A link that serves a WSGI app: a thread without Python reads it, the pool's threads write to it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use hcrs_link::{FrameHeader, Kind, LinkError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::RecvFlags;
+
+use crate::inbox::{Inbox, Received};
+use crate::link::LinkEnd;
+use crate::lock;
+use crate::outbox::Outbox;
+use crate::stream::{Next, Stalled, Stream};
+use crate::wsgi::queue::{Queue, Waiting};
+
+/// Milliseconds after which the edge is told of requests that were begun and have not answered yet, at first;
+/// while nothing changes the reader looks less and less often.
+const ANNOUNCE_FIRST: u64 = 1;
+const ANNOUNCE_LAST: u64 = 64;
+
+/// One link, shared by its reader and the pool.
+#[derive(Debug)]
+pub(crate) struct WsgiLink {
+    number: usize,
+    end: LinkEnd,
+    out: Mutex<Outbox>,
+    /// A request was begun since the last write.
+    unannounced: AtomicBool,
+    streams: Mutex<HashMap<u32, Arc<WsgiStream>>>,
+}
+
+/// A request's stream, which a thread of the pool waits on.
+#[derive(Debug)]
+pub(crate) struct WsgiStream {
+    state: Mutex<Stream<PyBackedBytes>>,
+    changed: Condvar,
+}
+
+/// A request that waits for a thread of the pool.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Its link.
+    pub(crate) link: Arc<WsgiLink>,
+    /// Its stream.
+    pub(crate) stream: Arc<WsgiStream>,
+    /// Its head, as it came.
+    pub(crate) head: Vec<u8>,
+    header: FrameHeader,
+}
+
+impl Waiting for Job {
+    fn place(&self) -> (usize, u16) {
+        (self.link.number, self.header.slot)
+    }
+}
+
+impl Job {
+    /// Begins the request; false if the edge has withdrawn it.
+    pub(crate) fn claim(&self) -> bool {
+        let claimed = self.link.end.claims.claim(usize::from(self.header.slot), self.header.stream);
+        if claimed {
+            self.link.unannounced.store(true, Ordering::Release);
+        } else {
+            self.link.forget(self.header.stream);
+        }
+        claimed
+    }
+}
+
+/// Why a link is read no more.
+#[derive(Debug)]
+pub(crate) enum Over {
+    /// The edge has nothing more to send.
+    Drained,
+    /// The edge is gone, or has broken the protocol as the text says.
+    Gone(Option<String>),
+}
+
+impl WsgiLink {
+    pub(crate) fn new(number: usize, end: LinkEnd) -> Self {
+        Self {
+            number,
+            end,
+            out: Mutex::default(),
+            unannounced: AtomicBool::new(false),
+            streams: Mutex::default(),
+        }
+    }
+
+    /// Reads until the edge has nothing more to say. Runs in a thread of its own that never touches Python.
+    pub(crate) fn read(self: &Arc<Self>, jobs: &Queue<Job>, over: &dyn Fn(Over)) {
+        let gone = match self.read_frames(jobs, over) {
+            Ok(()) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        lock(&self.out).close();
+        for stream in lock(&self.streams).values() {
+            stream.update(Stream::reset);
+        }
+        over(Over::Gone(gone));
+    }
+
+    fn read_frames(self: &Arc<Self>, jobs: &Queue<Job>, over: &dyn Fn(Over)) -> io::Result<()> {
+        let mut inbox = Inbox::default();
+        let mut begun = Vec::new();
+        let mut pause = None;
+        loop {
+            if !self.readable(pause)? {
+                pause = self.announce(jobs, pause)?;
+                continue;
+            }
+            if inbox.receive(&self.end.socket, RecvFlags::DONTWAIT)? == Received::Eof {
+                return Ok(());
+            }
+            while let Some((header, payload)) = inbox.next_frame().map_err(broken)? {
+                if header.kind == Kind::Request {
+                    begun.push(self.job(header, payload));
+                } else if header.kind == Kind::Drain {
+                    over(Over::Drained);
+                } else {
+                    self.take_frame(header, payload).map_err(broken)?;
+                }
+            }
+            if !begun.is_empty() {
+                jobs.push(begun.drain(..));
+                pause = Some(ANNOUNCE_FIRST);
+            }
+        }
+    }
+
+    fn readable(&self, pause: Option<u64>) -> io::Result<bool> {
+        let pause = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: (ms * 1_000_000) as i64 });
+        match poll(&mut [PollFd::new(&self.end.socket, PollFlags::IN)], pause.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Wakes the edge if requests were begun that it does not know of; gives the time to look again.
+    fn announce(&self, jobs: &Queue<Job>, pause: Option<u64>) -> io::Result<Option<u64>> {
+        if self.unannounced.swap(false, Ordering::AcqRel) {
+            let mut out = lock(&self.out);
+            if out.is_empty() {
+                out.push(Kind::Begun, 0, 0, b"");
+            }
+            self.write_all(&mut out)?;
+            return Ok((!jobs.is_empty()).then_some(ANNOUNCE_FIRST));
+        }
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        Ok(pause.map(|ms| (ms * 2).min(ANNOUNCE_LAST)))
+    }
+
+    fn job(self: &Arc<Self>, header: FrameHeader, payload: &[u8]) -> Job {
+        let stream = Arc::new(WsgiStream {
+            state: Mutex::new(Stream::new(header.stream, !header.is_end())),
+            changed: Condvar::new(),
+        });
+        lock(&self.streams).insert(header.stream, stream.clone());
+        Job { link: self.clone(), stream, head: payload.to_vec(), header }
+    }
+
+    fn take_frame(&self, header: FrameHeader, payload: &[u8]) -> Result<(), LinkError> {
+        let unexpected = LinkError::Unexpected(header.kind);
+        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
+        let stream = || lock(&self.streams).get(&header.stream).cloned();
+        match header.kind {
+            Kind::Data => {
+                let Some(stream) = stream() else { return Ok(()) };
+                stream.update(
+                    |state| if state.is_gone() { Ok(()) } else { state.arrive(payload, header.is_end()) },
+                )
+            }
+            Kind::Credit => {
+                let credit = payload.try_into().map(u32::from_le_bytes).map_err(|_| unexpected)?;
+                if let Some(stream) = stream() {
+                    stream.update(|state| state.credit(credit));
+                }
+                Ok(())
+            }
+            Kind::Reset => {
+                if let Some(stream) = stream() {
+                    stream.update(Stream::reset);
+                }
+                Ok(())
+            }
+            Kind::Ping => {
+                let mut out = lock(&self.out);
+                out.push(Kind::Pong, 0, 0, b"");
+                // A dead socket is seen by the next read.
+                let _written = self.write_all(&mut out);
+                Ok(())
+            }
+            Kind::Request
+            | Kind::Drain
+            | Kind::Response
+            | Kind::Done
+            | Kind::Begun
+            | Kind::Ready
+            | Kind::Failed
+            | Kind::Pong => Err(unexpected),
+        }
+    }
+
+    /// Drops a stream that is over.
+    pub(crate) fn forget(&self, stream: u32) {
+        lock(&self.streams).remove(&stream);
+    }
+
+    /// Says Ready.
+    pub(crate) fn say_ready(&self) -> io::Result<()> {
+        let mut out = lock(&self.out);
+        out.push(Kind::Ready, 0, 0, b"");
+        self.write_all(&mut out)
+    }
+
+    /// The outbox, for a thread that holds the GIL: it lets go of it while another one writes.
+    pub(crate) fn out(&self, py: Python<'_>) -> MutexGuard<'_, Outbox> {
+        loop {
+            match self.out.try_lock() {
+                Ok(out) => return out,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => py.detach(|| drop(lock(&self.out))),
+            }
+        }
+    }
+
+    /// Writes what waits, keeping the GIL as long as the socket takes it at once.
+    pub(crate) fn flush(&self, py: Python<'_>) {
+        let written = {
+            let mut out = self.out(py);
+            if out.is_empty() {
+                return;
+            }
+            self.unannounced.store(false, Ordering::Release);
+            out.write_to(&self.end.socket)
+        };
+        if written.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            // Other errors mean that the edge is gone, which the reader sees.
+            let _written = py.detach(|| self.write_all(&mut lock(&self.out)));
+        }
+    }
+
+    fn write_all(&self, out: &mut Outbox) -> io::Result<()> {
+        loop {
+            match out.write_to(&self.end.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let _ready =
+                        poll(&mut [PollFd::from_borrowed_fd(self.end.socket.as_fd(), PollFlags::OUT)], None);
+                }
+                written => return written,
+            }
+        }
+    }
+}
+
+fn broken(error: LinkError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+impl WsgiStream {
+    /// The protocol's state.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Stream<PyBackedBytes>> {
+        lock(&self.state)
+    }
+
+    fn update<R>(&self, change: impl FnOnce(&mut Stream<PyBackedBytes>) -> R) -> R {
+        let changed = change(&mut self.lock());
+        self.changed.notify_all();
+        changed
+    }
+
+    /// The next piece of the request's body, waiting for it; `Next::Wait` is never given.
+    pub(crate) fn next(&self, py: Python<'_>, link: &WsgiLink, max: usize) -> Next {
+        loop {
+            let next = {
+                let mut out = link.out(py);
+                self.lock().next(max, &mut out)
+            };
+            link.flush(py);
+            if next != Next::Wait {
+                return next;
+            }
+            self.wait(py, Stream::has_next);
+        }
+    }
+
+    /// Sends a piece of the response's body, waiting for the client; false once the client is gone.
+    pub(crate) fn body(&self, py: Python<'_>, link: &WsgiLink, piece: PyBackedBytes, end: bool) -> bool {
+        let mut stalled = {
+            let mut out = link.out(py);
+            self.lock().body(piece, end, &mut out)
+        };
+        loop {
+            link.flush(py);
+            if self.lock().is_flushed() {
+                return !self.lock().is_gone();
+            }
+            if stalled == Stalled::Window {
+                self.wait(py, Stream::can_send);
+            }
+            let mut out = link.out(py);
+            let mut state = self.lock();
+            stalled = state.pump(&mut out);
+            while stalled == Stalled::No && !state.is_flushed() {
+                stalled = state.pump(&mut out);
+            }
+        }
+    }
+
+    fn wait(&self, py: Python<'_>, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+        py.detach(|| {
+            let mut state = self.lock();
+            while !ready(&state) {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        });
+    }
+}

@@ -1,0 +1,200 @@
+//! Serves a WSGI app: a reader for each link, a queue, and threads that run the app (PEP 3333).
+
+mod environ;
+mod input;
+mod link;
+mod queue;
+mod response;
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use hcrs_exchange::RequestView;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::link::Link;
+use crate::lock;
+use crate::wsgi::environ::EnvironBuilder;
+use crate::wsgi::input::Input;
+use crate::wsgi::link::{Job, Over, WsgiLink};
+use crate::wsgi::queue::Queue;
+use crate::wsgi::response::Response;
+
+/// A worker's links and the WSGI app behind them.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub(crate) struct WsgiServer {
+    links: Vec<Arc<WsgiLink>>,
+    app: Py<PyAny>,
+    environs: Mutex<EnvironBuilder>,
+    max_body_size: usize,
+    failed: Py<PyAny>,
+    shared: Arc<Shared>,
+}
+
+/// What the readers share with the pool.
+#[derive(Debug)]
+struct Shared {
+    queue: Queue<Job>,
+    end: Mutex<End>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct End {
+    undrained: usize,
+    gone: bool,
+    broken: Option<String>,
+}
+
+#[pymethods]
+impl WsgiServer {
+    /// Makes links serve `app`; `failed(exception or None)` is called when it has raised or not answered.
+    #[new]
+    #[pyo3(signature = (links, app, *, root_path, max_body_size, failed))]
+    fn new(
+        py: Python<'_>,
+        links: Vec<Py<Link>>,
+        app: Py<PyAny>,
+        root_path: &str,
+        max_body_size: usize,
+        failed: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let ends = links.iter().map(|link| link.get().take()).collect::<PyResult<Vec<_>>>()?;
+        let links: Vec<_> =
+            ends.into_iter().enumerate().map(|(number, end)| Arc::new(WsgiLink::new(number, end))).collect();
+        let end = End { undrained: links.len(), ..End::default() };
+        Ok(Self {
+            links,
+            app,
+            environs: Mutex::new(EnvironBuilder::new(py, root_path)?),
+            max_body_size,
+            failed,
+            shared: Arc::new(Shared { queue: Queue::new(), end: Mutex::new(end), ended: Condvar::new() }),
+        })
+    }
+
+    /// Says Ready and reads the links from now on.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        for link in &self.links {
+            py.detach(|| link.say_ready())?;
+            let (link, shared) = (link.clone(), self.shared.clone());
+            std::thread::Builder::new()
+                .name("hcrs-link".into())
+                .spawn(move || link.read(&shared.queue, &|over| shared.over(over)))?;
+        }
+        Ok(())
+    }
+
+    /// Runs requests, one after another, until the server is closed: the body of a thread of the pool.
+    fn work(&self, py: Python<'_>) -> PyResult<()> {
+        let mut sought = false;
+        loop {
+            while let Some(job) = self.shared.queue.take(std::mem::take(&mut sought)) {
+                self.run(py, &job)?;
+            }
+            if !py.detach(|| self.shared.queue.sleep()) {
+                return Ok(());
+            }
+            sought = true;
+        }
+    }
+
+    /// Waits until the edge has nothing more to send (True) or is gone (False).
+    fn wait(&self, py: Python<'_>) -> PyResult<bool> {
+        let (gone, broken) = py.detach(|| {
+            let mut end = lock(&self.shared.end);
+            while !end.gone && end.undrained > 0 {
+                end = self.shared.ended.wait(end).unwrap_or_else(PoisonError::into_inner);
+            }
+            (end.gone, end.broken.take())
+        });
+        match broken {
+            Some(why) => Err(PyRuntimeError::new_err(why)),
+            None => Ok(!gone),
+        }
+    }
+
+    /// Lets the pool's threads end once they have nothing more to do, or after `timeout` seconds.
+    fn close(&self, py: Python<'_>, timeout: f64) {
+        let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+        py.detach(|| self.shared.queue.close(patience));
+    }
+}
+
+impl Shared {
+    fn over(&self, over: Over) {
+        let mut end = lock(&self.end);
+        match over {
+            Over::Drained => end.undrained = end.undrained.saturating_sub(1),
+            Over::Gone(broken) => {
+                end.gone = true;
+                end.broken = end.broken.take().or(broken);
+            }
+        }
+        self.ended.notify_all();
+    }
+}
+
+impl WsgiServer {
+    fn run(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+        if !job.claim() {
+            return Ok(());
+        }
+        let response = Bound::new(py, Response::new(job.link.clone(), job.stream.clone()))?;
+        let error = self.answer(&response, job).err();
+        let failed = {
+            let mut out = job.link.out(py);
+            let mut stream = job.stream.lock();
+            stream.finish(&mut out)
+        };
+        job.link.flush(py);
+        job.link.forget(job.stream.lock().id());
+        if failed || error.is_some() {
+            self.failed.bind(py).call1((error.map(|error| error.into_value(py)),))?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, response: &Bound<'_, Response>, job: &Job) -> PyResult<()> {
+        let py = response.py();
+        let head =
+            RequestView::parse(&job.head).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        if job.stream.lock().is_gone() {
+            return Ok(());
+        }
+        let template = lock(&self.environs).template(py);
+        let environ = template.copy()?;
+        let inside = {
+            let mut environs = lock(&self.environs);
+            let path_info = environs.path_info(&head);
+            path_info.map(|path_info| environs.fill(&environ, &head, &path_info)).transpose()?
+        };
+        if inside.is_none() {
+            return response.get().answer(py, 404, "Not Found\n");
+        }
+        let length = head.fields().first(b"content-length").and_then(|value| std::str::from_utf8(value).ok());
+        if length.is_some_and(|length| {
+            length.parse::<u64>().is_ok_and(|length| length > self.max_body_size as u64)
+        }) {
+            return response.get().answer(py, 413, "Content Too Large\n");
+        }
+        let input = Bound::new(py, Input::new(job.link.clone(), job.stream.clone(), self.max_body_size))?;
+        environ.set_item(intern!(py, "wsgi.input"), &input)?;
+        let start_response = response.getattr(intern!(py, "start_response"))?;
+        let ran = self.app.bind(py).call1((environ, start_response)).and_then(|iterable| {
+            let sent = response.get().send_all(&iterable);
+            let closed = match iterable.getattr_opt(intern!(py, "close"))? {
+                Some(close) => close.call0().map(drop),
+                None => Ok(()),
+            };
+            sent.and(closed)
+        });
+        if ran.is_err() && input.get().is_too_large() && !response.get().is_sent() {
+            return response.get().answer(py, 413, "Content Too Large\n");
+        }
+        ran
+    }
+}

@@ -1,0 +1,273 @@
+//! `start_response`, `write` and the iterable: how a WSGI app answers (PEP 3333).
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::lock;
+use crate::message::{HeadMax, write_field};
+use crate::wsgi::link::{WsgiLink, WsgiStream};
+
+/// Fields of the connection, which are the server's to send (RFC 2616 §13.5.1, PEP 3333 "Other HTTP Features").
+const HOP_BY_HOP: [&[u8]; 8] = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"te",
+    b"trailers",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// A response under way.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub(crate) struct Response {
+    link: Arc<WsgiLink>,
+    stream: Arc<WsgiStream>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    head: Option<Head>,
+    /// The head was sent.
+    sent: bool,
+    /// Body bytes that were sent.
+    len: u64,
+    /// The last frame was sent.
+    ended: bool,
+}
+
+/// What `start_response` was given, checked.
+#[derive(Debug, Clone)]
+struct Head {
+    status: u16,
+    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    content_length: Option<u64>,
+}
+
+impl Response {
+    pub(crate) fn new(link: Arc<WsgiLink>, stream: Arc<WsgiStream>) -> Self {
+        Self { link, stream, state: Mutex::default() }
+    }
+
+    /// Whether the head has gone out.
+    pub(crate) fn is_sent(&self) -> bool {
+        lock(&self.state).sent
+    }
+
+    /// Sends what the app's iterable gives; the caller closes the iterable.
+    pub(crate) fn send_all(&self, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = iterable.py();
+        // A len of 1 says that the first piece is all (PEP 3333, "Handling the Content-Length Header").
+        let only_one = iterable.len().is_ok_and(|len| len == 1);
+        for piece in iterable.try_iter()? {
+            let piece = piece?.cast_into::<PyBytes>().map_err(|error| {
+                PyTypeError::new_err(format!(
+                    "a WSGI app's iterable must give bytes, not {}",
+                    kind(&error.into_inner())
+                ))
+            })?;
+            if piece.as_bytes().is_empty() {
+                continue;
+            }
+            if only_one && !self.is_sent() {
+                self.set_length(piece.as_bytes().len() as u64);
+            }
+            if !self.send_piece(py, piece.into())? {
+                return Ok(());
+            }
+        }
+        self.send_end(py)
+    }
+
+    /// Answers by the server itself.
+    pub(crate) fn answer(&self, py: Python<'_>, status: u16, text: &'static str) -> PyResult<()> {
+        let fields = vec![
+            (b"content-type".to_vec(), b"text/plain; charset=utf-8".to_vec()),
+            (b"content-length".to_vec(), text.len().to_string().into_bytes()),
+        ];
+        lock(&self.state).head = Some(Head { status, fields, content_length: Some(text.len() as u64) });
+        self.send_piece(py, PyBytes::new(py, text.as_bytes()).into())?;
+        Ok(())
+    }
+
+    fn set_length(&self, len: u64) {
+        if let Some(head) = &mut lock(&self.state).head
+            && head.content_length.is_none()
+        {
+            head.content_length = Some(len);
+            head.fields.push((b"content-length".to_vec(), len.to_string().into_bytes()));
+        }
+    }
+
+    /// Sends a piece, with the head before it; false once the client is gone.
+    fn send_piece(&self, py: Python<'_>, piece: PyBackedBytes) -> PyResult<bool> {
+        self.send_head(py)?;
+        let end = {
+            let mut state = lock(&self.state);
+            if state.ended {
+                return Err(PyValueError::new_err("the response's body is longer than its content-length"));
+            }
+            let before = state.len;
+            state.len += piece.len() as u64;
+            match state.head.as_ref().and_then(|head| head.content_length) {
+                Some(length) if state.len > length => {
+                    state.len = before;
+                    return Err(PyValueError::new_err(
+                        "the response's body is longer than its content-length",
+                    ));
+                }
+                length => state.ended = length == Some(state.len),
+            }
+            state.ended
+        };
+        Ok(self.stream.body(py, &self.link, piece, end))
+    }
+
+    fn send_head(&self, py: Python<'_>) -> PyResult<()> {
+        let head = {
+            let mut state = lock(&self.state);
+            if state.sent {
+                return Ok(());
+            }
+            let head = state.head.clone();
+            state.sent = head.is_some();
+            head.ok_or_else(|| {
+                PyAssertionError::new_err("the app has sent a body before it called start_response")
+            })?
+        };
+        let mut out = self.link.out(py);
+        let mut stream = self.stream.lock();
+        if stream.is_gone() {
+            stream.start_nowhere();
+            return Ok(());
+        }
+        let mark = out.push_head(stream.id(), head.status, |writer, bytes| {
+            let mut size = HeadMax::default();
+            head.fields
+                .iter()
+                .try_for_each(|(name, value)| write_field(writer, bytes, (name, value), &mut size))
+        })?;
+        stream.start(mark);
+        Ok(())
+    }
+
+    fn send_end(&self, py: Python<'_>) -> PyResult<()> {
+        self.send_head(py)?;
+        if !std::mem::replace(&mut lock(&self.state).ended, true) {
+            self.stream.body(py, &self.link, PyBytes::new(py, b"").into(), true);
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Response {
+    /// Takes status and headers; they go out with the first piece of the body.
+    #[pyo3(signature = (status, headers, exc_info = None, /))]
+    fn start_response<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<Bound<'py, PyTuple>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let (started, sent) = {
+            let state = lock(&slf.get().state);
+            (state.head.is_some(), state.sent)
+        };
+        match exc_info {
+            None if started => {
+                return Err(PyAssertionError::new_err(
+                    "start_response was called a second time without exc_info",
+                ));
+            }
+            Some(exc_info) if sent => return Err(PyErr::from_value(exc_info.get_item(1)?)),
+            None | Some(_) => {}
+        }
+        let head = Head::read(status, headers)?;
+        lock(&slf.get().state).head = Some(head);
+        slf.getattr(intern!(py, "write"))
+    }
+
+    /// The old way to send a body: whole pieces, at once.
+    #[pyo3(signature = (data, /))]
+    fn write(&self, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+        if data.as_bytes().is_empty() || self.send_piece(data.py(), data.clone().into())? {
+            return Ok(());
+        }
+        Err(PyConnectionResetError::new_err("the client has gone"))
+    }
+}
+
+impl Head {
+    fn read(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let status = status
+            .cast::<PyString>()
+            .map_err(|_| PyTypeError::new_err(format!("the status must be a str, not {}", kind(status))))?
+            .to_cow()?;
+        let code = status.split(' ').next().filter(|code| code.len() == 3).and_then(|code| code.parse().ok());
+        let Some(code @ 200..=999) = code else {
+            return Err(PyValueError::new_err(format!("the status must be like '200 OK', not {status:?}")));
+        };
+        let headers = headers.cast::<PyList>().map_err(|_| {
+            PyTypeError::new_err(format!("the headers must be a list, not {}", kind(headers)))
+        })?;
+        let mut head =
+            Self { status: code, fields: Vec::with_capacity(headers.len() + 1), content_length: None };
+        for item in headers {
+            let (name, value) =
+                item.extract::<(Bound<'_, PyString>, Bound<'_, PyString>)>().map_err(|_| {
+                    PyTypeError::new_err("each of the headers must be a tuple of two str, name and value")
+                })?;
+            head.push(latin1(&name)?.to_ascii_lowercase(), latin1(&value)?)?;
+        }
+        Ok(head)
+    }
+
+    fn push(&mut self, name: Vec<u8>, value: Vec<u8>) -> PyResult<()> {
+        if HOP_BY_HOP.contains(&&name[..]) {
+            let name = String::from_utf8_lossy(&name);
+            return Err(PyAssertionError::new_err(format!(
+                "'{name}' is a hop-by-hop header, which the server sends"
+            )));
+        }
+        // Checked here, so that the app is told in start_response and not later.
+        let (mut scratch, mut size) = (Vec::new(), HeadMax::default());
+        let mut writer = hcrs_exchange::ResponseHeadWriter::begin(&mut scratch, self.status);
+        write_field(&mut writer, &mut scratch, (&name, &value), &mut size)?;
+        if name == b"content-length" {
+            let length = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
+            let length = length.ok_or_else(|| {
+                PyValueError::new_err("'content-length' must be a number that is not negative")
+            })?;
+            if self.content_length.is_some_and(|other| other != length) {
+                return Err(PyValueError::new_err("there are two different 'content-length' headers"));
+            }
+            self.content_length = Some(length);
+        }
+        self.fields.push((name, value));
+        Ok(())
+    }
+}
+
+fn latin1(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
+    text.to_cow()?
+        .chars()
+        .map(|c| {
+            u8::try_from(c)
+                .map_err(|_| PyValueError::new_err(format!("{text:?} has a character beyond Latin-1")))
+        })
+        .collect()
+}
+
+fn kind(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| String::from("something else"), |name| name.to_string())
+}
