@@ -6,11 +6,11 @@ use std::time::Instant;
 use hcrs_link::ClaimTable;
 
 /// Names a worker process: a later one in the same place has another number.
-pub type WorkerId = u64;
+pub(crate) type WorkerId = u64;
 
 /// The edge's end of a link to one worker.
 #[derive(Debug)]
-pub struct LinkEnd {
+pub(crate) struct LinkEnd {
     /// The worker at the other end.
     pub worker: WorkerId,
     /// The socket, non-blocking.
@@ -21,7 +21,7 @@ pub struct LinkEnd {
 
 /// From the supervisor to an edge thread.
 #[derive(Debug)]
-pub enum Control {
+pub(crate) enum Control {
     /// A worker was started; requests go to it once its link says that it is ready.
     Attach(LinkEnd),
     /// Begin to accept connections.
@@ -31,15 +31,15 @@ pub enum Control {
     Drain(Instant),
 }
 
-/// From an edge thread to the supervisor. The number is the thread's.
+/// From an edge thread to the supervisor.
 #[derive(Debug)]
-pub enum Report {
+pub(crate) enum Report {
     /// A worker said that it is ready on this thread's link.
-    Ready(usize, WorkerId),
+    Ready(WorkerId),
     /// A worker said why it cannot serve.
-    Failed(usize, WorkerId, String),
+    Failed(WorkerId, String),
     /// The link to a worker has ended; what it had not begun was given to others.
-    Detached(usize, WorkerId),
-    /// The drain is over; false if requests had to be cut off.
+    Detached(WorkerId),
+    /// The drain of the thread of this number is over; false if requests had to be cut off.
     Drained(usize, bool),
 }

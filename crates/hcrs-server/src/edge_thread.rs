@@ -164,7 +164,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let mut accepting = Vec::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Control::Attach(end) => attach(&shared, index, end, &reports),
+            Control::Attach(end) => attach(&shared, end, &reports),
             Control::Accept => {
                 for listener in listeners.take().unwrap_or_default() {
                     accepting.push(spawn_local(accept::run(Rc::clone(&shared), listener, tls.clone())));
@@ -186,13 +186,13 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     flush_access_log(&shared);
 }
 
-fn attach(shared: &Rc<Shared>, index: usize, end: LinkEnd, reports: &mpsc::Sender<Report>) {
+fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
     let LinkEnd { worker, socket, claims } = end;
     let socket = match UnixStream::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
             let why = format!("the link to the worker cannot be used: {error}");
-            return report(reports, Report::Failed(index, worker, why));
+            return report(reports, Report::Failed(worker, why));
         }
     };
     let link = Link::new(worker, claims, shared.settings.dispatch.start_credits);
@@ -203,17 +203,17 @@ fn attach(shared: &Rc<Shared>, index: usize, end: LinkEnd, reports: &mpsc::Sende
             let (shared, reports) = (Rc::clone(&shared), reports.clone());
             let notice = move |notice| match notice {
                 Notice::Ready => {
-                    report(&reports, Report::Ready(index, worker));
+                    report(&reports, Report::Ready(worker));
                     shared.dispatch.pump(Instant::now());
                 }
-                Notice::Failed(why) => report(&reports, Report::Failed(index, worker, why)),
+                Notice::Failed(why) => report(&reports, Report::Failed(worker, why)),
                 Notice::Progress => shared.dispatch.pump_if_waiting(),
             };
             Rc::clone(&link).run(socket, notice).await
         };
         shared.dispatch.detach(&link, unbegun, Instant::now());
         shared.stir.notify_one();
-        report(&reports, Report::Detached(index, worker));
+        report(&reports, Report::Detached(worker));
     });
 }
 

@@ -62,7 +62,7 @@ impl Supervisor<'_> {
                     deadline = Instant::now();
                     self.edge.tell_all(|| Control::Drain(deadline)).await;
                 }
-                Change::Gone(worker) => self.note_end(&worker),
+                Change::Gone(worker) => note_end(&worker),
                 Change::Due => {
                     tracing::error!("The edge has not drained in time");
                     finished = finished.max(Finished::CutOff);
@@ -90,7 +90,7 @@ impl Supervisor<'_> {
             match self.next(Some(deadline + SLACK)).await {
                 Change::Gone(worker) => {
                     ended_well &= worker.ready_at.is_none() || is_success(&worker);
-                    self.note_end(&worker);
+                    note_end(&worker);
                 }
                 Change::Stop(signal) => {
                     tracing::warn!("Killing the workers ({signal} again)");
@@ -102,12 +102,12 @@ impl Supervisor<'_> {
         }
         ended_well
     }
+}
 
-    /// Logs the end of a worker that did not go well.
-    fn note_end(&self, worker: &Worker) {
-        if worker.ready_at.is_some() && !is_success(worker) {
-            tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
-        }
+/// Logs the end of a worker that did not go well.
+fn note_end(worker: &Worker) {
+    if worker.ready_at.is_some() && !is_success(worker) {
+        tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
     }
 }
 
@@ -120,5 +120,5 @@ enum Finished {
 }
 
 fn is_success(worker: &Worker) -> bool {
-    worker.exit.flatten().is_some_and(|status| status.success())
+    worker.status.is_some_and(|status| status.success())
 }

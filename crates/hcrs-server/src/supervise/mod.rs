@@ -224,9 +224,9 @@ impl Supervisor<'_> {
     fn take(&mut self, event: Event) -> Option<Change> {
         let now = Instant::now();
         let (id, step) = match event {
-            Event::Report(Report::Ready(_, id)) => (id, self.roster.ready(id, now)),
-            Event::Report(Report::Failed(_, id, why)) => (id, self.roster.failed(id, why, now)),
-            Event::Report(Report::Detached(_, id)) => (id, self.roster.detached(id, now)),
+            Event::Report(Report::Ready(id)) => (id, self.roster.ready(id, now)),
+            Event::Report(Report::Failed(id, why)) => (id, self.roster.failed(id, why, now)),
+            Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
             Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
             Event::ThreadEnded(thread) => {
                 let why = self.edge.ended(thread).unwrap_or_else(|| "its runtime could not go on".to_owned());
@@ -260,7 +260,7 @@ impl Supervisor<'_> {
     /// Kills the workers whose time is up; gives one that had ended before.
     fn kill_overdue(&mut self, now: Instant) -> Option<Worker> {
         while let Some((id, worker)) = self.roster.take_overdue(now) {
-            if worker.exit.is_some() {
+            if worker.ended {
                 return self.roster.remove(id);
             }
             tracing::error!("Worker {} {}; it is killed", worker.pid, overdue_text(worker));
@@ -294,7 +294,10 @@ impl Supervisor<'_> {
         for place in due {
             if let Err(error) = self.start_worker(place).await {
                 let delay = self.places[place].after_death(None);
-                tracing::error!("A worker cannot be started: {error}; trying again in {} s", delay.as_secs_f64());
+                tracing::error!(
+                    "A worker cannot be started: {error}; trying again in {} s",
+                    delay.as_secs_f64()
+                );
                 self.starts.push((now + delay, place));
             }
         }
@@ -310,7 +313,7 @@ impl Supervisor<'_> {
             python,
             level: self.settings.log.level,
             threads: self.edge.len(),
-            descriptors: self.descriptors.clone(),
+            descriptors: self.descriptors,
         };
         let worker::Started { pid, links, child } = worker::start(&plan, id)?;
         self.roster.add(id, pid, place, Instant::now() + app.startup_timeout + IMPORT_SLACK);
@@ -328,10 +331,7 @@ impl Supervisor<'_> {
 
 /// How a worker that is gone ended.
 fn end_text(worker: &Worker) -> String {
-    match worker.exit {
-        Some(Some(status)) => signals::describe(status),
-        Some(None) | None => "ended".to_owned(),
-    }
+    worker.status.map_or_else(|| "ended".to_owned(), signals::describe)
 }
 
 fn overdue_text(worker: &Worker) -> &'static str {

@@ -81,16 +81,19 @@ async fn choose(places: &Places<'_>) -> Result<PathBuf, StartError> {
         // If it has no hcrs, its first worker will fail, and `explain` says so.
         return Ok(candidates.remove(0));
     }
-    let mut reasons = String::new();
+    let mut reasons = Vec::new();
     for python in candidates {
         match probe(&python).await {
             Ok(()) => return Ok(python),
-            Err(reason) => reasons.push_str(&format!("\n  {reason}")),
+            Err(reason) => reasons.push(reason),
         }
     }
-    let reasons = if reasons.is_empty() { "\n  there is no python3 on PATH".to_owned() } else { reasons };
+    if reasons.is_empty() {
+        reasons.push("there is no python3 on PATH".to_owned());
+    }
     Err(StartError::Worker(format!(
-        "no Python with hcrs was found; name one by --python, or install hcrs with pip{reasons}"
+        "no Python with hcrs was found; name one by --python, or install hcrs with pip\n  {}",
+        reasons.join("\n  ")
     )))
 }
 

@@ -23,8 +23,10 @@ pub(super) struct Worker {
     pub failed: Option<String>,
     /// Since when it is ready on every link.
     pub ready_at: Option<Instant>,
-    /// How it ended; `None` inside if the system would not say.
-    pub exit: Option<Option<ExitStatus>>,
+    /// Whether the process has ended.
+    pub ended: bool,
+    /// How it ended, if the system said so.
+    pub status: Option<ExitStatus>,
     ready_links: usize,
     ended_links: usize,
     deadline: Option<Instant>,
@@ -64,7 +66,8 @@ impl Roster {
             place,
             failed: None,
             ready_at: None,
-            exit: None,
+            ended: false,
+            status: None,
             ready_links: 0,
             ended_links: 0,
             deadline: Some(deadline),
@@ -115,7 +118,7 @@ impl Roster {
     pub(super) fn detached(&mut self, id: WorkerId, now: Instant) -> Step {
         let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
         worker.ended_links += 1;
-        if worker.exit.is_some() {
+        if worker.ended {
             return if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing };
         }
         if !self.ends_are_expected {
@@ -127,7 +130,8 @@ impl Roster {
     /// The process has ended.
     pub(super) fn exited(&mut self, id: WorkerId, status: Option<ExitStatus>, now: Instant) -> Step {
         let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
-        worker.exit = Some(status);
+        worker.ended = true;
+        worker.status = status;
         worker.deadline = Some(now + LAST_WORDS);
         if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing }
     }
@@ -139,7 +143,7 @@ impl Roster {
 
     /// Gives all the workers until `deadline` to end.
     pub(super) fn retire_all(&mut self, deadline: Instant) {
-        for worker in self.workers.values_mut().filter(|worker| worker.exit.is_none()) {
+        for worker in self.workers.values_mut().filter(|worker| !worker.ended) {
             worker.deadline = Some(deadline);
         }
     }
@@ -207,7 +211,7 @@ mod tests {
         let (mut roster, now) = roster(1);
         roster.exited(1, STATUS, now);
         let (id, worker) = roster.take_overdue(now + LAST_WORDS).unwrap();
-        assert_eq!((id, worker.exit.is_some()), (1, true));
+        assert_eq!((id, worker.ended), (1, true));
     }
 
     #[test]

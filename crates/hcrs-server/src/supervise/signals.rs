@@ -77,7 +77,7 @@ mod tests {
     fn the_end_of_a_process_is_named() {
         assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "exited with status 3");
         assert_eq!(describe(ExitStatus::from_raw(9)), "was killed by SIGKILL");
-        assert_eq!(describe(ExitStatus::from_raw(11 | 0x80)), "was killed by SIGSEGV (core dumped)");
+        assert_eq!(describe(ExitStatus::from_raw(0x80 | 0x0b)), "was killed by SIGSEGV (core dumped)");
         assert_eq!(describe(ExitStatus::from_raw(50)), "was killed by signal 50");
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
     if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
-        let _unchanged = prlimit(Some(pid), Resource::Nofile, limit.clone());
+        let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
     Ok(Started { pid, links, child })
 }
