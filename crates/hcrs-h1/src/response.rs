@@ -193,12 +193,12 @@ impl Framing {
         match self {
             Self::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(Fault::AppFailed)?;
-                out.extend_from_slice(data);
+                hcrs_exchange::append(out, data);
             }
             // An empty chunk would be the last one.
             Self::Chunked if data.is_empty() => {}
             Self::Chunked => push_chunk(out, data),
-            Self::Close => out.extend_from_slice(data),
+            Self::Close => hcrs_exchange::append(out, data),
             Self::Nothing => {}
         }
         Ok(())
@@ -226,7 +226,7 @@ fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
         out.push(DIGITS[(len >> (4 * place)) & 0xf]);
     }
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(data);
+    hcrs_exchange::append(out, data);
     out.extend_from_slice(b"\r\n");
 }
 

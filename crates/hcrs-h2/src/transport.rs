@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use hcrs_exchange::{PIECE, append};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::meter::Meter;
@@ -82,7 +83,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() {
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..]))?;
+            let n = ready!(poll_write_pieces(&mut self.io, cx, &self.out[self.written..]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -113,6 +114,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
     }
 }
 
+/// Writes in slices of [`PIECE`], because TLS copies slice by slice (see [`append`]).
+fn poll_write_pieces<T: AsyncWrite + Unpin>(io: &mut T, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    if bytes.len() <= PIECE || !io.is_write_vectored() {
+        return Pin::new(io).poll_write(cx, bytes);
+    }
+    let mut slices = [IoSlice::new(&[]); GATHER / PIECE];
+    let mut used = 0;
+    for (slice, piece) in slices.iter_mut().zip(bytes.chunks(PIECE)) {
+        *slice = IoSlice::new(piece);
+        used += 1;
+    }
+    Pin::new(io).poll_write_vectored(cx, &slices[..used])
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
@@ -133,7 +148,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let inner = &mut *self.0.borrow_mut();
         let n = ready!(inner.room(cx))?.min(bytes.len());
-        inner.out.extend_from_slice(&bytes[..n]);
+        append(&mut inner.out, &bytes[..n]);
         Poll::Ready(Ok(n))
     }
 
@@ -147,7 +162,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<T> {
         let mut left = room;
         for slice in slices {
             let n = left.min(slice.len());
-            inner.out.extend_from_slice(&slice[..n]);
+            append(&mut inner.out, &slice[..n]);
             left -= n;
             if left == 0 {
                 break;

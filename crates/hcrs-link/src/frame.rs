@@ -148,7 +148,7 @@ impl FrameHeader {
 pub fn push_frame(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8]) {
     out.reserve(HEADER_LEN + payload.len());
     out.extend_from_slice(&FrameHeader { len: payload.len(), ..header }.to_bytes());
-    out.extend_from_slice(payload);
+    hcrs_exchange::append(out, payload);
 }
 
 /// Begins a frame whose payload the caller appends to `out`; gives what [`finish_frame`] needs.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hcrs_exchange::{Address, Endpoints};
+use hcrs_exchange::{Address, Endpoints, append};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -94,7 +94,7 @@ impl AsyncRead for Socket {
             let bytes = landed.filled();
             let n = bytes.len().min(buf.remaining());
             buf.put_slice(&bytes[..n]);
-            this.ahead.extend_from_slice(&bytes[n..]);
+            append(&mut this.ahead, &bytes[n..]);
             Poll::Ready(Ok(()))
         })
     }
