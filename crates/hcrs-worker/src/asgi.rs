@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard};
 
 use hcrs_exchange::RequestView;
-use hcrs_link::{FrameHeader, Kind, LinkError};
+use hcrs_link::{FrameHeader, HALF, Kind, LinkError};
 use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -174,7 +174,7 @@ impl AsgiLink {
         let received = turn.inbox.receive(&this.end.socket, RecvFlags::DONTWAIT)?;
         match received {
             Received::Nothing => return Ok(()),
-            Received::Eof => return Self::gone(slf),
+            Received::Eof => return Self::gone(slf, None),
             Received::Some { .. } => {}
         }
         let eager = !this.starter.has_factory(slf.py())?;
@@ -267,6 +267,15 @@ impl AsgiLink {
                 while Self::pump(slf, exchange.bind(py))? {}
                 Ok(())
             }
+            Kind::Reset if header.flags & HALF != 0 => {
+                let Some(exchange) = exchange() else { return Ok(()) };
+                let waiters = {
+                    let mut inner = exchange.get().lock();
+                    inner.stream.half_close();
+                    std::mem::take(&mut inner.receivers)
+                };
+                wake(py, waiters)
+            }
             Kind::Reset => {
                 let Some(exchange) = exchange() else { return Ok(()) };
                 let (waiters, ended) = {
@@ -325,7 +334,7 @@ impl AsgiLink {
             match written {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Self::watch(slf),
-                Err(_) => return Self::gone(slf),
+                Err(_) => return Self::gone(slf, None),
             }
             while !this.out().outbox.is_full() {
                 let Some(exchange) = lock(&this.exchanges).full.pop_front() else { break };
@@ -360,22 +369,22 @@ impl AsgiLink {
         Ok(())
     }
 
-    /// The edge is gone, or speaks nonsense: nothing is read or written any more.
-    fn gone(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// The edge is gone, or the link is broken as `why` says: nothing is read or written any more.
+    fn gone(slf: &Bound<'_, Self>, why: Option<PyErr>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         this.out().outbox.close();
         Self::unwatch(slf)?;
         this.event_loop
             .bind(py)
             .call_method1(intern!(py, "remove_reader"), (this.end.socket.as_raw_fd(),))?;
-        this.events.gone.bind(py).call0()?;
+        this.events.gone.bind(py).call1((why.map(|why| why.into_value(py)),))?;
         Ok(())
     }
 }
 
 #[pymethods]
 impl AsgiLink {
-    /// Makes a link serve `app`. `drained()` is called when the edge has nothing more to send, `gone()` when it
+    /// Makes a link serve `app`. `drained()` is called when the edge has nothing more to send, `gone(why)` when it
     /// is gone, and `failed(exception or None)` when the app has raised or left a response unfinished.
     #[new]
     #[pyo3(signature = (link, app, *, event_loop, root_path, state, drained, gone, failed))]
@@ -425,11 +434,10 @@ impl AsgiLink {
         let ran = Self::run_turn(slf, &mut turn);
         this.out().in_turn = false;
         *lock(&this.turn) = Some(turn);
-        if let Err(error) = ran {
-            Self::gone(slf)?;
-            return Err(error);
+        match ran {
+            Ok(()) => Self::flush(slf),
+            Err(error) => Self::gone(slf, Some(error)),
         }
-        Self::flush(slf)
     }
 
     /// Writes what waits, as far as the socket takes it.

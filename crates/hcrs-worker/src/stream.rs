@@ -72,6 +72,8 @@ pub struct Stream<B> {
     /// The app has asked for a body of which nothing had arrived.
     asked: bool,
     gone: bool,
+    /// The client has closed its side; it may still read the response.
+    half_closed: bool,
     phase: Phase,
     head: Option<HeadMark>,
     window: Window,
@@ -93,6 +95,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             taken: false,
             asked: false,
             gone: false,
+            half_closed: false,
             phase: Phase::Request,
             head: None,
             window: Window::new(RESPONSE_WINDOW),
@@ -139,13 +142,18 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.unsent.clear();
     }
 
+    /// The client has closed its side after the whole request: the app hears of it once it has taken the body.
+    pub fn half_close(&mut self) {
+        self.half_closed = true;
+    }
+
     /// Takes what the app receives next, at most `max` bytes of it; credit and the first demand go to `out`.
     pub fn next(&mut self, max: usize, out: &mut Outbox) -> Next {
         if self.gone || self.phase == Phase::Closed {
             return Next::Disconnect;
         }
         if self.taken {
-            return Next::Wait;
+            return if self.half_closed { Next::Disconnect } else { Next::Wait };
         }
         if self.arrived.is_empty() && !self.received {
             if !std::mem::replace(&mut self.asked, true) {
@@ -170,6 +178,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
     pub(crate) fn has_next(&self) -> bool {
         self.gone
             || self.phase == Phase::Closed
+            || (self.half_closed && self.taken)
             || (!self.taken && (self.received || !self.arrived.is_empty()))
     }
 
@@ -322,6 +331,17 @@ mod tests {
         assert!(out.is_empty());
         stream.reset();
         assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
+    }
+
+    #[test]
+    fn a_client_that_closed_its_side_still_gets_the_response() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        stream.half_close();
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Body { piece: vec![], more: false });
+        assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
+        assert_eq!(stream.body(b"still".to_vec(), true, &mut out), Stalled::No);
+        assert_eq!(drain(&mut out).last().unwrap(), &(Kind::Data, END, b"still".to_vec()));
     }
 
     #[test]

@@ -100,6 +100,7 @@ class AsgiWorker:
         self._serving: list[_hcrs.AsgiLink] = []
         self._undrained = len(links)
         self._edge_is_gone = False
+        self._link_is_broken = False
         self._over: asyncio.Future[None] = loop.create_future()
 
     def run(self) -> int:
@@ -149,14 +150,17 @@ class AsgiWorker:
             log.error("%s", error)
             return 1
         await self._loop.shutdown_asyncgens()
-        return 0
+        return int(self._link_is_broken)
 
     def _on_drained(self) -> None:
         self._undrained -= 1
         if self._undrained == 0 and not self._over.done():
             self._over.set_result(None)
 
-    def _on_gone(self) -> None:
+    def _on_gone(self, why: BaseException | None) -> None:
+        if why is not None:
+            self._link_is_broken = True
+            log.error("The link to the edge is broken", exc_info=why)
         self._edge_is_gone = True
         if not self._over.done():
             self._over.set_result(None)

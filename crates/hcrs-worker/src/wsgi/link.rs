@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use hcrs_link::{FrameHeader, Kind, LinkError};
+use hcrs_link::{FrameHeader, HALF, Kind, LinkError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -186,6 +186,8 @@ impl WsgiLink {
                 }
                 Ok(())
             }
+            // A WSGI app has no way to hear of it.
+            Kind::Reset if header.flags & HALF != 0 => Ok(()),
             Kind::Reset => {
                 if let Some(stream) = stream() {
                     stream.update(Stream::reset);

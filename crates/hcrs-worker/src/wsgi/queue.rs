@@ -159,6 +159,6 @@ mod tests {
             }
             queue.close(Duration::from_secs(1));
         });
-        assert_eq!(sum.into_inner(), (0..1000).sum());
+        assert_eq!(sum.into_inner(), (0..1000).sum::<usize>());
     }
 }
