@@ -16,7 +16,8 @@ impl Supervisor<'_> {
     pub(super) async fn drain(&mut self, grace: Duration) -> Outcome {
         self.starts.clear();
         self.roster.expect_ends();
-        self.kill_unready();
+        // What is still starting has nothing to finish.
+        self.kill_each(|worker| worker.ready_at.is_none());
         let (finished, patient) = self.finish_requests(grace).await;
         let ended_well = self.end_workers(patient).await;
         self.edge.end();
@@ -25,15 +26,6 @@ impl Supervisor<'_> {
             (Finished::CutOff, _) => Outcome::CutOff,
             (Finished::All, false) => Outcome::ShutdownFailed,
             (Finished::All, true) => Outcome::Clean,
-        }
-    }
-
-    /// What is still starting has nothing to finish.
-    fn kill_unready(&mut self) {
-        let unready: Vec<_> =
-            self.roster.iter().filter(|(_, worker)| worker.ready_at.is_none()).map(|(id, _)| id).collect();
-        for id in unready {
-            self.kill(id);
         }
     }
 
@@ -79,13 +71,14 @@ impl Supervisor<'_> {
 
     /// Waits until the workers have run the app's shutdown; kills those that do not end. True if all went well.
     async fn end_workers(&mut self, patient: bool) -> bool {
-        let allowed = match &self.settings.app {
-            Some(app) if patient => app.shutdown_timeout + SLACK,
-            Some(_) | None => Duration::ZERO,
-        };
-        let deadline = Instant::now() + allowed;
+        let allowed = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.shutdown_timeout + SLACK);
+        let mut deadline = Instant::now() + allowed;
         let mut ended_well = true;
         self.roster.retire_all(deadline);
+        if !patient {
+            self.kill_each(|_| true);
+            deadline = Instant::now();
+        }
         while !self.roster.is_empty() {
             match self.next(Some(deadline + SLACK)).await {
                 Change::Gone(worker) => {
@@ -94,7 +87,8 @@ impl Supervisor<'_> {
                 }
                 Change::Stop(signal) => {
                     tracing::warn!("Killing the workers ({signal} again)");
-                    self.roster.retire_all(Instant::now());
+                    self.kill_each(|_| true);
+                    deadline = Instant::now();
                 }
                 Change::Due => return false,
                 Change::Ready(_) | Change::Failed(_) | Change::Drained(..) | Change::ThreadLost(_) => {}

@@ -275,6 +275,13 @@ impl Supervisor<'_> {
         }
     }
 
+    fn kill_each(&mut self, which: impl Fn(&Worker) -> bool) {
+        let ids: Vec<_> = self.roster.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.kill(id);
+        }
+    }
+
     /// Logs how a worker ended, and when its place gets another.
     fn replace(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());

@@ -113,11 +113,8 @@ impl Supervisor<'_> {
     }
 
     /// Kills every worker and waits until they are gone.
-    pub(super) async fn kill_all(&mut self, until: Instant) {
-        let ids: Vec<_> = self.roster.iter().map(|(id, _)| id).collect();
-        for id in ids {
-            self.kill(id);
-        }
+    async fn kill_all(&mut self, until: Instant) {
+        self.kill_each(|_| true);
         while !self.roster.is_empty() {
             if let Change::Due = self.next(Some(until)).await {
                 return;
