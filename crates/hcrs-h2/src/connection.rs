@@ -7,123 +7,63 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use hcrs_exchange::{Endpoints, Fault, RequestHead, ResponseHead, Scheme};
+use h2::{Reason, RecvStream};
+use hcrs_exchange::{Endpoints, Fault, ResponseHead, Scheme};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::budget::Budget;
+use crate::event::{Ended, Event, StreamKey};
 use crate::head::{self, Extra};
 use crate::settings::Settings;
+use crate::stream::{Outcome, Pumped, Stream};
 use crate::transport::Transport;
+use crate::turn::TurnWaker;
 
 /// A final piece of body that is given to `h2` whatever the client's window, in bytes: it spares small responses
 /// two locks, and bounds what a client that reads nothing can hold to this times its streams.
 const DIRECT: usize = 16 << 10;
 
-/// WINDOW_UPDATE frames that one piece of sent body may cause before they count as frames without progress.
+/// `WINDOW_UPDATE` frames that one piece of sent body may cause before they count as frames without progress.
 const UPDATES_PER_SEND: u32 = 10;
 
-/// Names a stream of a connection until it is done or reset.
-pub type StreamKey = usize;
+/// Looks at `h2` in one turn, after which the runtime decides when the next one is due.
+const LOOKS_PER_TURN: u32 = 16;
 
-/// What a client did.
-#[derive(Debug)]
-pub enum Event {
-    /// A stream began. Without a body no `Data` or `End` follows.
-    Request {
-        /// The stream.
-        key: StreamKey,
-        /// Its number on the wire.
-        stream_id: u32,
-        /// The request's head.
-        head: RequestHead,
-    },
-    /// Bytes of a request's body. They hold the client's window until they are released.
-    Data {
-        /// The stream.
-        key: StreamKey,
-        /// The bytes.
-        data: Bytes,
-    },
-    /// The request's body is complete.
-    End {
-        /// The stream.
-        key: StreamKey,
-    },
-    /// Bytes of the response that had to wait were taken.
-    Sent {
-        /// The stream.
-        key: StreamKey,
-        /// How many bytes.
-        len: usize,
-        /// The response is complete and the stream over.
-        done: bool,
-    },
-    /// The client reset the stream, or broke the protocol on it; it is over.
-    Reset {
-        /// The stream.
-        key: StreamKey,
-    },
-}
-
-/// How a connection ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// The client closed it, or a graceful shutdown is complete.
-    Closed,
-    /// The client broke the protocol; GOAWAY says how.
-    Protocol(Option<Reason>),
-    /// The client overdrew a budget; GOAWAY(ENHANCE_YOUR_CALM) was sent.
-    Fault(Fault),
-    /// The transport failed.
-    Io(io::Error),
-}
+/// Streams whose reset `h2` may be made to send in a connection's life: what it holds of them while the client does not
+/// read is bounded by nothing else. The budget of [`Settings::reset_burst`] ends the client much sooner.
+const MAX_INTERNAL_RESETS: usize = 4096;
 
 /// An HTTP/2 connection, server side.
 #[derive(Debug)]
 pub struct Connection<T> {
     h2: h2::server::Connection<Transport<T>, Bytes>,
     transport: Transport<T>,
+    turn: Arc<TurnWaker>,
+    /// `turn`, as `h2` is given it.
+    turn_waker: Waker,
     streams: Slab<Stream>,
     /// Streams whose request's body is still arriving.
     reading: Vec<StreamKey>,
     /// Streams whose response waits for the client's window.
     blocked: Vec<StreamKey>,
-    /// RST_STREAM frames that the meter saw and `h2` has perhaps not.
+    /// Resets that the meter saw and `h2` has perhaps not.
     resets: Vec<u32>,
     events: VecDeque<Event>,
     reset_budget: Budget,
     frame_budget: Budget,
     updates_allowed: u32,
-    /// Something was given to `h2` that it has not been polled for.
-    touched: bool,
     max_fields: usize,
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
     extra: Extra,
     spare_block: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Stream {
-    id: u32,
-    respond: Option<SendResponse<Bytes>>,
-    send: Option<SendStream<Bytes>>,
-    recv: Option<RecvStream>,
-    is_head: bool,
-    /// Body bytes that the announced content-length still allows.
-    length_left: Option<u64>,
-    /// The response has no body on the wire (HEAD, 204, 304), whatever the app sends.
-    bodiless: bool,
-    pending: VecDeque<Bytes>,
-    pending_end: bool,
-    waiting_since: Option<Instant>,
 }
 
 /// Exchanges prefaces and settings.
@@ -143,6 +83,11 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
             .initial_connection_window_size(settings.connection_window())
             .max_send_buffer_size(settings.max_send_buffer_size)
             .data_frame_budget(settings.data_frame_budget)
+            // Resets before a stream is begun are in the reset budget, like all others.
+            .max_pending_accept_reset_streams(settings.reset_burst as usize)
+            .max_local_error_reset_streams(Some(MAX_INTERNAL_RESETS))
+            // So many streams may be answered early whose clients have not heard of it.
+            .max_concurrent_reset_streams(2 * settings.max_concurrent_streams as usize)
             .handshake(transport.clone())
     );
     let h2 = std::future::poll_fn(|cx| {
@@ -154,9 +99,12 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         outcome.map_err(Ended::from)
     })
     .await?;
+    let (turn, turn_waker) = TurnWaker::new();
     Ok(Connection {
         h2,
         transport,
+        turn,
+        turn_waker,
         streams: Slab::new(),
         reading: Vec::new(),
         blocked: Vec::new(),
@@ -165,7 +113,6 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         reset_budget: Budget::new(settings.reset_burst, settings.reset_refill),
         frame_budget: Budget::new(settings.frame_burst, settings.frame_refill),
         updates_allowed: UPDATES_PER_SEND,
-        touched: false,
         max_fields: settings.max_fields,
         scheme,
         endpoints,
@@ -176,7 +123,10 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Begins a poll of the connection, with the fields that its responses get from now on.
+    ///
+    /// What is sent before the next [`Connection::poll_event`] does not wake the task: that call looks anyway.
     pub fn begin_turn(&mut self, extra: &Extra) {
+        self.turn.begin();
         self.transport.begin_turn();
         if self.extra.date != extra.date || self.extra.server != extra.server {
             self.extra = extra.clone();
@@ -186,25 +136,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// The next event. `Pending` means that the client has nothing more to say for now; call
     /// [`Connection::poll_drain`] before the task goes to sleep.
     pub fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>> {
+        let mut looks = 0;
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(Ok(event));
             }
-            match self.h2.poll_accept(cx) {
+            self.turn.look();
+            match self.h2.poll_accept(&mut Context::from_waker(&self.turn_waker)) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.begin_stream(request, respond),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.into())),
-                Poll::Ready(None) => return Poll::Ready(Err(Ended::Closed)),
+                Poll::Ready(Some(Err(error))) => return self.end_turn(cx, error.into()),
+                Poll::Ready(None) => return self.end_turn(cx, Ended::Closed),
                 Poll::Pending => {
                     if let Err(fault) = self.check_budgets(now) {
                         self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                        return Poll::Ready(Err(Ended::Fault(fault)));
+                        return self.end_turn(cx, Ended::Fault(fault));
                     }
-                    self.poll_resets(cx);
-                    self.poll_bodies(cx);
-                    self.poll_blocked(cx, now);
-                    if self.events.is_empty() && !std::mem::take(&mut self.touched) {
-                        return Poll::Pending;
+                    self.poll_resets();
+                    self.poll_bodies();
+                    self.poll_blocked(now);
+                    looks += 1;
+                    if !self.events.is_empty() {
+                        continue;
                     }
+                    let has_news = self.turn.end(cx);
+                    if has_news && looks < LOOKS_PER_TURN {
+                        continue;
+                    }
+                    if has_news || self.transport.owes_read() {
+                        cx.waker().wake_by_ref();
+                    }
+                    return Poll::Pending;
                 }
             }
         }
@@ -227,7 +188,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             stream.respond = Some(respond);
             return Err(Fault::AppFailed);
         }
-        self.touched = true;
         stream.length_left = length;
         let last = end || stream.bodiless;
         match respond.send_response(head, last) {
@@ -244,10 +204,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Sends body bytes; `end` if they are the last. Gives the bytes that were taken at once and whether the stream
     /// is over; the rest follows as [`Event::Sent`].
     ///
-    /// An error means that the app broke its own content-length; the stream has to be reset.
+    /// An error means that the app sent no head, or broke its own content-length; the stream has to be failed.
     pub fn send_data(
         &mut self,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         now: Instant,
         key: StreamKey,
         (data, end): (Bytes, bool),
@@ -260,17 +220,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             return Ok((len, end));
         }
-        if let Some(left) = &mut stream.length_left {
-            *left = left.checked_sub(len as u64).ok_or(Fault::AppFailed)?;
-            if end && *left > 0 {
-                return Err(Fault::AppFailed);
-            }
+        if stream.send.is_none() {
+            return Err(Fault::AppFailed);
         }
-        if end && len <= DIRECT && stream.pending.is_empty() {
+        stream.spend_length(len, end)?;
+        if end
+            && len <= DIRECT
+            && stream.pending.is_empty()
+            && let Some(send) = &mut stream.send
+        {
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
-            if let Some(send) = &mut stream.send
-                && send.send_data(data, true).is_err()
-            {
+            if send.send_data(data, true).is_err() {
                 return Ok((len, self.reset_event(key)));
             }
             self.close(key);
@@ -280,13 +240,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             stream.pending.push_back(data);
         }
         stream.pending_end = end;
-        let was_waiting = stream.waiting_since.is_some();
-        let (taken, done) = self.pump(cx, now, key);
-        if !done && !was_waiting && self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some())
-        {
+        let pumped = self.pump(key, now);
+        if self.is_waiting(key) && !self.blocked.contains(&key) {
             self.blocked.push(key);
         }
-        Ok((taken, done))
+        Ok((pumped.taken, pumped.outcome == Outcome::Done))
     }
 
     /// Answers with the status that the fault is owed, if no head was sent; resets the stream otherwise. It is over.
@@ -306,7 +264,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Opens the client's window again by body bytes that were taken.
     pub fn release(&mut self, key: StreamKey, len: usize) {
         if let Some(recv) = self.streams.get_mut(key).and_then(|stream| stream.recv.as_mut()) {
-            self.touched = true;
             // An error says that the stream was reset meanwhile: there is no window to open.
             let _gone = recv.flow_control().release_capacity(len);
         }
@@ -314,7 +271,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Says GOAWAY, lets the streams that are open end, and then ends with [`Ended::Closed`].
     pub fn graceful_shutdown(&mut self) {
-        self.touched = true;
         self.h2.graceful_shutdown();
     }
 
@@ -325,8 +281,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Writes what `h2` still wants to say, then closes the transport.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _news = self.turn.end(cx);
         self.transport.begin_turn();
         let closed = self.h2.poll_closed(cx);
+        if self.transport.owes_read() {
+            cx.waker().wake_by_ref();
+        }
         match self.transport.poll_drain(cx) {
             Poll::Ready(Ok(())) => closed.map(|_| ()),
             Poll::Ready(Err(_)) => Poll::Ready(()),
@@ -344,9 +304,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         !self.transport.is_drained()
     }
 
-    /// Whether the client has begun a header block, or the connection, and not gone on with it.
+    /// Whether the client has begun a header block, another frame that is no body, or the connection, and stopped
+    /// midway. A client that got something else done in this turn has not stopped.
     pub fn awaits_head(&self) -> bool {
-        self.transport.with_meter(|meter| meter.in_header_block || !meter.has_settings)
+        self.transport.with_meter(|meter| meter.awaits_head())
     }
 
     /// The streams whose response has waited for the client's window since before `instant`.
@@ -360,37 +321,39 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.spare_block = block;
     }
 
-    fn begin_stream(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn end_turn(&mut self, cx: &Context<'_>, ended: Ended) -> Poll<Result<Event, Ended>> {
+        let _news = self.turn.end(cx);
+        Poll::Ready(Err(ended))
+    }
+
+    fn begin_stream(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        if self.was_reset(&mut respond) {
+            return;
+        }
         let (parts, recv) = request.into_parts();
         let block = std::mem::take(&mut self.spare_block);
         let mut head = match head::request(&parts, self.scheme, &self.endpoints, self.max_fields, block) {
             Ok(head) => head,
-            Err(fault) => {
-                self.touched = true;
-                return refuse(respond, fault, &self.extra);
-            }
+            Err(fault) => return refuse(respond, fault, &self.extra),
         };
         let has_body = !recv.is_end_stream();
         if has_body {
             head.set_has_body();
         }
-        let stream_id = respond.stream_id().as_u32();
-        let key = self.streams.insert(Stream {
-            id: stream_id,
-            respond: Some(respond),
-            send: None,
-            recv: has_body.then_some(recv),
-            is_head: parts.method == http::Method::HEAD,
-            length_left: None,
-            bodiless: false,
-            pending: VecDeque::new(),
-            pending_end: false,
-            waiting_since: None,
-        });
+        let stream = Stream::new(respond, has_body.then_some(recv), parts.method == http::Method::HEAD);
+        let stream_id = stream.id;
+        let key = self.streams.insert(stream);
         if has_body {
             self.reading.push(key);
         }
         self.events.push_back(Event::Request { key, stream_id, head });
+    }
+
+    /// Whether the client has reset a stream before it was begun: then the app need not hear of it.
+    fn was_reset(&mut self, respond: &mut SendResponse<Bytes>) -> bool {
+        let noted = self.transport.with_meter(|meter| !meter.resets.is_empty());
+        (noted || !self.resets.is_empty())
+            && respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn check_budgets(&mut self, now: Instant) -> Result<(), Fault> {
@@ -413,17 +376,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(())
     }
 
-    fn poll_resets(&mut self, cx: &mut Context<'_>) {
+    fn poll_resets(&mut self) {
         for id in std::mem::take(&mut self.resets) {
             let Some((key, stream)) = self.streams.iter_mut().find(|(_, stream)| stream.id == id) else {
                 continue;
             };
-            let reset = match (&mut stream.respond, &mut stream.send) {
-                (Some(respond), _) => respond.poll_reset(cx).is_ready(),
-                (None, Some(send)) => send.poll_reset(cx).is_ready(),
-                (None, None) => true,
-            };
-            if reset {
+            if stream.is_reset() {
                 self.reset_event(key);
             } else {
                 // h2 has not come to this frame yet.
@@ -432,14 +390,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    fn poll_bodies(&mut self, cx: &mut Context<'_>) {
+    fn poll_bodies(&mut self) {
         let mut at = 0;
         while let Some(&key) = self.reading.get(at) {
             let Some(recv) = self.streams.get_mut(key).and_then(|stream| stream.recv.as_mut()) else {
                 self.reading.swap_remove(at);
                 continue;
             };
-            match recv.poll_data(cx) {
+            match recv.poll_data(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
                 Poll::Ready(Some(Ok(data))) => self.events.push_back(Event::Data { key, data }),
                 Poll::Ready(None) => {
@@ -454,14 +412,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    fn poll_blocked(&mut self, cx: &mut Context<'_>, now: Instant) {
+    fn poll_blocked(&mut self, now: Instant) {
         let mut at = 0;
         while let Some(&key) = self.blocked.get(at) {
-            let (len, done) = self.pump(cx, now, key);
-            if len > 0 || done {
+            let Pumped { taken: len, outcome, .. } = self.pump(key, now);
+            let done = outcome == Outcome::Done;
+            if done || len > 0 && outcome == Outcome::Open {
                 self.events.push_back(Event::Sent { key, len, done });
             }
-            if self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some()) {
+            if self.is_waiting(key) {
                 at += 1;
             } else if self.blocked.get(at) == Some(&key) {
                 self.blocked.swap_remove(at);
@@ -469,53 +428,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Gives `h2` as much of a stream's pending body as the client's window takes.
-    fn pump(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey) -> (usize, bool) {
-        let mut taken = 0;
-        let Some(stream) = self.streams.get_mut(key) else { return (0, false) };
-        let Some(send) = &mut stream.send else { return (0, false) };
-        loop {
-            let Some(front) = stream.pending.front_mut() else { break };
-            let wanted = front.len();
-            send.reserve_capacity(wanted);
-            let capacity = send.capacity();
-            if capacity == 0 {
-                match send.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(_))) => continue,
-                    Poll::Ready(_) => return (taken, self.reset_event(key)),
-                    Poll::Pending => break,
-                }
-            }
-            let piece = front.split_to(wanted.min(capacity));
-            if front.is_empty() {
-                stream.pending.pop_front();
-            }
-            let last = stream.pending.is_empty() && stream.pending_end;
-            taken += piece.len();
-            self.touched = true;
-            self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
-            if send.send_data(piece, last).is_err() {
-                return (taken, self.reset_event(key));
-            }
-            if last {
-                self.close(key);
-                return (taken, true);
+    fn pump(&mut self, key: StreamKey, now: Instant) -> Pumped {
+        let Some(stream) = self.streams.get_mut(key) else { return Pumped::default() };
+        let pumped = stream.pump(now);
+        let updates = pumped.pieces.saturating_mul(UPDATES_PER_SEND);
+        self.updates_allowed = self.updates_allowed.saturating_add(updates);
+        match pumped.outcome {
+            Outcome::Open => {}
+            Outcome::Done => self.close(key),
+            Outcome::Reset => {
+                self.reset_event(key);
             }
         }
-        if stream.pending.is_empty() {
-            stream.waiting_since = None;
-            if stream.pending_end {
-                // Nothing was left to carry END_STREAM: an empty frame does.
-                if send.send_data(Bytes::new(), true).is_err() {
-                    return (taken, self.reset_event(key));
-                }
-                self.close(key);
-                return (taken, true);
-            }
-        } else if taken > 0 || stream.waiting_since.is_none() {
-            stream.waiting_since = Some(now);
-        }
-        (taken, false)
+        pumped
+    }
+
+    fn is_waiting(&self, key: StreamKey) -> bool {
+        self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some())
     }
 
     /// Closes a stream that the client has given up; the event tells the caller.
@@ -527,7 +456,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     fn close(&mut self, key: StreamKey) {
         if self.streams.try_remove(key).is_some() {
-            self.touched = true;
             self.reading.retain(|&reading| reading != key);
             self.blocked.retain(|&blocked| blocked != key);
         }
@@ -537,17 +465,4 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 fn refuse(mut respond: SendResponse<Bytes>, fault: Fault, extra: &Extra) {
     // An error says that the client has reset the stream: nobody waits for the answer.
     let _gone = respond.send_response(head::fault(fault, extra), true);
-}
-
-impl From<h2::Error> for Ended {
-    fn from(error: h2::Error) -> Self {
-        if error.is_io() {
-            match error.into_io() {
-                Some(error) => Self::Io(error),
-                None => Self::Closed,
-            }
-        } else {
-            Self::Protocol(error.reason())
-        }
-    }
 }

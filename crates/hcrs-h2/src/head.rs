@@ -122,7 +122,8 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
             if length.is_some_and(|first| first != announced) {
                 return Err(Fault::AppFailed);
             }
-            if length.replace(announced).is_some() {
+            // RFC 9110 §8.6: a length is not allowed beside 204.
+            if length.replace(announced).is_some() || status == StatusCode::NO_CONTENT {
                 continue;
             }
         }
@@ -169,11 +170,11 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Fields that have no meaning in HTTP/2 (RFC 9113 §8.2.2).
+/// Fields that have no meaning in a response of HTTP/2 (RFC 9113 §8.2.2).
 fn is_connection_specific(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
     )
 }
 

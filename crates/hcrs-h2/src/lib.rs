@@ -3,12 +3,17 @@
 
 mod budget;
 mod connection;
+mod event;
+mod frames;
 mod head;
 mod meter;
 mod settings;
+mod stream;
 mod transport;
+mod turn;
 
-pub use connection::{Connection, Ended, Event, StreamKey, handshake};
+pub use connection::{Connection, handshake};
+pub use event::{Ended, Event, StreamKey};
 pub use head::Extra;
 pub use settings::Settings;
 

@@ -1,30 +1,39 @@
-//! Watches the frames that a client sends, before `h2` sees them: it counts what brings no progress and
-//! notes which streams were reset. Only headers of frames are looked at (RFC 9113 §4.1).
+//! Watches the frames of both directions: it counts what brings no progress, notes which streams were reset, and
+//! knows whether the client stopped in the middle of a head. Payloads are passed over (RFC 9113 §4.1).
 
-const FRAME_HEADER: usize = 9;
+use crate::frames::{Frame, Step, Walker};
 
-/// Most reset streams that are noted between two looks; a client that sends more is over its budget anyway.
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const WINDOW_UPDATE: u8 = 0x8;
+const CONTINUATION: u8 = 0x9;
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+
+/// Most reset streams that are noted between two looks; a client that causes more is over its budget anyway.
 const NOTED_RESETS: usize = 1024;
 
 /// What was seen since the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    header: [u8; FRAME_HEADER],
-    filled: usize,
-    payload_left: usize,
-    /// Streams that the client reset.
-    pub(crate) resets: Vec<u32>,
-    /// RST_STREAM frames, noted or not.
-    pub(crate) reset_frames: u32,
-    /// PING, SETTINGS, PRIORITY, PUSH_PROMISE, GOAWAY, unknown frames, and DATA frames without a byte.
-    pub(crate) idle_frames: u32,
-    /// WINDOW_UPDATE frames: the driver weighs them against the DATA that it sent.
-    pub(crate) window_updates: u32,
-    /// Whether a header block has begun and not ended.
-    pub(crate) in_header_block: bool,
-    /// The first SETTINGS frame has come.
-    pub(crate) has_settings: bool,
+    incoming: Walker,
+    outgoing: Walker,
     preface_left: usize,
+    /// Streams that the client reset, or made `h2` reset.
+    pub(crate) resets: Vec<u32>,
+    /// How many those were, noted or not.
+    pub(crate) reset_frames: u32,
+    /// PING, SETTINGS, PRIORITY, `PUSH_PROMISE`, GOAWAY, unknown frames, and DATA frames without a byte.
+    pub(crate) idle_frames: u32,
+    /// `WINDOW_UPDATE` frames: the connection weighs them against the DATA that it sent.
+    pub(crate) window_updates: u32,
+    has_settings: bool,
+    /// A header block has begun, and its last frame has not ended.
+    in_header_block: bool,
+    /// A header block, or another frame, has ended in this turn.
+    went_on: bool,
 }
 
 impl Meter {
@@ -33,70 +42,87 @@ impl Meter {
         Self { preface_left: crate::PREFACE.len(), ..Self::default() }
     }
 
-    /// Looks at the bytes that were read.
-    pub(crate) fn inspect(&mut self, mut bytes: &[u8]) {
+    /// Begins a turn of the connection.
+    pub(crate) fn begin_turn(&mut self) {
+        self.went_on = false;
+    }
+
+    /// Whether the client has begun something that is no body, and has not gone on with it for a turn.
+    pub(crate) fn awaits_head(&self) -> bool {
+        let is_midway = self.in_header_block || self.incoming.kind_midway().is_some_and(|kind| kind != DATA);
+        !self.has_settings || is_midway && !self.went_on
+    }
+
+    /// Looks at bytes that were read.
+    pub(crate) fn inspect_incoming(&mut self, mut bytes: &[u8]) {
         let preface = self.preface_left.min(bytes.len());
         self.preface_left -= preface;
         bytes = &bytes[preface..];
-        while !bytes.is_empty() {
-            if self.payload_left > 0 {
-                let skip = self.payload_left.min(bytes.len());
-                self.payload_left -= skip;
-                bytes = &bytes[skip..];
-                continue;
-            }
-            let take = (FRAME_HEADER - self.filled).min(bytes.len());
-            self.header[self.filled..self.filled + take].copy_from_slice(&bytes[..take]);
-            self.filled += take;
-            bytes = &bytes[take..];
-            if self.filled == FRAME_HEADER {
-                self.filled = 0;
-                self.count();
+        while let Some(step) = self.incoming.step(&mut bytes) {
+            match step {
+                Step::Begun(frame) => self.count(frame),
+                Step::Ended(frame) => {
+                    if matches!(frame.kind, HEADERS | CONTINUATION) {
+                        self.in_header_block = frame.flags & END_HEADERS == 0;
+                    }
+                    self.went_on |= !self.in_header_block;
+                }
             }
         }
     }
 
-    fn count(&mut self) {
-        const DATA: u8 = 0x0;
-        const HEADERS: u8 = 0x1;
-        const RST_STREAM: u8 = 0x3;
-        const SETTINGS: u8 = 0x4;
-        const WINDOW_UPDATE: u8 = 0x8;
-        const CONTINUATION: u8 = 0x9;
-        const END_STREAM: u8 = 0x1;
-        const END_HEADERS: u8 = 0x4;
-
-        let [a, b, c, kind, flags, id @ ..] = self.header;
-        self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        match kind {
-            DATA if self.payload_left == 0 && flags & END_STREAM == 0 => self.idle_frames += 1,
-            DATA => {}
-            HEADERS | CONTINUATION => self.in_header_block = flags & END_HEADERS == 0,
-            RST_STREAM => {
-                self.reset_frames += 1;
-                if self.resets.len() < NOTED_RESETS {
-                    self.resets.push(u32::from_be_bytes(id) & 0x7fff_ffff);
-                }
+    /// Looks at bytes that are about to be written.
+    pub(crate) fn inspect_outgoing(&mut self, mut bytes: &[u8]) {
+        while let Some(step) = self.outgoing.step(&mut bytes) {
+            if let Step::Begun(frame) = step
+                && frame.kind == RST_STREAM
+                && frame.code.is_some_and(is_clients_doing)
+            {
+                self.note_reset(frame.stream_id);
             }
+        }
+    }
+
+    fn count(&mut self, frame: Frame) {
+        match frame.kind {
+            DATA if frame.len == 0 && frame.flags & END_STREAM == 0 => self.idle_frames += 1,
+            DATA => {}
+            HEADERS | CONTINUATION => self.in_header_block = true,
+            RST_STREAM => self.note_reset(frame.stream_id),
             WINDOW_UPDATE => self.window_updates += 1,
             SETTINGS if !self.has_settings => self.has_settings = true,
             _ => self.idle_frames += 1,
         }
     }
+
+    fn note_reset(&mut self, stream_id: u32) {
+        self.reset_frames += 1;
+        if self.resets.len() < NOTED_RESETS {
+            self.resets.push(stream_id);
+        }
+    }
+}
+
+/// Whether a stream that is reset with this code is so because of what its client sent (CVE-2025-8671).
+///
+/// `STREAM_CLOSED` is not among them: it answers what was on its way when the server itself had ended a stream.
+fn is_clients_doing(code: u32) -> bool {
+    const PROTOCOL_ERROR: u32 = 0x1;
+    const FLOW_CONTROL_ERROR: u32 = 0x3;
+    const FRAME_SIZE_ERROR: u32 = 0x6;
+    const REFUSED_STREAM: u32 = 0x7;
+    const COMPRESSION_ERROR: u32 = 0x9;
+    matches!(
+        code,
+        PROTOCOL_ERROR | FLOW_CONTROL_ERROR | FRAME_SIZE_ERROR | REFUSED_STREAM | COMPRESSION_ERROR
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::tests::frame;
     use proptest::prelude::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let len = (payload.len() as u32).to_be_bytes();
-        let mut frame = vec![len[1], len[2], len[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        frame
-    }
 
     fn session() -> Vec<u8> {
         let mut bytes = crate::PREFACE.to_vec();
@@ -118,22 +144,32 @@ mod tests {
             let (mut meter, mut rest, mut cuts) = (Meter::new(), &bytes[..], cuts.iter().cycle());
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-                meter.inspect(piece);
+                meter.inspect_incoming(piece);
                 rest = after;
             }
             prop_assert_eq!(&meter.resets, &[1]);
             prop_assert_eq!((meter.reset_frames, meter.idle_frames, meter.window_updates), (1, 2, 1));
-            prop_assert!(meter.in_header_block && meter.has_settings);
+            meter.begin_turn();
+            prop_assert!(meter.has_settings && meter.awaits_head());
         }
     }
 
     #[test]
     fn notes_no_more_resets_than_its_limit() {
-        let mut meter = Meter { preface_left: 0, ..Meter::default() };
+        let mut meter = Meter::default();
         for _ in 0..NOTED_RESETS + 5 {
-            meter.inspect(&frame(3, 0, 1, &[0; 4]));
+            meter.inspect_incoming(&frame(3, 0, 1, &[0; 4]));
         }
         assert_eq!(meter.resets.len(), NOTED_RESETS);
         assert_eq!(meter.reset_frames as usize, NOTED_RESETS + 5);
+    }
+
+    #[test]
+    fn of_the_servers_own_resets_only_the_clients_doing_counts() {
+        let mut meter = Meter::default();
+        for code in 0..14u32 {
+            meter.inspect_outgoing(&frame(3, 0, code, &code.to_be_bytes()));
+        }
+        assert_eq!(meter.resets, [1, 3, 6, 7, 9]);
     }
 }

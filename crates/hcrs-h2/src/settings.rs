@@ -22,7 +22,7 @@ pub struct Settings {
     pub reset_burst: u32,
     /// Resets that are forgiven each second.
     pub reset_refill: u32,
-    /// Frames without progress (PING, SETTINGS, PRIORITY, unknown, empty DATA, WINDOW_UPDATE beyond need) that a
+    /// Frames without progress (PING, SETTINGS, PRIORITY, unknown, empty DATA, `WINDOW_UPDATE` beyond need) that a
     /// client may send in a burst.
     pub frame_burst: u32,
     /// Such frames that are forgiven each second.

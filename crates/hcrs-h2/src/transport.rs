@@ -18,8 +18,9 @@ use crate::meter::Meter;
 /// Bytes that are gathered before they are written in any case.
 const GATHER: usize = 64 << 10;
 
-/// Bytes that one poll of the connection may read before another connection gets its turn.
-const READ_PER_TURN: usize = 256 << 10;
+/// Bytes that one turn of the connection may read before another connection gets its own. It also bounds what `h2`
+/// holds before this crate looks at it: 64 KiB are 6500 DATA frames of one byte each, a third of their budget.
+const READ_PER_TURN: usize = 64 << 10;
 
 thread_local! {
     /// One gathered buffer, kept between drains, so that idle connections hold none.
@@ -36,6 +37,8 @@ struct Inner<T> {
     out: Vec<u8>,
     written: usize,
     read_this_turn: usize,
+    /// The turn's share was read, and there may be more.
+    read_owed: bool,
     flush_owed: bool,
     meter: Meter,
 }
@@ -53,14 +56,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
             out: Vec::new(),
             written: 0,
             read_this_turn: 0,
+            read_owed: false,
             flush_owed: false,
             meter: Meter::new(),
         })))
     }
 
-    /// Begins a poll of the connection: it may read its share again.
+    /// Begins a turn of the connection: it may read its share again.
     pub(crate) fn begin_turn(&self) {
-        self.0.borrow_mut().read_this_turn = 0;
+        let inner = &mut *self.0.borrow_mut();
+        inner.read_this_turn = 0;
+        inner.read_owed = false;
+        inner.meter.begin_turn();
+    }
+
+    /// Whether another turn has to follow because this one's share was read.
+    pub(crate) fn owes_read(&self) -> bool {
+        self.0.borrow().read_owed
     }
 
     /// Looks at what the meter has seen.
@@ -115,7 +127,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
 }
 
 /// Writes in slices of [`PIECE`], because TLS copies slice by slice (see [`append`]).
-fn poll_write_pieces<T: AsyncWrite + Unpin>(io: &mut T, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+fn poll_write_pieces<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
     if bytes.len() <= PIECE || !io.is_write_vectored() {
         return Pin::new(io).poll_write(cx, bytes);
     }
@@ -129,17 +145,18 @@ fn poll_write_pieces<T: AsyncWrite + Unpin>(io: &mut T, cx: &mut Context<'_>, by
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
+    /// Pending without a wake-up once the turn's share was read: [`Transport::owes_read`] says so.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.read_this_turn >= READ_PER_TURN {
-            cx.waker().wake_by_ref();
+            inner.read_owed = true;
             return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
         let bytes = &buf.filled()[before..];
         inner.read_this_turn += bytes.len();
-        inner.meter.inspect(bytes);
+        inner.meter.inspect_incoming(bytes);
         Poll::Ready(Ok(()))
     }
 }
@@ -149,6 +166,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<T> {
         let inner = &mut *self.0.borrow_mut();
         let n = ready!(inner.room(cx))?.min(bytes.len());
         append(&mut inner.out, &bytes[..n]);
+        inner.meter.inspect_outgoing(&bytes[..n]);
         Poll::Ready(Ok(n))
     }
 
@@ -163,6 +181,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<T> {
         for slice in slices {
             let n = left.min(slice.len());
             append(&mut inner.out, &slice[..n]);
+            inner.meter.inspect_outgoing(&slice[..n]);
             left -= n;
             if left == 0 {
                 break;

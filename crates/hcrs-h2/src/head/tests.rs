@@ -5,14 +5,14 @@ use http::Request;
 
 use super::*;
 
-fn read(request: http::request::Builder) -> Result<Vec<(String, String)>, Fault> {
-    let (parts, ()) = request.body(()).unwrap().into_parts();
-    let head = super::request(&parts, Scheme::Https, &Endpoints::default(), 8, Vec::new())?;
+fn read(builder: request::Builder) -> Result<Vec<(String, String)>, Fault> {
+    let (parts, ()) = builder.body(()).unwrap().into_parts();
+    let head = request(&parts, Scheme::Https, &Endpoints::default(), 8, Vec::new())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(head.view().fields().map(|(n, v)| (text(n), text(v))).collect())
 }
 
-fn get() -> http::request::Builder {
+fn get() -> request::Builder {
     Request::get("https://example.com/a?b=c")
 }
 
@@ -70,7 +70,7 @@ fn send(status: u16, fields: &[(&[u8], &[u8])]) -> Result<(Response<()>, Option<
     }
     writer.finish(&mut out);
     let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs")) };
-    super::response(&ResponseHead::parse(out.into()).unwrap(), &extra)
+    response(&ResponseHead::parse(out.into()).unwrap(), &extra)
 }
 
 #[test]

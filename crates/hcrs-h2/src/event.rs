@@ -1,0 +1,76 @@
+//! What a connection tells its driver.
+
+use std::io;
+
+use bytes::Bytes;
+use h2::Reason;
+use hcrs_exchange::{Fault, RequestHead};
+
+/// Names a stream of a connection until it is done or reset.
+pub type StreamKey = usize;
+
+/// What a client did.
+#[derive(Debug)]
+pub enum Event {
+    /// A stream began. Without a body no `Data` or `End` follows.
+    Request {
+        /// The stream.
+        key: StreamKey,
+        /// Its number on the wire.
+        stream_id: u32,
+        /// The request's head.
+        head: RequestHead,
+    },
+    /// Bytes of a request's body. They hold the client's window until they are released.
+    Data {
+        /// The stream.
+        key: StreamKey,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The request's body is complete.
+    End {
+        /// The stream.
+        key: StreamKey,
+    },
+    /// Bytes of the response that had to wait were taken.
+    Sent {
+        /// The stream.
+        key: StreamKey,
+        /// How many bytes.
+        len: usize,
+        /// The response is complete and the stream over.
+        done: bool,
+    },
+    /// The client reset the stream, or broke the protocol on it; it is over.
+    Reset {
+        /// The stream.
+        key: StreamKey,
+    },
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The client closed it, or a graceful shutdown is complete.
+    Closed,
+    /// The client broke the protocol; GOAWAY says how.
+    Protocol(Option<Reason>),
+    /// The client overdrew a budget; `GOAWAY(ENHANCE_YOUR_CALM)` was sent.
+    Fault(Fault),
+    /// The transport failed.
+    Io(io::Error),
+}
+
+impl From<h2::Error> for Ended {
+    fn from(error: h2::Error) -> Self {
+        if error.is_io() {
+            match error.into_io() {
+                Some(error) => Self::Io(error),
+                None => Self::Closed,
+            }
+        } else {
+            Self::Protocol(error.reason())
+        }
+    }
+}

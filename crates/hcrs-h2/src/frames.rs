@@ -1,0 +1,139 @@
+//! Walks over a stream of frames, however it is cut: where they begin and end, and what their headers say
+//! (RFC 9113 §4.1). Checks nothing: that is for `h2` to do.
+
+const HEADER: usize = 9;
+
+/// With the error code that is all of `RST_STREAM`'s payload.
+const HEADER_AND_CODE: usize = HEADER + 4;
+
+const RST_STREAM: u8 = 0x3;
+
+/// A frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Bytes of payload.
+    pub(crate) len: usize,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream_id: u32,
+    /// The error code, if this is `RST_STREAM`.
+    pub(crate) code: Option<u32>,
+}
+
+/// What the walker has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A frame's header is complete.
+    Begun(Frame),
+    /// The frame is complete.
+    Ended(Frame),
+}
+
+/// Keeps its place between two pieces of the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Walker {
+    header: [u8; HEADER_AND_CODE],
+    filled: usize,
+    frame: Option<Frame>,
+    payload_left: usize,
+}
+
+impl Walker {
+    /// The next step in `bytes`, which are taken from the front; `None` once all are.
+    pub(crate) fn step(&mut self, bytes: &mut &[u8]) -> Option<Step> {
+        let Some(frame) = self.frame else { return self.fill(bytes) };
+        let skip = self.payload_left.min(bytes.len());
+        self.payload_left -= skip;
+        *bytes = &bytes[skip..];
+        if self.payload_left > 0 {
+            return None;
+        }
+        self.frame = None;
+        Some(Step::Ended(frame))
+    }
+
+    /// The kind of the frame that has begun and not ended; some number if not even that is there.
+    pub(crate) fn kind_midway(&self) -> Option<u8> {
+        const NOT_THERE: u8 = 0xff;
+        match self.frame {
+            Some(frame) => Some(frame.kind),
+            None if self.filled > 0 => Some(NOT_THERE),
+            None => None,
+        }
+    }
+
+    fn fill(&mut self, bytes: &mut &[u8]) -> Option<Step> {
+        let mut wanted = HEADER;
+        loop {
+            let take = wanted.saturating_sub(self.filled).min(bytes.len());
+            self.header[self.filled..self.filled + take].copy_from_slice(&bytes[..take]);
+            self.filled += take;
+            *bytes = &bytes[take..];
+            if self.filled < wanted {
+                return None;
+            }
+            let has_code = self.header[3] == RST_STREAM && self.len() == HEADER_AND_CODE - HEADER;
+            if !has_code || self.filled == HEADER_AND_CODE {
+                break;
+            }
+            wanted = HEADER_AND_CODE;
+        }
+        let [_, _, _, kind, flags, ids @ ..] = self.header;
+        let [a, b, c, d, code @ ..] = ids;
+        let in_header = self.filled - HEADER;
+        let frame = Frame {
+            len: self.len(),
+            kind,
+            flags,
+            stream_id: u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff,
+            code: (in_header > 0).then_some(u32::from_be_bytes(code)),
+        };
+        self.filled = 0;
+        self.payload_left = frame.len - in_header;
+        self.frame = Some(frame);
+        Some(Step::Begun(frame))
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.header[0]) << 16 | usize::from(self.header[1]) << 8 | usize::from(self.header[2])
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let [_, len @ ..] = (payload.len() as u32).to_be_bytes();
+        [&len[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_steps(
+            frames in proptest::collection::vec((0u8..6, any::<u8>(), 0u32..9, 0usize..40), 1..9),
+            cuts in proptest::collection::vec(1usize..20, 1..20),
+        ) {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for (kind, flags, stream_id, len) in frames {
+                let code = (kind == RST_STREAM && len == 4).then_some(0x0707_0707);
+                let header = Frame { len, kind, flags, stream_id, code };
+                bytes.extend(frame(kind, flags, stream_id, &vec![7; len]));
+                expected.extend([Step::Begun(header), Step::Ended(header)]);
+            }
+            let (mut walker, mut steps, mut rest, mut cuts) =
+                (Walker::default(), Vec::new(), &bytes[..], cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (mut piece, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                while let Some(step) = walker.step(&mut piece) {
+                    steps.push(step);
+                }
+                prop_assert!(piece.is_empty());
+                rest = after;
+            }
+            prop_assert_eq!(steps, expected);
+            prop_assert_eq!(walker.kind_midway(), None);
+        }
+    }
+}

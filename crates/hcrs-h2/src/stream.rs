@@ -1,0 +1,146 @@
+//! One stream: what `h2` has of it, and what of its response waits for the client's window.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use hcrs_exchange::Fault;
+
+/// An open stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: u32,
+    /// Until the response's head is sent.
+    pub(crate) respond: Option<SendResponse<Bytes>>,
+    /// From then on.
+    pub(crate) send: Option<SendStream<Bytes>>,
+    /// The request's body.
+    pub(crate) recv: Option<RecvStream>,
+    pub(crate) is_head: bool,
+    /// Body bytes that the announced content-length still allows.
+    pub(crate) length_left: Option<u64>,
+    /// The response has no body on the wire (HEAD, 204, 304), whatever the app sends.
+    pub(crate) bodiless: bool,
+    /// Pieces of the body that `h2` has not been given.
+    pub(crate) pending: VecDeque<Bytes>,
+    /// They are the last.
+    pub(crate) pending_end: bool,
+    /// Since when they have waited, without a byte of progress.
+    pub(crate) waiting_since: Option<Instant>,
+}
+
+/// How far [`Stream::pump`] came.
+#[derive(Debug, Default)]
+pub(crate) struct Pumped {
+    /// Bytes that were given to `h2`.
+    pub(crate) taken: usize,
+    /// Pieces that they were.
+    pub(crate) pieces: u32,
+    pub(crate) outcome: Outcome,
+}
+
+/// How a stream stands.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It goes on.
+    #[default]
+    Open,
+    /// The response is complete.
+    Done,
+    /// The client has reset it.
+    Reset,
+}
+
+impl Stream {
+    pub(crate) fn new(respond: SendResponse<Bytes>, recv: Option<RecvStream>, is_head: bool) -> Self {
+        Self {
+            id: respond.stream_id().as_u32(),
+            respond: Some(respond),
+            send: None,
+            recv,
+            is_head,
+            length_left: None,
+            bodiless: false,
+            pending: VecDeque::new(),
+            pending_end: false,
+            waiting_since: None,
+        }
+    }
+
+    /// Whether a stream whose reset was seen is over: not before `h2` has come to the frame.
+    pub(crate) fn is_reset(&mut self) -> bool {
+        // Nobody is woken by a stream: after each poll of the connection all are looked at that may have changed.
+        let cx = &mut Context::from_waker(Waker::noop());
+        match (&mut self.respond, &mut self.send) {
+            (Some(respond), _) => respond.poll_reset(cx).is_ready(),
+            // h2 has closed such a stream already, and forgets a reset that comes after.
+            (None, Some(_)) if self.bodiless => true,
+            (None, Some(send)) => send.poll_reset(cx).is_ready(),
+            (None, None) => true,
+        }
+    }
+
+    /// Counts body bytes against the announced length.
+    pub(crate) fn spend_length(&mut self, len: usize, end: bool) -> Result<(), Fault> {
+        if let Some(left) = &mut self.length_left {
+            *left = left.checked_sub(len as u64).ok_or(Fault::AppFailed)?;
+            if end && *left > 0 {
+                return Err(Fault::AppFailed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `h2` as much of the pending body as the client's window takes.
+    pub(crate) fn pump(&mut self, now: Instant) -> Pumped {
+        let mut pumped = Pumped::default();
+        let Some(send) = &mut self.send else { return pumped };
+        pumped.outcome = give(send, &mut self.pending, self.pending_end, &mut pumped);
+        if self.pending.is_empty() {
+            self.waiting_since = None;
+        } else if pumped.taken > 0 || self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
+        pumped
+    }
+}
+
+fn give(
+    send: &mut SendStream<Bytes>,
+    pending: &mut VecDeque<Bytes>,
+    end: bool,
+    pumped: &mut Pumped,
+) -> Outcome {
+    while let Some(front) = pending.front_mut() {
+        send.reserve_capacity(front.len());
+        let capacity = send.capacity();
+        if capacity == 0 {
+            match send.poll_capacity(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Some(Ok(_))) => continue,
+                Poll::Ready(_) => return Outcome::Reset,
+                Poll::Pending => return Outcome::Open,
+            }
+        }
+        let piece = front.split_to(front.len().min(capacity));
+        if front.is_empty() {
+            pending.pop_front();
+        }
+        pumped.taken += piece.len();
+        pumped.pieces += 1;
+        let is_last = end && pending.is_empty();
+        if send.send_data(piece, is_last).is_err() {
+            return Outcome::Reset;
+        }
+        if is_last {
+            return Outcome::Done;
+        }
+    }
+    if !end {
+        return Outcome::Open;
+    }
+    // Nothing was left to carry END_STREAM: an empty frame does.
+    if send.send_data(Bytes::new(), true).is_err() { Outcome::Reset } else { Outcome::Done }
+}

@@ -1,0 +1,145 @@
+//! Wakes the connection's task, but not while that task polls the connection.
+//!
+//! `h2` wakes its task whenever it is given something to send. Most of that is given to it within a turn of the
+//! connection, which looks at `h2` again before it ends: a wake-up would only have the runtime poll for nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
+
+/// The waker that `h2` is given.
+#[derive(Debug, Default)]
+pub(crate) struct TurnWaker {
+    /// The task is in a turn, and will look.
+    in_turn: AtomicBool,
+    /// Somebody asked for a look since the last one.
+    is_woken: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl TurnWaker {
+    /// A waker, and the handle that its turns are told to.
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let turn = Arc::new(Self::default());
+        (Arc::clone(&turn), Waker::from(turn))
+    }
+
+    /// Begins a turn: until it ends, wake-ups are only noted. The turn has to look before it ends.
+    pub(crate) fn begin(&self) {
+        self.in_turn.store(true, Ordering::SeqCst);
+    }
+
+    /// Begins a look: what was noted until now is about to be seen.
+    pub(crate) fn look(&self) {
+        self.begin();
+        self.is_woken.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends the turn: from now on the task of `cx` is woken. True if the turn's last look was too early to see all,
+    /// and another one, or another turn, has to follow.
+    #[must_use]
+    pub(crate) fn end(&self, cx: &Context<'_>) -> bool {
+        {
+            let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                *task = Some(cx.waker().clone());
+            }
+        }
+        // In this order: whoever wakes after the store wakes the task, whoever did before it is seen here.
+        self.in_turn.store(false, Ordering::SeqCst);
+        self.is_woken.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for TurnWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        if !self.in_turn.load(Ordering::SeqCst)
+            && let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            task.wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Count {
+        fn take(&self) -> usize {
+            self.0.swap(0, Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn wakes_the_task_between_turns_only() {
+        let count = Arc::new(Count::default());
+        let task = Waker::from(Arc::clone(&count));
+        let cx = Context::from_waker(&task);
+        let (turn, waker) = TurnWaker::new();
+
+        turn.begin();
+        waker.wake_by_ref();
+        turn.look();
+        assert!(!turn.end(&cx), "the look saw it");
+        assert_eq!(count.take(), 0);
+
+        waker.wake_by_ref();
+        assert_eq!(count.take(), 1);
+
+        turn.look();
+        waker.wake_by_ref();
+        assert!(turn.end(&cx), "it came after the look");
+        assert_eq!(count.take(), 0);
+    }
+
+    #[test]
+    fn no_wake_up_of_another_thread_is_lost() {
+        const NEWS: usize = 20_000;
+        let count = Arc::new(Count::default());
+        let task = Waker::from(Arc::clone(&count));
+        let cx = Context::from_waker(&task);
+        let (turn, waker) = TurnWaker::new();
+        let told = Arc::new(AtomicUsize::new(0));
+        let teller = {
+            let told = Arc::clone(&told);
+            std::thread::spawn(move || {
+                for n in 1..=NEWS {
+                    told.store(n, Ordering::SeqCst);
+                    waker.wake_by_ref();
+                }
+            })
+        };
+        let mut seen = 0;
+        let mut asleep = 0usize;
+        while seen < NEWS {
+            turn.look();
+            seen = told.load(Ordering::SeqCst);
+            if turn.end(&cx) {
+                continue;
+            }
+            // Asleep: only a wake-up of the task ends it.
+            while seen < NEWS && count.take() == 0 {
+                std::thread::yield_now();
+                asleep += 1;
+                assert!(asleep < 100_000_000, "asleep at {seen} of {}", told.load(Ordering::SeqCst));
+            }
+        }
+        teller.join().unwrap();
+    }
+}

@@ -1,0 +1,120 @@
+//! How often the connection's task is woken: not for nothing, and never too seldom.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hcrs_exchange::Fault;
+
+use crate::peer::{self, INITIAL_WINDOW, Peer, window_update};
+use crate::server::{Seen, answer, head, page, silent};
+
+#[test]
+fn a_request_that_is_answered_at_once_takes_one_poll() {
+    let (mut peer, mut server) = Peer::connect(page(vec![7; 1024]));
+    for n in 0..10 {
+        peer.send(&peer::get(2 * n + 1));
+        assert_eq!(server.settle(), 1);
+        assert_eq!(peer.read(&mut server).len(), 2);
+    }
+}
+
+#[test]
+fn a_request_and_its_answer_later_take_one_poll_each() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    for n in 0..10 {
+        peer.send(&peer::get(2 * n + 1));
+        assert_eq!(server.settle(), 1);
+        let key = server.key(2 * n + 1);
+        server.turn(|hands| answer(hands, key, &head(200, &[]), Bytes::from_static(&[7; 1024])));
+        assert!(!server.is_woken(), "all was sent in that poll");
+        assert_eq!(peer.read(&mut server).len(), 2);
+    }
+}
+
+#[test]
+fn an_upload_takes_one_poll_for_each_flight_and_one_for_each_release() {
+    let (mut peer, mut server) = Peer::connect(page("ok"));
+    peer.say(&mut server, &peer::post(1));
+    for _ in 0..10 {
+        peer.send(&peer::data(1, &[0; 10_000]));
+        assert_eq!(server.settle(), 1);
+    }
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.say(&mut server, &[peer::post(1), peer::data(1, &[0; 16_384]).repeat(3)].concat());
+    peer.say(&mut server, &peer::data(1, &[0; 16_384]).repeat(2));
+    server.turn(|hands| hands.connection.release(0, 5 * 16_384));
+    assert!(!server.is_woken());
+    assert!(!peer.read(&mut server).is_empty(), "the window is open again");
+}
+
+#[test]
+fn a_window_that_opens_takes_one_poll() {
+    let (mut peer, mut server) =
+        Peer::connect_with(&hcrs_h2::Settings::default(), &[(INITIAL_WINDOW, 1000)], page(vec![7; 100_000]));
+    peer.say(&mut server, &peer::get(1));
+    for _ in 0..10 {
+        peer.send(&window_update(1, 5000));
+        assert_eq!(server.settle(), 1);
+        assert_eq!(peer::body_len(&peer.read(&mut server), 1), 5000);
+    }
+}
+
+#[test]
+fn what_arrives_after_the_last_look_is_seen() {
+    let (mut peer, mut server) = Peer::connect(page("ok"));
+    for n in 0..10 {
+        let (first, late) = (4 * n + 1, 4 * n + 3);
+        server.take_seen();
+        peer.io.send_late(&peer::get(late));
+        let frames = peer.say(&mut server, &peer::get(first));
+        assert_eq!((peer::body_len(&frames, first), peer::body_len(&frames, late)), (2, 2));
+        assert_eq!(server.take_seen().len(), 2);
+    }
+    assert_eq!(server.settle(), 0);
+}
+
+#[test]
+fn what_is_done_between_turns_wakes_the_task() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.say(&mut server, &[peer::get(1), peer::get(3)].concat());
+    assert!(!server.is_woken());
+    server.connection.fail(0, Fault::WorkerLost);
+    assert!(server.is_woken());
+    assert_eq!(peer.read(&mut server)[0].status(), 502);
+    server.connection.send_head(1, &head(200, &[]), false).unwrap();
+    assert!(server.is_woken());
+    assert_eq!(peer.read(&mut server)[0].status(), 200);
+}
+
+#[test]
+fn a_client_that_sends_without_end_gets_its_share_and_others_their_turn() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.say(&mut server, &peer::post(1));
+    peer.send(&peer::data(1, &[0; 16_000]).repeat(8));
+    server.take_seen();
+    server.turn(|_| {});
+    let received = |seen: Vec<Seen>| -> usize {
+        seen.iter().map(|seen| if let Seen::Data(_, len) = seen { *len } else { 0 }).sum()
+    };
+    let first = received(server.take_seen());
+    assert!((32_000..=96_000).contains(&first), "{first} bytes in one turn");
+    assert!(server.is_woken());
+    server.settle();
+    assert_eq!(first + received(server.take_seen()), 128_000);
+}
+
+#[test]
+fn a_socket_that_always_asks_to_be_polled_again_does_not_hold_the_thread() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    // As tokio does once a task has used up its budget: pending, and woken at once.
+    peer.io.be_restless(true);
+    peer.send(&peer::get(1));
+    let start = Instant::now();
+    server.turn(|_| {});
+    server.turn(|_| {});
+    assert!(server.is_woken(), "it is polled again, but not within the same turn for ever");
+    assert!(start.elapsed().as_secs() < 5);
+    peer.io.be_restless(false);
+    server.settle();
+    assert_eq!(server.take_seen().len(), 1);
+}

@@ -1,0 +1,244 @@
+//! The server's part: polls a connection as the edge does, and notes what it saw.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hcrs_exchange::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
+use hcrs_h2::{Connection, Ended, Event, Extra, Settings, StreamKey};
+
+use crate::pipe::End;
+
+/// More polls in a row than any test needs: a connection that wakes itself for ever fails, and does not hang.
+const MANY_POLLS: usize = 10_000;
+
+/// An [`Event`] that can be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The stream's number on the wire, method and target; whether a body follows.
+    Request(u32, String, bool),
+    Data(u32, usize),
+    End(u32),
+    Sent(u32, usize, bool),
+    Reset(u32),
+}
+
+/// Counts how often a task was woken.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Wakes {
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// What the app does about an event.
+pub(crate) type App = Box<dyn FnMut(&mut Hands<'_, '_>, &Event)>;
+
+/// A connection, its app, and what has happened.
+pub(crate) struct Server {
+    pub(crate) connection: Connection<End>,
+    pub(crate) now: Instant,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) polls: usize,
+    woken: Arc<Wakes>,
+    app: App,
+    /// The wire numbers of the streams, by key.
+    ids: Vec<u32>,
+    closing: bool,
+}
+
+/// What the app can do with its connection.
+pub(crate) struct Hands<'a, 'cx> {
+    pub(crate) connection: &'a mut Connection<End>,
+    pub(crate) cx: &'a mut Context<'cx>,
+    pub(crate) now: Instant,
+}
+
+impl Server {
+    /// Exchanges prefaces with a client that has already sent its own.
+    pub(crate) fn new(io: End, settings: &Settings, app: App) -> Self {
+        let counted = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&counted));
+        let handshake = hcrs_h2::handshake(io, settings, Scheme::Https, Rc::new(Endpoints::default()));
+        let Poll::Ready(outcome) = pin!(handshake).poll(&mut Context::from_waker(&waker)) else {
+            panic!("the client's preface is there");
+        };
+        let mut server = Self {
+            connection: outcome.expect("a good preface"),
+            now: Instant::now(),
+            seen: Vec::new(),
+            ended: None,
+            polls: 0,
+            woken: counted,
+            app,
+            ids: Vec::new(),
+            closing: false,
+        };
+        server.turn(|_| {});
+        server
+    }
+
+    /// One poll of the connection, which begins with what the app has to say.
+    pub(crate) fn turn(&mut self, act: impl FnOnce(&mut Hands<'_, '_>)) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.polls += 1;
+        self.woken.take();
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let mut cx = Context::from_waker(&waker);
+        if self.closing {
+            return self.close(&mut cx);
+        }
+        self.connection.begin_turn(&Extra::default());
+        act(&mut Hands { connection: &mut self.connection, cx: &mut cx, now: self.now });
+        while let Poll::Ready(outcome) = self.connection.poll_event(&mut cx, self.now) {
+            match outcome {
+                Ok(event) => {
+                    self.note(&event);
+                    let mut hands = Hands { connection: &mut self.connection, cx: &mut cx, now: self.now };
+                    (self.app)(&mut hands, &event);
+                }
+                Err(Ended::Fault(fault)) => {
+                    self.closing = true;
+                    self.connection.abrupt_shutdown(fault);
+                    self.close(&mut cx);
+                    if self.ended.is_some() {
+                        self.ended = Some(Ended::Fault(fault));
+                    }
+                    return;
+                }
+                Err(ended) => {
+                    self.ended = Some(ended);
+                    return;
+                }
+            }
+        }
+        if let Poll::Ready(Err(error)) = self.connection.poll_drain(&mut cx) {
+            self.ended = Some(Ended::Io(error));
+        }
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) {
+        if self.connection.poll_close(cx).is_ready() {
+            self.ended = Some(Ended::Closed);
+        }
+    }
+
+    /// Polls the connection as long as somebody wakes it; gives the number of polls.
+    pub(crate) fn settle(&mut self) -> usize {
+        let mut polls = 0;
+        while self.ended.is_none() && self.is_woken() {
+            self.turn(|_| {});
+            polls += 1;
+            assert!(polls < MANY_POLLS, "the connection wakes itself for ever");
+        }
+        polls
+    }
+
+    /// Whether somebody wants the connection to be polled.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::SeqCst) > 0
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    /// The key of the stream with a number.
+    pub(crate) fn key(&self, id: u32) -> StreamKey {
+        self.ids.iter().position(|&other| other == id).expect("a stream that began and is the key's last")
+    }
+
+    /// Sends a whole response.
+    pub(crate) fn answer(&mut self, id: u32, status: u16, body: &'static [u8]) {
+        let key = self.key(id);
+        self.turn(|hands| {
+            answer(hands, key, &head(status, &[]), Bytes::from_static(body));
+        });
+        self.settle();
+    }
+
+    /// What was seen since the last call.
+    pub(crate) fn take_seen(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen)
+    }
+
+    fn note(&mut self, event: &Event) {
+        let seen = match event {
+            Event::Request { key, stream_id, head } => {
+                if self.ids.len() <= *key {
+                    self.ids.resize(*key + 1, 0);
+                }
+                self.ids[*key] = *stream_id;
+                let view = head.view();
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                let mut line = format!("{} {}", text(view.method), text(view.path));
+                if !view.query.is_empty() {
+                    line.extend(["?", &text(view.query)]);
+                }
+                Seen::Request(*stream_id, line, head.has_body())
+            }
+            Event::Data { key, data } => Seen::Data(self.ids[*key], data.len()),
+            Event::End { key } => Seen::End(self.ids[*key]),
+            Event::Sent { key, len, done } => Seen::Sent(self.ids[*key], *len, *done),
+            Event::Reset { key } => Seen::Reset(self.ids[*key]),
+        };
+        self.seen.push(seen);
+    }
+}
+
+/// An app that does nothing.
+pub(crate) fn silent() -> App {
+    Box::new(|_, _| {})
+}
+
+/// An app that answers each request at once, and takes each body.
+pub(crate) fn page(body: impl Into<Bytes>) -> App {
+    let (head, body) = (head(200, &[]), body.into());
+    Box::new(move |hands, event| match event {
+        Event::Request { key, .. } => answer(hands, *key, &head, body.clone()),
+        Event::Data { key, data } => hands.connection.release(*key, data.len()),
+        Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } => {}
+    })
+}
+
+/// Sends a whole response.
+pub(crate) fn answer(hands: &mut Hands<'_, '_>, key: StreamKey, head: &ResponseHead, body: Bytes) {
+    let over = hands.connection.send_head(key, head, false).expect("a good head");
+    assert!(!over);
+    hands.connection.send_data(hands.cx, hands.now, key, (body, true)).expect("a good body");
+}
+
+/// A response's head.
+pub(crate) fn head(status: u16, fields: &[(&str, &str)]) -> ResponseHead {
+    let mut block = Vec::new();
+    let mut writer = ResponseHeadWriter::begin(&mut block, status);
+    for (name, value) in fields {
+        writer.field(&mut block, name.as_bytes(), value.as_bytes());
+    }
+    writer.finish(&mut block);
+    ResponseHead::parse(block.into()).expect("well-formed")
+}
+
+/// How a connection ended, in a form that can be compared.
+pub(crate) fn ended_calm(server: &Server) -> Option<Fault> {
+    match server.ended {
+        Some(Ended::Fault(fault)) => Some(fault),
+        _ => None,
+    }
+}
