@@ -38,6 +38,7 @@ class Lifespan:
         self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue(2)
         self._answered = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failures: dict[str, str] = {}
+        self._asked = "startup"
         self._supported = True
 
     async def startup(self, timeout: float) -> None:
@@ -56,6 +57,7 @@ class Lifespan:
             await asyncio.wait([self._task], timeout=1)
 
     async def _ask(self, stage: str, timeout: float) -> None:
+        self._asked = stage
         self._events.put_nowait({"type": f"lifespan.{stage}"})
         try:
             await asyncio.wait_for(self._answered[stage].wait(), timeout)
@@ -78,13 +80,18 @@ class Lifespan:
                 answered.set()
 
     def _raised(self, error: BaseException) -> None:
-        if self._failures:
+        stage = self._asked
+        if stage in self._failures:
             return  # the app has said so itself
         if not self._answered["startup"].is_set():
-            log.warning("ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error)
-        elif not self._answered["shutdown"].is_set() and self._events.empty():
+            if not isinstance(error, Exception):
+                self._failures["startup"] = repr(error)  # sys.exit() is no way to say that lifespan is not known
+            else:
+                log.warning("ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error)
+        elif not self._answered["shutdown"].is_set():
             log.error("ASGI Framework Lifespan error, shutdown without Lifespan support", exc_info=error)
-            self._failures["shutdown"] = str(error)
+            if stage == "shutdown":
+                self._failures[stage] = repr(error)
         else:
             log.error("ASGI Framework Lifespan errored after shutdown.", exc_info=error)
 

@@ -107,25 +107,25 @@ class AsgiWorker:
     def run(self) -> int:
         """Runs the app from lifespan startup to lifespan shutdown."""
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
+        lifespan = Lifespan(self._app)
+        self._loop.run_until_complete(lifespan.startup(self._args.startup_timeout))
+        self._serve(lifespan.state)
         while True:
             try:
                 self._loop.run_until_complete(self._over)
                 break
             except (SystemExit, KeyboardInterrupt):
                 continue  # raised by a request's task, which has logged it; the other requests go on
-        return self._loop.run_until_complete(self._stop())
+        return self._loop.run_until_complete(self._stop(lifespan))
 
-    async def _start(self) -> None:
-        self._lifespan = Lifespan(self._app)
-        await self._lifespan.startup(self._args.startup_timeout)
+    def _serve(self, state: dict[str, Any]) -> None:
         for link in self._links:
             serving = _hcrs.AsgiLink(
                 link,
                 self._app,
                 event_loop=self._loop,
                 root_path=self._args.root_path,
-                state=self._lifespan.state,
+                state=state,
                 drained=self._on_drained,
                 gone=self._on_gone,
                 failed=self._on_failed,
@@ -134,7 +134,7 @@ class AsgiWorker:
         for serving in self._serving:
             serving.start()
 
-    async def _stop(self) -> int:
+    async def _stop(self, lifespan: Lifespan) -> int:
         tasks = [task for serving in self._serving for task in serving.tasks()]
         grace = 0 if self._edge_is_gone else self._args.shutdown_timeout / 2
         began = self._loop.time()
@@ -146,7 +146,7 @@ class AsgiWorker:
         if left:
             await asyncio.wait(left, timeout=1)
         try:
-            await self._lifespan.shutdown(self._args.shutdown_timeout - (self._loop.time() - began))
+            await lifespan.shutdown(self._args.shutdown_timeout - (self._loop.time() - began))
         except (LifespanFailureError, LifespanTimeoutError) as error:
             log.error("%s", error)
             return 1

@@ -1,0 +1,237 @@
+"""Apps that do wrong: they are told, the edge is told, and nothing else is touched."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Serve
+from fake_edge import DATA, DONE, REQUEST, RESET, RESPONSE, request_head
+
+APP = """
+    import asyncio, sys
+
+    START = "http.response.start"
+    BODY = "http.response.body"
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/ok":
+            await send({"type": START, "status": 200, "headers": iter([[b" x-a ", b" 1\\t"], (bytearray(b"x-b"), b"2")])})
+            await send({"type": BODY, "body": b"ok"})
+        elif scope["path"] == "/try":
+            code = scope["query_string"].decode().replace("%20", " ")
+            told = None
+            try:
+                await eval(code, {"send": send, "START": START, "BODY": BODY})
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+            await send({"type": START, "status": 200})
+            await send({"type": BODY, "body": str(told).encode()})
+        else:
+            await globals()[scope["path"][1:]](scope, receive, send)
+
+    async def raises(scope, receive, send):
+        raise LookupError("before the start")
+
+    async def raises_later(scope, receive, send):
+        await asyncio.sleep(0)
+        raise LookupError("a turn later")
+
+    async def raises_after_start(scope, receive, send):
+        await send({"type": START, "status": 200})
+        raise LookupError("after the start")
+
+    async def raises_in_body(scope, receive, send):
+        await send({"type": START, "status": 200})
+        await send({"type": BODY, "body": b"some", "more_body": True})
+        await asyncio.sleep(0)
+        raise LookupError("in the body")
+
+    async def raises_after_end(scope, receive, send):
+        await send({"type": START, "status": 200})
+        await send({"type": BODY, "body": b"whole"})
+        raise LookupError("after the end")
+
+    async def returns(scope, receive, send):
+        pass
+
+    async def returns_halfway(scope, receive, send):
+        await send({"type": START, "status": 200})
+
+    async def exits(scope, receive, send):
+        sys.exit(3)
+
+    async def exits_later(scope, receive, send):
+        await asyncio.sleep(0)
+        sys.exit(3)
+
+    async def interrupts(scope, receive, send):
+        raise KeyboardInterrupt
+
+    async def cancels(scope, receive, send):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(1)
+
+    async def twice(scope, receive, send):
+        await send({"type": START, "status": 200})
+        await send({"type": BODY, "body": b"whole"})
+        await send({"type": BODY, "body": b"too much"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        (b"/raises", "LookupError: before the start"),
+        (b"/raises_later", "LookupError: a turn later"),
+        (b"/raises_after_start", "LookupError: after the start"),
+        (b"/returns", "the app has returned without completing its response"),
+        (b"/returns_halfway", "the app has returned without completing its response"),
+        (b"/exits", "SystemExit: 3"),
+        (b"/exits_later", "SystemExit: 3"),
+        (b"/interrupts", "KeyboardInterrupt"),
+        (b"/cancels", "CancelledError"),
+    ],
+)
+def test_a_failed_app_resets_its_stream_and_harms_no_other(serve_on: Serve, path: bytes, logged: str) -> None:
+    running = serve_on(APP)
+    stream = running.link.get(path)
+    running.link.expect(stream, RESET)
+    assert running.link.fetch(b"/ok").body == b"ok"
+    assert running.drain() == 0
+    assert "[ERROR] Error in ASGI Framework" in running.stderr
+    assert logged in running.stderr
+
+
+def test_a_failure_in_the_body_comes_after_what_was_sent(serve: Serve) -> None:
+    running = serve(APP)
+    stream = running.link.get(b"/raises_in_body")
+    running.link.expect(stream, RESPONSE)
+    assert running.link.expect(stream, DATA).payload == b"some"
+    running.link.expect(stream, RESET)
+
+
+def test_a_failure_after_the_response_is_only_logged(serve: Serve) -> None:
+    running = serve(APP)
+    for path in (b"/raises_after_end", b"/twice"):
+        assert running.link.fetch(path).body == b"whole"
+    assert running.link.fetch(b"/ok").body == b"ok"
+    assert running.drain() == 0
+    assert "LookupError: after the end" in running.stderr
+    assert "Unexpected message type, http.response.body given the state CLOSED" in running.stderr
+
+
+def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> None:
+    running = serve("async def app(scope):\n    pass\n")
+    running.link.expect(running.link.get(), RESET)
+    assert running.drain() == 0
+    assert "TypeError" in running.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("send(None)", "TypeError: an ASGI message must be a dict, not NoneType"),
+        ("send({})", "KeyError: \"the ASGI message has no 'type'\""),
+        ("send({'type':1})", "TypeError: 'type' must be a str, not int"),
+        (
+            "send({'type':'http.nonsense'})",
+            "UnexpectedMessageError: Unexpected message type, http.nonsense given the state REQUEST",
+        ),
+        (
+            "send({'type':BODY})",
+            "UnexpectedMessageError: Unexpected message type, http.response.body given the state REQUEST",
+        ),
+        ("send({'type':START})", "KeyError: \"'http.response.start' has no 'status'\""),
+        ("send({'type':START,'status':'200'})", "TypeError: 'status' must be an int, not str"),
+        ("send({'type':START,'status':0})", "ValueError: 'status' must be between 200 and 999, not 0"),
+        ("send({'type':START,'status':100})", "ValueError: 'status' must be between 200 and 999, not 100"),
+        ("send({'type':START,'status':99999})", "ValueError: 'status' must be between 200 and 999, not 99999"),
+        ("send({'type':START,'status':-2**70})", "ValueError: 'status' must be between 200 and 999, not -118"),
+        ("send({'type':START,'status':200,'headers':5})", "TypeError: 'headers' must be an iterable of (name, value)"),
+        ("send({'type':START,'status':200,'headers':[5]})", "TypeError: 'headers' must be an iterable of (name, value)"),
+        (
+            "send({'type':START,'status':200,'headers':[(b'a',)]})",
+            "ValueError: each of 'headers' must hold a name and a value",
+        ),
+        ("send({'type':START,'status':200,'headers':[('a',b'')]})", "TypeError: a header's name must be bytes, not str"),
+        ("send({'type':START,'status':200,'headers':[(b'a','b')]})", "TypeError: a header's value must be bytes, not str"),
+        ("send({'type':START,'status':200,'headers':[(b'a%20b',b'')]})", "ValueError: header name b\"a b\" is not a token"),
+        ("send({'type':START,'status':200,'headers':[(b':status',b'')]})", "ValueError: header name b\":status\" is not"),
+        ("send({'type':START,'status':200,'headers':[(b'',b'')]})", "ValueError: header name b\"\" is not a token"),
+        (
+            "send({'type':START,'status':200,'headers':[(b'a',b'b\\r\\nc:d')]})",
+            "ValueError: the value of header b\"a\" holds a line break",
+        ),
+        ("send({'type':START,'status':200,'headers':((b'a',b'\\0c'),)})", "ValueError: the value of header b\"a\" holds"),
+        ("send({'type':START,'status':200,'headers':[(b'a',b'x'*2**21)]})", "ValueError: the response's headers are larger"),
+        ("send({'type':START,'status':200,'headers':[(b'a',b'')]*70000})", "ValueError: the response's headers are larger"),
+    ],
+)
+def test_nonsense_is_refused_in_words_and_the_response_still_possible(serve: Serve, code: str, told: str) -> None:
+    running = serve(APP)
+    assert running.link.fetch(b"/try?" + code.encode()).body.decode().startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [("'text'", "TypeError: 'body' must be bytes, not str"), ("5", "TypeError: 'body' must be bytes, not int")],
+)
+def test_a_body_that_is_not_bytes_is_refused(serve: Serve, body: str, told: str) -> None:
+    running = serve(
+        f"""
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                await send({{"type": "http.response.start", "status": 200}})
+                await send({{"type": "http.response.body", "body": {body}}})
+        """
+    )
+    running.link.expect(running.link.get(), RESET)
+    running.drain()
+    assert told in running.stderr
+
+
+def test_header_iterables_are_stripped_and_taken_in_any_form(serve: Serve) -> None:
+    assert serve(APP).link.fetch(b"/ok").headers == [(b"x-a", b"1"), (b"x-b", b"2")]
+
+
+def test_a_withdrawn_request_is_never_begun(serve: Serve) -> None:
+    running = serve(APP)
+    link = running.link
+    stream = link.request(request_head(b"POST", b"/raises", body=True), end=False, offer=False)
+    link.send(DATA, stream, b"its body")
+    link.send(DATA, stream, b"", 1)
+    link.send(RESET, stream)
+    assert link.fetch(b"/ok").body == b"ok"
+    assert link.quiet()
+    running.drain()
+    assert running.stderr == ""
+
+
+def test_a_begun_request_that_says_nothing_wakes_the_edge(serve: Serve) -> None:
+    running = serve(
+        """
+        import asyncio
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                await asyncio.sleep(60)
+        """
+    )
+    from fake_edge import BEGUN
+
+    stream = running.link.get()
+    assert running.link.read().kind == BEGUN
+    assert running.link.is_begun(stream % 64)
+    running.link.send(RESET, stream)
+    assert running.link.quiet(), "the task runs on, so there is no Done"
+
+
+def test_nonsense_on_the_link_ends_the_worker(serve: Serve) -> None:
+    running = serve(APP)
+    running.link.send(DONE, 1)
+    assert running.process.wait(20) != 0
+    running = serve(APP)
+    running.link.offer(1, 1)
+    running.link.send(REQUEST, 1, b"no head", 1, 1)
+    assert running.process.wait(20) != 0
+    assert "malformed head block" in running.stderr

@@ -1,0 +1,70 @@
+"""The scope that the app is called with."""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from typing import Any
+
+from conftest import Serve
+from fake_edge import Worker, address, request_head
+
+ECHO_SCOPE = """
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            scope["state"]["shared"] = ["once"]
+            return
+        body = repr({key: (type(value).__name__, value) for key, value in scope.items()})
+        scope["state"]["own"] = scope["asgi"]["version"] = scope["extensions"]["own"] = "changed by a request"
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": body.encode()})
+"""
+
+
+def scope_of(running: Worker, **head: Any) -> dict[str, Any]:
+    scope = literal_eval(running.link.response(running.link.request(request_head(**head))).body.decode())
+    assert all(kind == type(value).__name__ for kind, value in scope.values())
+    return {key: value for key, (_, value) in scope.items()}
+
+
+def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
+    running = serve_on(ECHO_SCOPE, "--root-path", "/mounted")
+    for _ in range(2):  # the second time out of the caches
+        assert scope_of(
+            running,
+            method=b"post",
+            target=b"/caf%C3%A9/%2F%FF?q=%20&x",
+            headers=[(b"host", b"example.org"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"cookie", b"a=b; c=d")],
+        ) == {
+            "type": "http",
+            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "http_version": "2",
+            "method": "POST",
+            "scheme": "https",
+            "path": "/café//\ufffd",
+            "raw_path": b"/caf%C3%A9/%2F%FF",
+            "query_string": b"q=%20&x",
+            "root_path": "/mounted",
+            "headers": [(b"host", b"example.org"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"cookie", b"a=b; c=d")],
+            "client": ("127.0.0.1", 54106),
+            "server": ("127.0.0.1", 8443),
+            "state": {"shared": ["once"]},
+            "extensions": {},
+        }
+
+
+def test_scope_names_version_scheme_and_addresses(serve: Serve) -> None:
+    running = serve(ECHO_SCOPE)
+    for version, name in ((10, "1.0"), (11, "1.1"), (20, "2")):
+        for tls, scheme in ((False, "http"), (True, "https")):
+            scope = scope_of(running, version=version, tls=tls)
+            assert (scope["http_version"], scope["scheme"]) == (name, scheme)
+    scope = scope_of(running, client=address("::1", 1), server=b"")
+    assert (scope["client"], scope["server"]) == (("::1", 1), None)
+
+
+def test_fields_of_any_length_and_number_arrive_as_they_are(serve: Serve) -> None:
+    running = serve(ECHO_SCOPE)
+    headers = [(b"x-%d" % n, bytes([33 + n % 90]) * (n * 3)) for n in range(200)]
+    headers += [(b"", b""), (b"x-latin", b"\xe9\xff"), (b"x" * 300, b"y" * 70_000)]
+    for _ in range(2):
+        assert scope_of(running, headers=headers)["headers"] == headers
