@@ -132,6 +132,30 @@ fn a_client_that_opens_no_window_is_given_little() {
 }
 
 #[test]
+fn a_response_that_stalls_again_waits_once() {
+    let piece = |len| (Bytes::from(vec![0; len]), false);
+    let (mut peer, mut server) = Peer::connect_with(
+        &Settings::default(),
+        &[(INITIAL_WINDOW, 0)],
+        Box::new(move |hands, event| match event {
+            Event::Request { key: 0, .. } => {
+                hands.connection.send_head(0, &head(200, &[]), false).unwrap();
+                hands.connection.send_data(hands.cx, hands.now, 0, piece(100)).unwrap();
+            }
+            // By now the window has let that go, and nobody has looked.
+            Event::Request { .. } => {
+                assert_eq!(hands.connection.send_data(hands.cx, hands.now, 0, piece(50)), Ok((150, false)));
+                assert_eq!(hands.connection.send_data(hands.cx, hands.now, 0, piece(100)), Ok((50, false)));
+            }
+            _ => {}
+        }),
+    );
+    peer.say(&mut server, &peer::get(1));
+    peer.say(&mut server, &[peer::window_update(1, 200), peer::get(3)].concat());
+    assert_eq!(server.connection.stalled_since(server.now), [0]);
+}
+
+#[test]
 fn a_stalled_response_does_not_stop_another() {
     let mut pair = Pair::new(silent());
     let (slow, _) = pair.begin(client::get("/slow"), true);
@@ -397,7 +421,8 @@ fn early_answers_to_a_hundred_uploads_leave_the_connection_open() {
         for id in ids {
             let mut late = late.clone();
             late[5..9].copy_from_slice(&id.to_be_bytes());
-            peer.say(&mut server, &late);
+            let frames = peer.say(&mut server, &late);
+            assert!(round > 0 || frames.is_empty(), "the client may not have heard yet: {frames:?}");
         }
     }
     assert!(server.ended.is_none(), "{:?}", server.ended);
