@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 use slab::Slab;
-use tokio::net::UnixStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::spawn_local;
@@ -188,13 +187,6 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
 
 fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
     let LinkEnd { worker, socket, claims } = end;
-    let socket = match UnixStream::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => {
-            let why = format!("the link to the worker cannot be used: {error}");
-            return report(reports, Report::Failed(worker, why));
-        }
-    };
     let link = Link::new(worker, claims, shared.settings.dispatch.start_credits);
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());

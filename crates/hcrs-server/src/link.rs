@@ -4,18 +4,21 @@
 //! loop leaves in one write.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
-use hcrs_exchange::{Fault, ResponseHead};
+use bytes::Bytes;
+use hcrs_exchange::{Fault, ResponseHead, append};
 use hcrs_link::{ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, SLOTS, push_frame};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use slab::Slab;
-use tokio::io::AsyncWrite;
-use tokio::net::UnixStream;
-use tokio_util::io::poll_read_buf;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
@@ -289,12 +292,16 @@ impl Link {
         socket: UnixStream,
         mut notice: impl FnMut(Notice),
     ) -> Vec<Rc<Exchange>> {
-        let mut pump = Pump { link: &self, socket, input: BytesMut::new(), written: 0 };
-        let ended = std::future::poll_fn(|cx| {
-            self.listen(cx.waker());
-            pump.poll(cx, &mut notice)
-        })
-        .await;
+        let ended = match Pump::new(&self, socket) {
+            Ok(mut pump) => {
+                std::future::poll_fn(|cx| {
+                    self.listen(cx.waker());
+                    pump.poll(cx, &mut notice)
+                })
+                .await
+            }
+            Err(error) => Err(error.into()),
+        };
         match ended {
             Ok(()) => tracing::debug!("link to worker {} closed", self.worker),
             Err(error) => tracing::debug!("link to worker {}: {error}", self.worker),
@@ -401,76 +408,138 @@ impl Streams {
     }
 }
 
+/// The I/O of a link.
 struct Pump<'a> {
     link: &'a Link,
-    socket: UnixStream,
-    input: BytesMut,
+    /// Watched for reading only: a unix socket becomes writable each time the other end has read, and each of these
+    /// edges would wake the thread for nothing.
+    socket: AsyncFd<UnixStream>,
+    /// Watches for room to write, while there is none.
+    room: Option<AsyncFd<UnixStream>>,
+    input: Vec<u8>,
     written: usize,
 }
 
-impl Pump<'_> {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        notice: &mut impl FnMut(Notice),
-    ) -> Poll<Result<(), LinkIoError>> {
+impl<'a> Pump<'a> {
+    fn new(link: &'a Link, socket: UnixStream) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = watch(socket, Interest::READABLE)?;
+        Ok(Self { link, socket, room: None, input: Vec::new(), written: 0 })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, notice: &mut impl FnMut(Notice)) -> Poll<Result<(), LinkIoError>> {
         while let Poll::Ready(n) = self.poll_read(cx)? {
             if n == 0 {
                 return Poll::Ready(Ok(()));
             }
-            while let Some((header, payload)) = self.next_frame()? {
-                self.link.handle(header, payload, notice)?;
-            }
+            self.take_frames(notice)?;
             notice(Notice::Progress);
         }
-        // What a pending write leaves, the socket's readiness or the next push brings back here.
+        // What a pending write leaves, room in the socket or the next push brings back here.
         let _pending = self.poll_write(cx)?;
         Poll::Pending
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        self.input.reserve(READ);
-        poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)
-    }
-
-    fn next_frame(&mut self) -> Result<Option<(FrameHeader, Bytes)>, LinkError> {
-        let Some(header) = FrameHeader::parse(&self.input)? else { return Ok(None) };
-        if self.input.len() < HEADER_LEN + header.len {
-            self.input.reserve(HEADER_LEN + header.len - self.input.len());
-            return Ok(None);
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { socket, input, .. } = self;
+        if input.capacity() - input.len() < READ / 4 {
+            input.reserve(READ);
         }
-        self.input.advance(HEADER_LEN);
-        let payload = if header.len <= COPY {
-            let payload = Bytes::copy_from_slice(&self.input[..header.len]);
-            self.input.advance(header.len);
-            payload
-        } else {
-            self.input.split_to(header.len).freeze()
-        };
-        Ok(Some((header, payload)))
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let mut out = self.link.out.borrow_mut();
-        while self.written < out.len() {
-            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &out[self.written..]))?;
-            if n == 0 {
-                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+        loop {
+            let mut ready = ready!(socket.poll_read_ready(cx))?;
+            let room = input.capacity() - input.len();
+            match rustix::net::recv(ready.get_inner(), spare_capacity(input), RecvFlags::DONTWAIT) {
+                Ok((n, _)) => {
+                    if n > 0 && n < room {
+                        // A read that fills less than the room has emptied the socket.
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Err(Errno::WOULDBLOCK) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
-            self.written += n;
         }
-        self.written = 0;
+    }
+
+    /// Handles the frames that are complete. Small payloads are copied out; from the first large one on, what was
+    /// read is shared with those who keep it.
+    fn take_frames(&mut self, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
+        let mut at = 0;
+        while let Some((header, payload)) = FrameHeader::split(&self.input[at..])? {
+            if header.len > COPY {
+                return self.take_shared_frames(at, notice);
+            }
+            self.link.handle(header, Bytes::copy_from_slice(payload), notice)?;
+            at += HEADER_LEN + header.len;
+        }
+        self.input.drain(..at);
+        self.reserve_frame()
+    }
+
+    fn take_shared_frames(&mut self, mut at: usize, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
+        let block = Bytes::from(std::mem::take(&mut self.input));
+        while let Some((header, payload)) = FrameHeader::split(&block[at..])? {
+            let payload =
+                if header.len <= COPY { Bytes::copy_from_slice(payload) } else { block.slice_ref(payload) };
+            self.link.handle(header, payload, notice)?;
+            at += HEADER_LEN + header.len;
+        }
+        self.input.reserve(READ + block.len() - at);
+        append(&mut self.input, &block[at..]);
+        self.reserve_frame()
+    }
+
+    /// Makes room for the rest of the frame that has begun.
+    fn reserve_frame(&mut self) -> Result<(), LinkError> {
+        if let Some(header) = FrameHeader::parse(&self.input)? {
+            self.input.reserve(HEADER_LEN + header.len - self.input.len());
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { link, socket, room, written, .. } = self;
+        let mut out = link.out.borrow_mut();
+        while *written < out.len() {
+            match rustix::net::send(&*socket, &out[*written..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(n) => *written += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    let watch = match room {
+                        Some(watch) => watch,
+                        None => {
+                            let socket = socket.get_ref().try_clone()?;
+                            room.insert(watch(socket, Interest::WRITABLE)?)
+                        }
+                    };
+                    ready!(watch.poll_write_ready(cx))?.clear_ready();
+                }
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        *room = None;
+        *written = 0;
         out.clear();
         out.shrink_to(KEEP);
         Poll::Ready(Ok(()))
     }
 }
 
+fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+    #[expect(unsafe_code, reason = "readiness of a descriptor is where the OS begins")]
+    // SAFETY: a UnixStream owns its descriptor and keeps the same one until it is dropped, which AsyncFd, its only
+    // owner here, does after taking it out of the reactor.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    watched.map_err(io::Error::from)
+}
+
 /// Why a link ended before the worker closed it.
 #[derive(Debug, thiserror::Error)]
 enum LinkIoError {
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error(transparent)]
     Protocol(#[from] LinkError),
 }
