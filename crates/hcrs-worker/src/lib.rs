@@ -54,7 +54,7 @@ mod _hcrs {
     #[pymodule_export]
     use super::link::Link;
     #[pymodule_export]
-    use super::process::{allow_huge_pages, die_with_parent};
+    use super::process::die_with_parent;
     #[pymodule_export]
     use super::wsgi::WsgiServer;
 }

@@ -26,7 +26,6 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
     _hcrs.die_with_parent()
-    _hcrs.allow_huge_pages()
     log_to_stderr(args.loglevel)
     links = [_hcrs.Link(int(socket), int(claims)) for socket, claims in args.links]
     try:
