@@ -53,7 +53,7 @@ class H1Client:
         self.socket.connect(where.path or (where.host.strip("[]"), where.port))
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
-        self._input = b""
+        self._input = bytearray()
 
     def __enter__(self) -> H1Client:
         return self
@@ -116,13 +116,14 @@ class H1Client:
         """Reads so many bytes."""
         while len(self._input) < count:
             self._receive()
-        data, self._input = self._input[:count], self._input[count:]
+        data = bytes(self._input[:count])
+        del self._input[:count]
         return data
 
     def until_closed(self) -> bytes:
         """Reads all that comes until the server closes its side."""
-        pieces = [self._input]
-        self._input = b""
+        pieces = [bytes(self._input)]
+        self._input.clear()
         while piece := self.socket.recv(1 << 16):
             pieces.append(piece)
         return b"".join(pieces)
@@ -146,7 +147,8 @@ class H1Client:
         while mark not in self._input:
             self._receive()
         at = self._input.index(mark) + len(mark)
-        data, self._input = self._input[:at], self._input[at:]
+        data = bytes(self._input[:at])
+        del self._input[:at]
         return data
 
     def _receive(self) -> None:

@@ -297,7 +297,7 @@ async def nonsense(scope, receive, send, query):
 async def recovers(scope, receive, send, query):
     """Sends nonsense, and then what is right."""
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b\r\n")]})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b\r\nc")]})
     except Exception:
         await answer(send, "recovered")
 

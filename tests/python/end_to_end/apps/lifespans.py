@@ -1,0 +1,74 @@
+"""Apps that differ in what they do with lifespan."""
+
+import asyncio
+import json
+import os
+import sys
+
+
+def with_lifespan(startup, shutdown=None):
+    """An app that answers requests with its state, and lifespan as told."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            assert (await receive()) == {"type": "lifespan.startup"}
+            await startup(scope, send)
+            assert (await receive()) == {"type": "lifespan.shutdown"}
+            await (shutdown or complete_shutdown)(scope, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(scope["state"]).encode()})
+
+    return app
+
+
+async def complete(scope, send):
+    await send({"type": "lifespan.startup.complete"})
+
+
+async def complete_shutdown(scope, send):
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def fail(scope, send):
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
+async def fail_shutdown(scope, send):
+    await send({"type": "lifespan.shutdown.failed", "message": "not saved"})
+
+
+async def hang(scope, send):
+    await asyncio.Event().wait()
+
+
+async def raise_error(scope, send):
+    raise ValueError("raised in the startup")
+
+
+async def exit_process(scope, send):
+    sys.exit(3)
+
+
+async def startup_slowly(scope, send):
+    await asyncio.sleep(float(os.environ["SLOW"]))
+    await complete(scope, send)
+
+
+async def break_if_told(scope, send):
+    await (fail if os.path.exists(os.environ["BREAK"]) else complete)(scope, send)
+
+
+async def unsupported(scope, receive, send):
+    assert scope["type"] == "http"
+    await with_lifespan(complete)(scope, receive, send)
+
+
+breakable = with_lifespan(break_if_told)
+exits = with_lifespan(exit_process)
+fails = with_lifespan(fail)
+fails_at_shutdown = with_lifespan(complete, fail_shutdown)
+hangs = with_lifespan(hang)
+hangs_at_shutdown = with_lifespan(complete, hang)
+raises = with_lifespan(raise_error)
+slow = with_lifespan(startup_slowly)

@@ -1,0 +1,224 @@
+"""Configuration as an operator meets it: file, flags, mistakes, logs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from end_to_end.server import APPS, command, wait_until
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run that ends by itself."""
+    return subprocess.run(
+        [command(), *arguments], cwd=folder, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def test_flags_win_over_the_file_and_lists_are_replaced(serve, connect_h1, tmp_path):
+    server = serve(
+        "wsgi.py:app",
+        bind=[f"unix:{tmp_path}/a"],
+        workers=3,
+        root_path="/file",
+        flags=["--bind", f"unix:{tmp_path}/b", "-w", "2", str(APPS / "plain.py") + ":app"],
+    )
+    assert [listener.path for listener in server.listeners] == [f"{tmp_path}/b"]
+    assert not (tmp_path / "a").exists()
+    assert len(server.worker_pids()) == 2
+    scope = eval(connect_h1(server.listener).get("/scope").body)
+    assert scope["root_path"] == "/file", "what no flag says comes from the file"
+
+
+def test_app_is_found_from_the_working_directory(serve, connect_h1, tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "package" / "web.py").write_text(
+        "def make(word):\n"
+        "    async def app(scope, receive, send):\n"
+        "        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "        await send({'type': 'http.response.body', 'body': word})\n"
+        "    return app\n"
+    )
+    server = serve(None, cwd=tmp_path, flags=["package.web:make(b'made')"])
+    assert connect_h1(server.listener).get().body == b"made"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bind = '127.0.0.1:0'\nworkers = 'two'\n", ["hcrs.toml:2:11", "workers", "expected a whole number"]),
+        ("[hcrs]\nqueue_timeout = true\n", ["hcrs.toml:2", "queue_timeout"]),
+        ("bind = [\n  '127.0.0.1:99999'\n]\n", ["hcrs.toml:2:3", "127.0.0.1:99999"]),
+        ("workers = \n", ["hcrs.toml:1"]),
+        ("worker_class = 'trio'\n", ["hcrs.toml:1:16", "worker_class"]),
+        ("certfile = 'cert.pem'\n", ["keyfile is not"]),
+        ("verify_mode = 2\n", ["verify_mode", "client certificates"]),
+    ],
+)
+def test_mistake_in_the_file_is_shown_with_its_place(tmp_path, text, words):
+    (tmp_path / "hcrs.toml").write_text(text)
+    result = run(tmp_path, "--config", "hcrs.toml")
+    assert (result.returncode, result.stdout) == (78, "")
+    for word in words:
+        assert word in result.stderr
+
+
+def test_every_mistake_is_shown_at_once(tmp_path):
+    (tmp_path / "hcrs.toml").write_text("workers = 'two'\nbacklog = -1\n")
+    result = run(tmp_path, "--config", "hcrs.toml", "--worker-class", "trio")
+    assert result.returncode == 78
+    assert all(word in result.stderr for word in ("workers", "backlog", "--worker-class"))
+
+
+def test_unknown_key_is_a_warning_that_names_what_was_meant(serve, connect_h1):
+    server = serve("plain.py:app", log_level="debug", keep_alive_timout=1)
+    assert connect_h1(server.listener).get().status == 200
+    warnings = [line for line in server.log.splitlines() if "unknown key" in line]
+    assert any("log_level" in line and "loglevel" in line for line in warnings), server.log
+    assert any("keep_alive_timout" in line and "keep_alive_timeout" in line for line in warnings), server.log
+
+
+def test_key_that_is_not_supported_yet_is_named(serve):
+    server = serve("plain.py:app", max_requests=10)
+    assert re.search(r"not supported yet: max_requests", server.log)
+
+
+def test_wrong_flag_and_missing_file_have_their_exit_codes(tmp_path):
+    assert run(tmp_path, "--no-such-flag").returncode == 2
+    missing = run(tmp_path, "--config", "missing.toml")
+    assert missing.returncode == 78
+    assert "missing.toml" in missing.stderr
+    (tmp_path / "hcrs.toml").write_text("certfile = 'no.pem'\nkeyfile = 'no.pem'\n")
+    assert run(tmp_path, "-c", "hcrs.toml").returncode == 78
+
+
+def test_help_and_version_go_to_standard_output(tmp_path):
+    helped = run(tmp_path, "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "--bind" in helped.stdout and "Deadlines" in helped.stdout
+    version = run(tmp_path, "--version")
+    assert re.fullmatch(r"hcrs \d+\.\d+\.\d+\n", version.stdout)
+
+
+def test_missing_interpreter_is_named(launch):
+    server = launch("plain.py:app", flags=["--python", "/nowhere/python3"])
+    assert server.wait_for_exit() == 1
+    assert "/nowhere/python3" in server.log
+
+
+def test_interpreter_without_hcrs_is_named_with_a_remedy(launch, tmp_path):
+    subprocess.run(["python3", "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    server = launch("plain.py:app", flags=["--python", f"{tmp_path}/venv/bin/python"])
+    assert server.wait_for_exit() == 1
+    assert "hcrs is not installed in" in server.log and "-m pip install hcrs" in server.log
+
+
+ERROR_LINE = r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[(DEBUG|INFO|WARNING|ERROR)\] .+$"
+
+
+def test_error_log_has_hypercorns_form(serve):
+    server = serve("plain.py:app", tls=True, insecure_bind="127.0.0.1:0")
+    lines = server.log.splitlines()
+    assert len(lines) == 2
+    for line, scheme in zip(lines, ("https", "http"), strict=True):
+        assert re.fullmatch(ERROR_LINE, line)
+        assert f"[{server.pid}] [INFO] Running on {scheme}://127.0.0.1:" in line
+
+
+def test_error_log_goes_to_a_file(launch, tmp_path):
+    server = launch("plain.py:app", errorlog=f"{tmp_path}/error.log")
+    path = tmp_path / "error.log"
+    wait_until(lambda: path.exists() and "Running on" in path.read_text(), "the log")
+    assert server.stop() == 0
+    assert server.log.replace("lifespan.shutdown was seen\n", "") == ""
+
+
+@pytest.mark.parametrize("level", ["warning", "ERROR"])
+def test_level_of_the_log_is_obeyed(launch, level, tmp_path):
+    server = launch("plain.py:app", loglevel=level, accesslog="-", pid_path=f"{tmp_path}/pid", bind=f"unix:{tmp_path}/s")
+    wait_until((tmp_path / "s").exists, "the socket")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/s", retries=20)) as client:
+        assert client.get("http://localhost/").text == "hello"
+    assert server.stop() == 0
+    assert server.log == "lifespan.shutdown was seen\n"
+    assert server.output == ""
+
+
+def test_pid_file_names_the_edge_and_goes_with_it(serve, tmp_path):
+    path = tmp_path / "pid"
+    server = serve("plain.py:app", pid_path=str(path))
+    assert path.read_text() == str(server.pid)
+    assert server.stop() == 0
+    assert not path.exists()
+
+
+def test_access_log_has_hypercorns_default_form(serve, connect_h1, connect_h2):
+    server = serve("plain.py:app", accesslog="-")
+    h1 = connect_h1(server.listener)
+    h1.get("/?q=1", headers="user-agent: tests/1\r\nreferer: http://a/\r\n")
+    h1.get("/missing%20path")
+    h1.get("/fail?after=nothing")
+    h2 = connect_h2(server.listener)
+    h2.get("/echo")
+    stream = h2.request("GET", "/forever?key=f")
+    h2.get("/note?key=f")
+    h2.reset(stream)
+    h2.get()
+    addresses = [":".join(map(str, client.socket.getsockname())) for client in (h1, h2)]
+    h1.close()
+    h2.close()
+    lines = wait_until(
+        lambda: (found := server.output.splitlines()) and len(found) >= 7 and found, "the lines of the log"
+    )
+    prefix = rf"\[\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{{4}}\] \[{server.pid}\] \[INFO\] "
+    time = r"- - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
+    expected = [
+        rf'{addresses[0]} {time} "GET / 1\.1" 200 5 "http://a/" "tests/1"',
+        rf'{addresses[0]} {time} "GET /missing path 1\.1" 404 17 "-" "-"',
+        rf'{addresses[0]} {time} "GET /fail 1\.1" 500 - "-" "-"',
+        rf'{addresses[1]} {time} "GET /echo 2" 200 - "-" "-"',
+        rf'{addresses[1]} {time} "GET /note 2" 200 5 "-" "-"',
+        rf'{addresses[1]} {time} "GET /forever 2" - - "-" "-"',
+        rf'{addresses[1]} {time} "GET / 2" 200 5 "-" "-"',
+    ]
+    for line, form in zip(lines, expected, strict=True):
+        assert re.fullmatch(prefix + form, line), (line, form)
+
+
+def test_clients_cannot_forge_lines_of_the_access_log(serve, connect_h1):
+    server = serve("plain.py:app", accesslog="-")
+    client = connect_h1(server.listener)
+    client.get("/%0a[INFO]%20forged%1b[2J", headers='user-agent: "quoted" \\x\r\n')
+    client.close()
+    line = wait_until(lambda: server.output, "the line")
+    assert line.count("\n") == 1 and "\x1b" not in line
+    assert '\\"quoted\\"' in line or '"quoted"' not in line
+
+
+def test_access_log_in_a_file_is_opened_anew_on_sigusr1(serve, connect_h1, tmp_path):
+    import signal
+
+    path = tmp_path / "access.log"
+    server = serve("plain.py:app", accesslog=str(path))
+    client = connect_h1(server.listener)
+    client.get("/first")
+    wait_until(lambda: "/first" in path.read_text(), "the first line")
+    path.rename(tmp_path / "access.log.1")
+    server.signal(signal.SIGUSR1)
+    wait_until(path.exists, "the new file")
+    client.get("/second")
+    wait_until(lambda: "/second" in path.read_text(), "the second line")
+    assert "/second" not in (tmp_path / "access.log.1").read_text()
+
+
+def test_server_and_date_headers_can_be_left_out(serve, connect_h1, connect_h2):
+    server = serve("plain.py:app", include_date_header=False, include_server_header=False)
+    response = connect_h1(server.listener).get()
+    assert (response.header("date"), response.header("server")) == (None, None)
+    response = connect_h2(server.listener).get()
+    assert (response.header(b"date"), response.header(b"server")) == (None, None)

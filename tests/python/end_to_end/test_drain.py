@@ -1,0 +1,178 @@
+"""The end: requests under way finish, nobody new is let in, the app's shutdown runs, the exit code says how it went."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+import h2.errors
+import httpx
+import pytest
+
+from end_to_end.h1_client import Closed
+from end_to_end.server import wait_until
+
+
+def refuses(server, number: int = 0) -> bool:
+    """Whether new connections are refused."""
+    where = server.listeners[number]
+    try:
+        socket.create_connection((where.host, where.port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_idle_server_ends_at_once_and_well(serve, number):
+    server = serve("plain.py:app", workers=2)
+    began = time.monotonic()
+    server.signal(number)
+    assert server.wait_for_exit() == 0
+    assert time.monotonic() - began < 3
+    assert server.output == ""
+    assert server.log.count("lifespan.shutdown was seen") == 2
+    assert f"Shutting down ({signal.Signals(number).name})" in server.log
+    server.wait_for_workers_end()
+
+
+def test_h2_request_under_way_finishes_and_goaway_says_the_rest(serve, connect_h2, key):
+    server = serve("plain.py:app", tls=True, graceful_timeout=20)
+    client, second = connect_h2(server.listener), connect_h2(server.listener)
+    waiting = client.request("GET", f"/gate?key={key}")
+    assert second.get(f"/note?key={key}-begun").status == 200
+    go = second.request("POST", f"/go?key={key}", end=False)
+    second.ping()
+    server.signal(signal.SIGTERM)
+    assert client.wait_for_goaway().error_code == h2.errors.ErrorCodes.NO_ERROR
+    second.wait_for_goaway()
+    wait_until(lambda: refuses(server), "new connections to be refused")
+    assert server.is_running
+    second.send(go, b"", end=True)
+    assert second.response(go).status == 200
+    response = client.response(waiting)
+    assert (response.status, response.body) == (200, b"through")
+    client.wait_for_close()
+    assert server.wait_for_exit() == 0
+    assert "lifespan.shutdown was seen" in server.log
+    server.wait_for_workers_end()
+
+
+def test_h1_request_under_way_finishes_and_the_connection_is_closed(serve, connect_h1, tmp_path):
+    server = serve("plain.py:app", graceful_timeout=20)
+    client, idle = connect_h1(server.listener), connect_h1(server.listener)
+    assert idle.get().status == 200
+    client.request("GET", "/nap?seconds=1")
+    connect_h1(server.listener).get()  # the request before has reached its worker
+    server.signal(signal.SIGTERM)
+    idle.assert_closed()
+    wait_until(lambda: refuses(server), "new connections to be refused")
+    response = client.response()
+    assert (response.status, response.header("connection")) == (200, "close")
+    client.assert_closed()
+    client.close()
+    idle.close()
+    assert server.wait_for_exit() == 0
+
+
+def test_response_that_has_begun_is_finished(serve, connect_h1, key):
+    server = serve("plain.py:app", graceful_timeout=20)
+    client = connect_h1(server.listener, receive_buffer=1 << 16)
+    client.request("GET", "/download?size=20000000&length=1")
+    assert client.head().status == 200
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: refuses(server), "new connections to be refused")
+    assert len(client.exactly(20_000_000)) == 20_000_000
+    client.assert_closed()
+    client.close()
+    assert server.wait_for_exit() == 0
+
+
+def test_graceful_timeout_cuts_off_what_is_left(launch, connect_h1, connect_h2, key):
+    server = launch("plain.py:app", graceful_timeout=0.5)
+    server.wait_until_running()
+    h1, begun, h2_client = (connect_h1(server.listener), connect_h1(server.listener), connect_h2(server.listener))
+    h1.request("GET", "/forever?key=1")
+    begun.request("GET", f"/until-disconnect?key={key}&start=1")
+    assert begun.head().status == 200
+    assert begun.chunk() == b"first"
+    stream = h2_client.request("GET", "/forever?key=2")
+    h2_client.get("/note?key=2")
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    response = h2_client.response(stream)
+    assert response.status == 503 or response.reset == h2.errors.ErrorCodes.CANCEL
+    assert h1.response().status == 503
+    with pytest.raises(Closed):
+        begun.chunk()
+    assert time.monotonic() - began < 4
+    for client in (h1, begun, h2_client):
+        client.close()
+    assert server.wait_for_exit() == 3, "the exit code says that requests were cut off"
+    assert time.monotonic() - began < 6, "an app that does not end is not waited for"
+    assert "lifespan.shutdown was seen" in server.log
+    server.wait_for_workers_end()
+
+
+def test_second_signal_cuts_off_at_once(launch, connect_h1):
+    server = launch("plain.py:app", graceful_timeout=60)
+    server.wait_until_running()
+    client = connect_h1(server.listener)
+    client.request("GET", "/forever")
+    connect_h1(server.listener).get("/note?key=forever")
+    server.signal(signal.SIGTERM)
+    server.wait_for_log("Shutting down")
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    client.close()
+    assert server.wait_for_exit() != 0
+    assert time.monotonic() - began < 5
+    server.wait_for_workers_end()
+
+
+def test_signal_to_the_whole_group_does_not_end_workers_early(serve, connect_h1):
+    """As a terminal or a service manager sends it."""
+    server = serve("plain.py:app", graceful_timeout=20)
+    client = connect_h1(server.listener)
+    client.request("GET", "/nap?seconds=0.5")
+    connect_h1(server.listener).get()
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    server.signal(signal.SIGTERM)
+    assert client.response().status == 200
+    client.close()
+    assert server.wait_for_exit() == 0
+
+
+def test_signal_during_the_start_ends_the_server(launch):
+    server = launch("lifespans.py:hangs", workers=2)
+    wait_until(server.worker_pids, "the workers to start")
+    server.signal(signal.SIGTERM)
+    assert server.wait_for_exit() == 0
+    server.wait_for_workers_end()
+
+
+def test_background_work_after_a_response_is_finished(serve, trust, tmp_path):
+    server = serve("frameworks.py:starlette", graceful_timeout=10)
+    done = tmp_path / "done"
+    with httpx.Client() as client:
+        assert client.get(server.listener.url + f"/background?file={done}").text == "later"
+    assert server.stop() == 0
+    assert done.read_text() == "done"
+
+
+def test_slow_reader_is_not_cut_off_before_its_time(serve, connect_h2):
+    server = serve("plain.py:app", graceful_timeout=20)
+    client = connect_h2(server.listener, window=65_535)
+    stream = client.request("GET", "/download?size=300000")
+    client.held.add(stream)
+    client.wait(lambda: client.streams[stream].length == 65_535, "a full window")
+    server.signal(signal.SIGTERM)
+    client.wait_for_goaway()
+    client.release(stream)
+    assert client.response(stream).length == 300_000
+    client.wait_for_close()
+    assert server.wait_for_exit() == 0

@@ -1,0 +1,151 @@
+"""Apps that fail: they are told why, the client gets what it is owed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+
+import h2.errors
+import pytest
+
+from end_to_end.h1_client import Closed
+from end_to_end.server import Server
+
+
+@pytest.fixture
+def ask(plain: Server, connect_h1):
+    """A second connection, for notes and gates."""
+    client = connect_h1(plain.listeners[1])
+    return lambda target: client.get(target).body
+
+
+def where(plain: Server, protocol: str):
+    return plain.listeners[1 if protocol in ("h1", "h2c") else 0]
+
+
+@pytest.fixture
+def outcome(plain, protocol, connect_h1, connect_h2):
+    """Sends a request that will fail, and gives its status, or None if it was cut off after its head."""
+    h1 = connect_h1(where(plain, protocol)) if protocol.startswith("h1") else None
+    h2_client = connect_h2(where(plain, protocol)) if h1 is None else None
+
+    def ask_h1(target: str) -> int | None:
+        h1.request("GET", target)
+        try:
+            response = h1.response()
+        except Closed:
+            return None
+        if response.status == 500 and response.header("connection") != "close":
+            assert h1.get().body == b"hello", "a complete answer need not end the connection"
+        return response.status
+
+    def ask_h2(target: str) -> int | None:
+        beside = h2_client.request("GET", "/nap?seconds=0.05")
+        response = h2_client.response(h2_client.request("GET", target))
+        assert h2_client.response(beside).status == 200, "a request under way beside it is not touched"
+        assert h2_client.get().body == b"hello", "the next request works"
+        if response.reset is not None and response.reset != h2.errors.ErrorCodes.NO_ERROR:
+            assert response.reset == h2.errors.ErrorCodes.INTERNAL_ERROR
+            return None
+        assert response.ended
+        return response.status
+
+    return ask_h1 if h1 is not None else ask_h2
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/fail?after=nothing", 500),
+        ("/fail?after=body", None),
+        ("/fail?after=length", None),
+        ("/fail?after=all", 200),
+        ("/leave?after=nothing", 500),
+        ("/leave?after=body", None),
+    ],
+)
+def test_failure_of_an_app_becomes_500_or_the_end_of_its_stream(outcome, target, status):
+    assert outcome(target) == status
+
+
+@pytest.mark.parametrize("target", ["/fail?after=start", "/leave?after=start"])
+def test_failure_just_after_the_head_is_never_taken_for_success(outcome, target):
+    assert outcome(target) in (500, None)
+
+
+def test_client_sees_a_failure_after_it_has_the_head(plain, protocol, connect_h1, connect_h2, ask, key):
+    target = f"/fail?after=body&key={key}"
+    if protocol.startswith("h2"):
+        client = connect_h2(where(plain, protocol))
+        stream = client.request("GET", target)
+        client.wait(lambda: client.streams[stream].length == 5, "the first piece")
+        ask(f"/go?key={key}")
+        assert client.response(stream).reset == h2.errors.ErrorCodes.INTERNAL_ERROR
+    else:
+        client = connect_h1(where(plain, protocol))
+        client.request("GET", target)
+        client.head()
+        assert client.chunk() == b"first"
+        ask(f"/go?key={key}")
+        with pytest.raises(Closed):
+            client.chunk()
+
+
+def test_failure_is_logged_with_its_traceback(serve, connect_h1):
+    server = serve("plain.py:app")
+    assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
+    server.wait_for_log(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[ERROR\] Error in ASGI Framework$")
+    server.wait_for_log(r"^Traceback \(most recent call last\):$")
+    server.wait_for_log(r"Teapot: short and stout$")
+
+
+def test_app_that_returns_early_is_logged(serve, connect_h1):
+    server = serve("plain.py:app")
+    assert connect_h1(server.listener).get("/leave?after=nothing").status == 500
+    server.wait_for_log(r"\[ERROR\] .*returned without")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words", "status"),
+    [
+        ("status-string", "TypeError", "'status' must be an int, not str", 500),
+        ("status-small", "ValueError", "99", 500),
+        ("status-large", "ValueError", "1000", 500),
+        ("status-missing", "KeyError", "status", 500),
+        ("header-str", "TypeError", "bytes, not str", 500),
+        ("header-crlf", "ValueError", "x-a", 500),
+        ("header-nul", "ValueError", "x-a", 500),
+        ("header-name", "ValueError", "not a token", 500),
+        ("header-name-crlf", "ValueError", "not a token", 500),
+        ("header-pseudo", "ValueError", "not a token", 500),
+        ("header-short", "ValueError", "a name and a value", 500),
+        ("body-first", "UnexpectedMessageError", "http.response.body", 500),
+        ("body-str", "TypeError", "'body' must be bytes, not str", 500),
+        ("twice", "UnexpectedMessageError", "http.response.start", 500),
+        ("unknown", "UnexpectedMessageError", "http.response.nonsense", 500),
+        ("no-type", "KeyError", "type", 500),
+        ("no-dict", "TypeError", "must be a dict, not int", 500),
+        ("long", "", "content-length", 500),
+        ("long-later", "", "content-length", None),
+        ("short", "", "content-length", 500),
+        ("after-end", "UnexpectedMessageError", "http.response.body", 200),
+    ],
+)
+def test_nonsense_raises_in_the_app_in_words(outcome, ask, key, kind, error, words, status):
+    got = outcome(f"/nonsense?kind={kind}&key={key}")
+    assert got in {500: (500, None), None: (None,), 200: (200,)}[status]
+    raised = json.loads(ask(f"/note?key={key}"))
+    assert raised is not None, "the app was told nothing"
+    assert raised[0] == error or not error
+    assert words in raised[1]
+
+
+def test_app_may_catch_what_its_nonsense_raised(outcome):
+    assert outcome("/recovers") == 200
+
+
+@pytest.mark.parametrize("after", ["nothing", "body"])
+def test_app_that_exits_does_not_end_its_worker(plain, outcome, ask, after):
+    workers = plain.worker_pids()
+    assert outcome(f"/fail?after={after}&exit=1") == {"nothing": 500, "body": None}[after]
+    assert ask("/") == b"hello"
+    assert plain.worker_pids() == workers

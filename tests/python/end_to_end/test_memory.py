@@ -1,0 +1,190 @@
+"""What the edge holds stays bounded, whatever clients and apps do not read; and nobody else waits for it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from end_to_end.server import wait_until
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+#: The bound for anything that one connection can do.
+BOUND = 100 * MIB
+
+
+def show(server, what: str) -> None:
+    now, most = server.memory()
+    print(f"\n{what}: the edge holds {now / MIB:.1f} MiB, at most {most / MIB:.1f} MiB")
+
+
+def assert_bounded(server, what: str) -> None:
+    show(server, what)
+    assert server.memory()[1] < BOUND, what
+
+
+def quick_requests(client, count: int = 20) -> None:
+    """Other streams of the connection answer without delay."""
+    for _ in range(count):
+        began = time.monotonic()
+        assert client.get(deadline=5).body == b"hello"
+        assert time.monotonic() - began < 1
+
+
+def test_edge_at_rest_is_small(serve):
+    server = serve("plain.py:app", tls=True, workers=2)
+    show(server, "at rest")
+    assert server.memory()[0] < 30 * MIB
+
+
+def test_thousand_idle_tls_connections_are_small(serve, connect_h2):
+    server = serve("plain.py:app", tls=True, workers=2, keep_alive_timeout=120, backlog=1024)
+    clients = [connect_h2(server.listener) for _ in range(1000)]
+    for client in clients:
+        client.ping()
+    show(server, "with 1,000 idle TLS connections of HTTP/2")
+    assert server.memory()[0] < 100 * MIB
+    assert clients[0].get().body == b"hello"
+    assert clients[-1].get().body == b"hello"
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
+def test_gibibyte_for_a_client_that_does_not_read(serve, connect_h2, connect_h1, key, tls):
+    server = serve("plain.py:app", tls=tls)
+    client = connect_h2(server.listener, window=1 << 18)
+    stream = client.request("GET", f"/download?size={GIB}&piece={4 * MIB}&key={key}")
+    client.held.add(stream)
+    client.counted.add(stream)
+    client.wait(lambda: client.streams[stream].length == 1 << 18, "a full window")
+    ask = connect_h1(server.listener)
+    quick_requests(client)
+    assert int(ask.get(f"/progress?key={key}").body) < 16 * MIB, "the app has been stopped"
+    # A slow reader: a little at a time.
+    for _ in range(20):
+        before = client.streams[stream].length
+        client.release(stream)
+        client.held.add(stream)
+        client.wait(lambda before=before: client.streams[stream].length >= before + (1 << 17), "the next piece")
+    quick_requests(client)
+    assert_bounded(server, "a gibibyte that is hardly read")
+    client.reset(stream)
+    quick_requests(client, 3)
+
+
+def test_gibibyte_for_an_h1_client_that_does_not_read(serve, connect_h1, key):
+    server = serve("plain.py:app")
+    client, ask = connect_h1(server.listener, receive_buffer=1 << 16), connect_h1(server.listener)
+    client.request("GET", f"/download?size={GIB}&piece={4 * MIB}&key={key}&length=1")
+    assert client.head().status == 200
+    length, until = 0, time.monotonic() + 2
+    while time.monotonic() < until:
+        length += len(client.exactly(1 << 16))
+        time.sleep(0.02)  # reads slowly
+    assert int(ask.get(f"/progress?key={key}").body) < length + 32 * MIB
+    assert_bounded(server, "a gibibyte that is hardly read over HTTP/1.1")
+
+
+def test_gibibyte_at_full_speed_is_bounded_as_well(serve, connect_h1):
+    server = serve("plain.py:app")
+    client = connect_h1(server.listener)
+    client.request("GET", f"/download?size={GIB}&piece={MIB}&length=1")
+    assert client.head().status == 200
+    length = len(client._input)
+    room = memoryview(bytearray(MIB))
+    while length < GIB:
+        got = client.socket.recv_into(room)
+        assert got
+        length += got
+    assert length == GIB
+    assert_bounded(server, "a gibibyte at full speed")
+
+
+def test_gibibyte_for_an_app_that_reads_slowly(serve, connect_h2, connect_h1, key):
+    server = serve("plain.py:app", tls=True)
+    client, ask = connect_h2(server.listener), connect_h1(server.listener)
+    stream = client.request("POST", f"/digest?gate={key}&pieces=3", [("content-length", str(GIB))], end=False)
+    sent, piece = 0, bytes(16_384)
+    # What the windows take at once, and no more.
+    while True:
+        room = min(client.room(stream), len(piece))
+        if room == 0:
+            client.ping()
+            if client.room(stream) == 0 and ask.get(f"/progress?key={key}").status == 200:
+                break
+            continue
+        client.send(stream, piece[:room])
+        sent += room
+    assert sent < 16 * MIB
+    quick_requests(client)
+    assert_bounded(server, f"an upload of which the app has left {sent} bytes unread")
+    client.reset(stream)
+    quick_requests(client, 3)
+
+
+def test_gibibyte_upload_at_the_speed_of_the_app(serve, connect_h1):
+    server = serve("plain.py:app")
+    client = connect_h1(server.listener, deadline=60)
+    client.send(f"POST /digest HTTP/1.1\r\nhost: x\r\ncontent-length: {GIB}\r\n\r\n")
+    piece = bytes(MIB)
+    for _ in range(GIB // MIB):
+        client.send(piece)
+    assert json.loads(client.response().body)["bytes"] == GIB
+    assert_bounded(server, "an upload of a gibibyte at full speed")
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
+def test_hundred_streams_whose_bodies_nobody_reads(serve, connect_h2, connect_h1, key, tls):
+    server = serve("plain.py:app", tls=tls)
+    client, ask = connect_h2(server.listener), connect_h1(server.listener)
+    client.ping()  # the connection's window has been widened by now
+    assert client.protocol.remote_settings.max_concurrent_streams == 100
+    streams = [client.request("POST", f"/unread?key={key}", end=False) for _ in range(98)]
+    sent = 0
+    for stream in streams:
+        while room := client.room(stream):
+            client.send(stream, bytes(room))
+            sent += room
+    assert sent >= 98 * 65_535
+    assert ask.get(f"/note?key={key}").body == b"begun"
+    quick_requests(client)
+    upload = client.request("POST", "/digest", body=bytes(MIB))
+    assert json.loads(client.response(upload).body)["bytes"] == MIB, "an upload beside them has room"
+    assert_bounded(server, f"98 streams with {sent} bytes that nobody reads")
+    ask.get(f"/go?key={key}")
+    for stream in streams:
+        assert client.head(stream).status == 200
+    quick_requests(client, 3)
+
+
+def test_many_small_frames_are_bounded(serve, connect_h2, key):
+    server = serve("plain.py:app")
+    client = connect_h2(server.listener)
+    stream = client.request("POST", f"/unread?key={key}", end=False)
+    frames = bytearray()
+    for _ in range(60_000):
+        frames += b"\0\0\1\0\0" + stream.to_bytes(4, "big") + b"x"
+    client.socket.sendall(frames)
+    client.protocol.streams[stream].outbound_flow_control_window -= 60_000
+    client.ping()
+    assert_bounded(server, "60,000 DATA frames of one byte")
+    quick_requests(client, 3)
+
+
+def test_memory_comes_back_after_a_burst(serve, connect_h2, key):
+    server = serve("plain.py:app")
+    at_rest = server.memory()[0]
+    clients = [connect_h2(server.listener, window=1 << 20) for _ in range(20)]
+    for client in clients:
+        for number in range(20):
+            client.held.add(client.request("GET", f"/download?size={4 * MIB}&key={key}-{number}"))
+    for client in clients:
+        client.ping()
+    show(server, "400 downloads that nobody reads")
+    assert server.memory()[1] < at_rest + 400 * MIB // 2, "half a mebibyte for each"
+    for client in clients:
+        client.close()
+    wait_until(lambda: server.memory()[0] < at_rest + 32 * MIB, "the memory to come back")
+    show(server, "after them")
