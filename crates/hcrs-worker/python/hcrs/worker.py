@@ -33,7 +33,7 @@ def main() -> int:
         if interface == "wsgi":
             return WsgiWorker(args, app, links).run()
         return AsgiWorker(args, app, new_loop(args.worker_class), links).run()
-    except Exception as error:
+    except BaseException as error:  # a module may call sys.exit()
         why = "".join(traceback.format_exception(error))
         for link in links:
             link.fail(why)

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use hcrs_link::{FrameHeader, HALF, Kind, LinkError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::MutexExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
 
@@ -226,13 +227,7 @@ impl WsgiLink {
 
     /// The outbox, for a thread that holds the GIL: it lets go of it while another one writes.
     pub(crate) fn out(&self, py: Python<'_>) -> MutexGuard<'_, Outbox> {
-        loop {
-            match self.out.try_lock() {
-                Ok(out) => return out,
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => py.detach(|| drop(lock(&self.out))),
-            }
-        }
+        self.out.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what waits, keeping the GIL as long as the socket takes it at once.

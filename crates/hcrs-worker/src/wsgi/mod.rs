@@ -6,13 +6,14 @@ mod link;
 mod queue;
 mod response;
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hcrs_exchange::RequestView;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 
 use crate::link::Link;
 use crate::lock;
@@ -139,6 +140,12 @@ impl Shared {
 }
 
 impl WsgiServer {
+    /// The builder of environs. A thread that waits for it lets go of the GIL, for the one that has it may need
+    /// the GIL again: the first use of an interned string gives it up for a moment.
+    fn environs(&self, py: Python<'_>) -> MutexGuard<'_, EnvironBuilder> {
+        self.environs.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
         if !job.claim() {
             return Ok(());
@@ -165,10 +172,10 @@ impl WsgiServer {
         if job.stream.lock().is_gone() {
             return Ok(());
         }
-        let template = lock(&self.environs).template(py);
+        let template = self.environs(py).template(py);
         let environ = template.copy()?;
         let inside = {
-            let mut environs = lock(&self.environs);
+            let mut environs = self.environs(py);
             let path_info = environs.path_info(&head);
             path_info.map(|path_info| environs.fill(&environ, &head, &path_info)).transpose()?
         };

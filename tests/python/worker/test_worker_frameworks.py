@@ -1,0 +1,246 @@
+"""What frameworks and libraries rely on: true tasks, contexts of their own, anyio's and sniffio's rules."""
+
+from __future__ import annotations
+
+from ast import literal_eval
+
+from conftest import Serve
+from fake_edge import CREDIT, DATA, END, RESET, RESPONSE, request_head
+
+TASKS = """
+    import asyncio, contextvars, threading
+
+    variable = contextvars.ContextVar("variable", default="unset")
+    order = []
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            variable.set("set by lifespan")
+            return
+        before = variable.get()
+        variable.set(scope["path"])
+        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        facts = {
+            "before": before,
+            "task": isinstance(task, asyncio.Task),
+            "listed": task in asyncio.all_tasks(),
+            "loop": task.get_loop() is loop,
+            "call_soon": "call_soon" in vars(loop) if hasattr(loop, "__dict__") else False,
+            "thread": threading.current_thread() is threading.main_thread(),
+        }
+        order.append("first step of " + scope["path"])
+        loop.call_soon(order.append, "called soon by " + scope["path"])
+        child = asyncio.create_task(nested())
+        await asyncio.sleep(0)
+        facts["child"] = await child
+        facts["after"] = variable.get()
+        facts["same"] = asyncio.current_task() is task
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr((facts, order)).encode()})
+
+    async def nested():
+        return variable.get(), asyncio.current_task() is not None
+"""
+
+
+def test_a_first_step_is_that_of_a_true_task_in_its_own_context(serve_on: Serve) -> None:
+    running = serve_on(TASKS)
+    streams = [running.link.get(b"/%d" % n) for n in range(3)]
+    for number, stream in enumerate(streams):
+        facts, order = literal_eval(running.link.response(stream).body.decode())
+        assert facts == {
+            "before": "unset",
+            "task": True,
+            "listed": True,
+            "loop": True,
+            "call_soon": False,
+            "thread": True,
+            "child": (f"/{number}", True),
+            "after": f"/{number}",
+            "same": True,
+        }
+        firsts = [f"first step of /{n}" for n in range(number + 1)]
+        assert [word for word in order if word.startswith("first")][: number + 1] == firsts
+
+
+def test_requests_of_one_read_take_their_first_steps_at_once(serve_on: Serve) -> None:
+    running = serve_on(
+        """
+        import asyncio
+        begun = []
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                begun.append(1)
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": b"%d" % len(asyncio.all_tasks())})
+        """
+    )
+    assert running.link.fetch().status == 200
+
+
+def test_a_task_factory_of_the_app_is_used(serve_on: Serve) -> None:
+    running = serve_on(
+        """
+        import asyncio
+        made = []
+
+        def factory(loop, coro, **how):
+            made.append(coro.__name__)
+            return asyncio.Task(coro, loop=loop, **how)
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                asyncio.get_running_loop().set_task_factory(factory)
+                return
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": repr(made).encode()})
+        """
+    )
+    assert b"app" in running.link.fetch().body
+
+
+ANYIO = """
+    import anyio, sniffio
+    from anyio.abc import TaskStatus
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        assert sniffio.current_async_library() == "asyncio"
+        seen = [anyio.get_current_task().name]
+        with anyio.move_on_after(0.01) as moved:
+            await anyio.sleep(10)
+        seen.append(moved.cancelled_caught)
+        async with anyio.create_task_group() as group:
+            async def child(*, task_status=anyio.TASK_STATUS_IGNORED):
+                task_status.started("started")
+                await anyio.sleep(60)
+            seen.append(await group.start(child))
+            group.cancel_scope.cancel()
+        seen.append(await anyio.to_thread.run_sync(lambda: "thread"))
+        with anyio.CancelScope() as scope_of_own:
+            scope_of_own.cancel()
+            await receive() if False else await anyio.lowlevel.checkpoint()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr(seen).encode()})
+"""
+
+
+def test_anyio_and_sniffio_know_where_they_are(serve_on: Serve) -> None:
+    assert literal_eval(serve_on(ANYIO).link.fetch().body.decode()) == ["hcrs.request", True, "started", "thread"]
+
+
+STARLETTE = """
+    import anyio
+    from starlette.applications import Starlette
+    from starlette.background import BackgroundTask
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+    from starlette.routing import Route
+
+    ran = []
+
+    async def echo(request):
+        return PlainTextResponse(await request.body())
+
+    async def pieces(request):
+        return PlainTextResponse(str(sum([len(piece) async for piece in request.stream()])))
+
+    async def events(request):
+        async def lines():
+            try:
+                for n in range(10**9):
+                    yield f"line {n}\\n"
+                    await anyio.sleep(0.01)
+            finally:
+                ran.append("closed")
+        return StreamingResponse(lines())
+
+    async def background(request):
+        return PlainTextResponse("now", background=BackgroundTask(ran.append, "later"))
+
+    async def boom(request):
+        raise LookupError("boom")
+
+    async def report(request):
+        return JSONResponse(ran)
+
+    class Marking(BaseHTTPMiddleware):
+        async def dispatch(self, request, call_next):
+            response = await call_next(request)
+            response.headers["x-marked"] = "yes"
+            return response
+
+    routes = [Route("/" + f.__name__, f, methods=["GET", "POST"]) for f in (echo, pieces, events, background, boom, report)]
+    app = Starlette(routes=routes, middleware=[Middleware(Marking)])
+"""
+
+
+def test_starlette_streams_echoes_and_disconnects(serve_on: Serve) -> None:
+    running = serve_on(STARLETTE)
+    link = running.link
+    body = b"0123456789" * 40_000
+    for path, expected in ((b"/echo", body), (b"/pieces", b"400000")):
+        stream = link.request(request_head(b"POST", path, body=True), end=False)
+        link.upload(stream, body)
+        response = link.response(stream)
+        assert (response.status, response.body, response[b"x-marked"]) == (200, expected, b"yes")
+    assert link.fetch(b"/background").body == b"now"
+    assert link.fetch(b"/boom").status == 500
+    stream = link.get(b"/events")
+    link.expect(stream, RESPONSE)
+    assert link.expect(stream, DATA, CREDIT).kind in (DATA, CREDIT)
+    link.send(RESET, stream)
+    for _ in range(100):
+        if link.fetch(b"/report").body == b'["later","closed"]':
+            break
+    assert link.fetch(b"/report").body == b'["later","closed"]'
+    assert "LookupError: boom" in running.stderr
+
+
+FASTAPI = """
+    import asyncio
+    from contextlib import asynccontextmanager
+    from fastapi import Depends, FastAPI, Request
+    from pydantic import BaseModel
+
+    @asynccontextmanager
+    async def lifespan(app):
+        yield {"database": "open"}
+
+    app = FastAPI(lifespan=lifespan)
+
+    class Item(BaseModel):
+        name: str
+        price: float
+
+    def sync_dependency():
+        yield "dependency"
+
+    @app.get("/items/{number}")
+    async def item(number: int, request: Request, dependency=Depends(sync_dependency)):
+        return {"number": number, "database": request.state.database, "dependency": dependency}
+
+    @app.post("/items")
+    async def create(item: Item):
+        await asyncio.sleep(0)
+        return item
+
+    @app.get("/threads")
+    def threads():
+        return "from a thread"
+"""
+
+
+def test_fastapi_serves_with_dependencies_threads_and_state(serve_on: Serve) -> None:
+    link = serve_on(FASTAPI).link
+    assert link.fetch(b"/items/5").body == b'{"number":5,"database":"open","dependency":"dependency"}'
+    assert link.fetch(b"/threads").body == b'"from a thread"'
+    assert link.fetch(b"/items/x").status == 422
+    head = request_head(b"POST", b"/items", [(b"content-type", b"application/json")], body=True)
+    stream = link.request(head, end=False)
+    link.send(DATA, stream, b'{"name": "tea",', 0)
+    link.send(DATA, stream, b'"price": 2}', END)
+    assert link.response(stream).body == b'{"name":"tea","price":2.0}'

@@ -1,0 +1,313 @@
+"""From start to end: loading, lifespan, drain, and the edge's death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from conftest import Serve
+from fake_edge import FAILED, PING, PONG, READY, worker
+
+LIFESPAN = """
+    import asyncio, sys
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            {lifespan}
+        else:
+            await send({{"type": "http.response.start", "status": 200}})
+            await send({{"type": "http.response.body", "body": b"served"}})
+"""
+LIFESPAN_HEAD = "assert (await receive()) == {'type': 'lifespan.startup'}; "
+STARTED = LIFESPAN_HEAD + "await send({'type': 'lifespan.startup.complete'}); "
+
+
+def lifespan(code: str) -> str:
+    return LIFESPAN.format(lifespan=code)
+
+
+def failure(serve: Serve, source: str, *arguments: str, app: str = "main:app") -> tuple[str, int]:
+    """What a worker that cannot serve says, and its exit code."""
+    running = serve(source, *arguments, app=app, links=2, ready=False)
+    said = [link.read() for link in running.links]
+    assert all(frame.kind == FAILED for frame in said) and said[0].payload == said[1].payload
+    return said[0].payload.decode(), running.process.wait(20)
+
+
+def test_every_link_becomes_ready_and_answers_pings(serve_on: Serve) -> None:
+    running = serve_on(lifespan("return"), links=3)
+    for link in running.links:
+        link.send(PING)
+        assert link.read().kind == PONG
+        assert link.fetch().body == b"served"
+
+
+def test_drain_ends_the_worker_once_every_link_has_said_so(serve_on: Serve) -> None:
+    running = serve_on(lifespan(STARTED + "await receive(); await send({'type': 'lifespan.shutdown.complete'})"), links=2)
+    running.links[0].send(10)
+    assert running.links[1].fetch().body == b"served"
+    running.links[1].send(10)
+    assert running.process.wait(20) == 0
+    assert running.stderr == ""
+
+
+def test_startup_and_shutdown_run_once_in_order(serve: Serve, tmp_path: Path) -> None:
+    running = serve(
+        lifespan(
+            "from pathlib import Path; log = Path('log').open('a', buffering=1); "
+            + STARTED
+            + "log.write('started '); log.write((await receive())['type']); "
+            "await send({'type': 'lifespan.shutdown.complete'})"
+        )
+    )
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+    assert (tmp_path / "log").read_text() == "started lifespan.shutdown"
+
+
+@pytest.mark.parametrize("code", ["raise LookupError('no lifespan here')", "return", "await receive(); return"])
+def test_an_app_without_lifespan_is_served(serve: Serve, code: str) -> None:
+    running = serve(lifespan(code))
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+    warned = "[WARNING] ASGI Framework Lifespan error, continuing without Lifespan support" in running.stderr
+    assert warned == ("raise" in code) == ("LookupError: no lifespan here" in running.stderr)
+
+
+def test_a_failed_startup_is_told(serve: Serve) -> None:
+    said, code = failure(
+        serve, lifespan(LIFESPAN_HEAD + "await send({'type': 'lifespan.startup.failed', 'message': 'no database'})")
+    )
+    assert said.splitlines()[-1].endswith("LifespanFailureError: Lifespan failure in startup. 'no database'")
+    assert code == 1
+
+
+def test_an_app_that_exits_in_startup_has_failed(serve: Serve) -> None:
+    said, code = failure(serve, lifespan("sys.exit(3)"))
+    assert "SystemExit(3)" in said and code == 1
+
+
+def test_a_startup_that_takes_too_long_is_told(serve: Serve) -> None:
+    said, code = failure(serve, lifespan("await asyncio.sleep(60)"), "--startup-timeout", "0.2")
+    assert "LifespanTimeoutError: Timeout whilst awaiting startup for 0.2 s" in said
+    assert code == 1
+
+
+def test_a_failed_shutdown_is_logged_and_in_the_exit_code(serve: Serve) -> None:
+    running = serve(
+        lifespan(STARTED + "await receive(); await send({'type': 'lifespan.shutdown.failed', 'message': 'locked'})")
+    )
+    assert running.drain() == 1
+    assert "Lifespan failure in shutdown. 'locked'" in running.stderr
+
+
+def test_a_shutdown_that_raises_is_in_the_exit_code(serve: Serve) -> None:
+    running = serve(lifespan(STARTED + "await receive(); raise LookupError('in shutdown')"))
+    assert running.drain() == 1
+    assert "LookupError: in shutdown" in running.stderr
+
+
+def test_a_shutdown_that_takes_too_long_is_cut(serve: Serve) -> None:
+    running = serve(lifespan(STARTED + "await asyncio.sleep(60)"), "--shutdown-timeout", "0.2")
+    assert running.drain() == 1
+    assert "Timeout whilst awaiting shutdown" in running.stderr
+
+
+def test_a_lifespan_that_dies_later_is_logged_and_the_app_served_on(serve: Serve) -> None:
+    running = serve(lifespan(STARTED + "raise LookupError('later')"))
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+    assert "[ERROR] ASGI Framework Lifespan error, shutdown without Lifespan support" in running.stderr
+
+
+def test_a_lifespan_message_out_of_place_raises_in_the_app(serve: Serve) -> None:
+    running = serve(lifespan(STARTED + "await send({'type': 'lifespan.startup.complete'})"))
+    running.drain()
+    assert "UnexpectedMessageError: Unexpected message type, lifespan.startup.complete" in running.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "app", "said"),
+    [
+        ("1 +", "main:app", "SyntaxError"),
+        ("import nothing_like_this", "main:app", "ModuleNotFoundError: No module named 'nothing_like_this'"),
+        ("", "other:app", "NoAppError: Cannot load application from 'other:app', module not found."),
+        ("", "main:app", "NoAppError: Cannot load application from 'main:app', application not found."),
+        ("", "main:int.nothing", "AttributeError: type object 'int' has no attribute 'nothing'"),
+        ("", "main:1 +", "SyntaxError"),
+        ("", "fcgi:main:app", "ValueError: Invalid mode 'fcgi' in the application path, must be 'asgi' or 'wsgi'"),
+        ("import sys; sys.exit(4)", "main:app", "SystemExit: 4"),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(serve: Serve, source: str, app: str, said: str) -> None:
+    text, code = failure(serve, source, app=app)
+    assert text.startswith("Traceback (most recent call last):\n") and said in text
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["main", "main:app", "main.py:app", "asgi:main:app", "./main:make('x')", "sub/../main.py:holder.app"]
+)
+def test_application_paths_are_those_of_hypercorn(serve: Serve, tmp_path: Path, path: str) -> None:
+    (tmp_path / "sub").mkdir()
+    source = lifespan("return") + "\n    def make(name):\n        return app\n\n    class holder:\n        pass\n"
+    assert serve(source + "    holder.app = app\n", app=path).link.fetch().body == b"served"
+
+
+def test_a_path_puts_its_directory_first(serve: Serve, tmp_path: Path) -> None:
+    package = tmp_path / "src" / "package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "beside.py").write_text("ANSWER = b'served'")
+    source = textwrap.dedent(lifespan("return")).replace("b\"served\"", "ANSWER")
+    (package / "web.py").write_text("from package.beside import ANSWER\n" + source)
+    assert serve("", app="src/package.web:app").link.fetch().body == b"served"
+
+
+@pytest.mark.parametrize(
+    ("expression", "interface"),
+    [
+        ("function", "asgi"),
+        ("Instance()", "asgi"),
+        ("functools.partial(function)", "asgi"),
+        ("functools.partial(Instance())", "asgi"),
+        ("plain", "wsgi"),
+        ("functools.partial(plain)", "wsgi"),
+    ],
+)
+def test_the_interface_is_seen_from_the_coroutine(tmp_path: Path, expression: str, interface: str) -> None:
+    (tmp_path / "kinds.py").write_text(
+        "import functools\nasync def function(scope, receive, send): ...\ndef plain(environ, start): ...\n"
+        "class Instance:\n    async def __call__(self, scope, receive, send): ...\n"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", f"from hcrs.loading import load; print(load({'kinds:' + expression!r}).interface)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert seen.stdout.strip() == interface
+
+
+def test_without_uvloop_its_absence_is_told(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ModuleNotFoundError(\"No module named 'uvloop'\")")
+    said, code = failure(serve, lifespan("return"), "--worker-class", "uvloop")
+    assert "run 'pip install uvloop' or choose 'asyncio'" in said and code == 1
+
+
+def test_signals_of_the_terminal_leave_the_decision_to_the_edge(serve: Serve) -> None:
+    running = serve(lifespan("return"))
+    running.process.send_signal(signal.SIGINT)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+
+
+def test_when_the_edge_is_gone_the_worker_cancels_shuts_down_and_ends(serve_on: Serve, tmp_path: Path) -> None:
+    running = serve_on(
+        """
+        import asyncio
+        from pathlib import Path
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await receive()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                Path("shutdown").touch()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                Path("cancelled").touch()
+                raise
+        """
+    )
+    running.link.get()
+    running.link.ping()
+    assert running.hang_up() == 0
+    assert (tmp_path / "cancelled").exists() and (tmp_path / "shutdown").exists()
+    assert running.stderr == ""
+
+
+def test_a_task_that_runs_on_after_its_response_may_end_before_the_drain_does(serve: Serve, tmp_path: Path) -> None:
+    running = serve(
+        """
+        import asyncio
+        from pathlib import Path
+
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": b"served"})
+                await asyncio.sleep(0.2)
+                Path("finished").touch()
+        """
+    )
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+    assert (tmp_path / "finished").exists()
+
+
+def test_a_task_that_never_ends_is_cancelled_by_the_drain(serve: Serve) -> None:
+    running = serve(
+        """
+        import asyncio
+
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": b"served"})
+                await asyncio.sleep(60)
+        """,
+        "--shutdown-timeout",
+        "0.4",
+    )
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+
+
+def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from fake_edge import worker
+        with worker(Path({str(tmp_path)!r}), {lifespan("return")!r}) as running:
+            print(running.process.pid, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    started = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    pid = int(started.stdout)
+    assert started.returncode == -signal.SIGKILL
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    import select
+
+    ended, _, _ = select.select([pidfd], [], [], 10)
+    os.close(pidfd)
+    assert ended, "the worker has outlived its parent"
+
+
+def test_links_that_are_no_descriptors_are_refused() -> None:
+    for links in ("3", "a:b", "3:4,", "1:2", "900:901"):
+        refused = subprocess.run(
+            [sys.executable, "-m", "hcrs.worker", "main:app", "--links", links], capture_output=True, check=False
+        )
+        assert refused.returncode != 0
+
+
+def test_ready_is_the_first_word(tmp_path: Path) -> None:
+    with worker(tmp_path, lifespan("return"), ready=False) as running:
+        assert running.link.read().kind == READY
