@@ -22,6 +22,7 @@ use crate::budget::Budget;
 use crate::event::{Ended, Event, StreamKey};
 use crate::head::{self, Extra};
 use crate::settings::Settings;
+use crate::spare;
 use crate::stream::{Outcome, Pumped, Stream};
 use crate::transport::Transport;
 use crate::turn::TurnWaker;
@@ -63,7 +64,6 @@ pub struct Connection<T> {
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
     extra: Extra,
-    spare_block: Vec<u8>,
 }
 
 /// Exchanges prefaces and settings.
@@ -73,7 +73,8 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
 ) -> Result<Connection<T>, Ended> {
-    let transport = Transport::new(io);
+    let (turn, turn_waker) = TurnWaker::new();
+    let transport = Transport::new(io, Arc::clone(&turn));
     let mut handshake = std::pin::pin!(
         h2::server::Builder::new()
             .max_concurrent_streams(settings.max_concurrent_streams)
@@ -92,14 +93,17 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     );
     let h2 = std::future::poll_fn(|cx| {
         transport.begin_turn();
-        let outcome = handshake.as_mut().poll(cx);
+        turn.look();
+        let outcome = handshake.as_mut().poll(&mut Context::from_waker(&turn_waker));
         if let Poll::Ready(Err(error)) = transport.poll_drain(cx) {
             return Poll::Ready(Err(Ended::Io(error)));
+        }
+        if turn.end(cx) {
+            cx.waker().wake_by_ref();
         }
         outcome.map_err(Ended::from)
     })
     .await?;
-    let (turn, turn_waker) = TurnWaker::new();
     Ok(Connection {
         h2,
         transport,
@@ -117,7 +121,6 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         scheme,
         endpoints,
         extra: Extra::default(),
-        spare_block: Vec::new(),
     })
 }
 
@@ -316,9 +319,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.blocked.iter().copied().filter(|&key| self.streams.get(key).is_some_and(stalled)).collect()
     }
 
-    /// Takes a block of bytes that the next request's head is built in.
+    /// Takes a block of bytes that the head of another request on this thread is built in.
     pub fn recycle(&mut self, block: Vec<u8>) {
-        self.spare_block = block;
+        spare::give(block);
     }
 
     fn end_turn(&mut self, cx: &Context<'_>, ended: Ended) -> Poll<Result<Event, Ended>> {
@@ -331,11 +334,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             return;
         }
         let (parts, recv) = request.into_parts();
-        let block = std::mem::take(&mut self.spare_block);
-        let mut head = match head::request(&parts, self.scheme, &self.endpoints, self.max_fields, block) {
-            Ok(head) => head,
-            Err(fault) => return refuse(respond, fault, &self.extra),
-        };
+        let mut head =
+            match head::request(&parts, self.scheme, &self.endpoints, self.max_fields, spare::take()) {
+                Ok(head) => head,
+                Err(fault) => return refuse(respond, fault, &self.extra),
+            };
         let has_body = !recv.is_end_stream();
         if has_body {
             head.set_has_body();

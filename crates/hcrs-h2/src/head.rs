@@ -69,7 +69,7 @@ fn host(parts: &request::Parts) -> Result<&[u8], Fault> {
 }
 
 fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
-    let mut cookies = 0;
+    let (mut cookies, mut lengths) = (0, 0);
     for (name, value) in fields {
         let bytes = value.as_bytes();
         if matches!(bytes, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
@@ -83,9 +83,10 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
         if name == header::HOST || name.as_str().contains('_') {
             continue;
         }
+        lengths += u32::from(name == header::CONTENT_LENGTH);
         head.push_field(name.as_str().as_bytes(), bytes);
     }
-    if fields.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+    if lengths > 1 {
         return Err(Fault::BadRequest("more than one content-length"));
     }
     match cookies {
@@ -111,7 +112,7 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.try_reserve(head.field_count() + 2).map_err(|_| Fault::AppFailed)?;
-    let mut length = None;
+    let (mut length, mut has_date, mut has_server) = (None, false, false);
     for (name, value) in head.fields() {
         let name = HeaderName::from_bytes(name).map_err(|_| Fault::AppFailed)?;
         if is_connection_specific(&name) {
@@ -127,10 +128,13 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
                 continue;
             }
         }
+        has_date |= name == header::DATE;
+        has_server |= name == header::SERVER;
         let value = share_value(head, value)?;
         fields.try_append(name, value).map_err(|_| Fault::AppFailed)?;
     }
-    add(fields, extra);
+    add(fields, header::DATE, extra.date.as_ref().filter(|_| !has_date));
+    add(fields, header::SERVER, extra.server.as_ref().filter(|_| !has_server));
     Ok((response, length))
 }
 
@@ -144,17 +148,14 @@ pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
     if let Some(seconds) = fault.retry_after() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    add(fields, extra);
+    add(fields, header::DATE, extra.date.as_ref());
+    add(fields, header::SERVER, extra.server.as_ref());
     response
 }
 
-fn add(fields: &mut HeaderMap, extra: &Extra) {
-    for (name, value) in [(header::DATE, &extra.date), (header::SERVER, &extra.server)] {
-        if let Some(value) = value
-            && !fields.contains_key(&name)
-        {
-            fields.insert(name, value.clone());
-        }
+fn add(fields: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+    if let Some(value) = value {
+        fields.append(name, value.clone());
     }
 }
 

@@ -8,6 +8,7 @@ mod frames;
 mod head;
 mod meter;
 mod settings;
+mod spare;
 mod stream;
 mod transport;
 mod turn;

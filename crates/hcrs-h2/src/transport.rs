@@ -8,12 +8,14 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use hcrs_exchange::{PIECE, append};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::meter::Meter;
+use crate::turn::{Arrival, TurnWaker};
 
 /// Bytes that are gathered before they are written in any case.
 const GATHER: usize = 64 << 10;
@@ -39,6 +41,11 @@ struct Inner<T> {
     read_this_turn: usize,
     /// The turn's share was read, and there may be more.
     read_owed: bool,
+    /// The last read of this turn found nothing: `h2` tries again for each stream that it hands out.
+    is_dry: bool,
+    arrival: Arc<Arrival>,
+    /// `arrival`, as the I/O is given it.
+    arrival_waker: Waker,
     flush_owed: bool,
     meter: Meter,
 }
@@ -50,13 +57,17 @@ impl<T> Clone for Transport<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
-    pub(crate) fn new(io: T) -> Self {
+    pub(crate) fn new(io: T, turn: Arc<TurnWaker>) -> Self {
+        let arrival = Arc::new(Arrival::new(turn));
         Self(Rc::new(RefCell::new(Inner {
             io,
             out: Vec::new(),
             written: 0,
             read_this_turn: 0,
             read_owed: false,
+            is_dry: false,
+            arrival_waker: Waker::from(Arc::clone(&arrival)),
+            arrival,
             flush_owed: false,
             meter: Meter::new(),
         })))
@@ -67,6 +78,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
         let inner = &mut *self.0.borrow_mut();
         inner.read_this_turn = 0;
         inner.read_owed = false;
+        inner.is_dry = false;
         inner.meter.begin_turn();
     }
 
@@ -145,15 +157,20 @@ fn poll_write_pieces<T: AsyncWrite + Unpin>(
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
-    /// Pending without a wake-up once the turn's share was read: [`Transport::owes_read`] says so.
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Wakes the turn that the transport was made for, not the task. Pending without any wake-up once the turn's share was read: [`Transport::owes_read`] says so.
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.read_this_turn >= READ_PER_TURN {
             inner.read_owed = true;
             return Poll::Pending;
         }
+        if inner.is_dry && !inner.arrival.take() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
+        inner.is_dry = true;
+        ready!(Pin::new(&mut inner.io).poll_read(&mut Context::from_waker(&inner.arrival_waker), buf))?;
+        inner.is_dry = false;
         let bytes = &buf.filled()[before..];
         inner.read_this_turn += bytes.len();
         inner.meter.inspect_incoming(bytes);

@@ -66,6 +66,35 @@ impl Wake for TurnWaker {
     }
 }
 
+/// Wakes a turn, and tells bytes that arrived from all else that does.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    turn: Arc<TurnWaker>,
+    is_there: AtomicBool,
+}
+
+impl Arrival {
+    pub(crate) fn new(turn: Arc<TurnWaker>) -> Self {
+        Self { turn, is_there: AtomicBool::new(false) }
+    }
+
+    /// Whether bytes have arrived since the last call.
+    pub(crate) fn take(&self) -> bool {
+        self.is_there.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_there.store(true, Ordering::SeqCst);
+        self.turn.wake_by_ref();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,7 @@ struct Lane {
     restless: bool,
     closed: bool,
     writes: usize,
+    reads: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -48,6 +49,7 @@ pub(crate) fn pipe_of(capacity: usize) -> (End, End) {
             restless: false,
             closed: false,
             writes: 0,
+            reads: 0,
             reader: None,
             writer: None,
         }))
@@ -91,6 +93,11 @@ impl End {
         self.incoming.borrow().closed
     }
 
+    /// Attempts of the other end to read so far.
+    pub(crate) fn reads_seen(&self) -> usize {
+        self.outgoing.borrow().reads
+    }
+
     /// Writes by the other end so far.
     pub(crate) fn writes_seen(&self) -> usize {
         self.incoming.borrow().writes
@@ -118,6 +125,7 @@ impl Lane {
 impl AsyncRead for End {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let lane = &mut *self.incoming.borrow_mut();
+        lane.reads += 1;
         if lane.restless {
             cx.waker().wake_by_ref();
             return Poll::Pending;

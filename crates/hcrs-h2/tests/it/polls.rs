@@ -1,12 +1,18 @@
 //! How often the connection's task is woken: not for nothing, and never too seldom.
 
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_exchange::Fault;
+use hcrs_exchange::{Endpoints, Fault, Scheme};
+use hcrs_h2::{PREFACE, Settings};
 
 use crate::peer::{self, INITIAL_WINDOW, Peer, window_update};
-use crate::server::{Seen, answer, head, page, silent};
+use crate::pipe::pipe;
+use crate::server::{Seen, Wakes, answer, head, page, silent};
 
 #[test]
 fn a_request_that_is_answered_at_once_takes_one_poll() {
@@ -32,6 +38,17 @@ fn a_request_and_its_answer_later_take_one_poll_each() {
 }
 
 #[test]
+fn the_socket_is_read_until_it_is_empty_and_not_for_each_request() {
+    let (mut peer, mut server) = Peer::connect(page("ok"));
+    let requests: Vec<u8> = (0..64).flat_map(|n| peer::get(2 * n + 1)).collect();
+    let before = peer.io.reads_seen();
+    peer.say(&mut server, &requests);
+    assert_eq!(server.take_seen().len(), 64);
+    let reads = peer.io.reads_seen() - before;
+    assert!(reads <= 4, "{reads} reads");
+}
+
+#[test]
 fn an_upload_takes_one_poll_for_each_flight_and_one_for_each_release() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     peer.say(&mut server, &peer::post(1));
@@ -50,7 +67,7 @@ fn an_upload_takes_one_poll_for_each_flight_and_one_for_each_release() {
 #[test]
 fn a_window_that_opens_takes_one_poll() {
     let (mut peer, mut server) =
-        Peer::connect_with(&hcrs_h2::Settings::default(), &[(INITIAL_WINDOW, 1000)], page(vec![7; 100_000]));
+        Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 1000)], page(vec![7; 100_000]));
     peer.say(&mut server, &peer::get(1));
     for _ in 0..10 {
         peer.send(&window_update(1, 5000));
@@ -71,6 +88,23 @@ fn what_arrives_after_the_last_look_is_seen() {
         assert_eq!(server.take_seen().len(), 2);
     }
     assert_eq!(server.settle(), 0);
+}
+
+#[test]
+fn a_preface_that_comes_late_wakes_the_handshake() {
+    let (ours, theirs) = pipe();
+    let woken = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    let (settings, endpoints) = (Settings::default(), Rc::new(Endpoints::default()));
+    let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints));
+    for part in PREFACE.chunks(10) {
+        assert!(handshake.as_mut().poll(&mut cx).is_pending());
+        woken.take();
+        ours.send(part);
+        assert!(woken.take() > 0);
+    }
+    assert!(matches!(handshake.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
 }
 
 #[test]
