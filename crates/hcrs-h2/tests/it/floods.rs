@@ -30,7 +30,7 @@ fn frames_without_progress_end_the_connection_after_the_burst_and_not_before() {
     let floods = [
         ("PING", peer::frame(PING, 0, 0, &[0; 8])),
         ("SETTINGS", peer::frame(SETTINGS, 0, 0, &[])),
-        ("SETTINGS ACK", peer::frame(PING, ACK, 0, &[0; 8])),
+        ("PING ACK", peer::frame(PING, ACK, 0, &[0; 8])),
         ("PRIORITY", peer::frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 0])),
         ("unknown", peer::frame(0xf7, 0, 0, b"grease")),
         ("WINDOW_UPDATE", peer::window_update(0, 1)),
@@ -81,6 +81,21 @@ fn a_flood_whose_answers_nobody_reads_stops_the_reading() {
     assert!(server.ended.is_none());
     assert!(sent < 512 << 10, "{sent} bytes of PING were read");
     assert!(held.bytes_max < FLAT, "{} bytes", held.bytes_max);
+}
+
+#[test]
+fn resets_that_nobody_reads_are_bounded() {
+    // Each of these makes h2 reset a stream; none of the resets can be written.
+    let (peer, mut server) = Peer::connect_narrow(1 << 10, &[], silent());
+    let malformed = peer::request("GET", &[("te", "gzip")]);
+    let held = allocation_counter::measure(|| {
+        for n in 0..20_000 {
+            let frame = peer::frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &malformed);
+            peer.io.send(&frame);
+            server.settle();
+        }
+    });
+    assert!(held.bytes_max < 4 << 20, "{} bytes", held.bytes_max);
 }
 
 #[test]

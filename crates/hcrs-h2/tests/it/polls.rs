@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_exchange::{Endpoints, Fault, Scheme};
-use hcrs_h2::{PREFACE, Settings};
+use hcrs_h2::{Extra, PREFACE, Settings};
 
-use crate::peer::{self, INITIAL_WINDOW, Peer, window_update};
+use crate::peer::{self, ACK, INITIAL_WINDOW, PING, Peer, window_update};
 use crate::pipe::pipe;
 use crate::server::{Seen, Wakes, answer, head, page, silent};
 
@@ -105,6 +105,29 @@ fn a_preface_that_comes_late_wakes_the_handshake() {
         assert!(woken.take() > 0);
     }
     assert!(matches!(handshake.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
+
+    let (ours, theirs) = pipe();
+    let endpoints = Rc::new(Endpoints::default());
+    let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints));
+    ours.send_late(PREFACE);
+    assert!(handshake.as_mut().poll(&mut cx).is_pending());
+    assert!(woken.take() > 0, "it came while the handshake was polled");
+}
+
+#[test]
+fn what_arrives_while_a_connection_closes_wakes_the_task() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    let woken = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    server.connection.begin_turn(&Extra::default());
+    server.connection.graceful_shutdown();
+    assert!(server.connection.poll_close(&mut cx).is_pending());
+    let goodbye = peer.io.take();
+    woken.take();
+    peer.send(&peer::frame(PING, ACK, 0, &goodbye[goodbye.len() - 8..]));
+    assert!(woken.take() > 0);
+    assert!(server.connection.poll_close(&mut cx).is_ready());
 }
 
 #[test]
