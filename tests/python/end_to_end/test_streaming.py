@@ -111,10 +111,9 @@ def test_head_arrives_before_there_is_a_body(plain, protocol, connect_h1, connec
 DISCONNECT = [{"type": "http.disconnect"}] * 2
 
 
+@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
 def test_reset_of_a_stream_is_told_to_the_app_at_once(plain, protocol, connect_h2, ask, key, start):
-    if protocol.startswith("h1"):
-        pytest.skip("HTTP/1.1 has no streams")
     client = connect_h2(where(plain, protocol))
     stream = client.request("GET", f"/until-disconnect?key={key}{start}")
     assert ask(f"/note?key={key}-begun") == b"begun"
@@ -242,9 +241,8 @@ def test_upload_waits_while_the_app_does_not_read(plain, protocol, connect_h1, c
     assert json.loads(text) == {"sha256": hashlib.sha256(bytes(size)).hexdigest(), "bytes": size}
 
 
+@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
 def test_stream_that_is_not_read_does_not_hold_up_the_others(plain, protocol, connect_h2, key):
-    if protocol.startswith("h1"):
-        pytest.skip("HTTP/1.1 has one exchange at a time")
     client = connect_h2(where(plain, protocol), window=65_535)
     stuck = [client.request("GET", f"/download?size={8 * MIB}&key={key}-{number}") for number in range(20)]
     client.held.update(stuck)
