@@ -1,7 +1,6 @@
 //! Drives a worker process over a link, without an edge, and tells the CPU time that a request costs it.
 //!
 //! `PYTHON=... cargo bench -p hcrs-worker`, with the package `hcrs` installed for that Python.
-#![expect(missing_docs, reason = "a benchmark has no items to document")]
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a benchmark prints, and ends where it fails")]
 
 use std::io::{Read, Write};
@@ -131,7 +130,8 @@ impl Edge {
             for slot in 0..BATCH as u16 {
                 self.stream += 1;
                 self.claims.offer(usize::from(slot), self.stream);
-                let header = FrameHeader { len: 0, kind: Kind::Request, flags: END, slot, stream: self.stream };
+                let header =
+                    FrameHeader { len: 0, kind: Kind::Request, flags: END, slot, stream: self.stream };
                 push_frame(&mut out, header, request);
             }
             self.socket.write_all(&out).expect("the worker reads");
@@ -164,7 +164,8 @@ impl Edge {
 
     /// Time that the worker has run, of all its threads, in user and in system mode.
     fn cpu_seconds(&self) -> f64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.worker.id())).expect("a process that runs");
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.worker.id())).expect("a process that runs");
         let nanoseconds: u64 = tasks
             .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
             .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())

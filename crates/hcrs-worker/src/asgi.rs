@@ -210,7 +210,10 @@ impl AsgiLink {
             return Ok(false);
         }
         let scope = scopes.build(py, &head)?;
-        let stream = Stream::new(header.stream, !header.is_end());
+        let mut stream = Stream::new(header.stream, !header.is_end());
+        if head.method == b"HEAD" {
+            stream.set_head_only();
+        }
         let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream))?;
         let receive = exchange.getattr(intern!(py, "receive"))?;
         let send = exchange.getattr(intern!(py, "send"))?;

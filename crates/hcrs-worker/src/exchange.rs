@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -139,7 +140,7 @@ impl Exchange {
         &self,
         link: &Bound<'_, AsgiLink>,
         status: u16,
-        fill: impl FnOnce(&mut hcrs_exchange::ResponseHeadWriter, &mut Vec<u8>) -> Result<(), FieldError>,
+        fill: impl FnOnce(&mut hcrs_exchange::ResponseHeadWriter, &mut Vec<u8>) -> Result<Option<u64>, FieldError>,
     ) -> PyResult<Result<(), FieldError>> {
         let mut inner = self.lock();
         let stream = &mut inner.stream;
@@ -151,7 +152,14 @@ impl Exchange {
             return Ok(Ok(()));
         }
         let mut out = link.get().out();
-        Ok(out.outbox.push_head(stream.id(), status, fill).map(|mark| stream.start(mark)))
+        let mut length = None;
+        let mark = out.outbox.push_head(stream.id(), status, |head, bytes| {
+            length = fill(head, bytes)?;
+            Ok(())
+        });
+        // Such a response has no body on the wire, whatever length it announces.
+        let length = length.filter(|_| !stream.is_head_only() && !matches!(status, 204 | 304));
+        Ok(mark.map(|mark| stream.start(mark, length)))
     }
 
     /// Takes a piece of body; false if `send` has to wait.
@@ -165,6 +173,9 @@ impl Exchange {
             if inner.stream.phase() != Phase::Response {
                 return Err(unexpected("http.response.body", inner.stream.phase()));
             }
+            inner.stream.count(AsRef::<[u8]>::as_ref(&body).len(), end).map_err(|error| {
+                PyValueError::new_err(format!("the response's body is {error} than its content-length"))
+            })?;
             let stalled = inner.stream.body(body, end, &mut link.get().out().outbox);
             let waiters = if end { std::mem::take(&mut inner.receivers) } else { Vec::new() };
             (stalled, waiters)

@@ -88,34 +88,35 @@ pub(crate) fn parts<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
     Ok(parts)
 }
 
-/// Checks and writes fields that [`parts`] gave.
+/// Checks and writes fields that [`parts`] gave; gives the length of the body that they announce.
 pub(crate) fn write_parts(
     parts: &Parts<'_>,
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
-) -> Result<(), FieldError> {
-    let mut size = HeadMax::default();
+) -> Result<Option<u64>, FieldError> {
+    let mut seen = Seen::default();
     for (name, value) in parts {
-        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut size)?;
+        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut seen)?;
     }
-    Ok(())
+    Ok(seen.length)
 }
 
-/// Checks and writes the fields of a list of plain pairs of bytes, which runs no code of the app.
+/// Checks and writes the fields of a list of plain pairs of bytes, which runs no code of the app; gives the length
+/// of the body that they announce.
 pub(crate) fn write_list(
     headers: &Bound<'_, PyList>,
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
-) -> Result<(), FieldError> {
+) -> Result<Option<u64>, FieldError> {
     if headers.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
     }
-    let mut size = HeadMax::default();
+    let mut seen = Seen::default();
     for item in headers.iter() {
         let (name, value) = plain_pair(&item).ok_or(FieldError::NotPlain)?;
-        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut size)?;
+        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut seen)?;
     }
-    Ok(())
+    Ok(seen.length)
 }
 
 /// What is wrong with a response's field.
@@ -125,6 +126,8 @@ pub enum FieldError {
     Name(Vec<u8>),
     /// The value holds what may not stand on the wire.
     Value(Vec<u8>),
+    /// The content-length is no number, or differs from an earlier one.
+    Length(Vec<u8>),
     /// All together are longer than [`HEAD_MAX`], or more than a head can count.
     TooLarge,
     /// Something that [`write_list`] leaves to [`parts`].
@@ -141,6 +144,10 @@ impl From<FieldError> for PyErr {
                 "the value of header b\"{}\" holds a line break, NUL or another control character",
                 name.escape_ascii()
             )),
+            FieldError::Length(value) => PyValueError::new_err(format!(
+                "content-length b\"{}\" is not the one number of bytes that the body has",
+                value.escape_ascii()
+            )),
             FieldError::TooLarge => {
                 PyValueError::new_err(format!("the response's headers are larger than {HEAD_MAX} bytes"))
             }
@@ -149,20 +156,25 @@ impl From<FieldError> for PyErr {
     }
 }
 
-/// Counts the bytes of a head against [`HEAD_MAX`].
+/// What was seen of a head's fields so far.
 #[derive(Debug, Default)]
-pub(crate) struct HeadMax(usize);
+pub(crate) struct Seen {
+    /// Bytes, against [`HEAD_MAX`].
+    size: usize,
+    /// The content-length.
+    length: Option<u64>,
+}
 
 /// Checks one field, whitespace around it taken away, and writes it.
 pub(crate) fn write_field(
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
     (name, value): (&[u8], &[u8]),
-    size: &mut HeadMax,
+    seen: &mut Seen,
 ) -> Result<(), FieldError> {
     let (name, value) = (name.trim_ascii(), value.trim_ascii());
-    size.0 += name.len() + value.len();
-    if size.0 > HEAD_MAX || name.len() > usize::from(u16::MAX) {
+    seen.size += name.len() + value.len();
+    if seen.size > HEAD_MAX || name.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
     }
     if !is_field_name(name) {
@@ -171,8 +183,17 @@ pub(crate) fn write_field(
     if !is_field_value(value) {
         return Err(FieldError::Value(name.to_vec()));
     }
+    if name.eq_ignore_ascii_case(b"content-length") {
+        let length = length(value).filter(|length| seen.length.is_none_or(|earlier| earlier == *length));
+        seen.length = Some(length.ok_or_else(|| FieldError::Length(value.to_vec()))?);
+    }
     head.field(out, name, value);
     Ok(())
+}
+
+fn length(value: &[u8]) -> Option<u64> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// The `body` and the opposite of `more_body` of `http.response.body`.

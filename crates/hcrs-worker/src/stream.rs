@@ -76,6 +76,10 @@ pub struct Stream<B> {
     half_closed: bool,
     phase: Phase,
     head: Option<HeadMark>,
+    /// The request's method is HEAD.
+    head_only: bool,
+    /// Body bytes that the announced content-length still wants.
+    length_left: Option<u64>,
     window: Window,
     unsent: VecDeque<B>,
     /// Bytes of the first unsent piece that have left.
@@ -98,6 +102,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
             half_closed: false,
             phase: Phase::Request,
             head: None,
+            head_only: false,
+            length_left: None,
             window: Window::new(RESPONSE_WINDOW),
             unsent: VecDeque::new(),
             sent: 0,
@@ -187,10 +193,33 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.gone || self.window.left() > 0
     }
 
-    /// Notes the response's head.
-    pub fn start(&mut self, head: HeadMark) {
+    /// Notes that the request's method is HEAD.
+    pub fn set_head_only(&mut self) {
+        self.head_only = true;
+    }
+
+    /// Whether the request's method is HEAD.
+    pub fn is_head_only(&self) -> bool {
+        self.head_only
+    }
+
+    /// Notes the response's head, and the length of the body that it announces.
+    pub fn start(&mut self, head: HeadMark, length: Option<u64>) {
         self.phase = Phase::Response;
         self.head = Some(head);
+        self.length_left = length;
+    }
+
+    /// Counts a piece of the response's body, the last one if `end`, against the announced length. The error says
+    /// how the body is wrong.
+    pub fn count(&mut self, len: usize, end: bool) -> Result<(), &'static str> {
+        let Some(left) = self.length_left else { return Ok(()) };
+        let left = left.checked_sub(len as u64).ok_or("longer")?;
+        if end && left > 0 {
+            return Err("shorter");
+        }
+        self.length_left = Some(left);
+        Ok(())
     }
 
     /// Notes that a head was sent which goes nowhere.
@@ -318,7 +347,7 @@ mod tests {
 
     fn started(out: &mut Outbox) -> Stream<Vec<u8>> {
         let mut stream = Stream::new(7, false);
-        stream.start(out.push_head::<()>(7, 200, |_, _| Ok(())).unwrap());
+        stream.start(out.push_head::<()>(7, 200, |_, _| Ok(())).unwrap(), None);
         stream
     }
 
@@ -331,6 +360,17 @@ mod tests {
         assert!(out.is_empty());
         stream.reset();
         assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
+    }
+
+    #[test]
+    fn a_body_has_the_length_that_was_announced() {
+        let mut out = Outbox::default();
+        let mut stream = Stream::<Vec<u8>>::new(7, false);
+        stream.start(out.push_head::<()>(7, 200, |_, _| Ok(())).unwrap(), Some(5));
+        assert_eq!(stream.count(2, false), Ok(()));
+        assert_eq!(stream.count(4, false), Err("longer"));
+        assert_eq!(stream.count(2, true), Err("shorter"));
+        assert_eq!(stream.count(3, true), Ok(()));
     }
 
     #[test]

@@ -164,6 +164,10 @@ def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> No
             "ValueError: the value of header b\"a\" holds a line break",
         ),
         ("send({'type':START,'status':200,'headers':((b'a',b'\\0c'),)})", "ValueError: the value of header b\"a\" holds"),
+        (
+            "send({'type':START,'status':200,'headers':[(b'content-length',b'1'),(b'content-length',b'2')]})",
+            "ValueError: content-length b\"2\" is not the one number",
+        ),
         ("send({'type':START,'status':200,'headers':[(b'a',b'x'*2**21)]})", "ValueError: the response's headers are larger"),
         ("send({'type':START,'status':200,'headers':[(b'a',b'')]*70000})", "ValueError: the response's headers are larger"),
     ],
@@ -189,6 +193,23 @@ def test_a_body_that_is_not_bytes_is_refused(serve: Serve, body: str, told: str)
     running.link.expect(running.link.get(), RESET)
     running.drain()
     assert told in running.stderr
+
+
+@pytest.mark.parametrize(("length", "told"), [(3, "longer"), (9, "shorter")])
+def test_a_body_that_breaks_its_announced_length_is_refused(serve: Serve, length: int, told: str) -> None:
+    running = serve(
+        f"""
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                headers = [(b"content-length", b"{length}")]
+                await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+                await send({{"type": "http.response.body", "body": b"hello"}})
+        """
+    )
+    running.link.expect(running.link.get(), RESET)
+    assert running.link.response(running.link.request(request_head(b"HEAD"))).body == b"hello"
+    running.drain()
+    assert f"the response's body is {told} than its content-length" in running.stderr
 
 
 def test_header_iterables_are_stripped_and_taken_in_any_form(serve: Serve) -> None:

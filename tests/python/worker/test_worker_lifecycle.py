@@ -267,8 +267,8 @@ def test_a_task_that_never_ends_is_cancelled_by_the_drain(serve: Serve) -> None:
                 await send({"type": "http.response.body", "body": b"served"})
                 await asyncio.sleep(60)
         """,
-        "--shutdown-timeout",
-        "0.4",
+        "--graceful-timeout",
+        "0.2",
     )
     assert running.link.fetch().body == b"served"
     assert running.drain() == 0

@@ -48,6 +48,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--worker-class", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--root-path", default="")
     parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--graceful-timeout", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--shutdown-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--wsgi-threads", type=int, default=min(32, (os.cpu_count() or 1) + 4))
     parser.add_argument("--wsgi-max-body-size", type=int, default=16 << 20, metavar="BYTES")
@@ -135,17 +136,15 @@ class AsgiWorker:
 
     async def _stop(self, lifespan: Lifespan) -> int:
         tasks = [task for serving in self._serving for task in serving.tasks()]
-        grace = 0 if self._edge_is_gone else self._args.shutdown_timeout / 2
-        began = self._loop.time()
-        if tasks and grace:
-            await asyncio.wait(tasks, timeout=grace)
+        if tasks and not self._edge_is_gone:
+            await asyncio.wait(tasks, timeout=self._args.graceful_timeout)
         left = [task for task in tasks if not task.done()]
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=1)
         try:
-            await lifespan.shutdown(self._args.shutdown_timeout - (self._loop.time() - began))
+            await lifespan.shutdown(self._args.shutdown_timeout)
         except (LifespanFailureError, LifespanTimeoutError) as error:
             log.error("%s", error)
             return 1
@@ -197,7 +196,7 @@ class WsgiWorker:
         except RuntimeError as error:
             log.error("The link to the edge is broken: %s", error)
             drained = False
-        deadline = time.monotonic() + (self._args.shutdown_timeout if drained else 0.5)
+        deadline = time.monotonic() + (self._args.graceful_timeout if drained else 0.5)
         self._server.close(deadline - time.monotonic())
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

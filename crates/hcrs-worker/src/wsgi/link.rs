@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hcrs_link::{FrameHeader, HALF, Kind, LinkError};
 use pyo3::prelude::*;
@@ -20,10 +21,14 @@ use crate::outbox::Outbox;
 use crate::stream::{Next, Stalled, Stream};
 use crate::wsgi::queue::{Queue, Waiting};
 
-/// Milliseconds after which the edge is told of requests that were begun and have not answered yet, at first;
-/// while nothing changes the reader looks less and less often.
+/// Milliseconds after which the edge is told of requests that were begun and have not answered yet, and given
+/// what a thread has left for later; while nothing changes the reader looks less and less often.
 const ANNOUNCE_FIRST: u64 = 1;
-const ANNOUNCE_LAST: u64 = 64;
+const ANNOUNCE_LAST: u64 = 8;
+
+/// Microseconds since a link's last write in which a thread that has more to do leaves its response for later:
+/// one write then wakes the edge for several of them.
+const GATHER: u64 = 500;
 
 /// One link, shared by its reader and the pool.
 #[derive(Debug)]
@@ -31,8 +36,12 @@ pub(crate) struct WsgiLink {
     number: usize,
     end: LinkEnd,
     out: Mutex<Outbox>,
-    /// A request was begun since the last write.
+    /// A request was begun, or a response left for later, since the last write.
     unannounced: AtomicBool,
+    /// When it was made.
+    made: Instant,
+    /// When it was last written, in microseconds since then.
+    written: AtomicU64,
     streams: Mutex<HashMap<u32, Arc<WsgiStream>>>,
 }
 
@@ -90,6 +99,8 @@ impl WsgiLink {
             end,
             out: Mutex::default(),
             unannounced: AtomicBool::new(false),
+            made: Instant::now(),
+            written: AtomicU64::new(0),
             streams: Mutex::default(),
         }
     }
@@ -152,9 +163,9 @@ impl WsgiLink {
                 out.push(Kind::Begun, 0, 0, b"");
             }
             self.write_all(&mut out)?;
-            return Ok((!jobs.is_empty()).then_some(ANNOUNCE_FIRST));
+            return Ok(Some(ANNOUNCE_FIRST));
         }
-        if jobs.is_empty() {
+        if jobs.is_empty() && lock(&self.streams).is_empty() {
             return Ok(None);
         }
         Ok(pause.map(|ms| (ms * 2).min(ANNOUNCE_LAST)))
@@ -230,6 +241,23 @@ impl WsgiLink {
         self.out.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes what waits, or leaves it for the end of the thread's next request if the last write was just now.
+    pub(crate) fn flush_or_gather(&self, py: Python<'_>) {
+        let now = self.made.elapsed().as_micros() as u64;
+        if now.saturating_sub(self.written.load(Ordering::Relaxed)) < GATHER {
+            self.unannounced.store(true, Ordering::Release);
+        } else {
+            self.flush(py);
+        }
+    }
+
+    /// Writes what a thread has left for later.
+    pub(crate) fn flush_gathered(&self, py: Python<'_>) {
+        if self.unannounced.load(Ordering::Acquire) {
+            self.flush(py);
+        }
+    }
+
     /// Writes what waits, keeping the GIL as long as the socket takes it at once.
     pub(crate) fn flush(&self, py: Python<'_>) {
         let written = {
@@ -238,6 +266,7 @@ impl WsgiLink {
                 return;
             }
             self.unannounced.store(false, Ordering::Release);
+            self.written.store(self.made.elapsed().as_micros() as u64, Ordering::Relaxed);
             out.write_to(&self.end.socket)
         };
         if written.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
@@ -290,12 +319,16 @@ impl WsgiStream {
         }
     }
 
-    /// Sends a piece of the response's body, waiting for the client; false once the client is gone.
+    /// Sends a piece of the response's body, waiting for the client; false once the client is gone. The caller
+    /// flushes the link after the last piece.
     pub(crate) fn body(&self, py: Python<'_>, link: &WsgiLink, piece: PyBackedBytes, end: bool) -> bool {
         let mut stalled = {
             let mut out = link.out(py);
             self.lock().body(piece, end, &mut out)
         };
+        if end && self.lock().is_flushed() {
+            return true; // written by the caller, perhaps together with other responses
+        }
         loop {
             link.flush(py);
             if self.lock().is_flushed() {

@@ -96,6 +96,9 @@ impl WsgiServer {
             while let Some(job) = self.shared.queue.take(std::mem::take(&mut sought)) {
                 self.run(py, &job)?;
             }
+            for link in &self.links {
+                link.flush_gathered(py);
+            }
             if !py.detach(|| self.shared.queue.sleep()) {
                 return Ok(());
             }
@@ -157,12 +160,17 @@ impl WsgiServer {
             let mut stream = job.stream.lock();
             stream.finish(&mut out)
         };
-        job.link.flush(py);
+        self.flush(py, &job.link);
         job.link.forget(job.stream.lock().id());
         if failed || error.is_some() {
             self.failed.bind(py).call1((error.map(|error| error.into_value(py)),))?;
         }
         Ok(())
+    }
+
+    /// Writes a response: at once if there is nothing else to do.
+    fn flush(&self, py: Python<'_>, link: &WsgiLink) {
+        if self.shared.queue.is_empty() { link.flush(py) } else { link.flush_or_gather(py) }
     }
 
     fn answer(&self, response: &Bound<'_, Response>, job: &Job) -> PyResult<()> {
@@ -193,6 +201,7 @@ impl WsgiServer {
         let start_response = response.getattr(intern!(py, "start_response"))?;
         let ran = self.app.bind(py).call1((environ, start_response)).and_then(|iterable| {
             let sent = response.get().send_all(&iterable);
+            self.flush(py, &job.link); // what close does may take its time
             let closed = match iterable.getattr_opt(intern!(py, "close"))? {
                 Some(close) => close.call0().map(drop),
                 None => Ok(()),

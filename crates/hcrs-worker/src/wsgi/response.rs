@@ -9,7 +9,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
-use crate::message::{HeadMax, write_field};
+use crate::message::{Seen, write_field};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
 /// Fields of the connection, which are the server's to send (RFC 2616 §13.5.1, PEP 3333 "Other HTTP Features").
@@ -150,12 +150,12 @@ impl Response {
             return Ok(());
         }
         let mark = out.push_head(stream.id(), head.status, |writer, bytes| {
-            let mut size = HeadMax::default();
+            let mut seen = Seen::default();
             head.fields
                 .iter()
-                .try_for_each(|(name, value)| write_field(writer, bytes, (name, value), &mut size))
+                .try_for_each(|(name, value)| write_field(writer, bytes, (name, value), &mut seen))
         })?;
-        stream.start(mark);
+        stream.start(mark, None);
         Ok(())
     }
 
@@ -240,9 +240,9 @@ impl Head {
             )));
         }
         // Checked here, so that the app is told in start_response and not later.
-        let (mut scratch, mut size) = (Vec::new(), HeadMax::default());
+        let (mut scratch, mut seen) = (Vec::new(), Seen::default());
         let mut writer = hcrs_exchange::ResponseHeadWriter::begin(&mut scratch, self.status);
-        write_field(&mut writer, &mut scratch, (&name, &value), &mut size)?;
+        write_field(&mut writer, &mut scratch, (&name, &value), &mut seen)?;
         if name == b"content-length" {
             let length = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
             let length = length.ok_or_else(|| {
