@@ -36,13 +36,13 @@ fn head(block: Vec<u8>) -> RequestHead {
 }
 
 #[divan::bench]
-fn write_request_head(bencher: Bencher) {
+fn write_request_head(bencher: Bencher<'_, '_>) {
     let mut block = Vec::new();
     bencher.bench_local(|| block = head(std::mem::take(&mut block)).into_block());
 }
 
 #[divan::bench]
-fn read_request_head(bencher: Bencher) {
+fn read_request_head(bencher: Bencher<'_, '_>) {
     let head = head(Vec::new());
     bencher.bench_local(|| {
         let view = RequestView::parse(black_box(head.as_bytes())).expect("well-formed");

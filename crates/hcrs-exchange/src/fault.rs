@@ -72,7 +72,7 @@ pub enum Fault {
 pub struct Answer {
     /// Status of the response, where none has been started and one can still be sent.
     pub status: u16,
-    /// HTTP/2 error code (RFC 9113 §7) of the RST_STREAM, or of the GOAWAY if it reaches the connection.
+    /// HTTP/2 error code (RFC 9113 §7) of the `RST_STREAM`, or of the GOAWAY if it reaches the connection.
     pub h2_code: u32,
     /// How far it reaches.
     pub reach: Reach,
@@ -116,8 +116,7 @@ impl Fault {
             Self::HeadTimeout => (408, NO_ERROR, Connection),
             Self::BodyTimeout => (408, CANCEL, Stream),
             Self::BodyTooLarge => (413, NO_ERROR, Stream),
-            Self::WriteStalled => (500, CANCEL, Stream),
-            Self::Gone => (500, CANCEL, Stream),
+            Self::WriteStalled | Self::Gone => (500, CANCEL, Stream),
             Self::TooManyResets | Self::TooManyFrames => (429, ENHANCE_YOUR_CALM, Connection),
             Self::AppFailed => (500, INTERNAL_ERROR, Stream),
             Self::WorkerLost => (502, INTERNAL_ERROR, Stream),

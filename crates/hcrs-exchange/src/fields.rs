@@ -7,7 +7,7 @@ use crate::MalformedHead;
 pub(crate) const PREFIX: usize = 6;
 
 /// The fields of a head, in order, repeats included.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
@@ -33,8 +33,8 @@ impl<'a> Fields<'a> {
     }
 
     /// The first value of the field `name`, which is given in lower case.
-    pub fn first(self, name: &[u8]) -> Option<&'a [u8]> {
-        self.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+    pub fn first(mut self, name: &[u8]) -> Option<&'a [u8]> {
+        self.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
 }
 
@@ -62,7 +62,7 @@ fn lengths(prefix: &[u8]) -> (usize, usize) {
 /// Appends one field.
 #[inline]
 pub(crate) fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    debug_assert!(name.len() <= usize::from(u16::MAX), "field names are limited by the head's size");
+    debug_assert!(u16::try_from(name.len()).is_ok(), "field names are limited by the head's size");
     out.reserve(PREFIX + name.len() + value.len());
     out.extend_from_slice(&(name.len() as u16).to_le_bytes());
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());

@@ -11,7 +11,7 @@ fn main() {
 const HEADER: FrameHeader = FrameHeader { len: 0, kind: Kind::Data, flags: 1, slot: 0, stream: 7 };
 
 #[divan::bench(args = [0, 64, 1024, 16_384])]
-fn write_32_frames(bencher: Bencher, len: usize) {
+fn write_32_frames(bencher: Bencher<'_, '_>, len: usize) {
     let (payload, mut out) = (vec![7; len], Vec::new());
     bencher.bench_local(|| {
         out.clear();
@@ -23,7 +23,7 @@ fn write_32_frames(bencher: Bencher, len: usize) {
 }
 
 #[divan::bench(args = [0, 64, 1024, 16_384])]
-fn read_32_frames(bencher: Bencher, len: usize) {
+fn read_32_frames(bencher: Bencher<'_, '_>, len: usize) {
     let (payload, mut wire) = (vec![7; len], Vec::new());
     for _ in 0..32 {
         push_frame(&mut wire, HEADER, &payload);
@@ -39,7 +39,7 @@ fn read_32_frames(bencher: Bencher, len: usize) {
 }
 
 #[divan::bench]
-fn offer_and_claim(bencher: Bencher) {
+fn offer_and_claim(bencher: Bencher<'_, '_>) {
     let (edge, _fd) = ClaimTable::create().expect("memory");
     bencher.bench_local(|| {
         edge.offer(3, black_box(9));

@@ -42,7 +42,7 @@ impl ClaimTable {
     /// Opens the table behind a descriptor that [`ClaimTable::create`] made.
     pub fn open(fd: impl AsFd) -> std::io::Result<Self> {
         let size = rustix::fs::fstat(&fd)?.st_size;
-        if size < LEN as i64 {
+        if u64::try_from(size).unwrap_or(0) < LEN as u64 {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "claim table too short"));
         }
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]

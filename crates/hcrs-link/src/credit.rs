@@ -3,8 +3,12 @@
 /// Body bytes of a request that the edge may send ahead of the app's `receive`.
 pub const REQUEST_WINDOW: u32 = 128 << 10;
 
-/// Body bytes of a response that the worker may send ahead of the client.
-pub const RESPONSE_WINDOW: u32 = 256 << 10;
+/// Body bytes of a response that the worker may send ahead of the client, at first: what a client that reads
+/// nothing makes the edge hold for one stream.
+pub const RESPONSE_WINDOW: u32 = 64 << 10;
+
+/// What the edge adds to a response's window once the client has begun to read its body.
+pub const RESPONSE_WINDOW_GROWTH: u32 = 192 << 10;
 
 /// What a sender may still send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ mod credit;
 mod frame;
 
 pub use claim::{ClaimTable, SLOTS};
-pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
 pub use frame::{
     DATA_MAX, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, PAYLOAD_MAX, begin_frame,
     finish_frame, push_frame,

@@ -41,7 +41,7 @@ pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option
                 }
             }
             Err(error) if is_of_the_client(&error) => {
-                tracing::debug!("A connection was gone before it was accepted: {error}")
+                tracing::debug!("A connection was gone before it was accepted: {error}");
             }
             Err(error) => {
                 tracing::error!("Cannot accept connections on {address} for now: {error}");

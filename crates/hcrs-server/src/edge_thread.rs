@@ -34,6 +34,9 @@ const CONTROL_QUEUE: usize = 256;
 /// How often waiting requests and the access log are looked after while there are any.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How long a connection that is cut may take to say so: it writes one last frame at most.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// An edge thread, as the supervisor sees it.
 #[derive(Debug)]
 pub(crate) struct EdgeThread {
@@ -231,8 +234,6 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
         }
     }
     shared.enter(Phase::Cut);
-    // A connection that is cut writes one last frame at most, and is dropped with the runtime otherwise.
-    const LAST_WORDS: Duration = Duration::from_millis(500);
     let last_words = tokio::time::sleep(LAST_WORDS);
     tokio::pin!(last_words);
     while !shared.connections.borrow().is_empty() {

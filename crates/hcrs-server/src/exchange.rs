@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
-use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
 
 use crate::link::Link;
 use crate::mailbox::Mailbox;
@@ -83,6 +83,7 @@ struct Response {
     wants_continue: bool,
     /// What the worker may still send.
     window: Window,
+    has_grown: bool,
 }
 
 /// What the connection has to do next for an exchange.
@@ -132,6 +133,7 @@ impl Exchange {
                     fault: None,
                     wants_continue: false,
                     window: Window::new(RESPONSE_WINDOW),
+                    has_grown: false,
                 },
                 owed: Owed::new(RESPONSE_WINDOW),
             }),
@@ -212,13 +214,19 @@ impl Exchange {
         response.fault.take().map(Output::Fault)
     }
 
-    /// The client took bytes of the response: the worker may send as many more.
+    /// The client took bytes of the response: the worker may send as many more, and the first time the window
+    /// grows, because this is a client that reads.
     pub(crate) fn client_took(&self, len: usize) {
         let state = &mut *self.state.borrow_mut();
-        if let Some(credit) = state.owed.take(len)
-            && !state.response.ended
-            && let Place::Begun(link, stream) | Place::Sent(link, stream) = &state.place
-        {
+        let Some(mut credit) = state.owed.take(len) else { return };
+        if state.response.ended {
+            return;
+        }
+        if let Place::Begun(link, stream) | Place::Sent(link, stream) = &state.place {
+            if !std::mem::replace(&mut state.response.has_grown, true) {
+                credit += RESPONSE_WINDOW_GROWTH;
+                state.owed = Owed::new(RESPONSE_WINDOW + RESPONSE_WINDOW_GROWTH);
+            }
             state.response.window.add(credit);
             link.send_credit(*stream, credit);
         }

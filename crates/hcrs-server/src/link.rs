@@ -427,7 +427,11 @@ impl<'a> Pump<'a> {
         Ok(Self { link, socket, room: None, input: Vec::new(), written: 0 })
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, notice: &mut impl FnMut(Notice)) -> Poll<Result<(), LinkIoError>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        notice: &mut impl FnMut(Notice),
+    ) -> Poll<Result<(), LinkIoError>> {
         while let Poll::Ready(n) = self.poll_read(cx)? {
             if n == 0 {
                 return Poll::Ready(Ok(()));
@@ -478,7 +482,11 @@ impl<'a> Pump<'a> {
         self.reserve_frame()
     }
 
-    fn take_shared_frames(&mut self, mut at: usize, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
+    fn take_shared_frames(
+        &mut self,
+        mut at: usize,
+        notice: &mut impl FnMut(Notice),
+    ) -> Result<(), LinkError> {
         let block = Bytes::from(std::mem::take(&mut self.input));
         while let Some((header, payload)) = FrameHeader::split(&block[at..])? {
             let payload =
@@ -507,14 +515,14 @@ impl<'a> Pump<'a> {
                 Ok(n) => *written += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    let watch = match room {
-                        Some(watch) => watch,
-                        None => {
-                            let socket = socket.get_ref().try_clone()?;
-                            room.insert(watch(socket, Interest::WRITABLE)?)
-                        }
+                    out.drain(..*written);
+                    *written = 0;
+                    let room = if let Some(room) = room {
+                        room
+                    } else {
+                        room.insert(watch(socket.get_ref().try_clone()?, Interest::WRITABLE)?)
                     };
-                    ready!(watch.poll_write_ready(cx))?.clear_ready();
+                    ready!(room.poll_write_ready(cx))?.clear_ready();
                 }
                 Err(error) => return Poll::Ready(Err(error.into())),
             }

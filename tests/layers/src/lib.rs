@@ -46,8 +46,10 @@ mod tests {
         assert_eq!(packages.len(), ALLOWED.len(), "every crate of the workspace stands in the table");
         for package in &packages {
             let name = package["name"].as_str().expect("name");
-            let (_, ours, banned) =
-                ALLOWED.iter().find(|row| row.0 == name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            let (_, ours, banned) = ALLOWED
+                .iter()
+                .find(|row| row.0 == name)
+                .unwrap_or_else(|| panic!("{name} is not in the table"));
             for dependency in package["dependencies"].as_array().expect("dependencies") {
                 let target = dependency["name"].as_str().expect("name");
                 let for_tests = dependency["kind"].as_str() == Some("dev");
@@ -55,7 +57,10 @@ mod tests {
                     assert!(for_tests || ours.contains(&target), "{name} must not use {target}");
                 } else {
                     let io_traits_only = name == "hcrs-h2" && target == "tokio";
-                    assert!(for_tests || io_traits_only || !banned.contains(&target), "{name} must not use {target}");
+                    assert!(
+                        for_tests || io_traits_only || !banned.contains(&target),
+                        "{name} must not use {target}"
+                    );
                 }
             }
         }

@@ -63,7 +63,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     match poll_fn(|cx| driver.poll(cx)).await {
         Ok(()) => {
             // Nobody waits for these: the client has what it is owed, or is gone.
-            let _closed = tokio::time::timeout(LINGER, driver.linger()).await;
+            let _closed = tokio::time::timeout(LINGER, driver.close()).await;
         }
         Err(End::Fault(fault)) => tracing::debug!("connection {serial}: {}", fault.as_str()),
         Err(End::Io(error)) => tracing::debug!("connection {serial}: {error}"),
@@ -231,16 +231,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             match self.connection.poll_event(&mut self.input) {
                 Ok(Some(Event::Request(request))) => self.begin(request, now),
-                Ok(Some(Event::Data(data))) => match &mut self.under_way {
-                    Some(under_way) => {
+                Ok(Some(Event::Data(data))) => {
+                    if let Some(under_way) = &mut self.under_way {
                         under_way.body_at = now;
                         under_way.exchange.push_body(data);
-                    }
-                    None => {
+                    } else {
                         self.skipped += data.len();
                         self.settle();
                     }
-                },
+                }
                 Ok(Some(Event::End)) => match &self.under_way {
                     Some(under_way) => under_way.exchange.end_body(),
                     None => self.settle(),
@@ -401,11 +400,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Ok(self.idle_since + settings.keep_alive_timeout)
     }
 
-    /// Says that nothing more will be sent, and waits for the client to say the same.
-    async fn linger(&mut self) -> std::io::Result<()> {
+    /// Says that nothing more will be sent and, where the client may still be sending, waits for it to say the same.
+    async fn close(&mut self) -> std::io::Result<()> {
         poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
+        let is_quiet =
+            self.input.is_empty() && (self.connection.is_idle() || self.connection.request_ended());
         let mut dropped = 0;
-        while !self.input_ended && dropped < LINGER_MAX {
+        while !is_quiet && !self.input_ended && dropped < LINGER_MAX {
             self.input.clear();
             self.input.reserve(READ);
             let n = poll_fn(|cx| poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input)).await?;

@@ -51,7 +51,7 @@ fn note(client: &Client, ended: &Ended) {
     match ended {
         Ended::Closed => {}
         Ended::Protocol(reason) => {
-            tracing::debug!("connection {}: HTTP/2 protocol error {reason:?}", client.serial)
+            tracing::debug!("connection {}: HTTP/2 protocol error {reason:?}", client.serial);
         }
         Ended::Fault(fault) => tracing::debug!("connection {}: {}", client.serial, fault.as_str()),
         Ended::Io(error) => tracing::debug!("connection {}: {error}", client.serial),

@@ -71,7 +71,10 @@ impl Supervisor<'_> {
 
     /// Waits until the workers have run the app's shutdown; kills those that do not end. True if all went well.
     async fn end_workers(&mut self, patient: bool) -> bool {
-        let allowed = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.shutdown_timeout + SLACK);
+        let allowed = self.settings.app.as_ref().map_or(Duration::ZERO, |app| {
+            // First what the app still does after its responses, then its shutdown.
+            self.settings.graceful_timeout + app.shutdown_timeout + SLACK
+        });
         let mut deadline = Instant::now() + allowed;
         let mut ended_well = true;
         self.roster.retire_all(deadline);

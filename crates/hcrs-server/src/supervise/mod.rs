@@ -319,6 +319,7 @@ impl Supervisor<'_> {
             app,
             python,
             level: self.settings.log.level,
+            graceful_timeout: self.settings.graceful_timeout,
             threads: self.edge.len(),
             descriptors: self.descriptors,
         };

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::task::Poll;
+use std::time::Duration;
 
 use hcrs_link::ClaimTable;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -30,6 +31,8 @@ pub(super) struct Plan<'a> {
     pub python: &'a Path,
     /// The least severe message that the worker logs.
     pub level: LogLevel,
+    /// How long work that an app still does after its responses may take at the end.
+    pub graceful_timeout: Duration,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
     /// The limit on descriptors that the edge was started with, and has raised for itself.
@@ -100,6 +103,7 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
     option("--worker-class", app.worker_class.as_str().to_owned());
     option("--root-path", app.root_path.clone());
     option("--startup-timeout", app.startup_timeout.as_secs_f64().to_string());
+    option("--graceful-timeout", plan.graceful_timeout.as_secs_f64().to_string());
     option("--shutdown-timeout", app.shutdown_timeout.as_secs_f64().to_string());
     if let Some(threads) = app.wsgi_threads {
         option("--wsgi-threads", threads.to_string());
@@ -128,12 +132,18 @@ pub(super) async fn wait(mut child: Child, mut kill: oneshot::Receiver<()>) -> i
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::time::Duration;
 
     use super::*;
 
     fn plan<'a>(app: &'a AppSettings, python: &'a Path) -> Plan<'a> {
-        Plan { app, python, level: LogLevel::Warning, threads: 2, descriptors: None }
+        Plan {
+            app,
+            python,
+            level: LogLevel::Warning,
+            graceful_timeout: Duration::from_secs(3),
+            threads: 2,
+            descriptors: None,
+        }
     }
 
     #[test]
@@ -150,7 +160,7 @@ mod tests {
             text.into_string().unwrap(),
             format!(
                 "-m hcrs.worker shop.main:app --links {} --worker-class asyncio --root-path  --startup-timeout 2.5 \
-                 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning",
+                 --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning",
                 numbers.join(",")
             )
         );

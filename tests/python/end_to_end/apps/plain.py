@@ -271,7 +271,7 @@ NONSENSE = {
         {"type": "http.response.body", "body": b"four"},
     ],
     "long-later": [
-        {**START, "headers": [(b"content-length", b"3")]},
+        {**START, "headers": [(b"content-length", b"5")]},
         {"type": "http.response.body", "body": b"two", "more_body": True},
         {"type": "http.response.body", "body": b"more"},
     ],
