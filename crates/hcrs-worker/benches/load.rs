@@ -170,7 +170,7 @@ impl Edge {
             .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
             .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())
             .sum();
-        nanoseconds as f64 / 1e9
+        std::time::Duration::from_nanos(nanoseconds).as_secs_f64()
     }
 
     fn end(mut self) {

@@ -45,14 +45,13 @@ impl Inbox {
         let len = room.len();
         loop {
             return match recv(&socket, &mut *room, flags) {
-                Ok((_, 0)) => Ok(Received::Eof),
+                Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Ok(Received::Eof),
                 Ok((_, n)) => {
                     self.end += n;
                     Ok(Received::Some { more: n == len })
                 }
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(rustix::io::Errno::AGAIN) => Ok(Received::Nothing),
-                Err(rustix::io::Errno::CONNRESET) => Ok(Received::Eof),
                 Err(error) => Err(error.into()),
             };
         }

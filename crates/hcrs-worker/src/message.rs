@@ -19,10 +19,11 @@ pub(crate) enum Kind {
     Body,
 }
 
-/// The message as a dict, and its type; `Err` holds the type's text if it is none that is known here.
-pub(crate) fn kind<'a, 'py>(
-    message: &'a Bound<'py, PyAny>,
-) -> PyResult<(&'a Bound<'py, PyDict>, Result<Kind, Bound<'py, PyString>>)> {
+/// A message as a dict, and its type; `Err` holds the type's text if it is none that is known here.
+pub(crate) type Typed<'a, 'py> = (&'a Bound<'py, PyDict>, Result<Kind, Bound<'py, PyString>>);
+
+/// Takes a message by its form.
+pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a, 'py>> {
     let py = message.py();
     let dict = message.cast::<PyDict>().map_err(|_| {
         PyTypeError::new_err(format!("an ASGI message must be a dict, not {}", type_name(message)))

@@ -397,8 +397,8 @@ mod tests {
     fn pieces_are_merged_cut_and_credited() {
         let mut out = Outbox::default();
         let mut stream = Stream::<Vec<u8>>::new(7, true);
-        stream.arrive(&[1; 30_000], false).unwrap();
-        stream.arrive(&[2; 30_000], false).unwrap();
+        stream.arrive(&vec![1; 30_000], false).unwrap();
+        stream.arrive(&vec![2; 30_000], false).unwrap();
         let Next::Body { piece, more: true } = stream.next(40_000, &mut out) else {
             panic!("a piece is due")
         };

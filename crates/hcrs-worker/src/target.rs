@@ -12,10 +12,13 @@ pub(crate) fn percent_decode(path: &[u8]) -> Cow<'_, [u8]> {
             [high, low, ..] if byte == b'%' => digit(*high).zip(digit(*low)),
             _ => None,
         };
-        (rest, _) = match escaped {
-            Some((high, low)) => (&after[2..], out.push(high << 4 | low)),
-            None => (after, out.push(byte)),
-        };
+        if let Some((high, low)) = escaped {
+            out.push(high << 4 | low);
+            rest = &after[2..];
+        } else {
+            out.push(byte);
+            rest = after;
+        }
     }
     Cow::Owned(out)
 }

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fake_edge import Worker, worker
+
+from worker.fake_edge import Worker, worker
 
 Serve = Callable[..., Worker]
 
@@ -16,7 +17,9 @@ Serve = Callable[..., Worker]
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Runs a module's source in a worker, as ``worker`` of fake_edge does."""
     with ExitStack() as stack:
-        yield lambda source, *arguments, **how: stack.enter_context(worker(tmp_path, source, *arguments, **how))
+        yield lambda source, *arguments, **how: stack.enter_context(
+            worker(tmp_path, source, *arguments, **how)
+        )
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

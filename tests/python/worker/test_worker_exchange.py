@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from conftest import Serve
-from fake_edge import (
+from worker.conftest import Serve
+from worker.fake_edge import (
     CREDIT,
     DATA,
     DONE,
@@ -47,9 +47,7 @@ APP = """
 
     async def events(scope, receive, send):
         await send(HEAD)
-        gone = asyncio.ensure_future(receive())
-        await receive() if False else None
-        assert (await gone)["type"] == "http.request"
+        assert (await asyncio.ensure_future(receive()))["type"] == "http.request"
         gone = asyncio.create_task(receive())
         while not gone.done():
             await send({"type": "http.response.body", "body": b"event\\n", "more_body": True})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Serve
-from fake_edge import DATA, DONE, REQUEST, RESET, RESPONSE, request_head
+
+from worker.conftest import Serve
+from worker.fake_edge import BEGUN, DATA, DONE, REQUEST, RESET, RESPONSE, request_head
 
 APP = """
     import asyncio, sys
@@ -146,40 +147,81 @@ def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> No
         ("send({'type':START,'status':'200'})", "TypeError: 'status' must be an int, not str"),
         ("send({'type':START,'status':0})", "ValueError: 'status' must be between 200 and 999, not 0"),
         ("send({'type':START,'status':100})", "ValueError: 'status' must be between 200 and 999, not 100"),
-        ("send({'type':START,'status':99999})", "ValueError: 'status' must be between 200 and 999, not 99999"),
-        ("send({'type':START,'status':-2**70})", "ValueError: 'status' must be between 200 and 999, not -118"),
-        ("send({'type':START,'status':200,'headers':5})", "TypeError: 'headers' must be an iterable of (name, value)"),
-        ("send({'type':START,'status':200,'headers':[5]})", "TypeError: 'headers' must be an iterable of (name, value)"),
+        (
+            "send({'type':START,'status':99999})",
+            "ValueError: 'status' must be between 200 and 999, not 99999",
+        ),
+        (
+            "send({'type':START,'status':-2**70})",
+            "ValueError: 'status' must be between 200 and 999, not -118",
+        ),
+        (
+            "send({'type':START,'status':200,'headers':5})",
+            "TypeError: 'headers' must be an iterable of (name, value)",
+        ),
+        (
+            "send({'type':START,'status':200,'headers':[5]})",
+            "TypeError: 'headers' must be an iterable of (name, value)",
+        ),
         (
             "send({'type':START,'status':200,'headers':[(b'a',)]})",
             "ValueError: each of 'headers' must hold a name and a value",
         ),
-        ("send({'type':START,'status':200,'headers':[('a',b'')]})", "TypeError: a header's name must be bytes, not str"),
-        ("send({'type':START,'status':200,'headers':[(b'a','b')]})", "TypeError: a header's value must be bytes, not str"),
-        ("send({'type':START,'status':200,'headers':[(b'a%20b',b'')]})", "ValueError: header name b\"a b\" is not a token"),
-        ("send({'type':START,'status':200,'headers':[(b':status',b'')]})", "ValueError: header name b\":status\" is not"),
-        ("send({'type':START,'status':200,'headers':[(b'',b'')]})", "ValueError: header name b\"\" is not a token"),
+        (
+            "send({'type':START,'status':200,'headers':[('a',b'')]})",
+            "TypeError: a header's name must be bytes, not str",
+        ),
+        (
+            "send({'type':START,'status':200,'headers':[(b'a','b')]})",
+            "TypeError: a header's value must be bytes, not str",
+        ),
+        (
+            "send({'type':START,'status':200,'headers':[(b'a%20b',b'')]})",
+            'ValueError: header name b"a b" is not a token',
+        ),
+        (
+            "send({'type':START,'status':200,'headers':[(b':status',b'')]})",
+            'ValueError: header name b":status" is not',
+        ),
+        (
+            "send({'type':START,'status':200,'headers':[(b'',b'')]})",
+            'ValueError: header name b"" is not a token',
+        ),
         (
             "send({'type':START,'status':200,'headers':[(b'a',b'b\\r\\nc:d')]})",
-            "ValueError: the value of header b\"a\" holds a line break",
+            'ValueError: the value of header b"a" holds a line break',
         ),
-        ("send({'type':START,'status':200,'headers':((b'a',b'\\0c'),)})", "ValueError: the value of header b\"a\" holds"),
+        (
+            "send({'type':START,'status':200,'headers':((b'a',b'\\0c'),)})",
+            'ValueError: the value of header b"a" holds',
+        ),
         (
             "send({'type':START,'status':200,'headers':[(b'content-length',b'1'),(b'content-length',b'2')]})",
-            "ValueError: content-length b\"2\" is not the one number",
+            'ValueError: content-length b"2" is not the one number',
         ),
-        ("send({'type':START,'status':200,'headers':[(b'a',b'x'*2**21)]})", "ValueError: the response's headers are larger"),
-        ("send({'type':START,'status':200,'headers':[(b'a',b'')]*70000})", "ValueError: the response's headers are larger"),
+        (
+            "send({'type':START,'status':200,'headers':[(b'a',b'x'*2**21)]})",
+            "ValueError: the response's headers are larger",
+        ),
+        (
+            "send({'type':START,'status':200,'headers':[(b'a',b'')]*70000})",
+            "ValueError: the response's headers are larger",
+        ),
     ],
 )
-def test_nonsense_is_refused_in_words_and_the_response_still_possible(serve: Serve, code: str, told: str) -> None:
+def test_nonsense_is_refused_in_words_and_the_response_still_possible(
+    serve: Serve, code: str, told: str
+) -> None:
     running = serve(APP)
     assert running.link.fetch(b"/try?" + code.encode()).body.decode().startswith(told)
 
 
 @pytest.mark.parametrize(
     ("body", "told"),
-    [("'text'", "TypeError: 'body' must be bytes, not str"), ("5", "TypeError: 'body' must be bytes, not int")],
+    [
+        ("'text'", "TypeError: 'body' must be bytes, not str"),
+        ("5", "TypeError: 'body' must be bytes, not int"),
+    ],
 )
 def test_a_body_that_is_not_bytes_is_refused(serve: Serve, body: str, told: str) -> None:
     running = serve(
@@ -238,8 +280,6 @@ def test_a_begun_request_that_says_nothing_wakes_the_edge(serve: Serve) -> None:
                 await asyncio.sleep(60)
         """
     )
-    from fake_edge import BEGUN
-
     stream = running.link.get()
     assert running.link.read().kind == BEGUN
     assert running.link.is_begun(stream % 64)

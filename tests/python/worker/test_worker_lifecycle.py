@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import Serve
-from fake_edge import FAILED, PING, PONG, READY, worker
+
+from worker.conftest import Serve
+from worker.fake_edge import FAILED, PING, PONG, READY, worker
 
 LIFESPAN = """
     import asyncio, sys
@@ -48,7 +50,9 @@ def test_every_link_becomes_ready_and_answers_pings(serve_on: Serve) -> None:
 
 
 def test_drain_ends_the_worker_once_every_link_has_said_so(serve_on: Serve) -> None:
-    running = serve_on(lifespan(STARTED + "await receive(); await send({'type': 'lifespan.shutdown.complete'})"), links=2)
+    running = serve_on(
+        lifespan(STARTED + "await receive(); await send({'type': 'lifespan.shutdown.complete'})"), links=2
+    )
     running.links[0].send(10)
     assert running.links[1].fetch().body == b"served"
     running.links[1].send(10)
@@ -70,7 +74,9 @@ def test_startup_and_shutdown_run_once_in_order(serve: Serve, tmp_path: Path) ->
     assert (tmp_path / "log").read_text() == "started lifespan.shutdown"
 
 
-@pytest.mark.parametrize("code", ["raise LookupError('no lifespan here')", "return", "await receive(); return"])
+@pytest.mark.parametrize(
+    "code", ["raise LookupError('no lifespan here')", "return", "await receive(); return"]
+)
 def test_an_app_without_lifespan_is_served(serve: Serve, code: str) -> None:
     running = serve(lifespan(code))
     assert running.link.fetch().body == b"served"
@@ -81,7 +87,8 @@ def test_an_app_without_lifespan_is_served(serve: Serve, code: str) -> None:
 
 def test_a_failed_startup_is_told(serve: Serve) -> None:
     said, code = failure(
-        serve, lifespan(LIFESPAN_HEAD + "await send({'type': 'lifespan.startup.failed', 'message': 'no database'})")
+        serve,
+        lifespan(LIFESPAN_HEAD + "await send({'type': 'lifespan.startup.failed', 'message': 'no database'})"),
     )
     assert said.splitlines()[-1].endswith("LifespanFailureError: Lifespan failure in startup. 'no database'")
     assert code == 1
@@ -100,7 +107,9 @@ def test_a_startup_that_takes_too_long_is_told(serve: Serve) -> None:
 
 def test_a_failed_shutdown_is_logged_and_in_the_exit_code(serve: Serve) -> None:
     running = serve(
-        lifespan(STARTED + "await receive(); await send({'type': 'lifespan.shutdown.failed', 'message': 'locked'})")
+        lifespan(
+            STARTED + "await receive(); await send({'type': 'lifespan.shutdown.failed', 'message': 'locked'})"
+        )
     )
     assert running.drain() == 1
     assert "Lifespan failure in shutdown. 'locked'" in running.stderr
@@ -140,22 +149,31 @@ def test_a_lifespan_message_out_of_place_raises_in_the_app(serve: Serve) -> None
         ("", "main:app", "NoAppError: Cannot load application from 'main:app', application not found."),
         ("", "main:int.nothing", "AttributeError: type object 'int' has no attribute 'nothing'"),
         ("", "main:1 +", "SyntaxError"),
-        ("", "fcgi:main:app", "ValueError: Invalid mode 'fcgi' in the application path, must be 'asgi' or 'wsgi'"),
+        (
+            "",
+            "fcgi:main:app",
+            "ValueError: Invalid mode 'fcgi' in the application path, must be 'asgi' or 'wsgi'",
+        ),
         ("import sys; sys.exit(4)", "main:app", "SystemExit: 4"),
     ],
 )
-def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(serve: Serve, source: str, app: str, said: str) -> None:
+def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(
+    serve: Serve, source: str, app: str, said: str
+) -> None:
     text, code = failure(serve, source, app=app)
     assert text.startswith("Traceback (most recent call last):\n") and said in text
     assert code == 1
 
 
 @pytest.mark.parametrize(
-    "path", ["main", "main:app", "main.py:app", "asgi:main:app", "./main:make('x')", "sub/../main.py:holder.app"]
+    "path",
+    ["main", "main:app", "main.py:app", "asgi:main:app", "./main:make('x')", "sub/../main.py:holder.app"],
 )
 def test_application_paths_are_those_of_hypercorn(serve: Serve, tmp_path: Path, path: str) -> None:
     (tmp_path / "sub").mkdir()
-    source = lifespan("return") + "\n    def make(name):\n        return app\n\n    class holder:\n        pass\n"
+    source = (
+        lifespan("return") + "\n    def make(name):\n        return app\n\n    class holder:\n        pass\n"
+    )
     assert serve(source + "    holder.app = app\n", app=path).link.fetch().body == b"served"
 
 
@@ -164,7 +182,7 @@ def test_a_path_puts_its_directory_first(serve: Serve, tmp_path: Path) -> None:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "beside.py").write_text("ANSWER = b'served'")
-    source = textwrap.dedent(lifespan("return")).replace("b\"served\"", "ANSWER")
+    source = textwrap.dedent(lifespan("return")).replace('b"served"', "ANSWER")
     (package / "web.py").write_text("from package.beside import ANSWER\n" + source)
     assert serve("", app="src/package.web:app").link.fetch().body == b"served"
 
@@ -186,7 +204,11 @@ def test_the_interface_is_seen_from_the_coroutine(tmp_path: Path, expression: st
         "class Instance:\n    async def __call__(self, scope, receive, send): ...\n"
     )
     seen = subprocess.run(
-        [sys.executable, "-c", f"from hcrs.loading import load; print(load({'kinds:' + expression!r}).interface)"],
+        [
+            sys.executable,
+            "-c",
+            f"from hcrs.loading import load; print(load({'kinds:' + expression!r}).interface)",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -209,7 +231,9 @@ def test_signals_of_the_terminal_leave_the_decision_to_the_edge(serve: Serve) ->
     assert running.drain() == 0
 
 
-def test_when_the_edge_is_gone_the_worker_cancels_shuts_down_and_ends(serve_on: Serve, tmp_path: Path) -> None:
+def test_when_the_edge_is_gone_the_worker_cancels_shuts_down_and_ends(
+    serve_on: Serve, tmp_path: Path
+) -> None:
     running = serve_on(
         """
         import asyncio
@@ -237,7 +261,9 @@ def test_when_the_edge_is_gone_the_worker_cancels_shuts_down_and_ends(serve_on: 
     assert running.stderr == ""
 
 
-def test_a_task_that_runs_on_after_its_response_may_end_before_the_drain_does(serve: Serve, tmp_path: Path) -> None:
+def test_a_task_that_runs_on_after_its_response_may_end_before_the_drain_does(
+    serve: Serve, tmp_path: Path
+) -> None:
     running = serve(
         """
         import asyncio
@@ -277,9 +303,9 @@ def test_a_task_that_never_ends_is_cancelled_by_the_drain(serve: Serve) -> None:
 def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = f"""
         import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
-        from fake_edge import worker
+        from worker.fake_edge import worker
         with worker(Path({str(tmp_path)!r}), {lifespan("return")!r}) as running:
             print(running.process.pid, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -293,8 +319,6 @@ def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    import select
-
     ended, _, _ = select.select([pidfd], [], [], 10)
     os.close(pidfd)
     assert ended, "the worker has outlived its parent"
@@ -303,7 +327,9 @@ def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
 def test_links_that_are_no_descriptors_are_refused() -> None:
     for links in ("3", "a:b", "3:4,", "1:2", "900:901"):
         refused = subprocess.run(
-            [sys.executable, "-m", "hcrs.worker", "main:app", "--links", links], capture_output=True, check=False
+            [sys.executable, "-m", "hcrs.worker", "main:app", "--links", links],
+            capture_output=True,
+            check=False,
         )
         assert refused.returncode != 0
 

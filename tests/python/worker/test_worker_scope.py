@@ -5,8 +5,8 @@ from __future__ import annotations
 from ast import literal_eval
 from typing import Any
 
-from conftest import Serve
-from fake_edge import Worker, address, request_head
+from worker.conftest import Serve
+from worker.fake_edge import Worker, address, request_head
 
 ECHO_SCOPE = """
     async def app(scope, receive, send):
@@ -33,7 +33,12 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
             running,
             method=b"post",
             target=b"/caf%C3%A9/%2F%FF?q=%20&x",
-            headers=[(b"host", b"example.org"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"cookie", b"a=b; c=d")],
+            headers=[
+                (b"host", b"example.org"),
+                (b"x-twice", b"1"),
+                (b"x-twice", b"2"),
+                (b"cookie", b"a=b; c=d"),
+            ],
         ) == {
             "type": "http",
             "asgi": {"spec_version": "2.1", "version": "3.0"},
@@ -44,7 +49,12 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
             "raw_path": b"/caf%C3%A9/%2F%FF",
             "query_string": b"q=%20&x",
             "root_path": "/mounted",
-            "headers": [(b"host", b"example.org"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"cookie", b"a=b; c=d")],
+            "headers": [
+                (b"host", b"example.org"),
+                (b"x-twice", b"1"),
+                (b"x-twice", b"2"),
+                (b"cookie", b"a=b; c=d"),
+            ],
             "client": ("127.0.0.1", 54106),
             "server": ("127.0.0.1", 8443),
             "state": {"shared": ["once"]},

@@ -85,9 +85,13 @@ class Lifespan:
             return  # the app has said so itself
         if not self._answered["startup"].is_set():
             if not isinstance(error, Exception):
-                self._failures["startup"] = repr(error)  # sys.exit() is no way to say that lifespan is not known
+                self._failures["startup"] = repr(
+                    error
+                )  # sys.exit() is no way to say that lifespan is not known
             else:
-                log.warning("ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error)
+                log.warning(
+                    "ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error
+                )
         elif not self._answered["shutdown"].is_set():
             log.error("ASGI Framework Lifespan error, shutdown without Lifespan support", exc_info=error)
             if stage == "shutdown":

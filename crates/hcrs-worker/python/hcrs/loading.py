@@ -45,7 +45,7 @@ def load(path: str) -> LoadedApp:
             raise NoAppError(f"Cannot load application from '{path}', module not found.") from error
         raise
     try:
-        app = eval(expression or "app", vars(module))  # noqa: S307, the operator's own expression
+        app = eval(expression or "app", vars(module))  # the operator's own expression
     except NameError as error:
         raise NoAppError(f"Cannot load application from '{path}', application not found.") from error
     return LoadedApp(app, interface or ("asgi" if is_asgi(app) else "wsgi"))

@@ -179,7 +179,11 @@ class WsgiWorker:
     def __init__(self, args: argparse.Namespace, app: Any, links: list[_hcrs.Link]) -> None:
         self._args = args
         self._server = _hcrs.WsgiServer(
-            links, app, root_path=args.root_path, max_body_size=args.wsgi_max_body_size, failed=self._on_failed
+            links,
+            app,
+            root_path=args.root_path,
+            max_body_size=args.wsgi_max_body_size,
+            failed=self._on_failed,
         )
         self._threads = [
             threading.Thread(target=self._work, name=f"hcrs-wsgi-{number}", daemon=True)

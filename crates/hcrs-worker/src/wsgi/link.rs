@@ -23,8 +23,8 @@ use crate::wsgi::queue::{Queue, Waiting};
 
 /// Milliseconds after which the edge is told of requests that were begun and have not answered yet, and given
 /// what a thread has left for later; while nothing changes the reader looks less and less often.
-const ANNOUNCE_FIRST: u64 = 1;
-const ANNOUNCE_LAST: u64 = 8;
+const ANNOUNCE_FIRST: i64 = 1;
+const ANNOUNCE_LAST: i64 = 8;
 
 /// Microseconds since a link's last write in which a thread that has more to do leaves its response for later:
 /// one write then wakes the edge for several of them.
@@ -146,8 +146,8 @@ impl WsgiLink {
         }
     }
 
-    fn readable(&self, pause: Option<u64>) -> io::Result<bool> {
-        let pause = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: (ms * 1_000_000) as i64 });
+    fn readable(&self, pause: Option<i64>) -> io::Result<bool> {
+        let pause = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 });
         match poll(&mut [PollFd::new(&self.end.socket, PollFlags::IN)], pause.as_ref()) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
@@ -156,7 +156,7 @@ impl WsgiLink {
     }
 
     /// Wakes the edge if requests were begun that it does not know of; gives the time to look again.
-    fn announce(&self, jobs: &Queue<Job>, pause: Option<u64>) -> io::Result<Option<u64>> {
+    fn announce(&self, jobs: &Queue<Job>, pause: Option<i64>) -> io::Result<Option<i64>> {
         if self.unannounced.swap(false, Ordering::AcqRel) {
             let mut out = lock(&self.out);
             if out.is_empty() {

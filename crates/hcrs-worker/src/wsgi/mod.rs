@@ -14,6 +14,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
+use pyo3::types::PyList;
 
 use crate::link::Link;
 use crate::lock;
@@ -55,15 +56,17 @@ impl WsgiServer {
     /// Makes links serve `app`; `failed(exception or None)` is called when it has raised or not answered.
     #[new]
     #[pyo3(signature = (links, app, *, root_path, max_body_size, failed))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
-        links: Vec<Py<Link>>,
+        links: &Bound<'_, PyList>,
         app: Py<PyAny>,
         root_path: &str,
         max_body_size: usize,
         failed: Py<PyAny>,
     ) -> PyResult<Self> {
-        let ends = links.iter().map(|link| link.get().take()).collect::<PyResult<Vec<_>>>()?;
+        let ends =
+            links.iter().map(|link| link.cast::<Link>()?.get().take()).collect::<PyResult<Vec<_>>>()?;
         let links: Vec<_> =
             ends.into_iter().enumerate().map(|(number, end)| Arc::new(WsgiLink::new(number, end))).collect();
         let end = End { undrained: links.len(), ..End::default() };

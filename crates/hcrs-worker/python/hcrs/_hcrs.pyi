@@ -1,0 +1,47 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any, final
+
+class UnexpectedMessageError(Exception): ...
+class BodyTooLargeError(Exception): ...
+
+def die_with_parent() -> None: ...
+
+@final
+class Link:
+    def __new__(cls, socket: int, claims: int) -> Link: ...
+    def fail(self, why: str) -> None: ...
+
+@final
+class AsgiLink:
+    def __new__(
+        cls,
+        link: Link,
+        app: Any,
+        *,
+        event_loop: asyncio.AbstractEventLoop,
+        root_path: str,
+        state: dict[str, Any],
+        drained: Callable[[], object],
+        gone: Callable[[BaseException | None], object],
+        failed: Callable[[BaseException | None], object],
+    ) -> AsgiLink: ...
+    def __call__(self) -> None: ...
+    def start(self) -> None: ...
+    def tasks(self) -> list[asyncio.Task[Any]]: ...
+
+@final
+class WsgiServer:
+    def __new__(
+        cls,
+        links: list[Link],
+        app: Any,
+        *,
+        root_path: str,
+        max_body_size: int,
+        failed: Callable[[BaseException | None], object],
+    ) -> WsgiServer: ...
+    def start(self) -> None: ...
+    def work(self) -> None: ...
+    def wait(self) -> bool: ...
+    def close(self, timeout: float) -> None: ...
