@@ -1,8 +1,5 @@
-//! The Python extension `hcrs._hcrs`: the worker's end of the links, and the app's end of a request.
-//!
-//! The frames and their rules are those of `hcrs-link`. What is pure stands in `stream`, `inbox`, `outbox`,
-//! `cache` and `target` and is tested without Python; the rest ties it to asyncio and to WSGI.
-//! One thread touches Python for ASGI; the GIL orders everything, the locks only tell the compiler so.
+#![doc = include_str!("../README.md")]
+// One thread touches Python for ASGI, and the GIL orders everything; the locks only tell the compiler so.
 
 mod asgi;
 mod awaitable;

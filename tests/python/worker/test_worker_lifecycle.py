@@ -298,6 +298,7 @@ def test_a_task_that_never_ends_is_cancelled_by_the_drain(serve: Serve) -> None:
     )
     assert running.link.fetch().body == b"served"
     assert running.drain() == 0
+    assert running.stderr == ""
 
 
 def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A worker's program: ``python -m hcrs.worker APP --links 3:4``, started by the edge with inherited descriptors."""
+"""A worker's program: ``python -m hcrs.worker APP --links 3:4``.
+
+The edge starts it, with the descriptors of its links inherited.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any
+from typing import Any, TypeVar
 
 from hcrs import _hcrs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loading import load
 
 log = logging.getLogger("hcrs.error")
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -101,6 +105,7 @@ class AsgiWorker:
         self._serving: list[_hcrs.AsgiLink] = []
         self._undrained = len(links)
         self._edge_is_gone = False
+        self._is_stopping = False
         self._link_is_broken = False
         self._over: asyncio.Future[None] = loop.create_future()
 
@@ -110,13 +115,17 @@ class AsgiWorker:
         lifespan = Lifespan(self._app)
         self._loop.run_until_complete(lifespan.startup(self._args.startup_timeout))
         self._serve(lifespan.state)
-        while True:
+        self._run(self._over)
+        return self._run(self._loop.create_task(self._stop(lifespan)))
+
+    def _run(self, future: asyncio.Future[T]) -> T:
+        """Runs the loop until ``future`` is done."""
+        while not future.done():
             try:
-                self._loop.run_until_complete(self._over)
-                break
+                return self._loop.run_until_complete(future)
             except (SystemExit, KeyboardInterrupt):
                 continue  # raised by a request's task, which has logged it; the other requests go on
-        return self._loop.run_until_complete(self._stop(lifespan))
+        return future.result()
 
     def _serve(self, state: dict[str, Any]) -> None:
         for link in self._links:
@@ -138,6 +147,7 @@ class AsgiWorker:
         tasks = [task for serving in self._serving for task in serving.tasks()]
         if tasks and not self._edge_is_gone:
             await asyncio.wait(tasks, timeout=self._args.graceful_timeout)
+        self._is_stopping = True
         left = [task for task in tasks if not task.done()]
         for task in left:
             task.cancel()
@@ -165,8 +175,8 @@ class AsgiWorker:
             self._over.set_result(None)
 
     def _on_failed(self, error: BaseException | None) -> None:
-        if self._edge_is_gone:
-            return
+        if self._is_stopping and isinstance(error, asyncio.CancelledError):
+            return  # by _stop
         if error is None:
             log.error("Error in ASGI Framework: the app has returned without completing its response")
         else:
