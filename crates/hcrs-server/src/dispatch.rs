@@ -12,6 +12,7 @@ use std::time::Instant;
 use hcrs_exchange::Fault;
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
 use crate::link::Link;
@@ -121,7 +122,7 @@ impl Dispatch {
     /// Gives waiting requests to workers, if any wait.
     pub(crate) fn pump_if_waiting(&self) {
         if !self.queue.borrow().is_empty() {
-            self.pump(Instant::now());
+            self.pump(clock::now());
         }
     }
 

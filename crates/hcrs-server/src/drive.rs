@@ -4,6 +4,8 @@
 
 pub(crate) mod h1;
 pub(crate) mod h2;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future as _;
 use std::pin::Pin;

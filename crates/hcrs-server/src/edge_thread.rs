@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::accept;
 use crate::access_log::AccessLog;
 use crate::bind::BoundListener;
+use crate::clock;
 use crate::control::{Control, LinkEnd, Report};
 use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
@@ -97,6 +98,25 @@ struct Extra {
 }
 
 impl Shared {
+    pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>) -> Self {
+        let server = settings.connection.include_server_header.then(|| HeaderValue::from_static(SERVER));
+        Self {
+            dispatch: Dispatch::new(settings.dispatch.clone()),
+            connections: RefCell::default(),
+            access: RefCell::new(access),
+            handshakes: Semaphore::new(settings.connection.max_handshakes),
+            phase: Cell::new(Phase::Serving),
+            serial: Cell::new(0),
+            extra: RefCell::new(Extra {
+                date: HttpDate::new(),
+                until: clock::now(),
+                h2: hcrs_h2::Extra { date: None, server },
+            }),
+            stir: Notify::new(),
+            settings,
+        }
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
     }
@@ -145,22 +165,7 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let ThreadSetup { index, settings, tls, listeners, reports, access } = setup;
-    let server = settings.connection.include_server_header.then(|| HeaderValue::from_static(SERVER));
-    let shared = Rc::new(Shared {
-        dispatch: Dispatch::new(settings.dispatch.clone()),
-        connections: RefCell::default(),
-        access: RefCell::new(access),
-        handshakes: Semaphore::new(settings.connection.max_handshakes),
-        phase: Cell::new(Phase::Serving),
-        serial: Cell::new(0),
-        extra: RefCell::new(Extra {
-            date: HttpDate::new(),
-            until: Instant::now(),
-            h2: hcrs_h2::Extra { date: None, server },
-        }),
-        stir: Notify::new(),
-        settings,
-    });
+    let shared = Rc::new(Shared::new(settings, access));
     let looking_after = spawn_local(look_after(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();
@@ -199,14 +204,14 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
             let notice = move |notice| match notice {
                 Notice::Ready => {
                     report(&reports, Report::Ready(worker));
-                    shared.dispatch.pump(Instant::now());
+                    shared.dispatch.pump(clock::now());
                 }
                 Notice::Failed(why) => report(&reports, Report::Failed(worker, why)),
                 Notice::Progress => shared.dispatch.pump_if_waiting(),
             };
             Rc::clone(&link).run(socket, notice).await
         };
-        shared.dispatch.detach(&link, unbegun, Instant::now());
+        shared.dispatch.detach(&link, unbegun, clock::now());
         shared.stir.notify_one();
         report(&reports, Report::Detached(worker));
     });
@@ -252,7 +257,7 @@ async fn look_after(shared: Rc<Shared>) {
             shared.dispatch.waiting().await;
         }
         tokio::time::sleep(TICK).await;
-        let now = Instant::now();
+        let now = clock::now();
         shared.dispatch.tick(now);
         if let Some(access) = &mut *shared.access.borrow_mut() {
             access.flush_due(now);

@@ -4,6 +4,7 @@ mod accept;
 mod access_log;
 mod admit;
 mod bind;
+mod clock;
 mod control;
 mod date;
 mod dispatch;

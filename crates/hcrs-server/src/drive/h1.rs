@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::{LOOK, Look, UnderWay, welcome};
+use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
 use crate::handshake::Client;
@@ -40,7 +41,7 @@ const LINGER_MAX: usize = 1 << 20;
 /// Serves the connection until it ends. `input` is what was read already.
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T, input: BytesMut) {
     let settings = &client.admitted.shared.settings.connection;
-    let now = Instant::now();
+    let now = clock::now();
     let mut driver = Driver {
         connection: Connection::new(&settings.h1, client.scheme, Rc::clone(&client.endpoints)),
         look: Look::new(now + settings.keep_alive_timeout.min(LOOK)),
@@ -107,7 +108,7 @@ struct Driver<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         self.client.admitted.mailbox.listen(cx.waker());
-        let now = Instant::now();
+        let now = clock::now();
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
             Phase::Draining => self.closing |= self.under_way.is_none() && self.connection.is_idle(),

@@ -9,6 +9,7 @@ use hcrs_h2::{Connection, Ended, Event, StreamKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{LOOK, Look, UnderWay, welcome};
+use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
 use crate::handshake::Client;
@@ -26,7 +27,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         Ok(Err(ended)) => return note(&client, &ended),
         Err(_) => return tracing::debug!("connection {}: no HTTP/2 preface in time", client.serial),
     };
-    let now = Instant::now();
+    let now = clock::now();
     let max_running = settings.h2.max_concurrent_streams as usize * RUNNING_PER_STREAM;
     let mut driver = Driver {
         connection,
@@ -92,7 +93,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let shared = Rc::clone(&self.client.admitted.shared);
         mailbox.listen(cx.waker());
-        let now = Instant::now();
+        let now = clock::now();
         if let Some(ended) = self.follow_phase(shared.phase(), now) {
             return Poll::Ready(ended);
         }

@@ -1,0 +1,240 @@
+//! The deadlines of both drivers, in time that passes only when everybody waits.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hcrs_exchange::{Endpoints, Scheme};
+use hcrs_link::ClaimTable;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
+
+use crate::admit::admit;
+use crate::edge_thread::Shared;
+use crate::handshake::Client;
+use crate::link::{Link, Notice};
+use crate::{AppSettings, ConnectionSettings, DispatchSettings, LogSettings, Settings};
+
+/// What an HTTP/2 client says first: the preface and empty SETTINGS.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A request's HEADERS on stream 1 without `END_STREAM`, in HPACK's static table: POST http / of host `h`.
+const POST: &[u8] = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01h";
+
+fn shared(app: bool) -> Rc<Shared> {
+    let settings = Settings {
+        app: app.then(|| AppSettings::new("app".to_owned())),
+        listeners: Vec::new(),
+        tls: None,
+        backlog: 1,
+        umask: None,
+        pid_path: None,
+        io_threads: NonZeroUsize::new(1),
+        connection: ConnectionSettings::default(),
+        dispatch: DispatchSettings::default(),
+        graceful_timeout: Duration::from_secs(3),
+        log: LogSettings::default(),
+    };
+    Rc::new(Shared::new(Arc::new(settings), None))
+}
+
+fn client(shared: &Rc<Shared>) -> Client {
+    Client {
+        admitted: admit(shared).expect("room for a connection"),
+        serial: 1,
+        scheme: Scheme::Http,
+        endpoints: Rc::new(Endpoints::default()),
+        tls: None,
+    }
+}
+
+/// Runs a client against a driver, with an app or without.
+fn run<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
+    (app, buffer): (bool, usize),
+    drive: impl FnOnce(Client, DuplexStream) -> D,
+    talk: impl FnOnce(DuplexStream, Rc<Shared>) -> C,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // What comes over a link comes in real time; such a test stops the clock when it has come.
+        .start_paused(!app)
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        let shared = shared(app);
+        let (near, far) = duplex(buffer);
+        tokio::task::spawn_local(drive(client(&shared), near));
+        talk(far, shared).await;
+    });
+}
+
+fn h1(client: Client, io: DuplexStream) -> impl Future<Output = ()> {
+    super::h1::drive(client, io, BytesMut::new())
+}
+
+/// Reads until the other end closes; gives what came and how long it took.
+async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
+    let (began, mut seen) = (Instant::now(), Vec::new());
+    io.read_to_end(&mut seen).await.unwrap();
+    (seen, began.elapsed())
+}
+
+/// Attaches a worker that is ready and claims nothing, and gives its end of the link.
+async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTable) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (claims, fd) = ClaimTable::create().unwrap();
+    let link = Link::new(1, claims, 8);
+    shared.dispatch.attach(Rc::clone(&link));
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let mut ready = Some(ready);
+    tokio::task::spawn_local(link.run(ours, move |notice| {
+        if let (Notice::Ready, Some(ready)) = (notice, ready.take()) {
+            ready.send(()).unwrap();
+        }
+    }));
+    let header =
+        hcrs_link::FrameHeader { len: 0, kind: hcrs_link::Kind::Ready, flags: 0, slot: 0, stream: 0 };
+    std::io::Write::write_all(&mut &theirs, &header.to_bytes()).unwrap();
+    is_ready.await.unwrap();
+    (theirs, ClaimTable::open(fd).unwrap())
+}
+
+/// Waits for the request on the worker's end, claims it, and stops the clock.
+async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimTable)) {
+    worker.0.set_nonblocking(true).unwrap();
+    let mut head = [0; 4096];
+    let n = loop {
+        match std::io::Read::read(&mut &worker.0, &mut head) {
+            Ok(n) => break n,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let (header, _) = hcrs_link::FrameHeader::split(&head[..n]).unwrap().unwrap();
+    assert!(worker.1.claim(usize::from(header.slot), header.stream));
+    let begun = hcrs_link::FrameHeader { len: 0, kind: hcrs_link::Kind::Begun, flags: 0, slot: 0, stream: 0 };
+    std::io::Write::write_all(&mut &worker.0, &begun.to_bytes()).unwrap();
+    while shared.dispatch.is_waiting() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+}
+
+#[test]
+fn a_silent_h1_connection_is_closed_after_the_keep_alive_timeout() {
+    run((false, 4096), h1, |mut io, _| async move {
+        let (seen, took) = until_closed(&mut io).await;
+        assert!(seen.is_empty());
+        assert!((5..7).contains(&took.as_secs()), "{took:?}");
+    });
+}
+
+#[test]
+fn half_an_h1_head_is_answered_with_408_after_the_head_timeout_however_it_drips() {
+    run((false, 4096), h1, |mut io, _| async move {
+        let began = Instant::now();
+        for byte in b"GET / HTTP/1.1" {
+            io.write_all(&[*byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let (seen, _) = until_closed(&mut io).await;
+        assert!(seen.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&seen));
+        assert!((10..15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_h1_client_that_reads_nothing_is_given_up_after_the_write_timeout() {
+    run((false, 16), h1, |mut io, shared| async move {
+        let began = Instant::now();
+        io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        while !shared.connections.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!((60..64).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_h1_body_that_stops_arriving_ends_with_408_after_the_body_timeout() {
+    run((true, 4096), h1, |mut io, shared| async move {
+        let worker = attach(&shared).await;
+        let began = Instant::now();
+        io.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n").await.unwrap();
+        claim(&shared, &worker).await;
+        let (seen, _) = until_closed(&mut io).await;
+        assert!(seen.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&seen));
+        assert!((60..64).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_h2_connection_without_preface_is_closed_after_the_head_timeout() {
+    run((false, 4096), super::h2::drive, |mut io, _| async move {
+        io.write_all(&HELLO[..10]).await.unwrap();
+        let (_, took) = until_closed(&mut io).await;
+        assert!((10..12).contains(&took.as_secs()), "{took:?}");
+    });
+}
+
+#[test]
+fn an_idle_h2_connection_gets_goaway_after_the_keep_alive_timeout() {
+    run((false, 4096), super::h2::drive, |mut io, _| async move {
+        io.write_all(HELLO).await.unwrap();
+        let (began, mut seen) = (Instant::now(), BytesMut::new());
+        while !seen.windows(5).any(|bytes| bytes == b"\0\0\x08\x07\0") {
+            assert!(io.read_buf(&mut seen).await.unwrap() > 0, "closed without GOAWAY: {seen:?}");
+        }
+        assert!((5..7).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_h2_header_block_without_end_closes_the_connection_after_the_head_timeout() {
+    run((false, 4096), super::h2::drive, |mut io, _| async move {
+        io.write_all(HELLO).await.unwrap();
+        let began = Instant::now();
+        io.write_all(b"\0\0\x01\x01\0\0\0\0\x01\x82").await.unwrap();
+        let (_, _) = until_closed(&mut io).await;
+        assert!((10..14).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_h2_body_that_stops_arriving_ends_its_stream_after_the_body_timeout() {
+    run((true, 4096), super::h2::drive, |mut io, shared| async move {
+        let worker = attach(&shared).await;
+        io.write_all(HELLO).await.unwrap();
+        let began = Instant::now();
+        io.write_all(POST).await.unwrap();
+        claim(&shared, &worker).await;
+        let mut seen = BytesMut::new();
+        // HEADERS of the 408 with END_STREAM, on stream 1.
+        while !seen.windows(6).any(|bytes| bytes == b"\x01\x05\0\0\0\x01") {
+            assert!(io.read_buf(&mut seen).await.unwrap() > 0, "closed without an answer: {seen:?}");
+        }
+        assert!((60..64).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_request_that_no_worker_takes_gets_503_with_retry_after_when_the_queue_deadline_has_passed() {
+    run((true, 4096), h1, |mut io, shared| async move {
+        tokio::time::pause();
+        let began = Instant::now();
+        let ticking = Rc::clone(&shared);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                ticking.dispatch.tick(crate::clock::now());
+            }
+        });
+        io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (seen, _) = until_closed(&mut io).await;
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(seen.starts_with("HTTP/1.1 503 ") && seen.contains("retry-after: 1\r\n"), "{seen}");
+        assert_eq!(began.elapsed().as_secs(), 10);
+    });
+}
