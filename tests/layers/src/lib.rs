@@ -12,6 +12,7 @@ mod tests {
         ("hcrs-exchange", &[], &["tokio", "pyo3"]),
         ("hcrs-h1", &["hcrs-exchange"], &["tokio", "pyo3"]),
         ("hcrs-h2", &["hcrs-exchange"], &["pyo3"]),
+        ("hcrs-ws", &["hcrs-exchange"], &["tokio", "h2", "httparse", "rustls", "pyo3"]),
         ("hcrs-tls", &["hcrs-exchange"], &["pyo3"]),
         ("hcrs-link", &["hcrs-exchange"], &["tokio", "pyo3"]),
         ("hcrs-worker", &["hcrs-exchange", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),

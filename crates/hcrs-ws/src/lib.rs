@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod close;
+mod connection;
+mod deflate;
+mod frame;
+mod handshake;
+mod keep_alive;
+mod mask;
+mod receive;
+mod send;
+mod settings;
+mod utf8;
+
+pub use close::{Failure, close_code};
+pub use connection::{Connection, Event, Kind};
+pub use deflate::DeflatePool;
+pub use handshake::{
+    Accepted, DeflateTerms, Handshake, Opening, Refusal, SubprotocolNotOffered, asks_for_websocket,
+};
+pub use keep_alive::PongMissing;
+pub use send::SendError;
+pub use settings::{Compression, Settings};
