@@ -1,75 +1,81 @@
-//! A short-lived self-signed certificate for developing on this machine.
-//!
-//! The leaf is its own trust anchor: `curl --cacert cert.pem` accepts it, and it can sign nothing else.
+//! Certificates for developing on this machine: a short-lived one, signed by a local authority.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-};
-use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
-use rustls_pki_types::{ServerName, UnixTime};
+use crate::authority::{Authority, is_accepted};
+use crate::identity::Identity;
+use crate::settings::CertificateFiles;
+use crate::{TlsError, pem, provider, x509};
 
-use crate::{TlsError, identity, provider};
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Browsers let a certificate given by hash (WebTransport) live 14 days at most; this stays below.
-const VALID_FOR: Duration = DAY.saturating_mul(12);
+pub(crate) const VALID_FOR: Duration = DAY.saturating_mul(12);
 /// How far the start of validity lies in the past, for clocks that are behind.
-const BACK_DATED: Duration = DAY;
+pub(crate) const BACK_DATED: Duration = DAY;
 /// A certificate that ends sooner than this is made anew.
 const WORTH_KEEPING: Duration = DAY;
 
-/// Where a development certificate and its key are.
+/// Where a development certificate, its key and its authority are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevCertificate {
-    /// The certificate; also the file to give to a client as its only authority.
+    /// The certificate and then its authority's; also the file to give to a client as its only authority.
     pub certfile: PathBuf,
     /// The private key, readable by its owner only.
     pub keyfile: PathBuf,
+    /// The authority's certificate alone: what to put into the trust store of a browser or a system.
+    pub cafile: PathBuf,
+    /// The authority's private key, readable by its owner only.
+    pub ca_keyfile: PathBuf,
 }
 
 impl DevCertificate {
     /// The names that a certificate for this machine has.
     pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-    /// `cert.pem` and `key.pem` in the folder, whether they exist or not.
+    /// `cert.pem`, `key.pem`, `ca.pem` and `ca-key.pem` in the folder, whether they exist or not.
     pub fn in_folder(folder: &Path) -> Self {
-        Self { certfile: folder.join("cert.pem"), keyfile: folder.join("key.pem") }
+        Self {
+            certfile: folder.join("cert.pem"),
+            keyfile: folder.join("key.pem"),
+            cafile: folder.join("ca.pem"),
+            ca_keyfile: folder.join("ca-key.pem"),
+        }
     }
 
-    /// Whether both files are there, belong together, and are good for all the names for another day.
+    /// Whether certificate and key are there, belong together, and are good for all the names for another
+    /// day to a client that is given the certificate's file.
     pub fn is_usable(&self, names: &[&str], now: SystemTime) -> bool {
-        let provider = provider();
-        let Ok(identity) = identity::load(&self.certfile, &self.keyfile, &provider) else { return false };
-        let Some(leaf) = identity.cert.first() else { return false };
-        let mut roots = RootCertStore::empty();
-        if roots.add(leaf.clone()).is_err() {
-            return false;
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        let (Ok(verifier), Ok(since_epoch)) = (verifier, (now + WORTH_KEEPING).duration_since(UNIX_EPOCH))
-        else {
-            return false;
+        let files = CertificateFiles {
+            certfile: self.certfile.clone(),
+            keyfile: self.keyfile.clone(),
+            keyfile_password: None,
         };
-        let then = UnixTime::since_unix_epoch(since_epoch);
-        names.iter().all(|name| {
-            use rustls::client::danger::ServerCertVerifier as _;
-            ServerName::try_from(*name)
-                .is_ok_and(|name| verifier.verify_server_cert(leaf, &[], &name, &[], then).is_ok())
-        })
+        let Ok(identity) = Identity::load(&files, &provider()) else { return false };
+        let then = now + WORTH_KEEPING;
+        let chain = &identity.certified.cert;
+        chain.iter().all(|certificate| {
+            x509::validity(certificate).is_some_and(|valid| valid.start.time <= now && then <= valid.end.time)
+        }) && is_accepted(&chain[0], chain, names, then)
+    }
+
+    /// Whether the authority is there and can sign for all the names: if so, [`make_dev_certificate`] keeps
+    /// it, and who trusts it has nothing to do.
+    pub fn authority_is_usable(&self, names: &[&str], now: SystemTime) -> bool {
+        Authority::load(&self.cafile, &self.ca_keyfile, now)
+            .is_some_and(|authority| authority.issue_acceptable(names, now).is_some())
     }
 }
 
-/// Writes `cert.pem` and `key.pem` (ECDSA P-256, valid for twelve days) into the folder, making it if need be.
+/// Writes a new certificate (ECDSA P-256, valid for twelve days) and its key into the folder, making it if
+/// need be.
 ///
-/// `names` are host names and IP addresses. Files of these names that are there already are replaced.
+/// It is signed by the authority in the folder. There is a new one, good for two years, if there was none or
+/// it cannot sign for all the names. `names` are host names and IP addresses. Files that are there already
+/// are replaced.
 pub fn make_dev_certificate(folder: &Path, names: &[&str]) -> Result<DevCertificate, TlsError> {
     write_certificate(folder, names, SystemTime::now())
 }
@@ -79,20 +85,22 @@ pub(crate) fn write_certificate(
     names: &[&str],
     now: SystemTime,
 ) -> Result<DevCertificate, TlsError> {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let mut params = CertificateParams::new(names).map_err(TlsError::Generate)?;
-    params.distinguished_name.push(DnType::CommonName, "hcrs development certificate");
-    params.not_before = (now - BACK_DATED).into();
-    params.not_after = (now + VALID_FOR).into();
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(TlsError::Generate)?;
-    let certificate = params.self_signed(&key).map_err(TlsError::Generate)?;
-
     let made = DevCertificate::in_folder(folder);
+    let kept = Authority::load(&made.cafile, &made.ca_keyfile, now)
+        .and_then(|authority| Some((authority.issue_acceptable(names, now)?, authority)));
+    let is_new = kept.is_none();
+    let (leaf, authority) = kept.map_or_else(
+        || Authority::new(names, now).and_then(|authority| Ok((authority.issue(names, now)?, authority))),
+        Ok,
+    )?;
+    let ca = pem::certificate(authority.certificate());
     fs::create_dir_all(folder).map_err(|source| TlsError::Write { path: folder.into(), source })?;
-    replace(&made.keyfile, key.serialize_pem().as_bytes(), 0o600)?;
-    replace(&made.certfile, certificate.pem().as_bytes(), 0o644)?;
+    if is_new {
+        replace(&made.ca_keyfile, authority.key().serialize_pem().as_bytes(), 0o600)?;
+        replace(&made.cafile, ca.as_bytes(), 0o644)?;
+    }
+    replace(&made.keyfile, leaf.key.serialize_pem().as_bytes(), 0o600)?;
+    replace(&made.certfile, (pem::certificate(&leaf.certificate) + &ca).as_bytes(), 0o644)?;
     Ok(made)
 }
 

@@ -43,15 +43,39 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// The private key is encrypted.
-    #[error(
-        "the key in keyfile {0} is encrypted, which is not supported yet; \
-         write a decrypted copy with: openssl pkey -in {0} -out key.pem",
-        path.display()
-    )]
-    EncryptedKey {
+    /// The private key is encrypted and there is no password.
+    #[error("the key in keyfile {} is encrypted: keyfile_password is needed", path.display())]
+    PasswordMissing {
         /// The file.
         path: PathBuf,
+    },
+    /// The password does not open the private key.
+    #[error("keyfile_password does not decrypt the key in keyfile {}", path.display())]
+    WrongPassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The private key is encrypted in the form that PEM had before PKCS #8 (RFC 1421).
+    #[error(
+        "the key in keyfile {0} is encrypted in the old form \"Proc-Type: 4,ENCRYPTED\", which is not read; \
+         convert it with: openssl pkcs8 -topk8 -in {0} -out new-key.pem",
+        path.display()
+    )]
+    LegacyEncryption {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The private key is encrypted with an algorithm that is not implemented.
+    #[error(
+        "the key in keyfile {0} is encrypted with an algorithm that is not implemented ({detail}); \
+         convert it with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in {0} -out new-key.pem",
+        path.display()
+    )]
+    UnknownEncryption {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        detail: String,
     },
     /// The private key has a form or an algorithm that cannot sign here.
     #[error("the key in keyfile {} cannot be used: {source}", path.display())]
@@ -82,6 +106,69 @@ pub enum TlsError {
         /// The key's file.
         keyfile: PathBuf,
     },
+    /// A word that is none of those that a setting takes.
+    #[error("{setting}: {name:?} is not known; expected {expected}")]
+    UnknownName {
+        /// The setting.
+        setting: &'static str,
+        /// The word.
+        name: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// `ciphers` leaves no suite.
+    #[error(
+        "ciphers: {list:?} leaves no cipher suite for TLS 1.2; \
+         ECDHE with AES-GCM or ChaCha20-Poly1305 is what there is, as in \"ECDHE+AESGCM\""
+    )]
+    NoCiphers {
+        /// The list.
+        list: String,
+    },
+    /// `key_exchange` is empty.
+    #[error("key_exchange names no group: at least one is needed, as in x25519")]
+    NoKeyExchange,
+    /// `key_exchange` has only groups of TLS 1.3.
+    #[error(
+        "key_exchange has no group for TLS 1.2, which would fail every handshake of it: \
+         add x25519, or set minimum_version to 1.3"
+    )]
+    NoKeyExchangeForTls12,
+    /// Clients' certificates are to be verified, but by no authority.
+    #[error("verify_mode is {mode} but ca_certs is not set: no client certificate could be accepted")]
+    NoAuthorities {
+        /// The mode's name.
+        mode: &'static str,
+    },
+    /// The file of authorities has none that can be used.
+    #[error("ca_certs {} holds no certificate that can be used", path.display())]
+    NoUsableAuthority {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Revocation is to be checked, but there are no lists.
+    #[error(
+        "verify_flags asks for CRLs but there is none in ca_certs or crls: \
+         every client certificate would be refused"
+    )]
+    NoCrls,
+    /// A file of CRLs has none.
+    #[error("crls: {} holds no CRL: a block \"-----BEGIN X509 CRL-----\" is expected", path.display())]
+    EmptyCrlFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A CRL cannot be parsed.
+    #[error("a CRL in {} cannot be used: {detail}", path.display())]
+    UnusableCrl {
+        /// The file.
+        path: PathBuf,
+        /// What the TLS library said.
+        detail: String,
+    },
+    /// Authorities and CRLs together make no verifier.
+    #[error("client certificates cannot be verified: {0}")]
+    Verifier(String),
     /// A protocol name that ALPN cannot carry.
     #[error("alpn_protocols: {name:?} must have 1 to 255 bytes")]
     AlpnName {

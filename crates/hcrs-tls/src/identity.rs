@@ -1,71 +1,74 @@
 //! A certificate chain and its private key, read from PEM files and checked to be a pair.
 
-use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::Error;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 
-use crate::TlsError;
+use crate::settings::CertificateFiles;
+use crate::x509::{self, Validity};
+use crate::{TlsError, TlsWarning, key, pem};
 
-/// Reads both files; whatever is wrong is told by file.
-pub(crate) fn load(
-    certfile: &Path,
-    keyfile: &Path,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
-    let chain = chain(certfile)?;
-    let key = key(keyfile)?;
-    let key = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|source| TlsError::UnusableKey { path: keyfile.into(), source })?;
-    let identity = CertifiedKey::new(chain, key);
-    match identity.keys_match() {
-        Ok(()) => Ok(identity),
-        Err(Error::InconsistentKeys(_)) => {
-            Err(TlsError::NotAPair { certfile: certfile.into(), keyfile: keyfile.into() })
+/// Who the server is to some of its clients.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub certified: Arc<CertifiedKey>,
+    /// The server's own certificate as text.
+    pub pem: Arc<str>,
+    /// The DNS names that the certificate was issued for.
+    pub names: Vec<String>,
+    certfile: PathBuf,
+    validity: Option<Validity>,
+}
+
+impl Identity {
+    /// Reads both files; whatever is wrong is told by file.
+    pub(crate) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let CertificateFiles { certfile, keyfile, keyfile_password } = files;
+        let chain: Vec<CertificateDer<'static>> = pem::blocks(certfile, &pem::read(certfile)?)?;
+        let Some(leaf) = chain.first().cloned() else {
+            return Err(TlsError::NoCertificate { path: certfile.clone() });
+        };
+        let key = provider
+            .key_provider
+            .load_private_key(key::load(keyfile, keyfile_password.as_ref())?)
+            .map_err(|source| TlsError::UnusableKey { path: keyfile.clone(), source })?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => {}
+            Err(Error::InconsistentKeys(_)) => {
+                return Err(TlsError::NotAPair { certfile: certfile.clone(), keyfile: keyfile.clone() });
+            }
+            Err(source) => return Err(TlsError::UnusableCertificate { path: certfile.clone(), source }),
         }
-        Err(source) => Err(TlsError::UnusableCertificate { path: certfile.into(), source }),
+        Ok(Self {
+            certified: Arc::new(certified),
+            pem: pem::certificate(&leaf).into(),
+            names: x509::dns_names(&leaf),
+            certfile: certfile.clone(),
+            validity: x509::validity(&leaf),
+        })
     }
-}
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let chain = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| damaged(path, &error))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate { path: path.into() });
+    /// That no client can ask for it.
+    pub(crate) fn nameless(&self) -> Option<TlsWarning> {
+        self.names.is_empty().then(|| TlsWarning::NoNames { path: self.certfile.clone() })
     }
-    Ok(chain)
-}
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    if is_encrypted(&text) {
-        return Err(TlsError::EncryptedKey { path: path.into() });
+    /// That clients refuse it at this time.
+    pub(crate) fn out_of_date(&self, now: SystemTime) -> Option<TlsWarning> {
+        let Validity { start, end } = self.validity.as_ref()?;
+        let path = || self.certfile.clone();
+        if now > end.time {
+            Some(TlsWarning::Expired { path: path(), end: end.text.clone() })
+        } else if now < start.time {
+            Some(TlsWarning::NotYetValid { path: path(), start: start.text.clone() })
+        } else {
+            None
+        }
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey { path: path.into() },
-        other => damaged(path, &other),
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
-}
-
-fn damaged(path: &Path, error: &pem::Error) -> TlsError {
-    TlsError::Pem { path: path.into(), detail: error.to_string() }
-}
-
-/// PKCS #8 says it in the block's name, the older form in the block's first header (RFC 1421 section 4.6).
-fn is_encrypted(text: &[u8]) -> bool {
-    [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"]
-        .iter()
-        .any(|mark| text.windows(mark.len()).any(|window| window == *mark))
 }

@@ -1,0 +1,63 @@
+//! The server's certificates, and which of them a client gets.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::identity::Identity;
+use crate::sni::Names;
+use crate::{Settings, TlsError, TlsWarning, ciphers};
+
+/// At least one certificate; the first is for those who ask for none of the names.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    identities: Vec<Identity>,
+    names: Names,
+}
+
+impl Certificates {
+    /// Reads every pair of files.
+    pub(crate) fn load(
+        settings: &Settings,
+        provider: &CryptoProvider,
+        warnings: &mut Vec<TlsWarning>,
+    ) -> Result<Self, TlsError> {
+        let identities = settings.certificates().map(|files| Identity::load(&files, provider));
+        let identities = identities.collect::<Result<Vec<_>, _>>()?;
+        warnings.extend(identities.iter().skip(1).filter_map(Identity::nameless));
+        let names = Names::new(identities.iter().map(|identity| identity.names.as_slice()));
+        Ok(Self { identities, names })
+    }
+
+    /// The place of the certificate for this client: of those for the name, the first whose key the client
+    /// can verify; so a name may have an ECDSA and an RSA certificate.
+    pub(crate) fn choose(&self, hello: &ClientHello<'_>) -> usize {
+        let mut places = hello.server_name().into_iter().flat_map(|name| self.names.find(name)).peekable();
+        let first = places.peek().copied().unwrap_or_default();
+        places.find(|place| self.suits(*place, hello)).unwrap_or(first)
+    }
+
+    fn suits(&self, place: usize, hello: &ClientHello<'_>) -> bool {
+        let key = &self.identities[place].certified.key;
+        key.choose_scheme(hello.signature_schemes()).is_some()
+            && ciphers::fit(hello.cipher_suites(), key.algorithm())
+    }
+
+    pub(crate) fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// What is wrong with them at this time.
+    pub(crate) fn out_of_date(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> + '_ {
+        self.identities.iter().filter_map(move |identity| identity.out_of_date(now))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.identities[self.choose(&hello)].certified))
+    }
+}

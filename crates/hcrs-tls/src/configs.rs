@@ -1,0 +1,163 @@
+//! What one reading of the files comes to: a `rustls::ServerConfig` for every certificate and kind of client.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::SingleCertAndKey;
+
+use crate::certificates::Certificates;
+use crate::ciphers::{self, Favourite, Selection};
+use crate::verify::Policy;
+use crate::{Settings, TlsError, TlsVersion, TlsWarning, key_exchange, provider};
+
+/// The configurations that new connections get. They differ in the certificate and in the order of the
+/// cipher suites, and share their ticket keys, so that a client resumes on whichever it comes to.
+#[derive(Debug)]
+pub struct ServerConfigs {
+    certificates: Arc<Certificates>,
+    /// By the place of the certificate.
+    variants: Vec<Variants>,
+    policy: Policy,
+    ticketer: Arc<dyn ProducesTickets>,
+}
+
+/// The configurations with one certificate.
+#[derive(Debug)]
+struct Variants {
+    aes: Arc<ServerConfig>,
+    chacha20: Arc<ServerConfig>,
+}
+
+/// What a client gets.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// To go on with the handshake.
+    pub config: Arc<ServerConfig>,
+    /// The server's certificate in it, as PEM.
+    pub certificate: Arc<str>,
+}
+
+impl ServerConfigs {
+    /// Reads all files. The ticket keys of `before` are kept if it lets in the same clients.
+    pub(crate) fn load(
+        settings: &Settings,
+        before: Option<&Self>,
+    ) -> Result<(Self, Vec<TlsWarning>), TlsError> {
+        let mut warnings = Vec::new();
+        let parts = Parts::load(settings, &mut warnings)?;
+        let ticketer = match before {
+            Some(before) if before.policy == parts.policy => Arc::clone(&before.ticketer),
+            _ => aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?,
+        };
+        let variant = |resolver: &Arc<SingleCertAndKey>, favourite| {
+            parts.config(Arc::clone(resolver) as _, favourite, &ticketer).map(Arc::new)
+        };
+        let variants = parts.certificates.identities().iter().map(|identity| {
+            let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
+            Ok(Variants {
+                aes: variant(&resolver, Favourite::Aes)?,
+                chacha20: variant(&resolver, Favourite::ChaCha20)?,
+            })
+        });
+        let variants = variants.collect::<Result<_, TlsError>>()?;
+        let Parts { certificates, policy, .. } = parts;
+        Ok((Self { certificates, variants, policy, ticketer }, warnings))
+    }
+
+    /// The configuration for the client that says this: the certificate by the name it asks for, the order
+    /// of the suites by what it is quick at. AES-128 comes before AES-256 unless `ciphers` says otherwise;
+    /// `ChaCha20` comes first for those who put it first.
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Choice {
+        let place = self.certificates.choose(hello);
+        let Variants { aes, chacha20 } = &self.variants[place];
+        let config = match Favourite::of(hello.cipher_suites()) {
+            Favourite::Aes => aes,
+            Favourite::ChaCha20 => chacha20,
+        };
+        let certificate = &self.certificates.identities()[place].pem;
+        Choice { config: Arc::clone(config), certificate: Arc::clone(certificate) }
+    }
+
+    /// The certificates and CRLs that are not good at this time.
+    pub fn out_of_date(&self, now: SystemTime) -> Vec<TlsWarning> {
+        self.certificates.out_of_date(now).chain(self.policy.out_of_date(now)).collect()
+    }
+}
+
+/// One configuration for all clients: certificates by name, cipher suites in the client's order.
+pub(crate) fn for_all(settings: &Settings) -> Result<ServerConfig, TlsError> {
+    let parts = Parts::load(settings, &mut Vec::new())?;
+    let ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    let mut config = parts.config(Arc::clone(&parts.certificates) as _, Favourite::Aes, &ticketer)?;
+    config.ignore_client_order = false;
+    Ok(config)
+}
+
+/// What every configuration is made of.
+struct Parts {
+    certificates: Arc<Certificates>,
+    policy: Policy,
+    verifier: Arc<dyn ClientCertVerifier>,
+    suites: Selection,
+    groups: Vec<&'static dyn SupportedKxGroup>,
+    oldest: TlsVersion,
+    alpn: Vec<Vec<u8>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Parts {
+    fn load(settings: &Settings, warnings: &mut Vec<TlsWarning>) -> Result<Self, TlsError> {
+        let provider = provider();
+        let alpn = alpn(&settings.alpn_protocols)?;
+        let mut suites = ciphers::select(&settings.ciphers)?;
+        warnings.append(&mut suites.warnings);
+        let groups = key_exchange::groups(&settings.key_exchange, settings.minimum_version)?;
+        let certificates = Arc::new(Certificates::load(settings, &provider, warnings)?);
+        let policy = Policy::load(settings, &provider, warnings)?;
+        let verifier = policy.verifier(&provider)?;
+        let oldest = settings.minimum_version;
+        Ok(Self { certificates, policy, verifier, suites, groups, oldest, alpn, provider })
+    }
+
+    /// Sessions resume by tickets alone, so that no session is kept in memory and no lock is taken; the
+    /// ticket keys are random, rotate, and end with the process. Early data is refused: it can be replayed.
+    fn config(
+        &self,
+        resolver: Arc<dyn ResolvesServerCert>,
+        favourite: Favourite,
+        ticketer: &Arc<dyn ProducesTickets>,
+    ) -> Result<ServerConfig, TlsError> {
+        let provider = CryptoProvider {
+            cipher_suites: favourite.order(&self.suites.suites),
+            kx_groups: self.groups.clone(),
+            ..(*self.provider).clone()
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&self.oldest.and_newer())
+            .map_err(TlsError::Provider)?
+            .with_client_cert_verifier(Arc::clone(&self.verifier))
+            .with_cert_resolver(resolver);
+        config.ignore_client_order = true;
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.ticketer = Arc::clone(ticketer);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1; // one is all that a client needs to resume; each costs some 250 bytes
+        config.max_early_data_size = 0;
+        Ok(config)
+    }
+}
+
+/// The protocol names as they go on the wire (RFC 7301 section 3.1: 1 to 255 bytes each).
+fn alpn(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
+    names
+        .iter()
+        .map(|name| match name.len() {
+            1..=255 => Ok(name.clone().into_bytes()),
+            _ => Err(TlsError::AlpnName { name: name.clone() }),
+        })
+        .collect()
+}

@@ -1,0 +1,29 @@
+//! PEM files, read whole; what is wrong is told by file.
+
+use std::fs;
+use std::path::Path;
+
+use pkcs8::LineEnding;
+use pkcs8::der::pem::encode_string;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject};
+
+use crate::TlsError;
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
+}
+
+/// Every block of one kind in the text, in its order.
+pub(crate) fn blocks<T: PemObject>(path: &Path, text: &[u8]) -> Result<Vec<T>, TlsError> {
+    T::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| damaged(path, &error))
+}
+
+pub(crate) fn damaged(path: &Path, error: &pem::Error) -> TlsError {
+    TlsError::Pem { path: path.into(), detail: error.to_string() }
+}
+
+/// A certificate as text (RFC 7468 section 5).
+pub(crate) fn certificate(certificate: &CertificateDer<'_>) -> String {
+    encode_string("CERTIFICATE", LineEnding::LF, certificate).expect("a certificate is far below 2 GiB")
+}

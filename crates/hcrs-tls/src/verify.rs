@@ -1,0 +1,300 @@
+//! Clients' certificates: whether one is asked for, and by whom it must have been issued.
+
+use std::fmt;
+use std::ops::BitOr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+
+use crate::x509::{self, Moment};
+use crate::{Settings, TlsError, TlsWarning, pem};
+
+/// Whether clients are asked for a certificate; names and numbers are those of Python's `ssl.VerifyMode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VerifyMode {
+    /// `CERT_NONE`, 0: they are not asked.
+    #[default]
+    None,
+    /// `CERT_OPTIONAL`, 1: they are asked. Who has none is let in; who sends one that is not good is refused.
+    Optional,
+    /// `CERT_REQUIRED`, 2: who has no good one is refused.
+    Required,
+}
+
+impl VerifyMode {
+    /// Python's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "CERT_NONE",
+            Self::Optional => "CERT_OPTIONAL",
+            Self::Required => "CERT_REQUIRED",
+        }
+    }
+
+    fn unknown(name: String) -> TlsError {
+        let expected = "CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2)";
+        TlsError::UnknownName { setting: "verify_mode", name, expected }
+    }
+}
+
+impl fmt::Display for VerifyMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for VerifyMode {
+    type Err = TlsError;
+
+    /// Python's name, with or without `VerifyMode.` before it, or its number.
+    fn from_str(name: &str) -> Result<Self, TlsError> {
+        match name.strip_prefix("VerifyMode.").unwrap_or(name) {
+            "CERT_NONE" | "0" => Ok(Self::None),
+            "CERT_OPTIONAL" | "1" => Ok(Self::Optional),
+            "CERT_REQUIRED" | "2" => Ok(Self::Required),
+            _ => Err(Self::unknown(name.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<i64> for VerifyMode {
+    type Error = TlsError;
+
+    fn try_from(number: i64) -> Result<Self, TlsError> {
+        number.to_string().parse()
+    }
+}
+
+/// How clients' certificates are checked; the bits are those of Python's `ssl.VerifyFlags`.
+///
+/// [`Self::X509_STRICT`], [`Self::X509_TRUSTED_FIRST`] and [`Self::X509_PARTIAL_CHAIN`] change nothing:
+/// that is how certificates are always checked here. Other bits are left out with a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerifyFlags(u32);
+
+impl VerifyFlags {
+    /// `VERIFY_CRL_CHECK_LEAF`: the client's own certificate must not be on its issuer's CRL.
+    pub const CRL_CHECK_LEAF: Self = Self(0x4);
+    /// `VERIFY_CRL_CHECK_CHAIN`: neither must the certificates between it and the authority.
+    pub const CRL_CHECK_CHAIN: Self = Self(0xc);
+    /// `VERIFY_X509_STRICT`: no workarounds for broken certificates.
+    pub const X509_STRICT: Self = Self(0x20);
+    /// `VERIFY_X509_TRUSTED_FIRST`: prefer authorities over what the client sends.
+    pub const X509_TRUSTED_FIRST: Self = Self(0x8000);
+    /// `VERIFY_X509_PARTIAL_CHAIN`: a certificate in `ca_certs` is an authority though it is not self-signed.
+    pub const X509_PARTIAL_CHAIN: Self = Self(0x8_0000);
+    /// Not implemented; the name is known so that the warning can tell the bit.
+    const ALLOW_PROXY_CERTS: Self = Self(0x40);
+
+    const NAMES: [(&str, Self); 7] = [
+        ("VERIFY_DEFAULT", Self(0)),
+        ("VERIFY_CRL_CHECK_LEAF", Self::CRL_CHECK_LEAF),
+        ("VERIFY_CRL_CHECK_CHAIN", Self::CRL_CHECK_CHAIN),
+        ("VERIFY_X509_STRICT", Self::X509_STRICT),
+        ("VERIFY_ALLOW_PROXY_CERTS", Self::ALLOW_PROXY_CERTS),
+        ("VERIFY_X509_TRUSTED_FIRST", Self::X509_TRUSTED_FIRST),
+        ("VERIFY_X509_PARTIAL_CHAIN", Self::X509_PARTIAL_CHAIN),
+    ];
+
+    /// Flags from their bits, known or not.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of these are set.
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// The bits that mean nothing here.
+    fn unknown(self) -> u32 {
+        let known =
+            Self::CRL_CHECK_CHAIN | Self::X509_STRICT | Self::X509_TRUSTED_FIRST | Self::X509_PARTIAL_CHAIN;
+        self.0 & !known.0
+    }
+}
+
+impl BitOr for VerifyFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl FromStr for VerifyFlags {
+    type Err = TlsError;
+
+    /// Python's names joined by `|`, with or without `VerifyFlags.` before them, or the number.
+    fn from_str(names: &str) -> Result<Self, TlsError> {
+        if let Ok(bits) = names.parse() {
+            return Ok(Self(bits));
+        }
+        names.split('|').map(str::trim).try_fold(Self::default(), |flags, name| {
+            let name = name.strip_prefix("VerifyFlags.").unwrap_or(name);
+            match Self::NAMES.iter().find(|(known, _)| *known == name) {
+                Some((_, flag)) => Ok(flags | *flag),
+                None => Err(TlsError::UnknownName {
+                    setting: "verify_flags",
+                    name: name.to_owned(),
+                    expected: "a number or names as VERIFY_CRL_CHECK_LEAF, VERIFY_CRL_CHECK_CHAIN, \
+                               VERIFY_X509_STRICT, VERIFY_X509_TRUSTED_FIRST, VERIFY_X509_PARTIAL_CHAIN",
+                }),
+            }
+        })
+    }
+}
+
+/// Whom to let in, as read from the files. Tickets given out under one policy must not be taken under
+/// another, so two of them can be compared.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    mode: VerifyMode,
+    authorities: Vec<CertificateDer<'static>>,
+    /// Empty if revocation is not checked.
+    crls: Vec<CertificateRevocationListDer<'static>>,
+    leaf_only: bool,
+    next_updates: Vec<NextUpdate>,
+}
+
+/// When a list is due to be replaced.
+#[derive(Debug, PartialEq, Eq)]
+struct NextUpdate {
+    path: PathBuf,
+    moment: Moment,
+}
+
+impl Policy {
+    /// Reads `ca_certs` and `crls`. Authorities that cannot be used are left out with a warning, since fewer
+    /// of them let fewer clients in; a CRL that cannot be used is an error, for it would let more in.
+    pub(crate) fn load(
+        settings: &Settings,
+        provider: &Arc<CryptoProvider>,
+        warnings: &mut Vec<TlsWarning>,
+    ) -> Result<Self, TlsError> {
+        let mode = settings.verify_mode;
+        let unknown = settings.verify_flags.unknown();
+        if unknown != 0 {
+            warnings.push(TlsWarning::UnknownVerifyFlags { flags: unknown });
+        }
+        let mut policy = Self {
+            mode,
+            authorities: Vec::new(),
+            crls: Vec::new(),
+            leaf_only: !settings.verify_flags.contains(VerifyFlags::CRL_CHECK_CHAIN)
+                && settings.verify_flags.contains(VerifyFlags::CRL_CHECK_LEAF),
+            next_updates: Vec::new(),
+        };
+        if mode == VerifyMode::None {
+            let present = [("ca_certs", settings.ca_certs.is_some()), ("crls", !settings.crls.is_empty())];
+            let unused = present.into_iter().filter(|(_, present)| *present);
+            warnings.extend(unused.map(|(setting, _)| TlsWarning::NotVerifying { setting }));
+            return Ok(policy);
+        }
+        let Some(path) = &settings.ca_certs else {
+            return Err(TlsError::NoAuthorities { mode: mode.name() });
+        };
+        let text = pem::read(path)?;
+        policy.add_authorities(path, &text, warnings)?;
+        let asked = settings.verify_flags.contains(VerifyFlags::CRL_CHECK_LEAF);
+        if asked || !settings.crls.is_empty() {
+            policy.add_crls(path, &text, provider)?;
+            for path in &settings.crls {
+                if policy.add_crls(path, &pem::read(path)?, provider)? == 0 {
+                    return Err(TlsError::EmptyCrlFile { path: path.clone() });
+                }
+            }
+            if policy.crls.is_empty() {
+                return Err(TlsError::NoCrls);
+            }
+        }
+        Ok(policy)
+    }
+
+    fn add_authorities(
+        &mut self,
+        path: &Path,
+        text: &[u8],
+        warnings: &mut Vec<TlsWarning>,
+    ) -> Result<(), TlsError> {
+        let certificates: Vec<CertificateDer<'static>> = pem::blocks(path, text)?;
+        for (number, certificate) in (1..).zip(certificates) {
+            match RootCertStore::empty().add(certificate.clone()) {
+                Ok(()) => self.authorities.push(certificate),
+                Err(source) => {
+                    warnings.push(TlsWarning::UnusableAuthority { path: path.into(), number, source });
+                }
+            }
+        }
+        if self.authorities.is_empty() {
+            return Err(TlsError::NoUsableAuthority { path: path.into() });
+        }
+        Ok(())
+    }
+
+    /// The number of lists in the text.
+    fn add_crls(
+        &mut self,
+        path: &Path,
+        text: &[u8],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<usize, TlsError> {
+        let crls: Vec<CertificateRevocationListDer<'static>> = pem::blocks(path, text)?;
+        let number = crls.len();
+        for crl in crls {
+            WebPkiClientVerifier::builder_with_provider(self.roots(), Arc::clone(provider))
+                .with_crls([crl.clone()])
+                .build()
+                .map_err(|error| TlsError::UnusableCrl { path: path.into(), detail: error.to_string() })?;
+            if let Some(moment) = x509::next_update(&crl) {
+                self.next_updates.push(NextUpdate { path: path.into(), moment });
+            }
+            self.crls.push(crl);
+        }
+        Ok(number)
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.authorities.iter().cloned());
+        Arc::new(roots)
+    }
+
+    /// What does the checking. Lists that are past their next update revoke everything, as in OpenSSL.
+    pub(crate) fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        if self.mode == VerifyMode::None {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        }
+        let mut builder = WebPkiClientVerifier::builder_with_provider(self.roots(), Arc::clone(provider))
+            .with_crls(self.crls.iter().cloned())
+            .enforce_revocation_expiration();
+        if self.leaf_only {
+            builder = builder.only_check_end_entity_revocation();
+        }
+        if self.mode == VerifyMode::Optional {
+            builder = builder.allow_unauthenticated();
+        }
+        builder.build().map_err(|error| TlsError::Verifier(error.to_string()))
+    }
+
+    /// The lists that are past their next update.
+    pub(crate) fn out_of_date(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> + '_ {
+        let late = self.next_updates.iter().filter(move |next| now > next.moment.time);
+        late.map(|next| TlsWarning::CrlExpired { path: next.path.clone(), end: next.moment.text.clone() })
+    }
+}
