@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument, pkcs5};
+use pkcs8::der::{Any, Decode as _};
+use pkcs8::{AlgorithmIdentifierRef, EncryptedPrivateKeyInfoRef, ObjectIdentifier, SecretDocument, pkcs5};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -36,10 +37,11 @@ fn decrypt(
 ) -> Result<PrivateKeyDer<'static>, TlsError> {
     let malformed = |detail: String| TlsError::Pem { path: path.into(), detail };
     let (_, document) = SecretDocument::from_pem(block).map_err(|error| malformed(error.to_string()))?;
-    let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes());
-    let info = info.map_err(|error| match error {
-        pkcs8::Error::ParametersMalformed | pkcs8::Error::Asn1(_) => unknown(path, &error.to_string()),
-        _ => malformed(error.to_string()),
+    let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| {
+        match scheme(document.as_bytes()) {
+            Some(scheme) => unknown(path, &format!("{scheme}: {error}")),
+            None => malformed(error.to_string()),
+        }
     })?;
     let Some(password) = password else { return Err(TlsError::PasswordMissing { path: path.into() }) };
     match info.decrypt(password.as_bytes()) {
@@ -52,6 +54,12 @@ fn decrypt(
         // What a wrong key decrypts to has bad padding, or by chance good padding and no structure.
         Err(_) => Err(TlsError::WrongPassword { path: path.into() }),
     }
+}
+
+/// The object identifier of the scheme, when the structure around it is sound.
+fn scheme(document: &[u8]) -> Option<ObjectIdentifier> {
+    let fields = Vec::<Any>::from_der(document).ok()?;
+    Some(fields.first()?.decode_as::<AlgorithmIdentifierRef<'_>>().ok()?.oid)
 }
 
 fn unknown(path: &Path, detail: &str) -> TlsError {

@@ -89,6 +89,22 @@ fn a_session_resumes_whatever_the_client_is_quick_at() {
 }
 
 #[test]
+fn a_ticket_of_one_configuration_is_good_on_the_other() {
+    let pki = Pki::new();
+    let configs = configs(&pki.localhost());
+    let config = |offered: &[CipherSuite]| {
+        choose_and_shake(&configs, &offering(&pki, offered), "localhost").unwrap().1.config
+    };
+    let (aes, chacha20) = (config(&[AES128]), config(&[CHACHA]));
+    assert!(!Arc::ptr_eq(&aes, &chacha20));
+    let client = offering(&pki, &[AES128]);
+    for (config, expected) in [(&aes, HandshakeKind::Full), (&chacha20, HandshakeKind::Resumed)] {
+        let (server, _) = handshake(config, &client, "localhost").unwrap();
+        assert_eq!(server.handshake_kind(), Some(expected));
+    }
+}
+
+#[test]
 fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
     let pki = Pki::new();
     let algorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
