@@ -33,8 +33,8 @@ impl Default for Settings {
 
 /// Terms of permessage-deflate, and what of the memory and time that it costs is spent.
 ///
-/// A compressor takes some 320 KiB with the default sizes, and not less than some 130 KiB with the smallest; a
-/// decompressor up to 45 KiB. Without context takeover both are lent by the thread's [`DeflatePool`] for the
+/// A compressor takes some 370 KiB with the default sizes, and not less than some 135 KiB with the smallest; a
+/// decompressor some 45 KiB, whatever the window. Without context takeover both are lent by the thread's [`DeflatePool`] for the
 /// time of a message, so that an idle connection holds neither. With it each connection keeps its own.
 ///
 /// A number outside its range is taken as the nearest inside.
@@ -44,7 +44,7 @@ impl Default for Settings {
 pub struct Compression {
     /// Effort, 1 (fast) to 9 (small). Default 1.
     pub level: u8,
-    /// Memory for a compressor's bookkeeping, 1 to 9: 2^(level + 8) bytes. Default 8.
+    /// Memory for a compressor's bookkeeping, 1 to 9: 7 × 2^(level + 6) bytes. Default 8.
     pub mem_level: u8,
     /// Base-two logarithm of the compressor's window in bytes, 9 to 15, unless the client asks for less.
     /// Default 15.

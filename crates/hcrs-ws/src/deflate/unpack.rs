@@ -136,9 +136,11 @@ fn step(
     sink: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<Step, Failure> {
     let (read, written) = (inflater.total_in(), inflater.total_out());
-    let status = inflater.decompress(input, scratch, flush).map_err(|_| Failure::NOT_DEFLATE)?;
+    let status = inflater.decompress(input, scratch, flush);
     let read = (inflater.total_in() - read) as usize;
     let written = (inflater.total_out() - written) as usize;
+    // What came before a fault has its own faults, which count first.
     sink(&scratch[..written])?;
+    let status = status.map_err(|_| Failure::NOT_DEFLATE)?;
     Ok(Step { read, written, is_full: written == scratch.len(), ended: status == Status::StreamEnd })
 }
