@@ -36,6 +36,7 @@ pub(crate) struct Draft {
 
 impl Default for Draft {
     fn default() -> Self {
+        let server = Settings::default();
         Self {
             app: AppSettings::new(String::new()),
             bind: vec![Bind::Tcp { host: "127.0.0.1".into(), port: 8000 }],
@@ -44,14 +45,14 @@ impl Default for Draft {
             keyfile: None,
             alpn_protocols: None,
             ssl_handshake_timeout: None,
-            backlog: 100,
-            umask: None,
-            pid_path: None,
-            io_threads: None,
-            connection: ConnectionSettings::default(),
-            dispatch: DispatchSettings::default(),
-            graceful_timeout: Duration::from_secs(3),
-            log: LogSettings::default(),
+            backlog: server.backlog,
+            umask: server.umask,
+            pid_path: server.pid_path,
+            io_threads: server.io_threads,
+            connection: server.connection,
+            dispatch: server.dispatch,
+            graceful_timeout: server.graceful_timeout,
+            log: server.log,
             mistakes: Vec::new(),
             warnings: Vec::new(),
         }
@@ -86,6 +87,7 @@ impl Draft {
             dispatch: self.dispatch,
             graceful_timeout: self.graceful_timeout,
             log: self.log,
+            ..Settings::default()
         };
         Ok(Config { server, warnings })
     }

@@ -31,6 +31,10 @@ use crate::turn::TurnWaker;
 /// two locks, and bounds what a client that reads nothing can hold to this times its streams.
 const DIRECT: usize = 16 << 10;
 
+/// Bytes of body that `h2` may hold because the socket is full: what else the client's windows would take stays with
+/// its stream, where it counts against the window of the one who sends it.
+const HANDED_MAX: usize = 256 << 10;
+
 /// `WINDOW_UPDATE` frames that one piece of sent body may cause before they count as frames without progress.
 const UPDATES_PER_SEND: u32 = 10;
 
@@ -54,6 +58,8 @@ pub struct Connection<T> {
     reading: Vec<StreamKey>,
     /// Streams whose response waits for the client's window.
     blocked: Vec<StreamKey>,
+    /// Bytes of body that were given to `h2` since it had none left.
+    handed: usize,
     /// Resets that the meter saw and `h2` has perhaps not.
     resets: Vec<u32>,
     events: VecDeque<Event>,
@@ -112,6 +118,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         streams: Slab::new(),
         reading: Vec::new(),
         blocked: Vec::new(),
+        handed: 0,
         resets: Vec::new(),
         events: VecDeque::new(),
         reset_budget: Budget::new(settings.reset_burst, settings.reset_refill),
@@ -154,6 +161,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                         self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         return self.end_turn(cx, Ended::Fault(fault));
                     }
+                    if !self.transport.is_full() {
+                        self.handed = 0;
+                    }
                     self.poll_resets();
                     self.poll_bodies();
                     self.poll_blocked(now);
@@ -176,7 +186,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Writes the frames of all streams at once. Pending means that the socket is full; the task is woken.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.transport.poll_drain(cx)
+        let was_full = self.transport.is_full();
+        let drained = self.transport.poll_drain(cx);
+        if was_full && drained.is_ready() && !self.blocked.is_empty() {
+            // There is room for what was held back from h2.
+            cx.waker().wake_by_ref();
+        }
+        drained
     }
 
     /// Sends a response's head; `end` if no body follows. Done if the stream is over.
@@ -425,6 +441,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             if self.is_waiting(key) {
                 at += 1;
+                if self.handed >= HANDED_MAX {
+                    // The next turn begins with those that got nothing in this one.
+                    self.blocked.rotate_left(at);
+                    return;
+                }
             } else if self.blocked.get(at) == Some(&key) {
                 self.blocked.swap_remove(at);
             }
@@ -433,7 +454,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     fn pump(&mut self, key: StreamKey, now: Instant) -> Pumped {
         let Some(stream) = self.streams.get_mut(key) else { return Pumped::default() };
-        let pumped = stream.pump(now);
+        let pumped = stream.pump(now, HANDED_MAX.saturating_sub(self.handed));
+        self.handed += pumped.taken;
         let updates = pumped.pieces.saturating_mul(UPDATES_PER_SEND);
         self.updates_allowed = self.updates_allowed.saturating_add(updates);
         match pumped.outcome {

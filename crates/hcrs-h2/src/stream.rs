@@ -94,11 +94,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Gives `h2` as much of the pending body as the client's window takes.
-    pub(crate) fn pump(&mut self, now: Instant) -> Pumped {
+    /// Gives `h2` as much of the pending body as the client's window takes, and at most `room` bytes.
+    pub(crate) fn pump(&mut self, now: Instant, room: usize) -> Pumped {
         let mut pumped = Pumped::default();
         let Some(send) = &mut self.send else { return pumped };
-        pumped.outcome = give(send, &mut self.pending, self.pending_end, &mut pumped);
+        pumped.outcome = give(send, &mut self.pending, self.pending_end, room, &mut pumped);
         if self.pending.is_empty() {
             self.waiting_since = None;
         } else if pumped.taken > 0 || self.waiting_since.is_none() {
@@ -112,10 +112,17 @@ fn give(
     send: &mut SendStream<Bytes>,
     pending: &mut VecDeque<Bytes>,
     end: bool,
+    room: usize,
     pumped: &mut Pumped,
 ) -> Outcome {
     while let Some(front) = pending.front_mut() {
-        send.reserve_capacity(front.len());
+        let room = room - pumped.taken;
+        if room == 0 {
+            // A reset is seen all the same.
+            let reset = send.poll_reset(&mut Context::from_waker(Waker::noop()));
+            return if reset.is_ready() { Outcome::Reset } else { Outcome::Open };
+        }
+        send.reserve_capacity(front.len().min(room));
         let capacity = send.capacity();
         if capacity == 0 {
             match send.poll_capacity(&mut Context::from_waker(Waker::noop())) {
@@ -124,7 +131,7 @@ fn give(
                 Poll::Pending => return Outcome::Open,
             }
         }
-        let piece = front.split_to(front.len().min(capacity));
+        let piece = front.split_to(front.len().min(capacity).min(room));
         if front.is_empty() {
             pending.pop_front();
         }

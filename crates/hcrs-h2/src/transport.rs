@@ -47,6 +47,8 @@ struct Inner<T> {
     /// `arrival`, as the I/O is given it.
     arrival_waker: Waker,
     flush_owed: bool,
+    /// The last write found the socket full.
+    is_full: bool,
     meter: Meter,
 }
 
@@ -69,6 +71,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
             arrival_waker: Waker::from(Arc::clone(&arrival)),
             arrival,
             flush_owed: false,
+            is_full: false,
             meter: Meter::new(),
         })))
     }
@@ -98,6 +101,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
         inner.out.is_empty() && !inner.flush_owed
     }
 
+    /// Whether the socket took no more when it was last written to.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.borrow().is_full
+    }
+
     /// Writes what was gathered. Pending means that the socket is full and that the task is woken when it is not.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_drain(cx)
@@ -106,6 +114,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let drained = self.poll_drain_out(cx);
+        self.is_full = drained.is_pending();
+        drained
+    }
+
+    fn poll_drain_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() {
             let n = ready!(poll_write_pieces(&mut self.io, cx, &self.out[self.written..]))?;
             if n == 0 {

@@ -1,4 +1,4 @@
-//! The claim table: one page shared by the edge and a worker, with a word for each request that was sent
+//! The claim table: the first page of the memory that the edge and a worker share, with a word for each request that was sent
 //! and perhaps not begun.
 //!
 //! ```text
@@ -29,12 +29,12 @@ pub struct ClaimTable {
 }
 
 impl ClaimTable {
-    /// Makes a table and the descriptor by which the other end opens it.
+    /// Makes a link's memory with a table and blocks, and gives the descriptor by which each end opens them.
     pub fn create() -> std::io::Result<(Self, OwnedFd)> {
         use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-        let fd = memfd_create("hcrs-claims", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        ftruncate(&fd, LEN as u64)?;
-        // A page that cannot shrink cannot raise SIGBUS under the other end.
+        let fd = memfd_create("hcrs-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&fd, crate::block::END as u64)?;
+        // A file that cannot shrink cannot raise SIGBUS under the other end.
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::open(&fd)?, fd))
     }

@@ -6,10 +6,10 @@ pub const HEADER_LEN: usize = 12;
 /// The longest payload that either end accepts. Heads are limited far below by the edge's settings.
 pub const PAYLOAD_MAX: usize = 4 << 20;
 
-/// The longest payload of a `Data` frame that either end sends: no stream holds up another for longer.
+/// The most bytes of a body that a `Data` frame or a block carries: no stream holds up another for longer.
 pub const DATA_MAX: usize = 64 << 10;
 
-/// Flag of `Request`, `Response` and `Data`: nothing more follows in this direction of the stream.
+/// Flag of `Request`, `Response`, `Data` and `Block`: nothing more follows in this direction of the stream.
 pub const END: u8 = 1;
 
 /// Flag of `Request`: the client sends the body only after `100 Continue`, so the worker says by a `Credit` of
@@ -48,6 +48,8 @@ pub enum Kind {
     Ping = 11,
     /// Worker: the answer to `Ping`.
     Pong = 12,
+    /// Worker: bytes of a body that stand in a block (u32) of the link's memory, so many of them (u32).
+    Block = 13,
 }
 
 impl Kind {
@@ -65,6 +67,7 @@ impl Kind {
             10 => Self::Drain,
             11 => Self::Ping,
             12 => Self::Pong,
+            13 => Self::Block,
             _ => return None,
         })
     }
@@ -172,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> impl Strategy<Value = FrameHeader> {
-        (1u8..=12, any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(kind, flags, slot, stream)| {
+        (1u8..=13, any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(kind, flags, slot, stream)| {
             FrameHeader { len: 0, kind: Kind::from_byte(kind).unwrap(), flags, slot, stream }
         })
     }

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod block;
 mod claim;
 mod credit;
 mod frame;
 
+pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
 pub use claim::{ClaimTable, SLOTS};
 pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
 pub use frame::{

@@ -31,5 +31,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.connections.borrow_mut().remove(self.key);
         self.shared.stir.notify_one();
+        // What it held can be given back to the system in a while.
+        self.shared.dispatch.stir();
     }
 }

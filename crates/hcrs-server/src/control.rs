@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use hcrs_link::ClaimTable;
+use hcrs_link::{BlockArea, ClaimTable};
 
 /// Names a worker process: a later one in the same place has another number.
 pub(crate) type WorkerId = u64;
@@ -17,6 +17,8 @@ pub(crate) struct LinkEnd {
     pub socket: UnixStream,
     /// The claim table of this link.
     pub claims: ClaimTable,
+    /// The blocks of this link.
+    pub blocks: Option<BlockArea>,
 }
 
 /// From the supervisor to an edge thread.

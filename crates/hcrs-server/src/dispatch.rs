@@ -26,7 +26,7 @@ pub(crate) struct Dispatch {
     queue: RefCell<VecDeque<Rc<Exchange>>>,
     /// Whether somebody waits to be told of the next submission.
     asleep: Cell<bool>,
-    submitted: Notify,
+    stirred: Notify,
 }
 
 impl Dispatch {
@@ -36,15 +36,13 @@ impl Dispatch {
             links: RefCell::default(),
             queue: RefCell::default(),
             asleep: Cell::new(false),
-            submitted: Notify::new(),
+            stirred: Notify::new(),
         }
     }
 
     /// Gives the request to a worker, or lets it wait for one. Fails it if too many wait.
     pub(crate) fn submit(&self, exchange: &Rc<Exchange>, now: Instant) {
-        if self.asleep.replace(false) {
-            self.submitted.notify_one();
-        }
+        self.stir();
         if self.queue.borrow().is_empty()
             && let Some(link) = self.pick(None)
         {
@@ -113,10 +111,17 @@ impl Dispatch {
         !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun())
     }
 
-    /// Waits for the next submission.
+    /// Waits for the next submission, or another reason to look again.
     pub(crate) async fn waiting(&self) {
         self.asleep.set(true);
-        self.submitted.notified().await;
+        self.stirred.notified().await;
+    }
+
+    /// Ends [`Dispatch::waiting`].
+    pub(crate) fn stir(&self) {
+        if self.asleep.replace(false) {
+            self.stirred.notify_one();
+        }
     }
 
     /// Gives waiting requests to workers, if any wait.

@@ -35,6 +35,9 @@ const CONTROL_QUEUE: usize = 256;
 /// How often waiting requests and the access log are looked after while there are any.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How long after work the allocator is asked to give back what it keeps. Work that goes on does not put it off.
+const GIVE_BACK: Duration = Duration::from_secs(3);
+
 /// How long a connection that is cut may take to say so: it writes one last frame at most.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -194,8 +197,8 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
 }
 
 fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
-    let LinkEnd { worker, socket, claims } = end;
-    let link = Link::new(worker, claims, shared.settings.dispatch.start_credits);
+    let LinkEnd { worker, socket, claims, blocks } = end;
+    let link = Link::new(worker, claims, blocks, shared.settings.dispatch.start_credits);
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
@@ -250,14 +253,27 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
     false
 }
 
-/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the access log.
+/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the access log, memory
+/// that is needed no more.
 async fn look_after(shared: Rc<Shared>) {
+    let mut give_back_at = None::<Instant>;
     loop {
         if !shared.dispatch.is_waiting() && shared.access.borrow().is_none() {
-            shared.dispatch.waiting().await;
+            let waiting = shared.dispatch.waiting();
+            match give_back_at {
+                None => waiting.await,
+                // Either way it is time to look.
+                Some(at) => drop(tokio::time::timeout_at(at.into(), waiting).await),
+            }
         }
         tokio::time::sleep(TICK).await;
         let now = clock::now();
+        if let Some(give_back) = shared.settings.give_back_memory
+            && *give_back_at.get_or_insert(now + GIVE_BACK) <= now
+        {
+            give_back();
+            give_back_at = None;
+        }
         shared.dispatch.tick(now);
         if let Some(access) = &mut *shared.access.borrow_mut() {
             access.flush_due(now);

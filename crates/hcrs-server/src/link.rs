@@ -7,12 +7,15 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_exchange::{Fault, ResponseHead, append};
-use hcrs_link::{ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, SLOTS, push_frame};
+use hcrs_link::{
+    BlockArea, ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, SLOTS, push_frame,
+};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -49,6 +52,7 @@ pub(crate) enum Notice {
 pub(crate) struct Link {
     worker: WorkerId,
     claims: ClaimTable,
+    blocks: Option<Arc<BlockArea>>,
     ready: Cell<bool>,
     out: RefCell<Vec<u8>>,
     waker: RefCell<Option<Waker>>,
@@ -77,11 +81,17 @@ struct Entry {
 }
 
 impl Link {
-    pub(crate) fn new(worker: WorkerId, claims: ClaimTable, start_credits: usize) -> Rc<Self> {
+    pub(crate) fn new(
+        worker: WorkerId,
+        claims: ClaimTable,
+        blocks: Option<BlockArea>,
+        start_credits: usize,
+    ) -> Rc<Self> {
         let credits = start_credits.clamp(1, SLOTS);
         Rc::new(Self {
             worker,
             claims,
+            blocks: blocks.map(Arc::new),
             ready: Cell::new(false),
             out: RefCell::default(),
             waker: RefCell::default(),
@@ -326,9 +336,13 @@ impl Link {
                 }
                 self.end_stream_if(header.is_end(), header.stream);
             }
-            Kind::Data => {
+            Kind::Data | Kind::Block => {
+                let data = match header.kind {
+                    Kind::Block => self.lend(&payload).ok_or(malformed)?,
+                    _ => payload,
+                };
                 if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_data(payload, header.is_end())
+                    && !exchange.push_data(data, header.is_end())
                 {
                     return Err(malformed);
                 }
@@ -358,6 +372,14 @@ impl Link {
             Kind::Request | Kind::Drain | Kind::Ping => return Err(malformed),
         }
         Ok(())
+    }
+
+    /// The bytes in the block that a payload names, which is free again when they are dropped.
+    fn lend(&self, payload: &[u8]) -> Option<Bytes> {
+        let (block, rest) = payload.split_first_chunk()?;
+        let len = rest.try_into().ok()?;
+        let [block, len] = [*block, len].map(|number| u32::from_le_bytes(number) as usize);
+        Some(Bytes::from_owner(self.blocks.as_ref()?.lend(block, len)?))
     }
 
     /// The exchange that a frame is about. A frame about a request says that it was begun.

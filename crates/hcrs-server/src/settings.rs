@@ -29,6 +29,29 @@ pub struct Settings {
     pub graceful_timeout: Duration,
     /// Where the logs go.
     pub log: LogSettings,
+    /// Asks the allocator to give memory that it keeps for the calling thread back to the system. Called on every edge
+    /// thread a few seconds after it has worked.
+    pub give_back_memory: Option<fn()>,
+}
+
+impl Default for Settings {
+    /// Listens nowhere and serves no app.
+    fn default() -> Self {
+        Self {
+            app: None,
+            listeners: Vec::new(),
+            tls: None,
+            backlog: 100,
+            umask: None,
+            pid_path: None,
+            io_threads: None,
+            connection: ConnectionSettings::default(),
+            dispatch: DispatchSettings::default(),
+            graceful_timeout: Duration::from_secs(3),
+            log: LogSettings::default(),
+            give_back_memory: None,
+        }
+    }
 }
 
 /// The app and the processes that run it.

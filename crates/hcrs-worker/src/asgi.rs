@@ -305,7 +305,8 @@ impl AsgiLink {
             | Kind::Begun
             | Kind::Ready
             | Kind::Failed
-            | Kind::Pong => Err(broken(LinkError::Unexpected(header.kind))),
+            | Kind::Pong
+            | Kind::Block => Err(broken(LinkError::Unexpected(header.kind))),
         }
     }
 
@@ -404,9 +405,11 @@ impl AsgiLink {
         failed: Py<PyAny>,
     ) -> PyResult<Self> {
         let scopes = ScopeBuilder::new(py, root_path, state)?;
+        let mut end = link.take()?;
+        let out = Out { outbox: Outbox::new(end.blocks.take()), ..Out::default() };
         Ok(Self {
-            end: link.take()?,
-            out: Mutex::default(),
+            end,
+            out: Mutex::new(out),
             exchanges: Mutex::default(),
             turn: Mutex::new(Some(Box::new(Turn { inbox: Inbox::default(), scopes }))),
             app,

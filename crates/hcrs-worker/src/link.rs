@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
-use hcrs_link::{ClaimTable, FrameHeader, Kind, push_frame};
+use hcrs_link::{BlockArea, ClaimTable, FrameHeader, Kind, push_frame};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,13 +16,15 @@ use crate::lock;
 /// Bytes of a failure's text that are told to the edge; of a longer one the end, where the error stands.
 const FAILURE_MAX: usize = 64 << 10;
 
-/// Socket and claim table.
+/// The socket, and what the memory shared with the edge holds.
 #[derive(Debug)]
 pub struct LinkEnd {
     /// The stream socket.
     pub socket: OwnedFd,
-    /// The page shared with the edge.
+    /// The claim table.
     pub claims: ClaimTable,
+    /// The blocks for large pieces of body, until the outbox takes them.
+    pub blocks: Option<BlockArea>,
 }
 
 /// A link that serves no app yet.
@@ -41,12 +43,13 @@ impl Link {
 
 #[pymethods]
 impl Link {
-    /// Takes the descriptors of a link: a stream socket and a claim table.
+    /// Takes the descriptors of a link: a stream socket and shared memory.
     #[new]
-    fn new(socket: RawFd, claims: RawFd) -> PyResult<Self> {
+    fn new(socket: RawFd, memory: RawFd) -> PyResult<Self> {
         let socket = take_descriptor(socket)?;
-        let claims = ClaimTable::open(take_descriptor(claims)?)?;
-        Ok(Self { end: Mutex::new(Some(LinkEnd { socket, claims })) })
+        let memory = take_descriptor(memory)?;
+        let (claims, blocks) = (ClaimTable::open(&memory)?, BlockArea::open(&memory)?);
+        Ok(Self { end: Mutex::new(Some(LinkEnd { socket, claims, blocks })) })
     }
 
     /// Tells the edge that the app cannot be served, and why.

@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 
 use hcrs_exchange::ResponseHeadWriter;
-use hcrs_link::{END, FrameHeader, HEADER_LEN, Kind, begin_frame, finish_frame, push_frame};
+use hcrs_link::{
+    BLOCK_MIN, BlockArea, END, FrameHeader, HEADER_LEN, Kind, begin_frame, finish_frame, push_frame,
+};
 use rustix::net::{SendFlags, send};
 
 /// Bytes above which no further response body is put into an outbox: `send` waits.
@@ -21,6 +23,8 @@ pub struct Outbox {
     /// Counts the writes, so that a [`HeadMark`] of an earlier one is known to be stale.
     epoch: u64,
     closed: bool,
+    /// Where large pieces of body go instead of through the socket.
+    blocks: Option<BlockArea>,
 }
 
 /// Where a response's head lies in the outbox, as long as nothing was written or appended since.
@@ -32,6 +36,11 @@ pub struct HeadMark {
 }
 
 impl Outbox {
+    /// An outbox of a link whose memory has these blocks.
+    pub fn new(blocks: Option<BlockArea>) -> Self {
+        Self { blocks, ..Self::default() }
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.written
@@ -60,6 +69,18 @@ impl Outbox {
         if !self.closed {
             push_frame(&mut self.bytes, header(kind, flags, stream), payload);
         }
+    }
+
+    /// Appends bytes of a body, at most `DATA_MAX`; large ones by way of a block, if one is free.
+    pub fn push_body(&mut self, end: bool, stream: u32, bytes: &[u8]) {
+        let flags = if end { END } else { 0 };
+        let block = match &self.blocks {
+            Some(blocks) if bytes.len() >= BLOCK_MIN && !self.closed => blocks.put(bytes),
+            _ => None,
+        };
+        let Some(block) = block else { return self.push(Kind::Data, flags, stream, bytes) };
+        let [block, len] = [block, bytes.len()].map(|number| (number as u32).to_le_bytes());
+        self.push(Kind::Block, flags, stream, &[block, len].concat());
     }
 
     /// Appends a response's head, whose fields `fill` writes; when that fails nothing is appended.

@@ -244,7 +244,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
         if self.unsent.is_empty() && len <= DATA_MAX && len <= self.window.left() && !out.is_full() {
             self.window.spend(len);
-            out.push(Kind::Data, if end { END } else { 0 }, self.id, piece.as_ref());
+            out.push_body(end, self.id, piece.as_ref());
             self.ended = end;
             return Stalled::No;
         }
@@ -272,7 +272,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         let len = rest.len().min(DATA_MAX).min(self.window.left());
         let last_of_piece = len == rest.len();
         let end = last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed;
-        out.push(Kind::Data, if end { END } else { 0 }, self.id, &rest[..len]);
+        out.push_body(end, self.id, &rest[..len]);
         self.window.spend(len);
         self.ended |= end;
         if last_of_piece {

@@ -1,5 +1,6 @@
 //! The command `hcrs`: reads its arguments, serves, and says by its exit code how that ended.
-#![forbid(unsafe_code)]
+
+mod allocator;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -10,10 +11,6 @@ use std::time::SystemTime;
 use hcrs_config::{Command, Config, ConfigError};
 use hcrs_server::{Outcome, StartError};
 use hcrs_tls::{DevCertificate, make_dev_certificate};
-
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The exit codes, which those who start the server may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +50,8 @@ fn main() -> Exit {
     }
 }
 
-fn serve(config: Config) -> Exit {
+fn serve(mut config: Config) -> Exit {
+    config.server.give_back_memory = allocator::GIVE_BACK;
     match hcrs_server::run(config.server, &config.warnings) {
         Ok(Outcome::Clean) => Exit::Done,
         Ok(Outcome::CutOff) => Exit::CutOff,

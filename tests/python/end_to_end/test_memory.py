@@ -183,7 +183,6 @@ def test_many_small_frames_are_bounded(serve, connect_h2, key):
     quick_requests(client, 3)
 
 
-@pytest.mark.xfail(strict=False, reason="the allocator keeps pages that it freed until it is asked for more")
 def test_memory_comes_back_after_a_burst(serve, connect_h2, key):
     server = serve("plain.py:app", keep_alive_max_requests=1_000_000)
     at_rest = server.memory()[0]

@@ -242,6 +242,22 @@ def test_upload_waits_while_the_app_does_not_read(plain, protocol, connect_h1, c
 
 
 @pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
+def test_downloads_side_by_side_do_not_mix(plain, protocol, connect_h2):
+    """More of them than the link has blocks of shared memory, some of them given up midway."""
+    client = connect_h2(where(plain, protocol), window=MIB)
+    streams = {
+        client.request("GET", f"/download?size={MIB + number}&byte={number}&piece={20_000 + 3000 * number}"): number
+        for number in range(40)
+    }
+    given_up = [stream for stream, number in streams.items() if number % 5 == 0]
+    for stream in given_up:
+        client.reset(stream)
+    for stream, number in streams.items():
+        if stream not in given_up:
+            assert client.response(stream).body == bytes([number]) * (MIB + number)
+
+
+@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
 def test_stream_that_is_not_read_does_not_hold_up_the_others(plain, protocol, connect_h2, key):
     client = connect_h2(where(plain, protocol), window=65_535)
     stuck = [client.request("GET", f"/download?size={8 * MIB}&key={key}-{number}") for number in range(20)]

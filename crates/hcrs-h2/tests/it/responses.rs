@@ -115,6 +115,27 @@ fn h2_is_never_given_more_than_the_window_and_one_send_buffer() {
 }
 
 #[test]
+fn many_downloads_over_a_full_socket_are_held_back_and_come_whole() {
+    const STREAMS: u32 = 20;
+    const LEN: usize = 400_000;
+    let (mut peer, mut server) =
+        Peer::connect_narrow(32 << 10, &[(INITIAL_WINDOW, WIDE)], page(vec![7; LEN]));
+    peer.say(&mut server, &peer::window_update(0, WIDE));
+    let ids: Vec<u32> = (0..STREAMS).map(|n| 1 + 2 * n).collect();
+    peer.send(&ids.iter().flat_map(|&id| peer::get(id)).collect::<Vec<u8>>());
+    let held = allocation_counter::measure(|| {
+        server.settle();
+    });
+    assert!(held.bytes_max <= 512 << 10, "{} bytes are held of all of them", held.bytes_max);
+    // One reset in between, while some of its bytes are held.
+    let frames = peer.say(&mut server, &peer::cancel(ids[3]));
+    for &id in ids.iter().filter(|&&id| id != ids[3]) {
+        assert_eq!(peer::body_len(&frames, id), LEN, "stream {id}");
+    }
+    assert_eq!(server.connection.open_streams(), 0);
+}
+
+#[test]
 fn a_client_that_opens_no_window_is_given_little() {
     let (mut peer, mut server) =
         Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 0)], download(100_000));

@@ -7,19 +7,7 @@ use super::*;
 
 pub(crate) fn settings(binds: Vec<Bind>) -> Settings {
     let listeners = binds.into_iter().map(|bind| Listener { bind, tls: false }).collect();
-    Settings {
-        app: None,
-        listeners,
-        tls: None,
-        backlog: 100,
-        umask: None,
-        pid_path: None,
-        io_threads: None,
-        connection: crate::ConnectionSettings::default(),
-        dispatch: crate::DispatchSettings::default(),
-        graceful_timeout: std::time::Duration::from_secs(3),
-        log: crate::LogSettings::default(),
-    }
+    Settings { listeners, ..Settings::default() }
 }
 
 fn tcp(host: &str, port: u16) -> Bind {

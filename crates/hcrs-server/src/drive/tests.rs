@@ -16,7 +16,7 @@ use crate::admit::admit;
 use crate::edge_thread::Shared;
 use crate::handshake::Client;
 use crate::link::{Link, Notice};
-use crate::{AppSettings, ConnectionSettings, DispatchSettings, LogSettings, Settings};
+use crate::{AppSettings, Settings};
 
 /// What an HTTP/2 client says first: the preface and empty SETTINGS.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -27,16 +27,8 @@ const POST: &[u8] = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01h";
 fn shared(app: bool) -> Rc<Shared> {
     let settings = Settings {
         app: app.then(|| AppSettings::new("app".to_owned())),
-        listeners: Vec::new(),
-        tls: None,
-        backlog: 1,
-        umask: None,
-        pid_path: None,
         io_threads: NonZeroUsize::new(1),
-        connection: ConnectionSettings::default(),
-        dispatch: DispatchSettings::default(),
-        graceful_timeout: Duration::from_secs(3),
-        log: LogSettings::default(),
+        ..Settings::default()
     };
     Rc::new(Shared::new(Arc::new(settings), None))
 }
@@ -86,7 +78,7 @@ async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
 async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (claims, fd) = ClaimTable::create().unwrap();
-    let link = Link::new(1, claims, 8);
+    let link = Link::new(1, claims, None, 8);
     shared.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
-use hcrs_link::ClaimTable;
+use hcrs_link::{BlockArea, ClaimTable};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::process::{Child, Command};
@@ -55,9 +55,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     let mut links = Vec::with_capacity(plan.threads);
     let mut theirs = Vec::with_capacity(plan.threads);
     for _ in 0..plan.threads {
-        let (end, socket, claims) = link(worker)?;
+        let (end, socket, memory) = link(worker)?;
         links.push(end);
-        theirs.push((socket, claims));
+        theirs.push((socket, memory));
     }
     let mut command = Command::new(plan.python);
     command
@@ -67,9 +67,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         .process_group(0)
         .kill_on_drop(true);
     // They pass to the child because no other thread of the edge starts processes, and are closed here after.
-    for (socket, claims) in &theirs {
+    for (socket, memory) in &theirs {
         fcntl_setfd(socket, FdFlags::empty())?;
-        fcntl_setfd(claims, FdFlags::empty())?;
+        fcntl_setfd(memory, FdFlags::empty())?;
     }
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
@@ -80,22 +80,23 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     Ok(Started { pid, links, child })
 }
 
-/// One link: the edge's end, and the socket and claim table that the worker inherits.
+/// One link: the edge's end, and the socket and shared memory that the worker inherits.
 fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     for end in [&ours, &theirs] {
         socket2::SockRef::from(end).set_send_buffer_size(LINK_BUFFER)?;
     }
     ours.set_nonblocking(true)?;
-    let (claims, their_claims) = ClaimTable::create()?;
-    Ok((LinkEnd { worker, socket: ours, claims }, theirs.into(), their_claims))
+    let (claims, memory) = ClaimTable::create()?;
+    let blocks = BlockArea::open(&memory)?;
+    Ok((LinkEnd { worker, socket: ours, claims, blocks }, theirs.into(), memory))
 }
 
 fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
     let app = plan.app;
     let links: Vec<_> = links
         .iter()
-        .map(|(socket, claims)| format!("{}:{}", socket.as_raw_fd(), claims.as_raw_fd()))
+        .map(|(socket, memory)| format!("{}:{}", socket.as_raw_fd(), memory.as_raw_fd()))
         .collect();
     let mut arguments: Vec<OsString> = ["-m", "hcrs.worker", &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);

@@ -31,7 +31,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
     _hcrs.die_with_parent()
     log_to_stderr(args.loglevel)
-    links = [_hcrs.Link(int(socket), int(claims)) for socket, claims in args.links]
+    links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
     try:
         app, interface = load(args.app)
         if interface == "wsgi":
@@ -48,7 +48,7 @@ def arguments() -> argparse.ArgumentParser:
     """What the edge says on the command line."""
     parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
     parser.add_argument("app")
-    parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:CLAIMS,...")
+    parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
     parser.add_argument("--worker-class", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--root-path", default="")
     parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
@@ -64,7 +64,7 @@ def links_of(text: str) -> list[list[str]]:
     """Splits ``3:4,5:6``."""
     links = [link.split(":") for link in text.split(",")]
     if not all(len(link) == 2 and all(map(str.isdecimal, link)) for link in links):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOCKET:CLAIMS,...")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOCKET:MEMORY,...")
     return links
 
 

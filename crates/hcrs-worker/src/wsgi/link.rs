@@ -93,11 +93,12 @@ pub(crate) enum Over {
 }
 
 impl WsgiLink {
-    pub(crate) fn new(number: usize, end: LinkEnd) -> Self {
+    pub(crate) fn new(number: usize, mut end: LinkEnd) -> Self {
+        let out = Mutex::new(Outbox::new(end.blocks.take()));
         Self {
             number,
             end,
-            out: Mutex::default(),
+            out,
             unannounced: AtomicBool::new(false),
             made: Instant::now(),
             written: AtomicU64::new(0),
@@ -220,7 +221,8 @@ impl WsgiLink {
             | Kind::Begun
             | Kind::Ready
             | Kind::Failed
-            | Kind::Pong => Err(unexpected),
+            | Kind::Pong
+            | Kind::Block => Err(unexpected),
         }
     }
 

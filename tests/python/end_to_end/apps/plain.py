@@ -126,8 +126,8 @@ async def head_first(scope, receive, send, query):
 
 
 async def download(scope, receive, send, query):
-    """Sends ``size`` bytes and keeps count of them."""
-    left, piece = int(query["size"]), bytes(int(query.get("piece", 65536)))
+    """Sends ``size`` bytes of the value ``byte`` and keeps count of them."""
+    left, piece = int(query["size"]), bytes([int(query.get("byte", 0))]) * int(query.get("piece", 65536))
     key = query.get("key", "download")
     progress[key] = 0
     await start(send, headers=[(b"content-length", str(left).encode())] if "length" in query else [])

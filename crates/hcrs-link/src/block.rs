@@ -1,0 +1,214 @@
+//! Blocks: memory shared by the edge and a worker, through which large pieces of a response's body pass without
+//! the system copying them in and out of a socket.
+//!
+//! ```text
+//! free ──put (worker)──► full ──lend (edge, on the Block frame)──► lent ──drop (edge)──► free
+//! ```
+//!
+//! When no block is free, a piece goes over the socket, so a client that does not read costs the others speed at
+//! most. The edge copies or encrypts what stands in a block and never interprets it: a worker that writes
+//! into a lent block changes the bytes of its own response and nothing else.
+
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hcrs_exchange::PIECE;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::frame::DATA_MAX;
+
+/// Blocks of a link; each holds [`DATA_MAX`] bytes. Memory is taken only by those that were used.
+pub const BLOCKS: usize = 64;
+
+/// The shortest piece that is worth a block, in bytes.
+pub const BLOCK_MIN: usize = 8 << 10;
+
+/// Where the blocks' states begin in the link's memory: after the page of the claim table.
+const START: usize = 4096;
+
+/// Bytes of the states' page, which the blocks follow.
+const STATES: usize = 4096;
+
+const LEN: usize = STATES + BLOCKS * DATA_MAX;
+
+/// Bytes of the link's memory with its blocks.
+pub(crate) const END: usize = START + LEN;
+
+const FREE: u32 = 0;
+const FULL: u32 = 1;
+const LENT: u32 = 2;
+
+/// One end's view of a link's blocks.
+#[derive(Debug)]
+pub struct BlockArea {
+    map: NonNull<u8>,
+}
+
+impl BlockArea {
+    /// Opens the blocks in a link's memory; `None` if it has none.
+    pub fn open(fd: impl AsFd) -> std::io::Result<Option<Self>> {
+        let size = rustix::fs::fstat(&fd)?.st_size;
+        if usize::try_from(size).unwrap_or(0) < END {
+            return Ok(None);
+        }
+        #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least END long and sealed against
+        // shrinking; it is unmapped only in Drop.
+        let map = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                LEN,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                START as u64,
+            )?
+        };
+        let map = NonNull::new(map.cast()).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        Ok(Some(Self { map }))
+    }
+
+    /// Worker: copies `bytes` into a free block and gives its number. `None` if none is free, or if the bytes are
+    /// more than [`DATA_MAX`].
+    pub fn put(&self, bytes: &[u8]) -> Option<usize> {
+        if bytes.len() > DATA_MAX {
+            return None;
+        }
+        // The first free one, so that little traffic keeps to few blocks, which stay in the processor's caches.
+        let block = (0..BLOCKS).find(|&block| self.state(block).load(Ordering::Acquire) == FREE)?;
+        #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+        // SAFETY: the block lies within the mapping and holds DATA_MAX bytes; a free one is read by nobody, and only
+        // the worker, under its outbox's lock, fills blocks.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.bytes(block).as_ptr(), bytes.len()) };
+        for (room, piece) in room.chunks_mut(PIECE).zip(bytes.chunks(PIECE)) {
+            room.copy_from_slice(piece);
+        }
+        self.state(block).store(FULL, Ordering::Release);
+        Some(block)
+    }
+
+    /// Edge: the first `len` bytes of a full block, which becomes free when they are dropped. `None` if there is no
+    /// such block, or it is not full.
+    pub fn lend(self: &Arc<Self>, block: usize, len: usize) -> Option<Block> {
+        if block >= BLOCKS || len > DATA_MAX {
+            return None;
+        }
+        self.state(block).compare_exchange(FULL, LENT, Ordering::AcqRel, Ordering::Acquire).ok()?;
+        Some(Block { area: Arc::clone(self), number: block, len })
+    }
+
+    fn state(&self, block: usize) -> &AtomicU32 {
+        assert!(block < BLOCKS, "invariant: blocks are below {BLOCKS}");
+        #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+        // SAFETY: the mapping begins with a page of aligned words for as long as self lives, and block is below BLOCKS.
+        unsafe {
+            self.map.cast::<AtomicU32>().add(block).as_ref()
+        }
+    }
+
+    fn bytes(&self, block: usize) -> NonNull<u8> {
+        assert!(block < BLOCKS, "invariant: blocks are below {BLOCKS}");
+        #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+        // SAFETY: the offset lies within the mapping.
+        unsafe {
+            self.map.add(STATES + block * DATA_MAX)
+        }
+    }
+}
+
+impl Drop for BlockArea {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+        // SAFETY: the mapping was made by open with this length; every Block holds the area, so none is left.
+        let _unmapped = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), LEN) };
+    }
+}
+
+#[expect(unsafe_code, reason = "moving the pointer to shared memory between threads is sound")]
+// SAFETY: the area is only a pointer to a mapping that belongs to the process, not to a thread.
+unsafe impl Send for BlockArea {}
+
+#[expect(unsafe_code, reason = "who may touch a block is said by its state, which is atomic")]
+// SAFETY: the states are atomics; a block's bytes are written by the worker while it is free and read by the
+// edge while it is lent.
+unsafe impl Sync for BlockArea {}
+
+/// Bytes in a block that the edge was lent; free again when dropped.
+#[derive(Debug)]
+pub struct Block {
+    area: Arc<BlockArea>,
+    number: usize,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
+        // SAFETY: the block holds DATA_MAX bytes, len is not more, the area outlives self, and the worker writes to no
+        // block that is lent.
+        unsafe {
+            std::slice::from_raw_parts(self.area.bytes(self.number).as_ptr(), self.len)
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.area.state(self.number).store(FREE, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ClaimTable;
+
+    fn area() -> (Arc<BlockArea>, BlockArea) {
+        let (_claims, fd) = ClaimTable::create().unwrap();
+        (Arc::new(BlockArea::open(&fd).unwrap().unwrap()), BlockArea::open(&fd).unwrap().unwrap())
+    }
+
+    #[test]
+    fn what_the_worker_puts_is_what_the_edge_is_lent() {
+        let (edge, worker) = area();
+        let bytes: Vec<u8> = (0..=255).cycle().take(DATA_MAX).collect();
+        let block = worker.put(&bytes).unwrap();
+        let lent = edge.lend(block, bytes.len()).unwrap();
+        assert_eq!(lent.as_ref(), bytes);
+        assert!(edge.lend(block, 1).is_none(), "a block is lent once");
+        drop(lent);
+        assert!(edge.lend(block, 1).is_none(), "a free block is not lent");
+        assert_eq!(worker.put(b"again"), Some(block));
+    }
+
+    #[test]
+    fn there_are_so_many_blocks_and_no_more() {
+        let (edge, worker) = area();
+        let taken: Vec<_> = (0..BLOCKS).map(|_| worker.put(b"x").unwrap()).collect();
+        assert_eq!(worker.put(b"x"), None);
+        drop(edge.lend(taken[7], 1).unwrap());
+        assert_eq!(worker.put(b"y"), Some(taken[7]));
+        assert!(edge.lend(BLOCKS, 1).is_none());
+        assert!(edge.lend(taken[0], DATA_MAX + 1).is_none());
+        assert_eq!(worker.put(&vec![0; DATA_MAX + 1]), None);
+    }
+
+    #[test]
+    fn memory_with_a_claim_table_alone_has_no_blocks() {
+        let fd = rustix::fs::memfd_create("claims", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&fd, START as u64).unwrap();
+        assert!(BlockArea::open(fd).unwrap().is_none());
+    }
+
+    #[test]
+    fn claims_and_blocks_do_not_touch() {
+        let (claims, fd) = ClaimTable::create().unwrap();
+        let worker = BlockArea::open(&fd).unwrap().unwrap();
+        for _ in 0..BLOCKS {
+            worker.put(&vec![0xff; DATA_MAX]).unwrap();
+        }
+        assert!((0..crate::SLOTS).all(|slot| !claims.is_begun(slot) && !claims.claim(slot, 1)));
+    }
+}
