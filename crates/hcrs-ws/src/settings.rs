@@ -8,7 +8,7 @@ pub struct Settings {
     /// Most bytes of a message, its fragments together, after inflating. Beyond: 1009, as soon as a frame
     /// announces it or inflating reaches it. Default 16 MiB.
     pub max_message_size: usize,
-    /// Most frames of a message. Beyond: 1008. Default 65 536.
+    /// Most frames of a message. Beyond: 1008. Default 131 072.
     pub max_fragments: u32,
     /// Time between a ping's answer, or the opening, and the next ping; the first one is sent at once.
     /// `None`, the default: no pings.
@@ -23,7 +23,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_message_size: 16 << 20,
-            max_fragments: 65_536,
+            max_fragments: 131_072,
             ping_interval: None,
             ping_timeout: Duration::from_secs(20),
             compression: Some(Compression::default()),
