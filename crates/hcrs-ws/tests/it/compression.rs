@@ -155,10 +155,10 @@ fn a_tail_that_was_left_in_is_no_fault() {
 
 #[test]
 fn every_agreed_window_and_effort_goes_both_ways() {
-    let text = sample(70_000);
+    let text = sample(40_000);
     for bits in 9..=15 {
         for takeover in [false, true] {
-            for level in 1..=9 {
+            for level in [1, 2, 4, 6, 9] {
                 let mem_level = 10 - level;
                 let terms = DeflateTerms {
                     server_max_window_bits: bits,
@@ -169,7 +169,7 @@ fn every_agreed_window_and_effort_goes_both_ways() {
                 let settings = packing(&Compression { level, mem_level, ..Compression::default() });
                 let mut server = Server::with(&settings, Some(terms));
                 let mut client = Client::new(terms);
-                for len in [0, 1, 16, 300, 4096, 70_000, 300, 0, 5000] {
+                for len in [0, 1, 16, 300, 4096, 40_000, 300, 0, 5000] {
                     server.send(Kind::Text, &text.as_bytes()[..len]);
                     let frames = server.sent();
                     assert_eq!(frames.len(), 1);
