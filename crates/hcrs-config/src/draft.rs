@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hcrs_server::{AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogSettings, Settings};
 
+use crate::proxies::Proxies;
 use crate::source::Source;
 use crate::value::{Mistake, Place};
 use crate::{Config, ConfigError};
@@ -25,6 +26,7 @@ pub(crate) struct Draft {
     pub(crate) pid_path: Option<PathBuf>,
     pub(crate) io_threads: Option<NonZeroUsize>,
     pub(crate) connection: ConnectionSettings,
+    pub(crate) proxies: Proxies,
     pub(crate) dispatch: DispatchSettings,
     pub(crate) graceful_timeout: Duration,
     pub(crate) log: LogSettings,
@@ -50,6 +52,7 @@ impl Default for Draft {
             pid_path: server.pid_path,
             io_threads: server.io_threads,
             connection: server.connection,
+            proxies: Proxies::default(),
             dispatch: server.dispatch,
             graceful_timeout: server.graceful_timeout,
             log: server.log,
@@ -67,7 +70,8 @@ impl Draft {
     /// Checks what concerns several keys and gives the whole, or every problem there is.
     pub(crate) fn finish(mut self, source: &Source) -> Result<Config, ConfigError> {
         let tls = self.tls();
-        let listeners = self.listeners(tls.is_some());
+        let mut listeners = self.listeners(tls.is_some());
+        let proxies = self.proxies.finish(&mut listeners, &mut self.mistakes);
         if !self.mistakes.is_empty() {
             let problems =
                 self.mistakes.iter().map(|mistake| source.excerpt(&mistake.place, &mistake.message));
@@ -84,6 +88,7 @@ impl Draft {
             pid_path: self.pid_path,
             io_threads: self.io_threads,
             connection: self.connection,
+            proxies,
             dispatch: self.dispatch,
             graceful_timeout: self.graceful_timeout,
             log: self.log,
@@ -117,10 +122,15 @@ impl Draft {
     }
 
     fn listeners(&mut self, tls: bool) -> Vec<Listener> {
-        let mut listeners: Vec<Listener> = self.bind.drain(..).map(|bind| Listener { bind, tls }).collect();
+        let mut listeners: Vec<Listener> =
+            self.bind.drain(..).map(|bind| Listener { bind, tls, proxy_protocol: false }).collect();
         match self.insecure_bind.take() {
             Some((binds, _)) if tls => {
-                listeners.extend(binds.into_iter().map(|bind| Listener { bind, tls: false }));
+                listeners.extend(binds.into_iter().map(|bind| Listener {
+                    bind,
+                    tls: false,
+                    proxy_protocol: false,
+                }));
             }
             Some((binds, place)) if !binds.is_empty() => {
                 self.warn(

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bind;
 use crate::draft::Draft;
+use crate::proxies;
 use crate::source::Source;
 use crate::value::{Mistake, Place, Value};
 
@@ -119,10 +120,19 @@ const KEYS: &[(&str, Rule)] = &[
 
 /// The keys of the table `[hcrs]`, which Hypercorn does not have.
 const OWN_KEYS: &[(&str, Rule)] = &[
+    ("drop_untrusted_forwarded", Set(|v, d| fill(&mut d.proxies.settings.drop_untrusted, v.boolean()))),
+    ("forwarded_allow_ips", Set(|v, d| fill(&mut d.proxies.settings.trusted, proxies::trust(v)))),
     ("io_threads", Set(|v, d| fill(&mut d.io_threads, count(v).map(Some)))),
+    ("proxy_headers", Set(|v, d| fill(&mut d.proxies.headers, proxies::headers(v)))),
+    ("proxy_protocol", Set(|v, d| fill(&mut d.proxies.protocol, proxies::protocol(v)))),
+    (
+        "proxy_protocol_timeout",
+        Set(|v, d| fill(&mut d.proxies.settings.protocol_timeout, v.seconds_above_zero())),
+    ),
     ("python", Set(|v, d| fill(&mut d.app.python, v.path().map(Some)))),
     ("queue_size", Set(|v, d| fill(&mut d.dispatch.queue_size, v.whole(0, 1 << 20)))),
     ("queue_timeout", Set(|v, d| fill(&mut d.dispatch.queue_timeout, v.seconds()))),
+    ("trusted_hops", Set(|v, d| fill(&mut d.proxies.hops, v.whole(0, MAX_COUNT).map(NonZeroUsize::new)))),
     ("wsgi_threads", Set(|v, d| fill(&mut d.app.wsgi_threads, count(v).map(Some)))),
 ];
 
@@ -252,7 +262,7 @@ fn placed<T>(value: &Value, read: Result<T, Mistake>) -> Result<Option<(T, Place
     Ok(Some((read?, value.place.clone())))
 }
 
-fn binds(value: &Value) -> Result<Vec<Bind>, Mistake> {
+pub(crate) fn binds(value: &Value) -> Result<Vec<Bind>, Mistake> {
     let texts = value.text_or_texts()?;
     texts
         .into_iter()

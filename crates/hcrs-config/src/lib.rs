@@ -5,6 +5,7 @@ mod bind;
 mod draft;
 mod flags;
 mod keys;
+mod proxies;
 mod source;
 mod value;
 
@@ -86,6 +87,7 @@ fn serve(flags: Flags) -> Result<Config, ConfigError> {
         Some(path) => Source::new(path.display().to_string(), read(path)?),
         None => Source::default(),
     };
+    draft.proxies.apply_environment(|name| std::env::var(name).ok(), &mut draft.mistakes);
     keys::apply_file(&source, &mut draft);
     keys::apply_flags(flags.into_values(), &mut draft);
     draft.finish(&source)

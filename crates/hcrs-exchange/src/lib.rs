@@ -5,6 +5,9 @@ mod append;
 mod endpoints;
 mod fault;
 mod fields;
+mod forwarded;
+mod network;
+mod proxy_protocol;
 mod request;
 mod response;
 
@@ -12,6 +15,9 @@ pub use append::{PIECE, append};
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Answer, Blame, Fault, Reach};
 pub use fields::{Fields, is_field_name, is_field_value};
+pub use forwarded::{ForwardedStyle, Forwarding, without_forwarded};
+pub use network::{Network, NetworkError, Trust};
+pub use proxy_protocol::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};
 pub use request::{RequestHead, RequestLine, RequestView, Scheme, Version};
 pub use response::{ResponseHead, ResponseHeadWriter};
 

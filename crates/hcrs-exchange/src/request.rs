@@ -105,6 +105,30 @@ impl RequestHead {
         fields::push(&mut self.block, name, value);
     }
 
+    /// The same request with another scheme and other addresses. `field` gets each field and pushes what shall stand
+    /// in its place.
+    pub(crate) fn changed(
+        &self,
+        scheme: Scheme,
+        endpoints: &Endpoints,
+        mut field: impl FnMut(&mut Self, &[u8], &[u8]),
+    ) -> Self {
+        let view = self.view();
+        let line = RequestLine {
+            version: view.version,
+            scheme,
+            method: view.method,
+            path: view.path,
+            query: view.query,
+        };
+        let mut head = Self::new(Vec::with_capacity(self.block.len() + 64), line, endpoints);
+        head.block[FLAGS_AT] = self.block[FLAGS_AT];
+        for (name, value) in view.fields() {
+            field(&mut head, name, value);
+        }
+        head
+    }
+
     /// Says that a body follows (of length zero, perhaps).
     pub fn set_has_body(&mut self) {
         self.block[FLAGS_AT] |= FLAG_BODY;

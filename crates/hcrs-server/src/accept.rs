@@ -25,6 +25,7 @@ enum Listening {
 pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option<TlsAcceptor>) {
     let address = listener.address.clone();
     let tls = listener.tls.then_some(tls).flatten();
+    let proxy_protocol = listener.proxy_protocol;
     let listening = match listen(listener, shared.settings.backlog) {
         Ok(listening) => listening,
         Err(error) => return tracing::error!("Cannot listen on {address}: {error}"),
@@ -37,7 +38,7 @@ pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option
         match accepted {
             Ok(socket) => {
                 if let Some(admitted) = admit::admit(&shared) {
-                    spawn_local(crate::handshake::serve(admitted, socket, tls.clone()));
+                    spawn_local(crate::handshake::serve(admitted, socket, proxy_protocol, tls.clone()));
                 }
             }
             Err(error) if is_of_the_client(&error) => {

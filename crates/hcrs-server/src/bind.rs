@@ -20,6 +20,8 @@ pub(crate) struct BoundListener {
     pub socket: BoundSocket,
     /// Whether clients speak TLS here.
     pub tls: bool,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// What a client would open, as in `https://127.0.0.1:8443`.
     pub address: String,
 }
@@ -45,7 +47,7 @@ impl BoundListener {
             BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
             BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
         };
-        Ok(Self { socket, tls: self.tls, address: self.address.clone() })
+        Ok(Self { socket, address: self.address.clone(), ..*self })
     }
 
     fn new(socket: Socket, tls: bool) -> io::Result<Self> {
@@ -54,14 +56,14 @@ impl BoundListener {
         let scheme = if tls { "https" } else { "http" };
         if let Some(address) = local.as_socket() {
             let socket = BoundSocket::Tcp(OwnedFd::from(socket).into());
-            return Ok(Self { socket, tls, address: format!("{scheme}://{address}") });
+            return Ok(Self { socket, tls, proxy_protocol: false, address: format!("{scheme}://{address}") });
         }
         if !local.is_unix() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither an internet nor a unix socket"));
         }
         let path = local.as_pathname().map_or_else(String::new, |path| path.display().to_string());
         let socket = BoundSocket::Unix(OwnedFd::from(socket).into());
-        Ok(Self { socket, tls, address: format!("{scheme}://unix:{path}") })
+        Ok(Self { socket, tls, proxy_protocol: false, address: format!("{scheme}://unix:{path}") })
     }
 }
 
@@ -92,7 +94,11 @@ pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundL
                 .ok_or_else(|| io::ErrorKind::InvalidInput.into())
                 .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
         };
-        by_listener.push(bound.map_err(|error| StartError::Bind(listener.bind.to_string(), error))?);
+        let mut bound = bound.map_err(|error| StartError::Bind(listener.bind.to_string(), error))?;
+        for bound in &mut bound {
+            bound.proxy_protocol = listener.proxy_protocol;
+        }
+        by_listener.push(bound);
     }
     let mut by_thread: Vec<Vec<BoundListener>> = (0..threads).map(|_| Vec::new()).collect();
     for bound in by_listener {

@@ -52,13 +52,13 @@ impl UnderWay {
 
     /// The exchange has come to its end at the connection: the worker is told if it has not, and the access log is
     /// written. Gives the head's block for another request.
-    fn finish(self, shared: &Shared) -> Option<Vec<u8>> {
+    fn finish(self, client: &Client) -> Option<Vec<u8>> {
         self.exchange.abandon();
         let head = self.exchange.take_head()?;
-        if let Some(access) = &mut *shared.access.borrow_mut() {
+        if let Some(access) = &mut *client.admitted.shared.access.borrow_mut() {
             let view = head.view();
             access.record(&AccessEntry {
-                client: view.client(),
+                client: client.endpoints.client(),
                 method: view.method,
                 path: view.path,
                 version: view.version.as_str(),

@@ -9,6 +9,7 @@ use tokio_rustls::rustls::ServerConnection;
 
 use crate::admit::Admitted;
 use crate::negotiate::{self, Alpn};
+use crate::proxy::{self, ForwardedFields, Peer};
 use crate::socket::Socket;
 
 /// A client's connection, whatever it speaks.
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     pub admitted: Admitted,
     /// Its number on this thread.
     pub serial: u64,
+    /// What is done with fields in which a proxy speaks of its client.
+    pub forwarded: ForwardedFields,
     /// Cleartext or TLS.
     pub scheme: Scheme,
     /// The addresses of both ends.
@@ -38,12 +41,21 @@ pub(crate) struct Agreed {
 }
 
 /// Serves a connection from its first byte to its last.
-pub(crate) async fn serve(admitted: Admitted, socket: Socket, tls: Option<TlsAcceptor>) {
-    let Ok(endpoints) = socket.endpoints() else { return };
+pub(crate) async fn serve(
+    admitted: Admitted,
+    mut socket: Socket,
+    proxy_protocol: bool,
+    tls: Option<TlsAcceptor>,
+) {
+    let peer = match proxy::peer(&mut socket, proxy_protocol, &admitted.shared.settings.proxies).await {
+        Ok(peer) => peer,
+        Err(refused) => return tracing::debug!("A connection was closed at its start: {refused}"),
+    };
     let serial = admitted.shared.next_serial();
+    let Peer { endpoints, forwarded, scheme } = peer;
     let endpoints = Rc::new(endpoints);
     let Some(acceptor) = tls else {
-        let client = Client { admitted, serial, scheme: Scheme::Http, endpoints, tls: None };
+        let client = Client { admitted, serial, forwarded, scheme, endpoints, tls: None };
         return negotiate::negotiate(client, socket, Alpn::None).await;
     };
     let limit = admitted.shared.settings.tls.as_ref().map(|tls| tls.handshake_timeout).unwrap_or_default();
@@ -62,7 +74,7 @@ pub(crate) async fn serve(admitted: Admitted, socket: Socket, tls: Option<TlsAcc
         Some(_) => Alpn::H1,
         None => Alpn::None,
     };
-    let client = Client { admitted, serial, scheme: Scheme::Https, endpoints, tls: Some(agreed) };
+    let client = Client { admitted, serial, forwarded, scheme: Scheme::Https, endpoints, tls: Some(agreed) };
     negotiate::negotiate(client, stream, alpn).await;
 }
 

@@ -19,6 +19,7 @@ mod log_writer;
 mod mailbox;
 mod negotiate;
 mod pid_file;
+mod proxy;
 mod rewind;
 mod run;
 mod settings;
@@ -29,7 +30,7 @@ mod welcome;
 pub use run::run;
 pub use settings::{
     AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget,
-    Settings, WorkerClass,
+    ProxySettings, Settings, WorkerClass,
 };
 
 /// How a run ended.

@@ -119,8 +119,11 @@ mod tests {
     #[test]
     fn a_tls_listener_without_certificate_is_refused() {
         let mut settings = settings(Vec::new());
-        settings.listeners =
-            vec![Listener { bind: Bind::Tcp { host: "127.0.0.1".into(), port: 0 }, tls: true }];
+        settings.listeners = vec![Listener {
+            bind: Bind::Tcp { host: "127.0.0.1".into(), port: 0 },
+            tls: true,
+            proxy_protocol: false,
+        }];
         let error = run_opened(settings, None, None).unwrap_err().to_string();
         assert_eq!(error, "cannot listen on 127.0.0.1:0: TLS needs a certificate and a key");
     }

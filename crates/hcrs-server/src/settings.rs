@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hcrs_exchange::{Forwarding, Trust};
+
 /// Everything that the edge needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -23,6 +25,8 @@ pub struct Settings {
     pub io_threads: Option<NonZeroUsize>,
     /// Limits and deadlines of client connections.
     pub connection: ConnectionSettings,
+    /// What is believed of proxies that speak for clients.
+    pub proxies: ProxySettings,
     /// How requests wait for a worker.
     pub dispatch: DispatchSettings,
     /// How long a drain may take.
@@ -46,6 +50,7 @@ impl Default for Settings {
             pid_path: None,
             io_threads: None,
             connection: ConnectionSettings::default(),
+            proxies: ProxySettings::default(),
             dispatch: DispatchSettings::default(),
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),
@@ -120,6 +125,9 @@ pub struct Listener {
     pub bind: Bind,
     /// Whether clients speak TLS here.
     pub tls: bool,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, before TLS. Connections
+    /// without one, or from a peer that [`ProxySettings::trusted`] does not name, are closed.
+    pub proxy_protocol: bool,
 }
 
 /// An address to listen on.
@@ -190,6 +198,32 @@ impl Default for ConnectionSettings {
             max_handshakes: 256,
             include_date_header: true,
             include_server_header: true,
+        }
+    }
+}
+
+/// What is believed of proxies that speak for clients. By default nobody is believed and nothing is looked at.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// Who may speak for others, in fields and in the PROXY protocol.
+    pub trusted: Trust,
+    /// Which fields a trusted peer's requests are read for; `None` reads none. What they say then stands in the
+    /// request's client, scheme, host and server; the access log keeps the peer.
+    pub forwarded: Option<Forwarding>,
+    /// Whether `Forwarded` and `X-Forwarded-*` of peers that are not trusted are kept from the app. They are never
+    /// believed.
+    pub drop_untrusted: bool,
+    /// How long the header of the PROXY protocol may take to arrive.
+    pub protocol_timeout: Duration,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            trusted: Trust::default(),
+            forwarded: None,
+            drop_untrusted: false,
+            protocol_timeout: Duration::from_secs(5),
         }
     }
 }

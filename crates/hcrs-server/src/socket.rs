@@ -43,15 +43,20 @@ impl Socket {
         Self { stream: Stream::Unix(stream), ahead: Vec::new(), handed_on: 0 }
     }
 
-    /// The addresses of both ends.
-    pub(crate) fn endpoints(&self) -> io::Result<Endpoints> {
-        let Stream::Tcp(stream) = &self.stream else { return Ok(Endpoints::default()) };
-        let (client, server) = (stream.peer_addr()?, stream.local_addr()?);
-        let (client_host, server_host) = (host(client), host(server));
-        Ok(Endpoints::new(
-            Some(Address { host: &client_host, port: client.port() }),
-            Some(Address { host: &server_host, port: server.port() }),
-        ))
+    /// The addresses of the peer and of this end; `None` on a unix socket.
+    pub(crate) fn addresses(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+        match &self.stream {
+            Stream::Tcp(stream) => Ok(Some((stream.peer_addr()?, stream.local_addr()?))),
+            Stream::Unix(_) => Ok(None),
+        }
+    }
+
+    /// Takes bytes back that were read too far: they are read again.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.ahead.splice(..self.handed_on, bytes.iter().copied());
+            self.handed_on = 0;
+        }
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -60,6 +65,15 @@ impl Socket {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
+}
+
+/// Both ends' addresses as heads carry them.
+pub(crate) fn endpoints((client, server): (SocketAddr, SocketAddr)) -> Endpoints {
+    let (client_host, server_host) = (host(client), host(server));
+    Endpoints::new(
+        Some(Address { host: &client_host, port: client.port() }),
+        Some(Address { host: &server_host, port: server.port() }),
+    )
 }
 
 /// An IPv4 client of an IPv6 socket is shown by its IPv4 address.

@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use super::*;
 
 pub(crate) fn settings(binds: Vec<Bind>) -> Settings {
-    let listeners = binds.into_iter().map(|bind| Listener { bind, tls: false }).collect();
+    let listeners =
+        binds.into_iter().map(|bind| Listener { bind, tls: false, proxy_protocol: false }).collect();
     Settings { listeners, ..Settings::default() }
 }
 

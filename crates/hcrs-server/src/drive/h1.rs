@@ -201,7 +201,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// The response is complete, or will never be.
     fn finish(&mut self, now: Instant) {
         if let Some(under_way) = self.under_way.take()
-            && let Some(block) = under_way.finish(&self.client.admitted.shared)
+            && let Some(block) = under_way.finish(&self.client)
         {
             self.connection.set_spare_block(block);
         }
@@ -260,7 +260,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    fn begin(&mut self, request: hcrs_h1::Request, now: Instant) {
+    fn begin(&mut self, mut request: hcrs_h1::Request, now: Instant) {
+        request.head = self.client.without_proxies(request.head);
         let shared = Rc::clone(&self.client.admitted.shared);
         self.requests += 1;
         if shared.settings.app.is_none() {
@@ -421,7 +422,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         if let Some(under_way) = self.under_way.take() {
-            under_way.finish(&self.client.admitted.shared);
+            under_way.finish(&self.client);
         }
     }
 }

@@ -163,6 +163,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn begin(&mut self, cx: &mut Context<'_>, now: Instant, (key, id): (StreamKey, u32), head: RequestHead) {
         let shared = Rc::clone(&self.client.admitted.shared);
+        let head = self.client.without_proxies(head);
         self.requests += 1;
         if self.requests >= shared.settings.connection.keep_alive_max_requests {
             self.close_gracefully(now);
@@ -232,7 +233,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn finish(&mut self, key: StreamKey, now: Instant) {
         let Some(under_way) = self.streams.get_mut(key).and_then(Option::take) else { return };
-        if let Some(block) = under_way.finish(&self.client.admitted.shared) {
+        if let Some(block) = under_way.finish(&self.client) {
             self.connection.recycle(block);
         }
         self.open -= 1;
@@ -344,7 +345,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         for under_way in self.streams.drain(..).flatten() {
-            under_way.finish(&self.client.admitted.shared);
+            under_way.finish(&self.client);
         }
     }
 }

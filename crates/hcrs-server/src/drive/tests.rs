@@ -16,6 +16,7 @@ use crate::admit::admit;
 use crate::edge_thread::Shared;
 use crate::handshake::Client;
 use crate::link::{Link, Notice};
+use crate::proxy::ForwardedFields;
 use crate::{AppSettings, Settings};
 
 /// What an HTTP/2 client says first: the preface and empty SETTINGS.
@@ -37,6 +38,7 @@ fn client(shared: &Rc<Shared>) -> Client {
     Client {
         admitted: admit(shared).expect("room for a connection"),
         serial: 1,
+        forwarded: ForwardedFields::AsTheyAre,
         scheme: Scheme::Http,
         endpoints: Rc::new(Endpoints::default()),
         tls: None,

@@ -54,7 +54,11 @@ impl Scene {
         app.shutdown_timeout = Duration::ZERO;
         let settings = Settings {
             app: Some(app),
-            listeners: vec![Listener { bind: Bind::Tcp { host: "127.0.0.1".into(), port: 0 }, tls: false }],
+            listeners: vec![Listener {
+                bind: Bind::Tcp { host: "127.0.0.1".into(), port: 0 },
+                tls: false,
+                proxy_protocol: false,
+            }],
             io_threads: NonZeroUsize::new(threads),
             ..bind::tests::settings(Vec::new())
         };
