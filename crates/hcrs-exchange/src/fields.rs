@@ -76,6 +76,33 @@ pub fn is_field_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&b| TOKEN[usize::from(b)])
 }
 
+/// Whether the field `name` may stand in trailers: not one that frames or routes the message, or that a recipient
+/// has to know before the body (RFC 9110 §6.5.1).
+pub fn is_trailer_name(name: &[u8]) -> bool {
+    const NEVER: [&[u8]; 19] = [
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"host",
+        b"keep-alive",
+        b"max-forwards",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"www-authenticate",
+    ];
+    !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
+}
+
 /// Whether `value` may stand on the wire: no CR, LF, NUL or other control but tab (RFC 9110 §5.5).
 #[inline]
 pub fn is_field_value(value: &[u8]) -> bool {
@@ -103,6 +130,14 @@ mod tests {
         assert!(is_field_name(b"x-request-id"));
         for bad in [&b""[..], b"a b", b"a:", b"a\r\n", b"\xc3\xa9", b"(x)"] {
             assert!(!is_field_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_frames_a_message_is_no_trailer() {
+        assert!(is_trailer_name(b"grpc-status") && is_trailer_name(b"server-timing"));
+        for bad in [&b"Content-Length"[..], b"transfer-encoding", b"Host", b"set-cookie"] {
+            assert!(!is_trailer_name(bad), "{bad:?}");
         }
     }
 

@@ -14,7 +14,7 @@ mod response;
 pub use append::{PIECE, append};
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Answer, Blame, Fault, Reach};
-pub use fields::{Fields, is_field_name, is_field_value};
+pub use fields::{Fields, is_field_name, is_field_value, is_trailer_name};
 pub use forwarded::{ForwardedStyle, Forwarding, without_forwarded};
 pub use network::{Network, NetworkError, Trust};
 pub use proxy_protocol::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};

@@ -236,6 +236,13 @@ impl<'a> RequestView<'a> {
         (self.client, self.server)
     }
 
+    /// Whether the client takes trailers (`te: trailers`, RFC 9110 §10.1.4).
+    pub fn accepts_trailers(&self) -> bool {
+        self.fields().filter(|(name, _)| *name == b"te").any(|(_, value)| {
+            value.split(|&b| b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        })
+    }
+
     /// The fields, in order.
     pub fn fields(&self) -> Fields<'a> {
         Fields::new(self.fields)
@@ -249,6 +256,30 @@ mod tests {
 
     fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(any::<u8>(), 0..max)
+    }
+
+    #[test]
+    fn trailers_are_accepted_by_those_who_say_so() {
+        let line = RequestLine {
+            version: Version::Http11,
+            scheme: Scheme::Http,
+            method: b"GET",
+            path: b"/",
+            query: b"",
+        };
+        let accepts = |values: &[&[u8]]| {
+            let mut head = RequestHead::new(Vec::new(), line, &Endpoints::new(None, None));
+            for value in values {
+                head.push_field(b"te", value);
+            }
+            head.view().accepts_trailers()
+        };
+        assert!(
+            accepts(&[b"trailers"])
+                && accepts(&[b"gzip;q=0.5, Trailers"])
+                && accepts(&[b"gzip", b"trailers"])
+        );
+        assert!(!accepts(&[]) && !accepts(&[b"gzip"]) && !accepts(&[b"trailers;q=1"]));
     }
 
     proptest! {

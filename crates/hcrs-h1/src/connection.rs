@@ -239,6 +239,19 @@ impl Connection {
         true
     }
 
+    /// Writes an interim response's head (RFC 9110 §15.2), before the final one; nothing to a client of HTTP/1.0, which
+    /// would take it for the final one. [`Fault::AppFailed`], with nothing appended, for any status but 103, a
+    /// malformed name or value, or after the final head.
+    pub fn write_interim(&mut self, head: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if matches!(self.reading, Reading::Head(_)) || self.has_head_out() || head.status() != 103 {
+            return Err(Fault::AppFailed);
+        }
+        if self.terms.version == Version::Http10 {
+            return Ok(());
+        }
+        response::write_interim(head, out)
+    }
+
     /// Writes a response's head and settles its framing: the app's `content-length`, else `body_now`, the length
     /// of a body that is known to be all (0 if the head ends the response), else chunks, or for HTTP/1.0 the end
     /// of the connection. `close` asks for `connection: close`.
@@ -286,6 +299,15 @@ impl Connection {
         self.terms.keep_alive &= written.is_ok();
         self.response = Response::Ended;
         written
+    }
+
+    /// Ends the response with the fields of `trailers`, or without them where the body is not in chunks. Errors are
+    /// those of [`Connection::write_end`], and [`Fault::AppFailed`] for a field that cannot be sent there.
+    pub fn write_trailers(&mut self, trailers: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let Response::Body(framing) = self.response else { return Err(Fault::AppFailed) };
+        framing.write_trailers(trailers, out).inspect_err(|_| self.terms.keep_alive = false)?;
+        self.response = Response::Ended;
+        Ok(())
     }
 
     /// Writes a whole response for a fault, without a body; nothing if a head is out already. It announces

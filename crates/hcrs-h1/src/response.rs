@@ -3,7 +3,7 @@
 //! What the app sends is checked here and nowhere later: names are tokens, values hold no controls, a length is
 //! one number and is kept. The hop's own fields (`connection`, `transfer-encoding`) are ours to say.
 
-use hcrs_exchange::{Fault, Reach, ResponseHead, Version, is_field_name, is_field_value};
+use hcrs_exchange::{Fault, Reach, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name};
 
 use crate::Extra;
 use crate::head::{list, parse_length};
@@ -163,6 +163,33 @@ fn push_connection_options(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> bool
     close
 }
 
+/// Appends an interim head (RFC 9110 §15.2); after an error nothing is appended.
+pub(crate) fn write_interim(head: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let start = out.len();
+    push_status_line(out, head.status());
+    let written = push_fields(head, |_| true, out);
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+/// Appends fields and the empty line after them.
+fn push_fields(
+    head: &ResponseHead,
+    is_allowed: impl Fn(&[u8]) -> bool,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    for (name, value) in head.fields() {
+        if !is_field_name(name) || !is_field_value(value) || !is_allowed(name) {
+            return Err(Fault::AppFailed);
+        }
+        push_field(out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
 /// Appends the whole response that a fault is answered with. Gives whether the connection can still live on.
 pub(crate) fn write_fault(terms: Terms, fault: Fault, extra: &Extra<'_>, out: &mut Vec<u8>) -> bool {
     let answer = fault.answer();
@@ -202,6 +229,20 @@ impl Framing {
             Self::Nothing => {}
         }
         Ok(())
+    }
+
+    /// Appends the end of the body with trailers, where the framing has a place for them.
+    pub(crate) fn write_trailers(self, trailers: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if self != Self::Chunked {
+            return self.write_end(out);
+        }
+        let start = out.len();
+        out.extend_from_slice(b"0\r\n");
+        let written = push_fields(trailers, is_trailer_name, out);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
     }
 
     /// Appends the end of the body, if all of it was written.

@@ -195,6 +195,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         drained
     }
 
+    /// Sends an interim response's head, before the final one.
+    ///
+    /// An error is the app's fault and leaves the stream as it was.
+    pub fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
+        let head = head::interim(interim)?;
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        let Some(respond) = &mut stream.respond else { return Err(Fault::AppFailed) };
+        // Only a stream that the client has reset can refuse it now, and that is told elsewhere.
+        let _gone = respond.send_informational(head);
+        Ok(())
+    }
+
     /// Sends a response's head; `end` if no body follows. Done if the stream is over.
     ///
     /// An error is the app's fault and leaves the stream as it was.
@@ -264,6 +276,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             self.blocked.push(key);
         }
         Ok((pumped.taken, pumped.outcome == Outcome::Done))
+    }
+
+    /// Ends a response with trailers, once its body is sent. Done if the stream is over; otherwise [`Event::Sent`]
+    /// says so later.
+    ///
+    /// An error means that the app sent no head, broke its own content-length, or that a field cannot be sent
+    /// there; the stream has to be failed.
+    pub fn send_trailers(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+        trailers: &ResponseHead,
+    ) -> Result<bool, Fault> {
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
+        if stream.bodiless {
+            self.close(key);
+            return Ok(true);
+        }
+        if stream.send.is_none() {
+            return Err(Fault::AppFailed);
+        }
+        stream.spend_length(0, true)?;
+        let trailers = head::trailers(trailers)?;
+        stream.trailers = (!trailers.is_empty()).then_some(trailers);
+        stream.pending_end = true;
+        Ok(self.pump(key, now).outcome == Outcome::Done)
     }
 
     /// Answers with the status that the fault is owed, if no head was sent; resets the stream otherwise. It is over.

@@ -1,7 +1,9 @@
 //! Heads: a request's is checked for what `h2` lets through, a response's is checked for what an app can send.
 
 use bytes::Bytes;
-use hcrs_exchange::{Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version};
+use hcrs_exchange::{
+    Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
+};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
@@ -136,6 +138,39 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
     add(fields, header::DATE, extra.date.as_ref().filter(|_| !has_date));
     add(fields, header::SERVER, extra.server.as_ref().filter(|_| !has_server));
     Ok((response, length))
+}
+
+/// An interim response's head for `h2`.
+pub(crate) fn interim(head: &ResponseHead) -> Result<Response<()>, Fault> {
+    if head.status() != 103 {
+        return Err(Fault::AppFailed);
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(103).expect("invariant: 103 is a status");
+    append_all(head, |name| !is_connection_specific(name), response.headers_mut())?;
+    Ok(response)
+}
+
+/// A response's trailers for `h2`.
+pub(crate) fn trailers(head: &ResponseHead) -> Result<HeaderMap, Fault> {
+    let mut fields = HeaderMap::new();
+    append_all(head, |name| is_trailer_name(name.as_str().as_bytes()), &mut fields)?;
+    Ok(fields)
+}
+
+fn append_all(
+    head: &ResponseHead,
+    is_allowed: impl Fn(&HeaderName) -> bool,
+    fields: &mut HeaderMap,
+) -> Result<(), Fault> {
+    for (name, value) in head.fields() {
+        let name = HeaderName::from_bytes(name).map_err(|_| Fault::AppFailed)?;
+        if !is_allowed(&name) {
+            return Err(Fault::AppFailed);
+        }
+        fields.try_append(name, share_value(head, value)?).map_err(|_| Fault::AppFailed)?;
+    }
+    Ok(())
 }
 
 /// A response without a body, for a fault.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use hcrs_exchange::Fault;
+use http::HeaderMap;
 
 /// An open stream.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Stream {
     pub(crate) pending: VecDeque<Bytes>,
     /// They are the last.
     pub(crate) pending_end: bool,
+    /// What follows the last piece.
+    pub(crate) trailers: Option<HeaderMap>,
     /// Since when they have waited, without a byte of progress.
     pub(crate) waiting_since: Option<Instant>,
 }
@@ -66,6 +69,7 @@ impl Stream {
             bodiless: false,
             pending: VecDeque::new(),
             pending_end: false,
+            trailers: None,
             waiting_since: None,
         }
     }
@@ -98,7 +102,15 @@ impl Stream {
     pub(crate) fn pump(&mut self, now: Instant, room: usize) -> Pumped {
         let mut pumped = Pumped::default();
         let Some(send) = &mut self.send else { return pumped };
-        pumped.outcome = give(send, &mut self.pending, self.pending_end, room, &mut pumped);
+        let end = self.pending_end && self.trailers.is_none();
+        pumped.outcome = give(send, &mut self.pending, end, room, &mut pumped);
+        if self.pending.is_empty()
+            && pumped.outcome == Outcome::Open
+            && let Some(trailers) = self.trailers.take()
+        {
+            pumped.outcome =
+                if send.send_trailers(trailers).is_err() { Outcome::Reset } else { Outcome::Done };
+        }
         if self.pending.is_empty() {
             self.waiting_since = None;
         } else if pumped.taken > 0 || self.waiting_since.is_none() {

@@ -9,6 +9,12 @@ pub const PAYLOAD_MAX: usize = 4 << 20;
 /// The most bytes of a body that a `Data` frame or a block carries: no stream holds up another for longer.
 pub const DATA_MAX: usize = 64 << 10;
 
+/// The most `Interim` frames of one stream, which no window bounds.
+pub const INTERIM_MAX: u8 = 16;
+
+/// The longest payload of an `Interim` frame.
+pub const INTERIM_LEN_MAX: usize = 16 << 10;
+
 /// Flag of `Request`, `Response`, `Data` and `Block`: nothing more follows in this direction of the stream.
 pub const END: u8 = 1;
 
@@ -50,6 +56,10 @@ pub enum Kind {
     Pong = 12,
     /// Worker: bytes of a body that stand in a block (u32) of the link's memory, so many of them (u32).
     Block = 13,
+    /// Worker: the fields after the body, in the form of a response's head of status 0; the stream's last frame.
+    Trailers = 30,
+    /// Worker: a response's head of status 103, before the final one; at most [`INTERIM_MAX`] of them.
+    Interim = 31,
 }
 
 impl Kind {
@@ -68,6 +78,8 @@ impl Kind {
             11 => Self::Ping,
             12 => Self::Pong,
             13 => Self::Block,
+            30 => Self::Trailers,
+            31 => Self::Interim,
             _ => return None,
         })
     }
@@ -175,8 +187,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> impl Strategy<Value = FrameHeader> {
-        (1u8..=13, any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(kind, flags, slot, stream)| {
-            FrameHeader { len: 0, kind: Kind::from_byte(kind).unwrap(), flags, slot, stream }
+        let kind = any::<u8>().prop_filter_map("a kind", Kind::from_byte);
+        (kind, any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(kind, flags, slot, stream)| FrameHeader {
+            len: 0,
+            kind,
+            flags,
+            slot,
+            stream,
         })
     }
 

@@ -9,6 +9,6 @@ pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
 pub use claim::{ClaimTable, SLOTS};
 pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
 pub use frame::{
-    DATA_MAX, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, PAYLOAD_MAX, begin_frame,
-    finish_frame, push_frame,
+    DATA_MAX, END, EXPECT, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, INTERIM_MAX, Kind, LinkError,
+    PAYLOAD_MAX, begin_frame, finish_frame, push_frame,
 };

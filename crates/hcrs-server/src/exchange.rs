@@ -16,7 +16,9 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
-use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
+use hcrs_link::{
+    DATA_MAX, INTERIM_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window,
+};
 
 use crate::link::Link;
 use crate::mailbox::Mailbox;
@@ -75,9 +77,13 @@ struct RequestBody {
 
 #[derive(Debug)]
 struct Response {
+    /// Interim heads that wait, and how many there were.
+    interim: VecDeque<ResponseHead>,
+    interims: u8,
     has_head: bool,
     head: Option<ResponseHead>,
     body: VecDeque<Bytes>,
+    trailers: Option<ResponseHead>,
     ended: bool,
     fault: Option<Fault>,
     wants_continue: bool,
@@ -93,10 +99,14 @@ pub(crate) enum Output {
     Continue,
     /// The app took body bytes: open the client's window by them.
     Release(usize),
+    /// Send an interim head.
+    Interim(ResponseHead),
     /// Send the head. `end` if no body follows; `body` is the whole body's length where it is known.
     Head { head: ResponseHead, end: bool, body: Option<usize> },
     /// Send body bytes, the last ones if `end`.
     Data { data: Bytes, end: bool },
+    /// The body is complete: send these fields after it, which end the response.
+    Trailers(ResponseHead),
     /// Answer with what the fault is owed; the exchange is over.
     Fault(Fault),
 }
@@ -126,9 +136,12 @@ impl Exchange {
                     unread: 0,
                 },
                 response: Response {
+                    interim: VecDeque::new(),
+                    interims: 0,
                     has_head: false,
                     head: None,
                     body: VecDeque::new(),
+                    trailers: None,
                     ended: false,
                     fault: None,
                     wants_continue: false,
@@ -202,14 +215,21 @@ impl Exchange {
         if std::mem::take(&mut response.wants_continue) {
             return Some(Output::Continue);
         }
+        if let Some(interim) = response.interim.pop_front() {
+            return Some(Output::Interim(interim));
+        }
+        let ends_with_body = response.ended && response.trailers.is_none();
         if let Some(head) = response.head.take() {
-            let end = response.ended && response.body.is_empty();
-            let body = response.ended.then(|| response.body.iter().map(Bytes::len).sum());
+            let end = ends_with_body && response.body.is_empty();
+            let body = ends_with_body.then(|| response.body.iter().map(Bytes::len).sum());
             return Some(Output::Head { head, end, body });
         }
         if let Some(data) = response.body.pop_front() {
-            let end = response.ended && response.body.is_empty();
+            let end = ends_with_body && response.body.is_empty();
             return Some(Output::Data { data, end });
+        }
+        if let Some(trailers) = response.trailers.take() {
+            return Some(Output::Trailers(trailers));
         }
         response.fault.take().map(Output::Fault)
     }
@@ -258,8 +278,10 @@ impl Exchange {
         let response = &state.response;
         state.body.taken > 0
             || response.wants_continue
+            || !response.interim.is_empty()
             || response.head.is_some()
             || !response.body.is_empty()
+            || response.trailers.is_some()
             || response.fault.is_some()
     }
 
@@ -356,6 +378,41 @@ impl Exchange {
         true
     }
 
+    /// The worker sent an interim head. False if it may not now, or not so many.
+    #[must_use]
+    pub(crate) fn push_interim(&self, head: ResponseHead) -> bool {
+        let mut state = self.state.borrow_mut();
+        let response = &mut state.response;
+        if response.has_head || response.interims == INTERIM_MAX {
+            return false;
+        }
+        response.interims += 1;
+        response.interim.push_back(head);
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// The worker sent the response's trailers, which end it. False if it may not now.
+    #[must_use]
+    pub(crate) fn push_trailers(&self, trailers: ResponseHead) -> bool {
+        let mut state = self.state.borrow_mut();
+        let accepted = state.head.as_ref().is_some_and(|head| head.view().accepts_trailers());
+        let response = &mut state.response;
+        if !response.has_head || response.ended {
+            return false;
+        }
+        if accepted && trailers.field_count() > 0 {
+            response.trailers = Some(trailers);
+        } else {
+            response.body.push_back(Bytes::new());
+        }
+        response.ended = true;
+        drop(state);
+        self.announce();
+        true
+    }
+
     /// The worker sent bytes of the response's body. False if it may not now, or not so many.
     #[must_use]
     pub(crate) fn push_data(&self, data: Bytes, end: bool) -> bool {
@@ -430,6 +487,8 @@ impl State {
     fn drop_payload(&mut self) {
         self.body.waiting.clear();
         self.body.replay.clear();
+        self.response.interim.clear();
         self.response.body.clear();
+        self.response.trailers = None;
     }
 }

@@ -14,7 +14,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use hcrs_exchange::{Fault, ResponseHead, append};
 use hcrs_link::{
-    BlockArea, ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, Kind, LinkError, SLOTS, push_frame,
+    BlockArea, ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind, LinkError,
+    SLOTS, push_frame,
 };
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -335,6 +336,26 @@ impl Link {
                     return Err(malformed);
                 }
                 self.end_stream_if(header.is_end(), header.stream);
+            }
+            Kind::Interim => {
+                let head = match payload.len() {
+                    0..=INTERIM_LEN_MAX => ResponseHead::parse(payload).map_err(|_| malformed)?,
+                    _ => return Err(malformed),
+                };
+                if let Some(exchange) = self.exchange(&header)
+                    && !exchange.push_interim(head)
+                {
+                    return Err(malformed);
+                }
+            }
+            Kind::Trailers => {
+                let trailers = ResponseHead::parse(payload).map_err(|_| malformed)?;
+                if let Some(exchange) = self.exchange(&header)
+                    && !exchange.push_trailers(trailers)
+                {
+                    return Err(malformed);
+                }
+                self.end_stream_if(true, header.stream);
             }
             Kind::Data | Kind::Block => {
                 let data = match header.kind {

@@ -306,7 +306,9 @@ impl AsgiLink {
             | Kind::Ready
             | Kind::Failed
             | Kind::Pong
-            | Kind::Block => Err(broken(LinkError::Unexpected(header.kind))),
+            | Kind::Block
+            | Kind::Trailers
+            | Kind::Interim => Err(broken(LinkError::Unexpected(header.kind))),
         }
     }
 

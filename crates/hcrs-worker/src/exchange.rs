@@ -17,6 +17,7 @@ use crate::awaitable::{Step, Until, Wait};
 use crate::lock;
 use crate::message::{self, FieldError};
 use crate::stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
+use crate::trailers::Trailers;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -39,12 +40,21 @@ pub struct Inner {
     pub task: Option<Py<PyAny>>,
     /// It stands in the link's queue of streams that wait for room.
     pub queued: bool,
+    /// Trailers of which more are to come.
+    pub trailers: Option<Box<Trailers>>,
 }
 
 impl Exchange {
     /// An exchange of `link`.
     pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>) -> Self {
-        let inner = Inner { stream, receivers: Vec::new(), senders: Vec::new(), task: None, queued: false };
+        let inner = Inner {
+            stream,
+            receivers: Vec::new(),
+            senders: Vec::new(),
+            task: None,
+            queued: false,
+            trailers: None,
+        };
         Self { link, inner: Mutex::new(inner) }
     }
 
@@ -110,6 +120,7 @@ impl Exchange {
     fn start(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let status = message::status(message)?;
         let headers = message::headers(message)?;
+        let trailers = message::announces_trailers(message)?;
         let parts = match &headers {
             None => Some(Vec::new()),
             Some(headers) if headers.is_exact_instance_of::<PyList>() => None,
@@ -133,6 +144,36 @@ impl Exchange {
             }
         };
         written?;
+        if trailers {
+            self.lock().stream.announce_trailers();
+        }
+        AsgiLink::pushed(link)
+    }
+
+    /// Sends hints before the response (RFC 8297).
+    fn early_hint(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
+        let head = message::early_hint(message)?;
+        let link = self.link.bind(py);
+        self.lock().stream.interim(&head, &mut link.get().out().outbox);
+        AsgiLink::pushed(link)
+    }
+
+    /// Takes trailers, which are sent when they are complete.
+    fn trailers(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
+        let (parts, end) = message::trailers(message)?;
+        let link = self.link.bind(py);
+        let waiters = {
+            let mut inner = self.lock();
+            let mut trailers = inner.trailers.take().unwrap_or_default();
+            let added = trailers.add(&parts);
+            if added.is_err() || !end {
+                inner.trailers = Some(trailers);
+                return Ok(added?);
+            }
+            inner.stream.trailers(trailers.finish(), &mut link.get().out().outbox);
+            std::mem::take(&mut inner.receivers)
+        };
+        wake(py, waiters)?;
         AsgiLink::pushed(link)
     }
 
@@ -177,7 +218,8 @@ impl Exchange {
                 PyValueError::new_err(format!("the response's body is {error} than its content-length"))
             })?;
             let stalled = inner.stream.body(body, end, &mut link.get().out().outbox);
-            let waiters = if end { std::mem::take(&mut inner.receivers) } else { Vec::new() };
+            let is_over = inner.stream.phase() == Phase::Closed;
+            let waiters = if is_over { std::mem::take(&mut inner.receivers) } else { Vec::new() };
             (stalled, waiters)
         };
         // After the response a waiting receive gets its http.disconnect.
@@ -208,8 +250,17 @@ impl Exchange {
                 true
             }
             (Ok(message::Kind::Body), Phase::Response) => Self::body(slf, message)?,
-            (Ok(message::Kind::Start), _) => return Err(unexpected("http.response.start", phase)),
-            (Ok(message::Kind::Body), _) => return Err(unexpected("http.response.body", phase)),
+            (Ok(message::Kind::Trailers), Phase::Trailers) => {
+                slf.get().trailers(py, message)?;
+                true
+            }
+            (Ok(message::Kind::EarlyHint), Phase::Request) => {
+                slf.get().early_hint(py, message)?;
+                true
+            }
+            // For test clients; a server has no use for it.
+            (Ok(message::Kind::Debug), Phase::Request) => true,
+            (Ok(kind), _) => return Err(unexpected(kind.as_str(), phase)),
             (Err(other), _) => return Err(unexpected(&other.to_string_lossy(), phase)),
         };
         if sent {

@@ -14,6 +14,7 @@ mod scope;
 mod stream;
 mod target;
 mod task;
+mod trailers;
 mod wsgi;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,7 @@
 //! Reads the messages that an app sends (ASGI HTTP spec) and says in words what is wrong with them.
 
 use hcrs_exchange::{ResponseHeadWriter, is_field_name, is_field_value};
+use hcrs_link::INTERIM_LEN_MAX;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,6 +18,25 @@ pub(crate) enum Kind {
     Start,
     /// `http.response.body`
     Body,
+    /// `http.response.trailers`
+    Trailers,
+    /// `http.response.early_hint`
+    EarlyHint,
+    /// `http.response.debug`
+    Debug,
+}
+
+impl Kind {
+    /// The type's text.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "http.response.start",
+            Self::Body => "http.response.body",
+            Self::Trailers => "http.response.trailers",
+            Self::EarlyHint => "http.response.early_hint",
+            Self::Debug => "http.response.debug",
+        }
+    }
 }
 
 /// A message as a dict, and its type; `Err` holds the type's text if it is none that is known here.
@@ -37,6 +57,9 @@ pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a
     let known = match kind.to_str() {
         Ok("http.response.start") => Kind::Start,
         Ok("http.response.body") => Kind::Body,
+        Ok("http.response.trailers") => Kind::Trailers,
+        Ok("http.response.early_hint") => Kind::EarlyHint,
+        Ok("http.response.debug") => Kind::Debug,
         Ok(_) | Err(_) => return Ok((dict, Err(kind))),
     };
     Ok((dict, Ok(known)))
@@ -56,6 +79,49 @@ pub(crate) fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
             Err(PyValueError::new_err(format!("'status' must be between 200 and 999, not {}", status.str()?)))
         }
     }
+}
+
+/// Whether `http.response.start` announces trailers.
+pub(crate) fn announces_trailers(message: &Bound<'_, PyDict>) -> PyResult<bool> {
+    match message.get_item(intern!(message.py(), "trailers"))? {
+        Some(trailers) => trailers.is_truthy(),
+        None => Ok(false),
+    }
+}
+
+/// The `headers` and the opposite of `more_trailers` of `http.response.trailers`.
+pub(crate) fn trailers<'py>(message: &Bound<'py, PyDict>) -> PyResult<(Parts<'py>, bool)> {
+    let end = match message.get_item(intern!(message.py(), "more_trailers"))? {
+        Some(more) => !more.is_truthy()?,
+        None => true,
+    };
+    let parts = headers(message)?.map_or_else(|| Ok(Vec::new()), |headers| parts(&headers))?;
+    Ok((parts, end))
+}
+
+/// The head that the `links` of `http.response.early_hint` make, in the form that crosses the link (RFC 8297).
+pub(crate) fn early_hint(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
+    let py = message.py();
+    let mut block = Vec::new();
+    let mut head = ResponseHeadWriter::begin(&mut block, 103);
+    let mut seen = Seen::default();
+    if let Some(links) = message.get_item(intern!(py, "links"))? {
+        let wrong = || PyTypeError::new_err("'links' must be an iterable of bytes");
+        if links.is_instance_of::<PyBytes>() || links.is_instance_of::<PyString>() {
+            return Err(wrong());
+        }
+        for link in links.try_iter().map_err(|_| wrong())? {
+            let link = bytes_of(&link?, "a link")?;
+            write_field(&mut head, &mut block, (b"link", link.as_bytes()), &mut seen)?;
+            if block.len() > INTERIM_LEN_MAX {
+                return Err(PyValueError::new_err(format!(
+                    "the links of an early hint are longer than {INTERIM_LEN_MAX} bytes"
+                )));
+            }
+        }
+    }
+    head.finish(&mut block);
+    Ok(block)
 }
 
 /// The `headers` of a message; `None` if there are none.
@@ -129,6 +195,8 @@ pub enum FieldError {
     Value(Vec<u8>),
     /// The content-length is no number, or differs from an earlier one.
     Length(Vec<u8>),
+    /// The field may not stand in trailers.
+    Trailer(Vec<u8>),
     /// All together are longer than [`HEAD_MAX`], or more than a head can count.
     TooLarge,
     /// Something that [`write_list`] leaves to [`parts`].
@@ -149,6 +217,10 @@ impl From<FieldError> for PyErr {
                 "content-length b\"{}\" is not the one number of bytes that the body has",
                 value.escape_ascii()
             )),
+            FieldError::Trailer(name) => PyValueError::new_err(format!(
+                "header b\"{}\" may not stand in trailers: it is needed before the body",
+                name.escape_ascii()
+            )),
             FieldError::TooLarge => {
                 PyValueError::new_err(format!("the response's headers are larger than {HEAD_MAX} bytes"))
             }
@@ -158,7 +230,7 @@ impl From<FieldError> for PyErr {
 }
 
 /// What was seen of a head's fields so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Seen {
     /// Bytes, against [`HEAD_MAX`].
     size: usize,

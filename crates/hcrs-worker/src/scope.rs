@@ -11,8 +11,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::cache::DirectMapped;
 use crate::target::percent_decode;
 
-/// The HTTP protocol versions of ASGI that scopes name, as Hypercorn does.
-const SPEC_VERSION: &str = "2.1";
+/// The version of ASGI's HTTP specification that scopes name. 2.4 would promise that `send` raises once the client is
+/// gone; frameworks that see it no longer listen for `http.disconnect`, so that a stream with nothing to send would
+/// live on after its client.
+const SPEC_VERSION: &str = "2.3";
 
 const FIELDS_KEPT: usize = 512;
 const TARGETS_KEPT: usize = 512;
@@ -24,13 +26,21 @@ const SCHEMES: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 /// Builds scopes.
 #[derive(Debug)]
 pub(crate) struct ScopeBuilder {
-    templates: Vec<Py<PyDict>>,
+    templates: Vec<Template>,
     asgi: Py<PyDict>,
     state: Py<PyDict>,
     fields: DirectMapped<Py<PyTuple>>,
     targets: DirectMapped<Target>,
     addresses: DirectMapped<Py<PyAny>>,
     methods: DirectMapped<Py<PyString>>,
+}
+
+/// What requests of one version and scheme have in common.
+#[derive(Debug)]
+struct Template {
+    scope: Py<PyDict>,
+    /// Copied for each request; the empty dicts in it are shared.
+    extensions: Py<PyDict>,
 }
 
 /// What a request target becomes.
@@ -50,7 +60,10 @@ impl ScopeBuilder {
         let mut templates = Vec::new();
         for version in VERSIONS {
             for scheme in SCHEMES {
-                templates.push(template(py, version, scheme, root_path)?.unbind());
+                templates.push(Template {
+                    scope: template(py, version, scheme, root_path)?.unbind(),
+                    extensions: extensions(py, version)?.unbind(),
+                });
             }
         }
         Ok(Self {
@@ -70,7 +83,9 @@ impl ScopeBuilder {
         py: Python<'py>,
         head: &RequestView<'_>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let scope = self.templates[template_index(head.version, head.scheme)].bind(py).copy()?;
+        let template = &self.templates[template_index(head.version, head.scheme)];
+        let scope = template.scope.bind(py).copy()?;
+        scope.set_item(intern!(py, "extensions"), template.extensions.bind(py).copy()?)?;
         scope.set_item(intern!(py, "asgi"), self.asgi.bind(py).copy()?)?;
         let method = self.methods.get_or_try_insert(
             (head.method, b""),
@@ -94,7 +109,6 @@ impl ScopeBuilder {
         let server = self.address(py, server, head.server())?;
         scope.set_item(intern!(py, "server"), server)?;
         scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
-        scope.set_item(intern!(py, "extensions"), PyDict::new(py))?;
         Ok(scope)
     }
 
@@ -143,6 +157,19 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
         Version::Http2 => 2,
     };
     version * SCHEMES.len() + scheme as usize
+}
+
+/// The extensions of ASGI that a version of the protocol allows.
+fn extensions(py: Python<'_>, version: Version) -> PyResult<Bound<'_, PyDict>> {
+    let names: &[&str] = match version {
+        Version::Http10 => &[],
+        Version::Http11 | Version::Http2 => &["http.response.trailers", "http.response.early_hint"],
+    };
+    let extensions = PyDict::new(py);
+    for name in names {
+        extensions.set_item(PyString::intern(py, name), PyDict::new(py))?;
+    }
+    Ok(extensions)
 }
 
 /// A scope in which every key stands, so that setting the request's own never makes the dict grow.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use hcrs_link::{DATA_MAX, END, Kind, LinkError, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+use hcrs_link::{DATA_MAX, END, INTERIM_MAX, Kind, LinkError, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
 
 use crate::outbox::{HeadMark, Outbox};
 
@@ -17,7 +17,9 @@ pub enum Phase {
     Request,
     /// The head was sent.
     Response,
-    /// The last body message was sent.
+    /// The last body message was sent, and trailers were announced.
+    Trailers,
+    /// The response is complete.
     Closed,
 }
 
@@ -27,6 +29,7 @@ impl Phase {
         match self {
             Self::Request => "REQUEST",
             Self::Response => "RESPONSE",
+            Self::Trailers => "TRAILERS",
             Self::Closed => "CLOSED",
         }
     }
@@ -80,6 +83,12 @@ pub struct Stream<B> {
     head_only: bool,
     /// Body bytes that the announced content-length still wants.
     length_left: Option<u64>,
+    /// Trailers follow the body.
+    has_trailers: bool,
+    /// They wait for the body to leave.
+    trailers: Option<Vec<u8>>,
+    /// Interim heads that were sent.
+    interims: u8,
     window: Window,
     unsent: VecDeque<B>,
     /// Bytes of the first unsent piece that have left.
@@ -104,6 +113,9 @@ impl<B: AsRef<[u8]>> Stream<B> {
             head: None,
             head_only: false,
             length_left: None,
+            has_trailers: false,
+            trailers: None,
+            interims: 0,
             window: Window::new(RESPONSE_WINDOW),
             unsent: VecDeque::new(),
             sent: 0,
@@ -146,6 +158,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.gone = true;
         self.arrived = Vec::new();
         self.unsent.clear();
+        self.trailers = None;
     }
 
     /// The client has closed its side after the whole request: the app hears of it once it has taken the body.
@@ -210,6 +223,33 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.length_left = length;
     }
 
+    /// Notes that trailers follow the body.
+    pub fn announce_trailers(&mut self) {
+        self.has_trailers = true;
+    }
+
+    /// Sends an interim head. Those above [`INTERIM_MAX`] are left out: they are only hints.
+    pub fn interim(&mut self, head: &[u8], out: &mut Outbox) {
+        if !self.gone && self.interims < INTERIM_MAX {
+            self.interims += 1;
+            out.push(Kind::Interim, 0, self.id, head);
+        }
+    }
+
+    /// Ends the response with trailers, which leave after the body.
+    pub fn trailers(&mut self, block: Vec<u8>, out: &mut Outbox) {
+        self.phase = Phase::Closed;
+        if self.gone {
+            return;
+        }
+        if self.unsent.is_empty() {
+            self.ended = true;
+            out.push(Kind::Trailers, END, self.id, &block);
+        } else {
+            self.trailers = Some(block);
+        }
+    }
+
     /// Counts a piece of the response's body, the last one if `end`, against the announced length. The error says
     /// how the body is wrong.
     pub fn count(&mut self, len: usize, end: bool) -> Result<(), &'static str> {
@@ -230,11 +270,12 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Takes a piece of the response's body, after its head.
     pub fn body(&mut self, piece: B, end: bool, out: &mut Outbox) -> Stalled {
         if end {
-            self.phase = Phase::Closed;
+            self.phase = if self.has_trailers { Phase::Trailers } else { Phase::Closed };
         }
         if self.gone {
             return Stalled::No;
         }
+        let end = end && !self.has_trailers;
         let len = piece.as_ref().len();
         if len == 0 && self.unsent.is_empty() {
             if end {
@@ -271,7 +312,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
         let rest = &piece.as_ref()[self.sent..];
         let len = rest.len().min(DATA_MAX).min(self.window.left());
         let last_of_piece = len == rest.len();
-        let end = last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed;
+        let is_last = last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed;
+        let end = is_last && !self.has_trailers;
         out.push_body(end, self.id, &rest[..len]);
         self.window.spend(len);
         self.ended |= end;
@@ -280,6 +322,9 @@ impl<B: AsRef<[u8]>> Stream<B> {
             self.sent = 0;
         } else {
             self.sent += len;
+        }
+        if is_last && let Some(block) = self.trailers.take() {
+            self.trailers(block, out);
         }
         Stalled::No
     }
@@ -371,6 +416,51 @@ mod tests {
         assert_eq!(stream.count(4, false), Err("longer"));
         assert_eq!(stream.count(2, true), Err("shorter"));
         assert_eq!(stream.count(3, true), Ok(()));
+    }
+
+    #[test]
+    fn trailers_leave_after_the_body_and_end_the_stream() {
+        for waits in [false, true] {
+            let mut out = Outbox::default();
+            let mut stream = started(&mut out);
+            stream.announce_trailers();
+            let body = vec![b'x'; if waits { RESPONSE_WINDOW as usize + 1 } else { 1 }];
+            assert_eq!(stream.body(body, true, &mut out), if waits { Stalled::Window } else { Stalled::No });
+            assert_eq!(stream.phase(), Phase::Trailers);
+            stream.trailers(b"block".to_vec(), &mut out);
+            assert_eq!(stream.phase(), Phase::Closed);
+            if waits {
+                assert!(
+                    drain(&mut out).iter().all(|(kind, flags, _)| (*kind, *flags) != (Kind::Trailers, END))
+                );
+                stream.credit(1);
+                assert_eq!(stream.pump(&mut out), Stalled::No);
+            }
+            let frames = drain(&mut out);
+            assert_eq!(frames.last().unwrap(), &(Kind::Trailers, END, b"block".to_vec()));
+            assert_eq!(frames.iter().filter(|(_, flags, _)| flags & END != 0).count(), 1);
+            assert!(!stream.finish(&mut out), "the response is complete");
+        }
+    }
+
+    #[test]
+    fn a_response_without_its_announced_trailers_is_unfinished() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        stream.announce_trailers();
+        assert_eq!(stream.body(b"x".to_vec(), true, &mut out), Stalled::No);
+        assert!(stream.finish(&mut out));
+        assert_eq!(drain(&mut out).last().unwrap().0, Kind::Reset);
+    }
+
+    #[test]
+    fn hints_above_the_limit_are_left_out() {
+        let mut out = Outbox::default();
+        let mut stream = Stream::<Vec<u8>>::new(7, false);
+        for _ in 0..=INTERIM_MAX {
+            stream.interim(b"head", &mut out);
+        }
+        assert_eq!(drain(&mut out), vec![(Kind::Interim, 0, b"head".to_vec()); usize::from(INTERIM_MAX)]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ class Response:
     headers: list[tuple[str, str]]
     body: bytes = b""
     chunks: list[bytes] = field(default_factory=list)
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     def all(self, name: str) -> list[str]:
         """The values of a field."""
@@ -54,6 +55,8 @@ class H1Client:
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._input = bytearray()
+        #: Those of the last chunked body.
+        self.trailers: list[tuple[str, str]] = []
 
     def __enter__(self) -> H1Client:
         return self
@@ -90,6 +93,7 @@ class H1Client:
             assert coding == "chunked" and length is None, response
             while chunk := self.chunk():
                 response.chunks.append(chunk)
+            response.trailers = self.trailers
             response.body = b"".join(response.chunks)
         elif length is not None:
             response.body = self.exactly(int(length))
@@ -106,8 +110,13 @@ class H1Client:
         return Response(version, int(status), reason, [(name, value.strip()) for name, _, value in fields])
 
     def chunk(self) -> bytes:
-        """Reads a chunk; the last one is empty. There are no trailers."""
+        """Reads a chunk; the last one is empty, and what follows it is kept in ``trailers``."""
         size = int(self._until(b"\r\n"), 16)
+        if size == 0:
+            lines = list(iter(lambda: self._until(b"\r\n").decode("latin-1"), "\r\n"))
+            fields = [line.removesuffix("\r\n").partition(": ") for line in lines]
+            self.trailers = [(name, value) for name, _, value in fields]
+            return b""
         data = self.exactly(size)
         assert self.exactly(2) == b"\r\n"
         return data

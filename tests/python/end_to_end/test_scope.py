@@ -18,7 +18,7 @@ def assert_types(scope: dict) -> None:
     """What ASGI and its users rely on."""
     assert set(scope) == KEYS
     assert scope["type"] == "http"
-    assert scope["asgi"] == {"spec_version": "2.1", "version": "3.0"}
+    assert scope["asgi"] == {"spec_version": "2.3", "version": "3.0"}
     for name in ("http_version", "method", "scheme", "path", "root_path"):
         assert type(scope[name]) is str, name
     for name in ("raw_path", "query_string"):

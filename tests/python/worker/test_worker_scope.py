@@ -41,7 +41,7 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
             ],
         ) == {
             "type": "http",
-            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "asgi": {"spec_version": "2.3", "version": "3.0"},
             "http_version": "2",
             "method": "POST",
             "scheme": "https",
@@ -58,7 +58,7 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
             "client": ("127.0.0.1", 54106),
             "server": ("127.0.0.1", 8443),
             "state": {"shared": ["once"]},
-            "extensions": {},
+            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
         }
 
 

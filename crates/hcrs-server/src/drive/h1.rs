@@ -153,6 +153,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     under_way.body_at = now;
                     Ok(())
                 }
+                Output::Interim(head) => connection.write_interim(&head, out),
+                Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, end, body } => {
                     under_way.note_head(&head, shared);
                     let max = shared.settings.connection.keep_alive_max_requests;

@@ -203,6 +203,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     self.connection.release(key, len);
                     Ok(false)
                 }
+                Output::Interim(head) => self.connection.send_interim(key, &head).map(|()| false),
+                Output::Trailers(trailers) => self.connection.send_trailers(now, key, &trailers),
                 Output::Head { head, end, .. } => {
                     under_way.note_head(&head, &self.client.admitted.shared);
                     self.connection.send_head(key, &head, end)

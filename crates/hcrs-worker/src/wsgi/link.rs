@@ -222,7 +222,9 @@ impl WsgiLink {
             | Kind::Ready
             | Kind::Failed
             | Kind::Pong
-            | Kind::Block => Err(unexpected),
+            | Kind::Block
+            | Kind::Trailers
+            | Kind::Interim => Err(unexpected),
         }
     }
 
