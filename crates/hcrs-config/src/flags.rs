@@ -92,6 +92,9 @@ pub(crate) struct Flags {
     /// Where the access log goes; - is standard output [default: nowhere]
     #[arg(long, alias = "access-log", value_name = "FILE", help_heading = LOGS)]
     access_logfile: Option<String>,
+    /// What a line of the access log says, in atoms such as %(h)s [default: Hypercorn's]
+    #[arg(long, value_name = "FORMAT", help_heading = LOGS)]
+    access_logformat: Option<String>,
     /// Where the error log goes; - is standard error [default: -]
     #[arg(long, alias = "error-log", visible_alias = "log-file", value_name = "FILE", help_heading = LOGS)]
     error_logfile: Option<String>,
@@ -150,6 +153,7 @@ impl Flags {
             ("graceful_timeout", seconds(Place::Flag("--graceful-timeout"), self.graceful_timeout)),
             ("queue_timeout", seconds(Place::Flag("--queue-timeout"), self.queue_timeout)),
             ("accesslog", text(Place::Flag("--access-logfile"), self.access_logfile)),
+            ("access_log_format", text(Place::Flag("--access-logformat"), self.access_logformat)),
             ("errorlog", text(Place::Flag("--error-logfile"), self.error_logfile)),
             ("loglevel", text(Place::Flag("--log-level"), self.log_level)),
         ]

@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use hcrs_server::{Bind, LogLevel, LogTarget, WorkerClass};
+use hcrs_server::{AccessFormat, Bind, LogLevel, LogTarget, WorkerClass};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -107,7 +107,7 @@ const KEYS: &[(&str, Rule)] = &[
     ("websocket_ping_interval", Later),
     // logs and metrics
     ("accesslog", Set(|v, d| fill(&mut d.log.access, log_target(v)))),
-    ("access_log_format", Later),
+    ("access_log_format", Set(access_log_format)),
     ("errorlog", Set(|v, d| fill(&mut d.log.error, log_target(v)))),
     ("loglevel", Set(log_level)),
     ("logconfig", Later),
@@ -120,6 +120,7 @@ const KEYS: &[(&str, Rule)] = &[
 
 /// The keys of the table `[hcrs]`, which Hypercorn does not have.
 const OWN_KEYS: &[(&str, Rule)] = &[
+    ("access_log_json", Set(access_log_json)),
     ("drop_untrusted_forwarded", Set(|v, d| fill(&mut d.proxies.settings.drop_untrusted, v.boolean()))),
     ("forwarded_allow_ips", Set(|v, d| fill(&mut d.proxies.settings.trusted, proxies::trust(v)))),
     ("io_threads", Set(|v, d| fill(&mut d.io_threads, count(v).map(Some)))),
@@ -319,6 +320,19 @@ fn log_target(value: &Value) -> Result<Option<LogTarget>, Mistake> {
         "-" => Some(LogTarget::Standard),
         path => Some(LogTarget::File(PathBuf::from(path))),
     })
+}
+
+fn access_log_format(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
+    draft.log.access_format = AccessFormat::parse(value.text()?)
+        .map_err(|error| Mistake { place: value.place.clone(), message: error.to_string() })?;
+    Ok(())
+}
+
+fn access_log_json(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
+    if value.boolean()? {
+        draft.log.access_format = AccessFormat::json();
+    }
+    Ok(())
 }
 
 fn log_level(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {

@@ -136,7 +136,7 @@ impl Server {
                     self.connection.recycle(black_box(head).into_block());
                 }
                 Event::Data { key, data } => self.connection.release(key, black_box(data).len()),
-                Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } => {}
+                Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
             }
         }
         assert!(self.connection.poll_drain(cx).is_ready());

@@ -391,7 +391,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let mut head =
             match head::request(&parts, self.scheme, &self.endpoints, self.max_fields, spare::take()) {
                 Ok(head) => head,
-                Err(fault) => return refuse(respond, fault, &self.extra),
+                Err(fault) => {
+                    let head = head::refused(&parts, self.scheme, &self.endpoints, self.max_fields);
+                    let stream_id = respond.stream_id().as_u32();
+                    self.events.push_back(Event::Refused { stream_id, head, fault });
+                    return refuse(respond, fault, &self.extra);
+                }
             };
         let has_body = !recv.is_end_stream();
         if has_body {

@@ -21,6 +21,15 @@ pub enum Event {
         /// The request's head.
         head: RequestHead,
     },
+    /// A stream began and was refused at once, with the answer that the fault is owed. It is over, and has no key.
+    Refused {
+        /// Its number on the wire.
+        stream_id: u32,
+        /// What can be said of the request's head, for a log.
+        head: RequestHead,
+        /// Why.
+        fault: Fault,
+    },
     /// Bytes of a request's body. They hold the client's window until they are released.
     Data {
         /// The stream.

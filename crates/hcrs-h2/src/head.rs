@@ -48,6 +48,27 @@ pub(crate) fn request(
     Ok(head)
 }
 
+/// What was sent of a request that cannot be served, unchecked.
+pub(crate) fn refused(
+    parts: &request::Parts,
+    scheme: Scheme,
+    endpoints: &Endpoints,
+    max_fields: usize,
+) -> RequestHead {
+    let line = RequestLine {
+        version: Version::Http2,
+        scheme,
+        method: parts.method.as_str().as_bytes(),
+        path: parts.uri.path().as_bytes(),
+        query: parts.uri.query().unwrap_or("").as_bytes(),
+    };
+    let mut head = RequestHead::new(Vec::new(), line, endpoints);
+    for (name, value) in parts.headers.iter().take(max_fields) {
+        head.push_field(name.as_str().as_bytes(), value.as_bytes());
+    }
+    head
+}
+
 /// The one host of a request: `:authority`, which `Host` may repeat but not contradict (RFC 9113 §8.3.1).
 fn host(parts: &request::Parts) -> Result<&[u8], Fault> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();

@@ -13,6 +13,8 @@ pub(crate) type WorkerId = u64;
 pub(crate) struct LinkEnd {
     /// The worker at the other end.
     pub worker: WorkerId,
+    /// Its process id.
+    pub pid: u32,
     /// The socket, non-blocking.
     pub socket: UnixStream,
     /// The claim table of this link.

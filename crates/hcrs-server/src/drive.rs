@@ -6,10 +6,10 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -17,60 +17,14 @@ use bytes::Bytes;
 use hcrs_exchange::{RequestHead, ResponseHead, ResponseHeadWriter};
 use tokio::time::Sleep;
 
-use crate::access_log::AccessEntry;
-use crate::edge_thread::Shared;
-use crate::exchange::Exchange;
 use crate::handshake::Client;
 use crate::welcome::{self, Facts, TlsFacts};
+
+use under_way::UnderWay;
 
 /// How often the deadlines of a connection with something under way are looked at: a deadline may be missed by
 /// as much. An idle connection sleeps until its own.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// A request under way, as its connection sees it.
-#[derive(Debug)]
-struct UnderWay {
-    exchange: Rc<Exchange>,
-    status: Option<u16>,
-    /// The app's content-length, for the access log.
-    content_length: Option<Bytes>,
-    /// When a byte of the body last arrived, or the app took the last one.
-    body_at: Instant,
-}
-
-impl UnderWay {
-    fn new(exchange: Rc<Exchange>, now: Instant) -> Self {
-        Self { exchange, status: None, content_length: None, body_at: now }
-    }
-
-    fn note_head(&mut self, head: &ResponseHead, shared: &Shared) {
-        self.status = Some(head.status());
-        if shared.access.borrow().is_some() {
-            self.content_length = head.fields().first(b"content-length").map(|value| head.share(value));
-        }
-    }
-
-    /// The exchange has come to its end at the connection: the worker is told if it has not, and the access log is
-    /// written. Gives the head's block for another request.
-    fn finish(self, client: &Client) -> Option<Vec<u8>> {
-        self.exchange.abandon();
-        let head = self.exchange.take_head()?;
-        if let Some(access) = &mut *client.admitted.shared.access.borrow_mut() {
-            let view = head.view();
-            access.record(&AccessEntry {
-                client: client.endpoints.client(),
-                method: view.method,
-                path: view.path,
-                version: view.version.as_str(),
-                status: self.status,
-                content_length: self.content_length.as_deref(),
-                referer: view.fields().first(b"referer"),
-                user_agent: view.fields().first(b"user-agent"),
-            });
-        }
-        Some(head.into_block())
-    }
-}
 
 /// Answers a request at the edge, where no app was given.
 fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (ResponseHead, Bytes) {

@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
 use crate::accept;
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessEntry, AccessLog};
 use crate::bind::BoundListener;
 use crate::clock;
 use crate::control::{Control, LinkEnd, Report};
@@ -145,6 +145,25 @@ impl Shared {
         with(&extra.h2)
     }
 
+    /// Whether anybody wants to know of the requests that are over.
+    pub(crate) fn keeps_record(&self) -> bool {
+        self.access.borrow().is_some()
+    }
+
+    /// Writes about a request that is over.
+    pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
+        if let Some(access) = &mut *self.access.borrow_mut() {
+            access.record(entry);
+        }
+        // What was written waits for others, but not for ever.
+        self.dispatch.stir();
+    }
+
+    /// Whether something was recorded that is not handed over.
+    fn has_records(&self) -> bool {
+        self.access.borrow().as_ref().is_some_and(AccessLog::is_waiting)
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         for (_, mailbox) in &*self.connections.borrow() {
@@ -197,8 +216,8 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
 }
 
 fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
-    let LinkEnd { worker, socket, claims, blocks } = end;
-    let link = Link::new(worker, claims, blocks, shared.settings.dispatch.start_credits);
+    let LinkEnd { worker, pid, socket, claims, blocks } = end;
+    let link = Link::new((worker, pid), claims, blocks, shared.settings.dispatch.start_credits);
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
@@ -258,7 +277,7 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
 async fn look_after(shared: Rc<Shared>) {
     let mut give_back_at = None::<Instant>;
     loop {
-        if !shared.dispatch.is_waiting() && shared.access.borrow().is_none() {
+        if !shared.dispatch.is_waiting() && !shared.has_records() {
             let waiting = shared.dispatch.waiting();
             match give_back_at {
                 None => waiting.await,

@@ -36,6 +36,29 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8], quotes: Quotes) {
     }
 }
 
+/// Appends `text` as a JSON string (RFC 8259 §7), quotes included. Controls become `\u00NN`, and bytes that are not
+/// UTF-8 the four characters `\xNN`, because JSON has no other place for them.
+pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    let escapes = |b: u8| !(0x20..0x7f).contains(&b) || matches!(b, b'"' | b'\\');
+    let first = text.iter().position(|&b| escapes(b)).unwrap_or(text.len());
+    out.extend_from_slice(&text[..first]);
+    for chunk in text[first..].utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+                c if is_unfit(c) => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        for &byte in chunk.invalid() {
+            out.push(b'\\');
+            push_hex(out, byte);
+        }
+    }
+    out.push(b'"');
+}
+
 /// Controls (C0, DEL, C1), line ends of Unicode, and marks that turn the direction of what follows.
 fn is_unfit(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -73,5 +96,20 @@ mod tests {
             escaped("\u{9b}2J \u{2028}\u{202e}".as_bytes(), Quotes::AsTheyAre),
             "\\xc2\\x9b2J \\xe2\\x80\\xa8\\xe2\\x80\\xae"
         );
+    }
+
+    #[test]
+    fn json_strings_are_read_back_by_a_parser() {
+        let json = |text: &[u8]| {
+            let mut out = Vec::new();
+            push_json_string(&mut out, text);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(json(b"/a?b"), r#""/a?b""#);
+        assert_eq!(json(b"\"\\\n\x7f"), r#""\"\\\u000a\u007f""#);
+        assert_eq!(json("\u{9b}\u{2028}caf\u{e9}".as_bytes()), "\"\\u009b\\u2028caf\u{e9}\"");
+        assert_eq!(json(b"\xff\xc3"), r#""\\xff\\xc3""#);
+        let text: String = ('\0'..='\u{2fff}').collect();
+        assert_eq!(serde_json::from_str::<String>(&json(text.as_bytes())).unwrap(), text);
     }
 }

@@ -42,6 +42,8 @@ struct State {
     place: Place,
     /// When it was queued, or sent to a worker that has not begun it.
     since: Instant,
+    /// The worker that it was sent to last, and when.
+    sent: Option<(u32, Instant)>,
     head: Option<RequestHead>,
     expects_continue: bool,
     body: RequestBody,
@@ -123,6 +125,7 @@ impl Exchange {
             state: RefCell::new(State {
                 place: Place::Queued,
                 since: now,
+                sent: None,
                 head: Some(head),
                 expects_continue: false,
                 body: RequestBody {
@@ -290,6 +293,11 @@ impl Exchange {
         matches!(self.state.borrow().place, Place::Over)
     }
 
+    /// The process id of the worker that has it, or had it last, and when it was sent there.
+    pub(crate) fn sent_to(&self) -> Option<(u32, Instant)> {
+        self.state.borrow().sent
+    }
+
     /// Gives the head back, once nobody needs it any more.
     pub(crate) fn take_head(&self) -> Option<RequestHead> {
         self.state.borrow_mut().head.take()
@@ -314,6 +322,7 @@ impl Exchange {
     /// The head was sent over `link`; the body follows it.
     pub(crate) fn sent(&self, link: Rc<Link>, stream: u32, now: Instant) {
         let mut state = self.state.borrow_mut();
+        state.sent = Some((link.pid(), now));
         state.place = Place::Sent(link, stream);
         state.since = now;
         state.send_body();
@@ -335,6 +344,7 @@ impl Exchange {
             return;
         }
         state.place = Place::Queued;
+        state.sent = None;
         let body = &mut state.body;
         for data in body.replay.drain(..).rev() {
             body.waiting.push_front(data);

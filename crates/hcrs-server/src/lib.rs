@@ -29,8 +29,8 @@ mod welcome;
 
 pub use run::run;
 pub use settings::{
-    AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogLevel, LogSettings, LogTarget,
-    ProxySettings, Settings, WorkerClass,
+    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener,
+    LogLevel, LogSettings, LogTarget, ProxySettings, Settings, WorkerClass,
 };
 
 /// How a run ended.

@@ -52,6 +52,8 @@ pub(crate) enum Notice {
 #[derive(Debug)]
 pub(crate) struct Link {
     worker: WorkerId,
+    /// The worker's process id.
+    pid: u32,
     claims: ClaimTable,
     blocks: Option<Arc<BlockArea>>,
     ready: Cell<bool>,
@@ -83,7 +85,7 @@ struct Entry {
 
 impl Link {
     pub(crate) fn new(
-        worker: WorkerId,
+        (worker, pid): (WorkerId, u32),
         claims: ClaimTable,
         blocks: Option<BlockArea>,
         start_credits: usize,
@@ -91,6 +93,7 @@ impl Link {
         let credits = start_credits.clamp(1, SLOTS);
         Rc::new(Self {
             worker,
+            pid,
             claims,
             blocks: blocks.map(Arc::new),
             ready: Cell::new(false),
@@ -109,6 +112,11 @@ impl Link {
     /// The worker at the other end.
     pub(crate) fn worker(&self) -> WorkerId {
         self.worker
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Whether a request may be started, after a look at what was begun meanwhile.

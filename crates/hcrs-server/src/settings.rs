@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hcrs_exchange::{Forwarding, Trust};
 
+pub use crate::access_log::{AccessFormat, AccessFormatError};
+
 /// Everything that the edge needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -257,6 +259,8 @@ impl Default for DispatchSettings {
 pub struct LogSettings {
     /// The access log; off without it.
     pub access: Option<LogTarget>,
+    /// What its lines say.
+    pub access_format: AccessFormat,
     /// The error log.
     pub error: Option<LogTarget>,
     /// The least severe message that is logged.
@@ -265,7 +269,12 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { access: None, error: Some(LogTarget::Standard), level: LogLevel::Info }
+        Self {
+            access: None,
+            access_format: AccessFormat::default(),
+            error: Some(LogTarget::Standard),
+            level: LogLevel::Info,
+        }
     }
 }
 

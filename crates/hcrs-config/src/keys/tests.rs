@@ -86,6 +86,9 @@ fn every_key_ends_in_its_setting() {
     ends_in("h2_max_inbound_frame_size = 65536", |s| s.connection.h2.max_inbound_frame_size, 65_536);
     ends_in("accesslog = \"-\"", |s| s.log.access.clone(), Some(LogTarget::Standard));
     ends_in("accesslog = \"a.log\"", |s| s.log.access.clone(), Some(LogTarget::File("a.log".into())));
+    let format = |format| AccessFormat::parse(format).unwrap();
+    ends_in("access_log_format = \"%(m)s\"", |s| s.log.access_format.clone(), format("%(m)s"));
+    ends_in("[hcrs]\naccess_log_json = true", |s| s.log.access_format.clone(), AccessFormat::json());
     ends_in("errorlog = \"e.log\"", |s| s.log.error.clone(), Some(LogTarget::File("e.log".into())));
     ends_in("errorlog = \"\"", |s| s.log.error.clone(), None);
     ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
@@ -183,6 +186,7 @@ fn wrong_values_say_what_was_expected() {
         ),
         ("h2_max_inbound_frame_size = 100", "a whole number from 16384 to 16777215, found 100"),
         ("loglevel = \"loud\"", "or \"critical\", found the string \"loud\""),
+        ("access_log_format = \"%(z)s\"", "1:21: access_log_format: %(z)s is no atom that is known: l, h,"),
         ("umask = 0o1000", "a whole number from 0 to 511, found 512"),
         ("hcrs = 1", "1:8: hcrs: expected a table, [hcrs], found 1"),
         (

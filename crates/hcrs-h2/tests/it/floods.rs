@@ -7,7 +7,7 @@ use crate::peer::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
     PROTOCOL_ERROR, Peer, RST_STREAM, SETTINGS, goodbye,
 };
-use crate::server::{Server, ended_calm, page, silent};
+use crate::server::{Seen, Server, ended_calm, page, silent};
 
 /// What a flood may cost one connection, in bytes.
 const FLAT: u64 = 512 << 10;
@@ -169,7 +169,7 @@ fn more_fields_than_allowed_are_too_large_a_head_however_small_they_are() {
     let block = peer::request("GET", &crumbs);
     let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
     assert_eq!(frames[0].status(), 431);
-    assert_eq!(server.take_seen(), []);
+    assert_eq!(server.take_seen(), [Seen::Refused(1, "GET /".into())]);
 }
 
 #[test]

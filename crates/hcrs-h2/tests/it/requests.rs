@@ -46,7 +46,7 @@ fn a_head_that_h2_lets_through_is_answered_and_the_app_never_sees_it() {
     let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS, 3, &connect));
     assert_eq!(frames[0].status(), 405);
     assert_eq!((frames[1].kind, frames[1].code()), (RST_STREAM, NO_ERROR), "its body is not wanted");
-    assert_eq!(server.take_seen(), []);
+    assert_eq!(server.take_seen(), [Seen::Refused(1, "GET /".into()), Seen::Refused(3, "CONNECT ".into())]);
     assert_eq!(peer.say(&mut server, &peer::get(5))[0].status(), 200, "the connection lives");
 }
 

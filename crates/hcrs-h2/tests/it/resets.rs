@@ -109,7 +109,8 @@ fn a_key_that_is_used_again_never_mixes_two_streams() {
                 | Seen::Data(of, _)
                 | Seen::End(of)
                 | Seen::Sent(of, ..)
-                | Seen::Reset(of) => *of == id,
+                | Seen::Reset(of)
+                | Seen::Refused(of, _) => *of == id,
             })
             .collect()
     };

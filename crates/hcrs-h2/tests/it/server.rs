@@ -25,6 +25,8 @@ pub(crate) enum Seen {
     End(u32),
     Sent(u32, usize, bool),
     Reset(u32),
+    /// The stream's number on the wire, method and path.
+    Refused(u32, String),
 }
 
 /// Counts how often a task was woken.
@@ -197,6 +199,11 @@ impl Server {
             Event::End { key } => Seen::End(self.ids[*key]),
             Event::Sent { key, len, done } => Seen::Sent(self.ids[*key], *len, *done),
             Event::Reset { key } => Seen::Reset(self.ids[*key]),
+            Event::Refused { stream_id, head, .. } => {
+                let view = head.view();
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                Seen::Refused(*stream_id, format!("{} {}", text(view.method), text(view.path)))
+            }
         };
         self.seen.push(seen);
     }
@@ -213,7 +220,7 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
     Box::new(move |hands, event| match event {
         Event::Request { key, .. } => answer(hands, *key, &head, body.clone()),
         Event::Data { key, data } => hands.connection.release(*key, data.len()),
-        Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } => {}
+        Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
     })
 }
 

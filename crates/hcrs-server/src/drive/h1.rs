@@ -12,6 +12,7 @@ use hcrs_h1::{Awaits, Connection, Event, Extra};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
+use super::under_way::{record_answered, record_unread};
 use super::{LOOK, Look, UnderWay, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
@@ -61,7 +62,13 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         client,
     };
     let serial = driver.client.serial;
-    match poll_fn(|cx| driver.poll(cx)).await {
+    let ended = poll_fn(|cx| driver.poll(cx)).await;
+    if let Err(End::Fault(fault)) = &ended
+        && let Some(under_way) = driver.under_way.take()
+    {
+        under_way.cut(&driver.client, *fault, clock::now());
+    }
+    match ended {
         Ok(()) => {
             // Nobody waits for these: the client has what it is owed, or is gone.
             let _closed = tokio::time::timeout(LINGER, driver.close()).await;
@@ -156,7 +163,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, end, body } => {
-                    under_way.note_head(&head, shared);
                     let max = shared.settings.connection.keep_alive_max_requests;
                     let close = self.input_ended || self.requests >= max || shared.phase() != Phase::Serving;
                     let body = if end { Some(0) } else { body };
@@ -164,11 +170,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                         .with_extra(now, |extra| {
                             connection.write_head(&head, body, close, &values(extra), out)
                         })
+                        .inspect(|()| under_way.note_head(&head, shared, now))
                         .and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
                 }
                 Output::Data { data, end } => {
                     let written = connection.write_data(&data, out);
                     under_way.exchange.client_took(data.len());
+                    if written.is_ok() {
+                        under_way.note_sent(data.len());
+                    }
                     written.and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
                 }
                 Output::Fault(fault) => Err(fault),
@@ -185,6 +195,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
+        if self.under_way.is_none() && !self.connection.has_head_out() && fault != Fault::DrainTimeout {
+            let since = self.head_since.unwrap_or(now);
+            record_unread(&self.client, &self.input, fault, now.saturating_duration_since(since));
+        }
         if self.connection.has_head_out() && !self.connection.response_ended() {
             self.closing = true;
         } else if self.under_way.is_some() || fault != Fault::DrainTimeout {
@@ -195,7 +209,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.closing = true;
         }
         if let Some(under_way) = &mut self.under_way {
-            under_way.status.get_or_insert(fault.answer().status);
+            under_way.note_fault(fault);
         }
         self.finish(now);
     }
@@ -203,7 +217,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// The response is complete, or will never be.
     fn finish(&mut self, now: Instant) {
         if let Some(under_way) = self.under_way.take()
-            && let Some(block) = under_way.finish(&self.client)
+            && let Some(block) = under_way.finish(&self.client, now)
         {
             self.connection.set_spare_block(block);
         }
@@ -236,8 +250,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Ok(Some(Event::Request(request))) => self.begin(request, now),
                 Ok(Some(Event::Data(data))) => {
                     if let Some(under_way) = &mut self.under_way {
-                        under_way.body_at = now;
-                        under_way.exchange.push_body(data);
+                        under_way.receive(data, now);
                     } else {
                         self.skipped += data.len();
                         self.settle();
@@ -273,7 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if request.expect_continue {
             exchange.set_expects_continue();
         }
-        self.under_way = Some(UnderWay::new(Rc::clone(&exchange), now));
+        self.under_way = Some(UnderWay::new(Rc::clone(&exchange), None, now));
         shared.dispatch.submit(&exchange, now);
     }
 
@@ -289,7 +302,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             .and_then(|()| connection.write_data(&page, out))
             .and_then(|()| connection.write_end(out));
         match written {
-            Ok(()) => self.finish(now),
+            Ok(()) => {
+                record_answered(&self.client, &request.head, None, (head.status(), page.len(), None));
+                self.finish(now);
+            }
             Err(fault) => self.fail(fault, now),
         }
     }
@@ -424,7 +440,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         if let Some(under_way) = self.under_way.take() {
-            under_way.finish(&self.client);
+            under_way.cut(&self.client, Fault::Gone, clock::now());
         }
     }
 }

@@ -8,6 +8,7 @@ use hcrs_exchange::{Fault, RequestHead};
 use hcrs_h2::{Connection, Ended, Event, StreamKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::under_way::record_answered;
 use super::{LOOK, Look, UnderWay, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
@@ -45,6 +46,9 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         client,
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
+    if let Ended::Fault(fault) = ended {
+        driver.cut_all(fault);
+    }
     note(&driver.client, &ended);
 }
 
@@ -140,8 +144,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Event::Request { key, stream_id, head } => self.begin(cx, now, (key, stream_id), head),
             Event::Data { key, data } => {
                 if let Some(under_way) = self.under_way(key) {
-                    under_way.body_at = now;
-                    under_way.exchange.push_body(data);
+                    under_way.receive(data, now);
                 }
             }
             Event::End { key } => {
@@ -152,12 +155,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Event::Sent { key, len, done } => {
                 if let Some(under_way) = self.under_way(key) {
                     under_way.exchange.client_took(len);
+                    under_way.note_sent(len);
                 }
                 if done {
                     self.finish(key, now);
                 }
             }
-            Event::Reset { key } => self.finish(key, now),
+            Event::Reset { key } => self.cut(key, Fault::Gone, now),
+            Event::Refused { stream_id, head, fault } => {
+                let answer = (fault.answer().status, 0, Some(fault));
+                record_answered(&self.client, &head, Some(stream_id), answer);
+            }
         }
     }
 
@@ -169,14 +177,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.close_gracefully(now);
         }
         if shared.settings.app.is_none() {
-            let (head, page) = welcome(&self.client, &head, Some(id));
-            if let Ok(false) = self.connection.send_head(key, &head, false) {
+            let (response, page) = welcome(&self.client, &head, Some(id));
+            record_answered(&self.client, &head, Some(id), (response.status(), page.len(), None));
+            if let Ok(false) = self.connection.send_head(key, &response, false) {
                 // The page's length is the one that its head announces.
                 let _sent = self.connection.send_data(cx, now, key, (page, true));
             }
             return;
         }
         if Rc::strong_count(&self.running) > self.max_running {
+            let answer = (Fault::QueueFull.answer().status, 0, Some(Fault::QueueFull));
+            record_answered(&self.client, &head, Some(id), answer);
             return self.connection.fail(key, Fault::QueueFull);
         }
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
@@ -185,7 +196,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.streams.len() <= key {
             self.streams.resize_with(key + 1, || None);
         }
-        self.streams[key] = Some(UnderWay::new(Rc::clone(&exchange), now));
+        self.streams[key] = Some(UnderWay::new(Rc::clone(&exchange), Some(id), now));
         self.open += 1;
         shared.dispatch.submit(&exchange, now);
     }
@@ -206,12 +217,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Output::Interim(head) => self.connection.send_interim(key, &head).map(|()| false),
                 Output::Trailers(trailers) => self.connection.send_trailers(now, key, &trailers),
                 Output::Head { head, end, .. } => {
-                    under_way.note_head(&head, &self.client.admitted.shared);
-                    self.connection.send_head(key, &head, end)
+                    let sent = self.connection.send_head(key, &head, end);
+                    if sent.is_ok() {
+                        under_way.note_head(&head, &self.client.admitted.shared, now);
+                    }
+                    sent
                 }
                 Output::Data { data, end } => {
                     self.connection.send_data(cx, now, key, (data, end)).map(|(len, done)| {
                         under_way.exchange.client_took(len);
+                        under_way.note_sent(len);
                         done
                     })
                 }
@@ -220,11 +235,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             match outcome {
                 Ok(false) => {}
                 Ok(true) => return self.finish(key, now),
-                Err(fault) => {
-                    under_way.status.get_or_insert(fault.answer().status);
-                    self.connection.fail(key, fault);
-                    return self.finish(key, now);
-                }
+                Err(fault) => return self.fail(key, fault, now),
             }
         }
     }
@@ -233,9 +244,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.streams.get_mut(key)?.as_mut()
     }
 
+    /// Answers with what the fault is owed, if no head was sent, and resets the stream otherwise.
+    fn fail(&mut self, key: StreamKey, fault: Fault, now: Instant) {
+        if let Some(under_way) = self.under_way(key) {
+            under_way.note_fault(fault);
+        }
+        self.connection.fail(key, fault);
+        self.finish(key, now);
+    }
+
+    /// The response is complete.
     fn finish(&mut self, key: StreamKey, now: Instant) {
+        self.end(key, now, |under_way, client| under_way.finish(client, now));
+    }
+
+    /// The response will never be complete.
+    fn cut(&mut self, key: StreamKey, fault: Fault, now: Instant) {
+        self.end(key, now, |under_way, client| under_way.cut(client, fault, now));
+    }
+
+    fn end(&mut self, key: StreamKey, now: Instant, end: impl FnOnce(UnderWay, &Client) -> Option<Vec<u8>>) {
         let Some(under_way) = self.streams.get_mut(key).and_then(Option::take) else { return };
-        if let Some(block) = under_way.finish(&self.client) {
+        if let Some(block) = end(under_way, &self.client) {
             self.connection.recycle(block);
         }
         self.open -= 1;
@@ -255,8 +285,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Phase::Cut => {
                 for key in 0..self.streams.len() {
                     if self.under_way(key).is_some() {
-                        self.connection.fail(key, Fault::DrainTimeout);
-                        self.finish(key, now);
+                        self.fail(key, Fault::DrainTimeout, now);
                     }
                 }
                 self.connection.graceful_shutdown();
@@ -317,15 +346,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         if let Some(before) = now.checked_sub(settings.write_timeout) {
             for key in self.connection.stalled_since(before) {
-                self.connection.fail(key, Fault::WriteStalled);
-                self.finish(key, now);
+                self.fail(key, Fault::WriteStalled, now);
             }
         }
         for key in 0..self.streams.len() {
             let Some(under_way) = self.under_way(key) else { continue };
             if under_way.exchange.starves() && passed(under_way.body_at, settings.body_timeout) {
-                self.connection.fail(key, Fault::BodyTimeout);
-                self.finish(key, now);
+                self.fail(key, Fault::BodyTimeout, now);
             }
         }
         if self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() {
@@ -344,10 +371,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 }
 
+impl<T> Driver<T> {
+    /// The connection is over, and all that is under way on it.
+    fn cut_all(&mut self, fault: Fault) {
+        for under_way in self.streams.drain(..).flatten() {
+            under_way.cut(&self.client, fault, clock::now());
+        }
+    }
+}
+
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
-        for under_way in self.streams.drain(..).flatten() {
-            under_way.finish(&self.client);
-        }
+        self.cut_all(Fault::Gone);
     }
 }

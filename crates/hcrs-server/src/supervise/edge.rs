@@ -48,7 +48,7 @@ impl Edge {
                 tls: tls.cloned(),
                 listeners,
                 reports,
-                access: access_log.map(AccessLog::new),
+                access: access_log.map(|writer| AccessLog::new(writer, settings.log.access_format.clone())),
             })?;
             threads.push(Some(thread));
             let events = events.clone();

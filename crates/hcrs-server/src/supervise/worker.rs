@@ -73,6 +73,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     }
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
+    for link in &mut links {
+        link.pid = pid;
+    }
     if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
@@ -89,7 +92,7 @@ fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
     ours.set_nonblocking(true)?;
     let (claims, memory) = ClaimTable::create()?;
     let blocks = BlockArea::open(&memory)?;
-    Ok((LinkEnd { worker, socket: ours, claims, blocks }, theirs.into(), memory))
+    Ok((LinkEnd { worker, pid: 0, socket: ours, claims, blocks }, theirs.into(), memory))
 }
 
 fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {

@@ -1,0 +1,212 @@
+//! A request under way, as its connection sees it, and what is written about it when it is over.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hcrs_exchange::{Fault, RequestHead, RequestView, ResponseHead, Version};
+
+use crate::access_log::{AccessEntry, AccessLog};
+use crate::edge_thread::Shared;
+use crate::exchange::Exchange;
+use crate::handshake::Client;
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) exchange: Rc<Exchange>,
+    /// When a byte of the body last arrived, or the app took the last one.
+    pub(super) body_at: Instant,
+    stream: Option<u32>,
+    arrived: Instant,
+    /// Of the response, once its head is out.
+    status: Option<u16>,
+    head_at: Option<Instant>,
+    fault: Option<Fault>,
+    content_length: Option<u64>,
+    /// What the access log shows of the response's fields.
+    response_fields: Vec<Option<Box<[u8]>>>,
+    bytes_sent: u64,
+    bytes_received: u64,
+}
+
+impl UnderWay {
+    /// A request that has just arrived, on the stream of that number if the protocol has streams.
+    pub(super) fn new(exchange: Rc<Exchange>, stream: Option<u32>, now: Instant) -> Self {
+        Self {
+            exchange,
+            body_at: now,
+            stream,
+            arrived: now,
+            status: None,
+            head_at: None,
+            fault: None,
+            content_length: None,
+            response_fields: Vec::new(),
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+
+    /// Bytes of the request's body have arrived.
+    pub(super) fn receive(&mut self, data: Bytes, now: Instant) {
+        self.body_at = now;
+        self.bytes_received += data.len() as u64;
+        self.exchange.push_body(data);
+    }
+
+    /// The response's head is on its way.
+    pub(super) fn note_head(&mut self, head: &ResponseHead, shared: &Shared, now: Instant) {
+        self.status = Some(head.status());
+        self.head_at = Some(now);
+        let access = shared.access.borrow();
+        let Some(format) = access.as_ref().map(AccessLog::format) else { return };
+        if format.shows_length() {
+            let length = head.fields().first(b"content-length");
+            self.content_length =
+                length.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+        }
+        // Copied, because a long response would otherwise keep what else came with its head.
+        let value = |name: &[u8]| head.fields().first(name).map(Box::from);
+        self.response_fields = format.response_fields().map(value).collect();
+    }
+
+    /// Bytes of the response's body are on their way.
+    pub(super) fn note_sent(&mut self, len: usize) {
+        self.bytes_sent += len as u64;
+    }
+
+    /// The exchange ends with a fault, which was answered if no head was out.
+    pub(super) fn note_fault(&mut self, fault: Fault) {
+        self.status.get_or_insert(fault.answer().status);
+        self.fault.get_or_insert(fault);
+    }
+
+    /// The exchange ends with its connection, or with its stream at the client's will.
+    pub(super) fn cut(mut self, client: &Client, fault: Fault, now: Instant) -> Option<Vec<u8>> {
+        self.fault.get_or_insert(fault);
+        self.finish(client, now)
+    }
+
+    /// The exchange has come to its end at the connection: the worker is told if it has not, and the access log is
+    /// written. Gives the head's block for another request.
+    pub(super) fn finish(self, client: &Client, now: Instant) -> Option<Vec<u8>> {
+        self.exchange.abandon();
+        let head = self.exchange.take_head()?;
+        let shared = &client.admitted.shared;
+        if shared.keeps_record() {
+            let view = head.view();
+            let sent_to = self.exchange.sent_to();
+            let is_bodiless = view.method == b"HEAD" || matches!(self.status, Some(204 | 304));
+            let since_arrival = |at: Instant| at.saturating_duration_since(self.arrived);
+            shared.record(&AccessEntry {
+                status: self.status,
+                content_length: self.content_length,
+                response_fields: &self.response_fields,
+                bytes_sent: if is_bodiless { 0 } else { self.bytes_sent },
+                bytes_received: self.bytes_received,
+                duration: since_arrival(now),
+                queue_time: sent_to.map(|(_, at)| since_arrival(at)),
+                head_time: self.head_at.map(since_arrival),
+                worker: sent_to.map(|(worker, _)| worker),
+                fault: self.fault,
+                ..entry(client, &view, self.stream)
+            });
+        }
+        Some(head.into_block())
+    }
+}
+
+/// Writes about a request that the edge has answered by itself, and that no worker has seen.
+pub(super) fn record_answered(
+    client: &Client,
+    head: &RequestHead,
+    stream: Option<u32>,
+    (status, bytes_sent, fault): (u16, usize, Option<Fault>),
+) {
+    let shared = &client.admitted.shared;
+    if shared.keeps_record() {
+        let view = head.view();
+        let bytes_sent = if view.method == b"HEAD" { 0 } else { bytes_sent as u64 };
+        shared.record(&AccessEntry {
+            status: Some(status),
+            bytes_sent,
+            fault,
+            ..entry(client, &view, stream)
+        });
+    }
+}
+
+/// Writes about a request of HTTP/1.1 that was refused before its head was read; `input` begins with what came.
+pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duration: Duration) {
+    let shared = &client.admitted.shared;
+    if !shared.keeps_record() {
+        return;
+    }
+    let line = input.split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.splitn(3, |&byte| byte == b' ');
+    let words = (words.next(), words.next(), words.next().and_then(|word| word.strip_prefix(b"HTTP/")));
+    let (method, target, version) = match words {
+        (Some(method), Some(target), Some(version)) => (method, target, version),
+        // Not even a request line: what came stands where the path would.
+        _ => (&b""[..], line, &b""[..]),
+    };
+    let mut parts = target.splitn(2, |&byte| byte == b'?');
+    shared.record(&AccessEntry {
+        client: client.endpoints.client(),
+        scheme: client.scheme,
+        protocol: protocol(Version::Http11),
+        connection: client.serial,
+        stream: None,
+        method,
+        path: parts.next().unwrap_or_default(),
+        query: parts.next().unwrap_or_default(),
+        version,
+        fields: None,
+        status: Some(fault.answer().status),
+        content_length: None,
+        response_fields: &[],
+        bytes_sent: 0,
+        bytes_received: 0,
+        duration,
+        queue_time: None,
+        head_time: None,
+        worker: None,
+        fault: Some(fault),
+    });
+}
+
+/// What a request's head says, with nothing of its response.
+fn entry<'a>(client: &'a Client, view: &RequestView<'a>, stream: Option<u32>) -> AccessEntry<'a> {
+    AccessEntry {
+        // The peer, whatever a proxy says of clients in fields.
+        client: client.endpoints.client(),
+        scheme: client.scheme,
+        protocol: protocol(view.version),
+        connection: client.serial,
+        stream,
+        method: view.method,
+        path: view.path,
+        query: view.query,
+        version: view.version.as_str().as_bytes(),
+        fields: Some(view.fields()),
+        status: None,
+        content_length: None,
+        response_fields: &[],
+        bytes_sent: 0,
+        bytes_received: 0,
+        duration: Duration::ZERO,
+        queue_time: None,
+        head_time: None,
+        worker: None,
+        fault: None,
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "http/1.0",
+        Version::Http11 => "http/1.1",
+        Version::Http2 => "h2",
+    }
+}

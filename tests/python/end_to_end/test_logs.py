@@ -1,0 +1,159 @@
+"""What is written about requests: the format's atoms, JSON, refused requests, what was cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+import pytest
+
+from end_to_end.server import Server, wait_until
+
+#: What stands in front of each line of text.
+PREFIX = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[INFO\] ")
+
+
+def lines(server: Server, count: int) -> list[str]:
+    """The access log on standard output, as soon as it has so many lines, without what stands in front."""
+    found = wait_until(lambda: (seen := server.output.splitlines()) and len(seen) >= count and seen, "the lines")
+    assert len(found) == count, found
+    return [PREFIX.sub("", line, count=1) for line in found]
+
+
+def objects(server: Server, count: int) -> list[dict[str, Any]]:
+    """The same for JSON lines."""
+    return [json.loads(line) for line in lines(server, count)]
+
+
+def test_format_shows_what_went_over_the_wire(serve, connect_h1, connect_h2):
+    form = "%(m)s %(Uq)s|%(s)s %(st)s|%(S)s %(H)s %(protocol)s|%(bytes_received)s %(bytes_sent)s %(b)s|%({X-A}i)s %({content-type}o)s"
+    server = serve("plain.py:app", accesslog="-", access_log_format=form, tls=True)
+    h1 = connect_h1(server.listener)
+    h1.request("POST", "/echo?a=1", body=b"12345")
+    assert h1.response().body == b"12345"
+    h1.get("/", headers="x-a: b\r\n")
+    h1.request("HEAD", "/")
+    h1.response(to_head=True)
+    h2 = connect_h2(server.listener)
+    stream = h2.request("POST", "/echo", end=False)
+    h2.send(stream, b"abc", end=True)
+    assert h2.response(stream).body == b"abc"
+    assert lines(server, 4) == [
+        "POST /echo?a=1|200 OK|https 1.1 http/1.1|5 5 -|- -",
+        "GET /|200 OK|https 1.1 http/1.1|0 5 5|b text/plain",
+        "HEAD /|200 OK|https 1.1 http/1.1|0 0 5|- text/plain",
+        "POST /echo|200 OK|https 2 h2|3 3 -|- -",
+    ]
+
+
+def test_format_names_the_worker_the_stream_and_the_times(serve, connect_h2):
+    form = "%(p)s %(worker_pid)s %(connection_id)s %(stream_id)s %(queue_time)s %(head_time)s %(L)s %(D)s %(T)s"
+    server = serve("plain.py:app", accesslog="-", access_log_format=form)
+    client = connect_h2(server.listener)
+    worker = client.get("/pid").body.decode()
+    client.get("/nap?seconds=0.2")
+    first, second = (line.split() for line in lines(server, 2))
+    assert first[:4] == [f"<{worker}>", worker, "1", "1"]
+    assert second[3] == "3"
+    queue, head, whole = map(float, second[4:7])
+    assert 0 <= queue < 0.2 <= head <= whole < 20
+    assert int(second[7]) == round(whole * 1e6) and int(second[8]) == int(whole)
+
+
+def test_environment_variables_are_read_at_the_start(serve, connect_h1):
+    form = "%({LOGS_TEST}e)s %({LOGS_UNSET}e)s"
+    server = serve("plain.py:app", accesslog="-", access_log_format=form, env={"LOGS_TEST": "here"})
+    connect_h1(server.listener).get()
+    assert lines(server, 1) == ["here -"]
+
+
+def test_a_format_that_is_wrong_stops_the_start_and_names_the_atom(launch):
+    server = launch("plain.py:app", access_log_format="%(h)s %(frob)s")
+    assert server.wait_for_exit() == 78
+    assert "access_log_format: %(frob)s is no atom that is known: l, h, u, t, r, R," in server.log
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "GET / 1.1|400"),
+        (b"G<T /a?b HTTP/1.1\r\nhost: a\r\n\r\n", "G<T /a?b 1.1|400"),
+        (b"GET /x HTTP/3.7\r\nhost: a\r\n\r\n", "GET /x 3.7|505"),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", None),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx: \"\x1b[2J\x00\r\n\r\n", "GET / 1.1|400"),
+        (b"hello\r\n\r\n", "- hello -|400"),
+        (b"POST / HTTP/1.1\r\nhost: a\r\nexpect: tea\r\n\r\n", "POST / 1.1|417"),
+        (b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", "CONNECT a:443 1.1|405"),
+    ],
+)
+def test_requests_that_the_parser_refuses_are_logged_once(serve, connect_h1, sent, line):
+    server = serve("plain.py:app", accesslog="-", access_log_format="%(R)s|%(s)s|%(fault)s|%(worker_pid)s")
+    client = connect_h1(server.listener)
+    client.send(sent)
+    status = client.response().status
+    client.close()
+    request, seen, fault, worker = lines(server, 1)[0].rsplit("|", 3)
+    if line is not None:
+        assert f"{request}|{seen}" == line
+    assert int(seen) == status
+    assert fault != "-" and worker == "-"
+    assert "\x1b" not in server.output and len(server.output) < 10_000
+
+
+def test_http2_requests_that_are_refused_are_logged(serve, connect_h2):
+    server = serve("plain.py:app", accesslog="-", access_log_format="%(r)s|%(s)s|%(stream_id)s|%(fault)s")
+    client = connect_h2(server.listener)
+    assert client.get("/a", headers=[("x", "1")] * 300).status == 431
+    assert client.get("/").status == 200
+    assert lines(server, 2) == ["GET /a 2|431|1|request head too large", "GET / 2|200|3|-"]
+
+
+def test_what_ends_early_is_logged_with_what_was_sent_and_why(serve, connect_h1, connect_h2):
+    server = serve("plain.py:app", accesslog="-", access_log_format="%(U)s %(s)s %(bytes_sent)s %(fault)s")
+    h2 = connect_h2(server.listener)
+    stream = h2.request("GET", "/events?key=never")
+    h2.head(stream)
+    h2.wait(lambda: b"data: 0" in h2.streams[stream].body, "the first event")
+    h2.reset(stream)
+    h2.get("/fail?after=nothing")
+    h1 = connect_h1(server.listener)
+    h1.send("POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc")
+    h1.close()
+    assert sorted(lines(server, 3)) == [
+        "/digest - 0 client went away",
+        "/events 200 9 client went away",
+        "/fail 500 0 app failed",
+    ]
+
+
+def test_a_response_that_the_app_made_badly_is_logged_as_the_500_that_was_sent(serve, connect_h1, connect_h2):
+    server = serve("plain.py:app", accesslog="-", access_log_format="%(s)s %(fault)s")
+    for client in (connect_h1(server.listener), connect_h2(server.listener)):
+        assert client.get("/status?status=103").status == 500
+    assert lines(server, 2) == ["500 app failed"] * 2
+
+
+def test_the_welcome_page_is_logged(serve, connect_h1, connect_h2):
+    server = serve(accesslog="-", access_log_format="%(r)s %(s)s %(bytes_sent)s")
+    h1 = len(connect_h1(server.listener).get("/a").body)
+    h2 = len(connect_h2(server.listener).get("/b").body)
+    assert lines(server, 2) == [f"GET /a 1.1 200 {h1}", f"GET /b 2 200 {h2}"]
+
+
+def test_json_lines_say_all_and_cannot_be_forged(serve, connect_h1, connect_h2):
+    server = serve("plain.py:app", accesslog="-", hcrs={"access_log_json": True})
+    client = connect_h2(server.listener)
+    worker = int(client.get("/pid?q=%20", headers=[("user-agent", "tests")]).body)
+    h1 = connect_h1(server.listener)
+    h1.get("/%0a", headers='user-agent: "},{"\xe9"\r\nreferer: a\tb\r\n')
+    first, second = objects(server, 2)
+    assert {name: first.pop(name) for name in ("status", "method", "path", "protocol", "worker_pid", "pid", "user_agent")} == {
+        "status": 200, "method": "GET", "path": "/pid", "protocol": "h2", "worker_pid": worker, "pid": server.pid,
+        "user_agent": "tests",
+    }
+    assert first["stream_id"] == 1 and first["query"] == "q=%20" and first["duration"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", first["time"])
+    assert second["path"] == "/%0a" and second["user_agent"].startswith('"},{"') and second["referer"] == "a\tb"
+    assert os.linesep not in second["path"]
