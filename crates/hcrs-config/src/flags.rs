@@ -50,7 +50,7 @@ pub(crate) struct Flags {
     /// Worker processes [default: 1]
     #[arg(short, long, value_name = "NUMBER", help_heading = APP)]
     workers: Option<i64>,
-    /// The workers' event loop: asyncio or uvloop [default: asyncio]
+    /// The workers' event loop: asyncio, uvloop or trio [default: asyncio]
     #[arg(short = 'k', long, value_name = "CLASS", help_heading = APP)]
     worker_class: Option<String>,
     /// The path below which the app is mounted: ASGI's `root_path`, WSGI's `SCRIPT_NAME`

@@ -294,7 +294,8 @@ fn worker_class(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
     draft.app.worker_class = match value.text()? {
         "asyncio" => WorkerClass::Asyncio,
         "uvloop" => WorkerClass::Uvloop,
-        _ => return Err(value.expected("\"asyncio\" or \"uvloop\" (\"trio\" is not supported yet)")),
+        "trio" => WorkerClass::Trio,
+        _ => return Err(value.expected("\"asyncio\", \"uvloop\" or \"trio\"")),
     };
     Ok(())
 }

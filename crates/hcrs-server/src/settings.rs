@@ -108,6 +108,8 @@ pub enum WorkerClass {
     Asyncio,
     /// uvloop, which has to be installed beside the app.
     Uvloop,
+    /// trio, which has to be installed beside the app.
+    Trio,
 }
 
 impl WorkerClass {
@@ -116,6 +118,7 @@ impl WorkerClass {
         match self {
             Self::Asyncio => "asyncio",
             Self::Uvloop => "uvloop",
+            Self::Trio => "trio",
         }
     }
 }

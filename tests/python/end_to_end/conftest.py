@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from end_to_end.h1_client import H1Client
@@ -150,6 +151,22 @@ def connect_h2(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., H
     yield connect
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def browse(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., httpx.Client]]:
+    """Opens a client of httpx for a server, with HTTP/2 unless told otherwise."""
+    clients: list[httpx.Client] = []
+
+    def client(server: Server, *, http2: bool = True) -> httpx.Client:
+        where = server.listener
+        base = where.url.replace("127.0.0.1", "localhost") if where.scheme == "https" else where.url
+        clients.append(httpx.Client(base_url=base, verify=trust(), http1=not http2, http2=http2, timeout=20))
+        return clients[-1]
+
+    yield client
+    for opened in clients:
+        opened.close()
 
 
 _keys = itertools.count()

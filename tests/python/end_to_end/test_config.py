@@ -55,7 +55,7 @@ def test_app_is_found_from_the_working_directory(serve, connect_h1, tmp_path):
         ("[hcrs]\nqueue_timeout = true\n", ["hcrs.toml:2", "queue_timeout"]),
         ("bind = [\n  '127.0.0.1:99999'\n]\n", ["hcrs.toml:2:3", "127.0.0.1:99999"]),
         ("workers = \n", ["hcrs.toml:1"]),
-        ("worker_class = 'trio'\n", ["hcrs.toml:1:16", "worker_class"]),
+        ("worker_class = 'gevent'\n", ["hcrs.toml:1:16", "worker_class"]),
         ("certfile = 'cert.pem'\n", ["keyfile is not"]),
         ("verify_mode = 2\n", ["verify_mode", "client certificates"]),
     ],
@@ -70,7 +70,7 @@ def test_mistake_in_the_file_is_shown_with_its_place(tmp_path, text, words):
 
 def test_every_mistake_is_shown_at_once(tmp_path):
     (tmp_path / "hcrs.toml").write_text("workers = 'two'\nbacklog = -1\n")
-    result = run(tmp_path, "--config", "hcrs.toml", "--worker-class", "trio")
+    result = run(tmp_path, "--config", "hcrs.toml", "--worker-class", "gevent")
     assert result.returncode == 78
     assert all(word in result.stderr for word in ("workers", "backlog", "--worker-class"))
 

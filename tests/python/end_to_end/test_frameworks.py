@@ -9,28 +9,12 @@ import time
 import httpx
 import pytest
 
-from end_to_end.server import Server, wait_until
+from end_to_end.server import wait_until
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def worker_class(request) -> str:
     return request.param
-
-
-@pytest.fixture
-def browse(trust):
-    """Opens a client of httpx for a server, with HTTP/2 unless told otherwise."""
-    clients = []
-
-    def client(server: Server, *, http2: bool = True) -> httpx.Client:
-        where = server.listener
-        base = where.url.replace("127.0.0.1", "localhost") if where.scheme == "https" else where.url
-        clients.append(httpx.Client(base_url=base, verify=trust(), http1=not http2, http2=http2, timeout=20))
-        return clients[-1]
-
-    yield client
-    for opened in clients:
-        opened.close()
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])

@@ -66,6 +66,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("root_path = \"/api/\"", |s| app(s).root_path.clone(), "/api".into());
     ends_in("workers = 4", |s| app(s).workers.get(), 4);
     ends_in("worker_class = \"uvloop\"", |s| app(s).worker_class, WorkerClass::Uvloop);
+    ends_in("worker_class = \"trio\"", |s| app(s).worker_class, WorkerClass::Trio);
     ends_in("pid_path = \"run/pid\"", |s| s.pid_path.clone(), Some("run/pid".into()));
     ends_in("wsgi_max_body_size = 1", |s| app(s).wsgi_max_body_size, 1);
     ends_in("startup_timeout = 1.5", |s| app(s).startup_timeout, Duration::from_millis(1500));
@@ -169,7 +170,7 @@ fn wrong_values_say_what_was_expected() {
         ("workers = -1", "1:11: workers: expected a whole number from 0 to 1024, found -1"),
         ("workers = 1.5", "1:11: workers: expected a whole number from 0 to 1024, found 1.5"),
         ("workers = 99999999999999999999", "found a number with too many digits"),
-        ("worker_class = \"trio\"", "(\"trio\" is not supported yet)"),
+        ("worker_class = \"gevent\"", "expected \"asyncio\", \"uvloop\" or \"trio\""),
         ("keep_alive_timeout = true", "a number of seconds from 0.001 to 31536000, found true"),
         ("keep_alive_timeout = 0", "a number of seconds from 0.001 to 31536000, found 0"),
         ("graceful_timeout = -0.5", "a number of seconds from 0 to 31536000, found -0.5"),

@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import Callable
 from typing import Any, final
 
@@ -19,7 +18,7 @@ class AsgiLink:
         link: Link,
         app: Any,
         *,
-        event_loop: asyncio.AbstractEventLoop,
+        event_loop: Any,
         root_path: str,
         state: dict[str, Any],
         drained: Callable[[], object],
@@ -28,7 +27,7 @@ class AsgiLink:
     ) -> AsgiLink: ...
     def __call__(self) -> None: ...
     def start(self) -> None: ...
-    def tasks(self) -> list[asyncio.Task[Any]]: ...
+    def tasks(self) -> list[Any]: ...
 
 @final
 class WsgiServer:

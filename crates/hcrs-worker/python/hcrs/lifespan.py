@@ -36,7 +36,7 @@ class Lifespan:
         self._app = app
         self._task: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue(2)
-        self._answered = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
+        self._answered: dict[str, Any] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failures: dict[str, str] = {}
         self._asked = "startup"
         self._supported = True

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from hcrs import _hcrs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
@@ -36,7 +36,8 @@ def main() -> int:
         app, interface = load(args.app)
         if interface == "wsgi":
             return WsgiWorker(args, app, links).run()
-        return AsgiWorker(args, app, new_loop(args.worker_class), links).run()
+        worker = TrioWorker if args.worker_class == "trio" else AsgiWorker
+        return worker(args, app, new_loop(args.worker_class), links).run()
     except BaseException as error:  # a module may call sys.exit()
         why = "".join(traceback.format_exception(error))
         for link in links:
@@ -49,7 +50,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
     parser.add_argument("app")
     parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
-    parser.add_argument("--worker-class", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument("--worker-class", choices=("asyncio", "uvloop", "trio"), default="asyncio")
     parser.add_argument("--root-path", default="")
     parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--graceful-timeout", type=float, default=3.0, metavar="SECONDS")
@@ -78,16 +79,20 @@ def log_to_stderr(level: str) -> None:
     log.setLevel(getattr(logging, level.upper(), logging.INFO))
 
 
-def new_loop(worker_class: str) -> asyncio.AbstractEventLoop:
+def new_loop(worker_class: str) -> Any:
     """The event loop that the operator has asked for."""
     if worker_class == "asyncio":
         return asyncio.new_event_loop()
     try:
+        if worker_class == "trio":
+            from hcrs.trio_loop import TrioLoop
+
+            return TrioLoop()
         import uvloop
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            f"worker_class is 'uvloop', but uvloop is not installed for {sys.executable}:"
-            " run 'pip install uvloop' or choose 'asyncio'"
+            f"worker_class is '{worker_class}', but {worker_class} is not installed for {sys.executable}:"
+            f" run 'pip install {worker_class}' or choose 'asyncio'"
         ) from error
     return uvloop.new_event_loop()
 
@@ -95,9 +100,7 @@ def new_loop(worker_class: str) -> asyncio.AbstractEventLoop:
 class AsgiWorker:
     """Serves an ASGI app on all links of a worker, on one event loop."""
 
-    def __init__(
-        self, args: argparse.Namespace, app: Any, loop: asyncio.AbstractEventLoop, links: list[_hcrs.Link]
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, app: Any, loop: Any, links: list[_hcrs.Link]) -> None:
         self._args = args
         self._app = app
         self._loop = loop
@@ -107,7 +110,7 @@ class AsgiWorker:
         self._edge_is_gone = False
         self._is_stopping = False
         self._link_is_broken = False
-        self._over: asyncio.Future[None] = loop.create_future()
+        self._over = loop.create_future()
 
     def run(self) -> int:
         """Runs the app from lifespan startup to lifespan shutdown."""
@@ -183,6 +186,64 @@ class AsgiWorker:
             log.error("Error in ASGI Framework", exc_info=error)
 
 
+class TrioWorker(AsgiWorker):
+    """Serves an ASGI app on all links of a worker, on trio."""
+
+    def run(self) -> int:
+        """Runs the app from lifespan startup to lifespan shutdown."""
+        import trio
+
+        return trio.run(self._main)
+
+    async def _main(self) -> int:
+        import trio
+
+        from hcrs.trio_lifespan import TrioLifespan
+        from hcrs.trio_loop import awaiting_by_trio
+
+        failure: Exception | None = None
+        code = 1
+        async with trio.open_nursery() as nursery:
+            self._loop.nursery = nursery
+            lifespan = TrioLifespan(self._app, nursery)
+            self._app = awaiting_by_trio(self._app)
+            try:
+                await lifespan.startup(self._args.startup_timeout)
+                self._serve(lifespan.state)
+                await self._over.wait()
+                code = await self._stop(lifespan)
+            except Exception as error:
+                failure = error  # raised outside of the nursery, which would wrap it in a group
+            await lifespan.end()
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return code
+
+    async def _stop(self, lifespan: Lifespan) -> int:
+        import trio
+
+        tasks = [task for serving in self._serving for task in serving.tasks()]
+        for patience in (0 if self._edge_is_gone else self._args.graceful_timeout, 1):
+            with trio.move_on_after(patience):
+                for task in tasks:
+                    await task.wait()
+            self._is_stopping = True
+            for task in tasks:
+                task.cancel()
+        code = int(self._link_is_broken)
+        try:
+            await lifespan.shutdown(self._args.shutdown_timeout)
+        except (LifespanFailureError, LifespanTimeoutError) as error:
+            log.error("%s", error)
+            code = 1
+        if not all(task.done() for task in tasks):
+            # A nursery does not end before its tasks, and these are shielded against being cancelled.
+            log.warning("Leaving requests behind that did not end in time")
+            leave(code)
+        return code
+
+
 class WsgiWorker:
     """Serves a WSGI app on all links of a worker, in a pool of threads."""
 
@@ -217,10 +278,7 @@ class WsgiWorker:
         if any(thread.is_alive() for thread in self._threads):
             # A thread cannot be ended from outside, and an interpreter does not end well around one that runs.
             log.warning("Leaving requests behind that did not end in time")
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+            leave(0)
         return 0
 
     def _work(self) -> None:
@@ -235,6 +293,14 @@ class WsgiWorker:
             log.error("Error in WSGI Framework: the app has returned without completing its response")
         else:
             log.error("Error in WSGI Framework", exc_info=error)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process around what still runs."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""Apps for the trio worker: Starlette on anyio, and Quart-Trio."""
+
+import contextlib
+
+import anyio
+import anyio.to_thread
+import sniffio
+import trio
+from quart_trio import QuartTrio, request
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+
+class Passing(BaseHTTPMiddleware):
+    """Runs the rest of the app in a task group of its own, as this class does."""
+
+    async def dispatch(self, request, call_next):
+        response = await call_next(request)
+        response.headers["x-passed"] = "yes"
+        return response
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    """Has a task group run as long as the app does."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep_forever)
+        yield {"library": sniffio.current_async_library()}
+        group.cancel_scope.cancel()
+
+
+async def library(request):
+    return JSONResponse([request.state.library, sniffio.current_async_library()])
+
+
+async def echo(request):
+    return PlainTextResponse(await request.body())
+
+
+async def thread(request):
+    return PlainTextResponse(str(await anyio.to_thread.run_sync(sum, [1, 2, 3])))
+
+
+def in_a_thread(request):
+    return PlainTextResponse("by a plain function")
+
+
+async def stream(request):
+    async def numbers():
+        for number in range(int(request.query_params["count"])):
+            yield f"{number:05}" * 2000
+            await trio.lowlevel.checkpoint()
+
+    return StreamingResponse(numbers())
+
+
+async def disconnected(request):
+    path = request.query_params["file"]
+
+    async def endless():
+        try:
+            while True:
+                yield b"."
+        finally:
+            with open(path, "w") as out:
+                out.write("ended")
+
+    return StreamingResponse(endless())
+
+
+async def is_disconnected(request):
+    return PlainTextResponse(str(await request.is_disconnected()))
+
+
+async def background(request):
+    async def write(path):
+        await trio.sleep(0.2)
+        with open(path, "w") as out:
+            out.write("done")
+
+    return PlainTextResponse("later", background=BackgroundTask(write, request.query_params["file"]))
+
+
+async def raises(request):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        raise LookupError("in a nursery")
+
+
+ROUTES = [
+    Route("/background", background),
+    Route("/disconnected", disconnected),
+    Route("/echo", echo, methods=["POST"]),
+    Route("/is-disconnected", is_disconnected),
+    Route("/library", library),
+    Route("/plain", in_a_thread),
+    Route("/raises", raises),
+    Route("/stream", stream),
+    Route("/thread", thread),
+]
+starlette = Starlette(routes=ROUTES, lifespan=lifespan)
+starlette_with_middleware = Starlette(routes=ROUTES, lifespan=lifespan, middleware=[Middleware(Passing)])
+
+quart = QuartTrio(__name__)
+
+
+@quart.before_serving
+async def open_database():
+    quart.config["LIBRARY"] = sniffio.current_async_library()
+
+
+@quart.get("/library")
+async def quart_library():
+    await trio.sleep(0)
+    return [quart.config["LIBRARY"], sniffio.current_async_library()]
+
+
+@quart.post("/echo")
+async def quart_echo():
+    return await request.get_data()
+
+
+@quart.get("/stream")
+async def quart_stream():
+    async def numbers():
+        for number in range(int(request.args["count"])):
+            yield (f"{number:05}" * 2000).encode()
+            await trio.lowlevel.checkpoint()
+
+    return numbers(), 200, {"content-type": "text/plain"}
+
+
+@quart.get("/raises")
+async def quart_raises():
+    raise LookupError("in Quart")
