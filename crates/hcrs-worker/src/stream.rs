@@ -175,10 +175,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             return if self.half_closed { Next::Disconnect } else { Next::Wait };
         }
         if self.arrived.is_empty() && !self.received {
-            if !std::mem::replace(&mut self.asked, true) {
-                // A demand for the body: credit for nothing, on which the edge sends 100 (Continue).
-                out.push(Kind::Credit, 0, self.id, &0u32.to_le_bytes());
-            }
+            self.ask(out);
             return Next::Wait;
         }
         self.asked = true;
@@ -191,6 +188,18 @@ impl<B: AsRef<[u8]>> Stream<B> {
             out.push(Kind::Credit, 0, self.id, &credit.to_le_bytes());
         }
         Next::Body { piece, more: !self.taken }
+    }
+
+    /// Demands the body, once: credit for nothing, on which the edge sends 100 (Continue).
+    pub(crate) fn ask(&mut self, out: &mut Outbox) {
+        if !std::mem::replace(&mut self.asked, true) {
+            out.push(Kind::Credit, 0, self.id, &0u32.to_le_bytes());
+        }
+    }
+
+    /// Whether the body, or so many bytes of it, wait for the app, or nothing more will come.
+    pub(crate) fn has_uploaded(&self, enough: usize) -> bool {
+        self.gone || self.received || self.arrived.len() >= enough
     }
 
     /// Whether [`Stream::next`] gives something.

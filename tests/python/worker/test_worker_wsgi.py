@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from ast import literal_eval
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +15,14 @@ from worker.fake_edge import (
     CREDIT,
     DATA,
     DONE,
+    END,
+    REQUEST_WINDOW,
     RESET,
     RESPONSE,
     RESPONSE_WINDOW,
     Worker,
     request_head,
+    response_head,
 )
 
 APP = """
@@ -179,6 +183,119 @@ APP = """
         start_response("200 OK", HEADERS)
         return [b"slept"]
 
+    def file(environ, start_response):
+        start_response("200 OK", HEADERS)
+        return environ["wsgi.file_wrapper"](open("data", "rb"), 4096)
+
+    class Dripping:
+        def __init__(self, pieces):
+            self.pieces = list(pieces)
+        def read(self, size):
+            return self.pieces.pop(0) if self.pieces else b""
+
+    @raw
+    def dripping(environ, start_response):
+        wrapper = environ["wsgi.file_wrapper"](Dripping([b"a", b"b", b"c"]))
+        seen.append(hasattr(wrapper, "close"))
+        start_response("200 OK", HEADERS)
+        return wrapper
+
+    @raw
+    def wrapped_again(environ, start_response):
+        start_response("200 OK", HEADERS)
+        return iter(environ["wsgi.file_wrapper"](open("data", "rb")))
+
+    class Noticed:
+        def __init__(self, name):
+            self.file, self.name = open("data", "rb"), name
+        def read(self, size):
+            seen.append(self.name + " read")
+            return self.file.read(size)
+        def close(self):
+            self.file.close()
+            seen.append(self.name + " closed")
+
+    @raw
+    def noticed(environ, start_response):
+        start_response("200 OK", HEADERS)
+        return environ["wsgi.file_wrapper"](Noticed("file"))
+
+    @raw
+    def bodiless(environ, start_response):
+        status, _, length = environ["QUERY_STRING"].partition(",")
+        headers = [("Content-Length", length)] if length else []
+        write = start_response(status + " Whatever", headers)
+        if length == "3":
+            write(b"abc")
+            write(b"d")
+        def produce():
+            for n in range(1000):
+                seen.append(n)
+                yield b"piece"
+        return Closing(produce(), "bodiless")
+
+    @raw
+    def head_of_one(environ, start_response):
+        start_response("200 OK", HEADERS)
+        return [b"hello"]
+
+    @raw
+    def too_short(environ, start_response):
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"ab"]
+
+    @raw
+    def fails_in_close(environ, start_response):
+        start_response("200 OK", HEADERS)
+        class Failing(Closing):
+            def close(self):
+                super().close()
+                raise LookupError("in close")
+        return Failing([b"x"], "failing")
+
+    @raw
+    def fails_in_the_iterable(environ, start_response):
+        start_response("200 OK", HEADERS)
+        def produce():
+            yield b""
+            raise LookupError("while iterating")
+        return Closing(produce(), "iterable")
+
+    @raw
+    def starts_late(environ, start_response):
+        start_response("200 OK", HEADERS)
+        yield b""
+        try:
+            raise LookupError("replaced while iterating")
+        except LookupError:
+            start_response("503 Later", headers=HEADERS, exc_info=sys.exc_info())
+        yield b"replaced"
+
+    @raw
+    def swallows(environ, start_response):
+        try:
+            environ["wsgi.input"].read()
+        except Exception as error:
+            start_response(environ["QUERY_STRING"].replace("%20", " "), HEADERS)
+            return Closing([type(error).__name__.encode()], "swallows")
+
+    def says(environ, start_response):
+        environ["wsgi.errors"].write("one line\\n")
+        environ["wsgi.errors"].writelines(["two ", "words\\n"])
+        environ["wsgi.errors"].flush()
+        start_response("200 OK", HEADERS)
+        return [b"said"]
+
+    @raw
+    def reads(environ, start_response):
+        stream, out = environ["wsgi.input"], []
+        for call in environ["QUERY_STRING"].split(";"):
+            name, *arguments = call.split(":")
+            arguments = [None if a == "None" else int(a) for a in arguments]
+            out.append(list(stream) if name == "iter" else getattr(stream, name)(*arguments))
+        start_response("200 OK", HEADERS)
+        return [repr(out).encode()]
+
     @raw
     def report(environ, start_response):
         start_response("200 OK", HEADERS)
@@ -207,6 +324,9 @@ def test_environ_is_what_pep_3333_wants(serve: Serve) -> None:
             (b"content-type", b"text/x"),
             (b"x-latin", b"\xe9"),
             (b"cookie", b"a=b"),
+            (b"cookie", b"c=d"),
+            (b"content_length", b"17"),
+            (b"content-type_", b"forged"),
         ],
     )
     for _ in range(2):
@@ -225,14 +345,29 @@ def test_environ_is_what_pep_3333_wants(serve: Serve) -> None:
             "HTTP_HOST": "example.org",
             "HTTP_X_TWICE": "1,2",
             "HTTP_X_LATIN": "\xe9",
-            "HTTP_COOKIE": "a=b",
+            "HTTP_COOKIE": "a=b; c=d",
+            "RAW_URI": "/mounted/environment?a=%20b",
+            "REQUEST_URI": "/mounted/environment?a=%20b",
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "https",
             "wsgi.multithread": True,
-            "wsgi.multiprocess": True,
+            "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
         }
+    with_arguments = serve(APP, "--wsgi-threads", "1", "--workers", "2", app="wsgi:main:app")
+    head = request_head(target=b"/environment", client=b"", version=10, tls=False)
+    environ = literal_eval(with_arguments.link.response(with_arguments.link.request(head)).body.decode())
+    expected = {
+        "REMOTE_ADDR": "",
+        "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": "HTTP/1.0",
+        "wsgi.url_scheme": "http",
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": True,
+    }
+    assert {name: environ[name] for name in expected} == expected
+    assert "REMOTE_PORT" not in environ
     assert running.link.fetch(b"/mountedx/environment").status == 404
     assert running.link.fetch(b"/environment").status == 404
 
@@ -410,6 +545,182 @@ def test_several_links_share_one_pool(serve: Serve) -> None:
         streams = [(link, link.get(b"/hello")) for link in running.links for _ in range(10)]
         assert {link.response(stream).body for link, stream in streams} == {b"hello"}
     assert running.drain() == 0
+
+
+@pytest.mark.parametrize(
+    ("calls", "read"),
+    [
+        (b"read", [b"one\ntwo\nthree"]),
+        (b"read:None", [b"one\ntwo\nthree"]),
+        (b"read:-1;read", [b"one\ntwo\nthree", b""]),
+        (b"read:0;read:5;read:100;read:5", [b"", b"one\nt", b"wo\nthree", b""]),
+        (b"readline;readline:None;readline:-1;readline", [b"one\n", b"two\n", b"three", b""]),
+        (b"readline:0;readline:2;readline:2;readline:50", [b"", b"on", b"e\n", b"two\n"]),
+        (b"readlines", [[b"one\n", b"two\n", b"three"]]),
+        (b"readlines:None;readlines", [[b"one\n", b"two\n", b"three"], []]),
+        (b"readlines:0", [[b"one\n", b"two\n", b"three"]]),
+        (b"readlines:5;iter", [[b"one\n", b"two\n"], [b"three"]]),
+        (b"iter;iter;read", [[b"one\n", b"two\n", b"three"], [], b""]),
+    ],
+)
+def test_input_takes_every_form_of_argument(serve: Serve, calls: bytes, read: list[object]) -> None:
+    running = serve(APP)
+    body = b"one\ntwo\nthree"
+    for declared in (True, False):
+        answer = running.link.response(post(running, b"/reads?" + calls, body, declared=declared))
+        assert literal_eval(answer.body.decode()) == read
+    assert literal_eval(running.link.fetch(b"/reads?read;readline;readlines;iter").body.decode()) == [b"", b"", [], []]
+
+
+@pytest.mark.parametrize("path", [b"/file", b"/wrapped_again", b"/noticed"])
+def test_a_file_is_sent_whole(serve: Serve, tmp_path: Path, path: bytes) -> None:
+    data = bytes(range(256)) * 3000
+    (tmp_path / "data").write_bytes(data)
+    running = serve(APP)
+    assert running.link.fetch(path).body == data
+    assert running.drain() == 0
+    assert running.stderr == ""
+
+
+def test_a_file_is_closed_also_when_the_client_goes(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(bytes(1 << 20))
+    running = serve(APP, "--wsgi-threads", "1")
+    stream = running.link.get(b"/noticed")
+    running.link.expect(stream, RESPONSE)
+    running.link.send(RESET, stream)
+    while running.link.expect(stream, DATA, DONE).kind != DONE:
+        pass
+    seen = literal_eval(running.link.fetch(b"/report").body.decode())
+    assert seen[-1] == "file closed" and len(seen) < 8
+
+
+def test_a_wrapper_has_a_close_only_if_the_file_has_one(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    assert running.link.fetch(b"/dripping").body == b"abc"
+    assert literal_eval(running.link.fetch(b"/report").body.decode()) == [False]
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "status", "headers"),
+    [
+        (b"HEAD", b"200", 200, []),
+        (b"HEAD", b"200,3", 200, [(b"content-length", b"3")]),
+        (b"HEAD", b"200,5000", 200, [(b"content-length", b"5000")]),
+        (b"GET", b"204", 204, []),
+        (b"GET", b"304", 304, []),
+        (b"GET", b"304,5000", 304, [(b"content-length", b"5000")]),
+    ],
+)
+def test_a_response_without_body_is_its_head_whatever_the_app_gives(
+    serve: Serve, method: bytes, query: bytes, status: int, headers: list[tuple[bytes, bytes]]
+) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    stream = running.link.request(request_head(method, b"/bodiless?" + query))
+    frame = running.link.expect(stream, RESPONSE)
+    assert frame.is_end
+    found = response_head(frame.payload)
+    assert (found.status, found.headers) == (status, headers)
+    seen = literal_eval(running.link.fetch(b"/report").body.decode())
+    assert seen[-1] == "closed bodiless" and len(seen) <= 2, "the iterable is left once the head is known"
+    assert running.drain() == 0
+    assert running.stderr == ""
+
+
+def test_head_tells_the_length_of_the_only_piece(serve: Serve) -> None:
+    running = serve(APP)
+    stream = running.link.request(request_head(b"HEAD", b"/head_of_one"))
+    frame = running.link.expect(stream, RESPONSE)
+    assert frame.is_end and response_head(frame.payload)[b"content-length"] == b"5"
+
+
+def test_a_body_shorter_than_it_was_announced_is_a_failure(serve: Serve) -> None:
+    running = serve(APP)
+    stream = running.link.get(b"/too_short")
+    while (frame := running.link.expect(stream, RESPONSE, DATA, RESET)).kind != RESET:
+        assert not frame.is_end
+    running.drain()
+    assert "the response's body is shorter than its content-length" in running.stderr
+
+
+def test_close_is_called_after_every_failure(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    running.link.expect(running.link.get(b"/fails_in_the_iterable"), RESET)
+    assert running.link.fetch(b"/fails_in_close").body == b"x"
+    seen = literal_eval(running.link.fetch(b"/report").body.decode())
+    assert seen == ["closed iterable", "closed failing"]
+    running.drain()
+    assert "LookupError: while iterating" in running.stderr and "LookupError: in close" in running.stderr
+
+
+def test_the_head_can_be_replaced_until_the_first_byte(serve: Serve) -> None:
+    response = serve(APP).link.fetch(b"/starts_late")
+    assert (response.status, response.body) == (503, b"replaced")
+
+
+def test_a_refused_body_is_answered_with_413_whatever_the_app_makes_of_it(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-max-body-size", "1000", "--wsgi-threads", "1")
+    refused = running.link.response(post(running, b"/swallows?500%20Oh", b"x" * 1001, declared=False))
+    assert (refused.status, refused.body) == (413, b"Content Too Large\n")
+    own = running.link.response(post(running, b"/swallows?413%20Mine", b"x" * 1001, declared=False))
+    assert (own.status, own.body) == (413, b"BodyTooLargeError")
+    assert literal_eval(running.link.fetch(b"/report").body.decode()) == ["closed swallows"] * 2
+
+
+def test_errors_go_to_the_error_log(serve: Serve) -> None:
+    running = serve(APP)
+    assert running.link.fetch(b"/says").body == b"said"
+    assert running.drain() == 0
+    assert running.stderr == "one line\ntwo words\n"
+
+
+def test_slow_uploads_hold_no_thread(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    slow = [
+        running.link.request(request_head(b"POST", b"/echo", body=True), end=False, slot=number)
+        for number in range(20)
+    ]
+    for stream in slow:
+        running.link.send(DATA, stream, b"first ")
+    assert running.link.fetch(b"/hello").body == b"hello"
+    assert all(running.link.is_begun(number) for number in range(20)), "they are not given to another worker"
+    for stream in slow:
+        running.link.send(DATA, stream, b"and last", END)
+    assert {running.link.response(stream).body for stream in slow} == {b"first and last"}
+    assert running.drain() == 0
+    assert running.stderr == ""
+
+
+def test_an_upload_gets_its_thread_when_enough_is_there(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    body = bytes(range(256)) * 2000
+    stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
+    running.link.send(DATA, stream, body[:65536])
+    assert running.link.fetch(b"/hello").body == b"hello"
+    running.link.upload(stream, body[65536:], REQUEST_WINDOW - 65536)
+    assert running.link.response(stream).body == body
+
+
+def test_an_upload_that_is_given_up_ends_without_the_app(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    stream = running.link.request(request_head(b"POST", b"/raises", body=True), end=False)
+    running.link.send(DATA, stream, b"some")
+    running.link.ping()
+    running.link.send(RESET, stream)
+    running.link.expect(stream, DONE)
+    assert running.drain() == 0
+    assert running.stderr == ""
+
+
+def test_a_client_that_waits_for_100_is_told_to_go_on(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-max-body-size", "1000")
+    headers = [(b"content-length", b"4"), (b"expect", b"100-continue")]
+    stream = running.link.request(request_head(b"POST", b"/echo", headers, body=True), end=False)
+    assert running.link.expect(stream, CREDIT).payload == bytes(4)
+    running.link.send(DATA, stream, b"body", END)
+    assert running.link.response(stream).body == b"body"
+    headers = [(b"content-length", b"1001"), (b"expect", b"100-continue")]
+    stream = running.link.request(request_head(b"POST", b"/echo", headers, body=True), end=False)
+    assert response_head(running.link.expect(stream, RESPONSE).payload).status == 413
 
 
 def test_drain_lets_requests_end_and_leaves_those_that_do_not(serve: Serve) -> None:

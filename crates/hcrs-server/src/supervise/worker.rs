@@ -104,6 +104,7 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["-m", "hcrs.worker", &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
+    option("--workers", app.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
     option("--root-path", app.root_path.clone());
     option("--startup-timeout", app.startup_timeout.as_secs_f64().to_string());
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-m hcrs.worker shop.main:app --links {} --worker-class asyncio --root-path  --startup-timeout 2.5 \
+                "-m hcrs.worker shop.main:app --links {} --workers 1 --worker-class asyncio --root-path  --startup-timeout 2.5 \
                  --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning",
                 numbers.join(",")
             )

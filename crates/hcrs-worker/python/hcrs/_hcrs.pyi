@@ -38,6 +38,9 @@ class WsgiServer:
         *,
         root_path: str,
         max_body_size: int,
+        errors: Any,
+        multithread: bool,
+        multiprocess: bool,
         failed: Callable[[BaseException | None], object],
     ) -> WsgiServer: ...
     def start(self) -> None: ...

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 from hcrs import _hcrs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loading import load
+from hcrs.wsgi_errors import ErrorStream
 
 log = logging.getLogger("hcrs.error")
 T = TypeVar("T")
@@ -55,6 +56,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--graceful-timeout", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--shutdown-timeout", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--workers", type=int, default=1, metavar="NUMBER", help="of such processes")
     parser.add_argument("--wsgi-threads", type=int, default=min(32, (os.cpu_count() or 1) + 4))
     parser.add_argument("--wsgi-max-body-size", type=int, default=16 << 20, metavar="BYTES")
     parser.add_argument("--loglevel", default="info")
@@ -254,6 +256,9 @@ class WsgiWorker:
             app,
             root_path=args.root_path,
             max_body_size=args.wsgi_max_body_size,
+            errors=ErrorStream(log),
+            multithread=args.wsgi_threads > 1,
+            multiprocess=args.workers > 1,
             failed=self._on_failed,
         )
         self._threads = [

@@ -11,9 +11,23 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::cache::DirectMapped;
 use crate::target::percent_decode;
+use crate::wsgi::file::FileWrapper;
 
 const NAMES_KEPT: usize = 256;
 const VALUES_KEPT: usize = 512;
+
+/// What is the same for all requests of a worker.
+#[derive(Debug)]
+pub(crate) struct Server<'py> {
+    /// The path below which the app is mounted.
+    pub(crate) root_path: &'py str,
+    /// More than one thread runs the app.
+    pub(crate) multithread: bool,
+    /// More than one process runs the app.
+    pub(crate) multiprocess: bool,
+    /// The stream to the error log.
+    pub(crate) errors: &'py Bound<'py, PyAny>,
+}
 
 /// What is the same in all environs, and the strings that come again.
 #[derive(Debug)]
@@ -25,18 +39,19 @@ pub(crate) struct EnvironBuilder {
 }
 
 impl EnvironBuilder {
-    pub(crate) fn new(py: Python<'_>, root_path: &str) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, server: &Server<'_>) -> PyResult<Self> {
         let template = PyDict::new(py);
-        template.set_item("SCRIPT_NAME", root_path)?;
+        template.set_item("SCRIPT_NAME", server.root_path)?;
         template.set_item("wsgi.version", (1, 0))?;
-        template.set_item("wsgi.errors", py.import("sys")?.getattr("stdout")?)?;
-        template.set_item("wsgi.multithread", true)?;
-        template.set_item("wsgi.multiprocess", true)?;
+        template.set_item("wsgi.errors", server.errors)?;
+        template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        template.set_item("wsgi.multithread", server.multithread)?;
+        template.set_item("wsgi.multiprocess", server.multiprocess)?;
         template.set_item("wsgi.run_once", false)?;
         template.set_item("wsgi.input_terminated", true)?;
         Ok(Self {
             template: template.unbind(),
-            root_path: root_path.to_owned(),
+            root_path: server.root_path.to_owned(),
             names: DirectMapped::new(NAMES_KEPT),
             values: DirectMapped::new(VALUES_KEPT),
         })
@@ -80,10 +95,15 @@ impl EnvironBuilder {
         let (host, port) = head.server().map_or(("localhost", 80), |server| (server.host, server.port));
         environ.set_item(intern!(py, "SERVER_NAME"), self.value(py, host.as_bytes()))?;
         environ.set_item(intern!(py, "SERVER_PORT"), self.value(py, port.to_string().as_bytes()))?;
+        // A client on a unix socket has no address, but CGI (RFC 3875 §4.1.8) wants the variable.
+        let client = head.client().map_or("", |client| client.host);
+        environ.set_item(intern!(py, "REMOTE_ADDR"), self.value(py, client.as_bytes()))?;
         if let Some(client) = head.client() {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), self.value(py, client.host.as_bytes()))?;
             environ.set_item(intern!(py, "REMOTE_PORT"), client.port.to_string())?;
         }
+        let target = self.target(py, head);
+        environ.set_item(intern!(py, "RAW_URI"), &target)?;
+        environ.set_item(intern!(py, "REQUEST_URI"), target)?;
         for (name, value) in head.fields() {
             self.field(environ, name, value)?;
         }
@@ -107,10 +127,21 @@ impl EnvironBuilder {
             }
             None => self.value(py, value),
             Some(before) => {
-                PyString::new(py, &format!("{},{}", before.cast_into::<PyString>()?.to_cow()?, text(value)))
+                let before = before.cast_into::<PyString>()?;
+                let between = if name == b"cookie" { "; " } else { "," }; // RFC 6265 §5.4, RFC 9110 §5.3
+                PyString::new(py, &[&before.to_cow()?, between, &text(value)].concat())
             }
         };
         environ.set_item(key, value)
+    }
+
+    /// The path and query as the client has written them.
+    fn target<'py>(&mut self, py: Python<'py>, head: &RequestView<'_>) -> Bound<'py, PyString> {
+        if head.query.is_empty() {
+            self.value(py, head.path)
+        } else {
+            self.value(py, &[head.path, b"?", head.query].concat())
+        }
     }
 
     fn value<'py>(&mut self, py: Python<'py>, value: &[u8]) -> Bound<'py, PyString> {

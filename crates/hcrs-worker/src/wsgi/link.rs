@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use hcrs_link::{FrameHeader, HALF, Kind, LinkError};
+use hcrs_exchange::RequestView;
+use hcrs_link::{FrameHeader, HALF, Kind, LinkError, REQUEST_WINDOW};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::MutexExt;
@@ -30,6 +31,14 @@ const ANNOUNCE_LAST: i64 = 8;
 /// one write then wakes the edge for several of them.
 const GATHER: u64 = 500;
 
+/// Bytes of a request's body that have to be there before it gets a thread, if it is longer: no slow upload of less
+/// holds one. Below the window, of which a client may use some for padding.
+const UPLOADED: usize = REQUEST_WINDOW as usize / 4 * 3;
+
+/// Requests of a link that are begun while their bodies arrive, and wait for a thread. They take no start credit,
+/// so their number is bounded here; further ones get a thread before their bodies are there.
+const UPLOADS_MAX: usize = 256;
+
 /// One link, shared by its reader and the pool.
 #[derive(Debug)]
 pub(crate) struct WsgiLink {
@@ -43,6 +52,10 @@ pub(crate) struct WsgiLink {
     /// When it was last written, in microseconds since then.
     written: AtomicU64,
     streams: Mutex<HashMap<u32, Arc<WsgiStream>>>,
+    /// Requests that were begun by the reader and have no thread yet.
+    uploads: AtomicUsize,
+    /// Announced bodies above this are not waited for: the answer is 413.
+    max_body_size: usize,
 }
 
 /// A request's stream, which a thread of the pool waits on.
@@ -62,17 +75,27 @@ pub(crate) struct Job {
     /// Its head, as it came.
     pub(crate) head: Vec<u8>,
     header: FrameHeader,
+    /// The reader has begun it already.
+    claimed: bool,
 }
 
 impl Waiting for Job {
-    fn place(&self) -> (usize, u16) {
-        (self.link.number, self.header.slot)
+    fn place(&self) -> Option<(usize, u16)> {
+        (!self.claimed).then_some((self.link.number, self.header.slot))
     }
 }
 
 impl Job {
-    /// Begins the request; false if the edge has withdrawn it.
-    pub(crate) fn claim(&self) -> bool {
+    /// Begins the request for a thread; false if the edge has withdrawn it.
+    pub(crate) fn begin(&self) -> bool {
+        if self.claimed {
+            self.link.uploads.fetch_sub(1, Ordering::Relaxed);
+            return true;
+        }
+        self.claim()
+    }
+
+    fn claim(&self) -> bool {
         let claimed = self.link.end.claims.claim(usize::from(self.header.slot), self.header.stream);
         if claimed {
             self.link.unannounced.store(true, Ordering::Release);
@@ -93,7 +116,7 @@ pub(crate) enum Over {
 }
 
 impl WsgiLink {
-    pub(crate) fn new(number: usize, mut end: LinkEnd) -> Self {
+    pub(crate) fn new(number: usize, mut end: LinkEnd, max_body_size: usize) -> Self {
         let out = Mutex::new(Outbox::new(end.blocks.take()));
         Self {
             number,
@@ -103,6 +126,8 @@ impl WsgiLink {
             made: Instant::now(),
             written: AtomicU64::new(0),
             streams: Mutex::default(),
+            uploads: AtomicUsize::new(0),
+            max_body_size,
         }
     }
 
@@ -121,7 +146,8 @@ impl WsgiLink {
 
     fn read_frames(self: &Arc<Self>, jobs: &Queue<Job>, over: &dyn Fn(Over)) -> io::Result<()> {
         let mut inbox = Inbox::default();
-        let mut begun = Vec::new();
+        let mut begun: Vec<Job> = Vec::new();
+        let mut uploads: HashMap<u32, Job> = HashMap::new();
         let mut pause = None;
         loop {
             if !self.readable(pause)? {
@@ -138,6 +164,16 @@ impl WsgiLink {
                     over(Over::Drained);
                 } else {
                     self.take_frame(header, payload).map_err(broken)?;
+                    if uploads.get(&header.stream).is_some_and(|job| job.stream.lock().has_uploaded(UPLOADED))
+                    {
+                        begun.extend(uploads.remove(&header.stream));
+                    }
+                }
+            }
+            for job in begun.extract_if(.., |job| !job.claimed && self.waits_for_body(job)) {
+                if let Some(job) = self.hold(job)? {
+                    uploads.insert(job.header.stream, job);
+                    pause = Some(ANNOUNCE_FIRST);
                 }
             }
             if !begun.is_empty() {
@@ -145,6 +181,31 @@ impl WsgiLink {
                 pause = Some(ANNOUNCE_FIRST);
             }
         }
+    }
+
+    /// Whether a request should have more of its body before it gets a thread.
+    fn waits_for_body(&self, job: &Job) -> bool {
+        if job.stream.lock().has_uploaded(UPLOADED) || self.uploads.load(Ordering::Relaxed) >= UPLOADS_MAX {
+            return false;
+        }
+        let announced = RequestView::parse(&job.head).ok().and_then(|head| content_length(&head));
+        announced.is_none_or(|length| length <= self.max_body_size as u64)
+    }
+
+    /// Begins a request whose body is to arrive first; `None` if the edge has withdrawn it.
+    fn hold(&self, mut job: Job) -> io::Result<Option<Job>> {
+        if !job.claim() {
+            return Ok(None);
+        }
+        job.claimed = true;
+        self.uploads.fetch_add(1, Ordering::Relaxed);
+        // A client that expects 100 (Continue) sends nothing before it.
+        if RequestView::parse(&job.head).is_ok_and(|head| head.fields().first(b"expect").is_some()) {
+            let mut out = lock(&self.out);
+            job.stream.lock().ask(&mut out);
+            self.write_all(&mut out)?;
+        }
+        Ok(Some(job))
     }
 
     fn readable(&self, pause: Option<i64>) -> io::Result<bool> {
@@ -178,7 +239,7 @@ impl WsgiLink {
             changed: Condvar::new(),
         });
         lock(&self.streams).insert(header.stream, stream.clone());
-        Job { link: self.clone(), stream, head: payload.to_vec(), header }
+        Job { link: self.clone(), stream, head: payload.to_vec(), header, claimed: false }
     }
 
     fn take_frame(&self, header: FrameHeader, payload: &[u8]) -> Result<(), LinkError> {
@@ -290,6 +351,11 @@ impl WsgiLink {
             }
         }
     }
+}
+
+/// The length that a request announces for its body.
+pub(crate) fn content_length(head: &RequestView<'_>) -> Option<u64> {
+    std::str::from_utf8(head.fields().first(b"content-length")?).ok()?.parse().ok()
 }
 
 fn broken(error: LinkError) -> io::Error {

@@ -1,6 +1,7 @@
 //! Serves a WSGI app: a reader for each link, a queue, and threads that run the app (PEP 3333).
 
 mod environ;
+mod file;
 mod input;
 mod link;
 mod queue;
@@ -18,11 +19,14 @@ use pyo3::types::PyList;
 
 use crate::link::Link;
 use crate::lock;
-use crate::wsgi::environ::EnvironBuilder;
+use crate::wsgi::environ::{EnvironBuilder, Server};
 use crate::wsgi::input::Input;
-use crate::wsgi::link::{Job, Over, WsgiLink};
+use crate::wsgi::link::{Job, Over, WsgiLink, content_length};
 use crate::wsgi::queue::Queue;
 use crate::wsgi::response::Response;
+
+/// The answer to a body above `wsgi_max_body_size`.
+const CONTENT_TOO_LARGE: u16 = 413;
 
 /// A worker's links and the WSGI app behind them.
 #[derive(Debug)]
@@ -53,9 +57,10 @@ struct End {
 
 #[pymethods]
 impl WsgiServer {
-    /// Makes links serve `app`; `failed(exception or None)` is called when it has raised or not answered.
+    /// Makes links serve `app`; `failed(exception or None)` is called when it has raised or not answered. `errors`,
+    /// `multithread` and `multiprocess` are for the environ.
     #[new]
-    #[pyo3(signature = (links, app, *, root_path, max_body_size, failed))]
+    #[pyo3(signature = (links, app, *, root_path, max_body_size, errors, multithread, multiprocess, failed))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -63,17 +68,26 @@ impl WsgiServer {
         app: Py<PyAny>,
         root_path: &str,
         max_body_size: usize,
+        errors: &Bound<'_, PyAny>,
+        multithread: bool,
+        multiprocess: bool,
         failed: Py<PyAny>,
     ) -> PyResult<Self> {
         let ends =
             links.iter().map(|link| link.cast::<Link>()?.get().take()).collect::<PyResult<Vec<_>>>()?;
-        let links: Vec<_> =
-            ends.into_iter().enumerate().map(|(number, end)| Arc::new(WsgiLink::new(number, end))).collect();
+        let links: Vec<_> = ends
+            .into_iter()
+            .enumerate()
+            .map(|(number, end)| Arc::new(WsgiLink::new(number, end, max_body_size)))
+            .collect();
         let end = End { undrained: links.len(), ..End::default() };
         Ok(Self {
             links,
             app,
-            environs: Mutex::new(EnvironBuilder::new(py, root_path)?),
+            environs: Mutex::new(EnvironBuilder::new(
+                py,
+                &Server { root_path, multithread, multiprocess, errors },
+            )?),
             max_body_size,
             failed,
             shared: Arc::new(Shared { queue: Queue::new(), end: Mutex::new(end), ended: Condvar::new() }),
@@ -153,7 +167,7 @@ impl WsgiServer {
     }
 
     fn run(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
-        if !job.claim() {
+        if !job.begin() {
             return Ok(());
         }
         let response = Bound::new(py, Response::new(job.link.clone(), job.stream.clone()))?;
@@ -183,6 +197,9 @@ impl WsgiServer {
         if job.stream.lock().is_gone() {
             return Ok(());
         }
+        if head.method == b"HEAD" {
+            response.get().set_head_only();
+        }
         let template = self.environs(py).template(py);
         let environ = template.copy()?;
         let inside = {
@@ -193,17 +210,17 @@ impl WsgiServer {
         if inside.is_none() {
             return response.get().answer(py, 404, "Not Found\n");
         }
-        let length = head.fields().first(b"content-length").and_then(|value| std::str::from_utf8(value).ok());
-        if length.is_some_and(|length| {
-            length.parse::<u64>().is_ok_and(|length| length > self.max_body_size as u64)
-        }) {
-            return response.get().answer(py, 413, "Content Too Large\n");
+        if content_length(&head).is_some_and(|length| length > self.max_body_size as u64) {
+            return self.refuse(response);
         }
         let input = Bound::new(py, Input::new(job.link.clone(), job.stream.clone(), self.max_body_size))?;
         environ.set_item(intern!(py, "wsgi.input"), &input)?;
         let start_response = response.getattr(intern!(py, "start_response"))?;
         let ran = self.app.bind(py).call1((environ, start_response)).and_then(|iterable| {
-            let sent = response.get().send_all(&iterable);
+            // What the app answers after it was refused the rest of the body is its failure, not the client's answer.
+            let refused = input.get().is_too_large()
+                && response.get().unsent_status().is_some_and(|status| status != CONTENT_TOO_LARGE);
+            let sent = if refused { self.refuse(response) } else { response.get().send_all(&iterable) };
             self.flush(py, &job.link); // what close does may take its time
             let closed = match iterable.getattr_opt(intern!(py, "close"))? {
                 Some(close) => close.call0().map(drop),
@@ -212,8 +229,13 @@ impl WsgiServer {
             sent.and(closed)
         });
         if ran.is_err() && input.get().is_too_large() && !response.get().is_sent() {
-            return response.get().answer(py, 413, "Content Too Large\n");
+            return self.refuse(response);
         }
         ran
+    }
+
+    #[expect(clippy::unused_self, reason = "one of the answers of the server")]
+    fn refuse(&self, response: &Bound<'_, Response>) -> PyResult<()> {
+        response.get().answer(response.py(), CONTENT_TOO_LARGE, "Content Too Large\n")
     }
 }

@@ -12,8 +12,9 @@ use crate::lock;
 
 /// A request that waits, in one claim slot of one link.
 pub(crate) trait Waiting {
-    /// What tells this request's place from others': the link and its claim slot.
-    fn place(&self) -> (usize, u16);
+    /// What tells this request's place from others': the link and its claim slot. `None` once it has been claimed,
+    /// for its slot may then be offered for another.
+    fn place(&self) -> Option<(usize, u16)>;
 }
 
 /// A queue that holds at most one request per claim slot.
@@ -46,8 +47,9 @@ impl<T: Waiting> Queue<T> {
     pub(crate) fn push(&self, requests: impl IntoIterator<Item = T>) {
         let mut state = lock(&self.state);
         for request in requests {
-            let place = request.place();
-            state.waiting.retain(|waiting| waiting.place() != place);
+            if let Some(place) = request.place() {
+                state.waiting.retain(|waiting| waiting.place() != Some(place));
+            }
             state.waiting.push_back(request);
         }
         self.call_one(&mut state);
@@ -114,8 +116,8 @@ mod tests {
     use super::*;
 
     impl Waiting for u32 {
-        fn place(&self) -> (usize, u16) {
-            (0, (*self % 1000) as u16)
+        fn place(&self) -> Option<(usize, u16)> {
+            (*self < 10_000).then_some((0, (*self % 1000) as u16))
         }
     }
 
@@ -124,6 +126,16 @@ mod tests {
         let queue = Queue::new();
         queue.push([1, 2, 1001]);
         assert_eq!((queue.take(false), queue.take(false), queue.take(false)), (Some(2), Some(1001), None));
+    }
+
+    #[test]
+    fn a_request_that_was_claimed_keeps_its_turn_when_its_slot_is_offered_again() {
+        let queue = Queue::new();
+        queue.push([10_001, 1, 10_001]);
+        assert_eq!(
+            (queue.take(false), queue.take(false), queue.take(false)),
+            (Some(10_001), Some(1), Some(10_001))
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
 use crate::message::{Seen, write_field};
+use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
 /// Fields of the connection, which are the server's to send (RFC 2616 §13.5.1, PEP 3333 "Other HTTP Features").
@@ -42,6 +43,19 @@ struct State {
     len: u64,
     /// The last frame was sent.
     ended: bool,
+    /// The request's method is HEAD.
+    head_only: bool,
+}
+
+/// What became of a piece of body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It has left, or will.
+    Yes,
+    /// The response has no body on the wire, and is complete.
+    Bodiless,
+    /// The client is gone.
+    Gone,
 }
 
 /// What `start_response` was given, checked.
@@ -57,6 +71,17 @@ impl Response {
         Self { link, stream, state: Mutex::default() }
     }
 
+    /// Notes that the request's method is HEAD.
+    pub(crate) fn set_head_only(&self) {
+        lock(&self.state).head_only = true;
+    }
+
+    /// The status that the app has given, while it can still be replaced.
+    pub(crate) fn unsent_status(&self) -> Option<u16> {
+        let state = lock(&self.state);
+        state.head.as_ref().filter(|_| !state.sent).map(|head| head.status)
+    }
+
     /// Whether the head has gone out.
     pub(crate) fn is_sent(&self) -> bool {
         lock(&self.state).sent
@@ -65,26 +90,39 @@ impl Response {
     /// Sends what the app's iterable gives; the caller closes the iterable.
     pub(crate) fn send_all(&self, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = iterable.py();
+        if let Ok(file) = iterable.cast_exact::<FileWrapper>() {
+            return self.send_file(py, file.get());
+        }
         // A len of 1 says that the first piece is all (PEP 3333, "Handling the Content-Length Header").
-        let only_one = iterable.len().is_ok_and(|len| len == 1);
+        let only_one = match iterable.cast_exact::<PyList>() {
+            Ok(list) => list.len() == 1,
+            Err(_) => iterable.hasattr(intern!(py, "__len__"))? && iterable.len()? == 1,
+        };
         for piece in iterable.try_iter()? {
-            let piece = piece?.cast_into::<PyBytes>().map_err(|error| {
-                PyTypeError::new_err(format!(
-                    "a WSGI app's iterable must give bytes, not {}",
-                    kind(&error.into_inner())
-                ))
-            })?;
+            let piece = bytes(piece?)?;
             if piece.as_bytes().is_empty() {
                 continue;
             }
             if only_one && !self.is_sent() {
                 self.set_length(piece.as_bytes().len() as u64);
             }
-            if !self.send_piece(py, piece.into())? {
+            if self.send_piece(py, piece.into())? != Sent::Yes {
                 return Ok(());
             }
         }
         self.send_end(py)
+    }
+
+    fn send_file(&self, py: Python<'_>, file: &FileWrapper) -> PyResult<()> {
+        loop {
+            let block = bytes(file.read(py, FILE_READ)?)?;
+            if block.as_bytes().is_empty() {
+                return self.send_end(py);
+            }
+            if self.send_piece(py, block.into())? != Sent::Yes {
+                return Ok(());
+            }
+        }
     }
 
     /// Answers by the server itself.
@@ -101,17 +139,23 @@ impl Response {
     fn set_length(&self, len: u64) {
         if let Some(head) = &mut lock(&self.state).head
             && head.content_length.is_none()
+            && !head.is_bodiless()
         {
             head.content_length = Some(len);
             head.fields.push((b"content-length".to_vec(), len.to_string().into_bytes()));
         }
     }
 
-    /// Sends a piece, with the head before it; false once the client is gone.
-    fn send_piece(&self, py: Python<'_>, piece: PyBackedBytes) -> PyResult<bool> {
+    /// Sends a piece, with the head before it.
+    fn send_piece(&self, py: Python<'_>, piece: PyBackedBytes) -> PyResult<Sent> {
         self.send_head(py)?;
         let end = {
             let mut state = lock(&self.state);
+            if state.is_bodiless() {
+                drop(state);
+                self.send_end(py)?;
+                return Ok(Sent::Bodiless);
+            }
             if state.ended {
                 return Err(PyValueError::new_err("the response's body is longer than its content-length"));
             }
@@ -128,7 +172,14 @@ impl Response {
             }
             state.ended
         };
-        Ok(self.stream.body(py, &self.link, piece, end))
+        Ok(if self.stream.body(py, &self.link, piece, end) { Sent::Yes } else { Sent::Gone })
+    }
+
+    /// Whether the announced length still wants bytes.
+    fn is_short(&self) -> bool {
+        let state = lock(&self.state);
+        let announced = state.head.as_ref().and_then(|head| head.content_length);
+        !state.is_bodiless() && announced.is_some_and(|length| state.len < length)
     }
 
     fn send_head(&self, py: Python<'_>) -> PyResult<()> {
@@ -161,6 +212,9 @@ impl Response {
 
     fn send_end(&self, py: Python<'_>) -> PyResult<()> {
         self.send_head(py)?;
+        if self.is_short() && !self.stream.lock().is_gone() {
+            return Err(PyValueError::new_err("the response's body is shorter than its content-length"));
+        }
         if !std::mem::replace(&mut lock(&self.state).ended, true) {
             self.stream.body(py, &self.link, PyBytes::new(py, b"").into(), true);
         }
@@ -171,7 +225,7 @@ impl Response {
 #[pymethods]
 impl Response {
     /// Takes status and headers; they go out with the first piece of the body.
-    #[pyo3(signature = (status, headers, exc_info = None, /))]
+    #[pyo3(signature = (status, headers, exc_info = None))]
     fn start_response<'py>(
         slf: &Bound<'py, Self>,
         status: &Bound<'py, PyAny>,
@@ -200,14 +254,28 @@ impl Response {
     /// The old way to send a body: whole pieces, at once.
     #[pyo3(signature = (data, /))]
     fn write(&self, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        if data.as_bytes().is_empty() || self.send_piece(data.py(), data.clone().into())? {
+        if data.as_bytes().is_empty() {
             return Ok(());
         }
-        Err(PyConnectionResetError::new_err("the client has gone"))
+        match self.send_piece(data.py(), data.clone().into())? {
+            Sent::Yes | Sent::Bodiless => Ok(()),
+            Sent::Gone => Err(PyConnectionResetError::new_err("the client has gone")),
+        }
+    }
+}
+
+impl State {
+    /// Whether the response has no body on the wire, whatever the app gives (RFC 9110 §6.4.1).
+    fn is_bodiless(&self) -> bool {
+        self.head_only || self.head.as_ref().is_some_and(Head::is_bodiless)
     }
 }
 
 impl Head {
+    fn is_bodiless(&self) -> bool {
+        matches!(self.status, 204 | 304)
+    }
+
     fn read(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Self> {
         let status = status
             .cast::<PyString>()
@@ -256,6 +324,15 @@ impl Head {
         self.fields.push((name, value));
         Ok(())
     }
+}
+
+fn bytes<'py>(piece: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    piece.cast_into::<PyBytes>().map_err(|error| {
+        PyTypeError::new_err(format!(
+            "a WSGI app's iterable must give bytes, not {}",
+            kind(&error.into_inner())
+        ))
+    })
 }
 
 fn latin1(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {

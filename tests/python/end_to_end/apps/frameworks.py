@@ -8,7 +8,7 @@ import threading
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, HTTPException, Request, UploadFile
 from fastapi.responses import StreamingResponse
-from flask import Flask
+from flask import Flask, send_file
 from flask import request as flask_request
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -212,6 +212,11 @@ def stream_flask():
 @flask.get("/nothing")
 def nothing():
     return "", 204
+
+
+@flask.get("/file")
+def file_flask():
+    return send_file(os.environ["DATA"])
 
 
 @flask.get("/redirect")

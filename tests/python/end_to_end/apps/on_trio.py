@@ -6,7 +6,8 @@ import anyio
 import anyio.to_thread
 import sniffio
 import trio
-from quart_trio import QuartTrio, request
+from quart import request
+from quart_trio import QuartTrio
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -126,8 +127,10 @@ async def quart_echo():
 
 @quart.get("/stream")
 async def quart_stream():
+    count = int(request.args["count"])
+
     async def numbers():
-        for number in range(int(request.args["count"])):
+        for number in range(count):
             yield (f"{number:05}" * 2000).encode()
             await trio.lowlevel.checkpoint()
 

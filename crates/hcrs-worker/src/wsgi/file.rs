@@ -1,0 +1,48 @@
+//! `wsgi.file_wrapper`: a file as a response's body (PEP 3333, "Optional Platform-Specific File Handling").
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+/// Bytes that the server reads of a file at a time; the block size that an app suggests is smaller as a rule.
+pub(crate) const FILE_READ: usize = 64 << 10;
+
+/// Gives a file-like object's bytes block by block.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub(crate) struct FileWrapper {
+    file: Py<PyAny>,
+    block_size: usize,
+}
+
+impl FileWrapper {
+    /// The next block of at least so many bytes, as far as the file has them; empty at its end.
+    pub(crate) fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.file.bind(py).call_method1(intern!(py, "read"), (self.block_size.max(size),))
+    }
+}
+
+#[pymethods]
+impl FileWrapper {
+    /// Wraps an object that has a `read`.
+    #[new]
+    #[pyo3(signature = (filelike, block_size = 8192, /))]
+    fn new(filelike: Py<PyAny>, block_size: usize) -> Self {
+        Self { file: filelike, block_size }
+    }
+
+    /// The file's `close`, if it has one.
+    #[getter]
+    fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.file.bind(py).getattr(intern!(py, "close"))
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let block = self.read(py, 0)?;
+        if block.is_truthy()? { Ok(block) } else { Err(PyStopIteration::new_err(())) }
+    }
+}
