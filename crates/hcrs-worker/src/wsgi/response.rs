@@ -326,7 +326,7 @@ impl Head {
     }
 }
 
-fn bytes<'py>(piece: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+fn bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
     piece.cast_into::<PyBytes>().map_err(|error| {
         PyTypeError::new_err(format!(
             "a WSGI app's iterable must give bytes, not {}",

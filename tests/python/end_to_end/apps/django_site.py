@@ -22,6 +22,12 @@ settings.configure(
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.common.CommonMiddleware",
     ],
+    LOGGING={
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+        "loggers": {"django.request": {"handlers": ["stderr"]}},
+    },
     ROOT_URLCONF=__name__,
     SECRET_KEY="only for tests",
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
