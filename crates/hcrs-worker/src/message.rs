@@ -238,6 +238,13 @@ pub(crate) struct Seen {
     length: Option<u64>,
 }
 
+impl Seen {
+    /// The length that the body is to have, if a field has said so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
+
 /// Checks one field, whitespace around it taken away, and writes it.
 pub(crate) fn write_field(
     head: &mut ResponseHeadWriter,

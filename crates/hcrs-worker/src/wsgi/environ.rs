@@ -82,7 +82,7 @@ impl EnvironBuilder {
         path_info: &[u8],
     ) -> PyResult<()> {
         let py = environ.py();
-        environ.set_item(intern!(py, "REQUEST_METHOD"), self.value(py, &head.method.to_ascii_uppercase()))?;
+        environ.set_item(intern!(py, "REQUEST_METHOD"), self.method(py, head.method))?;
         environ.set_item(intern!(py, "PATH_INFO"), self.value(py, path_info))?;
         environ.set_item(intern!(py, "QUERY_STRING"), self.value(py, head.query))?;
         environ.set_item(intern!(py, "wsgi.url_scheme"), PyString::intern(py, head.scheme.as_str()))?;
@@ -99,7 +99,7 @@ impl EnvironBuilder {
         let client = head.client().map_or("", |client| client.host);
         environ.set_item(intern!(py, "REMOTE_ADDR"), self.value(py, client.as_bytes()))?;
         if let Some(client) = head.client() {
-            environ.set_item(intern!(py, "REMOTE_PORT"), client.port.to_string())?;
+            environ.set_item(intern!(py, "REMOTE_PORT"), self.value(py, client.port.to_string().as_bytes()))?;
         }
         let target = self.target(py, head);
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
@@ -133,6 +133,14 @@ impl EnvironBuilder {
             }
         };
         environ.set_item(key, value)
+    }
+
+    fn method<'py>(&mut self, py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
+        if method.iter().any(u8::is_ascii_lowercase) {
+            self.value(py, &method.to_ascii_uppercase())
+        } else {
+            self.value(py, method)
+        }
     }
 
     /// The path and query as the client has written them.

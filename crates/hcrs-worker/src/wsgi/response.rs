@@ -9,7 +9,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
-use crate::message::{Seen, write_field};
+use crate::message::{FieldError, Seen, write_field};
 use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
@@ -59,7 +59,7 @@ enum Sent {
 }
 
 /// What `start_response` was given, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Head {
     status: u16,
     fields: Vec<(Vec<u8>, Vec<u8>)>,
@@ -183,12 +183,12 @@ impl Response {
     }
 
     fn send_head(&self, py: Python<'_>) -> PyResult<()> {
-        let head = {
+        let (status, fields) = {
             let mut state = lock(&self.state);
             if state.sent {
                 return Ok(());
             }
-            let head = state.head.clone();
+            let head = state.head.as_mut().map(|head| (head.status, std::mem::take(&mut head.fields)));
             state.sent = head.is_some();
             head.ok_or_else(|| {
                 PyAssertionError::new_err("the app has sent a body before it called start_response")
@@ -200,11 +200,11 @@ impl Response {
             stream.start_nowhere();
             return Ok(());
         }
-        let mark = out.push_head(stream.id(), head.status, |writer, bytes| {
-            let mut seen = Seen::default();
-            head.fields
-                .iter()
-                .try_for_each(|(name, value)| write_field(writer, bytes, (name, value), &mut seen))
+        let mark = out.push_head(stream.id(), status, |writer, bytes| {
+            for (name, value) in &fields {
+                writer.field(bytes, name.trim_ascii(), value.trim_ascii());
+            }
+            Ok::<_, PyErr>(())
         })?;
         stream.start(mark, None);
         Ok(())
@@ -288,41 +288,32 @@ impl Head {
         let headers = headers.cast::<PyList>().map_err(|_| {
             PyTypeError::new_err(format!("the headers must be a list, not {}", kind(headers)))
         })?;
+        if headers.len() >= usize::from(u16::MAX) {
+            return Err(FieldError::TooLarge.into());
+        }
         let mut head =
             Self { status: code, fields: Vec::with_capacity(headers.len() + 1), content_length: None };
+        // Checked here, so that the app is told in start_response and not later.
+        let (mut scratch, mut seen) = (Vec::new(), Seen::default());
+        let mut writer = hcrs_exchange::ResponseHeadWriter::begin(&mut scratch, code);
         for item in headers {
             let (name, value) =
                 item.extract::<(Bound<'_, PyString>, Bound<'_, PyString>)>().map_err(|_| {
                     PyTypeError::new_err("each of the headers must be a tuple of two str, name and value")
                 })?;
-            head.push(latin1(&name)?.to_ascii_lowercase(), latin1(&value)?)?;
-        }
-        Ok(head)
-    }
-
-    fn push(&mut self, name: Vec<u8>, value: Vec<u8>) -> PyResult<()> {
-        if HOP_BY_HOP.contains(&&name[..]) {
-            let name = String::from_utf8_lossy(&name);
-            return Err(PyAssertionError::new_err(format!(
-                "'{name}' is a hop-by-hop header, which the server sends"
-            )));
-        }
-        // Checked here, so that the app is told in start_response and not later.
-        let (mut scratch, mut seen) = (Vec::new(), Seen::default());
-        let mut writer = hcrs_exchange::ResponseHeadWriter::begin(&mut scratch, self.status);
-        write_field(&mut writer, &mut scratch, (&name, &value), &mut seen)?;
-        if name == b"content-length" {
-            let length = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
-            let length = length.ok_or_else(|| {
-                PyValueError::new_err("'content-length' must be a number that is not negative")
-            })?;
-            if self.content_length.is_some_and(|other| other != length) {
-                return Err(PyValueError::new_err("there are two different 'content-length' headers"));
+            let (mut name, value) = (latin1(&name)?, latin1(&value)?);
+            name.make_ascii_lowercase();
+            if HOP_BY_HOP.contains(&&name[..]) {
+                let name = String::from_utf8_lossy(&name);
+                return Err(PyAssertionError::new_err(format!(
+                    "'{name}' is a hop-by-hop header, which the server sends"
+                )));
             }
-            self.content_length = Some(length);
+            write_field(&mut writer, &mut scratch, (&name, &value), &mut seen)?;
+            head.fields.push((name, value));
         }
-        self.fields.push((name, value));
-        Ok(())
+        head.content_length = seen.length();
+        Ok(head)
     }
 }
 
@@ -336,8 +327,11 @@ fn bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
 }
 
 fn latin1(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
-    text.to_cow()?
-        .chars()
+    let text = text.to_cow()?;
+    if text.is_ascii() {
+        return Ok(text.into_owned().into_bytes());
+    }
+    text.chars()
         .map(|c| {
             u8::try_from(c)
                 .map_err(|_| PyValueError::new_err(format!("{text:?} has a character beyond Latin-1")))
