@@ -99,7 +99,8 @@ impl EnvironBuilder {
         let client = head.client().map_or("", |client| client.host);
         environ.set_item(intern!(py, "REMOTE_ADDR"), self.value(py, client.as_bytes()))?;
         if let Some(client) = head.client() {
-            environ.set_item(intern!(py, "REMOTE_PORT"), self.value(py, client.port.to_string().as_bytes()))?;
+            environ
+                .set_item(intern!(py, "REMOTE_PORT"), self.value(py, client.port.to_string().as_bytes()))?;
         }
         let target = self.target(py, head);
         environ.set_item(intern!(py, "RAW_URI"), &target)?;

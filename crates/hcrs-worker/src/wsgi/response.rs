@@ -327,11 +327,12 @@ fn bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
 }
 
 fn latin1(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
-    let text = text.to_cow()?;
-    if text.is_ascii() {
-        return Ok(text.into_owned().into_bytes());
+    let chars = text.to_cow()?;
+    if chars.is_ascii() {
+        return Ok(chars.into_owned().into_bytes());
     }
-    text.chars()
+    chars
+        .chars()
         .map(|c| {
             u8::try_from(c)
                 .map_err(|_| PyValueError::new_err(format!("{text:?} has a character beyond Latin-1")))
