@@ -123,6 +123,7 @@ const OWN_KEYS: &[(&str, Rule)] = &[
     ("access_log_json", Set(access_log_json)),
     ("drop_untrusted_forwarded", Set(|v, d| fill(&mut d.proxies.settings.drop_untrusted, v.boolean()))),
     ("forwarded_allow_ips", Set(|v, d| fill(&mut d.proxies.settings.trusted, proxies::trust(v)))),
+    ("forwarded_prefix", Set(|v, d| fill(&mut d.proxies.prefix, v.boolean()))),
     ("io_threads", Set(|v, d| fill(&mut d.io_threads, count(v).map(Some)))),
     ("proxy_headers", Set(|v, d| fill(&mut d.proxies.headers, proxies::headers(v)))),
     ("proxy_protocol", Set(|v, d| fill(&mut d.proxies.protocol, proxies::protocol(v)))),

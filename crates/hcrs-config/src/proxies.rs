@@ -18,6 +18,7 @@ pub(crate) struct Proxies {
     /// Unsaid, the old fields are read as soon as somebody is trusted.
     pub(crate) headers: Option<(Option<ForwardedStyle>, Place)>,
     pub(crate) hops: Option<NonZeroUsize>,
+    pub(crate) prefix: bool,
     pub(crate) protocol: Option<Protocol>,
 }
 
@@ -60,7 +61,8 @@ impl Proxies {
             Some((style, _)) => style,
             None => (!nobody).then_some(ForwardedStyle::Legacy),
         };
-        self.settings.forwarded = style.map(|style| Forwarding { style, hops: self.hops });
+        self.settings.forwarded =
+            style.map(|style| Forwarding { style, hops: self.hops, prefix: self.prefix });
         match self.protocol {
             Some(Protocol::All(true, place) | Protocol::Some(_, place)) if nobody => {
                 mistakes.push(nobody_for("proxy_protocol", place));
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn trust_brings_the_old_fields_with_it() {
-        let old = Some(Forwarding { style: ForwardedStyle::Legacy, hops: None });
+        let old = Some(Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: false });
         let settings = proxies(None, "[hcrs]\nforwarded_allow_ips = '127.0.0.1, unix'");
         assert_eq!((settings.forwarded, settings.trusted.unix), (old, true));
         let settings =
@@ -166,7 +168,10 @@ mod tests {
         let settings =
             proxies(None, "[hcrs]\nforwarded_allow_ips = '*'\nproxy_headers = 'modern'\ntrusted_hops = 2");
         let hops = NonZeroUsize::new(2);
-        assert_eq!(settings.forwarded, Some(Forwarding { style: ForwardedStyle::Modern, hops }));
+        assert_eq!(
+            settings.forwarded,
+            Some(Forwarding { style: ForwardedStyle::Modern, hops, prefix: false })
+        );
     }
 
     #[test]

@@ -9,17 +9,27 @@ pub struct Address<'a> {
     pub port: u16,
 }
 
+/// The longest prefix of a path that a head can name, in bytes.
+pub(crate) const PREFIX_MAX: usize = u8::MAX as usize;
+
 /// Client and server address of a connection, ready to be copied into each of its request heads.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
     client: Box<[u8]>,
     server: Box<[u8]>,
+    prefix: Box<[u8]>,
 }
 
 impl Endpoints {
     /// Encodes both ends; `None` where there is no address, as on a unix socket.
     pub fn new(client: Option<Address<'_>>, server: Option<Address<'_>>) -> Self {
-        Self { client: encode(client), server: encode(server) }
+        Self { client: encode(client), server: encode(server), prefix: Box::default() }
+    }
+
+    /// The same ends with what a proxy has taken off the path of each request: at most [`PREFIX_MAX`] bytes.
+    pub(crate) fn with_prefix(self, prefix: &[u8]) -> Self {
+        debug_assert!(prefix.len() <= PREFIX_MAX, "the head says its length in a byte");
+        Self { prefix: prefix.into(), ..self }
     }
 
     /// The client's address.
@@ -32,8 +42,8 @@ impl Endpoints {
         decode(&self.server)
     }
 
-    pub(crate) fn blocks(&self) -> (&[u8], &[u8]) {
-        (&self.client, &self.server)
+    pub(crate) fn blocks(&self) -> (&[u8], &[u8], &[u8]) {
+        (&self.client, &self.server, &self.prefix)
     }
 }
 

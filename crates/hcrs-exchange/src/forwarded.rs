@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 
+use crate::endpoints::PREFIX_MAX;
 use crate::{Address, Endpoints, RequestHead, Scheme, Trust};
 
 mod elements;
@@ -17,7 +18,7 @@ use elements::{Element, legacy_elements, modern_elements};
 /// Which fields the proxies write. The others are never read, for they may be the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedStyle {
-    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, and `-Prefix` where it is wanted.
     Legacy,
     /// `Forwarded`, RFC 7239.
     Modern,
@@ -31,6 +32,9 @@ pub struct Forwarding {
     /// How many proxies there are, if it is their number that is trusted and not the addresses that they name. A
     /// request with fewer elements has come another way: nothing in it is believed.
     pub hops: Option<NonZeroUsize>,
+    /// Whether `X-Forwarded-Prefix` is read beside the other old fields. A proxy that does not write it passes on what
+    /// the client has written.
+    pub prefix: bool,
 }
 
 /// What the believed part of the fields says.
@@ -40,6 +44,7 @@ struct Said<'a> {
     scheme: Option<Scheme>,
     host: Option<Cow<'a, [u8]>>,
     port: Option<u16>,
+    prefix: Option<&'a [u8]>,
 }
 
 /// An address and a port, which is 0 if none was said.
@@ -57,13 +62,15 @@ impl Forwarding {
     }
 
     fn legacy<'a>(self, head: &'a RequestHead, trust: &Trust) -> Option<Said<'a>> {
-        let (mut nodes, mut schemes, mut hosts, mut ports) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut nodes, mut schemes, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ports, mut prefixes) = (Vec::new(), Vec::new());
         for (name, value) in head.view().fields() {
             match name {
                 b"x-forwarded-for" => nodes.push(value),
                 b"x-forwarded-proto" => schemes.push(value),
                 b"x-forwarded-host" => hosts.push(value),
                 b"x-forwarded-port" => ports.push(value),
+                b"x-forwarded-prefix" if self.prefix => prefixes.push(value),
                 _ => {}
             }
         }
@@ -82,6 +89,7 @@ impl Forwarding {
             scheme: told(&schemes).and_then(parse_scheme),
             host: told(&hosts).filter(|host| is_host(host)).map(Cow::Borrowed),
             port: told(&ports).and_then(|port| parse_port(std::str::from_utf8(port).ok()?)),
+            prefix: told(&prefixes).and_then(parse_prefix),
         })
     }
 
@@ -158,7 +166,7 @@ impl Said<'_> {
             None => view.server().map(|server| Address { port: self.port.unwrap_or(server.port), ..server }),
         };
         let added_port = self.port.filter(|port| *port != default_port);
-        let endpoints = Endpoints::new(client, server);
+        let endpoints = Endpoints::new(client, server).with_prefix(self.prefix.unwrap_or_default());
         let mut host = self.host;
         let mut changed = head.changed(scheme, &endpoints, |head, name, value| {
             if name == b"host" {
@@ -213,6 +221,17 @@ fn parse_node(text: &[u8]) -> Option<Node> {
 
 fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A path without a slash at its end; `None` if it is too long, or none that a request could have.
+fn parse_prefix(text: &[u8]) -> Option<&[u8]> {
+    let path = text.strip_suffix(b"/").unwrap_or(text);
+    let is_segment = |segment: &[u8]| {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:@".contains(byte);
+        !matches!(segment, b"" | b"." | b"..") && segment.iter().all(is_plain)
+    };
+    let is_path = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').all(is_segment);
+    (is_path && path.len() <= PREFIX_MAX).then_some(path)
 }
 
 /// WebSocket's names are those of the same two schemes.

@@ -1,8 +1,8 @@
 //! A request's head as one flat block.
 //!
-//! Layout, little-endian: version u8, scheme u8, flags u8, zero u8, method length u16, field count u16,
+//! Layout, little-endian: version u8, scheme u8, flags u8, prefix length u8, method length u16, field count u16,
 //! path length u32, query length u32, client length u16, server length u16; then method, path, query,
-//! client, server and the fields.
+//! client, server, prefix and the fields.
 
 use crate::MalformedHead;
 use crate::endpoints::{self, Address, Endpoints};
@@ -11,6 +11,7 @@ use crate::fields::{self, Fields};
 const FIXED: usize = 20;
 const FIELD_COUNT_AT: usize = 6;
 const FLAGS_AT: usize = 2;
+const PREFIX_AT: usize = 3;
 const FLAG_BODY: u8 = 1;
 
 /// The protocol version that the request came in.
@@ -81,17 +82,17 @@ pub struct RequestHead {
 impl RequestHead {
     /// Starts a head in `block`, whose contents are dropped and whose capacity is used again.
     pub fn new(mut block: Vec<u8>, line: RequestLine<'_>, endpoints: &Endpoints) -> Self {
-        let (client, server) = endpoints.blocks();
+        let (client, server, prefix) = endpoints.blocks();
         block.clear();
         block.reserve(FIXED + line.method.len() + line.path.len() + line.query.len() + 256);
-        block.extend_from_slice(&[line.version as u8, line.scheme as u8, 0, 0]);
+        block.extend_from_slice(&[line.version as u8, line.scheme as u8, 0, prefix.len() as u8]);
         block.extend_from_slice(&(line.method.len() as u16).to_le_bytes());
         block.extend_from_slice(&0u16.to_le_bytes());
         block.extend_from_slice(&(line.path.len() as u32).to_le_bytes());
         block.extend_from_slice(&(line.query.len() as u32).to_le_bytes());
         block.extend_from_slice(&(client.len() as u16).to_le_bytes());
         block.extend_from_slice(&(server.len() as u16).to_le_bytes());
-        for part in [line.method, line.path, line.query, client, server] {
+        for part in [line.method, line.path, line.query, client, server, prefix] {
             block.extend_from_slice(part);
         }
         Self { block, field_count: 0 }
@@ -172,6 +173,8 @@ pub struct RequestView<'a> {
     pub path: &'a [u8],
     /// The target after the first `?`.
     pub query: &'a [u8],
+    /// What a proxy has taken off the path, still percent-encoded and without a slash at its end; empty if nothing.
+    pub prefix: &'a [u8],
     client: &'a [u8],
     server: &'a [u8],
     fields: &'a [u8],
@@ -206,6 +209,7 @@ impl<'a> RequestView<'a> {
         let query = take(long(12))?;
         let client = take(short(16))?;
         let server = take(short(18))?;
+        let prefix = take(usize::from(fixed[PREFIX_AT]))?;
         Fields::check(rest, field_count)?;
         Ok(Self {
             version,
@@ -215,6 +219,7 @@ impl<'a> RequestView<'a> {
             method,
             path,
             query,
+            prefix,
             client,
             server,
             fields: rest,

@@ -102,6 +102,9 @@ impl ScopeBuilder {
                 scope.set_item(intern!(py, "query_string"), &target.query)
             },
         )??;
+        if !head.prefix.is_empty() {
+            put_prefix_back(&scope, head.prefix)?;
+        }
         scope.set_item(intern!(py, "headers"), self.headers(py, head)?)?;
         let (client, server) = head.address_blocks();
         let client = self.address(py, client, head.client())?;
@@ -143,6 +146,18 @@ impl ScopeBuilder {
             |address| address.bind(py).clone(),
         )
     }
+}
+
+/// What a proxy has taken off the path belongs to the root, and ASGI's path contains its root.
+fn put_prefix_back(scope: &Bound<'_, PyDict>, prefix: &[u8]) -> PyResult<()> {
+    let py = scope.py();
+    let prefix = PyString::new(py, &String::from_utf8_lossy(&percent_decode(prefix)));
+    for key in [intern!(py, "root_path"), intern!(py, "path")] {
+        if let Some(rest) = scope.get_item(key)? {
+            scope.set_item(key, prefix.add(rest)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Fields whose values are not kept beyond their request.

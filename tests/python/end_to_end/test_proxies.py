@@ -42,8 +42,8 @@ def ask(protocol, connect_h1, connect_h2):
 def behind(serve):
     """Starts a server with both listeners, and these keys of its own."""
 
-    def start(**own):
-        return serve("plain.py:app", tls=True, insecure_bind="127.0.0.1:0", accesslog="-", hcrs=own)
+    def start(app="plain.py:app", **own):
+        return serve(app, tls=True, insecure_bind="127.0.0.1:0", accesslog="-", hcrs=own)
 
     return start
 
@@ -153,6 +153,19 @@ def test_wsgi_apps_see_it_too(serve, connect_h1):
     for item in ("'REMOTE_ADDR': '192.0.2.1'", "'wsgi.url_scheme': 'https'", "'HTTP_HOST': 'a.test'",
                  "'SERVER_NAME': 'a.test'", "'SERVER_PORT': '443'"):
         assert item in environ
+
+
+def test_prefix_that_the_proxy_has_taken_off_is_put_back(serve, behind, ask, connect_h1):
+    field = ("x-forwarded-prefix", "/api/v%201")
+    scope = ask(behind("middleware.py:show", **LOCAL, forwarded_prefix=True), [field])
+    assert (scope["root_path"], scope["path"], scope["raw_path"]) == ("/api/v 1", "/api/v 1/scope", b"/scope")
+    scope = ask(behind("middleware.py:show", **LOCAL), [field])
+    assert (scope["root_path"], scope["path"]) == ("", "/scope"), "it is believed only where that is wanted"
+    scope = ask(behind("middleware.py:show", forwarded_allow_ips="10.0.0.1", forwarded_prefix=True), [field])
+    assert (scope["root_path"], scope["path"]) == ("", "/scope"), "a stranger is not believed"
+    server = serve("wsgi.py:app", hcrs={**LOCAL, "forwarded_prefix": True})
+    environ = connect_h1(server.listener).get("/environ", "x-forwarded-prefix: /api/\r\n").body.decode()
+    assert "'SCRIPT_NAME': '/api'" in environ and "'PATH_INFO': '/environ'" in environ
 
 
 # ---- the PROXY protocol ----

@@ -105,6 +105,8 @@ fn every_key_ends_in_its_setting() {
     ends_in(&trusting("proxy_headers = \"modern\""), style, Some(ForwardedStyle::Modern));
     let hops = |s: &Settings| s.proxies.forwarded.and_then(|forwarded| forwarded.hops);
     ends_in(&trusting("trusted_hops = 2"), hops, NonZeroUsize::new(2));
+    let prefix = |s: &Settings| s.proxies.forwarded.map(|forwarded| forwarded.prefix);
+    ends_in(&trusting("forwarded_prefix = true"), prefix, Some(true));
     ends_in(&trusting("proxy_protocol = true"), |s| s.listeners[0].proxy_protocol, true);
     let timeout = |s: &Settings| s.proxies.protocol_timeout;
     ends_in("[hcrs]\nproxy_protocol_timeout = 2", timeout, Duration::from_secs(2));

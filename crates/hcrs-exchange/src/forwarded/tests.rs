@@ -29,7 +29,7 @@ fn head(fields: &[(&str, &str)]) -> RequestHead {
 fn believe(style: ForwardedStyle, hops: usize, head: &RequestHead) -> Option<RequestHead> {
     let mut trust = Trust::default();
     trust.add("10.0.0.0/8, fd00::/8").unwrap();
-    Forwarding { style, hops: NonZeroUsize::new(hops) }.believe(head, &trust)
+    Forwarding { style, hops: NonZeroUsize::new(hops), prefix: false }.believe(head, &trust)
 }
 
 /// `client scheme host server`
@@ -199,7 +199,7 @@ fn forwarded_is_walked_alike() {
 #[test]
 fn everyone_is_trusted_as_the_peer_only() {
     let trust = Trust { everyone: true, ..Trust::default() };
-    let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None };
+    let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: false };
     let head = head(&[("x-forwarded-for", "6.6.6.6, 192.0.2.1")]);
     assert_eq!(client_of(&seen(&forwarding.believe(&head, &trust).unwrap())), "192.0.2.1|0");
 }
@@ -217,6 +217,26 @@ fn nothing_else_of_the_head_is_changed() {
     let others = |(name, _): &(&[u8], &[u8])| *name != b"host";
     assert!(after.fields().filter(others).eq(before.fields().filter(others)));
     assert_eq!(after.fields().next(), Some((&b"host"[..], &b"a"[..])), "the host keeps its place");
+}
+
+#[test]
+fn prefixes_are_read_where_they_are_wanted() {
+    let read = |value: &str, prefix: bool| {
+        let head = head(&[("x-forwarded-prefix", value)]);
+        let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix };
+        let believed = forwarding.believe(&head, &Trust::default()).unwrap_or(head);
+        assert_eq!(believed.view().path, b"/p");
+        String::from_utf8(believed.view().prefix.to_vec()).unwrap()
+    };
+    assert_eq!(read("/api", false), "");
+    for (value, prefix) in [("/api", "/api"), ("/a/b%20c/", "/a/b%20c"), ("/evil, /api", "/api")] {
+        assert_eq!(read(value, true), prefix);
+    }
+    let long = format!("/{}", "x".repeat(PREFIX_MAX));
+    for value in ["", "/", "api", "//evil", "/a//b", "/..", "/a/../b", "/a?b", "/a b", "/\u{e9}", &long] {
+        assert_eq!(read(value, true), "", "{value}");
+    }
+    assert_eq!(read(&long[..PREFIX_MAX], true).len(), PREFIX_MAX);
 }
 
 #[test]

@@ -83,6 +83,11 @@ impl EnvironBuilder {
     ) -> PyResult<()> {
         let py = environ.py();
         environ.set_item(intern!(py, "REQUEST_METHOD"), self.method(py, head.method))?;
+        if !head.prefix.is_empty() {
+            // A proxy has taken it off the path.
+            let script_name = [&percent_decode(head.prefix), self.root_path.as_bytes()].concat();
+            environ.set_item(intern!(py, "SCRIPT_NAME"), self.value(py, &script_name))?;
+        }
         environ.set_item(intern!(py, "PATH_INFO"), self.value(py, path_info))?;
         environ.set_item(intern!(py, "QUERY_STRING"), self.value(py, head.query))?;
         environ.set_item(intern!(py, "wsgi.url_scheme"), PyString::intern(py, head.scheme.as_str()))?;
