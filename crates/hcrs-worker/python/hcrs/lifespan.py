@@ -44,7 +44,11 @@ class Lifespan:
     async def startup(self, timeout: float) -> None:
         """Waits for ``lifespan.startup.complete``, or until it is clear that the app knows no lifespan."""
         self._task = asyncio.create_task(self._run(), name="hcrs.lifespan")
-        await self._ask("startup", timeout)
+        try:
+            await self._ask("startup", timeout)
+        except BaseException:
+            self._task.cancel()
+            raise
 
     async def shutdown(self, timeout: float) -> None:
         """Waits for ``lifespan.shutdown.complete``; an app without lifespan has none."""

@@ -11,15 +11,13 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 from typing import Any, NoReturn, TypeVar
 
 from hcrs import _hcrs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loading import load
-from hcrs.wsgi_errors import ErrorStream
+from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
 
 log = logging.getLogger("hcrs.error")
 T = TypeVar("T")
@@ -57,7 +55,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--graceful-timeout", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--shutdown-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--workers", type=int, default=1, metavar="NUMBER", help="of such processes")
-    parser.add_argument("--wsgi-threads", type=int, default=min(32, (os.cpu_count() or 1) + 4))
+    parser.add_argument("--wsgi-threads", type=int, default=WSGI_THREADS)
     parser.add_argument("--wsgi-max-body-size", type=int, default=16 << 20, metavar="BYTES")
     parser.add_argument("--loglevel", default="info")
     return parser
@@ -100,27 +98,21 @@ def new_loop(worker_class: str) -> Any:
 
 
 class AsgiWorker:
-    """Serves an ASGI app on all links of a worker, on one event loop."""
+    """Runs an ASGI app on a loop of its own, from lifespan startup to lifespan shutdown."""
 
     def __init__(self, args: argparse.Namespace, app: Any, loop: Any, links: list[_hcrs.Link]) -> None:
         self._args = args
         self._app = app
         self._loop = loop
-        self._links = links
-        self._serving: list[_hcrs.AsgiLink] = []
-        self._undrained = len(links)
-        self._edge_is_gone = False
-        self._is_stopping = False
-        self._link_is_broken = False
-        self._over = loop.create_future()
+        self._serving = AsgiServing(app, links, event_loop=loop, root_path=args.root_path)
 
     def run(self) -> int:
-        """Runs the app from lifespan startup to lifespan shutdown."""
+        """Serves until the edge says that this is enough; gives the exit code."""
         asyncio.set_event_loop(self._loop)
         lifespan = Lifespan(self._app)
         self._loop.run_until_complete(lifespan.startup(self._args.startup_timeout))
-        self._serve(lifespan.state)
-        self._run(self._over)
+        self._serving.start(lifespan.state)
+        self._run(self._serving.over)
         return self._run(self._loop.create_task(self._stop(lifespan)))
 
     def _run(self, future: asyncio.Future[T]) -> T:
@@ -132,60 +124,15 @@ class AsgiWorker:
                 continue  # raised by a request's task, which has logged it; the other requests go on
         return future.result()
 
-    def _serve(self, state: dict[str, Any]) -> None:
-        for link in self._links:
-            serving = _hcrs.AsgiLink(
-                link,
-                self._app,
-                event_loop=self._loop,
-                root_path=self._args.root_path,
-                state=state,
-                drained=self._on_drained,
-                gone=self._on_gone,
-                failed=self._on_failed,
-            )
-            self._serving.append(serving)
-        for serving in self._serving:
-            serving.start()
-
     async def _stop(self, lifespan: Lifespan) -> int:
-        tasks = [task for serving in self._serving for task in serving.tasks()]
-        if tasks and not self._edge_is_gone:
-            await asyncio.wait(tasks, timeout=self._args.graceful_timeout)
-        self._is_stopping = True
-        left = [task for task in tasks if not task.done()]
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=1)
+        await self._serving.finish(self._args.graceful_timeout)
         try:
             await lifespan.shutdown(self._args.shutdown_timeout)
         except (LifespanFailureError, LifespanTimeoutError) as error:
             log.error("%s", error)
             return 1
         await self._loop.shutdown_asyncgens()
-        return int(self._link_is_broken)
-
-    def _on_drained(self) -> None:
-        self._undrained -= 1
-        if self._undrained == 0 and not self._over.done():
-            self._over.set_result(None)
-
-    def _on_gone(self, why: BaseException | None) -> None:
-        if why is not None:
-            self._link_is_broken = True
-            log.error("The link to the edge is broken", exc_info=why)
-        self._edge_is_gone = True
-        if not self._over.done():
-            self._over.set_result(None)
-
-    def _on_failed(self, error: BaseException | None) -> None:
-        if self._is_stopping and isinstance(error, asyncio.CancelledError):
-            return  # by _stop
-        if error is None:
-            log.error("Error in ASGI Framework: the app has returned without completing its response")
-        else:
-            log.error("Error in ASGI Framework", exc_info=error)
+        return int(self._serving.link_is_broken)
 
 
 class TrioWorker(AsgiWorker):
@@ -208,11 +155,11 @@ class TrioWorker(AsgiWorker):
         async with trio.open_nursery() as nursery:
             self._loop.nursery = nursery
             lifespan = TrioLifespan(self._app, nursery)
-            self._app = awaiting_by_trio(self._app)
+            self._serving.app = awaiting_by_trio(self._app)
             try:
                 await lifespan.startup(self._args.startup_timeout)
-                self._serve(lifespan.state)
-                await self._over.wait()
+                self._serving.start(lifespan.state)
+                await self._serving.over.wait()
                 code = await self._stop(lifespan)
             except Exception as error:
                 failure = error  # raised outside of the nursery, which would wrap it in a group
@@ -225,15 +172,15 @@ class TrioWorker(AsgiWorker):
     async def _stop(self, lifespan: Lifespan) -> int:
         import trio
 
-        tasks = [task for serving in self._serving for task in serving.tasks()]
-        for patience in (0 if self._edge_is_gone else self._args.graceful_timeout, 1):
+        tasks = self._serving.tasks()
+        for patience in (0 if self._serving.edge_is_gone else self._args.graceful_timeout, 1):
             with trio.move_on_after(patience):
                 for task in tasks:
                     await task.wait()
-            self._is_stopping = True
+            self._serving.is_stopping = True
             for task in tasks:
                 task.cancel()
-        code = int(self._link_is_broken)
+        code = int(self._serving.link_is_broken)
         try:
             await lifespan.shutdown(self._args.shutdown_timeout)
         except (LifespanFailureError, LifespanTimeoutError) as error:
@@ -247,57 +194,27 @@ class TrioWorker(AsgiWorker):
 
 
 class WsgiWorker:
-    """Serves a WSGI app on all links of a worker, in a pool of threads."""
+    """Runs a WSGI app in a pool of threads."""
 
     def __init__(self, args: argparse.Namespace, app: Any, links: list[_hcrs.Link]) -> None:
-        self._args = args
-        self._server = _hcrs.WsgiServer(
-            links,
+        self._graceful_timeout: float = args.graceful_timeout
+        self._serving = WsgiServing(
             app,
+            links,
             root_path=args.root_path,
+            threads=args.wsgi_threads,
             max_body_size=args.wsgi_max_body_size,
-            errors=ErrorStream(log),
-            multithread=args.wsgi_threads > 1,
             multiprocess=args.workers > 1,
-            failed=self._on_failed,
         )
-        self._threads = [
-            threading.Thread(target=self._work, name=f"hcrs-wsgi-{number}", daemon=True)
-            for number in range(1, args.wsgi_threads + 1)
-        ]
 
     def run(self) -> int:
         """Runs the app until the edge says that this is enough."""
-        for thread in self._threads:
-            thread.start()
-        self._server.start()
-        try:
-            drained = self._server.wait()
-        except RuntimeError as error:
-            log.error("The link to the edge is broken: %s", error)
-            drained = False
-        deadline = time.monotonic() + (self._args.graceful_timeout if drained else 0.5)
-        self._server.close(deadline - time.monotonic())
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() for thread in self._threads):
+        self._serving.start()
+        drained = self._serving.wait()
+        if not self._serving.finish(self._graceful_timeout if drained else 0.5):
             # A thread cannot be ended from outside, and an interpreter does not end well around one that runs.
-            log.warning("Leaving requests behind that did not end in time")
             leave(0)
         return 0
-
-    def _work(self) -> None:
-        while True:
-            try:
-                return self._server.work()
-            except BaseException:
-                log.exception("Error in the WSGI pool")
-
-    def _on_failed(self, error: BaseException | None) -> None:
-        if error is None:
-            log.error("Error in WSGI Framework: the app has returned without completing its response")
-        else:
-            log.error("Error in WSGI Framework", exc_info=error)
 
 
 def leave(code: int) -> NoReturn:
