@@ -84,13 +84,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, C
 fn serve(flags: Flags) -> Result<Config, ConfigError> {
     let mut draft = Draft::default();
     let source = match &flags.config {
-        Some(path) => Source::new(path.display().to_string(), read(path)?),
+        Some(path) => Source::new(name(path), read(path)?),
         None => Source::default(),
     };
     draft.proxies.apply_environment(|name| std::env::var(name).ok(), &mut draft.mistakes);
     keys::apply_file(&source, &mut draft);
     keys::apply_flags(flags.into_values(), &mut draft);
     draft.finish(&source)
+}
+
+/// What messages call the file. A descriptor's number tells nobody anything.
+fn name(path: &Path) -> String {
+    if path.starts_with("/dev/fd") { "configuration".to_owned() } else { path.display().to_string() }
 }
 
 /// A configuration is a few kilobytes; more is a mistaken path, which may also never end.

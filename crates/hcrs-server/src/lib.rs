@@ -4,6 +4,7 @@ mod accept;
 mod access_log;
 mod admit;
 mod bind;
+mod caller;
 mod clock;
 mod control;
 mod date;
@@ -27,6 +28,7 @@ mod socket;
 mod supervise;
 mod welcome;
 
+pub use caller::Caller;
 pub use run::run;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener,
@@ -71,4 +73,16 @@ pub enum StartError {
     /// The operating system refused something that the edge needs.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The system's number of the error, if the system has refused something.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Bind(_, error) | Self::Log(_, error) | Self::Pid(_, error) | Self::System(error) => {
+                error.raw_os_error()
+            }
+            Self::Tls(_) | Self::Worker(_) | Self::App(_) => None,
+        }
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hcrs_exchange::{Forwarding, Trust};
 
+use crate::Caller;
 pub use crate::access_log::{AccessFormat, AccessFormatError};
 
 /// Everything that the edge needs to know.
@@ -13,6 +15,8 @@ pub use crate::access_log::{AccessFormat, AccessFormatError};
 pub struct Settings {
     /// The app and its workers; without it the edge answers with its welcome page.
     pub app: Option<AppSettings>,
+    /// The process that serves the app itself; there are no workers then.
+    pub caller: Option<Arc<Caller>>,
     /// Where to listen.
     pub listeners: Vec<Listener>,
     /// Certificate, key and ALPN for the listeners that speak TLS.
@@ -45,6 +49,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             app: None,
+            caller: None,
             listeners: Vec::new(),
             tls: None,
             backlog: 100,

@@ -2,14 +2,16 @@
 
 mod allocator;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{ExitCode, Termination};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hcrs_config::{Command, Config, ConfigError};
-use hcrs_server::{Outcome, StartError};
+use hcrs_server::{Caller, Outcome, StartError};
 use hcrs_tls::{DevCertificate, make_dev_certificate};
 
 /// The exit codes, which those who start the server may rely on.
@@ -38,8 +40,19 @@ impl Termination for Exit {
     }
 }
 
+/// As the first argument: the program that has started this one serves the app. It is for the package `hcrs`.
+const CALLER: &str = "--caller";
+
 fn main() -> Exit {
-    match hcrs_config::parse(std::env::args_os()) {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|argument| argument == CALLER) {
+        arguments.remove(1);
+        return match Caller::at_stdin() {
+            Ok(caller) => serve_for(&Arc::new(caller), arguments),
+            Err(error) => fail(Exit::Usage, &format!("{CALLER}: {error}")),
+        };
+    }
+    match hcrs_config::parse(arguments) {
         Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
         Err(ConfigError::Usage(error)) => {
@@ -50,16 +63,39 @@ fn main() -> Exit {
     }
 }
 
-fn serve(mut config: Config) -> Exit {
-    config.server.give_back_memory = allocator::GIVE_BACK;
-    match hcrs_server::run(config.server, &config.warnings) {
-        Ok(Outcome::Clean) => Exit::Done,
-        Ok(Outcome::CutOff) => Exit::CutOff,
-        Ok(Outcome::ShutdownFailed) => Exit::ShutdownFailed,
-        Ok(Outcome::ThreadLost) => Exit::Internal,
+fn serve(config: Config) -> Exit {
+    match run(config) {
+        Ok(exit) => exit,
         Err(error @ StartError::Tls(_)) => fail(Exit::Config, &error),
         Err(error) => fail(Exit::NotStarted, &error),
     }
+}
+
+/// Serves for a calling program, which is told why if that fails.
+fn serve_for(caller: &Arc<Caller>, arguments: Vec<OsString>) -> Exit {
+    let mut config = match hcrs_config::parse(arguments) {
+        Ok(Command::Serve(config)) => *config,
+        Ok(Command::DevCertificate { .. }) => return fail(Exit::Usage, &format!("{CALLER} serves an app")),
+        Err(error) => {
+            caller.failed(None, &error.to_string());
+            return Exit::Config;
+        }
+    };
+    config.server.caller = Some(Arc::clone(caller));
+    run(config).unwrap_or_else(|error| {
+        caller.failed(error.raw_os_error(), &error.to_string());
+        if matches!(error, StartError::Tls(_)) { Exit::Config } else { Exit::NotStarted }
+    })
+}
+
+fn run(mut config: Config) -> Result<Exit, StartError> {
+    config.server.give_back_memory = allocator::GIVE_BACK;
+    Ok(match hcrs_server::run(config.server, &config.warnings)? {
+        Outcome::Clean => Exit::Done,
+        Outcome::CutOff => Exit::CutOff,
+        Outcome::ShutdownFailed => Exit::ShutdownFailed,
+        Outcome::ThreadLost => Exit::Internal,
+    })
 }
 
 fn certificate(folder: &Path, names: &[String], force: bool) -> Exit {

@@ -60,7 +60,7 @@ impl Supervisor<'_> {
                     finished = finished.max(Finished::CutOff);
                     break;
                 }
-                Change::Ready(_) | Change::Failed(_) | Change::Stop(_) => {}
+                Change::Ready(_) | Change::Failed(_) | Change::Stop(_) | Change::CallerGone => {}
             }
         }
         if finished == Finished::CutOff && patient {
@@ -71,6 +71,9 @@ impl Supervisor<'_> {
 
     /// Waits until the workers have run the app's shutdown; kills those that do not end. True if all went well.
     async fn end_workers(&mut self, patient: bool) -> bool {
+        if self.settings.caller.is_some() {
+            return true; // it lives on, and its app's shutdown is its own affair
+        }
         let allowed = self.settings.app.as_ref().map_or(Duration::ZERO, |app| {
             // First what the app still does after its responses, then its shutdown.
             self.settings.graceful_timeout + app.shutdown_timeout + SLACK
@@ -94,7 +97,11 @@ impl Supervisor<'_> {
                     deadline = Instant::now();
                 }
                 Change::Due => return false,
-                Change::Ready(_) | Change::Failed(_) | Change::Drained(..) | Change::ThreadLost(_) => {}
+                Change::Ready(_)
+                | Change::Failed(_)
+                | Change::Drained(..)
+                | Change::ThreadLost(_)
+                | Change::CallerGone => {}
             }
         }
         ended_well

@@ -4,6 +4,7 @@
 //! All that happens arrives as an [`Event`] in one queue; [`Roster`] keeps the workers' states.
 
 mod backoff;
+mod calling;
 mod drain;
 mod edge;
 mod python;
@@ -68,12 +69,12 @@ async fn supervise(
 ) -> Result<Outcome, StartError> {
     let Setup { settings, tls, listeners, descriptors, error_log, access_log } = setup;
     let python = match &settings.app {
-        Some(app) => Some(python::find(app.python.as_deref()).await?),
-        None => None,
+        Some(app) if settings.caller.is_none() => Some(python::find(app.python.as_deref()).await?),
+        _ => None,
     };
     let doors = start_up::Doors::of(&listeners)?;
     let edge = Edge::start(&settings, tls.as_ref(), listeners, access_log, &sender)?;
-    let workers = settings.app.as_ref().map_or(0, |app| app.workers.get());
+    let workers = calling::places(&settings);
     let mut supervisor = Supervisor {
         roster: Roster::new(edge.len()),
         kills: BTreeMap::new(),
@@ -101,6 +102,10 @@ async fn supervise(
             let grace = supervisor.settings.graceful_timeout;
             Ok(supervisor.drain(grace).await)
         }
+        End::CallerGone => {
+            tracing::warn!("Shutting down: the process that serves the app has ended");
+            Ok(supervisor.drain(Duration::ZERO).await)
+        }
         End::ThreadLost => {
             // A thread's connections are gone; the others get what a stop gives them.
             let grace = supervisor.settings.graceful_timeout;
@@ -121,6 +126,8 @@ enum Event {
     WorkerExited(WorkerId, io::Result<ExitStatus>),
     /// The operator wants something.
     Signal(Signal),
+    /// The process that serves the app in place of workers is gone.
+    CallerGone,
 }
 
 /// What an event means, with what the roster knew before.
@@ -138,6 +145,8 @@ enum Change {
     ThreadLost(usize),
     /// SIGTERM or its like.
     Stop(&'static str),
+    /// The process that serves the app in place of workers is gone.
+    CallerGone,
     /// The time that was waited for has come.
     Due,
 }
@@ -145,6 +154,7 @@ enum Change {
 /// Why serving ends.
 enum End {
     Stop,
+    CallerGone,
     ThreadLost,
 }
 
@@ -191,6 +201,7 @@ impl Supervisor<'_> {
                     return End::Stop;
                 }
                 Change::ThreadLost(_) => return End::ThreadLost,
+                Change::CallerGone => return End::CallerGone,
                 Change::Drained(..) => {}
             }
         }
@@ -226,6 +237,10 @@ impl Supervisor<'_> {
         let (id, step) = match event {
             Event::Report(Report::Ready(id)) => (id, self.roster.ready(id, now)),
             Event::Report(Report::Failed(id, why)) => (id, self.roster.failed(id, why, now)),
+            Event::Report(Report::Detached(_)) if self.settings.caller.is_some() => {
+                return Some(Change::CallerGone);
+            }
+            Event::CallerGone => return Some(Change::CallerGone),
             Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
             Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
             Event::ThreadEnded(thread) => {
@@ -312,6 +327,9 @@ impl Supervisor<'_> {
 
     /// Starts a worker and gives each thread its link to it.
     async fn start_worker(&mut self, place: usize) -> io::Result<()> {
+        if let Some(caller) = self.settings.caller.clone() {
+            return self.attach_caller(&caller, place).await;
+        }
         let (Some(app), Some(python)) = (&self.settings.app, &self.python) else { return Ok(()) };
         self.last_id += 1;
         let id = self.last_id;
@@ -324,7 +342,8 @@ impl Supervisor<'_> {
             descriptors: self.descriptors,
         };
         let worker::Started { pid, links, child } = worker::start(&plan, id)?;
-        self.roster.add(id, pid, place, Instant::now() + app.startup_timeout + IMPORT_SLACK);
+        let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
+        self.roster.add(id, pid, place, Some(deadline));
         let (kill, killed) = oneshot::channel();
         self.kills.insert(id, kill);
         let events = self.sender.clone();

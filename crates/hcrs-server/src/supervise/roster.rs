@@ -59,8 +59,8 @@ impl Roster {
         Self { links, ends_are_expected: false, workers: BTreeMap::new() }
     }
 
-    /// Adds a worker that has to be ready by `deadline`.
-    pub(super) fn add(&mut self, id: WorkerId, pid: u32, place: usize, deadline: Instant) {
+    /// Adds a worker that has to be ready by `deadline`, if there is one.
+    pub(super) fn add(&mut self, id: WorkerId, pid: u32, place: usize, deadline: Option<Instant>) {
         let worker = Worker {
             pid,
             place,
@@ -70,7 +70,7 @@ impl Roster {
             status: None,
             ready_links: 0,
             ended_links: 0,
-            deadline: Some(deadline),
+            deadline,
         };
         self.workers.insert(id, worker);
     }
@@ -171,7 +171,7 @@ mod tests {
     fn roster(links: usize) -> (Roster, Instant) {
         let now = Instant::now();
         let mut roster = Roster::new(links);
-        roster.add(1, 100, 0, now + Duration::from_secs(70));
+        roster.add(1, 100, 0, Some(now + Duration::from_secs(70)));
         (roster, now)
     }
 

@@ -68,7 +68,7 @@ impl Supervisor<'_> {
                     return Err(StartError::App(why.unwrap_or_default()));
                 }
                 Change::Gone(worker) => return Err(self.explain(&worker).await),
-                Change::Stop(_) => return Ok(Started::Stopped),
+                Change::Stop(_) | Change::CallerGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => {
                     return Err(
                         io::Error::other("a thread of the edge has ended; the error log says why").into()
@@ -77,8 +77,12 @@ impl Supervisor<'_> {
                 Change::Drained(..) | Change::Due => {}
             }
         }
-        for address in self.open(doors).await? {
+        let addresses = self.open(doors).await?;
+        for address in &addresses {
             tracing::info!("Running on {address} (CTRL + C to quit)");
+        }
+        if let Some(caller) = &self.settings.caller {
+            caller.running(&addresses);
         }
         Ok(Started::Serving)
     }

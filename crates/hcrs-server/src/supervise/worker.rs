@@ -84,7 +84,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
 }
 
 /// One link: the edge's end, and the socket and shared memory that the worker inherits.
-fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
+pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     for end in [&ours, &theirs] {
         socket2::SockRef::from(end).set_send_buffer_size(LINK_BUFFER)?;
