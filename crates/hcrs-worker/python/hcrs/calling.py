@@ -1,0 +1,86 @@
+"""What every ``serve`` needs in the calling process, whatever its event loop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import types
+from typing import Any, Literal
+
+from hcrs import _hcrs
+from hcrs.config import Config, ConfigError
+from hcrs.loading import Interface, is_asgi
+from hcrs.serving import WSGI_THREADS, WsgiServing
+
+
+def interface_of(app: Any, mode: Literal["asgi", "wsgi"] | None) -> Interface:
+    """What the app speaks."""
+    if mode not in (None, "asgi", "wsgi"):
+        raise ValueError(f"mode is 'asgi', 'wsgi' or None, not {mode!r}")
+    return mode or ("asgi" if is_asgi(app) else "wsgi")
+
+
+def app_name(app: Any) -> str:
+    """A name for the list of processes."""
+    kind = app if isinstance(app, (type, types.FunctionType)) else type(app)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def wsgi_serving(app: Any, links: list[_hcrs.Link], config: Config) -> WsgiServing:
+    """Makes the pool of threads that runs a WSGI app."""
+    threads = config.hcrs.get("wsgi_threads", WSGI_THREADS)
+    if not isinstance(threads, int) or threads < 1:
+        raise ConfigError(f"Config.hcrs: wsgi_threads is a number of threads, and {threads!r} is not")
+    return WsgiServing(
+        app,
+        links,
+        root_path=config.root_path,
+        threads=threads,
+        max_body_size=config.wsgi_max_body_size,
+        multiprocess=False,
+    )
+
+
+class ErrorLog:
+    """Sends what goes wrong in the app to ``config.errorlog``, in Hypercorn's form.
+
+    A program that has set up Python's logging decides itself what becomes of the logger ``hcrs.error``; then this does
+    nothing. Several calls of ``serve`` at a time share what the first of them says.
+    """
+
+    _uses = 0
+    _handler: logging.Handler | None = None
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._log = logging.getLogger("hcrs.error")
+
+    def __enter__(self) -> None:
+        kind = type(self)
+        kind._uses += 1
+        if kind._handler is not None or self._log.hasHandlers():
+            return
+        kind._handler = self._new_handler()
+        self._log.addHandler(kind._handler)
+        if self._log.level == logging.NOTSET:
+            self._log.setLevel(getattr(logging, str(self._config.loglevel).upper(), logging.INFO))
+
+    def __exit__(self, *_: object) -> None:
+        kind = type(self)
+        kind._uses -= 1
+        if kind._uses == 0 and kind._handler is not None:
+            self._log.removeHandler(kind._handler)
+            kind._handler.close()
+            kind._handler = None
+
+    def _new_handler(self) -> logging.Handler:
+        target = self._config.errorlog
+        if not target:
+            return logging.NullHandler()
+        if isinstance(target, str) and target != "-":
+            handler: logging.Handler = logging.FileHandler(target)
+        else:
+            handler = logging.StreamHandler(sys.stderr)
+        line = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+        handler.setFormatter(logging.Formatter(line, "[%Y-%m-%d %H:%M:%S %z]"))
+        return handler

@@ -1,0 +1,50 @@
+"""The package is typed, for those who check it and for those who call it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mypy")
+
+CALLS = '''
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from hcrs.asyncio import serve
+from hcrs.config import Config
+from hcrs.run import run
+
+class App:
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None: ...
+
+def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    return []
+
+async def main() -> None:
+    config = Config.from_mapping(bind="localhost:0")
+    config.bind = "127.0.0.1:0"
+    await serve(App(), config, shutdown_trigger=asyncio.Event().wait, mode="asgi", on_listening=print)
+    await serve(wsgi, config, shutdown_trigger=lambda: asyncio.Future())
+
+code: int = run(Config.from_toml("config.toml"))
+'''
+
+
+def check(*arguments: str) -> None:
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file", ""]
+    checked = subprocess.run([*mypy, *arguments], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_package_is_typed_strictly(tmp_path: Path) -> None:
+    check("--cache-dir", str(tmp_path), "-p", "hcrs")
+
+
+def test_a_program_that_calls_it_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "calls.py").write_text(CALLS)
+    check("--cache-dir", str(tmp_path), str(tmp_path / "calls.py"))
