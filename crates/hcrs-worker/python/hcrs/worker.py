@@ -113,13 +113,15 @@ class AsgiWorker:
         self._loop.run_until_complete(lifespan.startup(self._args.startup_timeout))
         self._serving.start(lifespan.state)
         self._run(self._serving.over)
-        return self._run(self._loop.create_task(self._stop(lifespan)))
+        code: int = self._run(self._loop.create_task(self._stop(lifespan)))
+        return code
 
     def _run(self, future: asyncio.Future[T]) -> T:
         """Runs the loop until ``future`` is done."""
         while not future.done():
             try:
-                return self._loop.run_until_complete(future)
+                result: T = self._loop.run_until_complete(future)
+                return result
             except (SystemExit, KeyboardInterrupt):
                 continue  # raised by a request's task, which has logged it; the other requests go on
         return future.result()
