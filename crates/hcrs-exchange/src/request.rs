@@ -13,6 +13,7 @@ const FIELD_COUNT_AT: usize = 6;
 const FLAGS_AT: usize = 2;
 const PREFIX_AT: usize = 3;
 const FLAG_BODY: u8 = 1;
+const FLAG_WEBSOCKET: u8 = 2;
 
 /// The protocol version that the request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,16 @@ impl RequestHead {
         self.block[FLAGS_AT] & FLAG_BODY != 0
     }
 
+    /// Says that the client asks for a WebSocket, and that the request may be answered by opening one.
+    pub fn set_websocket(&mut self) {
+        self.block[FLAGS_AT] |= FLAG_WEBSOCKET;
+    }
+
+    /// Whether the client asks for a WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        self.block[FLAGS_AT] & FLAG_WEBSOCKET != 0
+    }
+
     /// The block, as it crosses the link.
     pub fn as_bytes(&self) -> &[u8] {
         &self.block
@@ -165,6 +176,8 @@ pub struct RequestView<'a> {
     pub scheme: Scheme,
     /// Whether a body follows.
     pub has_body: bool,
+    /// Whether the client asks for a WebSocket.
+    pub websocket: bool,
     /// Number of fields.
     pub field_count: usize,
     /// Method, as sent.
@@ -215,6 +228,7 @@ impl<'a> RequestView<'a> {
             version,
             scheme,
             has_body: fixed[FLAGS_AT] & FLAG_BODY != 0,
+            websocket: fixed[FLAGS_AT] & FLAG_WEBSOCKET != 0,
             field_count,
             method,
             path,
@@ -291,7 +305,7 @@ mod tests {
         #[test]
         fn a_head_is_read_back_as_it_was_written(
             method in bytes(12), path in bytes(80), query in bytes(40),
-            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool,
+            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool, websocket: bool,
         ) {
             let endpoints = Endpoints::new(Some(Address { host: "::1", port: 54106 }), None);
             let line = RequestLine {
@@ -304,9 +318,12 @@ mod tests {
             if body {
                 head.set_has_body();
             }
+            if websocket {
+                head.set_websocket();
+            }
             let view = head.view();
             prop_assert_eq!((view.method, view.path, view.query), (&method[..], &path[..], &query[..]));
-            prop_assert_eq!(view.has_body, body);
+            prop_assert_eq!((view.has_body, view.websocket), (body, websocket));
             prop_assert_eq!(view.client(), Some(Address { host: "::1", port: 54106 }));
             prop_assert_eq!(view.server(), None);
             let read: Vec<_> = view.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();

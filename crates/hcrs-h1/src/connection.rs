@@ -94,6 +94,8 @@ enum Reading {
     /// A body of known length, with so many bytes to come.
     Known(u64),
     Chunked(ChunkDecoder),
+    /// Another protocol, whose bytes are passed on as they come.
+    Switched,
     /// The request is complete.
     Ended,
     /// The client broke the protocol: where the next message would start is unknown.
@@ -144,7 +146,11 @@ impl Connection {
         let polled = match self.reading {
             Reading::Head(_) => self.poll_head(input),
             Reading::Known(_) | Reading::Chunked(_) => self.poll_body(input),
-            Reading::Ended | Reading::Broken => Ok(None),
+            Reading::Switched if !input.is_empty() => {
+                let len = input.len();
+                Ok(Some(Event::Data(take(input, len))))
+            }
+            Reading::Switched | Reading::Ended | Reading::Broken => Ok(None),
         };
         if polled.is_err() {
             self.break_off();
@@ -207,7 +213,7 @@ impl Connection {
                 let len = decoder.decode(input, &self.settings)?;
                 (len, decoder.is_done())
             }
-            Reading::Head(_) | Reading::Ended | Reading::Broken => return Ok(None),
+            Reading::Head(_) | Reading::Switched | Reading::Ended | Reading::Broken => return Ok(None),
         };
         if len > 0 {
             Ok(Some(Event::Data(take(input, len))))
@@ -224,6 +230,7 @@ impl Connection {
         match self.reading {
             Reading::Head(_) => Awaits::Head { started: self.head_started },
             Reading::Known(_) | Reading::Chunked(_) if !self.continue_owed => Awaits::Body,
+            Reading::Switched => Awaits::Body,
             Reading::Known(_) | Reading::Chunked(_) | Reading::Ended | Reading::Broken => Awaits::Nothing,
         }
     }
@@ -278,6 +285,26 @@ impl Connection {
         let (framing, keep_alive) = response::write_head(terms, head, body_now, extra, out)?;
         self.response = Response::Body(framing);
         self.terms.keep_alive = keep_alive;
+        Ok(())
+    }
+
+    /// Writes the head of a `101 Switching Protocols`, the answer to a request that is complete and asked for it (RFC
+    /// 9110 §15.2.2). From then on what the client sends comes as [`Event::Data`] and what
+    /// [`Connection::write_data`] is given goes out as it is; [`Connection::write_end`] ends the connection.
+    ///
+    /// [`Fault::AppFailed`], with nothing appended, if a field is malformed or this is not the time for it.
+    pub fn write_switch(
+        &mut self,
+        head: &ResponseHead,
+        extra: &Extra<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        if !self.request_ended() || self.has_head_out() || self.terms.version != Version::Http11 {
+            return Err(Fault::AppFailed);
+        }
+        self.response = Response::Body(response::write_switch(head, extra, out)?);
+        self.reading = Reading::Switched;
+        self.terms.keep_alive = false;
         Ok(())
     }
 

@@ -59,6 +59,36 @@ pub(crate) fn write_head(
     written
 }
 
+/// Appends the head of a `101 Switching Protocols`, after which nothing is framed any more.
+pub(crate) fn write_switch(
+    head: &ResponseHead,
+    extra: &Extra<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Framing, Fault> {
+    if head.fields().any(|(name, value)| !is_field_name(name) || !is_field_value(value)) {
+        return Err(Fault::AppFailed);
+    }
+    push_status_line(out, 101);
+    let (mut has_date, mut has_server) = (false, false);
+    for (name, value) in head.fields() {
+        // RFC 9110 §8.6: neither is allowed beside 101.
+        if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding") {
+            continue;
+        }
+        has_date |= name.eq_ignore_ascii_case(b"date");
+        has_server |= name.eq_ignore_ascii_case(b"server");
+        push_field(out, name, value);
+    }
+    if let Some(date) = extra.date.filter(|_| !has_date) {
+        push_field(out, b"date", date);
+    }
+    if let Some(server) = extra.server.filter(|_| !has_server) {
+        push_field(out, b"server", server);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(Framing::Close)
+}
+
 fn push_head(
     terms: Terms,
     head: &ResponseHead,

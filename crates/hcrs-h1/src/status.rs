@@ -18,6 +18,7 @@ pub(crate) fn push_status_line(out: &mut Vec<u8>, status: u16) {
 fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
+        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",

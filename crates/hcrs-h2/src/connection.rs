@@ -92,6 +92,8 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
             .data_frame_budget(settings.data_frame_budget)
             // Resets before a stream is begun are in the reset budget, like all others.
             .max_pending_accept_reset_streams(settings.reset_burst as usize)
+            // What it is used for is checked with the head: WebSocket alone (RFC 8441).
+            .enable_connect_protocol()
             .max_local_error_reset_streams(Some(MAX_INTERNAL_RESETS))
             // So many streams may be answered early whose clients have not heard of it.
             .max_concurrent_reset_streams(2 * settings.max_concurrent_streams as usize)
@@ -399,7 +401,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
             };
         let has_body = !recv.is_end_stream();
-        if has_body {
+        if has_body && !head.is_websocket() {
             head.set_has_body();
         }
         let stream = Stream::new(respond, has_body.then_some(recv), parts.method == http::Method::HEAD);

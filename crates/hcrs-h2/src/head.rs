@@ -1,6 +1,7 @@
 //! Heads: a request's is checked for what `h2` lets through, a response's is checked for what an app can send.
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use hcrs_exchange::{
     Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
 };
@@ -16,7 +17,7 @@ pub struct Extra {
     pub server: Option<HeaderValue>,
 }
 
-/// Builds a request's head in `block`.
+/// Builds a request's head in `block`. A CONNECT is served only where it asks for a WebSocket (RFC 8441 §5).
 pub(crate) fn request(
     parts: &request::Parts,
     scheme: Scheme,
@@ -24,7 +25,11 @@ pub(crate) fn request(
     max_fields: usize,
     block: Vec<u8>,
 ) -> Result<RequestHead, Fault> {
-    if parts.method == Method::CONNECT {
+    let is_websocket = match parts.extensions.get::<Protocol>() {
+        Some(protocol) if parts.method == Method::CONNECT => protocol.as_str() == "websocket",
+        _ => false,
+    };
+    if parts.method == Method::CONNECT && !is_websocket {
         return Err(Fault::MethodNotAllowed);
     }
     if parts.headers.len() > max_fields {
@@ -38,13 +43,17 @@ pub(crate) fn request(
     let line = RequestLine {
         version: Version::Http2,
         scheme,
-        method: parts.method.as_str().as_bytes(),
+        // What HTTP/1.1 asks for a WebSocket with.
+        method: if is_websocket { b"GET" } else { parts.method.as_str().as_bytes() },
         path: path.as_bytes(),
         query: target.query().unwrap_or("").as_bytes(),
     };
     let mut head = RequestHead::new(block, line, endpoints);
     head.push_field(b"host", host(parts)?);
     fields(&parts.headers, &mut head)?;
+    if is_websocket {
+        head.set_websocket();
+    }
     Ok(head)
 }
 

@@ -15,7 +15,8 @@ pub const INTERIM_MAX: u8 = 16;
 /// The longest payload of an `Interim` frame.
 pub const INTERIM_LEN_MAX: usize = 16 << 10;
 
-/// Flag of `Request`, `Response`, `Data` and `Block`: nothing more follows in this direction of the stream.
+/// Flag of `Request`, `Response`, `Data` and `Block`: nothing more follows in this direction of the stream. Of `Text`
+/// and `Binary`: the message ends.
 pub const END: u8 = 1;
 
 /// Flag of `Request`: the client sends the body only after `100 Continue`, so the worker says by a `Credit` of
@@ -56,6 +57,12 @@ pub enum Kind {
     Pong = 12,
     /// Worker: bytes of a body that stand in a block (u32) of the link's memory, so many of them (u32).
     Block = 13,
+    /// Both: a piece of a WebSocket's text message, UTF-8 as a whole; END with the last one.
+    Text = 20,
+    /// Both: a piece of a WebSocket's binary message; END with the last one.
+    Binary = 21,
+    /// Both: the WebSocket is closed; u16, the code, and the reason (UTF-8).
+    Close = 22,
     /// Worker: the fields after the body, in the form of a response's head of status 0; the stream's last frame.
     Trailers = 30,
     /// Worker: a response's head of status 103, before the final one; at most [`INTERIM_MAX`] of them.
@@ -78,6 +85,9 @@ impl Kind {
             11 => Self::Ping,
             12 => Self::Pong,
             13 => Self::Block,
+            20 => Self::Text,
+            21 => Self::Binary,
+            22 => Self::Close,
             30 => Self::Trailers,
             31 => Self::Interim,
             _ => return None,

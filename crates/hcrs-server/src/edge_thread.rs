@@ -25,6 +25,7 @@ use crate::dispatch::Dispatch;
 use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
+use crate::websocket;
 
 /// The `server` of responses.
 const SERVER: &str = "hcrs";
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub dispatch: Dispatch,
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
+    /// What WebSockets run on.
+    pub websockets: Rc<websocket::Terms>,
     /// Places for TLS handshakes.
     pub handshakes: Semaphore,
     phase: Cell<Phase>,
@@ -107,6 +110,7 @@ impl Shared {
             dispatch: Dispatch::new(settings.dispatch.clone()),
             connections: RefCell::default(),
             access: RefCell::new(access),
+            websockets: websocket::Terms::new(&settings.connection),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             phase: Cell::new(Phase::Serving),
             serial: Cell::new(0),

@@ -17,11 +17,17 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{
-    DATA_MAX, INTERIM_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window,
+    DATA_MAX, INTERIM_MAX, Kind, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window,
 };
+use hcrs_ws::close_code;
 
+use crate::clock;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
+use crate::websocket::{Next, Progress, WebSocket};
+
+/// How a worker says that the app has accepted a WebSocket, whatever the protocol says it with.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Pieces of a body that are smaller than this are copied together while they wait.
 const COALESCE: usize = 4 << 10;
@@ -49,6 +55,8 @@ struct State {
     body: RequestBody,
     response: Response,
     owed: Owed,
+    /// What the client asks for, until the app has declined. The bodies of both directions are then its bytes.
+    websocket: Option<Box<WebSocket>>,
 }
 
 /// Where the request is.
@@ -152,8 +160,17 @@ impl Exchange {
                     has_grown: false,
                 },
                 owed: Owed::new(RESPONSE_WINDOW),
+                websocket: None,
             }),
         })
+    }
+
+    /// The request asks for a WebSocket.
+    pub(crate) fn set_websocket(&self, websocket: WebSocket) {
+        let mut state = self.state.borrow_mut();
+        state.websocket = Some(Box::new(websocket));
+        // The request is complete, the client's bytes are not.
+        state.body.ended = false;
     }
 
     /// The client waits for `100 Continue` before it sends the body.
@@ -177,6 +194,12 @@ impl Exchange {
     pub(crate) fn push_body(&self, data: Bytes) {
         let mut state = self.state.borrow_mut();
         state.body.unread += data.len();
+        if let Some(websocket) = &mut state.websocket {
+            websocket.arrive(&data);
+            state.read_websocket();
+            drop(state);
+            return self.announce();
+        }
         match state.body.waiting.back_mut() {
             Some(last) if last.len() + data.len() <= COALESCE => {
                 let mut joined = BytesMut::with_capacity(COALESCE);
@@ -193,7 +216,42 @@ impl Exchange {
     pub(crate) fn end_body(&self) {
         let mut state = self.state.borrow_mut();
         state.body.ended = true;
-        state.send_body();
+        if state.websocket.is_none() {
+            return state.send_body();
+        }
+        state.lose_websocket();
+        drop(state);
+        self.announce();
+    }
+
+    /// Looks at the time for a WebSocket; gives when to look again.
+    pub(crate) fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.borrow_mut();
+        let (progress, next) = state.websocket.as_mut()?.tick(now);
+        let is_over = progress.is_closed;
+        state.absorb(progress);
+        state.send_messages();
+        let has_news = is_over || !state.response.body.is_empty();
+        drop(state);
+        if has_news {
+            self.announce();
+        }
+        next
+    }
+
+    /// The server goes down: a WebSocket is closed.
+    pub(crate) fn go_away(&self, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
+            return;
+        };
+        let progress = websocket.close(close_code::GOING_AWAY, "", now);
+        let has_news = !progress.out.is_empty();
+        state.absorb(progress);
+        drop(state);
+        if has_news {
+            self.announce();
+        }
     }
 
     /// Bytes of the request's body that the app has not taken.
@@ -204,13 +262,17 @@ impl Exchange {
     /// Whether the body is still arriving and the app has taken all that came.
     pub(crate) fn starves(&self) -> bool {
         let state = self.state.borrow();
-        matches!(state.place, Place::Begun(..)) && !state.body.ended && state.body.unread == 0
+        let is_body = state.websocket.is_none();
+        is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && state.body.unread == 0
     }
 
     /// What the connection has to do next.
     pub(crate) fn next_output(&self) -> Option<Output> {
         self.announced.set(false);
         let mut state = self.state.borrow_mut();
+        if state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded()) {
+            state.read_websocket();
+        }
         if state.body.taken > 0 {
             return Some(Output::Release(std::mem::take(&mut state.body.taken)));
         }
@@ -241,6 +303,18 @@ impl Exchange {
     /// grows, because this is a client that reads.
     pub(crate) fn client_took(&self, len: usize) {
         let state = &mut *self.state.borrow_mut();
+        let len = match &mut state.websocket {
+            Some(websocket) if websocket.is_open() => {
+                let (carried, progress) = websocket.client_took(len);
+                let has_news = !progress.out.is_empty();
+                state.absorb(progress);
+                if has_news {
+                    self.announce();
+                }
+                carried
+            }
+            Some(_) | None => len,
+        };
         let Some(mut credit) = state.owed.take(len) else { return };
         if state.response.ended {
             return;
@@ -280,6 +354,7 @@ impl Exchange {
         let state = self.state.borrow();
         let response = &state.response;
         state.body.taken > 0
+            || state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
             || response.wants_continue
             || !response.interim.is_empty()
             || response.head.is_some()
@@ -361,6 +436,13 @@ impl Exchange {
     /// The worker credits body bytes that the app took; zero says that the app waits for the first of them.
     pub(crate) fn app_took(&self, credit: u32) {
         let mut state = self.state.borrow_mut();
+        if let Some(websocket) = &mut state.websocket {
+            websocket.app_took(credit as usize);
+            state.send_messages();
+            state.read_websocket();
+            drop(state);
+            return self.announce();
+        }
         if credit == 0 {
             state.response.wants_continue = state.expects_continue;
         }
@@ -381,6 +463,24 @@ impl Exchange {
         if std::mem::replace(&mut state.response.has_head, true) {
             return false;
         }
+        if head.status() == SWITCHING_PROTOCOLS
+            && let Some(websocket) = &mut state.websocket
+        {
+            match websocket.accept(&head) {
+                Ok(head) if !end => state.response.head = Some(head),
+                Ok(_) | Err(_) => return false,
+            }
+            if state.body.ended {
+                state.end_response();
+            } else {
+                state.read_websocket();
+            }
+            drop(state);
+            self.announce();
+            self.tick(clock::now());
+            return true;
+        }
+        state.websocket = None;
         state.response.head = Some(head);
         state.response.ended = end;
         drop(state);
@@ -427,8 +527,9 @@ impl Exchange {
     #[must_use]
     pub(crate) fn push_data(&self, data: Bytes, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
+        let is_websocket = state.websocket.is_some();
         let response = &mut state.response;
-        if !response.has_head || response.ended || data.len() > response.window.left() {
+        if is_websocket || !response.has_head || response.ended || data.len() > response.window.left() {
             return false;
         }
         response.window.spend(data.len());
@@ -441,11 +542,63 @@ impl Exchange {
         true
     }
 
+    /// The worker sent a piece of a WebSocket's message. False if it may not now, or not so many bytes.
+    #[must_use]
+    pub(crate) fn push_message(&self, kind: Kind, data: &[u8], end: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        if data.len() > state.response.window.left() {
+            return false;
+        }
+        state.response.window.spend(data.len());
+        let Some(progress) = state.websocket.as_mut().and_then(|websocket| websocket.send(kind, data, end))
+        else {
+            return false;
+        };
+        if state.response.ended {
+            return true;
+        }
+        if progress.out.is_empty() {
+            // Nobody will read it: the worker may go on until it has heard of the end.
+            drop(state);
+            self.client_took(0);
+            return true;
+        }
+        state.absorb(progress);
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// The worker closes the WebSocket. False if it may not.
+    #[must_use]
+    pub(crate) fn push_close(&self, payload: &[u8]) -> bool {
+        let Some((code, reason)) = payload.split_first_chunk::<2>() else { return false };
+        let Ok(reason) = std::str::from_utf8(reason) else { return false };
+        let mut state = self.state.borrow_mut();
+        let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
+            return false;
+        };
+        let progress = websocket.close(u16::from_le_bytes(*code), reason, clock::now());
+        state.absorb(progress);
+        drop(state);
+        self.announce();
+        true
+    }
+
     /// The response cannot be completed. What was sent before still goes out first.
     pub(crate) fn fail(&self, fault: Fault) {
         let mut state = self.state.borrow_mut();
         state.place = Place::Over;
-        state.response.fault.get_or_insert(fault);
+        match state.websocket.as_mut().filter(|websocket| websocket.is_open()) {
+            Some(websocket) => {
+                let progress = websocket.close(close_code::SERVICE_RESTART, "", clock::now());
+                state.absorb(progress);
+                state.end_response();
+            }
+            None => {
+                state.response.fault.get_or_insert(fault);
+            }
+        }
         drop(state);
         self.announce();
     }
@@ -463,6 +616,69 @@ impl Exchange {
 }
 
 impl State {
+    /// Lets the WebSocket look at what has arrived.
+    fn read_websocket(&mut self) {
+        while let Some(websocket) = &mut self.websocket {
+            let was_free = websocket.is_free();
+            let progress = websocket.read();
+            let has_message = !websocket.is_free();
+            self.absorb(progress);
+            self.send_messages();
+            // Behind a message there may be more, or at least a ping.
+            if !(was_free && has_message) {
+                return;
+            }
+        }
+    }
+
+    /// The client is gone without a Close frame, unless the WebSocket is closed already.
+    fn lose_websocket(&mut self) {
+        if self.response.ended {
+            return;
+        }
+        if let Some(websocket) = &mut self.websocket {
+            websocket.lose();
+        }
+        self.send_messages();
+        if self.response.has_head {
+            self.end_response();
+        }
+    }
+
+    fn absorb(&mut self, progress: Progress) {
+        self.body.unread -= progress.consumed;
+        self.body.taken += progress.consumed;
+        if self.response.ended {
+            return;
+        }
+        if !progress.out.is_empty() {
+            self.response.body.push_back(progress.out.into());
+        }
+        if progress.is_closed {
+            self.end_response();
+        }
+    }
+
+    fn end_response(&mut self) {
+        if !std::mem::replace(&mut self.response.ended, true) && self.response.body.is_empty() {
+            // Something has to carry the end.
+            self.response.body.push_back(Bytes::new());
+        }
+    }
+
+    /// Sends the messages that the worker's window takes, and the end of the WebSocket.
+    fn send_messages(&mut self) {
+        let (Some(websocket), Place::Begun(link, stream)) = (&mut self.websocket, &self.place) else {
+            return;
+        };
+        while let Some(next) = websocket.next_for_app() {
+            match next {
+                Next::Piece(kind, piece, end) => link.send_message(*stream, kind, &piece, end),
+                Next::Close(code, reason) => link.send_close(*stream, code, &reason),
+            }
+        }
+    }
+
     /// Sends what the worker's window takes.
     fn send_body(&mut self) {
         let (link, stream, is_begun) = match &self.place {
@@ -500,5 +716,6 @@ impl State {
         self.response.interim.clear();
         self.response.body.clear();
         self.response.trailers = None;
+        self.websocket = None;
     }
 }

@@ -26,6 +26,7 @@ mod run;
 mod settings;
 mod socket;
 mod supervise;
+mod websocket;
 mod welcome;
 
 pub use caller::Caller;

@@ -184,6 +184,16 @@ impl Link {
         self.push(Kind::Credit, 0, stream, &credit.to_le_bytes());
     }
 
+    /// Sends a piece of a WebSocket's message, which the stream's window allows.
+    pub(crate) fn send_message(&self, stream: u32, kind: Kind, data: &[u8], end: bool) {
+        self.push(kind, if end { END } else { 0 }, stream, data);
+    }
+
+    /// Tells the worker that a WebSocket is closed.
+    pub(crate) fn send_close(&self, stream: u32, code: u16, reason: &str) {
+        self.push(Kind::Close, 0, stream, &[&code.to_le_bytes(), reason.as_bytes()].concat());
+    }
+
     /// Tells the worker that the client has closed its side, and that the response is still wanted.
     pub(crate) fn send_half_close(&self, stream: u32) {
         self.push(Kind::Reset, HALF, stream, &[]);
@@ -376,6 +386,20 @@ impl Link {
                     return Err(malformed);
                 }
                 self.end_stream_if(header.is_end(), header.stream);
+            }
+            Kind::Text | Kind::Binary => {
+                if let Some(exchange) = self.exchange(&header)
+                    && !exchange.push_message(header.kind, &payload, header.is_end())
+                {
+                    return Err(malformed);
+                }
+            }
+            Kind::Close => {
+                if let Some(exchange) = self.exchange(&header)
+                    && !exchange.push_close(&payload)
+                {
+                    return Err(malformed);
+                }
             }
             Kind::Credit => {
                 let credit =

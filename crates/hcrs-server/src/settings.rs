@@ -174,6 +174,10 @@ pub struct ConnectionSettings {
     pub h1: hcrs_h1::Settings,
     /// Limits of HTTP/2.
     pub h2: hcrs_h2::Settings,
+    /// Limits, pings and compression of WebSockets.
+    pub websocket: hcrs_ws::Settings,
+    /// How long a client may take to answer a Close frame.
+    pub websocket_close_timeout: Duration,
     /// How long a connection may stay without a request.
     pub keep_alive_timeout: Duration,
     /// Requests after which a connection is closed, gracefully.
@@ -199,6 +203,8 @@ impl Default for ConnectionSettings {
         Self {
             h1: hcrs_h1::Settings::default(),
             h2: hcrs_h2::Settings::default(),
+            websocket: hcrs_ws::Settings::default(),
+            websocket_close_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(5),
             keep_alive_max_requests: 1000,
             head_timeout: Duration::from_secs(10),

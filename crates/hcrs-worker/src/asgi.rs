@@ -17,7 +17,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use rustix::net::RecvFlags;
 
 use crate::awaitable::Sent;
-use crate::exchange::{Exchange, wake};
+use crate::exchange::{Exchange, Inner, wake};
 use crate::inbox::{Inbox, Received};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
@@ -25,6 +25,7 @@ use crate::outbox::Outbox;
 use crate::scope::ScopeBuilder;
 use crate::stream::{Stalled, Stream};
 use crate::task::TaskStarter;
+use crate::websocket::{self, Messages};
 
 /// A link and the requests on it.
 #[derive(Debug)]
@@ -150,7 +151,11 @@ impl AsgiLink {
         let (py, this) = (slf.py(), slf.get());
         let (failed, id, flushed, waiters, task) = {
             let mut inner = exchange.get().lock();
-            let failed = inner.stream.finish(&mut this.out().outbox);
+            let Inner { stream, websocket, .. } = &mut *inner;
+            let failed = match websocket {
+                Some(messages) => messages.finish(stream, &mut this.out().outbox),
+                None => stream.finish(&mut this.out().outbox),
+            };
             let mut waiters = std::mem::take(&mut inner.receivers);
             if inner.stream.is_flushed() {
                 waiters.append(&mut inner.senders);
@@ -209,12 +214,17 @@ impl AsgiLink {
         if !this.end.claims.claim(usize::from(header.slot), header.stream) {
             return Ok(false);
         }
-        let scope = scopes.build(py, &head)?;
+        let (scope, messages) = if head.websocket {
+            let subprotocols = websocket::subprotocols(&head);
+            (scopes.build_websocket(py, &head, &subprotocols)?, Some(Messages::new(subprotocols)))
+        } else {
+            (scopes.build(py, &head)?, None)
+        };
         let mut stream = Stream::new(header.stream, !header.is_end());
         if head.method == b"HEAD" {
             stream.set_head_only();
         }
-        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream))?;
+        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream, messages))?;
         let receive = exchange.getattr(intern!(py, "receive"))?;
         let send = exchange.getattr(intern!(py, "send"))?;
         let task = this.app.bind(py).call1((scope, receive, send)).and_then(|coroutine| {
@@ -262,6 +272,18 @@ impl AsgiLink {
                 };
                 wake(py, waiters)
             }
+            Kind::Text | Kind::Binary | Kind::Close => {
+                let Some(exchange) = exchange() else { return Ok(()) };
+                let waiters = {
+                    let mut inner = exchange.get().lock();
+                    let Inner { stream, websocket, receivers, .. } = &mut *inner;
+                    let messages =
+                        websocket.as_mut().ok_or_else(|| broken(LinkError::Unexpected(header.kind)))?;
+                    messages.arrive(&header, payload, stream, &mut this.out().outbox).map_err(broken)?;
+                    std::mem::take(receivers)
+                };
+                wake(py, waiters)
+            }
             Kind::Credit => {
                 let credit = payload.try_into().map(u32::from_le_bytes);
                 let credit = credit.map_err(|_| broken(LinkError::Unexpected(header.kind)))?;
@@ -275,6 +297,9 @@ impl AsgiLink {
                 let waiters = {
                     let mut inner = exchange.get().lock();
                     inner.stream.half_close();
+                    if let Some(messages) = &mut inner.websocket {
+                        messages.lose();
+                    }
                     std::mem::take(&mut inner.receivers)
                 };
                 wake(py, waiters)
@@ -284,6 +309,9 @@ impl AsgiLink {
                 let (waiters, ended) = {
                     let mut inner = exchange.get().lock();
                     inner.stream.reset();
+                    if let Some(messages) = &mut inner.websocket {
+                        messages.lose();
+                    }
                     let mut waiters = std::mem::take(&mut inner.receivers);
                     waiters.append(&mut inner.senders);
                     (waiters, inner.task.is_none())

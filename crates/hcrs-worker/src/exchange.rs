@@ -18,6 +18,7 @@ use crate::lock;
 use crate::message::{self, FieldError};
 use crate::stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use crate::trailers::Trailers;
+use crate::websocket::{self, Messages};
 
 /// One request and its response.
 #[derive(Debug)]
@@ -42,11 +43,13 @@ pub struct Inner {
     pub queued: bool,
     /// Trailers of which more are to come.
     pub trailers: Option<Box<Trailers>>,
+    /// What has come over a WebSocket; `None` for an ordinary request.
+    pub websocket: Option<Box<Messages>>,
 }
 
 impl Exchange {
     /// An exchange of `link`.
-    pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>) -> Self {
+    pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>, websocket: Option<Messages>) -> Self {
         let inner = Inner {
             stream,
             receivers: Vec::new(),
@@ -54,6 +57,7 @@ impl Exchange {
             task: None,
             queued: false,
             trailers: None,
+            websocket: websocket.map(Box::new),
         };
         Self { link, inner: Mutex::new(inner) }
     }
@@ -67,6 +71,12 @@ impl Exchange {
     pub fn receive_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
         let py = slf.py();
         let link = slf.get().link.bind(py);
+        if slf.get().lock().websocket.is_some() {
+            return match websocket::receive(slf, link)? {
+                Some(message) => Ok(Step::Return(message.into_any())),
+                None => Self::wait(slf, |inner| &mut inner.receivers).map(Step::Yield),
+            };
+        }
         let next = {
             let mut inner = slf.get().lock();
             inner.stream.next(MESSAGE_MAX, &mut link.get().out().outbox)
@@ -117,7 +127,7 @@ impl Exchange {
         Ok(future)
     }
 
-    fn start(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
+    pub(crate) fn start(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let status = message::status(message)?;
         let headers = message::headers(message)?;
         let trailers = message::announces_trailers(message)?;
@@ -177,7 +187,7 @@ impl Exchange {
         AsgiLink::pushed(link)
     }
 
-    fn push_head(
+    pub(crate) fn push_head(
         &self,
         link: &Bound<'_, AsgiLink>,
         status: u16,
@@ -204,7 +214,7 @@ impl Exchange {
     }
 
     /// Takes a piece of body; false if `send` has to wait.
-    fn body(slf: &Bound<'_, Self>, message: &Bound<'_, PyDict>) -> PyResult<bool> {
+    pub(crate) fn body(slf: &Bound<'_, Self>, message: &Bound<'_, PyDict>) -> PyResult<bool> {
         let (body, end) = message::body(message)?;
         let py = slf.py();
         let link = slf.get().link.bind(py);
@@ -243,8 +253,14 @@ impl Exchange {
     fn send<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let (message, kind) = message::kind(message)?;
-        let phase = slf.get().lock().stream.phase();
+        let (phase, is_websocket) = {
+            let inner = slf.get().lock();
+            (inner.stream.phase(), inner.websocket.is_some())
+        };
         let sent = match (kind, phase) {
+            (kind, phase) if is_websocket => {
+                websocket::send(slf, slf.get().link.bind(py), message, &kind, phase)?
+            }
             (Ok(message::Kind::Start), Phase::Request) => {
                 slf.get().start(py, message)?;
                 true
@@ -288,7 +304,7 @@ pub(crate) fn wake(py: Python<'_>, waiters: Vec<Py<PyAny>>) -> PyResult<()> {
     Ok(())
 }
 
-fn unexpected(kind: &str, phase: Phase) -> PyErr {
+pub(crate) fn unexpected(kind: &str, phase: Phase) -> PyErr {
     UnexpectedMessageError::new_err(format!(
         "Unexpected message type, {kind} given the state {}",
         phase.as_str()

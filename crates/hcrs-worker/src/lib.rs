@@ -15,6 +15,7 @@ mod stream;
 mod target;
 mod task;
 mod trailers;
+mod websocket;
 mod wsgi;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

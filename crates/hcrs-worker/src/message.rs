@@ -39,8 +39,11 @@ impl Kind {
     }
 }
 
-/// A message as a dict, and its type; `Err` holds the type's text if it is none that is known here.
-pub(crate) type Typed<'a, 'py> = (&'a Bound<'py, PyDict>, Result<Kind, Bound<'py, PyString>>);
+/// A message's type; `Err` holds its text if it is none of [`Kind`].
+pub(crate) type Type<'py> = Result<Kind, Bound<'py, PyString>>;
+
+/// A message as a dict, and its type.
+pub(crate) type Typed<'a, 'py> = (&'a Bound<'py, PyDict>, Type<'py>);
 
 /// Takes a message by its form.
 pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a, 'py>> {
@@ -307,7 +310,7 @@ fn plain_pair<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyBytes>, Bou
     Some((name.cast_into_exact().ok()?, value.cast_into_exact().ok()?))
 }
 
-fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
     let py = object.py();
     if let Ok(bytes) = object.cast::<PyBytes>() {
         Ok(bytes.clone())

@@ -16,6 +16,9 @@ use crate::target::percent_decode;
 /// live on after its client.
 const SPEC_VERSION: &str = "2.3";
 
+/// The WebSocket protocol version of ASGI that scopes name.
+const WEBSOCKET_SPEC_VERSION: &str = "2.3";
+
 const FIELDS_KEPT: usize = 512;
 const TARGETS_KEPT: usize = 512;
 const ADDRESSES_KEPT: usize = 128;
@@ -112,6 +115,31 @@ impl ScopeBuilder {
         let server = self.address(py, server, head.server())?;
         scope.set_item(intern!(py, "server"), server)?;
         scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
+        Ok(scope)
+    }
+
+    /// The scope of the request for a WebSocket with this head (ASGI WebSocket spec, "WebSocket Connection Scope").
+    pub(crate) fn build_websocket<'py>(
+        &mut self,
+        py: Python<'py>,
+        head: &RequestView<'_>,
+        subprotocols: &[String],
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.build(py, head)?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        scope.del_item(intern!(py, "method"))?;
+        let asgi = self.asgi.bind(py).copy()?;
+        asgi.set_item(intern!(py, "spec_version"), WEBSOCKET_SPEC_VERSION)?;
+        scope.set_item(intern!(py, "asgi"), asgi)?;
+        let scheme = match head.scheme {
+            Scheme::Http => "ws",
+            Scheme::Https => "wss",
+        };
+        scope.set_item(intern!(py, "scheme"), PyString::intern(py, scheme))?;
+        scope.set_item(intern!(py, "subprotocols"), subprotocols)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
     }
 

@@ -62,7 +62,27 @@ pub enum Stalled {
     Outbox,
 }
 
-/// A stream; `B` is a piece of a response's body.
+/// What waits for the window or the outbox.
+#[derive(Debug)]
+enum Unsent<B> {
+    /// A piece of a response's body.
+    Body(B),
+    /// A WebSocket's message.
+    Message(Kind, B),
+    /// A frame that ends what went before.
+    Last(Kind, Vec<u8>),
+}
+
+impl<B: AsRef<[u8]>> Unsent<B> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Body(bytes) | Self::Message(_, bytes) => bytes.as_ref(),
+            Self::Last(_, bytes) => bytes,
+        }
+    }
+}
+
+/// A stream; `B` is a piece of a response's body, or a message.
 #[derive(Debug)]
 pub struct Stream<B> {
     id: u32,
@@ -90,7 +110,7 @@ pub struct Stream<B> {
     /// Interim heads that were sent.
     interims: u8,
     window: Window,
-    unsent: VecDeque<B>,
+    unsent: VecDeque<Unsent<B>>,
     /// Bytes of the first unsent piece that have left.
     sent: usize,
     /// The stream's last frame was pushed.
@@ -126,6 +146,13 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Its number on the link.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Gives the edge credit for bytes of messages that the app took, or that wait for the rest of theirs.
+    pub fn took_messages(&mut self, len: usize, out: &mut Outbox) {
+        if let Some(credit) = self.owed.take(len) {
+            out.push(Kind::Credit, 0, self.id, &credit.to_le_bytes());
+        }
     }
 
     /// How far the response is.
@@ -299,8 +326,39 @@ impl<B: AsRef<[u8]>> Stream<B> {
             return Stalled::No;
         }
         if len > 0 {
-            self.unsent.push_back(piece);
+            self.unsent.push_back(Unsent::Body(piece));
         }
+        self.pump_all(out)
+    }
+
+    /// Takes a WebSocket's message.
+    pub fn message(&mut self, kind: Kind, message: B, out: &mut Outbox) -> Stalled {
+        if self.gone {
+            return Stalled::No;
+        }
+        self.unsent.push_back(Unsent::Message(kind, message));
+        self.pump_all(out)
+    }
+
+    /// Takes the end of a WebSocket, after which no message follows.
+    pub fn close(&mut self, code: u16, reason: &str, out: &mut Outbox) -> Stalled {
+        self.phase = Phase::Closed;
+        if self.gone {
+            return Stalled::No;
+        }
+        self.unsent.push_back(Unsent::Last(Kind::Close, [&code.to_le_bytes(), reason.as_bytes()].concat()));
+        self.pump_all(out)
+    }
+
+    /// The app's task that had a WebSocket has ended: says so once everything has left.
+    pub fn finish_websocket(&mut self, out: &mut Outbox) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.unsent.push_back(Unsent::Last(Kind::Done, Vec::new()));
+            self.pump_all(out);
+        }
+    }
+
+    fn pump_all(&mut self, out: &mut Outbox) -> Stalled {
         loop {
             match self.pump(out) {
                 Stalled::No if !self.unsent.is_empty() => {}
@@ -312,20 +370,29 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Moves one frame of what waits to `out`.
     pub fn pump(&mut self, out: &mut Outbox) -> Stalled {
         let Some(piece) = self.unsent.front() else { return Stalled::No };
-        if self.window.left() == 0 {
+        if let Unsent::Last(kind, payload) = piece {
+            out.push(*kind, 0, self.id, payload);
+            self.unsent.pop_front();
+            return Stalled::No;
+        }
+        let rest = &piece.bytes()[self.sent..];
+        let len = rest.len().min(DATA_MAX).min(self.window.left());
+        if len == 0 && !rest.is_empty() {
             return Stalled::Window;
         }
         if out.is_full() {
             return Stalled::Outbox;
         }
-        let rest = &piece.as_ref()[self.sent..];
-        let len = rest.len().min(DATA_MAX).min(self.window.left());
         let last_of_piece = len == rest.len();
         let is_last = last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed;
-        let end = is_last && !self.has_trailers;
-        out.push_body(end, self.id, &rest[..len]);
+        if let Unsent::Message(kind, _) = piece {
+            out.push(*kind, if last_of_piece { END } else { 0 }, self.id, &rest[..len]);
+        } else {
+            let end = is_last && !self.has_trailers;
+            out.push_body(end, self.id, &rest[..len]);
+            self.ended |= end;
+        }
         self.window.spend(len);
-        self.ended |= end;
         if last_of_piece {
             self.unsent.pop_front();
             self.sent = 0;
@@ -585,5 +652,27 @@ mod tests {
             prop_assert_eq!((sent, ends), (total, 1));
             prop_assert!(!stream.finish(&mut out));
         }
+    }
+
+    #[test]
+    fn messages_end_with_their_last_piece_and_the_close_comes_behind_them() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        drain(&mut out);
+        let long = vec![7; RESPONSE_WINDOW as usize + 10];
+        assert_eq!(stream.message(Kind::Text, vec![], &mut out), Stalled::No);
+        assert_eq!(stream.message(Kind::Binary, long, &mut out), Stalled::Window);
+        assert_eq!(stream.close(4000, "bye", &mut out), Stalled::Window);
+        stream.finish_websocket(&mut out);
+        let first = drain(&mut out);
+        assert_eq!(first[0], (Kind::Text, END, vec![]));
+        assert!(first[1..].iter().all(|(kind, flags, _)| (*kind, *flags) == (Kind::Binary, 0)));
+        stream.credit(100);
+        while stream.pump(&mut out) == Stalled::No && !stream.is_flushed() {}
+        let rest = drain(&mut out);
+        assert_eq!(rest[0], (Kind::Binary, END, vec![7; 10]));
+        assert_eq!(rest[1], (Kind::Close, 0, [&4000u16.to_le_bytes()[..], b"bye"].concat()));
+        assert_eq!(rest[2], (Kind::Done, 0, vec![]));
+        assert_eq!(rest.len(), 3);
     }
 }

@@ -22,6 +22,8 @@ pub mod close_code {
     pub const MESSAGE_TOO_BIG: u16 = 1009;
     /// The server met a condition that it cannot go on with.
     pub const INTERNAL_ERROR: u16 = 1011;
+    /// The server restarts; the client may come again.
+    pub const SERVICE_RESTART: u16 = 1012;
 }
 
 /// Whether `code` may stand in a Close frame: defined by the RFC or registered since, or of the ranges for

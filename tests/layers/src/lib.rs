@@ -18,12 +18,12 @@ mod tests {
         ("hcrs-worker", &["hcrs-exchange", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),
         (
             "hcrs-server",
-            &["hcrs-exchange", "hcrs-h1", "hcrs-h2", "hcrs-tls", "hcrs-link"],
+            &["hcrs-exchange", "hcrs-h1", "hcrs-h2", "hcrs-ws", "hcrs-tls", "hcrs-link"],
             &["pyo3", "httparse"],
         ),
         (
             "hcrs-config",
-            &["hcrs-exchange", "hcrs-h1", "hcrs-h2", "hcrs-tls", "hcrs-link", "hcrs-server"],
+            &["hcrs-exchange", "hcrs-h1", "hcrs-h2", "hcrs-ws", "hcrs-tls", "hcrs-link", "hcrs-server"],
             &["pyo3", "httparse"],
         ),
         ("hcrs", &["hcrs-config", "hcrs-server", "hcrs-tls"], &["pyo3"]),

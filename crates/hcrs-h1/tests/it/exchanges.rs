@@ -182,3 +182,47 @@ fn a_head_that_does_not_arrive_is_answered_and_ends_the_connection() {
     input.extend_from_slice(b"TP/1.1\r\nhost: a\r\n\r\n");
     assert!(matches!(connection.poll_event(&mut input), Ok(None)));
 }
+
+#[test]
+fn after_101_bytes_go_both_ways_as_they_are() {
+    let mut connection = connection();
+    let mut input =
+        BytesMut::from(&b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nearly"[..]);
+    let mut seen = Vec::new();
+    drain(&mut connection, &mut input, &mut seen);
+    assert_eq!(input, "early", "it may be a pipelined request");
+    let head = response(101, &[("upgrade", "x"), ("connection", "upgrade"), ("content-length", "0")]);
+    let mut out = Vec::new();
+    let extra = Extra { date: Some(b"now"), server: None };
+    connection.write_switch(&head, &extra, &mut out).unwrap();
+    assert_eq!(
+        out.escape_ascii().to_string(),
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\ndate: now\r\n\r\n"
+            .escape_ascii()
+            .to_string()
+    );
+    assert_eq!(connection.awaits(), Awaits::Body);
+    let Ok(Some(Event::Data(data))) = connection.poll_event(&mut input) else { panic!("no data") };
+    assert_eq!(data, "early");
+    assert!(matches!(connection.poll_event(&mut input), Ok(None)));
+    out.clear();
+    connection.write_data(b"any\r\nbytes", &mut out).unwrap();
+    connection.write_end(&mut out).unwrap();
+    assert_eq!(out, b"any\r\nbytes");
+    assert!(connection.must_close() && !connection.can_keep_alive());
+}
+
+#[test]
+fn a_switch_is_refused_where_http_does_not_allow_it() {
+    let head = response(101, &[("upgrade", "x")]);
+    for request in [
+        &b"GET / HTTP/1.0\r\nhost: a\r\n\r\n"[..],
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n",
+    ] {
+        let mut connection = connection();
+        drain(&mut connection, &mut BytesMut::from(request), &mut Vec::new());
+        let mut out = Vec::new();
+        assert_eq!(connection.write_switch(&head, &Extra::default(), &mut out), Err(Fault::AppFailed));
+        assert_eq!(out, b"");
+    }
+}

@@ -106,3 +106,24 @@ fn nonsense_from_an_app_is_its_fault() {
         assert_eq!(send(status, fields).unwrap_err(), Fault::AppFailed, "{status} {fields:?}");
     }
 }
+
+#[test]
+fn a_connect_is_served_where_it_asks_for_a_websocket() {
+    let connect = |protocol: Option<&'static str>| {
+        let builder = Request::builder().method(Method::CONNECT).uri("https://example.com/chat?a=b");
+        let builder = match protocol {
+            Some(protocol) => builder.extension(Protocol::from_static(protocol)),
+            None => builder,
+        };
+        let (parts, ()) = builder.body(()).unwrap().into_parts();
+        request(&parts, Scheme::Https, &Endpoints::default(), 8, Vec::new())
+    };
+    let head = connect(Some("websocket")).unwrap();
+    assert!(head.is_websocket());
+    assert_eq!(
+        (head.view().method, head.view().path, head.view().query),
+        (&b"GET"[..], &b"/chat"[..], &b"a=b"[..])
+    );
+    assert_eq!(connect(Some("other")).unwrap_err(), Fault::MethodNotAllowed);
+    assert_eq!(connect(None).unwrap_err(), Fault::MethodNotAllowed);
+}

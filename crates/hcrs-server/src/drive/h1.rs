@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use hcrs_exchange::Fault;
+use bytes::{Bytes, BytesMut};
+use hcrs_exchange::{Fault, ResponseHead};
 use hcrs_h1::{Awaits, Connection, Event, Extra};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
 use crate::handshake::Client;
+use crate::websocket::WebSocket;
 
 /// Room for one read.
 const READ: usize = 16 << 10;
@@ -118,7 +119,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let now = clock::now();
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
-            Phase::Draining => self.closing |= self.under_way.is_none() && self.connection.is_idle(),
+            Phase::Draining => match &self.under_way {
+                Some(under_way) => under_way.exchange.go_away(now),
+                None => self.closing |= self.connection.is_idle(),
+            },
             Phase::Cut => self.fail(Fault::DrainTimeout, now),
         }
         loop {
@@ -162,6 +166,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
+                Output::Head { head, .. } if head.status() == 101 => {
+                    under_way.note_head(&head, shared);
+                    shared.with_extra(now, |extra| connection.write_switch(&head, &values(extra), out))
+                }
                 Output::Head { head, end, body } => {
                     let max = shared.settings.connection.keep_alive_max_requests;
                     let close = self.input_ended || self.requests >= max || shared.phase() != Phase::Serving;
@@ -282,7 +290,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if shared.settings.app.is_none() {
             return self.welcome(&request, now);
         }
+        let websocket = match WebSocket::asked_for(&request.head, &shared.websockets) {
+            Ok(websocket) => websocket,
+            Err(refusal) => return self.answer_at_once(&refusal, &Bytes::new(), now),
+        };
+        if websocket.is_some() {
+            request.head.set_websocket();
+        }
         let exchange = Exchange::new(0, Rc::clone(&self.client.admitted.mailbox), request.head, now);
+        if let Some(websocket) = websocket {
+            exchange.set_websocket(websocket);
+        }
         if request.expect_continue {
             exchange.set_expects_continue();
         }
@@ -291,15 +309,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn welcome(&mut self, request: &hcrs_h1::Request, now: Instant) {
-        let shared = Rc::clone(&self.client.admitted.shared);
         let (head, page) = welcome(&self.client, &request.head, None);
+        self.answer_at_once(&head, &page, now);
+    }
+
+    /// Writes a whole response that no worker has a part in.
+    fn answer_at_once(&mut self, head: &ResponseHead, body: &Bytes, now: Instant) {
+        let shared = Rc::clone(&self.client.admitted.shared);
         let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
         let (connection, out) = (&mut self.connection, &mut self.out);
         let written = shared
             .with_extra(now, |extra| {
-                connection.write_head(&head, Some(page.len()), close, &values(extra), out)
+                connection.write_head(head, Some(body.len()), close, &values(extra), out)
             })
-            .and_then(|()| connection.write_data(&page, out))
+            .and_then(|()| connection.write_data(body, out))
             .and_then(|()| connection.write_end(out));
         match written {
             Ok(()) => {
@@ -401,6 +424,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.fail(Fault::BodyTimeout, now);
             self.closing = true;
         }
+        let mut next = now + LOOK;
+        if let Some(under_way) = &self.under_way
+            && let Some(at) = under_way.exchange.tick(now)
+        {
+            next = next.min(at);
+        }
         let is_skipping = self.under_way.is_none() && self.connection.response_ended();
         if is_skipping && passed(self.idle_since, settings.keep_alive_timeout) {
             self.closing = true;
@@ -410,7 +439,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         if self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
         {
-            return Ok(now + LOOK);
+            return Ok(next);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {
             self.closing = true;

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
 use crate::handshake::Client;
+use crate::websocket::WebSocket;
 
 /// How many requests of one connection may be in workers, those that the client has reset included, as a multiple of
 /// the streams that it may have open. More are refused until their apps have ended (CVE-2023-44487).
@@ -176,6 +177,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.requests >= shared.settings.connection.keep_alive_max_requests {
             self.close_gracefully(now);
         }
+        if shared.settings.app.is_none() && head.is_websocket() {
+            return self.connection.fail(key, Fault::MethodNotAllowed);
+        }
         if shared.settings.app.is_none() {
             let (response, page) = welcome(&self.client, &head, Some(id));
             record_answered(&self.client, &head, Some(id), (response.status(), page.len(), None));
@@ -190,8 +194,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             record_answered(&self.client, &head, Some(id), answer);
             return self.connection.fail(key, Fault::QueueFull);
         }
+        let websocket = match WebSocket::asked_for(&head, &shared.websockets) {
+            Ok(websocket) => websocket,
+            Err(refusal) => {
+                // Its fields are the server's own, and it has no body.
+                let _sent = self.connection.send_head(key, &refusal, true);
+                return;
+            }
+        };
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let exchange = Exchange::new(key, mailbox, head, now);
+        if let Some(websocket) = websocket {
+            exchange.set_websocket(websocket);
+        }
         exchange.count_as(&self.running);
         if self.streams.len() <= key {
             self.streams.resize_with(key + 1, || None);
@@ -278,6 +293,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         match phase {
             Phase::Serving => None,
             Phase::Draining => {
+                for under_way in self.streams.iter().flatten() {
+                    under_way.exchange.go_away(now);
+                }
                 self.close_gracefully(now);
                 None
             }
@@ -349,14 +367,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.fail(key, Fault::WriteStalled, now);
             }
         }
+        let mut next = now + LOOK;
         for key in 0..self.streams.len() {
             let Some(under_way) = self.under_way(key) else { continue };
+            if let Some(at) = under_way.exchange.tick(now) {
+                next = next.min(at);
+            }
             if under_way.exchange.starves() && passed(under_way.body_at, settings.body_timeout) {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
         if self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() {
-            return Ok(now + LOOK);
+            return Ok(next);
         }
         if !matches!(self.shutdown, Shutdown::No) {
             return Ok(now + LOOK);

@@ -285,7 +285,10 @@ impl WsgiLink {
             | Kind::Pong
             | Kind::Block
             | Kind::Trailers
-            | Kind::Interim => Err(unexpected),
+            | Kind::Interim
+            | Kind::Text
+            | Kind::Binary
+            | Kind::Close => Err(unexpected),
         }
     }
 

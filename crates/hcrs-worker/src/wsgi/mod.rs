@@ -197,6 +197,9 @@ impl WsgiServer {
         if job.stream.lock().is_gone() {
             return Ok(());
         }
+        if head.websocket {
+            return response.get().answer(py, 403, "This app has no WebSockets\n");
+        }
         if head.method == b"HEAD" {
             response.get().set_head_only();
         }

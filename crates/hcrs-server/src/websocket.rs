@@ -1,0 +1,346 @@
+//! A WebSocket between its client's bytes and its worker's messages. The drivers move the bytes as they move
+//! bodies; frames, pings, compression and the closing handshake end here.
+//!
+//! ```text
+//! client's bytes ─► input ─► messages ─► to_app ══ link
+//!                               │ pongs, Close
+//! client's bytes ◄─ response body ◄──────────────── link
+//! ```
+//!
+//! While messages wait for the worker's window no more are read, but pings among what has arrived are answered.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use hcrs_exchange::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Version};
+use hcrs_link::{DATA_MAX, Kind, REQUEST_WINDOW, Window};
+use hcrs_ws::{DeflatePool, Event, Handshake, Opening, close_code};
+
+/// Bytes that may wait for the client before pongs do, too; then only the latest ping is answered.
+const REPLY_BACKLOG: usize = 64 << 10;
+
+/// What the WebSockets of an edge thread run on.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    settings: hcrs_ws::Settings,
+    close_timeout: Duration,
+    pool: Rc<DeflatePool>,
+}
+
+impl Terms {
+    pub(crate) fn new(settings: &crate::ConnectionSettings) -> Rc<Self> {
+        let compression = settings.websocket.compression.clone().unwrap_or_default();
+        Rc::new(Self {
+            settings: settings.websocket.clone(),
+            close_timeout: settings.websocket_close_timeout,
+            pool: Rc::new(DeflatePool::new(&compression)),
+        })
+    }
+}
+
+/// What waits for the worker.
+#[derive(Debug)]
+enum ToApp {
+    /// A message, or what is left of it.
+    Message(Kind, Bytes),
+    /// The end, with code and reason.
+    Close(u16, String),
+}
+
+/// What the worker is sent next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A piece of a message, the last one if the flag says so.
+    Piece(Kind, Bytes, bool),
+    /// The end, with code and reason.
+    Close(u16, String),
+}
+
+/// One WebSocket, from the request that asks for it on.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    terms: Rc<Terms>,
+    handshake: Handshake,
+    /// Once the app has accepted.
+    connection: Option<hcrs_ws::Connection>,
+    /// Bytes of the client that were not understood yet.
+    input: BytesMut,
+    to_app: VecDeque<ToApp>,
+    window: Window,
+    /// Bytes that the worker was sent and has not credited.
+    in_app: usize,
+    /// The app was told of the end.
+    end_told: bool,
+    /// Inflating was interrupted and goes on in the next turn.
+    yielded: bool,
+    /// What waits for the client: bytes on the wire, and bytes of the worker's message that they carry.
+    unsent: VecDeque<(usize, usize)>,
+    backlog: usize,
+    closing_since: Option<Instant>,
+}
+
+/// What a step of a WebSocket has brought.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Bytes of the client that were consumed.
+    pub(crate) consumed: usize,
+    /// Bytes for the client.
+    pub(crate) out: Vec<u8>,
+    /// Nothing more will be read or sent.
+    pub(crate) is_closed: bool,
+}
+
+impl WebSocket {
+    /// The WebSocket that a request asks for, if it does; the error is the response that refuses it.
+    pub(crate) fn asked_for(head: &RequestHead, terms: &Rc<Terms>) -> Result<Option<Self>, ResponseHead> {
+        let view = head.view();
+        let opening = match view.version {
+            Version::Http2 if head.is_websocket() => Opening::ExtendedConnect,
+            Version::Http11 if !view.has_body && hcrs_ws::asks_for_websocket(view.method, view.fields()) => {
+                Opening::Upgrade
+            }
+            Version::Http10 | Version::Http11 | Version::Http2 => return Ok(None),
+        };
+        let handshake = Handshake::read(opening, view.fields()).map_err(|refusal| {
+            let fields =
+                refusal.fields(opening).iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            response_head(refusal.status(), fields)
+        })?;
+        Ok(Some(Self {
+            terms: Rc::clone(terms),
+            handshake,
+            connection: None,
+            input: BytesMut::new(),
+            to_app: VecDeque::new(),
+            window: Window::new(REQUEST_WINDOW),
+            in_app: 0,
+            end_told: false,
+            yielded: false,
+            unsent: VecDeque::new(),
+            backlog: 0,
+            closing_since: None,
+        }))
+    }
+
+    /// Opens the WebSocket as the app's head says, which has the status 101; gives the response's head.
+    pub(crate) fn accept(&mut self, head: &ResponseHead) -> Result<ResponseHead, Fault> {
+        let mut subprotocol = None;
+        for (name, value) in head.fields() {
+            if name.eq_ignore_ascii_case(b"sec-websocket-protocol") {
+                subprotocol = Some(std::str::from_utf8(value).map_err(|_| Fault::AppFailed)?);
+            }
+        }
+        let accepted = self
+            .handshake
+            .accept(subprotocol, self.terms.settings.compression.as_ref())
+            .map_err(|_| Fault::AppFailed)?;
+        self.connection =
+            Some(hcrs_ws::Connection::new(&self.terms.settings, accepted.deflate, &self.terms.pool));
+        let ours = accepted.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let apps = head.fields().filter(|(name, _)| !is_of_handshake(name));
+        Ok(response_head(accepted.status, ours.chain(apps)))
+    }
+
+    /// Whether the app has accepted.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Whether [`WebSocket::read`] has more to do although nothing came.
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.yielded
+    }
+
+    /// Takes bytes of the client; [`WebSocket::read`] looks at them.
+    pub(crate) fn arrive(&mut self, data: &[u8]) {
+        self.input.extend_from_slice(data);
+    }
+
+    /// Makes the next message of what has arrived, or looks only at what is no message while one waits.
+    pub(crate) fn read(&mut self) -> Progress {
+        let mut progress = Progress::default();
+        self.yielded = false;
+        let Some(connection) = &mut self.connection else { return progress };
+        let before = self.input.len();
+        let is_free = self.to_app.is_empty();
+        while !is_free || self.to_app.is_empty() {
+            let polled = if is_free {
+                connection.poll_event(&mut self.input)
+            } else {
+                connection.poll_control(&mut self.input)
+            };
+            match polled {
+                Ok(Some(Event::Text(text))) => self.to_app.push_back(ToApp::Message(Kind::Text, text)),
+                Ok(Some(Event::Binary(data))) => self.to_app.push_back(ToApp::Message(Kind::Binary, data)),
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
+                Ok(Some(Event::Close { code, reason, .. })) => {
+                    self.to_app.push_back(ToApp::Close(code, reason));
+                }
+                Ok(Some(Event::Yield)) => {
+                    self.yielded = true;
+                    break;
+                }
+                Ok(None) => break,
+                Err(failure) => {
+                    self.to_app.push_back(ToApp::Close(failure.code, failure.reason.to_owned()));
+                    break;
+                }
+            }
+            if self.backlog + progress.out.len() < REPLY_BACKLOG {
+                connection.write_replies(&mut progress.out);
+            }
+        }
+        if self.backlog + progress.out.len() < REPLY_BACKLOG {
+            connection.write_replies(&mut progress.out);
+        }
+        progress.consumed = before - self.input.len();
+        self.conclude(progress)
+    }
+
+    /// Whether the next message may be read: none waits for the worker.
+    pub(crate) fn is_free(&self) -> bool {
+        self.to_app.is_empty()
+    }
+
+    /// What the worker's window takes of the next message, or the end.
+    pub(crate) fn next_for_app(&mut self) -> Option<Next> {
+        if self.end_told {
+            self.to_app.clear();
+        }
+        match self.to_app.front_mut()? {
+            ToApp::Message(kind, data) => {
+                let len = data.len().min(self.window.left()).min(DATA_MAX);
+                if len == 0 && !data.is_empty() {
+                    return None;
+                }
+                let (kind, piece, end) = (*kind, data.split_to(len), data.is_empty());
+                self.window.spend(len);
+                self.in_app += len;
+                if end {
+                    self.to_app.pop_front();
+                }
+                Some(Next::Piece(kind, piece, end))
+            }
+            ToApp::Close(..) => {
+                let Some(ToApp::Close(code, reason)) = self.to_app.pop_front() else { return None };
+                self.end_told = true;
+                Some(Next::Close(code, reason))
+            }
+        }
+    }
+
+    /// The app took bytes of messages.
+    pub(crate) fn app_took(&mut self, credit: usize) {
+        // A worker cannot credit more than was sent to it.
+        let credit = credit.min(self.in_app);
+        self.in_app -= credit;
+        self.window.add(credit as u32);
+    }
+
+    /// A piece of a message from the app. `None` if a worker may not send it.
+    pub(crate) fn send(&mut self, kind: Kind, data: &[u8], end: bool) -> Option<Progress> {
+        let mut progress = Progress::default();
+        let kind = if kind == Kind::Text { hcrs_ws::Kind::Text } else { hcrs_ws::Kind::Binary };
+        match self.connection.as_mut()?.write_fragment(kind, data, end, &mut progress.out) {
+            // What is sent after the end goes nowhere.
+            Ok(()) | Err(hcrs_ws::SendError::Closed) => {}
+            Err(_) => return None,
+        }
+        self.queue(progress.out.len(), data.len());
+        Some(progress)
+    }
+
+    /// The app, or the server, closes.
+    pub(crate) fn close(&mut self, code: u16, reason: &str, now: Instant) -> Progress {
+        let mut progress = Progress::default();
+        if let Some(connection) = &mut self.connection {
+            if connection.write_close(code, reason, &mut progress.out)
+                == Err(hcrs_ws::SendError::InvalidCloseCode(code))
+            {
+                let code = close_code::INTERNAL_ERROR;
+                let _closed = connection.write_close(code, "", &mut progress.out);
+            }
+            self.closing_since.get_or_insert(now);
+        }
+        self.conclude(progress)
+    }
+
+    /// The client is gone without a word: the app is told.
+    pub(crate) fn lose(&mut self) {
+        self.to_app.push_back(ToApp::Close(close_code::ABNORMAL, String::new()));
+    }
+
+    /// Looks at the time: pings, missing pongs, a Close frame that is not answered. Gives when to look again.
+    pub(crate) fn tick(&mut self, now: Instant) -> (Progress, Option<Instant>) {
+        let mut progress = Progress::default();
+        let is_reading = self.to_app.is_empty();
+        let Some(connection) = &mut self.connection else { return (progress, None) };
+        if connection.awaits_close() {
+            let since = *self.closing_since.get_or_insert(now);
+            let until = since + self.terms.close_timeout;
+            progress.is_closed = now >= until;
+            return (progress, Some(until));
+        }
+        let Ok(next) = connection.tick(now, is_reading, &mut progress.out) else {
+            self.lose();
+            progress.is_closed = true;
+            return (progress, None);
+        };
+        (self.conclude(progress), next)
+    }
+
+    /// The client took bytes; gives how many bytes of the worker's messages were among them.
+    pub(crate) fn client_took(&mut self, mut len: usize) -> (usize, Progress) {
+        self.backlog -= len.min(self.backlog);
+        let mut payload = 0;
+        while let Some((wire, carried)) = self.unsent.front_mut() {
+            if *wire > len {
+                *wire -= len;
+                break;
+            }
+            len -= *wire;
+            payload += *carried;
+            self.unsent.pop_front();
+        }
+        let mut progress = Progress::default();
+        if self.backlog < REPLY_BACKLOG
+            && let Some(connection) = &mut self.connection
+        {
+            connection.write_replies(&mut progress.out);
+        }
+        (payload, self.conclude(progress))
+    }
+
+    fn conclude(&mut self, mut progress: Progress) -> Progress {
+        if !progress.out.is_empty() {
+            self.queue(progress.out.len(), 0);
+        }
+        progress.is_closed |= self.connection.as_ref().is_some_and(hcrs_ws::Connection::is_closed);
+        progress
+    }
+
+    fn queue(&mut self, wire: usize, carried: usize) {
+        self.unsent.push_back((wire, carried));
+        self.backlog += wire;
+    }
+}
+
+/// Fields that the handshake itself sets.
+fn is_of_handshake(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"sec-websocket-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+        || name.eq_ignore_ascii_case(b"upgrade")
+        || name.eq_ignore_ascii_case(b"connection")
+}
+
+fn response_head<'a>(status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> ResponseHead {
+    let mut block = Vec::with_capacity(256);
+    let mut writer = ResponseHeadWriter::begin(&mut block, status);
+    for (name, value) in fields {
+        writer.field(&mut block, name, value);
+    }
+    writer.finish(&mut block);
+    ResponseHead::parse(block.into()).expect("invariant: a head just written has its form")
+}

@@ -1,0 +1,338 @@
+//! A WebSocket as the app holds it (ASGI WebSocket spec): messages in, messages out, and how it ends.
+//!
+//! The rule of `exchange.rs` holds here, too: no code of the app runs while a lock is held.
+
+use std::collections::VecDeque;
+
+use hcrs_exchange::RequestView;
+use hcrs_link::{FrameHeader, Kind, LinkError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use crate::asgi::AsgiLink;
+use crate::exchange::{Exchange, unexpected, wake};
+use crate::message;
+use crate::outbox::Outbox;
+use crate::stream::{Phase, Stalled, Stream};
+
+/// How the edge is told that the app accepts, whatever protocol the client speaks.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// Close codes (RFC 6455 §7.4.1) that are the server's to say.
+const NORMAL: u16 = 1000;
+const ABNORMAL: u16 = 1006;
+const INTERNAL_ERROR: u16 = 1011;
+
+/// What has come over a WebSocket and was not taken by the app.
+///
+/// The edge sends no more than the request window ahead of the app, but for one message: bytes of a message
+/// whose end has not come are credited at once, because the app cannot take them. The edge bounds a message.
+#[derive(Debug)]
+pub struct Messages {
+    offered: Vec<String>,
+    connect_told: bool,
+    /// The app answers with an ordinary response.
+    denied: bool,
+    /// The app has accepted.
+    accepted: bool,
+    partial: Vec<u8>,
+    complete: VecDeque<Message>,
+    end: Option<(u16, String)>,
+}
+
+#[derive(Debug)]
+struct Message {
+    kind: Kind,
+    bytes: Vec<u8>,
+    /// Bytes of it that the edge is owed credit for.
+    owed: usize,
+}
+
+impl Messages {
+    /// Nothing has come yet; the client offers these subprotocols.
+    pub(crate) fn new(offered: Vec<String>) -> Self {
+        Self {
+            offered,
+            connect_told: false,
+            denied: false,
+            accepted: false,
+            partial: Vec::new(),
+            complete: VecDeque::new(),
+            end: None,
+        }
+    }
+
+    /// Takes a frame of the edge.
+    pub(crate) fn arrive(
+        &mut self,
+        header: &FrameHeader,
+        payload: &[u8],
+        stream: &mut Stream<PyBackedBytes>,
+        out: &mut Outbox,
+    ) -> Result<(), LinkError> {
+        if header.kind == Kind::Close {
+            let (code, reason) = payload.split_first_chunk().ok_or(LinkError::Unexpected(header.kind))?;
+            let reason = String::from_utf8_lossy(reason).into_owned();
+            self.end.get_or_insert((u16::from_le_bytes(*code), reason));
+            return Ok(());
+        }
+        if self.end.is_some() {
+            return Ok(());
+        }
+        self.partial.extend_from_slice(payload);
+        if header.is_end() {
+            let bytes = std::mem::take(&mut self.partial);
+            self.complete.push_back(Message { kind: header.kind, bytes, owed: payload.len() });
+        } else {
+            stream.took_messages(payload.len(), out);
+        }
+        Ok(())
+    }
+
+    /// The client is gone without a Close frame.
+    pub(crate) fn lose(&mut self) {
+        self.end.get_or_insert((ABNORMAL, String::new()));
+    }
+
+    /// The app's task has ended. True if it has failed, that is, neither accepted nor declined.
+    pub(crate) fn finish(&mut self, stream: &mut Stream<PyBackedBytes>, out: &mut Outbox) -> bool {
+        if !self.accepted {
+            return stream.finish(out);
+        }
+        if stream.phase() == Phase::Response {
+            // Left open: the client is not told that all is well.
+            stream.close(INTERNAL_ERROR, "", out);
+        }
+        stream.finish_websocket(out);
+        false
+    }
+}
+
+/// The subprotocols that a request offers, in order. The edge has checked their form.
+pub(crate) fn subprotocols(head: &RequestView<'_>) -> Vec<String> {
+    let mut offered: Vec<String> = Vec::new();
+    for (_, value) in head.fields().filter(|(name, _)| *name == b"sec-websocket-protocol") {
+        for item in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
+        {
+            let item = String::from_utf8_lossy(item).into_owned();
+            if !offered.contains(&item) {
+                offered.push(item);
+            }
+        }
+    }
+    offered
+}
+
+/// The next message for the app; `None` if there is none yet.
+pub(crate) fn receive<'py>(
+    exchange: &Bound<'py, Exchange>,
+    link: &Bound<'py, AsgiLink>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    enum Next {
+        Connect,
+        Message(Message),
+        End(u16, String),
+    }
+    let py = exchange.py();
+    let next = {
+        let mut inner = exchange.get().lock();
+        let is_closed = inner.stream.phase() == Phase::Closed;
+        let Some(messages) = &mut inner.websocket else { return Ok(None) };
+        if !std::mem::replace(&mut messages.connect_told, true) {
+            Next::Connect
+        } else if let Some(message) = messages.complete.pop_front().filter(|_| !is_closed) {
+            inner.stream.took_messages(message.owed, &mut link.get().out().outbox);
+            Next::Message(message)
+        } else if let Some((code, reason)) = &messages.end {
+            Next::End(*code, reason.clone())
+        } else if is_closed {
+            Next::End(NORMAL, String::new())
+        } else {
+            return Ok(None);
+        }
+    };
+    AsgiLink::pushed(link)?;
+    let message = PyDict::new(py);
+    let kind = intern!(py, "type");
+    match next {
+        Next::Connect => message.set_item(kind, intern!(py, "websocket.connect"))?,
+        Next::Message(Message { kind: Kind::Text, bytes, .. }) => {
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|_| PyValueError::new_err("the edge sent a text that is not UTF-8"))?;
+            message.set_item(kind, intern!(py, "websocket.receive"))?;
+            message.set_item(intern!(py, "bytes"), py.None())?;
+            message.set_item(intern!(py, "text"), text)?;
+        }
+        Next::Message(Message { bytes, .. }) => {
+            message.set_item(kind, intern!(py, "websocket.receive"))?;
+            message.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
+            message.set_item(intern!(py, "text"), py.None())?;
+        }
+        Next::End(code, reason) => {
+            message.set_item(kind, intern!(py, "websocket.disconnect"))?;
+            message.set_item(intern!(py, "code"), code)?;
+            message.set_item(intern!(py, "reason"), reason)?;
+        }
+    }
+    Ok(Some(message))
+}
+
+/// Takes a message of the app; false if `send` has to wait.
+pub(crate) fn send(
+    exchange: &Bound<'_, Exchange>,
+    link: &Bound<'_, AsgiLink>,
+    message: &Bound<'_, PyDict>,
+    kind: &message::Type<'_>,
+    phase: Phase,
+) -> PyResult<bool> {
+    let kind = match kind {
+        Ok(kind) => kind.as_str(),
+        Err(other) => other.to_str()?,
+    };
+    let denied = exchange.get().lock().websocket.as_ref().is_some_and(|messages| messages.denied);
+    match (kind, phase) {
+        ("websocket.accept", Phase::Request) => accept(exchange, link, message).map(|()| true),
+        ("websocket.send", Phase::Response) if !denied => send_message(exchange, link, message),
+        ("websocket.close", Phase::Response) if !denied => close(exchange, link, message),
+        ("websocket.close", Phase::Request) => refuse(exchange, link).map(|()| true),
+        ("websocket.http.response.start", Phase::Request) => {
+            exchange.get().start(exchange.py(), message)?;
+            if let Some(messages) = &mut exchange.get().lock().websocket {
+                messages.denied = true;
+            }
+            Ok(true)
+        }
+        ("websocket.http.response.body", Phase::Response) if denied => Exchange::body(exchange, message),
+        (other, phase) => Err(unexpected(other, phase)),
+    }
+}
+
+fn accept(
+    exchange: &Bound<'_, Exchange>,
+    link: &Bound<'_, AsgiLink>,
+    message: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let py = exchange.py();
+    let subprotocol = match given(message, intern!(py, "subprotocol"))? {
+        Some(chosen) => Some(
+            chosen
+                .extract::<String>()
+                .map_err(|_| PyTypeError::new_err("'subprotocol' must be a str or None"))?,
+        ),
+        None => None,
+    };
+    let headers = message::headers(message)?.filter(|headers| !headers.is_none());
+    let parts = headers.map(|headers| message::parts(&headers)).transpose()?.unwrap_or_default();
+    if parts.iter().any(|(name, _)| name.as_bytes().eq_ignore_ascii_case(b"sec-websocket-protocol")) {
+        return Err(PyValueError::new_err(
+            "the subprotocol is said by 'subprotocol', not by a sec-websocket-protocol header",
+        ));
+    }
+    if let Some(chosen) = &subprotocol {
+        let inner = exchange.get().lock();
+        let offered = inner.websocket.as_ref().is_some_and(|messages| messages.offered.contains(chosen));
+        if !offered {
+            return Err(PyValueError::new_err(format!(
+                "subprotocol {chosen:?} is not among those that the client offers"
+            )));
+        }
+    }
+    exchange.get().push_head(link, SWITCHING_PROTOCOLS, |head, out| {
+        if let Some(chosen) = &subprotocol {
+            head.field(out, b"sec-websocket-protocol", chosen.as_bytes());
+        }
+        message::write_parts(&parts, head, out).map(|_| None)
+    })??;
+    if let Some(messages) = &mut exchange.get().lock().websocket {
+        messages.accepted = true;
+    }
+    AsgiLink::pushed(link)
+}
+
+fn send_message(
+    exchange: &Bound<'_, Exchange>,
+    link: &Bound<'_, AsgiLink>,
+    message: &Bound<'_, PyDict>,
+) -> PyResult<bool> {
+    let py = exchange.py();
+    let (kind, bytes) = match (given(message, intern!(py, "bytes"))?, given(message, intern!(py, "text"))?) {
+        (Some(bytes), _) => (Kind::Binary, message::bytes_of(&bytes, "'bytes'")?),
+        (None, Some(text)) => {
+            let text =
+                text.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("'text' must be a str"))?;
+            (Kind::Text, text.encode_utf8()?)
+        }
+        (None, None) => {
+            return Err(PyValueError::new_err("'websocket.send' has neither 'bytes' nor 'text'"));
+        }
+    };
+    let stalled = {
+        let mut inner = exchange.get().lock();
+        inner.stream.message(kind, bytes.into(), &mut link.get().out().outbox)
+    };
+    sent(exchange, link, stalled)
+}
+
+fn close(
+    exchange: &Bound<'_, Exchange>,
+    link: &Bound<'_, AsgiLink>,
+    message: &Bound<'_, PyDict>,
+) -> PyResult<bool> {
+    let py = exchange.py();
+    let code = match given(message, intern!(py, "code"))? {
+        Some(code) => code.extract::<u16>().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "'code' must be a close code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), not {code}"
+            ))
+        })?,
+        None => NORMAL,
+    };
+    let reason = match given(message, intern!(py, "reason"))? {
+        Some(reason) => {
+            reason.extract::<String>().map_err(|_| PyTypeError::new_err("'reason' must be a str or None"))?
+        }
+        None => String::new(),
+    };
+    let (stalled, waiters) = {
+        let mut inner = exchange.get().lock();
+        let stalled = inner.stream.close(code, &reason, &mut link.get().out().outbox);
+        (stalled, std::mem::take(&mut inner.receivers))
+    };
+    wake(py, waiters)?;
+    sent(exchange, link, stalled)
+}
+
+/// Closed before it was accepted: 403 (ASGI WebSocket spec, "Close - send event").
+fn refuse(exchange: &Bound<'_, Exchange>, link: &Bound<'_, AsgiLink>) -> PyResult<()> {
+    exchange.get().push_head(link, 403, |head, out| {
+        head.field(out, b"content-length", b"0");
+        Ok(None)
+    })??;
+    let waiters = {
+        let mut inner = exchange.get().lock();
+        let empty = link.get().no_bytes(exchange.py());
+        inner.stream.body(empty, true, &mut link.get().out().outbox);
+        std::mem::take(&mut inner.receivers)
+    };
+    wake(exchange.py(), waiters)?;
+    AsgiLink::pushed(link)
+}
+
+fn sent(exchange: &Bound<'_, Exchange>, link: &Bound<'_, AsgiLink>, stalled: Stalled) -> PyResult<bool> {
+    if stalled == Stalled::Outbox {
+        AsgiLink::make_room(link, exchange)?;
+    }
+    AsgiLink::pushed(link)?;
+    Ok(stalled == Stalled::No || exchange.get().lock().stream.is_flushed())
+}
+
+/// A key of a message, unless it is missing or None.
+fn given<'py>(
+    message: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(message.get_item(key)?.filter(|value| !value.is_none()))
+}
