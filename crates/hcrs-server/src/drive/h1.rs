@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::{Fault, ResponseHead};
+use hcrs_exchange::{Fault, RequestHead, ResponseHead};
 use hcrs_h1::{Awaits, Connection, Event, Extra};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
@@ -167,7 +167,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, .. } if head.status() == 101 => {
-                    under_way.note_head(&head, shared);
+                    under_way.note_head(&head, shared, now);
                     shared.with_extra(now, |extra| connection.write_switch(&head, &values(extra), out))
                 }
                 Output::Head { head, end, body } => {
@@ -292,7 +292,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         let websocket = match WebSocket::asked_for(&request.head, &shared.websockets) {
             Ok(websocket) => websocket,
-            Err(refusal) => return self.answer_at_once(&refusal, &Bytes::new(), now),
+            Err(refusal) => return self.answer_at_once(&request.head, &refusal, &Bytes::new(), now),
         };
         if websocket.is_some() {
             request.head.set_websocket();
@@ -310,11 +310,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn welcome(&mut self, request: &hcrs_h1::Request, now: Instant) {
         let (head, page) = welcome(&self.client, &request.head, None);
-        self.answer_at_once(&head, &page, now);
+        self.answer_at_once(&request.head, &head, &page, now);
     }
 
     /// Writes a whole response that no worker has a part in.
-    fn answer_at_once(&mut self, head: &ResponseHead, body: &Bytes, now: Instant) {
+    fn answer_at_once(&mut self, request: &RequestHead, head: &ResponseHead, body: &Bytes, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
         let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
         let (connection, out) = (&mut self.connection, &mut self.out);
@@ -326,7 +326,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             .and_then(|()| connection.write_end(out));
         match written {
             Ok(()) => {
-                record_answered(&self.client, &request.head, None, (head.status(), page.len(), None));
+                record_answered(&self.client, request, None, (head.status(), body.len(), None));
                 self.finish(now);
             }
             Err(fault) => self.fail(fault, now),

@@ -199,6 +199,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Err(refusal) => {
                 // Its fields are the server's own, and it has no body.
                 let _sent = self.connection.send_head(key, &refusal, true);
+                record_answered(&self.client, &head, Some(id), (refusal.status(), 0, None));
                 return;
             }
         };
