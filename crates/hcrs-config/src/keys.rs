@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use hcrs_server::{AccessFormat, Bind, LogLevel, LogTarget, WorkerClass};
+use hcrs_server::{AccessFormat, Bind, Lifespan, LogLevel, LogTarget, WorkerClass};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -131,6 +131,7 @@ const OWN_KEYS: &[(&str, Rule)] = &[
         "proxy_protocol_timeout",
         Set(|v, d| fill(&mut d.proxies.settings.protocol_timeout, v.seconds_above_zero())),
     ),
+    ("lifespan", Set(lifespan)),
     ("python", Set(|v, d| fill(&mut d.app.python, v.path().map(Some)))),
     ("queue_size", Set(|v, d| fill(&mut d.dispatch.queue_size, v.whole(0, 1 << 20)))),
     ("queue_timeout", Set(|v, d| fill(&mut d.dispatch.queue_timeout, v.seconds()))),
@@ -297,6 +298,16 @@ fn worker_class(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
         "uvloop" => WorkerClass::Uvloop,
         "trio" => WorkerClass::Trio,
         _ => return Err(value.expected("\"asyncio\", \"uvloop\" or \"trio\"")),
+    };
+    Ok(())
+}
+
+fn lifespan(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
+    draft.app.lifespan = match value.text()? {
+        "auto" => Lifespan::Auto,
+        "on" => Lifespan::On,
+        "off" => Lifespan::Off,
+        _ => return Err(value.expected("\"auto\", \"on\" or \"off\"")),
     };
     Ok(())
 }

@@ -32,8 +32,8 @@ mod welcome;
 pub use caller::Caller;
 pub use run::run;
 pub use settings::{
-    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener,
-    LogLevel, LogSettings, LogTarget, ProxySettings, Settings, WorkerClass,
+    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
+    Listener, LogLevel, LogSettings, LogTarget, ProxySettings, Settings, WorkerClass,
 };
 
 /// How a run ended.

@@ -83,6 +83,8 @@ pub struct AppSettings {
     pub wsgi_threads: Option<NonZeroUsize>,
     /// The largest request body that a WSGI app is given, in bytes.
     pub wsgi_max_body_size: usize,
+    /// Whether the app is asked for its lifespan.
+    pub lifespan: Lifespan,
     /// How long the app's lifespan startup may take.
     pub startup_timeout: Duration,
     /// How long the app's lifespan shutdown may take.
@@ -100,8 +102,31 @@ impl AppSettings {
             python: None,
             wsgi_threads: None,
             wsgi_max_body_size: 16 << 20,
+            lifespan: Lifespan::Auto,
             startup_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Whether an ASGI app is asked for its lifespan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifespan {
+    /// Yes; one that raises before it has received `lifespan.startup` has none.
+    Auto,
+    /// Yes; one that has none cannot be served.
+    On,
+    /// No.
+    Off,
+}
+
+impl Lifespan {
+    /// The name that the configuration uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
         }
     }
 }

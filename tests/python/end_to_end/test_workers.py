@@ -168,6 +168,7 @@ def test_full_queue_gets_503_at_once(serve, connect_h2, tmp_path):
         ("missing.py:app", ["module not found"]),
         ("plain.py:missing", ["application not found"]),
         ("lifespans.py:fails", ["Lifespan failure in startup", "no database"]),
+        ("lifespans.py:raises", ["ValueError: raised in the startup", "Lifespan failure in startup"]),
         ("lifespans.py:hangs", ["Timeout whilst awaiting startup"]),
         ("lifespans.py:exits", []),
     ],
@@ -190,8 +191,8 @@ def test_app_without_lifespan_is_served_with_a_warning(serve, connect_h1):
     assert "[WARNING] ASGI Framework Lifespan error, continuing without Lifespan support" in server.log
 
 
-def test_app_that_raises_in_its_startup_is_served(serve, connect_h1):
-    server = serve("lifespans.py:raises")
+def test_lifespan_can_be_left_out(serve, connect_h1):
+    server = serve("lifespans.py:raises", hcrs={"lifespan": "off"})
     assert connect_h1(server.listener).get().status == 200
 
 

@@ -85,6 +85,25 @@ def test_an_app_without_lifespan_is_served(serve: Serve, code: str) -> None:
     assert warned == ("raise" in code) == ("LookupError: no lifespan here" in running.stderr)
 
 
+def test_what_a_startup_raises_stops_the_start(serve: Serve) -> None:
+    said, code = failure(serve, lifespan("await receive(); raise LookupError('no database')"))
+    assert "\nLookupError: no database\n" in said, "the traceback is told"
+    assert said.splitlines()[-1].endswith("Lifespan failure in startup. 'LookupError('no database')'")
+    assert code == 1
+
+
+def test_lifespan_can_be_left_out(serve: Serve) -> None:
+    running = serve(lifespan("await receive(); raise LookupError('asked')"), "--lifespan", "off")
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0 and running.stderr == ""
+
+
+@pytest.mark.parametrize("code", ["raise LookupError('no lifespan here')", "return"])
+def test_lifespan_can_be_demanded(serve: Serve, code: str) -> None:
+    said, exit_code = failure(serve, lifespan(code), "--lifespan", "on")
+    assert "LifespanFailureError: Lifespan failure in startup." in said and exit_code == 1
+
+
 def test_a_failed_startup_is_told(serve: Serve) -> None:
     said, code = failure(
         serve,

@@ -277,6 +277,12 @@ def test_an_app_without_lifespan_is_served(on_trio: Serve) -> None:
     assert "continuing without Lifespan support" in running.stderr
 
 
+def test_lifespan_can_be_left_out(on_trio: Serve) -> None:
+    running = on_trio(LIFESPAN.format(code="await receive(); raise LookupError('asked')"), "--lifespan", "off")
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0 and running.stderr == ""
+
+
 def test_a_shutdown_that_takes_too_long_is_cut(on_trio: Serve) -> None:
     code = "await receive(); await send({'type': 'lifespan.startup.complete'}); await trio.sleep_forever()"
     running = on_trio(LIFESPAN.format(code=code), "--shutdown-timeout", "0.2")

@@ -95,6 +95,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
     ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
+    ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);
     ends_in("[hcrs]\npython = \"bin/python\"", |s| app(s).python.clone(), Some("bin/python".into()));
     ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
     ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
@@ -173,6 +174,7 @@ fn wrong_values_say_what_was_expected() {
         ("workers = 1.5", "1:11: workers: expected a whole number from 0 to 1024, found 1.5"),
         ("workers = 99999999999999999999", "found a number with too many digits"),
         ("worker_class = \"gevent\"", "expected \"asyncio\", \"uvloop\" or \"trio\""),
+        ("hcrs.lifespan = \"yes\"", "expected \"auto\", \"on\" or \"off\", found"),
         ("keep_alive_timeout = true", "a number of seconds from 0.001 to 31536000, found true"),
         ("keep_alive_timeout = 0", "a number of seconds from 0.001 to 31536000, found 0"),
         ("graceful_timeout = -0.5", "a number of seconds from 0 to 31536000, found -0.5"),

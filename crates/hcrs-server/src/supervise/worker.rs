@@ -107,6 +107,7 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
     option("--workers", app.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
     option("--root-path", app.root_path.clone());
+    option("--lifespan", app.lifespan.as_str().to_owned());
     option("--startup-timeout", app.startup_timeout.as_secs_f64().to_string());
     option("--graceful-timeout", plan.graceful_timeout.as_secs_f64().to_string());
     option("--shutdown-timeout", app.shutdown_timeout.as_secs_f64().to_string());

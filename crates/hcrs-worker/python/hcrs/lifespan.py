@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hcrs._hcrs import UnexpectedMessageError
@@ -31,11 +32,20 @@ class LifespanTimeoutError(Exception):
 class Lifespan:
     """Runs the app's lifespan task and speaks with it."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, mode: str = "auto") -> None:
+        """``mode``: ``off`` asks for no lifespan, ``on`` takes one that is not supported for a failed startup.
+
+        With ``auto`` an app that raises before it has received ``lifespan.startup`` does not know lifespan; what is
+        raised after that comes from its startup, which has failed.
+        """
         self.state: dict[str, Any] = {}
         self._app = app
+        self._mode = mode
+        self._received = False
+        self._error: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[dict[str, str]] = asyncio.Queue(2)
+        self._next: Callable[[], Awaitable[dict[str, str]]] = self._events.get
         self._answered: dict[str, Any] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failures: dict[str, str] = {}
         self._asked = "startup"
@@ -43,6 +53,8 @@ class Lifespan:
 
     async def startup(self, timeout: float) -> None:
         """Waits for ``lifespan.startup.complete``, or until it is clear that the app knows no lifespan."""
+        if self._mode == "off":
+            return
         self._task = asyncio.create_task(self._run(), name="hcrs.lifespan")
         try:
             await self._ask("startup", timeout)
@@ -68,12 +80,14 @@ class Lifespan:
         except asyncio.TimeoutError:
             raise LifespanTimeoutError(stage, timeout) from None
         if stage in self._failures:
-            raise LifespanFailureError(stage, self._failures[stage])
+            raise LifespanFailureError(stage, self._failures[stage]) from self._error
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"spec_version": "2.0", "version": "3.0"}, "state": self.state}
         try:
-            await self._app(scope, self._events.get, self._send)
+            await self._app(scope, self._receive, self._send)
+            if self._mode == "on" and not self._answered["startup"].is_set():
+                self._failures["startup"] = "the app has returned without an answer, and lifespan is 'on'"
         except asyncio.CancelledError:
             pass
         except BaseException as error:
@@ -88,20 +102,25 @@ class Lifespan:
         if stage in self._failures:
             return  # the app has said so itself
         if not self._answered["startup"].is_set():
-            if not isinstance(error, Exception):
-                self._failures["startup"] = repr(
-                    error
-                )  # sys.exit() is no way to say that lifespan is not known
-            else:
+            # sys.exit() is no way to say that lifespan is not known
+            if self._mode == "auto" and not self._received and isinstance(error, Exception):
                 log.warning(
                     "ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error
                 )
+            else:
+                self._error = error
+                self._failures["startup"] = repr(error)
         elif not self._answered["shutdown"].is_set():
             log.error("ASGI Framework Lifespan error, shutdown without Lifespan support", exc_info=error)
             if stage == "shutdown":
                 self._failures[stage] = repr(error)
         else:
             log.error("ASGI Framework Lifespan errored after shutdown.", exc_info=error)
+
+    async def _receive(self) -> dict[str, str]:
+        event = await self._next()
+        self._received = True
+        return event
 
     async def _send(self, message: dict[str, Any]) -> None:
         _, stage, outcome = (str(message["type"]) + "..").split(".")[:3]

@@ -51,6 +51,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
     parser.add_argument("--worker-class", choices=("asyncio", "uvloop", "trio"), default="asyncio")
     parser.add_argument("--root-path", default="")
+    parser.add_argument("--lifespan", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--graceful-timeout", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--shutdown-timeout", type=float, default=60.0, metavar="SECONDS")
@@ -109,7 +110,7 @@ class AsgiWorker:
     def run(self) -> int:
         """Serves until the edge says that this is enough; gives the exit code."""
         asyncio.set_event_loop(self._loop)
-        lifespan = Lifespan(self._app)
+        lifespan = Lifespan(self._app, self._args.lifespan)
         self._loop.run_until_complete(lifespan.startup(self._args.startup_timeout))
         self._serving.start(lifespan.state)
         self._run(self._serving.over)
@@ -156,7 +157,7 @@ class TrioWorker(AsgiWorker):
         code = 1
         async with trio.open_nursery() as nursery:
             self._loop.nursery = nursery
-            lifespan = TrioLifespan(self._app, nursery)
+            lifespan = TrioLifespan(self._app, nursery, self._args.lifespan)
             self._serving.app = awaiting_by_trio(self._app)
             try:
                 await lifespan.startup(self._args.startup_timeout)
