@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hcrs_server::{AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogSettings, Settings};
+use hcrs_server::{
+    AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogSettings, Settings, StatsdSettings,
+};
 
 use crate::proxies::Proxies;
 use crate::source::Source;
@@ -30,6 +32,7 @@ pub(crate) struct Draft {
     pub(crate) dispatch: DispatchSettings,
     pub(crate) graceful_timeout: Duration,
     pub(crate) log: LogSettings,
+    pub(crate) statsd: StatsdSettings,
     /// What stops the start.
     pub(crate) mistakes: Vec<Mistake>,
     /// What the operator should know.
@@ -56,6 +59,7 @@ impl Default for Draft {
             dispatch: server.dispatch,
             graceful_timeout: server.graceful_timeout,
             log: server.log,
+            statsd: server.statsd,
             mistakes: Vec::new(),
             warnings: Vec::new(),
         }
@@ -92,6 +96,7 @@ impl Draft {
             dispatch: self.dispatch,
             graceful_timeout: self.graceful_timeout,
             log: self.log,
+            statsd: self.statsd,
             ..Settings::default()
         };
         Ok(Config { server, warnings })

@@ -98,6 +98,15 @@ pub(crate) struct Flags {
     /// Where the error log goes; - is standard error [default: -]
     #[arg(long, alias = "error-log", visible_alias = "log-file", value_name = "FILE", help_heading = LOGS)]
     error_logfile: Option<String>,
+    /// The configuration of Python's logging in the workers: an INI file, json:FILE or toml:FILE
+    #[arg(long, value_name = "FILE", help_heading = LOGS)]
+    log_config: Option<String>,
+    /// The statsd server that gets metrics [default: none]
+    #[arg(long, value_name = "HOST:PORT", help_heading = LOGS)]
+    statsd_host: Option<String>,
+    /// What the metrics' names begin with
+    #[arg(long, value_name = "PREFIX", help_heading = LOGS)]
+    statsd_prefix: Option<String>,
     /// The least severe messages that are logged: debug, info, warning, error or critical [default: info]
     #[arg(long, value_name = "LEVEL", help_heading = LOGS)]
     log_level: Option<String>,
@@ -155,6 +164,9 @@ impl Flags {
             ("accesslog", text(Place::Flag("--access-logfile"), self.access_logfile)),
             ("access_log_format", text(Place::Flag("--access-logformat"), self.access_logformat)),
             ("errorlog", text(Place::Flag("--error-logfile"), self.error_logfile)),
+            ("logconfig", text(Place::Flag("--log-config"), self.log_config)),
+            ("statsd_host", text(Place::Flag("--statsd-host"), self.statsd_host)),
+            ("statsd_prefix", text(Place::Flag("--statsd-prefix"), self.statsd_prefix)),
             ("loglevel", text(Place::Flag("--log-level"), self.log_level)),
         ]
         .into_iter()

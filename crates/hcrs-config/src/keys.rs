@@ -3,9 +3,8 @@
 //! A value from the file is applied first and a flag's after it, which is all there is to precedence.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
-use hcrs_server::{AccessFormat, Bind, Lifespan, LogLevel, LogTarget, WorkerClass};
+use hcrs_server::{AccessFormat, Bind, Lifespan, LogLevel, LogTarget, PythonLogging, WorkerClass};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -110,12 +109,12 @@ const KEYS: &[(&str, Rule)] = &[
     ("access_log_format", Set(access_log_format)),
     ("errorlog", Set(|v, d| fill(&mut d.log.error, log_target(v)))),
     ("loglevel", Set(log_level)),
-    ("logconfig", Later),
+    ("logconfig", Set(|v, d| fill(&mut d.log.python, v.path().map(PythonLogging::File).map(Some)))),
     ("logconfig_dict", Later),
     ("logger_class", Later),
-    ("statsd_host", Later),
-    ("statsd_prefix", Later),
-    ("dogstatsd_tags", Later),
+    ("statsd_host", Set(statsd_host)),
+    ("statsd_prefix", Set(|v, d| fill(&mut d.statsd.prefix, v.text().map(String::from)))),
+    ("dogstatsd_tags", Set(|v, d| fill(&mut d.statsd.tags, v.text().map(String::from)))),
 ];
 
 /// The keys of the table `[hcrs]`, which Hypercorn does not have.
@@ -328,11 +327,7 @@ fn alpn_protocols(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
 }
 
 fn log_target(value: &Value) -> Result<Option<LogTarget>, Mistake> {
-    Ok(match value.text()? {
-        "" => None,
-        "-" => Some(LogTarget::Standard),
-        path => Some(LogTarget::File(PathBuf::from(path))),
-    })
+    LogTarget::parse(value.text()?).map_err(|message| Mistake { place: value.place.clone(), message })
 }
 
 fn access_log_format(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
@@ -345,6 +340,17 @@ fn access_log_json(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
     if value.boolean()? {
         draft.log.access_format = AccessFormat::json();
     }
+    Ok(())
+}
+
+fn statsd_host(value: &Value, draft: &mut Draft) -> Result<(), Mistake> {
+    let host = value.text()?;
+    let has_port =
+        host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+    if !host.is_empty() && !has_port {
+        return Err(value.expected("\"host:port\""));
+    }
+    host.clone_into(&mut draft.statsd.host);
     Ok(())
 }
 

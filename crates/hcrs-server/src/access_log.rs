@@ -9,10 +9,12 @@ mod json;
 mod line;
 mod user;
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::date::LocalTime;
 use crate::log_writer::{COMPLAINT_INTERVAL, LogSender, LogWriter, Sink};
+use crate::syslog::Severity;
 use crate::{LogLevel, LogSettings, LogTarget, StartError};
 
 pub(crate) use entry::AccessEntry;
@@ -32,12 +34,12 @@ pub(crate) fn open(settings: &LogSettings) -> Result<Option<LogWriter>, StartErr
         None => return Ok(None),
         Some(LogTarget::Standard) => Sink::Output,
         Some(LogTarget::File(path)) => Sink::File(path.clone()),
+        Some(LogTarget::Syslog(target)) => Sink::Syslog(target.clone()),
     };
-    let name = match &sink {
-        Sink::File(path) => path.display().to_string(),
-        Sink::Output | Sink::Error => "standard output".to_owned(),
+    let name = sink.to_string();
+    let complain = |error: &io::Error, lost: u64| {
+        tracing::error!("The access log cannot be written, {lost} of its lines are lost: {error}");
     };
-    let complain = |error: &str| tracing::error!("The access log cannot be written: {error}");
     LogWriter::start("access-log", sink, complain).map(Some).map_err(|error| StartError::Log(name, error))
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct AccessLog {
     sender: LogSender,
     format: AccessFormat,
     pid: u32,
+    /// Lines say time, process and level themselves.
+    has_prefix: bool,
     clock: LocalTime,
     /// `[2026-11-23 04:01:31 +0000] [PID] [INFO] `
     prefix: Vec<u8>,
@@ -62,11 +66,12 @@ pub(crate) struct AccessLog {
 
 impl AccessLog {
     /// A share of the log that `writer` writes.
-    pub(crate) fn new(writer: &LogWriter, format: AccessFormat) -> Self {
+    pub(crate) fn new(writer: &LogWriter, settings: &LogSettings) -> Self {
         Self {
             sender: writer.sender(),
-            format,
+            format: settings.access_format.clone(),
             pid: std::process::id(),
+            has_prefix: !matches!(settings.access, Some(LogTarget::Syslog(_))),
             clock: LocalTime::new(),
             prefix: Vec::new(),
             time: String::new(),
@@ -102,7 +107,9 @@ impl AccessLog {
         match &self.format.form {
             Form::Json => json::push_object(&mut self.batch, entry, &self.time, self.pid),
             Form::Text(parts) => {
-                self.batch.extend_from_slice(&self.prefix);
+                if self.has_prefix {
+                    self.batch.extend_from_slice(&self.prefix);
+                }
                 let around = Surroundings { time: self.time.as_bytes(), pid: self.pid };
                 line::push_line(&mut self.batch, parts, entry, around);
             }
@@ -139,7 +146,7 @@ impl AccessLog {
         }
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH + (4 << 10)));
         let lines = std::mem::take(&mut self.lines);
-        if !self.sender.send(batch) {
+        if !self.sender.send(batch, Severity::Info) {
             self.dropped += lines;
             self.complain();
         }

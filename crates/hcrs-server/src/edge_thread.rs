@@ -25,6 +25,7 @@ use crate::dispatch::Dispatch;
 use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
+use crate::statsd::Statsd;
 use crate::websocket;
 
 /// The `server` of responses.
@@ -33,7 +34,7 @@ const SERVER: &str = "hcrs";
 /// Controls that wait for the thread.
 const CONTROL_QUEUE: usize = 256;
 
-/// How often waiting requests and the access log are looked after while there are any.
+/// How often waiting requests, the access log and metrics are looked after while there are any.
 const TICK: Duration = Duration::from_millis(10);
 
 /// How long after work the allocator is asked to give back what it keeps. Work that goes on does not put it off.
@@ -65,6 +66,8 @@ pub(crate) struct ThreadSetup {
     pub reports: mpsc::Sender<Report>,
     /// This thread's share of the access log.
     pub access: Option<AccessLog>,
+    /// This thread's metrics.
+    pub statsd: Option<Statsd>,
 }
 
 /// What the connections of an edge thread have in common.
@@ -74,6 +77,7 @@ pub(crate) struct Shared {
     pub dispatch: Dispatch,
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
+    pub statsd: RefCell<Option<Statsd>>,
     /// What WebSockets run on.
     pub websockets: Rc<websocket::Terms>,
     /// Places for TLS handshakes.
@@ -104,12 +108,13 @@ struct Extra {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>, statsd: Option<Statsd>) -> Self {
         let server = settings.connection.include_server_header.then(|| HeaderValue::from_static(SERVER));
         Self {
             dispatch: Dispatch::new(settings.dispatch.clone()),
             connections: RefCell::default(),
             access: RefCell::new(access),
+            statsd: RefCell::new(statsd),
             websockets: websocket::Terms::new(&settings.connection),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             phase: Cell::new(Phase::Serving),
@@ -151,13 +156,16 @@ impl Shared {
 
     /// Whether anybody wants to know of the requests that are over.
     pub(crate) fn keeps_record(&self) -> bool {
-        self.access.borrow().is_some()
+        self.access.borrow().is_some() || self.statsd.borrow().is_some()
     }
 
     /// Writes about a request that is over.
     pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
         if let Some(access) = &mut *self.access.borrow_mut() {
             access.record(entry);
+        }
+        if let Some(statsd) = &mut *self.statsd.borrow_mut() {
+            statsd.record(entry.status, entry.duration);
         }
         // What was written waits for others, but not for ever.
         self.dispatch.stir();
@@ -166,6 +174,17 @@ impl Shared {
     /// Whether something was recorded that is not handed over.
     fn has_records(&self) -> bool {
         self.access.borrow().as_ref().is_some_and(AccessLog::is_waiting)
+            || self.statsd.borrow().as_ref().is_some_and(Statsd::is_waiting)
+    }
+
+    /// Hands over what was recorded.
+    fn flush_records(&self) {
+        if let Some(access) = &mut *self.access.borrow_mut() {
+            access.flush();
+        }
+        if let Some(statsd) = &mut *self.statsd.borrow_mut() {
+            statsd.flush();
+        }
     }
 
     fn enter(&self, phase: Phase) {
@@ -190,8 +209,8 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 }
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
-    let ThreadSetup { index, settings, tls, listeners, reports, access } = setup;
-    let shared = Rc::new(Shared::new(settings, access));
+    let ThreadSetup { index, settings, tls, listeners, reports, access, statsd } = setup;
+    let shared = Rc::new(Shared::new(settings, access, statsd));
     let looking_after = spawn_local(look_after(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();
@@ -210,13 +229,13 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 drop(listeners.take());
                 let in_time = drain(&shared, until, &mut orders).await;
                 shared.dispatch.drain();
-                flush_access_log(&shared);
+                shared.flush_records();
                 report(&reports, Report::Drained(index, in_time));
             }
         }
     }
     looking_after.abort();
-    flush_access_log(&shared);
+    shared.flush_records();
 }
 
 fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
@@ -276,7 +295,7 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
     false
 }
 
-/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the access log, memory
+/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the access log, metrics, memory
 /// that is needed no more.
 async fn look_after(shared: Rc<Shared>) {
     let mut give_back_at = None::<Instant>;
@@ -301,12 +320,9 @@ async fn look_after(shared: Rc<Shared>) {
         if let Some(access) = &mut *shared.access.borrow_mut() {
             access.flush_due(now);
         }
-    }
-}
-
-fn flush_access_log(shared: &Shared) {
-    if let Some(access) = &mut *shared.access.borrow_mut() {
-        access.flush();
+        if let Some(statsd) = &mut *shared.statsd.borrow_mut() {
+            statsd.flush_due(now);
+        }
     }
 }
 

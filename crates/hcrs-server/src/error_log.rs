@@ -11,16 +11,18 @@ use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::date::LocalTime;
 use crate::escape::{self, push_escaped};
 use crate::log_writer::{LogWriter, Sink};
+use crate::statsd::{CountComplaints, StatsdTarget};
+use crate::syslog::Severity;
 use crate::{LogLevel, LogSettings, LogTarget, StartError};
 
 /// The field whose value is shown on lines of its own.
@@ -29,25 +31,35 @@ const TRACEBACK: &str = "traceback";
 /// Sends this process's events to the error log until the writer that it gives is closed.
 ///
 /// A process has one subscriber for its life: if there is one, it stays, and there is nothing to close.
-pub(crate) fn install(settings: &LogSettings) -> Result<Option<LogWriter>, StartError> {
+pub(crate) fn install(
+    settings: &LogSettings,
+    statsd: Option<&StatsdTarget>,
+) -> Result<Option<LogWriter>, StartError> {
     let sink = match &settings.error {
-        None => return Ok(None),
+        None => {
+            // Complaints count, even where nobody reads them.
+            let _already_set = statsd.map(|target| {
+                tracing::subscriber::set_global_default(tracing_subscriber::registry().with(counting(target)))
+            });
+            return Ok(None);
+        }
         Some(LogTarget::Standard) => Sink::Error,
         Some(LogTarget::File(path)) => Sink::File(path.clone()),
+        Some(LogTarget::Syslog(target)) => Sink::Syslog(target.clone()),
     };
-    let name = match &sink {
-        Sink::File(path) => path.display().to_string(),
-        Sink::Output | Sink::Error => "standard error".to_owned(),
-    };
+    let name = sink.to_string();
+    let has_prefix = !matches!(sink, Sink::Syslog(_));
     // A log that cannot be written has no place left to say so.
-    let writer = LogWriter::start("error-log", sink, |_| {}).map_err(|error| StartError::Log(name, error))?;
+    let writer =
+        LogWriter::start("error-log", sink, |_, _| {}).map_err(|error| StartError::Log(name, error))?;
     let subscriber = tracing_subscriber::registry().with(
         tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .event_format(LineFormat::new())
+            .event_format(LineFormat::new(has_prefix))
             .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
             .with_filter(filter(settings.level)),
     );
+    let subscriber = subscriber.with(statsd.map(counting));
     match tracing::subscriber::set_global_default(subscriber) {
         Ok(()) => Ok(Some(writer)),
         Err(_already_set) => {
@@ -55,6 +67,11 @@ pub(crate) fn install(settings: &LogSettings) -> Result<Option<LogWriter>, Start
             Ok(None)
         }
     }
+}
+
+/// Counts warnings and errors. Its filter keeps all other events as cheap as they are without it.
+fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> impl Layer<S> + use<S> {
+    CountComplaints(target.clone()).with_filter(LevelFilter::WARN)
 }
 
 /// Our own events from `level` up; other crates' only when they are worth an operator's attention.
@@ -74,11 +91,14 @@ fn filter(level: LogLevel) -> Targets {
 struct LineFormat {
     time: Mutex<(LocalTime, String)>,
     pid: u32,
+    /// Lines say time, process and level themselves.
+    has_prefix: bool,
 }
 
 impl LineFormat {
-    fn new() -> Self {
-        Self { time: Mutex::new((LocalTime::new(), String::new())), pid: std::process::id() }
+    fn new(has_prefix: bool) -> Self {
+        let time = Mutex::new((LocalTime::new(), String::new()));
+        Self { time, pid: std::process::id(), has_prefix }
     }
 
     fn write_time(&self, out: &mut Writer<'_>, now: SystemTime) -> fmt::Result {
@@ -97,9 +117,11 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        out.write_char('[')?;
-        self.write_time(&mut out, SystemTime::now())?;
-        write!(out, "] [{}] [{}] ", self.pid, level_name(*event.metadata().level()))?;
+        if self.has_prefix {
+            out.write_char('[')?;
+            self.write_time(&mut out, SystemTime::now())?;
+            write!(out, "] [{}] [{}] ", self.pid, level_name(*event.metadata().level()))?;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         let Fields { message, others, traceback } = fields;
@@ -165,22 +187,38 @@ struct Queue {
 }
 
 impl<'a> MakeWriter<'a> for Queue {
-    type Writer = &'a Queue;
+    type Writer = Leveled<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        self
+        Leveled { queue: self, severity: Severity::Info }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        let severity = match *metadata.level() {
+            Level::ERROR => Severity::Error,
+            Level::WARN => Severity::Warning,
+            Level::INFO => Severity::Info,
+            Level::DEBUG | Level::TRACE => Severity::Debug,
+        };
+        Leveled { queue: self, severity }
     }
 }
 
-impl io::Write for &Queue {
+/// Takes the lines of one event.
+struct Leveled<'a> {
+    queue: &'a Queue,
+    severity: Severity,
+}
+
+impl io::Write for Leveled<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let lost = self.queue.lost.swap(0, Ordering::Relaxed);
         let mut lines = line.to_vec();
         if lost > 0 {
             lines.extend_from_slice(format!("({lost} lines were lost before this one)\n").as_bytes());
         }
-        if !self.sender.send(lines) {
-            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        if !self.queue.sender.send(lines, self.severity) {
+            self.queue.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -197,10 +235,10 @@ mod tests {
     fn lines_of(level: LogLevel, log: impl FnOnce()) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("error.log");
-        let writer = LogWriter::start("error-log", Sink::File(path.clone()), |_| {}).unwrap();
+        let writer = LogWriter::start("error-log", Sink::File(path.clone()), |_, _| {}).unwrap();
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .event_format(LineFormat::new())
+            .event_format(LineFormat::new(true))
             .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
             .with_filter(filter(level));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);

@@ -25,7 +25,9 @@ mod rewind;
 mod run;
 mod settings;
 mod socket;
+mod statsd;
 mod supervise;
+mod syslog;
 mod websocket;
 mod welcome;
 
@@ -33,7 +35,8 @@ pub use caller::Caller;
 pub use run::run;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
-    Listener, LogLevel, LogSettings, LogTarget, ProxySettings, Settings, WorkerClass,
+    Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, Settings, StatsdSettings,
+    SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
 };
 
 /// How a run ended.

@@ -1,6 +1,7 @@
 //! A thread that appends batches of lines to a log, each by one write, so that nobody who logs ever waits
 //! for a disk or a pipe. The channel to it is bounded; who finds it full keeps count of what was lost.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -10,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::syslog::{Severity, Syslog, SyslogTarget};
 
 /// Batches that may wait to be written.
 const QUEUE: usize = 64;
@@ -27,21 +30,67 @@ pub(crate) enum Sink {
     Error,
     /// Appended to the file.
     File(PathBuf),
+    /// Sent to a syslog server, line by line.
+    Syslog(SyslogTarget),
 }
 
 impl Sink {
-    fn open(&self) -> io::Result<File> {
+    fn open(&self) -> io::Result<Opened> {
+        let file = match self {
+            Self::Output => io::stdout().as_fd().try_clone_to_owned()?.into(),
+            Self::Error => io::stderr().as_fd().try_clone_to_owned()?.into(),
+            Self::File(path) => OpenOptions::new().append(true).create(true).open(path)?,
+            Self::Syslog(target) => return Syslog::open(target).map(Box::new).map(Opened::Syslog),
+        };
+        Ok(Opened::File { file, is_torn: false })
+    }
+}
+
+impl fmt::Display for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Output => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
-            Self::Error => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-            Self::File(path) => OpenOptions::new().append(true).create(true).open(path),
+            Self::Output => f.write_str("standard output"),
+            Self::Error => f.write_str("standard error"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Syslog(target) => target.fmt(f),
+        }
+    }
+}
+
+/// A sink that is open.
+#[derive(Debug)]
+enum Opened {
+    File {
+        file: File,
+        /// Its last line was written in part.
+        is_torn: bool,
+    },
+    Syslog(Box<Syslog>),
+}
+
+impl Opened {
+    /// Writes whole lines; if not, gives how many are lost, and why.
+    fn write(&mut self, lines: &[u8], severity: Severity) -> Result<(), (u64, io::Error)> {
+        match self {
+            Self::File { file, is_torn } => {
+                let count = |lines: &[u8]| lines.split(|&byte| byte == b'\n').skip(1).count() as u64;
+                if *is_torn {
+                    append(file, b"\n").map_err(|(_, error)| (count(lines), error))?;
+                    *is_torn = false;
+                }
+                append(file, lines).map_err(|(left, error)| {
+                    *is_torn = left < lines.len() && !lines[..lines.len() - left].ends_with(b"\n");
+                    (count(&lines[lines.len() - left..]), error)
+                })
+            }
+            Self::Syslog(syslog) => syslog.send(lines, severity),
         }
     }
 }
 
 #[derive(Debug)]
 enum Message {
-    Lines(Vec<u8>),
+    Lines(Vec<u8>, Severity),
     Reopen,
     Close,
 }
@@ -54,13 +103,13 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Opens the log and starts its thread, which tells `complain` about what it could not write.
-    pub(crate) fn start(name: &str, sink: Sink, complain: fn(&str)) -> io::Result<Self> {
-        let file = sink.open()?;
+    /// Opens the log and starts its thread, which tells `complain` why it could not write, and how many lines are lost.
+    pub(crate) fn start(name: &str, sink: Sink, complain: fn(&io::Error, u64)) -> io::Result<Self> {
+        let opened = sink.open()?;
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let (at_end, closed) = mpsc::sync_channel(1);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            write_until_closed(messages, file, &sink, complain);
+            write_until_closed(messages, opened, &sink, complain);
             let _nobody_waits = at_end.send(());
         })?;
         Ok(Self { queue, closed })
@@ -99,45 +148,47 @@ pub(crate) struct LogSender {
 impl LogSender {
     /// Queues whole lines; false if they were dropped because the queue is full or the log closed.
     #[must_use]
-    pub(crate) fn send(&self, lines: Vec<u8>) -> bool {
-        self.queue.try_send(Message::Lines(lines)).is_ok()
+    pub(crate) fn send(&self, lines: Vec<u8>, severity: Severity) -> bool {
+        self.queue.try_send(Message::Lines(lines, severity)).is_ok()
     }
 }
 
-fn write_until_closed(messages: Receiver<Message>, mut file: File, sink: &Sink, complain: fn(&str)) {
+fn write_until_closed(
+    messages: Receiver<Message>,
+    mut opened: Opened,
+    sink: &Sink,
+    complain: fn(&io::Error, u64),
+) {
     let mut last_complaint: Option<Instant> = None;
+    let mut lost = 0;
     for message in messages {
         let outcome = match message {
-            Message::Lines(lines) => append(&mut file, &lines),
-            Message::Reopen => match sink.open() {
-                Ok(opened) => {
-                    file = opened;
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
+            Message::Lines(lines, severity) => opened.write(&lines, severity),
+            Message::Reopen => sink.open().map(|anew| opened = anew).map_err(|error| (0, error)),
             Message::Close => return,
         };
-        if let Err(error) = outcome
-            && last_complaint.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL)
-        {
-            last_complaint = Some(Instant::now());
-            complain(&error.to_string());
+        if let Err((lines, error)) = outcome {
+            lost += lines;
+            if last_complaint.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+                last_complaint = Some(Instant::now());
+                complain(&error, std::mem::take(&mut lost));
+            }
         }
     }
 }
 
-/// Writes all of it, also to a pipe that somebody else has set to be non-blocking.
-fn append(file: &mut File, mut lines: &[u8]) -> io::Result<()> {
+/// Writes all of it, also to a pipe that somebody else has set to be non-blocking; if not, gives how many bytes are left.
+fn append(file: &mut File, mut lines: &[u8]) -> Result<(), (usize, io::Error)> {
     while !lines.is_empty() {
         match file.write(lines) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => return Err((lines.len(), io::ErrorKind::WriteZero.into())),
             Ok(written) => lines = &lines[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
+                poll(&mut [PollFd::new(file, PollFlags::OUT)], None)
+                    .map_err(|error| (lines.len(), error.into()))?;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err((lines.len(), error)),
         }
     }
     Ok(())
@@ -145,9 +196,11 @@ fn append(file: &mut File, mut lines: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
-    fn silent(_: &str) {}
+    fn silent(_: &io::Error, _: u64) {}
 
     #[test]
     fn what_is_queued_when_the_log_closes_is_written() {
@@ -157,13 +210,13 @@ mod tests {
         let writer = LogWriter::start("log", Sink::File(path.clone()), silent).unwrap();
         let sender = writer.sender();
         for number in 0..QUEUE / 2 {
-            assert!(sender.send(format!("{number}\n").into_bytes()));
+            assert!(sender.send(format!("{number}\n").into_bytes(), Severity::Info));
         }
         writer.close();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("before\n0\n1\n"), "{text}");
         assert_eq!(text.lines().count(), 1 + QUEUE / 2);
-        assert!(!sender.send(b"late\n".to_vec()));
+        assert!(!sender.send(b"late\n".to_vec(), Severity::Info));
     }
 
     #[test]
@@ -171,10 +224,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
         let writer = LogWriter::start("log", Sink::File(path.clone()), silent).unwrap();
-        assert!(writer.sender().send(b"old\n".to_vec()));
+        assert!(writer.sender().send(b"old\n".to_vec(), Severity::Info));
         std::fs::rename(&path, &moved).unwrap();
         writer.reopen();
-        assert!(writer.sender().send(b"new\n".to_vec()));
+        assert!(writer.sender().send(b"new\n".to_vec(), Severity::Info));
         writer.close();
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "old\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
@@ -194,10 +247,34 @@ mod tests {
         let writer = LogWriter::start("log", Sink::File(path), silent).unwrap();
         let sender = writer.sender();
         let batch = vec![b'\n'; 64 << 10];
-        let taken = (0..QUEUE * 3).filter(|_| sender.send(batch.clone())).count();
+        let taken = (0..QUEUE * 3).filter(|_| sender.send(batch.clone(), Severity::Info)).count();
         assert!((QUEUE..QUEUE * 2).contains(&taken), "{taken} batches taken");
         let start = Instant::now();
         writer.close();
         assert!(start.elapsed() < CLOSE_TIMEOUT + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted() {
+        static LOST: AtomicU64 = AtomicU64::new(0);
+        let complain = |error: &io::Error, lost: u64| {
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            LOST.fetch_add(lost, Ordering::SeqCst);
+        };
+        let writer = LogWriter::start("log", Sink::File("/dev/full".into()), complain).unwrap();
+        assert!(writer.sender().send(b"one\ntwo\nthree\n".to_vec(), Severity::Info));
+        writer.close();
+        assert_eq!(LOST.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn a_line_after_a_torn_one_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        let mut opened = Opened::File { file, is_torn: true };
+        opened.write(b"whole\n", Severity::Info).unwrap();
+        opened.write(b"another\n", Severity::Info).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "\nwhole\nanother\n");
     }
 }

@@ -9,6 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::log_writer::LogWriter;
 use crate::pid_file::PidFile;
+use crate::statsd::StatsdTarget;
 use crate::{Outcome, Settings, StartError, access_log, bind, error_log, supervise};
 
 /// Workers for which one edge thread is enough: an edge thread's share of a request is a fraction of a worker's.
@@ -19,18 +20,29 @@ const WORKERS_PER_THREAD: usize = 4;
 /// Blocks the calling thread, which should be the process's main thread and its only one. `warnings` are what
 /// the operator should know about the settings; the error log begins with them.
 pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartError> {
-    let error_log = error_log::install(&settings.log)?;
+    let (statsd, no_metrics) = match StatsdTarget::open(&settings.statsd) {
+        Ok(target) => (target, None),
+        Err(error) => (None, Some(error)),
+    };
+    let error_log = error_log::install(&settings.log, statsd.as_ref())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let outcome = run_logged(settings, error_log.as_ref());
+    if let Some(error) = no_metrics {
+        tracing::warn!("No metrics are sent: statsd_host {:?} cannot be used: {error}", settings.statsd.host);
+    }
+    let outcome = run_logged(settings, error_log.as_ref(), statsd);
     if let Some(log) = error_log {
         log.close();
     }
     outcome
 }
 
-fn run_logged(settings: Settings, error_log: Option<&LogWriter>) -> Result<Outcome, StartError> {
+fn run_logged(
+    settings: Settings,
+    error_log: Option<&LogWriter>,
+    statsd: Option<StatsdTarget>,
+) -> Result<Outcome, StartError> {
     let _pid_file = match &settings.pid_path {
         Some(path) => {
             Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
@@ -38,7 +50,7 @@ fn run_logged(settings: Settings, error_log: Option<&LogWriter>) -> Result<Outco
         None => None,
     };
     let access_log = access_log::open(&settings.log)?;
-    let outcome = run_opened(settings, error_log, access_log.as_ref());
+    let outcome = run_opened(settings, error_log, access_log.as_ref(), statsd);
     if let Some(log) = access_log {
         log.close();
     }
@@ -49,6 +61,7 @@ fn run_opened(
     settings: Settings,
     error_log: Option<&LogWriter>,
     access_log: Option<&LogWriter>,
+    statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
     let tls = match &settings.tls {
         Some(tls) => Some(TlsAcceptor::from(hcrs_tls::server_config(tls)?)),
@@ -68,6 +81,7 @@ fn run_opened(
         descriptors,
         error_log,
         access_log,
+        statsd,
     }))
 }
 
@@ -124,7 +138,7 @@ mod tests {
             tls: true,
             proxy_protocol: false,
         }];
-        let error = run_opened(settings, None, None).unwrap_err().to_string();
+        let error = run_opened(settings, None, None, None).unwrap_err().to_string();
         assert_eq!(error, "cannot listen on 127.0.0.1:0: TLS needs a certificate and a key");
     }
 }

@@ -9,6 +9,7 @@ use hcrs_exchange::{Forwarding, Trust};
 
 use crate::Caller;
 pub use crate::access_log::{AccessFormat, AccessFormatError};
+pub use crate::syslog::{SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget};
 
 /// Everything that the edge needs to know.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub graceful_timeout: Duration,
     /// Where the logs go.
     pub log: LogSettings,
+    /// Where metrics go.
+    pub statsd: StatsdSettings,
     /// Asks the allocator to give memory that it keeps for the calling thread back to the system. Called on every edge
     /// thread a few seconds after it has worked.
     pub give_back_memory: Option<fn()>,
@@ -61,6 +64,7 @@ impl Default for Settings {
             dispatch: DispatchSettings::default(),
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),
+            statsd: StatsdSettings::default(),
             give_back_memory: None,
         }
     }
@@ -304,6 +308,8 @@ pub struct LogSettings {
     pub error: Option<LogTarget>,
     /// The least severe message that is logged.
     pub level: LogLevel,
+    /// What the workers do with Python's logging beside the error log.
+    pub python: Option<PythonLogging>,
 }
 
 impl Default for LogSettings {
@@ -313,8 +319,18 @@ impl Default for LogSettings {
             access_format: AccessFormat::default(),
             error: Some(LogTarget::Standard),
             level: LogLevel::Info,
+            python: None,
         }
     }
+}
+
+/// A configuration of Python's logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PythonLogging {
+    /// Hypercorn's `logconfig`: the path of an INI file, or of another one behind `json:` or `toml:`.
+    File(PathBuf),
+    /// Hypercorn's `logconfig_dict`, as JSON.
+    Dict(String),
 }
 
 /// Where one log goes.
@@ -324,6 +340,44 @@ pub enum LogTarget {
     Standard,
     /// Appended to a file.
     File(PathBuf),
+    /// Sent to a syslog server.
+    Syslog(SyslogTarget),
+}
+
+impl std::fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Standard => f.write_str("-"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Syslog(target) => target.fmt(f),
+        }
+    }
+}
+
+impl LogTarget {
+    /// Reads what the configuration says: nothing for nowhere, `-`, `syslog:` with what [`SyslogTarget`] shows behind it,
+    /// or a file. The error is for people.
+    pub fn parse(text: &str) -> Result<Option<Self>, String> {
+        Ok(match text {
+            "" => None,
+            "-" => Some(Self::Standard),
+            _ => Some(match text.strip_prefix("syslog:") {
+                Some(target) => Self::Syslog(SyslogTarget::parse(target)?),
+                None => Self::File(text.into()),
+            }),
+        })
+    }
+}
+
+/// Metrics by way of statsd.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatsdSettings {
+    /// `host:port` of the server; empty for no metrics.
+    pub host: String,
+    /// What every name begins with; a dot follows.
+    pub prefix: String,
+    /// What every metric carries, as in `env:test,zone:1`: an extension of `DogStatsD`.
+    pub tags: String,
 }
 
 /// Python's log levels, which the configuration uses.

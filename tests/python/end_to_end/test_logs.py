@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 from typing import Any
 
 import pytest
@@ -157,3 +159,147 @@ def test_json_lines_say_all_and_cannot_be_forged(serve, connect_h1, connect_h2):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", first["time"])
     assert second["path"] == "/%0a" and second["user_agent"].startswith('"},{"') and second["referer"] == "a\tb"
     assert os.linesep not in second["path"]
+
+
+@pytest.fixture
+def datagrams(tmp_path):
+    """A socket that takes datagrams, on a path."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "log"))
+        server.settimeout(20)
+        yield server
+
+
+def test_logs_go_to_syslog_by_unix_socket_and_udp(serve, connect_h1, datagrams, tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(20)
+        server = serve(
+            "plain.py:app",
+            accesslog=f"syslog:udp://127.0.0.1:{udp.getsockname()[1]}?facility=local7",
+            flags=["--error-logfile", "-"],
+            access_log_format="%(r)s %(s)s",
+        )
+        connect_h1(server.listener).get("/%0a<13>x")
+        message = udp.recv(65_536).decode()
+        assert re.fullmatch(rf"<190>1 \S+ \S+ hcrs {server.pid} - - GET /\\x0a<13>x 1\.1 404", message), message
+    path = tmp_path / "log"
+    server = serve("plain.py:app", accesslog=f"syslog:{path}", access_log_format="%(r)s %(s)s")
+    connect_h1(server.listener).get()
+    message = datagrams.recv(65_536).decode()
+    assert re.fullmatch(rf"<30>\w{{3}} [ \d]\d \d\d:\d\d:\d\d hcrs\[{server.pid}\]: GET / 1\.1 200", message), message
+
+
+def test_error_log_of_edge_and_workers_goes_to_syslog(launch, datagrams, tmp_path):
+    launch("plain.py:app", errorlog=f"syslog:{tmp_path / 'log'}", bind=f"unix:{tmp_path}/s")
+    assert re.search(r"^<30>.* hcrs\[\d+\]: Running on http://unix:", datagrams.recv(65_536).decode())
+    with socket.socket(socket.AF_UNIX) as client:
+        wait_until((tmp_path / "s").exists, "the socket")
+        client.connect(f"{tmp_path}/s")
+        client.sendall(b"GET /fail?after=nothing HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 500 ")
+    message = datagrams.recv(65_536).decode()
+    assert re.match(r"<27>\w{3} .* hcrs\[\d+\]: Error in ASGI Framework", message), message
+
+
+def test_metrics_have_hypercorns_names(serve, connect_h1):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(20)
+        server = serve(
+            "plain.py:app",
+            statsd_host=f"127.0.0.1:{udp.getsockname()[1]}",
+            statsd_prefix="shop",
+            dogstatsd_tags="env:test",
+        )
+        client = connect_h1(server.listener)
+        for path in ("/", "/missing", "/fail?after=nothing"):
+            client.get(path)
+        seen: list[str] = []
+        while sum(line.startswith("shop.hypercorn.request.duration") for line in seen) < 3 or len(seen) < 8:
+            seen += udp.recv(65_536).decode().splitlines()
+        assert all(line.startswith("shop.hypercorn.") and line.endswith("|#env:test") for line in seen), seen
+        short = [line.removeprefix("shop.hypercorn.").removesuffix("|#env:test") for line in seen]
+        for status in (200, 404, 500):
+            assert f"request.status.{status}:1|c|@1.0" in short
+        assert sum(int(line[9:].split("|")[0]) for line in short if line.startswith("requests:")) == 3
+        assert all(re.fullmatch(r"request\.duration:\d+\.\d{3}\|ms", line) for line in short if "duration" in line)
+        assert "log.exception:1|c|@1.0" in short
+        assert server.output == "", "without an access log"
+
+
+def test_a_statsd_server_that_is_not_there_holds_nobody_up(serve, connect_h1):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        port = udp.getsockname()[1]
+    server = serve("plain.py:app", statsd_host=f"127.0.0.1:{port}")
+    client = connect_h1(server.listener)
+    for _ in range(50):
+        assert client.get().status == 200
+
+
+def test_error_log_in_a_file_holds_what_apps_raise_and_follows_the_file(launch, tmp_path):
+    path, moved = tmp_path / "error.log", tmp_path / "error.log.1"
+    server = launch("plain.py:app", errorlog=str(path), bind=f"unix:{tmp_path}/s")
+    wait_until(lambda: path.exists() and "Running on" in path.read_text(), "the announcement")
+
+    def fail() -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{tmp_path}/s")
+            client.sendall(b"GET /fail?after=nothing HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 500 ")
+
+    fail()
+    wait_until(lambda: "Teapot" in path.read_text(), "the traceback")
+    path.rename(moved)
+    server.signal(signal.SIGUSR1)
+    wait_until(path.exists, "the new file")
+    fail()
+    wait_until(lambda: "Teapot" in path.read_text(), "the second traceback")
+    assert moved.read_text().count("Error in ASGI Framework") == 1
+
+
+def test_logconfig_is_applied_in_the_workers(serve, connect_h1, tmp_path):
+    ini = tmp_path / "log.ini"
+    ini.write_text(
+        """
+[loggers]
+keys=root, hypercorn
+[handlers]
+keys=file
+[formatters]
+keys=plain
+[logger_root]
+handlers=
+[logger_hypercorn]
+qualname=hypercorn.error
+handlers=file
+propagate=0
+[handler_file]
+class=FileHandler
+args=("%(here)s/app.log",)
+formatter=plain
+[formatter_plain]
+format=configured %(levelname)s %(message)s
+"""
+    )
+    as_json = tmp_path / "log.json"
+    handler = {"class": "logging.FileHandler", "filename": str(tmp_path / "json.log")}
+    logger = {"handlers": ["file"], "propagate": False}
+    as_json.write_text(
+        json.dumps({"version": 1, "handlers": {"file": handler}, "loggers": {"hcrs.error": logger}})
+    )
+    for config, written, begin in (
+        (str(ini), "app.log", "configured ERROR Error in ASGI Framework"),
+        (f"json:{as_json}", "json.log", "Error in ASGI Framework"),
+    ):
+        server = serve("plain.py:app", logconfig=config)
+        assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
+        log = tmp_path / written
+        assert wait_until(lambda log=log: log.exists() and log.read_text(), "the log").startswith(begin)
+
+
+def test_a_logconfig_that_is_wrong_stops_the_start_with_its_name(launch):
+    server = launch("plain.py:app", logconfig="missing.ini")
+    assert server.wait_for_exit() == 1
+    assert "logconfig: there is no file 'missing.ini'" in server.log

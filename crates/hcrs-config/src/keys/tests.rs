@@ -92,6 +92,13 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\naccess_log_json = true", |s| s.log.access_format.clone(), AccessFormat::json());
     ends_in("errorlog = \"e.log\"", |s| s.log.error.clone(), Some(LogTarget::File("e.log".into())));
     ends_in("errorlog = \"\"", |s| s.log.error.clone(), None);
+    let syslog = LogTarget::parse("syslog:/dev/log").unwrap();
+    ends_in("errorlog = \"syslog:\"", |s| s.log.error.clone(), syslog);
+    ends_in("statsd_host = \"[::1]:8125\"", |s| s.statsd.host.clone(), "[::1]:8125".into());
+    ends_in("statsd_prefix = \"shop\"", |s| s.statsd.prefix.clone(), "shop".into());
+    ends_in("dogstatsd_tags = \"a:b\"", |s| s.statsd.tags.clone(), "a:b".into());
+    let file = Some(PythonLogging::File("json:l.json".into()));
+    ends_in("logconfig = \"json:l.json\"", |s| s.log.python.clone(), file);
     ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
     ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
@@ -192,6 +199,11 @@ fn wrong_values_say_what_was_expected() {
         ("h2_max_inbound_frame_size = 100", "a whole number from 16384 to 16777215, found 100"),
         ("loglevel = \"loud\"", "or \"critical\", found the string \"loud\""),
         ("access_log_format = \"%(z)s\"", "1:21: access_log_format: %(z)s is no atom that is known: l, h,"),
+        (
+            "accesslog = \"syslog:tcp://a\"",
+            "1:13: accesslog: \"tcp://a\" is neither a path that begins with / nor udp://",
+        ),
+        ("statsd_host = \"localhost\"", "1:15: statsd_host: expected \"host:port\", found"),
         ("umask = 0o1000", "a whole number from 0 to 511, found 512"),
         ("hcrs = 1", "1:8: hcrs: expected a table, [hcrs], found 1"),
         (

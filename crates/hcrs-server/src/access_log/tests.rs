@@ -12,9 +12,10 @@ const NOW: u64 = 1_795_406_491;
 
 fn log_in(folder: &tempfile::TempDir, format: AccessFormat) -> (LogWriter, AccessLog, PathBuf) {
     let path = folder.path().join("access.log");
-    let settings = LogSettings { access: Some(LogTarget::File(path.clone())), ..LogSettings::default() };
+    let access = Some(LogTarget::File(path.clone()));
+    let settings = LogSettings { access, access_format: format, ..LogSettings::default() };
     let writer = open(&settings).unwrap().unwrap();
-    let mut log = AccessLog::new(&writer, format);
+    let mut log = AccessLog::new(&writer, &settings);
     log.clock = LocalTime::in_zone(TimeZone::fixed(jiff::tz::offset(1)));
     log.pid = 17993;
     (writer, log, path)

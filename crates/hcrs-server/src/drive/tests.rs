@@ -31,7 +31,7 @@ fn shared(app: bool) -> Rc<Shared> {
         io_threads: NonZeroUsize::new(1),
         ..Settings::default()
     };
-    Rc::new(Shared::new(Arc::new(settings), None))
+    Rc::new(Shared::new(Arc::new(settings), None, None))
 }
 
 fn client(shared: &Rc<Shared>) -> Client {

@@ -15,6 +15,7 @@ use crate::bind::BoundListener;
 use crate::control::{Control, LinkEnd};
 use crate::edge_thread::{self, EdgeThread, ThreadSetup};
 use crate::log_writer::LogWriter;
+use crate::statsd::{Statsd, StatsdTarget};
 
 /// Reports of one thread that may wait for the supervisor.
 const REPORTS: usize = 64;
@@ -36,7 +37,7 @@ impl Edge {
         settings: &Arc<Settings>,
         tls: Option<&TlsAcceptor>,
         listeners: Vec<Vec<BoundListener>>,
-        access_log: Option<&LogWriter>,
+        (access_log, statsd): (Option<&LogWriter>, Option<StatsdTarget>),
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(listeners.len());
@@ -48,7 +49,8 @@ impl Edge {
                 tls: tls.cloned(),
                 listeners,
                 reports,
-                access: access_log.map(|writer| AccessLog::new(writer, settings.log.access_format.clone())),
+                access: access_log.map(|writer| AccessLog::new(writer, &settings.log)),
+                statsd: statsd.clone().map(Statsd::new),
             })?;
             threads.push(Some(thread));
             let events = events.clone();

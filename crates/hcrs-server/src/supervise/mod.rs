@@ -31,6 +31,7 @@ use self::signals::Signal;
 use crate::bind::BoundListener;
 use crate::control::{Report, WorkerId};
 use crate::log_writer::LogWriter;
+use crate::statsd::StatsdTarget;
 use crate::{Outcome, Settings, StartError};
 
 /// Events that may wait for the supervisor.
@@ -52,6 +53,8 @@ pub(crate) struct Setup<'a> {
     pub error_log: Option<&'a LogWriter>,
     /// The access log, if there is one.
     pub access_log: Option<&'a LogWriter>,
+    /// Where metrics go, if anywhere.
+    pub statsd: Option<StatsdTarget>,
 }
 
 /// Serves until a signal says to stop. To be run on a current-thread runtime.
@@ -67,13 +70,13 @@ async fn supervise(
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 ) -> Result<Outcome, StartError> {
-    let Setup { settings, tls, listeners, descriptors, error_log, access_log } = setup;
+    let Setup { settings, tls, listeners, descriptors, error_log, access_log, statsd } = setup;
     let python = match &settings.app {
         Some(app) if settings.caller.is_none() => Some(python::find(app.python.as_deref()).await?),
         _ => None,
     };
     let doors = start_up::Doors::of(&listeners)?;
-    let edge = Edge::start(&settings, tls.as_ref(), listeners, access_log, &sender)?;
+    let edge = Edge::start(&settings, tls.as_ref(), listeners, (access_log, statsd), &sender)?;
     let workers = calling::places(&settings);
     let mut supervisor = Supervisor {
         roster: Roster::new(edge.len()),
@@ -336,7 +339,8 @@ impl Supervisor<'_> {
         let plan = worker::Plan {
             app,
             python,
-            level: self.settings.log.level,
+            log: &self.settings.log,
+            statsd: &self.settings.statsd,
             graceful_timeout: self.settings.graceful_timeout,
             threads: self.edge.len(),
             descriptors: self.descriptors,

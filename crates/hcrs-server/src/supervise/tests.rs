@@ -93,6 +93,7 @@ impl Scene {
                 descriptors: None,
                 error_log: None,
                 access_log: None,
+                statsd: None,
             };
             let supervising = supervise(setup, events.clone(), received);
             let script = script(Running { lines, earlier: Vec::new(), events });

@@ -16,11 +16,14 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use crate::control::{LinkEnd, WorkerId};
-use crate::{AppSettings, LogLevel};
+use crate::{AppSettings, LogSettings, PythonLogging, StatsdSettings};
 
 /// Bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
 /// the processor after every frame or two. The system may allow less.
 const LINK_BUFFER: usize = 1 << 20;
+
+/// The environment variable that hands `logconfig_dict` to a worker.
+const LOGCONFIG_DICT: &str = "_HCRS_LOGCONFIG_DICT";
 
 /// What every worker is started with.
 #[derive(Debug)]
@@ -29,8 +32,10 @@ pub(super) struct Plan<'a> {
     pub app: &'a AppSettings,
     /// The interpreter.
     pub python: &'a Path,
-    /// The least severe message that the worker logs.
-    pub level: LogLevel,
+    /// What the worker does about logs.
+    pub log: &'a LogSettings,
+    /// Where it counts what it logs.
+    pub statsd: &'a StatsdSettings,
     /// How long work that an app still does after its responses may take at the end.
     pub graceful_timeout: Duration,
     /// The number of edge threads, each of which gets a link.
@@ -66,6 +71,10 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         .process_group(0)
         .kill_on_drop(true);
+    if let Some(PythonLogging::Dict(json)) = &plan.log.python {
+        // It may hold passwords, and command lines are public.
+        command.env(LOGCONFIG_DICT, json);
+    }
     // They pass to the child because no other thread of the edge starts processes, and are closed here after.
     for (socket, memory) in &theirs {
         fcntl_setfd(socket, FdFlags::empty())?;
@@ -115,7 +124,16 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
         option("--wsgi-threads", threads.to_string());
     }
     option("--wsgi-max-body-size", app.wsgi_max_body_size.to_string());
-    option("--loglevel", plan.level.as_str().to_owned());
+    option("--loglevel", plan.log.level.as_str().to_owned());
+    option("--errorlog", plan.log.error.as_ref().map(ToString::to_string).unwrap_or_default());
+    if let Some(PythonLogging::File(path)) = &plan.log.python {
+        option("--logconfig", path.display().to_string());
+    }
+    if !plan.statsd.host.is_empty() {
+        option("--statsd-host", plan.statsd.host.clone());
+        option("--statsd-prefix", plan.statsd.prefix.clone());
+        option("--dogstatsd-tags", plan.statsd.tags.clone());
+    }
     arguments
 }
 
@@ -141,11 +159,16 @@ mod tests {
 
     use super::*;
 
-    fn plan<'a>(app: &'a AppSettings, python: &'a Path) -> Plan<'a> {
+    fn plan<'a>(
+        app: &'a AppSettings,
+        python: &'a Path,
+        (log, statsd): &'a (LogSettings, StatsdSettings),
+    ) -> Plan<'a> {
         Plan {
             app,
             python,
-            level: LogLevel::Warning,
+            log,
+            statsd,
             graceful_timeout: Duration::from_secs(3),
             threads: 2,
             descriptors: None,
@@ -157,16 +180,22 @@ mod tests {
         let mut app = AppSettings::new("shop.main:app".to_owned());
         app.startup_timeout = Duration::from_millis(2500);
         app.wsgi_threads = NonZeroUsize::new(4);
+        let python = Some(PythonLogging::File("json:log.json".into()));
+        let log = LogSettings { level: crate::LogLevel::Warning, python, ..LogSettings::default() };
+        let statsd = StatsdSettings { host: "a:8125".into(), prefix: "shop".into(), tags: String::new() };
+        let logs = (log, statsd);
         let links: Vec<_> =
             (0..2).map(|_| link(1).unwrap()).map(|(_, socket, claims)| (socket, claims)).collect();
-        let text = arguments(&plan(&app, Path::new("python3")), &links).join(std::ffi::OsStr::new(" "));
+        let text =
+            arguments(&plan(&app, Path::new("python3"), &logs), &links).join(std::ffi::OsStr::new(" "));
         let numbers: Vec<_> =
             links.iter().map(|(s, c)| format!("{}:{}", s.as_raw_fd(), c.as_raw_fd())).collect();
         assert_eq!(
             text.into_string().unwrap(),
             format!(
                 "-m hcrs.worker shop.main:app --links {} --workers 1 --worker-class asyncio --root-path  --startup-timeout 2.5 \
-                 --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning",
+                 --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
+                 --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",
                 numbers.join(",")
             )
         );
@@ -177,7 +206,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let app = AppSettings::new("app".to_owned());
-            let failing = start(&plan(&app, Path::new("/bin/false")), 1).unwrap();
+            let failing = start(&plan(&app, Path::new("/bin/false"), &Default::default()), 1).unwrap();
             let (_keep, kill) = oneshot::channel();
             assert_eq!(wait(failing.child, kill).await.unwrap().code(), Some(1));
 

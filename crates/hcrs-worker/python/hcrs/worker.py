@@ -14,7 +14,7 @@ import sys
 import traceback
 from typing import Any, NoReturn, TypeVar
 
-from hcrs import _hcrs
+from hcrs import _hcrs, logs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loading import load
 from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
@@ -29,9 +29,11 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
     _hcrs.die_with_parent()
-    log_to_stderr(args.loglevel)
     links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
     try:
+        logs.configure(
+            args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
+        )
         app, interface = load(args.app)
         if interface == "wsgi":
             return WsgiWorker(args, app, links).run()
@@ -59,6 +61,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--wsgi-threads", type=int, default=WSGI_THREADS)
     parser.add_argument("--wsgi-max-body-size", type=int, default=16 << 20, metavar="BYTES")
     parser.add_argument("--loglevel", default="info")
+    parser.add_argument("--errorlog", default="-")
+    parser.add_argument("--logconfig", default="")
+    parser.add_argument("--statsd-host", default="")
+    parser.add_argument("--statsd-prefix", default="")
+    parser.add_argument("--dogstatsd-tags", default="")
     return parser
 
 
@@ -68,16 +75,6 @@ def links_of(text: str) -> list[list[str]]:
     if not all(len(link) == 2 and all(map(str.isdecimal, link)) for link in links):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOCKET:MEMORY,...")
     return links
-
-
-def log_to_stderr(level: str) -> None:
-    """Sets up the error log in the form of Hypercorn's."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
-    )
-    log.addHandler(handler)
-    log.setLevel(getattr(logging, level.upper(), logging.INFO))
 
 
 def new_loop(worker_class: str) -> Any:

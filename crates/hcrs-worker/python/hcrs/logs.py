@@ -1,0 +1,158 @@
+"""A worker's part of the logs: the error log in Hypercorn's form, and what the operator says about Python's logging.
+
+Requests are logged by the edge. Here the logger ``hcrs.error`` gets what apps raise; no other logger is touched unless
+``logconfig`` or ``logconfig_dict`` says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import logging.config
+import logging.handlers
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+log = logging.getLogger("hcrs.error")
+
+#: Where the edge puts ``logconfig_dict``, which may hold secrets that a command line would show.
+DICT_VARIABLE = "_HCRS_LOGCONFIG_DICT"
+
+TIME = "[%Y-%m-%d %H:%M:%S %z]"
+FORM = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+
+
+def configure(
+    level: str, target: str, config: str = "", statsd: str = "", statsd_prefix: str = "", tags: str = ""
+) -> None:
+    """Sets up logging; raises what is wrong with the operator's own configuration."""
+    if target:
+        log.addHandler(handler_of(target))
+    log.setLevel(getattr(logging, level.upper(), logging.INFO))
+    if statsd:
+        try:
+            log.addHandler(CountHandler(statsd, statsd_prefix, tags))
+        except OSError as error:
+            log.warning("No metrics are sent: statsd_host %r cannot be used: %s", statsd, error)
+    written = os.environ.pop(DICT_VARIABLE, "")
+    if config:
+        apply_file(config)
+    elif written:
+        apply_dict(json.loads(written))
+
+
+def handler_of(target: str) -> logging.Handler:
+    """The handler of ``-``, of a file, or of ``syslog:`` as the edge writes it."""
+    if target == "-":
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    elif target.startswith("syslog:"):
+        return syslog_handler(target[len("syslog:") :])
+    else:
+        # It follows a file that is moved away, so that nobody has to send workers a signal.
+        handler = logging.handlers.WatchedFileHandler(target, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter(FORM, TIME))
+    return handler
+
+
+def syslog_handler(target: str) -> logging.Handler:
+    """A handler that writes the datagrams that the edge writes."""
+    where, _, options = target.partition("?")
+    option = {name: values[-1] for name, values in parse_qs(options).items()}
+    is_udp = where.startswith("udp://")
+    address: Any = where
+    if is_udp:
+        host, _, port = where[len("udp://") :].rpartition(":")
+        address = (host.strip("[]"), int(port))
+    handler = logging.handlers.SysLogHandler(address, option.get("facility", "daemon"))
+    handler.append_nul = False
+    name = f"{socket.gethostname()} " if is_udp else ""
+    if option.get("form") == "rfc5424":
+        form = f"1 %(asctime)s {socket.gethostname()} hcrs %(process)d - - %(message)s"
+        handler.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S%z"))
+        handler.formatter.formatTime = _rfc3339  # type: ignore[union-attr, method-assign]
+    else:
+        form = f"%(asctime)s {name}hcrs[%(process)d]: %(message)s"
+        handler.setFormatter(logging.Formatter(form, "%b %e %H:%M:%S"))
+    return handler
+
+
+def _rfc3339(record: logging.LogRecord, datefmt: str | None = None) -> str:
+    """The record's time; ``strftime`` alone leaves the colon out of the offset."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
+
+
+class CountHandler(logging.Handler):
+    """Counts what is logged, by way of statsd, under Hypercorn's names."""
+
+    def __init__(self, host: str, prefix: str, tags: str) -> None:
+        super().__init__(logging.WARNING)
+        name, _, port = host.rpartition(":")
+        family, kind, protocol, _, address = socket.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
+        self._socket = socket.socket(family, kind, protocol)
+        self._socket.setblocking(False)
+        self._socket.connect(address)
+        self._prefix = f"{prefix.rstrip('.')}." if prefix else ""
+        self._tags = f"|#{tags}" if tags else ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends one count. What the system does not take at once is lost."""
+        kind = "exception" if record.exc_info else record.levelname.lower()
+        try:
+            self._socket.send(f"{self._prefix}hypercorn.log.{kind}:1|c|@1.0{self._tags}".encode())
+        except OSError:
+            pass
+
+
+def apply_file(config: str) -> None:
+    """Applies ``logconfig`` as Hypercorn does: ``json:PATH``, ``toml:PATH``, or the path of an INI file."""
+    kind, _, path = config.partition(":")
+    if kind == "json":
+        apply_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    elif kind == "toml":
+        apply_dict(_toml().loads(Path(path).read_text(encoding="utf-8")))
+    else:
+        if not Path(config).is_file():
+            raise FileNotFoundError(f"logconfig: there is no file {config!r}")
+        defaults = {"__file__": config, "here": str(Path(config).parent)}
+        logging.config.fileConfig(config, defaults=defaults, disable_existing_loggers=False)
+        _follow_hypercorn()
+
+
+def apply_dict(config: dict[str, Any]) -> None:
+    """Applies a dictionary; the server's own logger is not silenced by not being named."""
+    logging.config.dictConfig(config)
+    log.disabled = False
+    _follow_hypercorn()
+
+
+def _follow_hypercorn() -> None:
+    """What a configuration says of Hypercorn's logger holds for ours, unless it names ours as well."""
+    theirs = logging.root.manager.loggerDict.get("hypercorn.error")
+    if not isinstance(theirs, logging.Logger) or theirs.disabled or not _is_named(theirs):
+        return
+    counters = [handler for handler in log.handlers if isinstance(handler, CountHandler)]
+    log.handlers[:] = [*theirs.handlers, *counters]
+    log.propagate = theirs.propagate
+    if theirs.level != logging.NOTSET:
+        log.setLevel(theirs.level)
+
+
+def _is_named(logger: logging.Logger) -> bool:
+    """Whether a configuration has set something on it."""
+    return bool(logger.handlers) or logger.level != logging.NOTSET or not logger.propagate
+
+
+def _toml() -> Any:
+    for name in ("tomllib", "tomli"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise RuntimeError("logconfig is a TOML file, which Python reads from 3.11 on: run 'pip install tomli'")
