@@ -15,7 +15,10 @@ pub const INTERIM_MAX: u8 = 16;
 /// The longest payload of an `Interim` frame.
 pub const INTERIM_LEN_MAX: usize = 16 << 10;
 
-/// Flag of `Request`, `Response`, `Data` and `Block`: nothing more follows in this direction of the stream. Of `Text`
+/// What a `File` frame takes of the response's window, however long its part is.
+pub const FILE_COST: usize = 16 << 10;
+
+/// Flag of `Request`, `Response`, `Data`, `Block` and `File`: nothing more follows in this direction of the stream. Of `Text`
 /// and `Binary`: the message ends.
 pub const END: u8 = 1;
 
@@ -67,6 +70,13 @@ pub enum Kind {
     Trailers = 30,
     /// Worker: a response's head of status 103, before the final one; at most [`INTERIM_MAX`] of them.
     Interim = 31,
+    /// Worker: bytes of a body that stand in a file which the worker has open, in the form of a [`FilePart`]. It takes
+    /// [`FILE_COST`] of the window.
+    ///
+    /// [`FilePart`]: crate::FilePart
+    File = 32,
+    /// Edge: the file of this descriptor (u32) was opened, or could not be; the worker may close its own.
+    Opened = 33,
 }
 
 impl Kind {
@@ -90,6 +100,8 @@ impl Kind {
             22 => Self::Close,
             30 => Self::Trailers,
             31 => Self::Interim,
+            32 => Self::File,
+            33 => Self::Opened,
             _ => return None,
         })
     }

@@ -17,11 +17,13 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{
-    DATA_MAX, INTERIM_MAX, Kind, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window,
+    DATA_MAX, FILE_COST, INTERIM_MAX, Kind, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH,
+    Window,
 };
 use hcrs_ws::close_code;
 
 use crate::clock;
+use crate::file_body::{self, FileBody};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::websocket::{Next, Progress, WebSocket};
@@ -92,7 +94,11 @@ struct Response {
     interims: u8,
     has_head: bool,
     head: Option<ResponseHead>,
-    body: VecDeque<Bytes>,
+    body: VecDeque<Piece>,
+    /// Bytes of the body that the connection has and the client has not taken.
+    unsent: usize,
+    /// Whose they are.
+    unsent_of: Source,
     trailers: Option<ResponseHead>,
     ended: bool,
     fault: Option<Fault>,
@@ -100,6 +106,23 @@ struct Response {
     /// What the worker may still send.
     window: Window,
     has_grown: bool,
+}
+
+/// A piece of a response's body.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Bytes),
+    File(Box<FileBody>),
+}
+
+/// Where bytes of a response's body come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Worker,
+    /// `last`: the file has no more.
+    File {
+        last: bool,
+    },
 }
 
 /// What the connection has to do next for an exchange.
@@ -152,6 +175,8 @@ impl Exchange {
                     has_head: false,
                     head: None,
                     body: VecDeque::new(),
+                    unsent: 0,
+                    unsent_of: Source::Worker,
                     trailers: None,
                     ended: false,
                     fault: None,
@@ -267,7 +292,7 @@ impl Exchange {
     }
 
     /// What the connection has to do next.
-    pub(crate) fn next_output(&self) -> Option<Output> {
+    pub(crate) fn next_output(self: &Rc<Self>) -> Option<Output> {
         self.announced.set(false);
         let mut state = self.state.borrow_mut();
         if state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded()) {
@@ -286,10 +311,27 @@ impl Exchange {
         let ends_with_body = response.ended && response.trailers.is_none();
         if let Some(head) = response.head.take() {
             let end = ends_with_body && response.body.is_empty();
-            let body = ends_with_body.then(|| response.body.iter().map(Bytes::len).sum());
+            let body = ends_with_body.then(|| response.body.iter().map(Piece::len).sum());
             return Some(Output::Head { head, end, body });
         }
-        if let Some(data) = response.body.pop_front() {
+        if !response.may_go_on() {
+            return None;
+        }
+        let data = match response.body.front_mut() {
+            Some(Piece::File(_)) => match self.next_of_file(response)? {
+                Ok(data) => Some(data),
+                Err(fault) => return Some(Output::Fault(fault)),
+            },
+            Some(Piece::Bytes(data)) => {
+                let data = std::mem::take(data);
+                response.body.pop_front();
+                response.unsent_of = Source::Worker;
+                Some(data)
+            }
+            None => None,
+        };
+        if let Some(data) = data {
+            response.unsent += data.len();
             let end = ends_with_body && response.body.is_empty();
             return Some(Output::Data { data, end });
         }
@@ -297,6 +339,39 @@ impl Exchange {
             return Some(Output::Trailers(trailers));
         }
         response.fault.take().map(Output::Fault)
+    }
+
+    /// The next piece of the file at the front of the body; `None` while it is being read.
+    fn next_of_file(self: &Rc<Self>, response: &mut Response) -> Option<Result<Bytes, Fault>> {
+        let Some(Piece::File(file)) = response.body.front_mut() else { return None };
+        match file.next() {
+            file_body::Next::Piece(data) => {
+                let last = file.left() == 0;
+                if last {
+                    response.body.pop_front();
+                }
+                response.unsent_of = Source::File { last };
+                Some(Ok(data))
+            }
+            file_body::Next::Failed => {
+                response.body.clear();
+                Some(Err(Fault::AppFailed))
+            }
+            file_body::Next::Wait => None,
+            file_body::Next::Read(read) => {
+                let this = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let outcome = tokio::task::spawn_blocking(|| read.run()).await;
+                    let outcome = outcome.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+                    // Nobody asks for it any more if the client has gone meanwhile.
+                    if let Some(Piece::File(file)) = this.state.borrow_mut().response.body.front_mut() {
+                        file.came_back(outcome);
+                    }
+                    this.announce();
+                });
+                None
+            }
+        }
     }
 
     /// The client took bytes of the response: the worker may send as many more, and the first time the window
@@ -314,6 +389,17 @@ impl Exchange {
                 carried
             }
             Some(_) | None => len,
+        };
+        let response = &mut state.response;
+        response.unsent = response.unsent.saturating_sub(len);
+        // A file counts once it is sent, by what it took of the window.
+        let len = match response.unsent_of {
+            Source::Worker => len,
+            Source::File { last: true } if response.unsent == 0 => {
+                response.unsent_of = Source::Worker;
+                FILE_COST
+            }
+            Source::File { .. } => return,
         };
         let Some(mut credit) = state.owed.take(len) else { return };
         if state.response.ended {
@@ -358,9 +444,8 @@ impl Exchange {
             || response.wants_continue
             || !response.interim.is_empty()
             || response.head.is_some()
-            || !response.body.is_empty()
-            || response.trailers.is_some()
-            || response.fault.is_some()
+            || response.may_go_on()
+                && (!response.body.is_empty() || response.trailers.is_some() || response.fault.is_some())
     }
 
     /// Whether a worker may still work on it.
@@ -515,7 +600,7 @@ impl Exchange {
         if accepted && trailers.field_count() > 0 {
             response.trailers = Some(trailers);
         } else {
-            response.body.push_back(Bytes::new());
+            response.body.push_back(Piece::Bytes(Bytes::new()));
         }
         response.ended = true;
         drop(state);
@@ -534,7 +619,7 @@ impl Exchange {
         }
         response.window.spend(data.len());
         if !data.is_empty() || end {
-            response.body.push_back(data);
+            response.body.push_back(Piece::Bytes(data));
         }
         response.ended = end;
         drop(state);
@@ -585,6 +670,22 @@ impl Exchange {
         true
     }
 
+    /// The worker has named a part of a file as a piece of the response's body. False if it may not now.
+    #[must_use]
+    pub(crate) fn push_file(&self, file: FileBody, end: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        let response = &mut state.response;
+        if !response.has_head || response.ended || response.window.left() < FILE_COST {
+            return false;
+        }
+        response.window.spend(FILE_COST);
+        response.body.push_back(Piece::File(Box::new(file)));
+        response.ended = end;
+        drop(state);
+        self.announce();
+        true
+    }
+
     /// The response cannot be completed. What was sent before still goes out first.
     pub(crate) fn fail(&self, fault: Fault) {
         let mut state = self.state.borrow_mut();
@@ -611,6 +712,26 @@ impl Exchange {
     fn announce(&self) {
         if !self.announced.replace(true) {
             self.mailbox.push(self.key);
+        }
+    }
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(data) => data.len(),
+            Self::File(file) => usize::try_from(file.left()).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Response {
+    /// Whether what comes next of the body, or after it, can be had now: one piece of a file at a time, and by itself,
+    /// so that its bytes are told from those that the worker sent.
+    fn may_go_on(&self) -> bool {
+        match self.body.front() {
+            Some(Piece::File(file)) => self.unsent == 0 && !file.is_away(),
+            _ => self.unsent == 0 || self.unsent_of == Source::Worker,
         }
     }
 }
@@ -652,7 +773,7 @@ impl State {
             return;
         }
         if !progress.out.is_empty() {
-            self.response.body.push_back(progress.out.into());
+            self.response.body.push_back(Piece::Bytes(progress.out.into()));
         }
         if progress.is_closed {
             self.end_response();
@@ -662,7 +783,7 @@ impl State {
     fn end_response(&mut self) {
         if !std::mem::replace(&mut self.response.ended, true) && self.response.body.is_empty() {
             // Something has to carry the end.
-            self.response.body.push_back(Bytes::new());
+            self.response.body.push_back(Piece::Bytes(Bytes::new()));
         }
     }
 

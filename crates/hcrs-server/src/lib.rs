@@ -14,6 +14,7 @@ mod edge_thread;
 mod error_log;
 mod escape;
 mod exchange;
+mod file_body;
 mod handshake;
 mod link;
 mod log_writer;

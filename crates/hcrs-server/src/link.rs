@@ -14,8 +14,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use hcrs_exchange::{Fault, ResponseHead, append};
 use hcrs_link::{
-    BlockArea, ClaimTable, END, EXPECT, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind, LinkError,
-    SLOTS, push_frame,
+    BlockArea, ClaimTable, END, EXPECT, FilePart, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind,
+    LinkError, SLOTS, push_frame,
 };
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -26,6 +26,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
+use crate::file_body::FileBody;
 
 /// Room for one read.
 const READ: usize = 128 << 10;
@@ -401,6 +402,19 @@ impl Link {
                     return Err(malformed);
                 }
             }
+            Kind::File => {
+                let FilePart { offset, len, process, descriptor } =
+                    FilePart::parse(&payload).filter(|part| part.len > 0).ok_or(malformed)?;
+                let exchange = self.exchange(&header);
+                let file = exchange.map(|to| (to, FileBody::open(process, descriptor, offset, len)));
+                self.push(Kind::Opened, 0, 0, &descriptor.to_le_bytes());
+                if let Some((exchange, file)) = file
+                    && !exchange.push_file(file, header.is_end())
+                {
+                    return Err(malformed);
+                }
+                self.end_stream_if(header.is_end(), header.stream);
+            }
             Kind::Credit => {
                 let credit =
                     payload.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(malformed)?;
@@ -422,7 +436,7 @@ impl Link {
             }
             Kind::Failed => notice(Notice::Failed(String::from_utf8_lossy(&payload).into_owned())),
             Kind::Begun | Kind::Pong => {}
-            Kind::Request | Kind::Drain | Kind::Ping => return Err(malformed),
+            Kind::Request | Kind::Drain | Kind::Ping | Kind::Opened => return Err(malformed),
         }
         Ok(())
     }

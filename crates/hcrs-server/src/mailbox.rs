@@ -43,6 +43,11 @@ impl Mailbox {
         self.ready.borrow().is_empty()
     }
 
+    /// Forgets which are ready: a connection with one exchange at a time looks at that one anyway.
+    pub(crate) fn clear(&self) {
+        self.ready.borrow_mut().clear();
+    }
+
     /// Moves all that are ready into `batch`, in the order in which they became so.
     pub(crate) fn take(&self, batch: &mut Vec<usize>) {
         batch.append(&mut self.ready.borrow_mut());

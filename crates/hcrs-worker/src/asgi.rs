@@ -319,6 +319,12 @@ impl AsgiLink {
                 wake(py, waiters)?;
                 if ended { Self::finish(slf, exchange.bind(py), None) } else { Ok(()) }
             }
+            Kind::Opened => {
+                let descriptor = payload.try_into().map(u32::from_le_bytes);
+                let descriptor = descriptor.map_err(|_| broken(LinkError::Unexpected(header.kind)))?;
+                this.out().outbox.close_file(descriptor);
+                Ok(())
+            }
             Kind::Ping => {
                 this.out().outbox.push(Kind::Pong, 0, 0, b"");
                 Ok(())
@@ -336,6 +342,7 @@ impl AsgiLink {
             | Kind::Pong
             | Kind::Block
             | Kind::Trailers
+            | Kind::File
             | Kind::Interim => Err(broken(LinkError::Unexpected(header.kind))),
         }
     }

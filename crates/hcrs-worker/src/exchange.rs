@@ -14,8 +14,10 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use crate::UnexpectedMessageError;
 use crate::asgi::AsgiLink;
 use crate::awaitable::{Step, Until, Wait};
+use crate::file;
 use crate::lock;
 use crate::message::{self, FieldError};
+use crate::outbox::FileOut;
 use crate::stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use crate::trailers::Trailers;
 use crate::websocket::{self, Messages};
@@ -209,8 +211,27 @@ impl Exchange {
             Ok(())
         });
         // Such a response has no body on the wire, whatever length it announces.
-        let length = length.filter(|_| !stream.is_head_only() && !matches!(status, 204 | 304));
+        let bodiless = stream.is_head_only() || matches!(status, 204 | 304);
+        let length = length.filter(|_| !bodiless);
+        if bodiless {
+            stream.set_bodiless();
+        }
         Ok(mark.map(|mark| stream.start(mark, length)))
+    }
+
+    /// Takes a part of a file, which the edge reads and sends; false if `send` has to wait.
+    fn file(slf: &Bound<'_, Self>, file: Option<FileOut>, end: bool) -> PyResult<bool> {
+        let py = slf.py();
+        let link = slf.get().link.bind(py);
+        let len = file.as_ref().map_or(0, |file| file.len);
+        let nothing = link.get().no_bytes(py);
+        Self::push_body(slf, len, end, |stream| {
+            let mut out = link.get().out();
+            match file {
+                Some(file) if stream.takes_files() => stream.file(file, end, &mut out.outbox),
+                Some(_) | None => stream.body(nothing, end, &mut out.outbox),
+            }
+        })
     }
 
     /// Takes a piece of body; false if `send` has to wait.
@@ -219,15 +240,28 @@ impl Exchange {
         let py = slf.py();
         let link = slf.get().link.bind(py);
         let body = body.unwrap_or_else(|| link.get().no_bytes(py));
+        let len = AsRef::<[u8]>::as_ref(&body).len() as u64;
+        Self::push_body(slf, len, end, |stream| stream.body(body, end, &mut link.get().out().outbox))
+    }
+
+    /// Counts a piece of body and passes it on by `push`; false if `send` has to wait.
+    fn push_body(
+        slf: &Bound<'_, Self>,
+        len: u64,
+        end: bool,
+        push: impl FnOnce(&mut Stream<PyBackedBytes>) -> Stalled,
+    ) -> PyResult<bool> {
+        let py = slf.py();
+        let link = slf.get().link.bind(py);
         let (stalled, waiters) = {
             let mut inner = slf.get().lock();
-            if inner.stream.phase() != Phase::Response {
+            if inner.stream.phase() != Phase::Response || inner.stream.has_file() {
                 return Err(unexpected("http.response.body", inner.stream.phase()));
             }
-            inner.stream.count(AsRef::<[u8]>::as_ref(&body).len(), end).map_err(|error| {
+            inner.stream.count(len, end).map_err(|error| {
                 PyValueError::new_err(format!("the response's body is {error} than its content-length"))
             })?;
-            let stalled = inner.stream.body(body, end, &mut link.get().out().outbox);
+            let stalled = push(&mut inner.stream);
             let is_over = inner.stream.phase() == Phase::Closed;
             let waiters = if is_over { std::mem::take(&mut inner.receivers) } else { Vec::new() };
             (stalled, waiters)
@@ -266,6 +300,15 @@ impl Exchange {
                 true
             }
             (Ok(message::Kind::Body), Phase::Response) => Self::body(slf, message)?,
+            (Ok(message::Kind::PathSend), Phase::Response) => {
+                let file = file::of_path(message)?;
+                Self::file(slf, file, true)?
+            }
+            (Ok(message::Kind::ZeroCopySend), Phase::Response) => {
+                let file = file::of_descriptor(message)?;
+                let end = message::is_last(message)?;
+                Self::file(slf, file, end)?
+            }
             (Ok(message::Kind::Trailers), Phase::Trailers) => {
                 slf.get().trailers(py, message)?;
                 true

@@ -5,6 +5,7 @@ mod asgi;
 mod awaitable;
 mod cache;
 mod exchange;
+mod file;
 mod inbox;
 mod link;
 mod message;

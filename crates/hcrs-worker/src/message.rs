@@ -18,6 +18,10 @@ pub(crate) enum Kind {
     Start,
     /// `http.response.body`
     Body,
+    /// `http.response.pathsend`
+    PathSend,
+    /// `http.response.zerocopysend`
+    ZeroCopySend,
     /// `http.response.trailers`
     Trailers,
     /// `http.response.early_hint`
@@ -32,6 +36,8 @@ impl Kind {
         match self {
             Self::Start => "http.response.start",
             Self::Body => "http.response.body",
+            Self::PathSend => "http.response.pathsend",
+            Self::ZeroCopySend => "http.response.zerocopysend",
             Self::Trailers => "http.response.trailers",
             Self::EarlyHint => "http.response.early_hint",
             Self::Debug => "http.response.debug",
@@ -60,6 +66,8 @@ pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a
     let known = match kind.to_str() {
         Ok("http.response.start") => Kind::Start,
         Ok("http.response.body") => Kind::Body,
+        Ok("http.response.pathsend") => Kind::PathSend,
+        Ok("http.response.zerocopysend") => Kind::ZeroCopySend,
         Ok("http.response.trailers") => Kind::Trailers,
         Ok("http.response.early_hint") => Kind::EarlyHint,
         Ok("http.response.debug") => Kind::Debug,
@@ -282,16 +290,21 @@ fn length(value: &[u8]) -> Option<u64> {
 /// The `body` and the opposite of `more_body` of `http.response.body`.
 pub(crate) fn body(message: &Bound<'_, PyDict>) -> PyResult<(Option<PyBackedBytes>, bool)> {
     let py = message.py();
-    let end = match message.get_item(intern!(py, "more_body"))? {
-        Some(more) => !more.is_truthy()?,
-        None => true,
-    };
+    let end = is_last(message)?;
     let Some(body) = message.get_item(intern!(py, "body"))? else { return Ok((None, end)) };
     let body = match body.cast_into::<PyBytes>() {
         Ok(body) => body,
         Err(error) => bytes_of(&error.into_inner(), "'body'")?,
     };
     Ok((Some(body.into()), end))
+}
+
+/// The opposite of a message's `more_body`.
+pub(crate) fn is_last(message: &Bound<'_, PyDict>) -> PyResult<bool> {
+    match message.get_item(intern!(message.py(), "more_body"))? {
+        Some(more) => Ok(!more.is_truthy()?),
+        None => Ok(true),
+    }
 }
 
 fn plain_pair<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
@@ -323,6 +336,6 @@ pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<
     }
 }
 
-fn type_name(object: &Bound<'_, PyAny>) -> String {
+pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| String::from("something else"), |name| name.to_string())
 }

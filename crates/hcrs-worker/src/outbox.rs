@@ -1,11 +1,12 @@
 //! The bytes that wait to be written to the edge: filled during a turn of the loop, written once at its end.
 
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use hcrs_exchange::ResponseHeadWriter;
 use hcrs_link::{
-    BLOCK_MIN, BlockArea, END, FrameHeader, HEADER_LEN, Kind, begin_frame, finish_frame, push_frame,
+    BLOCK_MIN, BlockArea, END, FilePart, FrameHeader, HEADER_LEN, Kind, begin_frame, finish_frame, push_frame,
 };
 use rustix::net::{SendFlags, send};
 
@@ -25,6 +26,19 @@ pub struct Outbox {
     closed: bool,
     /// Where large pieces of body go instead of through the socket.
     blocks: Option<BlockArea>,
+    /// Files that the edge has been told of and has not opened yet.
+    files: HashMap<u32, OwnedFd>,
+}
+
+/// A part of a file, of at least one byte, on its way into a response.
+#[derive(Debug)]
+pub struct FileOut {
+    /// The file.
+    pub descriptor: OwnedFd,
+    /// Where the part begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub len: u64,
 }
 
 /// Where a response's head lies in the outbox, as long as nothing was written or appended since.
@@ -81,6 +95,23 @@ impl Outbox {
         let Some(block) = block else { return self.push(Kind::Data, flags, stream, bytes) };
         let [block, len] = [block, bytes.len()].map(|number| (number as u32).to_le_bytes());
         self.push(Kind::Block, flags, stream, &[block, len].concat());
+    }
+
+    /// Appends a part of a file, which stays open until the edge has opened it too.
+    pub fn push_file(&mut self, end: bool, stream: u32, file: FileOut) {
+        if self.closed {
+            return;
+        }
+        let descriptor = file.descriptor.as_raw_fd().cast_unsigned();
+        let process = std::process::id();
+        let part = FilePart { offset: file.offset, len: file.len, process, descriptor };
+        self.push(Kind::File, if end { END } else { 0 }, stream, &part.to_bytes());
+        self.files.insert(descriptor, file.descriptor);
+    }
+
+    /// The edge needs this descriptor no more.
+    pub fn close_file(&mut self, descriptor: u32) {
+        self.files.remove(&descriptor);
     }
 
     /// Appends a response's head, whose fields `fill` writes; when that fails nothing is appended.

@@ -204,12 +204,13 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
 
 /// The extensions of ASGI that a version of the protocol allows.
 fn extensions(py: Python<'_>, version: Version) -> PyResult<Bound<'_, PyDict>> {
-    let names: &[&str] = match version {
+    let files = ["http.response.pathsend", "http.response.zerocopysend"];
+    let more: &[&str] = match version {
         Version::Http10 => &[],
         Version::Http11 | Version::Http2 => &["http.response.trailers", "http.response.early_hint"],
     };
     let extensions = PyDict::new(py);
-    for name in names {
+    for name in files.iter().chain(more) {
         extensions.set_item(PyString::intern(py, name), PyDict::new(py))?;
     }
     Ok(extensions)

@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 
-use hcrs_link::{DATA_MAX, END, INTERIM_MAX, Kind, LinkError, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+use hcrs_link::{
+    DATA_MAX, END, FILE_COST, INTERIM_MAX, Kind, LinkError, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window,
+};
 
-use crate::outbox::{HeadMark, Outbox};
+use crate::outbox::{FileOut, HeadMark, Outbox};
 
 /// Body bytes that one `http.request` message or one read holds at most.
 pub(crate) const MESSAGE_MAX: usize = 64 << 10;
@@ -103,6 +105,10 @@ pub struct Stream<B> {
     head_only: bool,
     /// Body bytes that the announced content-length still wants.
     length_left: Option<u64>,
+    /// A part of a file that waits for the window, after all of `unsent`.
+    file: Option<FileOut>,
+    /// The response has no body on the wire.
+    bodiless: bool,
     /// Trailers follow the body.
     has_trailers: bool,
     /// They wait for the body to leave.
@@ -133,6 +139,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
             head: None,
             head_only: false,
             length_left: None,
+            file: None,
+            bodiless: false,
             has_trailers: false,
             trailers: None,
             interims: 0,
@@ -167,7 +175,12 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     /// Whether nothing that the app has sent waits any more.
     pub fn is_flushed(&self) -> bool {
-        self.unsent.is_empty()
+        self.unsent.is_empty() && self.file.is_none()
+    }
+
+    /// Whether a part of a file waits: nothing may be sent after it meanwhile.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Takes body bytes from the edge.
@@ -185,6 +198,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.gone = true;
         self.arrived = Vec::new();
         self.unsent.clear();
+        self.file = None;
         self.trailers = None;
     }
 
@@ -278,7 +292,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         if self.gone {
             return;
         }
-        if self.unsent.is_empty() {
+        if self.is_flushed() {
             self.ended = true;
             out.push(Kind::Trailers, END, self.id, &block);
         } else {
@@ -288,14 +302,33 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     /// Counts a piece of the response's body, the last one if `end`, against the announced length. The error says
     /// how the body is wrong.
-    pub fn count(&mut self, len: usize, end: bool) -> Result<(), &'static str> {
+    pub fn count(&mut self, len: u64, end: bool) -> Result<(), &'static str> {
         let Some(left) = self.length_left else { return Ok(()) };
-        let left = left.checked_sub(len as u64).ok_or("longer")?;
+        let left = left.checked_sub(len).ok_or("longer")?;
         if end && left > 0 {
             return Err("shorter");
         }
         self.length_left = Some(left);
         Ok(())
+    }
+
+    /// Notes that the response has no body on the wire (HEAD, 204, 304).
+    pub fn set_bodiless(&mut self) {
+        self.bodiless = true;
+    }
+
+    /// Whether parts of files are of use.
+    pub fn takes_files(&self) -> bool {
+        !self.bodiless && !self.gone
+    }
+
+    /// Takes a part of a file as a piece of the response's body, after its head.
+    pub fn file(&mut self, file: FileOut, end: bool, out: &mut Outbox) -> Stalled {
+        if end {
+            self.phase = if self.has_trailers { Phase::Trailers } else { Phase::Closed };
+        }
+        self.file = Some(file);
+        self.pump_all(out)
     }
 
     /// Notes that a head was sent which goes nowhere.
@@ -361,7 +394,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
     fn pump_all(&mut self, out: &mut Outbox) -> Stalled {
         loop {
             match self.pump(out) {
-                Stalled::No if !self.unsent.is_empty() => {}
+                Stalled::No if !self.is_flushed() => {}
                 stalled => return stalled,
             }
         }
@@ -369,7 +402,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     /// Moves one frame of what waits to `out`.
     pub fn pump(&mut self, out: &mut Outbox) -> Stalled {
-        let Some(piece) = self.unsent.front() else { return Stalled::No };
+        let Some(piece) = self.unsent.front() else { return self.pump_file(out) };
         if let Unsent::Last(kind, payload) = piece {
             out.push(*kind, 0, self.id, payload);
             self.unsent.pop_front();
@@ -384,7 +417,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
             return Stalled::Outbox;
         }
         let last_of_piece = len == rest.len();
-        let is_last = last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed;
+        let is_last =
+            last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed && self.file.is_none();
         if let Unsent::Message(kind, _) = piece {
             out.push(*kind, if last_of_piece { END } else { 0 }, self.id, &rest[..len]);
         } else {
@@ -400,6 +434,21 @@ impl<B: AsRef<[u8]>> Stream<B> {
             self.sent += len;
         }
         if is_last && let Some(block) = self.trailers.take() {
+            self.trailers(block, out);
+        }
+        Stalled::No
+    }
+
+    fn pump_file(&mut self, out: &mut Outbox) -> Stalled {
+        let Some(file) = self.file.take() else { return Stalled::No };
+        if self.window.left() < FILE_COST || out.is_full() {
+            self.file = Some(file);
+            return if out.is_full() { Stalled::Outbox } else { Stalled::Window };
+        }
+        self.window.spend(FILE_COST);
+        self.ended = self.phase == Phase::Closed && !self.has_trailers;
+        out.push_file(self.ended, self.id, file);
+        if let Some(block) = self.trailers.take() {
             self.trailers(block, out);
         }
         Stalled::No
@@ -424,6 +473,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             out.take_back(head);
         }
         self.unsent.clear();
+        self.file = None;
         self.phase = Phase::Closed;
         self.ended = true;
         out.push(Kind::Reset, 0, self.id, b"");
@@ -517,6 +567,27 @@ mod tests {
             assert_eq!(frames.iter().filter(|(_, flags, _)| flags & END != 0).count(), 1);
             assert!(!stream.finish(&mut out), "the response is complete");
         }
+    }
+
+    fn file(len: u64) -> FileOut {
+        let descriptor = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        FileOut { descriptor, offset: 0, len }
+    }
+
+    #[test]
+    fn a_file_leaves_in_its_turn_when_the_window_has_room_for_its_share() {
+        let mut out = Outbox::default();
+        let mut stream = started(&mut out);
+        let body = vec![b'x'; RESPONSE_WINDOW as usize - FILE_COST + 1];
+        assert_eq!(stream.body(body, false, &mut out), Stalled::No);
+        assert_eq!(stream.file(file(5), true, &mut out), Stalled::Window);
+        assert!(stream.has_file() && !stream.is_flushed());
+        assert!(drain(&mut out).iter().all(|(kind, _, _)| *kind != Kind::File));
+        stream.credit(1);
+        assert_eq!(stream.pump(&mut out), Stalled::No);
+        let frames = drain(&mut out);
+        assert_eq!((frames.len(), frames[0].0, frames[0].1), (1, Kind::File, END));
+        assert!(stream.is_flushed() && !stream.finish(&mut out));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 
 from end_to_end.apps.extensions import LINKS
-from end_to_end.server import Server
+from end_to_end.h1_client import Closed
+from end_to_end.server import Server, wait_until
 
 TRAILERS = [("te", "trailers")]
+EVERYWHERE = {"http.response.pathsend", "http.response.zerocopysend"}
 
 
 @dataclass
@@ -31,8 +35,7 @@ class Answer:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
     """The app behind a listener with TLS and one without."""
-    folder = tmp_path_factory.mktemp("extensions")
-    server = Server(folder, "extensions.py:app", tls=certificate, insecure_bind="127.0.0.1:0")
+    server = Server(tmp_path_factory.mktemp("extensions"), "extensions.py:app", tls=certificate, insecure_bind="127.0.0.1:0")
     try:
         yield server.wait_until_running()
         assert server.stop() == 0, server.log
@@ -83,7 +86,7 @@ def lower(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def test_a_scope_names_the_extensions_and_each_request_has_its_own(fetch, protocol):
     for _ in range(2):
         extensions = ast.literal_eval(fetch("/show").body.decode())
-        assert {"http.response.trailers", "http.response.early_hint"} <= set(extensions)
+        assert EVERYWHERE | {"http.response.trailers", "http.response.early_hint"} <= set(extensions)
         assert "http.response.debug" not in extensions
 
 
@@ -91,7 +94,7 @@ def test_http_1_0_is_offered_none_that_it_has_no_means_for(server, connect_h1):
     client = connect_h1(server.listeners[1])
     client.send("GET /show HTTP/1.0\r\n\r\n")
     extensions = ast.literal_eval(client.response().body.decode())
-    assert not {"http.response.trailers", "http.response.early_hint"} & set(extensions)
+    assert set(extensions) == EVERYWHERE
 
 
 def test_debug_information_is_taken_and_goes_nowhere(fetch):
@@ -177,3 +180,145 @@ def test_a_flood_of_hints_is_cut_short(fetch):
     answer = fetch("/flood_of_hints")
     assert len(answer.interim) == 16
     assert (answer.status, answer.body) == (200, b"hinted")
+
+
+# ---- files ----
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of some pieces' length, in which each place is known by its bytes."""
+    made = tmp_path / "file with spaces"
+    made.write_bytes(b"".join(b"%07d\n" % number for number in range(100_000)))
+    return made
+
+
+def quoted(path: Path) -> str:
+    return str(path).replace(" ", "%20")
+
+
+def test_a_file_is_sent_by_its_path(fetch, file):
+    answer = fetch(f"/path?file={quoted(file)}")
+    assert answer.status == 200 and answer.body == file.read_bytes()
+
+
+def test_a_file_keeps_the_length_that_was_announced(fetch, file):
+    size = file.stat().st_size
+    answer = fetch(f"/path?file={quoted(file)}&length={size}")
+    assert answer.headers["content-length"] == str(size) and answer.body == file.read_bytes()
+    assert fetch(f"/path?file={quoted(file)}&length={size + 1}").status == 500
+    assert fetch(f"/path?file={quoted(file)}&length={size - 1}").status == 500
+
+
+def test_a_file_may_be_removed_once_it_was_named(fetch, file):
+    whole = file.read_bytes()
+    assert fetch(f"/path?file={quoted(file)}&remove=yes").body == whole
+    assert not file.exists()
+
+
+def test_the_file_response_of_starlette_leaves_its_file_to_the_edge(server, fetch, file):
+    whole = file.read_bytes()
+    answer = fetch(f"/file_response?file={quoted(file)}")
+    assert answer.body == whole and answer.headers["content-length"] == str(len(whole))
+    wait_until(lambda: not file.exists(), "the background task")
+    assert "AssertionError" not in server.log
+
+
+def test_an_empty_file_is_an_empty_body(fetch, tmp_path):
+    (tmp_path / "empty").touch()
+    answer = fetch(f"/path?file={tmp_path}/empty")
+    assert (answer.status, answer.body) == (200, b"")
+
+
+def test_the_head_of_a_file_has_its_length_and_no_body(fetch, file):
+    size = file.stat().st_size
+    answer = fetch(f"/path?file={quoted(file)}&length={size}", method="HEAD")
+    assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(size), b"")
+
+
+def test_what_is_no_file_fails_the_app_before_anything_is_sent(server, fetch, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("missing", "fifo", ""):
+        assert fetch(f"/path?file={tmp_path}/{name}").status == 500
+    missing = f"FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path}/missing'"
+    for said in (missing, f"ValueError: {tmp_path}/fifo is not a regular file"):
+        server.wait_for_log(re.escape(said))
+
+
+@pytest.mark.parametrize(
+    ("query", "begin", "end", "place"),
+    [
+        ("", 0, 800_000, 800_000),
+        ("&seek=5", 5, 800_000, 800_000),
+        ("&seek=5&count=100000", 5, 100_005, 100_005),
+        ("&offset=7", 7, 800_000, 0),
+        ("&offset=7&count=9", 7, 16, 0),
+        ("&offset=799999&count=9", 799_999, 800_000, 0),
+        ("&offset=900000", 0, 0, 0),
+        ("&count=0", 0, 0, 0),
+    ],
+)
+def test_a_part_of_an_open_file_stands_between_pieces_of_body(fetch, file, query, begin, end, place):
+    answer = fetch(f"/descriptor?file={quoted(file)}{query}")
+    assert answer.body == b"<" + file.read_bytes()[begin:end] + b">" + str(place).encode()
+
+
+def test_many_files_in_one_response_wait_for_the_client(fetch, file):
+    answer = fetch(f"/descriptors?file={quoted(file)}&times=20")
+    assert answer.body == file.read_bytes() * 20
+
+
+def holding(where, protocol, connect_h1, connect_h2, target):
+    """Asks for a response that is not read; gives what reads it to its end, or to where it is cut off."""
+    if protocol.startswith("h1"):
+        client = connect_h1(where, receive_buffer=65536)
+        client.request("GET", target)
+        length = int(client.head().header("content-length"))
+
+        def read_h1() -> tuple[bytes, bool]:
+            data = bytearray()
+            try:
+                while len(data) < length:
+                    data += client.exactly(min(65536, length - len(data)))
+            except (Closed, OSError):
+                return bytes(data), False
+            return bytes(data), True
+
+        return read_h1
+    client = connect_h2(where, window=65535)
+    stream = client.request("GET", target)
+    client.held.add(stream)
+    client.wait(lambda: client.streams[stream].length >= 65535, "the window")
+
+    def read_h2() -> tuple[bytes, bool]:
+        client.release(stream)
+        response = client.response(stream)
+        return response.body, response.reset is None
+
+    return read_h2
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    made = tmp_path / "large"
+    made.write_bytes(os.urandom(1 << 20) * 32)
+    return made
+
+
+def test_a_file_that_shrinks_cuts_its_response_off(server, protocol, connect_h1, connect_h2, large):
+    where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
+    target = f"/path?file={large}&length={large.stat().st_size}"
+    read = holding(where, protocol, connect_h1, connect_h2, target)
+    os.truncate(large, 20 << 20)
+    data, whole = read()
+    assert not whole and len(data) <= 20 << 20
+    server.wait_for_log("the file of a response ended")
+
+
+def test_a_file_outlives_the_worker_that_named_it(serve, protocol, connect_h1, connect_h2, large):
+    server = serve("extensions.py:app", tls=protocol in ("h1-tls", "h2"))
+    target = f"/path?file={large}&length={large.stat().st_size}"
+    read = holding(server.listeners[0], protocol, connect_h1, connect_h2, target)
+    assert connect_h1(server.listeners[0]).get("/die").status == 502
+    data, whole = read()
+    assert whole and data == large.read_bytes()

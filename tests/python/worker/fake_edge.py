@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REQUEST, DATA, RESPONSE, CREDIT, RESET, DONE, BEGUN, READY, FAILED, DRAIN, PING, PONG = range(1, 13)
-TRAILERS, INTERIM = range(30, 32)
+TRAILERS, INTERIM, FILE, OPENED = range(30, 34)
 END = 1
 HALF = 4
 REQUEST_WINDOW = 128 << 10

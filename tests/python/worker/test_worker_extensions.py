@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import ast
+import os
+import struct
+from pathlib import Path
 
 from worker.conftest import Serve
-from worker.fake_edge import DATA, END, INTERIM, RESET, RESPONSE, TRAILERS, response_head
+from worker.fake_edge import (
+    CREDIT,
+    DATA,
+    DONE,
+    END,
+    FILE,
+    INTERIM,
+    OPENED,
+    RESET,
+    RESPONSE,
+    TRAILERS,
+    Worker,
+    response_head,
+)
 
 APP = """
     START = {"type": "http.response.start", "status": 200, "headers": [], "trailers": True}
@@ -52,6 +68,28 @@ APP = """
             seen.append(str(error))
         await send(BODY)
 
+    async def path(scope, receive, send):
+        await send({**START, "trailers": False})
+        await send({"type": "http.response.pathsend", "path": scope["query_string"].decode()})
+        seen.append("sent")
+
+    async def descriptors(scope, receive, send):
+        await send({**START, "trailers": False})
+        with open(scope["query_string"], "rb") as file:
+            for left in (4, 3, 2, 1, 0):
+                await send({"type": "http.response.zerocopysend", "file": file.fileno(), "offset": 2, "count": left + 1,
+                            "more_body": left > 0})
+
+    async def wrong_files(scope, receive, send):
+        await send({**START, "trailers": False})
+        for wrong in ({"file": 5.0}, {"file": open("/dev/null")}, {"file": -1}, {}, {"file": open("main.py"), "offset": -1},
+                      {"file": open("main.py"), "count": "all"}):
+            try:
+                await send({"type": "http.response.zerocopysend", **wrong})
+            except Exception as error:
+                seen.append(type(error).__name__)
+        await send(BODY)
+
     async def report(scope, receive, send):
         await send({**START, "trailers": False})
         await send({"type": "http.response.body", "body": repr(seen).encode()})
@@ -95,3 +133,60 @@ def test_hints_are_an_interim_head(serve: Serve) -> None:
         *["TypeError", "TypeError", "ValueError", "TypeError", "ValueError"],
         "Unexpected message type, http.response.early_hint given the state RESPONSE",
     ]
+
+
+def part(payload: bytes) -> tuple[int, int, int, int]:
+    """Offset, length, process and descriptor of a part of a file."""
+    return struct.unpack("<QQII", payload)
+
+
+def has_open(worker: Worker, descriptor: int) -> bool:
+    return os.path.lexists(f"/proc/{worker.process.pid}/fd/{descriptor}")
+
+
+def test_a_file_is_named_by_a_descriptor_that_stays_open_until_the_edge_has_it(serve: Serve, tmp_path: Path) -> None:
+    worker = serve(APP)
+    stream = worker.link.get(f"/path?{tmp_path}/main.py".encode())
+    assert not worker.link.expect(stream, RESPONSE).is_end
+    frame = worker.link.expect(stream, FILE)
+    assert frame.flags == END
+    offset, length, process, descriptor = part(frame.payload)
+    assert (offset, length, process) == (0, (tmp_path / "main.py").stat().st_size, worker.process.pid)
+    assert report(worker.link) == ["sent"]
+    assert os.readlink(f"/proc/{process}/fd/{descriptor}") == str(tmp_path / "main.py")
+    worker.link.send(OPENED, payload=struct.pack("<I", descriptor))
+    worker.link.ping()
+    assert not has_open(worker, descriptor)
+
+
+def test_files_take_their_share_of_the_window(serve: Serve, tmp_path: Path) -> None:
+    worker = serve(APP)
+    stream = worker.link.get(f"/descriptors?{tmp_path}/main.py".encode())
+    worker.link.expect(stream, RESPONSE)
+    for left in (4, 3, 2, 1):
+        frame = worker.link.expect(stream, FILE)
+        assert part(frame.payload)[:2] == (2, left + 1) and not frame.is_end
+    assert worker.link.quiet()
+    worker.link.send(CREDIT, stream, struct.pack("<I", 16 << 10))
+    frame = worker.link.expect(stream, FILE)
+    assert part(frame.payload)[:2] == (2, 1) and frame.is_end
+
+
+def test_files_that_wait_are_closed_when_the_client_goes(serve: Serve, tmp_path: Path) -> None:
+    worker = serve(APP)
+    stream = worker.link.get(f"/descriptors?{tmp_path}/main.py".encode())
+    worker.link.expect(stream, RESPONSE)
+    told = [part(worker.link.expect(stream, FILE).payload)[3] for _ in range(4)]
+    for descriptor in told:
+        worker.link.send(OPENED, payload=struct.pack("<I", descriptor))
+    worker.link.send(RESET, stream)
+    worker.link.expect(stream, DONE)
+    worker.link.ping()
+    open_files = [os.readlink(entry) for entry in Path(f"/proc/{worker.process.pid}/fd").iterdir()]
+    assert str(tmp_path / "main.py") not in open_files
+
+
+def test_what_is_no_file_raises_in_the_app(serve: Serve) -> None:
+    link = serve(APP).link
+    assert link.fetch(b"/wrong_files").body == b"body"
+    assert report(link) == ["TypeError", "ValueError", "FileNotFoundError", "KeyError", "ValueError", "TypeError"]

@@ -58,7 +58,12 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
             "client": ("127.0.0.1", 54106),
             "server": ("127.0.0.1", 8443),
             "state": {"shared": ["once"]},
-            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
+            "extensions": {
+                "http.response.pathsend": {},
+                "http.response.zerocopysend": {},
+                "http.response.trailers": {},
+                "http.response.early_hint": {},
+            },
         }
 
 

@@ -116,6 +116,7 @@ struct Driver<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         self.client.admitted.mailbox.listen(cx.waker());
+        self.client.admitted.mailbox.clear();
         let now = clock::now();
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}

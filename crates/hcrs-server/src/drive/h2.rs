@@ -154,12 +154,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
             }
             Event::Sent { key, len, done } => {
+                let mut goes_on = false;
                 if let Some(under_way) = self.under_way(key) {
                     under_way.exchange.client_took(len);
                     under_way.note_sent(len);
+                    goes_on = under_way.exchange.has_output();
                 }
                 if done {
                     self.finish(key, now);
+                } else if goes_on {
+                    self.answer(cx, now, key);
                 }
             }
             Event::Reset { key } => self.cut(key, Fault::Gone, now),

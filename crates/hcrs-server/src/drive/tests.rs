@@ -96,8 +96,8 @@ async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTa
     (theirs, ClaimTable::open(fd).unwrap())
 }
 
-/// Waits for the request on the worker's end, claims it, and stops the clock.
-async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimTable)) {
+/// Waits for the request on the worker's end, claims it, and stops the clock; gives its stream.
+async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimTable)) -> u32 {
     worker.0.set_nonblocking(true).unwrap();
     let mut head = [0; 4096];
     let n = loop {
@@ -114,6 +114,30 @@ async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimT
         tokio::task::yield_now().await;
     }
     tokio::time::pause();
+    header.stream
+}
+
+#[test]
+fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
+    run((true, 4096), h1, |mut io, shared| async move {
+        let worker = attach(&shared).await;
+        io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        let stream = claim(&shared, &worker).await;
+        let mut frame = Vec::new();
+        let header = hcrs_link::FrameHeader {
+            len: 0,
+            kind: hcrs_link::Kind::Response,
+            flags: hcrs_link::END,
+            slot: 0,
+            stream,
+        };
+        hcrs_link::push_frame(&mut frame, header, &[204, 0, 0, 0]);
+        std::io::Write::write_all(&mut &worker.0, &frame).unwrap();
+        let mut answer = [0; 16];
+        io.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[..12], b"HTTP/1.1 204");
+        assert!(shared.connections.borrow().iter().all(|(_, mailbox)| mailbox.is_empty()));
+    });
 }
 
 #[test]

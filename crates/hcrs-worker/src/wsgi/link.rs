@@ -286,6 +286,8 @@ impl WsgiLink {
             | Kind::Block
             | Kind::Trailers
             | Kind::Interim
+            | Kind::File
+            | Kind::Opened
             | Kind::Text
             | Kind::Binary
             | Kind::Close => Err(unexpected),

@@ -1,6 +1,10 @@
 """An app for ASGI's HTTP extensions: each path uses one."""
 
+import os
 from urllib.parse import parse_qs
+
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse
 
 LINKS = [b"</style.css>; rel=preload; as=style", b"</app.js>; rel=preload; as=script"]
 
@@ -53,6 +57,52 @@ async def flood_of_hints(scope, receive, send, query):
         await send({"type": "http.response.early_hint", "links": LINKS})
     await start(send)
     await body(send, b"hinted")
+
+
+async def path(scope, receive, send, query):
+    """Sends ``file`` by its path, and removes it with ``remove``."""
+    await start(send, [(b"content-length", query["length"].encode())] if "length" in query else [])
+    await send({"type": "http.response.pathsend", "path": query["file"]})
+    if "remove" in query:
+        os.remove(query["file"])
+
+
+async def descriptor(scope, receive, send, query):
+    """Sends a part of ``file`` between two pieces of body, and closes it at once."""
+    part = {name: int(query[name]) for name in ("offset", "count") if name in query}
+    await start(send)
+    await body(send, b"<", more_body=True)
+    with open(query["file"], "rb") as file:
+        file.seek(int(query.get("seek", 0)))
+        await send({"type": "http.response.zerocopysend", "file": file, "more_body": True, **part})
+        place = file.tell()
+    await body(send, b">", more_body=True)
+    await body(send, str(place).encode())
+
+
+async def descriptors(scope, receive, send, query):
+    """Sends ``file`` many times over."""
+    await start(send)
+    with open(query["file"], "rb") as file:
+        for left in reversed(range(int(query["times"]))):
+            await send({"type": "http.response.zerocopysend", "file": file, "offset": 0, "more_body": left > 0})
+
+
+async def file_response(scope, receive, send, query):
+    """Starlette's response, which removes the file as its background task."""
+    types = []
+
+    async def noting(message):
+        types.append(message["type"])
+        await send(message)
+
+    response = FileResponse(query["file"], background=BackgroundTask(os.remove, query["file"]))
+    await response(scope, receive, noting)
+    assert types == ["http.response.start", "http.response.pathsend"]
+
+
+async def die(scope, receive, send, query):
+    os.kill(os.getpid(), 9)
 
 
 async def debug(scope, receive, send, query):

@@ -1,0 +1,97 @@
+//! Files that an app names as a response's body. They are opened here, so that the app hears at once what is wrong
+//! with them and may remove them as soon as `send` has returned; the edge reads them.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyInt};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
+
+use crate::message::type_name;
+use crate::outbox::FileOut;
+
+/// The file of `http.response.pathsend`; `None` if it is empty.
+pub(crate) fn of_path(message: &Bound<'_, PyDict>) -> PyResult<Option<FileOut>> {
+    let path = message
+        .get_item(intern!(message.py(), "path"))?
+        .ok_or_else(|| PyKeyError::new_err("'http.response.pathsend' has no 'path'"))?;
+    let path: PathBuf = path
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("'path' must be a str, not {}", type_name(&path))))?;
+    let name = path.to_string_lossy().into_owned();
+    let descriptor = open(&path, &name)?;
+    let size = size(&descriptor, &name)?;
+    Ok(part(descriptor, 0, size))
+}
+
+/// The part of a file of `http.response.zerocopysend`; `None` if it is empty. Without an offset the part begins where
+/// the descriptor stands, which is moved to its end, as `os.sendfile` would.
+pub(crate) fn of_descriptor(message: &Bound<'_, PyDict>) -> PyResult<Option<FileOut>> {
+    let py = message.py();
+    let file = message
+        .get_item(intern!(py, "file"))?
+        .ok_or_else(|| PyKeyError::new_err("'http.response.zerocopysend' has no 'file'"))?;
+    let number = if file.is_instance_of::<PyInt>() {
+        file.extract()
+    } else {
+        file.call_method0(intern!(py, "fileno")).and_then(|number| number.extract())
+    };
+    let number: i32 = number.map_err(|_| {
+        PyTypeError::new_err(format!("'file' must be an open file, not {}", type_name(&file)))
+    })?;
+    let name = format!("/proc/self/fd/{number}");
+    let descriptor = open(name.as_ref(), &name)?;
+    let size = size(&descriptor, &name)?;
+    let (given, count) = (number_of(message, "offset")?, number_of(message, "count")?);
+    let os = py.import(intern!(py, "os"))?;
+    let offset = match given {
+        Some(offset) => offset,
+        None => os.call_method1(intern!(py, "lseek"), (number, 0, 1))?.extract()?,
+    };
+    let len = size.saturating_sub(offset).min(count.unwrap_or(u64::MAX));
+    if given.is_none() {
+        os.call_method1(intern!(py, "lseek"), (number, offset + len, 0))?;
+    }
+    Ok(part(descriptor, offset, len))
+}
+
+fn part(descriptor: OwnedFd, offset: u64, len: u64) -> Option<FileOut> {
+    (len > 0).then_some(FileOut { descriptor, offset, len })
+}
+
+fn number_of(message: &Bound<'_, PyDict>, key: &str) -> PyResult<Option<u64>> {
+    let Some(number) = message.get_item(key)?.filter(|number| !number.is_none()) else { return Ok(None) };
+    if !number.is_instance_of::<PyInt>() {
+        return Err(PyTypeError::new_err(format!("'{key}' must be an int, not {}", type_name(&number))));
+    }
+    let number = number
+        .extract()
+        .map_err(|_| PyValueError::new_err(format!("'{key}' must be a number of bytes from 0 on")))?;
+    Ok(Some(number))
+}
+
+/// Opens a file without waiting for anything that is none, such as a pipe.
+fn open(path: &std::path::Path, name: &str) -> PyResult<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| os_error(error, name))
+}
+
+/// The size of a regular file.
+fn size(descriptor: &OwnedFd, name: &str) -> PyResult<u64> {
+    let status = fstat(descriptor).map_err(|error| os_error(error, name))?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return Err(PyValueError::new_err(format!("{name} is not a regular file")));
+    }
+    Ok(status.st_size.cast_unsigned())
+}
+
+/// As `open` raises it: of the class that belongs to the number, with the file's name.
+fn os_error(error: Errno, name: &str) -> PyErr {
+    let text = std::io::Error::from(error).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+    PyOSError::new_err((error.raw_os_error(), text, name.to_owned()))
+}
