@@ -193,7 +193,8 @@ mod tests {
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-m hcrs.worker shop.main:app --links {} --workers 1 --worker-class asyncio --root-path  --startup-timeout 2.5 \
+                "-m hcrs.worker shop.main:app --links {} --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                 --startup-timeout 2.5 \
                  --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",
                 numbers.join(",")
