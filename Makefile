@@ -10,7 +10,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python bench lint clean
+.PHONY: help build run test test-rust test-python generate bench lint clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,9 +20,9 @@ build: $(VENV)/hcrs.stamp ## build the wheel and install it: the command is then
 run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localhost:8443 with two workers
 	@$(VENV)/bin/hcrs cert dev --dir certs
 	@echo
-	@echo 'Open https://localhost:8443/ (the certificate is self-signed), or try in another terminal:'
-	@echo '  curl --cacert certs/cert.pem https://localhost:8443/'
-	@echo '  curl --cacert certs/cert.pem -N https://localhost:8443/stream'
+	@echo 'Open https://localhost:8443/ (a browser asks first; certs/README.md says how it need not), or try in another terminal:'
+	@echo '  curl --cacert certs/ca.pem https://localhost:8443/'
+	@echo '  curl --cacert certs/ca.pem -N https://localhost:8443/stream'
 	@echo '  h2load -n 20000 -c 8 -m 32 https://localhost:8443/'
 	@echo 'Ctrl-C stops it.'
 	@echo
@@ -35,6 +35,9 @@ test-rust: ## run the tests that need no Python
 
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
 	$(VENV)/bin/python -m pytest tests/python
+
+generate: ## renew what is made from the table of settings: reference, schema, manual page, completions
+	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config generated
 
 bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
 	$(PYTHON) tests/bench/bench.py $(ARGS)

@@ -1,38 +1,35 @@
 //! The configuration in the making: keys fill it in one by one, and what hangs together is checked at the end.
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use hcrs_server::{
-    AppSettings, Bind, ConnectionSettings, DispatchSettings, Listener, LogSettings, Settings, StatsdSettings,
-};
+use hcrs_server::{AppSettings, Bind, Listener, Settings};
 
 use crate::proxies::Proxies;
+use crate::setting::{Defaults, Setting};
 use crate::source::Source;
-use crate::value::{Mistake, Place};
-use crate::{Config, ConfigError};
+use crate::value::{HIDDEN, Mistake, Place, SECRET, Value};
+use crate::{Config, ConfigError, Resolved, table};
 
 /// What has been read so far. It starts with the defaults.
 pub(crate) struct Draft {
+    /// What is not below.
+    pub(crate) server: Settings,
     /// Its path is empty until there is one.
     pub(crate) app: AppSettings,
+    /// Its two files are below.
+    pub(crate) tls: hcrs_tls::Settings,
     pub(crate) bind: Vec<Bind>,
     pub(crate) insecure_bind: Option<(Vec<Bind>, Place)>,
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
-    pub(crate) alpn_protocols: Option<Vec<String>>,
-    pub(crate) ssl_handshake_timeout: Option<Duration>,
-    pub(crate) backlog: u32,
-    pub(crate) umask: Option<u32>,
-    pub(crate) pid_path: Option<PathBuf>,
-    pub(crate) io_threads: Option<NonZeroUsize>,
-    pub(crate) connection: ConnectionSettings,
     pub(crate) proxies: Proxies,
-    pub(crate) dispatch: DispatchSettings,
-    pub(crate) graceful_timeout: Duration,
-    pub(crate) log: LogSettings,
-    pub(crate) statsd: StatsdSettings,
+    pub(crate) user: Option<(u32, Place)>,
+    pub(crate) group: Option<(u32, Place)>,
+    /// What was given last for each key.
+    given: BTreeMap<&'static str, Value>,
+    /// Whether what is unknown stops the start.
+    pub(crate) strict: bool,
     /// What stops the start.
     pub(crate) mistakes: Vec<Mistake>,
     /// What the operator should know.
@@ -41,25 +38,20 @@ pub(crate) struct Draft {
 
 impl Default for Draft {
     fn default() -> Self {
-        let server = Settings::default();
+        let Defaults { server, app, tls } = Defaults::default();
         Self {
-            app: AppSettings::new(String::new()),
-            bind: vec![Bind::Tcp { host: "127.0.0.1".into(), port: 8000 }],
+            server,
+            app,
+            tls,
+            bind: crate::bind::parse(Self::DEFAULT_BIND).into_iter().collect(),
             insecure_bind: None,
             certfile: None,
             keyfile: None,
-            alpn_protocols: None,
-            ssl_handshake_timeout: None,
-            backlog: server.backlog,
-            umask: server.umask,
-            pid_path: server.pid_path,
-            io_threads: server.io_threads,
-            connection: server.connection,
             proxies: Proxies::default(),
-            dispatch: server.dispatch,
-            graceful_timeout: server.graceful_timeout,
-            log: server.log,
-            statsd: server.statsd,
+            user: None,
+            group: None,
+            given: BTreeMap::new(),
+            strict: false,
             mistakes: Vec::new(),
             warnings: Vec::new(),
         }
@@ -67,15 +59,35 @@ impl Default for Draft {
 }
 
 impl Draft {
+    /// Where the server listens when nothing is said.
+    pub(crate) const DEFAULT_BIND: &'static str = "127.0.0.1:8000";
+
     pub(crate) fn warn(&mut self, place: &Place, message: impl Into<String>) {
         self.warnings.push(Mistake { place: place.clone(), message: message.into() });
     }
 
+    /// Something that no setting is: a warning, as Hypercorn ignores it, or with `--strict` a mistake.
+    pub(crate) fn unknown(&mut self, place: &Place, message: String) {
+        let mistake = Mistake { place: place.clone(), message };
+        if self.strict {
+            self.mistakes.push(mistake);
+        } else {
+            self.warnings.push(mistake);
+        }
+    }
+
+    /// Takes note of what was given for a setting.
+    pub(crate) fn note(&mut self, setting: &'static Setting, value: &Value) {
+        self.given.insert(setting.key, value.clone());
+    }
+
     /// Checks what concerns several keys and gives the whole, or every problem there is.
     pub(crate) fn finish(mut self, source: &Source) -> Result<Config, ConfigError> {
-        let tls = self.tls();
-        let mut listeners = self.listeners(tls.is_some());
-        let proxies = self.proxies.finish(&mut listeners, &mut self.mistakes);
+        self.server.tls = self.tls();
+        self.server.listeners = self.listeners();
+        let proxies = std::mem::take(&mut self.proxies);
+        self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
+        self.server.socket_owner = self.socket_owner();
         if !self.mistakes.is_empty() {
             let problems =
                 self.mistakes.iter().map(|mistake| source.excerpt(&mistake.place, &mistake.message));
@@ -83,23 +95,23 @@ impl Draft {
         }
         let warnings =
             self.warnings.iter().map(|warning| source.line(&warning.place, &warning.message)).collect();
-        let server = Settings {
-            app: Some(self.app).filter(|app| !app.path.is_empty()),
-            listeners,
-            tls,
-            backlog: self.backlog,
-            umask: self.umask,
-            pid_path: self.pid_path,
-            io_threads: self.io_threads,
-            connection: self.connection,
-            proxies,
-            dispatch: self.dispatch,
-            graceful_timeout: self.graceful_timeout,
-            log: self.log,
-            statsd: self.statsd,
-            ..Settings::default()
+        let resolved = self.resolved(source);
+        self.server.app = Some(self.app).filter(|app| !app.path.is_empty());
+        Ok(Config { server: self.server, warnings, resolved })
+    }
+
+    /// Every setting as it is now, and where that comes from.
+    fn resolved(&self, source: &Source) -> Vec<Resolved> {
+        let defaults = Defaults::default();
+        let resolve = |setting: &'static Setting| {
+            let (value, origin) = match self.given.get(setting.key) {
+                Some(_) if setting.key == SECRET => (HIDDEN.into(), &self.given[setting.key].place),
+                Some(value) => (value.literal(), &value.place),
+                None => ((setting.default)(&defaults), &Place::Nowhere),
+            };
+            Resolved { key: setting.key, own: setting.own, value, origin: source.origin(origin) }
         };
-        Ok(Config { server, warnings })
+        table::all().map(resolve).collect()
     }
 
     fn tls(&mut self) -> Option<hcrs_tls::Settings> {
@@ -109,14 +121,7 @@ impl Draft {
             (Some((_, place)), None) => return self.half_of_tls(place, "certfile is set but keyfile is not"),
             (None, Some((_, place))) => return self.half_of_tls(place, "keyfile is set but certfile is not"),
         };
-        let mut tls = hcrs_tls::Settings::new(certfile, keyfile);
-        if let Some(protocols) = self.alpn_protocols.take() {
-            tls.alpn_protocols = protocols;
-        }
-        if let Some(timeout) = self.ssl_handshake_timeout {
-            tls.handshake_timeout = timeout;
-        }
-        Some(tls)
+        Some(hcrs_tls::Settings { certfile, keyfile, ..self.tls.clone() })
     }
 
     /// With one of the two files the listeners would silently be cleartext, so it is refused.
@@ -126,7 +131,8 @@ impl Draft {
         None
     }
 
-    fn listeners(&mut self, tls: bool) -> Vec<Listener> {
+    fn listeners(&mut self) -> Vec<Listener> {
+        let tls = self.server.tls.is_some();
         let mut listeners: Vec<Listener> =
             self.bind.drain(..).map(|bind| Listener { bind, tls, proxy_protocol: false }).collect();
         match self.insecure_bind.take() {
@@ -146,5 +152,19 @@ impl Draft {
             _ => {}
         }
         listeners
+    }
+
+    fn socket_owner(&mut self) -> Option<(u32, u32)> {
+        match (self.user.take(), self.group.take()) {
+            (Some((user, _)), Some((group, _))) => Some((user, group)),
+            (Some((_, place)), None) => self.half_of_owner(&place, "user", "group"),
+            (None, Some((_, place))) => self.half_of_owner(&place, "group", "user"),
+            (None, None) => None,
+        }
+    }
+
+    fn half_of_owner(&mut self, place: &Place, set: &str, unset: &str) -> Option<(u32, u32)> {
+        self.warn(place, format!("{set} is ignored: without {unset}, unix sockets keep their owner"));
+        None
     }
 }

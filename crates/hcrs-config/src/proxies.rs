@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use hcrs_exchange::{ForwardedStyle, Forwarding, Trust};
 use hcrs_server::{Bind, Listener, ProxySettings};
 
-use crate::keys;
-use crate::value::{Datum, Mistake, Place, Value};
+use crate::table::binds;
+use crate::value::{Datum, Given, Mistake, Place};
 
 /// The variable that Gunicorn and Uvicorn read as well.
 const VARIABLE: &str = "FORWARDED_ALLOW_IPS";
@@ -92,7 +92,7 @@ impl Proxies {
 }
 
 /// Addresses, networks, `unix` and `*`: in one string with commas, or in an array.
-pub(crate) fn trust(value: &Value) -> Result<Trust, Mistake> {
+pub(crate) fn trust(value: &Given<'_>) -> Result<Trust, Mistake> {
     let mut trust = Trust::default();
     for (words, place) in value.text_or_texts()? {
         add(&mut trust, words, place)?;
@@ -108,7 +108,7 @@ fn add(trust: &mut Trust, words: &str, place: &Place) -> Result<(), Mistake> {
 }
 
 /// Which fields are read.
-pub(crate) fn headers(value: &Value) -> Result<Option<(Option<ForwardedStyle>, Place)>, Mistake> {
+pub(crate) fn headers(value: &Given<'_>) -> Result<Option<(Option<ForwardedStyle>, Place)>, Mistake> {
     let style = match value.text() {
         Ok("legacy") => Some(ForwardedStyle::Legacy),
         Ok("modern") => Some(ForwardedStyle::Modern),
@@ -117,15 +117,15 @@ pub(crate) fn headers(value: &Value) -> Result<Option<(Option<ForwardedStyle>, P
             return Err(value.expected("\"legacy\" (X-Forwarded-*), \"modern\" (Forwarded) or \"off\""));
         }
     };
-    Ok(Some((style, value.place.clone())))
+    Ok(Some((style, value.value.place.clone())))
 }
 
 /// `true` for every listener, or the binds of those that expect it.
-pub(crate) fn protocol(value: &Value) -> Result<Option<Protocol>, Mistake> {
-    let place = value.place.clone();
-    Ok(Some(match value.datum {
+pub(crate) fn protocol(value: &Given<'_>) -> Result<Option<Protocol>, Mistake> {
+    let place = value.value.place.clone();
+    Ok(Some(match value.value.datum {
         Datum::Boolean(expected) => Protocol::All(expected, place),
-        Datum::Text(_) | Datum::Array(_) => Protocol::Some(keys::binds(value)?, place),
+        Datum::Text(_) | Datum::Array(_) => Protocol::Some(binds(value)?, place),
         _ => return Err(value.expected("true, false or the binds of those listeners")),
     }))
 }
@@ -142,7 +142,7 @@ mod tests {
         let mut draft = Draft::default();
         let source = Source::new("hcrs.toml".into(), text.into());
         draft.proxies.apply_environment(|_| environment.map(str::to_owned), &mut draft.mistakes);
-        keys::apply_file(&source, &mut draft);
+        crate::read::apply_file(&source, &mut draft);
         draft.finish(&source).map(|config| config.server).map_err(|error| error.to_string())
     }
 

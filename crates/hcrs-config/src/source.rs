@@ -9,11 +9,34 @@ use crate::value::Place;
 pub(crate) struct Source {
     name: String,
     text: String,
+    /// Whether the text is what a Python file came to, whose places mean nothing to its author.
+    evaluated: bool,
 }
 
 impl Source {
     pub(crate) fn new(name: String, text: String) -> Self {
-        Self { name, text }
+        Self { name, text, evaluated: false }
+    }
+
+    /// What a configuration in Python came to.
+    pub(crate) fn evaluated(name: String, text: String) -> Self {
+        Self { name, text, evaluated: true }
+    }
+
+    /// Whether it is written in Python, where names that are no settings are the author's own.
+    pub(crate) fn is_evaluated(&self) -> bool {
+        self.evaluated
+    }
+
+    /// Where something stands, without the column.
+    pub(crate) fn origin(&self, place: &Place) -> String {
+        match place {
+            Place::Flag(flag) => (*flag).into(),
+            Place::Variable(name) => name.clone(),
+            Place::File(_) if self.evaluated => self.name.clone(),
+            Place::File(span) => format!("{}:{}", self.name, self.locate(span.start).0),
+            Place::Nowhere => "default".into(),
+        }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -24,6 +47,8 @@ impl Source {
     pub(crate) fn line(&self, place: &Place, message: &str) -> String {
         match place {
             Place::Flag(flag) => format!("{flag}: {message}"),
+            Place::Variable(name) => format!("{name}: {message}"),
+            Place::File(_) if self.evaluated => format!("{}: {message}", self.name),
             Place::File(span) => {
                 let (line, column, _) = self.locate(span.start);
                 format!("{}:{line}:{column}: {message}", self.name)
@@ -36,6 +61,9 @@ impl Source {
     pub(crate) fn excerpt(&self, place: &Place, message: &str) -> String {
         let head = self.line(place, message);
         let Place::File(span) = place else { return head };
+        if self.evaluated {
+            return head;
+        }
         let (number, column, line) = self.locate(span.start);
         let margin = " ".repeat(number.to_string().len());
         let before: String =

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 fn parse_words(words: &[&str]) -> Result<Command, ConfigError> {
-    parse(["hcrs"].iter().chain(words).map(OsString::from))
+    parse_in(["hcrs"].iter().chain(words).map(OsString::from), &[])
 }
 
 #[track_caller]
@@ -132,6 +132,198 @@ fn every_flag_ends_in_its_setting() {
 }
 
 #[test]
+fn the_other_flags_end_in_their_settings() {
+    let config = config(&[
+        "--certfile=c",
+        "--keyfile=k",
+        "--keyfile-password=p",
+        "--ca-certs=a",
+        "--ciphers=CHACHA20",
+        "--debug",
+        "--cert-reqs=2",
+        "-u",
+        "1",
+        "-g",
+        "2",
+        "m:a",
+    ]);
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let tls = config.server.tls.unwrap();
+    assert_eq!(tls.keyfile_password, Some("p".into()));
+    assert_eq!((tls.ca_certs, tls.ciphers.as_str()), (Some("a".into()), "CHACHA20"));
+    assert_eq!(tls.verify_mode, hcrs_tls::VerifyMode::Required);
+    assert_eq!(config.server.socket_owner, Some((1, 2)));
+    assert!(config.server.app.unwrap().debug);
+}
+
+#[test]
+fn every_flag_of_hypercorns_is_known() {
+    let config = config(&[
+        "--quic-bind",
+        "a:1",
+        "--server-name",
+        "x",
+        "--server-name=y",
+        "-D",
+        "--daemon",
+        "--reload",
+        "--access-logformat",
+        "%(h)s",
+        "--log-config",
+        "l",
+        "--websocket-ping-interval",
+        "1",
+        "--max-requests",
+        "1",
+        "--max-requests-jitter",
+        "1",
+        "--statsd-host",
+        "h:1",
+        "--statsd-prefix",
+        "p",
+    ]);
+    assert!(config.warnings.iter().all(|warning| warning.contains(" is ignored: ")), "{:?}", config.warnings);
+}
+
+#[track_caller]
+fn config_in(environment: &[(&str, &str)], words: &[&str]) -> Result<Config, ConfigError> {
+    let environment: Vec<(OsString, OsString)> =
+        environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    match parse_in(["hcrs"].iter().chain(words).map(OsString::from), &environment)? {
+        Command::Serve(config) => Ok(*config),
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_environment_stands_between_file_and_flags() {
+    let (_folder, path) = file("application_path = \"a\"\nworkers = 2\nbind = \"f:1\"\nbacklog = 7\n");
+    let environment = [
+        ("WEB_CONCURRENCY", "3"),
+        ("PORT", "99"),
+        ("HCRS_BACKLOG", "8"),
+        ("HCRS_INCLUDE_DATE_HEADER", "false"),
+        ("HCRS_KEEP_ALIVE_TIMEOUT", "2.5"),
+        ("HCRS_UMASK", "0o7"),
+        ("HCRS_ALPN_PROTOCOLS", "h2"),
+        ("HCRS_QUEUE_SIZE", "5"),
+        ("HCRS_LOGLEVEL", "ERROR"),
+    ];
+    let read = config_in(&environment, &["-c", &path, "--backlog", "9"]).unwrap();
+    assert_eq!(read.warnings, Vec::<String>::new());
+    assert_eq!(binds(&read), ["0.0.0.0:99"]);
+    let server = read.server;
+    assert_eq!((server.backlog, server.umask, server.dispatch.queue_size), (9, Some(7), 5));
+    assert_eq!(server.app.unwrap().workers.get(), 3);
+    assert_eq!(server.connection.keep_alive_timeout.as_millis(), 2500);
+    assert!(!server.connection.include_date_header);
+    assert_eq!(server.log.level, LogLevel::Error);
+
+    let read = config_in(
+        &[("HCRS_WORKERS", "4"), ("WEB_CONCURRENCY", "3"), ("HCRS_BIND", "a:1,b:2"), ("PORT", "9")],
+        &["a"],
+    );
+    let read = read.unwrap();
+    assert_eq!(
+        read.server.app.as_ref().unwrap().workers.get(),
+        4,
+        "our own variable is the more precise one"
+    );
+    assert_eq!(binds(&read), ["a:1", "b:2"]);
+}
+
+#[test]
+fn wrong_variables_are_named() {
+    let error =
+        config_in(&[("WEB_CONCURRENCY", "many"), ("PORT", "http"), ("HCRS_DEBUG", "perhaps")], &["a"]);
+    let error = error.unwrap_err().to_string();
+    for problem in [
+        "WEB_CONCURRENCY: expected a whole number from 0 to 1024, found the string \"many\"",
+        "PORT: \"0.0.0.0:http\" cannot be bound",
+        "HCRS_DEBUG: expected true or false, found the string \"perhaps\"",
+    ] {
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn strict_makes_mistakes_of_what_is_unknown() {
+    let (_folder, path) = file("worker = 1\nlog_level = \"info\"\n[hypercorn]\n");
+    let problems = problems(&["--strict", "-c", &path]);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[0].contains(":1:1: unknown key: worker, ignored; did you mean workers?"),
+        "{problems:?}"
+    );
+    assert_eq!(config(&["-c", &path]).warnings.len(), 3);
+}
+
+#[test]
+fn configuration_in_python_is_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conf.py");
+    fs::write(
+        &path,
+        "import multiprocessing, pathlib, ssl\ncores = 4\nprint('hello')\ndef helper(): pass\n\
+         workers = cores + 1\nbind = ('a:1', \"b:2\")\npid_path = pathlib.Path('p') / 'id'\n\
+         certfile = 'c'; keyfile = 'k'; ca_certs = 'a'\nverify_mode = ssl.CERT_REQUIRED\n\
+         keep_alive_timeout = 2.5\napplication_path = 'm:\u{1F980}\\\\\"'\nhcrs = {'queue_size': 3}\nworker = 9\n",
+    )
+    .unwrap();
+    let config = config(&["-c", &format!("file:{}", path.display())]);
+    assert_eq!(binds(&config), ["a:1", "b:2"]);
+    assert_eq!(
+        config.warnings,
+        [format!("file:{}: unknown key: worker, ignored; did you mean workers?", path.display())]
+    );
+    let server = config.server;
+    assert_eq!((server.pid_path, server.dispatch.queue_size), (Some("p/id".into()), 3));
+    assert_eq!(server.tls.unwrap().verify_mode, hcrs_tls::VerifyMode::Required);
+    assert_eq!(server.connection.keep_alive_timeout.as_millis(), 2500);
+    let app = server.app.unwrap();
+    assert_eq!((app.workers.get(), app.path.as_str()), (5, "m:\u{1F980}\\\""));
+
+    fs::write(&path, "workers = 'two'\nbacklog = 1 // 0\n").unwrap();
+    let wrong = problems(&["-c", &format!("file:{}", path.display())]);
+    assert!(wrong[0].contains("ZeroDivisionError") && wrong[0].contains("line 2"), "{wrong:?}");
+    fs::write(&path, "workers = 'two'\n").unwrap();
+    let wrong = problems(&["-c", &format!("file:{}", path.display())]);
+    assert!(
+        wrong[0]
+            .ends_with("conf.py: workers: expected a whole number from 0 to 1024, found the string \"two\"")
+    );
+    let wrong = problems(&["-c", "python:no_such_module_anywhere"]);
+    assert!(wrong[0].contains("ModuleNotFoundError"), "{wrong:?}");
+}
+
+#[test]
+fn every_setting_is_shown_with_where_it_comes_from() {
+    let (_folder, path) = file("workers = 2\nkeyfile = \"k\"\nkeyfile_password = \"secret\"\n");
+    let environment = [("HCRS_BACKLOG".into(), "5".into())];
+    let words = ["hcrs", "config", "show", &path, "--certfile", "c", "--keep", "4"];
+    let Ok(Command::Show(config)) = parse_in(words.map(OsString::from), &environment) else {
+        panic!("no command")
+    };
+    let shown = config.shown();
+    let origin = |line: &str| {
+        let found =
+            shown.lines().find(|shown| shown.starts_with(line)).unwrap_or_else(|| panic!("{line}\n{shown}"));
+        found.rsplit_once("  # ").unwrap().1.to_owned()
+    };
+    assert_eq!(origin("workers = 2 "), format!("{path}:1"));
+    assert_eq!(origin("backlog = 5 "), "HCRS_BACKLOG");
+    assert_eq!(origin("certfile = \"c\" "), "--certfile");
+    assert_eq!(origin("keep_alive_timeout = 4 "), "--keep-alive");
+    assert_eq!(origin("graceful_timeout = 3 "), "default");
+    assert_eq!(origin("# umask is unset "), "default");
+    assert!(!shown.contains("secret") && shown.contains("[hcrs]\n"), "{shown}");
+    let again = shown.replace("keyfile_password = (hidden)", "");
+    let (_folder, path) = file(&again);
+    let read = self::config(&["--strict", "-c", &path]);
+    assert_eq!((read.warnings.len(), read.server.backlog), (0, 5), "what is shown can be read");
+}
+
+#[test]
 fn flags_may_be_shortened_and_the_mask_is_decimal_unless_it_says_octal() {
     assert_eq!(config(&["--keep", "9"]).server.connection.keep_alive_timeout.as_secs(), 9);
     assert_eq!(config(&["--log-file", "e"]).server.log.error, Some(LogTarget::File("e".into())));
@@ -222,7 +414,7 @@ fn files_that_cannot_be_read_are_named() {
     assert!(problems(&["-c", missing.to_str().unwrap()])[0].contains("cannot read the configuration"));
     assert!(problems(&["-c", folder.path().to_str().unwrap()])[0].contains("cannot read the configuration"));
     assert!(problems(&["-c", "/dev/zero"])[0].contains("at most 1048576 bytes"));
-    assert!(problems(&["-c", "python:conf"])[0].contains("in Python is not supported yet"));
+    assert!(problems(&["-c", "file:missing.py"])[0].contains("cannot read the configuration"));
     let binary = folder.path().join("binary.toml");
     fs::write(&binary, b"\xff\xfe").unwrap();
     assert!(problems(&["-c", binary.to_str().unwrap()])[0].contains("UTF-8"));
@@ -252,10 +444,10 @@ fn sample_files_load_without_a_warning() {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let config = config(&["-c", path.to_str().unwrap()]);
+            let config = config(&["--strict", "-c", path.to_str().unwrap()]);
             assert_eq!(config.warnings, Vec::<String>::new());
             seen += 1;
         }
     }
-    assert!(seen >= 3, "hypercorn.toml, minimal.toml and production.toml are there");
+    assert!(seen >= 7, "there are {seen} sample files");
 }

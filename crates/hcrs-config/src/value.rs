@@ -8,11 +8,15 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::setting::{Kind, MAX_SECONDS, quoted};
+
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// As this flag.
     Flag(&'static str),
+    /// In this variable of the environment.
+    Variable(String),
     /// In the file, in these bytes.
     File(Range<usize>),
     /// It follows from several places, or from none.
@@ -41,8 +45,8 @@ pub(crate) enum Datum {
     Float(f64),
     Text(String),
     Array(Vec<Value>),
-    /// A table, whose keys are looked up by those who expect one.
-    Table,
+    /// The entries of a table, as they stand in the file.
+    Table(Vec<(String, Value)>),
     /// What no key expects: a date, or a number that does not fit.
     Other(&'static str),
 }
@@ -58,91 +62,24 @@ impl From<&Spanned<DeValue<'_>>> for Value {
             }
             DeValue::String(value) => Datum::Text(value.to_string()),
             DeValue::Array(values) => Datum::Array(values.iter().map(Self::from).collect()),
-            DeValue::Table(_) => Datum::Table,
+            DeValue::Table(table) => {
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(key, _)| key.span().start);
+                let entries = entries.into_iter();
+                Datum::Table(entries.map(|(key, value)| (key.get_ref().to_string(), value.into())).collect())
+            }
             DeValue::Datetime(_) => Datum::Other("a date or time"),
         };
         Self { datum, place: Place::File(written.span()) }
     }
 }
 
-/// No deadline is longer than a year: what is meant is "never", and nothing here waits for ever.
-const MAX_SECONDS: f64 = 31_536_000.0;
-
 impl Value {
-    pub(crate) fn boolean(&self) -> Result<bool, Mistake> {
-        match self.datum {
-            Datum::Boolean(value) => Ok(value),
-            _ => Err(self.expected("true or false")),
-        }
-    }
-
-    /// A whole number within both bounds.
-    pub(crate) fn whole<T>(&self, least: T, most: T) -> Result<T, Mistake>
-    where
-        T: TryFrom<i64> + PartialOrd + Display + Copy,
-    {
-        if let Datum::Integer(value) = self.datum
-            && let Ok(value) = T::try_from(value)
-            && value >= least
-            && value <= most
-        {
-            return Ok(value);
-        }
-        Err(self.expected(format_args!("a whole number from {least} to {most}")))
-    }
-
-    /// Seconds, fractions allowed.
-    pub(crate) fn seconds(&self) -> Result<Duration, Mistake> {
-        self.number()
-            .filter(|seconds| (0.0..=MAX_SECONDS).contains(seconds))
-            .map(Duration::from_secs_f64)
-            .ok_or_else(|| self.expected(format_args!("a number of seconds from 0 to {MAX_SECONDS}")))
-    }
-
-    /// Seconds, fractions allowed, but at least a millisecond.
-    pub(crate) fn seconds_above_zero(&self) -> Result<Duration, Mistake> {
-        self.number()
-            .filter(|seconds| (0.001..=MAX_SECONDS).contains(seconds))
-            .map(Duration::from_secs_f64)
-            .ok_or_else(|| self.expected(format_args!("a number of seconds from 0.001 to {MAX_SECONDS}")))
-    }
-
-    fn number(&self) -> Option<f64> {
-        match self.datum {
-            #[expect(clippy::cast_precision_loss, reason = "what is not exact is far beyond the bounds")]
-            Datum::Integer(value) => Some(value as f64),
-            Datum::Float(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn text(&self) -> Result<&str, Mistake> {
+    fn text(&self) -> Result<&str, Mistake> {
         match &self.datum {
             Datum::Text(text) if text.contains('\0') => Err(self.expected("a string without a zero byte")),
             Datum::Text(text) => Ok(text),
             _ => Err(self.expected("a string")),
-        }
-    }
-
-    pub(crate) fn path(&self) -> Result<PathBuf, Mistake> {
-        match self.text() {
-            Ok("") | Err(_) => Err(self.expected("a path as a string")),
-            Ok(path) => Ok(PathBuf::from(path)),
-        }
-    }
-
-    /// The elements of an array of strings.
-    pub(crate) fn texts(&self) -> Result<Vec<(&str, &Place)>, Mistake> {
-        let Datum::Array(values) = &self.datum else { return Err(self.expected("an array of strings")) };
-        values.iter().map(|value| Ok((value.text()?, &value.place))).collect()
-    }
-
-    /// The elements of an array of strings, or a string as the only one.
-    pub(crate) fn text_or_texts(&self) -> Result<Vec<(&str, &Place)>, Mistake> {
-        match &self.datum {
-            Datum::Text(_) => Ok(vec![(self.text()?, &self.place)]),
-            Datum::Array(_) => self.texts(),
-            _ => Err(self.expected("a string or an array of strings")),
         }
     }
 
@@ -162,8 +99,156 @@ impl Value {
                 format!("the string {shown:?}{more}")
             }
             Datum::Array(_) => "an array".into(),
-            Datum::Table => "a table".into(),
+            Datum::Table(_) => "a table".into(),
             Datum::Other(what) => (*what).into(),
         }
+    }
+
+    /// As it would be written in the file.
+    pub(crate) fn literal(&self) -> String {
+        match &self.datum {
+            Datum::Boolean(value) => value.to_string(),
+            Datum::Integer(value) => value.to_string(),
+            Datum::Float(value) => value.to_string(),
+            Datum::Text(text) => quoted(text),
+            Datum::Array(values) => {
+                format!("[{}]", values.iter().map(Self::literal).collect::<Vec<_>>().join(", "))
+            }
+            Datum::Table(entries) => {
+                let entry = |(key, value): &(String, Self)| match key.as_str() {
+                    SECRET => format!("{key} = {HIDDEN}"),
+                    _ => format!("{key} = {}", value.literal()),
+                };
+                format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
+            Datum::Other(what) => (*what).into(),
+        }
+    }
+
+    /// Reads text from outside the file as what a setting takes. What cannot be read stays text, and is told
+    /// as such by the setting.
+    pub(crate) fn from_text(kind: Kind, text: &str, place: Place) -> Self {
+        let as_text = || Datum::Text(text.to_owned());
+        let datum = match kind {
+            Kind::Boolean => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Datum::Boolean(true),
+                "false" | "0" | "no" | "off" | "" => Datum::Boolean(false),
+                _ => as_text(),
+            },
+            Kind::Whole(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
+            Kind::Mask => mask(text).map_or_else(as_text, Datum::Integer),
+            Kind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
+            Kind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
+            Kind::Texts | Kind::TextOrTexts | Kind::BooleanOrBinds => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                let value = |part: &str| Self { datum: Datum::Text(part.into()), place: place.clone() };
+                Datum::Array(parts.map(value).collect())
+            }
+            Kind::Text | Kind::Path | Kind::OneOf(_) | Kind::NameOrNumber | Kind::Table | Kind::Tables => {
+                as_text()
+            }
+        };
+        Self { datum, place }
+    }
+}
+
+/// What is not shown, wherever it stands.
+pub(crate) const SECRET: &str = "keyfile_password";
+/// What is shown instead.
+pub(crate) const HIDDEN: &str = "(hidden)";
+
+/// Decimal as Hypercorn reads it, also with a leading zero, so that a command line keeps its meaning.
+pub(crate) fn mask(text: &str) -> Option<i64> {
+    match text.strip_prefix("0o") {
+        Some(octal) => i64::from_str_radix(octal, 8).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// A value that was given for a setting.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) value: &'a Value,
+    /// What the setting takes.
+    pub(crate) kind: Kind,
+}
+
+impl<'a> Given<'a> {
+    pub(crate) fn boolean(&self) -> Result<bool, Mistake> {
+        match self.value.datum {
+            Datum::Boolean(value) => Ok(value),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    /// A whole number within the bounds of the setting.
+    pub(crate) fn whole<T: TryFrom<i64>>(&self) -> Result<T, Mistake> {
+        let (least, most) = match self.kind {
+            Kind::Whole(least, most) => (least, most),
+            _ => (0, 0o777),
+        };
+        if let Datum::Integer(value) = self.value.datum
+            && (least..=most).contains(&value)
+            && let Ok(value) = T::try_from(value)
+        {
+            return Ok(value);
+        }
+        Err(self.expected(format_args!("a whole number from {least} to {most}")))
+    }
+
+    /// Seconds, fractions allowed, from the bound of the setting on.
+    pub(crate) fn seconds(&self) -> Result<Duration, Mistake> {
+        let least = if let Kind::Seconds(least) = self.kind { least } else { 0.0 };
+        self.number()
+            .filter(|seconds| (least..=MAX_SECONDS).contains(seconds))
+            .map(Duration::from_secs_f64)
+            .ok_or_else(|| self.expected(format_args!("a number of seconds from {least} to {MAX_SECONDS}")))
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self.value.datum {
+            #[expect(clippy::cast_precision_loss, reason = "what is not exact is far beyond the bounds")]
+            Datum::Integer(value) => Some(value as f64),
+            Datum::Float(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn text(&self) -> Result<&'a str, Mistake> {
+        self.value.text()
+    }
+
+    pub(crate) fn path(&self) -> Result<PathBuf, Mistake> {
+        match self.text() {
+            Ok("") | Err(_) => Err(self.expected("a path as a string")),
+            Ok(path) => Ok(PathBuf::from(path)),
+        }
+    }
+
+    /// The elements of an array of strings.
+    pub(crate) fn texts(&self) -> Result<Vec<(&'a str, &'a Place)>, Mistake> {
+        let Datum::Array(values) = &self.value.datum else {
+            return Err(self.expected("an array of strings"));
+        };
+        values.iter().map(|value| Ok((value.text()?, &value.place))).collect()
+    }
+
+    /// The elements of an array of strings, or a string as the only one.
+    pub(crate) fn text_or_texts(&self) -> Result<Vec<(&'a str, &'a Place)>, Mistake> {
+        match &self.value.datum {
+            Datum::Text(_) => Ok(vec![(self.text()?, &self.value.place)]),
+            Datum::Array(_) => self.texts(),
+            _ => Err(self.expected("a string or an array of strings")),
+        }
+    }
+
+    /// With the place, for those who are checked together later.
+    pub(crate) fn placed<T>(&self, read: Result<T, Mistake>) -> Result<Option<(T, Place)>, Mistake> {
+        Ok(Some((read?, self.value.place.clone())))
+    }
+
+    /// The mistake of having written this and not what is expected.
+    pub(crate) fn expected(&self, expected: impl Display) -> Mistake {
+        self.value.expected(expected)
     }
 }

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hcrs_tls::TlsConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_local;
-use tokio_rustls::TlsAcceptor;
 
 use crate::admit;
 use crate::bind::{BoundListener, BoundSocket};
@@ -22,7 +23,7 @@ enum Listening {
 }
 
 /// Listens, and gives each connection a task of its own.
-pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option<TlsAcceptor>) {
+pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option<Arc<TlsConfig>>) {
     let address = listener.address.clone();
     let tls = listener.tls.then_some(tls).flatten();
     let proxy_protocol = listener.proxy_protocol;

@@ -87,7 +87,7 @@ pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundL
         let bound = match &listener.bind {
             Bind::Tcp { host, port } => bind_tcp(host, *port, listener.tls, threads)
                 .and_then(|bound| refuse_repeated(bound, &by_listener)),
-            Bind::Unix(path) => bind_unix(path, settings.umask)
+            Bind::Unix(path) => bind_unix(path, settings.umask, settings.socket_owner)
                 .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
             Bind::Fd(_) => inherited
                 .next()
@@ -185,7 +185,7 @@ fn refuse_repeated(
     Ok(bound)
 }
 
-fn bind_unix(path: &Path, umask: Option<u32>) -> io::Result<Socket> {
+fn bind_unix(path: &Path, umask: Option<u32>, owner: Option<(u32, u32)>) -> io::Result<Socket> {
     // A socket is what an earlier run left behind; anything else is somebody's and makes bind fail.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
@@ -198,6 +198,9 @@ fn bind_unix(path: &Path, umask: Option<u32>) -> io::Result<Socket> {
         rustix::process::umask(before);
     }
     bound?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::chown(path, Some(user), Some(group))?;
+    }
     Ok(socket)
 }
 

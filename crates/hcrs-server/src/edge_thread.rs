@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use hcrs_tls::TlsConfig;
 use http::HeaderValue;
 use slab::Slab;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::spawn_local;
-use tokio_rustls::TlsAcceptor;
 
 use crate::accept;
 use crate::access_log::{AccessEntry, AccessLog};
@@ -59,7 +59,7 @@ pub(crate) struct ThreadSetup {
     /// What the edge runs on.
     pub settings: Arc<Settings>,
     /// TLS for the listeners that speak it.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<TlsConfig>>,
     /// Bound, and not listening yet.
     pub listeners: Vec<BoundListener>,
     /// Where the supervisor listens.

@@ -1,11 +1,14 @@
 //! The TLS handshake, under its deadline, and what it agreed on.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hcrs_exchange::{Endpoints, Scheme};
+use hcrs_tls::TlsConfig;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::ServerConnection;
+use tokio_rustls::rustls::server::Acceptor;
 
 use crate::admit::Admitted;
 use crate::negotiate::{self, Alpn};
@@ -45,7 +48,7 @@ pub(crate) async fn serve(
     admitted: Admitted,
     mut socket: Socket,
     proxy_protocol: bool,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<TlsConfig>>,
 ) {
     let peer = match proxy::peer(&mut socket, proxy_protocol, &admitted.shared.settings.proxies).await {
         Ok(peer) => peer,
@@ -54,14 +57,17 @@ pub(crate) async fn serve(
     let serial = admitted.shared.next_serial();
     let Peer { endpoints, forwarded, scheme } = peer;
     let endpoints = Rc::new(endpoints);
-    let Some(acceptor) = tls else {
+    let Some(tls) = tls else {
         let client = Client { admitted, serial, forwarded, scheme, endpoints, tls: None };
         return negotiate::negotiate(client, socket, Alpn::None).await;
     };
-    let limit = admitted.shared.settings.tls.as_ref().map(|tls| tls.handshake_timeout).unwrap_or_default();
+    let limit = tls.settings().handshake_timeout;
     let handshake = async {
         let _place = admitted.shared.handshakes.acquire().await;
-        acceptor.accept(socket).await
+        let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        // By its first message a client shows which certificate and which cipher suites suit it.
+        let choice = tls.current().choose(&start.client_hello());
+        start.into_stream(choice.config).await
     };
     let stream = match timeout(limit, handshake).await {
         Ok(Ok(stream)) => stream,

@@ -5,6 +5,7 @@ mod access_log;
 mod admit;
 mod bind;
 mod caller;
+mod check;
 mod clock;
 mod control;
 mod date;
@@ -33,12 +34,14 @@ mod websocket;
 mod welcome;
 
 pub use caller::Caller;
+pub use check::check;
 pub use run::run;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
     Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, Settings, StatsdSettings,
     SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
 };
+pub use supervise::interpreters;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

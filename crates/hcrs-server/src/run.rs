@@ -3,9 +3,9 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio_rustls::TlsAcceptor;
 
 use crate::log_writer::LogWriter;
 use crate::pid_file::PidFile;
@@ -64,7 +64,13 @@ fn run_opened(
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
     let tls = match &settings.tls {
-        Some(tls) => Some(TlsAcceptor::from(hcrs_tls::server_config(tls)?)),
+        Some(tls) => {
+            let (tls, warnings) = hcrs_tls::TlsConfig::load(tls.clone(), SystemTime::now())?;
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            Some(Arc::new(tls))
+        }
         None => None,
     };
     if let Some(listener) = settings.listeners.iter().find(|listener| listener.tls && tls.is_none()) {

@@ -26,6 +26,8 @@ pub struct Settings {
     pub backlog: u32,
     /// Permissions that are masked out of unix sockets' files.
     pub umask: Option<u32>,
+    /// The numbers of the user and the group that unix sockets are given to.
+    pub socket_owner: Option<(u32, u32)>,
     /// Where the edge writes its process id.
     pub pid_path: Option<PathBuf>,
     /// Operating-system threads that own connections; `None` means one for four workers.
@@ -57,6 +59,7 @@ impl Default for Settings {
             tls: None,
             backlog: 100,
             umask: None,
+            socket_owner: None,
             pid_path: None,
             io_threads: None,
             connection: ConnectionSettings::default(),
@@ -79,6 +82,8 @@ pub struct AppSettings {
     pub workers: NonZeroUsize,
     /// The event loop of the workers.
     pub worker_class: WorkerClass,
+    /// Whether the event loop of the workers is in its debug mode.
+    pub debug: bool,
     /// ASGI's `root_path`, WSGI's `SCRIPT_NAME`.
     pub root_path: String,
     /// The interpreter that runs the workers; `None` looks at `$VIRTUAL_ENV`, beside the command, and on `PATH`.
@@ -102,6 +107,7 @@ impl AppSettings {
             path,
             workers: NonZeroUsize::MIN,
             worker_class: WorkerClass::Asyncio,
+            debug: false,
             root_path: String::new(),
             python: None,
             wsgi_threads: None,

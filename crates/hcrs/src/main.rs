@@ -54,6 +54,12 @@ fn main() -> Exit {
     }
     match hcrs_config::parse(arguments) {
         Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Check(config)) => check(&config),
+        Ok(Command::Show(config)) => {
+            warn(&config.warnings);
+            let _ = io::stdout().write_all(config.shown().as_bytes()); // as with help
+            Exit::Done
+        }
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
         Err(ConfigError::Usage(error)) => {
             let _ = error.print(); // help that nobody can read is no failure
@@ -73,9 +79,11 @@ fn serve(config: Config) -> Exit {
 
 /// Serves for a calling program, which is told why if that fails.
 fn serve_for(caller: &Arc<Caller>, arguments: Vec<OsString>) -> Exit {
-    let mut config = match hcrs_config::parse(arguments) {
+    // The program decides about its settings; only whom to trust is said by what surrounds both.
+    let environment: Vec<_> = std::env::vars_os().filter(|(name, _)| name == "FORWARDED_ALLOW_IPS").collect();
+    let mut config = match hcrs_config::parse_in(arguments, &environment) {
         Ok(Command::Serve(config)) => *config,
-        Ok(Command::DevCertificate { .. }) => return fail(Exit::Usage, &format!("{CALLER} serves an app")),
+        Ok(_) => return fail(Exit::Usage, &format!("{CALLER} serves an app")),
         Err(error) => {
             caller.failed(None, &error.to_string());
             return Exit::Config;
@@ -98,6 +106,30 @@ fn run(mut config: Config) -> Result<Exit, StartError> {
     })
 }
 
+/// Says what is wrong beyond the file itself: certificates, logs, addresses.
+fn check(config: &Config) -> Exit {
+    let mut warnings = config.warnings.clone();
+    let mut problems = hcrs_server::check(&config.server);
+    if let Some(tls) = &config.server.tls {
+        match hcrs_tls::TlsConfig::load(tls.clone(), SystemTime::now()) {
+            Ok((_, found)) => warnings.extend(found.iter().map(ToString::to_string)),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    warn(&warnings);
+    if problems.is_empty() {
+        say("the configuration is good");
+        return Exit::Done;
+    }
+    fail(Exit::Config, &problems.join("\n"))
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        let _ = writeln!(io::stderr(), "warning: {warning}"); // what is printed otherwise counts
+    }
+}
+
 fn certificate(folder: &Path, names: &[String], force: bool) -> Exit {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let present = DevCertificate::in_folder(folder);
@@ -108,10 +140,25 @@ fn certificate(folder: &Path, names: &[String], force: bool) -> Exit {
     match make_dev_certificate(folder, &names) {
         Ok(made) => {
             say(&format!("wrote {} and {}", made.certfile.display(), made.keyfile.display()));
+            say(&trust(&made));
             Exit::Done
         }
         Err(error) => fail(Exit::NotStarted, &error),
     }
+}
+
+/// How clients come to accept the certificate.
+fn trust(made: &DevCertificate) -> String {
+    let ca = made.cafile.display();
+    format!(
+        "signed by the local authority {ca}; to trust it:\n  \
+         curl        curl --cacert {ca} https://localhost:8443/\n  \
+         Python      SSL_CERT_FILE={ca}\n  \
+         Debian      sudo cp {ca} /usr/local/share/ca-certificates/hcrs-dev.crt && sudo update-ca-certificates\n  \
+         Fedora      sudo trust anchor {ca}\n  \
+         macOS       security add-trusted-cert -k ~/Library/Keychains/login.keychain-db {ca}\n  \
+         Firefox     Settings, Certificates, Authorities, Import"
+    )
 }
 
 fn say(line: &str) {

@@ -85,7 +85,8 @@ fn warnings_begin_the_error_log() {
 fn development_certificate_is_written_once_and_kept_while_it_is_good() {
     let folder = TempDir::new().unwrap();
     let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
-    assert_eq!(out, "wrote certs/cert.pem and certs/key.pem\n");
+    assert!(out.starts_with("wrote certs/cert.pem and certs/key.pem\n"), "{out}");
+    assert!(out.contains("curl --cacert certs/ca.pem"), "{out}");
     let key = folder.path().join("certs/key.pem");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     let first = fs::read(&key).unwrap();
@@ -99,4 +100,36 @@ fn development_certificate_is_written_once_and_kept_while_it_is_good() {
     fs::write(folder.path().join("certs/cert.pem"), "damaged").unwrap();
     let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
     assert!(out.starts_with("wrote"), "{out}");
+}
+
+#[test]
+fn configuration_is_checked_without_serving() {
+    let folder = TempDir::new().unwrap();
+    exits(folder.path(), &["cert", "dev"], 0);
+    let good = "bind = '127.0.0.1:0'\ncertfile = 'certs/cert.pem'\nkeyfile = 'certs/key.pem'\n";
+    fs::write(folder.path().join("x.toml"), good).unwrap();
+    let (out, err) = exits(folder.path(), &["config", "check", "x.toml"], 0);
+    assert_eq!((out.as_str(), err.as_str()), ("the configuration is good\n", ""));
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let bad = "certfile = 'certs/ca.pem'\nkeyfile = 'certs/key.pem'\npid_path = 'missing/pid'\n";
+    fs::write(folder.path().join("x.toml"), format!("bind = '{address}'\n{bad}")).unwrap();
+    let (_, err) = exits(folder.path(), &["config", "check", "x.toml"], 78);
+    for problem in [&format!("cannot listen on {address}"), "missing/pid", "does not belong"] {
+        assert!(err.contains(problem), "{problem}\n{err}");
+    }
+
+    fs::write(folder.path().join("x.toml"), "worker = 2\n").unwrap();
+    let (_, err) = exits(folder.path(), &["config", "check", "x.toml", "--strict", "-b", "127.0.0.1:0"], 78);
+    assert!(err.contains("did you mean workers?"), "{err}");
+}
+
+#[test]
+fn configuration_of_the_working_directory_is_shown_with_its_origins() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("hypercorn.toml"), "workers = 2\n").unwrap();
+    let (out, _) = exits(folder.path(), &["config", "show"], 0);
+    let line = out.lines().find(|line| line.starts_with("workers = 2")).unwrap();
+    assert!(line.ends_with("# hypercorn.toml:1"), "{line}");
 }

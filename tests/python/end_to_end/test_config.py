@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -57,7 +60,7 @@ def test_app_is_found_from_the_working_directory(serve, connect_h1, tmp_path):
         ("workers = \n", ["hcrs.toml:1"]),
         ("worker_class = 'gevent'\n", ["hcrs.toml:1:16", "worker_class"]),
         ("certfile = 'cert.pem'\n", ["keyfile is not"]),
-        ("verify_mode = 2\n", ["verify_mode", "client certificates"]),
+        ("verify_mode = 3\n", ["verify_mode", "CERT_REQUIRED"]),
     ],
 )
 def test_mistake_in_the_file_is_shown_with_its_place(tmp_path, text, words):
@@ -79,13 +82,86 @@ def test_unknown_key_is_a_warning_that_names_what_was_meant(serve, connect_h1):
     server = serve("plain.py:app", log_level="debug", keep_alive_timout=1)
     assert connect_h1(server.listener).get().status == 200
     warnings = [line for line in server.log.splitlines() if "unknown key" in line]
-    assert any("log_level" in line and "loglevel" in line for line in warnings), server.log
+    assert "log_level is taken as loglevel" in server.log
     assert any("keep_alive_timout" in line and "keep_alive_timeout" in line for line in warnings), server.log
 
 
-def test_key_that_is_not_supported_yet_is_named(serve):
-    server = serve("plain.py:app", max_requests=10)
-    assert re.search(r"not supported yet: max_requests", server.log)
+def test_key_that_is_ignored_is_named_with_the_reason(serve):
+    server = serve("plain.py:app", daemon=True)
+    assert re.search(r"daemon is ignored: Workers are ordinary processes", server.log)
+
+
+def test_certificates_are_read_again_on_a_signal_and_broken_ones_are_not(serve, connect_h1, tmp_path):
+    def make():
+        subprocess.run([command(), "cert", "dev", "--force", "--dir", str(tmp_path)], check=True, capture_output=True)
+
+    def presented():
+        return ssl.get_server_certificate(("127.0.0.1", server.listener.port))
+
+    make()
+    server = serve(
+        "plain.py:app",
+        bind="127.0.0.1:0",
+        certfile=str(tmp_path / "cert.pem"),
+        keyfile=str(tmp_path / "key.pem"),
+    )
+    first = presented()
+    make()
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("The certificates were read again")
+    second = presented()
+    assert first != second
+    (tmp_path / "key.pem").write_text("broken")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("The certificates stay as they were: .*key.pem")
+    assert presented() == second
+    make()
+    server.wait_for_log("The certificates were read again", count=2)
+    assert presented() not in (first, second), "what has changed is found without a signal"
+
+
+def test_clients_have_to_show_a_certificate_when_they_are_asked_to(serve, certificate):
+    server = serve(
+        "plain.py:app",
+        bind="127.0.0.1:0",
+        loglevel="debug",
+        ca_certs=certificate["certfile"],
+        verify_mode=2,
+        **certificate,
+    )
+    context = ssl.create_default_context(cafile=certificate["certfile"])
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the client learns of it in the handshake
+    with socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as connection:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            context.wrap_socket(connection, server_hostname="localhost")
+    server.wait_for_log("TLS handshake failed: .*certificate")
+
+
+def test_file_that_people_write_starts_unchanged(serve, connect_h1):
+    server = serve(
+        "plain.py:app",
+        bind=["127.0.0.1:0"],
+        workers=4,
+        worker_class="asyncio",
+        log_level="info",
+        access_log="-",
+        keep_alive_timeout=5,
+        graceful_timeout=30,
+    )
+    assert connect_h1(server.listener).get().status == 200
+    assert len(server.worker_pids()) == 4
+    wait_until(lambda: '"GET / 1.1" 200' in server.output, "the line of the access log")
+
+
+def test_configuration_in_python_and_variables_are_obeyed(serve, connect_h1, tmp_path):
+    (tmp_path / "conf.py").write_text("import os\nroot_path = '/' + 'mounted'\nworkers = 3\n")
+    server = serve(
+        "plain.py:app",
+        env={"WEB_CONCURRENCY": "2"},
+        flags=["--config", f"file:{tmp_path / 'conf.py'}", "-b", "127.0.0.1:0", str(APPS / "plain.py") + ":app"],
+    )
+    assert eval(connect_h1(server.listener).get("/scope").body)["root_path"] == "/mounted"
+    assert len(server.worker_pids()) == 2
 
 
 def test_wrong_flag_and_missing_file_have_their_exit_codes(tmp_path):

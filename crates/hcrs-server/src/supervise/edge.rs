@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_tls::TlsConfig;
 use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
 
 use super::Event;
 use crate::Settings;
@@ -35,7 +35,7 @@ impl Edge {
     /// Starts a thread for each list of listeners; what they report, and their end, become events.
     pub(super) fn start(
         settings: &Arc<Settings>,
-        tls: Option<&TlsAcceptor>,
+        tls: Option<&Arc<TlsConfig>>,
         listeners: Vec<Vec<BoundListener>>,
         (access_log, statsd): (Option<&LogWriter>, Option<StatsdTarget>),
         events: &mpsc::Sender<Event>,

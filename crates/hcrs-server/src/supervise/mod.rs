@@ -5,6 +5,7 @@
 
 mod backoff;
 mod calling;
+mod certificates;
 mod drain;
 mod edge;
 mod python;
@@ -13,6 +14,8 @@ mod signals;
 mod start_up;
 mod worker;
 
+pub use python::interpreters;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -20,11 +23,12 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_tls::TlsConfig;
 use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot};
-use tokio_rustls::TlsAcceptor;
 
 use self::backoff::Backoff;
+use self::certificates::Certificates;
 use self::edge::Edge;
 use self::roster::{Roster, Step, Worker};
 use self::signals::Signal;
@@ -44,7 +48,7 @@ pub(crate) struct Setup<'a> {
     /// What the edge runs on.
     pub settings: Arc<Settings>,
     /// TLS for the listeners that speak it.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<TlsConfig>>,
     /// The bound sockets of each thread.
     pub listeners: Vec<Vec<BoundListener>>,
     /// The limit on descriptors that the workers get back.
@@ -86,6 +90,7 @@ async fn supervise(
         last_id: 0,
         logs: [error_log, access_log],
         settings,
+        certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
         python,
         descriptors,
         edge,
@@ -163,6 +168,8 @@ enum End {
 
 struct Supervisor<'a> {
     settings: Arc<Settings>,
+    /// There if there is TLS.
+    certificates: Option<Certificates>,
     logs: [Option<&'a LogWriter>; 2],
     /// There if there is an app.
     python: Option<PathBuf>,
@@ -220,7 +227,8 @@ impl Supervisor<'_> {
             if until.is_some_and(|at| at <= now) {
                 return Change::Due;
             }
-            let wake = until.into_iter().chain(self.roster.next_deadline()).min();
+            let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
+            let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).min();
             let event = match wake {
                 Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
                     Ok(event) => event,
@@ -257,7 +265,11 @@ impl Supervisor<'_> {
             }
             Event::Signal(Signal::Stop(name)) => return Some(Change::Stop(name)),
             Event::Signal(Signal::Reload) => {
-                tracing::warn!("SIGHUP does nothing: reloading the app is not supported");
+                if let Some(certificates) = &mut self.certificates {
+                    certificates.reload();
+                } else {
+                    tracing::warn!("SIGHUP does nothing: there are no certificates to read again");
+                }
                 return None;
             }
             Event::Signal(Signal::Reopen) => {

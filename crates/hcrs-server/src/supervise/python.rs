@@ -56,8 +56,9 @@ fn python_in(folder: &Path) -> Option<PathBuf> {
     ["python3", "python"].iter().map(|name| folder.join(name)).find(|python| python.is_file())
 }
 
-/// Finds the interpreter for the workers.
-pub(super) async fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
+/// The interpreters that there are, the one to prefer first; only the named one if one is named. Whether they
+/// have hcrs is not asked.
+pub fn interpreters(named: Option<&Path>) -> Vec<PathBuf> {
     let folder_of = |path: PathBuf| path.parent().map(Path::to_owned);
     let called = std::env::args_os().next().map(PathBuf::from).and_then(folder_of);
     let (virtual_env, path) = (std::env::var_os("VIRTUAL_ENV"), std::env::var_os("PATH"));
@@ -72,11 +73,15 @@ pub(super) async fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
             .collect(),
         path: path.as_deref(),
     };
-    choose(&places).await
+    places.candidates()
 }
 
-async fn choose(places: &Places<'_>) -> Result<PathBuf, StartError> {
-    let mut candidates = places.candidates();
+/// Finds the interpreter for the workers.
+pub(super) async fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
+    choose(interpreters(named)).await
+}
+
+async fn choose(mut candidates: Vec<PathBuf>) -> Result<PathBuf, StartError> {
     if candidates.len() == 1 {
         // If it has no hcrs, its first worker will fail, and `explain` says so.
         return Ok(candidates.remove(0));
@@ -136,7 +141,11 @@ mod tests {
     }
 
     fn chosen(places: &Places<'_>) -> Result<PathBuf, StartError> {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(choose(places))
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(choose(places.candidates()))
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         // It may hold passwords, and command lines are public.
         command.env(LOGCONFIG_DICT, json);
     }
+    if plan.app.debug {
+        command.env("PYTHONASYNCIODEBUG", "1");
+    }
     // They pass to the child because no other thread of the edge starts processes, and are closed here after.
     for (socket, memory) in &theirs {
         fcntl_setfd(socket, FdFlags::empty())?;

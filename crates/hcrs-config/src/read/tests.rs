@@ -3,8 +3,11 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use std::num::NonZeroUsize;
+
 use hcrs_exchange::ForwardedStyle;
-use hcrs_server::Settings;
+use hcrs_server::{AccessFormat, Lifespan, LogLevel, LogTarget, PythonLogging, Settings, WorkerClass};
+use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
 
 use super::*;
@@ -81,6 +84,9 @@ fn every_key_ends_in_its_setting() {
     ends_in("keyfile = \"other\"", |s| tls(s).keyfile.clone(), "other".into());
     ends_in("alpn_protocols = [\"http/1.1\"]", |s| tls(s).alpn_protocols.clone(), list(&["http/1.1"]));
     ends_in("ssl_handshake_timeout = 10", |s| tls(s).handshake_timeout, Duration::from_secs(10));
+    ends_in("websocket_max_message_size = 9", |s| s.connection.websocket.max_message_size, 9);
+    let ping = |s: &Settings| s.connection.websocket.ping_interval;
+    ends_in("websocket_ping_interval = 2", ping, Some(Duration::from_secs(2)));
     ends_in("h11_max_incomplete_size = 4096", |s| s.connection.h1.max_head_bytes, 4096);
     ends_in("h2_max_concurrent_streams = 250", |s| s.connection.h2.max_concurrent_streams, 250);
     ends_in("h2_max_header_list_size = 8192", |s| s.connection.h2.max_header_list_size, 8192);
@@ -100,6 +106,33 @@ fn every_key_ends_in_its_setting() {
     let file = Some(PythonLogging::File("json:l.json".into()));
     ends_in("logconfig = \"json:l.json\"", |s| s.log.python.clone(), file);
     ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
+    ends_in("debug = true", |s| app(s).debug, true);
+    ends_in("user = 5\ngroup = 6", |s| s.socket_owner, Some((5, 6)));
+    ends_in("keyfile_password = \"p\"", |s| tls(s).keyfile_password.clone(), Some("p".into()));
+    ends_in("ca_certs = \"a\"", |s| tls(s).ca_certs.clone(), Some("a".into()));
+    ends_in("verify_mode = 2", |s| tls(s).verify_mode, VerifyMode::Required);
+    ends_in("verify_mode = \"CERT_OPTIONAL\"", |s| tls(s).verify_mode, VerifyMode::Optional);
+    ends_in("verify_flags = 4", |s| tls(s).verify_flags, VerifyFlags::CRL_CHECK_LEAF);
+    ends_in("verify_flags = \"VERIFY_CRL_CHECK_LEAF\"", |s| tls(s).verify_flags, VerifyFlags::CRL_CHECK_LEAF);
+    ends_in("ciphers = \"CHACHA20\"", |s| tls(s).ciphers.clone(), "CHACHA20".into());
+    ends_in("[hcrs]\ncrls = \"r\"", |s| tls(s).crls.len(), 1);
+    ends_in("[hcrs]\nminimum_version = 1.3", |s| tls(s).minimum_version, TlsVersion::Tls13);
+    ends_in("[hcrs]\nminimum_version = \"1.3\"", |s| tls(s).minimum_version, TlsVersion::Tls13);
+    ends_in(
+        "[hcrs]\nkey_exchange = [\"x25519\"]",
+        |s| tls(s).key_exchange.clone(),
+        vec![KeyExchange::X25519],
+    );
+    ends_in(
+        "[[hcrs.certificates]]\ncertfile = \"x\"\nkeyfile = \"y\" # certificates = 1",
+        |s| tls(s).more_certificates.iter().map(|pair| pair.keyfile.clone()).collect::<Vec<_>>(),
+        vec!["y".into()],
+    );
+    ends_in("[hcrs]\nmax_handshakes = 5", |s| s.connection.max_handshakes, 5);
+    ends_in("[hcrs]\nmax_connections = 5", |s| s.connection.max_connections, 5);
+    ends_in("[hcrs]\nhead_timeout = 5", |s| s.connection.head_timeout, Duration::from_secs(5));
+    ends_in("[hcrs]\nwrite_timeout = 5", |s| s.connection.write_timeout, Duration::from_secs(5));
+    ends_in("[hcrs]\nstall_timeout = 5", |s| s.dispatch.stall_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);
@@ -122,23 +155,30 @@ fn every_key_ends_in_its_setting() {
 }
 
 #[test]
-fn every_key_that_is_set_has_its_line_in_the_test_above() {
+fn every_key_that_is_obeyed_has_its_line_in_the_test_above() {
     let this = include_str!("tests.rs");
-    for (key, rule) in KEYS.iter().chain(OWN_KEYS) {
-        assert!(!matches!(rule, Set(_)) || this.contains(&format!("{key} = ")), "{key} is not tested");
+    for setting in table::all().filter(|setting| matches!(setting.rule, Rule::Obeyed(_))) {
+        assert!(this.contains(&format!("{} = ", setting.key)), "{} is not tested", setting.key);
     }
 }
 
 #[test]
-fn every_key_is_explained_to_people() {
-    let page = include_str!("../../../../config/README.md");
-    let (obeyed, later) = page.split_once("## Not yet").unwrap();
-    for (key, rule) in KEYS.iter().chain(OWN_KEYS) {
-        let row = format!("\n| `{key}`");
-        let told =
-            if matches!(rule, Set(_)) { obeyed.contains(&row) } else { later.contains(&format!("`{key}`")) };
-        assert!(told, "config/README.md does not say what becomes of {key}");
-    }
+fn every_setting_is_in_a_group_of_the_reference() {
+    let shown = crate::setting::Group::ALL
+        .iter()
+        .map(|group| table::all().filter(|setting| setting.group == *group).count())
+        .sum::<usize>();
+    assert_eq!(shown, table::all().count());
+}
+
+#[test]
+fn names_are_given_once() {
+    let mut names: Vec<&str> =
+        table::all().flat_map(|setting| setting.aliases.iter().copied().chain([setting.key])).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
 }
 
 #[test]
@@ -212,8 +252,16 @@ fn wrong_values_say_what_was_expected() {
         ),
         ("certfile = \"c\"", "1:12: certfile is set but keyfile is not: TLS needs both"),
         ("keyfile = \"k\"", "1:11: keyfile is set but certfile is not: TLS needs both"),
-        ("verify_mode = 2", "1:15: verify_mode: checking client certificates is not supported yet"),
-        ("cert_reqs = \"CERT_REQUIRED\"", "cert_reqs: checking client certificates is not supported yet"),
+        ("verify_mode = 3", "1:15: verify_mode: expected"),
+        ("cert_reqs = \"CERT_REQUIRE\"", "verify_mode: expected"),
+        ("verify_mode = \"required\"", "CERT_REQUIRED"),
+        ("[hcrs]\nminimum_version = \"1.1\"", "2:19: [hcrs] minimum_version: expected"),
+        ("[hcrs]\nkey_exchange = [\"rsa\"]", "2:17: [hcrs] key_exchange: expected"),
+        ("[[hcrs.certificates]]\ncertfile = \"x\"", "each with certfile and keyfile"),
+        (
+            "[[hcrs.certificates]]\ncertfile = \"x\"\nkey = \"x\"",
+            "3:7: [hcrs] certificates: expected certfile,",
+        ),
     ] {
         let error = config(toml).expect_err(toml).to_string();
         assert!(error.contains(message), "{toml}\n{error}");
@@ -222,13 +270,11 @@ fn wrong_values_say_what_was_expected() {
 
 #[test]
 fn every_key_refuses_what_no_key_takes() {
-    for (table, keys) in [("", KEYS), ("[hcrs]\n", OWN_KEYS)] {
-        for (key, rule) in keys {
-            if matches!(rule, Set(_)) {
-                let error = config(&format!("{table}{key} = 2020-01-01")).expect_err(key).to_string();
-                assert!(error.contains(key) && error.contains("found a date or time"), "{error}");
-            }
-        }
+    for setting in table::all().filter(|setting| matches!(setting.rule, Rule::Obeyed(_))) {
+        let table = if setting.own { "[hcrs]\n" } else { "" };
+        let key = setting.key;
+        let error = config(&format!("{table}{key} = 2020-01-01")).expect_err(key).to_string();
+        assert!(error.contains(key) && error.contains("found a date or time"), "{error}");
     }
 }
 
@@ -239,13 +285,58 @@ fn warns(toml: &str, expected: &str) {
 }
 
 #[test]
-fn keys_that_are_not_supported_yet_are_one_warning_each() {
-    for (key, rule) in KEYS {
-        if !matches!(rule, Set(_)) {
-            warns(&format!("{key} = 0"), &format!("test.toml:1:1: not supported yet: {key}, ignored"));
+fn keys_that_are_ignored_are_one_warning_each_with_the_reason() {
+    for setting in table::all() {
+        if let Rule::Ignored(why) = setting.rule {
+            let (key, why) = (setting.key, why.trim_end_matches('.'));
+            warns(&format!("{key} = 0"), &format!("test.toml:1:1: {key} is ignored: {why}"));
         }
     }
-    warns("[logconfig_dict]\nversion = 1", "test.toml:1:2: not supported yet: logconfig_dict, ignored");
+    warns(
+        "[logconfig_dict]\nversion = 1",
+        "test.toml:1:2: logconfig_dict is ignored: Not supported yet; logconfig names a file",
+    );
+}
+
+#[test]
+fn names_of_flags_are_taken_as_what_they_mean() {
+    for (toml, key) in [
+        ("log_level = \"debug\"", "loglevel"),
+        ("access_log = \"-\"", "accesslog"),
+        ("access_logfile = \"-\"", "accesslog"),
+        ("error_logfile = \"x\"", "errorlog"),
+        ("keep_alive = 7", "keep_alive_timeout"),
+        ("keep-alive = 7", "keep_alive_timeout"),
+        ("pid = \"x\"", "pid_path"),
+    ] {
+        let name = toml.split(' ').next().unwrap();
+        let value = toml.split_once(" = ").unwrap().1;
+        let read = config(toml).unwrap();
+        assert_eq!(
+            read.warnings,
+            [format!("test.toml:1:1: {name} is taken as {key}, which is its name in Hypercorn")]
+        );
+        let same = settings(&format!("{key} = {value}"));
+        assert_eq!(format!("{:?}", read.server), format!("{same:?}"));
+    }
+    warns(
+        "loglevel = \"info\"\nlog_level = \"debug\"",
+        "test.toml:2:1: log_level is ignored beside loglevel, which means the same",
+    );
+    let reload = config("reload = true").unwrap().warnings;
+    assert_eq!(reload.len(), 2, "{reload:?}");
+}
+
+#[test]
+fn keys_in_the_wrong_table_are_told_where_they_belong() {
+    warns(
+        "io_threads = 1",
+        "test.toml:1:1: unknown key: io_threads, ignored; it belongs into the table [hcrs]",
+    );
+    warns(
+        "[hcrs]\nworkers = 1",
+        "test.toml:2:1: unknown key: [hcrs] workers, ignored; it stands above all tables",
+    );
 }
 
 #[test]
@@ -255,9 +346,6 @@ fn unknown_keys_are_a_warning_with_the_nearest_name() {
         ("certfiles", "; did you mean certfile?"),
         ("keep-alive-timeout", "; did you mean keep_alive_timeout?"),
         ("BIND", "; did you mean bind?"),
-        ("log_level", "; did you mean loglevel?"),
-        ("access_logfile", "; did you mean accesslog?"),
-        ("reload", "; did you mean use_reloader?"),
         ("something_else", ""),
     ] {
         warns(&format!("\n  {key} = 1"), &format!("test.toml:2:3: unknown key: {key}, ignored{hint}"));
@@ -275,6 +363,7 @@ fn unknown_keys_are_a_warning_with_the_nearest_name() {
 #[test]
 fn values_that_are_changed_are_a_warning() {
     warns("workers = 0", "test.toml:1:11: workers: 0 is taken as 1, the app never runs in the main process");
+    warns("user = 5", "test.toml:1:8: user is ignored: without group, unix sockets keep their owner");
     warns(
         "insecure_bind = \"a:1\"",
         "test.toml:1:17: insecure_bind is ignored: without certfile and keyfile, bind is cleartext already",
@@ -288,8 +377,7 @@ fn empty_application_path_is_no_app() {
 
 /// A line that often is one of a configuration's, and often nearly.
 fn line() -> impl Strategy<Value = String> {
-    let names: Vec<&str> =
-        KEYS.iter().chain(OWN_KEYS).map(|(name, _)| *name).chain(["hcrs", "[hcrs]", "x"]).collect();
+    let names: Vec<&str> = table::all().map(|setting| setting.key).chain(["hcrs", "[hcrs]", "x"]).collect();
     let value = prop_oneof![
         any::<i64>().prop_map(|number| number.to_string()),
         any::<f64>().prop_map(|number| number.to_string()),

@@ -1,0 +1,43 @@
+import importlib, importlib.machinery, importlib.util, json, os, sys, types
+
+result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+os.dup2(2, 1)  # what the configuration prints is for the operator
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.getcwd())
+kind, target = sys.argv[1:]
+if kind == "file":
+    loader = importlib.machinery.SourceFileLoader("configuration", target)
+    found = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(found)
+else:
+    try:
+        found = importlib.import_module(target)
+    except ImportError:
+        module, _, attribute = target.rpartition(".")
+        if not module:
+            raise
+        found = getattr(importlib.import_module(module), attribute)
+
+
+def toml(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, float):
+        return repr(float(value))
+    if isinstance(value, (str, os.PathLike)):
+        return json.dumps(os.fsdecode(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(str(key))} = {toml(entry)}" for key, entry in value.items()) + "}"
+    return "{python = " + toml(repr(value)) + "}"
+
+
+for name in dir(found):
+    value = getattr(found, name)
+    own = name.startswith("_") or isinstance(value, types.ModuleType)
+    if own or value is None or (callable(value) and name != "logger_class"):
+        continue
+    result.write(f"{toml(name)} = {toml(value)}\n")

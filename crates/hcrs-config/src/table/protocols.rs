@@ -1,0 +1,97 @@
+//! Limits of the protocols, and what responses carry.
+
+use super::fill;
+use crate::setting::Group::Protocols;
+use crate::setting::{ABOVE_ZERO, Kind, Setting, unset};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(
+        Protocols,
+        "keep_alive_max_requests",
+        Kind::Whole(1, i64::MAX),
+        |d| d.server.connection.keep_alive_max_requests.to_string(),
+        |v, d| fill(&mut d.server.connection.keep_alive_max_requests, v.whole()),
+        "Requests after which a connection is closed; those under way are finished.",
+    ),
+    Setting::ignored(Protocols, "server_names", Kind::Texts, "Every host name is served.")
+        .flag("--server-name", None, "NAME")
+        .aliases(&["server_name"]),
+    Setting::new(
+        Protocols,
+        "include_date_header",
+        Kind::Boolean,
+        |d| d.server.connection.include_date_header.to_string(),
+        |v, d| fill(&mut d.server.connection.include_date_header, v.boolean()),
+        "Whether responses get a date.",
+    ),
+    Setting::new(
+        Protocols,
+        "include_server_header",
+        Kind::Boolean,
+        |d| d.server.connection.include_server_header.to_string(),
+        |v, d| fill(&mut d.server.connection.include_server_header, v.boolean()),
+        "Whether responses get a server.",
+    ),
+    Setting::ignored(
+        Protocols,
+        "alt_svc_headers",
+        Kind::Texts,
+        "They are not added yet; an app can set alt-svc itself.",
+    ),
+    Setting::new(
+        Protocols,
+        "h11_max_incomplete_size",
+        Kind::Whole(256, 16 << 20),
+        |d| d.server.connection.h1.max_head_bytes.to_string(),
+        |v, d| fill(&mut d.server.connection.h1.max_head_bytes, v.whole()),
+        "The largest head of an HTTP/1.1 request, in bytes.",
+    ),
+    Setting::ignored(
+        Protocols,
+        "h11_pass_raw_headers",
+        Kind::Boolean,
+        "ASGI wants the names of header fields in lower case.",
+    ),
+    Setting::new(
+        Protocols,
+        "h2_max_concurrent_streams",
+        Kind::Whole(1, i32::MAX as i64),
+        |d| d.server.connection.h2.max_concurrent_streams.to_string(),
+        |v, d| fill(&mut d.server.connection.h2.max_concurrent_streams, v.whole()),
+        "Requests under way on one HTTP/2 connection; more are refused, one by one.",
+    ),
+    Setting::new(
+        Protocols,
+        "h2_max_header_list_size",
+        Kind::Whole(256, 16 << 20),
+        |d| d.server.connection.h2.max_header_list_size.to_string(),
+        |v, d| fill(&mut d.server.connection.h2.max_header_list_size, v.whole()),
+        "The largest header list of an HTTP/2 request, in bytes as RFC 9113 counts them.",
+    ),
+    Setting::new(
+        Protocols,
+        "h2_max_inbound_frame_size",
+        // The bounds of RFC 9113 section 6.5.2.
+        Kind::Whole(16_384, 16_777_215),
+        |d| d.server.connection.h2.max_inbound_frame_size.to_string(),
+        |v, d| fill(&mut d.server.connection.h2.max_inbound_frame_size, v.whole()),
+        "The largest HTTP/2 frame that a client may send, in bytes.",
+    ),
+    Setting::new(
+        Protocols,
+        "websocket_max_message_size",
+        Kind::Whole(1, i64::MAX),
+        |d| d.server.connection.websocket.max_message_size.to_string(),
+        |v, d| fill(&mut d.server.connection.websocket.max_message_size, v.whole()),
+        "The largest message of a WebSocket, in bytes, after inflating.",
+    ),
+    Setting::new(
+        Protocols,
+        "websocket_ping_interval",
+        ABOVE_ZERO,
+        unset,
+        |v, d| fill(&mut d.server.connection.websocket.ping_interval, v.seconds().map(Some)),
+        "How often a WebSocket's client is pinged, in seconds; the first time at once. Unset, never.",
+    )
+    .flag("--websocket-ping-interval", None, "SECONDS"),
+];

@@ -1,0 +1,92 @@
+//! What can be found out about settings without serving: whether addresses can be bound and files written.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+use crate::bind::bind;
+use crate::{Bind, LogTarget, Settings, StartError};
+
+/// Everything that would stop the start, as far as it shows in advance. What is there is left as it is: no socket
+/// listens, no file is made.
+pub fn check(settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut tcp = Settings { listeners: Vec::new(), ..settings.clone() };
+    for listener in &settings.listeners {
+        match &listener.bind {
+            Bind::Tcp { .. } => tcp.listeners = vec![listener.clone()],
+            Bind::Unix(path) => {
+                if let Err(error) = can_be_made(path) {
+                    problems.push(StartError::Bind(listener.bind.to_string(), error).to_string());
+                }
+                continue;
+            }
+            Bind::Fd(_) => continue, // whoever starts the server opens it
+        }
+        problems.extend(bind(&tcp, 1).err().map(|error| error.to_string()));
+    }
+    for target in [&settings.log.access, &settings.log.error].into_iter().flatten() {
+        if let LogTarget::File(path) = target
+            && let Err(error) = can_be_appended(path)
+        {
+            problems.push(StartError::Log(path.display().to_string(), error).to_string());
+        }
+    }
+    if let Some(path) = &settings.pid_path
+        && let Err(error) = can_be_appended(path)
+    {
+        problems.push(StartError::Pid(path.display().to_string(), error).to_string());
+    }
+    problems
+}
+
+fn can_be_appended(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().append(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => can_be_made(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn can_be_made(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::Listener;
+
+    #[test]
+    fn every_problem_is_found_and_nothing_is_made() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let listener = |bind| Listener { bind, tls: false, proxy_protocol: false };
+        let mut settings = Settings {
+            listeners: vec![
+                listener(Bind::Tcp { host: "127.0.0.1".into(), port }),
+                listener(Bind::Tcp { host: "127.0.0.1".into(), port: 0 }),
+                listener(Bind::Unix(folder.path().join("missing/socket"))),
+                listener(Bind::Unix(folder.path().join("socket"))),
+            ],
+            pid_path: Some(folder.path().join("missing/pid")),
+            ..Settings::default()
+        };
+        settings.log.access = Some(LogTarget::File(folder.path().join("access")));
+        settings.log.error = Some(LogTarget::File(folder.path().to_owned()));
+        let problems = check(&settings);
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert!(problems[0].starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{problems:?}");
+        assert!(
+            problems[1].contains("missing/socket") && problems[3].contains("missing/pid"),
+            "{problems:?}"
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,99 @@
+//! Certificates, keys and what else TLS reads, read again when the files change or the operator says so.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use hcrs_tls::TlsConfig;
+
+/// How often the files are looked at. A change counts when it is seen twice the same, so that a certificate and
+/// its key, written one after the other, are read together.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// What tells one state of a file from another: when it was written, and its length.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// The TLS configuration and the state of its files.
+pub(super) struct Certificates {
+    tls: Arc<TlsConfig>,
+    /// When they were last read.
+    read: Vec<Stamp>,
+    /// When they were last looked at.
+    seen: Vec<Stamp>,
+    due: Instant,
+}
+
+impl Certificates {
+    /// The files have just been read.
+    pub(super) fn new(tls: Arc<TlsConfig>, now: Instant) -> Self {
+        let stamps = stamps(&tls);
+        Self { tls, read: stamps.clone(), seen: stamps, due: now + PERIOD }
+    }
+
+    /// Looks at the files if it is time to, and reads them if they have changed; gives the time of the next look.
+    pub(super) fn look(&mut self, now: Instant) -> Instant {
+        if self.due <= now {
+            self.due = now + PERIOD;
+            let found = stamps(&self.tls);
+            if found != self.read && found == self.seen {
+                self.reload();
+            } else {
+                self.seen = found;
+            }
+        }
+        self.due
+    }
+
+    /// Reads the files, for the connections that come after. With an error everything stays as it was.
+    pub(super) fn reload(&mut self) {
+        self.read = stamps(&self.tls);
+        self.seen.clone_from(&self.read);
+        match self.tls.reload(SystemTime::now()) {
+            Ok(warnings) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!("The certificates were read again");
+            }
+            Err(error) => tracing::error!("The certificates stay as they were: {error}"),
+        }
+    }
+}
+
+fn stamps(tls: &TlsConfig) -> Vec<Stamp> {
+    let stamp = |path| fs::metadata(path).ok().and_then(|found| Some((found.modified().ok()?, found.len())));
+    tls.files().into_iter().map(stamp).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_once_it_is_whole() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let made = hcrs_tls::make_dev_certificate(folder.path(), &["localhost"]).unwrap();
+        let settings = hcrs_tls::Settings::new(&made.certfile, &made.keyfile);
+        let (tls, _) = TlsConfig::load(settings, SystemTime::now()).unwrap();
+        let tls = Arc::new(tls);
+        let start = Instant::now();
+        let mut certificates = Certificates::new(Arc::clone(&tls), start);
+        let first = tls.current();
+        let at = |periods: u32| start + PERIOD * periods;
+        assert_eq!(certificates.look(start), at(1));
+
+        let key = fs::read(&made.keyfile).unwrap();
+        fs::write(&made.keyfile, "half a key").unwrap();
+        certificates.look(at(1));
+        fs::write(&made.keyfile, [&key[..], b"\n"].concat()).unwrap();
+        certificates.look(at(2));
+        assert!(Arc::ptr_eq(&first, &tls.current()), "it was still changing");
+        assert_eq!(certificates.look(at(3)), at(4));
+        assert!(!Arc::ptr_eq(&first, &tls.current()), "it has been read");
+
+        let second = tls.current();
+        fs::write(&made.keyfile, "no key").unwrap();
+        certificates.reload();
+        assert!(Arc::ptr_eq(&second, &tls.current()), "what is broken changes nothing");
+    }
+}
