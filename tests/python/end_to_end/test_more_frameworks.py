@@ -35,7 +35,8 @@ def test_django(serve, browse, interface, http2):
         sent = client.get(path, headers={"accept-encoding": "identity"})
         assert sent.content == DATA and 'filename="data.bin"' in sent.headers["content-disposition"]
     stream = "/stream" if interface == "wsgi" else "/stream-async"
-    assert client.get(stream).text == "0\n1\n2\n3\n4\n"
+    # Some versions of Django compress each piece by itself, and clients read the first alone.
+    assert client.get(stream, headers={"accept-encoding": "identity"}).text == "0\n1\n2\n3\n4\n"
     large = client.get("/large")
     assert large.text == "x" * 100_000 and large.headers["content-encoding"] == "gzip"
     nothing = client.get("/nothing")
