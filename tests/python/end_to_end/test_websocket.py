@@ -10,6 +10,7 @@ import os
 import signal
 import ssl
 import time
+import zlib
 
 import pytest
 import websockets.asyncio.client
@@ -368,6 +369,16 @@ def test_slow_app_holds_the_client_back_and_answers_pings(protocol, listener, co
     assert (pong.opcode, pong.payload) == (PONG, b"still there?")
     ask(f"/go?{key}")
     wait_until(lambda: int(ask(f"/progress?{key}")) == sent, "all messages")
+
+
+def test_message_that_inflates_for_long_arrives_though_nothing_follows_it(open_ws, ask, key):
+    ws = open_ws(f"/slow?{key}", [("sec-websocket-extensions", "permessage-deflate")])
+    ask(f"/go?{key}")
+    size = 15 * MIB
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(bytes(size)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    ws.send_frame(BINARY, packed.removesuffix(b"\0\0\xff\xff"), rsv=4)
+    wait_until(lambda: int(ask(f"/progress?{key}")) == size, "the whole message")
 
 
 def test_pings_of_a_client_that_reads_nothing_cost_nothing(sockets, connect_h1):
