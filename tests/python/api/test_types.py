@@ -9,15 +9,21 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("mypy")
+pytest.importorskip("trio")
 
 CALLS = '''
 import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import trio
+import hcrs.trio
+from hcrs import Config as Exported
 from hcrs.asyncio import serve
 from hcrs.config import Config
+from hcrs.middleware import AsyncioWSGIMiddleware, DispatcherMiddleware, ProxyFixMiddleware
 from hcrs.run import run
+from hcrs.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 class App:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None: ...
@@ -25,10 +31,24 @@ class App:
 def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     return []
 
+async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    if scope["type"] == "http":
+        answer_to(scope)
+
+def answer_to(scope: HTTPScope) -> str:
+    return scope["method"] + scope["path"]
+
+async def on_trio() -> None:
+    async with trio.open_nursery() as nursery:
+        urls: list[str] = await nursery.start(hcrs.trio.serve, app, Exported())
+        await hcrs.trio.serve(wsgi, Config(), shutdown_trigger=trio.Event().wait, mode="wsgi")
+
 async def main() -> None:
     config = Config.from_mapping(bind="localhost:0")
     config.bind = "127.0.0.1:0"
     await serve(App(), config, shutdown_trigger=asyncio.Event().wait, mode="asgi", on_listening=print)
+    mounted = DispatcherMiddleware({"/w": AsyncioWSGIMiddleware(wsgi), "/": ProxyFixMiddleware(app, mode="modern")})
+    await serve(mounted, config)
     await serve(wsgi, config, shutdown_trigger=lambda: asyncio.Future())
 
 code: int = run(Config.from_toml("config.toml"))

@@ -14,34 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import threading
-import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal, TypeVar
 
 from hcrs import _hcrs
-from hcrs.calling import ErrorLog, app_name, interface_of, wsgi_serving
+from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, interface_of, warn_of_settings, wsgi_serving
 from hcrs.config import Config
-from hcrs.edge import Edge, EdgeLostError, LinkMessage, RunningMessage
+from hcrs.edge import END_POLL, END_TIMEOUT, Edge, LinkMessage, RunningMessage
 from hcrs.lifespan import Lifespan
 from hcrs.serving import AsgiServing
 from hcrs.typing import Framework
 
 __all__ = ["serve"]
 
-log = logging.getLogger("hcrs.error")
 T = TypeVar("T")
-
-#: How much later than the graceful timeout the edge may say that it has drained, in seconds.
-_DRAIN_SLACK = 5.0
-#: How often the end of the edge's process is looked for once its socket has closed, in seconds.
-_END_POLL = 0.005
-#: How long that may take, in seconds; the edge is killed then.
-_END_TIMEOUT = 5.0
-#: Exit codes of an edge that was told to end, perhaps by a signal from outside: drained, or cut off.
-_TOLD_TO_END = (0, 3)
 
 
 async def serve(
@@ -67,10 +55,7 @@ async def serve(
 
     One process serves: ``config.workers`` and what else concerns worker processes has no effect here.
     """
-    if config.workers != 1:
-        warnings.warn("Config.workers has no effect on serve(), which uses the calling process", stacklevel=2)
-    if config.debug:
-        warnings.warn("Config.debug has no effect on serve(): use asyncio.run(..., debug=True)", stacklevel=2)
+    warn_of_settings(config)
     interface = interface_of(app, mode)
     with ErrorLog(config), contextlib.closing(_Calling(Edge(config, app_name(app)))) as calling:
         links = await calling.links
@@ -90,7 +75,6 @@ class _Calling:
         self._edge = edge
         self._loop = asyncio.get_running_loop()
         self._links: list[_hcrs.Link] = []
-        self._has_asked = False
         #: All links, once they have come.
         self.links: asyncio.Future[list[_hcrs.Link]] = self._loop.create_future()
         #: The URLs of the listeners, once clients are served.
@@ -130,20 +114,15 @@ class _Calling:
 
     def stop(self) -> None:
         """Asks the edge to drain and end; asked again, it cuts off what is under way."""
-        self._has_asked = True
         self._edge.stop()
 
     async def end(self) -> None:
         """Waits until the edge's process has ended. Raises ``EdgeLostError`` if it did so by itself."""
-        await asyncio.wait([self.closed], timeout=_END_TIMEOUT)
-        deadline = self._loop.time() + _END_TIMEOUT
-        while (code := self._edge.poll()) is None and self._loop.time() < deadline:
-            await asyncio.sleep(_END_POLL)
-        if code in _TOLD_TO_END:
-            return
-        if not self._has_asked:
-            raise self._edge.lost()
-        log.error("The server has not ended well: %s", self._edge.lost())
+        await asyncio.wait([self.closed], timeout=END_TIMEOUT)
+        deadline = self._loop.time() + END_TIMEOUT
+        while self._edge.poll() is None and self._loop.time() < deadline:
+            await asyncio.sleep(END_POLL)
+        self._edge.check_end()
 
     def close(self) -> None:
         """Ends the edge at once if it still runs."""
@@ -218,7 +197,7 @@ class _Session:
     async def _drain(self, over: asyncio.Future[None]) -> None:
         if not over.done():
             self._calling.stop()
-            await asyncio.wait([over], timeout=self._config.graceful_timeout + _DRAIN_SLACK)
+            await asyncio.wait([over], timeout=self._config.graceful_timeout + DRAIN_SLACK)
 
 
 async def _awaited(trigger: Callable[..., Awaitable[Any]]) -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import logging
-import sys
 import types
+import warnings
 from typing import Any, Literal
 
-from hcrs import _hcrs
+from hcrs import _hcrs, logs
 from hcrs.config import Config, ConfigError
 from hcrs.loading import Interface, is_asgi
 from hcrs.serving import WSGI_THREADS, WsgiServing
+
+#: How much later than the graceful timeout the edge may say that it has drained, in seconds.
+DRAIN_SLACK = 5.0
+
+
+def warn_of_settings(config: Config) -> None:
+    """Names what ``serve`` does not obey; for its first line."""
+    if config.workers != 1:
+        warnings.warn("Config.workers has no effect on serve(), which uses the calling process", stacklevel=3)
+    if config.debug:
+        warnings.warn("Config.debug has no effect on serve(): the loop is the calling program's", stacklevel=3)
 
 
 def interface_of(app: Any, mode: Literal["asgi", "wsgi"] | None) -> Interface:
@@ -45,7 +56,8 @@ class ErrorLog:
     """Sends what goes wrong in the app to ``config.errorlog``, in Hypercorn's form.
 
     A program that has set up Python's logging decides itself what becomes of the logger ``hcrs.error``; then this does
-    nothing. Several calls of ``serve`` at a time share what the first of them says.
+    nothing. So do ``config.logconfig`` and ``config.logconfig_dict``, which are applied to this process as Hypercorn
+    does. Several calls of ``serve`` at a time share what the first of them says.
     """
 
     _uses = 0
@@ -57,6 +69,7 @@ class ErrorLog:
 
     def __enter__(self) -> None:
         kind = type(self)
+        _configure_python(self._config)
         kind._uses += 1
         if kind._handler is not None or self._log.hasHandlers():
             return
@@ -77,10 +90,11 @@ class ErrorLog:
         target = self._config.errorlog
         if not target:
             return logging.NullHandler()
-        if isinstance(target, str) and target != "-":
-            handler: logging.Handler = logging.FileHandler(target)
-        else:
-            handler = logging.StreamHandler(sys.stderr)
-        line = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
-        handler.setFormatter(logging.Formatter(line, "[%Y-%m-%d %H:%M:%S %z]"))
-        return handler
+        return logs.handler_of(target if isinstance(target, str) else "-")
+
+
+def _configure_python(config: Config) -> None:
+    if config.logconfig is not None:
+        logs.apply_file(config.logconfig)
+    elif config.logconfig_dict is not None:
+        logs.apply_dict(config.logconfig_dict)

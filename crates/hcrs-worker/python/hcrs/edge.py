@@ -7,6 +7,7 @@ it closes when the edge ends, and the program's when the program does, however t
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -19,15 +20,23 @@ from typing import NamedTuple
 
 from hcrs.config import Config, ConfigError
 
+log = logging.getLogger("hcrs.error")
+
 #: The longest message that the edge sends, in bytes: a failure's text.
 _MESSAGE_MAX = 128 << 10
-#: How long the edge may take to end once its end of the socket is closed, in seconds.
-_END_TIMEOUT = 5.0
+#: How long the edge may take to end once its end of the socket is closed, in seconds; it is killed then.
+END_TIMEOUT = 5.0
+#: How often that end is looked for, in seconds.
+END_POLL = 0.005
+#: Exit codes of an edge that was told to end, perhaps by a signal from outside: drained, or cut off.
+_TOLD_TO_END = (0, 3)
 #: What a program that calls ``serve`` decides by itself, or has no process for.
 _OF_WORKERS = (
     "application_path",
     "daemon",
     "debug",
+    "logconfig",
+    "logconfig_dict",
     "max_requests",
     "max_requests_jitter",
     "pid_path",
@@ -101,6 +110,7 @@ class Edge:
     def __init__(self, config: Config, name: str) -> None:
         """Starts it. ``name`` is what the list of processes shows as its app."""
         text = config.to_toml(without=_OF_WORKERS)
+        self._is_told = False
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.setblocking(False)
         try:
@@ -149,6 +159,7 @@ class Edge:
 
     def stop(self) -> None:
         """Asks the edge to finish what is under way and end; asked again, it ends at once."""
+        self._is_told = True
         with contextlib.suppress(OSError):  # it has ended already
             self.socket.send(b"stop")
 
@@ -159,10 +170,18 @@ class Edge:
     def wait(self) -> int:
         """Blocks until it has ended, which it is about to do; gives what ``poll`` does."""
         try:
-            return self._process.wait(_END_TIMEOUT)
+            return self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+    def check_end(self) -> None:
+        """Looks at how it has ended, which it is about to do. Raises ``EdgeLostError`` if that was by itself."""
+        if self.wait() in _TOLD_TO_END:
+            return
+        if not self._is_told:
+            raise self.lost()
+        log.error("The server has not ended well: %s", self.lost())
 
     def close(self) -> None:
         """Ends it at once if it still runs."""

@@ -1,4 +1,4 @@
-"""An app on the links of an edge: what a worker and a program that calls ``hcrs.asyncio.serve`` share."""
+"""An app on the links of an edge: what a worker and a program that calls ``serve`` share."""
 
 from __future__ import annotations
 
@@ -59,8 +59,11 @@ class AsgiServing:
         """The tasks of requests that run."""
         return [task for serving in self._serving for task in serving.tasks()]
 
-    async def finish(self, graceful_timeout: float) -> None:
-        """Gives the app ``graceful_timeout`` seconds for what it does after its responses; cancels the rest."""
+    async def finish(self, graceful_timeout: float) -> bool:
+        """Gives the app ``graceful_timeout`` seconds for what it does after its responses; cancels the rest.
+
+        False if there is a request that does not end even then.
+        """
         tasks = self.tasks()
         if tasks and not self.edge_is_gone:
             await asyncio.wait(tasks, timeout=graceful_timeout)
@@ -71,6 +74,7 @@ class AsgiServing:
         if left:
             await asyncio.wait(left, timeout=1)
         self._serving.clear()  # they hold on to this object as well
+        return all(task.done() for task in tasks)
 
     def _on_drained(self) -> None:
         self._undrained -= 1

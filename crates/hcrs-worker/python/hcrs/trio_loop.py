@@ -45,6 +45,7 @@ class Task:
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[Task], object]] = []
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C is for the program, not for the request that just runs
     async def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """The body of the task. What the app raises is kept, so that it ends no other task."""
         try:
@@ -130,19 +131,22 @@ class TrioLoop:
     ) -> None:
         self._unwatch(key)
         scope = self._watches[key] = trio.CancelScope()
-
-        async def watch() -> None:
-            with scope:
-                while True:
-                    await ready(key[1])
-                    guarded(callback)
-
-        self.nursery.start_soon(watch, name=f"hcrs.link.{key[0]}")
+        self.nursery.start_soon(_watching, scope, ready, key[1], callback, name=f"hcrs.link.{key[0]}")
 
     def _unwatch(self, key: tuple[str, int]) -> None:
         scope = self._watches.pop(key, None)
         if scope is not None:
             scope.cancel()
+
+
+@trio.lowlevel.enable_ki_protection
+async def _watching(
+    scope: trio.CancelScope, ready: Callable[[int], Awaitable[None]], fd: int, callback: Callable[[], object]
+) -> None:
+    with scope:
+        while True:
+            await ready(fd)
+            guarded(callback)
 
 
 def guarded(callback: Callable[..., object], *arguments: object) -> None:

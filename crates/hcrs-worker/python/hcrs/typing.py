@@ -1,15 +1,241 @@
-"""The types of apps (https://asgi.readthedocs.io, PEP 3333)."""
+"""The types of apps, and of what they receive and send, under Hypercorn's names (https://asgi.readthedocs.io, PEP 3333).
+
+All keys of scopes and events may be absent for a type checker, as the specification lets most of them be.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict, Union
 
-Scope: TypeAlias = MutableMapping[str, Any]
+Headers: TypeAlias = Iterable["tuple[bytes, bytes]"]
+LifespanState: TypeAlias = "dict[str, Any]"
+ConnectionState: TypeAlias = "dict[str, Any]"
 Message: TypeAlias = MutableMapping[str, Any]
+
+
+class ASGIVersions(TypedDict, total=False):
+    """What ``scope["asgi"]`` says."""
+
+    spec_version: str
+    version: str
+
+
+class _ConnectionScope(TypedDict, total=False):
+    asgi: ASGIVersions
+    http_version: str
+    scheme: str
+    path: str
+    raw_path: bytes
+    query_string: bytes
+    root_path: str
+    headers: Headers
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    state: ConnectionState
+    extensions: dict[str, dict[Any, Any]]
+
+
+class HTTPScope(_ConnectionScope, total=False):
+    """A request."""
+
+    type: Literal["http"]
+    method: str
+
+
+class WebsocketScope(_ConnectionScope, total=False):
+    """A WebSocket."""
+
+    type: Literal["websocket"]
+    subprotocols: Iterable[str]
+
+
+class LifespanScope(TypedDict, total=False):
+    """The app's life."""
+
+    type: Literal["lifespan"]
+    asgi: ASGIVersions
+    state: LifespanState
+
+
+WWWScope: TypeAlias = Union[HTTPScope, WebsocketScope]
+Scope: TypeAlias = Union[HTTPScope, WebsocketScope, LifespanScope]
+
+
+class HTTPRequestEvent(TypedDict, total=False):
+    """A piece of a request's body."""
+
+    type: Literal["http.request"]
+    body: bytes
+    more_body: bool
+
+
+class HTTPDisconnectEvent(TypedDict, total=False):
+    """The response is complete, or the client is gone."""
+
+    type: Literal["http.disconnect"]
+
+
+class HTTPResponseStartEvent(TypedDict, total=False):
+    """A response's head."""
+
+    type: Literal["http.response.start"]
+    status: int
+    headers: Headers
+    trailers: bool
+
+
+class HTTPResponseBodyEvent(TypedDict, total=False):
+    """A piece of a response's body."""
+
+    type: Literal["http.response.body"]
+    body: bytes
+    more_body: bool
+
+
+class HTTPResponseTrailersEvent(TypedDict, total=False):
+    """Fields after a response's body."""
+
+    type: Literal["http.response.trailers"]
+    headers: Headers
+    more_trailers: bool
+
+
+class HTTPEarlyHintEvent(TypedDict, total=False):
+    """Links that are sent before the response."""
+
+    type: Literal["http.response.early_hint"]
+    links: Iterable[bytes]
+
+
+class WebsocketConnectEvent(TypedDict, total=False):
+    """A client wants a WebSocket."""
+
+    type: Literal["websocket.connect"]
+
+
+class WebsocketAcceptEvent(TypedDict, total=False):
+    """It gets it."""
+
+    type: Literal["websocket.accept"]
+    subprotocol: str | None
+    headers: Headers
+
+
+class WebsocketReceiveEvent(TypedDict, total=False):
+    """A message of the client's."""
+
+    type: Literal["websocket.receive"]
+    bytes: bytes | None
+    text: str | None
+
+
+class WebsocketSendEvent(TypedDict, total=False):
+    """A message to the client."""
+
+    type: Literal["websocket.send"]
+    bytes: bytes | None
+    text: str | None
+
+
+class WebsocketCloseEvent(TypedDict, total=False):
+    """The app's end of a WebSocket; before it was accepted, its denial."""
+
+    type: Literal["websocket.close"]
+    code: int
+    reason: str | None
+
+
+class WebsocketDisconnectEvent(TypedDict, total=False):
+    """The client's end of a WebSocket."""
+
+    type: Literal["websocket.disconnect"]
+    code: int
+    reason: str | None
+
+
+class WebsocketResponseStartEvent(TypedDict, total=False):
+    """The head of a response that denies a WebSocket."""
+
+    type: Literal["websocket.http.response.start"]
+    status: int
+    headers: Headers
+
+
+class WebsocketResponseBodyEvent(TypedDict, total=False):
+    """A piece of that response's body."""
+
+    type: Literal["websocket.http.response.body"]
+    body: bytes
+    more_body: bool
+
+
+class LifespanStartupEvent(TypedDict, total=False):
+    """The app is to start."""
+
+    type: Literal["lifespan.startup"]
+
+
+class LifespanShutdownEvent(TypedDict, total=False):
+    """The app is to end."""
+
+    type: Literal["lifespan.shutdown"]
+
+
+class LifespanStartupCompleteEvent(TypedDict, total=False):
+    """It has started."""
+
+    type: Literal["lifespan.startup.complete"]
+
+
+class LifespanStartupFailedEvent(TypedDict, total=False):
+    """It cannot start."""
+
+    type: Literal["lifespan.startup.failed"]
+    message: str
+
+
+class LifespanShutdownCompleteEvent(TypedDict, total=False):
+    """It has ended."""
+
+    type: Literal["lifespan.shutdown.complete"]
+
+
+class LifespanShutdownFailedEvent(TypedDict, total=False):
+    """It has ended with an error."""
+
+    type: Literal["lifespan.shutdown.failed"]
+    message: str
+
+
+ASGIReceiveEvent: TypeAlias = Union[
+    HTTPRequestEvent,
+    HTTPDisconnectEvent,
+    WebsocketConnectEvent,
+    WebsocketReceiveEvent,
+    WebsocketDisconnectEvent,
+    LifespanStartupEvent,
+    LifespanShutdownEvent,
+]
+ASGISendEvent: TypeAlias = Union[
+    HTTPResponseStartEvent,
+    HTTPResponseBodyEvent,
+    HTTPResponseTrailersEvent,
+    HTTPEarlyHintEvent,
+    WebsocketAcceptEvent,
+    WebsocketSendEvent,
+    WebsocketCloseEvent,
+    WebsocketResponseStartEvent,
+    WebsocketResponseBodyEvent,
+    LifespanStartupCompleteEvent,
+    LifespanStartupFailedEvent,
+    LifespanShutdownCompleteEvent,
+    LifespanShutdownFailedEvent,
+]
+
 ASGIReceiveCallable: TypeAlias = Callable[[], Awaitable[Any]]
 ASGISendCallable: TypeAlias = Callable[[Any], Awaitable[None]]
 #: Frameworks declare the three arguments more narrowly than ASGI does, each in its own way.
 ASGIFramework: TypeAlias = Callable[[Any, Any, Any], Awaitable[Any]]
-WSGIFramework: TypeAlias = Callable[[dict[str, Any], Any], Iterable[bytes]]
+WSGIFramework: TypeAlias = Callable[["dict[str, Any]", Any], Iterable[bytes]]
 Framework: TypeAlias = "ASGIFramework | WSGIFramework"

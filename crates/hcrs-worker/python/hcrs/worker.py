@@ -102,7 +102,10 @@ class AsgiWorker:
         self._args = args
         self._app = app
         self._loop = loop
-        self._serving = AsgiServing(app, links, event_loop=loop, root_path=args.root_path)
+        self._serving = self._new_serving(links)
+
+    def _new_serving(self, links: list[_hcrs.Link]) -> AsgiServing:
+        return AsgiServing(self._app, links, event_loop=self._loop, root_path=self._args.root_path)
 
     def run(self) -> int:
         """Serves until the edge says that this is enough; gives the exit code."""
@@ -144,18 +147,21 @@ class TrioWorker(AsgiWorker):
 
         return trio.run(self._main)
 
+    def _new_serving(self, links: list[_hcrs.Link]) -> AsgiServing:
+        from hcrs.trio_serving import TrioServing
+
+        return TrioServing(self._app, links, event_loop=self._loop, root_path=self._args.root_path)
+
     async def _main(self) -> int:
         import trio
 
         from hcrs.trio_lifespan import TrioLifespan
-        from hcrs.trio_loop import awaiting_by_trio
 
         failure: Exception | None = None
         code = 1
         async with trio.open_nursery() as nursery:
             self._loop.nursery = nursery
             lifespan = TrioLifespan(self._app, nursery, self._args.lifespan)
-            self._serving.app = awaiting_by_trio(self._app)
             try:
                 await lifespan.startup(self._args.startup_timeout)
                 self._serving.start(lifespan.state)
@@ -170,23 +176,14 @@ class TrioWorker(AsgiWorker):
         return code
 
     async def _stop(self, lifespan: Lifespan) -> int:
-        import trio
-
-        tasks = self._serving.tasks()
-        for patience in (0 if self._serving.edge_is_gone else self._args.graceful_timeout, 1):
-            with trio.move_on_after(patience):
-                for task in tasks:
-                    await task.wait()
-            self._serving.is_stopping = True
-            for task in tasks:
-                task.cancel()
+        has_finished = await self._serving.finish(self._args.graceful_timeout)
         code = int(self._serving.link_is_broken)
         try:
             await lifespan.shutdown(self._args.shutdown_timeout)
         except (LifespanFailureError, LifespanTimeoutError) as error:
             log.error("%s", error)
             code = 1
-        if not all(task.done() for task in tasks):
+        if not has_finished:
             # A nursery does not end before its tasks, and these are shielded against being cancelled.
             log.warning("Leaving requests behind that did not end in time")
             leave(code)
