@@ -1,0 +1,61 @@
+"""What ``test_alike.py`` asks of every framework, in Flask."""
+
+import collections
+import os
+import threading
+
+from flask import Flask, request, send_file
+
+app = Flask(__name__)
+gates = collections.defaultdict(threading.Event)
+
+
+@app.get("/facts")
+def facts():
+    return {
+        "library": threading.current_thread().name.rstrip("0123456789"),
+        "state": None,
+        "query": request.args["q"],
+        "scheme": request.scheme,
+        "host": request.host,
+        "version": request.environ["SERVER_PROTOCOL"].partition("/")[2],
+    }
+
+
+@app.post("/echo")
+def echo():
+    return request.get_data(), {"content-type": "application/octet-stream"}
+
+
+@app.get("/file")
+def file():
+    return send_file(os.environ["DATA"])
+
+
+@app.get("/stream")
+def stream():
+    count = int(request.args["count"])
+    return app.response_class((f"{number:05}" * 2000 for number in range(count)), mimetype="text/plain")
+
+
+@app.get("/events")
+def events():
+    gate = gates[request.args["key"]]
+
+    def numbered():
+        yield "data: 0\n\n"
+        gate.wait(20)
+        yield "data: 1\n\n"
+
+    return app.response_class(numbered(), mimetype="text/event-stream")
+
+
+@app.post("/open")
+def open_gate():
+    gates[request.args["key"]].set()
+    return "", 204
+
+
+@app.get("/raises")
+def raises():
+    raise LookupError("as it was asked to")
