@@ -1,5 +1,7 @@
 //! The two ends of a client's connection, encoded once when it is accepted.
 
+use std::num::NonZeroU8;
+
 /// One end of a connection as ASGI names it: a host text and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address<'a> {
@@ -18,18 +20,30 @@ pub struct Endpoints {
     client: Box<[u8]>,
     server: Box<[u8]>,
     prefix: Box<[u8]>,
+    tls: Option<NonZeroU8>,
 }
 
 impl Endpoints {
     /// Encodes both ends; `None` where there is no address, as on a unix socket.
     pub fn new(client: Option<Address<'_>>, server: Option<Address<'_>>) -> Self {
-        Self { client: encode(client), server: encode(server), prefix: Box::default() }
+        Self { client: encode(client), server: encode(server), prefix: Box::default(), tls: None }
     }
 
     /// The same ends with what a proxy has taken off the path of each request: at most [`PREFIX_MAX`] bytes.
     pub(crate) fn with_prefix(self, prefix: &[u8]) -> Self {
         debug_assert!(prefix.len() <= PREFIX_MAX, "the head says its length in a byte");
         Self { prefix: prefix.into(), ..self }
+    }
+
+    /// The same ends with the number of what is known of the connection's TLS.
+    #[must_use]
+    pub fn with_tls(self, number: NonZeroU8) -> Self {
+        Self { tls: Some(number), ..self }
+    }
+
+    /// That number; `None` on a cleartext connection.
+    pub(crate) fn tls(&self) -> Option<NonZeroU8> {
+        self.tls
     }
 
     /// The client's address.

@@ -1,17 +1,20 @@
 //! A request's head as one flat block.
 //!
 //! Layout, little-endian: version u8, scheme u8, flags u8, prefix length u8, method length u16, field count u16,
-//! path length u32, query length u32, client length u16, server length u16; then method, path, query,
+//! path length u32, query length u32, client length u16, server length u16, TLS number u8; then method, path, query,
 //! client, server, prefix and the fields.
+
+use std::num::NonZeroU8;
 
 use crate::MalformedHead;
 use crate::endpoints::{self, Address, Endpoints};
 use crate::fields::{self, Fields};
 
-const FIXED: usize = 20;
+const FIXED: usize = 21;
 const FIELD_COUNT_AT: usize = 6;
 const FLAGS_AT: usize = 2;
 const PREFIX_AT: usize = 3;
+const TLS_AT: usize = 20;
 const FLAG_BODY: u8 = 1;
 const FLAG_WEBSOCKET: u8 = 2;
 
@@ -93,6 +96,7 @@ impl RequestHead {
         block.extend_from_slice(&(line.query.len() as u32).to_le_bytes());
         block.extend_from_slice(&(client.len() as u16).to_le_bytes());
         block.extend_from_slice(&(server.len() as u16).to_le_bytes());
+        block.push(endpoints.tls().map_or(0, NonZeroU8::get));
         for part in [line.method, line.path, line.query, client, server, prefix] {
             block.extend_from_slice(part);
         }
@@ -125,6 +129,7 @@ impl RequestHead {
         };
         let mut head = Self::new(Vec::with_capacity(self.block.len() + 64), line, endpoints);
         head.block[FLAGS_AT] = self.block[FLAGS_AT];
+        head.block[TLS_AT] = self.block[TLS_AT];
         for (name, value) in view.fields() {
             field(&mut head, name, value);
         }
@@ -174,6 +179,8 @@ pub struct RequestView<'a> {
     pub version: Version,
     /// Scheme of the connection.
     pub scheme: Scheme,
+    /// The number of what is known of the connection's TLS; `None` if the connection is cleartext, whatever a proxy says.
+    pub tls: Option<NonZeroU8>,
     /// Whether a body follows.
     pub has_body: bool,
     /// Whether the client asks for a WebSocket.
@@ -227,6 +234,7 @@ impl<'a> RequestView<'a> {
         Ok(Self {
             version,
             scheme,
+            tls: NonZeroU8::new(fixed[TLS_AT]),
             has_body: fixed[FLAGS_AT] & FLAG_BODY != 0,
             websocket: fixed[FLAGS_AT] & FLAG_WEBSOCKET != 0,
             field_count,
@@ -305,9 +313,11 @@ mod tests {
         #[test]
         fn a_head_is_read_back_as_it_was_written(
             method in bytes(12), path in bytes(80), query in bytes(40),
-            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool, websocket: bool,
+            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool, websocket: bool, tls: u8,
         ) {
             let endpoints = Endpoints::new(Some(Address { host: "::1", port: 54106 }), None);
+            let tls = NonZeroU8::new(tls);
+            let endpoints = tls.map_or(endpoints.clone(), |number| endpoints.with_tls(number));
             let line = RequestLine {
                 version: Version::Http2, scheme: Scheme::Https, method: &method, path: &path, query: &query,
             };
@@ -323,7 +333,7 @@ mod tests {
             }
             let view = head.view();
             prop_assert_eq!((view.method, view.path, view.query), (&method[..], &path[..], &query[..]));
-            prop_assert_eq!((view.has_body, view.websocket), (body, websocket));
+            prop_assert_eq!((view.has_body, view.websocket, view.tls), (body, websocket, tls));
             prop_assert_eq!(view.client(), Some(Address { host: "::1", port: 54106 }));
             prop_assert_eq!(view.server(), None);
             let read: Vec<_> = view.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();

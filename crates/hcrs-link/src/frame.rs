@@ -60,6 +60,11 @@ pub enum Kind {
     Pong = 12,
     /// Worker: bytes of a body that stand in a block (u32) of the link's memory, so many of them (u32).
     Block = 13,
+    /// Edge: the facts of a TLS connection, in the form of [`TlsFacts`], by the number that heads name from now on; the
+    /// header's slot is that number.
+    ///
+    /// [`TlsFacts`]: crate::TlsFacts
+    Tls = 14,
     /// Both: a piece of a WebSocket's text message, UTF-8 as a whole; END with the last one.
     Text = 20,
     /// Both: a piece of a WebSocket's binary message; END with the last one.
@@ -95,6 +100,7 @@ impl Kind {
             11 => Self::Ping,
             12 => Self::Pong,
             13 => Self::Block,
+            14 => Self::Tls,
             20 => Self::Text,
             21 => Self::Binary,
             22 => Self::Close,
@@ -116,7 +122,7 @@ pub struct FrameHeader {
     pub kind: Kind,
     /// [`END`] or 0.
     pub flags: u8,
-    /// The claim slot of a `Request`.
+    /// The claim slot of a `Request`; the number of a `Tls`.
     pub slot: u16,
     /// The stream; 0 is the link itself.
     pub stream: u32,

@@ -5,6 +5,7 @@ mod claim;
 mod credit;
 mod file;
 mod frame;
+mod tls;
 
 pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
 pub use claim::{ClaimTable, SLOTS};
@@ -14,3 +15,4 @@ pub use frame::{
     DATA_MAX, END, EXPECT, FILE_COST, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, INTERIM_MAX, Kind,
     LinkError, PAYLOAD_MAX, begin_frame, finish_frame, push_frame,
 };
+pub use tls::TlsFacts;

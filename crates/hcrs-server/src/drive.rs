@@ -29,14 +29,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Answers a request at the edge, where no app was given.
 fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (ResponseHead, Bytes) {
     let view = head.view();
-    let tls = client.tls.as_ref();
+    let cipher = client.tls.as_ref().and_then(|tls| tls.known.facts.cipher_suite_name());
     let facts = Facts {
         protocol: match view.version {
             hcrs_exchange::Version::Http10 => "HTTP/1.0",
             hcrs_exchange::Version::Http11 => "HTTP/1.1",
             hcrs_exchange::Version::Http2 => "HTTP/2",
         },
-        tls: tls.map(|tls| TlsFacts { version: tls.version, cipher: &tls.cipher, alpn: tls.alpn.as_deref() }),
+        tls: client.tls.as_ref().map(|tls| TlsFacts {
+            version: tls.known.facts.version_name(),
+            cipher: cipher.as_deref().unwrap_or("unknown"),
+            alpn: tls.alpn.as_deref(),
+        }),
         connection: client.serial,
         stream,
         client: view.client(),

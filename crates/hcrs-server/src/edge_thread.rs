@@ -26,6 +26,7 @@ use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
 use crate::settings::Settings;
 use crate::statsd::Statsd;
+use crate::tls_facts::TlsNumbers;
 use crate::websocket;
 
 /// The `server` of responses.
@@ -82,6 +83,8 @@ pub(crate) struct Shared {
     pub websockets: Rc<websocket::Terms>,
     /// Places for TLS handshakes.
     pub handshakes: Semaphore,
+    /// Numbers for what is known of TLS connections.
+    pub tls_numbers: TlsNumbers,
     phase: Cell<Phase>,
     serial: Cell<u64>,
     extra: RefCell<Extra>,
@@ -117,6 +120,7 @@ impl Shared {
             statsd: RefCell::new(statsd),
             websockets: websocket::Terms::new(&settings.connection),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
+            tls_numbers: TlsNumbers::default(),
             phase: Cell::new(Phase::Serving),
             serial: Cell::new(0),
             extra: RefCell::new(Extra {

@@ -9,7 +9,7 @@
 //!    └────────┘
 //! ```
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -26,6 +26,7 @@ use crate::clock;
 use crate::file_body::{self, FileBody};
 use crate::link::Link;
 use crate::mailbox::Mailbox;
+use crate::tls_facts::NumberedFacts;
 use crate::websocket::{Next, Progress, WebSocket};
 
 /// How a worker says that the app has accepted a WebSocket, whatever the protocol says it with.
@@ -42,6 +43,8 @@ pub(crate) struct Exchange {
     announced: Cell<bool>,
     /// Counts it among its connection's requests, for as long as a worker may run it.
     running: RefCell<Option<Rc<()>>>,
+    /// What is known of its connection's TLS.
+    tls: OnceCell<Rc<NumberedFacts>>,
     state: RefCell<State>,
 }
 
@@ -153,6 +156,7 @@ impl Exchange {
             mailbox,
             announced: Cell::new(false),
             running: RefCell::new(None),
+            tls: OnceCell::new(),
             state: RefCell::new(State {
                 place: Place::Queued,
                 since: now,
@@ -201,6 +205,16 @@ impl Exchange {
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) fn set_expects_continue(&self) {
         self.state.borrow_mut().expects_continue = true;
+    }
+
+    /// The request has come over TLS, of which this is known; its head names it by the number.
+    pub(crate) fn set_tls(&self, known: &Rc<NumberedFacts>) {
+        self.tls.get_or_init(|| Rc::clone(known));
+    }
+
+    /// What is known of its connection's TLS.
+    pub(crate) fn tls(&self) -> Option<&NumberedFacts> {
+        self.tls.get().map(Rc::as_ref)
     }
 
     /// Counts the exchange by a reference to `running`, until no worker has it any more.

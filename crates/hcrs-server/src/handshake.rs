@@ -1,19 +1,20 @@
 //! The TLS handshake, under its deadline, and what it agreed on.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use hcrs_exchange::{Endpoints, Scheme};
-use hcrs_tls::TlsConfig;
+use hcrs_tls::{ConnectionFacts, TlsConfig};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::rustls::server::Acceptor;
 
 use crate::admit::Admitted;
 use crate::negotiate::{self, Alpn};
 use crate::proxy::{self, ForwardedFields, Peer};
 use crate::socket::Socket;
+use crate::tls_facts::NumberedFacts;
 
 /// A client's connection, whatever it speaks.
 #[derive(Debug)]
@@ -35,10 +36,8 @@ pub(crate) struct Client {
 /// What a TLS handshake agreed on.
 #[derive(Debug)]
 pub(crate) struct Agreed {
-    /// As in `TLS 1.3`.
-    pub version: &'static str,
-    /// The cipher suite's name.
-    pub cipher: String,
+    /// What apps are told of it.
+    pub known: Rc<NumberedFacts>,
     /// The protocol that ALPN chose.
     pub alpn: Option<String>,
 }
@@ -56,8 +55,8 @@ pub(crate) async fn serve(
     };
     let serial = admitted.shared.next_serial();
     let Peer { endpoints, forwarded, scheme } = peer;
-    let endpoints = Rc::new(endpoints);
     let Some(tls) = tls else {
+        let endpoints = Rc::new(endpoints);
         let client = Client { admitted, serial, forwarded, scheme, endpoints, tls: None };
         return negotiate::negotiate(client, socket, Alpn::None).await;
     };
@@ -67,14 +66,19 @@ pub(crate) async fn serve(
         let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
         // By its first message a client shows which certificate and which cipher suites suit it.
         let choice = tls.current().choose(&start.client_hello());
-        start.into_stream(choice.config).await
+        let stream = start.into_stream(Arc::clone(&choice.config)).await?;
+        let facts = ConnectionFacts::of(stream.get_ref().1, &choice);
+        Ok::<_, io::Error>((stream, facts))
     };
-    let stream = match timeout(limit, handshake).await {
-        Ok(Ok(stream)) => stream,
+    let (stream, facts) = match timeout(limit, handshake).await {
+        Ok(Ok(done)) => done,
         Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
         Err(_) => return tracing::debug!("TLS handshake not finished in time"),
     };
-    let agreed = agreed(stream.get_ref().1);
+    let known = admitted.shared.tls_numbers.number(facts);
+    let endpoints = Rc::new(endpoints.with_tls(known.number));
+    let alpn = stream.get_ref().1.alpn_protocol();
+    let agreed = Agreed { known, alpn: alpn.map(|name| String::from_utf8_lossy(name).into_owned()) };
     let alpn = match agreed.alpn.as_deref() {
         Some("h2") => Alpn::H2,
         Some(_) => Alpn::H1,
@@ -82,17 +86,4 @@ pub(crate) async fn serve(
     };
     let client = Client { admitted, serial, forwarded, scheme: Scheme::Https, endpoints, tls: Some(agreed) };
     negotiate::negotiate(client, stream, alpn).await;
-}
-
-fn agreed(session: &ServerConnection) -> Agreed {
-    use tokio_rustls::rustls::ProtocolVersion;
-    let version = match session.protocol_version() {
-        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
-        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS",
-    };
-    let cipher =
-        session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-    let alpn = session.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned());
-    Agreed { version, cipher: cipher.to_owned(), alpn }
 }

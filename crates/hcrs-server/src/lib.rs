@@ -30,6 +30,7 @@ mod socket;
 mod statsd;
 mod supervise;
 mod syslog;
+mod tls_facts;
 mod websocket;
 mod welcome;
 

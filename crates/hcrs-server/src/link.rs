@@ -15,7 +15,7 @@ use bytes::Bytes;
 use hcrs_exchange::{Fault, ResponseHead, append};
 use hcrs_link::{
     BlockArea, ClaimTable, END, EXPECT, FilePart, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind,
-    LinkError, SLOTS, push_frame,
+    LinkError, SLOTS, TlsFacts, push_frame,
 };
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -27,6 +27,7 @@ use tokio::io::unix::AsyncFd;
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
 use crate::file_body::FileBody;
+use crate::tls_facts::{NumberedFacts, Told};
 
 /// Room for one read.
 const READ: usize = 128 << 10;
@@ -62,6 +63,7 @@ pub(crate) struct Link {
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     streams: RefCell<Streams>,
+    told: RefCell<Told>,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl Link {
                 free_slots: u64::MAX >> (SLOTS - credits),
                 serial: 0,
             }),
+            told: RefCell::default(),
         })
     }
 
@@ -167,8 +170,14 @@ impl Link {
                 (true, true) => EXPECT,
                 (true, false) => 0,
             };
+            let out = &mut *self.out.borrow_mut();
+            if let Some(known) = exchange.tls()
+                && self.told.borrow_mut().is_news(known)
+            {
+                tell(known, out);
+            }
             let header = FrameHeader { len: 0, kind: Kind::Request, flags, slot: slot as u16, stream };
-            push_frame(&mut self.out.borrow_mut(), header, head.as_bytes());
+            push_frame(out, header, head.as_bytes());
             stream
         };
         exchange.sent(Rc::clone(self), stream, now);
@@ -436,7 +445,7 @@ impl Link {
             }
             Kind::Failed => notice(Notice::Failed(String::from_utf8_lossy(&payload).into_owned())),
             Kind::Begun | Kind::Pong => {}
-            Kind::Request | Kind::Drain | Kind::Ping | Kind::Opened => return Err(malformed),
+            Kind::Request | Kind::Drain | Kind::Ping | Kind::Opened | Kind::Tls => return Err(malformed),
         }
         Ok(())
     }
@@ -478,6 +487,19 @@ impl Link {
             exchange.finished();
         }
     }
+}
+
+/// Says what a number of TLS facts means from now on.
+fn tell(NumberedFacts { facts, number, .. }: &NumberedFacts, out: &mut Vec<u8>) {
+    let told = TlsFacts {
+        version: facts.version().unwrap_or(0),
+        cipher_suite: facts.cipher_suite().unwrap_or(0),
+        server_certificate: facts.server_certificate(),
+        client_name: facts.client_name(),
+        client_certificates: facts.client_certificates().iter().map(String::as_str).collect(),
+    };
+    let header = FrameHeader { len: 0, kind: Kind::Tls, flags: 0, slot: u16::from(number.get()), stream: 0 };
+    push_frame(out, header, &told.to_bytes());
 }
 
 impl Streams {

@@ -20,6 +20,16 @@ pub struct ConnectionFacts {
     client_name: OnceLock<Option<String>>,
 }
 
+/// Whether both say the same.
+impl PartialEq for ConnectionFacts {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version
+            && self.cipher_suite == other.cipher_suite
+            && self.client_chain == other.client_chain
+            && self.server_certificate == other.server_certificate
+    }
+}
+
 impl ConnectionFacts {
     /// Takes them from a connection that was made with the choice's configuration.
     pub fn of(connection: &ServerConnection, choice: &Choice) -> Self {

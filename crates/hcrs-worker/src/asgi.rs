@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
+use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard};
 
@@ -190,6 +191,13 @@ impl AsgiLink {
                 Ok(Some((header, payload))) if header.kind == Kind::Request => {
                     begun |= Self::begin(slf, &mut turn.scopes, (header, payload), eager)?;
                 }
+                Ok(Some((header, payload))) if header.kind == Kind::Tls => {
+                    let number = u8::try_from(header.slot).ok().and_then(NonZeroU8::new);
+                    if !number.is_some_and(|number| turn.scopes.learn_tls(number, payload)) {
+                        let malformed = LinkError::Unexpected(header.kind);
+                        return Err(PyConnectionError::new_err(malformed.to_string()));
+                    }
+                }
                 Ok(Some((header, payload))) => Self::take_frame(slf, header, payload)?,
                 Err(error) => return Err(PyConnectionError::new_err(error.to_string())),
             }
@@ -334,6 +342,7 @@ impl AsgiLink {
                 Ok(())
             }
             Kind::Request
+            | Kind::Tls
             | Kind::Response
             | Kind::Done
             | Kind::Begun

@@ -15,6 +15,7 @@ mod scope;
 mod stream;
 mod target;
 mod task;
+mod tls;
 mod trailers;
 mod websocket;
 mod wsgi;

@@ -3,6 +3,8 @@
 //! The keys that do not change stand in a template for each version and scheme; objects that come again are
 //! shared out of bounded caches. They are immutable, so no request sees another's changes.
 
+use std::num::NonZeroU8;
+
 use hcrs_exchange::{Address, RequestView, Scheme, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::cache::DirectMapped;
 use crate::target::percent_decode;
+use crate::tls::TlsScopes;
 
 /// The version of ASGI's HTTP specification that scopes name. 2.4 would promise that `send` raises once the client is
 /// gone; frameworks that see it no longer listen for `http.disconnect`, so that a stream with nothing to send would
@@ -36,6 +39,7 @@ pub(crate) struct ScopeBuilder {
     targets: DirectMapped<Target>,
     addresses: DirectMapped<Py<PyAny>>,
     methods: DirectMapped<Py<PyString>>,
+    tls: TlsScopes,
 }
 
 /// What requests of one version and scheme have in common.
@@ -44,6 +48,8 @@ struct Template {
     scope: Py<PyDict>,
     /// Copied for each request; the empty dicts in it are shared.
     extensions: Py<PyDict>,
+    /// The same with a place for `tls`.
+    extensions_of_tls: Py<PyDict>,
 }
 
 /// What a request target becomes.
@@ -63,9 +69,13 @@ impl ScopeBuilder {
         let mut templates = Vec::new();
         for version in VERSIONS {
             for scheme in SCHEMES {
+                let extensions = extensions(py, version)?;
+                let extensions_of_tls = extensions.copy()?;
+                extensions_of_tls.set_item(intern!(py, "tls"), py.None())?;
                 templates.push(Template {
                     scope: template(py, version, scheme, root_path)?.unbind(),
-                    extensions: extensions(py, version)?.unbind(),
+                    extensions: extensions.unbind(),
+                    extensions_of_tls: extensions_of_tls.unbind(),
                 });
             }
         }
@@ -77,6 +87,7 @@ impl ScopeBuilder {
             targets: DirectMapped::new(TARGETS_KEPT),
             addresses: DirectMapped::new(ADDRESSES_KEPT),
             methods: DirectMapped::new(16),
+            tls: TlsScopes::default(),
         })
     }
 
@@ -88,7 +99,15 @@ impl ScopeBuilder {
     ) -> PyResult<Bound<'py, PyDict>> {
         let template = &self.templates[template_index(head.version, head.scheme)];
         let scope = template.scope.bind(py).copy()?;
-        scope.set_item(intern!(py, "extensions"), template.extensions.bind(py).copy()?)?;
+        let extensions = match head.tls {
+            None => template.extensions.bind(py).copy()?,
+            Some(number) => {
+                let extensions = template.extensions_of_tls.bind(py).copy()?;
+                extensions.set_item(intern!(py, "tls"), self.tls.extension(py, number)?)?;
+                extensions
+            }
+        };
+        scope.set_item(intern!(py, "extensions"), extensions)?;
         scope.set_item(intern!(py, "asgi"), self.asgi.bind(py).copy()?)?;
         let method = self.methods.get_or_try_insert(
             (head.method, b""),
@@ -139,8 +158,16 @@ impl ScopeBuilder {
         scope.set_item(intern!(py, "subprotocols"), subprotocols)?;
         let extensions = PyDict::new(py);
         extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        if let Some(number) = head.tls {
+            extensions.set_item(intern!(py, "tls"), self.tls.extension(py, number)?)?;
+        }
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
+    }
+
+    /// Notes what a number of TLS facts means from now on; false if the payload does not have its form.
+    pub(crate) fn learn_tls(&mut self, number: NonZeroU8, payload: &[u8]) -> bool {
+        self.tls.learn(number, payload)
     }
 
     fn headers<'py>(&mut self, py: Python<'py>, head: &RequestView<'_>) -> PyResult<Bound<'py, PyList>> {

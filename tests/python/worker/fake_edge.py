@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REQUEST, DATA, RESPONSE, CREDIT, RESET, DONE, BEGUN, READY, FAILED, DRAIN, PING, PONG = range(1, 13)
+REQUEST, DATA, RESPONSE, CREDIT, RESET, DONE, BEGUN, READY, FAILED, DRAIN, PING, PONG, BLOCK, TLS = range(1, 15)
 TRAILERS, INTERIM, FILE, OPENED = range(30, 34)
 END = 1
 HALF = 4
@@ -71,11 +71,12 @@ def request_head(
     body: bool = False,
     client: bytes = address("127.0.0.1", 54106),
     server: bytes = address("127.0.0.1", 8443),
+    tls_number: int = 0,
 ) -> bytes:
     path, _, query = target.partition(b"?")
     headers = [(b"host", b"localhost")] if headers is None else headers
     fixed = struct.pack(
-        "<BBBBHHIIHH",
+        "<BBBBHHIIHHB",
         version,
         int(tls),
         int(body),
@@ -86,6 +87,7 @@ def request_head(
         len(query),
         len(client),
         len(server),
+        tls_number,
     )
     return fixed + method + path + query + client + server + fields(headers)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from ast import literal_eval
 from typing import Any
 
 from worker.conftest import Serve
-from worker.fake_edge import Worker, address, request_head
+from worker.fake_edge import TLS, Worker, address, request_head
 
 ECHO_SCOPE = """
     async def app(scope, receive, send):
@@ -83,3 +84,37 @@ def test_fields_of_any_length_and_number_arrive_as_they_are(serve: Serve) -> Non
     headers += [(b"", b""), (b"x-latin", b"\xe9\xff"), (b"x" * 300, b"y" * 70_000)]
     for _ in range(2):
         assert scope_of(running, headers=headers)["headers"] == headers
+
+
+def tls_facts(server: str, name: str | None, *chain: str, version: int = 0x0304, suite: int = 0x1301) -> bytes:
+    parts = [server, name, *chain]
+    texts = [b"\xff\xff\xff\xff" if part is None else struct.pack("<I", len(part.encode())) + part.encode() for part in parts]
+    return struct.pack("<HH", version, suite) + b"".join(texts)
+
+
+def test_a_number_means_the_tls_facts_that_were_told_last(serve: Serve) -> None:
+    running = serve(ECHO_SCOPE)
+    assert "tls" not in scope_of(running)["extensions"]
+    for number, name in ((1, "CN=é"), (255, None), (1, "CN=b"), (7, "CN=c")):
+        chain = ["one", "two"][: 2 if name else 0]
+        running.link.send(TLS, payload=tls_facts("server", name, *chain), slot=number)
+        for _ in range(2):
+            assert scope_of(running, tls_number=number)["extensions"]["tls"] == {
+                "server_cert": "server",
+                "client_cert_chain": tuple(chain),
+                "client_cert_name": name,
+                "client_cert_error": None,
+                "tls_version": 0x0304,
+                "cipher_suite": 0x1301,
+            }
+
+
+def test_tls_facts_that_the_edge_cannot_have_sent_break_the_link(serve: Serve) -> None:
+    for broken in (0, 256):
+        running = serve(ECHO_SCOPE)
+        running.link.send(TLS, payload=tls_facts("server", None), slot=broken)
+        assert running.process.wait(20) == 1
+    running = serve(ECHO_SCOPE)
+    running.link.get(tls_number=3)
+    assert running.process.wait(20) == 1
+    assert "TLS facts that the edge has not told" in running.stderr

@@ -299,6 +299,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             request.head.set_websocket();
         }
         let exchange = Exchange::new(0, Rc::clone(&self.client.admitted.mailbox), request.head, now);
+        if let Some(tls) = &self.client.tls {
+            exchange.set_tls(&tls.known);
+        }
         if let Some(websocket) = websocket {
             exchange.set_websocket(websocket);
         }

@@ -209,6 +209,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let exchange = Exchange::new(key, mailbox, head, now);
+        if let Some(tls) = &self.client.tls {
+            exchange.set_tls(&tls.known);
+        }
         if let Some(websocket) = websocket {
             exchange.set_websocket(websocket);
         }

@@ -260,6 +260,8 @@ impl WsgiLink {
                 }
                 Ok(())
             }
+            // WSGI has no place for it.
+            Kind::Tls => Ok(()),
             // A WSGI app has no way to hear of it.
             Kind::Reset if header.flags & HALF != 0 => Ok(()),
             Kind::Reset => {
