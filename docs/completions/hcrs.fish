@@ -26,7 +26,7 @@ complete -c hcrs -l keyfile-password -d 'Decrypts the key. Better set by HCRS_KE
 complete -c hcrs -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
 complete -c hcrs -l verify-mode -d 'Whether clients are asked for a certificate: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
 complete -c hcrs -l ciphers -d 'The cipher suites of TLS 1.2, as a list of OpenSSL\'s. Those of TLS 1.3 are always on [default: ECDHE+AESGCM]' -r
-complete -c hcrs -l server-name -d 'Ignored: Every host name is served' -r
+complete -c hcrs -l server-name -d 'The hosts that are served, in any case: NAME goes with every port, NAME:PORT with that one. Requests for others get 404. Empty, every host is served [default: []]' -r
 complete -c hcrs -l websocket-ping-interval -d 'How often a WebSocket\'s client is pinged, in seconds; the first time at once. Unset, never' -r
 complete -c hcrs -l access-logfile -d 'Where the access log goes: a file, - for standard output, syslog:, unset or empty for nowhere' -r
 complete -c hcrs -l access-logformat -d 'What a line of the access log says, in atoms such as %(h)s. Unset, Hypercorn\'s line' -r

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hcrs_server::{AppSettings, Bind, Listener, Settings};
+use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, Settings};
 
 use crate::proxies::Proxies;
 use crate::setting::{Defaults, Setting};
@@ -26,6 +26,8 @@ pub(crate) struct Draft {
     pub(crate) proxies: Proxies,
     pub(crate) user: Option<(u32, Place)>,
     pub(crate) group: Option<(u32, Place)>,
+    /// As JSON.
+    pub(crate) logconfig_dict: Option<(String, Place)>,
     /// What was given last for each key.
     given: BTreeMap<&'static str, Value>,
     /// Whether what is unknown stops the start.
@@ -50,6 +52,7 @@ impl Default for Draft {
             proxies: Proxies::default(),
             user: None,
             group: None,
+            logconfig_dict: None,
             given: BTreeMap::new(),
             strict: false,
             mistakes: Vec::new(),
@@ -88,6 +91,7 @@ impl Draft {
         let proxies = std::mem::take(&mut self.proxies);
         self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
         self.server.socket_owner = self.socket_owner();
+        self.logconfig_dict();
         if !self.mistakes.is_empty() {
             let problems =
                 self.mistakes.iter().map(|mistake| source.excerpt(&mistake.place, &mistake.message));
@@ -152,6 +156,17 @@ impl Draft {
             _ => {}
         }
         listeners
+    }
+
+    /// As in Hypercorn the file is the one that counts.
+    fn logconfig_dict(&mut self) {
+        match self.logconfig_dict.take() {
+            Some((json, _)) if self.server.log.python.is_none() => {
+                self.server.log.python = Some(PythonLogging::Dict(json));
+            }
+            Some((_, place)) => self.warn(&place, "logconfig_dict is ignored: logconfig names a file"),
+            None => {}
+        }
     }
 
     fn socket_owner(&mut self) -> Option<(u32, u32)> {

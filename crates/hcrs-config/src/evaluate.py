@@ -31,7 +31,8 @@ def toml(value):
     if isinstance(value, (list, tuple, set, frozenset)):
         return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{toml(str(key))} = {toml(entry)}" for key, entry in value.items()) + "}"
+        entries = ((key, entry) for key, entry in value.items() if entry is not None)
+        return "{" + ", ".join(f"{toml(str(key))} = {toml(entry)}" for key, entry in entries) + "}"
     return "{python = " + toml(repr(value)) + "}"
 
 

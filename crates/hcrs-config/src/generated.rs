@@ -90,7 +90,7 @@ fn reference_page() {
         writeln!(page, "| `{}` | {flag} | {} |", setting.key, setting.doc).unwrap();
     }
     page += "\n## Environment\n\nEach setting can be given as `HCRS_` and its key in capitals, as in \
-             `HCRS_KEEP_ALIVE_TIMEOUT=30`; a list is separated by commas. Beside them:\n\n| variable | sets |\n|---|---|\n";
+             `HCRS_KEEP_ALIVE_TIMEOUT=30`; a list is separated by commas, a table is written as in the file. Beside them:\n\n| variable | sets |\n|---|---|\n";
     for (variable, key) in read::SHARED_VARIABLES {
         let how = if *variable == "PORT" { ": that port on every IPv4 interface" } else { "" };
         writeln!(page, "| `{variable}` | `{key}`{how} |").unwrap();

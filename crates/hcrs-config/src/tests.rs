@@ -233,6 +233,46 @@ fn the_environment_stands_between_file_and_flags() {
 }
 
 #[test]
+fn tables_are_written_in_variables_as_in_the_file() {
+    let variables = [
+        ("HCRS_LOGCONFIG_DICT", "{ version = 1, loggers = { 'a.b' = { level = \"INFO\" } } }"),
+        ("HCRS_CERTIFICATES", "[{ certfile = \"c\", keyfile = \"k\" }]"),
+    ];
+    let read = config_in(&variables, &["a", "--certfile=c", "--keyfile=k"]).unwrap();
+    assert_eq!(read.server.tls.unwrap().more_certificates.len(), 1);
+    let json = r#"{"version":1,"loggers":{"a.b":{"level":"INFO"}}}"#;
+    assert_eq!(read.server.log.python, Some(hcrs_server::PythonLogging::Dict(json.into())));
+    let shown = read.resolved.iter().find(|setting| setting.key == "logconfig_dict").unwrap();
+    assert_eq!(shown.value, "{ version = 1, loggers = { \"a.b\" = { level = \"INFO\" } } }");
+
+    let variables =
+        [("HCRS_LOGCONFIG_DICT", "{ a = 1 }\nb = 2"), ("HCRS_CERTIFICATES", "[{ certfile = 1 }]")];
+    let error = config_in(&variables, &["a"]).unwrap_err().to_string();
+    assert!(error.contains("HCRS_LOGCONFIG_DICT: expected a table, found the string"), "{error}");
+    assert!(error.contains("HCRS_CERTIFICATES: expected a path as a string, found 1"), "{error}");
+}
+
+#[test]
+fn objects_of_python_cannot_be_passed_to_the_workers_logging() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("conf.py");
+    fs::write(
+        &path,
+        "import logging\nlogconfig_dict = {'version': 1, 'x': None, 'root': {'level': logging.INFO}}\n",
+    )
+    .unwrap();
+    let name = format!("file:{}", path.display());
+    let json = r#"{"version":1,"root":{"level":20}}"#;
+    assert_eq!(config(&["-c", &name]).server.log.python, Some(hcrs_server::PythonLogging::Dict(json.into())));
+    fs::write(&path, "logconfig_dict = {'handlers': {'x': {'()': list}}}\n").unwrap();
+    let wrong = problems(&["-c", &name]);
+    assert!(
+        wrong[0].contains("conf.py: logconfig_dict: <class 'list'> cannot be passed to the workers"),
+        "{wrong:?}"
+    );
+}
+
+#[test]
 fn wrong_variables_are_named() {
     let error =
         config_in(&[("WEB_CONCURRENCY", "many"), ("PORT", "http"), ("HCRS_DEBUG", "perhaps")], &["a"]);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use crate::setting::{Kind, MAX_SECONDS, quoted};
 
@@ -117,7 +117,7 @@ impl Value {
             Datum::Table(entries) => {
                 let entry = |(key, value): &(String, Self)| match key.as_str() {
                     SECRET => format!("{key} = {HIDDEN}"),
-                    _ => format!("{key} = {}", value.literal()),
+                    _ => format!("{} = {}", bare_or_quoted(key), value.literal()),
                 };
                 format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
             }
@@ -144,12 +144,78 @@ impl Value {
                 let value = |part: &str| Self { datum: Datum::Text(part.into()), place: place.clone() };
                 Datum::Array(parts.map(value).collect())
             }
-            Kind::Text | Kind::Path | Kind::OneOf(_) | Kind::NameOrNumber | Kind::Table | Kind::Tables => {
-                as_text()
+            Kind::Table | Kind::Tables => {
+                return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
             }
+            Kind::Text | Kind::Path | Kind::OneOf(_) | Kind::NameOrNumber => as_text(),
         };
         Self { datum, place }
     }
+}
+
+impl Value {
+    /// Reads what could stand behind a key in the file; everything in it has this place.
+    fn from_toml(text: &str, place: &Place) -> Option<Self> {
+        const KEY: &str = "value";
+        let document = format!("{KEY} = {text}");
+        let document = DeTable::parse(&document).ok()?;
+        let value = document.get_ref().get(KEY).filter(|_| document.get_ref().len() == 1)?;
+        Some(Self::from(value).at(place))
+    }
+
+    /// The same at another place.
+    fn at(self, place: &Place) -> Self {
+        let datum = match self.datum {
+            Datum::Array(values) => Datum::Array(values.into_iter().map(|value| value.at(place)).collect()),
+            Datum::Table(entries) => {
+                Datum::Table(entries.into_iter().map(|(key, value)| (key, value.at(place))).collect())
+            }
+            other => other,
+        };
+        Self { datum, place: place.clone() }
+    }
+
+    fn json(&self) -> Result<String, Mistake> {
+        Ok(match &self.datum {
+            Datum::Boolean(value) => value.to_string(),
+            Datum::Integer(value) => value.to_string(),
+            Datum::Float(value) if value.is_finite() => value.to_string(),
+            Datum::Text(text) => quoted(text),
+            Datum::Array(values) => {
+                let values = values.iter().map(Self::json).collect::<Result<Vec<_>, _>>()?;
+                format!("[{}]", values.join(","))
+            }
+            Datum::Table(entries) => {
+                if let [(key, Self { datum: Datum::Text(object), place })] = &entries[..]
+                    && key == PYTHON_OBJECT
+                {
+                    return Err(Mistake {
+                        place: place.clone(),
+                        message: format!(
+                            "{object} cannot be passed to the workers: write its name as a string, as in \
+                             \"ext://package.module.name\" or, for \"()\" and \"class\", \"package.module.name\""
+                        ),
+                    });
+                }
+                let entry = |(key, value): &(String, Self)| Ok(format!("{}:{}", quoted(key), value.json()?));
+                format!("{{{}}}", entries.iter().map(entry).collect::<Result<Vec<_>, Mistake>>()?.join(","))
+            }
+            Datum::Float(_) | Datum::Other(_) => {
+                return Err(self.expected(
+                    "what Python's logging can be told: text, a number, true, false, an array or a table",
+                ));
+            }
+        })
+    }
+}
+
+/// The one key of the table that stands for an object in a configuration in Python that TOML has no form for.
+const PYTHON_OBJECT: &str = "python";
+
+/// A key as it is written in the file.
+fn bare_or_quoted(key: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { quoted(key) }
 }
 
 /// What is not shown, wherever it stands.
@@ -222,6 +288,14 @@ impl<'a> Given<'a> {
         match self.text() {
             Ok("") | Err(_) => Err(self.expected("a path as a string")),
             Ok(path) => Ok(PathBuf::from(path)),
+        }
+    }
+
+    /// A table as JSON.
+    pub(crate) fn table_as_json(&self) -> Result<String, Mistake> {
+        match self.value.datum {
+            Datum::Table(_) => self.value.json(),
+            _ => Err(self.expected("a table")),
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Fault {
     TargetTooLong,
     /// The method or target form is one that this server does not serve (CONNECT).
     MethodNotAllowed,
+    /// A host that is none of those that are served here.
+    UnknownHost,
     /// An `Expect` other than `100-continue`.
     ExpectationFailed,
     /// A protocol version that is not spoken here.
@@ -86,6 +88,7 @@ impl Fault {
             | Self::HeadTooLarge
             | Self::TargetTooLong
             | Self::MethodNotAllowed
+            | Self::UnknownHost
             | Self::ExpectationFailed
             | Self::VersionNotSupported
             | Self::CodingNotSupported
@@ -110,6 +113,7 @@ impl Fault {
             Self::HeadTooLarge => (431, PROTOCOL_ERROR, Stream),
             Self::TargetTooLong => (414, PROTOCOL_ERROR, Stream),
             Self::MethodNotAllowed => (405, PROTOCOL_ERROR, Stream),
+            Self::UnknownHost => (404, NO_ERROR, Stream),
             Self::ExpectationFailed => (417, PROTOCOL_ERROR, Stream),
             Self::VersionNotSupported => (505, PROTOCOL_ERROR, Connection),
             Self::CodingNotSupported => (501, PROTOCOL_ERROR, Stream),
@@ -138,6 +142,7 @@ impl Fault {
             Self::HeadTooLarge => "request head too large",
             Self::TargetTooLong => "request target too long",
             Self::MethodNotAllowed => "method not served",
+            Self::UnknownHost => "host not served",
             Self::ExpectationFailed => "unknown expectation",
             Self::VersionNotSupported => "protocol version not supported",
             Self::CodingNotSupported => "transfer coding not supported",

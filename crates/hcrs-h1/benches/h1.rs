@@ -42,7 +42,7 @@ fn response() -> ResponseHead {
 }
 
 const EXTRA: Extra<'static> =
-    Extra { date: Some(b"Sun, 06 Nov 1994 08:49:37 GMT"), server: Some(b"hcrs-h1") };
+    Extra { date: Some(b"Sun, 06 Nov 1994 08:49:37 GMT"), server: Some(b"hcrs-h1"), alt_svc: b"" };
 
 /// Reads the request in `input` up to its end and gives its block back.
 fn read(connection: &mut Connection, input: &mut BytesMut) {

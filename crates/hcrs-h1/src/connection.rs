@@ -58,13 +58,15 @@ pub enum Awaits {
     Nothing,
 }
 
-/// Field values that the server adds to a response whose app did not send its own.
+/// What the server adds to the fields of a response.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extra<'a> {
-    /// Value of `date`.
+    /// Value of `date`, unless the app has sent its own.
     pub date: Option<&'a [u8]>,
-    /// Value of `server`.
+    /// Value of `server`, unless the app has sent its own.
     pub server: Option<&'a [u8]>,
+    /// The lines of `alt-svc`, each with its end, whatever the app has sent.
+    pub alt_svc: &'a [u8],
 }
 
 /// The server side of one HTTP/1.1 connection.

@@ -85,6 +85,7 @@ pub(crate) fn write_switch(
     if let Some(server) = extra.server.filter(|_| !has_server) {
         push_field(out, b"server", server);
     }
+    out.extend_from_slice(extra.alt_svc);
     out.extend_from_slice(b"\r\n");
     Ok(Framing::Close)
 }
@@ -112,6 +113,7 @@ fn push_head(
     {
         push_field(out, b"server", server);
     }
+    out.extend_from_slice(extra.alt_svc);
     let body_now = body_now.map(|len| len as u64);
     let framing = if terms.is_head_method || matches!(status, 204 | 304) {
         Framing::Nothing
@@ -238,6 +240,7 @@ pub(crate) fn write_fault(terms: Terms, fault: Fault, extra: &Extra<'_>, out: &m
     if let Some(server) = extra.server {
         push_field(out, b"server", server);
     }
+    out.extend_from_slice(extra.alt_svc);
     push_content_length(out, 0);
     push_connection(out, terms.version, keep_alive);
     out.extend_from_slice(b"\r\n");

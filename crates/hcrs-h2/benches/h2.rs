@@ -108,6 +108,7 @@ impl Server {
         let extra = Extra {
             date: Some(HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT")),
             server: Some(HeaderValue::from_static("hcrs-h2")),
+            alt_svc: None,
         };
         let get = || Request::get("https://localhost:8443/items/42?q=x");
         let post = || Request::post("https://localhost:8443/items");

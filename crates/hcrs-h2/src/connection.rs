@@ -140,7 +140,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub fn begin_turn(&mut self, extra: &Extra) {
         self.turn.begin();
         self.transport.begin_turn();
-        if self.extra.date != extra.date || self.extra.server != extra.server {
+        if self.extra.date != extra.date
+            || self.extra.server != extra.server
+            || self.extra.alt_svc.is_some() != extra.alt_svc.is_some()
+        {
             self.extra = extra.clone();
         }
     }

@@ -1,5 +1,7 @@
 //! Heads: a request's is checked for what `h2` lets through, a response's is checked for what an app can send.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_exchange::{
@@ -8,13 +10,15 @@ use hcrs_exchange::{
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
-/// Fields that the server adds, unless the app sent its own.
+/// Fields that the server adds.
 #[derive(Debug, Clone, Default)]
 pub struct Extra {
-    /// `date`
+    /// `date`, unless the app has sent its own.
     pub date: Option<HeaderValue>,
-    /// `server`
+    /// `server`, unless the app has sent its own.
     pub server: Option<HeaderValue>,
+    /// `alt-svc`, each of them whatever the app has sent.
+    pub alt_svc: Option<Rc<[HeaderValue]>>,
 }
 
 /// Builds a request's head in `block`. A CONNECT is served only where it asks for a WebSocket (RFC 8441 §5).
@@ -143,7 +147,8 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
     let mut response = Response::new(());
     *response.status_mut() = status;
     let fields = response.headers_mut();
-    fields.try_reserve(head.field_count() + 2).map_err(|_| Fault::AppFailed)?;
+    let added = 2 + extra.alt_svc.as_ref().map_or(0, |values| values.len());
+    fields.try_reserve(head.field_count() + added).map_err(|_| Fault::AppFailed)?;
     let (mut length, mut has_date, mut has_server) = (None, false, false);
     for (name, value) in head.fields() {
         let name = HeaderName::from_bytes(name).map_err(|_| Fault::AppFailed)?;
@@ -167,6 +172,7 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
     }
     add(fields, header::DATE, extra.date.as_ref().filter(|_| !has_date));
     add(fields, header::SERVER, extra.server.as_ref().filter(|_| !has_server));
+    add_alt_svc(fields, extra);
     Ok((response, length))
 }
 
@@ -215,12 +221,19 @@ pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
     }
     add(fields, header::DATE, extra.date.as_ref());
     add(fields, header::SERVER, extra.server.as_ref());
+    add_alt_svc(fields, extra);
     response
 }
 
 fn add(fields: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
     if let Some(value) = value {
         fields.append(name, value.clone());
+    }
+}
+
+fn add_alt_svc(fields: &mut HeaderMap, extra: &Extra) {
+    for value in extra.alt_svc.iter().flat_map(|values| values.iter()) {
+        fields.append(header::ALT_SVC, value.clone());
     }
 }
 

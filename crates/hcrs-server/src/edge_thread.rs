@@ -24,7 +24,7 @@ use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
 use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
-use crate::settings::Settings;
+use crate::settings::{ConnectionSettings, Settings};
 use crate::statsd::Statsd;
 use crate::tls_facts::TlsNumbers;
 use crate::websocket;
@@ -103,16 +103,45 @@ pub(crate) enum Phase {
     Cut,
 }
 
+/// What the fields of every response are joined by.
 #[derive(Debug)]
-struct Extra {
+pub(crate) struct Extra {
     date: HttpDate,
     until: Instant,
-    h2: hcrs_h2::Extra,
+    /// For HTTP/2.
+    pub h2: hcrs_h2::Extra,
+    /// `alt-svc` as HTTP/1.1 writes it.
+    alt_svc: Vec<u8>,
+}
+
+impl Extra {
+    fn new(settings: &ConnectionSettings) -> Self {
+        let server = settings.include_server_header.then(|| HeaderValue::from_static(SERVER));
+        let lines = settings.alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
+        Self {
+            date: HttpDate::new(),
+            until: clock::now(),
+            alt_svc: lines.flatten().collect(),
+            h2: hcrs_h2::Extra {
+                date: None,
+                server,
+                alt_svc: (!settings.alt_svc.is_empty()).then(|| settings.alt_svc.clone().into()),
+            },
+        }
+    }
+
+    /// For HTTP/1.1.
+    pub(crate) fn h1(&self) -> hcrs_h1::Extra<'_> {
+        hcrs_h1::Extra {
+            date: self.h2.date.as_ref().map(HeaderValue::as_bytes),
+            server: self.h2.server.as_ref().map(HeaderValue::as_bytes),
+            alt_svc: &self.alt_svc,
+        }
+    }
 }
 
 impl Shared {
     pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>, statsd: Option<Statsd>) -> Self {
-        let server = settings.connection.include_server_header.then(|| HeaderValue::from_static(SERVER));
         Self {
             dispatch: Dispatch::new(settings.dispatch.clone()),
             connections: RefCell::default(),
@@ -123,11 +152,7 @@ impl Shared {
             tls_numbers: TlsNumbers::default(),
             phase: Cell::new(Phase::Serving),
             serial: Cell::new(0),
-            extra: RefCell::new(Extra {
-                date: HttpDate::new(),
-                until: clock::now(),
-                h2: hcrs_h2::Extra { date: None, server },
-            }),
+            extra: RefCell::new(Extra::new(&settings.connection)),
             stir: Notify::new(),
             settings,
         }
@@ -144,7 +169,7 @@ impl Shared {
     }
 
     /// The fields that responses get, with the date of `now`.
-    pub(crate) fn with_extra<R>(&self, now: Instant, with: impl FnOnce(&hcrs_h2::Extra) -> R) -> R {
+    pub(crate) fn with_extra<R>(&self, now: Instant, with: impl FnOnce(&Extra) -> R) -> R {
         let extra = &mut *self.extra.borrow_mut();
         if now >= extra.until && self.settings.connection.include_date_header {
             let wall = SystemTime::now();
@@ -155,7 +180,7 @@ impl Shared {
                 wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
             extra.until = now + Duration::from_millis(u64::from(1000 - into_second.min(999)));
         }
-        with(&extra.h2)
+        with(extra)
     }
 
     /// Whether anybody wants to know of the requests that are over.

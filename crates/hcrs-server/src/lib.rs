@@ -25,6 +25,7 @@ mod pid_file;
 mod proxy;
 mod rewind;
 mod run;
+mod server_names;
 mod settings;
 mod socket;
 mod statsd;
@@ -37,6 +38,7 @@ mod welcome;
 pub use caller::Caller;
 pub use check::check;
 pub use run::run;
+pub use server_names::ServerNames;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
     Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, Settings, StatsdSettings,

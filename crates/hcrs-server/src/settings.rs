@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcrs_exchange::{Forwarding, Trust};
+use http::HeaderValue;
 
-use crate::Caller;
 pub use crate::access_log::{AccessFormat, AccessFormatError};
 pub use crate::syslog::{SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget};
+use crate::{Caller, ServerNames};
 
 /// Everything that the edge needs to know.
 #[derive(Debug, Clone)]
@@ -231,6 +232,10 @@ pub struct ConnectionSettings {
     pub include_date_header: bool,
     /// Whether responses get a `server`.
     pub include_server_header: bool,
+    /// What responses get as `alt-svc`, each value as a field of its own.
+    pub alt_svc: Vec<HeaderValue>,
+    /// The hosts that are served; requests for others get 404.
+    pub server_names: ServerNames,
 }
 
 impl Default for ConnectionSettings {
@@ -249,6 +254,8 @@ impl Default for ConnectionSettings {
             max_handshakes: 256,
             include_date_header: true,
             include_server_header: true,
+            alt_svc: Vec::new(),
+            server_names: ServerNames::default(),
         }
     }
 }

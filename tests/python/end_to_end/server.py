@@ -236,12 +236,21 @@ class Server:
 
 
 def to_toml(keys: Mapping[str, Any]) -> str:
-    """The keys as TOML; tables come after all plain keys. JSON's strings, numbers and lists are TOML's too."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if not isinstance(value, Mapping)]
+    """The keys as TOML; tables come after all plain keys."""
+    lines = [f"{key} = {_literal(value)}" for key, value in keys.items() if not isinstance(value, Mapping)]
     for name, table in keys.items():
         if isinstance(table, Mapping):
-            lines += [f"[{name}]", to_toml(table)]
+            lines += [f"[{name}]", *(f"{json.dumps(key)} = {_literal(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def _literal(value: Any) -> str:
+    """A value as TOML. JSON's strings and numbers are TOML's too."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_literal(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return json.dumps(value)
 
 
 def find_tool(name: str, package: str) -> str | None:

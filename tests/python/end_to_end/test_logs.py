@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -303,3 +304,36 @@ def test_a_logconfig_that_is_wrong_stops_the_start_with_its_name(launch):
     server = launch("plain.py:app", logconfig="missing.ini")
     assert server.wait_for_exit() == 1
     assert "logconfig: there is no file 'missing.ini'" in server.log
+
+
+def test_logconfig_dict_is_applied_in_the_workers(serve, connect_h1, tmp_path):
+    config = {
+        "version": 1,
+        "formatters": {"plain": {"format": "configured %(levelname)s %(name)s %(message)s"}},
+        "handlers": {
+            "file": {"class": "logging.FileHandler", "filename": str(tmp_path / "app.log"), "formatter": "plain"}
+        },
+        "loggers": {"hypercorn.error": {"handlers": ["file"], "propagate": False}},
+    }
+    server = serve("plain.py:app", logconfig_dict=config)
+    assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
+    log = tmp_path / "app.log"
+    assert wait_until(lambda: log.exists() and log.read_text(), "the log").startswith(
+        "configured ERROR hcrs.error Error in ASGI Framework"
+    )
+    commands = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in server.worker_pids())
+    assert "configured" not in commands, "it may hold passwords, and others see command lines"
+
+
+def test_a_logconfig_dict_without_the_servers_loggers_leaves_them_alone(serve, connect_h1):
+    config = {"version": 1, "root": {"level": "WARNING"}}
+    server = serve("plain.py:app", logconfig_dict=config, accesslog="-", access_log_format="%(r)s %(s)s")
+    assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
+    server.wait_for_log(r"\[ERROR\] Error in ASGI Framework")
+    assert lines(server, 1) == ["GET /fail 1.1 500"]
+
+
+def test_a_logconfig_dict_that_is_wrong_stops_the_start_and_says_what_python_says(launch):
+    server = launch("plain.py:app", logconfig_dict={"version": 2})
+    assert server.wait_for_exit() == 1
+    assert "Unsupported version: 2" in server.log

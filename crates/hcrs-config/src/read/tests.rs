@@ -6,7 +6,9 @@ use std::time::Duration;
 use std::num::NonZeroUsize;
 
 use hcrs_exchange::ForwardedStyle;
-use hcrs_server::{AccessFormat, Lifespan, LogLevel, LogTarget, PythonLogging, Settings, WorkerClass};
+use hcrs_server::{
+    AccessFormat, Lifespan, LogLevel, LogTarget, PythonLogging, ServerNames, Settings, WorkerClass,
+};
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
 
@@ -80,6 +82,14 @@ fn every_key_ends_in_its_setting() {
     ends_in("read_timeout = 9", |s| s.connection.body_timeout, Duration::from_secs(9));
     ends_in("include_date_header = false", |s| s.connection.include_date_header, false);
     ends_in("include_server_header = false", |s| s.connection.include_server_header, false);
+    let names = |names: &[&str]| {
+        let mut served = ServerNames::default();
+        names.iter().for_each(|name| served.push(name).unwrap());
+        served
+    };
+    ends_in("server_names = [\"a\", \"b:1\"]", |s| s.connection.server_names.clone(), names(&["a", "b:1"]));
+    ends_in("server_names = \"a.test\"", |s| s.connection.server_names.clone(), names(&["a.test"]));
+    ends_in("alt_svc_headers = [\"x\"]", |s| s.connection.alt_svc.clone(), vec!["x".parse().unwrap()]);
     ends_in("certfile = \"other\"", |s| tls(s).certfile.clone(), "other".into());
     ends_in("keyfile = \"other\"", |s| tls(s).keyfile.clone(), "other".into());
     ends_in("alpn_protocols = [\"http/1.1\"]", |s| tls(s).alpn_protocols.clone(), list(&["http/1.1"]));
@@ -105,6 +115,12 @@ fn every_key_ends_in_its_setting() {
     ends_in("dogstatsd_tags = \"a:b\"", |s| s.statsd.tags.clone(), "a:b".into());
     let file = Some(PythonLogging::File("json:l.json".into()));
     ends_in("logconfig = \"json:l.json\"", |s| s.log.python.clone(), file);
+    let json = r#"{"version":1,"disable_existing_loggers":false,"loggers":{"a.b":{"handlers":["x",1.5]}}}"#;
+    ends_in(
+        "logconfig_dict = { version = 1, disable_existing_loggers = false, loggers.'a.b'.handlers = ['x', 1.5] }",
+        |s| s.log.python.clone(),
+        Some(PythonLogging::Dict(json.into())),
+    );
     ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
     ends_in("debug = true", |s| app(s).debug, true);
     ends_in("user = 5\ngroup = 6", |s| s.socket_owner, Some((5, 6)));
@@ -255,6 +271,11 @@ fn wrong_values_say_what_was_expected() {
         ("verify_mode = 3", "1:15: verify_mode: expected"),
         ("cert_reqs = \"CERT_REQUIRE\"", "verify_mode: expected"),
         ("verify_mode = \"required\"", "CERT_REQUIRED"),
+        ("server_names = ['a', 'http://b']", "1:22: server_names: expected a host name or address, with or"),
+        ("server_names = '*'", "1:16: server_names: expected a name, as there are no wildcards"),
+        ("alt_svc_headers = [\"a\\nb\"]", "1:20: alt_svc_headers: expected what a header field can say"),
+        ("logconfig_dict = 'a'", "1:18: logconfig_dict: expected a table, found the string \"a\""),
+        ("logconfig_dict.x = [inf]", "1:21: logconfig_dict: expected what Python's logging can be told"),
         ("[hcrs]\nminimum_version = \"1.1\"", "2:19: [hcrs] minimum_version: expected"),
         ("[hcrs]\nkey_exchange = [\"rsa\"]", "2:17: [hcrs] key_exchange: expected"),
         ("[[hcrs.certificates]]\ncertfile = \"x\"", "each with certfile and keyfile"),
@@ -292,10 +313,6 @@ fn keys_that_are_ignored_are_one_warning_each_with_the_reason() {
             warns(&format!("{key} = 0"), &format!("test.toml:1:1: {key} is ignored: {why}"));
         }
     }
-    warns(
-        "[logconfig_dict]\nversion = 1",
-        "test.toml:1:2: logconfig_dict is ignored: Not supported yet; logconfig names a file",
-    );
 }
 
 #[test]
@@ -363,6 +380,10 @@ fn unknown_keys_are_a_warning_with_the_nearest_name() {
 #[test]
 fn values_that_are_changed_are_a_warning() {
     warns("workers = 0", "test.toml:1:11: workers: 0 is taken as 1, the app never runs in the main process");
+    warns(
+        "logconfig_dict = {}\nlogconfig = \"f\"",
+        "test.toml:1:1: logconfig_dict is ignored: logconfig names a file",
+    );
     warns("user = 5", "test.toml:1:8: user is ignored: without group, unix sockets keep their owner");
     warns(
         "insecure_bind = \"a:1\"",

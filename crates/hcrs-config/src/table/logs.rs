@@ -70,7 +70,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .flag("--log-config", None, "FILE")
     .aliases(&["log_config"]),
-    Setting::ignored(Logs, "logconfig_dict", Kind::Table, "Not supported yet; logconfig names a file."),
+    Setting::new(
+        Logs,
+        "logconfig_dict",
+        Kind::Table,
+        unset,
+        |v, d| fill(&mut d.logconfig_dict, v.placed(v.table_as_json())),
+        "The configuration of Python's logging in the workers as a table, as logging.config.dictConfig takes it. \
+         Only without logconfig.",
+    ),
     Setting::ignored(Logs, "logger_class", Kind::Text, "The server's own log is not written by Python."),
     Setting::new(
         Logs,

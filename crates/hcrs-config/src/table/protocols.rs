@@ -1,8 +1,12 @@
 //! Limits of the protocols, and what responses carry.
 
+use hcrs_server::ServerNames;
+
 use super::fill;
+use crate::draft::Draft;
 use crate::setting::Group::Protocols;
-use crate::setting::{ABOVE_ZERO, Kind, Setting, unset};
+use crate::setting::{ABOVE_ZERO, Kind, Setting, array, unset};
+use crate::value::{Given, Mistake};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
@@ -13,9 +17,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| fill(&mut d.server.connection.keep_alive_max_requests, v.whole()),
         "Requests after which a connection is closed; those under way are finished.",
     ),
-    Setting::ignored(Protocols, "server_names", Kind::Texts, "Every host name is served.")
-        .flag("--server-name", None, "NAME")
-        .aliases(&["server_name"]),
+    Setting::new(
+        Protocols,
+        "server_names",
+        Kind::TextOrTexts,
+        |_| array([]),
+        server_names,
+        "The hosts that are served, in any case: NAME goes with every port, NAME:PORT with that one. Requests for \
+         others get 404. Empty, every host is served.",
+    )
+    .flag("--server-name", None, "NAME")
+    .aliases(&["server_name"]),
     Setting::new(
         Protocols,
         "include_date_header",
@@ -32,11 +44,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| fill(&mut d.server.connection.include_server_header, v.boolean()),
         "Whether responses get a server.",
     ),
-    Setting::ignored(
+    Setting::new(
         Protocols,
         "alt_svc_headers",
-        Kind::Texts,
-        "They are not added yet; an app can set alt-svc itself.",
+        Kind::TextOrTexts,
+        |_| array([]),
+        alt_svc,
+        "What every response gets as alt-svc, each value as a field of its own.",
     ),
     Setting::new(
         Protocols,
@@ -95,3 +109,26 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .flag("--websocket-ping-interval", None, "SECONDS"),
 ];
+
+fn server_names(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+    let mut names = ServerNames::default();
+    for (name, place) in given.text_or_texts()? {
+        names.push(name).map_err(|expected| Mistake {
+            place: place.clone(),
+            message: format!("expected {expected}, found {name:?}"),
+        })?;
+    }
+    draft.server.connection.server_names = names;
+    Ok(())
+}
+
+fn alt_svc(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+    let values = given.text_or_texts()?.into_iter().map(|(text, place)| {
+        text.trim().parse().ok().filter(|_| !text.trim().is_empty()).ok_or_else(|| Mistake {
+            place: place.clone(),
+            message: format!("expected what a header field can say, found {text:?}"),
+        })
+    });
+    draft.server.connection.alt_svc = values.collect::<Result<_, _>>()?;
+    Ok(())
+}

@@ -193,7 +193,7 @@ fn after_101_bytes_go_both_ways_as_they_are() {
     assert_eq!(input, "early", "it may be a pipelined request");
     let head = response(101, &[("upgrade", "x"), ("connection", "upgrade"), ("content-length", "0")]);
     let mut out = Vec::new();
-    let extra = Extra { date: Some(b"now"), server: None };
+    let extra = Extra { date: Some(b"now"), server: None, alt_svc: b"" };
     connection.write_switch(&head, &extra, &mut out).unwrap();
     assert_eq!(
         out.escape_ascii().to_string(),

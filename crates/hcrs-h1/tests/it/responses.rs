@@ -16,7 +16,7 @@ fn write(
     body_now: Option<usize>,
 ) -> Result<String, Fault> {
     let mut out = Vec::new();
-    let extra = Extra { date: Some(b"now"), server: Some(b"hcrs") };
+    let extra = Extra { date: Some(b"now"), server: Some(b"hcrs"), alt_svc: b"" };
     let written = connection.write_head(&response(status, fields), body_now, false, &extra, &mut out);
     assert_eq!(written.is_err(), out.is_empty(), "an error leaves nothing behind");
     written.map(|()| String::from_utf8(out).expect("text"))
@@ -215,7 +215,7 @@ fn a_body_before_the_head_or_after_the_end_is_the_apps_fault() {
 
 #[test]
 fn faults_are_answered_with_a_complete_response() {
-    let extra = Extra { date: Some(b"now"), server: Some(b"hcrs") };
+    let extra = Extra { date: Some(b"now"), server: Some(b"hcrs"), alt_svc: b"alt-svc: a\r\nalt-svc: b\r\n" };
     let unfinished = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nx";
     for (request, fault, close, expected, lives) in [
         (GET, Fault::QueueFull, false, "503 Service Unavailable\r\nretry-after: 1", true),
@@ -224,14 +224,17 @@ fn faults_are_answered_with_a_complete_response() {
         (OLD, Fault::WorkerLost, false, "502 Bad Gateway", false),
         (unfinished, Fault::BodyTimeout, false, "408 Request Timeout", false),
         (unfinished, Fault::BodyTooLarge, false, "413 Content Too Large", false),
+        (GET, Fault::UnknownHost, false, "404 Not Found", true),
+        (unfinished, Fault::UnknownHost, false, "404 Not Found", false),
         (GET, Fault::MethodNotAllowed, false, "405 Method Not Allowed\r\nallow: ", true),
     ] {
         let mut connection = after(request);
         let mut out = Vec::new();
         connection.write_fault(fault, close, &extra, &mut out);
         let end = if lives { "" } else { "connection: close\r\n" };
-        let expected =
-            format!("HTTP/1.1 {expected}\r\ndate: now\r\nserver: hcrs\r\ncontent-length: 0\r\n{end}\r\n");
+        let expected = format!(
+            "HTTP/1.1 {expected}\r\ndate: now\r\nserver: hcrs\r\nalt-svc: a\r\nalt-svc: b\r\ncontent-length: 0\r\n{end}\r\n"
+        );
         assert_eq!(String::from_utf8_lossy(&out), expected);
         assert_eq!(connection.can_keep_alive(), lives);
         assert!(connection.response_ended());

@@ -69,7 +69,8 @@ fn send(status: u16, fields: &[(&[u8], &[u8])]) -> Result<(Response<()>, Option<
         writer.field(&mut out, name, value);
     }
     writer.finish(&mut out);
-    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs")) };
+    let alt_svc = Some(["h2=\":1\"", "h3=\":2\""].map(HeaderValue::from_static).into());
+    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs")), alt_svc };
     response(&ResponseHead::parse(out.into()).unwrap(), &extra)
 }
 
@@ -80,6 +81,13 @@ fn a_response_keeps_its_order_and_repeats() {
     assert_eq!(values, ["1", "2"]);
     assert_eq!(length, Some(5));
     assert_eq!(response.headers()["server"], "hcrs");
+}
+
+#[test]
+fn alternative_services_are_added_to_those_that_the_app_names() {
+    let (response, _) = send(200, &[(b"alt-svc", b"clear")]).unwrap();
+    let values: Vec<_> = response.headers().get_all("alt-svc").iter().collect();
+    assert_eq!(values, ["clear", "h2=\":1\"", "h3=\":2\""]);
 }
 
 #[test]

@@ -263,7 +263,8 @@ fn a_response_without_a_body_on_the_wire_drops_what_the_app_sends() {
 fn the_server_adds_its_fields_to_answers_of_its_own_too() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
-    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs-h2")) };
+    let alt_svc = Some([HeaderValue::from_static("clear")].into());
+    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs-h2")), alt_svc };
     server.connection.begin_turn(&extra);
     server.connection.fail(0, Fault::QueueFull);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
-use hcrs_h1::{Awaits, Connection, Event, Extra};
+use hcrs_h1::{Awaits, Connection, Event};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
@@ -169,16 +169,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, .. } if head.status() == 101 => {
                     under_way.note_head(&head, shared, now);
-                    shared.with_extra(now, |extra| connection.write_switch(&head, &values(extra), out))
+                    shared.with_extra(now, |extra| connection.write_switch(&head, &extra.h1(), out))
                 }
                 Output::Head { head, end, body } => {
                     let max = shared.settings.connection.keep_alive_max_requests;
                     let close = self.input_ended || self.requests >= max || shared.phase() != Phase::Serving;
                     let body = if end { Some(0) } else { body };
                     shared
-                        .with_extra(now, |extra| {
-                            connection.write_head(&head, body, close, &values(extra), out)
-                        })
+                        .with_extra(now, |extra| connection.write_head(&head, body, close, &extra.h1(), out))
                         .inspect(|()| under_way.note_head(&head, shared, now))
                         .and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
                 }
@@ -213,7 +211,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         } else if self.under_way.is_some() || fault != Fault::DrainTimeout {
             let close = self.input_ended || shared.phase() != Phase::Serving;
             let (connection, out) = (&mut self.connection, &mut self.out);
-            shared.with_extra(now, |extra| connection.write_fault(fault, close, &values(extra), out));
+            shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
         } else {
             self.closing = true;
         }
@@ -288,6 +286,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         request.head = self.client.without_proxies(request.head);
         let shared = Rc::clone(&self.client.admitted.shared);
         self.requests += 1;
+        if !shared.settings.connection.server_names.serve(&request.head) {
+            return self.refuse(&request.head, Fault::UnknownHost, now);
+        }
         if shared.settings.app.is_none() {
             return self.welcome(&request, now);
         }
@@ -317,15 +318,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.answer_at_once(&request.head, &head, &page, now);
     }
 
+    /// Answers a request that no worker shall see with what the fault is owed.
+    fn refuse(&mut self, request: &RequestHead, fault: Fault, now: Instant) {
+        let shared = Rc::clone(&self.client.admitted.shared);
+        let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
+        let (connection, out) = (&mut self.connection, &mut self.out);
+        shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
+        record_answered(&self.client, request, None, (fault.answer().status, 0, Some(fault)));
+        self.finish(now);
+    }
+
     /// Writes a whole response that no worker has a part in.
     fn answer_at_once(&mut self, request: &RequestHead, head: &ResponseHead, body: &Bytes, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
         let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
         let (connection, out) = (&mut self.connection, &mut self.out);
         let written = shared
-            .with_extra(now, |extra| {
-                connection.write_head(head, Some(body.len()), close, &values(extra), out)
-            })
+            .with_extra(now, |extra| connection.write_head(head, Some(body.len()), close, &extra.h1(), out))
             .and_then(|()| connection.write_data(body, out))
             .and_then(|()| connection.write_end(out));
         match written {
@@ -475,12 +484,5 @@ impl<T> Drop for Driver<T> {
         if let Some(under_way) = self.under_way.take() {
             under_way.cut(&self.client, Fault::Gone, clock::now());
         }
-    }
-}
-
-fn values(extra: &hcrs_h2::Extra) -> Extra<'_> {
-    Extra {
-        date: extra.date.as_ref().map(http::HeaderValue::as_bytes),
-        server: extra.server.as_ref().map(http::HeaderValue::as_bytes),
     }
 }

@@ -108,7 +108,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             return self.poll_deadlines(cx, now);
         }
-        shared.with_extra(now, |extra| self.connection.begin_turn(extra));
+        shared.with_extra(now, |extra| self.connection.begin_turn(&extra.h2));
         loop {
             let mut ready = std::mem::take(&mut self.ready);
             mailbox.take(&mut ready);
@@ -181,6 +181,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.requests >= shared.settings.connection.keep_alive_max_requests {
             self.close_gracefully(now);
         }
+        if !shared.settings.connection.server_names.serve(&head) {
+            return self.refuse(key, id, &head, Fault::UnknownHost);
+        }
         if shared.settings.app.is_none() && head.is_websocket() {
             return self.connection.fail(key, Fault::MethodNotAllowed);
         }
@@ -194,9 +197,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return;
         }
         if Rc::strong_count(&self.running) > self.max_running {
-            let answer = (Fault::QueueFull.answer().status, 0, Some(Fault::QueueFull));
-            record_answered(&self.client, &head, Some(id), answer);
-            return self.connection.fail(key, Fault::QueueFull);
+            return self.refuse(key, id, &head, Fault::QueueFull);
         }
         let websocket = match WebSocket::asked_for(&head, &shared.websockets) {
             Ok(websocket) => websocket,
@@ -222,6 +223,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.streams[key] = Some(UnderWay::new(Rc::clone(&exchange), Some(id), now));
         self.open += 1;
         shared.dispatch.submit(&exchange, now);
+    }
+
+    /// Answers a request that no worker shall see with what the fault is owed.
+    fn refuse(&mut self, key: StreamKey, id: u32, head: &RequestHead, fault: Fault) {
+        record_answered(&self.client, head, Some(id), (fault.answer().status, 0, Some(fault)));
+        self.connection.fail(key, fault);
     }
 
     /// Passes on what an exchange has for the client.
