@@ -10,8 +10,8 @@ complete -c hcrs -l io-threads -d 'Threads that serve connections. Unset, one fo
 complete -c hcrs -l root-path -d 'The path below which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
 complete -c hcrs -s w -l workers -d 'Worker processes. 0 is taken as 1: the app never runs in the main process [default: 1]' -r
 complete -c hcrs -s k -l worker-class -d 'The workers\' event loop. uvloop and trio have to be installed beside the app [default: asyncio]' -r
-complete -c hcrs -l max-requests -d 'Ignored: Workers are not replaced by the number of requests yet' -r
-complete -c hcrs -l max-requests-jitter -d 'Ignored: Workers are not replaced by the number of requests yet' -r
+complete -c hcrs -l max-requests -d 'A worker that has been given more requests than this is replaced, one worker at a time: the new one is started first, and the old one finishes what it has begun. WebSockets count as one request. 0 and unset: never' -r
+complete -c hcrs -l max-requests-jitter -d 'Each worker may be given up to so many requests more than max_requests; how many is drawn when it starts [default: 0]' -r
 complete -c hcrs -s p -l pid -d 'The file for the process id; it is removed at the end' -r
 complete -c hcrs -l python -d 'The interpreter of the workers. Unset, that of $VIRTUAL_ENV, beside the command, or on PATH' -r
 complete -c hcrs -l wsgi-threads -d 'Threads of each worker that runs a WSGI app. Unset, the worker\'s choice' -r

@@ -1,9 +1,12 @@
 //! What the supervisor and the edge threads say to each other.
 
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hcrs_link::{BlockArea, ClaimTable};
+
+use crate::tally::Tally;
 
 /// Names a worker process: a later one in the same place has another number.
 pub(crate) type WorkerId = u64;
@@ -21,6 +24,8 @@ pub(crate) struct LinkEnd {
     pub claims: ClaimTable,
     /// The blocks of this link.
     pub blocks: Option<BlockArea>,
+    /// Counts what all links of the worker are given, if it is not to be given any number of requests.
+    pub tally: Option<Arc<Tally>>,
 }
 
 /// From the supervisor to an edge thread.
@@ -30,6 +35,9 @@ pub(crate) enum Control {
     Attach(LinkEnd),
     /// Begin to accept connections.
     Accept,
+    /// Give the worker no more requests, and those that it has not begun to others; let it finish the rest until the
+    /// instant, cut off what is left, then send it `Drain`.
+    Retire(WorkerId, Instant),
     /// Take no more requests, finish what is under way until the instant, cut off the rest, then send
     /// `Drain` over every link and report [`Report::Drained`].
     Drain(Instant),
@@ -42,6 +50,8 @@ pub(crate) enum Report {
     Ready(WorkerId),
     /// A worker said why it cannot serve.
     Failed(WorkerId, String),
+    /// A worker has been given more requests than it is meant to.
+    Spent(WorkerId),
     /// The link to a worker has ended; what it had not begun was given to others.
     Detached(WorkerId),
     /// The drain of the thread of this number is over; false if requests had to be cut off.

@@ -139,10 +139,24 @@ impl Dispatch {
     /// A worker is gone; what it had not begun goes to the front of the queue.
     pub(crate) fn detach(&self, link: &Rc<Link>, unbegun: Vec<Rc<Exchange>>, now: Instant) {
         self.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
-        for exchange in unbegun.into_iter().rev() {
+        self.put_back(unbegun, now);
+    }
+
+    fn put_back(&self, withdrawn: Vec<Rc<Exchange>>, now: Instant) {
+        for exchange in withdrawn.into_iter().rev() {
             self.queue.borrow_mut().push_front(exchange);
         }
         self.pump(now);
+    }
+
+    /// A worker gets no more requests; what it has not begun goes to the front of the queue. Gives its link.
+    pub(crate) fn retire(&self, worker: WorkerId, now: Instant) -> Option<Rc<Link>> {
+        let link = self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)?;
+        link.retire();
+        let mut unbegun = link.withdraw_stalled(now);
+        unbegun.sort_by_key(|exchange| exchange.since());
+        self.put_back(unbegun, now);
+        Some(link)
     }
 
     /// Says `Drain` over every link.

@@ -19,7 +19,7 @@ use crate::accept;
 use crate::access_log::{AccessEntry, AccessLog};
 use crate::bind::BoundListener;
 use crate::clock;
-use crate::control::{Control, LinkEnd, Report};
+use crate::control::{Control, LinkEnd, Report, WorkerId};
 use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
 use crate::link::{Link, Notice};
@@ -251,6 +251,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                     accepting.push(spawn_local(accept::run(Rc::clone(&shared), listener, tls.clone())));
                 }
             }
+            Control::Retire(worker, until) => retire(&shared, worker, until),
             Control::Drain(until) => {
                 for task in accepting.drain(..) {
                     task.abort();
@@ -268,8 +269,8 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
 }
 
 fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
-    let LinkEnd { worker, pid, socket, claims, blocks } = end;
-    let link = Link::new((worker, pid), claims, blocks, shared.settings.dispatch.start_credits);
+    let LinkEnd { worker, pid, socket, claims, blocks, tally } = end;
+    let link = Link::new((worker, pid), claims, blocks, tally, shared.settings.dispatch.start_credits);
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
@@ -282,12 +283,24 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
                 }
                 Notice::Failed(why) => report(&reports, Report::Failed(worker, why)),
                 Notice::Progress => shared.dispatch.pump_if_waiting(),
+                Notice::Spent => report(&reports, Report::Spent(worker)),
             };
             Rc::clone(&link).run(socket, notice).await
         };
         shared.dispatch.detach(&link, unbegun, clock::now());
         shared.stir.notify_one();
         report(&reports, Report::Detached(worker));
+    });
+}
+
+/// Lets a worker finish what it has begun until `until`, and gives it nothing more.
+fn retire(shared: &Shared, worker: WorkerId, until: Instant) {
+    let Some(link) = shared.dispatch.retire(worker, clock::now()) else { return };
+    spawn_local(async move {
+        if tokio::time::timeout_at(until.into(), link.quiet()).await.is_err() {
+            link.cut();
+        }
+        link.send_drain();
     });
 }
 
@@ -306,7 +319,8 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
             () = &mut deadline => break,
             order = orders.recv() => match order {
                 Some(Control::Attach(end)) => drop(end),
-                Some(Control::Accept) => {}
+                // Everybody is sent `Drain` at the end.
+                Some(Control::Accept | Control::Retire(..)) => {}
                 Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
                 None => break,
             },

@@ -718,6 +718,11 @@ impl Exchange {
         self.announce();
     }
 
+    /// Whether it is a WebSocket that the app has accepted.
+    pub(crate) fn is_open_websocket(&self) -> bool {
+        self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.is_open())
+    }
+
     /// The worker is done with it.
     pub(crate) fn finished(&self) {
         self.state.borrow_mut().place = Place::Over;

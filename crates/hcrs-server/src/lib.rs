@@ -31,6 +31,7 @@ mod socket;
 mod statsd;
 mod supervise;
 mod syslog;
+mod tally;
 mod tls_facts;
 mod websocket;
 mod welcome;

@@ -17,16 +17,19 @@ use hcrs_link::{
     BlockArea, ClaimTable, END, EXPECT, FilePart, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind,
     LinkError, SLOTS, TlsFacts, push_frame,
 };
+use hcrs_ws::close_code;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
 use crate::file_body::FileBody;
+use crate::tally::Tally;
 use crate::tls_facts::{NumberedFacts, Told};
 
 /// Room for one read.
@@ -48,6 +51,8 @@ pub(crate) enum Notice {
     Failed(String),
     /// The worker has begun requests or ended streams: there may be start credits again.
     Progress,
+    /// The worker has been given more requests than it is meant to.
+    Spent,
 }
 
 /// The link to one worker.
@@ -59,6 +64,15 @@ pub(crate) struct Link {
     claims: ClaimTable,
     blocks: Option<Arc<BlockArea>>,
     ready: Cell<bool>,
+    /// It gets no more requests.
+    is_retired: Cell<bool>,
+    /// It was told that nothing more will come.
+    is_drained: Cell<bool>,
+    tally: Option<Arc<Tally>>,
+    /// The tally is full, which nobody was told yet.
+    is_spent: Cell<bool>,
+    /// Something has happened after it was retired.
+    stir: Notify,
     out: RefCell<Vec<u8>>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
@@ -91,6 +105,7 @@ impl Link {
         (worker, pid): (WorkerId, u32),
         claims: ClaimTable,
         blocks: Option<BlockArea>,
+        tally: Option<Arc<Tally>>,
         start_credits: usize,
     ) -> Rc<Self> {
         let credits = start_credits.clamp(1, SLOTS);
@@ -100,6 +115,11 @@ impl Link {
             claims,
             blocks: blocks.map(Arc::new),
             ready: Cell::new(false),
+            is_retired: Cell::new(false),
+            is_drained: Cell::new(false),
+            tally,
+            is_spent: Cell::new(false),
+            stir: Notify::new(),
             out: RefCell::default(),
             waker: RefCell::default(),
             woken: Cell::new(false),
@@ -142,6 +162,31 @@ impl Link {
     /// Takes no more requests.
     pub(crate) fn retire(&self) {
         self.ready.set(false);
+        self.is_retired.set(true);
+    }
+
+    /// Waits until nobody waits for the worker any more; to be called after [`Link::retire`].
+    pub(crate) async fn quiet(&self) {
+        let is_busy = || self.streams.borrow().entries.iter().any(|(_, entry)| entry.exchange.is_some());
+        while is_busy() {
+            self.stir.notified().await;
+        }
+    }
+
+    /// Ends what is under way as the worker's death would, and tells it so.
+    pub(crate) fn cut(&self) {
+        let mut streams = self.streams.borrow_mut();
+        let entries = streams.entries.iter_mut();
+        let cut: Vec<_> =
+            entries.filter_map(|(_, entry)| Some((entry.stream, entry.exchange.take()?))).collect();
+        drop(streams);
+        for (stream, exchange) in cut {
+            if exchange.is_open_websocket() {
+                self.send_close(stream, close_code::SERVICE_RESTART, "");
+            }
+            exchange.fail(Fault::WorkerLost);
+            self.push(Kind::Reset, 0, stream, &[]);
+        }
     }
 
     /// Offers a request to the worker, which has a start credit. Nothing happens if its client has gone.
@@ -149,6 +194,9 @@ impl Link {
         let stream = {
             let expects = exchange.expects_continue();
             let Some(head) = exchange.head() else { return };
+            if self.tally.as_ref().is_some_and(|tally| tally.give()) {
+                self.is_spent.set(true);
+            }
             let mut streams = self.streams.borrow_mut();
             let slot = streams.free_slots.trailing_zeros() as usize;
             debug_assert!(slot < SLOTS, "invariant: the caller has seen a start credit");
@@ -212,7 +260,9 @@ impl Link {
     /// Tells the worker to run its lifespan shutdown and to exit once all its links have said so.
     pub(crate) fn send_drain(&self) {
         self.retire();
-        self.push(Kind::Drain, 0, 0, &[]);
+        if !self.is_drained.replace(true) {
+            self.push(Kind::Drain, 0, 0, &[]);
+        }
     }
 
     /// The edge has lost interest in a stream.
@@ -225,6 +275,7 @@ impl Link {
         {
             streams.free(slot);
             streams.remove(stream);
+            self.take_back();
         }
         drop(streams);
         // Even a request that was withdrawn is reset: its frames are on their way, and the worker skips them.
@@ -245,6 +296,7 @@ impl Link {
             if self.claims.withdraw(slot, stream) {
                 streams.free(slot);
                 streams.remove(stream);
+                self.take_back();
                 stalled.push(exchange);
             }
         }
@@ -253,6 +305,13 @@ impl Link {
             exchange.withdrawn();
         }
         stalled
+    }
+
+    /// A request was withdrawn.
+    fn take_back(&self) {
+        if let Some(tally) = &self.tally {
+            tally.take_back();
+        }
     }
 
     /// Whether requests were sent that are not known to be begun.
@@ -275,6 +334,7 @@ impl Link {
                 exchange.fail(Fault::WorkerLost);
             }
         }
+        self.stir.notify_one();
         unbegun
     }
 
@@ -440,7 +500,7 @@ impl Link {
             }
             Kind::Done => self.end_stream_if(true, header.stream),
             Kind::Ready => {
-                self.ready.set(true);
+                self.ready.set(!self.is_retired.get());
                 notice(Notice::Ready);
             }
             Kind::Failed => notice(Notice::Failed(String::from_utf8_lossy(&payload).into_owned())),
@@ -549,6 +609,12 @@ impl<'a> Pump<'a> {
             }
             self.take_frames(notice)?;
             notice(Notice::Progress);
+        }
+        if self.link.is_spent.take() {
+            notice(Notice::Spent);
+        }
+        if self.link.is_retired.get() {
+            self.link.stir.notify_one();
         }
         // What a pending write leaves, room in the socket or the next push brings back here.
         let _pending = self.poll_write(cx)?;

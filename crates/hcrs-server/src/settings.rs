@@ -1,6 +1,6 @@
 //! What the edge runs on. Front-ends fill it in; the defaults stand here and in the crates that obey them.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,10 @@ pub struct AppSettings {
     pub path: String,
     /// Number of worker processes.
     pub workers: NonZeroUsize,
+    /// A worker that has been given more requests than this is replaced.
+    pub max_requests: Option<NonZeroU64>,
+    /// Each worker may be given up to so many requests more, drawn when it starts.
+    pub max_requests_jitter: u64,
     /// The event loop of the workers.
     pub worker_class: WorkerClass,
     /// Whether the event loop of the workers is in its debug mode.
@@ -107,6 +111,8 @@ impl AppSettings {
         Self {
             path,
             workers: NonZeroUsize::MIN,
+            max_requests: None,
+            max_requests_jitter: 0,
             worker_class: WorkerClass::Asyncio,
             debug: false,
             root_path: String::new(),

@@ -45,6 +45,11 @@ class H2Load:
         self._process.kill()
         self._process.wait()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def result(self, timeout: float = 60) -> Load:
         """Waits for its end."""
         output, _ = self._process.communicate(timeout=timeout)

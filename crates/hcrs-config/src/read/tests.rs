@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use hcrs_exchange::ForwardedStyle;
 use hcrs_server::{
@@ -59,6 +59,12 @@ fn binds(settings: &Settings, tls: bool) -> Vec<String> {
 }
 
 #[test]
+fn no_requests_at_most_are_any_number() {
+    let never = config("application_path = \"m:a\"\nmax_requests = 0").unwrap();
+    assert_eq!(never.server.app.unwrap().max_requests, None);
+}
+
+#[test]
 fn every_key_ends_in_its_setting() {
     let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     ends_in("bind = \"[::1]:1\"", |s| binds(s, true), list(&["[::1]:1"]));
@@ -72,6 +78,8 @@ fn every_key_ends_in_its_setting() {
     ends_in("workers = 4", |s| app(s).workers.get(), 4);
     ends_in("worker_class = \"uvloop\"", |s| app(s).worker_class, WorkerClass::Uvloop);
     ends_in("worker_class = \"trio\"", |s| app(s).worker_class, WorkerClass::Trio);
+    ends_in("max_requests = 1000", |s| app(s).max_requests.map(NonZeroU64::get), Some(1000));
+    ends_in("max_requests_jitter = 50", |s| app(s).max_requests_jitter, 50);
     ends_in("pid_path = \"run/pid\"", |s| s.pid_path.clone(), Some("run/pid".into()));
     ends_in("wsgi_max_body_size = 1", |s| app(s).wsgi_max_body_size, 1);
     ends_in("startup_timeout = 1.5", |s| app(s).startup_timeout, Duration::from_millis(1500));

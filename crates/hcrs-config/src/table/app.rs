@@ -1,6 +1,6 @@
 //! The app and the processes that run it.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use hcrs_server::{Lifespan, WorkerClass};
 
@@ -67,13 +67,23 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Workers are ordinary processes: they may start processes, and end with the server.",
     )
     .flag("--daemon", Some('D'), ""),
-    Setting::ignored(App, "max_requests", NUMBER, "Workers are not replaced by the number of requests yet.")
-        .flag("--max-requests", None, "NUMBER"),
-    Setting::ignored(
+    Setting::new(
+        App,
+        "max_requests",
+        NUMBER,
+        unset,
+        |v, d| fill(&mut d.app.max_requests, v.whole().map(NonZeroU64::new)),
+        "A worker that has been given more requests than this is replaced, one worker at a time: the new one is started \
+         first, and the old one finishes what it has begun. WebSockets count as one request. 0 and unset: never.",
+    )
+    .flag("--max-requests", None, "NUMBER"),
+    Setting::new(
         App,
         "max_requests_jitter",
         NUMBER,
-        "Workers are not replaced by the number of requests yet.",
+        |d| d.app.max_requests_jitter.to_string(),
+        |v, d| fill(&mut d.app.max_requests_jitter, v.whole()),
+        "Each worker may be given up to so many requests more than max_requests; how many is drawn when it starts.",
     )
     .flag("--max-requests-jitter", None, "NUMBER"),
     Setting::ignored(

@@ -80,7 +80,7 @@ async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
 async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (claims, fd) = ClaimTable::create().unwrap();
-    let link = Link::new((1, 1), claims, None, 8);
+    let link = Link::new((1, 1), claims, None, None, 8);
     shared.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);

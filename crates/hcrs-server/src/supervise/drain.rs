@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::replace::Replacements;
 use super::roster::Worker;
 use super::{Change, Supervisor, end_text};
 use crate::Outcome;
@@ -15,6 +16,7 @@ impl Supervisor<'_> {
     /// Finishes what is under way, for `grace` at most, then ends the workers and the threads.
     pub(super) async fn drain(&mut self, grace: Duration) -> Outcome {
         self.starts.clear();
+        self.replacements = Replacements::default();
         self.roster.expect_ends();
         // What is still starting has nothing to finish.
         self.kill_each(|worker| worker.ready_at.is_none());
@@ -60,7 +62,12 @@ impl Supervisor<'_> {
                     finished = finished.max(Finished::CutOff);
                     break;
                 }
-                Change::Ready(_) | Change::Failed(_) | Change::Stop(_) | Change::CallerGone => {}
+                Change::Ready(_)
+                | Change::Failed(_)
+                | Change::Spent(_)
+                | Change::Reload
+                | Change::Stop(_)
+                | Change::CallerGone => {}
             }
         }
         if finished == Finished::CutOff && patient {
@@ -69,16 +76,20 @@ impl Supervisor<'_> {
         (finished, patient)
     }
 
+    /// How long a worker may take to end when nobody waits for it any more.
+    pub(super) fn time_to_end(&self) -> Duration {
+        self.settings.app.as_ref().map_or(Duration::ZERO, |app| {
+            // First what the app still does after its responses, then its shutdown.
+            self.settings.graceful_timeout + app.shutdown_timeout + SLACK
+        })
+    }
+
     /// Waits until the workers have run the app's shutdown; kills those that do not end. True if all went well.
     async fn end_workers(&mut self, patient: bool) -> bool {
         if self.settings.caller.is_some() {
             return true; // it lives on, and its app's shutdown is its own affair
         }
-        let allowed = self.settings.app.as_ref().map_or(Duration::ZERO, |app| {
-            // First what the app still does after its responses, then its shutdown.
-            self.settings.graceful_timeout + app.shutdown_timeout + SLACK
-        });
-        let mut deadline = Instant::now() + allowed;
+        let mut deadline = Instant::now() + self.time_to_end();
         let mut ended_well = true;
         self.roster.retire_all(deadline);
         if !patient {
@@ -99,6 +110,8 @@ impl Supervisor<'_> {
                 Change::Due => return false,
                 Change::Ready(_)
                 | Change::Failed(_)
+                | Change::Spent(_)
+                | Change::Reload
                 | Change::Drained(..)
                 | Change::ThreadLost(_)
                 | Change::CallerGone => {}
@@ -108,8 +121,8 @@ impl Supervisor<'_> {
     }
 }
 
-/// Logs the end of a worker that did not go well.
-fn note_end(worker: &Worker) {
+/// Logs the end of a worker that was told to end, if it did not go well.
+pub(super) fn note_end(worker: &Worker) {
     if worker.ready_at.is_some() && !is_success(worker) {
         tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
     }

@@ -1,5 +1,5 @@
-//! The main thread: starts the edge threads and the workers, replaces workers that die, and on a signal lets
-//! requests finish and everything end in order.
+//! The main thread: starts the edge threads and the workers, replaces workers that die or have served their time, and
+//! on a signal lets requests finish and everything end in order.
 //!
 //! All that happens arrives as an [`Event`] in one queue; [`Roster`] keeps the workers' states.
 
@@ -9,6 +9,7 @@ mod certificates;
 mod drain;
 mod edge;
 mod python;
+mod replace;
 mod roster;
 mod signals;
 mod start_up;
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::edge::Edge;
+use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
 use self::signals::Signal;
 use crate::bind::BoundListener;
@@ -87,6 +89,7 @@ async fn supervise(
         kills: BTreeMap::new(),
         places: (0..workers).map(|_| Backoff::default()).collect(),
         starts: Vec::new(),
+        replacements: Replacements::default(),
         last_id: 0,
         logs: [error_log, access_log],
         settings,
@@ -147,6 +150,10 @@ enum Change {
     Failed(WorkerId),
     /// A worker and its links have ended.
     Gone(Worker),
+    /// A worker has been given more requests than it is meant to.
+    Spent(WorkerId),
+    /// SIGHUP.
+    Reload,
     /// A thread has drained; false if requests were cut off.
     Drained(usize, bool),
     /// A thread has ended by itself.
@@ -182,6 +189,8 @@ struct Supervisor<'a> {
     places: Vec<Backoff>,
     /// When which place gets its next worker.
     starts: Vec<(Instant, usize)>,
+    /// Which workers are replaced while they serve.
+    replacements: Replacements,
     last_id: WorkerId,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -191,21 +200,26 @@ impl Supervisor<'_> {
     /// Keeps the workers alive until the operator wants an end.
     async fn watch(&mut self) -> End {
         loop {
-            let next_start = self.starts.iter().map(|(at, _)| *at).min();
+            if self.replacements.take_round() {
+                tracing::info!("All workers have been replaced");
+            }
+            let starts = self.starts.iter().map(|(at, _)| *at);
+            let next_start = starts.chain(self.replacements.due(Instant::now())).min();
             match self.next(next_start).await {
-                Change::Ready(id) => {
-                    if let Some(worker) = self.roster.get(id) {
-                        tracing::info!("Worker {} is ready", worker.pid);
-                    }
-                }
+                Change::Ready(id) => self.succeed(id).await,
                 Change::Failed(id) => {
                     if let Some(worker) = self.roster.get(id) {
                         let why = worker.failed.as_deref().unwrap_or_default();
                         tracing::error!(traceback = why, "Worker {} cannot serve the app", worker.pid);
                     }
                 }
-                Change::Gone(worker) => self.replace(&worker),
-                Change::Due => self.start_due().await,
+                Change::Gone(worker) => self.bury(&worker),
+                Change::Spent(id) => self.replace_spent(id),
+                Change::Reload => self.replace_all("SIGHUP"),
+                Change::Due => {
+                    self.start_due().await;
+                    self.replace_next().await;
+                }
                 Change::Stop(signal) => {
                     tracing::info!("Shutting down ({signal})");
                     return End::Stop;
@@ -253,6 +267,7 @@ impl Supervisor<'_> {
             }
             Event::CallerGone => return Some(Change::CallerGone),
             Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
+            Event::Report(Report::Spent(id)) => return Some(Change::Spent(id)),
             Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
             Event::ThreadEnded(thread) => {
                 let why = self.edge.ended(thread).unwrap_or_else(|| "its runtime could not go on".to_owned());
@@ -267,10 +282,13 @@ impl Supervisor<'_> {
             Event::Signal(Signal::Reload) => {
                 if let Some(certificates) = &mut self.certificates {
                     certificates.reload();
-                } else {
-                    tracing::warn!("SIGHUP does nothing: there are no certificates to read again");
                 }
-                return None;
+                // A caller's app is not started by us.
+                let has_workers = self.settings.caller.is_none() && !self.places.is_empty();
+                if !has_workers && self.certificates.is_none() {
+                    tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
+                }
+                return has_workers.then_some(Change::Reload);
             }
             Event::Signal(Signal::Reopen) => {
                 for log in self.logs.iter().flatten() {
@@ -313,7 +331,7 @@ impl Supervisor<'_> {
     }
 
     /// Logs how a worker ended, and when its place gets another.
-    fn replace(&mut self, worker: &Worker) {
+    fn make_good(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
         let delay = self.places[worker.place].after_death(served);
         let end = end_text(worker);
@@ -360,6 +378,7 @@ impl Supervisor<'_> {
         let worker::Started { pid, links, child } = worker::start(&plan, id)?;
         let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
         self.roster.add(id, pid, place, Some(deadline));
+        self.replacements.is_met(place);
         let (kill, killed) = oneshot::channel();
         self.kills.insert(id, kill);
         let events = self.sender.clone();

@@ -15,6 +15,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// One worker process.
 #[derive(Debug)]
 pub(super) struct Worker {
+    /// Its number.
+    pub id: WorkerId,
     /// The process id.
     pub pid: u32,
     /// Which of the configured workers it is.
@@ -27,6 +29,8 @@ pub(super) struct Worker {
     pub ended: bool,
     /// How it ended, if the system said so.
     pub status: Option<ExitStatus>,
+    /// It gets no more requests and is to end.
+    is_retired: bool,
     ready_links: usize,
     ended_links: usize,
     deadline: Option<Instant>,
@@ -62,12 +66,14 @@ impl Roster {
     /// Adds a worker that has to be ready by `deadline`, if there is one.
     pub(super) fn add(&mut self, id: WorkerId, pid: u32, place: usize, deadline: Option<Instant>) {
         let worker = Worker {
+            id,
             pid,
             place,
             failed: None,
             ready_at: None,
             ended: false,
             status: None,
+            is_retired: false,
             ready_links: 0,
             ended_links: 0,
             deadline,
@@ -121,7 +127,7 @@ impl Roster {
         if worker.ended {
             return if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing };
         }
-        if !self.ends_are_expected {
+        if !self.ends_are_expected && !worker.is_retired {
             worker.deadline = Some(worker.deadline.map_or(now + FAREWELL, |at| at.min(now + FAREWELL)));
         }
         Step::Nothing
@@ -139,6 +145,24 @@ impl Roster {
     /// From now on a link that ends is no sign that its worker is broken.
     pub(super) fn expect_ends(&mut self) {
         self.ends_are_expected = true;
+    }
+
+    /// The worker that serves in a place, or is about to, and is not to end.
+    pub(super) fn occupant(&self, place: usize) -> Option<WorkerId> {
+        let serves = |worker: &&Worker| {
+            worker.place == place && !worker.is_retired && !worker.ended && worker.failed.is_none()
+        };
+        self.workers.values().filter(serves).map(|worker| worker.id).next_back()
+    }
+
+    /// Gives a worker that has been replaced until `deadline` to end.
+    pub(super) fn retire(&mut self, id: WorkerId, deadline: Instant) -> Option<&Worker> {
+        let worker = self.workers.get_mut(&id)?;
+        worker.is_retired = true;
+        if !worker.ended {
+            worker.deadline = Some(deadline);
+        }
+        Some(worker)
     }
 
     /// Gives all the workers until `deadline` to end.
@@ -221,6 +245,21 @@ mod tests {
         roster.expect_ends();
         roster.detached(1, now);
         assert_eq!(roster.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_worker_that_was_replaced_may_close_its_links_and_leaves_its_place_to_another() {
+        let (mut roster, now) = roster(1);
+        roster.ready(1, now);
+        assert_eq!(roster.occupant(0), Some(1));
+        assert_eq!(roster.occupant(1), None);
+        let end = now + Duration::from_secs(66);
+        assert_eq!(roster.retire(1, end).unwrap().pid, 100);
+        assert_eq!(roster.occupant(0), None);
+        assert_eq!(roster.detached(1, now), Step::Nothing);
+        assert_eq!(roster.next_deadline(), Some(end));
+        assert_eq!(roster.exited(1, STATUS, now), Step::Gone);
+        assert!(roster.retire(9, end).is_none(), "nobody has heard of worker 9");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::Event;
 pub(super) enum Signal {
     /// SIGTERM, SIGINT, SIGQUIT: drain and end; said twice, end at once. With the signal's name.
     Stop(&'static str),
-    /// SIGHUP: load the app anew.
+    /// SIGHUP: read the certificates again, and load the app anew in new workers.
     Reload,
     /// SIGUSR1: open the log files anew.
     Reopen,

@@ -74,7 +74,9 @@ impl Supervisor<'_> {
                         io::Error::other("a thread of the edge has ended; the error log says why").into()
                     );
                 }
-                Change::Drained(..) | Change::Due => {}
+                // They may have loaded what has changed since.
+                Change::Reload => self.replace_all("SIGHUP"),
+                Change::Spent(_) | Change::Drained(..) | Change::Due => {}
             }
         }
         let addresses = self.open(doors).await?;

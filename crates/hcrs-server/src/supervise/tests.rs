@@ -120,6 +120,10 @@ impl Running {
         Pid::from_raw(self.hear(what).await.parse().unwrap()).unwrap()
     }
 
+    async fn reload(&self) {
+        self.events.send(Event::Signal(Signal::Reload)).await.unwrap();
+    }
+
     async fn stop(&self) {
         self.events.send(Event::Signal(Signal::Stop("SIGTERM"))).await.unwrap();
     }
@@ -245,6 +249,51 @@ fn a_shutdown_that_fails_in_a_worker_shows_in_the_outcome() {
         running.hear("Running on").await;
         running.stop().await;
         running.hear("drained").await;
+    });
+    assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
+}
+
+#[test]
+fn a_worker_is_retired_when_its_replacement_is_ready_and_the_next_one_follows() {
+    let outcome = Scene::new("serve", 2, 2).run(|mut running| async move {
+        let old = [running.worker("ready").await, running.worker("ready").await];
+        running.hear("Running on").await;
+        running.reload().await;
+        running.hear("Replacing all workers").await;
+        let mut retired = Vec::new();
+        for _ in &old {
+            let new = running.worker("ready").await;
+            let worker = format!("Worker {} is ready and replaces worker", new.as_raw_nonzero());
+            let said = running.hear(&worker).await;
+            let drained = running.worker("drained").await;
+            assert_eq!(said, drained.as_raw_nonzero().to_string());
+            retired.push(drained);
+        }
+        running.hear("All workers have been replaced").await;
+        assert!(old.iter().all(|worker| retired.contains(worker)), "{old:?} {retired:?}");
+        running.stop().await;
+        running.hear("drained").await;
+        running.hear("drained").await;
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Clean);
+}
+
+#[test]
+fn a_replaced_worker_that_does_not_end_is_killed() {
+    let mut scene = Scene::new("stubborn", 1, 1);
+    scene.settings.graceful_timeout = Duration::ZERO;
+    let outcome = scene.run(|mut running| async move {
+        let old = running.worker("ready").await;
+        running.hear("Running on").await;
+        running.reload().await;
+        let said = running.hear(&format!("Worker {} does", old.as_raw_nonzero())).await;
+        assert_eq!(said, "not end; it is killed");
+        let said = running.hear(&format!("Worker {} was", old.as_raw_nonzero())).await;
+        assert_eq!(said, "killed by SIGKILL while shutting down");
+        running.hear("All workers have been replaced").await;
+        running.stop().await;
+        running.hear("drained").await;
+        running.stop().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
 }

@@ -1,11 +1,13 @@
 //! One worker process: its command line, the links it is born with, and its end.
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use crate::control::{LinkEnd, WorkerId};
+use crate::tally::Tally;
 use crate::{AppSettings, LogSettings, PythonLogging, StatsdSettings};
 
 /// Bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
@@ -85,14 +88,26 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     }
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
+    let tally = plan.app.max_requests.map(|limit| {
+        let limit = limit.get().saturating_add(random_up_to(plan.app.max_requests_jitter));
+        Arc::new(Tally::new(limit))
+    });
     for link in &mut links {
         link.pid = pid;
+        link.tally.clone_from(&tally);
     }
     if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
     Ok(Started { pid, links, child })
+}
+
+/// Any number up to `most`, and `most` itself.
+fn random_up_to(most: u64) -> u64 {
+    // The standard library seeds its hashers from the system's randomness.
+    let random = RandomState::new().build_hasher().finish();
+    most.checked_add(1).map_or(random, |numbers| random % numbers)
 }
 
 /// One link: the edge's end, and the socket and shared memory that the worker inherits.
@@ -104,7 +119,7 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     ours.set_nonblocking(true)?;
     let (claims, memory) = ClaimTable::create()?;
     let blocks = BlockArea::open(&memory)?;
-    Ok((LinkEnd { worker, pid: 0, socket: ours, claims, blocks }, theirs.into(), memory))
+    Ok((LinkEnd { worker, pid: 0, socket: ours, claims, blocks, tally: None }, theirs.into(), memory))
 }
 
 fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
@@ -203,6 +218,14 @@ mod tests {
                 numbers.join(",")
             )
         );
+    }
+
+    #[test]
+    fn random_numbers_keep_to_their_bound_and_differ() {
+        assert_eq!(random_up_to(0), 0);
+        let drawn: std::collections::BTreeSet<_> = (0..200).map(|_| random_up_to(3)).collect();
+        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        random_up_to(u64::MAX);
     }
 
     #[test]

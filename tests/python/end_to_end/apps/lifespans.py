@@ -59,6 +59,13 @@ async def break_if_told(scope, send):
     await (fail if os.path.exists(os.environ["BREAK"]) else complete)(scope, send)
 
 
+async def wait_while_held(scope, send):
+    while os.path.exists(os.environ["HOLD"]):
+        await asyncio.sleep(0.01)
+    scope["state"]["pid"] = os.getpid()
+    await complete(scope, send)
+
+
 async def unsupported(scope, receive, send):
     assert scope["type"] == "http"
     await with_lifespan(complete)(scope, receive, send)
@@ -68,6 +75,7 @@ breakable = with_lifespan(break_if_told)
 exits = with_lifespan(exit_process)
 fails = with_lifespan(fail)
 fails_at_shutdown = with_lifespan(complete, fail_shutdown)
+held = with_lifespan(wait_while_held)
 hangs = with_lifespan(hang)
 hangs_at_shutdown = with_lifespan(complete, hang)
 raises = with_lifespan(raise_error)

@@ -1,0 +1,369 @@
+"""Workers are replaced while they serve, by SIGHUP or after so many requests, and no client notices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import h2.errors
+import pytest
+
+from end_to_end.h1_client import Closed
+from end_to_end.load import H2Load
+from end_to_end.server import is_alive, wait_until
+from end_to_end.ws_client import Ended, WsClient, open_over_h1, open_over_h2
+
+READY = r"Worker \d+ is ready and replaces worker \d+"
+ALL = "All workers have been replaced"
+SPENT = r"Worker (\d+) has been given as many requests as it may; it is replaced"
+
+
+def replace(server, rounds: int = 1) -> None:
+    """Replaces all workers, and waits until the old ones are gone."""
+    for number in range(server.log.count(ALL) + 1, server.log.count(ALL) + rounds + 1):
+        server.signal(signal.SIGHUP)
+        server.wait_for_log(ALL, number)
+
+
+@pytest.mark.parametrize("options", [[], ["--h1"]], ids=["h2", "h1"])
+def test_replacing_all_workers_again_and_again_costs_no_request_and_no_connection(serve, options):
+    server = serve("plain.py:app", tls=True, workers=2, keep_alive_max_requests=10_000_000, hcrs={"io_threads": 2})
+    before = set(server.worker_pids())
+    # Four connections, which h2load does not open again when it loses one.
+    load = H2Load(f"https://localhost:{server.listener.port}/", 0, 4, 1 if options else 16, "-D", "12", *options)
+    replace(server, rounds=3)
+    assert load.is_running, "it has seen all of them"
+    result = load.result()
+    assert result.succeeded == result.ok > 1000, result.output
+    assert result.failed == result.errored == result.timed_out == 0, result.output
+    after = set(server.worker_pids())
+    assert len(after) == 2 and not before & after
+    assert len(re.findall(READY, server.log)) == 6
+    assert "killed" not in server.log
+
+
+def test_clients_of_httpx_notice_nothing(serve, browse):
+    server = serve("plain.py:app", tls=True, workers=2, keep_alive_max_requests=10_000_000)
+    over = threading.Event()
+    seen: list[set[int]] = [set(), set()]
+    failures: list[object] = []
+
+    def ask(number: int) -> None:
+        with browse(server, http2=bool(number)) as client:
+            while not over.is_set():
+                try:
+                    answer = client.post("/digest", content=b"x" * 3000) if len(seen[number]) % 2 else client.get("/pid")
+                    answer.raise_for_status()
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is one too many
+                    failures.append(error)
+                    return
+                if answer.text.isdigit():
+                    seen[number].add(int(answer.text))
+                answer = client.get("/pid")
+                seen[number].add(int(answer.text))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: all(seen), "the first answers")
+    replace(server, rounds=3)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert all(len(pids) >= 4 for pids in seen), "they have seen workers of several generations"
+
+
+def test_one_connection_lives_through_every_replacement_and_sees_each_new_worker(serve, connect_h2, connect_h1):
+    server = serve("plain.py:app", keep_alive_timeout=60)
+    client, h1 = connect_h2(server.listener), connect_h1(server.listener)
+    seen = []
+    for _ in range(3):
+        seen.append(int(client.get("/pid").body))
+        assert int(h1.get("/pid").body) == seen[-1]
+        replace(server)
+    assert len(set(seen)) == 3
+    assert client.goaway is None and not client.closed
+    assert server.log.count("lifespan.shutdown was seen") == 3
+    assert server.log.count("Replacing all workers (SIGHUP)") == 3
+
+
+def test_download_and_upload_under_way_finish_on_the_old_worker(serve, connect_h2, connect_h1):
+    server = serve("plain.py:app", graceful_timeout=30)
+    client, h1 = connect_h2(server.listener), connect_h1(server.listener)
+    old = int(client.get("/pid").body)
+    size = 20 << 20
+    download = client.request("GET", f"/download?size={size}&key=download")
+    client.counted.add(download)
+    client.held.add(download)
+    client.wait(lambda: client.streams[download].length >= 1 << 16, "a part of the download")
+    upload = client.request("POST", "/digest", body=b"a" * 50_000, end=False)
+    h1.send("POST /digest HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n")
+    h1.send(b"b" * 50_000)
+    client.ping()
+    wait_until(lambda: int(client.get("/progress?key=download").body) > 0, "the download to have begun")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(READY)
+    assert int(client.get("/pid").body) != old
+    assert is_alive(old)
+    client.send(upload, b"a" * 50_000, end=True)
+    h1.send(b"b" * 50_000)
+    assert json.loads(client.response(upload).body) == digest_of(b"a" * 100_000)
+    assert json.loads(h1.response().body) == digest_of(b"b" * 100_000)
+    assert is_alive(old), "the download is under way"
+    client.held.discard(download)
+    client.release(download)
+    assert client.response(download).length == size
+    assert client.streams[download].ended
+    server.wait_for_log(ALL)
+    assert not is_alive(old)
+    assert int(h1.get("/pid").body) in server.worker_pids()
+
+
+def digest_of(data: bytes) -> dict[str, object]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(serve, connect_h1, connect_h2, version):
+    server = serve("sockets.py:app", graceful_timeout=2)
+    if version == "h1":
+        socket: WsClient = open_over_h1(connect_h1(server.listener), "/echo")
+    else:
+        socket = open_over_h2(connect_h2(server.listener), "/echo")
+    began = time.monotonic()
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(READY)
+    socket.send("still here")
+    assert socket.receive() == "still here"
+    assert socket.closed() == (1012, "")
+    assert 2 <= time.monotonic() - began < 10
+    server.wait_for_log(ALL)
+    assert "ERROR" not in server.log
+
+
+def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(serve, connect_h1, connect_h2):
+    server = serve("plain.py:app", graceful_timeout=0.5)
+    client, h1 = connect_h2(server.listener), connect_h1(server.listener)
+    waiting = client.request("GET", "/gate?key=never")
+    begun = client.request("GET", "/until-disconnect?key=never&start=1")
+    client.wait(lambda: client.streams[begun].length == 5, "the first piece")
+    h1.request("GET", "/until-disconnect?key=h1&start=1")
+    assert h1.head().status == 200 and h1.chunk() == b"first"
+    replace(server)
+    assert client.response(waiting).status == 502
+    assert client.response(begun).reset == h2.errors.ErrorCodes.INTERNAL_ERROR
+    with pytest.raises(Closed):
+        h1.chunk()
+    assert client.get().status == 200 and client.goaway is None
+    assert "lifespan.shutdown was seen" in server.log
+    assert "is killed" not in server.log
+
+
+def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(serve, connect_h2, tmp_path):
+    server = serve("plain.py:app", graceful_timeout=0.5, shutdown_timeout=0.1)
+    client = connect_h2(server.listener)
+    blocked = client.request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
+    old = int(wait_until(lambda: (tmp_path / "blocked").exists() and (tmp_path / "blocked").read_text(), "a block"))
+    waiting = [client.request("POST", "/digest", body=bytes(1000)) for _ in range(50)]
+    client.ping()
+    server.signal(signal.SIGHUP)
+    for stream in waiting:
+        assert json.loads(client.response(stream).body)["bytes"] == 1000
+    assert client.response(blocked).status == 502
+    server.wait_for_log(f"Worker {old} does not end; it is killed")
+    server.wait_for_log(ALL)
+    assert client.get().status == 200
+
+
+@pytest.mark.parametrize(
+    ("app", "worker_class", "path"), [("wsgi.py:app", "asyncio", "/environ"), ("plain.py:app", "trio", "/")]
+)
+def test_wsgi_and_trio_workers_are_replaced_too(serve, connect_h2, app, worker_class, path):
+    server = serve(app, workers=2, worker_class=worker_class)
+    client = connect_h2(server.listener)
+    before = set(server.worker_pids())
+    assert client.get(path).status == 200
+    replace(server, rounds=2)
+    assert not before & set(server.worker_pids())
+    assert client.get(path).status == 200 and client.goaway is None
+    assert "killed" not in server.log and "ERROR" not in server.log
+
+
+def test_signals_that_come_while_it_is_done_are_one(serve, connect_h2):
+    server = serve("plain.py:app", workers=2)
+    for _ in range(20):
+        server.signal(signal.SIGHUP)
+        time.sleep(0.005)
+    server.wait_for_log(ALL)
+    assert 2 <= len(re.findall(READY, server.log)) <= 6
+    assert len(server.worker_pids()) == 2
+
+
+def test_new_worker_that_cannot_start_leaves_the_old_one_serving(serve, connect_h2, tmp_path):
+    flag = tmp_path / "broken"
+    server = serve("lifespans.py:breakable", env={"BREAK": str(flag)}, workers=2)
+    client = connect_h2(server.listener)
+    before = server.worker_pids()
+    flag.touch()
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(r"Worker \d+ cannot serve the app")
+    server.wait_for_log("Lifespan failure in startup. 'no database'")
+    server.wait_for_log(r"before it was ready; worker \d+ goes on serving, another is tried in 0.5 s")
+    server.wait_for_log(r"goes on serving, another is tried in 1 s")
+    assert client.get().status == 200
+    assert set(before) <= set(server.worker_pids())
+    flag.unlink()
+    server.wait_for_log(ALL)
+    assert not set(before) & set(server.worker_pids())
+    assert client.get().status == 200 and client.goaway is None
+
+
+@pytest.fixture
+def held(serve, tmp_path):
+    """A server of two workers whose next worker is starting and will not be ready before ``hold`` is removed."""
+    hold = tmp_path / "hold"
+    server = serve("lifespans.py:held", env={"HOLD": str(hold)}, workers=2)
+    before = server.worker_pids()
+    hold.touch()
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: len(server.worker_pids()) == 3, "a third worker")
+    (new,) = set(server.worker_pids()) - set(before)
+    return server, hold, before, new
+
+
+def test_stop_during_a_replacement_ends_well(held, connect_h1):
+    server, _, before, _ = held
+    assert connect_h1(server.listener).get().status == 200
+    assert set(before) <= set(server.worker_pids())
+    assert server.stop() == 0
+    server.wait_for_workers_end()
+    assert "ERROR" not in server.log
+
+
+def test_stop_while_the_old_worker_finishes_ends_well(serve, connect_h2):
+    server = serve("plain.py:app", graceful_timeout=20)
+    client = connect_h2(server.listener)
+    nap = client.request("GET", "/nap?seconds=2")
+    client.ping()
+    wait_until(lambda: client.get("/pid").status == 200, "the request before it to have begun")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(READY)
+    server.signal(signal.SIGTERM)
+    response = client.response(nap)
+    assert response.status == 200
+    assert server.wait_for_exit() == 0
+    assert server.log.count("lifespan.shutdown was seen") == 2
+    assert "ERROR" not in server.log
+    server.wait_for_workers_end()
+
+
+def test_old_worker_that_dies_while_its_replacement_starts_is_not_replaced_twice(held, connect_h2):
+    server, hold, before, new = held
+    client = connect_h2(server.listener)
+    for old in before:  # one of them is the one that is being replaced
+        os.kill(old, signal.SIGKILL)
+    server.wait_for_log(r"was killed by SIGKILL; its replacement is starting already")
+    server.wait_for_log(r"was killed by SIGKILL; another is started")
+    hold.unlink()
+    assert json.loads(client.get().body)["pid"] not in before
+    server.wait_for_log(ALL)
+    assert len(server.worker_pids()) == 2 and new in server.worker_pids()
+
+
+def test_new_worker_that_dies_while_it_starts_is_started_again(held, connect_h2):
+    server, hold, before, new = held
+    os.kill(new, signal.SIGKILL)
+    server.wait_for_log(rf"Worker {new} was killed by SIGKILL before it was ready; worker \d+ goes on serving")
+    assert json.loads(connect_h2(server.listener).get().body)["pid"] in before
+    hold.unlink()
+    server.wait_for_log(ALL)
+    assert len(server.worker_pids()) == 2 and not {new, *before} & set(server.worker_pids())
+
+
+def test_signal_while_the_server_starts_replaces_what_was_started_before(launch, tmp_path):
+    hold = tmp_path / "hold"
+    hold.touch()
+    server = launch("lifespans.py:held", env={"HOLD": str(hold)})
+    first = wait_until(server.worker_pids, "the first worker")
+    wait_until(lambda: b"hcrs.worker" in open(f"/proc/{first[0]}/cmdline", "rb").read(), "its program")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("Replacing all workers")
+    hold.unlink()
+    server.wait_until_running()
+    server.wait_for_log(ALL)
+    assert not set(first) & set(server.worker_pids())
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_is_replaced_after_exactly_so_many_requests(serve, connect_h2, workers, threads):
+    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads})
+    pids = server.worker_pids()
+    # Enough connections that each thread has one; requests one after another go to the workers in any order.
+    clients = [connect_h2(server.listener) for _ in range(8)]
+    served = dict.fromkeys(pids, 0)
+    while (count := max(served.values())) <= 20:
+        assert "it is replaced" not in server.log, served
+        pid = int(clients[sum(served.values()) % len(clients)].get("/pid").body)
+        served[pid] += 1
+        assert sum(served.values()) <= workers * 21
+    assert count == 21
+    spent = max(served, key=served.__getitem__)
+    assert int(server.wait_for_log(SPENT)[0][1]) == spent, "by the 21st request"
+    server.wait_for_log(rf"Worker \d+ is ready and replaces worker {spent}")
+    wait_until(lambda: spent not in server.worker_pids(), "the old worker to end")
+    assert clients[0].get().status == 200
+    assert all(client.goaway is None for client in clients)
+    assert len(re.findall(SPENT, server.log)) == 1
+
+
+def test_websockets_count_as_requests(serve, connect_h1):
+    server = serve("sockets.py:app", max_requests=2, graceful_timeout=0.2)
+    for _ in range(3):
+        assert "it is replaced" not in server.log
+        socket = open_over_h1(connect_h1(server.listener), "/echo")
+        socket.send("x")
+        assert socket.receive() == "x"
+        socket.close()
+        assert socket.closed() == (1000, "")
+        with pytest.raises(Ended):
+            socket.receive_frame()
+    server.wait_for_log(SPENT)
+    server.wait_for_log(READY)
+
+
+def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve):
+    server = serve("plain.py:app", tls=True, workers=2, max_requests=300, keep_alive_max_requests=10_000_000)
+    load = H2Load(f"https://localhost:{server.listener.port}/", 0, 4, 8, "-D", "10")
+    server.wait_for_log(READY, count=4)
+    assert load.is_running, "it has seen them"
+    result = load.result()
+    assert result.succeeded == result.ok > 1200, result.output
+    assert result.failed == result.errored == result.timed_out == 0, result.output
+    assert "killed" not in server.log
+
+
+def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(serve, connect_h1):
+    server = serve("plain.py:app", max_requests=5, max_requests_jitter=40, keep_alive_max_requests=10_000_000)
+    client = connect_h1(server.listener)
+    lives = []
+    for generation in range(1, 5):
+        before = server.log.count("is ready and replaces")
+        assert before == generation - 1
+        count = 0
+        while len(re.findall(SPENT, server.log)) < generation:
+            assert client.get("/pid").status == 200
+            count += 1
+            assert count < 60
+            time.sleep(0.005)  # so that what is logged is seen in time
+        lives.append(count)
+        server.wait_for_log(READY, generation)
+    assert all(6 <= life <= 52 for life in lives), lives
+    assert len(set(lives)) > 1, lives
