@@ -49,7 +49,13 @@ pub struct Owed {
 impl Owed {
     /// Owes nothing yet on a window of `size` bytes.
     pub fn new(size: u32) -> Self {
-        Self { taken: 0, step: size / 4 }
+        Self { taken: 0, step: Self::step(size) }
+    }
+
+    /// The credit that is worth a frame on a window of `size` bytes: a sender that misses less cannot tell what was
+    /// taken of it.
+    pub const fn step(size: u32) -> u32 {
+        size / 4
     }
 
     /// Notes `len` bytes taken; gives the credit to return once it is worth a frame.

@@ -298,11 +298,12 @@ impl Exchange {
         self.state.borrow().body.unread
     }
 
-    /// Whether the body is still arriving and the app has taken all that came.
+    /// Whether the body is still arriving and the app has, as far as can be told from here, taken what came.
     pub(crate) fn starves(&self) -> bool {
         let state = self.state.borrow();
         let is_body = state.websocket.is_none();
-        is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && state.body.unread == 0
+        let is_taken = state.body.unread < Owed::step(REQUEST_WINDOW) as usize;
+        is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && is_taken
     }
 
     /// What the connection has to do next.
