@@ -53,6 +53,15 @@ fn code(text: &str) -> String {
     if text.is_empty() { "unset".into() } else { format!("`{text}`") }
 }
 
+/// The flag, its short form and its other names.
+fn flags_of(setting: &Setting) -> String {
+    setting.flag.map_or(String::new(), |flag| {
+        let short = flag.short.map_or(String::new(), |short| format!(", `-{short}`"));
+        let more: String = flag.aliases.iter().flat_map(|alias| [", `--", alias, "`"]).collect();
+        format!("`{}`{short}{more}", flag.long)
+    })
+}
+
 #[test]
 fn reference_page() {
     let defaults = Defaults::default();
@@ -70,11 +79,7 @@ fn reference_page() {
         )
         .unwrap();
         for setting in in_group(group).filter(|setting| is_obeyed(setting)) {
-            let flag = setting.flag.map_or(String::new(), |flag| {
-                let short = flag.short.map_or(String::new(), |short| format!(", `-{short}`"));
-                let more: String = flag.aliases.iter().flat_map(|alias| [", `--", alias, "`"]).collect();
-                format!("`{}`{short}{more}", flag.long)
-            });
+            let flag = flags_of(setting);
             let own = if setting.own { " *hcrs*" } else { "" };
             let (key, kind, doc) = (setting.key, name_of(setting.kind), setting.doc.replace('|', "\\|"));
             let default = code(&(setting.default)(&defaults));
@@ -86,7 +91,7 @@ fn reference_page() {
     }
     page += "\n## Ignored\n\nHypercorn has these too. They are accepted with a warning.\n\n| key | flag | why |\n|---|---|---|\n";
     for setting in table::all().filter(|setting| !is_obeyed(setting)) {
-        let flag = setting.flag.map_or(String::new(), |flag| format!("`{}`", flag.long));
+        let flag = flags_of(setting);
         writeln!(page, "| `{}` | {flag} | {} |", setting.key, setting.doc).unwrap();
     }
     page += "\n## Environment\n\nEach setting can be given as `HCRS_` and its key in capitals, as in \

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,21 @@ from typing import Any
 import httpx
 import pytest
 
+from end_to_end.certificates import Pki
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.key_rows import as_flags, as_variable, filled, in_file
 from end_to_end.server import Listening, Server, command
+from end_to_end.settings_table import SETTINGS
 
 #: No test may hang for longer, in seconds.
 TIMEOUT = 90
 
 Serve = Callable[..., Server]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shows(app, waits, config): a row of the table of keys; see key_rows.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,6 +106,55 @@ def serve(launch: Callable[..., Server], request: pytest.FixtureRequest) -> Iter
         if server.is_running:
             assert server.stop() == 0, f"the exit code after SIGTERM\n{server.log}"
             server.wait_for_workers_end()
+
+
+@pytest.fixture
+def udp() -> Iterator[socket.socket]:
+    """A UDP socket."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind(("127.0.0.1", 0))
+        opened.settimeout(20)
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """A folder of certificates."""
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, launch: Callable[..., Server], serve: Serve
+) -> Server:
+    """The server of a test that is marked by ``shows``. Its keys are given by the file, the environment and flags in
+    turn, as far as they have flags."""
+    row = request.node.get_closest_marker("shows").kwargs
+    there = {"<folder>": str(tmp_path), "<python>": sys.executable}
+    if "<pki>" in repr(row):
+        there["<pki>"] = str(request.getfixturevalue("pki").folder)
+    if "<port>" in repr(row):
+        there["<port>"] = str(request.getfixturevalue("udp").getsockname()[1])
+    file: dict[str, Any] = {}
+    env: dict[str, str] = {}
+    flags: list[str] = []
+    turn = 0
+    for key, value in filled(row["config"], there).items():
+        setting = SETTINGS[key]
+        if key in ("bind", "insecure_bind", "application_path", "certfile", "keyfile"):
+            file[key] = value  # what waits for the server has to know them
+            continue
+        source = ("file", "environment", "flag")[turn % 3]
+        turn += 1
+        if source == "flag" and setting.flags and value is not False:
+            flags += as_flags(setting.flags[0], value)
+        elif source == "environment":
+            env[setting.variable] = as_variable(value)
+        else:
+            file[key] = value
+    start = serve if row["waits"] else launch
+    server: Server = start(row["app"], env=env, flags=flags, **in_file(file))
+    return server
 
 
 @pytest.fixture(scope="module")

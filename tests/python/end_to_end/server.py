@@ -95,7 +95,9 @@ class Server:
                 app[:5] + str(APPS / app[5:])
             )
         self.listeners: list[Listening] = []
-        self._expected = len(_as_list(keys["bind"])) + (len(_as_list(keys.get("insecure_bind", []))) if tls else 0)
+        self._expected = len(_as_list(keys["bind"])) + (
+            len(_as_list(keys.get("insecure_bind", []))) if "certfile" in keys else 0
+        )
         if config_file is None:
             config_file = folder / "hcrs.toml"
             config_file.write_text(to_toml(keys))
@@ -237,19 +239,19 @@ class Server:
 
 def to_toml(keys: Mapping[str, Any]) -> str:
     """The keys as TOML; tables come after all plain keys."""
-    lines = [f"{key} = {_literal(value)}" for key, value in keys.items() if not isinstance(value, Mapping)]
+    lines = [f"{key} = {literal(value)}" for key, value in keys.items() if not isinstance(value, Mapping)]
     for name, table in keys.items():
         if isinstance(table, Mapping):
-            lines += [f"[{name}]", *(f"{json.dumps(key)} = {_literal(value)}" for key, value in table.items())]
+            lines += [f"[{name}]", *(f"{json.dumps(key)} = {literal(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """A value as TOML. JSON's strings and numbers are TOML's too."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_literal(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)} = {literal(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_literal, value)) + "]"
+        return "[" + ", ".join(map(literal, value)) + "]"
     return json.dumps(value)
 
 

@@ -1,0 +1,87 @@
+"""The settings as the generated reference lists them, and as the command shows what they have become."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from end_to_end.server import command
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference.md"
+
+
+class Setting(NamedTuple):
+    """A row of the reference."""
+
+    key: str
+    own: bool
+    #: Long and short forms, aliases included.
+    flags: list[str]
+    takes: str
+    #: Other names in a file.
+    aliases: list[str]
+    ignored: bool
+
+    @property
+    def variable(self) -> str:
+        """Its variable of the environment."""
+        return f"HCRS_{self.key.upper()}"
+
+
+def _settings() -> dict[str, Setting]:
+    found = {}
+    ignored = False
+    for line in REFERENCE.read_text().splitlines():
+        if line.startswith("## "):
+            ignored = line == "## Ignored"
+        row = re.fullmatch(r"\| `(\w+)`( \*hcrs\*)? \|([^|]*)\|(.*)\|", line)
+        if row:
+            key, own, flags, rest = row.groups()
+            also = re.search(r" In a file also ([^|]*)\.", rest)
+            found[key] = Setting(
+                key,
+                bool(own),
+                re.findall(r"`(--?[a-z-]+)`", flags),
+                rest.split("|")[0].strip(),
+                re.findall(r"`(\w+)`", also[1]) if also else [],
+                ignored,
+            )
+    return found
+
+
+SETTINGS = _settings()
+
+
+class Shown(NamedTuple):
+    """What the command says of a setting."""
+
+    #: As it would be written in a file; empty if it is unset.
+    value: str
+    origin: str
+
+
+def show(
+    folder: Path, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> tuple[dict[str, Shown], str]:
+    """What ``hcrs config show`` says of each setting, and its warnings."""
+    result = subprocess.run(
+        [command(), "config", "show", *arguments],
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    shown = {}
+    for line in result.stdout.splitlines():
+        row = re.fullmatch(r"(?:(\w+) = (.*?)|# (\w+) is unset) +# (.*)", line)
+        if row:
+            key, value, unset, origin = row.groups()
+            shown[key or unset] = Shown(value or "", origin)
+    return shown, result.stderr

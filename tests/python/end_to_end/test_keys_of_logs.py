@@ -1,0 +1,84 @@
+"""What the keys of logs and metrics do: rows of the table of keys (key_rows.py)."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from end_to_end.h1_client import H1Client
+from end_to_end.key_rows import shows
+from end_to_end.server import Listening, wait_until
+
+
+@shows(
+    "plain.py:app",
+    waits=False,
+    errorlog="<folder>/error.log",
+    accesslog="<folder>/access.log",
+    access_log_format="%(m)s %(U)s %(s)s",
+    loglevel="debug",
+)
+def test_logs_go_where_they_are_wanted_and_say_what_is_wanted(server, tmp_path):
+    errors, lines = tmp_path / "error.log", tmp_path / "access.log"
+    running = wait_until(
+        lambda: errors.exists() and re.search(r"Running on http://127\.0\.0\.1:(\d+)", errors.read_text()), "the log"
+    )
+    with H1Client(Listening("http", "127.0.0.1", int(running[1]))) as client:
+        client.get("/a%20b")
+        client.send("nonsense\r\n\r\n")
+        client.response()
+    wait_until(lambda: "GET /a b 404\n" in lines.read_text(), "the line")
+    wait_until(lambda: "[DEBUG]" in errors.read_text(), "what only the level debug shows")
+    assert server.stop() == 0
+    assert (server.log.replace("lifespan.shutdown was seen\n", ""), server.output) == ("", "")
+
+
+@shows("plain.py:app", accesslog="-", access_log_json=True)
+def test_lines_are_objects(server, connect_h1):
+    connect_h1(server.listener).get("/a")
+    assert json.loads(wait_until(lambda: server.output, "the line"))["path"] == "/a"
+
+
+@pytest.mark.parametrize("how", ["file", "environment", "flag"])
+@shows(logconfig="json:<folder>/log.json")
+def test_the_workers_logging_is_configured_by_a_file(serve, connect_h1, tmp_path, how):
+    log, path = tmp_path / "app.log", f"json:{tmp_path}/log.json"
+    handler = {"class": "logging.FileHandler", "filename": str(log)}
+    loggers = {"hcrs.error": {"handlers": ["file"], "propagate": False}}
+    (tmp_path / "log.json").write_text(json.dumps({"version": 1, "handlers": {"file": handler}, "loggers": loggers}))
+    given = {
+        "file": {"logconfig": path},
+        "environment": {"env": {"HCRS_LOGCONFIG": path}},
+        "flag": {"flags": [f"--log-config={path}"]},
+    }[how]
+    server = serve("plain.py:app", **given)
+    connect_h1(server.listener).get("/fail?after=nothing")
+    wait_until(lambda: log.exists() and "Teapot" in log.read_text(), "the traceback")
+
+
+@shows(
+    "plain.py:app",
+    loglevel="info",
+    logconfig_dict={
+        "version": 1,
+        "handlers": {"file": {"class": "logging.FileHandler", "filename": "<folder>/app.log"}},
+        "loggers": {"hypercorn.error": {"handlers": ["file"], "propagate": False}},
+    },
+)
+def test_the_workers_logging_is_configured_by_a_table(server, connect_h1, tmp_path):
+    connect_h1(server.listener).get("/fail?after=nothing")
+    log = tmp_path / "app.log"
+    wait_until(lambda: log.exists() and "Teapot" in log.read_text(), "the traceback")
+
+
+@shows(
+    "plain.py:app",
+    statsd_host="127.0.0.1:<port>",
+    statsd_prefix="shop",
+    dogstatsd_tags="env:test,zone:1",
+)
+def test_metrics_go_where_they_are_wanted(server, udp, connect_h1):
+    connect_h1(server.listener).get()
+    assert re.search(rb"^shop\.hypercorn\.requests:1\|c\|@1\.0\|#env:test,zone:1$", udp.recv(65_536), re.MULTILINE)

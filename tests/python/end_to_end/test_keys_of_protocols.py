@@ -1,0 +1,67 @@
+"""What the keys of the protocols do: rows of the table of keys (key_rows.py)."""
+
+from __future__ import annotations
+
+import time
+
+from end_to_end.key_rows import shows
+from end_to_end.ws_client import CLOSE, PING, PONG, open_over_h1
+
+
+@shows("plain.py:app", keep_alive_max_requests=2)
+def test_a_connection_has_so_many_requests(server, connect_h1, connect_h2):
+    client = connect_h1(server.listener)
+    assert [client.get().header("connection") for _ in range(2)] == [None, "close"]
+    client.assert_closed()
+    client = connect_h2(server.listener)
+    assert [client.get().status for _ in range(2)] == [200, 200]
+    client.wait_for_close()
+    assert client.goaway.last_stream_id == 3
+
+
+@shows(
+    "plain.py:app",
+    server_names=["127.0.0.1", "shop.test"],
+    alt_svc_headers=['h3=":443"; ma=60', 'h2=":444"'],
+    include_date_header=False,
+    include_server_header=False,
+    h11_max_incomplete_size=1024,
+    h2_max_concurrent_streams=3,
+    h2_max_header_list_size=1500,
+    h2_max_inbound_frame_size=20_000,
+)
+def test_limits_and_fields_are_as_they_are_wanted(server, connect_h1, connect_h2):
+    client = connect_h1(server.listener)
+    response = client.get()
+    assert (response.header("date"), response.header("server")) == (None, None)
+    assert response.all("alt-svc") == ['h3=":443"; ma=60', 'h2=":444"']
+    assert client.get("/", headers=f"x: {'y' * 900}\r\n").status == 200
+    assert client.get("/", headers=f"x: {'y' * 1100}\r\n").status == 431
+    client = connect_h1(server.listener)
+    client.send("GET / HTTP/1.1\r\nhost: else.test\r\n\r\n")
+    assert client.response().status == 404
+    client = connect_h2(server.listener)
+    response = client.get()
+    assert (response.header(b"date"), response.header(b"server")) == (None, None)
+    settings = client.protocol.remote_settings
+    assert (settings.max_concurrent_streams, settings.max_header_list_size, settings.max_frame_size) == (3, 1500, 20_000)
+    assert client.get("/", headers=[("x", "y" * 1600)]).status == 431
+    large = client.request("POST", "/echo", body=b"x" * 19_000)
+    assert client.response(large).length == 19_000
+
+
+@shows("sockets.py:app", websocket_max_message_size=100, websocket_ping_interval=0.2)
+def test_websockets_are_pinged_and_their_messages_are_so_long(server, connect_h1):
+    socket, began = open_over_h1(connect_h1(server.listener), "/echo"), time.monotonic()
+    for _ in range(3):
+        ping = socket.receive_frame()
+        assert ping.opcode == PING
+        socket.send_frame(PONG, ping.payload)
+    assert 0.35 < time.monotonic() - began < 4
+    socket = open_over_h1(connect_h1(server.listener), "/echo")
+    socket.send("x" * 100)
+    socket.send("x" * 101)
+    frames = []
+    while not frames or frames[-1].opcode != CLOSE:
+        frames.append(socket.receive_frame())
+    assert b"x" * 100 in [frame.payload for frame in frames] and frames[-1].close[0] == 1009

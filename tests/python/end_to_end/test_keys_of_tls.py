@@ -1,0 +1,221 @@
+"""What the keys of TLS do: rows of the table of keys (key_rows.py)."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+import warnings
+
+import pytest
+
+from end_to_end.certificates import PASSWORD
+from end_to_end.key_rows import shows
+from end_to_end.server import wait_until
+
+PAIR = {"certfile": "<pki>/localhost.pem", "keyfile": "<pki>/localhost.pem"}
+
+
+@pytest.fixture
+def trusting(pki):
+    """Makes contexts of clients that trust the authority of the tests."""
+
+    def context(*alpn, identity=None, version=None):
+        made = ssl.create_default_context(cafile=pki / "ca.pem")
+        made.set_alpn_protocols(list(alpn or ("http/1.1",)))
+        if identity is not None:
+            made.load_cert_chain(pki / f"{identity}.pem")
+        if version is not None:
+            made.minimum_version = made.maximum_version = version
+        return made
+
+    return context
+
+
+@pytest.fixture
+def shake(server):
+    """Shakes hands and asks for a page; gives the TLS socket, with what was answered as its second element."""
+    opened = []
+
+    def shake(context, name="localhost"):
+        plain = socket.create_connection(("127.0.0.1", server.listener.port), timeout=10)
+        opened.append(plain)
+        opened.append(context.wrap_socket(plain, server_hostname=name))
+        opened[-1].sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        answer = opened[-1].recv(1000)
+        if not answer:
+            raise ConnectionResetError("closed without an answer")
+        return opened[-1], answer
+
+    yield shake
+    for connection in opened:
+        connection.close()
+
+
+REFUSED = (ssl.SSLError, ConnectionError)
+
+
+@shows(
+    "plain.py:app",
+    certfile="<pki>/localhost.pem",
+    keyfile="<pki>/localhost-encrypted.pem",
+    keyfile_password=PASSWORD,
+    ciphers="ECDHE-ECDSA-CHACHA20-POLY1305",
+    alpn_protocols=["http/1.1"],
+    ssl_handshake_timeout=0.4,
+)
+def test_what_is_spoken_is_what_is_wanted(server, trusting, shake):
+    connection, answer = shake(trusting("h2", "http/1.1", version=ssl.TLSVersion.TLSv1_2))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert (connection.cipher()[0], connection.selected_alpn_protocol()) == ("ECDHE-ECDSA-CHACHA20-POLY1305", "http/1.1")
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as silent:
+        assert silent.recv(1) == b""
+    assert 0.35 < time.monotonic() - began < 4
+
+
+@shows(
+    "plain.py:app",
+    **PAIR,
+    minimum_version="1.3",
+    certificates=[{"certfile": "<pki>/other.test.pem", "keyfile": "<pki>/other.test.pem"}],
+    key_exchange=["secp384r1"],
+)
+def test_names_groups_and_versions_are_those_that_are_named(server, trusting, shake):
+    with pytest.raises(REFUSED):
+        shake(trusting(version=ssl.TLSVersion.TLSv1_2))
+    for name in ("localhost", "other.test"):
+        connection, answer = shake(trusting(), name)  # which checks the name
+        assert answer.startswith(b"HTTP/1.1 200") and connection.version() == "TLSv1.3"
+    with pytest.raises(ssl.SSLCertVerificationError, match="(?i)mismatch"):
+        shake(trusting(), "unknown.test")
+    for group, works in (("prime256v1", False), ("secp384r1", True)):
+        context = trusting()
+        context.set_ecdh_curve(group)
+        if works:
+            assert shake(context)[1].startswith(b"HTTP/1.1 200")
+        else:
+            with pytest.raises(REFUSED):
+                shake(context)
+
+
+@shows("plain.py:app", **PAIR, ca_certs="<pki>/ca.pem", verify_mode="CERT_REQUIRED", crls=["<pki>/crl.pem"])
+def test_clients_need_a_certificate_that_is_not_revoked(server, trusting, shake):
+    assert shake(trusting(identity="client"))[1].startswith(b"HTTP/1.1 200")
+    for identity in (None, "revoked"):
+        with pytest.raises(REFUSED):
+            shake(trusting(identity=identity))
+
+
+@shows(
+    "plain.py:app",
+    **PAIR,
+    verify_flags="VERIFY_CRL_CHECK_LEAF",
+    ca_certs="<pki>/ca-and-crl.pem",
+    verify_mode="CERT_OPTIONAL",
+)
+def test_clients_may_have_a_certificate_and_lists_stand_beside_authorities(server, trusting, shake):
+    for identity in (None, "client"):
+        assert shake(trusting(identity=identity))[1].startswith(b"HTTP/1.1 200")
+    with pytest.raises(REFUSED):
+        shake(trusting(identity="revoked"))
+
+
+@pytest.mark.parametrize(("mode", "asked"), [(0, False), (1, False), (2, True)])
+@pytest.mark.parametrize("key", ["verify_mode", "cert_reqs", "--cert-reqs", "HCRS_VERIFY_MODE"])
+def test_verify_mode_may_be_a_number(serve, pki, trusting, mode, asked, key):
+    given = {
+        "verify_mode": {"verify_mode": mode},
+        "cert_reqs": {"cert_reqs": mode},
+        "--cert-reqs": {"flags": ["--cert-reqs", str(mode)]},
+        "HCRS_VERIFY_MODE": {"env": {"HCRS_VERIFY_MODE": str(mode)}},
+    }[key]
+    server = serve(
+        "plain.py:app", certfile=pki / "localhost.pem", keyfile=pki / "localhost.pem", ca_certs=pki / "ca.pem", **given
+    )
+    with socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as plain:
+        context = trusting(version=ssl.TLSVersion.TLSv1_2)
+        if asked:
+            with pytest.raises(REFUSED):
+                context.wrap_socket(plain, server_hostname="localhost")
+        else:
+            assert context.wrap_socket(plain, server_hostname="localhost").version() == "TLSv1.2"
+
+
+@shows("plain.py:app", **PAIR, max_handshakes=1, ssl_handshake_timeout=0.8)
+def test_so_many_handshakes_are_made_at_a_time(server, trusting, shake):
+    with socket.create_connection(("127.0.0.1", server.listener.port), timeout=10):
+        time.sleep(0.2)  # until the edge has begun to wait for it
+        began = time.monotonic()
+        assert shake(trusting())[1].startswith(b"HTTP/1.1 200")
+        assert 0.4 < time.monotonic() - began < 5
+
+
+def test_a_list_of_ciphers_is_told_what_it_leaves_out_and_an_empty_one_is_an_error(serve, launch, pki):
+    pair = {"certfile": pki / "localhost.pem", "keyfile": pki / "localhost.pem"}
+    server = serve("plain.py:app", ciphers="ECDHE+AESGCM:RC4-SHA:TLS_AES_128_GCM_SHA256", **pair)
+    assert "ciphers: \"RC4-SHA\" names no cipher suite that is offered here and was left out" in server.log
+    assert "ciphers: \"TLS_AES_128_GCM_SHA256\" has no effect" in server.log
+    server = launch("plain.py:app", ciphers="RC4-SHA", **pair)
+    assert server.wait_for_exit() == 78
+    assert "ciphers: \"RC4-SHA\" leaves no cipher suite for TLS 1.2" in server.log and "ECDHE+AESGCM" in server.log
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"keyfile": "<pki>/localhost-encrypted.pem"}, ["is encrypted: keyfile_password is needed"]),
+        (
+            {"keyfile": "<pki>/localhost-encrypted.pem", "keyfile_password": "wrong"},
+            ["keyfile_password does not decrypt the key in keyfile", "localhost-encrypted.pem"],
+        ),
+        ({"keyfile": "<pki>/localhost-legacy.pem"}, ["openssl pkcs8 -topk8 -in", "localhost-legacy.pem"]),
+        ({"keyfile": "<pki>/other.test.pem"}, ["does not belong to the first certificate", "other.test.pem"]),
+        ({"keyfile": "<pki>/ca.pem"}, ["ca.pem holds no private key"]),
+        ({"keyfile": "<pki>/missing.pem"}, ["cannot read", "missing.pem"]),
+        ({"verify_mode": 2}, ["verify_mode is CERT_REQUIRED but ca_certs is not set"]),
+        ({"verify_mode": 2, "ca_certs": "<pki>/ca.pem", "hcrs": {"crls": "<pki>/ca.pem"}}, ["holds no CRL"]),
+    ],
+)
+def test_files_that_cannot_be_used_stop_the_start_with_what_to_do(launch, pki, keys, words):
+    from end_to_end.key_rows import filled
+
+    given = filled({**PAIR, **keys}, {"<pki>": str(pki.folder)})
+    server = launch("plain.py:app", **given)
+    assert server.wait_for_exit() == 78
+    for word in words:
+        assert word in server.log
+    assert PASSWORD not in server.log
+
+
+def test_new_certificates_are_taken_without_losing_a_connection(serve, pki, tmp_path, connect_h1, trusting):
+    def put(name, file="pair.pem"):
+        temporary = tmp_path / "temporary"
+        temporary.write_bytes((pki.folder / name).read_bytes())
+        temporary.rename(tmp_path / file)
+
+    def presented():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ssl.get_server_certificate(("127.0.0.1", server.listener.port))
+
+    put("localhost.pem")
+    server = serve("plain.py:app", certfile=f"{tmp_path}/pair.pem", keyfile=f"{tmp_path}/pair.pem")
+    context = trusting()
+    plain = socket.create_connection(("127.0.0.1", server.listener.port), timeout=10)
+    with context.wrap_socket(plain, server_hostname="localhost") as lasting:
+
+        def still_answers():
+            lasting.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            return lasting.recv(1000).startswith(b"HTTP/1.1 200")
+
+        assert still_answers()
+        first = presented()
+        pki.issue("localhost", "renewed.pem")
+        put("renewed.pem")
+        wait_until(lambda: presented() != first, "the new certificate, without a signal")
+        second = presented()
+        assert still_answers()
+        (tmp_path / "pair.pem").write_text("broken")
+        server.wait_for_log(r"\[ERROR\] The certificates stay as they were: .*pair.pem|stay as they were")
+        assert presented() == second and still_answers()

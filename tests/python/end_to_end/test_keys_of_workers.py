@@ -1,0 +1,151 @@
+"""What the keys of the app, its workers and of deadlines do: rows of the table of keys (key_rows.py)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from end_to_end.key_rows import shows
+from end_to_end.server import wait_until
+
+
+@shows("settings.py:app", root_path="/mounted/", workers=2, worker_class="uvloop", pid_path="<folder>/pid")
+def test_workers_are_as_many_and_as_they_are_wanted(server, connect_h2, tmp_path):
+    client = connect_h2(server.listener)
+    streams = [client.request("GET", "/nap?0.2") for _ in range(8)]
+    told = [json.loads(client.response(stream).body) for stream in streams]
+    assert sorted({facts["pid"] for facts in told}) == server.worker_pids() and len(server.worker_pids()) == 2
+    assert {(facts["root_path"], facts["loop"], facts["lifespans"]) for facts in told} == {("/mounted", "uvloop", 1)}
+    assert (tmp_path / "pid").read_text() == str(server.pid)
+
+
+@shows("settings.py:app", debug=True, lifespan="off")
+def test_debug_and_lifespan_are_switched(server, connect_h1):
+    told = json.loads(connect_h1(server.listener).get().body)
+    assert (told["debug"], told["lifespans"]) == (True, 0)
+
+
+@shows(python="<folder>/python")
+@pytest.mark.parametrize("how", ["file", "environment", "flag"])
+def test_the_interpreter_is_the_one_that_is_named(serve, connect_h1, tmp_path, how):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nWRAPPED=yes exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    given = {
+        "file": {"hcrs": {"python": str(python)}},
+        "environment": {"env": {"HCRS_PYTHON": str(python)}},
+        "flag": {"flags": ["--python", str(python)]},
+    }[how]
+    server = serve("settings.py:app", **given)
+    assert json.loads(connect_h1(server.listener).get().body)["wrapped"] == "yes"
+
+
+@shows("wsgi:settings.py:threads", wsgi_threads=3, wsgi_max_body_size=10)
+def test_wsgi_has_so_many_threads_and_takes_so_much(server, connect_h1, connect_h2):
+    client = connect_h2(server.listener)
+    streams = [client.request() for _ in range(9)]
+    assert max(int(client.response(stream).body) for stream in streams) == 3
+    client = connect_h1(server.listener)
+    client.request("POST", "/length", body=b"x" * 10)
+    assert client.response().body == b"10"
+    client.request("POST", "/length", body=b"x" * 11)
+    assert client.response().status == 413
+
+
+def blocked(server, connect_h2, tmp_path, seconds):
+    """A connection whose worker does nothing for a while."""
+    client = connect_h2(server.listener)
+    client.request("GET", f"/block?seconds={seconds}&file={tmp_path}/blocked")
+    wait_until(lambda: (tmp_path / "blocked").exists() and (tmp_path / "blocked").read_text(), "the worker to be blocked")
+    return client
+
+
+@shows("plain.py:app", queue_size=3)
+def test_the_queue_is_so_long(server, connect_h2, tmp_path):
+    client = blocked(server, connect_h2, tmp_path, 1.5)
+    streams = [client.request() for _ in range(90)]
+    began = time.monotonic()
+    client.wait(lambda: sum(client.streams[stream].status == 503 for stream in streams) > 40, "refusals")
+    assert time.monotonic() - began < 1
+
+
+@shows("plain.py:app", queue_timeout=0.3)
+def test_requests_wait_so_long_for_a_worker(server, connect_h2, tmp_path):
+    client = blocked(server, connect_h2, tmp_path, 2)
+    began = time.monotonic()
+    streams = [client.request() for _ in range(90)]
+    client.wait(lambda: any(client.streams[stream].status == 503 for stream in streams), "a refusal")
+    assert 0.2 < time.monotonic() - began < 1.5
+
+
+@shows("plain.py:app", stall_timeout=1.0, workers=2)
+def test_a_worker_may_leave_requests_for_so_long(server, connect_h2, tmp_path):
+    client = blocked(server, connect_h2, tmp_path, 4)
+    began = time.monotonic()
+    streams = [client.request() for _ in range(20)]
+    for stream in streams:
+        assert client.response(stream).status == 200
+    assert 0.8 < time.monotonic() - began < 3, "by default they would have moved at once"
+
+
+@shows(
+    "plain.py:app", keep_alive_timeout=0.4, read_timeout=0.5, head_timeout=0.6
+)
+def test_clients_have_so_much_time(server, connect_h1):
+    def until_closed(sent: str, status: int | None) -> float:
+        client, began = connect_h1(server.listener), time.monotonic()
+        client.send(sent)
+        if status is not None:
+            assert client.response().status == status
+        client.assert_closed()
+        return time.monotonic() - began
+
+    assert 0.35 < until_closed("", None) < 4
+    assert 0.35 < until_closed("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 200) < 4
+    assert 0.55 < until_closed("GET / HTTP/1.1\r\n", 408) < 4
+    assert 0.45 < until_closed("POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nx", 408) < 4
+
+
+@shows("plain.py:app", write_timeout=0.5)
+def test_a_client_may_leave_a_response_unread_for_so_long(server, connect_h1):
+    client, began = connect_h1(server.listener, receive_buffer=4096), time.monotonic()
+    client.request("GET", "/download?size=50000000&key=unread")
+    other = connect_h1(server.listener)
+    other.get("/")
+    time.sleep(2)  # the client's own doing: it does not read
+    client.assert_cut()
+    assert time.monotonic() - began < 10
+
+
+@shows("lifespans.py:hangs", waits=False, startup_timeout=0.4)
+def test_startup_may_take_so_long(server):
+    began = time.monotonic()
+    assert server.wait_for_exit() == 1
+    assert time.monotonic() - began < 10
+    assert "startup" in server.log and "0.4" in server.log, server.log
+
+
+@shows("lifespans.py:hangs_at_shutdown", shutdown_timeout=0.4)
+def test_shutdown_may_take_so_long(server):
+    began = time.monotonic()
+    assert server.stop() == 4
+    assert 0.35 < time.monotonic() - began < 10
+
+
+@shows("settings.py:app", graceful_timeout=0.4)
+def test_requests_may_go_on_for_so_long(server, connect_h1):
+    client = connect_h1(server.listener)
+    client.request("GET", "/nap?30")
+    wait_until(lambda: connect_h1(server.listener).get().status == 200, "the server")
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    answered = threading.Thread(target=client.response)
+    answered.start()
+    assert server.wait_for_exit() == 3
+    answered.join(20)
+    assert 0.35 < time.monotonic() - began < 3, "by default it would be 3 s"
