@@ -45,7 +45,7 @@ def _settings() -> dict[str, Setting]:
             found[key] = Setting(
                 key,
                 bool(own),
-                re.findall(r"`(--?[a-z-]+)`", flags),
+                re.findall(r"`(--?[A-Za-z-]+)`", flags),
                 rest.split("|")[0].strip(),
                 re.findall(r"`(\w+)`", also[1]) if also else [],
                 ignored,
