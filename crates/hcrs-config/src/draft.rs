@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, Settings};
+use hcrs_tls::VerifyMode;
 
 use crate::proxies::Proxies;
 use crate::setting::{Defaults, Setting};
@@ -121,11 +122,37 @@ impl Draft {
     fn tls(&mut self) -> Option<hcrs_tls::Settings> {
         let (certfile, keyfile) = match (self.certfile.take(), self.keyfile.take()) {
             (Some((certfile, _)), Some((keyfile, _))) => (certfile, keyfile),
-            (None, None) => return None,
+            (None, None) => {
+                self.tls_without_a_certificate();
+                return None;
+            }
             (Some((_, place)), None) => return self.half_of_tls(place, "certfile is set but keyfile is not"),
             (None, Some((_, place))) => return self.half_of_tls(place, "keyfile is set but certfile is not"),
         };
         Some(hcrs_tls::Settings { certfile, keyfile, ..self.tls.clone() })
+    }
+
+    /// What was to keep clients out must not be ignored silently, nor what was to be served to them.
+    fn tls_without_a_certificate(&mut self) {
+        let place =
+            |draft: &Self, key| draft.given.get(key).map_or(Place::Nowhere, |value| value.place.clone());
+        let stops = [
+            ("verify_mode", self.tls.verify_mode != VerifyMode::None),
+            ("certificates", !self.tls.more_certificates.is_empty()),
+        ];
+        for (key, _) in stops.into_iter().filter(|(_, is_set)| *is_set) {
+            let message = format!(
+                "{key} is set but certfile and keyfile are not: TLS needs both; for cleartext leave it out"
+            );
+            self.mistakes.push(Mistake { place: place(self, key), message });
+        }
+        let unused = [("ca_certs", self.tls.ca_certs.is_some()), ("crls", !self.tls.crls.is_empty())];
+        for (key, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
+            self.warn(
+                &place(self, key),
+                format!("{key} is ignored: without certfile and keyfile, bind is cleartext"),
+            );
+        }
     }
 
     /// With one of the two files the listeners would silently be cleartext, so it is refused.

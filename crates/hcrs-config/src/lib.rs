@@ -10,6 +10,7 @@ mod read;
 mod setting;
 mod source;
 mod table;
+mod told;
 mod value;
 
 use std::ffi::OsString;

@@ -155,7 +155,7 @@ impl Value {
 
 impl Value {
     /// Reads what could stand behind a key in the file; everything in it has this place.
-    fn from_toml(text: &str, place: &Place) -> Option<Self> {
+    pub(crate) fn from_toml(text: &str, place: &Place) -> Option<Self> {
         const KEY: &str = "value";
         let document = format!("{KEY} = {text}");
         let document = DeTable::parse(&document).ok()?;

@@ -1,17 +1,17 @@
 //! What can be found out about settings without serving: whether addresses can be bound and files written.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use crate::bind::bind;
-use crate::{Bind, LogTarget, Settings, StartError};
+use crate::{Bind, LogTarget, PythonLogging, Settings, StartError};
 
 /// Everything that would stop the start, as far as it shows in advance. What is there is left as it is: no socket
 /// listens, no file is made.
-pub fn check(settings: &Settings) -> Vec<String> {
+pub fn check(settings: &Settings) -> Vec<StartError> {
     let mut problems = Vec::new();
     let mut tcp = Settings { listeners: Vec::new(), ..settings.clone() };
     for listener in &settings.listeners {
@@ -19,27 +19,38 @@ pub fn check(settings: &Settings) -> Vec<String> {
             Bind::Tcp { .. } => tcp.listeners = vec![listener.clone()],
             Bind::Unix(path) => {
                 if let Err(error) = can_be_made(path) {
-                    problems.push(StartError::Bind(listener.bind.to_string(), error).to_string());
+                    problems.push(StartError::Bind(listener.bind.to_string(), error));
                 }
                 continue;
             }
             Bind::Fd(_) => continue, // whoever starts the server opens it
         }
-        problems.extend(bind(&tcp, 1).err().map(|error| error.to_string()));
+        problems.extend(bind(&tcp, 1).err());
     }
     for target in [&settings.log.access, &settings.log.error].into_iter().flatten() {
         if let LogTarget::File(path) = target
             && let Err(error) = can_be_appended(path)
         {
-            problems.push(StartError::Log(path.display().to_string(), error).to_string());
+            problems.push(StartError::Log(path.display().to_string(), error));
         }
     }
     if let Some(path) = &settings.pid_path
         && let Err(error) = can_be_appended(path)
     {
-        problems.push(StartError::Pid(path.display().to_string(), error).to_string());
+        problems.push(StartError::Pid(path.display().to_string(), error));
+    }
+    if let Some(PythonLogging::File(path)) = &settings.log.python
+        && let Err(error) = File::open(without_kind(path))
+    {
+        problems.push(StartError::LogConfig(path.display().to_string(), error));
     }
     problems
+}
+
+/// The path of `logconfig` without what says how the file is written.
+fn without_kind(path: &Path) -> &Path {
+    let text = path.to_str().unwrap_or_default();
+    ["json:", "toml:"].iter().find_map(|kind| text.strip_prefix(kind)).map_or(path, Path::new)
 }
 
 fn can_be_appended(path: &Path) -> io::Result<()> {
@@ -80,8 +91,10 @@ mod tests {
         };
         settings.log.access = Some(LogTarget::File(folder.path().join("access")));
         settings.log.error = Some(LogTarget::File(folder.path().to_owned()));
-        let problems = check(&settings);
-        assert_eq!(problems.len(), 4, "{problems:?}");
+        settings.log.python = Some(PythonLogging::File("json:missing.json".into()));
+        let problems: Vec<String> = check(&settings).iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 5, "{problems:?}");
+        assert!(problems[4].starts_with("cannot read json:missing.json: "), "{problems:?}");
         assert!(problems[0].starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{problems:?}");
         assert!(
             problems[1].contains("missing/socket") && problems[3].contains("missing/pid"),

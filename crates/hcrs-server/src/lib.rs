@@ -36,6 +36,8 @@ mod tls_facts;
 mod websocket;
 mod welcome;
 
+use std::io::ErrorKind;
+
 pub use caller::Caller;
 pub use check::check;
 pub use run::run;
@@ -65,17 +67,20 @@ pub enum Outcome {
 #[non_exhaustive]
 pub enum StartError {
     /// A listener could not be bound.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}{remedy}", remedy = remedy_for_address(.1, .0))]
     Bind(String, std::io::Error),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] hcrs_tls::TlsError),
     /// A log file cannot be written.
-    #[error("cannot write the log {0}: {1}")]
+    #[error("cannot write the log {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Log(String, std::io::Error),
     /// The process id cannot be written.
-    #[error("cannot write the process id to {0}: {1}")]
+    #[error("cannot write the process id to {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Pid(String, std::io::Error),
+    /// The file of `logconfig` cannot be read.
+    #[error("cannot read {0}: {1}")]
+    LogConfig(String, std::io::Error),
     /// No Python interpreter with hcrs in it was found.
     #[error("cannot start a worker: {0}")]
     Worker(String),
@@ -91,10 +96,35 @@ impl StartError {
     /// The system's number of the error, if the system has refused something.
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
-            Self::Bind(_, error) | Self::Log(_, error) | Self::Pid(_, error) | Self::System(error) => {
-                error.raw_os_error()
-            }
+            Self::Bind(_, error)
+            | Self::Log(_, error)
+            | Self::Pid(_, error)
+            | Self::LogConfig(_, error)
+            | Self::System(error) => error.raw_os_error(),
             Self::Tls(_) | Self::Worker(_) | Self::App(_) => None,
         }
     }
 }
+
+/// What to try when an address cannot be bound.
+fn remedy_for_address(error: &std::io::Error, address: &str) -> &'static str {
+    let is_path = address.starts_with("unix:");
+    match error.kind() {
+        ErrorKind::AddrInUse => "; something else is there: end it, or choose another address",
+        ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: 0.0.0.0 stands for all of its own"
+        }
+        ErrorKind::PermissionDenied if !is_path => {
+            "; ports below 1024 are for root, or for who has the capability CAP_NET_BIND_SERVICE"
+        }
+        ErrorKind::NotFound if is_path => FOLDER_IS_MISSING,
+        _ => "",
+    }
+}
+
+/// What to try when a file cannot be written.
+fn remedy_for_file(error: &std::io::Error) -> &'static str {
+    if error.kind() == ErrorKind::NotFound { FOLDER_IS_MISSING } else { "" }
+}
+
+const FOLDER_IS_MISSING: &str = "; its folder has to be there";

@@ -70,10 +70,12 @@ fn main() -> Exit {
 }
 
 fn serve(config: Config) -> Exit {
-    match run(config) {
+    match run(config.clone()) {
         Ok(exit) => exit,
-        Err(error @ StartError::Tls(_)) => fail(Exit::Config, &error),
-        Err(error) => fail(Exit::NotStarted, &error),
+        Err(error) => {
+            let exit = if matches!(error, StartError::Tls(_)) { Exit::Config } else { Exit::NotStarted };
+            fail(exit, &config.told(&error))
+        }
     }
 }
 
@@ -113,7 +115,7 @@ fn check(config: &Config) -> Exit {
     if let Some(tls) = &config.server.tls {
         match hcrs_tls::TlsConfig::load(tls.clone(), SystemTime::now()) {
             Ok((_, found)) => warnings.extend(found.iter().map(ToString::to_string)),
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => problems.push(error.into()),
         }
     }
     warn(&warnings);
@@ -121,6 +123,7 @@ fn check(config: &Config) -> Exit {
         say("the configuration is good");
         return Exit::Done;
     }
+    let problems: Vec<_> = problems.iter().map(|problem| config.told(problem)).collect();
     fail(Exit::Config, &problems.join("\n"))
 }
 

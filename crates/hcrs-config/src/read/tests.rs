@@ -276,6 +276,11 @@ fn wrong_values_say_what_was_expected() {
         ),
         ("certfile = \"c\"", "1:12: certfile is set but keyfile is not: TLS needs both"),
         ("keyfile = \"k\"", "1:11: keyfile is set but certfile is not: TLS needs both"),
+        ("verify_mode = 2", "1:15: verify_mode is set but certfile and keyfile are not: TLS needs both"),
+        (
+            "[[hcrs.certificates]]\ncertfile = 'c'\nkeyfile = 'k'",
+            "certificates is set but certfile and keyfile",
+        ),
         ("verify_mode = 3", "1:15: verify_mode: expected"),
         ("cert_reqs = \"CERT_REQUIRE\"", "verify_mode: expected"),
         ("verify_mode = \"required\"", "CERT_REQUIRED"),
@@ -391,6 +396,10 @@ fn values_that_are_changed_are_a_warning() {
     warns(
         "logconfig_dict = {}\nlogconfig = \"f\"",
         "test.toml:1:1: logconfig_dict is ignored: logconfig names a file",
+    );
+    warns(
+        "ca_certs = 'a'",
+        "test.toml:1:12: ca_certs is ignored: without certfile and keyfile, bind is cleartext",
     );
     warns("user = 5", "test.toml:1:8: user is ignored: without group, unix sockets keep their owner");
     warns(

@@ -1,0 +1,180 @@
+"""What an operator is told when something is wrong: where, which key, what was expected, what to try, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from end_to_end.server import APPS, command
+
+PLAIN = str(APPS / "plain.py") + ":app"
+README = Path(__file__).parents[3] / "config" / "README.md"
+
+USAGE, NOT_STARTED, CONFIG = 2, 1, 78
+
+
+def run(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A run that has to end by itself."""
+    return subprocess.run(
+        [command(), *arguments],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # A type, a value, an element of a list, the syntax.
+        ("workers = 'two'", ["x.toml:1:11: workers: expected a whole number from 0 to 1024, found the string \"two\""]),
+        ("debug = 1", ["x.toml:1:9: debug: expected true or false, found 1"]),
+        ("backlog = -1", ["x.toml:1:11: backlog: expected a whole number from 1 to"]),
+        ("loglevel = 'loud'", ["x.toml:1:12: loglevel: expected \"debug\", \"info\""]),
+        ("bind = [\n'a:1', '5000']", ["x.toml:2:8: bind: \"5000\" cannot be bound", 'write "127.0.0.1:5000"']),
+        ("keep_alive_timeout = 'soon'", ["keep_alive_timeout: expected a number of seconds from 0.001"]),
+        ("workers = ", ["x.toml:1:"]),
+        ("server_names = ['https://a']", ["x.toml:1:17: server_names: expected a host name or address"]),
+        ("[hcrs]\nminimum_version = '1.1'", ["x.toml:2:19: [hcrs] minimum_version: expected"]),
+        # What does not go together.
+        ("certfile = 'c.pem'", ["x.toml:1:12: certfile is set but keyfile is not: TLS needs both; for cleartext leave"]),
+        ("keyfile = 'k.pem'", ["x.toml:1:11: keyfile is set but certfile is not"]),
+        ("verify_mode = 2", ["x.toml:1:15: verify_mode is set but certfile and keyfile are not"]),
+        # What is named and is not there.
+        ("certfile = 'c.pem'\nkeyfile = 'k.pem'", ["x.toml:1: certfile: cannot read c.pem: No such file"]),
+        ("certfile = '.'\nkeyfile = 'k.pem'", ["x.toml:1: certfile: cannot read .: Is a directory"]),
+    ],
+)
+def test_mistakes_of_a_file_are_told_with_place_key_and_what_is_expected(tmp_path, text, words):
+    (tmp_path / "x.toml").write_text(f"{text}\n")
+    result = run(tmp_path, "-c", "x.toml", PLAIN)
+    assert (result.returncode, result.stdout) == (CONFIG, "")
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert "panicked" not in result.stderr and "RUST_BACKTRACE" not in result.stderr
+
+
+def test_flags_and_variables_are_named_as_they_were_given(tmp_path):
+    result = run(tmp_path, "--keyfile=k.pem", "--certfile=c.pem", "-b", "127.0.0.1:0", PLAIN)
+    assert (result.returncode, result.stderr[:40]) == (CONFIG, "hcrs: --certfile: cannot read c.pem: No ")
+    result = run(tmp_path, "--keyfile=k.pem", "-b", "127.0.0.1:0", PLAIN, HCRS_CERTFILE="c.pem", HCRS_BACKLOG="x")
+    assert result.returncode == CONFIG
+    assert "HCRS_BACKLOG: expected a whole number from 1 to 2147483647, found the string \"x\"" in result.stderr
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    (tmp_path / "x.toml").write_text("workers = 'two'\nbacklog = 0\ncertfile = 'c'\n[hcrs]\nio_threads = 0\n")
+    result = run(tmp_path, "-c", "x.toml", "--umask", "9999", HCRS_DEBUG="perhaps")
+    assert result.returncode == CONFIG
+    for word in ("x.toml:1:11: workers", "x.toml:2:11: backlog", "x.toml:3:12: certfile is set", "x.toml:5:14: [hcrs] io_threads",
+                 "--umask: expected", "HCRS_DEBUG: expected true or false"):  # fmt: skip
+        assert word in result.stderr, result.stderr
+
+
+def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path):
+    (tmp_path / "x.toml").write_text("bind = '127.0.0.1:0'\nkeep_alive_timeot = 5\n[hcrs]\nworkers = 2\n")
+    result = run(tmp_path, "config", "check", "x.toml")
+    assert (result.returncode, result.stdout) == (0, "the configuration is good\n")
+    hint = "x.toml:2:1: unknown key: keep_alive_timeot, ignored; did you mean keep_alive_timeout?"
+    assert f"warning: {hint}" in result.stderr
+    for arguments in (("-c", "x.toml", "--strict", PLAIN), ("config", "check", "--strict", "x.toml")):
+        result = run(tmp_path, *arguments)
+        assert result.returncode == CONFIG
+        assert hint in result.stderr and "[hcrs] workers, ignored; it stands above all tables" in result.stderr
+
+
+def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path, pki):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        lines = [
+            f"bind = ['{address}', '127.0.0.1:0']",
+            f"insecure_bind = 'unix:{tmp_path}/none/s'",
+            f"certfile = '{pki / 'localhost.pem'}'",
+            f"keyfile = '{pki / 'client.pem'}'",
+            "accesslog = 'none/access.log'",
+            "pid_path = 'none/pid'",
+            "logconfig = 'json:none.json'",
+        ]
+        (tmp_path / "x.toml").write_text("\n".join(lines))
+        result = run(tmp_path, "config", "check", "x.toml")
+    assert (result.returncode, result.stdout) == (CONFIG, "")
+    for word in (
+        f"x.toml:1: bind: cannot listen on {address}: Address already in use (os error 98); something else is there: end it",
+        "x.toml:2: insecure_bind: cannot listen on unix:",
+        "x.toml:4: the key in keyfile",
+        "does not belong to the first certificate",
+        "x.toml:5: accesslog: cannot write the log none/access.log: No such file or directory (os error 2); its folder has",
+        "x.toml:6: pid_path: cannot write the process id to none/pid",
+        "x.toml:7: logconfig: cannot read json:none.json",
+    ):
+        assert word in result.stderr, result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.toml"], "nothing was made"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--no-such-flag"], USAGE, ["--no-such-flag", "Usage: hcrs"]),
+        (["config", "check", "a", "b"], USAGE, ["unexpected argument 'b'"]),
+        (["-c", "missing.toml"], CONFIG, ["missing.toml", "cannot read the configuration"]),
+        (["-c", "file:missing.py"], CONFIG, ["there is no such file"]),
+        (["-c", "python:no_such_module"], CONFIG, ["ModuleNotFoundError"]),
+        (["-b", "192.0.2.1:0", PLAIN], NOT_STARTED, ["--bind: cannot listen on 192.0.2.1:0", "0.0.0.0 stands for all"]),
+        (["-b", "no.such.host.invalid:0", PLAIN], NOT_STARTED, ["--bind: cannot listen on no.such.host.invalid:0"]),
+        (["-b", "fd://99", PLAIN], NOT_STARTED, ["--bind: cannot listen on fd://99: Bad file descriptor"]),
+        (["-p", "none/pid", PLAIN], NOT_STARTED, ["--pid: cannot write the process id to none/pid", "folder has to be there"]),
+        (["--access-logfile", "none/log", PLAIN], NOT_STARTED, ["--access-logfile: cannot write the log none/log"]),
+        (["no_such_module:app"], NOT_STARTED, ["module not found"]),
+        ([str(APPS / "plain.py") + ":nothing"], NOT_STARTED, ["application not found"]),
+        ([str(APPS / "broken.py") + ":app"], NOT_STARTED, ["RuntimeError: broken on purpose"]),
+        ([str(APPS / "lifespans.py") + ":fails"], NOT_STARTED, ["Lifespan failure in startup", "no database"]),
+        (["--python", "/no/python", PLAIN], NOT_STARTED, ["/no/python"]),
+        (["--log-config", "none.ini", PLAIN], NOT_STARTED, ["logconfig: there is no file 'none.ini'"]),
+        (["-k", "gevent", PLAIN], CONFIG, ['--worker-class: expected "asyncio", "uvloop" or "trio", found']),
+    ],
+)
+def test_every_failure_has_its_exit_code_and_a_reason(tmp_path, arguments, code, words):
+    given = arguments if {"-b", "config"} & set(arguments) else [*arguments, "-b", "127.0.0.1:0"]
+    result = run(tmp_path, *given)
+    assert (result.returncode, result.stdout) == (code, ""), result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+def test_an_address_in_use_is_told_with_what_to_do(serve, tmp_path):
+    running = serve("plain.py:app")
+    address = running.listener.authority
+    (tmp_path / "x.toml").write_text(f"workers = 1\nbind = '{address}'\n")
+    result = run(tmp_path, "-c", "x.toml", PLAIN)
+    assert result.returncode == NOT_STARTED
+    assert result.stderr.startswith(f"hcrs: x.toml:2: bind: cannot listen on {address}: Address already in use")
+    assert "choose another address" in result.stderr
+
+
+def test_the_exit_codes_are_those_that_are_documented():
+    """Of 0, 3 and 4 tell test_drain.py and test_workers.py; 70 is for what should never happen."""
+    table = README.read_text().partition("## Exit codes")[2]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == [0, 1, 2, 3, 4, 70, 78]
+
+
+def test_version_and_help_are_no_failures(tmp_path):
+    for arguments in (["--version"], ["--help"], ["-h"], ["config", "show", "--help"], ["cert", "dev", "--help"]):
+        result = run(tmp_path, *arguments)
+        assert (result.returncode, result.stderr) == (0, "") and result.stdout
+
+
+def test_a_certificate_for_development_is_told_how_to_be_trusted(tmp_path):
+    result = run(tmp_path, "cert", "dev")
+    assert (result.returncode, result.stderr) == (0, "")
+    for word in ("curl --cacert certs/ca.pem", "SSL_CERT_FILE=certs/ca.pem", "update-ca-certificates", "Firefox"):
+        assert word in result.stdout, result.stdout
