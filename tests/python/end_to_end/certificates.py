@@ -46,24 +46,28 @@ class Pki:
         self._write("ca.pem", authority)
         for name in ("localhost", "other.test", "client"):
             self.issue(name)
-        revoked = self.issue("revoked")
-        crl = (
+        crl = self.crl(self.issue("revoked"))
+        self._write("crl.pem", crl)
+        self._write("ca-and-crl.pem", authority + crl)
+
+    def __truediv__(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def crl(self, *revoked: int) -> bytes:
+        """A list of the certificates with these serial numbers."""
+        by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._name)
             .last_update(_now() - _DAY)
             .next_update(_now() + _DAY)
             .add_extension(x509.CRLNumber(1), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .add_revoked_certificate(
-                x509.RevokedCertificateBuilder().serial_number(revoked).revocation_date(_now() - _DAY).build()
-            )
-            .sign(self._key, hashes.SHA256())
+            .add_extension(by, critical=False)
         )
-        self._write("crl.pem", crl.public_bytes(_PEM))
-        self._write("ca-and-crl.pem", authority + crl.public_bytes(_PEM))
-
-    def __truediv__(self, name: str) -> str:
-        return str(self.folder / name)
+        for serial in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(_now() - _DAY).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
 
     def issue(self, name: str, file: str | None = None) -> int:
         """Issues a certificate for a name into ``file``; gives its serial number."""

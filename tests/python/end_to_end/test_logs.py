@@ -65,6 +65,38 @@ def test_format_names_the_worker_the_stream_and_the_times(serve, connect_h2):
     assert int(second[7]) == round(whole * 1e6) and int(second[8]) == int(whole)
 
 
+def documented_atoms() -> list[str]:
+    """Every atom that config/README.md lists."""
+    readme = (Path(__file__).parents[3] / "config" / "README.md").read_text()
+    section = readme.partition("## The access log")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
+    return [atom for row in rows for atom in re.findall(r"`([^`]+)`", row)]
+
+
+def test_every_atom_says_what_is_documented(serve, connect_h1):
+    says = {
+        "h": r"127\.0\.0\.1:{port}", "l": "-", "u": "alice", "t": r"\[\d\d/\w{{3}}/\d{{4}}:\d\d:\d\d:\d\d [+-]\d{{4}}\]",
+        "r": "POST /a b 1.1", "R": r"POST /a b\?c=%20 1.1", "m": "POST", "U": "/a b", "q": "c=%20", "Uq": r"/a b\?c=%20",
+        "H": "1.1", "S": "http", "s": "404", "st": "Not Found", "b": "17", "B": "17", "f": "http://r/", "a": "tests/1",
+        "{name}i": "of the request", "{name}o": "text/plain|-", "{name}e": "of the environment", "T": r"\d+", "M": r"\d+",
+        "D": r"\d+", "L": r"\d+\.\d{{6}}", "p": r"<{worker}>", "bytes_sent": "17", "bytes_received": "3",
+        "queue_time": r"\d+\.\d+", "head_time": r"\d+\.\d+", "worker_pid": "{worker}", "protocol": "http/1\\.1",
+        "connection_id": "1", "stream_id": "-", "fault": "-",
+    }  # fmt: skip
+    assert sorted(says) == sorted(documented_atoms())
+    names = {"{name}i": "{X-Name}i", "{name}o": "{content-type}o", "{name}e": "{ATOM}e"}
+    form = "\t".join(f"%({names.get(atom, atom)})s" for atom in says)
+    server = serve("plain.py:app", accesslog="-", access_log_format=form, env={"ATOM": "of the environment"})
+    client = connect_h1(server.listener)
+    fields = "x-name: of the request\r\nreferer: http://r/\r\nuser-agent: tests/1\r\nauthorization: Basic YWxpY2U6eA==\r\n"
+    client.request("POST", "/a%20b?c=%20", fields, b"abc")
+    assert client.response().status == 404
+    port, [worker] = client.socket.getsockname()[1], server.worker_pids()
+    found = lines(server, 1)[0].split("\t")
+    for (atom, form), value in zip(says.items(), found, strict=True):
+        assert re.fullmatch(form.format(port=port, worker=worker), value), (atom, value)
+
+
 def test_environment_variables_are_read_at_the_start(serve, connect_h1):
     form = "%({LOGS_TEST}e)s %({LOGS_UNSET}e)s"
     server = serve("plain.py:app", accesslog="-", access_log_format=form, env={"LOGS_TEST": "here"})
@@ -227,6 +259,13 @@ def test_metrics_have_hypercorns_names(serve, connect_h1):
         assert all(re.fullmatch(r"request\.duration:\d+\.\d{3}\|ms", line) for line in short if "duration" in line)
         assert "log.exception:1|c|@1.0" in short
         assert server.output == "", "without an access log"
+
+
+def test_metrics_count_what_is_logged(udp, launch):
+    port = udp.getsockname()[1]
+    server = launch("plain.py:app", statsd_host=f"127.0.0.1:{port}", loglevel="critical", daemon=True, bind="unix:s")
+    assert re.search(r"^hypercorn\.log\.warning:1\|c\|@1\.0$", udp.recv(65_536).decode(), re.MULTILINE)
+    assert server.log == "", "counted although its level is not logged"
 
 
 def test_a_statsd_server_that_is_not_there_holds_nobody_up(serve, connect_h1):

@@ -230,7 +230,13 @@ struct Compiler {
 
 impl Compiler {
     fn text(&mut self, text: &str) {
-        push_escaped(&mut self.text, text.as_bytes(), Quotes::AsTheyAre);
+        // The operator's tabs stand between columns; nothing of a client's looks like one.
+        for (number, column) in text.split('\t').enumerate() {
+            if number > 0 {
+                self.text.push(b'\t');
+            }
+            push_escaped(&mut self.text, column.as_bytes(), Quotes::AsTheyAre);
+        }
     }
 
     fn end(&mut self, atom: Option<Atom>, width: i16) {
@@ -356,6 +362,7 @@ mod tests {
         assert_eq!(parts_of("%({PATH}e)s")[0].0, path);
         assert_eq!(parts_of("%({HCRS_NOT_SET}e)s")[0].0, "-");
         assert_eq!(parts_of("a\nb")[0].0, "a\\x0ab", "a line stays one");
+        assert_eq!(parts_of("a\t\tb")[0].0, "a\t\tb", "columns stay columns");
     }
 
     #[test]
