@@ -59,6 +59,26 @@ fn binds(settings: &Settings, tls: bool) -> Vec<String> {
 }
 
 #[test]
+fn lists_and_tables_end_in_their_settings() {
+    let names = |names: &[&str]| {
+        let mut served = ServerNames::default();
+        for name in names {
+            served.push(name).unwrap();
+        }
+        served
+    };
+    ends_in("server_names = [\"a\", \"b:1\"]", |s| s.connection.server_names.clone(), names(&["a", "b:1"]));
+    ends_in("server_names = \"a.test\"", |s| s.connection.server_names.clone(), names(&["a.test"]));
+    ends_in("alt_svc_headers = [\"x\"]", |s| s.connection.alt_svc.clone(), vec!["x".parse().unwrap()]);
+    let json = r#"{"version":1,"disable_existing_loggers":false,"loggers":{"a.b":{"handlers":["x",1.5]}}}"#;
+    ends_in(
+        "logconfig_dict = { version = 1, disable_existing_loggers = false, loggers.'a.b'.handlers = ['x', 1.5] }",
+        |s| s.log.python.clone(),
+        Some(PythonLogging::Dict(json.into())),
+    );
+}
+
+#[test]
 fn no_requests_at_most_are_any_number() {
     let never = config("application_path = \"m:a\"\nmax_requests = 0").unwrap();
     assert_eq!(never.server.app.unwrap().max_requests, None);
@@ -90,14 +110,6 @@ fn every_key_ends_in_its_setting() {
     ends_in("read_timeout = 9", |s| s.connection.body_timeout, Duration::from_secs(9));
     ends_in("include_date_header = false", |s| s.connection.include_date_header, false);
     ends_in("include_server_header = false", |s| s.connection.include_server_header, false);
-    let names = |names: &[&str]| {
-        let mut served = ServerNames::default();
-        names.iter().for_each(|name| served.push(name).unwrap());
-        served
-    };
-    ends_in("server_names = [\"a\", \"b:1\"]", |s| s.connection.server_names.clone(), names(&["a", "b:1"]));
-    ends_in("server_names = \"a.test\"", |s| s.connection.server_names.clone(), names(&["a.test"]));
-    ends_in("alt_svc_headers = [\"x\"]", |s| s.connection.alt_svc.clone(), vec!["x".parse().unwrap()]);
     ends_in("certfile = \"other\"", |s| tls(s).certfile.clone(), "other".into());
     ends_in("keyfile = \"other\"", |s| tls(s).keyfile.clone(), "other".into());
     ends_in("alpn_protocols = [\"http/1.1\"]", |s| tls(s).alpn_protocols.clone(), list(&["http/1.1"]));
@@ -123,12 +135,6 @@ fn every_key_ends_in_its_setting() {
     ends_in("dogstatsd_tags = \"a:b\"", |s| s.statsd.tags.clone(), "a:b".into());
     let file = Some(PythonLogging::File("json:l.json".into()));
     ends_in("logconfig = \"json:l.json\"", |s| s.log.python.clone(), file);
-    let json = r#"{"version":1,"disable_existing_loggers":false,"loggers":{"a.b":{"handlers":["x",1.5]}}}"#;
-    ends_in(
-        "logconfig_dict = { version = 1, disable_existing_loggers = false, loggers.'a.b'.handlers = ['x', 1.5] }",
-        |s| s.log.python.clone(),
-        Some(PythonLogging::Dict(json.into())),
-    );
     ends_in("loglevel = \"WARNING\"", |s| s.log.level, LogLevel::Warning);
     ends_in("debug = true", |s| app(s).debug, true);
     ends_in("user = 5\ngroup = 6", |s| s.socket_owner, Some((5, 6)));
