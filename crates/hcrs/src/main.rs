@@ -53,7 +53,7 @@ fn main() -> Exit {
         };
     }
     match hcrs_config::parse(arguments) {
-        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Check(config)) => check(&config),
         Ok(Command::Show(config)) => {
             warn(&config.warnings);
@@ -69,7 +69,7 @@ fn main() -> Exit {
     }
 }
 
-fn serve(config: Config) -> Exit {
+fn serve(config: &Config) -> Exit {
     match run(config.clone()) {
         Ok(exit) => exit,
         Err(error) => {

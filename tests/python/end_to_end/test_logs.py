@@ -372,6 +372,38 @@ def test_a_logconfig_dict_without_the_servers_loggers_leaves_them_alone(serve, c
     assert lines(server, 1) == ["GET /fail 1.1 500"]
 
 
+def test_errors_are_counted_also_where_the_workers_logging_is_configured(serve, udp, connect_h1, tmp_path):
+    handler = {"class": "logging.FileHandler", "filename": str(tmp_path / "app.log")}
+    loggers = {"hcrs.error": {"handlers": ["file"], "propagate": False}}
+    server = serve(
+        "plain.py:app",
+        statsd_host=f"127.0.0.1:{udp.getsockname()[1]}",
+        logconfig_dict={"version": 1, "handlers": {"file": handler}, "loggers": loggers},
+    )
+    connect_h1(server.listener).get("/fail?after=nothing")
+    seen = b""
+    while b"hypercorn.log.exception:1|c|@1.0" not in seen:
+        seen += udp.recv(65_536)
+    assert "Teapot" in (tmp_path / "app.log").read_text()
+    assert "Teapot" not in server.log
+
+
+def test_the_error_log_goes_on_by_udp_where_the_workers_logging_is_configured(launch, udp, tmp_path):
+    """Before Python 3.11 a handler for syslog that was closed could not go on."""
+    launch(
+        "plain.py:app",
+        errorlog=f"syslog:udp://127.0.0.1:{udp.getsockname()[1]}",
+        logconfig_dict={"version": 1},
+        bind=f"unix:{tmp_path}/s",
+    )
+    assert b"Running on" in udp.recv(65_536)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{tmp_path}/s")
+        client.sendall(b"GET /fail?after=nothing HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 500 ")
+    assert b"Error in ASGI Framework" in udp.recv(65_536)
+
+
 def test_a_logconfig_dict_that_is_wrong_stops_the_start_and_says_what_python_says(launch):
     server = launch("plain.py:app", logconfig_dict={"version": 2})
     assert server.wait_for_exit() == 1

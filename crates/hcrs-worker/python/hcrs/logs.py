@@ -31,19 +31,24 @@ def configure(
     level: str, target: str, config: str = "", statsd: str = "", statsd_prefix: str = "", tags: str = ""
 ) -> None:
     """Sets up logging; raises what is wrong with the operator's own configuration."""
-    if target:
-        log.addHandler(handler_of(target))
+    written = os.environ.pop(DICT_VARIABLE, "")
+    own = handler_of(target) if target else None
+    if own is not None:
+        log.addHandler(own)
     log.setLevel(getattr(logging, level.upper(), logging.INFO))
+    if config:
+        apply_file(config)
+    elif written:
+        apply_dict(json.loads(written))
+    if own is not None and own in log.handlers and (config or written):
+        # Python closes every handler before it configures logging, and not all of them can go on after that.
+        log.removeHandler(own)
+        log.addHandler(handler_of(target))
     if statsd:
         try:
             log.addHandler(CountHandler(statsd, statsd_prefix, tags))
         except OSError as error:
             log.warning("No metrics are sent: statsd_host %r cannot be used: %s", statsd, error)
-    written = os.environ.pop(DICT_VARIABLE, "")
-    if config:
-        apply_file(config)
-    elif written:
-        apply_dict(json.loads(written))
 
 
 def handler_of(target: str) -> logging.Handler:
@@ -137,8 +142,7 @@ def _follow_hypercorn() -> None:
     theirs = logging.root.manager.loggerDict.get("hypercorn.error")
     if not isinstance(theirs, logging.Logger) or theirs.disabled or not _is_named(theirs):
         return
-    counters = [handler for handler in log.handlers if isinstance(handler, CountHandler)]
-    log.handlers[:] = [*theirs.handlers, *counters]
+    log.handlers[:] = theirs.handlers
     log.propagate = theirs.propagate
     if theirs.level != logging.NOTSET:
         log.setLevel(theirs.level)
