@@ -111,6 +111,20 @@ def test_clients_have_so_much_time(server, connect_h1):
     assert 0.45 < until_closed("POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nx", 408) < 4
 
 
+@pytest.mark.parametrize("app", ["plain.py:app", "wsgi:wsgi.py:plain"])
+def test_a_body_that_stops_after_its_first_bytes_is_given_up(serve, connect_h1, connect_h2, app):
+    server = serve(app, read_timeout=0.5)
+    client = connect_h1(server.listener)
+    client.send("POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\n\r\n" + "x" * 20_000)
+    assert client.response().status == 408
+    client.assert_closed()
+    client = connect_h2(server.listener)
+    stream = client.request("POST", "/digest", end=False)
+    client.send(stream, b"x" * 20_000)
+    assert client.response(stream).status == 408
+    assert client.get("/missing").status == 404, "the connection goes on"
+
+
 @shows("plain.py:app", write_timeout=0.5)
 def test_a_client_may_leave_a_response_unread_for_so_long(server, connect_h1):
     client, began = connect_h1(server.listener, receive_buffer=4096), time.monotonic()
