@@ -164,8 +164,6 @@ def test_a_lifespan_message_out_of_place_raises_in_the_app(serve: Serve) -> None
     [
         ("1 +", "main:app", "SyntaxError"),
         ("import nothing_like_this", "main:app", "ModuleNotFoundError: No module named 'nothing_like_this'"),
-        ("", "other:app", "NoAppError: Cannot load application from 'other:app', module not found."),
-        ("", "main:app", "NoAppError: Cannot load application from 'main:app', application not found."),
         ("", "main:int.nothing", "AttributeError: type object 'int' has no attribute 'nothing'"),
         ("", "main:1 +", "SyntaxError"),
         (
@@ -181,6 +179,26 @@ def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(
 ) -> None:
     text, code = failure(serve, source, app=app)
     assert text.startswith("Traceback (most recent call last):\n") and said in text
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "app", "said"),
+    [
+        ("", "other:app", "Cannot load application from 'other:app', module not found. There is no other in /"),
+        ("", "main.part:app", "Cannot load application from 'main.part:app', module not found."),
+        ("", "main:app", "'main:app', application not found. main has nothing that can be called."),
+        (
+            "import json\nfrom pathlib import Path\nlimit = 3\ndef make_app(): pass\ndef a(): pass",
+            "main",
+            "Cannot load application from 'main', application not found. main has make_app, a.",
+        ),
+        ("app = {}", "main:app", "Cannot load application from 'main:app': it is of type dict, and neither ASGI nor WSGI."),
+    ],
+)
+def test_an_app_that_is_not_there_is_told_in_a_line(serve: Serve, source: str, app: str, said: str) -> None:
+    text, code = failure(serve, source, app=app)
+    assert said in text and text.count("\n") == 1
     assert code == 1
 
 

@@ -6,13 +6,17 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, Literal, NamedTuple
 
 Interface = Literal["asgi", "wsgi"]
 
+#: Names that are told where none of them was meant.
+_HINTS = 5
+
 
 class NoAppError(Exception):
-    """The application path names a module or an attribute that does not exist."""
+    """The application path names a module or an attribute that does not exist, or something that is no app."""
 
 
 class LoadedApp(NamedTuple):
@@ -41,14 +45,36 @@ def load(path: str) -> LoadedApp:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name == name:
-            raise NoAppError(f"Cannot load application from '{path}', module not found.") from error
-        raise
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports
+        raise NoAppError(
+            f"Cannot load application from '{path}', module not found."
+            f" There is no {error.name} in {file.parent}, and none is installed for {sys.executable}."
+        ) from error
     try:
         app = eval(expression or "app", vars(module))  # the operator's own expression
     except NameError as error:
-        raise NoAppError(f"Cannot load application from '{path}', application not found.") from error
+        raise NoAppError(
+            f"Cannot load application from '{path}', application not found.{hint(module)}"
+        ) from error
+    if not callable(app):
+        raise NoAppError(
+            f"Cannot load application from '{path}': it is of type {type(app).__name__}, and neither ASGI nor WSGI."
+        )
     return LoadedApp(app, interface or ("asgi" if is_asgi(app) else "wsgi"))
+
+
+def hint(module: ModuleType) -> str:
+    """What the module has that could be meant."""
+    own = (
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and callable(value)
+        and (getattr(value, "__module__", None) == module.__name__ or not isinstance(value, (type, FunctionType)))
+    )
+    names = sorted(own, key=lambda name: ("app" not in name.lower(), name))[:_HINTS]
+    return f" {module.__name__} has {', '.join(names)}." if names else f" {module.__name__} has nothing that can be called."
 
 
 def is_asgi(app: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from hcrs import _hcrs, logs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
-from hcrs.loading import load
+from hcrs.loading import NoAppError, load
 from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
 
 log = logging.getLogger("hcrs.error")
@@ -40,7 +40,8 @@ def main() -> int:
         worker = TrioWorker if args.worker_class == "trio" else AsgiWorker
         return worker(args, app, new_loop(args.worker_class), links).run()
     except BaseException as error:  # a module may call sys.exit()
-        why = "".join(traceback.format_exception(error))
+        # Where this package looked for the app is nobody's business.
+        why = f"{error}\n" if isinstance(error, NoAppError) else "".join(traceback.format_exception(error))
         for link in links:
             link.fail(why)
         return 1
