@@ -25,8 +25,8 @@ GROUP = 12_346 if os.geteuid() == 0 else os.getegid()
 
 
 def shows(app: str | None = None, *, waits: bool = True, **config: Any) -> Callable[[Any], Any]:
-    """Marks a test that shows what these keys do. It is given the running ``server``; with ``waits=False`` one that
-    is just starting.
+    """Marks a test that shows what these keys do. If it asks for the fixture ``server``, that is given these keys and
+    runs; with ``waits=False`` it is just starting.
 
     In the values ``<folder>`` is the test's folder, ``<pki>`` that of certificates, ``<python>`` the interpreter and
     ``<port>`` that of the socket ``udp``.

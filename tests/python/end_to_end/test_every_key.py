@@ -1,31 +1,29 @@
 """Every key and every flag: the table of what they do is complete, and file, environment and flags mean the same.
 
-What each of them does is observed in ``test_keys_of_*.py``, whose tests are the rows of the table (key_rows.py).
+What each of them does is observed by tests that are marked as rows of the table (key_rows.py), most of them in
+``test_keys_of_*.py``.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import socket
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from end_to_end import (
-    test_keys_of_listeners,
-    test_keys_of_logs,
-    test_keys_of_protocols,
-    test_keys_of_tls,
-    test_keys_of_workers,
-)
 from end_to_end.key_rows import GROUP, OWNER, ROWS, as_flags, as_variable, filled, in_file, places
 from end_to_end.server import APPS, command, to_toml, wait_until
 from end_to_end.settings_table import SETTINGS, show
 
-#: Importing them fills the table.
-PARTS = [test_keys_of_listeners, test_keys_of_logs, test_keys_of_protocols, test_keys_of_tls, test_keys_of_workers]
+# Importing a test fills the table with its rows.
+for _path in sorted(Path(__file__).parent.glob("test_*.py")):
+    if _path.stem != Path(__file__).stem and "\n@shows(" in _path.read_text():
+        importlib.import_module(f"end_to_end.{_path.stem}")
 
 OBEYED = [setting for setting in SETTINGS.values() if not setting.ignored]
 IGNORED = [setting for setting in SETTINGS.values() if setting.ignored]
@@ -33,7 +31,7 @@ PLAIN = str(APPS / "plain.py") + ":app"
 
 
 def test_every_key_has_a_row_that_shows_what_it_does():
-    assert sorted(setting.key for setting in OBEYED) == sorted(ROWS), "see `shows` in key_rows.py"
+    assert sorted(setting.key for setting in OBEYED) == sorted(ROWS), "a key is without a test that is marked by `shows` (key_rows.py)"
 
 
 def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path):
@@ -51,6 +49,7 @@ def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path):
 BESIDE = {
     "certfile": {"keyfile": "k"},
     "keyfile": {"certfile": "c"},
+    **dict.fromkeys(("ca_certs", "certificates", "crls", "verify_mode"), {"certfile": "c", "keyfile": "k"}),
     "user": {"group": 1},
     "group": {"user": 1},
     "insecure_bind": {"certfile": "c", "keyfile": "k"},

@@ -136,6 +136,20 @@ def test_a_client_may_leave_a_response_unread_for_so_long(server, connect_h1):
     assert time.monotonic() - began < 10
 
 
+@shows("settings.py:app", max_requests=4, max_requests_jitter=40)
+def test_workers_are_replaced_after_so_many_requests_and_some_more(server, connect_h1):
+    client, lives = connect_h1(server.listener), []
+    for generation in range(1, 5):
+        lives.append(0)
+        while server.log.count("it is replaced") < generation:
+            client.get()
+            lives[-1] += 1
+            assert lives[-1] < 60
+            time.sleep(0.005)  # so that what is logged is seen in time
+        server.wait_for_log("is ready and replaces", generation)
+    assert all(life > 4 for life in lives) and len(set(lives)) > 1, lives
+
+
 @shows("lifespans.py:hangs", waits=False, startup_timeout=0.4)
 def test_startup_may_take_so_long(server):
     began = time.monotonic()
