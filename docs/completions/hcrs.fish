@@ -37,7 +37,7 @@ complete -c hcrs -l statsd-host -d 'host:port of the statsd server that gets met
 complete -c hcrs -l statsd-prefix -d 'What the metrics\' names begin with; a dot follows [default: ]' -r
 complete -c hcrs -l strict -d 'Take unknown settings for mistakes, not for warnings'
 complete -c hcrs -l debug -d 'Turns on the debug mode of asyncio in the workers'
-complete -c hcrs -l reload -d 'Ignored: Reloading the app is not supported yet'
+complete -c hcrs -l reload -d 'Replaces the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. If the app cannot be loaded, the old workers serve on until the next change. For development. The configuration is not read again'
 complete -c hcrs -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start processes, and end with the server'
 complete -c hcrs -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c hcrs -s V -l version -d 'Print version'

@@ -29,6 +29,8 @@ pub(crate) struct Draft {
     pub(crate) group: Option<(u32, Place)>,
     /// As JSON.
     pub(crate) logconfig_dict: Option<(String, Place)>,
+    /// Hypercorn's way to ask for no worker process.
+    pub(crate) no_workers: bool,
     /// What was given last for each key.
     given: BTreeMap<&'static str, Value>,
     /// Whether what is unknown stops the start.
@@ -54,6 +56,7 @@ impl Default for Draft {
             user: None,
             group: None,
             logconfig_dict: None,
+            no_workers: false,
             given: BTreeMap::new(),
             strict: false,
             mistakes: Vec::new(),
@@ -93,6 +96,7 @@ impl Draft {
         self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
         self.server.socket_owner = self.socket_owner();
         self.logconfig_dict();
+        self.check_reloader();
         if !self.mistakes.is_empty() {
             let problems =
                 self.mistakes.iter().map(|mistake| source.excerpt(&mistake.place, &mistake.message));
@@ -117,6 +121,17 @@ impl Draft {
             Resolved { key: setting.key, own: setting.own, value, origin: source.origin(origin) }
         };
         table::all().map(resolve).collect()
+    }
+
+    /// As with Hypercorn: who asks for both has something else in mind than what would happen.
+    fn check_reloader(&mut self) {
+        if self.no_workers
+            && self.app.use_reloader
+            && let Some(value) = self.given.get("use_reloader")
+        {
+            let message = "use_reloader: there are no workers to reload, because workers is 0; set workers to 1 or more";
+            self.mistakes.push(Mistake { place: value.place.clone(), message: message.into() });
+        }
     }
 
     fn tls(&mut self) -> Option<hcrs_tls::Settings> {

@@ -44,8 +44,8 @@ pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
-    Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, Settings, StatsdSettings,
-    SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
+    Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, ReloadSettings, Settings,
+    StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
 };
 pub use supervise::interpreters;
 

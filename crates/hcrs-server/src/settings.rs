@@ -85,6 +85,10 @@ pub struct AppSettings {
     pub max_requests: Option<NonZeroU64>,
     /// Each worker may be given up to so many requests more, drawn when it starts.
     pub max_requests_jitter: u64,
+    /// Whether the workers are replaced when files of the app change.
+    pub use_reloader: bool,
+    /// Which files those are.
+    pub reload: ReloadSettings,
     /// The event loop of the workers.
     pub worker_class: WorkerClass,
     /// Whether the event loop of the workers is in its debug mode.
@@ -113,6 +117,8 @@ impl AppSettings {
             workers: NonZeroUsize::MIN,
             max_requests: None,
             max_requests_jitter: 0,
+            use_reloader: false,
+            reload: ReloadSettings::default(),
             worker_class: WorkerClass::Asyncio,
             debug: false,
             root_path: String::new(),
@@ -124,6 +130,17 @@ impl AppSettings {
             shutdown_timeout: Duration::from_secs(60),
         }
     }
+}
+
+/// Which files are watched beside those that the workers have loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// The folders whose Python files are; empty for the app's own.
+    pub dirs: Vec<PathBuf>,
+    /// Other files in these folders: patterns of names, or with a slash of paths within the folder.
+    pub include: Vec<String>,
+    /// Files that are not watched, whoever has loaded them.
+    pub exclude: Vec<String>,
 }
 
 /// Whether an ASGI app is asked for its lifespan.

@@ -7,7 +7,7 @@ use hcrs_server::{Lifespan, WorkerClass};
 use super::{MAX_COUNT, count, fill};
 use crate::draft::Draft;
 use crate::setting::Group::App;
-use crate::setting::{Kind, Setting, quoted, unset};
+use crate::setting::{Kind, Setting, array, quoted, unset};
 use crate::value::{Given, Mistake};
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -57,9 +57,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Turns on the debug mode of asyncio in the workers.",
     )
     .flag("--debug", None, ""),
-    Setting::ignored(App, "use_reloader", Kind::Boolean, "Reloading the app is not supported yet.")
-        .flag("--reload", None, "")
-        .aliases(&["reload"]),
+    Setting::new(
+        App,
+        "use_reloader",
+        Kind::Boolean,
+        |d| d.app.use_reloader.to_string(),
+        |v, d| fill(&mut d.app.use_reloader, v.boolean()),
+        "Replaces the workers when a file that they have loaded, or a Python file in the app's folder, changes. If the app \
+         cannot be loaded, the old workers serve on until the next change. For development. The configuration is not read again.",
+    )
+    .flag("--reload", None, "")
+    .aliases(&["reload"]),
     Setting::ignored(
         App,
         "daemon",
@@ -131,6 +139,35 @@ pub(super) const SETTINGS: &[Setting] = &[
     .flag("--python", None, "PATH"),
     Setting::new(
         App,
+        "reload_dirs",
+        Kind::Texts,
+        |d| array(d.app.reload.dirs.iter().filter_map(|path| path.to_str())),
+        |v, d| fill(&mut d.app.reload.dirs, texts(v)),
+        "With use_reloader: the folders whose Python files are watched. Empty, the folder that the app's module is \
+         looked for in. Hidden folders, node_modules and virtual environments are passed over.",
+    )
+    .own(),
+    Setting::new(
+        App,
+        "reload_include",
+        Kind::Texts,
+        |d| array(d.app.reload.include.iter().map(String::as_str)),
+        |v, d| fill(&mut d.app.reload.include, texts(v)),
+        "With use_reloader: other files in these folders that are watched, as patterns of names (\"*.html\") or, with a \
+         slash, of paths (\"templates/*\").",
+    )
+    .own(),
+    Setting::new(
+        App,
+        "reload_exclude",
+        Kind::Texts,
+        |d| array(d.app.reload.exclude.iter().map(String::as_str)),
+        |v, d| fill(&mut d.app.reload.exclude, texts(v)),
+        "With use_reloader: files that are not watched, as patterns like those of reload_include.",
+    )
+    .own(),
+    Setting::new(
+        App,
         "wsgi_threads",
         Kind::Whole(1, MAX_COUNT),
         unset,
@@ -153,9 +190,15 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 const NUMBER: Kind = Kind::Whole(0, i64::MAX);
 
+fn texts<T: for<'a> From<&'a str>>(given: &Given<'_>) -> Result<Vec<T>, Mistake> {
+    Ok(given.texts()?.into_iter().map(|(text, _)| text.into()).collect())
+}
+
 /// Hypercorn's 0 means to serve within the main process, which is no shape of this server.
 fn workers(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
-    draft.app.workers = NonZeroUsize::new(given.whole()?).unwrap_or_else(|| {
+    let workers = NonZeroUsize::new(given.whole()?);
+    draft.no_workers = workers.is_none();
+    draft.app.workers = workers.unwrap_or_else(|| {
         draft.warn(&given.value.place, "workers: 0 is taken as 1, the app never runs in the main process");
         NonZeroUsize::MIN
     });

@@ -9,6 +9,7 @@ mod certificates;
 mod drain;
 mod edge;
 mod python;
+mod reload;
 mod replace;
 mod roster;
 mod signals;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::edge::Edge;
+use self::reload::Watch;
 use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
 use self::signals::Signal;
@@ -84,6 +86,12 @@ async fn supervise(
     let doors = start_up::Doors::of(&listeners)?;
     let edge = Edge::start(&settings, tls.as_ref(), listeners, (access_log, statsd), &sender)?;
     let workers = calling::places(&settings);
+    let reload = match &settings.app {
+        Some(app) if app.use_reloader && settings.caller.is_none() => {
+            Some(Watch::new(&app.reload, &app.path, Instant::now()))
+        }
+        _ => None,
+    };
     let mut supervisor = Supervisor {
         roster: Roster::new(edge.len()),
         kills: BTreeMap::new(),
@@ -93,6 +101,7 @@ async fn supervise(
         last_id: 0,
         logs: [error_log, access_log],
         settings,
+        reload,
         certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
         python,
         descriptors,
@@ -135,6 +144,8 @@ enum Event {
     ThreadEnded(usize),
     /// A worker process has ended.
     WorkerExited(WorkerId, io::Result<ExitStatus>),
+    /// A worker has loaded a file.
+    Loaded(PathBuf),
     /// The operator wants something.
     Signal(Signal),
     /// The process that serves the app in place of workers is gone.
@@ -177,6 +188,8 @@ struct Supervisor<'a> {
     settings: Arc<Settings>,
     /// There if there is TLS.
     certificates: Option<Certificates>,
+    /// The app's files, if a change of them counts.
+    reload: Option<Watch>,
     logs: [Option<&'a LogWriter>; 2],
     /// There if there is an app.
     python: Option<PathBuf>,
@@ -204,8 +217,9 @@ impl Supervisor<'_> {
                 tracing::info!("All workers have been replaced");
             }
             let starts = self.starts.iter().map(|(at, _)| *at);
-            let next_start = starts.chain(self.replacements.due(Instant::now())).min();
-            match self.next(next_start).await {
+            let look = self.reload.as_ref().map(Watch::due);
+            let next = starts.chain(self.replacements.due(Instant::now())).chain(look).min();
+            match self.next(next).await {
                 Change::Ready(id) => self.succeed(id).await,
                 Change::Failed(id) => {
                     if let Some(worker) = self.roster.get(id) {
@@ -217,6 +231,7 @@ impl Supervisor<'_> {
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.replace_all("SIGHUP"),
                 Change::Due => {
+                    self.replace_if_changed().await;
                     self.start_due().await;
                     self.replace_next().await;
                 }
@@ -267,6 +282,12 @@ impl Supervisor<'_> {
             }
             Event::CallerGone => return Some(Change::CallerGone),
             Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
+            Event::Loaded(path) => {
+                if let Some(reload) = &mut self.reload {
+                    reload.add(path);
+                }
+                return None;
+            }
             Event::Report(Report::Spent(id)) => return Some(Change::Spent(id)),
             Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
             Event::ThreadEnded(thread) => {
@@ -375,7 +396,10 @@ impl Supervisor<'_> {
             threads: self.edge.len(),
             descriptors: self.descriptors,
         };
-        let worker::Started { pid, links, child } = worker::start(&plan, id)?;
+        let worker::Started { pid, links, child, loaded } = worker::start(&plan, id)?;
+        if let Some(loaded) = loaded {
+            reload::listen(loaded, self.sender.clone())?;
+        }
         let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
         self.roster.add(id, pid, place, Some(deadline));
         self.replacements.is_met(place);
@@ -399,7 +423,7 @@ fn end_text(worker: &Worker) -> String {
 fn overdue_text(worker: &Worker) -> &'static str {
     if worker.failed.is_some() {
         "does not end after it has failed"
-    } else if worker.ready_at.is_none() {
+    } else if worker.ready_at.is_none() && !worker.is_retired {
         "is not ready within the startup timeout"
     } else {
         "does not end"

@@ -115,6 +115,13 @@ impl Replacements {
         old
     }
 
+    /// What is starting will not do any more; gives the worker, which is to end. The place has to be asked for again.
+    pub(super) fn outdate(&mut self) -> Option<WorkerId> {
+        let Some(Running::Starting { old: Some(_), new, .. }) = self.running else { return None };
+        self.running = Some(Running::Retiring { old: new });
+        Some(new)
+    }
+
     /// Whether a new worker is starting for this one, or is there already.
     pub(super) fn concerns(&self, id: WorkerId) -> bool {
         matches!(self.running, Some(Running::Starting { old: Some(old), .. } | Running::Retiring { old }) if old == id)
@@ -170,6 +177,19 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Looks at the app's files; if they have changed, everything that has loaded them is replaced.
+    pub(super) async fn replace_if_changed(&mut self) {
+        let now = Instant::now();
+        let Some(path) = self.reload.as_mut().and_then(|reload| reload.look(now)) else { return };
+        if let Some(new) = self.replacements.outdate() {
+            // It may hang in what has just been mended. Perhaps it serves already, so it is not simply killed.
+            let until = now + self.settings.graceful_timeout;
+            self.roster.retire(new, until);
+            self.edge.tell_all(|| Control::Retire(new, until)).await;
+        }
+        self.replace_all(&format!("{} has changed", path.display()));
+    }
+
     /// Begins the next replacement, if it is time to.
     pub(super) async fn replace_next(&mut self) {
         let now = Instant::now();
@@ -193,7 +213,8 @@ impl Supervisor<'_> {
 
     /// A worker is ready: the one that it replaces finishes what it has begun.
     pub(super) async fn succeed(&mut self, id: WorkerId) {
-        let Some(pid) = self.roster.get(id).map(|worker| worker.pid) else { return };
+        let ready = self.roster.get(id).filter(|worker| !worker.is_retired);
+        let Some(pid) = ready.map(|worker| worker.pid) else { return };
         let Some(old) = self.replacements.ready(id) else {
             tracing::info!("Worker {pid} is ready");
             return;
@@ -211,7 +232,7 @@ impl Supervisor<'_> {
     /// A worker is gone: says so, and sees to the next one.
     pub(super) fn bury(&mut self, worker: &Worker) {
         let end = end_text(worker);
-        let patient = false;
+        let patient = self.reload.is_some();
         match self.replacements.gone(worker.id, patient, Instant::now()) {
             Loss::PlaceEmpty => self.make_good(worker),
             Loss::Retired => note_end(worker),
@@ -321,6 +342,22 @@ mod tests {
         all.gone(1, false, now);
         assert_eq!(all.gone(2, false, now), Loss::PlaceEmpty);
         assert!(all.take_round());
+    }
+
+    #[test]
+    fn what_was_starting_can_be_given_up_for_something_newer() {
+        let (mut all, now) = rolling(1);
+        assert_eq!(all.outdate(), None);
+        all.begin(0, 1, 2);
+        assert_eq!(all.outdate(), Some(2));
+        all.want_all(1);
+        assert_eq!(all.ready(2), None, "it comes too late");
+        assert_eq!(all.due(now), None, "it has not ended");
+        assert_eq!(all.gone(2, true, now), Loss::Retired);
+        assert_eq!(all.next(now), Some(0));
+        all.begin(0, 1, 3);
+        all.gone(1, true, now);
+        assert_eq!(all.outdate(), None, "it is the only one that the place has");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) struct Worker {
     /// How it ended, if the system said so.
     pub status: Option<ExitStatus>,
     /// It gets no more requests and is to end.
-    is_retired: bool,
+    pub is_retired: bool,
     ready_links: usize,
     ended_links: usize,
     deadline: Option<Instant>,

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -56,6 +56,8 @@ pub(super) struct Started {
     pub links: Vec<LinkEnd>,
     /// The process.
     pub child: Child,
+    /// Where it tells which files it has loaded, if somebody wants to know.
+    pub loaded: Option<PipeReader>,
 }
 
 /// Starts a worker. It is killed when the child is dropped.
@@ -67,9 +69,14 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         links.push(end);
         theirs.push((socket, memory));
     }
+    let (loaded, told) = if plan.app.use_reloader {
+        io::pipe().map(|(ours, theirs)| (Some(ours), Some(theirs)))?
+    } else {
+        (None, None)
+    };
     let mut command = Command::new(plan.python);
     command
-        .args(arguments(plan, &theirs))
+        .args(arguments(plan, &theirs, told.as_ref().map(AsRawFd::as_raw_fd)))
         .stdin(Stdio::null())
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         .process_group(0)
@@ -86,6 +93,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         fcntl_setfd(socket, FdFlags::empty())?;
         fcntl_setfd(memory, FdFlags::empty())?;
     }
+    if let Some(told) = &told {
+        fcntl_setfd(told, FdFlags::empty())?;
+    }
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
     let tally = plan.app.max_requests.map(|limit| {
@@ -100,7 +110,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
-    Ok(Started { pid, links, child })
+    Ok(Started { pid, links, child, loaded })
 }
 
 /// Any number up to `most`, and `most` itself.
@@ -122,7 +132,7 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     Ok((LinkEnd { worker, pid: 0, socket: ours, claims, blocks, tally: None }, theirs.into(), memory))
 }
 
-fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
+fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], told: Option<RawFd>) -> Vec<OsString> {
     let app = plan.app;
     let links: Vec<_> = links
         .iter()
@@ -131,6 +141,9 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["-m", "hcrs.worker", &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
+    if let Some(told) = told {
+        option("--loaded-files", told.to_string());
+    }
     option("--workers", app.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
     option("--root-path", app.root_path.clone());
@@ -204,14 +217,14 @@ mod tests {
         let logs = (log, statsd);
         let links: Vec<_> =
             (0..2).map(|_| link(1).unwrap()).map(|(_, socket, claims)| (socket, claims)).collect();
-        let text =
-            arguments(&plan(&app, Path::new("python3"), &logs), &links).join(std::ffi::OsStr::new(" "));
+        let text = arguments(&plan(&app, Path::new("python3"), &logs), &links, Some(9))
+            .join(std::ffi::OsStr::new(" "));
         let numbers: Vec<_> =
             links.iter().map(|(s, c)| format!("{}:{}", s.as_raw_fd(), c.as_raw_fd())).collect();
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-m hcrs.worker shop.main:app --links {} --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                "-m hcrs.worker shop.main:app --links {} --loaded-files 9 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
                  --startup-timeout 2.5 \
                  --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from hcrs import _hcrs, logs
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
+from hcrs.loaded_files import LoadedFiles
 from hcrs.loading import NoAppError, load
 from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
 
@@ -30,16 +31,21 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
     _hcrs.die_with_parent()
     links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
+    files = None if args.loaded_files is None else LoadedFiles(args.loaded_files)
     try:
         logs.configure(
             args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
         )
         app, interface = load(args.app)
+        if files is not None:
+            files.keep_telling()
         if interface == "wsgi":
             return WsgiWorker(args, app, links).run()
         worker = TrioWorker if args.worker_class == "trio" else AsgiWorker
         return worker(args, app, new_loop(args.worker_class), links).run()
     except BaseException as error:  # a module may call sys.exit()
+        if files is not None:
+            files.tell()
         # Where this package looked for the app is nobody's business.
         why = f"{error}\n" if isinstance(error, NoAppError) else "".join(traceback.format_exception(error))
         for link in links:
@@ -52,6 +58,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
     parser.add_argument("app")
     parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
+    parser.add_argument("--loaded-files", type=int, metavar="DESCRIPTOR", help="where to tell which they are")
     parser.add_argument("--worker-class", choices=("asyncio", "uvloop", "trio"), default="asyncio")
     parser.add_argument("--root-path", default="")
     parser.add_argument("--lifespan", choices=("auto", "on", "off"), default="auto")

@@ -1,0 +1,408 @@
+//! `use_reloader`: the workers are replaced when files of the app change.
+//!
+//! Each worker tells which files it has loaded. Those, and what lies in the app's folders, are looked at now and then.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, PipeReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::Sender;
+
+use super::Event;
+use crate::ReloadSettings;
+
+/// How often the files are looked at. A change counts when it is seen twice the same, so that files which are saved
+/// or checked out together are loaded together.
+const PERIOD: Duration = Duration::from_millis(500);
+/// Files that workers have loaded and that are looked at; more are not.
+const LOADED_MAX: usize = 1 << 16;
+/// Entries of folders that one look goes through; what lies behind them is not found.
+const ENTRIES_MAX: usize = 1 << 15;
+/// The longest path, with its end, that a worker may tell.
+const PATH_MAX: u64 = 4096 + 1;
+
+/// What tells one state of a file from another: when it was written, and its length. `None` if it is not there.
+type Stamp = Option<(SystemTime, u64)>;
+type Stamps = BTreeMap<PathBuf, Stamp>;
+
+/// The files and their state.
+#[derive(Debug)]
+pub(super) struct Watch {
+    settings: ReloadSettings,
+    folders: Vec<PathBuf>,
+    loaded: BTreeSet<PathBuf>,
+    /// As the workers have loaded them.
+    known: Stamps,
+    /// As they were at the last look, if that was different.
+    changing: Option<Stamps>,
+    has_warned: Cell<bool>,
+    due: Instant,
+}
+
+impl Watch {
+    /// What the workers of the app at `path` are about to load.
+    pub(super) fn new(settings: &ReloadSettings, path: &str, now: Instant) -> Self {
+        let folders = match &settings.dirs[..] {
+            [] => vec![folder_of(path)],
+            dirs => dirs.iter().map(|folder| real(folder)).collect(),
+        };
+        let mut watch = Self {
+            settings: settings.clone(),
+            folders,
+            loaded: BTreeSet::new(),
+            known: Stamps::new(),
+            changing: None,
+            has_warned: Cell::new(false),
+            due: now + PERIOD,
+        };
+        watch.known = watch.stamps();
+        watch
+    }
+
+    /// When it is time for the next look.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// A worker has loaded a file.
+    pub(super) fn add(&mut self, path: PathBuf) {
+        if self.loaded.len() >= LOADED_MAX || self.known.contains_key(&path) || self.is_excluded(&path) {
+            return;
+        }
+        let found = stamp(&path);
+        if let Some(changing) = &mut self.changing {
+            changing.insert(path.clone(), found);
+        }
+        self.known.insert(path.clone(), found);
+        self.loaded.insert(path);
+    }
+
+    /// Looks at the files if it is time to; gives one that has changed since the workers were started.
+    pub(super) fn look(&mut self, now: Instant) -> Option<PathBuf> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + PERIOD;
+        let found = self.stamps();
+        if found == self.known {
+            self.changing = None;
+            return None;
+        }
+        if self.changing.as_ref() != Some(&found) {
+            self.changing = Some(found);
+            return None;
+        }
+        let changed = difference(&self.known, &found).or_else(|| difference(&found, &self.known)).cloned();
+        self.known = found;
+        self.changing = None;
+        changed
+    }
+
+    fn stamps(&self) -> Stamps {
+        let mut found: Stamps = self.loaded.iter().map(|path| (path.clone(), stamp(path))).collect();
+        let mut left = ENTRIES_MAX;
+        let mut folders: Vec<_> = self.folders.iter().map(|root| (root, root.clone())).collect();
+        while let Some((root, folder)) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten().take(left) {
+                left -= 1;
+                let (name, path) = (entry.file_name(), entry.path());
+                // Links to folders are not followed: they may lead in circles.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    if !is_foreign(&name, &path) {
+                        folders.push((root, path));
+                    }
+                } else if self.is_included(root, &path) && !self.is_excluded(&path) {
+                    let stamp = stamp(&path);
+                    found.insert(path, stamp);
+                }
+            }
+        }
+        if left == 0 {
+            self.warn_once();
+        }
+        found
+    }
+
+    fn warn_once(&self) {
+        if !self.has_warned.replace(true) {
+            let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+            let folders = folders.join(", ");
+            tracing::warn!(
+                "There is too much in {folders}: files behind the first {ENTRIES_MAX} are not watched"
+            );
+        }
+    }
+
+    fn is_included(&self, root: &Path, path: &Path) -> bool {
+        let within = path.strip_prefix(root).unwrap_or(path);
+        // Editors keep hidden files beside those that they have open.
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        path.extension() == Some(OsStr::new("py")) && !is_hidden
+            || self.settings.include.iter().any(|pattern| is_match(pattern, within))
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
+        self.settings.exclude.iter().any(|pattern| {
+            let within = self.folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
+            is_match(pattern, within.unwrap_or(path))
+        })
+    }
+}
+
+/// Folders that hold nothing of the app's own.
+fn is_foreign(name: &OsStr, path: &Path) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b".")
+        || name == b"__pycache__"
+        || name == b"node_modules"
+        || path.join("pyvenv.cfg").exists()
+}
+
+/// The folder that an application path's module is looked for in: that of its file, or the working directory.
+fn folder_of(path: &str) -> PathBuf {
+    let path = ["asgi:", "wsgi:"].iter().find_map(|mode| path.strip_prefix(mode)).unwrap_or(path);
+    let module = path.split(':').next().unwrap_or_default();
+    let folder = Path::new(module).parent().unwrap_or(Path::new(""));
+    real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+}
+
+/// A path as the workers tell it: absolute and without links.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether a path, or its last part if the pattern has no slash, is of the form of `pattern`: `*` is anything, `?`
+/// any one byte.
+fn is_match(pattern: &str, path: &Path) -> bool {
+    let subject = if pattern.contains('/') { path.as_os_str() } else { path.file_name().unwrap_or_default() };
+    let (pattern, subject) = (pattern.as_bytes(), subject.as_encoded_bytes());
+    let (mut p, mut s) = (0, 0);
+    // Behind the last `*`, and what it has been tried to cover.
+    let mut star = None;
+    while s < subject.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, s));
+                p += 1;
+            }
+            Some(&byte) if byte == b'?' || byte == subject[s] => {
+                p += 1;
+                s += 1;
+            }
+            _ => {
+                let Some((behind, covered)) = star else { return false };
+                star = Some((behind, covered + 1));
+                (p, s) = (behind, covered + 1);
+            }
+        }
+    }
+    pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+/// A path of `one` whose stamp is not that of `other`.
+fn difference<'a>(one: &'a Stamps, other: &Stamps) -> Option<&'a PathBuf> {
+    one.iter().find(|&(path, stamp)| other.get(path) != Some(stamp)).map(|(path, _)| path)
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let found = fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.len()))
+}
+
+/// Makes what a worker tells on its pipe, paths that end in NUL, events.
+pub(super) fn listen(pipe: PipeReader, events: Sender<Event>) -> io::Result<()> {
+    let mut reader = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(pipe))?);
+    tokio::spawn(async move {
+        loop {
+            let mut path = Vec::new();
+            let read = (&mut reader).take(PATH_MAX).read_until(0, &mut path).await;
+            // The worker's end, or no path.
+            if read.is_err() || path.pop() != Some(0) {
+                return;
+            }
+            let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+            if events.send(Event::Loaded(path)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scene {
+        folder: tempfile::TempDir,
+        watch: Watch,
+        now: Instant,
+    }
+
+    impl Scene {
+        fn new(include: &[&str], exclude: &[&str]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("app.py"), "1").unwrap();
+            let settings = ReloadSettings {
+                dirs: vec![folder.path().to_owned()],
+                include: include.iter().map(ToString::to_string).collect(),
+                exclude: exclude.iter().map(ToString::to_string).collect(),
+            };
+            let now = Instant::now();
+            let watch = Watch::new(&settings, "app", now);
+            Self { folder, watch, now }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+            fs::write(self.path(name), text).unwrap();
+        }
+
+        /// The next look.
+        fn look(&mut self) -> Option<PathBuf> {
+            self.now += PERIOD;
+            assert_eq!(self.watch.due(), self.now);
+            self.watch.look(self.now)
+        }
+
+        fn finds(&mut self, name: &str) {
+            assert_eq!(self.look(), None, "it may be changing still");
+            assert_eq!(self.look(), Some(self.path(name)));
+            assert_eq!(self.look(), None, "it is told once");
+        }
+
+        fn finds_nothing(&mut self) {
+            for _ in 0..3 {
+                assert_eq!(self.look(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_changed_made_or_removed_is_found_once() {
+        let mut scene = Scene::new(&[], &[]);
+        scene.finds_nothing();
+        scene.write("app.py", "22");
+        scene.finds("app.py");
+        scene.write("shop/views/new.py", "");
+        scene.finds("shop/views/new.py");
+        fs::remove_file(scene.path("shop/views/new.py")).unwrap();
+        scene.finds("shop/views/new.py");
+        assert_eq!(scene.watch.look(scene.now), None, "it is not time");
+    }
+
+    #[test]
+    fn what_goes_on_changing_is_waited_for() {
+        let mut scene = Scene::new(&[], &[]);
+        for text in ["22", "333", "4444"] {
+            scene.write("app.py", text);
+            assert_eq!(scene.look(), None);
+        }
+        assert_eq!(scene.look(), Some(scene.path("app.py")));
+        scene.write("new.py", "");
+        assert_eq!(scene.look(), None);
+        fs::remove_file(scene.path("new.py")).unwrap();
+        scene.finds_nothing(); // what is as it was is no change
+    }
+
+    #[test]
+    fn loaded_files_are_watched_wherever_they_are() {
+        let mut scene = Scene::new(&[], &[]);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let library = elsewhere.path().join("library.py");
+        fs::write(&library, "1").unwrap();
+        scene.watch.add(library.clone());
+        scene.watch.add(scene.path("app.py"));
+        scene.finds_nothing();
+        fs::write(&library, "22").unwrap();
+        assert_eq!(scene.look(), None);
+        // A worker that loads something meanwhile does not put it off.
+        scene.watch.add(elsewhere.path().join("gone.py"));
+        assert_eq!(scene.look(), Some(library.clone()));
+        fs::remove_file(&library).unwrap();
+        assert_eq!(scene.look(), None);
+        assert_eq!(scene.look(), Some(library));
+    }
+
+    #[test]
+    fn only_what_is_the_apps_own_counts() {
+        let mut scene = Scene::new(&["*.html", "data/*.json"], &["test_*", "made/*"]);
+        for name in [
+            "notes.txt",
+            ".#app.py",
+            "other.json",
+            "test_app.py",
+            "made/deep/by.py",
+            ".git/hook.py",
+            "__pycache__/a.py",
+            "node_modules/a/b.py",
+            "env/pyvenv.cfg",
+            "env/lib/c.py",
+        ] {
+            scene.write(name, "");
+        }
+        scene.watch.add(scene.path("made/loaded.py"));
+        scene.finds_nothing();
+        scene.write("templates/page.html", "");
+        scene.finds("templates/page.html");
+        scene.write("data/deep/x.json", "");
+        scene.finds("data/deep/x.json");
+    }
+
+    #[test]
+    fn a_pattern_is_of_names_or_with_a_slash_of_paths() {
+        for (pattern, path, expected) in [
+            ("*.html", "templates/a.html", true),
+            ("*.html", "a.htm", false),
+            ("a?c*", "x/abc", true),
+            ("a?c*", "x/ac", false),
+            ("*a*b", "xxaxxbxxab", true),
+            ("*a*b", "xxaxxbxxa", false),
+            ("x/*", "x/y/z", true),
+            ("x/*", "y/x", false),
+            ("", "a", false),
+            ("*", "a", true),
+        ] {
+            assert_eq!(is_match(pattern, Path::new(path)), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn an_apps_folder_is_that_of_its_file() {
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        for path in ["shop.main:app", "main", "wsgi:main:app", "main:make('a/b')"] {
+            assert_eq!(folder_of(path), here, "{path}");
+        }
+        assert_eq!(folder_of("src/lib.py:app"), here.join("src"));
+        assert_eq!(folder_of("asgi:src/lib.py:app"), here.join("src"));
+    }
+
+    #[test]
+    fn paths_come_over_a_pipe_until_one_is_none() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (reader, mut writer) = io::pipe().unwrap();
+            let (events, mut received) = tokio::sync::mpsc::channel(8);
+            listen(reader, events).unwrap();
+            io::Write::write_all(&mut writer, b"/a.py\0/b\n.py\0").unwrap();
+            for expected in ["/a.py", "/b\n.py"] {
+                let Some(Event::Loaded(path)) = received.recv().await else { panic!("a path") };
+                assert_eq!(path, Path::new(expected));
+            }
+            io::Write::write_all(&mut writer, &[b'x'; 5000]).unwrap();
+            assert!(received.recv().await.is_none());
+        });
+    }
+}

@@ -1,0 +1,191 @@
+"""With ``use_reloader`` the workers are replaced when the app's files change, and a broken save harms nobody."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from end_to_end.server import Server, wait_until
+
+ALL = "All workers have been replaced"
+
+MAIN = """
+    import importlib
+    import sys
+
+    ANSWER = "first"
+
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        module = scope["path"][1:]
+        answer = importlib.import_module(module).ANSWER if module else ANSWER
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer.encode()})
+"""
+
+
+class Project:
+    """A folder with an app that is served from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("main.py", MAIN)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder)
+
+
+@pytest.fixture
+def serve_project(serve, project):
+    def start(**options) -> Server:
+        return serve(f"{project.folder}/main.py:app", use_reloader=True, env={"PYTHONDONTWRITEBYTECODE": "1"}, **options)
+
+    return start
+
+
+def wait_for_change(server: Server, name: str, count: int = 1) -> None:
+    server.wait_for_log(rf"Replacing all workers \(\S*/{re.escape(name)} has changed\)")
+    server.wait_for_log(ALL, count)
+
+
+def test_edit_is_served_by_new_workers_on_the_same_connection(serve_project, project, connect_h2):
+    server = serve_project(workers=2)
+    client = connect_h2(server.listener)
+    assert client.get().body == b"first"
+    before = set(server.worker_pids())
+    project.edit("main.py", "first", "second")
+    wait_for_change(server, "main.py")
+    assert client.get().body == b"second"
+    assert not before & set(server.worker_pids())
+    assert client.goaway is None
+    project.edit("main.py", "second", "third")
+    server.wait_for_log(ALL, 2)
+    assert client.get().body == b"third"
+
+
+def test_broken_save_leaves_the_old_app_serving_until_the_next_one(serve_project, project, connect_h2):
+    server = serve_project(workers=2)
+    client = connect_h2(server.listener)
+    before = server.worker_pids()
+    project.edit("main.py", "async def", "async dfe")
+    server.wait_for_log("SyntaxError")
+    server.wait_for_log(r"worker \d+ goes on serving, another is tried with the next change")
+    assert client.get().body == b"first"
+    assert set(before) <= set(server.worker_pids())
+    project.edit("main.py", "async dfe", "async def")
+    server.wait_for_log(ALL)
+    project.edit("main.py", 'ANSWER = "first"', "raise RuntimeError('broken')")
+    server.wait_for_log("RuntimeError: broken")
+    assert client.get().body == b"first"
+    project.edit("main.py", "raise RuntimeError('broken')", 'ANSWER = "mended"')
+    server.wait_for_log(ALL, 2)
+    assert client.get().body == b"mended"
+    assert server.log.count("cannot serve the app") == 2, "nothing is tried again before there is a change"
+
+
+def test_module_that_a_request_has_imported_from_elsewhere_is_watched(serve_project, project, connect_h2, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lazy.py").write_text("ANSWER = 'lazy'")
+    project.edit("main.py", "import importlib", f"import sys; sys.path.append({str(elsewhere)!r})\nimport importlib")
+    server = serve_project()
+    client = connect_h2(server.listener)
+    assert client.get("/lazy").body == b"lazy"
+    count = 0
+
+    def is_noticed() -> bool:
+        # The worker tells what it has loaded within half a second, which nobody sees.
+        nonlocal count
+        count += 1
+        (elsewhere / "lazy.py").write_text(f"ANSWER = 'new'  # {'x' * count}")
+        try:
+            server.wait_for_log(r"/lazy\.py has changed", deadline=2)
+        except AssertionError:
+            return False
+        return True
+
+    wait_until(is_noticed, "the change to be noticed")
+    server.wait_for_log(ALL)
+    assert client.get("/lazy").body == b"new"
+
+
+def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_not(serve_project, project, connect_h2):
+    server = serve_project(hcrs={"reload_include": ["*.html"], "reload_exclude": ["local_*"]})
+    client = connect_h2(server.listener)
+    for name in (".git/hook.py", "notes.txt", "local_settings.py", "node_modules/tool.py"):
+        project.write(name, "ANSWER = 'nothing'")
+    project.write("plugins/added.py", "ANSWER = 'added'")
+    wait_for_change(server, "plugins/added.py")
+    assert client.get("/plugins.added").body == b"added"
+    project.write("templates/page.html", "<p>")
+    wait_for_change(server, "templates/page.html", 2)
+    assert len(re.findall("has changed", server.log)) == 2
+
+
+def test_failed_startup_and_a_worker_that_dies_are_seen_to(serve_project, project, connect_h2):
+    """The place of a worker that cannot be started anew is filled with the change that mends it."""
+    server = serve_project()
+    client = connect_h2(server.listener)
+    project.edit("main.py", "    assert scope", "    import os; scope['path'] != '/die' or os._exit(3)\n    assert scope")
+    server.wait_for_log(ALL)
+    project.edit("main.py", "import importlib", "import importlib, missing_module")
+    server.wait_for_log("goes on serving, another is tried with the next change")
+    assert client.get("/die").status == 502
+    server.wait_for_log("No module named 'missing_module'", count=2)
+    project.write("missing_module.py", "")
+    assert client.get().body == b"first"
+    server.wait_for_log(ALL, 2)
+    assert client.goaway is None
+
+
+def test_start_that_hangs_is_given_up_for_the_next_change(serve_project, project, connect_h2):
+    server = serve_project(graceful_timeout=0.3)
+    client = connect_h2(server.listener)
+    old = server.worker_pids()
+    hang = "; import time; open('hangs', 'w').close(); time.sleep(600)"
+    project.edit("main.py", "import importlib", "import importlib" + hang)
+    wait_until((server.folder / "hangs").exists, "a worker that hangs")
+    project.edit("main.py", hang, "")
+    server.wait_for_log(ALL)
+    assert client.get().body == b"first"
+    assert client.goaway is None and not set(old) & set(server.worker_pids())
+    server.wait_for_log(r"Worker \d+ does not end; it is killed")
+
+
+def test_files_are_only_watched_when_it_is_asked_for(serve, project, connect_h2):
+    server = serve(f"{project.folder}/main.py:app")
+    assert b"--loaded-files" not in Path(f"/proc/{server.worker_pids()[0]}/cmdline").read_bytes()
+
+
+def test_flag_and_wsgi_app(serve, project, connect_h1):
+    project.write("shop.py", "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'one']\n")
+    server = serve(f"{project.folder}/shop.py:app", flags=["--reload"])
+    assert connect_h1(server.listener).get().body == b"one"
+    project.edit("shop.py", "one", "two")
+    wait_for_change(server, "shop.py")
+    assert connect_h1(server.listener).get().body == b"two"
+
+
+def test_reload_without_workers_is_refused(launch):
+    server = launch("plain.py:app", workers=0, use_reloader=True)
+    assert server.wait_for_exit() == 78
+    assert "use_reloader: there are no workers to reload, because workers is 0; set workers to 1 or more" in server.log
