@@ -3,6 +3,8 @@
 //! The task of a link runs after the connections that were ready with it, so what they send in one turn of the
 //! loop leaves in one write.
 
+mod retire;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -17,7 +19,6 @@ use hcrs_link::{
     BlockArea, ClaimTable, END, EXPECT, FilePart, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind,
     LinkError, SLOTS, TlsFacts, push_frame,
 };
-use hcrs_ws::close_code;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -159,36 +160,6 @@ impl Link {
         self.streams.borrow().entries.len()
     }
 
-    /// Takes no more requests.
-    pub(crate) fn retire(&self) {
-        self.ready.set(false);
-        self.is_retired.set(true);
-    }
-
-    /// Waits until nobody waits for the worker any more; to be called after [`Link::retire`].
-    pub(crate) async fn quiet(&self) {
-        let is_busy = || self.streams.borrow().entries.iter().any(|(_, entry)| entry.exchange.is_some());
-        while is_busy() {
-            self.stir.notified().await;
-        }
-    }
-
-    /// Ends what is under way as the worker's death would, and tells it so.
-    pub(crate) fn cut(&self) {
-        let mut streams = self.streams.borrow_mut();
-        let entries = streams.entries.iter_mut();
-        let cut: Vec<_> =
-            entries.filter_map(|(_, entry)| Some((entry.stream, entry.exchange.take()?))).collect();
-        drop(streams);
-        for (stream, exchange) in cut {
-            if exchange.is_open_websocket() {
-                self.send_close(stream, close_code::SERVICE_RESTART, "");
-            }
-            exchange.fail(Fault::WorkerLost);
-            self.push(Kind::Reset, 0, stream, &[]);
-        }
-    }
-
     /// Offers a request to the worker, which has a start credit. Nothing happens if its client has gone.
     pub(crate) fn start(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
         let stream = {
@@ -255,14 +226,6 @@ impl Link {
     /// Tells the worker that the client has closed its side, and that the response is still wanted.
     pub(crate) fn send_half_close(&self, stream: u32) {
         self.push(Kind::Reset, HALF, stream, &[]);
-    }
-
-    /// Tells the worker to run its lifespan shutdown and to exit once all its links have said so.
-    pub(crate) fn send_drain(&self) {
-        self.retire();
-        if !self.is_drained.replace(true) {
-            self.push(Kind::Drain, 0, 0, &[]);
-        }
     }
 
     /// The edge has lost interest in a stream.

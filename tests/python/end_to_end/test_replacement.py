@@ -126,6 +126,39 @@ def test_download_and_upload_under_way_finish_on_the_old_worker(serve, connect_h
     assert int(h1.get("/pid").body) in server.worker_pids()
 
 
+def test_worker_ends_before_a_slow_client_has_read_its_response(serve, connect_h2):
+    server = serve("plain.py:app", graceful_timeout=30)
+    client = connect_h2(server.listener, window=1000)
+    old = int(client.get("/pid").body)
+    # Less than the edge takes from a worker before the client reads; the worker is done with it.
+    download = client.request("GET", "/download?size=60000&byte=7&piece=20000&key=tail")
+    client.held.add(download)
+    client.wait(lambda: client.streams[download].length == 1000, "what the window takes")
+    assert client.get("/note?key=tail").body == b"sent"
+    replace(server)
+    assert not is_alive(old)
+    client.held.discard(download)
+    client.release(download)
+    assert client.response(download).body == bytes([7]) * 60_000
+    assert client.streams[download].ended
+
+
+def test_slow_upload_to_a_wsgi_worker_finishes(serve, connect_h1):
+    server = serve("wsgi.py:app", graceful_timeout=30)
+    (old,) = server.worker_pids()
+    client, other = connect_h1(server.listener), connect_h1(server.listener)
+    client.send("POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n")
+    client.send(b"a" * 100_000)
+    assert other.get("/environ").status == 200
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(READY)
+    assert is_alive(old) and other.get("/environ").status == 200
+    client.send(b"b" * 100_000)
+    assert client.response().body == b"a" * 100_000 + b"b" * 100_000
+    server.wait_for_log(ALL)
+    assert not is_alive(old)
+
+
 def digest_of(data: bytes) -> dict[str, object]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
@@ -145,6 +178,24 @@ def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(serve
     assert socket.closed() == (1012, "")
     assert 2 <= time.monotonic() - began < 10
     server.wait_for_log(ALL)
+    assert "ERROR" not in server.log
+
+
+def test_app_is_told_that_its_websocket_was_closed(serve, connect_h1, tmp_path):
+    app = tmp_path / "last_words.py"
+    app.write_text(
+        "import sys\n"
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] == 'websocket'\n"
+        "    await receive()\n"
+        "    await send({'type': 'websocket.accept'})\n"
+        "    print('the app was told', await receive(), file=sys.stderr, flush=True)\n"
+    )
+    server = serve(f"{app}:app", graceful_timeout=0.3, hcrs={"lifespan": "off"})
+    socket = open_over_h1(connect_h1(server.listener), "/")
+    replace(server)
+    assert socket.closed() == (1012, "")
+    server.wait_for_log(r"the app was told \{'type': 'websocket.disconnect', 'code': 1012, 'reason': ''\}")
     assert "ERROR" not in server.log
 
 

@@ -183,9 +183,7 @@ impl Supervisor<'_> {
         let Some(path) = self.reload.as_mut().and_then(|reload| reload.look(now)) else { return };
         if let Some(new) = self.replacements.outdate() {
             // It may hang in what has just been mended. Perhaps it serves already, so it is not simply killed.
-            let until = now + self.settings.graceful_timeout;
-            self.roster.retire(new, until);
-            self.edge.tell_all(|| Control::Retire(new, until)).await;
+            self.retire(new, now + self.settings.graceful_timeout).await;
         }
         self.replace_all(&format!("{} has changed", path.display()));
     }
@@ -213,20 +211,29 @@ impl Supervisor<'_> {
 
     /// A worker is ready: the one that it replaces finishes what it has begun.
     pub(super) async fn succeed(&mut self, id: WorkerId) {
-        let ready = self.roster.get(id).filter(|worker| !worker.is_retired);
-        let Some(pid) = ready.map(|worker| worker.pid) else { return };
+        let Some(&Worker { pid, is_retired, .. }) = self.roster.get(id) else { return };
+        if is_retired {
+            // It was given up while it was starting, and now ends in order.
+            self.roster.retire(id, Instant::now() + self.time_to_end());
+            return;
+        }
         let Some(old) = self.replacements.ready(id) else {
             tracing::info!("Worker {pid} is ready");
             return;
         };
         let until = Instant::now() + self.settings.graceful_timeout;
-        let Some(worker) = self.roster.retire(old, until + self.time_to_end()) else { return };
-        tracing::info!("Worker {pid} is ready and replaces worker {}", worker.pid);
-        if worker.ready_at.is_none() {
-            self.kill(old);
-        } else {
-            self.edge.tell_all(|| Control::Retire(old, until)).await;
-        }
+        self.retire(old, until).await;
+        let old = self.roster.get(old).map_or(0, |old| old.pid);
+        tracing::info!("Worker {pid} is ready and replaces worker {old}");
+    }
+
+    /// Lets a worker finish what it has begun until the instant, and then end. One that is not ready has nothing to do
+    /// after that.
+    async fn retire(&mut self, id: WorkerId, until: Instant) {
+        let is_ready = self.roster.get(id).is_some_and(|worker| worker.ready_at.is_some());
+        let deadline = if is_ready { until + self.time_to_end() } else { until };
+        self.roster.retire(id, deadline);
+        self.edge.tell_all(|| Control::Retire(id, until)).await;
     }
 
     /// A worker is gone: says so, and sees to the next one.
