@@ -18,7 +18,7 @@ complete -c hcrs -l wsgi-threads -d 'Threads of each worker that runs a WSGI app
 complete -c hcrs -l queue-size -d 'Requests of one thread that may wait for a worker; more get 503 [default: 4096]' -r
 complete -c hcrs -l keep-alive -d 'How long a connection may stay without a request, in seconds [default: 5]' -r
 complete -c hcrs -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
-complete -c hcrs -l graceful-timeout -d 'How long requests may go on after the signal to stop, in seconds [default: 3]' -r
+complete -c hcrs -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
 complete -c hcrs -l queue-timeout -d 'How long a request may wait for a worker before it gets 503, in seconds [default: 10]' -r
 complete -c hcrs -l certfile -d 'PEM file with the certificate and then its issuers. With keyfile it turns TLS on; one of the two alone is an error' -r
 complete -c hcrs -l keyfile -d 'PEM file with the certificate\'s private key' -r

@@ -1,6 +1,7 @@
 //! The command line as a whole: file and flags together, and how problems look.
 
 use std::fs;
+use std::num::NonZeroU64;
 
 use hcrs_server::{LogLevel, LogTarget, WorkerClass};
 use tempfile::TempDir;
@@ -53,6 +54,19 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(config.server.backlog, 7, "from the file");
     assert_eq!(config.server.graceful_timeout.as_secs(), 3, "the default");
     assert_eq!(app.worker_class, WorkerClass::Asyncio);
+}
+
+#[test]
+fn a_reloader_needs_workers_in_the_end() {
+    let (_folder, path) = file("workers = 0\n");
+    assert_eq!(
+        problems(&["-c", &path, "--reload", "m:a"]),
+        [
+            "--reload: use_reloader: there are no workers to reload, because workers is 0; set workers to 1 or more"
+        ]
+    );
+    let app = config(&["-c", &path, "--reload", "-w", "2", "m:a"]).server.app.unwrap();
+    assert_eq!((app.use_reloader, app.workers.get()), (true, 2));
 }
 
 #[test]
@@ -140,6 +154,9 @@ fn the_other_flags_end_in_their_settings() {
         "--ca-certs=a",
         "--ciphers=CHACHA20",
         "--debug",
+        "--reload",
+        "--max-requests=9",
+        "--max-requests-jitter=3",
         "--cert-reqs=2",
         "-u",
         "1",
@@ -153,7 +170,9 @@ fn the_other_flags_end_in_their_settings() {
     assert_eq!((tls.ca_certs, tls.ciphers.as_str()), (Some("a".into()), "CHACHA20"));
     assert_eq!(tls.verify_mode, hcrs_tls::VerifyMode::Required);
     assert_eq!(config.server.socket_owner, Some((1, 2)));
-    assert!(config.server.app.unwrap().debug);
+    let app = config.server.app.unwrap();
+    assert!(app.debug && app.use_reloader);
+    assert_eq!((app.max_requests.map(NonZeroU64::get), app.max_requests_jitter), (Some(9), 3));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         FROM_ZERO,
         |d| seconds(d.server.graceful_timeout),
         |v, d| fill(&mut d.server.graceful_timeout, v.seconds()),
-        "How long requests may go on after the signal to stop, in seconds.",
+        "How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds.",
     )
     .flag("--graceful-timeout", None, "SECONDS"),
     Setting::new(

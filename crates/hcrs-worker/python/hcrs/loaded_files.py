@@ -26,7 +26,7 @@ class LoadedFiles:
         with self._lock:
             new = {path for module in list(sys.modules.values()) if (path := file_of(module)) is not None} - self._told
             self._told |= new
-            data = b"".join(os.fsencode(path) + b"\0" for path in sorted(new))
+            data = b"".join(os.fsencode(os.path.realpath(path)) + b"\0" for path in sorted(new))
             try:
                 while data:
                     data = data[os.write(self._descriptor, data) :]
@@ -44,6 +44,6 @@ class LoadedFiles:
 
 
 def file_of(module: object) -> str | None:
-    """The absolute path of a module's file. What is no ordinary module is not asked, it may run code."""
+    """A module's file, if it has one. What is no ordinary module is not asked, it may run code."""
     path = getattr(module, "__dict__", {}).get("__file__")
-    return os.path.realpath(path) if isinstance(path, str) and "\0" not in path else None
+    return path if isinstance(path, str) and "\0" not in path else None
