@@ -170,6 +170,23 @@ def test_tls_and_http2(start: Start, certificate: dict[str, str]) -> None:
     assert program.end() == ["lifespan.shutdown", "end"]
 
 
+def test_the_edge_reads_certificates_again_and_leaves_the_app_alone(start: Start, certificate: dict[str, str]) -> None:
+    settings = f"Config.from_mapping({certificate!r}, bind='localhost:0', max_requests=1, use_reloader=True)"
+    program = start(f"config = {settings}\n{SERVE}")
+    assert program.line() == "lifespan.startup"
+    [url] = program.listening()
+    [edge] = program.edges()
+    os.kill(edge, signal.SIGHUP)
+    wait_until(lambda: "The certificates were read again" in program.errors, "the certificates to be read")
+    trusted = ssl.create_default_context(cafile=certificate["certfile"])
+    for _ in range(4):
+        response = get(url.replace("127.0.0.1", "localhost") + "/s", verify=trusted)
+        assert response.text.endswith(f" {program.process.pid}")
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end() == ["lifespan.shutdown", "end"]
+    assert "replace" not in program.errors.lower(), program.errors
+
+
 def test_a_unix_socket_and_an_inherited_one(start: Start) -> None:
     program = start(f"""
         import socket
