@@ -20,7 +20,7 @@ build: $(VENV)/hcrs.stamp ## build the wheel and install it: the command is then
 run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localhost:8443 with two workers
 	@$(VENV)/bin/hcrs cert dev --dir certs
 	@echo
-	@echo 'Open https://localhost:8443/ (a browser asks first; certs/README.md says how it need not), or try in another terminal:'
+	@echo 'Open https://localhost:8443/page (a browser asks first; certs/README.md says how it need not), or try in another terminal:'
 	@echo '  curl --cacert certs/ca.pem https://localhost:8443/'
 	@echo '  curl --cacert certs/ca.pem -N https://localhost:8443/stream'
 	@echo '  h2load -n 20000 -c 8 -m 32 https://localhost:8443/'

@@ -1,15 +1,16 @@
-"""A FastAPI app: JSON, path parameters, an event stream, echo, and an upload that is counted.
+"""A FastAPI app: JSON, path parameters, a page with a WebSocket and an event stream, echo, and an upload that is counted.
 
-make run, then for instance
+make run, then open https://localhost:8443/page in a browser, or for instance
     curl --cacert certs/cert.pem https://localhost:8443/items/7?q=tea
     curl --cacert certs/cert.pem -N https://localhost:8443/stream
 """
 
 import asyncio
 import os
+from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.responses import FileResponse, StreamingResponse
 
 app = FastAPI(title="hcrs example")
 
@@ -29,6 +30,20 @@ async def index(request: Request):
 async def item(item_id: int, q: str | None = None):
     """A path parameter that has to be a number, and a query parameter."""
     return {"item_id": item_id, "q": q}
+
+
+@app.get("/page")
+async def page():
+    """A page that opens the WebSocket and the event stream below, and shows what they say."""
+    return FileResponse(Path(__file__).with_name("page.html"))
+
+
+@app.websocket("/socket")
+async def socket(websocket: WebSocket):
+    """Gives each message back, and says which version of HTTP the WebSocket came by."""
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await websocket.send_text(f"{text} by HTTP/{websocket.scope['http_version']}")
 
 
 @app.get("/stream")
