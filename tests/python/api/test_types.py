@@ -68,3 +68,15 @@ def test_the_package_is_typed_strictly(tmp_path: Path) -> None:
 def test_a_program_that_calls_it_is_checked(tmp_path: Path) -> None:
     (tmp_path / "calls.py").write_text(CALLS)
     check("--cache-dir", str(tmp_path), str(tmp_path / "calls.py"))
+
+
+def test_the_extensions_stubs_say_what_it_has(tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.write_text("hcrs._hcrs.AsgiLink.__call__\n")  # what a slot says of its signature is too general
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "hcrs._hcrs", "--allowlist", str(allowed)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -1,6 +1,15 @@
 from collections.abc import Callable
 from typing import Any, final
 
+__all__ = [
+    "AsgiLink",
+    "BodyTooLargeError",
+    "Link",
+    "UnexpectedMessageError",
+    "WsgiServer",
+    "die_with_parent",
+]
+
 class UnexpectedMessageError(Exception): ...
 class BodyTooLargeError(Exception): ...
 
