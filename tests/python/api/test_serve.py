@@ -446,3 +446,64 @@ def test_logs_go_where_the_configuration_says(start: Start) -> None:
     assert "Running on" in errors and "ZeroDivisionError: of the app" in errors
     assert '"GET /error 1.1" 500' in (folder / "access.log").read_text()
     assert program.errors == ""
+
+
+def test_without_an_errorlog_nothing_is_said(start: Start) -> None:
+    program = start("config.errorlog = None\n" + SERVE)
+    program.line()
+    [url] = program.listening()
+    assert get(f"{url}/error").status_code == 500
+    program.process.send_signal(signal.SIGTERM)
+    program.end()
+    assert program.errors == ""
+
+
+def test_the_app_and_the_edge_share_a_syslog(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "log"))
+        syslog.settimeout(DEADLINE)
+        program = start(f"config.errorlog = 'syslog:{tmp_path / 'log'}'\n{SERVE}")
+        program.line()
+        [url] = program.listening()
+        assert get(f"{url}/error").status_code == 500
+        lines: list[str] = []
+        while not any("Error in ASGI Framework" in line for line in lines):
+            lines.append(syslog.recv(1 << 16).decode())
+        assert "Running on" in lines[0]
+        forms = {line.partition(" hcrs[")[0].partition(">")[0] for line in lines}
+        assert forms <= {"<30", "<27"}, "facility daemon, info and error"
+        program.process.send_signal(signal.SIGTERM)
+        program.end()
+    assert program.errors == ""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_cancelling_it_loses_no_line_of_the_logs(start: Start, loop: str) -> None:
+    pytest.importorskip(loop)
+    program = start(f"""
+        import httpx, trio, hcrs.trio
+
+        async def ask(url):
+            async with httpx.AsyncClient() as client:
+                await client.get(url + "/a")
+
+        async def on_asyncio():
+            urls = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(serve(app, config, on_listening=urls.set_result))
+            [url] = await urls
+            await ask(url)
+            task.cancel()
+            await asyncio.wait([task])
+
+        async def on_trio():
+            async with trio.open_nursery() as nursery:
+                [url] = await nursery.start(hcrs.trio.serve, app, config)
+                await ask(url)
+                nursery.cancel_scope.cancel()
+
+        config.accesslog, config.errorlog = "access.log", "error.log"
+        for _ in range(20):
+            asyncio.run(on_asyncio()) if "{loop}" == "asyncio" else trio.run(on_trio)
+        print(len(open("access.log").readlines()), open("error.log").read().count("Shutting down"))
+    """)
+    assert program.end()[-1] == "20 20"

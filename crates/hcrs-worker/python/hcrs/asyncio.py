@@ -62,10 +62,10 @@ async def serve(
         with _stop_signals(shutdown_trigger is None, calling) as stop:
             trigger = stop.wait if shutdown_trigger is None else shutdown_trigger
             session = _Session(config, calling, trigger, on_listening)
-            if interface == "asgi":
-                await session.serve_asgi(app, links)
-            else:
-                await session.serve_wsgi(app, links)
+            try:
+                await (session.serve_asgi if interface == "asgi" else session.serve_wsgi)(app, links)
+            finally:
+                await session.end()
 
 
 class _Calling:
@@ -146,6 +146,7 @@ class _Session:
         self._calling = calling
         self._trigger = trigger
         self._on_listening = on_listening
+        self._has_drained = False
 
     async def serve_asgi(self, app: Any, links: list[_hcrs.Link]) -> None:
         lifespan = Lifespan(app)
@@ -162,7 +163,6 @@ class _Session:
                 await serving.finish(self._config.graceful_timeout)
         finally:
             await lifespan.shutdown(self._config.shutdown_timeout)
-        await self._calling.end()
 
     async def serve_wsgi(self, app: Any, links: list[_hcrs.Link]) -> None:
         serving = wsgi_serving(app, links, self._config)
@@ -175,7 +175,11 @@ class _Session:
             await self._drain(over)
             timeout = self._config.graceful_timeout
             await _in_thread(lambda: serving.finish(timeout))
-        await self._calling.end()
+
+    async def end(self) -> None:
+        """Lets an edge that has drained end by itself: it writes its logs to their end."""
+        if self._has_drained:
+            await self._calling.end()
 
     async def _until_over(self, over: asyncio.Future[None]) -> None:
         """Waits for the trigger, or for the edge to end by itself."""
@@ -198,6 +202,7 @@ class _Session:
         if not over.done():
             self._calling.stop()
             await asyncio.wait([over], timeout=self._config.graceful_timeout + DRAIN_SLACK)
+        self._has_drained = True
 
 
 async def _awaited(trigger: Callable[..., Awaitable[Any]]) -> None:

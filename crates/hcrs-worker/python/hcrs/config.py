@@ -40,8 +40,8 @@ class ConfigError(ValueError):
 class Config:
     """What the server runs on.
 
-    The attributes, their units and their defaults are Hypercorn's; ``None`` leaves a choice to the server. Values are
-    checked when the server starts, and unknown attributes give a warning then. The files of ``certfile`` and its like
+    The attributes, their units and their defaults are Hypercorn's; ``None`` leaves a choice to the server, and as
+    ``errorlog`` it is nowhere. Values are checked when the server starts, and unknown attributes give a warning then. The files of ``certfile`` and its like
     are relative to the working directory. ``hcrs`` holds the settings that Hypercorn does not have, as the table
     ``[hcrs]`` of a configuration file does.
     """
@@ -197,6 +197,8 @@ class Config:
         """
         written = {}
         for name, value in self._told().items():
+            if name == "errorlog" and value is None:
+                value = ""  # nowhere, and not the default
             if name in without or value is None:
                 continue
             if isinstance(value, logging.Logger):

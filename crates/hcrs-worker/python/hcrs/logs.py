@@ -65,18 +65,18 @@ def handler_of(target: str) -> logging.Handler:
 
 
 def syslog_handler(target: str) -> logging.Handler:
-    """A handler that writes the datagrams that the edge writes."""
+    """A handler that writes the datagrams that the edge writes; the defaults are the edge's too."""
     where, _, options = target.partition("?")
     option = {name: values[-1] for name, values in parse_qs(options).items()}
     is_udp = where.startswith("udp://")
-    address: Any = where
+    address: Any = where or "/dev/log"
     if is_udp:
         host, _, port = where[len("udp://") :].rpartition(":")
         address = (host.strip("[]"), int(port))
     handler = logging.handlers.SysLogHandler(address, option.get("facility", "daemon"))
     handler.append_nul = False
     name = f"{socket.gethostname()} " if is_udp else ""
-    if option.get("form") == "rfc5424":
+    if option.get("form", "rfc5424" if is_udp else "rfc3164") == "rfc5424":
         form = f"1 %(asctime)s {socket.gethostname()} hcrs %(process)d - - %(message)s"
         handler.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S%z"))
         handler.formatter.formatTime = _rfc3339  # type: ignore[union-attr, method-assign]

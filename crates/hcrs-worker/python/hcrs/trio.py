@@ -119,22 +119,26 @@ class _Session:
         self._calling = calling
         self._trigger = trigger
         self._task_status = task_status
+        self._has_drained = False
 
     async def run(self, serve: Callable[[trio.Nursery], Awaitable[None]]) -> None:
         """Runs it with a nursery that outlives the caller's cancellation, so that requests can finish."""
         failure: BaseException | None = None
-        async with trio.open_nursery() as outer:
-            nursery = await outer.start(_shielded)
-            try:
-                await serve(nursery)
-            except (Exception, KeyboardInterrupt) as error:
-                failure = error  # raised outside of the nursery, which would wrap it in a group
-            finally:
-                nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        with trio.CancelScope(shield=True):
-            await self._calling.end()
+        try:
+            async with trio.open_nursery() as outer:
+                nursery = await outer.start(_shielded)
+                try:
+                    await serve(nursery)
+                except (Exception, KeyboardInterrupt) as error:
+                    failure = error  # raised outside of the nursery, which would wrap it in a group
+                finally:
+                    nursery.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
+        finally:
+            if self._has_drained:  # then the edge ends by itself, and writes its logs to their end
+                with trio.CancelScope(shield=True):
+                    await self._calling.end()
 
     async def serve_asgi(self, nursery: trio.Nursery) -> None:
         """Serves an ASGI app."""
@@ -207,6 +211,7 @@ class _Session:
             self._calling.stop()
             with trio.move_on_after(self._config.graceful_timeout + DRAIN_SLACK):
                 await over.wait()
+        self._has_drained = True
 
 
 async def _shielded(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
