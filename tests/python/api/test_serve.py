@@ -507,3 +507,42 @@ def test_cancelling_it_loses_no_line_of_the_logs(start: Start, loop: str) -> Non
         print(len(open("access.log").readlines()), open("error.log").read().count("Shutting down"))
     """)
     assert program.end()[-1] == "20 20"
+
+
+@pytest.mark.parametrize("is_set_up", [False, True])
+def test_logs_go_to_loggers_of_the_program(start: Start, is_set_up: bool) -> None:
+    program = start(f"""
+        import logging
+
+        class Printing(logging.Handler):
+            def emit(self, record):
+                text = record.getMessage() + (" " + repr(record.exc_info[1]) if record.exc_info else "")
+                print(record.name, record.levelname, text, flush=True)
+
+        if {is_set_up}:
+            logging.getLogger().addHandler(Printing())
+        for name in ("access", "error"):
+            logger = logging.getLogger("mine." + name)
+            logger.setLevel(logging.INFO)
+            if not {is_set_up}:
+                logger.addHandler(Printing())
+            setattr(config, name + "log", logger)
+        config.access_log_format = "%(m)s %(U)s é %(s)s"
+        before = len(os.listdir("/proc/self/fd"))
+        {SERVE.splitlines()[0]}
+        print(logging.getLogger("hcrs.error").handlers, len(os.listdir("/proc/self/fd")) - before)
+    """)
+    assert program.line() == "lifespan.startup"
+    lines = [program.line(), program.line()]
+    [url] = next(line.split()[1:] for line in lines if line.startswith("listening"))
+    assert f"mine.error INFO Running on {url} (CTRL + C to quit)" in lines
+    assert get(f"{url}/error").status_code == 500
+    assert sorted([program.line(), program.line()]) == [
+        "hcrs.error ERROR Error in ASGI Framework ZeroDivisionError('of the app')",
+        "mine.access INFO GET /error é 500",
+    ]
+    program.process.send_signal(signal.SIGTERM)
+    lines = program.end()
+    assert lines[-1] == "[] 0"
+    assert sorted(lines[:-1]) == ["lifespan.shutdown", "mine.error INFO Shutting down (the calling program)"]
+    assert program.errors == ""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from hcrs import _hcrs, logs
 from hcrs.config import Config, ConfigError
 from hcrs.loading import Interface, is_asgi
+from hcrs.logger_pipe import LoggerHandler
 from hcrs.serving import WSGI_THREADS, WsgiServing
 
 #: How much later than the graceful timeout the edge may say that it has drained, in seconds.
@@ -56,12 +57,13 @@ class ErrorLog:
     """Sends what goes wrong in the app to ``config.errorlog``, in Hypercorn's form.
 
     A program that has set up Python's logging decides itself what becomes of the logger ``hcrs.error``; then this does
-    nothing. So do ``config.logconfig`` and ``config.logconfig_dict``, which are applied to this process as Hypercorn
-    does. Several calls of ``serve`` at a time share what the first of them says.
+    nothing, unless ``config.errorlog`` is a logger. ``config.logconfig`` and ``config.logconfig_dict`` set it up too, as
+    with Hypercorn. Several calls of ``serve`` at a time share what the first of them says.
     """
 
     _uses = 0
     _handler: logging.Handler | None = None
+    _propagated = True
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -71,9 +73,14 @@ class ErrorLog:
         kind = type(self)
         _configure_python(self._config)
         kind._uses += 1
-        if kind._handler is not None or self._log.hasHandlers():
+        target = self._config.errorlog
+        is_logger = isinstance(target, logging.Logger)
+        if kind._handler is not None or target is self._log or (self._log.hasHandlers() and not is_logger):
             return
         kind._handler = self._new_handler()
+        kind._propagated = self._log.propagate
+        if is_logger:
+            self._log.propagate = False  # what the other logger propagates would come twice
         self._log.addHandler(kind._handler)
         if self._log.level == logging.NOTSET:
             self._log.setLevel(getattr(logging, str(self._config.loglevel).upper(), logging.INFO))
@@ -83,6 +90,7 @@ class ErrorLog:
         kind._uses -= 1
         if kind._uses == 0 and kind._handler is not None:
             self._log.removeHandler(kind._handler)
+            self._log.propagate = kind._propagated
             kind._handler.close()
             kind._handler = None
 
@@ -90,6 +98,8 @@ class ErrorLog:
         target = self._config.errorlog
         if not target:
             return logging.NullHandler()
+        if isinstance(target, logging.Logger):
+            return LoggerHandler(target)
         return logs.handler_of(target if isinstance(target, str) else "-")
 
 

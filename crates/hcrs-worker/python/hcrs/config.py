@@ -41,9 +41,9 @@ class Config:
     """What the server runs on.
 
     The attributes, their units and their defaults are Hypercorn's; ``None`` leaves a choice to the server, and as
-    ``errorlog`` it is nowhere. Values are checked when the server starts, and unknown attributes give a warning then. The files of ``certfile`` and its like
-    are relative to the working directory. ``hcrs`` holds the settings that Hypercorn does not have, as the table
-    ``[hcrs]`` of a configuration file does.
+    ``errorlog`` it is nowhere. Values are checked when the server starts, and unknown attributes give a warning then.
+    The files of ``certfile`` and its like are relative to the working directory. ``hcrs`` holds the settings that
+    Hypercorn does not have, as the table ``[hcrs]`` of a configuration file does.
     """
 
     access_log_format: str = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
@@ -190,13 +190,15 @@ class Config:
             {name: value for name, value in values.items() if not isinstance(value, types.ModuleType)}
         )
 
-    def to_toml(self, *, without: Iterable[str] = ()) -> str:
+    def to_toml(self, *, without: Iterable[str] = (), instead: Mapping[str, Any] | None = None) -> str:
         """The text of a configuration file that says what this object was told; defaults are left out.
 
+        ``without`` names attributes that are left out as well, and ``instead`` has other values for some.
         Raises ``ConfigError`` if something cannot be said in such a file.
         """
         written = {}
         for name, value in self._told().items():
+            value = (instead or {}).get(name, value)
             if name == "errorlog" and value is None:
                 value = ""  # nowhere, and not the default
             if name in without or value is None:

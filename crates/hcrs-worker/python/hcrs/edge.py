@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hcrs.config import Config, ConfigError
+from hcrs.logger_pipe import LoggerPipe
 
 log = logging.getLogger("hcrs.error")
 
@@ -109,21 +110,30 @@ class Edge:
 
     def __init__(self, config: Config, name: str) -> None:
         """Starts it. ``name`` is what the list of processes shows as its app."""
-        text = config.to_toml(without=_OF_WORKERS)
         self._is_told = False
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.setblocking(False)
-        try:
+        with contextlib.ExitStack() as undo:
+            pipes = {}
+            for log_name in ("accesslog", "errorlog"):
+                if isinstance(logger := getattr(config, log_name), logging.Logger):
+                    pipes[log_name] = LoggerPipe(logger)
+                    undo.callback(pipes[log_name].discard)
+            paths = {log_name: pipe.path for log_name, pipe in pipes.items()}
+            text = config.to_toml(without=_OF_WORKERS, instead=paths)
+            self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self.socket.close)
+            self.socket.setblocking(False)
+            inherited = [*listening_descriptors(config), *(pipe.descriptor for pipe in pipes.values())]
             with theirs, configuration(text) as memory:
                 self._process = subprocess.Popen(
                     [command(), "--caller", "--config", f"/dev/fd/{memory}", name],
                     stdin=theirs.fileno(),
-                    pass_fds=[memory, *listening_descriptors(config)],
+                    pass_fds=[memory, *inherited],
                     start_new_session=True,  # the terminal's Ctrl-C is for the program, which then says stop
                 )
-        except BaseException:
-            self.socket.close()
-            raise
+            undo.pop_all()
+        self._pipes = list(pipes.values())
+        for pipe in self._pipes:
+            pipe.start()
 
     @property
     def pid(self) -> int:
@@ -189,6 +199,8 @@ class Edge:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        for pipe in self._pipes:
+            pipe.finish()
 
     def lost(self) -> EdgeLostError:
         """The error that it has ended by itself."""
