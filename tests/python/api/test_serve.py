@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -156,6 +157,45 @@ def test_cancelling_it_drains_as_well(start: Start) -> None:
         asyncio.run(main())
     """)
     assert program.end() == ["lifespan.startup", "lifespan.shutdown", "cancelled"]
+
+
+def test_cancelling_it_twice_cuts_off(start: Start) -> None:
+    program = start("""
+        config.graceful_timeout = 60
+
+        async def slow(scope, receive, send):
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:
+                print("cut off", flush=True)
+                raise
+
+        async def main():
+            task = asyncio.create_task(serve(slow, config, on_listening=listening))
+            for _ in range(2):
+                await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+                task.cancel()
+            await asyncio.wait([task])
+            print("cancelled", task.cancelled(), flush=True)
+        asyncio.run(main())
+    """)
+    assert program.line() == "lifespan.startup"
+    [url] = program.listening()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with contextlib.suppress(httpx.TransportError):
+            statuses.append(get(f"{url}/slow").status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert program.line() == "slow"
+    program.say("cancel")
+    wait_until(lambda: "Shutting down" in program.errors, "the drain to begin", DEADLINE)
+    program.say("cancel")
+    assert program.end() == ["cut off", "lifespan.shutdown", "cancelled True"]
+    asking.join()
+    assert all(status == 500 for status in statuses), "or the connection is lost"
 
 
 def test_tls_and_http2(start: Start, certificate: dict[str, str]) -> None:

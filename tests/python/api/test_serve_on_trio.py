@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,15 +16,21 @@ import httpx
 import pytest
 
 from api.conftest import DEADLINE, Program
-from end_to_end.server import command, is_alive
+from end_to_end.server import command, is_alive, wait_until
 
 pytest.importorskip("trio")
 Start = Callable[[str], Program]
 
 #: What follows the prelude's app and configuration here.
 ON_TRIO = """
+import time
 import trio
 from hcrs.trio import serve
+
+class Printing:
+    # What a nursery gives to what it starts, for programs that have no nursery.
+    def started(self, urls=None):
+        listening(urls)
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -39,6 +46,11 @@ async def app(scope, receive, send):
             await trio.sleep_forever()
         finally:
             print("cut off", flush=True)
+    if scope["path"] == "/busy":
+        print("busy", flush=True)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
     if scope["path"] == "/late":
         print("late", flush=True)
         await trio.sleep(0.3)
@@ -75,8 +87,9 @@ def in_background(url: str) -> tuple[threading.Thread, list[tuple[int, str]]]:
     answers: list[tuple[int, str]] = []
 
     def ask() -> None:
-        response = get(url)
-        answers.append((response.status_code, response.text))
+        with contextlib.suppress(httpx.TransportError):
+            response = get(url)
+            answers.append((response.status_code, response.text))
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -117,24 +130,37 @@ trio.run(serve_until_stdin)
     assert program.end() == ["lifespan.shutdown"]
 
 
-def test_ctrl_c_drains_as_with_hypercorn(start_on_trio: Start) -> None:
-    program = start_on_trio("""
-class Printing:
-    def started(self, urls=None):
-        listening(urls)
+@pytest.mark.parametrize("path", ["late", "busy"])
+def test_ctrl_c_drains_as_with_hypercorn(start_on_trio: Start, path: str) -> None:
+    program = start_on_trio("trio.run(lambda: serve(app, config, task_status=Printing()))\nprint('end')\n")
+    assert program.line() == "lifespan.startup"
+    [url] = program.listening()
+    asking, answers = in_background(f"{url}/{path}")
+    assert program.line() == path
+    program.process.send_signal(signal.SIGINT)  # it may strike while the app runs, and is no error of the app
+    assert program.end() == ["lifespan.shutdown", "end"]
+    asking.join()
+    assert answers == [(200, f"/{path} 1.1 {program.process.pid}")], "it was let finish"
 
-import functools
-trio.run(functools.partial(serve, app, config, task_status=Printing()))
-print("end")
+
+def test_a_second_ctrl_c_cuts_off(start_on_trio: Start) -> None:
+    program = start_on_trio("""
+config.graceful_timeout = 60
+try:
+    trio.run(lambda: serve(app, config, task_status=Printing()))
+except KeyboardInterrupt:
+    print("interrupted")
 """)
     assert program.line() == "lifespan.startup"
     [url] = program.listening()
-    asking, answers = in_background(f"{url}/late")
-    assert program.line() == "late"
+    asking, answers = in_background(f"{url}/slow")
+    assert program.line() == "slow"
     program.process.send_signal(signal.SIGINT)
-    assert program.end() == ["lifespan.shutdown", "end"]
+    wait_until(lambda: "Shutting down" in program.errors, "the drain to begin", DEADLINE)
+    program.process.send_signal(signal.SIGINT)
+    assert program.end() == ["cut off", "lifespan.shutdown", "interrupted"]
     asking.join()
-    assert answers == [(200, f"/late 1.1 {program.process.pid}")], "it was let finish"
+    assert all(status == 500 for status, _ in answers), "or the connection is lost"
 
 
 def test_what_does_not_finish_in_time_is_cut_off(start_on_trio: Start) -> None:
@@ -198,10 +224,6 @@ async def main():
         await serve(app, config, task_status=Printing())
     except EdgeLostError as error:
         print(error)
-
-class Printing:
-    def started(self, urls=None):
-        listening(urls)
 
 trio.run(main)
 """)

@@ -159,8 +159,11 @@ class _Session:
             try:
                 await self._until_over(serving.over)
             finally:
-                await self._drain(serving.over)
-                await serving.finish(self._config.graceful_timeout)
+                try:
+                    await self._drain(serving.over)
+                finally:
+                    # If the task was cancelled once more, requests are no longer waited for.
+                    await serving.finish(self._config.graceful_timeout if self._has_drained else 0)
         finally:
             await lifespan.shutdown(self._config.shutdown_timeout)
 

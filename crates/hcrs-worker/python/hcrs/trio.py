@@ -154,9 +154,11 @@ class _Session:
                     await self._until_over(nursery, serving.over)
                 finally:
                     with trio.CancelScope(shield=True):
-                        await self._drain(serving.over)
-                        if not await serving.finish(self._config.graceful_timeout):
-                            log.warning("Waiting for requests that do not end though they are cancelled")
+                        try:
+                            await self._drain(serving.over)
+                        finally:
+                            if not await serving.finish(self._patience()):
+                                log.warning("Waiting for requests that do not end though they are cancelled")
             finally:
                 with trio.CancelScope(shield=True):
                     await lifespan.shutdown(self._config.shutdown_timeout)
@@ -180,7 +182,7 @@ class _Session:
         finally:
             with trio.CancelScope(shield=True):
                 await self._drain(over)
-                await _in_thread(lambda: serving.finish(self._config.graceful_timeout))
+                await _in_thread(lambda: serving.finish(self._patience()))
 
     async def _until_over(self, nursery: trio.Nursery, over: Future) -> None:
         """Waits for the trigger, or for the edge to end by itself, or for Ctrl-C."""
@@ -212,6 +214,10 @@ class _Session:
             with trio.move_on_after(self._config.graceful_timeout + DRAIN_SLACK):
                 await over.wait()
         self._has_drained = True
+
+    def _patience(self) -> float:
+        """How long requests may go on after the drain, in seconds; not at all if a second Ctrl-C has cut it off."""
+        return self._config.graceful_timeout if self._has_drained else 0.0
 
 
 async def _shielded(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
