@@ -114,6 +114,25 @@ def test_files(running, browse, http2):
         assert (part.status_code, part.content) == (200, DATA)
 
 
+@pytest.mark.parametrize("running", ["starlette", "starlette-trio", "fastapi"], indirect=True)
+@BOTH
+def test_static_files(running, browse, http2):
+    client = browse(running.server, http2=http2)
+    whole = client.get("/static/data.bin")
+    assert (whole.status_code, whole.content) == (200, DATA)
+    unchanged = client.get("/static/data.bin", headers={"if-none-match": whole.headers["etag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    ranges = client.get("/static/data.bin", headers={"range": "bytes=-100"})
+    assert (ranges.status_code, ranges.content) == (206, DATA[-100:])
+    assert client.get("/static/data.bin", headers={"range": f"bytes={len(DATA)}-"}).status_code == 416
+    several = client.get("/static/data.bin", headers={"range": "bytes=0-9,500-509"})
+    assert several.status_code == 206 and several.headers["content-type"].startswith("multipart/byteranges")
+    assert DATA[:10] in several.content and len(several.content) == int(several.headers["content-length"])
+    head = client.head("/static/data.bin")
+    assert (head.headers["content-length"], head.content) == (str(len(DATA)), b"")
+    assert client.get("/static/elsewhere").status_code == 404
+
+
 @EVERY
 @BOTH
 def test_streams_and_events(running, browse, http2, key):

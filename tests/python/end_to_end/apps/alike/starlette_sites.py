@@ -9,7 +9,8 @@ import sniffio
 from fastapi import FastAPI, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
 
 gates = collections.defaultdict(anyio.Event)
 
@@ -91,6 +92,7 @@ async def denied(websocket: WebSocket):
     await websocket.close()
 
 
+static = StaticFiles(directory=os.path.dirname(os.environ["DATA"]))
 GET = {"/facts": facts, "/file": file, "/stream": stream, "/events": events, "/raises": raises}
 POST = {"/echo": echo, "/open": open_gate}
 SOCKETS = {"/socket": socket, "/denied": denied}
@@ -100,6 +102,7 @@ starlette = Starlette(
         *(Route(path, handler) for path, handler in GET.items()),
         *(Route(path, handler, methods=["POST"]) for path, handler in POST.items()),
         *(WebSocketRoute(path, handler) for path, handler in SOCKETS.items()),
+        Mount("/static", static),
     ],
     lifespan=lifespan,
 )
@@ -111,3 +114,4 @@ for path, handler in POST.items():
     fastapi.post(path)(handler)
 for path, handler in SOCKETS.items():
     fastapi.websocket(path)(handler)
+fastapi.mount("/static", static)
