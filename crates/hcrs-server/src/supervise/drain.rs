@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::replace::Replacements;
 use super::roster::Worker;
-use super::{Change, Supervisor, end_text};
+use super::{Change, Supervisor, end_text, notify};
 use crate::Outcome;
 use crate::control::Control;
 
@@ -15,6 +15,7 @@ const SLACK: Duration = Duration::from_secs(2);
 impl Supervisor<'_> {
     /// Finishes what is under way, for `grace` at most, then ends the workers and the threads.
     pub(super) async fn drain(&mut self, grace: Duration) -> Outcome {
+        notify::tell(&self.settings, notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
         self.roster.expect_ends();

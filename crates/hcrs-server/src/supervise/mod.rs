@@ -8,6 +8,7 @@ mod calling;
 mod certificates;
 mod drain;
 mod edge;
+mod notify;
 mod python;
 mod reload;
 mod replace;
@@ -215,6 +216,7 @@ impl Supervisor<'_> {
         loop {
             if self.replacements.take_round() {
                 tracing::info!("All workers have been replaced");
+                notify::tell(&self.settings, notify::State::Ready);
             }
             let starts = self.starts.iter().map(|(at, _)| *at);
             let look = self.reload.as_ref().map(Watch::due);
@@ -301,6 +303,7 @@ impl Supervisor<'_> {
             }
             Event::Signal(Signal::Stop(name)) => return Some(Change::Stop(name)),
             Event::Signal(Signal::Reload) => {
+                notify::tell(&self.settings, notify::State::Reloading);
                 if let Some(certificates) = &mut self.certificates {
                     certificates.reload();
                 }
@@ -308,6 +311,9 @@ impl Supervisor<'_> {
                 let has_workers = self.settings.caller.is_none() && !self.places.is_empty();
                 if !has_workers && self.certificates.is_none() {
                     tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
+                }
+                if !has_workers {
+                    notify::tell(&self.settings, notify::State::Ready);
                 }
                 return has_workers.then_some(Change::Reload);
             }

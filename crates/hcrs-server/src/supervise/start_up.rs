@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::roster::Worker;
-use super::{Change, Supervisor, end_text, python};
+use super::{Change, Supervisor, end_text, notify, python};
 use crate::StartError;
 use crate::bind::BoundListener;
 use crate::control::Control;
@@ -86,6 +86,7 @@ impl Supervisor<'_> {
         if let Some(caller) = &self.settings.caller {
             caller.running(&addresses);
         }
+        notify::tell(&self.settings, notify::State::Ready);
         Ok(Started::Serving)
     }
 

@@ -78,6 +78,8 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     command
         .args(arguments(plan, &theirs, told.as_ref().map(AsRawFd::as_raw_fd)))
         .stdin(Stdio::null())
+        // The service manager hears of the server from the edge alone.
+        .env_remove(super::notify::VARIABLE)
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         .process_group(0)
         .kill_on_drop(true);

@@ -1,0 +1,97 @@
+//! Tells the service manager, if it has asked for it by `NOTIFY_SOCKET`, how far the server is (`sd_notify(3)`), so
+//! that systemd's `Type=notify` waits for the first connection and not for the first process.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::Settings;
+
+/// The variable that names the socket: a path, or an abstract name after `@`.
+pub(super) const VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// How far the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Connections come in.
+    Ready,
+    /// Certificates are read again and workers replaced; [`State::Ready`] follows.
+    Reloading,
+    /// It drains.
+    Stopping,
+}
+
+/// Says it, if anybody has asked. For a calling program nothing is said: it is the service, and not its edge.
+pub(super) fn tell(settings: &Settings, state: State) {
+    if settings.caller.is_some() {
+        return;
+    }
+    let Some(socket) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else { return };
+    if let Err(error) = send(&socket, &message(state)) {
+        tracing::warn!("{VARIABLE} {} cannot be told anything: {error}", socket.display());
+    }
+}
+
+fn message(state: State) -> String {
+    match state {
+        State::Ready => "READY=1".into(),
+        State::Stopping => "STOPPING=1".into(),
+        State::Reloading => {
+            // By the time the manager tells this reload from the one before.
+            let now = clock_gettime(ClockId::Monotonic);
+            format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)
+        }
+    }
+}
+
+fn send(socket: &OsStr, message: &str) -> io::Result<()> {
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(socket)?,
+    };
+    let sender = UnixDatagram::unbound()?;
+    sender.set_nonblocking(true)?; // a manager that does not read must not hold up the server
+    sender.send_to_addr(message.as_bytes(), &address).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(socket: &UnixDatagram) -> String {
+        let mut message = [0; 256];
+        let length = socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_path_and_an_abstract_name_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        send(path.as_os_str(), &message(State::Ready)).unwrap();
+        assert_eq!(received(&socket), "READY=1");
+
+        let name = format!("@hcrs-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name[1..]).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        send(name.as_ref(), &message(State::Stopping)).unwrap();
+        assert_eq!(received(&socket), "STOPPING=1");
+    }
+
+    #[test]
+    fn a_reload_says_when() {
+        let message = message(State::Reloading);
+        let time = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        assert!(time.parse::<u64>().unwrap() > 0, "{message}");
+    }
+
+    #[test]
+    fn a_socket_that_is_not_there_is_an_error() {
+        assert!(send("/nonexistent/notify".as_ref(), "READY=1").is_err());
+    }
+}

@@ -1,0 +1,46 @@
+"""What the service manager is told over ``NOTIFY_SOCKET``."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from end_to_end.server import DEADLINE
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """A service manager's socket; gives a function that waits for what is said next."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+        bound.bind(str(tmp_path / "notify"))
+        bound.settimeout(DEADLINE)
+        yield lambda: bound.recv(4096).decode()
+
+
+def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(serve, connect_h1, manager, tmp_path):
+    server = serve("plain.py:app", workers=2, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    assert manager() == "READY=1"
+    assert connect_h1(server.listener).get().status == 200
+    server.signal(signal.SIGHUP)
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", manager())
+    assert manager() == "READY=1"
+    assert server.stop() == 0
+    assert manager() == "STOPPING=1"
+
+
+def test_app_does_not_see_the_service_managers_socket(serve, manager, tmp_path):
+    server = serve("plain.py:app", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    assert manager() == "READY=1"
+    for worker in server.worker_pids():
+        environment = Path(f"/proc/{worker}/environ").read_bytes()
+        assert b"NOTIFY_SOCKET" not in environment
+
+
+def test_service_manager_that_is_not_there_does_not_stop_the_server(serve, connect_h1, tmp_path):
+    server = serve("plain.py:app", env={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    server.wait_for_log("NOTIFY_SOCKET .* cannot be told anything")
+    assert connect_h1(server.listener).get().status == 200
