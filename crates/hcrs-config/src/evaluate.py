@@ -4,7 +4,7 @@ result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 os.dup2(2, 1)  # what the configuration prints is for the operator
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.getcwd())
-kind, target = sys.argv[1:]
+kind, target, *told = sys.argv[1:]  # and callables that are told as well
 if kind == "file":
     loader = importlib.machinery.SourceFileLoader("configuration", target)
     found = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
@@ -39,6 +39,6 @@ def toml(value):
 for name in dir(found):
     value = getattr(found, name)
     own = name.startswith("_") or isinstance(value, types.ModuleType)
-    if own or value is None or (callable(value) and name != "logger_class"):
+    if own or value is None or (callable(value) and name not in told):
         continue
     result.write(f"{toml(name)} = {toml(value)}\n")

@@ -4,6 +4,7 @@
 mod bind;
 mod draft;
 mod flags;
+mod migrate;
 mod proxies;
 mod python;
 mod read;
@@ -23,7 +24,10 @@ use clap::Parser as _;
 
 use crate::draft::Draft;
 use crate::flags::{CertificateFlags, Said};
+use crate::migrate::MigrateFlags;
 use crate::source::Source;
+
+pub use crate::migrate::Migrated;
 
 /// What the server runs on, and what the operator should know about it.
 #[derive(Debug, Clone)]
@@ -83,6 +87,8 @@ pub enum Command {
     Check(Box<Config>),
     /// Print every setting (`hcrs config show`).
     Show(Box<Config>),
+    /// Give what was made of another server's settings to whom it is for (`hcrs migrate`).
+    Migrate(Migrated),
     /// Write a development certificate (`hcrs cert dev`).
     DevCertificate {
         /// The folder of `cert.pem` and `key.pem`.
@@ -126,7 +132,7 @@ pub fn parse_in(
     environment: &[(OsString, OsString)],
 ) -> Result<Command, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // Decided by two words, so that an app in a module named `cert` or `config` can be served.
+    // Decided by two words, so that an app in a module named `cert` or `config` can be served; `migrate:app` can too.
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str()).unwrap_or_default();
     let read = |command: clap::Command, arguments: &[OsString]| {
         let matches = command.try_get_matches_from(arguments).map_err(ConfigError::Usage)?;
@@ -146,6 +152,11 @@ pub fn parse_in(
             let command =
                 flags::config("hcrs config show", "Says what each setting is, and where that comes from");
             read(command, &arguments[2..]).map(Command::Show)
+        }
+        ("migrate", _) => {
+            let arguments = migrate::marked(&arguments[1..]);
+            let flags = MigrateFlags::try_parse_from(arguments).map_err(ConfigError::Usage)?;
+            migrate::migrate(&flags).map(Command::Migrate)
         }
         _ => read(flags::serve(), &arguments).map(Command::Serve),
     }
@@ -195,7 +206,8 @@ fn evaluate(name: &str, kind: &str, target: &str, python: Option<&Path>) -> Resu
             "a configuration in Python needs an interpreter, and there is none: name one by --python".into(),
         )
     })?;
-    python::evaluate(&python, kind, target, MAX_FILE_BYTES).map_err(invalid)
+    let script = python::Script { kind, target, told: &["logger_class"], ..python::Script::default() };
+    python::evaluate(&python, &script, MAX_FILE_BYTES).map_err(invalid)
 }
 
 /// What messages call the file. A descriptor's number tells nobody anything.

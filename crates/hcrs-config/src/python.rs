@@ -14,11 +14,31 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// How often it is asked whether the interpreter has ended.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Evaluates `target`, a path if `kind` is `file`, a module if it is `python`. The error is for the operator.
-pub(crate) fn evaluate(python: &Path, kind: &str, target: &str, most_bytes: u64) -> Result<String, String> {
+/// A configuration in Python.
+#[derive(Debug, Default)]
+pub(crate) struct Script<'a> {
+    /// What `target` is: a path if it is `file`, a module if it is `python`.
+    pub(crate) kind: &'a str,
+    pub(crate) target: &'a str,
+    /// Names that are told even if they are callable.
+    pub(crate) told: &'a [&'a str],
+    /// Variables that it sees beside those of this process.
+    pub(crate) environment: &'a [(String, String)],
+    /// The folder that it is evaluated in, if it is another one.
+    pub(crate) folder: Option<&'a Path>,
+}
+
+/// Evaluates a configuration. The error is for the operator.
+pub(crate) fn evaluate(python: &Path, script: &Script<'_>, most_bytes: u64) -> Result<String, String> {
     let name = python.display();
-    let mut child = Command::new(python)
-        .args(["-c", EVALUATE, kind, target])
+    let mut command = Command::new(python);
+    if let Some(folder) = script.folder {
+        command.current_dir(folder);
+    }
+    let mut child = command
+        .args(["-c", EVALUATE, script.kind, script.target])
+        .args(script.told)
+        .envs(script.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

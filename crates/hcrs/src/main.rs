@@ -60,6 +60,10 @@ fn main() -> Exit {
             let _ = io::stdout().write_all(config.shown().as_bytes()); // as with help
             Exit::Done
         }
+        Ok(Command::Migrate(migrated)) => match migrated.deliver(&mut io::stdout()) {
+            Ok(()) => Exit::Done,
+            Err(problems) => fail(Exit::NotStarted, &problems.join("\n")),
+        },
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
         Err(ConfigError::Usage(error)) => {
             let _ = error.print(); // help that nobody can read is no failure

@@ -1,0 +1,332 @@
+//! Each setting of each server, and what becomes of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::row::{Outcome, Row};
+use super::words::split;
+use super::*;
+use crate::setting::{Kind, Setting};
+use crate::table;
+
+/// What a server's arguments come to, in an empty folder.
+fn sheet<'a>(server: &'a Server, arguments: &[&str]) -> Sheet<'a> {
+    let folder = TempDir::new().unwrap();
+    let around = Surroundings { folder: Some(folder.path().to_owned()), ..Surroundings::default() };
+    let invocation = Invocation {
+        server: server.name,
+        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        ..Invocation::default()
+    };
+    let mut sheet = Sheet::new(server);
+    tell_command(&invocation, &around, &mut sheet);
+    sheet.convert();
+    sheet
+}
+
+/// What a file says to a server.
+fn sheet_of_file<'a>(server: &'a Server, toml: &str) -> Sheet<'a> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("settings.toml");
+    fs::write(&path, toml).unwrap();
+    let found = Found::read(path.to_str().unwrap(), &Surroundings::default()).unwrap_or_else(|e| panic!("{e}"));
+    let mut sheet = Sheet::new(server);
+    tell_file(found, &mut sheet);
+    sheet.convert();
+    sheet
+}
+
+fn all_servers() -> impl Iterator<Item = Server> {
+    NAMES.into_iter().filter_map(server)
+}
+
+#[test]
+fn settings_are_named_once_and_lead_to_settings_that_there_are() {
+    for server in all_servers() {
+        let (mut names, mut flags) = (BTreeSet::new(), BTreeSet::new());
+        for row in &server.rows {
+            assert!(names.insert(row.name.as_ref()), "{} {}", server.name, row.name);
+            for flag in row.each_flag() {
+                assert!(flags.insert(flag), "{} {flag}", server.name);
+                assert!(flag.starts_with('-'), "{} {flag}", server.name);
+            }
+            match &row.outcome {
+                Outcome::Same(key) => assert!(table::find(key).is_some(), "{} {key}", server.name),
+                Outcome::Made(keys, _) => {
+                    for key in keys.split(", ").filter(|key| !key.is_empty()) {
+                        assert!(table::find(key).is_some(), "{} {key}", server.name);
+                    }
+                }
+                Outcome::Part(_) => {}
+                Outcome::Without(why) => assert!(why.len() > 10, "{} {}", server.name, row.name),
+            }
+        }
+        for (_, row) in server.variables {
+            assert!(server.row(row).is_some(), "{} {row}", server.name);
+        }
+        assert!(server.row(server.app).is_some(), "{}", server.name);
+    }
+}
+
+/// A value that a setting takes and that is nobody's default, as a flag says it and as it is written.
+fn sample(setting: &Setting) -> (String, String) {
+    let quoted = |text: &str| (text.to_owned(), format!("\"{text}\""));
+    match setting.kind {
+        Kind::Boolean => ("true".into(), "true".into()),
+        Kind::Whole(least, most) => {
+            let number = 333.clamp(least, most).to_string();
+            (number.clone(), number)
+        }
+        Kind::Mask => ("18".into(), "0o022".into()),
+        Kind::Seconds(_) => ("7".into(), "7".into()),
+        Kind::OneOf(words) => quoted(words.last().unwrap()),
+        Kind::Texts | Kind::TextOrTexts | Kind::BooleanOrBinds => ("127.0.0.1:1".into(), "[\"127.0.0.1:1\"]".into()),
+        Kind::Text | Kind::Path | Kind::NameOrNumber | Kind::Table | Kind::Tables => quoted("x"),
+    }
+}
+
+#[test]
+fn settings_that_mean_the_same_pass_with_each_of_their_flags() {
+    let mut seen = 0;
+    for server in all_servers() {
+        for row in &server.rows {
+            let Outcome::Same(key) = row.outcome else { continue };
+            let (said, written) = sample(table::find(key).unwrap());
+            for flag in row.each_flag() {
+                let mut arguments = vec![flag];
+                if row.takes != Takes::Nothing {
+                    arguments.push(&said);
+                }
+                arguments.push("a:b");
+                let sheet = sheet(&server, &arguments);
+                assert_eq!(sheet.problems, Vec::<String>::new(), "{} {arguments:?}", server.name);
+                let expected = if flag.starts_with("--no-") { "false" } else { &written };
+                assert_eq!(sheet.literal(key), Some(expected), "{} {arguments:?}", server.name);
+                seen += 1;
+            }
+            let entry = format!("{} = {written}", row.name);
+            assert_eq!(sheet_of_file(&server, &entry).literal(key), Some(written.as_str()), "{} {entry}", server.name);
+        }
+    }
+    assert!(seen > 60, "{seen}");
+}
+
+#[test]
+fn settings_without_counterpart_are_told_with_the_reason_unless_they_change_nothing() {
+    for server in all_servers() {
+        for row in &server.rows {
+            let Outcome::Without(why) = row.outcome else { continue };
+            let why = why.trim_end_matches('.');
+            let told = |sheet: &Sheet<'_>| sheet.notes.iter().any(|(_, found)| found == why);
+            for flag in row.each_flag() {
+                // What turns something off that is on by default is told, and the other way about.
+                let tells = match (row.takes, row.default) {
+                    (Takes::Nothing, default) => flag.starts_with("--no-") == (default == Some("true")),
+                    _ => true,
+                };
+                let mut arguments = vec![flag];
+                if row.takes != Takes::Nothing {
+                    arguments.push("77");
+                }
+                arguments.push("a:b");
+                let sheet = sheet(&server, &arguments);
+                assert_eq!(told(&sheet), tells, "{} {arguments:?} {:?}", server.name, sheet.notes);
+            }
+            if let (Some(default), Some(flag)) = (row.default, row.each_flag().next())
+                && row.takes != Takes::Nothing
+            {
+                let sheet = sheet(&server, &[flag, default, "a:b"]);
+                assert!(!told(&sheet), "{} {flag} {default}", server.name);
+            }
+            let entry = format!("{} = \"x y\"", row.name);
+            assert!(told(&sheet_of_file(&server, &entry)), "{} {entry}", server.name);
+        }
+    }
+}
+
+/// The name of a setting that is made into others, how it is said (flags, or a file's line), what is written and told.
+type Case = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+#[rustfmt::skip]
+const UVICORN: &[Case] = &[
+    ("app", "m:a", &["application_path = \"m:a\"", "startup_timeout = 600", "graceful_timeout = 90"], &["--loop auto"]),
+    ("host", "m:a --host 0.0.0.0", &["bind = [\"0.0.0.0:8000\"]"], &[]),
+    ("host", "m:a --host ::1 --port 5", &["bind = [\"[::1]:5\"]"], &[]),
+    ("host", "host = ''", &["bind = [\"0.0.0.0:8000\", \"[::]:8000\"]"], &[]),
+    ("port", "m:a --port=80", &["bind = [\"127.0.0.1:80\"]"], &[]),
+    ("port", "port = 80", &["bind = [\"127.0.0.1:80\"]"], &[]),
+    ("uds", "m:a --uds /run/s", &["bind = [\"unix:/run/s\"]", "umask = 0o111"], &[]),
+    ("fd", "m:a --fd 3", &["bind = [\"fd://3\"]"], &[]),
+    ("reload", "m:a --reload", &["use_reloader = true"], &[]),
+    ("loop", "m:a --loop uvloop", &["worker_class = \"uvloop\""], &[]),
+    ("loop", "m:a --loop zuvloop", &[], &["--loop zuvloop"]),
+    ("ws_ping_interval", "m:a", &["websocket_ping_interval = 20"], &[]),
+    ("ws_ping_interval", "m:a --ws-ping-interval 2.5", &["websocket_ping_interval = 2.5"], &[]),
+    ("interface", "m:a --interface wsgi", &["application_path = \"wsgi:m:a\"", "wsgi_threads = 10"], &[]),
+    ("interface", "m:a --interface asgi3", &["application_path = \"asgi:m:a\""], &[]),
+    ("interface", "m:a --interface asgi2", &["application_path = \"m:a\""], &["asgi2"]),
+    ("env_file", "m:a --env-file .env", &[], &["--env-file .env", "set -a; . .env; set +a"]),
+    ("log_config", "m:a --log-config l.ini", &["logconfig = \"l.ini\""], &[]),
+    ("log_config", "m:a --log-config l.json", &["logconfig = \"json:l.json\""], &[]),
+    ("log_config", "m:a --log-config l.yaml", &[], &["YAML"]),
+    ("log_config", "log_config = { version = 1 }", &["logconfig_dict = { \"version\" = 1 }"], &[]),
+    ("log_level", "m:a --log-level trace", &["loglevel = \"debug\""], &[]),
+    ("log_level", "m:a --log-level critical", &["loglevel = \"critical\""], &[]),
+    ("access_log", "m:a", &["accesslog = \"-\"", "access_log_format = \"%(h)s - "], &[]),
+    ("access_log", "m:a --no-access-log", &["accesslog = \"\""], &[]),
+    ("proxy_headers", "m:a --no-proxy-headers", &["proxy_headers = \"off\""], &[]),
+    ("forwarded_allow_ips", "m:a", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\"]"], &[]),
+    ("forwarded_allow_ips", "m:a --forwarded-allow-ips 10.0.0.0/8,1.2.3.4", &["forwarded_allow_ips = [\"10.0.0.0/8\", \"1.2.3.4\"]"], &[]),
+    ("forwarded_allow_ips", "forwarded_allow_ips = ['*']", &["forwarded_allow_ips = [\"*\"]"], &[]),
+    ("limit_concurrency", "m:a --limit-concurrency 10 --workers 3", &["max_connections = 30", "io_threads = 1"], &["503"]),
+    ("limit_concurrency", "m:a --limit-concurrency 10 --workers 8", &["max_connections = 40", "io_threads = 2"], &["503"]),
+    ("limit_max_requests", "m:a --limit-max-requests 9", &["max_requests = 9"], &[]),
+    ("limit_max_requests_jitter", "m:a --limit-max-requests-jitter 8", &["max_requests_jitter = 8"], &[]),
+    ("timeout_keep_alive", "m:a --timeout-keep-alive 7", &["keep_alive_timeout = 7"], &[]),
+    ("timeout_keep_alive", "m:a --timeout-keep-alive 0", &["keep_alive_max_requests = 1"], &[]),
+    ("ssl_cert_reqs", "m:a --ssl-cert-reqs 2 --ssl-certfile c --ssl-keyfile k --ssl-ca-certs a", &["verify_mode = \"CERT_REQUIRED\""], &[]),
+    ("ssl_ciphers", "m:a --ssl-ciphers ECDHE+AESGCM", &["ciphers = \"ECDHE+AESGCM\""], &[]),
+    ("headers", "m:a --header alt-svc:h3 --header X-A:b", &["alt_svc_headers = [\"h3\"]"], &["--header X-A:b"]),
+    ("headers", "headers = [['Server', 'me']]", &["include_server_header = false"], &["Server:me"]),
+    ("app_dir", "m:a --app-dir src", &["application_path = \"src/m:a\""], &[]),
+    ("factory", "m:make --factory", &["application_path = \"m:make()\""], &[]),
+];
+
+#[rustfmt::skip]
+const GUNICORN: &[Case] = &[
+    ("wsgi_app", "m", &["application_path = \"wsgi:m:application\""], &[]),
+    ("wsgi_app", "wsgi_app = 'm:make()'", &["application_path = \"wsgi:m:make()\"", "startup_timeout = 600"], &[]),
+    ("bind", "m:a", &["bind = [\"127.0.0.1:8000\"]"], &[]),
+    ("bind", "m:a -b :80 --bind [::1]:81,tcp://1.2.3.4:82", &["bind = [\"0.0.0.0:80\", \"[::1]:81\", \"1.2.3.4:82\"]"], &[]),
+    ("bind", "bind = 'unix:///run/s'", &["bind = [\"unix:/run/s\"]", "umask = 0o000"], &[]),
+    ("bind", "m:a -b fd://3", &["bind = [\"fd://3\"]"], &[]),
+    ("umask", "m:a -b unix:s -m 007", &["umask = 0o007"], &[]),
+    ("umask", "m:a -m 18", &[], &["-m 18"]),
+    ("worker_class", "m:a", &["wsgi_threads = 1", "application_path = \"wsgi:m:a\""], &[]),
+    ("worker_class", "m:a -k uvicorn.workers.UvicornWorker", &["application_path = \"asgi:m:a\"", "websocket_ping_interval = 20"], &["uvloop is taken"]),
+    ("worker_class", "m:a -k uvicorn_worker.UvicornH11Worker", &["application_path = \"asgi:m:a\"", "worker_class = \"asyncio\""], &[]),
+    ("worker_class", "worker_class = { python = \"<class 'x.MyUvicornWorker'>\" }\nwsgi_app = 'm:a'", &["application_path = \"asgi:m:a\""], &[]),
+    ("worker_class", "m:a -k asgi", &["application_path = \"asgi:m:a\""], &[]),
+    ("worker_class", "m:a -k gevent", &["application_path = \"wsgi:m:a\""], &["green threads"]),
+    ("worker_class", "m:a -k my.Worker", &["application_path = \"m:a\""], &["not known"]),
+    ("threads", "m:a --threads 4", &["wsgi_threads = 4"], &[]),
+    ("threads", "m:a -k egg:gunicorn#gthread", &["wsgi_threads = 1"], &[]),
+    ("max_requests", "m:a --max-requests 1000 --max-requests-jitter 50", &["max_requests = 1000", "max_requests_jitter = 50"], &[]),
+    ("max_requests_jitter", "max_requests_jitter = 7", &["max_requests_jitter = 7"], &[]),
+    ("keepalive", "m:a", &["keep_alive_timeout = 2", "graceful_timeout = 30", "backlog = 2048"], &[]),
+    ("keepalive", "m:a --keep-alive 75", &["keep_alive_timeout = 75"], &[]),
+    ("limit_request_line", "m:a", &["h11_max_incomplete_size = 65536"], &[]),
+    ("limit_request_line", "m:a --limit-request-line 1000", &["h11_max_incomplete_size = 820204"], &[]),
+    ("limit_request_line", "m:a --limit-request-line 0", &["h11_max_incomplete_size = 16777216"], &[]),
+    ("limit_request_fields", "m:a --limit-request-fields 10", &["h11_max_incomplete_size = 86018"], &[]),
+    ("limit_request_fields", "m:a -k uvicorn.workers.UvicornWorker --limit-request-fields 10", &["h11_max_incomplete_size = 65536"], &["do not obey"]),
+    ("limit_request_field_size", "limit_request_field_size = 100", &["h11_max_incomplete_size = 14298"], &[]),
+    ("reload", "m:a --reload", &["use_reloader = true"], &[]),
+    ("chdir", "m:a --chdir /srv/app", &["application_path = \"wsgi:/srv/app/m:a\""], &["the folder /srv/app"]),
+    ("raw_env", "m:a -e SCRIPT_NAME=/x --env A=1", &["root_path = \"/x\""], &["A: the file sets no variables"]),
+    ("user", "m:a -u www-data -g www", &[], &["user and group www-data, www"]),
+    ("group", "group = 'www'", &[], &["user and group www"]),
+    ("pythonpath", "m:a --pythonpath /a,/b", &[], &["PYTHONPATH"]),
+    ("forwarded_allow_ips", "m:a", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\"]"], &[]),
+    ("forwarded_allow_ips", "m:a --forwarded-allow-ips *", &["forwarded_allow_ips = [\"*\"]"], &[]),
+    ("accesslog", "m:a --access-logfile -", &["accesslog = \"-\"", "\\\"%(R)s\\\" %(s)s %(bytes_sent)s"], &[]),
+    ("accesslog", "m:a -k uvicorn.workers.UvicornWorker --access-logfile -", &["access_log_format = \"%(h)s - "], &[]),
+    ("access_log_format", "m:a --access-logfile a.log --access-logformat %(m)s-%(H)s-%(b)s-%({x}i)s", &["access_log_format = \"%(m)s-HTTP/%(H)s-%(bytes_sent)s-%({x}i)s\""], &[]),
+    ("loglevel", "m:a --log-level warning", &["loglevel = \"warning\""], &[]),
+    ("loglevel", "m:a --log-level warning --access-logfile -", &["loglevel = \"info\""], &[]),
+    ("logconfig", "m:a --log-config l.conf", &["logconfig = \"l.conf\""], &[]),
+    ("logconfig_dict", "logconfig_dict = { version = 1 }", &["logconfig_dict = { \"version\" = 1 }"], &[]),
+    ("logconfig_json", "m:a --log-config-json l.json", &["logconfig = \"json:l.json\""], &[]),
+    ("syslog", "m:a --log-syslog", &["errorlog = \"syslog:udp://localhost:514?facility=user\"", "accesslog = \"syslog:udp"], &[]),
+    ("syslog_addr", "m:a --log-syslog --log-syslog-to unix:///dev/log#dgram", &["errorlog = \"syslog:/dev/log?facility=user\""], &[]),
+    ("syslog_addr", "m:a --log-syslog --log-syslog-to tcp://h:1", &[], &["by UDP"]),
+    ("syslog_facility", "m:a --log-syslog --log-syslog-facility LOG_LOCAL0", &["errorlog = \"syslog:udp://localhost:514?facility=local0\""], &[]),
+    ("statsd_host", "m:a --statsd-host h:8125", &["statsd_host = \"h:8125\""], &["hypercorn.requests"]),
+    ("cert_reqs", "cert_reqs = 2\ncertfile = 'c'\nkeyfile = 'k'\nca_certs = 'a'", &["verify_mode = \"CERT_REQUIRED\""], &[]),
+    ("proxy_protocol", "m:a --proxy-protocol", &["proxy_protocol = true", "forwarded_allow_ips = [\"127.0.0.1\", \"::1\"]"], &[]),
+    ("proxy_protocol", "proxy_protocol = true", &["proxy_protocol = true"], &[]),
+    ("proxy_allow_ips", "m:a --proxy-protocol v2 --proxy-allow-from 10.0.0.1", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\", \"10.0.0.1\"]"], &[]),
+    ("root_path", "m:a --root-path /x", &["root_path = \"/x\""], &[]),
+    ("asgi_loop", "m:a -k asgi --asgi-loop uvloop", &["worker_class = \"uvloop\""], &[]),
+    ("config", "m:a -c missing.conf.py", &[], &[]),
+];
+
+#[rustfmt::skip]
+const GRANIAN: &[Case] = &[
+    ("app", "m", &["application_path = \"m:app\""], &["RSGI"]),
+    ("host", "m:a --host 0.0.0.0 --interface asgi", &["bind = [\"0.0.0.0:8000\"]", "application_path = \"asgi:m:a\"", "backlog = 1024"], &[]),
+    ("port", "m:a --port 80 --host ::", &["bind = [\"[::]:80\"]"], &[]),
+    ("uds", "m:a --uds /run/s", &["bind = [\"unix:/run/s\"]"], &[]),
+    ("uds_permissions", "m:a --uds /run/s --uds-permissions 660", &["umask = 0o117"], &[]),
+    ("interface", "m:a --interface wsgi", &["application_path = \"wsgi:m:a\""], &[]),
+    ("interface", "m:a --interface asginl", &["application_path = \"asgi:m:a\"", "lifespan = \"off\""], &[]),
+    ("http", "m:a --http 1 --ssl-certificate c --ssl-keyfile k", &["alpn_protocols = [\"http/1.1\"]"], &[]),
+    ("http", "m:a --http 2", &[], &["first bytes"]),
+    ("blocking_threads", "m:a --interface wsgi --blocking-threads 8", &["wsgi_threads = 8"], &[]),
+    ("blocking_threads", "m:a --interface asgi --blocking-threads 8", &[], &["only WSGI"]),
+    ("loop", "m:a --loop uvloop", &["worker_class = \"uvloop\""], &[]),
+    ("loop", "m:a --loop rloop", &[], &["--loop rloop"]),
+    ("http1_buffer_size", "m:a", &["h11_max_incomplete_size = 417792"], &[]),
+    ("http1_header_read_timeout", "m:a --http1-header-read-timeout 2500", &["head_timeout = 2.5", "keep_alive_timeout = 2.5"], &[]),
+    ("http1_keep_alive", "m:a --no-http1-keep-alive", &["keep_alive_max_requests = 1"], &[]),
+    ("log_enabled", "m:a --no-log", &["errorlog = \"\""], &[]),
+    ("log_level", "m:a --log-level warn", &["loglevel = \"warning\""], &[]),
+    ("log_config", "m:a --log-config l.json", &["logconfig = \"json:l.json\""], &[]),
+    ("log_access_enabled", "m:a --access-log", &["accesslog = \"-\"", "access_log_format = \"%(t)s %(h)s - "], &[]),
+    ("log_access_fmt", "m:a --access-log --access-log-fmt %(addr)s|%(header{X-Id})s|%(status)d", &["access_log_format = \"%(h)s|%({x-id}i)s|%(s)s\""], &[]),
+    ("ssl_protocol_min", "m:a --ssl-certificate c --ssl-keyfile k", &["minimum_version = \"1.3\""], &[]),
+    ("ssl_protocol_min", "m:a --ssl-certificate c --ssl-keyfile k --ssl-protocol-min tls1.2", &["minimum_version = \"1.2\""], &[]),
+    ("ssl_client_verify", "m:a --ssl-certificate c --ssl-keyfile k --ssl-ca a --ssl-client-verify", &["verify_mode = \"CERT_REQUIRED\""], &[]),
+    ("workers_kill_timeout", "m:a --workers-kill-timeout 1m30s", &["graceful_timeout = 90"], &[]),
+    ("workers_kill_timeout", "m:a", &["graceful_timeout = 90", "startup_timeout = 600"], &[]),
+    ("factory", "m:make --factory", &["application_path = \"m:make()\""], &[]),
+    ("working_dir", "m:a --working-dir /srv", &["application_path = \"/srv/m:a\""], &[]),
+    ("env_files", "m:a --env-files a.env --env-files b.env", &[], &["a.env", "b.env"]),
+    ("reload", "m:a --reload", &["use_reloader = true"], &[]),
+];
+
+#[rustfmt::skip]
+const HYPERCORN: &[Case] = &[
+    ("config", "m:a -c missing.toml", &[], &[]),
+];
+
+#[test]
+fn settings_that_are_made_into_others_are_made_as_they_mean() {
+    for (server, cases) in
+        [(uvicorn::server(), UVICORN), (gunicorn::server(), GUNICORN), (granian::server(), GRANIAN)]
+    {
+        for (name, said, written, told) in cases.iter().filter(|(name, ..)| *name != "config") {
+            let words = split(said, |_| None).unwrap().words;
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let made = if said.contains(" = ") { sheet_of_file(&server, said) } else { sheet(&server, &words) };
+            let text = made.written("", &ends(&made, &[])).unwrap_or_else(|error| panic!("{name}: {said}\n{error}"));
+            for line in *written {
+                assert!(text.contains(line), "{name}: {said}\n{line}\n{text}");
+            }
+            let notes = text.split_once("What has no counterpart").map_or("", |(_, notes)| notes);
+            for note in *told {
+                assert!(notes.contains(note), "{name}: {said}\n{note}\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_setting_that_is_made_into_others_has_a_case() {
+    for (server, cases) in [
+        (uvicorn::server(), UVICORN),
+        (gunicorn::server(), GUNICORN),
+        (granian::server(), GRANIAN),
+        (hypercorn::server(), HYPERCORN),
+    ] {
+        let is_made = |row: &&Row| matches!(row.outcome, Outcome::Made(..) | Outcome::Part(_));
+        for row in server.rows.iter().filter(is_made) {
+            assert!(cases.iter().any(|(name, ..)| *name == row.name), "{}: {}", server.name, row.name);
+        }
+        for (name, ..) in cases {
+            assert!(server.row(name).is_some(), "{}: {name}", server.name);
+        }
+    }
+}
