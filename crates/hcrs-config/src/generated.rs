@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use crate::migrate::MigrateFlags;
 use crate::setting::{Defaults, Group, Kind, MAX_SECONDS, Rule, Setting, quoted};
 use crate::{flags, read, table};
 
 #[track_caller]
-fn is_current(path: &str, content: &str) {
+pub(crate) fn is_current(path: &str, content: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     if std::env::var_os("HCRS_GENERATE").is_some() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -210,6 +212,29 @@ fn manual_page() {
     let mut page = Vec::new();
     clap_mangen::Man::new(flags::serve()).date("").render(&mut page).unwrap();
     is_current("docs/hcrs.1", &String::from_utf8(page).unwrap());
+    let mut page = Vec::new();
+    let migrate = MigrateFlags::command().name("hcrs-migrate").disable_version_flag(true);
+    clap_mangen::Man::new(migrate).date("").render(&mut page).unwrap();
+    is_current("docs/hcrs-migrate.1", &String::from_utf8(page).unwrap());
+}
+
+/// The command with the commands below it, which are told apart by hand (`parse_in`).
+fn whole_command() -> clap::Command {
+    let below = |name: &'static str| clap::Command::new(name).disable_help_subcommand(true);
+    flags::serve()
+        .disable_help_subcommand(true)
+        .subcommand(
+            below("config")
+                .about("Checks or shows a configuration")
+                .subcommand(flags::config("check", "Says everything that is wrong with a configuration"))
+                .subcommand(flags::config("show", "Says what each setting is, and where that comes from")),
+        )
+        .subcommand(
+            below("cert")
+                .about("Makes certificates")
+                .subcommand(flags::CertificateFlags::command().name("dev")),
+        )
+        .subcommand(MigrateFlags::command().name("migrate"))
 }
 
 #[test]
@@ -220,7 +245,7 @@ fn completions_of_shells() {
         (Shell::Fish, "docs/completions/hcrs.fish"),
     ] {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut flags::serve(), "hcrs", &mut script);
+        clap_complete::generate(shell, &mut whole_command(), "hcrs", &mut script);
         is_current(path, &String::from_utf8(script).unwrap());
     }
 }

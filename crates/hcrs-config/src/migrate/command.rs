@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::migrate::row::{Server, Takes, Told, texts};
+use crate::migrate::row::{Row, Server, Takes, Told, texts};
 use crate::migrate::sheet::Sheet;
 use crate::migrate::words::{assignment, split};
 use crate::migrate::{NAMES, nearest, server};
@@ -63,7 +63,8 @@ pub(crate) fn find(words: &[String]) -> Result<Invocation, String> {
 /// Finds the server in what a shell is told, behind `cd`, `source` and `export`.
 fn in_script(script: &str, mut found: Invocation) -> Result<Invocation, String> {
     let known = found.environment.clone();
-    let value = |name: &str| known.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let value =
+        |name: &str| known.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let words = split(&script.replace(';', " ; "), value)?.words;
     let mut failure = String::new();
     for part in words.split(|word| matches!(word.as_str(), "&&" | ";")) {
@@ -113,71 +114,105 @@ pub(crate) struct Flags {
 }
 
 /// Reads flags. `place` stands before each in what is shown; what is wrong goes into `problems`.
-pub(crate) fn flags(
-    server: &Server,
-    arguments: &[String],
-    place: &str,
-    problems: &mut Vec<String>,
-) -> Flags {
-    let mut flags = Flags::default();
-    let mut words = arguments.iter().peekable();
-    while let Some(word) = words.next() {
+pub(crate) fn flags(server: &Server, arguments: &[String], place: &str, problems: &mut Vec<String>) -> Flags {
+    let words = arguments.iter().peekable();
+    let mut reading = Reading { server, words, place, problems, flags: Flags::default() };
+    while let Some(word) = reading.words.next() {
         if word == "--" {
-            flags.bare.extend(words.by_ref().cloned());
+            reading.flags.bare.extend(reading.words.by_ref().cloned());
         } else if !word.starts_with('-') || word == "-" {
-            flags.bare.push(word.clone());
+            reading.flags.bare.push(word.clone());
         } else if word.starts_with("--") {
-            let (flag, joined) = match word.split_once('=') {
-                Some((flag, value)) => (flag, Some(value.to_owned())),
-                None => (word.as_str(), None),
-            };
-            let Some((row, flag)) = long(server, flag) else {
-                flags.unsure = true;
-                problems.push(unknown(server, flag, place));
-                words.next_if(|word| !word.starts_with('-'));
-                continue;
-            };
-            take(server, row, flag, joined, &mut words, place, &mut flags.told, problems);
+            reading.long(word);
         } else {
-            short(server, &word[1..], &mut words, place, &mut flags, problems);
+            reading.short(&word[1..]);
         }
     }
-    flags
+    reading.flags
 }
 
-type Rest<'a> = std::iter::Peekable<std::slice::Iter<'a, String>>;
+/// Flags as they are read.
+struct Reading<'a> {
+    server: &'a Server,
+    words: std::iter::Peekable<std::slice::Iter<'a, String>>,
+    place: &'a str,
+    problems: &'a mut Vec<String>,
+    flags: Flags,
+}
 
-/// Letters behind one dash: those that take nothing, and then perhaps one with its value.
-fn short(
-    server: &Server,
-    letters: &str,
-    words: &mut Rest<'_>,
-    place: &str,
-    flags: &mut Flags,
-    problems: &mut Vec<String>,
-) {
-    for (at, letter) in letters.char_indices() {
-        let flag = format!("-{letter}");
-        let Some(row) = server.rows.iter().position(|row| row.each_flag().any(|known| known == flag)) else {
-            flags.unsure = true;
-            problems.push(unknown(server, &flag, place));
-            return;
+impl Reading<'_> {
+    /// A flag in full, or as much of it as makes it clear.
+    fn long(&mut self, word: &str) {
+        let (flag, joined) = match word.split_once('=') {
+            Some((flag, value)) => (flag, Some(value.to_owned())),
+            None => (word, None),
         };
-        let rest = &letters[at + letter.len_utf8()..];
-        if server.rows[row].takes == Takes::Nothing {
-            take(server, row, &flag, None, words, place, &mut flags.told, problems);
-            continue;
+        if let Some((row, flag)) = long(self.server, flag) {
+            self.take(row, flag, joined);
+        } else {
+            self.unknown(flag);
+            self.words.next_if(|word| !word.starts_with('-'));
         }
-        let joined = Some(rest.strip_prefix('=').unwrap_or(rest).to_owned()).filter(|rest| !rest.is_empty());
-        return take(server, row, &flag, joined, words, place, &mut flags.told, problems);
+    }
+
+    /// Letters behind one dash: those that take nothing, and then perhaps one with its value.
+    fn short(&mut self, letters: &str) {
+        for (at, letter) in letters.char_indices() {
+            let flag = format!("-{letter}");
+            let rows = &self.server.rows;
+            let Some(row) = rows.iter().position(|row| row.each_flag().any(|known| known == flag)) else {
+                return self.unknown(&flag);
+            };
+            if rows[row].takes == Takes::Nothing {
+                self.take(row, &flag, None);
+                continue;
+            }
+            let rest = &letters[at + letter.len_utf8()..];
+            let joined =
+                Some(rest.strip_prefix('=').unwrap_or(rest).to_owned()).filter(|rest| !rest.is_empty());
+            return self.take(row, &flag, joined);
+        }
+    }
+
+    fn unknown(&mut self, flag: &str) {
+        self.flags.unsure = true;
+        let known = self.server.rows.iter().flat_map(Row::each_flag);
+        let hint = nearest(known, flag).map_or(String::new(), |near| format!("; did you mean {near}?"));
+        let (place, name) = (self.place, self.server.name);
+        self.problems.push(format!("{place}{flag}: {name} has no such flag that is known here{hint}"));
+    }
+
+    fn take(&mut self, row: usize, flag: &str, joined: Option<String>) {
+        let place = self.place;
+        let takes = self.server.rows[row].takes;
+        let value = match takes {
+            Takes::Nothing => None,
+            Takes::Perhaps(known) => {
+                joined.or_else(|| self.words.next_if(|word| known.contains(&word.as_str())).cloned())
+            }
+            Takes::Value | Takes::List => match joined.or_else(|| self.words.next().cloned()) {
+                Some(value) => Some(value),
+                None => return self.problems.push(format!("{place}{flag}: its value is missing")),
+            },
+        };
+        let shown = match &value {
+            Some(_) if flag.contains("password") => " (hidden)".to_owned(),
+            Some(value) => format!(" {value}"),
+            None => String::new(),
+        };
+        let datum = match value {
+            Some(value) if takes == Takes::List => texts([value.as_str()]),
+            Some(value) => Datum::Text(value),
+            None => Datum::Boolean(!flag.starts_with("--no-")),
+        };
+        self.flags.told.push(Told { row, datum, origin: format!("{place}{flag}{shown}"), is_default: false });
     }
 }
 
 /// The row of a long flag, which may be shortened where the server allows that, and the flag in full.
 fn long<'a>(server: &'a Server, flag: &str) -> Option<(usize, &'a str)> {
-    let all = || {
-        server.rows.iter().enumerate().flat_map(|(at, row)| row.each_flag().map(move |known| (at, known)))
-    };
+    let all =
+        || server.rows.iter().enumerate().flat_map(|(at, row)| row.each_flag().map(move |known| (at, known)));
     all().find(|(_, known)| *known == flag).or_else(|| {
         let mut like = all().filter(|(_, known)| server.abbreviates && known.starts_with(flag));
         let first = like.next()?;
@@ -185,53 +220,12 @@ fn long<'a>(server: &'a Server, flag: &str) -> Option<(usize, &'a str)> {
     })
 }
 
-fn unknown(server: &Server, flag: &str, place: &str) -> String {
-    let known = server.rows.iter().flat_map(|row| row.each_flag());
-    let hint = nearest(known, flag).map_or(String::new(), |near| format!("; did you mean {near}?"));
-    format!("{place}{flag}: {} has no such flag that is known here{hint}", server.name)
-}
-
-#[expect(clippy::too_many_arguments, reason = "what was read, what is left, and where both go")]
-fn take(
-    server: &Server,
-    row: usize,
-    flag: &str,
-    joined: Option<String>,
-    words: &mut Rest<'_>,
-    place: &str,
-    told: &mut Vec<Told>,
-    problems: &mut Vec<String>,
-) {
-    let takes = server.rows[row].takes;
-    let value = match takes {
-        Takes::Nothing => None,
-        Takes::Perhaps(known) => {
-            let next = || words.next_if(|word| known.contains(&word.as_str())).cloned();
-            joined.or_else(next)
-        }
-        Takes::Value | Takes::List => match joined.or_else(|| words.next().cloned()) {
-            Some(value) => Some(value),
-            None => return problems.push(format!("{place}{flag}: its value is missing")),
-        },
-    };
-    let shown = match &value {
-        Some(_) if flag.contains("password") => " (hidden)".to_owned(),
-        Some(value) => format!(" {value}"),
-        None => String::new(),
-    };
-    let datum = match value {
-        Some(value) if takes == Takes::List => texts([value.as_str()]),
-        Some(value) => Datum::Text(value),
-        None => Datum::Boolean(!flag.starts_with("--no-")),
-    };
-    told.push(Told { row, datum, origin: format!("{place}{flag}{shown}"), is_default: false });
-}
-
 /// What variables of the environment say.
 pub(crate) fn variables(server: &Server, environment: &[(String, String)], sheet: &mut Sheet<'_>) {
     for (name, value) in environment {
         let own = server.prefix.and_then(|prefix| name.strip_prefix(prefix)).map(str::to_ascii_lowercase);
-        let shared = server.variables.iter().find(|(known, _)| known == name).map(|(_, row)| (*row).to_owned());
+        let shared =
+            server.variables.iter().find(|(known, _)| known == name).map(|(_, row)| (*row).to_owned());
         let Some(row) = own.or(shared).and_then(|row| server.row(&row)) else { continue };
         let datum = match server.rows[row].takes {
             Takes::List => texts(value.split_whitespace()),
@@ -276,7 +270,8 @@ mod tests {
 
     #[test]
     fn the_server_is_found_in_a_shells_script() {
-        let found = found("/bin/bash -c 'cd /srv/app; source venv/bin/activate && export A=1 && exec uvicorn x:y'");
+        let found =
+            found("/bin/bash -c 'cd /srv/app; source venv/bin/activate && export A=1 && exec uvicorn x:y'");
         assert_eq!((found.server, found.folder.as_deref()), ("uvicorn", Some("/srv/app")));
         assert_eq!(found.bin.as_deref(), Some("venv/bin"));
         assert_eq!(found.environment, [("A".to_owned(), "1".to_owned())]);

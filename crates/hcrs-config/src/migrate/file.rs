@@ -36,12 +36,14 @@ impl Found {
         let invalid = |problem: String| ConfigError::Invalid(vec![format!("{name}: {problem}")]);
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         match extension {
-            _ if name.starts_with("python:") => Self::evaluate(name, "python", &name["python:".len()..], around),
+            _ if name.starts_with("python:") => {
+                Self::evaluate(name, "python", &name["python:".len()..], around)
+            }
             "toml" => Self::from_toml(name.to_owned(), read_file(&path)?),
             "json" => Self::from_json(name.to_owned(), &read_file(&path)?).map_err(invalid),
-            "yaml" | "yml" | "ini" | "cfg" => {
-                Err(invalid("only TOML, JSON and Python are read; write the command line behind -- instead".into()))
-            }
+            "yaml" | "yml" | "ini" | "cfg" => Err(invalid(
+                "only TOML, JSON and Python are read; write the command line behind -- instead".into(),
+            )),
             _ => {
                 read_file(&path)?; // for its error, which says more than Python's
                 Self::evaluate(name, "file", &path.display().to_string(), around)
@@ -119,7 +121,11 @@ impl Found {
             })
         };
         // Of those that know as many, Gunicorn is the one that is configured in Python.
-        let order = if self.evaluated { ["gunicorn", "hypercorn", "uvicorn"] } else { ["hypercorn", "uvicorn", "gunicorn"] };
+        let order = if self.evaluated {
+            ["gunicorn", "hypercorn", "uvicorn"]
+        } else {
+            ["hypercorn", "uvicorn", "gunicorn"]
+        };
         let most = order.into_iter().rev().max_by_key(|name| known(name))?;
         (known(most) > 0).then_some(most)
     }
@@ -146,7 +152,10 @@ impl Found {
         let (mut told, mut unknown) = (Vec::new(), Vec::new());
         for (key, datum, place) in self.entries {
             let origin = place.unwrap_or_else(|| match &datum {
-                Datum::Table(_) => format!("{}: {key}", self.name),
+                Datum::Table(_) => match show(&datum) {
+                    class if class.starts_with("<class") => format!("{}: {key} = {class}", self.name),
+                    _ => format!("{}: {key}", self.name),
+                },
                 _ if key.contains("password") => format!("{}: {key} = (hidden)", self.name),
                 _ => format!("{}: {key} = {}", self.name, show(&datum)),
             });
@@ -155,7 +164,8 @@ impl Found {
                 None if self.evaluated => {}
                 None => {
                     let known = server.rows.iter().map(|row| row.name.as_ref());
-                    let hint = nearest(known, &key).map_or(String::new(), |near| format!("; did you mean {near}?"));
+                    let hint =
+                        nearest(known, &key).map_or(String::new(), |near| format!("; did you mean {near}?"));
                     let why = format!("{} has no such setting that is known here{hint}", server.name);
                     unknown.push((format!("{}: {key}", self.name), why));
                 }
@@ -186,7 +196,9 @@ fn datum(found: serde_json::Value) -> Datum {
             (None, None) => Datum::Other("a number with too many digits"),
         },
         serde_json::Value::String(text) => Datum::Text(text),
-        serde_json::Value::Array(values) => Datum::Array(values.into_iter().map(|found| value(datum(found))).collect()),
+        serde_json::Value::Array(values) => {
+            Datum::Array(values.into_iter().map(|found| value(datum(found))).collect())
+        }
         serde_json::Value::Object(object) => {
             Datum::Table(object.into_iter().map(|(key, found)| (key, value(datum(found)))).collect())
         }
@@ -203,7 +215,11 @@ fn show(datum: &Datum) -> String {
         Datum::Array(values) => {
             format!("[{}]", values.iter().map(|value| show(&value.datum)).collect::<Vec<_>>().join(", "))
         }
-        Datum::Table(_) => "{…}".into(),
+        Datum::Table(entries) => match entries.as_slice() {
+            // What TOML has no form for, as Python shows it.
+            [(key, Value { datum: Datum::Text(object), .. })] if key == "python" => object.clone(),
+            _ => "{…}".into(),
+        },
         Datum::Other(what) => (*what).into(),
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct MigrateFlags {
     /// The command line that starts the other server
     #[arg(value_name = "COMMAND", last = true, conflicts_with = "systemd")]
     pub(crate) command: Vec<String>,
-    /// The unit whose ExecStart starts the other server; the new unit is printed, and the file below it
+    /// The unit that starts the other server; the new one is printed, and the hypercorn.toml below it
     #[arg(long, value_name = "UNIT")]
     systemd: Option<PathBuf>,
     /// Whose settings FILE holds, if that cannot be seen: uvicorn, gunicorn, granian or hypercorn
@@ -55,7 +55,10 @@ pub(crate) struct MigrateFlags {
 }
 
 fn one_of_names(text: &str) -> Result<&'static str, String> {
-    NAMES.into_iter().find(|name| *name == text).ok_or_else(|| format!("expected one of {}", NAMES.join(", ")))
+    NAMES
+        .into_iter()
+        .find(|name| *name == text)
+        .ok_or_else(|| format!("expected one of {}", NAMES.join(", ")))
 }
 
 impl MigrateFlags {
@@ -74,7 +77,9 @@ pub(crate) fn marked(arguments: &[OsString]) -> Vec<OsString> {
     if flags.clone().any(|at| word(at) == "--") {
         return marked;
     }
-    let takes_value = |at: usize| matches!(word(at), "--from" | "--systemd" | "-o" | "--output" | "--unit-output" | "--python");
+    let takes_value = |at: usize| {
+        matches!(word(at), "--from" | "--systemd" | "-o" | "--output" | "--unit-output" | "--python")
+    };
     let begins = |at: &usize| {
         !takes_value(at - 1)
             && (is_server(word(*at)) || assignment(word(*at)).is_some() || word(at + 1) == "-m")
@@ -109,7 +114,8 @@ mod tests {
             ("migrate gunicorn.conf.py", "migrate gunicorn.conf.py"),
         ] {
             let words: Vec<OsString> = said.split(' ').map(OsString::from).collect();
-            let marked: Vec<_> = marked(&words).iter().map(|word| word.to_str().unwrap().to_owned()).collect();
+            let marked: Vec<_> =
+                marked(&words).iter().map(|word| word.to_str().unwrap().to_owned()).collect();
             assert_eq!(marked.join(" "), expected);
         }
     }

@@ -1,6 +1,8 @@
 //! Granian's settings, as `granian --help` and its variables name them.
 
-use crate::migrate::meaning::{self, LONGEST_DRAIN, LONGEST_STARTUP, LOOP_AUTO, app_path, atoms, host_and_port};
+use crate::migrate::meaning::{
+    self, LONGEST_DRAIN, LONGEST_STARTUP, LOOP_AUTO, app_path, atoms, host_and_port,
+};
 use crate::migrate::row::{Row, Server, Told, texts};
 use crate::migrate::sheet::Sheet;
 use crate::value::Datum;
@@ -43,10 +45,13 @@ fn rows() -> Vec<Row> {
         Row::without("runtime_blocking_threads", "--runtime-blocking-threads", RUNTIME),
         Row::without("runtime_mode", "--runtime-mode", RUNTIME).or("auto"),
         Row::made("loop", "--loop", "worker_class", worker_class).or("auto"),
+        Row::without("threads", "--threads", RUNTIME).or("1"),
+        Row::without("threading_mode", "--threading-mode", RUNTIME),
+        Row::without("opt", "--opt --no-opt", RUNTIME).switch(),
         Row::without("task_impl", "--task-impl", "tasks are asyncio's").or("asyncio"),
         Row::same("backlog", "--backlog", "backlog").or("1024"),
         Row::without("backpressure", "--backpressure", "requests that no worker has begun wait in a queue, bounded by queue_size and queue_timeout of [hcrs]; those that one has begun are bounded by the app"),
-        Row::made("http1_buffer_size", "--http1-buffer-size", "h11_max_incomplete_size", head_size).or("417792"),
+        Row::same("http1_buffer_size", "--http1-buffer-size", "h11_max_incomplete_size").or("417792"),
         Row::made("http1_header_read_timeout", "--http1-header-read-timeout", "head_timeout, keep_alive_timeout", header_timeout).or("30000"),
         Row::made("http1_keep_alive", "--http1-keep-alive --no-http1-keep-alive", "keep_alive_max_requests", http1_keep_alive).switch(),
         Row::without("http1_pipeline_flush", "--http1-pipeline-flush --no-http1-pipeline-flush", "what is ready is always written at once").switch(),
@@ -119,7 +124,8 @@ fn bind(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
 
 fn uds_permissions(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let text = told.text()?;
-    let bits = i64::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| "expected octal permissions, as in 660")?;
+    let bits = i64::from_str_radix(text.trim_start_matches("0o"), 8)
+        .map_err(|_| "expected octal permissions, as in 660")?;
     sheet.set("umask", &Datum::Integer(0o777 & !bits), format!("{}: what is masked out", told.origin));
     Ok(())
 }
@@ -160,16 +166,15 @@ fn worker_class(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn head_size(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
-    sheet.set("h11_max_incomplete_size", &told.datum, told.origin.clone());
-    Ok(())
-}
-
 fn header_timeout(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds up to a minute")]
     let seconds = meaning::number(told.whole()? as f64 / 1000.0);
     sheet.set("head_timeout", &seconds, told.origin.clone());
-    sheet.set("keep_alive_timeout", &seconds, format!("{}, which the next request waits for too", told.origin));
+    sheet.set(
+        "keep_alive_timeout",
+        &seconds,
+        format!("{}, which the next request waits for too", told.origin),
+    );
     Ok(())
 }
 
@@ -194,7 +199,8 @@ fn log_config(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
 }
 
 /// Granian's line, in its own atoms.
-const DEFAULT_LINE: &str = "[%(time)s] %(addr)s - \"%(method)s %(path)s %(protocol)s\" %(status)d %(dt_ms).3f";
+const DEFAULT_LINE: &str =
+    "[%(time)s] %(addr)s - \"%(method)s %(path)s %(protocol)s\" %(status)d %(dt_ms).3f";
 
 /// Granian's atoms in ours.
 fn atom(name: &str) -> Option<String> {

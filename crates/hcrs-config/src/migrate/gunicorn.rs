@@ -7,7 +7,8 @@ use crate::migrate::uvicorn;
 use crate::migrate::words::assignment;
 use crate::value::Datum;
 
-const HOOK: &str = "hooks of the server's process are not called; an app has its lifespan, a module its import";
+const HOOK: &str =
+    "hooks of the server's process are not called; an app has its lifespan, a module its import";
 const DIRTY: &str = "there are no such workers";
 const STRICT: &str = "parsing is strict, and nothing makes it less so";
 const PASTE: &str = "name the app as MODULE:APP in application_path";
@@ -32,6 +33,7 @@ pub(super) fn server() -> Server {
 }
 
 #[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "a table: a line for each setting")]
 fn rows() -> Vec<Row> {
     vec![
         Row::part("wsgi_app", "", "application_path"),
@@ -250,10 +252,16 @@ fn worker_class(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
         }
         Kind::Asgi => {}
         Kind::Green => {
-            sheet.note(&told.origin, "there are no green threads: a WSGI app runs in wsgi_threads threads of each worker");
+            sheet.note(
+                &told.origin,
+                "there are no green threads: a WSGI app runs in wsgi_threads threads of each worker",
+            );
         }
         Kind::Unknown => {
-            sheet.note(&told.origin, "this class is not known: put asgi: or wsgi: before the app if it matters");
+            sheet.note(
+                &told.origin,
+                "this class is not known: put asgi: or wsgi: before the app if it matters",
+            );
         }
     }
     Ok(())
@@ -274,7 +282,8 @@ const USUAL_HEAD: i64 = 64 << 10;
 
 fn head_size(_: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     const LIMITS: [&str; 3] = ["limit_request_line", "limit_request_fields", "limit_request_field_size"];
-    let said: Vec<String> = LIMITS.iter().filter_map(|name| sheet.said(name)).map(|told| told.origin.clone()).collect();
+    let said: Vec<String> =
+        LIMITS.iter().filter_map(|name| sheet.said(name)).map(|told| told.origin.clone()).collect();
     if said.is_empty() || matches!(kind(sheet), Kind::Uvicorn(_)) {
         for said in &said {
             sheet.note(said, "Uvicorn's workers do not obey it either");
@@ -288,7 +297,11 @@ fn head_size(_: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     }
     let [line, fields, size] = limits;
     // Nothing means no limit.
-    let whole = if limits.contains(&0) { LARGEST_HEAD } else { line.saturating_add(fields.saturating_mul(size.saturating_add(2))).saturating_add(4) };
+    let whole = if limits.contains(&0) {
+        LARGEST_HEAD
+    } else {
+        line.saturating_add(fields.saturating_mul(size.saturating_add(2))).saturating_add(4)
+    };
     let origin = format!("{}: the whole head", said.join(", "));
     sheet.set("h11_max_incomplete_size", &Datum::Integer(whole.clamp(256, LARGEST_HEAD)), origin);
     Ok(())
@@ -301,10 +314,13 @@ fn chdir(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
 
 fn raw_env(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let words = match &told.datum {
-        Datum::Array(values) => values.iter().filter_map(|value| match &value.datum {
-            Datum::Text(text) => Some(text.clone()),
-            _ => None,
-        }).collect(),
+        Datum::Array(values) => values
+            .iter()
+            .filter_map(|value| match &value.datum {
+                Datum::Text(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect(),
         _ => vec![told.text()?],
     };
     for word in words {
@@ -427,13 +443,18 @@ fn syslog(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
         Some(("udp", server)) => format!("udp://{server}"),
         Some(("unix", path)) => path.trim_end_matches("#dgram").trim_end_matches("#stream").to_owned(),
         _ => {
-            sheet.note(&format!("syslog_addr {address}"), "syslog is spoken by UDP and by the system's socket");
+            sheet.note(
+                &format!("syslog_addr {address}"),
+                "syslog is spoken by UDP and by the system's socket",
+            );
             return Ok(());
         }
     };
-    let target = format!("syslog:{target}?facility={}", facility.trim_start_matches("LOG_").to_ascii_lowercase());
+    let target =
+        format!("syslog:{target}?facility={}", facility.trim_start_matches("LOG_").to_ascii_lowercase());
     sheet.set("errorlog", &Datum::Text(target.clone()), told.origin.clone());
-    let stays = sheet.said("disable_redirect_access_to_syslog").is_some_and(|told| told.boolean() == Ok(true));
+    let stays =
+        sheet.said("disable_redirect_access_to_syslog").is_some_and(|told| told.boolean() == Ok(true));
     if !stays {
         sheet.set("accesslog", &Datum::Text(target), told.origin.clone());
     }
@@ -447,7 +468,10 @@ fn statsd_host(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
         return Ok(());
     }
     sheet.set("statsd_host", &Datum::Text(host), told.origin.clone());
-    sheet.note(&told.origin, "the metrics' names are Hypercorn's: hypercorn.requests in place of gunicorn.requests");
+    sheet.note(
+        &told.origin,
+        "the metrics' names are Hypercorn's: hypercorn.requests in place of gunicorn.requests",
+    );
     Ok(())
 }
 

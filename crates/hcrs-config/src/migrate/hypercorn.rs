@@ -10,7 +10,7 @@ pub(super) fn server() -> Server {
     let row = |setting: &Setting| {
         let flag = setting.flag.map_or(String::new(), |flag| {
             let short = flag.short.map_or(String::new(), |short| format!("-{short} "));
-            let more: String = flag.aliases.iter().map(|alias| format!(" --{alias}")).collect();
+            let more: String = flag.aliases.iter().flat_map(|alias| [" --", alias]).collect();
             format!("{short}{}{more}", flag.long)
         });
         Row {

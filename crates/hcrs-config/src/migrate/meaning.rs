@@ -10,7 +10,8 @@ pub(super) const LONGEST_DRAIN: &str = "90";
 pub(super) const LONGEST_STARTUP: &str = "600";
 
 /// Why a loop is not chosen for the operator.
-pub(super) const LOOP_AUTO: &str = "uvloop is taken there if it is installed; here worker_class = \"uvloop\" says so";
+pub(super) const LOOP_AUTO: &str =
+    "uvloop is taken there if it is installed; here worker_class = \"uvloop\" says so";
 
 /// Names of levels that hcrs does not have.
 pub(super) fn level(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
@@ -82,7 +83,9 @@ pub(super) fn verify_mode(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), Stri
         "0" | "CERT_NONE" => return Ok(()),
         "1" | "CERT_OPTIONAL" => "CERT_OPTIONAL",
         "2" | "CERT_REQUIRED" => "CERT_REQUIRED",
-        other => return Err(format!("expected 0, 1 or 2, as in Python's ssl.CERT_REQUIRED, found {other:?}")),
+        other => {
+            return Err(format!("expected 0, 1 or 2, as in Python's ssl.CERT_REQUIRED, found {other:?}"));
+        }
     };
     sheet.set("verify_mode", &Datum::Text(mode.into()), told.origin.clone());
     Ok(())
@@ -117,7 +120,11 @@ pub(super) fn log_config(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), Strin
 
 /// `HOST` and `PORT` as a bind.
 pub(super) fn host_and_port(host: &str, port: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// An access log's format in the atoms of another server. `translate` knows them; those that it does not know stay.

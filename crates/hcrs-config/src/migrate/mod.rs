@@ -71,7 +71,8 @@ impl Surroundings {
 
     /// What evaluates files in Python: the interpreter of the server that is left, if it is here.
     fn interpreter(&self) -> Option<PathBuf> {
-        let beside = self.bin.as_ref().map(|bin| self.path(bin).join("python")).filter(|python| python.is_file());
+        let beside =
+            self.bin.as_ref().map(|bin| self.path(bin).join("python")).filter(|python| python.is_file());
         let named = self.python.as_deref().or(beside.as_deref());
         hcrs_server::interpreters(named).into_iter().next()
     }
@@ -92,7 +93,12 @@ pub(crate) fn migrate(flags: &MigrateFlags) -> Result<Migrated, ConfigError> {
             |path| std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         );
         let (unit, toml, secret) = unit.migrate(around, &config)?;
-        parts.push(Part { title: path.display().to_string(), text: unit, to: flags.unit_output.clone(), secret: false });
+        parts.push(Part {
+            title: path.display().to_string(),
+            text: unit,
+            to: flags.unit_output.clone(),
+            secret: false,
+        });
         parts.push(Part { title: config, text: toml, to: flags.output.clone(), secret });
         return Ok(Migrated { parts, force: flags.force });
     }
@@ -120,13 +126,17 @@ fn from_file(
     let found = Found::read(name, around)?;
     let from = from.or_else(|| found.server()).and_then(server);
     let server = from.ok_or_else(|| {
-        let problem = format!("{name}: whose settings these are cannot be seen: say it by --from {}", NAMES.join("|"));
+        let problem =
+            format!("{name}: whose settings these are cannot be seen: say it by --from {}", NAMES.join("|"));
         ConfigError::Invalid(vec![problem])
     })?;
     let mut sheet = Sheet::new(&server);
     tell_file(found, &mut sheet);
     if sheet.said(server.app).is_none() {
-        sheet.note("the app", "the file names none: write application_path = \"MODULE:APP\" above, or name it behind hcrs");
+        sheet.note(
+            "the app",
+            "the file names none: write application_path = \"MODULE:APP\" above, or name it behind hcrs",
+        );
     }
     sheet.convert();
     let ends = ends(&sheet, &[]);
@@ -159,9 +169,12 @@ fn from_command(command: &[String], mut around: Surroundings) -> Result<(String,
                 let set = line.split_whitespace().map_while(words::assignment);
                 set.filter(|(known, _)| known == name).map(|(_, value)| value).last()
             };
-            let split = words::split(line, assigned).map_err(|problem| invalid(format!("the command: {problem}")))?;
+            let split =
+                words::split(line, assigned).map_err(|problem| invalid(format!("the command: {problem}")))?;
             problems.extend(split.unknown.iter().map(|name| {
-                format!("${name} is not set here: write {name}=… before the command, or the value in its place")
+                format!(
+                    "${name} is not set here: write {name}=… before the command, or the value in its place"
+                )
             }));
             split.words
         }
@@ -232,7 +245,10 @@ fn tell_command(invocation: &Invocation, around: &Surroundings, sheet: &mut Shee
                 let set: Vec<_> = words::dotenv(&text).into_iter().filter(shared).collect();
                 command::variables(server, &set, sheet);
             }
-            Err(_) => sheet.note(&format!("--env-file {name}"), "it cannot be read here, so WEB_CONCURRENCY in it is not known"),
+            Err(_) => sheet.note(
+                &format!("--env-file {name}"),
+                "it cannot be read here, so WEB_CONCURRENCY in it is not known",
+            ),
         }
     }
     for told in merged(more.told, server).into_iter().chain(merged(flags.told, server)) {
@@ -243,13 +259,18 @@ fn tell_command(invocation: &Invocation, around: &Surroundings, sheet: &mut Shee
     if let (Some(app), Some(row)) = (bare.next(), server.row(server.app)) {
         sheet.tell(Told { row, datum: Datum::Text(app), origin: "the app".into(), is_default: false });
     }
-    problems.extend(bare.filter(|_| !unsure).map(|word| format!("{word}: nothing is expected behind the app")));
+    problems
+        .extend(bare.filter(|_| !unsure).map(|word| format!("{word}: nothing is expected behind the app")));
     if sheet.said(server.app).is_none() && sheet.said("paste").is_none() && !unsure {
         problems.push(format!("{}: the app is missing; write it as MODULE:APP", server.name));
     }
     sheet.problems.append(&mut problems);
     if let Some(bin) = invocation.bin.as_ref().filter(|bin| !SYSTEM.contains(&bin.as_str())) {
-        sheet.set("python", &Datum::Text(format!("{bin}/python")), "that of the command; hcrs has to be installed there");
+        sheet.set(
+            "python",
+            &Datum::Text(format!("{bin}/python")),
+            "that of the command; hcrs has to be installed there",
+        );
     }
     if sheet.folder.is_none() {
         sheet.folder.clone_from(&invocation.folder);
@@ -281,7 +302,8 @@ fn merged(all: Vec<Told>, server: &Server) -> Vec<Told> {
 }
 
 fn head(from: &str, sheet: &Sheet<'_>) -> String {
-    let folder = sheet.folder.as_ref().map_or(String::new(), |folder| format!("cd {} && ", words::quote(folder)));
+    let folder =
+        sheet.folder.as_ref().map_or(String::new(), |folder| format!("cd {} && ", words::quote(folder)));
     format!(
         "# Made by hcrs migrate from: {}\n# Start it with: {folder}hcrs --config hypercorn.toml\n",
         sheet::printable(from)
@@ -301,10 +323,16 @@ fn ends(sheet: &Sheet<'_>, environment: &[(String, String)]) -> Vec<(String, Str
     let set = environment.iter().filter(|(name, _)| !read(name)).chain(&sheet.environment);
     let names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
     if !names.is_empty() {
-        end(names.join(", "), "the file sets no variables of the environment: set them where hcrs is started");
+        end(
+            names.join(", "),
+            "the file sets no variables of the environment: set them where hcrs is started",
+        );
     }
     for file in &sheet.environment_files {
-        let how = format!("the file sets no variables of the environment: set -a; . {}; set +a", words::quote(file));
+        let how = format!(
+            "the file sets no variables of the environment: set -a; . {}; set +a",
+            words::quote(file)
+        );
         end(file.clone(), &how);
     }
     if let Some(folder) = &sheet.folder {
@@ -316,7 +344,12 @@ fn ends(sheet: &Sheet<'_>, environment: &[(String, String)]) -> Vec<(String, Str
         end(format!("user and group {}", identity.join(", ")), why);
     }
     for (name, flag) in overridden(sheet, environment) {
-        end(name, &format!("in the environment it wins over the file here: leave it out, or start hcrs with {flag}"));
+        end(
+            name,
+            &format!(
+                "in the environment it wins over the file here: leave it out, or start hcrs with {flag}"
+            ),
+        );
     }
     ends
 }
@@ -327,7 +360,9 @@ fn overridden(sheet: &Sheet<'_>, environment: &[(String, String)]) -> Vec<(Strin
     for (variable, key) in read::SHARED_VARIABLES {
         let Some((_, value)) = environment.iter().rev().find(|(name, _)| name == variable) else { continue };
         let (default, from_variable) = match *key {
-            "bind" => (format!("[\"{}\"]", crate::draft::Draft::DEFAULT_BIND), format!("[\"0.0.0.0:{value}\"]")),
+            "bind" => {
+                (format!("[\"{}\"]", crate::draft::Draft::DEFAULT_BIND), format!("[\"0.0.0.0:{value}\"]"))
+            }
             _ => ("1".to_owned(), value.clone()),
         };
         let ours = sheet.literal(key).unwrap_or(&default);
@@ -350,5 +385,7 @@ fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a s
         .map(|(_, known)| known)
 }
 
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! Where what was made goes: standard output, or files that are not replaced unless that is asked for.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// What was made of another server's settings.
@@ -29,15 +29,16 @@ impl Migrated {
     pub fn deliver(&self, out: &mut dyn Write) -> Result<(), Vec<String>> {
         let named = || self.parts.iter().filter_map(|part| Some((part, part.to.as_deref()?)));
         let exists = |(_, path): &(&Part, &Path)| !self.force && path.exists();
-        let there = named().filter(exists).map(|(_, path)| {
-            format!("{} exists: --force replaces it, or name another file", path.display())
-        });
+        let there = named()
+            .filter(exists)
+            .map(|(_, path)| format!("{} exists: --force replaces it, or name another file", path.display()));
         let problems: Vec<String> = there.collect();
         if !problems.is_empty() {
             return Err(problems);
         }
         for (part, path) in named() {
-            part.write(path, self.force).map_err(|error| vec![format!("cannot write {}: {error}", path.display())])?;
+            part.write(path, self.force)
+                .map_err(|error| vec![format!("cannot write {}: {error}", path.display())])?;
         }
         let printed: Vec<&Part> = self.parts.iter().filter(|part| part.to.is_none()).collect();
         for part in &printed {
@@ -60,7 +61,15 @@ impl Part {
         let mut options = OpenOptions::new();
         options.write(true).mode(mode);
         // Between the look and now somebody may have written it.
-        if force { options.create(true).truncate(true) } else { options.create_new(true) };
-        options.open(path)?.write_all(self.text.as_bytes())
+        if force {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
+        let mut file = options.open(path)?;
+        if self.secret {
+            file.set_permissions(Permissions::from_mode(mode))?; // it may have been there
+        }
+        file.write_all(self.text.as_bytes())
     }
 }

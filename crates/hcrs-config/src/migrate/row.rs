@@ -192,13 +192,11 @@ impl Told {
 
     /// A whole number, also as text.
     pub(crate) fn whole(&self) -> Result<i64, String> {
-        match &self.datum {
-            Datum::Integer(value) => Ok(*value),
-            _ => {
-                let text = self.text()?;
-                text.trim().parse().map_err(|_| format!("expected a whole number, found {text:?}"))
-            }
+        if let Datum::Integer(value) = self.datum {
+            return Ok(value);
         }
+        let text = self.text()?;
+        text.trim().parse().map_err(|_| format!("expected a whole number, found {text:?}"))
     }
 
     /// A number, also as text, or a duration such as `1h30m`.

@@ -94,7 +94,9 @@ impl<'a> Sheet<'a> {
             return;
         };
         let literal = match datum {
-            Datum::Text(text) => literal(&Value::from_text(setting.kind, text, Place::Nowhere).datum, setting.kind),
+            Datum::Text(text) => {
+                literal(&Value::from_text(setting.kind, text, Place::Nowhere).datum, setting.kind)
+            }
             other => literal(other, setting.kind),
         };
         self.lines.insert(setting.key, Line { literal, origin: one_line(&origin.into()) });
@@ -211,9 +213,8 @@ fn literal(datum: &Datum, kind: Kind) -> String {
             format!("[{}]", values.join(", "))
         }
         Datum::Table(entries) => {
-            let entry = |(key, value): &(String, Value)| {
-                format!("{} = {}", quoted(key), literal(&value.datum, kind))
-            };
+            let entry =
+                |(key, value): &(String, Value)| format!("{} = {}", quoted(key), literal(&value.datum, kind));
             format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
         Datum::Other(what) => quoted(what),

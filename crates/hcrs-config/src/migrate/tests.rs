@@ -31,7 +31,8 @@ fn sheet_of_file<'a>(server: &'a Server, toml: &str) -> Sheet<'a> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("settings.toml");
     fs::write(&path, toml).unwrap();
-    let found = Found::read(path.to_str().unwrap(), &Surroundings::default()).unwrap_or_else(|e| panic!("{e}"));
+    let found =
+        Found::read(path.to_str().unwrap(), &Surroundings::default()).unwrap_or_else(|e| panic!("{e}"));
     let mut sheet = Sheet::new(server);
     tell_file(found, &mut sheet);
     sheet.convert();
@@ -82,7 +83,9 @@ fn sample(setting: &Setting) -> (String, String) {
         Kind::Mask => ("18".into(), "0o022".into()),
         Kind::Seconds(_) => ("7".into(), "7".into()),
         Kind::OneOf(words) => quoted(words.last().unwrap()),
-        Kind::Texts | Kind::TextOrTexts | Kind::BooleanOrBinds => ("127.0.0.1:1".into(), "[\"127.0.0.1:1\"]".into()),
+        Kind::Texts | Kind::TextOrTexts | Kind::BooleanOrBinds => {
+            ("127.0.0.1:1".into(), "[\"127.0.0.1:1\"]".into())
+        }
         Kind::Text | Kind::Path | Kind::NameOrNumber | Kind::Table | Kind::Tables => quoted("x"),
     }
 }
@@ -107,7 +110,12 @@ fn settings_that_mean_the_same_pass_with_each_of_their_flags() {
                 seen += 1;
             }
             let entry = format!("{} = {written}", row.name);
-            assert_eq!(sheet_of_file(&server, &entry).literal(key), Some(written.as_str()), "{} {entry}", server.name);
+            assert_eq!(
+                sheet_of_file(&server, &entry).literal(key),
+                Some(written.as_str()),
+                "{} {entry}",
+                server.name
+            );
         }
     }
     assert!(seen > 60, "{seen}");
@@ -300,8 +308,10 @@ fn settings_that_are_made_into_others_are_made_as_they_mean() {
         for (name, said, written, told) in cases.iter().filter(|(name, ..)| *name != "config") {
             let words = split(said, |_| None).unwrap().words;
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let made = if said.contains(" = ") { sheet_of_file(&server, said) } else { sheet(&server, &words) };
-            let text = made.written("", &ends(&made, &[])).unwrap_or_else(|error| panic!("{name}: {said}\n{error}"));
+            let made =
+                if said.contains(" = ") { sheet_of_file(&server, said) } else { sheet(&server, &words) };
+            let text =
+                made.written("", &ends(&made, &[])).unwrap_or_else(|error| panic!("{name}: {said}\n{error}"));
             for line in *written {
                 assert!(text.contains(line), "{name}: {said}\n{line}\n{text}");
             }
@@ -329,4 +339,167 @@ fn each_setting_that_is_made_into_others_has_a_case() {
             assert!(server.row(name).is_some(), "{}: {name}", server.name);
         }
     }
+}
+
+/// What `hcrs migrate` with these words gives, without Python.
+fn run(words: &[&str]) -> Result<String, Vec<String>> {
+    let words = ["hcrs", "migrate"].iter().chain(words).map(std::ffi::OsString::from);
+    match crate::parse_in(words, &[]) {
+        Ok(crate::Command::Migrate(migrated)) => {
+            let mut printed = Vec::new();
+            migrated.deliver(&mut printed).map(|()| String::from_utf8(printed).unwrap())
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(ConfigError::Invalid(problems)) => Err(problems),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_command_is_given_as_words_or_as_one() {
+    for words in [
+        &["uvicorn", "m:a", "--port", "80"][..],
+        &["--", "uvicorn", "m:a", "--port", "80"],
+        &["--", "uvicorn m:a --port 80"],
+        &["uvicorn m:a --port 80"],
+        &["PORT=80 uvicorn m:a --port $PORT"],
+        &["P=80", "python3", "-m", "uvicorn", "m:a", "--port=80"],
+        &["sh -c 'cd /srv && P=80 exec uvicorn m:a --port 80'"],
+    ] {
+        let text = run(words).unwrap();
+        assert!(text.contains("bind = [\"127.0.0.1:80\"]"), "{words:?}\n{text}");
+        assert!(text.contains("application_path = \"m:a\""), "{words:?}\n{text}");
+    }
+}
+
+#[test]
+fn variables_before_the_command_count_as_the_server_counts_them() {
+    let text = run(&["WEB_CONCURRENCY=3 uvicorn m:a"]).unwrap();
+    assert!(text.contains("workers = 3  "), "{text}");
+    let text = run(&["WEB_CONCURRENCY=3 uvicorn m:a --workers 2"]).unwrap();
+    assert!(text.contains("workers = 2  ") && text.contains("start hcrs with --workers 2"), "{text}");
+    let text = run(&["UVICORN_PORT=81 uvicorn m:a"]).unwrap();
+    assert!(text.contains("bind = [\"127.0.0.1:81\"]"), "{text}");
+    let text = run(&["GRANIAN_WORKERS=2 GRANIAN_INTERFACE=wsgi granian m:a"]).unwrap();
+    assert!(text.contains("workers = 2") && text.contains("\"wsgi:m:a\""), "{text}");
+    let text = run(&["PORT=82 GUNICORN_CMD_ARGS='-w 5 --backlog 7' gunicorn m:a -w 6"]).unwrap();
+    for line in ["bind = [\"0.0.0.0:82\"]", "workers = 6", "backlog = 7"] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let text = run(&["PORT=82 uvicorn m:a"]).unwrap();
+    assert!(text.contains("PORT=82: in the environment it wins over the file"), "{text}");
+}
+
+#[test]
+fn whose_file_it_is_is_seen_by_its_name_or_by_what_is_in_it() {
+    let folder = TempDir::new().unwrap();
+    for (name, content, from, line) in [
+        ("uvicorn.json", r#"{ "app": "m:a", "port": 80, "workers": null }"#, "", "bind = [\"127.0.0.1:80\"]"),
+        ("server.json", r#"{ "app": "m:a", "timeout_keep_alive": 8 }"#, "", "keep_alive_timeout = 8"),
+        ("settings.toml", "[uvicorn]\napp = 'm:a'\nuds = '/run/s'\n", "", "umask = 0o111"),
+        (
+            "hypercorn.toml",
+            "application_path = 'm:a'\nworkers = 2\nlog_level = 'debug'\n",
+            "",
+            "loglevel = \"debug\"",
+        ),
+        (
+            "other.toml",
+            "bind = 'a:1'\nkeep_alive_timeout = 9\n[hcrs]\nqueue_size = 3\n",
+            "",
+            "queue_size = 3",
+        ),
+        ("x.toml", "workers = 2\n", "gunicorn", "graceful_timeout = 30"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        let mut words = vec![path.to_str().unwrap()];
+        if !from.is_empty() {
+            words.extend(["--from", from]);
+        }
+        let text = run(&words).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        assert!(text.contains(line), "{name}: {line}\n{text}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_with_its_place() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let long = write("uvicorn.json", r#"{ "prot": 80, "port": "x", "workers": 5000 }"#);
+    let broken = write("uvicorn.broken.json", "{ \"port\": }");
+    let toml = write("hypercorn.bad.toml", "bind = \n");
+    let strange = write("x.json", "{ \"colour\": 1 }");
+    let yaml = write("gunicorn.yaml", "");
+    for (words, reasons) in [
+        (
+            &["uvicorn m:a x --prot 1 --workers y"][..],
+            &["did you mean --port?", "workers: expected a whole number"][..],
+        ),
+        (&["uvicorn m:a x"], &["x: nothing is expected"]),
+        (&["uvicorn"], &["the app is missing"]),
+        (&["uvicorn m:a --port"], &["--port: its value is missing"]),
+        (&["uvicorn m:a --port $PORT"], &["$PORT is not set here"]),
+        (&["uvicorn m:a --ssl-certfile c.pem"], &["certfile is set but keyfile is not"]),
+        (&["uvicorn 'm:a"], &["not closed"]),
+        (&["daphne m:a"], &["none of uvicorn"]),
+        (
+            &[&long],
+            &["prot: uvicorn has no such setting", "did you mean port?", "a port is a number", "found 5000"],
+        ),
+        (&[&broken], &["line 1 column 11"]),
+        (&[&toml], &["bad.toml:1:"]),
+        (&[&strange], &["--from"]),
+        (&[&yaml], &["only TOML, JSON and Python"]),
+        (&["missing.json"], &["missing.json", "cannot read"]),
+        (&["gunicorn m:a -c missing.py --wrokers 1"], &["missing.py", "did you mean --workers?"]),
+    ] {
+        let problems = run(words).unwrap_err().join("\n");
+        for reason in reasons {
+            assert!(problems.contains(reason), "{words:?}: {reason}\n{problems}");
+        }
+    }
+}
+
+#[test]
+fn passwords_stand_in_no_comment() {
+    let text = run(&["uvicorn m:a --ssl-certfile c --ssl-keyfile k --ssl-keyfile-password secret"]).unwrap();
+    let with: Vec<_> = text.lines().filter(|line| line.contains("secret")).collect();
+    assert!(matches!(with[..], [line] if line.starts_with("keyfile_password = \"secret\" ")), "{text}");
+    assert!(with[0].ends_with("# --ssl-keyfile-password (hidden)"), "{text}");
+}
+
+#[test]
+fn short_flags_may_stand_together_and_long_ones_may_be_shortened() {
+    let gunicorn = gunicorn::server();
+    let sheet = sheet(&gunicorn, &["-DRw4", "-b:80", "-k=gthread", "--thre", "3", "m:a"]);
+    assert_eq!(sheet.problems, Vec::<String>::new());
+    for (key, literal) in [("workers", "4"), ("bind", "[\"0.0.0.0:80\"]"), ("wsgi_threads", "3")] {
+        assert_eq!(sheet.literal(key), Some(literal), "{key}");
+    }
+}
+
+#[test]
+fn files_are_written_once_and_only_for_their_owner_if_they_hold_a_password() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("x.toml");
+    let name = path.to_str().unwrap();
+    assert_eq!(run(&["-o", name, "uvicorn", "m:a"]).unwrap(), format!("wrote {name}\n"));
+    let first = fs::read_to_string(&path).unwrap();
+    let problems = run(&["-o", name, "uvicorn", "m:b"]).unwrap_err().join("\n");
+    assert!(problems.contains("exists: --force replaces it"), "{problems}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), first);
+    run(&["-o", name, "--force", "uvicorn", "m:b"]).unwrap();
+    assert!(fs::read_to_string(&path).unwrap().contains("m:b"));
+
+    let path = folder.path().join("secret.toml");
+    let tls = ["--ssl-certfile", "c", "--ssl-keyfile", "k", "--ssl-keyfile-password", "p"];
+    run(&[&["-o", path.to_str().unwrap(), "uvicorn", "m:a"], &tls[..]].concat()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }

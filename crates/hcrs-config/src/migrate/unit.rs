@@ -1,4 +1,4 @@
-//! A unit of systemd: its ExecStart is migrated, and the unit is given back with hcrs in it. What has nothing to do with
+//! A unit of systemd: its `ExecStart` is migrated, and the unit is given back with hcrs in it. What has nothing to do with
 //! that stays as it stands.
 
 use std::path::{Path, PathBuf};
@@ -32,6 +32,15 @@ struct Entry {
     value: String,
     first: usize,
     last: usize,
+}
+
+/// How the other server was started.
+struct Was<'a> {
+    start: &'a Entry,
+    /// What preceded its path.
+    prefix: &'a str,
+    found: Invocation,
+    around: Surroundings,
 }
 
 /// What becomes of the unit: lines that are replaced, and lines that come into the section `[Service]`.
@@ -72,7 +81,8 @@ impl Unit {
         let invalid = |problem: String| ConfigError::Invalid(vec![format!("{name}: {problem}")]);
         let mut unreadable = Vec::new();
         around.environment = self.environment(&mut unreadable).map_err(invalid)?;
-        around.folder = self.last("WorkingDirectory").map(|entry| PathBuf::from(entry.value.trim_start_matches('-')));
+        around.folder =
+            self.last("WorkingDirectory").map(|entry| PathBuf::from(entry.value.trim_start_matches('-')));
         let start = self.start().map_err(invalid)?;
         let (prefix, line) = start.value.split_at(start.value.find(|c| !PREFIXES.contains(&c)).unwrap_or(0));
         let line = plain(line).map_err(|problem| invalid(format!("ExecStart: {problem}")))?;
@@ -81,24 +91,27 @@ impl Unit {
         if prefix.contains('@') && words.words.len() > 1 {
             words.words.remove(1);
         }
-        let found = command::find(&words.words).map_err(|problem| invalid(format!("ExecStart: {problem}")))?;
+        let found =
+            command::find(&words.words).map_err(|problem| invalid(format!("ExecStart: {problem}")))?;
         around.bin.clone_from(&found.bin);
         around.environment.extend(found.environment.iter().cloned());
         if let Some(folder) = &found.folder {
             around.folder = Some(around.path(folder));
         }
-        let invocation = Invocation { environment: around.environment.clone(), ..found.clone() };
-        let server = known(&invocation)?;
+        let server = known(&found)?;
         let mut sheet = Sheet::new(&server);
         let unset = |name: &String| format!("{name}: ExecStart uses ${name}, which no Environment= sets");
         sheet.problems.extend(words.unknown.iter().map(unset));
-        tell_command(&invocation, &around, &mut sheet);
+        tell_command(&found, &around, &mut sheet);
         sheet.convert();
         for file in unreadable {
-            sheet.note(&format!("EnvironmentFile={file}"), "it cannot be read here, so what it says to the server is not known");
+            sheet.note(
+                &format!("EnvironmentFile={file}"),
+                "it cannot be read here, so what it says to the server is not known",
+            );
         }
         let socket = self.socket(&mut sheet);
-        let changes = self.changes(start, prefix, (&invocation, &found), &around, config, &mut sheet);
+        let changes = self.changes(&Was { start, prefix, found, around }, config, &mut sheet);
         let mut head = head(&name, &sheet);
         head.truncate(head.find('\n').map_or(0, |end| end + 1));
         head += "# The unit starts it.\n";
@@ -162,32 +175,26 @@ impl Unit {
         }
         let lines: Vec<String> = text.unwrap_or_default().lines().map(str::to_owned).collect();
         let listened = entries(&lines).iter().filter(|entry| entry.key == "ListenStream").count().max(1);
-        let binds: Vec<String> = (FIRST_SOCKET..FIRST_SOCKET + listened).map(|fd| format!("fd://{fd}")).collect();
+        let binds: Vec<String> =
+            (FIRST_SOCKET..FIRST_SOCKET + listened).map(|fd| format!("fd://{fd}")).collect();
         let binds = super::row::texts(binds.iter().map(String::as_str));
         sheet.set("bind", &binds, format!("{name}: what systemd listens on"));
         sheet.unset("umask"); // SocketMode= of the socket's unit says it
         true
     }
 
-    fn changes(
-        &self,
-        start: &Entry,
-        prefix: &str,
-        (invocation, found): (&Invocation, &Invocation),
-        around: &Surroundings,
-        config: &str,
-        sheet: &mut Sheet<'_>,
-    ) -> Changes {
+    fn changes(&self, was: &Was<'_>, config: &str, sheet: &mut Sheet<'_>) -> Changes {
+        let Was { start, prefix, found, around } = was;
         let mut changes = Changes::default();
-        let bin = invocation.bin.as_ref().map(|bin| around.path(bin).display().to_string());
+        let bin = found.bin.as_ref().map(|bin| around.path(bin).display().to_string());
         let hcrs = bin.map_or("hcrs".to_owned(), |bin| format!("{bin}/hcrs"));
         let mut words = found.launcher.clone();
         words.extend([hcrs, "--config".into(), config.into()]);
-        let mut line: Vec<String> = words.iter().map(|word| quote(word).replace('%', "%%")).collect();
+        let mut line: Vec<String> = words.iter().map(|word| literal(word)).collect();
         // Flags win over the environment, as they do with the server that is left.
         line.extend(overridden(sheet, &around.environment).into_iter().map(|(_, flags)| flags));
         let prefix = prefix.replace('@', "");
-        changes.replaced.push((start.clone(), Some(format!("ExecStart={prefix}{}", line.join(" ")))));
+        changes.replaced.push(((*start).clone(), Some(format!("ExecStart={prefix}{}", line.join(" ")))));
 
         let mut set = |key: &str, value: String| match self.last(key) {
             Some(entry) if entry.value == value => {}
@@ -215,9 +222,11 @@ impl Unit {
                 set(key, who.clone());
             }
         }
-        let graceful = sheet.literal("graceful_timeout").and_then(|text| text.parse::<f64>().ok()).unwrap_or(3.0);
+        let graceful =
+            sheet.literal("graceful_timeout").and_then(|text| text.parse::<f64>().ok()).unwrap_or(3.0);
         let needed = graceful + SHUTDOWN;
-        match self.last("TimeoutStopSec").map(|entry| entry.value.trim_end_matches(['s', ' ']).parse::<f64>()) {
+        match self.last("TimeoutStopSec").map(|entry| entry.value.trim_end_matches(['s', ' ']).parse::<f64>())
+        {
             Some(Ok(given)) if given < needed => sheet.note(
                 &format!("TimeoutStopSec={given}"),
                 "systemd may kill before graceful_timeout and shutdown_timeout are over",
@@ -227,9 +236,15 @@ impl Unit {
         }
         let there = self.environment(&mut Vec::new()).unwrap_or_default();
         let more = found.environment.iter().chain(&sheet.environment).filter(|set| !there.contains(set));
-        let variables: Vec<String> =
-            more.map(|(name, value)| format!("Environment={}", quote(&format!("{name}={value}")).replace('%', "%%"))).collect();
-        let files = sheet.environment_files.iter().map(|file| format!("EnvironmentFile=-{}", around.path(file).display()));
+        let variables: Vec<String> = more
+            .map(|(name, value)| {
+                format!("Environment={}", quote(&format!("{name}={value}")).replace('%', "%%"))
+            })
+            .collect();
+        let files = sheet
+            .environment_files
+            .iter()
+            .map(|file| format!("EnvironmentFile=-{}", around.path(file).display()));
         changes.added.extend(variables.into_iter().chain(files));
         if let Some(pid) = self.last("PIDFile") {
             changes.replaced.push((pid.clone(), None)); // for daemons; the main process is the one that is started
@@ -243,17 +258,17 @@ impl Unit {
         while at < self.lines.len() {
             if let Some((entry, new)) = changes.replaced.iter().find(|(entry, _)| entry.first == at) {
                 if !entry.value.contains("password") {
-                    text += &format!("# was: {}={}\n", entry.key, entry.value);
+                    text.extend(["# was: ", &entry.key, "=", &entry.value, "\n"]);
                 }
                 if let Some(new) = new {
-                    text += &format!("{new}\n");
+                    text.extend([new, "\n"]);
                 }
                 if entry.key == "ExecStart" {
                     text.extend(changes.added.iter().map(|line| format!("{line}\n")));
                 }
                 at = entry.last + 1;
             } else {
-                text += &format!("{}\n", self.lines[at]);
+                text.extend([&self.lines[at], "\n"]);
                 at += 1;
             }
         }
@@ -265,20 +280,28 @@ impl Unit {
         let stem = self.stem();
         let bind = sheet.literal("bind").unwrap_or("\"127.0.0.1:8000\"").trim_matches(['[', ']']);
         let binds: Vec<&str> = bind.split(", ").map(|bind| bind.trim_matches('"')).collect();
-        let fds: Vec<String> = (FIRST_SOCKET..).take(binds.len()).map(|fd| format!("\"fd://{fd}\"")).collect();
+        let fds: Vec<String> =
+            (FIRST_SOCKET..).take(binds.len()).map(|fd| format!("\"fd://{fd}\"")).collect();
         let mut text = format!(
             "\n# Socket activation, if it is wanted: systemd then holds the listeners while hcrs restarts. Put this into\n\
              # {stem}.socket, write bind = [{}] into the hypercorn.toml, and Requires={stem}.socket into [Unit]:\n#\n# [Socket]\n",
             fds.join(", ")
         );
         for bind in binds {
-            text += &format!("# ListenStream={}\n", bind.trim_start_matches("unix:"));
+            text.extend(["# ListenStream=", bind.trim_start_matches("unix:"), "\n"]);
         }
-        if let Some(Datum::Integer(mask)) = sheet.literal("umask").and_then(crate::value::mask).map(Datum::Integer) {
-            text += &format!("# SocketMode={:04o}\n", 0o777 & !mask);
+        if let Some(Datum::Integer(mask)) =
+            sheet.literal("umask").and_then(crate::value::mask).map(Datum::Integer)
+        {
+            text.extend(["# SocketMode=", &format!("{:04o}", 0o777 & !mask), "\n"]);
         }
         text + "# [Install]\n# WantedBy=sockets.target\n"
     }
+}
+
+/// A word of a command that systemd shall take as it is.
+fn literal(word: &str) -> String {
+    quote(word).replace('%', "%%").replace('$', "$$")
 }
 
 /// Lines as entries; comments and continued lines are seen to.
@@ -300,7 +323,7 @@ fn entries(lines: &[String]) -> Vec<Entry> {
             line = if is_comment { part + "\\" } else { format!("{} {}", part.trim_end(), next.trim()) };
         }
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = name.to_owned();
+            name.clone_into(&mut section);
         } else if let Some((key, value)) = line.split_once('=') {
             let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
             entries.push(Entry { section: section.clone(), key, value, first, last: at - 1 });
@@ -328,33 +351,4 @@ fn plain(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Vec<(String, String, String)> {
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        entries(&lines).into_iter().map(|entry| (entry.section, entry.key, entry.value)).collect()
-    }
-
-    #[test]
-    fn lines_go_on_after_a_backslash_and_over_comments() {
-        let text = "[Unit]\nDescription=a\n; x=y\n[Service]\nExecStart=/bin/a \\\n  # why\n   --b c \\\n  --d\nType = exec\n";
-        let expected = [
-            ("Unit", "Description", "a"),
-            ("Service", "ExecStart", "/bin/a  --b c --d"),
-            ("Service", "Type", "exec"),
-        ];
-        let found = read(text);
-        for ((section, key, value), expected) in found.iter().zip(expected) {
-            assert_eq!((section.as_str(), key.as_str()), (expected.0, expected.1));
-            assert_eq!(value.split_whitespace().collect::<Vec<_>>(), expected.2.split_whitespace().collect::<Vec<_>>());
-        }
-        assert_eq!(found.len(), 3);
-    }
-
-    #[test]
-    fn specifiers_are_refused_and_percent_signs_are_one() {
-        assert_eq!(plain("a %%(h)s").unwrap(), "a %(h)s");
-        assert!(plain("--bind unix:/run/%i.sock").unwrap_err().contains("%i"));
-    }
-}
+mod tests;

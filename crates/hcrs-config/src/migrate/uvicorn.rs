@@ -88,7 +88,11 @@ fn bind(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     } else if let Some(uds) = sheet.said("uds").cloned() {
         let bind = format!("unix:{}", uds.text()?);
         sheet.set("bind", &texts([bind.as_str()]), uds.origin.clone());
-        sheet.set("umask", &Datum::Integer(0o111), format!("{}: Uvicorn lets everybody write to it", uds.origin));
+        sheet.set(
+            "umask",
+            &Datum::Integer(0o111),
+            format!("{}: Uvicorn lets everybody write to it", uds.origin),
+        );
     } else {
         let host = told.text()?;
         let port = sheet.text("port").unwrap_or_default();
@@ -183,7 +187,9 @@ fn headers(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let mut alternatives = Vec::new();
     for entry in values {
         let (name, value) = match &entry.datum {
-            Datum::Text(text) => text.split_once(':').map(|(name, value)| (name.to_owned(), value.to_owned())),
+            Datum::Text(text) => {
+                text.split_once(':').map(|(name, value)| (name.to_owned(), value.to_owned()))
+            }
             Datum::Array(pair) => match pair.as_slice() {
                 [name, value] => match (&name.datum, &value.datum) {
                     (Datum::Text(name), Datum::Text(value)) => Some((name.clone(), value.clone())),
@@ -198,9 +204,15 @@ fn headers(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
             alternatives.push(value.trim().to_owned());
         } else if name.trim().eq_ignore_ascii_case("server") {
             sheet.set("include_server_header", &Datum::Boolean(false), told.origin.clone());
-            sheet.note(&format!("--header {name}:{value}"), "only the app can send another name of the server");
+            sheet.note(
+                &format!("--header {name}:{value}"),
+                "only the app can send another name of the server",
+            );
         } else {
-            sheet.note(&format!("--header {name}:{value}"), "fields for every response are added by the app, in a middleware");
+            sheet.note(
+                &format!("--header {name}:{value}"),
+                "fields for every response are added by the app, in a middleware",
+            );
         }
     }
     if !alternatives.is_empty() {
@@ -217,7 +229,10 @@ fn finish(sheet: &mut Sheet<'_>) {
         }
         "asgi3" => "asgi:",
         "asgi2" => {
-            sheet.note("--interface asgi2", "apps are called as ASGI 3: wrap the app in asgiref.compatibility.guarantee_single_callable");
+            sheet.note(
+                "--interface asgi2",
+                "apps are called as ASGI 3: wrap the app in asgiref.compatibility.guarantee_single_callable",
+            );
             ""
         }
         _ => "",

@@ -66,9 +66,7 @@ pub(crate) fn split(text: &str, variable: impl Fn(&str) -> Option<String>) -> Re
 
 /// What stands behind a dollar sign: the variable's name, what holds without it (`${NAME:-this}`), and how it was
 /// written.
-fn reference(
-    letters: &mut std::iter::Peekable<std::str::Chars<'_>>,
-) -> (String, Option<String>, String) {
+fn reference(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> (String, Option<String>, String) {
     let is_name = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '_';
     if letters.next_if_eq(&'{').is_none() {
         let mut name = String::new();
