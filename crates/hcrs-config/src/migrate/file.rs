@@ -21,6 +21,30 @@ pub(crate) struct Found {
     evaluated: bool,
 }
 
+/// What a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Toml,
+    Json,
+    Python,
+    /// What is not read.
+    Other,
+}
+
+impl Form {
+    /// By the ending of the name.
+    pub(crate) fn of(name: &str) -> Self {
+        let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match ending {
+            _ if name.starts_with("file:") => Self::Python,
+            "toml" => Self::Toml,
+            "json" => Self::Json,
+            "yaml" | "yml" | "ini" | "cfg" => Self::Other,
+            _ => Self::Python,
+        }
+    }
+}
+
 /// What callables of a configuration in Python say something: Gunicorn's hooks, and classes.
 fn told_callables() -> Vec<String> {
     let gunicorn = server("gunicorn").into_iter().flat_map(|server| server.rows);
@@ -30,24 +54,23 @@ fn told_callables() -> Vec<String> {
 
 impl Found {
     /// Reads a file, or a module of Python's behind `python:`.
-    pub(crate) fn read(name: &str, around: &Surroundings) -> Result<Self, ConfigError> {
-        let plain = name.strip_prefix("file:").unwrap_or(name);
-        let path = around.path(plain);
+    pub(crate) fn read(name: &str, form: Form, around: &Surroundings) -> Result<Self, ConfigError> {
+        if let Some(module) = name.strip_prefix("python:") {
+            return Self::evaluate(name, "python", module, around);
+        }
+        let path = around.path(name.strip_prefix("file:").unwrap_or(name));
+        let text = read_file(&path)?;
         let invalid = |problem: String| ConfigError::Invalid(vec![format!("{name}: {problem}")]);
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        match extension {
-            _ if name.starts_with("python:") => {
-                Self::evaluate(name, "python", &name["python:".len()..], around)
-            }
-            "toml" => Self::from_toml(name.to_owned(), read_file(&path)?),
-            "json" => Self::from_json(name.to_owned(), &read_file(&path)?).map_err(invalid),
-            "yaml" | "yml" | "ini" | "cfg" => Err(invalid(
-                "only TOML, JSON and Python are read; write the command line behind -- instead".into(),
-            )),
-            _ => {
-                read_file(&path)?; // for its error, which says more than Python's
+        match form {
+            Form::Toml => Self::from_toml(name.to_owned(), text),
+            Form::Json => Self::from_json(name.to_owned(), &text).map_err(invalid),
+            Form::Python => {
+                let path = std::path::absolute(&path).unwrap_or(path);
                 Self::evaluate(name, "file", &path.display().to_string(), around)
             }
+            Form::Other => Err(invalid(
+                "only TOML, JSON and Python are read; write the command line behind -- instead".into(),
+            )),
         }
     }
 

@@ -72,7 +72,7 @@ fn rows() -> Vec<Row> {
         Row::without("initgroups", "--initgroups", "no privileges are dropped: the service manager starts it as a user").switch(),
         Row::without("tmp_upload_dir", "", "bodies that wait are held in memory, up to a limit"),
         Row::without("secure_scheme_headers", "", "X-Forwarded-Proto of trusted proxies says the scheme"),
-        Row::made("forwarded_allow_ips", "--forwarded-allow-ips", "forwarded_allow_ips", trusted).or("127.0.0.1,::1"),
+        Row::made("forwarded_allow_ips", "--forwarded-allow-ips", "forwarded_allow_ips", forwarded).or("127.0.0.1,::1"),
         Row::made("pythonpath", "--pythonpath", "", pythonpath),
         Row::without("paste", "--paste --paster", PASTE),
         Row::without("raw_paste_global_conf", "--paste-global", PASTE).list(),
@@ -349,6 +349,26 @@ fn pythonpath(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     Ok(())
 }
 
+fn forwarded(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
+    trusted(told, sheet)?;
+    if sheet.literal("bind").is_some_and(|bind| bind.contains("unix:")) {
+        believe_unix(sheet)?;
+    }
+    Ok(())
+}
+
+/// Gunicorn's own workers believe whoever connects to a unix socket; those of Uvicorn do not.
+pub(super) fn believe_unix(sheet: &mut Sheet<'_>) -> Result<(), String> {
+    if let Kind::Uvicorn(_) = kind(sheet) {
+        return Ok(());
+    }
+    let told = sheet.said_or_default("forwarded_allow_ips").ok_or("forwarded_allow_ips is not known")?;
+    let all = told.texts()?;
+    let all = all.iter().map(String::as_str).chain(["unix"]);
+    sheet.set("forwarded_allow_ips", &texts(all), format!("{}, and the peers of unix sockets", told.origin));
+    Ok(())
+}
+
 fn root_path(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let path = told.text()?;
     if !path.is_empty() {
@@ -363,6 +383,9 @@ fn proxy_protocol(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     }
     sheet.set("proxy_protocol", &Datum::Boolean(true), told.origin.clone());
     let mut all = sheet.said_or_default("forwarded_allow_ips").map_or(Ok(Vec::new()), |told| told.texts())?;
+    if sheet.literal("forwarded_allow_ips").is_some_and(|all| all.contains("\"unix\"")) {
+        all.push("unix".into());
+    }
     let allowed = sheet.said_or_default("proxy_allow_ips").ok_or("proxy_allow_ips is not known")?;
     for address in allowed.texts()? {
         if !all.contains(&address) {

@@ -23,7 +23,7 @@ pub(crate) use self::flags::{MigrateFlags, marked};
 pub use self::output::Migrated;
 
 use self::command::Invocation;
-use self::file::Found;
+use self::file::{Form, Found};
 use self::output::Part;
 use self::row::{Server, Takes, Told};
 use self::sheet::Sheet;
@@ -54,6 +54,8 @@ pub(crate) struct Surroundings {
     bin: Option<String>,
     /// The interpreter that the operator has named.
     python: Option<PathBuf>,
+    /// Where the file will stand.
+    output: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -84,14 +86,15 @@ impl Surroundings {
 
 /// Does what the flags ask for.
 pub(crate) fn migrate(flags: &MigrateFlags) -> Result<Migrated, ConfigError> {
-    let around = Surroundings { python: flags.python.clone(), ..Surroundings::default() };
+    let output = flags.output.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    let around = Surroundings { python: flags.python.clone(), output, ..Surroundings::default() };
     let mut parts = Vec::new();
     if let Some(path) = flags.unit() {
         let unit = unit::Unit::read(path)?;
-        let config = flags.output.as_ref().map_or_else(
-            || format!("/etc/hcrs/{}.toml", unit.stem()),
-            |path| std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-        );
+        let config = around
+            .output
+            .as_ref()
+            .map_or_else(|| format!("/etc/hcrs/{}.toml", unit.stem()), |path| path.display().to_string());
         let (unit, toml, secret) = unit.migrate(around, &config)?;
         parts.push(Part {
             title: path.display().to_string(),
@@ -123,7 +126,7 @@ fn from_file(
     from: Option<&'static str>,
     around: &Surroundings,
 ) -> Result<(String, bool), ConfigError> {
-    let found = Found::read(name, around)?;
+    let found = Found::read(name, Form::of(name), around)?;
     let from = from.or_else(|| found.server()).and_then(server);
     let server = from.ok_or_else(|| {
         let problem =
@@ -140,7 +143,7 @@ fn from_file(
     }
     sheet.convert();
     let ends = ends(&sheet, &[]);
-    let text = sheet.written(&head(name, &sheet), &ends)?;
+    let text = sheet.written(&head(name, around, &sheet), &ends)?;
     Ok((text, sheet.is_secret()))
 }
 
@@ -195,7 +198,7 @@ fn from_command(command: &[String], mut around: Surroundings) -> Result<(String,
     } else {
         words.iter().map(|word| words::quote(word)).collect::<Vec<_>>().join(" ")
     };
-    let text = sheet.written(&head(&shown, &sheet), &ends)?;
+    let text = sheet.written(&head(&shown, &around, &sheet), &ends)?;
     Ok((text, sheet.is_secret()))
 }
 
@@ -227,7 +230,12 @@ fn tell_command(invocation: &Invocation, around: &Surroundings, sheet: &mut Shee
         command::variables(server, &around.environment, sheet);
     }
     if let Some(name) = config.or_else(|| file::unnamed(server, around)) {
-        match Found::read(&name, around) {
+        // Gunicorn takes any file for Python, Hypercorn any for TOML unless the name says otherwise.
+        let form = match server.name {
+            "hypercorn" if !name.starts_with("file:") => Form::Toml,
+            _ => Form::Python,
+        };
+        match Found::read(&name, form, around) {
             Ok(found) => tell_file(found, sheet),
             Err(ConfigError::Invalid(found)) => problems.extend(found),
             Err(error) => problems.push(error.to_string()),
@@ -301,12 +309,14 @@ fn merged(all: Vec<Told>, server: &Server) -> Vec<Told> {
     merged
 }
 
-fn head(from: &str, sheet: &Sheet<'_>) -> String {
+fn head(from: &str, around: &Surroundings, sheet: &Sheet<'_>) -> String {
+    let config = around.output.as_ref().map_or("hypercorn.toml".into(), |path| path.display().to_string());
     let folder =
         sheet.folder.as_ref().map_or(String::new(), |folder| format!("cd {} && ", words::quote(folder)));
     format!(
-        "# Made by hcrs migrate from: {}\n# Start it with: {folder}hcrs --config hypercorn.toml\n",
-        sheet::printable(from)
+        "# Made by hcrs migrate from: {}\n# Start it with: {folder}hcrs --config {}\n",
+        sheet::printable(from),
+        sheet::printable(&words::quote(&config)),
     )
 }
 

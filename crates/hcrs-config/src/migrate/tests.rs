@@ -31,8 +31,8 @@ fn sheet_of_file<'a>(server: &'a Server, toml: &str) -> Sheet<'a> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("settings.toml");
     fs::write(&path, toml).unwrap();
-    let found =
-        Found::read(path.to_str().unwrap(), &Surroundings::default()).unwrap_or_else(|e| panic!("{e}"));
+    let found = Found::read(path.to_str().unwrap(), Form::Toml, &Surroundings::default())
+        .unwrap_or_else(|e| panic!("{e}"));
     let mut sheet = Sheet::new(server);
     tell_file(found, &mut sheet);
     sheet.convert();
@@ -238,6 +238,9 @@ const GUNICORN: &[Case] = &[
     ("group", "group = 'www'", &[], &["user and group www"]),
     ("pythonpath", "m:a --pythonpath /a,/b", &[], &["PYTHONPATH"]),
     ("forwarded_allow_ips", "m:a", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\"]"], &[]),
+    ("forwarded_allow_ips", "m:a -b unix:s", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\", \"unix\"]"], &[]),
+    ("forwarded_allow_ips", "m:a -b unix:s -k uvicorn.workers.UvicornWorker", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\"]"], &[]),
+    ("proxy_protocol", "m:a -b unix:s --proxy-protocol", &["forwarded_allow_ips = [\"127.0.0.1\", \"::1\", \"unix\"]"], &[]),
     ("forwarded_allow_ips", "m:a --forwarded-allow-ips *", &["forwarded_allow_ips = [\"*\"]"], &[]),
     ("accesslog", "m:a --access-logfile -", &["accesslog = \"-\"", "\\\"%(R)s\\\" %(s)s %(bytes_sent)s"], &[]),
     ("accesslog", "m:a -k uvicorn.workers.UvicornWorker --access-logfile -", &["access_log_format = \"%(h)s - "], &[]),
@@ -420,6 +423,15 @@ fn whose_file_it_is_is_seen_by_its_name_or_by_what_is_in_it() {
         let text = run(&words).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
         assert!(text.contains(line), "{name}: {line}\n{text}");
     }
+}
+
+#[test]
+fn hypercorns_file_is_toml_whatever_its_name_ends_in() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("hypercorn.conf");
+    fs::write(&path, "workers = 5\n").unwrap();
+    let text = run(&[&format!("hypercorn -c {} m:a", path.display())]).unwrap();
+    assert!(text.contains("workers = 5") && text.contains("application_path = \"m:a\""), "{text}");
 }
 
 #[test]

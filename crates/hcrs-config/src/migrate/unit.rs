@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::migrate::command::{self, Invocation};
-use crate::migrate::sheet::Sheet;
+use crate::migrate::gunicorn;
+use crate::migrate::sheet::{Sheet, printable};
 use crate::migrate::words::{assignment, dotenv, quote, split};
-use crate::migrate::{Surroundings, head, known, overridden, tell_command};
+use crate::migrate::{Surroundings, known, overridden, tell_command};
 use crate::value::Datum;
 use crate::{ConfigError, read_file};
 
@@ -112,9 +113,7 @@ impl Unit {
         }
         let socket = self.socket(&mut sheet);
         let changes = self.changes(&Was { start, prefix, found, around }, config, &mut sheet);
-        let mut head = head(&name, &sheet);
-        head.truncate(head.find('\n').map_or(0, |end| end + 1));
-        head += "# The unit starts it.\n";
+        let head = format!("# Made by hcrs migrate from: {}\n# The unit starts it.\n", printable(&name));
         // Variables, folder and user are the unit's affair, and need not be told.
         let toml = sheet.written(&head, &[])?;
         let companion = if socket { String::new() } else { self.companion(&sheet) };
@@ -174,7 +173,14 @@ impl Unit {
             return false;
         }
         let lines: Vec<String> = text.unwrap_or_default().lines().map(str::to_owned).collect();
-        let listened = entries(&lines).iter().filter(|entry| entry.key == "ListenStream").count().max(1);
+        let listened: Vec<Entry> =
+            entries(&lines).into_iter().filter(|entry| entry.key == "ListenStream").collect();
+        if listened.iter().any(|entry| entry.value.starts_with(['/', '@']))
+            && let Err(problem) = gunicorn::believe_unix(sheet)
+        {
+            sheet.problems.push(problem);
+        }
+        let listened = listened.len().max(1);
         let binds: Vec<String> =
             (FIRST_SOCKET..FIRST_SOCKET + listened).map(|fd| format!("fd://{fd}")).collect();
         let binds = super::row::texts(binds.iter().map(String::as_str));
@@ -216,6 +222,14 @@ impl Unit {
         };
         if let Some(folder) = folder {
             set("WorkingDirectory", folder.display().to_string());
+        }
+        let port =
+            |bind: &str| bind.trim_matches(['"', ']']).rsplit(':').next().and_then(|port| port.parse().ok());
+        let is_low = |bind: &str| port(bind).is_some_and(|port: u16| (1..1024).contains(&port));
+        let low = sheet.literal("bind").unwrap_or_default().split(", ").any(is_low);
+        if low && sheet.identity[0].is_some() {
+            // Gunicorn has bound it before it became this user.
+            set("AmbientCapabilities", "CAP_NET_BIND_SERVICE".into());
         }
         for (key, who) in [("User", &sheet.identity[0]), ("Group", &sheet.identity[1])] {
             if let Some(who) = who {

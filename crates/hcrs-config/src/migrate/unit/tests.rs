@@ -114,7 +114,7 @@ fn variables_of_the_unit_count_as_the_server_counts_them() {
 fn what_the_file_cannot_say_goes_into_the_unit() {
     let (unit, toml) = migrated(
         "[Service]\nType=forking\nPIDFile=/run/x.pid\nTimeoutStopSec=5\n\
-         ExecStart=!/usr/bin/env A=1 poetry run gunicorn --chdir /srv/app --env B=2 -u www -g web --pid /run/x.pid m:a\n",
+         ExecStart=!/usr/bin/env A=1 poetry run gunicorn -b :80 --chdir /srv/app --env B=2 -u www -g web --pid /run/x.pid m:a\n",
         &[],
     );
     for line in [
@@ -122,6 +122,7 @@ fn what_the_file_cannot_say_goes_into_the_unit() {
         "NotifyAccess=all",
         "ExecStart=!poetry run hcrs --config /etc/hcrs/web.toml",
         "WorkingDirectory=/srv/app",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE",
         "User=www",
         "Group=web",
         "Environment=A=1",
@@ -142,6 +143,7 @@ fn sockets_that_systemd_holds_are_bound() {
         &[("web.socket", "[Socket]\nListenStream=/run/web.sock\nListenStream=80\n")],
     );
     assert!(toml.contains("bind = [\"fd://3\", \"fd://4\"]"), "{toml}");
+    assert!(toml.contains("forwarded_allow_ips = [\"127.0.0.1\", \"::1\", \"unix\"]"), "{toml}");
     assert!(!unit.contains("# [Socket]"), "{unit}");
 }
 
