@@ -13,8 +13,8 @@ const OTHER_COMMANDS: &str = "\
 Other commands:
   hcrs config check FILE   says everything that is wrong with a configuration
   hcrs config show [FILE]  says what each setting is, and where that comes from
-  hcrs migrate FILE        makes a hypercorn.toml of uvicorn's, gunicorn's, granian's or Hypercorn's settings,
-                           command line (hcrs migrate -- COMMAND) or systemd unit (--systemd UNIT)
+  hcrs migrate FILE        makes such a file of another server's settings,
+                           its command (-- COMMAND) or its unit (--systemd UNIT)
   hcrs cert dev            writes a certificate for developing on this machine
 
 Each setting can also be given in the file or as the variable HCRS_ and its key in capitals. A flag wins over
