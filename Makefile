@@ -36,8 +36,8 @@ test-rust: ## run the tests that need no Python
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
 	$(VENV)/bin/python -m pytest tests/python
 
-generate: ## renew what is made from the tables of settings: reference, migrating, schema, manual pages, completions
-	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config -- generated page_of
+generate: ## renew what is made from the table of settings: reference, schema, manual page, completions
+	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config generated
 
 bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
 	$(PYTHON) tests/bench/bench.py $(ARGS)

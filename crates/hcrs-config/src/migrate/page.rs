@@ -42,7 +42,7 @@ fn default(row: &Row) -> String {
 }
 
 #[test]
-fn page_of_what_becomes_of_other_servers_settings() {
+fn generated_page_of_what_becomes_of_other_servers_settings() {
     let mut page = HEAD.to_owned();
     for name in NAMES.into_iter().filter(|name| *name != "hypercorn") {
         let server = server(name).unwrap();

@@ -485,6 +485,50 @@ fn passwords_stand_in_no_comment() {
     assert!(with[0].ends_with("# --ssl-keyfile-password (hidden)"), "{text}");
 }
 
+proptest::proptest! {
+    #[test]
+    fn whatever_is_written_is_understood_or_refused(
+        server in proptest::sample::select(&NAMES[..]),
+        words in proptest::collection::vec(word(), 0..8),
+        line in ".{0,60}",
+    ) {
+        let _understood = run(&[&["--", server][..], &words.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+        let _understood = run(&["--", &format!("{server} {line}")]);
+    }
+
+    #[test]
+    fn whatever_a_unit_says_is_understood_or_refused(lines in proptest::collection::vec(unit_line(), 0..8)) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("x.service");
+        fs::write(&path, format!("[Service]\nExecStart=gunicorn a:b\n{}\n", lines.join("\n"))).unwrap();
+        let _understood = run(&["--systemd", path.to_str().unwrap()]);
+    }
+}
+
+/// Flags of all servers, and what may stand behind them. Files in Python are not evaluated.
+fn word() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::strategy::Strategy as _;
+    let flags: Vec<String> = all_servers()
+        .flat_map(|server| server.rows.iter().flat_map(Row::each_flag).map(str::to_owned).collect::<Vec<_>>())
+        .filter(|flag| flag != "-c" && flag != "--config")
+        .collect();
+    let number = proptest::prelude::any::<i64>().prop_map(|number| number.to_string());
+    proptest::prop_oneof![
+        3 => proptest::sample::select(flags),
+        1 => number,
+        1 => "[a-z:./$%(){}=,-]{0,12}",
+        1 => proptest::sample::select(vec!["true".to_owned(), "unix:x".into(), ":80".into(), "é".into(), "-é".into()]),
+    ]
+}
+
+fn unit_line() -> impl proptest::strategy::Strategy<Value = String> {
+    proptest::prop_oneof![
+        "(ExecStart|Environment|EnvironmentFile|WorkingDirectory|Type|TimeoutStopSec)=.{0,40}",
+        "ExecStart=[-@:+!]{0,3}(uvicorn|/bin/sh -c|env A=1 granian) .{0,30}",
+        ".{0,30}",
+    ]
+}
+
 #[test]
 fn short_flags_may_stand_together_and_long_ones_may_be_shortened() {
     let gunicorn = gunicorn::server();

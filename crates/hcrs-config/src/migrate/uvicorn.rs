@@ -160,7 +160,7 @@ fn forwarded(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
 const WORKERS_PER_THREAD: i64 = 4;
 
 fn limit_concurrency(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
-    let workers = sheet.said("workers").map_or(Ok(1), Told::whole)?.max(1);
+    let workers = sheet.said("workers").map_or(Ok(1), Told::whole)?.clamp(1, i64::from(u16::MAX));
     let threads = (workers + WORKERS_PER_THREAD - 1) / WORKERS_PER_THREAD;
     let connections = told.whole()?.saturating_mul(workers) / threads;
     let origin = format!("{}, for each of {workers} workers", told.origin);
