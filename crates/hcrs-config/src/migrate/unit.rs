@@ -15,6 +15,10 @@ use crate::{ConfigError, read_file};
 const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
 /// How long the app's shutdown may take where nothing else is said, with a little room, in seconds.
 const SHUTDOWN: f64 = 70.0;
+/// How long the app's startup may take where nothing else is said, in seconds.
+const STARTUP: f64 = 60.0;
+/// What the interpreter and the imports may take beside that, with a little room, in seconds.
+const IMPORTS: f64 = 20.0;
 /// The first descriptor that systemd passes on.
 const FIRST_SOCKET: usize = 3;
 
@@ -248,6 +252,11 @@ impl Unit {
             Some(_) => {}
             None => set("TimeoutStopSec", format!("{needed}")),
         }
+        if self.last("TimeoutStartSec").or_else(|| self.last("TimeoutSec")).is_none() {
+            // Other servers are said to have started before their app has.
+            let startup = sheet.literal("startup_timeout").and_then(|text| text.parse::<f64>().ok());
+            set("TimeoutStartSec", format!("{}", startup.unwrap_or(STARTUP) + IMPORTS));
+        }
         let there = self.environment(&mut Vec::new()).unwrap_or_default();
         let more = found.environment.iter().chain(&sheet.environment).filter(|set| !there.contains(set));
         let variables: Vec<String> = more
@@ -267,7 +276,7 @@ impl Unit {
     }
 
     fn text(&self, changes: &Changes) -> String {
-        let mut text = String::from("# Made by hcrs migrate; what was is below \"was:\".\n");
+        let mut text = String::from("# Made by hcrs migrate; replaced lines stand behind \"was:\".\n");
         let mut at = 0;
         while at < self.lines.len() {
             if let Some((entry, new)) = changes.replaced.iter().find(|(entry, _)| entry.first == at) {

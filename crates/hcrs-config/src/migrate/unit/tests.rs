@@ -83,6 +83,7 @@ fn a_unit_keeps_what_is_its_own_and_starts_hcrs() {
         "ExecStart=/srv/venv/bin/hcrs --config /etc/hcrs/web.toml",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "TimeoutStopSec=160",
+        "TimeoutStartSec=620",
         "Restart=always",
         "[Install]",
         "WantedBy=multi-user.target",
@@ -120,6 +121,7 @@ fn what_the_file_cannot_say_goes_into_the_unit() {
     for line in [
         "Type=notify",
         "NotifyAccess=all",
+        "TimeoutStartSec=620",
         "ExecStart=!poetry run hcrs --config /etc/hcrs/web.toml",
         "WorkingDirectory=/srv/app",
         "AmbientCapabilities=CAP_NET_BIND_SERVICE",
