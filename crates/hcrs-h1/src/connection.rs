@@ -320,6 +320,22 @@ impl Connection {
         written
     }
 
+    /// Bytes of the body that may go out behind `out` as they are, written by somebody else, who says so with
+    /// [`Connection::wrote_plain`]. `None` where the body has to be framed, or dropped, or its head is not out.
+    pub fn plain_room(&self) -> Option<u64> {
+        match self.response {
+            Response::Body(framing) => framing.plain_room(),
+            Response::Awaited | Response::Ended => None,
+        }
+    }
+
+    /// So many bytes of the body, within [`Connection::plain_room`], were written by somebody else.
+    pub fn wrote_plain(&mut self, len: u64) {
+        if let Response::Body(framing) = &mut self.response {
+            framing.wrote_plain(len);
+        }
+    }
+
     /// Ends the response. [`Fault::AppFailed`] if fewer bytes than `content-length` were written: then only the
     /// end of the connection tells the client.
     pub fn write_end(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {

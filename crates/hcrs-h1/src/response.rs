@@ -264,6 +264,22 @@ impl Framing {
         Ok(())
     }
 
+    /// Bytes that may stand on the wire as they are.
+    pub(crate) fn plain_room(self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(left),
+            Self::Close => Some(u64::MAX),
+            Self::Chunked | Self::Nothing => None,
+        }
+    }
+
+    /// Counts bytes that stand there.
+    pub(crate) fn wrote_plain(&mut self, len: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(len);
+        }
+    }
+
     /// Appends the end of the body with trailers, where the framing has a place for them.
     pub(crate) fn write_trailers(self, trailers: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
         if self != Self::Chunked {

@@ -9,6 +9,8 @@
 //!    └────────┘
 //! ```
 
+mod file;
+
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,11 +25,13 @@ use hcrs_link::{
 use hcrs_ws::close_code;
 
 use crate::clock;
-use crate::file_body::{self, FileBody};
+use crate::file_body::FileBody;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::tls_facts::NumberedFacts;
 use crate::websocket::{Next, Progress, WebSocket};
+
+pub(crate) use file::SentOfFile;
 
 /// How a worker says that the app has accepted a WebSocket, whatever the protocol says it with.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -356,39 +360,6 @@ impl Exchange {
         response.fault.take().map(Output::Fault)
     }
 
-    /// The next piece of the file at the front of the body; `None` while it is being read.
-    fn next_of_file(self: &Rc<Self>, response: &mut Response) -> Option<Result<Bytes, Fault>> {
-        let Some(Piece::File(file)) = response.body.front_mut() else { return None };
-        match file.next() {
-            file_body::Next::Piece(data) => {
-                let last = file.left() == 0;
-                if last {
-                    response.body.pop_front();
-                }
-                response.unsent_of = Source::File { last };
-                Some(Ok(data))
-            }
-            file_body::Next::Failed => {
-                response.body.clear();
-                Some(Err(Fault::AppFailed))
-            }
-            file_body::Next::Wait => None,
-            file_body::Next::Read(read) => {
-                let this = Rc::clone(self);
-                tokio::task::spawn_local(async move {
-                    let outcome = tokio::task::spawn_blocking(|| read.run()).await;
-                    let outcome = outcome.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-                    // Nobody asks for it any more if the client has gone meanwhile.
-                    if let Some(Piece::File(file)) = this.state.borrow_mut().response.body.front_mut() {
-                        file.came_back(outcome);
-                    }
-                    this.announce();
-                });
-                None
-            }
-        }
-    }
-
     /// The client took bytes of the response: the worker may send as many more, and the first time the window
     /// grows, because this is a client that reads.
     pub(crate) fn client_took(&self, len: usize) {
@@ -680,22 +651,6 @@ impl Exchange {
         };
         let progress = websocket.close(u16::from_le_bytes(*code), reason, clock::now());
         state.absorb(progress);
-        drop(state);
-        self.announce();
-        true
-    }
-
-    /// The worker has named a part of a file as a piece of the response's body. False if it may not now.
-    #[must_use]
-    pub(crate) fn push_file(&self, file: FileBody, end: bool) -> bool {
-        let mut state = self.state.borrow_mut();
-        let response = &mut state.response;
-        if !response.has_head || response.ended || response.window.left() < FILE_COST {
-            return false;
-        }
-        response.window.spend(FILE_COST);
-        response.body.push_back(Piece::File(Box::new(file)));
-        response.ended = end;
         drop(state);
         self.announce();
         true

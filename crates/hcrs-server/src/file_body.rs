@@ -1,17 +1,33 @@
-//! A part of a file as the body of a response: read here, piece by piece as the client takes them, and never by a
-//! worker, which only says which of its descriptors it is.
+//! A part of a file as the body of a response: sent from the page cache where the socket can do that, otherwise read
+//! here, piece by piece as the client takes them, and never by a worker, which only says which of its descriptors it is.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::send_file::SendFile;
+
 /// Bytes that are read at once: what a response holds of its file.
 const PIECE: u64 = 64 << 10;
+
+/// A part of fewer bytes is read, so that it leaves in one write with the head.
+const SEND_MIN: u64 = 32 << 10;
+
+/// Bytes that are sent at once.
+const SEND_MAX: u64 = 256 << 10;
+
+/// How far apart the bytes are, beside the last one, that have to be in the page cache before what lies between them is
+/// sent: as far as the kernel reads ahead at least, so that a gap is rare, and one wait for the disk if there is one.
+const PROBE_STEP: usize = 64 << 10;
+
+/// The filesystem whose files are memory: reading one waits for nothing.
+const TMPFS: u32 = 0x0102_1994;
 
 /// What is still to be sent of a file.
 #[derive(Debug)]
@@ -20,9 +36,21 @@ pub(crate) struct FileBody {
     file: Option<Arc<File>>,
     offset: u64,
     left: u64,
-    /// The kernel can say whether a read would have to wait for the disk.
-    tells_waits: bool,
+    waits: Waits,
+    /// What comes next was not in the page cache: it is read before anything else is sent.
+    must_read: bool,
     reading: Reading,
+}
+
+/// Whether reading may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// The kernel says it of each read.
+    Told,
+    /// It never does.
+    Never,
+    /// Nobody can say: as if each did.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -31,6 +59,17 @@ enum Reading {
     /// A thread that may wait has been given the next piece.
     Away,
     Back(io::Result<Bytes>),
+}
+
+/// What became of [`FileBody::poll_send`].
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// So many bytes are on their way.
+    Bytes(usize),
+    /// What comes next has to be had from [`FileBody::next`].
+    Read,
+    /// The file is shorter than it was.
+    Failed,
 }
 
 /// What comes next of a file.
@@ -52,7 +91,11 @@ impl FileBody {
         let file = open(&format!("/proc/{process}/fd/{descriptor}"))
             .inspect_err(|error| tracing::warn!("cannot open the file of a response: {error}"));
         let file = file.ok().map(Arc::new);
-        Self { file, offset, left: len, tells_waits: true, reading: Reading::No }
+        let waits = match &file {
+            Some(file) if is_memory(file) => Waits::Never,
+            _ => Waits::Told,
+        };
+        Self { file, offset, left: len, waits, must_read: false, reading: Reading::No }
     }
 
     /// Bytes that are still to be read.
@@ -63,6 +106,57 @@ impl FileBody {
     /// Whether [`FileBody::next`] has to wait.
     pub(crate) fn is_away(&self) -> bool {
         matches!(self.reading, Reading::Away)
+    }
+
+    /// Whether [`FileBody::poll_send`] may be of use.
+    pub(crate) fn may_be_sent(&self) -> bool {
+        self.file.is_some()
+            && self.left >= SEND_MIN
+            && self.waits != Waits::Unknown
+            && !self.must_read
+            && matches!(self.reading, Reading::No)
+    }
+
+    /// Sends what comes next, at most `max` bytes, if that can be done without waiting for the disk.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut impl SendFile,
+        max: usize,
+    ) -> Poll<io::Result<Sent>> {
+        let Some(file) = self.file.as_ref().filter(|_| !self.must_read) else {
+            return Poll::Ready(Ok(Sent::Read));
+        };
+        let len = self.left.min(SEND_MAX).min(max as u64) as usize;
+        loop {
+            ready!(to.poll_room(cx))?;
+            // Looked at each time: what was there when the socket became full may have gone meanwhile.
+            if self.waits == Waits::Told && !is_cached(file, self.offset, len) {
+                self.must_read = true;
+                return Poll::Ready(Ok(Sent::Read));
+            }
+            match to.try_send_file(file, self.offset, len) {
+                Ok(0) => {
+                    tracing::warn!("the file of a response ended {} bytes early", self.left);
+                    return Poll::Ready(Ok(Sent::Failed));
+                }
+                Ok(sent) => {
+                    self.offset += sent as u64;
+                    self.left -= sent as u64;
+                    return Poll::Ready(Ok(Sent::Bytes(sent)));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => match Errno::from_io_error(&error) {
+                    // The filesystem cannot do it, or a read will say what is wrong.
+                    Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::IO) => {
+                        self.must_read = true;
+                        return Poll::Ready(Ok(Sent::Read));
+                    }
+                    _ => return Poll::Ready(Err(error)),
+                },
+            }
+        }
     }
 
     /// The next piece, if it can be had without waiting for the disk.
@@ -76,15 +170,19 @@ impl FileBody {
             Reading::Back(outcome) => outcome,
             Reading::No => {
                 let len = self.left.min(PIECE) as usize;
-                let cached = if self.tells_waits { read_cached(file, self.offset, len) } else { Ok(None) };
-                match cached {
+                let at_once = match self.waits {
+                    Waits::Told => read_cached(file, self.offset, len, ReadWriteFlags::NOWAIT),
+                    Waits::Never => read_cached(file, self.offset, len, ReadWriteFlags::empty()),
+                    Waits::Unknown => Ok(None),
+                };
+                match at_once {
                     Ok(Some(piece)) => Ok(piece),
                     Ok(None) => {
                         self.reading = Reading::Away;
                         return Next::Read(Read { file: Arc::clone(file), offset: self.offset, len });
                     }
                     Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                        self.tells_waits = false;
+                        self.waits = Waits::Unknown;
                         return self.next();
                     }
                     Err(error) => Err(error.into()),
@@ -99,6 +197,7 @@ impl FileBody {
             Ok(piece) => {
                 self.offset += piece.len() as u64;
                 self.left -= piece.len() as u64;
+                self.must_read = false;
                 Next::Piece(piece)
             }
             Err(error) => {
@@ -149,10 +248,26 @@ fn open(path: &str) -> io::Result<File> {
     Ok(file.into())
 }
 
-/// What the page cache holds of a file; `None` if that is nothing.
-fn read_cached(file: &File, offset: u64, len: usize) -> Result<Option<Bytes>, Errno> {
+/// Whether a file is in memory and nowhere else.
+fn is_memory(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| u32::try_from(system.f_type) == Ok(TMPFS))
+}
+
+/// Whether the page cache holds, as far as some bytes can tell, a part of a file. What lies behind the file's end counts
+/// as held: whoever reads it is told of the end at once.
+fn is_cached(file: &File, offset: u64, len: usize) -> bool {
+    let is_there = |at: usize| {
+        let mut byte = [0];
+        let slices = &mut [IoSliceMut::new(&mut byte)];
+        rustix::io::preadv2(file, slices, offset + at as u64, ReadWriteFlags::NOWAIT).is_ok()
+    };
+    (0..len).step_by(PROBE_STEP).chain(len.checked_sub(1)).all(is_there)
+}
+
+/// What can be had of a file at once; `None` if that is nothing.
+fn read_cached(file: &File, offset: u64, len: usize, flags: ReadWriteFlags) -> Result<Option<Bytes>, Errno> {
     let mut piece = vec![0; len];
-    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], offset, ReadWriteFlags::NOWAIT) {
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], offset, flags) {
         Ok(len) => {
             piece.truncate(len);
             Ok(Some(piece.into()))
@@ -205,9 +320,9 @@ mod tests {
     fn a_part_is_read_in_pieces_whether_the_kernel_tells_of_waits_or_not() {
         let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
         let file = file_of(&bytes);
-        for tells_waits in [true, false] {
+        for waits in [Waits::Told, Waits::Never, Waits::Unknown] {
             let mut body = body(&file, 1000, 150_000);
-            body.tells_waits = tells_waits;
+            body.waits = waits;
             let (read, whole) = drain(&mut body);
             assert!(whole && read == bytes[1000..151_000]);
         }
@@ -221,6 +336,38 @@ mod tests {
         assert_eq!(file.stream_position().unwrap(), 0);
         drop(file);
         assert_eq!(drain(&mut body), (b"23456".to_vec(), true));
+    }
+
+    /// Takes whatever it is given.
+    struct Taking;
+
+    impl SendFile for Taking {
+        fn try_send_file(&mut self, _: &File, _: u64, len: usize) -> io::Result<usize> {
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn what_the_page_cache_does_not_hold_is_read_before_anything_is_sent() {
+        // Beside the tests, because a temporary folder may be memory.
+        let folder = std::env::current_exe().unwrap();
+        let mut file = tempfile::tempfile_in(folder.parent().unwrap()).unwrap();
+        file.write_all(&vec![7; 512 << 10]).unwrap();
+        let mut body = body(&file, 0, 512 << 10);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(body.poll_send(cx, &mut Taking, 1000), Poll::Ready(Ok(Sent::Bytes(1000)))));
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        assert!(body.may_be_sent());
+        assert!(matches!(body.poll_send(cx, &mut Taking, usize::MAX), Poll::Ready(Ok(Sent::Read))));
+        assert!(!body.may_be_sent());
+        let read = match body.next() {
+            Next::Read(read) => read,
+            other => panic!("the cache holds it: {other:?}"),
+        };
+        body.came_back(read.run());
+        assert!(matches!(body.next(), Next::Piece(piece) if piece.len() as u64 == PIECE));
+        assert!(body.may_be_sent());
     }
 
     #[test]

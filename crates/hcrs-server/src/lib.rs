@@ -25,6 +25,7 @@ mod pid_file;
 mod proxy;
 mod rewind;
 mod run;
+mod send_file;
 mod server_names;
 mod settings;
 mod socket;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::drive;
 use crate::handshake::Client;
 use crate::rewind::Rewind;
+use crate::send_file::SendFile;
 
 /// What ALPN chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,11 @@ pub(crate) enum Alpn {
 }
 
 /// Finds out what the client speaks, and drives the connection.
-pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(client: Client, mut io: T, alpn: Alpn) {
+pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
+    client: Client,
+    mut io: T,
+    alpn: Alpn,
+) {
     let settings = &client.admitted.shared.settings.connection;
     match alpn {
         Alpn::H2 => return drive::h2::drive(client, Rewind::new(BytesMut::new(), io)).await,

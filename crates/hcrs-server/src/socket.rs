@@ -1,14 +1,17 @@
 //! A client's socket: TCP or unix, and what it reads ahead for TLS.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hcrs_exchange::{Address, Endpoints, append};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::send_file::SendFile;
 
 /// Bytes that one read of the socket may take. TLS asks for 4 KiB at a time, which would cost a system call each.
 const READ_AHEAD: usize = 64 << 10;
@@ -145,6 +148,29 @@ impl AsyncWrite for Socket {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl SendFile for Socket {
+    fn sends_files(&self) -> bool {
+        true
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    fn try_send_file(&mut self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+        let mut from = offset;
+        match &self.stream {
+            Stream::Tcp(stream) => stream
+                .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(stream, file, Some(&mut from), len)?)),
+            Stream::Unix(stream) => stream
+                .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(stream, file, Some(&mut from), len)?)),
         }
     }
 }

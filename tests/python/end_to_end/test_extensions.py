@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,6 +267,45 @@ def test_a_part_of_an_open_file_stands_between_pieces_of_body(fetch, file, query
 def test_many_files_in_one_response_wait_for_the_client(fetch, file):
     answer = fetch(f"/descriptors?file={quoted(file)}&times=20")
     assert answer.body == file.read_bytes() * 20
+
+
+@pytest.mark.parametrize(("asked", "parts"), [("5-100004", [(5, 100_005)]), ("-100000", [(700_000, 800_000)])])
+def test_ranges_of_the_file_response_of_starlette(fetch, file, asked, parts):
+    whole = file.read_bytes()
+    answer = fetch(f"/ranges?file={quoted(file)}", [("range", f"bytes={asked}")])
+    ((begin, end),) = parts
+    assert (answer.status, answer.body) == (206, whole[begin:end])
+    assert answer.headers["content-range"] == f"bytes {begin}-{end - 1}/{len(whole)}"
+    answer = fetch(f"/ranges?file={quoted(file)}", method="HEAD")
+    assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(len(whole)), b"")
+
+
+def test_what_a_cleartext_socket_holds_of_a_file_are_the_files_own_pages(server, connect_h1, large):
+    """What is copied into a socket stays as it was; what sendfile(2) has put there does not."""
+    size = large.stat().st_size
+    client = connect_h1(server.listeners[1], receive_buffer=65536)
+    client.request("GET", f"/path?file={large}&length={size}")
+    wait_until(lambda: len(client.socket.recv(60_000, socket.MSG_PEEK)) == 60_000, "the file to be on its way")
+    with large.open("r+b") as changed:
+        changed.write(b"new" * (size // 3))
+    client.head()
+    body = client.exactly(size)
+    assert body[:3000] == b"new" * 1000
+
+
+def test_files_are_logged_by_the_bytes_that_were_sent(serve, connect_h1, file):
+    server = serve("extensions.py:app", accesslog="-", access_log_format="%(m)s %(s)s %(bytes_sent)s;")
+    client = connect_h1(server.listener)
+    target = f"/path?file={quoted(file)}&length=800000"
+    client.request("GET", target)
+    client.request("GET", target)
+    assert client.response().body == client.response().body == file.read_bytes()
+    client.request("HEAD", target)
+    client.response(to_head=True)
+    client.close()
+    wait_until(lambda: server.output.count("\n") == 3, "the access log")
+    said = re.findall("(GET|HEAD) 200 ([0-9]+);$", server.output, re.MULTILINE)
+    assert said == [("GET", "800000"), ("GET", "800000"), ("HEAD", "0")]
 
 
 def holding(where, protocol, connect_h1, connect_h2, target):

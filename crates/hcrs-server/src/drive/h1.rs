@@ -1,5 +1,7 @@
 //! Drives an HTTP/1.1 connection: one exchange at a time, in order.
 
+mod writing;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +20,7 @@ use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
 use crate::handshake::Client;
+use crate::send_file::SendFile;
 use crate::websocket::WebSocket;
 
 /// Room for one read.
@@ -32,6 +35,9 @@ const PIPELINE_MAX: usize = 16 << 10;
 /// Bytes that may wait for the client before no more is taken from the exchange.
 const OUT_MAX: usize = 128 << 10;
 
+/// Bytes of a file that are sent in one turn, before another connection gets its own.
+const FILE_PER_TURN: usize = 1 << 20;
+
 /// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept.
 const SKIP_MAX: usize = 256 << 10;
 
@@ -41,7 +47,11 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: usize = 1 << 20;
 
 /// Serves the connection until it ends. `input` is what was read already.
-pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T, input: BytesMut) {
+pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
+    client: Client,
+    io: T,
+    input: BytesMut,
+) {
     let settings = &client.admitted.shared.settings.connection;
     let now = clock::now();
     let mut driver = Driver {
@@ -53,6 +63,8 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         out: Vec::new(),
         written: 0,
         flush_owed: false,
+        file_is_next: false,
+        file_room: 0,
         under_way: None,
         requests: 0,
         skipped: 0,
@@ -101,6 +113,10 @@ struct Driver<T> {
     out: Vec<u8>,
     written: usize,
     flush_owed: bool,
+    /// Behind `out`, the response goes on with a file that the socket sends by itself.
+    file_is_next: bool,
+    /// Bytes of it that may be sent in this turn.
+    file_room: usize,
     under_way: Option<UnderWay>,
     requests: u64,
     /// Bytes of a body that nobody wants, dropped so far.
@@ -113,11 +129,12 @@ struct Driver<T> {
     unsent_since: Option<Instant>,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         self.client.admitted.mailbox.listen(cx.waker());
         self.client.admitted.mailbox.clear();
         let now = clock::now();
+        self.file_room = FILE_PER_TURN;
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
             Phase::Draining => match &self.under_way {
@@ -129,13 +146,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         loop {
             self.answer(now);
             self.read_events(now);
-            if self.poll_write(cx, now)?.is_pending() && self.out.len() - self.written >= OUT_MAX {
-                break;
+            if self.poll_write(cx, now)?.is_pending() {
+                if self.out.len() - self.written >= OUT_MAX {
+                    break;
+                }
+            } else if self.file_is_next && self.poll_file(cx, now)?.is_ready() {
+                continue;
             }
             if self.closing && self.is_drained() {
                 return Poll::Ready(Ok(()));
             }
-            if self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_output()) {
+            if !self.file_is_next
+                && self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_output())
+            {
                 continue;
             }
             if !self.wants_input() {
@@ -151,7 +174,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Passes on what the exchange has for the client, as far as there is room.
     fn answer(&mut self, now: Instant) {
-        while self.out.len() < OUT_MAX {
+        while self.out.len() < OUT_MAX && !self.file_is_next {
+            if self.meets_file() {
+                self.file_is_next = true;
+                return;
+            }
             let Some(under_way) = &mut self.under_way else { return };
             let Some(output) = under_way.exchange.next_output() else { return };
             let (connection, out) = (&mut self.connection, &mut self.out);
@@ -223,6 +250,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// The response is complete, or will never be.
     fn finish(&mut self, now: Instant) {
+        self.file_is_next = false;
         if let Some(under_way) = self.under_way.take()
             && let Some(block) = under_way.finish(&self.client, now)
         {
@@ -374,41 +402,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
-        while self.written < self.out.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..])? {
-                Poll::Ready(0) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
-                Poll::Ready(n) => {
-                    self.written += n;
-                    self.unsent_since = None;
-                    self.flush_owed = true;
-                }
-                Poll::Pending => {
-                    self.unsent_since.get_or_insert(now);
-                    // What was written makes room for what follows.
-                    self.out.drain(..self.written);
-                    self.written = 0;
-                    return Ok(Poll::Pending);
-                }
-            }
-        }
-        self.out.clear();
-        self.out.shrink_to(READ);
-        self.written = 0;
-        if self.flush_owed {
-            if Pin::new(&mut self.io).poll_flush(cx)?.is_pending() {
-                return Ok(Poll::Pending);
-            }
-            self.flush_owed = false;
-        }
-        self.unsent_since = None;
-        Ok(Poll::Ready(()))
-    }
-
-    fn is_drained(&self) -> bool {
-        self.out.is_empty() && !self.flush_owed
-    }
-
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), End>> {
         while self.look.poll(cx).is_ready() {
             let next = self.check_deadlines(now)?;
@@ -460,22 +453,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Ok(now + LOOK);
         }
         Ok(self.idle_since + settings.keep_alive_timeout)
-    }
-
-    /// Says that nothing more will be sent and, where the client may still be sending, waits for it to say the same.
-    async fn close(&mut self) -> std::io::Result<()> {
-        poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
-        let is_quiet =
-            self.input.is_empty() && (self.connection.is_idle() || self.connection.request_ended());
-        let mut dropped = 0;
-        while !is_quiet && !self.input_ended && dropped < LINGER_MAX {
-            self.input.clear();
-            self.input.reserve(READ);
-            let n = poll_fn(|cx| poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input)).await?;
-            self.input_ended = n == 0;
-            dropped += n;
-        }
-        Ok(())
     }
 }
 

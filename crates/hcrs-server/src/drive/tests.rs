@@ -1,5 +1,7 @@
 //! The deadlines of both drivers, in time that passes only when everybody waits.
 
+mod files;
+
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::rc::Rc;

@@ -101,6 +101,11 @@ async def file_response(scope, receive, send, query):
     assert types == ["http.response.start", "http.response.pathsend"]
 
 
+async def ranges(scope, receive, send, query):
+    """Starlette's response to a request for a part, or for all."""
+    await FileResponse(query["file"])(scope, receive, send)
+
+
 async def die(scope, receive, send, query):
     os.kill(os.getpid(), 9)
 

@@ -1,0 +1,124 @@
+//! The parts of files in a response's body.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hcrs_exchange::Fault;
+use hcrs_link::FILE_COST;
+
+use super::{Exchange, Piece, Response, Source};
+use crate::file_body::{FileBody, Next, Sent};
+use crate::send_file::SendFile;
+
+/// What became of [`Exchange::poll_send_file`].
+#[derive(Debug)]
+pub(crate) enum SentOfFile {
+    /// So many bytes are on their way; `last`: the file has no more; `end`: nor has the response.
+    Bytes { len: usize, last: bool, end: bool },
+    /// What comes next has to be had from [`Exchange::next_output`].
+    Read,
+    /// The response cannot be completed.
+    Failed(Fault),
+}
+
+impl Exchange {
+    /// The worker has named a part of a file as a piece of the response's body. False if it may not now.
+    #[must_use]
+    pub(crate) fn push_file(&self, file: FileBody, end: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        let response = &mut state.response;
+        if !response.has_head || response.ended || response.window.left() < FILE_COST {
+            return false;
+        }
+        response.window.spend(FILE_COST);
+        response.body.push_back(Piece::File(Box::new(file)));
+        response.ended = end;
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// Whether the body goes on with a part of a file, of at most `room` bytes, that [`Exchange::poll_send_file`] may be
+    /// able to send.
+    pub(crate) fn may_send_file(&self, room: u64) -> bool {
+        let state = self.state.borrow();
+        let response = &state.response;
+        match response.body.front() {
+            Some(Piece::File(file)) => {
+                response.head.is_none() && response.unsent == 0 && file.left() <= room && file.may_be_sent()
+            }
+            Some(Piece::Bytes(_)) | None => false,
+        }
+    }
+
+    /// Sends what comes next of the file at the front of the body, at most `max` bytes, if it is in the page cache.
+    pub(crate) fn poll_send_file(
+        &self,
+        cx: &mut Context<'_>,
+        to: &mut impl SendFile,
+        max: usize,
+    ) -> Poll<io::Result<SentOfFile>> {
+        let mut state = self.state.borrow_mut();
+        let response = &mut state.response;
+        let Some(Piece::File(file)) = response.body.front_mut() else {
+            return Poll::Ready(Ok(SentOfFile::Read));
+        };
+        let sent = match ready!(file.poll_send(cx, to, max))? {
+            Sent::Bytes(len) => {
+                let last = file.left() == 0;
+                if last {
+                    response.body.pop_front();
+                    response.unsent_of = Source::File { last };
+                }
+                let end = response.ended && response.trailers.is_none() && response.body.is_empty();
+                SentOfFile::Bytes { len, last, end }
+            }
+            Sent::Read => SentOfFile::Read,
+            Sent::Failed => {
+                response.body.clear();
+                SentOfFile::Failed(Fault::AppFailed)
+            }
+        };
+        drop(state);
+        if let SentOfFile::Bytes { last: true, .. } = sent {
+            // None of them is unsent, so that the file counts.
+            self.client_took(0);
+        }
+        Poll::Ready(Ok(sent))
+    }
+
+    /// The next piece of the file at the front of the body; `None` while it is being read.
+    pub(super) fn next_of_file(self: &Rc<Self>, response: &mut Response) -> Option<Result<Bytes, Fault>> {
+        let Some(Piece::File(file)) = response.body.front_mut() else { return None };
+        match file.next() {
+            Next::Piece(data) => {
+                let last = file.left() == 0;
+                if last {
+                    response.body.pop_front();
+                }
+                response.unsent_of = Source::File { last };
+                Some(Ok(data))
+            }
+            Next::Failed => {
+                response.body.clear();
+                Some(Err(Fault::AppFailed))
+            }
+            Next::Wait => None,
+            Next::Read(read) => {
+                let this = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let outcome = tokio::task::spawn_blocking(|| read.run()).await;
+                    let outcome = outcome.unwrap_or_else(|error| Err(io::Error::other(error)));
+                    // Nobody asks for it any more if the client has gone meanwhile.
+                    if let Some(Piece::File(file)) = this.state.borrow_mut().response.body.front_mut() {
+                        file.came_back(outcome);
+                    }
+                    this.announce();
+                });
+                None
+            }
+        }
+    }
+}
