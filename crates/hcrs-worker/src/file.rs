@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt};
+use pyo3::types::{PyCFunction, PyDict, PyInt};
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 
@@ -57,6 +57,51 @@ pub(crate) fn of_descriptor(message: &Bound<'_, PyDict>) -> PyResult<Option<File
         os.call_method1(intern!(py, "lseek"), (number, offset + len, 0))?;
     }
     Ok(part(descriptor, offset, len))
+}
+
+/// What is left of an open file, from where it stands, if it is one of Python's own kinds and its `read` is theirs;
+/// `None` for all else. A descriptor alone does not say that it holds what `read` gives: that of a `GzipFile` does not.
+pub(crate) fn rest_of(file: &Bound<'_, PyAny>) -> Option<FileOut> {
+    let py = file.py();
+    let read = reader(file).ok()?;
+    let owner = read.getattr(intern!(py, "__self__")).ok()?;
+    if !is_plain(&owner).ok()? || !owner.call_method0(intern!(py, "readable")).ok()?.is_truthy().ok()? {
+        return None;
+    }
+    owner.call_method0(intern!(py, "flush")).ok()?;
+    let offset: u64 = owner.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+    let number: i32 = owner.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+    let name = format!("/proc/self/fd/{number}");
+    let descriptor = open(name.as_ref(), &name).ok()?;
+    let size = size(&descriptor, &name).ok()?;
+    part(descriptor, offset, size.saturating_sub(offset))
+}
+
+/// The `read` of a file-like object; that of the file in it for what `tempfile` wraps around one.
+fn reader<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyCFunction>> {
+    let py = file.py();
+    let wrapper = py.import(intern!(py, "tempfile"))?.getattr(intern!(py, "_TemporaryFileWrapper"))?;
+    let inner = file.get_type().is(&wrapper).then(|| file.getattr(intern!(py, "file"))).transpose()?;
+    let read = inner.as_ref().unwrap_or(file).getattr(intern!(py, "read"))?;
+    let read = read.cast_into::<PyCFunction>()?;
+    if read.getattr(intern!(py, "__name__"))?.eq("read")? {
+        Ok(read)
+    } else {
+        Err(PyTypeError::new_err("'read' is another function"))
+    }
+}
+
+/// Whether it is, exactly, one of the kinds that `open` gives for bytes.
+fn is_plain(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = file.py();
+    let io = py.import(intern!(py, "io"))?;
+    let (kind, raw) = (file.get_type(), io.getattr(intern!(py, "FileIO"))?);
+    if kind.is(&raw) {
+        return Ok(true);
+    }
+    let is_buffered = kind.is(&io.getattr(intern!(py, "BufferedReader"))?)
+        || kind.is(&io.getattr(intern!(py, "BufferedRandom"))?);
+    Ok(is_buffered && file.getattr(intern!(py, "raw"))?.get_type().is(&raw))
 }
 
 fn part(descriptor: OwnedFd, offset: u64, len: u64) -> Option<FileOut> {

@@ -253,7 +253,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     /// Whether [`Stream::pump`] is not held up by the window.
     pub(crate) fn can_send(&self) -> bool {
-        self.gone || self.window.left() > 0
+        let wanted = if self.unsent.is_empty() && self.file.is_some() { FILE_COST } else { 1 };
+        self.gone || self.window.left() >= wanted
     }
 
     /// Notes that the request's method is HEAD.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from ast import literal_eval
+from pathlib import Path
 
 import pytest
 
@@ -142,7 +144,34 @@ def test_a_file_is_sent_by_the_server_itself(serve, browse, http2, tmp_path):
     (tmp_path / "data").write_bytes(DATA)
     server = serve("wsgi:wsgi_kinds.py:route", tls=True, env={"DATA": f"{tmp_path}/data"})
     client = browse(server, http2=http2)
-    assert client.get("/file").content == DATA
+    assert client.get("/file").content == client.get("/opened").content == DATA
     assert client.head("/file").headers["content-length"] == str(len(DATA))
     assert client.get("/own_file").content == DATA
     wait_until(lambda: client.get("/report").text == "['own file']", "close() to be called")
+
+
+LARGE = DATA * 20
+
+
+def read_by(pid: int) -> int:
+    """Bytes that a process has read in its life."""
+    return int(re.search(r"^rchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)[1])
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
+@pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
+@pytest.mark.parametrize(
+    ("app", "path"),
+    [("wsgi:wsgi_kinds.py:route", "/opened"), ("frameworks.py:flask", "/file"), ("django_site.py:wsgi", "/opened")],
+    ids=["bare", "flask", "django"],
+)
+def test_the_worker_reads_nothing_of_a_file_that_it_names(serve, browse, tls, http2, app, path, tmp_path):
+    (tmp_path / "data").write_bytes(LARGE)
+    server = serve(app, tls=tls, env={"DATA": f"{tmp_path}/data"})
+    client = browse(server, http2=http2)
+    assert client.head(path).status_code == 200, "whatever is imported by the first request is there"
+    (worker,) = server.worker_pids()
+    before = read_by(worker)
+    answer = client.get(path, headers={"accept-encoding": "identity"})
+    assert answer.content == LARGE and answer.headers["content-length"] == str(len(LARGE))
+    assert read_by(worker) - before < len(LARGE) // 10

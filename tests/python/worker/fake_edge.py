@@ -199,8 +199,12 @@ class Link:
         end = head.is_end
         body = []
         while not end:
-            piece = self.expect(stream, DATA, CREDIT)
+            piece = self.expect(stream, DATA, CREDIT, FILE)
             if piece.kind == CREDIT:
+                continue
+            if piece.kind == FILE:
+                body.append(self.file(piece))
+                end = piece.is_end
                 continue
             assert len(piece.payload) <= DATA_MAX
             body.append(piece.payload)
@@ -209,6 +213,14 @@ class Link:
                 self.send(CREDIT, stream, struct.pack("<I", len(piece.payload)))
         response.body = b"".join(body)
         return response
+
+    def file(self, frame: Frame) -> bytes:
+        """Reads the part of a file that a frame names, and says that it was opened."""
+        offset, length, process, descriptor = struct.unpack("<QQII", frame.payload)
+        with open(f"/proc/{process}/fd/{descriptor}", "rb") as file:
+            self.send(OPENED, payload=struct.pack("<I", descriptor))
+            file.seek(offset)
+            return file.read(length)
 
     def fetch(self, target: bytes = b"/", **how: object) -> Response:
         return self.response(self.get(target, **how))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import time
 from ast import literal_eval
@@ -16,6 +17,7 @@ from worker.fake_edge import (
     DATA,
     DONE,
     END,
+    FILE,
     REQUEST_WINDOW,
     RESET,
     RESPONSE,
@@ -26,11 +28,12 @@ from worker.fake_edge import (
 )
 
 APP = """
-    import sys, threading, time
+    import gzip, io, os, sys, tempfile, threading, time
     from wsgiref.validate import validator
 
     HEADERS = [("Content-Type", "text/plain")]
     seen = []
+    closed = threading.Event()
     several = threading.Barrier(4)
 
     def app(environ, start_response):
@@ -187,6 +190,44 @@ APP = """
         start_response("200 OK", HEADERS)
         return environ["wsgi.file_wrapper"](open("data", "rb"), 4096)
 
+    class Own(io.FileIO):
+        def read(self, size=-1):
+            return super().read(size).upper()
+
+    class Proxy:
+        # As the File of Django is.
+        def __init__(self, file):
+            self.file = file
+        read = property(lambda self: self.file.read)
+        def close(self):
+            self.file.close()
+            closed.set()
+
+    def temporary():
+        opened = tempfile.NamedTemporaryFile()
+        opened.write(open("data", "rb").read())
+        opened.seek(0)
+        return opened
+
+    def pipe():
+        near, far = os.pipe()
+        os.write(far, b"0123456789")
+        os.close(far)
+        return os.fdopen(near, "rb")
+
+    KINDS = {
+        "buffered": lambda: open("data", "rb"),
+        "raw": lambda: open("data", "rb", buffering=0),
+        "random": lambda: open("data", "r+b"),
+        "temporary": temporary,
+        "proxy": lambda: Proxy(open("data", "rb")),
+        "own": lambda: Own("data"),
+        "gzip": lambda: gzip.open("data.gz"),
+        "memory": lambda: io.BytesIO(open("data", "rb").read()),
+        "pipe": pipe,
+        "text": lambda: open("data"),
+    }
+
     class Dripping:
         def __init__(self, pieces):
             self.pieces = list(pieces)
@@ -219,6 +260,20 @@ APP = """
     def noticed(environ, start_response):
         start_response("200 OK", HEADERS)
         return environ["wsgi.file_wrapper"](Noticed("file"))
+
+    @raw
+    def files(environ, start_response):
+        # A file of the kind that is asked for, of which some bytes were read.
+        kind, _, length = environ["QUERY_STRING"].partition(",")
+        start_response("200 OK", [*HEADERS, ("Content-Length", length)] if length else HEADERS)
+        opened = KINDS[kind]()
+        opened.read(5)
+        return environ["wsgi.file_wrapper"](opened)
+
+    @raw
+    def proxy_closed(environ, start_response):
+        start_response("200 OK", HEADERS)
+        return [repr(closed.wait(10)).encode()]
 
     @raw
     def bodiless(environ, start_response):
@@ -592,6 +647,112 @@ def test_a_file_is_closed_also_when_the_client_goes(serve: Serve, tmp_path: Path
         pass
     seen = literal_eval(running.link.fetch(b"/report").body.decode())
     assert seen[-1] == "file closed" and len(seen) < 8
+
+
+TEXT = b"0123456789" * 20_000
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(TEXT)
+    (tmp_path / "data.gz").write_bytes(gzip.compress(TEXT))
+
+
+def part(payload: bytes) -> tuple[int, int, int, int]:
+    """Offset, length, process and descriptor of a part of a file."""
+    return struct.unpack("<QQII", payload)
+
+
+@pytest.mark.usefixtures("texts")
+@pytest.mark.parametrize("kind", ["buffered", "raw", "random", "temporary", "proxy"])
+@pytest.mark.parametrize("length", [None, 100, len(TEXT) - 5])
+def test_a_plain_file_is_named_to_the_edge_from_where_it_stands(serve: Serve, kind: str, length: int | None) -> None:
+    link = serve(APP).link
+    stream = link.get(f"/files?{kind}{f',{length}' if length else ''}".encode())
+    head = response_head(link.expect(stream, RESPONSE).payload)
+    told = len(TEXT) - 5 if length is None else length
+    assert head[b"content-length"] == str(told).encode()
+    frame = link.expect(stream, FILE)
+    assert frame.is_end and part(frame.payload)[:2] == (5, told)
+    assert link.file(frame) == TEXT[5 : 5 + told]
+    link.ping()
+
+
+@pytest.mark.usefixtures("texts")
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("own", TEXT[5:]), ("gzip", TEXT[5:]), ("memory", TEXT[5:]), ("pipe", b"56789")],
+)
+def test_what_is_no_plain_file_is_read(serve: Serve, kind: str, body: bytes) -> None:
+    link = serve(APP).link
+    stream = link.get(f"/files?{kind}".encode())
+    link.expect(stream, RESPONSE)
+    received = b""
+    while not (frame := link.expect(stream, DATA)).is_end:
+        received += frame.payload
+        link.send(CREDIT, stream, struct.pack("<I", len(frame.payload)))
+    assert received + frame.payload == body
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_file_of_text_is_the_apps_failure(serve: Serve) -> None:
+    running = serve(APP)
+    stream = running.link.get(b"/files?text")
+    running.link.expect(stream, RESET)
+    assert running.drain() == 0
+    assert "must give bytes, not str" in running.stderr
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_file_that_is_shorter_than_the_announced_length_fails_before_anything_is_sent(serve: Serve) -> None:
+    link = serve(APP).link
+    stream = link.get(f"/files?buffered,{len(TEXT)}".encode())
+    link.expect(stream, RESET)
+
+
+@pytest.mark.usefixtures("texts")
+def test_the_head_of_a_file_names_none(serve: Serve) -> None:
+    link = serve(APP).link
+    stream = link.request(request_head(b"HEAD", b"/files?buffered,5"))
+    assert link.expect(stream, RESPONSE).is_end
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_file_is_closed_when_the_edge_has_opened_it(serve: Serve) -> None:
+    running = serve(APP)
+    link = running.link
+    stream = link.get(b"/files?proxy")
+    link.expect(stream, RESPONSE)
+    frame = link.expect(stream, FILE)
+    waiting = link.get(b"/proxy_closed")
+    assert link.quiet(), "the file is not closed before"
+    assert link.file(frame) == TEXT[5:]
+    assert link.response(waiting).body == b"True"
+    link.ping()
+    descriptors = Path(f"/proc/{running.process.pid}/fd")
+    assert not [entry for entry in descriptors.iterdir() if entry.is_symlink() and entry.readlink().name == "data"]
+
+
+@pytest.mark.usefixtures("texts")
+def test_an_edge_that_never_opens_a_file_holds_its_thread_for_a_bounded_time(serve: Serve) -> None:
+    link = serve(APP, "--wsgi-threads", "1").link
+    stream = link.get(b"/files?proxy")
+    link.expect(stream, RESPONSE)
+    link.expect(stream, FILE)
+    began = time.monotonic()
+    assert link.fetch(b"/proxy_closed").body == b"True"
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_worker_whose_edge_goes_does_not_wait_for_a_file_to_be_opened(serve: Serve) -> None:
+    running = serve(APP)
+    stream = running.link.get(b"/files?proxy")
+    running.link.expect(stream, RESPONSE)
+    running.link.expect(stream, FILE)
+    began = time.monotonic()
+    running.hang_up()
+    assert time.monotonic() - began < 4
 
 
 def test_a_wrapper_has_a_close_only_if_the_file_has_one(serve: Serve) -> None:

@@ -4,6 +4,9 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::file;
+use crate::outbox::FileOut;
+
 /// Bytes that the server reads of a file at a time; the block size that an app suggests is smaller as a rule.
 pub(crate) const FILE_READ: usize = 64 << 10;
 
@@ -16,6 +19,11 @@ pub(crate) struct FileWrapper {
 }
 
 impl FileWrapper {
+    /// What is left of the file, if it is a plain one, for the edge to send.
+    pub(crate) fn rest(&self, py: Python<'_>) -> Option<FileOut> {
+        file::rest_of(self.file.bind(py))
+    }
+
     /// The next block of at least so many bytes, as far as the file has them; empty at its end.
     pub(crate) fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyAny>> {
         self.file.bind(py).call_method1(intern!(py, "read"), (self.block_size.max(size),))

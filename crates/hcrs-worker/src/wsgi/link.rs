@@ -1,11 +1,11 @@
 //! A link that serves a WSGI app: a thread without Python reads it, the pool's threads write to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcrs_exchange::RequestView;
 use hcrs_link::{FrameHeader, HALF, Kind, LinkError, REQUEST_WINDOW};
@@ -18,7 +18,7 @@ use rustix::net::RecvFlags;
 use crate::inbox::{Inbox, Received};
 use crate::link::LinkEnd;
 use crate::lock;
-use crate::outbox::Outbox;
+use crate::outbox::{FileOut, Outbox};
 use crate::stream::{Next, Stalled, Stream};
 use crate::wsgi::queue::{Queue, Waiting};
 
@@ -39,6 +39,9 @@ const UPLOADED: usize = REQUEST_WINDOW as usize / 4 * 3;
 /// so their number is bounded here; further ones get a thread before their bodies are there.
 const UPLOADS_MAX: usize = 256;
 
+/// How long a thread waits for the edge to open a file: much longer than it takes.
+const OPENING: Duration = Duration::from_secs(5);
+
 /// One link, shared by its reader and the pool.
 #[derive(Debug)]
 pub(crate) struct WsgiLink {
@@ -54,6 +57,9 @@ pub(crate) struct WsgiLink {
     streams: Mutex<HashMap<u32, Arc<WsgiStream>>>,
     /// Requests that were begun by the reader and have no thread yet.
     uploads: AtomicUsize,
+    /// Descriptors of files that the edge was told of and has not opened.
+    unopened: Mutex<HashSet<u32>>,
+    opened: Condvar,
     /// Announced bodies above this are not waited for: the answer is 413.
     max_body_size: usize,
 }
@@ -127,6 +133,8 @@ impl WsgiLink {
             written: AtomicU64::new(0),
             streams: Mutex::default(),
             uploads: AtomicUsize::new(0),
+            unopened: Mutex::default(),
+            opened: Condvar::new(),
             max_body_size,
         }
     }
@@ -141,6 +149,8 @@ impl WsgiLink {
         for stream in lock(&self.streams).values() {
             stream.update(Stream::reset);
         }
+        lock(&self.unopened).clear();
+        self.opened.notify_all();
         over(Over::Gone(gone));
     }
 
@@ -277,6 +287,13 @@ impl WsgiLink {
                 let _written = self.write_all(&mut out);
                 Ok(())
             }
+            Kind::Opened => {
+                let descriptor = payload.try_into().map(u32::from_le_bytes).map_err(|_| unexpected)?;
+                lock(&self.out).close_file(descriptor);
+                lock(&self.unopened).remove(&descriptor);
+                self.opened.notify_all();
+                Ok(())
+            }
             Kind::Request
             | Kind::Drain
             | Kind::Response
@@ -289,7 +306,6 @@ impl WsgiLink {
             | Kind::Trailers
             | Kind::Interim
             | Kind::File
-            | Kind::Opened
             | Kind::Text
             | Kind::Binary
             | Kind::Close => Err(unexpected),
@@ -347,6 +363,17 @@ impl WsgiLink {
         }
     }
 
+    /// Waits until the edge has opened a file that it was told of, so that the app may do with it what it likes, or the
+    /// process end; not for ever, because only the file of this one response depends on it.
+    fn wait_until_opened(&self, py: Python<'_>, descriptor: u32) {
+        py.detach(|| {
+            let waiting = lock(&self.unopened);
+            let waited =
+                self.opened.wait_timeout_while(waiting, OPENING, |files| files.contains(&descriptor));
+            waited.unwrap_or_else(PoisonError::into_inner).0.remove(&descriptor);
+        });
+    }
+
     fn write_all(&self, out: &mut Outbox) -> io::Result<()> {
         loop {
             match out.write_to(&self.end.socket) {
@@ -399,13 +426,37 @@ impl WsgiStream {
     /// Sends a piece of the response's body, waiting for the client; false once the client is gone. The caller
     /// flushes the link after the last piece.
     pub(crate) fn body(&self, py: Python<'_>, link: &WsgiLink, piece: PyBackedBytes, end: bool) -> bool {
-        let mut stalled = {
+        let stalled = {
             let mut out = link.out(py);
             self.lock().body(piece, end, &mut out)
         };
         if end && self.lock().is_flushed() {
             return true; // written by the caller, perhaps together with other responses
         }
+        self.leave(py, link, stalled)
+    }
+
+    /// Sends a part of a file as the last piece of the response's body, and waits until the edge has opened it.
+    pub(crate) fn file(&self, py: Python<'_>, link: &WsgiLink, file: FileOut) {
+        let descriptor = file.descriptor.as_raw_fd().cast_unsigned();
+        let stalled = {
+            let mut out = link.out(py);
+            let mut state = self.lock();
+            if !state.takes_files() {
+                return;
+            }
+            lock(&link.unopened).insert(descriptor);
+            state.file(file, true, &mut out)
+        };
+        if self.leave(py, link, stalled) {
+            link.wait_until_opened(py, descriptor);
+        } else {
+            lock(&link.unopened).remove(&descriptor);
+        }
+    }
+
+    /// Writes what was sent, waiting for the client; false once the client is gone.
+    fn leave(&self, py: Python<'_>, link: &WsgiLink, mut stalled: Stalled) -> bool {
         loop {
             link.flush(py);
             if self.lock().is_flushed() {

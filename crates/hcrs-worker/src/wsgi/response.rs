@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
 use crate::message::{FieldError, Seen, write_field};
+use crate::outbox::FileOut;
 use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
@@ -24,6 +25,8 @@ const HOP_BY_HOP: [&[u8]; 8] = [
     b"transfer-encoding",
     b"upgrade",
 ];
+
+const TOO_SHORT: &str = "the response's body is shorter than its content-length";
 
 /// A response under way.
 #[derive(Debug)]
@@ -114,6 +117,11 @@ impl Response {
     }
 
     fn send_file(&self, py: Python<'_>, file: &FileWrapper) -> PyResult<()> {
+        if !lock(&self.state).is_bodiless()
+            && let Some(rest) = file.rest(py)
+        {
+            return self.send_rest(py, rest);
+        }
         loop {
             let block = bytes(file.read(py, FILE_READ)?)?;
             if block.as_bytes().is_empty() {
@@ -123,6 +131,30 @@ impl Response {
                 return Ok(());
             }
         }
+    }
+
+    /// Has the edge send what is left of a file, but no more than the announced length wants.
+    fn send_rest(&self, py: Python<'_>, mut file: FileOut) -> PyResult<()> {
+        let wanted = {
+            let state = lock(&self.state);
+            let announced = state.head.as_ref().and_then(|head| head.content_length);
+            announced.map(|length| length - state.len)
+        };
+        match wanted {
+            // All was sent before, by way of `write`.
+            Some(0) => return self.send_end(py),
+            Some(wanted) if file.len < wanted => return Err(PyValueError::new_err(TOO_SHORT)),
+            Some(wanted) => file.len = wanted,
+            None if !self.is_sent() => self.set_length(file.len),
+            None => {}
+        }
+        self.send_head(py)?;
+        let mut state = lock(&self.state);
+        state.len += file.len;
+        state.ended = true;
+        drop(state);
+        self.stream.file(py, &self.link, file);
+        Ok(())
     }
 
     /// Answers by the server itself.
@@ -213,7 +245,7 @@ impl Response {
     fn send_end(&self, py: Python<'_>) -> PyResult<()> {
         self.send_head(py)?;
         if self.is_short() && !self.stream.lock().is_gone() {
-            return Err(PyValueError::new_err("the response's body is shorter than its content-length"));
+            return Err(PyValueError::new_err(TOO_SHORT));
         }
         if !std::mem::replace(&mut lock(&self.state).ended, true) {
             self.stream.body(py, &self.link, PyBytes::new(py, b"").into(), true);

@@ -1,6 +1,7 @@
 """A Django project in one file, for WSGI and for ASGI."""
 
 import asyncio
+import os
 import tempfile
 
 import django
@@ -78,6 +79,10 @@ def file(request):
     return FileResponse(opened, filename="data.bin", content_type="application/octet-stream")
 
 
+def opened(request):
+    return FileResponse(open(os.environ["DATA"], "rb"))
+
+
 def temporary(request):
     """A file without a descriptor."""
     opened = tempfile.SpooledTemporaryFile(max_size=1 << 30)
@@ -117,6 +122,7 @@ urlpatterns = [
     path("echo", echo),
     path("count", count),
     path("file", file),
+    path("opened", opened),
     path("temporary", temporary),
     path("stream", stream),
     path("stream-async", stream_async),

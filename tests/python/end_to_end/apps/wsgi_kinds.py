@@ -75,6 +75,12 @@ def file(environ, start_response):
     return environ["wsgi.file_wrapper"](open(os.environ["DATA"], "rb"), 4096)
 
 
+def opened(environ, start_response):
+    """A file without a length, by the wrapper alone."""
+    start_response("200 OK", HEADERS)
+    return environ["wsgi.file_wrapper"](open(os.environ["DATA"], "rb"))
+
+
 def own_file(environ, start_response):
     start_response("200 OK", HEADERS)
     return environ["wsgi.file_wrapper"](File("own file"))
