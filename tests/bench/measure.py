@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import idle
 import proctree
 from load import Loader, Outcome, Shape, percentile
-from scenarios import IDLE_CONNECTIONS, MIXED_PER_SECOND, TRANSFER_BYTES, Scenario
+from scenarios import IDLE_CONNECTIONS, MIXED_PER_SECOND, Scenario
 from servers import DidNotStart, Running, Site, Toolbox
 
 # How long idle connections rest before memory is read.
@@ -49,7 +49,7 @@ class Bench:
         count = max(shape.connections * shape.streams, int(rate * self.seconds))
         cell, outcome = self._measured(running, shape, count)
         if scenario.kind == "transfer":
-            cell["bytes_per_s"] = outcome.rate * TRANSFER_BYTES
+            cell["bytes_per_s"] = outcome.rate * scenario.transfer
         return cell
 
     def _mixed(self, scenario: Scenario, running: Running) -> dict:

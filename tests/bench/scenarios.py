@@ -7,6 +7,7 @@ from load import Shape
 
 MIB = 1 << 20
 TRANSFER_BYTES = 4 * MIB
+FILE_BYTES = MIB
 IDLE_CONNECTIONS = 1000
 # One request in a hundred takes 100 ms, 500 of them are sent in a second: half of one
 # worker's time when they block it, a quarter of two.
@@ -34,6 +35,7 @@ class Scenario:
     tls: bool = True
     workers: int = 1
     wsgi_threads: int = 4
+    transfer: int = TRANSFER_BYTES  # bytes that a request of kind transfer moves
 
 
 def plan(upload: Path) -> list[Scenario]:
@@ -52,6 +54,7 @@ def plan(upload: Path) -> list[Scenario]:
         *_transfer("down_h2_{}", "4 MiB download in 64 KiB messages", "/down", None),
         *_transfer("whole_h2_{}", "4 MiB download in one message", "/whole", None),
         *_transfer("up_h2_{}", "4 MiB upload", "/up", upload),
+        *_file(),
         _mixed("block", "slow ones hold the event loop (time.sleep)"),
         _mixed("wait", "slow ones await (asyncio.sleep)"),
         Scenario(
@@ -120,6 +123,29 @@ def _transfer(name: str, title: str, path: str, upload: Path | None) -> list[Sce
     ]
 
 
+def _file() -> list[Scenario]:
+    told = {"app": "file_response:app", "kind": "transfer", "ready_path": "/file", "transfer": FILE_BYTES}
+    over_h2 = [
+        Scenario(
+            f"file_h2_{connections}x{streams}",
+            f"FileResponse of 1 MiB, h2 TLS, {_count(connections, 'connection')} x {_count(streams, 'stream')}",
+            servers=ASGI_H2,
+            shape=Shape(connections=connections, streams=streams, paths=("/file",)),
+            **told,
+        )
+        for connections, streams in ((4, 4), (1, 1))
+    ]
+    over_h1 = Scenario(
+        "file_h1_c16",
+        "FileResponse of 1 MiB, h1 cleartext, 16 connections",
+        servers=ASGI,
+        shape=Shape(h1=True, connections=16, paths=("/file",)),
+        tls=False,
+        **told,
+    )
+    return [*over_h2, over_h1]
+
+
 def _mixed(how: str, words: str) -> Scenario:
     return Scenario(
         f"mixed_h2_{how}",
@@ -183,6 +209,10 @@ GOALS = [
         Goal(f"4 MiB {words}, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 1.5)
         for words, stem in (("down", "down_h2"), ("up", "up_h2"))
         for shape, name in (("4 x 4", f"{stem}_4x4"), ("1 x 1", f"{stem}_1x1"))
+    ],
+    *[
+        Goal(f"1 MiB FileResponse, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 2)
+        for shape, name in (("4 x 4", "file_h2_4x4"), ("1 x 1", "file_h2_1x1"))
     ],
 ]
 

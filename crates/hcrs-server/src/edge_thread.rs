@@ -24,6 +24,7 @@ use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
 use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
+use crate::piece;
 use crate::settings::{ConnectionSettings, Settings};
 use crate::statsd::Statsd;
 use crate::tls_facts::TlsNumbers;
@@ -356,6 +357,7 @@ async fn look_after(shared: Rc<Shared>) {
         if let Some(give_back) = shared.settings.give_back_memory
             && *give_back_at.get_or_insert(now + GIVE_BACK) <= now
         {
+            piece::forget();
             give_back();
             give_back_at = None;
         }

@@ -11,10 +11,8 @@ use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::piece::{PIECE, Room};
 use crate::send_file::SendFile;
-
-/// Bytes that are read at once: what a response holds of its file.
-const PIECE: u64 = 64 << 10;
 
 /// A part of fewer bytes is read, so that it leaves in one write with the head.
 const SEND_MIN: u64 = 32 << 10;
@@ -169,7 +167,7 @@ impl FileBody {
             }
             Reading::Back(outcome) => outcome,
             Reading::No => {
-                let len = self.left.min(PIECE) as usize;
+                let len = self.left.min(PIECE as u64) as usize;
                 let at_once = match self.waits {
                     Waits::Told => read_cached(file, self.offset, len, ReadWriteFlags::NOWAIT),
                     Waits::Never => read_cached(file, self.offset, len, ReadWriteFlags::empty()),
@@ -179,7 +177,8 @@ impl FileBody {
                     Ok(Some(piece)) => Ok(piece),
                     Ok(None) => {
                         self.reading = Reading::Away;
-                        return Next::Read(Read { file: Arc::clone(file), offset: self.offset, len });
+                        let room = Room::new(len);
+                        return Next::Read(Read { file: Arc::clone(file), offset: self.offset, room });
                     }
                     Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                         self.waits = Waits::Unknown;
@@ -218,19 +217,15 @@ impl FileBody {
 pub(crate) struct Read {
     file: Arc<File>,
     offset: u64,
-    len: usize,
+    room: Room,
 }
 
 impl Read {
     /// Reads; an empty piece means that the file has no more.
-    pub(crate) fn run(self) -> io::Result<Bytes> {
-        let mut piece = vec![0; self.len];
+    pub(crate) fn run(mut self) -> io::Result<Bytes> {
         loop {
-            match self.file.read_at(&mut piece, self.offset) {
-                Ok(len) => {
-                    piece.truncate(len);
-                    return Ok(piece.into());
-                }
+            match self.file.read_at(self.room.as_mut_slice(), self.offset) {
+                Ok(len) => return Ok(self.room.fill(len)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -266,12 +261,9 @@ fn is_cached(file: &File, offset: u64, len: usize) -> bool {
 
 /// What can be had of a file at once; `None` if that is nothing.
 fn read_cached(file: &File, offset: u64, len: usize, flags: ReadWriteFlags) -> Result<Option<Bytes>, Errno> {
-    let mut piece = vec![0; len];
-    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], offset, flags) {
-        Ok(len) => {
-            piece.truncate(len);
-            Ok(Some(piece.into()))
-        }
+    let mut room = Room::new(len);
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(room.as_mut_slice())], offset, flags) {
+        Ok(len) => Ok(Some(room.fill(len))),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),
         Err(error) => Err(error),
     }
@@ -302,7 +294,7 @@ mod tests {
         while body.left() > 0 {
             match body.next() {
                 Next::Piece(piece) => {
-                    assert!(piece.len() as u64 <= PIECE);
+                    assert!(piece.len() <= PIECE);
                     bytes.extend_from_slice(&piece);
                 }
                 Next::Read(read) => {
@@ -366,7 +358,7 @@ mod tests {
             other => panic!("the cache holds it: {other:?}"),
         };
         body.came_back(read.run());
-        assert!(matches!(body.next(), Next::Piece(piece) if piece.len() as u64 == PIECE));
+        assert!(matches!(body.next(), Next::Piece(piece) if piece.len() == PIECE));
         assert!(body.may_be_sent());
     }
 

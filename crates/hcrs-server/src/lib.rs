@@ -22,6 +22,7 @@ mod log_writer;
 mod mailbox;
 mod negotiate;
 mod pid_file;
+mod piece;
 mod proxy;
 mod rewind;
 mod run;
