@@ -121,6 +121,33 @@ def test_anyio_and_sniffio_know_where_they_are(serve_on: Serve) -> None:
     ]
 
 
+THREADS = """
+    import asyncio, threading
+    import anyio
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/cancel":
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        thread = await anyio.to_thread.run_sync(threading.get_native_id)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": str(thread).encode()})
+"""
+
+
+def test_requests_one_after_another_use_one_thread_of_anyio(serve_on: Serve) -> None:
+    running = serve_on(THREADS, "--lifespan", "off")
+    assert len({running.link.fetch(b"/").body for _ in range(5)}) == 1
+
+
+def test_an_app_that_cancels_every_task_does_not_end_its_worker(serve_on: Serve) -> None:
+    running = serve_on(THREADS, "--lifespan", "off")
+    for path in (b"/cancel", b"/", b"/cancel", b"/"):
+        assert running.link.fetch(path).status == 200
+    assert running.drain() == 0
+    assert running.stderr == ""
+
+
 STARLETTE = """
     import anyio
     from starlette.applications import Starlette

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from hcrs import _hcrs, logs
@@ -121,7 +122,7 @@ class AsgiWorker:
         lifespan = Lifespan(self._app, self._args.lifespan)
         self._loop.run_until_complete(lifespan.startup(self._args.startup_timeout))
         self._serving.start(lifespan.state)
-        self._run(self._serving.over)
+        self._run(self._loop.create_task(self._until_over()))
         code: int = self._run(self._loop.create_task(self._stop(lifespan)))
         return code
 
@@ -134,6 +135,13 @@ class AsgiWorker:
             except (SystemExit, KeyboardInterrupt):
                 continue  # raised by a request's task, which has logged it; the other requests go on
         return future.result()
+
+    async def _until_over(self) -> None:
+        # As a task, because anyio ties its threads to the one that the loop runs for: without one each request would
+        # start a thread of its own, and end it. An app that cancels whatever task there is does not end it.
+        while not self._serving.over.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([self._serving.over])
 
     async def _stop(self, lifespan: Lifespan) -> int:
         await self._serving.finish(self._args.graceful_timeout)
