@@ -89,11 +89,7 @@ impl FileBody {
         let file = open(&format!("/proc/{process}/fd/{descriptor}"))
             .inspect_err(|error| tracing::warn!("cannot open the file of a response: {error}"));
         let file = file.ok().map(Arc::new);
-        let waits = match &file {
-            Some(file) if is_memory(file) => Waits::Never,
-            _ => Waits::Told,
-        };
-        Self { file, offset, left: len, waits, must_read: false, reading: Reading::No }
+        Self { file, offset, left: len, waits: Waits::Told, must_read: false, reading: Reading::No }
     }
 
     /// Bytes that are still to be read.
@@ -181,7 +177,10 @@ impl FileBody {
                         return Next::Read(Read { file: Arc::clone(file), offset: self.offset, room });
                     }
                     Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                        self.waits = Waits::Unknown;
+                        self.waits = match self.waits {
+                            Waits::Told if is_memory(file) => Waits::Never,
+                            _ => Waits::Unknown,
+                        };
                         return self.next();
                     }
                     Err(error) => Err(error.into()),
@@ -360,6 +359,18 @@ mod tests {
         body.came_back(read.run());
         assert!(matches!(body.next(), Next::Piece(piece) if piece.len() == PIECE));
         assert!(body.may_be_sent());
+    }
+
+    #[test]
+    fn a_file_that_is_memory_is_never_waited_for() {
+        let file = file_of(&vec![7; 200_000]);
+        let mut body = body(&file, 0, 200_000);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        // A filesystem that does not tell is known by the first look at it.
+        while let Poll::Ready(Ok(Sent::Read)) = body.poll_send(cx, &mut Taking, 1000) {
+            assert!(matches!(body.next(), Next::Piece(_)));
+        }
+        assert!(body.may_be_sent() && body.waits != Waits::Unknown);
     }
 
     #[test]
