@@ -10,7 +10,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python generate bench lint clean
+.PHONY: help build run test test-rust test-python autobahn generate bench lint clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-rust: ## run the tests that need no Python
 
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
 	$(VENV)/bin/python -m pytest tests/python
+
+autobahn: build ## run the Autobahn test suite; it wants a Python 2.7 (PYTHON2=...); ARGS="--cases '1.*'" for some
+	$(PYTHON) tests/autobahn/autobahn.py $(if $(PYTHON2),--python2 $(PYTHON2)) $(ARGS)
 
 generate: ## renew what is made from the table of settings: reference, schema, manual page, completions
 	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config generated
