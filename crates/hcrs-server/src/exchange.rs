@@ -504,11 +504,16 @@ impl Exchange {
         self.state.borrow().since
     }
 
-    /// The worker credits body bytes that the app took; zero says that the app waits for the first of them.
+    /// The worker credits body bytes that the app took; zero says that the app waits for the first of them, or that it
+    /// has heard of a WebSocket's end.
     pub(crate) fn app_took(&self, credit: u32) {
         let mut state = self.state.borrow_mut();
         if let Some(websocket) = &mut state.websocket {
             websocket.app_took(credit as usize);
+            let heard = (credit == 0).then(|| websocket.app_heard());
+            if let Some(progress) = heard {
+                state.absorb(progress);
+            }
             state.send_messages();
             state.read_websocket();
             drop(state);

@@ -18,6 +18,8 @@ use hcrs_exchange::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Versio
 use hcrs_link::{DATA_MAX, Kind, REQUEST_WINDOW, Window};
 use hcrs_ws::{DeflatePool, Event, Handshake, Opening, close_code};
 
+use crate::clock;
+
 /// Bytes that may wait for the client before pongs do, too; then only the latest ping is answered.
 const REPLY_BACKLOG: usize = 64 << 10;
 
@@ -73,6 +75,9 @@ pub(crate) struct WebSocket {
     in_app: usize,
     /// The app was told of the end.
     end_told: bool,
+    /// The client has broken the protocol, and the app may still answer what came before: until it has taken the end, or
+    /// has had the time that a Close frame has, the client is not told.
+    failing_since: Option<Instant>,
     /// Inflating was interrupted and goes on in the next turn.
     yielded: bool,
     /// What waits for the client: bytes on the wire, and bytes of the worker's message that they carry.
@@ -117,6 +122,7 @@ impl WebSocket {
             window: Window::new(REQUEST_WINDOW),
             in_app: 0,
             end_told: false,
+            failing_since: None,
             yielded: false,
             unsent: VecDeque::new(),
             backlog: 0,
@@ -184,6 +190,9 @@ impl WebSocket {
                 }
                 Ok(None) => break,
                 Err(failure) => {
+                    if self.in_app > 0 || !self.to_app.is_empty() {
+                        self.failing_since = Some(clock::now());
+                    }
                     self.to_app.push_back(ToApp::Close(failure.code, failure.reason.to_owned()));
                     break;
                 }
@@ -192,7 +201,7 @@ impl WebSocket {
                 connection.write_replies(&mut progress.out);
             }
         }
-        if self.backlog + progress.out.len() < REPLY_BACKLOG {
+        if self.backlog + progress.out.len() < REPLY_BACKLOG && self.failing_since.is_none() {
             connection.write_replies(&mut progress.out);
         }
         progress.consumed = before - self.input.len();
@@ -239,6 +248,17 @@ impl WebSocket {
         self.window.add(credit as u32);
     }
 
+    /// The app has taken the end, and so has answered what it wanted to.
+    pub(crate) fn app_heard(&mut self) -> Progress {
+        let mut progress = Progress::default();
+        if self.failing_since.take().is_some()
+            && let Some(connection) = &mut self.connection
+        {
+            connection.write_replies(&mut progress.out);
+        }
+        self.conclude(progress)
+    }
+
     /// A piece of a message from the app. `None` if a worker may not send it.
     pub(crate) fn send(&mut self, kind: Kind, data: &[u8], end: bool) -> Option<Progress> {
         let mut progress = Progress::default();
@@ -277,6 +297,12 @@ impl WebSocket {
         let mut progress = Progress::default();
         let is_reading = self.to_app.is_empty();
         let Some(connection) = &mut self.connection else { return (progress, None) };
+        if let Some(since) = self.failing_since
+            && connection.has_failed()
+        {
+            let until = since + self.terms.close_timeout;
+            return if now < until { (progress, Some(until)) } else { (self.app_heard(), None) };
+        }
         if connection.awaits_close() {
             let since = *self.closing_since.get_or_insert(now);
             let until = since + self.terms.close_timeout;
@@ -306,6 +332,7 @@ impl WebSocket {
         }
         let mut progress = Progress::default();
         if self.backlog < REPLY_BACKLOG
+            && self.failing_since.is_none()
             && let Some(connection) = &mut self.connection
         {
             connection.write_replies(&mut progress.out);

@@ -163,6 +163,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
     }
 
+    /// Tells the edge that the app has heard of the WebSocket's end: credit for nothing, on which a client that broke
+    /// the protocol is told. The app has answered by then what it wanted to.
+    pub fn heard_end(&mut self, out: &mut Outbox) {
+        if !self.gone && !self.ended && self.phase == Phase::Response {
+            out.push(Kind::Credit, 0, self.id, &0u32.to_le_bytes());
+        }
+    }
+
     /// How far the response is.
     pub fn phase(&self) -> Phase {
         self.phase

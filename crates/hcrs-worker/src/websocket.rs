@@ -41,6 +41,8 @@ pub struct Messages {
     partial: Vec<u8>,
     complete: VecDeque<Message>,
     end: Option<(u16, String)>,
+    /// The app was told of the end.
+    end_told: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Messages {
             partial: Vec::new(),
             complete: VecDeque::new(),
             end: None,
+            end_told: false,
         }
     }
 
@@ -147,7 +150,11 @@ pub(crate) fn receive<'py>(
             inner.stream.took_messages(message.owed, &mut link.get().out().outbox);
             Next::Message(message)
         } else if let Some((code, reason)) = &messages.end {
-            Next::End(*code, reason.clone())
+            let end = Next::End(*code, reason.clone());
+            if !std::mem::replace(&mut messages.end_told, true) {
+                inner.stream.heard_end(&mut link.get().out().outbox);
+            }
+            end
         } else if is_closed {
             Next::End(NORMAL, String::new())
         } else {

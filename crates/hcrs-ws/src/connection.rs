@@ -51,8 +51,9 @@ pub enum Event {
 ///
 /// What was read goes through [`Connection::poll_event`] until that gives `None`, each event followed by
 /// [`Connection::write_replies`] into what is to be written. While the app takes no messages,
-/// [`Connection::poll_control`] stands in for `poll_event`. At the first fault, or the last event, what is to be
-/// written is written, and the transport is closed as soon as [`Connection::is_closed`]; until then, if this end
+/// [`Connection::poll_control`] stands in for `poll_event`. After a fault the app may still answer the messages before
+/// it: the fault is answered by the next `write_replies`. What is to be written then is written, and the transport is
+/// closed as soon as [`Connection::is_closed`]; until then, if this end
 /// closed first, the client's answer is awaited for as long as the caller's deadline allows.
 ///
 /// At most it holds one message up to `max_message_size`, one ping's payload, and the decompressor that the
@@ -189,7 +190,12 @@ impl Connection {
 
     /// Whether messages can still be sent: neither end has closed.
     pub fn can_send(&self) -> bool {
-        !self.closing.is_sent && !self.closing.is_received && !self.closing.is_failed
+        !self.closing.is_sent && !self.closing.is_received
+    }
+
+    /// Whether the client has broken the protocol and was not told yet.
+    pub fn has_failed(&self) -> bool {
+        self.closing.is_failed && !self.closing.is_sent
     }
 
     /// Whether this end has sent its Close frame and awaits the client's.

@@ -102,12 +102,15 @@ impl Connection {
 
     /// Appends a Close frame: nothing can be sent after it, and messages that come are read over until the
     /// client's own Close frame. A reason of more than 123 bytes is cut between two characters.
-    /// [`close_code::NO_STATUS`] stands for a frame without a code, which has no reason either.
+    /// [`close_code::NO_STATUS`] stands for a frame without a code, which has no reason either. A fault of the client
+    /// is answered instead, if it was not yet.
     pub fn write_close(&mut self, code: u16, reason: &str, out: &mut Vec<u8>) -> Result<(), SendError> {
         if !self.can_send() {
             return Err(SendError::Closed);
         }
-        if code == close_code::NO_STATUS {
+        if self.has_failed() {
+            self.write_replies(out);
+        } else if code == close_code::NO_STATUS {
             self.write_close_frame(None, out);
         } else if is_valid_code(code) {
             self.write_close_frame(Some((code, cut(reason, MAX_CONTROL_PAYLOAD - size_of::<u16>()))), out);

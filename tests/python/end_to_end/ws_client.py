@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -104,6 +105,15 @@ class WsClient:
         text = isinstance(message, str)
         self.send_frame(TEXT if text else BINARY, message.encode() if isinstance(message, str) else message)
 
+    def send_bytes(self, wire: bytes, *, chop: int = 0) -> None:
+        """Sends bytes as they are, so many at a time if they are to be chopped."""
+        pieces = [wire[at : at + chop] for at in range(0, len(wire), chop)] if chop else [wire]
+        for piece in pieces:
+            try:
+                self.transport.send(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the server has said all that it has to say
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Sends a Close frame."""
         self.send_frame(CLOSE, struct.pack(">H", code) + reason.encode())
@@ -122,13 +132,47 @@ class WsClient:
     def receive(self) -> str | bytes:
         """Reads a message, in however many frames."""
         first = self.receive_frame()
+        payload = self._rest_of(first)
+        return payload.decode() if first.opcode == TEXT else payload
+
+    def receive_payload(self) -> tuple[int, bytes]:
+        """Reads a message as it is on the wire; gives its reserved bits and its payload."""
+        first = self.receive_frame()
+        return first.rsv, self._rest_of(first)
+
+    def receive_all(self, count: int | None = None) -> tuple[list[str | bytes], list[bytes], int | None]:
+        """Reads up to the Close frame, or so many messages and pongs; gives the messages, the payloads of the pongs, and
+        the close code."""
+        messages: list[str | bytes] = []
+        pongs: list[bytes] = []
+        while count is None or len(messages) + len(pongs) < count:
+            first = self.receive_frame()
+            assert first.rsv == 0, first
+            if first.opcode == CLOSE:
+                return messages, pongs, first.close[0]
+            if first.opcode == PONG:
+                pongs.append(first.payload)
+            else:
+                payload = self._rest_of(first)
+                messages.append(payload.decode() if first.opcode == TEXT else payload)
+        return messages, pongs, None
+
+    def _rest_of(self, first: Frame) -> bytes:
         assert first.opcode in (TEXT, BINARY), first
-        payload, last = first.payload, first
+        pieces, last = [first.payload], first
         while not last.fin:
             last = self.receive_frame()
             assert last.opcode == 0, last
-            payload += last.payload
-        return payload.decode() if first.opcode == TEXT else payload
+            pieces.append(last.payload)
+        return b"".join(pieces)
+
+    @property
+    def extension(self) -> str:
+        """What the server has agreed to, of ``sec-websocket-extensions``."""
+        name = "sec-websocket-extensions"
+        if isinstance(self.head, Response):
+            return self.head.header(name) or ""
+        return (self.head.header(name.encode()) or b"").decode()  # type: ignore[attr-defined]
 
     def closed(self) -> tuple[int, str]:
         """Reads a Close frame; then its code and reason."""
@@ -150,6 +194,35 @@ class WsClient:
             self._input += data
         taken, self._input = self._input[:length], self._input[length:]
         return taken
+
+
+class Deflate:
+    """The client's compression (RFC 7692), on the terms of the server's answer."""
+
+    def __init__(self, terms: str) -> None:
+        given = dict(term.strip().partition("=")[::2] for term in terms.split(";"))
+        self._bits = int(given.get("client_max_window_bits") or 15)
+        self._server_bits = int(given.get("server_max_window_bits") or 15)
+        self._keeps = "client_no_context_takeover" not in given
+        self._server_keeps = "server_no_context_takeover" not in given
+        self._packer, self._unpacker = self._new_packer(), zlib.decompressobj(-self._server_bits)
+
+    def _new_packer(self) -> zlib._Compress:
+        return zlib.compressobj(9, zlib.DEFLATED, -self._bits)
+
+    def pack(self, payload: bytes) -> bytes:
+        """A message's payload as it goes over the wire."""
+        packed = self._packer.compress(payload) + self._packer.flush(zlib.Z_SYNC_FLUSH)
+        if not self._keeps:
+            self._packer = self._new_packer()
+        return packed.removesuffix(b"\0\0\xff\xff") or b"\0"
+
+    def unpack(self, payload: bytes) -> bytes:
+        """A message's payload as it was before the server compressed it; a wider window than agreed is an error."""
+        unpacked = self._unpacker.decompress(payload + b"\0\0\xff\xff")
+        if not self._server_keeps:
+            self._unpacker = zlib.decompressobj(-self._server_bits)
+        return unpacked
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, mask: bool = True) -> bytes:

@@ -1,6 +1,6 @@
 //! The closing handshake (RFC 6455 §7).
 
-use hcrs_ws::{Kind, SendError};
+use hcrs_ws::{Event, Kind, SendError};
 
 use crate::driver::{
     CLOSE, CONTINUATION, FIN, Frame, Seen, Server, TEXT, close, close_frame, closed_with, frame, ping,
@@ -139,6 +139,24 @@ fn nothing_is_sent_after_a_close_of_either_end() {
         assert_eq!(connection.write_close(1000, "", out), Err(SendError::Closed));
         assert!(out.is_empty());
     }
+}
+
+#[test]
+fn messages_before_a_fault_can_be_answered_before_it_is() {
+    let mut server = Server::new();
+    let mut wire = text("hello");
+    wire.push(0xff);
+    server.input.extend_from_slice(&wire);
+    let Server { connection, input, out } = &mut server;
+    assert_eq!(connection.poll_event(input), Ok(Some(Event::Text("hello".into()))));
+    assert_eq!(connection.poll_event(input).unwrap_err().code, 1002);
+    assert!(connection.has_failed() && connection.can_send() && !connection.is_closed());
+    connection.write_message(Kind::Text, b"hello", out).unwrap();
+    connection.write_close(1000, "what the app says", out).unwrap();
+    assert!(connection.is_closed() && !connection.has_failed() && !connection.can_send());
+    let sent = server.sent();
+    assert_eq!((sent.len(), &sent[0].payload[..]), (2, &b"hello"[..]));
+    assert_eq!(closed_with(&sent), 1002, "the fault, not what the app would have said");
 }
 
 #[test]
