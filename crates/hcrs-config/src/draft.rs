@@ -25,6 +25,8 @@ pub(crate) struct Draft {
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
+    /// Whether the terms of compression count.
+    pub(crate) websocket_compression: bool,
     pub(crate) user: Option<(u32, Place)>,
     pub(crate) group: Option<(u32, Place)>,
     /// As JSON.
@@ -53,6 +55,7 @@ impl Default for Draft {
             certfile: None,
             keyfile: None,
             proxies: Proxies::default(),
+            websocket_compression: true,
             user: None,
             group: None,
             logconfig_dict: None,
@@ -97,6 +100,9 @@ impl Draft {
         self.server.socket_owner = self.socket_owner();
         self.logconfig_dict();
         self.check_reloader();
+        if !self.websocket_compression {
+            self.server.connection.websocket.compression = None;
+        }
         if !self.mistakes.is_empty() {
             let problems =
                 self.mistakes.iter().map(|mistake| source.excerpt(&mistake.place, &mistake.message));

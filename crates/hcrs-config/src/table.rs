@@ -7,6 +7,7 @@ mod logs;
 mod protocols;
 mod proxies;
 mod tls;
+mod websocket;
 
 use std::num::NonZeroUsize;
 
@@ -24,6 +25,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
         deadlines::SETTINGS,
         tls::SETTINGS,
         protocols::SETTINGS,
+        websocket::SETTINGS,
         logs::SETTINGS,
     ]
     .into_iter()
