@@ -18,6 +18,7 @@ from pathlib import Path
 import chart
 import prepare
 import report
+from echo import EchoLoader
 from load import Loader
 from measure import Bench
 from scenarios import TRANSFER_BYTES, Scenario, plan
@@ -26,7 +27,7 @@ from servers import COMMANDS, Toolbox
 HERE = Path(__file__).resolve().parent
 QUICK = (
     "bare_h1_c64,bare_h2_8x32,fastapi_h2_8x32,fastapi_direct,flask_h1_4t,"
-    "down_h2_4x4,up_h2_4x4,mixed_h2_block,idle_h2_1000"
+    "down_h2_4x4,up_h2_4x4,mixed_h2_block,ws_echo_32,idle_h2_1000"
 )
 
 
@@ -40,7 +41,7 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="one short round of a few scenarios: does it work?")
     add("--python", default="python3", help="makes the venv and runs the apps (default python3)")
     add("--hcrs", type=Path, help="an hcrs command or wheel; default: build this checkout")
-    add("--pin", action="store_true", help="h2load on the last CPU, servers on the others")
+    add("--pin", action="store_true", help="the client on the last CPU, servers on the others")
     add("--out", type=Path, help="folder for the results (default tests/bench/results)")
     add("--list", action="store_true", help="print the scenarios and end")
     told = parser.parse_args()
@@ -78,7 +79,7 @@ def rounds(bench: Bench, scenarios: list[Scenario], told: argparse.Namespace) ->
                 cell = bench.cell(scenario, server)
                 cells.setdefault(scenario.name, {}).setdefault(server, []).append(cell)
                 told_as = report.one_line(scenario, cell)
-                print(f"[{turn + 1}/{told.rounds}] {scenario.name:17} {server:10} {told_as}", flush=True)
+                print(f"[{turn + 1}/{told.rounds}] {scenario.name:17} {server:15} {told_as}", flush=True)
     return cells
 
 
@@ -112,7 +113,9 @@ def main() -> None:
         server_cpus, client_cpus = pinned(told)
         tools = Toolbox(venv / "bin", hcrs, HERE / "apps", scratch, cert, key, server_cpus)
         loader = Loader(h2load, scratch, client_cpus, limit_s=20 + 6 * told.seconds)
-        bench = Bench(tools, loader, told.seconds)
+        echoes = any(scenario.kind == "echo" for scenario in scenarios)
+        echo_loader = EchoLoader(prepare.echo_client(HERE), client_cpus, loader.limit_s) if echoes else None
+        bench = Bench(tools, loader, echo_loader, told.seconds)
         setting = prepare.setting(HERE, tools, told)
         begun = time.monotonic()
         cells = rounds(bench, scenarios, told)

@@ -12,6 +12,7 @@ COLOURS = {
     "hcrs": "#c2410c",
     "granian": "#1d4ed8",
     "uvicorn": "#0f766e",
+    "uvicorn_wsproto": "#0e7490",
     "hypercorn": "#7e22ce",
     "gunicorn": "#4d7c0f",
     "direct": "#6b7280",
@@ -21,9 +22,10 @@ SIDES = {
     "load": (("requests/s", "rate", 1), ("CPU µs/request", "cpu_us", 1)),
     "transfer": (("MiB/s", "bytes_per_s", MIB), ("CPU ms/request", "cpu_us", 1e3)),
     "mixed": (("p99 of the fast, ms (shorter is better)", "fast_p99_us", 1e3), ("CPU µs/request", "cpu_us", 1)),
+    "echo": (("messages/s", "rate", 1), ("CPU µs/message", "cpu_us", 1)),
     "idle": (("RSS at rest, MB (shorter is better)", "rest", 1e6), ("RSS with 1,000 connections, MB", "held", 1e6)),
 }
-WIDTH, NAME, SIDE, FIGURE = 960, 80, 340, 70
+WIDTH, NAME, SIDE, FIGURE = 1000, 120, 340, 70
 BAR, GAP, HEAD = 14, 4, 44
 
 

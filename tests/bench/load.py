@@ -88,7 +88,7 @@ class Loader:
         log = self.scratch / "h2load.log"
         log.unlink(missing_ok=True)
         told = shape.arguments(base, self.scratch)
-        before = _children_cpu_s()
+        before = children_cpu_s()
         with report.open("wb") as out:
             process = subprocess.Popen(
                 [self.command, "-n", str(count), "-N", "20", f"--log-file={log}", *told],
@@ -108,7 +108,7 @@ class Loader:
         latencies, seconds = _read(log)
         if shape.h1 and 0 in latencies and _body_bytes(report) == count * body:
             latencies[200] = sorted(latencies.pop(0) + latencies.get(200, []))
-        return Outcome(count, seconds, latencies, _children_cpu_s() - before)
+        return Outcome(count, seconds, latencies, children_cpu_s() - before)
 
     def calibrate(self, base: str, shape: Shape, body: int) -> float:
         """Warms the server up and says how many requests/s it does, or 0 if it fails them."""
@@ -133,7 +133,7 @@ def percentile(ascending: list[int], share: float) -> float:
     return ascending[max(0, -(-round(share * 10_000) * len(ascending) // 10_000) - 1)]
 
 
-def _children_cpu_s() -> float:
+def children_cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

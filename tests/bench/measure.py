@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import idle
 import proctree
+from echo import EchoLoader
 from load import Loader, Outcome, Shape, percentile
 from scenarios import IDLE_CONNECTIONS, MIXED_PER_SECOND, Scenario
 from servers import DidNotStart, Running, Site, Toolbox
@@ -22,6 +23,7 @@ class Bench:
 
     tools: Toolbox
     loader: Loader
+    echo_loader: EchoLoader | None  # where a scenario wants it
     seconds: float  # that a measured run is to take
 
     def cell(self, scenario: Scenario, server: str) -> dict:
@@ -36,7 +38,7 @@ class Bench:
             wsgi_threads=scenario.wsgi_threads,
             path=scenario.ready_path,
         )
-        how = {"mixed": self._mixed, "idle": self._idle}.get(scenario.kind, self._load)
+        how = {"mixed": self._mixed, "echo": self._echo, "idle": self._idle}.get(scenario.kind, self._load)
         try:
             with Running(server, self.tools, site) as running:
                 return how(scenario, running)
@@ -89,6 +91,31 @@ class Bench:
         if running.name == "hcrs":
             cell |= {"edge_cpu_us": edge / completed * 1e6, "edge_rss": proctree.rss(running.pid)}
         return cell, outcome
+
+    def _echo(self, scenario: Scenario, running: Running) -> dict:
+        assert self.echo_loader is not None
+        warm = self.echo_loader.calibrate(running.port, scenario.chat)
+        if warm.words:
+            return {"error": warm.words}
+        count = max(scenario.chat.connections, int(warm.rate * self.seconds))
+        tree, edge = proctree.tree_cpu_s(running.pid), proctree.cpu_s(running.pid)
+        echoed = self.echo_loader.run(running.port, scenario.chat, count)
+        tree = proctree.tree_cpu_s(running.pid) - tree
+        edge = proctree.cpu_s(running.pid) - edge
+        completed = max(1, echoed.done)
+        cell = {
+            "requests": echoed.asked,
+            "failed": echoed.failed,
+            "rate": echoed.rate,
+            "cpu_us": tree / completed * 1e6,
+            "mean_us": echoed.mean_us,
+            "p99_us": echoed.p99_us,
+            "rss": proctree.tree_rss(running.pid),
+            "client_cpu": echoed.client_cpu_s / echoed.seconds if echoed.seconds else 0.0,
+        }
+        if running.name == "hcrs":
+            cell |= {"edge_cpu_us": edge / completed * 1e6, "edge_rss": proctree.rss(running.pid)}
+        return cell
 
     def _idle(self, _scenario: Scenario, running: Running) -> dict:
         time.sleep(SETTLE_S)

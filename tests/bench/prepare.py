@@ -14,7 +14,8 @@ from servers import Toolbox
 
 # What hcrs is built from.
 SOURCES = ("crates", "Cargo.toml", "Cargo.lock", "pyproject.toml", "setup.py", "setup.cfg")
-PACKAGES = ("granian", "uvicorn", "httptools", "hypercorn", "h2", "gunicorn")
+PACKAGES = ("granian", "uvicorn", "httptools", "websockets", "wsproto", "hypercorn", "h2", "gunicorn")
+ECHO_CLIENT = ("-p", "hcrs-ws", "--example", "echo_load")
 SHARED = ("uvloop", "fastapi", "starlette", "pydantic", "flask")
 
 
@@ -50,6 +51,14 @@ def hcrs(here: Path, folder: Path, told: Path | None) -> Path:
     return folder / "bin/hcrs"
 
 
+def echo_client(here: Path) -> Path:
+    """The client of the WebSocket scenarios, built as released."""
+    checkout = here.parent.parent
+    _run(["cargo", "build", "-q", "--locked", "--release", "--manifest-path", checkout / "Cargo.toml", *ECHO_CLIENT])
+    described = ["cargo", "metadata", "--format-version=1", "--no-deps", "--manifest-path", checkout / "Cargo.toml"]
+    return Path(json.loads(_output(described))["target_directory"]) / "release/examples" / ECHO_CLIENT[-1]
+
+
 def certificate(here: Path, folder: Path, scratch: Path) -> tuple[Path, Path]:
     cert, key = scratch / "cert.pem", scratch / "key.pem"
     _run([folder / "bin/python", here / "certificate.py", cert, key])
@@ -77,7 +86,7 @@ def setting(here: Path, tools: Toolbox, told: argparse.Namespace) -> dict:
         "command": shlex.join(["python3", "tests/bench/bench.py", *sys.argv[1:]]),
         "rounds": told.rounds,
         "seconds": told.seconds,
-        "pinned": "h2load on one CPU, the servers on the others" if told.pin else "no CPU pinned",
+        "pinned": "the client on one CPU, the servers on the others" if told.pin else "no CPU pinned",
     }
 
 

@@ -14,6 +14,7 @@ LATENCY = [("mean ms", "mean_us", 1e3, 2), ("p99 ms", "p99_us", 1e3, 2)]
 MEMORY = [("RSS MB", "rss", 1e6, 0), ("edge MB", "edge_rss", 1e6, 1)]
 CPU = [("CPU µs/request", "cpu_us", 1, 1), ("of it edge", "edge_cpu_us", 1, 1)]
 CLIENT = [("client CPU %", "client_cpu", 0.01, 0)]
+MESSAGE_CPU = [("CPU µs/message", "cpu_us", 1, 1), ("of it edge", "edge_cpu_us", 1, 1)]
 COLUMNS = {
     "load": [("requests/s", "rate", 1, 0), *CPU, *LATENCY, *MEMORY, *CLIENT],
     "transfer": [("MiB/s", "bytes_per_s", MIB, 0), *CPU, *LATENCY, *MEMORY, *CLIENT],
@@ -25,6 +26,7 @@ COLUMNS = {
         *CPU,
         *MEMORY,
     ],
+    "echo": [("messages/s", "rate", 1, 0), *MESSAGE_CPU, *LATENCY, *MEMORY, *CLIENT],
     "idle": [
         ("RSS at rest MB", "rest", 1e6, 1),
         ("RSS with connections MB", "held", 1e6, 1),
@@ -157,9 +159,10 @@ def against_all(scenarios: list[Scenario], cells: Cells) -> str:
         "load": [("requests/s", "rate", "more"), ("CPU/request", "cpu_us", "less"), ("mean latency", "mean_us", "less"), ("p99", "p99_us", "less")],
         "transfer": [("bytes/s", "bytes_per_s", "more"), ("CPU/request", "cpu_us", "less")],
         "mixed": [("p99 of the fast", "fast_p99_us", "less")],
+        "echo": [("messages/s", "rate", "more"), ("CPU/message", "cpu_us", "less"), ("p99", "p99_us", "less")],
         "idle": [("memory at rest", "rest", "less"), ("memory with connections", "held", "less")],
     }
-    peers = [peer for peer in ("granian", "uvicorn", "hypercorn", "gunicorn") if any(peer in c for c in cells.values())]
+    peers = [peer for peer in ("granian", "uvicorn", "uvicorn_wsproto", "hypercorn", "gunicorn") if any(peer in c for c in cells.values())]
     rows = [["scenario", "metric", *peers]]
     for scenario in scenarios:
         for words, metric, better in metrics.get(scenario.kind, []):

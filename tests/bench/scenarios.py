@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from echo import Chat
 from load import Shape
 
 MIB = 1 << 20
@@ -18,6 +19,7 @@ MIXED_STREAMS = 90
 ASGI = ("hcrs", "granian", "uvicorn", "hypercorn", "gunicorn")
 ASGI_H2 = ("hcrs", "granian", "hypercorn", "gunicorn")
 WSGI = ("hcrs", "granian", "gunicorn")
+WEBSOCKET = ("hcrs", "granian", "uvicorn", "uvicorn_wsproto", "hypercorn")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Scenario:
     app: str
     servers: tuple[str, ...]
     shape: Shape = field(default_factory=Shape)
-    kind: str = "load"  # load, transfer, mixed, idle or direct: what is done and reported
+    chat: Chat = field(default_factory=Chat)
+    kind: str = "load"  # load, transfer, mixed, echo, idle or direct: what is done and reported
     interface: str = "asgi"
     ready_path: str = "/"
     tls: bool = True
@@ -57,6 +60,7 @@ def plan(upload: Path) -> list[Scenario]:
         *_file(),
         _mixed("block", "slow ones hold the event loop (time.sleep)"),
         _mixed("wait", "slow ones await (asyncio.sleep)"),
+        *_echo(),
         Scenario(
             "idle_h2_1000",
             f"Memory at rest and with {IDLE_CONNECTIONS:,} idle connections, h2 TLS",
@@ -146,6 +150,21 @@ def _file() -> list[Scenario]:
     return [*over_h2, over_h1]
 
 
+def _echo() -> list[Scenario]:
+    return [
+        Scenario(
+            f"ws_echo_{message_bytes}",
+            f"WebSocket echo of {words}, h1 cleartext, 64 connections",
+            "echo:app",
+            servers=WEBSOCKET,
+            chat=Chat(connections=64, message_bytes=message_bytes),
+            kind="echo",
+            tls=False,
+        )
+        for message_bytes, words in ((32, "32-byte texts"), (4096, "4 KiB texts"))
+    ]
+
+
 def _mixed(how: str, words: str) -> Scenario:
     return Scenario(
         f"mixed_h2_{how}",
@@ -213,6 +232,11 @@ GOALS = [
     *[
         Goal(f"1 MiB FileResponse, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 2)
         for shape, name in (("4 x 4", "file_h2_4x4"), ("1 x 1", "file_h2_1x1"))
+    ],
+    *[
+        Goal(f"WebSocket echo, {words}, messages/s", f"ws_echo_{size}", "rate", peer, "more", 2)
+        for size, words in ((32, "32 bytes"), (4096, "4 KiB"))
+        for peer in WEBSOCKET[1:]
     ],
 ]
 

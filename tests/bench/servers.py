@@ -72,12 +72,17 @@ def granian(tools: Toolbox, site: Site, port: int) -> list:
     ]
 
 
-def uvicorn(tools: Toolbox, site: Site, port: int) -> list:
+def uvicorn(tools: Toolbox, site: Site, port: int, websockets: str = "websockets-sansio") -> list:
     return [
         *[tools.bin / "uvicorn", site.app, "--host", "127.0.0.1", "--port", str(port)],
         *["--workers", str(site.workers), "--loop", "uvloop", "--http", "httptools"],
+        *["--ws", websockets],
         *["--timeout-keep-alive", "600", "--no-access-log", "--log-level", "warning"],
     ]
+
+
+def uvicorn_wsproto(tools: Toolbox, site: Site, port: int) -> list:
+    return uvicorn(tools, site, port, "wsproto")
 
 
 def hypercorn(tools: Toolbox, site: Site, port: int) -> list:
@@ -107,6 +112,7 @@ COMMANDS = {
     "hcrs": hcrs,
     "granian": granian,
     "uvicorn": uvicorn,
+    "uvicorn_wsproto": uvicorn_wsproto,
     "hypercorn": hypercorn,
     "gunicorn": gunicorn,
 }
