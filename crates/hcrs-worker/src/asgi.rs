@@ -18,7 +18,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use rustix::net::RecvFlags;
 
 use crate::awaitable::Sent;
-use crate::exchange::{Exchange, Inner, wake};
+use crate::exchange::{Exchange, Inner};
 use crate::inbox::{Inbox, Received};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::scope::ScopeBuilder;
 use crate::stream::{Stalled, Stream};
 use crate::task::TaskStarter;
+use crate::waiter::{Waiting, resume, wake};
 use crate::websocket::{self, Messages};
 
 /// A link and the requests on it.
@@ -39,6 +40,8 @@ pub struct AsgiLink {
     turn: Mutex<Option<Box<Turn>>>,
     app: Py<PyAny>,
     event_loop: Py<PyAny>,
+    /// The loop is one of asyncio's, so that its tasks are, too.
+    is_asyncio: bool,
     starter: TaskStarter,
     events: Events,
     sent: Py<Sent>,
@@ -86,9 +89,9 @@ impl AsgiLink {
         lock(&self.out)
     }
 
-    /// A future of the loop.
-    pub fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.event_loop.bind(py).call_method0(intern!(py, "create_future"))
+    /// Something for a task to wait for, and what is to be yielded to the task.
+    pub(crate) fn wait<'py>(&self, py: Python<'py>) -> PyResult<(Waiting, Bound<'py, PyAny>)> {
+        Waiting::new(self.event_loop.bind(py), self.is_asyncio)
     }
 
     /// The awaitable of a `send` that is complete.
@@ -278,7 +281,7 @@ impl AsgiLink {
                     inner.stream.arrive(payload, header.is_end()).map_err(broken)?;
                     std::mem::take(&mut inner.receivers)
                 };
-                wake(py, waiters)
+                resume(py, waiters)
             }
             Kind::Text | Kind::Binary | Kind::Close => {
                 let Some(exchange) = exchange() else { return Ok(()) };
@@ -290,7 +293,7 @@ impl AsgiLink {
                     messages.arrive(&header, payload, stream, &mut this.out().outbox).map_err(broken)?;
                     std::mem::take(receivers)
                 };
-                wake(py, waiters)
+                resume(py, waiters)
             }
             Kind::Credit => {
                 let credit = payload.try_into().map(u32::from_le_bytes);
@@ -460,6 +463,7 @@ impl AsgiLink {
             turn: Mutex::new(Some(Box::new(Turn { inbox: Inbox::default(), scopes }))),
             app,
             event_loop: event_loop.clone().unbind(),
+            is_asyncio: event_loop.is_instance(&py.import("asyncio")?.getattr("AbstractEventLoop")?)?,
             starter: TaskStarter::new(py, event_loop)?,
             events: Events { drained, gone, failed },
             sent: Py::new(py, Sent)?,

@@ -1,11 +1,12 @@
 //! What `receive()` and `send()` give to `await`.
 //!
-//! A result that is there at once is handed over without a future; only what has to wait makes one, and
+//! A result that is there at once is handed over without a future; only what has to wait makes a [`Waiting`], and
 //! yields it to the task in the way of `asyncio.Future.__await__`. The objects have all of a coroutine's
 //! methods, so that `asyncio.create_task(receive())` works too.
+//!
+//! [`Waiting`]: crate::waiter::Waiting
 
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::exchange::Exchange;
@@ -80,14 +81,10 @@ impl Wait {
 
     fn step<'py>(&self, py: Python<'py>) -> PyResult<Step<'py>> {
         let exchange = self.exchange.bind(py);
-        let step = match self.until {
-            Until::Received => Exchange::receive_step(exchange)?,
-            Until::Flushed => Exchange::flush_step(exchange)?,
-        };
-        if let Step::Yield(future) = &step {
-            future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+        match self.until {
+            Until::Received => Exchange::receive_step(exchange),
+            Until::Flushed => Exchange::flush_step(exchange),
         }
-        Ok(step)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::message::{self, FieldError};
 use crate::outbox::FileOut;
 use crate::stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use crate::trailers::Trailers;
+use crate::waiter::{Waiting, wake};
 use crate::websocket::{self, Messages};
 
 /// One request and its response.
@@ -35,10 +36,10 @@ pub struct Exchange {
 pub struct Inner {
     /// The protocol's state.
     pub stream: Stream<PyBackedBytes>,
-    /// Futures of `receive`s that wait.
-    pub receivers: Vec<Py<PyAny>>,
-    /// Futures of `send`s that wait.
-    pub senders: Vec<Py<PyAny>>,
+    /// `receive`s that wait.
+    pub receivers: Vec<Waiting>,
+    /// `send`s that wait.
+    pub senders: Vec<Waiting>,
     /// The app's task, held while it runs.
     pub task: Option<Py<PyAny>>,
     /// It stands in the link's queue of streams that wait for room.
@@ -112,21 +113,23 @@ impl Exchange {
 
     fn wait<'py>(
         slf: &Bound<'py, Self>,
-        waiters: impl Fn(&mut Inner) -> &mut Vec<Py<PyAny>>,
+        waiters: impl Fn(&mut Inner) -> &mut Vec<Waiting>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let future = slf.get().link.bind(py).get().create_future(py)?;
+        let (new, yielded) = slf.get().link.bind(py).get().wait(py)?;
         let mut waiting = std::mem::take(waiters(&mut slf.get().lock()));
         // Those that were cancelled would otherwise pile up when an app asks again and again.
-        let mut kept = Vec::with_capacity(waiting.len() + 1);
-        for waiter in waiting.drain(..) {
-            if !waiter.bind(py).call_method0(intern!(py, "done"))?.is_truthy()? {
-                kept.push(waiter);
+        let mut at = 0;
+        while at < waiting.len() {
+            if waiting[at].is_done(py)? {
+                drop(waiting.remove(at));
+            } else {
+                at += 1;
             }
         }
-        kept.push(future.clone().unbind());
-        *waiters(&mut slf.get().lock()) = kept;
-        Ok(future)
+        waiting.push(new);
+        *waiters(&mut slf.get().lock()) = waiting;
+        Ok(yielded)
     }
 
     pub(crate) fn start(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
@@ -334,17 +337,6 @@ impl Exchange {
     fn task_done(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         AsgiLink::ended(slf.get().link.bind(slf.py()), slf, task)
     }
-}
-
-/// Lets waiting tasks look again.
-pub(crate) fn wake(py: Python<'_>, waiters: Vec<Py<PyAny>>) -> PyResult<()> {
-    for waiter in waiters {
-        let waiter = waiter.bind(py);
-        if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-            waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn unexpected(kind: &str, phase: Phase) -> PyErr {

@@ -17,6 +17,7 @@ mod target;
 mod task;
 mod tls;
 mod trailers;
+mod waiter;
 mod websocket;
 mod wsgi;
 

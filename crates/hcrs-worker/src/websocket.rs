@@ -13,10 +13,11 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::asgi::AsgiLink;
-use crate::exchange::{Exchange, unexpected, wake};
+use crate::exchange::{Exchange, unexpected};
 use crate::message;
 use crate::outbox::Outbox;
 use crate::stream::{Phase, Stalled, Stream};
+use crate::waiter::wake;
 
 /// How the edge is told that the app accepts, whatever protocol the client speaks.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -167,11 +168,9 @@ pub(crate) fn receive<'py>(
     match next {
         Next::Connect => message.set_item(kind, intern!(py, "websocket.connect"))?,
         Next::Message(Message { kind: Kind::Text, bytes, .. }) => {
-            let text = std::str::from_utf8(&bytes)
-                .map_err(|_| PyValueError::new_err("the edge sent a text that is not UTF-8"))?;
             message.set_item(kind, intern!(py, "websocket.receive"))?;
             message.set_item(intern!(py, "bytes"), py.None())?;
-            message.set_item(intern!(py, "text"), text)?;
+            message.set_item(intern!(py, "text"), PyString::from_bytes(py, &bytes)?)?;
         }
         Next::Message(Message { bytes, .. }) => {
             message.set_item(kind, intern!(py, "websocket.receive"))?;

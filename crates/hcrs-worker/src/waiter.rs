@@ -1,0 +1,242 @@
+//! What a task waits for in `receive()` and `send()`: a future that can let its task go on at once.
+//!
+//! A future of the loop hands its task to `loop.call_soon`, so that a message would wait for another trip of the loop,
+//! and what the app sends for one more. A [`Waiter`] is what asyncio's tasks take for a future; when a frame has come, in
+//! a turn of the link, which is a callback of the loop where no task runs, it runs the step of the task itself, in the
+//! task's own context. It stays a true step of a true task.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::asyncio::{CancelledError, InvalidStateError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::lock;
+
+/// Something that a `receive` or `send` waits for.
+#[derive(Debug)]
+pub enum Waiting {
+    /// On a loop of asyncio.
+    Waiter(Py<Waiter>),
+    /// On a loop with futures of its own.
+    Future(Py<PyAny>),
+}
+
+impl Waiting {
+    /// Makes one, and what is to be yielded to the task.
+    pub(crate) fn new<'py>(
+        event_loop: &Bound<'py, PyAny>,
+        is_asyncio: bool,
+    ) -> PyResult<(Self, Bound<'py, PyAny>)> {
+        let py = event_loop.py();
+        if is_asyncio {
+            let waiter = Bound::new(py, Waiter::new(event_loop.clone().unbind()))?;
+            return Ok((Self::Waiter(waiter.clone().unbind()), waiter.into_any()));
+        }
+        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+        Ok((Self::Future(future.clone().unbind()), future))
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
+        match self {
+            Self::Waiter(waiter) => Ok(waiter.get().done()),
+            Self::Future(future) => future.bind(py).call_method0(intern!(py, "done"))?.is_truthy(),
+        }
+    }
+
+    /// Lets the task go on when the loop comes to it.
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Waiter(waiter) => Waiter::settle(waiter.bind(py), State::Set),
+            Self::Future(future) if !self.is_done(py)? => {
+                future.bind(py).call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
+            }
+            Self::Future(_) => Ok(()),
+        }
+    }
+
+    /// Lets the task go on at once, which nothing but a loop's callback may do.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Waiter(waiter) => {
+                Waiter::resume(waiter.bind(py));
+                Ok(())
+            }
+            Self::Future(_) => self.wake(py),
+        }
+    }
+}
+
+/// Lets waiting tasks look again when the loop comes to them.
+pub(crate) fn wake(py: Python<'_>, waiting: Vec<Waiting>) -> PyResult<()> {
+    waiting.into_iter().try_for_each(|waiting| waiting.wake(py))
+}
+
+/// Lets waiting tasks look again at once, which nothing but a turn of the link may do.
+pub(crate) fn resume(py: Python<'_>, waiting: Vec<Waiting>) -> PyResult<()> {
+    waiting.into_iter().try_for_each(|waiting| waiting.resume(py))
+}
+
+/// A future that is never set to anything but None.
+#[derive(Debug)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub struct Waiter {
+    event_loop: Py<PyAny>,
+    /// How a task tells a future that is yielded to it from one that is not.
+    blocking: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    callbacks: Vec<Callback>,
+}
+
+#[derive(Debug)]
+enum State {
+    Pending,
+    Set,
+    /// With the reason that was given.
+    Cancelled(Option<Py<PyAny>>),
+}
+
+#[derive(Debug)]
+struct Callback {
+    function: Py<PyAny>,
+    context: Option<Py<PyAny>>,
+}
+
+impl Waiter {
+    fn new(event_loop: Py<PyAny>) -> Self {
+        let inner = Inner { state: State::Pending, callbacks: Vec::new() };
+        Self { event_loop, blocking: AtomicBool::new(true), inner: Mutex::new(inner) }
+    }
+
+    /// Ends the wait; gives who is to be called, or `None` if it had ended.
+    fn end(&self, state: State) -> Option<Vec<Callback>> {
+        let mut inner = lock(&self.inner);
+        if !matches!(inner.state, State::Pending) {
+            return None;
+        }
+        inner.state = state;
+        Some(std::mem::take(&mut inner.callbacks))
+    }
+
+    /// Ends the wait, and has the loop call those who asked for it.
+    fn settle(slf: &Bound<'_, Self>, state: State) -> PyResult<()> {
+        let callbacks = slf.get().end(state).unwrap_or_default();
+        callbacks.into_iter().try_for_each(|callback| callback.call_soon(slf))
+    }
+
+    /// Ends the wait, and calls those who asked for it.
+    fn resume(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        for Callback { function, context } in slf.get().end(State::Set).unwrap_or_default() {
+            let ran = match context {
+                Some(context) => context.bind(py).call_method1(intern!(py, "run"), (function, slf)),
+                None => function.bind(py).call1((slf,)),
+            };
+            match ran {
+                Ok(_) => {}
+                // They leave a step although the task has kept them.
+                Err(error) if error.is_instance_of::<PySystemExit>(py) => {}
+                Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {}
+                Err(error) => error.write_unraisable(py, Some(slf.as_any())),
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Waiter {
+    #[getter(_asyncio_future_blocking)]
+    fn blocking(&self) -> bool {
+        self.blocking.load(Ordering::Relaxed)
+    }
+
+    #[setter(_asyncio_future_blocking)]
+    fn set_blocking(&self, blocking: bool) {
+        self.blocking.store(blocking, Ordering::Relaxed);
+    }
+
+    fn get_loop<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.event_loop.bind(py).clone()
+    }
+
+    fn done(&self) -> bool {
+        !matches!(lock(&self.inner).state, State::Pending)
+    }
+
+    fn cancelled(&self) -> bool {
+        matches!(lock(&self.inner).state, State::Cancelled(_))
+    }
+
+    fn result(&self, py: Python<'_>) -> PyResult<()> {
+        match &lock(&self.inner).state {
+            State::Set => Ok(()),
+            State::Cancelled(Some(why)) => Err(CancelledError::new_err((why.clone_ref(py),))),
+            State::Cancelled(None) => Err(CancelledError::new_err(())),
+            State::Pending => Err(InvalidStateError::new_err("Result is not ready.")),
+        }
+    }
+
+    fn exception(&self, py: Python<'_>) -> PyResult<()> {
+        self.result(py)
+    }
+
+    #[pyo3(signature = (msg = None))]
+    fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
+        let is_pending = !slf.get().done();
+        Self::settle(slf, State::Cancelled(msg))?;
+        Ok(is_pending)
+    }
+
+    #[pyo3(signature = (function, *, context = None))]
+    fn add_done_callback(
+        slf: &Bound<'_, Self>,
+        function: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let callback = Callback { function, context };
+        let mut inner = lock(&slf.get().inner);
+        if matches!(inner.state, State::Pending) {
+            inner.callbacks.push(callback);
+            return Ok(());
+        }
+        drop(inner);
+        callback.call_soon(slf)
+    }
+
+    fn remove_done_callback(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<usize> {
+        // Comparing may run code of the app, which no lock may see.
+        let mut removed = 0;
+        let callbacks = std::mem::take(&mut lock(&slf.get().inner).callbacks);
+        for Callback { function: theirs, context } in callbacks {
+            if theirs.bind(function.py()).eq(function)? {
+                removed += 1;
+            } else {
+                Self::add_done_callback(slf, theirs, context)?;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Callback {
+    fn call_soon(self, waiter: &Bound<'_, Waiter>) -> PyResult<()> {
+        let py = waiter.py();
+        let kwargs = PyDict::new(py);
+        if let Some(context) = self.context {
+            kwargs.set_item(intern!(py, "context"), context)?;
+        }
+        let arguments = PyTuple::new(py, [self.function.bind(py), waiter.as_any()])?;
+        let call_soon = waiter.get().event_loop.bind(py).getattr(intern!(py, "call_soon"))?;
+        call_soon.call(arguments, Some(&kwargs)).map(drop)
+    }
+}
