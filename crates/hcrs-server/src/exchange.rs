@@ -689,6 +689,11 @@ impl Exchange {
         self.state.borrow_mut().place = Place::Over;
     }
 
+    /// The connection has seen what there is: it wants to hear of what comes from now on.
+    pub(crate) fn note_seen(&self) {
+        self.announced.set(false);
+    }
+
     fn announce(&self) {
         if !self.announced.replace(true) {
             self.mailbox.push(self.key);

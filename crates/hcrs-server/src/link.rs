@@ -420,13 +420,7 @@ impl Link {
                 }
                 self.end_stream_if(header.is_end(), header.stream);
             }
-            Kind::Text | Kind::Binary => {
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_message(header.kind, &payload, header.is_end())
-                {
-                    return Err(malformed);
-                }
-            }
+            Kind::Text | Kind::Binary => self.handle_message(header, &payload)?,
             Kind::Close => {
                 if let Some(exchange) = self.exchange(&header)
                     && !exchange.push_close(&payload)
@@ -471,6 +465,16 @@ impl Link {
             Kind::Request | Kind::Drain | Kind::Ping | Kind::Opened | Kind::Tls => return Err(malformed),
         }
         Ok(())
+    }
+
+    /// A piece of a WebSocket's message, which is framed from where it stands.
+    fn handle_message(&self, header: FrameHeader, payload: &[u8]) -> Result<(), LinkError> {
+        match self.exchange(&header) {
+            Some(exchange) if !exchange.push_message(header.kind, payload, header.is_end()) => {
+                Err(LinkError::Unexpected(header.kind))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The bytes in the block that a payload names, which is free again when they are dropped.
@@ -612,10 +616,11 @@ impl<'a> Pump<'a> {
     fn take_frames(&mut self, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
         let mut at = 0;
         while let Some((header, payload)) = FrameHeader::split(&self.input[at..])? {
-            if header.len > COPY {
-                return self.take_shared_frames(at, notice);
+            match header.kind {
+                Kind::Text | Kind::Binary => self.link.handle_message(header, payload)?,
+                _ if header.len > COPY => return self.take_shared_frames(at, notice),
+                _ => self.link.handle(header, Bytes::copy_from_slice(payload), notice)?,
             }
-            self.link.handle(header, Bytes::copy_from_slice(payload), notice)?;
             at += HEADER_LEN + header.len;
         }
         self.input.drain(..at);

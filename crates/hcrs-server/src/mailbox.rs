@@ -29,13 +29,18 @@ impl Mailbox {
         }
     }
 
-    /// The connection runs: it will be woken through `waker` from now on.
-    pub(crate) fn listen(&self, waker: &Waker) {
-        self.woken.set(false);
+    /// The connection runs, and looks at its exchanges by itself until it rests. Then it will be woken through `waker`.
+    pub(crate) fn attend(&self, waker: &Waker) {
+        self.woken.set(true);
         let mut current = self.waker.borrow_mut();
         if !current.as_ref().is_some_and(|current| current.will_wake(waker)) {
             *current = Some(waker.clone());
         }
+    }
+
+    /// The connection has seen all that was ready.
+    pub(crate) fn rest(&self) {
+        self.woken.set(false);
     }
 
     /// Whether no exchange is ready.

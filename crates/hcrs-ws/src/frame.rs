@@ -139,6 +139,15 @@ impl Header {
     }
 }
 
+/// Bytes of the header of a server's frame.
+pub(crate) fn header_len(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}
+
 /// Appends the header of a server's frame: not masked.
 pub(crate) fn write_header(out: &mut Vec<u8>, lead: Lead, payload: usize) {
     let first = lead.opcode.to_bits() | if lead.fin { FIN } else { 0 } | if lead.rsv1 { RSV1 } else { 0 };

@@ -131,8 +131,7 @@ struct Driver<T> {
 
 impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.client.admitted.mailbox.listen(cx.waker());
-        self.client.admitted.mailbox.clear();
+        self.client.admitted.mailbox.attend(cx.waker());
         let now = clock::now();
         self.file_room = FILE_PER_TURN;
         match self.client.admitted.shared.phase() {
@@ -403,6 +402,12 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), End>> {
+        // What the exchange has by now was seen, or waits for room in the socket.
+        self.client.admitted.mailbox.clear();
+        if let Some(under_way) = &self.under_way {
+            under_way.exchange.note_seen();
+        }
+        self.client.admitted.mailbox.rest();
         while self.look.poll(cx).is_ready() {
             let next = self.check_deadlines(now)?;
             self.look.set(next.max(now + Duration::from_millis(1)));

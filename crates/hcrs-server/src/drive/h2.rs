@@ -97,7 +97,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let shared = Rc::clone(&self.client.admitted.shared);
-        mailbox.listen(cx.waker());
+        mailbox.attend(cx.waker());
         let now = clock::now();
         if let Some(ended) = self.follow_phase(shared.phase(), now) {
             return Poll::Ready(ended);
@@ -343,6 +343,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Looks at the deadlines, if it is time to, and sets the next look.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
+        self.client.admitted.mailbox.rest();
         if self.connection.awaits_head() {
             self.head_since.get_or_insert(now);
         } else {
