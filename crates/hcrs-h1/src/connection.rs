@@ -141,6 +141,11 @@ impl Connection {
         self.spare_block = block;
     }
 
+    /// Whether the connection has switched: all that comes is another protocol's.
+    pub fn has_switched(&self) -> bool {
+        matches!(self.reading, Reading::Switched)
+    }
+
     /// Reads from the front of `input`, consuming what it understood. `Ok(None)`: more bytes are needed, or
     /// nothing may be read before [`Connection::next_exchange`]; call it until then. What it left in `input`
     /// must still stand at the front at the next call. After a fault nothing more is read.

@@ -255,6 +255,23 @@ impl Exchange {
         state.send_body();
     }
 
+    /// Bytes of a WebSocket have arrived on a connection of its own, whose buffer is lent, not copied.
+    pub(crate) fn push_switched(&self, input: &mut BytesMut) {
+        let mut state = self.state.borrow_mut();
+        state.body.unread += input.len();
+        if let Some(websocket) = &mut state.websocket {
+            websocket.arrive_in(input);
+            state.read_websocket();
+        }
+        match &mut state.websocket {
+            Some(websocket) => websocket.give_back(input),
+            // The exchange is over, and nobody reads any more.
+            None => input.clear(),
+        }
+        drop(state);
+        self.announce();
+    }
+
     /// The request's body is complete.
     pub(crate) fn end_body(&self) {
         let mut state = self.state.borrow_mut();

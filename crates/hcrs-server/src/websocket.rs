@@ -23,6 +23,9 @@ use crate::clock;
 /// Bytes that may wait for the client before pongs do, too; then only the latest ping is answered.
 const REPLY_BACKLOG: usize = 64 << 10;
 
+/// A larger buffer is not kept for the next bytes.
+const KEPT_BUFFER: usize = 32 << 10;
+
 /// What the WebSockets of an edge thread run on.
 #[derive(Debug)]
 pub(crate) struct Terms {
@@ -162,6 +165,26 @@ impl WebSocket {
     /// Takes bytes of the client; [`WebSocket::read`] looks at them.
     pub(crate) fn arrive(&mut self, data: &[u8]) {
         self.input.extend_from_slice(data);
+    }
+
+    /// The same, with the buffer that they arrived in; it is empty then.
+    pub(crate) fn arrive_in(&mut self, data: &mut BytesMut) {
+        if self.input.is_empty() {
+            std::mem::swap(&mut self.input, data);
+        } else {
+            self.input.extend_from_slice(data);
+        }
+        data.clear();
+    }
+
+    /// Gives the buffer back, if nothing is left in it that has to wait. One that a large message made large goes.
+    pub(crate) fn give_back(&mut self, data: &mut BytesMut) {
+        if self.input.is_empty() {
+            let emptied = std::mem::take(&mut self.input);
+            if (data.capacity()..=KEPT_BUFFER).contains(&emptied.capacity()) {
+                *data = emptied;
+            }
+        }
     }
 
     /// Makes the next message of what has arrived, or looks only at what is no message while one waits.

@@ -290,7 +290,9 @@ impl AsgiLink {
                     let Inner { stream, websocket, receivers, .. } = &mut *inner;
                     let messages =
                         websocket.as_mut().ok_or_else(|| broken(LinkError::Unexpected(header.kind)))?;
-                    messages.arrive(&header, payload, stream, &mut this.out().outbox).map_err(broken)?;
+                    messages
+                        .arrive(py, (&header, payload), stream, &mut this.out().outbox)
+                        .map_err(broken)?;
                     std::mem::take(receivers)
                 };
                 resume(py, waiters)

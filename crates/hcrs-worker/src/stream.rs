@@ -373,6 +373,21 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.pump_all(out)
     }
 
+    /// Sends a WebSocket's message if nothing holds it up; false if [`Stream::message`] has to take it.
+    #[must_use]
+    pub fn message_at_once(&mut self, kind: Kind, message: &[u8], out: &mut Outbox) -> bool {
+        if self.gone {
+            return true;
+        }
+        let len = message.len();
+        let is_free = self.is_flushed() && len <= DATA_MAX && len <= self.window.left() && !out.is_full();
+        if is_free {
+            self.window.spend(len);
+            out.push(kind, END, self.id, message);
+        }
+        is_free
+    }
+
     /// Takes a WebSocket's message.
     pub fn message(&mut self, kind: Kind, message: B, out: &mut Outbox) -> Stalled {
         if self.gone {
@@ -740,7 +755,8 @@ mod tests {
         let mut stream = started(&mut out);
         drain(&mut out);
         let long = vec![7; RESPONSE_WINDOW as usize + 10];
-        assert_eq!(stream.message(Kind::Text, vec![], &mut out), Stalled::No);
+        assert!(stream.message_at_once(Kind::Text, &[], &mut out));
+        assert!(!stream.message_at_once(Kind::Binary, &long, &mut out), "the window does not take it");
         assert_eq!(stream.message(Kind::Binary, long, &mut out), Stalled::Window);
         assert_eq!(stream.close(4000, "bye", &mut out), Stalled::Window);
         stream.finish_websocket(&mut out);

@@ -48,8 +48,9 @@ pub struct Messages {
 
 #[derive(Debug)]
 struct Message {
-    kind: Kind,
-    bytes: Vec<u8>,
+    /// A str or bytes, as the kind says.
+    content: Py<PyAny>,
+    is_text: bool,
     /// Bytes of it that the edge is owed credit for.
     owed: usize,
 }
@@ -72,8 +73,8 @@ impl Messages {
     /// Takes a frame of the edge.
     pub(crate) fn arrive(
         &mut self,
-        header: &FrameHeader,
-        payload: &[u8],
+        py: Python<'_>,
+        (header, payload): (&FrameHeader, &[u8]),
         stream: &mut Stream<PyBackedBytes>,
         out: &mut Outbox,
     ) -> Result<(), LinkError> {
@@ -86,13 +87,26 @@ impl Messages {
         if self.end.is_some() {
             return Ok(());
         }
-        self.partial.extend_from_slice(payload);
-        if header.is_end() {
-            let bytes = std::mem::take(&mut self.partial);
-            self.complete.push_back(Message { kind: header.kind, bytes, owed: payload.len() });
-        } else {
+        if !header.is_end() {
+            self.partial.extend_from_slice(payload);
             stream.took_messages(payload.len(), out);
+            return Ok(());
         }
+        let mut joined = std::mem::take(&mut self.partial);
+        let whole = if joined.is_empty() {
+            payload
+        } else {
+            joined.extend_from_slice(payload);
+            &joined
+        };
+        // Neither is an object that the garbage collector tracks, so a lock may be held.
+        let is_text = header.kind == Kind::Text;
+        let content = if is_text {
+            PyString::from_bytes(py, whole).map_err(|_| LinkError::Unexpected(Kind::Text))?.into_any()
+        } else {
+            PyBytes::new(py, whole).into_any()
+        };
+        self.complete.push_back(Message { content: content.unbind(), is_text, owed: payload.len() });
         Ok(())
     }
 
@@ -167,15 +181,12 @@ pub(crate) fn receive<'py>(
     let kind = intern!(py, "type");
     match next {
         Next::Connect => message.set_item(kind, intern!(py, "websocket.connect"))?,
-        Next::Message(Message { kind: Kind::Text, bytes, .. }) => {
+        Next::Message(Message { content, is_text, .. }) => {
+            let (text, bytes) = (intern!(py, "text"), intern!(py, "bytes"));
+            let (given, missing) = if is_text { (text, bytes) } else { (bytes, text) };
             message.set_item(kind, intern!(py, "websocket.receive"))?;
-            message.set_item(intern!(py, "bytes"), py.None())?;
-            message.set_item(intern!(py, "text"), PyString::from_bytes(py, &bytes)?)?;
-        }
-        Next::Message(Message { bytes, .. }) => {
-            message.set_item(kind, intern!(py, "websocket.receive"))?;
-            message.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
-            message.set_item(intern!(py, "text"), py.None())?;
+            message.set_item(given, content)?;
+            message.set_item(missing, py.None())?;
         }
         Next::End(code, reason) => {
             message.set_item(kind, intern!(py, "websocket.disconnect"))?;
@@ -264,22 +275,37 @@ fn send_message(
     message: &Bound<'_, PyDict>,
 ) -> PyResult<bool> {
     let py = exchange.py();
-    let (kind, bytes) = match (given(message, intern!(py, "bytes"))?, given(message, intern!(py, "text"))?) {
-        (Some(bytes), _) => (Kind::Binary, message::bytes_of(&bytes, "'bytes'")?),
+    let stalled = match (given(message, intern!(py, "bytes"))?, given(message, intern!(py, "text"))?) {
+        (Some(bytes), _) => {
+            let bytes = message::bytes_of(&bytes, "'bytes'")?;
+            push_message(exchange, link, Kind::Binary, bytes.as_bytes(), || Ok(bytes.clone()))?
+        }
         (None, Some(text)) => {
             let text =
                 text.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("'text' must be a str"))?;
-            (Kind::Text, text.encode_utf8()?)
+            push_message(exchange, link, Kind::Text, text.to_str()?.as_bytes(), || text.encode_utf8())?
         }
         (None, None) => {
             return Err(PyValueError::new_err("'websocket.send' has neither 'bytes' nor 'text'"));
         }
     };
-    let stalled = {
-        let mut inner = exchange.get().lock();
-        inner.stream.message(kind, bytes.into(), &mut link.get().out().outbox)
-    };
     sent(exchange, link, stalled)
+}
+
+/// Passes a message on; only one that has to wait is kept.
+fn push_message<'py>(
+    exchange: &Bound<'py, Exchange>,
+    link: &Bound<'py, AsgiLink>,
+    kind: Kind,
+    message: &[u8],
+    keep: impl FnOnce() -> PyResult<Bound<'py, PyBytes>>,
+) -> PyResult<Stalled> {
+    if exchange.get().lock().stream.message_at_once(kind, message, &mut link.get().out().outbox) {
+        return Ok(Stalled::No);
+    }
+    let kept = keep()?.into();
+    let mut inner = exchange.get().lock();
+    Ok(inner.stream.message(kind, kept, &mut link.get().out().outbox))
 }
 
 fn close(

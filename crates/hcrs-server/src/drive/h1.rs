@@ -280,6 +280,15 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             {
                 return;
             }
+            if self.connection.has_switched()
+                && let Some(under_way) = &mut self.under_way
+            {
+                if self.input.is_empty() {
+                    break;
+                }
+                under_way.receive_switched(&mut self.input, now);
+                continue;
+            }
             match self.connection.poll_event(&mut self.input) {
                 Ok(Some(Event::Request(request))) => self.begin(request, now),
                 Ok(Some(Event::Data(data))) => {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, RequestView, ResponseHead, Version};
 
 use crate::access_log::{AccessEntry, AccessLog};
@@ -53,6 +53,13 @@ impl UnderWay {
         self.body_at = now;
         self.bytes_received += data.len() as u64;
         self.exchange.push_body(data);
+    }
+
+    /// Bytes of a WebSocket have arrived, which takes them all.
+    pub(super) fn receive_switched(&mut self, input: &mut BytesMut, now: Instant) {
+        self.body_at = now;
+        self.bytes_received += input.len() as u64;
+        self.exchange.push_switched(input);
     }
 
     /// The response's head is on its way.
