@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const TEXT: u8 = 0x81;
 const MASKED: u8 = 0x80;
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
 
 struct Client {
     socket: TcpStream,
@@ -59,10 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seconds = begun.elapsed().as_secs_f64();
     load.took.sort_unstable();
     let (done, took) = (load.took.len(), &load.took);
-    let mean = took.iter().copied().map(f64::from).sum::<f64>() / done.max(1) as f64;
+    let mean = took.iter().map(|&took| u64::from(took)).sum::<u64>() / done.max(1) as u64;
     let at = |share: usize| took.get((done * share / 100).min(done.saturating_sub(1))).copied().unwrap_or(0);
     println!(
-        r#"{{"done": {done}, "seconds": {seconds:.6}, "mean_us": {mean:.1}, "p50_us": {}, "p99_us": {}}}"#,
+        r#"{{"done": {done}, "seconds": {seconds:.6}, "mean_us": {mean}, "p50_us": {}, "p99_us": {}}}"#,
         at(50),
         at(99)
     );
@@ -168,11 +170,11 @@ fn frame(text: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
     match text.len() {
         len @ 0..=125 => frame.push(masked | len as u8),
         len @ 126..=0xffff => {
-            frame.push(masked | 126);
+            frame.push(masked | LENGTH_16);
             frame.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            frame.push(masked | 127);
+            frame.push(masked | LENGTH_64);
             frame.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
