@@ -96,7 +96,7 @@ fn rows() -> Vec<Row> {
         Row::without("metrics_address", "--metrics-address", METRICS).or("127.0.0.1"),
         Row::without("metrics_port", "--metrics-port", METRICS).or("9090"),
         Row::made("reload", "--reload --no-reload", "use_reloader", meaning::reload).switch(),
-        Row::without("reload_paths", "--reload-paths", RELOADER).list(),
+        Row::same("reload_paths", "--reload-paths", "reload_dirs").list(),
         Row::without("reload_ignore_dirs", "--reload-ignore-dirs", RELOADER).list(),
         Row::without("reload_ignore_patterns", "--reload-ignore-patterns", RELOADER).list(),
         Row::without("reload_ignore_paths", "--reload-ignore-paths", RELOADER).list(),

@@ -54,7 +54,7 @@ fn rows() -> Vec<Row> {
         Row::part("limit_request_field_size", "--limit-request-field_size --limit-request-field-size", "h11_max_incomplete_size").or("8190"),
         Row::made("reload", "--reload", "use_reloader", meaning::reload).switch(),
         Row::without("reload_engine", "--reload-engine", "the reloader is hcrs's own").or("auto"),
-        Row::without("reload_extra_files", "--reload-extra-file", "the reloader decides itself what it watches").list(),
+        Row::same("reload_extra_files", "--reload-extra-file", "reload_include").list(),
         Row::without("spew", "--spew", "Python's own tools trace better").switch(),
         Row::without("check_config", "--check-config", "hcrs config check FILE does it").switch(),
         Row::without("print_config", "--print-config", "hcrs config show FILE does it").switch(),

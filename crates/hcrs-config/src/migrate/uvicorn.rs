@@ -7,7 +7,6 @@ use crate::migrate::row::{Row, Server, Told, texts};
 use crate::migrate::sheet::Sheet;
 use crate::value::Datum;
 
-const RELOADER: &str = "the reloader decides itself what it watches";
 const PARSER: &str = "there is one parser, and it is strict";
 
 pub(super) fn server() -> Server {
@@ -32,10 +31,10 @@ fn rows() -> Vec<Row> {
         Row::part("uds", "--uds", "bind, umask"),
         Row::part("fd", "--fd", "bind"),
         Row::made("reload", "--reload", "use_reloader", meaning::reload).switch(),
-        Row::without("reload_dirs", "--reload-dir", RELOADER).list(),
-        Row::without("reload_includes", "--reload-include", RELOADER).list(),
-        Row::without("reload_excludes", "--reload-exclude", RELOADER).list(),
-        Row::without("reload_delay", "--reload-delay", RELOADER).or("0.25"),
+        Row::same("reload_dirs", "--reload-dir", "reload_dirs").list(),
+        Row::same("reload_includes", "--reload-include", "reload_include").list(),
+        Row::same("reload_excludes", "--reload-exclude", "reload_exclude").list(),
+        Row::without("reload_delay", "--reload-delay", "the reloader decides itself how often it looks").or("0.25"),
         Row::same("workers", "--workers", "workers"),
         Row::made("loop", "--loop", "worker_class", worker_class).or("auto"),
         Row::without("http", "--http", PARSER).or("auto"),
@@ -44,8 +43,8 @@ fn rows() -> Vec<Row> {
         Row::same("ws_max_size", "--ws-max-size", "websocket_max_message_size"),
         Row::without("ws_max_queue", "--ws-max-queue", "messages that wait are bounded by bytes").or("32"),
         Row::made("ws_ping_interval", "--ws-ping-interval", "websocket_ping_interval", ping_interval).or("20"),
-        Row::without("ws_ping_timeout", "--ws-ping-timeout", "a pong may take 20 s").or("20"),
-        Row::without("ws_per_message_deflate", "--ws-per-message-deflate", "clients that offer compression get it").or("true"),
+        Row::same("ws_ping_timeout", "--ws-ping-timeout", "websocket_ping_timeout"),
+        Row::same("ws_per_message_deflate", "--ws-per-message-deflate", "websocket_compression"),
         Row::same("lifespan", "--lifespan", "lifespan"),
         Row::part("interface", "--interface", "application_path, wsgi_threads").or("auto"),
         Row::made("env_file", "--env-file", "", env_file),
