@@ -101,7 +101,7 @@ class Server:
         if config_file is None:
             config_file = folder / "hcrs.toml"
             config_file.write_text(to_toml(keys))
-        self.arguments = [command(), "--config", str(config_file), *flags]
+        self.arguments = self._command_line(["--config", str(config_file), *flags], keys.get("application_path"))
         self._stdout = (folder / "stdout").open("wb")
         environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         self._process = subprocess.Popen(
@@ -122,6 +122,10 @@ class Server:
         self._reader = threading.Thread(target=self._read, name="stderr", daemon=True)
         self._reader.start()
         self._workers_seen: set[int] = set()
+
+    def _command_line(self, flags: list[str], app: str | None) -> list[str]:
+        """The command; the app stands in the file."""
+        return [command(), *flags]
 
     # ---- what it says ----
 

@@ -1,0 +1,65 @@
+"""Fixtures: pairs of servers, each started once in a module."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from end_to_end.conftest import TIMEOUT, certificate, trust  # noqa: F401 - fixtures
+from parity.comparison import Case, compare, patience
+from parity.conversation import Answer, Speaker
+from parity.differences import DIFFERENCES
+from parity.servers import Pair, running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
+
+
+class Pairs:
+    """The pairs of a module by their app."""
+
+    def __init__(self, start: Callable[[str], Pair], trust: Callable[..., ssl.SSLContext]) -> None:  # noqa: F811
+        self._start, self._trust = start, trust
+        self._pairs: dict[str, Pair] = {}
+
+    def of(self, app: str) -> Pair:
+        """The pair that serves an app."""
+        if app not in self._pairs:
+            self._pairs[app] = self._start(app)
+        return self._pairs[app]
+
+    def check(self, name: str, case: Case) -> None:
+        """Says it to both servers, and compares."""
+        answers: dict[str, Answer] = {}
+        for kind, server in self.of(case.app):
+            where = server.listeners[0 if case.tls else 1]
+            speaker = Speaker(where, self._trust, patience=patience(name, kind, DIFFERENCES))
+            try:
+                answers[kind] = case.says(speaker)
+            finally:
+                speaker.close()
+        compare(name, answers["hypercorn"], answers["hcrs"], DIFFERENCES)
+
+
+@pytest.fixture(scope="module")
+def pairs(
+    tmp_path_factory: pytest.TempPathFactory,
+    certificate: dict[str, str],  # noqa: F811
+    trust: Callable[..., ssl.SSLContext],  # noqa: F811
+) -> Iterator[Pairs]:
+    """Starts a pair for each app that is asked for: the first listener has TLS, the second has not."""
+    with ExitStack() as stack:
+
+        def start(app: str) -> Pair:
+            folder = tmp_path_factory.mktemp("pair")
+            return stack.enter_context(running(folder, app, tls=certificate, keep_alive_timeout=30))
+
+        yield Pairs(start, trust)

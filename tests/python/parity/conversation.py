@@ -1,0 +1,262 @@
+"""Speaks with a server and writes down what it answers, as facets that can be compared one by one.
+
+What cannot be the same on two servers is replaced by a word in angle brackets, and nothing else: the date, the
+server's own name, addresses and process ids.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h2.exceptions
+
+from end_to_end.h1_client import Closed, H1Client
+from end_to_end.h2_client import H2Client, Lost
+from end_to_end.server import DEADLINE, Listening
+
+#: What a server answered, by facet.
+Answer = dict[str, Any]
+
+#: How long Hypercorn's silence is listened to where it is known to say nothing, in seconds.
+PATIENCE = 0.5
+
+_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, for every protocol."""
+
+    method: str = "GET"
+    target: str = "/"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    #: Over HTTP/1.1 the body is sent in chunks of this size; otherwise with its length.
+    chunked: int = 0
+
+
+class Speaker:
+    """A client of one listener of one server, which opens as many connections as it is asked to."""
+
+    def __init__(
+        self, where: Listening, trust: Callable[..., ssl.SSLContext], *, patience: float = DEADLINE
+    ) -> None:
+        self.where, self.trust, self.patience = where, trust, patience
+        self._open: list[H1Client | H2Client] = []
+
+    def h1(self, deadline: float = DEADLINE) -> H1Client:
+        """A new connection for HTTP/1.1."""
+        tls = self.trust("http/1.1") if self.where.scheme == "https" else None
+        self._open.append(client := H1Client(self.where, tls=tls, deadline=deadline))
+        return client
+
+    def h2(self) -> H2Client:
+        """A new connection for HTTP/2."""
+        tls = self.trust("h2") if self.where.scheme == "https" else None
+        self._open.append(client := H2Client(self.where, tls=tls))
+        return client
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        for client in self._open:
+            client.close()
+
+    def note(self, key: str) -> Any:
+        """What an app has noted under a key."""
+        with H1Client(self.where._replace(), tls=self.trust("http/1.1") if self.where.scheme == "https" else None) as it:
+            return it.get(f"/note?key={key}").body.decode()
+
+
+def same_words(value: Any, *clients: H1Client | H2Client) -> Any:
+    """A value in which dates, ports and process ids are words."""
+    if isinstance(value, bytes):
+        return same_words(value.decode("latin-1"), *clients).encode("latin-1")
+    if isinstance(value, str):
+        for client in clients:
+            if client.where.port:
+                value = re.sub(rf"(?<!\d){client.where.port}(?!\d)", "<port>", value)
+                value = re.sub(rf"(?<!\d){client.socket.getsockname()[1]}(?!\d)", "<client>", value)
+        return _DATE.sub("<date>", value)
+    if isinstance(value, (list, tuple)):
+        ports = {client.where.port: "<port>" for client in clients}
+        ports |= {client.socket.getsockname()[1]: "<client>" for client in clients if client.where.port}
+        if isinstance(value, tuple) and len(value) == 2 and value[1] in ports:
+            return (value[0], ports[value[1]])
+        return type(value)(same_words(item, *clients) for item in value)
+    if isinstance(value, dict):
+        return {
+            same_words(name, *clients): "<pid>" if name == "started" else same_words(item, *clients)
+            for name, item in value.items()
+        }
+    return value
+
+
+def facets_of_head(headers: Sequence[tuple[str, str]]) -> Answer:
+    """The fields of a response. The server's name stands apart: it says who answers."""
+    names = [value for name, value in headers if name.lower() == "server" and re.match("hypercorn|hcrs", value)]
+    shown = [
+        (name, "<name>" if name.lower() == "server" and value in names else value) for name, value in headers
+    ]
+    return {"headers": shown, **({"server": names} if names else {})}
+
+
+def facets_of_body(body: bytes) -> Answer:
+    """A body; a scope that an app has shown is taken apart, and its length is not compared."""
+    if body.startswith(b"{'type': "):
+        scope = ast.literal_eval(body.decode())
+        return {f"scope.{name}": value for name, value in scope.items()} | {"scope.keys": sorted(scope), "framing": []}
+    return {"body": body}
+
+
+# ---- HTTP/1.1 ----
+
+
+def say_h1(speaker: Speaker, raw: bytes, *, responses: int = 1, head: bool = False, half_close: bool = False) -> Answer:
+    """Sends bytes as they are, reads so many responses and then sees whether the connection still serves."""
+    client = speaker.h1()
+    try:
+        client.send(raw.replace(b"{host}", client.where.authority.encode()))
+        if half_close:
+            client.half_close()
+    except OSError:
+        pass  # the server may have answered and closed before all was sent
+    client.socket.settimeout(speaker.patience)
+    answer: Answer = {}
+    for number in range(1, responses + 1):
+        prefix = "" if responses == 1 else f"{number}."
+        one = _response(client, head)
+        answer |= {prefix + name: same_words(value, client) for name, value in one.items()}
+        if one["end"] != "whole":
+            break
+    answer["after"] = _afterwards(client)
+    return answer
+
+
+def ask_h1(speaker: Speaker, request: Request) -> Answer:
+    """Sends a request that follows the rules."""
+    lines = [f"{request.method} {request.target} HTTP/1.1", "host: {host}"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    body = request.body or b""
+    if request.chunked:
+        lines.append("transfer-encoding: chunked")
+        pieces = [body[at : at + request.chunked] for at in range(0, len(body), request.chunked)]
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    elif request.body is not None:
+        lines.append(f"content-length: {len(body)}")
+    raw = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return say_h1(speaker, raw, head=request.method == "HEAD")
+
+
+def _response(client: H1Client, to_head: bool) -> Answer:
+    """Reads one response, however wrong it is."""
+    interim: list[Any] = []
+    try:
+        while (head := client.head()).status < 200 and head.status != 101:
+            interim.append((head.status, head.reason, head.headers))
+    except (Closed, ConnectionError, ssl.SSLError):
+        return {"end": "closed", **({"interim": interim} if interim else {})}
+    except TimeoutError:
+        return {"end": "silent", **({"interim": interim} if interim else {})}
+    answer: Answer = {"version": head.version, "status": head.status, "reason": head.reason, "end": "whole"}
+    if interim:
+        answer["interim"] = interim
+    framing = [(name, value) for name, value in head.headers if name.lower() in FRAMING]
+    answer["framing"] = sorted((name.lower(), value.lower()) for name, value in framing)
+    answer |= facets_of_head([pair for pair in head.headers if pair not in framing])
+    fields = {name.lower(): value for name, value in framing}
+    body = b""
+    try:
+        if to_head or head.status in (101, 204, 304):
+            pass
+        elif "transfer-encoding" in fields:
+            while chunk := client.chunk():
+                body += chunk
+            if client.trailers:
+                answer["trailers"] = client.trailers
+        elif "content-length" in fields:
+            body = client.exactly(int(fields["content-length"]))
+        else:
+            body = client.until_closed()
+    except (Closed, ConnectionError, ssl.SSLError):
+        answer["end"] = "cut"
+    except TimeoutError:
+        answer["end"] = "silent"
+    if answer["end"] != "whole":
+        body += bytes(client._input)
+    return answer | facets_of_body(body)
+
+
+#: Fields that say where a message ends and whether another one may follow. They belong to no order.
+FRAMING = ("connection", "content-length", "keep-alive", "transfer-encoding")
+
+
+def _afterwards(client: H1Client) -> str:
+    """Whether a connection still serves, was closed, or says nothing any more."""
+    try:
+        client.send(b"GET /after HTTP/1.1\r\nhost: after\r\nconnection: close\r\n\r\n")
+        rest = bytes(client._input) + client.until_closed()
+    except TimeoutError:
+        return "silent"
+    except OSError:
+        return "closed"
+    if not rest:
+        return "closed"
+    return "kept" if rest.startswith(b"HTTP/1.1 404") else repr(rest)
+
+
+# ---- HTTP/2 ----
+
+
+def ask_h2(speaker: Speaker, request: Request) -> Answer:
+    """Sends a request on a new connection."""
+    client = speaker.h2()
+    headers = list(request.headers)
+    if request.body is not None and not request.chunked:
+        headers.append(("content-length", str(len(request.body))))
+    stream = client.request(request.method, request.target, headers, request.body)
+    return answer_h2(speaker, client, stream)
+
+
+def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
+    """What came on a stream, and whether the connection still serves."""
+    got = client.streams[stream]
+    end = None
+    try:
+        client.response(stream, speaker.patience)
+    except TimeoutError:
+        end = "silent"
+    except (Lost, OSError, h2.exceptions.ProtocolError):
+        end = "connection lost"
+    answer: Answer = {"end": end or ("whole" if got.ended else f"reset {got.reset!r}")}
+    if got.headers:
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in got.headers]
+        answer["status"] = int(pairs[0][1])
+        answer |= facets_of_head([pair for pair in pairs[1:] if pair[0] not in FRAMING])
+        answer["framing"] = sorted(pair for pair in pairs[1:] if pair[0] in FRAMING)
+        answer |= facets_of_body(got.body)
+    if got.informational:
+        answer["interim"] = [
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in one] for one in got.informational
+        ]
+    if got.trailers is not None:
+        answer["trailers"] = got.trailers
+    answer["after"] = _afterwards_h2(client, speaker.patience)
+    return same_words(answer, client)
+
+
+def _afterwards_h2(client: H2Client, patience: float) -> str:
+    try:
+        if client.goaway is not None:
+            return f"GOAWAY {client.goaway.error_code!r}"
+        client.get("/after", deadline=patience)
+    except TimeoutError:
+        return "silent"
+    except (Lost, OSError, h2.exceptions.ProtocolError):
+        return "closed" if client.goaway is None else f"GOAWAY {client.goaway.error_code!r}"
+    return "kept"
