@@ -78,9 +78,9 @@ WAITED_FOR = ("end", "1.end", "2.end", "after")
 
 def patience(case: str, server: str, differences: Iterable[Difference]) -> float:
     """How long an answer is waited for, in seconds: not long where Hypercorn is known to give none."""
-    known = [row for difference in differences for row in difference.seen if _is(row.hypercorn, "silent")]
+    rows = [row for difference in differences for row in difference.seen if row.facet in WAITED_FOR]
     is_silent = server == "hypercorn" and any(
-        row.names(case, facet) for row in known if row.hypercorn is not anything for facet in WAITED_FOR
+        row.names(case, row.facet) for row in rows if row.hypercorn is not anything and _is(row.hypercorn, "silent")
     )
     return PATIENCE if is_silent else DEADLINE
 

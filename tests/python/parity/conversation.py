@@ -62,15 +62,19 @@ class Speaker:
         self._open.append(client := H2Client(self.where, tls=tls))
         return client
 
+    @property
+    def clients(self) -> list[H1Client | H2Client]:
+        """The connections so far."""
+        return self._open
+
     def close(self) -> None:
         """Closes what was opened."""
         for client in self._open:
             client.close()
 
-    def note(self, key: str) -> Any:
-        """What an app has noted under a key."""
-        with H1Client(self.where._replace(), tls=self.trust("http/1.1") if self.where.scheme == "https" else None) as it:
-            return it.get(f"/note?key={key}").body.decode()
+    def note(self, query: str) -> str:
+        """What an app has noted."""
+        return self.h1().get(f"/note?{query}").body.decode()
 
 
 def same_words(value: Any, *clients: H1Client | H2Client) -> Any:
@@ -207,7 +211,7 @@ def _afterwards(client: H1Client) -> str:
         return "closed"
     if not rest:
         return "closed"
-    return "kept" if rest.startswith(b"HTTP/1.1 404") else repr(rest)
+    return "kept" if rest.startswith((b"HTTP/1.1 404", b"HTTP/1.1 500")) else f"more: {rest[:40]!r}"
 
 
 # ---- HTTP/2 ----

@@ -73,6 +73,11 @@ HTTP = (
                    "status-418 status-599 download-nothing fail-all nonsense-after-end"),
                 "framing", CHUNKED, has_length,
             ),
+            Seen("raw/h1/echo-1.0", "framing", [("connection", "close")], lambda it: len(it) == 2, now_and_then=True),
+            Seen("raw/h1/pipelined-bodies", "1.framing", CHUNKED, has_length, now_and_then=True),
+            Seen(on("h1", "expect-continue echo-chunk-extension echo-request-trailers"), "framing", CHUNKED, has_length,
+                 now_and_then=True),
+            Seen("extensions/h1/trailers-unwanted", "framing", CHUNKED, has_length),
             Seen(on("h1*", "echo echo-of-get echo-chunked echo-empty-chunked"), "framing", CHUNKED, has_length, now_and_then=True),
         ),
     ),
@@ -109,7 +114,11 @@ HTTP1 = (
         "HTTP/1.1",
         "reason phrase",
         "people and some old clients read it",
-        (Seen("*/h1*/* !*/status-418 !*/status-599", "reason", "", some_words),),
+        (
+            Seen("*/h1*/* !*/status-418 !*/status-599", "reason", "", some_words),
+            Seen("raw/h1/pipelined*", "?.reason", "", some_words),
+            Seen("raw/h1/pipelined*", "?.server", ["hypercorn-h11"], ["hcrs"]),
+        ),
     ),
     Difference(
         "HTTP/1.1",
@@ -127,6 +136,119 @@ HTTP1 = (
                 "after", "closed", "kept", all_else=True,
             ),
         ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "versions other than 1.0 and 1.1",
+        "505: what a message of another version means is not known",
+        (Seen("raw/h1/scope-3.7 raw/h1/scope-2.0", "status", 200, 505, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "HTTP/1.0 with `connection: keep-alive`",
+        "load generators and old proxies ask for it; RFC 9112 §9.3 allows it",
+        (
+            Seen("raw/h1/scope-1.0-keep-alive", "after", "closed", "kept"),
+        ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "a request behind `connection: close`",
+        "the first one is answered, what follows is not read (RFC 9112 §9.6)",
+        (Seen("raw/h1/pipelined-after-close", "1.status", 400, 200, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "`expect: 100-continue`, the body being here or not wanted",
+        "an interim response helps nobody then (RFC 9110 §10.1.1)",
+        (
+            Seen(on("h1", "expect-continue expect-continue-unread"), "interim", lambda it: it != ABSENT, ABSENT),
+            Seen("raw/h1/continue-unread", "interim", 100, 200),
+        ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "`expect` with anything else",
+        "417, as RFC 9110 §10.1.1 offers: the expectation would not be met",
+        (Seen("raw/h1/expect-something", "status", 200, 417, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "`upgrade: h2c`",
+        "RFC 9113 has dropped it, and no client of note sends it; prior knowledge is spoken",
+        (Seen("raw/h1/upgrade-h2c", "status", 101, 200, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "absolute-form targets",
+        "`path` is the path and `host` the target's, as RFC 9112 §3.2.2 says; no app can route a whole URL",
+        (Seen("raw/h1/scope-absolute*", "status", 404, 200, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "targets that are none",
+        "`*` is for OPTIONS, a target begins with a slash and has no fragment: 400",
+        (
+            Seen("raw/h1/get-asterisk raw/h1/target-without-slash", "status", 404, 400, all_else=True),
+            Seen("raw/h1/target-with-fragment", "status", 200, 400, all_else=True),
+        ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "CONNECT",
+        "this is no tunnel: 405",
+        (Seen("raw/h1/connect", "status", 404, 405, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "a blank line before a request",
+        "RFC 9112 §2.2 asks servers to pass over it",
+        (Seen("raw/h1/leading-blank-line", "status", 400, 200, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "heads that are read in more than one way",
+        "bare line feeds, folded fields, an empty or odd `host`: servers that read them differently can be played off "
+        "against each other, so 400",
+        (
+            Seen(on("h1", "bare-line-feeds field-folded empty-host odd-host"), "status", 200, 400, all_else=True),
+        ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "lengths that are said twice or in two ways",
+        "`content-length` beside chunks, repeated, or a coding in HTTP/1.0 are how requests are smuggled: 400",
+        (
+            Seen(on("h1", "length-twice length-list length-and-chunked coding-in-1.0"), "status", 200, 400,
+                 all_else=True),
+        ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "chunks whose lines do not end as they must",
+        "400 at once instead of waiting for a CR LF that does not come",
+        (Seen("raw/h1/chunk-unended-line", "end", "silent", "whole", all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "heads that are too large",
+        "414 for the target; fields are counted too, also when they arrive in one piece",
+        (
+            Seen("raw/h1/long-line", "status", 431, 414, all_else=True),
+            Seen("raw/h1/many-fields", "status", 200, 431, all_else=True),
+        ),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "unknown transfer coding",
+        "400 and closed: where the body ends is not known",
+        (Seen("raw/h1/coding-unknown", "status", 501, 400, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "a client that leaves in the middle of a head",
+        "nobody is there to read an answer",
+        (Seen("raw/h1/half-closed-before", "status", 400, ABSENT, all_else=True),),
     ),
 )
 
@@ -169,7 +291,7 @@ ASGI = (
         "`http.disconnect`, so a stream with nothing to send would outlive its client. After a disconnect `send` goes "
         "nowhere, as before 2.4.",
         (
-            Seen("*/scope*", "scope.asgi", {"version": "3.0", "spec_version": "2.1"},
+            Seen("plain/*/scope* raw/*", "scope.asgi", {"version": "3.0", "spec_version": "2.1"},
                  {"version": "3.0", "spec_version": "2.3"}),
         ),
     ),
@@ -186,12 +308,107 @@ ASGI = (
         "ASGI over HTTP",
         "`extensions`",
         "what is offered works in every version of HTTP",
-        (Seen("*/scope*", "scope.extensions"),),
+        (Seen("plain/*/scope* raw/*", "scope.extensions"),),
     ),
 )
-WEBSOCKET = ()
+EXTENSIONS = (
+    Difference(
+        "ASGI over HTTP",
+        "`http.response.trailers`",
+        "beside a content-length HTTP/1.1 has no place for them: they are dropped",
+        (Seen("extensions/h1/trailers", "trailers", ABSENT, lambda it: len(it) == 3),
+         Seen("extensions/h1/trailers*", "end", "cut", "whole"),
+         Seen("extensions/h1/trailers*", "after", "closed", "kept")),
+    ),
+    Difference(
+        "ASGI over HTTP",
+        "`http.response.early_hint`",
+        "no window bounds them",
+        (Seen("extensions/h1/hints", "status", 500, 200, all_else=True),),
+    ),
+)
+def refused(close: Any) -> bool:
+    """A Close frame that says what was wrong."""
+    return close != ABSENT and close[0] in (1002, 1007) and bool(close[1])
+
+
+#: What clients may not send on a WebSocket.
+BAD_FRAMES = (
+    "close-odd-code not-utf-8 unmasked reserved-bit reserved-opcode continuation-of-nothing large-ping"
+)
+
+WEBSOCKET = (
+    Difference(
+        "WebSocket",
+        "wrong or no `sec-websocket-version`",
+        "RFC 6455 §4.4",
+        (Seen("websocket/*/version-*", "status", 400, 426, all_else=True),),
+    ),
+    Difference(
+        "WebSocket",
+        "fields of the 101 response",
+        "their order, and the letter case of `websocket`, which has none (RFC 6455 §4.1)",
+        (
+            Seen("websocket/h1/* !*/refuse !*/deny !*/fail-before !*/version-* !*/key-none !*/subprotocol-not-offered "
+                 "!*/compression-offered", "headers", lambda it: ("upgrade", "WebSocket") in it,
+                 lambda it: ("upgrade", "websocket") in it),
+        ),
+    ),
+    Difference(
+        "WebSocket",
+        "permessage-deflate",
+        "a quiet connection holds no compressor",
+        (
+            Seen("websocket/*/compression-offered", "headers", lambda it: "context" not in str(it),
+                 lambda it: "no_context_takeover" in str(it), all_else=True),
+        ),
+    ),
+    Difference(
+        "WebSocket",
+        "the client's close",
+        "apps can tell a farewell from a failure",
+        (Seen("websocket/*/close websocket/*/close-own-code websocket/*/close-without-code", "app",
+              lambda it: it["code"] == 1006, lambda it: it["code"] in (1000, 1005, 4005)),),
+    ),
+    Difference(
+        "WebSocket",
+        "the answer to the client's close",
+        "RFC 6455 §5.5.1 echoes the code; the reason is the client's own",
+        (Seen("websocket/*/close websocket/*/close-own-code", "close", lambda it: it[1] == "bye",
+              lambda it: it[1] == ""),),
+    ),
+    Difference(
+        "WebSocket",
+        "frames that break the rules",
+        "closed with 1002 or 1007 and the reason, as RFC 6455 §7.1.7 has it, not by dropping the connection",
+        (Seen(on("h1 h2c", BAD_FRAMES), "close", ABSENT, refused, all_else=True),),
+    ),
+    Difference(
+        "WebSocket",
+        "reason of a Close frame of the server's own",
+        "it tells the client's author what to look for",
+        (
+            Seen("websocket/*/too-large", "close", now_and_then=True),
+            # A client that still sends may find the connection reset before it has read the Close frame.
+            Seen("websocket/h1/too-large", "end", now_and_then=True),
+        ),
+    ),
+    Difference(
+        "WebSocket",
+        "the end of a WebSocket over HTTP/2",
+        "the stream ends, and the connection and its other streams go on",
+        (Seen("websocket/h2c/*", "end", "connection lost", "ended", now_and_then=True),
+         Seen("websocket/h2c/too-large", "end", "silent", "ended", now_and_then=True)),
+    ),
+    Difference(
+        "WebSocket",
+        "a subprotocol that the client did not offer",
+        "the app can still accept; if it does not, the client gets 500 and not a lost connection",
+        (Seen("websocket/*/subprotocol-not-offered", "status", ABSENT, 500, all_else=True),),
+    ),
+)
 WSGI = ()
 LIFESPAN = ()
 LOGS = ()
 
-DIFFERENCES: tuple[Difference, ...] = HTTP + HTTP1 + HTTP2 + ASGI + WEBSOCKET + WSGI + LIFESPAN + LOGS
+DIFFERENCES: tuple[Difference, ...] = HTTP + HTTP1 + HTTP2 + ASGI + EXTENSIONS + WEBSOCKET + WSGI + LIFESPAN + LOGS
