@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 #: How long anything that ought to happen may take, in seconds. Generous: it is only waited for when it fails.
-DEADLINE = float(__import__("os").environ.get("XDEADLINE", "20"))
+DEADLINE = 20.0
 
 APPS = Path(__file__).parent / "apps"
 
@@ -164,8 +164,7 @@ class Server:
 
     def wait_until_running(self) -> Server:
         """Waits until every listener is announced."""
-        for found in self.wait_for_log(_RUNNING.pattern, self._expected):
-            scheme, address = found.groups()
+        for scheme, address in self._announced(self._expected):
             if address.startswith("unix:"):
                 self.listeners.append(Listening(scheme, "localhost", 0, address[5:]))
             else:
@@ -173,6 +172,10 @@ class Server:
                 self.listeners.append(Listening(scheme, host, int(port)))
         self.worker_pids()
         return self
+
+    def _announced(self, count: int) -> list[tuple[str, str]]:
+        """The schemes and addresses that it says it listens at."""
+        return [(found[1], found[2]) for found in self.wait_for_log(_RUNNING.pattern, count)]
 
     @property
     def listener(self) -> Listening:

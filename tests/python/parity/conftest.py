@@ -23,6 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
+#: So that Python's sets are in the same order in both.
+SAME = {"PYTHONHASHSEED": "0"}
+
+
 class Pairs:
     """The pairs of a module by their app."""
 
@@ -40,7 +44,8 @@ class Pairs:
         """Says it to both servers, and compares."""
         answers: dict[str, Answer] = {}
         for kind, server in self.of(case.app):
-            where = server.listeners[0 if case.tls else 1]
+            scheme = "https" if case.tls else "http"
+            where = next(listener for listener in server.listeners if listener.scheme == scheme)
             speaker = Speaker(where, self._trust, patience=patience(name, kind, DIFFERENCES))
             try:
                 answers[kind] = case.says(speaker)
@@ -60,6 +65,6 @@ def pairs(
 
         def start(app: str) -> Pair:
             folder = tmp_path_factory.mktemp("pair")
-            return stack.enter_context(running(folder, app, tls=certificate, keep_alive_timeout=30))
+            return stack.enter_context(running(folder, app, tls=certificate, keep_alive_timeout=30, env=SAME))
 
         yield Pairs(start, trust)

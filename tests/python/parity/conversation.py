@@ -249,7 +249,7 @@ def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
             [(name.decode("latin-1"), value.decode("latin-1")) for name, value in one] for one in got.informational
         ]
     if got.trailers is not None:
-        answer["trailers"] = got.trailers
+        answer["trailers"] = [(name.decode(), value.decode()) for name, value in got.trailers]
     answer["after"] = _afterwards_h2(client, speaker.patience)
     return same_words(answer, client)
 

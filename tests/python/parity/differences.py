@@ -78,6 +78,9 @@ HTTP = (
             Seen(on("h1", "expect-continue echo-chunk-extension echo-request-trailers"), "framing", CHUNKED, has_length,
                  now_and_then=True),
             Seen("extensions/h1/trailers-unwanted", "framing", CHUNKED, has_length),
+            Seen("fastapi/h1/stream quart/h1/* litestar/h1/stream django-*/h1/stream flask/h1/stream "
+                 "wsgi/h1/pieces", "framing", CHUNKED, has_length,
+                 now_and_then=True),
             Seen(on("h1*", "echo echo-of-get echo-chunked echo-empty-chunked"), "framing", CHUNKED, has_length, now_and_then=True),
         ),
     ),
@@ -89,6 +92,12 @@ HTTP = (
             Seen(on("h1", AFTER_THE_HEAD), "end", "cut", "whole", all_else=True),
             Seen(on("h2c", AFTER_THE_HEAD), "end", "silent", "whole", all_else=True),
         ),
+    ),
+    Difference(
+        "HTTP",
+        "`content-length` in a response that has no body",
+        "RFC 9110 §8.6 forbids it with 204",
+        (Seen("django-*/*/nothing", "framing", [("content-length", "0")], []),),
     ),
     Difference(
         "HTTP",
@@ -115,7 +124,7 @@ HTTP1 = (
         "reason phrase",
         "people and some old clients read it",
         (
-            Seen("*/h1*/* !*/status-418 !*/status-599", "reason", "", some_words),
+            Seen("*/h1*/* !*/status-418 !*/status-599 !wsgi/h1/replace", "reason", "", some_words),
             Seen("raw/h1/pipelined*", "?.reason", "", some_words),
             Seen("raw/h1/pipelined*", "?.server", ["hypercorn-h11"], ["hcrs"]),
         ),
@@ -124,7 +133,7 @@ HTTP1 = (
         "HTTP/1.1",
         "HEAD for a response without a length",
         "RFC 9110 §8.6 and RFC 9112 §6.1 leave it out; there is no body to be chunked",
-        (Seen(on("h1*", "head-of-a-stream status-to-head"), "framing", CHUNKED, []),),
+        (Seen(on("h1*", "head-of-a-stream status-to-head") + " wsgi/h1/head", "framing", CHUNKED, []),),
     ),
     Difference(
         "HTTP/1.1",
@@ -261,6 +270,35 @@ HTTP2 = (
     ),
     Difference(
         "HTTP/2",
+        "a request that breaks the rules",
+        "RFC 9113 §8.1.1 makes it an error of the stream: it is reset, or answered with 400 where the app's part is "
+        "clear, and the other streams go on",
+        (
+            Seen(on("h2c", "no-path empty-path no-method connection-field te-gzip shorter-body scope-two-names "
+                    "scope-no-name"), "after", lambda it: "PROTOCOL_ERROR" in it, "kept", all_else=True),
+            Seen(on("h2c", "path-without-slash"), "end", "whole", lambda it: "PROTOCOL_ERROR" in it, all_else=True),
+        ),
+    ),
+    Difference(
+        "HTTP/2",
+        "a path that is not ASCII",
+        "read as UTF-8, as over HTTP/1.1; Hypercorn loses the connection by it",
+        (Seen("raw/h2c/path-not-ascii", "end", "connection lost", "whole", all_else=True),),
+    ),
+    Difference(
+        "HTTP/2",
+        "CONNECT",
+        "this is no tunnel: 405, and the connection goes on",
+        (Seen("raw/h2c/connect", "end", "connection lost", "whole", all_else=True),),
+    ),
+    Difference(
+        "HTTP/2",
+        "an error of the app in the middle of a response",
+        "the client must not wait for the rest, nor take what it has for the whole",
+        (Seen("raw/h2c/fail-later", "end", "silent", lambda it: "INTERNAL_ERROR" in it),),
+    ),
+    Difference(
+        "HTTP/2",
         "order of the request's fields",
         "fields of the same name come one after the other, in their order; no meaning hangs on the rest (RFC 9110 §5.3)",
         (Seen(on("h2*", "scope-fields"), "scope.headers", lambda it: it[2][0] == b"a", lambda it: it[2][0] == b"x-b"),),
@@ -322,9 +360,27 @@ EXTENSIONS = (
     ),
     Difference(
         "ASGI over HTTP",
+        "trailers in more than one message",
+        "`more_trailers` says that there are more",
+        (Seen("raw/h2c/trailers", "trailers", lambda it: len(it) == 1, lambda it: len(it) == 3),),
+    ),
+    Difference(
+        "ASGI over HTTP",
+        "trailers that were announced and never sent",
+        "the client must not take it for complete",
+        (Seen("raw/h2c/trailers-forgotten", "end", "silent", lambda it: "INTERNAL_ERROR" in it, all_else=True),),
+    ),
+    Difference(
+        "ASGI over HTTP",
         "`http.response.early_hint`",
         "no window bounds them",
         (Seen("extensions/h1/hints", "status", 500, 200, all_else=True),),
+    ),
+    Difference(
+        "ASGI over HTTP",
+        "`date` and `server` beside early hints",
+        "they belong to the response that follows",
+        (Seen("raw/h2c/hints", "interim", lambda it: "server" in str(it), lambda it: "server" not in str(it)),),
     ),
 )
 def refused(close: Any) -> bool:
@@ -381,7 +437,8 @@ WEBSOCKET = (
         "WebSocket",
         "frames that break the rules",
         "closed with 1002 or 1007 and the reason, as RFC 6455 §7.1.7 has it, not by dropping the connection",
-        (Seen(on("h1 h2c", BAD_FRAMES), "close", ABSENT, refused, all_else=True),),
+        (Seen(on("h1 h2c", BAD_FRAMES), "close", ABSENT, refused, all_else=True),
+         Seen(on("h2c", BAD_FRAMES), "end", "silent", "ended")),
     ),
     Difference(
         "WebSocket",
@@ -407,8 +464,88 @@ WEBSOCKET = (
         (Seen("websocket/*/subprotocol-not-offered", "status", ABSENT, 500, all_else=True),),
     ),
 )
-WSGI = ()
-LIFESPAN = ()
-LOGS = ()
+WSGI = (
+    Difference(
+        "WSGI",
+        "a response without a body",
+        "PEP 3333 lets an app return nothing; Hypercorn 0.18 answers 500",
+        (Seen("flask/*/nothing flask/*/options wsgi/*/empty wsgi/*/write", "status", 500, lambda it: it in (200, 204),
+              all_else=True),),
+    ),
+    Difference(
+        "WSGI",
+        "the connection after an app's error",
+        "the response is whole, so the connection is good for the next request",
+        (Seen("wsgi/h1/raise", "after", "closed", "kept", all_else=True),),
+    ),
+    Difference(
+        "WSGI",
+        "a body of one piece",
+        "its length is known, and a client sees how long it is",
+        (
+            Seen("wsgi/h1/path wsgi/h1/nowhere wsgi/h1/lines wsgi/h1/replace wsgi/h1/echo", "framing", CHUNKED, has_length),
+            Seen("wsgi/h2/path wsgi/h2/nowhere wsgi/h2/lines wsgi/h2/replace wsgi/h2/echo", "framing", [], has_length),
+        ),
+    ),
+    Difference(
+        "WSGI",
+        "`SERVER_PORT`",
+        "PEP 3333 wants a string",
+        (Seen("wsgi/*/environ*", "environ.SERVER_PORT", ("a number",), "<port>"),),
+    ),
+    Difference(
+        "WSGI",
+        "`RAW_URI`, `REQUEST_URI`, `REMOTE_PORT`, `wsgi.input_terminated`",
+        "Gunicorn and others have them, and frameworks look for them",
+        tuple(
+            Seen("wsgi/*/environ*", f"environ.{name}", ABSENT)
+            for name in ("RAW_URI", "REQUEST_URI", "REMOTE_PORT", "wsgi.input_terminated")
+        ),
+    ),
+    Difference(
+        "WSGI",
+        "`wsgi.multiprocess` with one worker",
+        "PEP 3333: whether another process may run the app at the same time",
+        (Seen("wsgi/*/environ*", "environ.wsgi.multiprocess", True, False),),
+    ),
+)
+LIFESPAN = (
+    Difference(
+        "Lifespan",
+        "an exception before startup is complete",
+        "a database that is not there must not look like an app without lifespan. Frameworks without lifespan raise at "
+        "the scope's type, before they receive.",
+        (Seen("lifespan/raises", "serves", True, False, all_else=True),),
+    ),
+    Difference(
+        "Signals and exit codes",
+        "the server could not start",
+        "whoever started it must be able to see it",
+        (
+            Seen("lifespan/fails lifespan/hangs lifespan/exits lifespan/import-fails lifespan/no-such-app "
+                 "lifespan/no-such-module", "code", 0, 1),
+        ),
+    ),
+    Difference(
+        "Signals and exit codes",
+        "the app's shutdown failed or took too long",
+        "4, so that it is noticed",
+        (Seen("lifespan/fails-at-shutdown lifespan/hangs-at-shutdown", "code", 0, 4),),
+    ),
+)
+LOGS = (
+    Difference(
+        "Logs",
+        "refused requests",
+        "an operator wants to see what was refused",
+        (Seen("access-log", "line refused", [], lambda it: len(it) == 1),),
+    ),
+    Difference(
+        "Logs",
+        "quotes, backslashes and control characters in what clients send",
+        "escaped, so that no client can forge a line or a part of one",
+        (Seen("access-log", "line encoded", lambda it: 'b" 1.1' in it[0], lambda it: 'b\\" 1.1' in it[0]),),
+    ),
+)
 
 DIFFERENCES: tuple[Difference, ...] = HTTP + HTTP1 + HTTP2 + ASGI + EXTENSIONS + WEBSOCKET + WSGI + LIFESPAN + LOGS

@@ -20,6 +20,13 @@ class Hypercorn(Server):
         assert app is not None
         return [sys.executable, "-m", "hypercorn", *flags, app]
 
+    def _announced(self, count: int) -> list[tuple[str, str]]:
+        """Each worker says it, and twice if the app has given the root logger a handler."""
+        lines = count
+        while len(addresses := dict.fromkeys(super()._announced(lines))) < count:
+            lines += 1
+        return list(addresses)
+
     def destroy(self) -> None:
         """Ends the workers first: they outlive their parent."""
         for pid in self.worker_pids():
