@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,9 +43,7 @@ class Request:
 class Speaker:
     """A client of one listener of one server, which opens as many connections as it is asked to."""
 
-    def __init__(
-        self, where: Listening, trust: Callable[..., ssl.SSLContext], *, patience: float = DEADLINE
-    ) -> None:
+    def __init__(self, where: Listening, trust: Callable[..., ssl.SSLContext], *, patience: float = DEADLINE) -> None:
         self.where, self.trust, self.patience = where, trust, patience
         self._open: list[H1Client | H2Client] = []
 
@@ -104,9 +101,7 @@ def same_words(value: Any, *clients: H1Client | H2Client) -> Any:
 def facets_of_head(headers: Sequence[tuple[str, str]]) -> Answer:
     """The fields of a response. The server's name stands apart: it says who answers."""
     names = [value for name, value in headers if name.lower() == "server" and re.match("hypercorn|hcrs", value)]
-    shown = [
-        (name, "<name>" if name.lower() == "server" and value in names else value) for name, value in headers
-    ]
+    shown = [(name, "<name>" if name.lower() == "server" and value in names else value) for name, value in headers]
     return {"headers": shown, **({"server": names} if names else {})}
 
 
@@ -114,14 +109,19 @@ def facets_of_body(body: bytes) -> Answer:
     """A body; a scope that an app has shown is taken apart, and its length is not compared."""
     if body.startswith(b"{'type': "):
         scope = ast.literal_eval(body.decode())
-        return {f"scope.{name}": value for name, value in scope.items()} | {"scope.keys": sorted(scope), "framing": []}
+        return {f"scope.{name}": value for name, value in scope.items()} | {
+            "scope.keys": sorted(scope),
+            "framing": [],
+        }
     return {"body": body}
 
 
 # ---- HTTP/1.1 ----
 
 
-def say_h1(speaker: Speaker, raw: bytes, *, responses: int = 1, head: bool = False, half_close: bool = False) -> Answer:
+def say_h1(
+    speaker: Speaker, raw: bytes, *, responses: int = 1, head: bool = False, half_close: bool = False
+) -> Answer:
     """Sends bytes as they are, reads so many responses and then sees whether the connection still serves."""
     client = speaker.h1()
     try:

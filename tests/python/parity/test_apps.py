@@ -13,7 +13,9 @@ from parity.conversation import Answer, Request, Speaker, ask_h1, ask_h2
 
 FORM = (
     b'--b\r\ncontent-disposition: form-data; name="field"\r\n\r\nvalue\r\n'
-    b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.bin"\r\n\r\n' + b"x" * 100_000 + b"\r\n--b--\r\n"
+    b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
+    + b"x" * 100_000
+    + b"\r\n--b--\r\n"
 )
 MULTIPART = (("content-type", "multipart/form-data; boundary=b"),)
 JSON = (("content-type", "application/json"),)
@@ -122,7 +124,9 @@ APPS: dict[str, tuple[str, dict[str, Request]]] = {
         "wsgi.py:plain",
         {
             "environ": Request(target="/environ?a=%20b", headers=AGENT),
-            "environ-fields": Request(target="/environ", headers=(("x-a", "1"), ("x-a", "2"), ("content-type", "a/b"))),
+            "environ-fields": Request(
+                target="/environ", headers=(("x-a", "1"), ("x-a", "2"), ("content-type", "a/b"))
+            ),
             "environ-post": post("/environ", b"abc"),
             "echo": post("/echo", b"x" * 10_000),
             "lines": post("/lines", b"a\nb\nc"),

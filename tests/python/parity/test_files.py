@@ -33,8 +33,15 @@ class Named(Server):
 
 @contextmanager
 def started(
-    kind: type[Server], folder: Path, text: str, *, app: str = PLAIN, source: str = "hypercorn.toml", listeners: int = 1,
-    files: dict[str, str] | None = None, **options: Any,
+    kind: type[Server],
+    folder: Path,
+    text: str,
+    *,
+    app: str = PLAIN,
+    source: str = "hypercorn.toml",
+    listeners: int = 1,
+    files: dict[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[Server]:
     """A server that reads a file, which lies in its working directory."""
     folder.mkdir()
@@ -51,9 +58,7 @@ def started(
 BOTH = (Hypercorn, Named)
 
 
-def seen(
-    folder: Path, text: str, look: Callable[[Server], Any], **options: Any
-) -> tuple[Any, Any]:
+def seen(folder: Path, text: str, look: Callable[[Server], Any], **options: Any) -> tuple[Any, Any]:
     """What is seen of Hypercorn, and of hcrs."""
     with ExitStack() as stack:
         servers = [stack.enter_context(started(kind, folder / kind.__name__, text, **options)) for kind in BOTH]
@@ -65,7 +70,9 @@ def served(server: Server) -> dict[str, Any]:
     """What both have to serve alike, from the first listener."""
     speaker = Speaker(server.listener, lambda *_: None)  # type: ignore[arg-type,return-value]
     try:
-        answer = ask_h1(speaker, Request(target="/scope?x")) | {"echo": ask_h1(speaker, Request("POST", "/echo", body=b"abc"))["body"]}
+        answer = ask_h1(speaker, Request(target="/scope?x")) | {
+            "echo": ask_h1(speaker, Request("POST", "/echo", body=b"abc"))["body"]
+        }
     finally:
         speaker.close()
     return {name: answer[name] for name in ("status", "echo", "headers", "after", *FACTS)}
@@ -73,7 +80,8 @@ def served(server: Server) -> dict[str, Any]:
 
 #: Of a scope, what does not differ.
 FACTS = tuple(
-    f"scope.{name}" for name in ("type", "method", "scheme", "path", "root_path", "headers", "client", "server", "state")
+    f"scope.{name}"
+    for name in ("type", "method", "scheme", "path", "root_path", "headers", "client", "server", "state")
 )
 
 
@@ -167,25 +175,32 @@ def test_logs_in_files(tmp_path):
         (folder / "hypercorn.toml").write_text(text.replace("127.0.0.1:0", f"unix:{folder}/sock"))
         server = kind(folder, PLAIN, config_file=Path("hypercorn.toml"))
         try:
-            wait_until(lambda: (folder / "error.log").exists() and "Running on" in (folder / "error.log").read_text(), "the error log")
+            error, access = folder / "error.log", folder / "access.log"
+            wait_until(lambda: error.exists() and "Running on" in error.read_text(), "the log")  # noqa: B023
             client = socket.socket(socket.AF_UNIX)
             client.connect(str(folder / "sock"))
             client.settimeout(10)
-            client.sendall(b"GET /status?status=201&body=ab HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nconnection: close\r\n\r\n")
+            client.sendall(
+                b"GET /status?status=201&body=ab HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nconnection: close\r\n\r\n"
+            )
             while client.recv(1000):
                 pass
             client.close()
-            wait_until(lambda: (folder / "access.log").read_text(), "the access log")
-            both = (folder / "access.log").read_text() + (folder / "error.log").read_text().replace(str(folder), "<folder>")
+            wait_until(access.read_text, "the access log")
+            both = access.read_text() + error.read_text().replace(str(folder), "<folder>")
             both = re.sub(r"^\[[^\]]+\] \[\d+\]", "[<time>] [<pid>]", both, flags=re.MULTILINE)
             lines.append(both.splitlines())
             assert server.output == ""
         finally:
             server.destroy()
-    assert lines[0] == lines[1] == [
-        "[<time>] [<pid>] [INFO] GET /status status=201&body=ab 1.1 201 - 1 yes http",
-        "[<time>] [<pid>] [INFO] Running on http://unix:<folder>/sock (CTRL + C to quit)",
-    ]
+    assert (
+        lines[0]
+        == lines[1]
+        == [
+            "[<time>] [<pid>] [INFO] GET /status status=201&body=ab 1.1 201 - 1 yes http",
+            "[<time>] [<pid>] [INFO] Running on http://unix:<folder>/sock (CTRL + C to quit)",
+        ]
+    )
 
 
 def test_date_and_server_can_be_left_out(tmp_path):
@@ -223,7 +238,10 @@ def test_limits_of_http2_are_announced(tmp_path):
         with H2Client(server.listener) as client:
             client.get()
             settings = client.protocol.remote_settings
-            return [settings[code] for code in (codes.MAX_CONCURRENT_STREAMS, codes.MAX_HEADER_LIST_SIZE, codes.ENABLE_CONNECT_PROTOCOL)]
+            return [
+                settings[code]
+                for code in (codes.MAX_CONCURRENT_STREAMS, codes.MAX_HEADER_LIST_SIZE, codes.ENABLE_CONNECT_PROTOCOL)
+            ]
 
     theirs, ours = seen(tmp_path, text, look)
     assert theirs == ours == [7, 5000, 1]
@@ -337,14 +355,19 @@ def test_bind_of_two_kinds_with_tls_and_without(tmp_path, certificate, trust):
 
 def test_app_is_named_in_the_same_ways(tmp_path):
     (tmp_path / "site_app.py").write_text((APPS / "plain.py").read_text())
-    for number, name in enumerate(("site_app", "site_app:app", "site_app.py:app", "asgi:site_app:app", "site_app:dict(a=app)['a']")):
+    (tmp_path / "hypercorn.toml").write_text('bind = "127.0.0.1:0"\n')
+    names = ("site_app", "site_app.py:app", "asgi:site_app:app", "site_app:dict(a=app)['a']")
+    with ExitStack() as stack:
+        servers = []
         for kind in BOTH:
-            folder = tmp_path / f"{kind.__name__}-{number}"
-            folder.mkdir()
-            (folder / "hypercorn.toml").write_text('bind = "127.0.0.1:0"\n')
-            server = kind(folder, None, config_file=folder / "hypercorn.toml", cwd=tmp_path, application_path=name)
-            try:
-                with H1Client(server.wait_until_running().listener) as client:
-                    assert client.get().body == b"hello", (kind, name)
-            finally:
-                server.destroy()
+            for number, name in enumerate(names):
+                folder = tmp_path / f"{kind.__name__}-{number}"
+                folder.mkdir()
+                server = kind(
+                    folder, None, config_file=tmp_path / "hypercorn.toml", cwd=tmp_path, application_path=name
+                )
+                stack.callback(server.destroy)
+                servers.append(server)
+        for server in servers:
+            with H1Client(server.wait_until_running().listener) as client:
+                assert client.get().body == b"hello", server.arguments

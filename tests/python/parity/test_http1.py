@@ -39,9 +39,15 @@ RAW: dict[str, tuple[bytes, dict[str, object]]] = {
     "pipelined-then-broken": (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n\0\r\n\r\n", {"responses": 2}),
     # Expectations and upgrades.
     "expect-continue": (POST + b"content-length: 3\r\nexpect: 100-continue\r\n\r\nabc", {}),
-    "expect-continue-unread": (b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\nabc", {}),
+    "expect-continue-unread": (
+        b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\nabc",
+        {},
+    ),
     "expect-something": (POST + b"content-length: 3\r\nexpect: tea\r\n\r\nabc", {}),
-    "upgrade-h2c": (GET + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n", {}),
+    "upgrade-h2c": (
+        GET + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n",
+        {},
+    ),
     "upgrade-unknown": (GET + b"connection: upgrade\r\nupgrade: tea\r\n\r\n", {}),
     # Targets.
     "scope-absolute": (b"GET http://{host}/scope/x?y HTTP/1.1\r\nhost: {host}\r\n\r\n", {}),
@@ -82,7 +88,10 @@ RAW: dict[str, tuple[bytes, dict[str, object]]] = {
     "length-list": (POST + b"content-length: 3, 3\r\n\r\nabc", {}),
     "lengths-differ": (POST + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd", {}),
     "length-huge": (POST + b"content-length: 99999999999999999999999\r\n\r\n", {}),
-    "length-and-chunked": (POST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", {}),
+    "length-and-chunked": (
+        POST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        {},
+    ),
     "coding-unknown": (POST + b"transfer-encoding: gzip\r\n\r\n", {}),
     "coding-twice": (POST + b"transfer-encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", {}),
     "coding-in-1.0": (b"POST /echo HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", {}),
@@ -94,7 +103,10 @@ RAW: dict[str, tuple[bytes, dict[str, object]]] = {
     # What stops too early.
     "half-closed-before": (GET, {"half_close": True}),
     "half-closed-after": (GET + b"\r\n", {"half_close": True}),
-    "half-closed-in-body": (b"POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc", {"half_close": True}),
+    "half-closed-in-body": (
+        b"POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc",
+        {"half_close": True},
+    ),
     # Early answers.
     "unread-chunked": (b"POST /unread HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", {}),
     "fail-later": (b"GET /fail?after=body HTTP/1.1\r\nhost: a\r\n\r\n", {}),

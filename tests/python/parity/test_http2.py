@@ -26,13 +26,22 @@ def with_head(speaker: Speaker, fields: Callable[[H2Client], Fields], end: bool 
     return answer_h2(speaker, client, stream)
 
 
-def head(method: str | None = "GET", scheme: str | None = "http", authority: str | None = "", path: str | None = "/scope",
-         *more: tuple[str, str]) -> Callable[[H2Client], Fields]:
+def head(
+    method: str | None = "GET",
+    scheme: str | None = "http",
+    authority: str | None = "",
+    path: str | None = "/scope",
+    *more: tuple[str, str],
+) -> Callable[[H2Client], Fields]:
     """A head with all pseudo fields but those that are None; an empty authority is the server's."""
 
     def fields(client: H2Client) -> Fields:
-        pseudo = [(":method", method), (":scheme", scheme),
-                  (":authority", client.where.authority if authority == "" else authority), (":path", path)]
+        pseudo = [
+            (":method", method),
+            (":scheme", scheme),
+            (":authority", client.where.authority if authority == "" else authority),
+            (":path", path),
+        ]
         return [(name, value) for name, value in pseudo if value is not None] + list(more)
 
     return fields
@@ -80,10 +89,19 @@ def reset_and_go_on(speaker: Speaker) -> Answer:
 
 
 SAID: dict[str, tuple[str, Callable[[Speaker], Answer]]] = {
-    "scope-host-only": ("plain.py", functools.partial(with_head, fields=head("GET", "http", None, "/scope", ("host", "a.test")))),
-    "scope-two-names": ("plain.py", functools.partial(with_head, fields=head("GET", "http", "a.test", "/scope", ("host", "b.test")))),
+    "scope-host-only": (
+        "plain.py",
+        functools.partial(with_head, fields=head("GET", "http", None, "/scope", ("host", "a.test"))),
+    ),
+    "scope-two-names": (
+        "plain.py",
+        functools.partial(with_head, fields=head("GET", "http", "a.test", "/scope", ("host", "b.test"))),
+    ),
     "scope-no-name": ("plain.py", functools.partial(with_head, fields=head("GET", "http", None))),
-    "scope-crumbs": ("plain.py", functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("cookie", "a=1"), ("cookie", "b=2")))),
+    "scope-crumbs": (
+        "plain.py",
+        functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("cookie", "a=1"), ("cookie", "b=2"))),
+    ),
     "scope-other-scheme": ("plain.py", functools.partial(with_head, fields=head("GET", "https"))),
     "no-path": ("plain.py", functools.partial(with_head, fields=head(path=None))),
     "empty-path": ("plain.py", functools.partial(with_head, fields=head(path=""))),
@@ -92,18 +110,33 @@ SAID: dict[str, tuple[str, Callable[[Speaker], Answer]]] = {
     "no-method": ("plain.py", functools.partial(with_head, fields=head(method=None))),
     "options-asterisk": ("plain.py", functools.partial(with_head, fields=head("OPTIONS", path="*"))),
     "connect": ("plain.py", functools.partial(with_head, fields=head("CONNECT", None, "a.test:80", None), end=False)),
-    "upper-case-name": ("plain.py", functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("X-A", "b")))),
-    "connection-field": ("plain.py", functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("connection", "close")))),
+    "upper-case-name": (
+        "plain.py",
+        functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("X-A", "b"))),
+    ),
+    "connection-field": (
+        "plain.py",
+        functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("connection", "close"))),
+    ),
     "te-gzip": ("plain.py", functools.partial(with_head, fields=head("GET", "http", "", "/scope", ("te", "gzip")))),
-    "unknown-pseudo-field": ("plain.py", functools.partial(with_head, fields=head("GET", "http", "", "/scope", (":odd", "1")))),
+    "unknown-pseudo-field": (
+        "plain.py",
+        functools.partial(with_head, fields=head("GET", "http", "", "/scope", (":odd", "1"))),
+    ),
     "request-trailers": ("plain.py", with_trailers),
     "shorter-body": ("plain.py", shorter_body),
     "many-streams": ("plain.py", many_streams),
     "reset": ("plain.py", reset_and_go_on),
     "fail-later": ("plain.py", functools.partial(gated, behaviour="fail?after=start", key="fail-later")),
-    "trailers": ("extensions.py", functools.partial(ask_h2, request=Request(target="/trailers", headers=(("te", "trailers"),)))),
+    "trailers": (
+        "extensions.py",
+        functools.partial(ask_h2, request=Request(target="/trailers", headers=(("te", "trailers"),))),
+    ),
     "trailers-unwanted": ("extensions.py", functools.partial(ask_h2, request=Request(target="/trailers"))),
-    "trailers-forgotten": ("extensions.py", functools.partial(ask_h2, request=Request(target="/trailers_forgotten", headers=(("te", "trailers"),)))),
+    "trailers-forgotten": (
+        "extensions.py",
+        functools.partial(ask_h2, request=Request(target="/trailers_forgotten", headers=(("te", "trailers"),))),
+    ),
     "hints": ("extensions.py", functools.partial(ask_h2, request=Request(target="/hints?count=2"))),
 }
 

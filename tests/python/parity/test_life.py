@@ -88,7 +88,7 @@ def test_lines_of_the_access_log_are_the_same(tmp_path):
                     client.socket.settimeout(5)
                     client.socket.recv(1 << 16)
                     if (kind, name) != ("hypercorn", "refused"):
-                        wait_until(lambda: len(server.output.splitlines()) > before, f"the line of {name}")
+                        wait_until(lambda: len(server.output.splitlines()) > before, f"the line of {name}")  # noqa: B023
                     lines = [same_words(line, client) for line in server.output.splitlines()[before:]]
                 pids = f"{server.pid}|" + "|".join(map(str, server.worker_pids()))
                 lines = [re.sub(rf"\b({pids})\b", "<pid>", line) for line in lines]

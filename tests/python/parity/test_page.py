@@ -13,7 +13,12 @@ from parity.differences import DIFFERENCES
 PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
 
 CASES = {
-    *test_requests.CASES, *test_http1.CASES, *test_http2.CASES, *test_websocket.CASES, *test_apps.CASES, *test_life.CASES
+    *test_requests.CASES,
+    *test_http1.CASES,
+    *test_http2.CASES,
+    *test_websocket.CASES,
+    *test_apps.CASES,
+    *test_life.CASES,
 }
 
 

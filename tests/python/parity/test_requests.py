@@ -12,9 +12,27 @@ from parity.conversation import Request, ask_h1, ask_h2
 PLAIN = "plain.py:app"
 
 NONSENSE = (
-    "status-string", "status-small", "status-large", "status-missing", "header-str", "header-crlf", "header-nul",
-    "header-name", "header-name-crlf", "header-pseudo", "header-short", "body-first", "body-str", "twice", "unknown",
-    "no-type", "no-dict", "long", "long-later", "short", "after-end",
+    "status-string",
+    "status-small",
+    "status-large",
+    "status-missing",
+    "header-str",
+    "header-crlf",
+    "header-nul",
+    "header-name",
+    "header-name-crlf",
+    "header-pseudo",
+    "header-short",
+    "body-first",
+    "body-str",
+    "twice",
+    "unknown",
+    "no-type",
+    "no-dict",
+    "long",
+    "long-later",
+    "short",
+    "after-end",
 )
 
 REQUESTS: dict[str, Request] = {
@@ -44,7 +62,9 @@ REQUESTS: dict[str, Request] = {
     "scope-lower-case-method": Request("get", "/scope"),
     "scope-odd-case-method": Request("pAtCh", "/scope"),
     # Fields.
-    "scope-fields": Request(target="/scope", headers=(("X-B", "1"), ("a", "2"), ("x-b", "3"), ("empty", ""), ("a", "2"))),
+    "scope-fields": Request(
+        target="/scope", headers=(("X-B", "1"), ("a", "2"), ("x-b", "3"), ("empty", ""), ("a", "2"))
+    ),
     "scope-cookies": Request(target="/scope", headers=(("cookie", "a=1; b=2"), ("cookie", "c=3"))),
     "scope-spaces": Request(target="/scope", headers=(("x-a", "b \t c"),)),
     "scope-latin-1": Request(target="/scope", headers=(("x-a", "\u00e9"),)),

@@ -21,7 +21,9 @@ from parity.conversation import FRAMING, Answer, Speaker, facets_of_head, same_w
 OWN = ("sec-websocket-accept", "date")
 
 
-def handshake(speaker: Speaker, target: str, headers: tuple[tuple[str, str], ...], over: str) -> tuple[Answer, WsClient | None]:
+def handshake(
+    speaker: Speaker, target: str, headers: tuple[tuple[str, str], ...], over: str
+) -> tuple[Answer, WsClient | None]:
     """Opens a WebSocket; gives what the answer's head says, and the WebSocket if there is one."""
     if over == "h1":
         client = speaker.h1(speaker.patience)
@@ -31,6 +33,7 @@ def handshake(speaker: Speaker, target: str, headers: tuple[tuple[str, str], ...
         transport: ws_client.Bytes = ws_client.OverH1(client)
     else:
         h2_client = speaker.h2()
+        h2_client.deadline = speaker.patience
         stream = ws_client.ask_over_h2(h2_client, target, headers)
         got = h2_client.head(stream, speaker.patience)
         fields = [(name.decode(), value.decode()) for name, value in got.headers[1:]]
@@ -41,7 +44,7 @@ def handshake(speaker: Speaker, target: str, headers: tuple[tuple[str, str], ...
     if opened:
         return answer, WsClient(transport, head)
     if over == "h1" and isinstance(transport, ws_client.OverH1):
-        body = read_rest(transport.client, dict((name.lower(), value) for name, value in fields))
+        body = read_rest(transport.client, {name.lower(): value for name, value in fields})
         answer["body"] = body
     return answer, None
 
@@ -57,7 +60,12 @@ Talk = Callable[[WsClient, Answer], None]
 
 
 def talk(
-    speaker: Speaker, *, over: str, target: str, headers: tuple[tuple[str, str], ...] = (), talks: Talk | None = None,
+    speaker: Speaker,
+    *,
+    over: str,
+    target: str,
+    headers: tuple[tuple[str, str], ...] = (),
+    talks: Talk | None = None,
     key: str = "",
 ) -> Answer:
     """A WebSocket from its handshake to its end, and what the app has noted."""
@@ -101,10 +109,11 @@ def scope_shown(socket: WsClient, answer: Answer) -> None:
     scope = json.loads(text)
     for part in ("client", "server"):
         scope[part]["tuple"][1] = "<port>"
-    scope["headers"] = [
-        pair for pair in scope["headers"] if "sec-websocket-key" not in json.dumps(pair)
-    ]
-    answer |= {f"scope.{name}": value for name, value in scope.items()} | {"scope.keys": sorted(scope), "frames": more}
+    scope["headers"] = [pair for pair in scope["headers"] if "sec-websocket-key" not in json.dumps(pair)]
+    answer |= {f"scope.{name}": value for name, value in scope.items()} | {
+        "scope.keys": sorted(scope),
+        "frames": more,
+    }
 
 
 def closes(code: int | None, reason: str = "") -> Talk:
@@ -160,7 +169,9 @@ def fragments(socket: WsClient, answer: Answer) -> None:
 SAID: dict[str, dict[str, object]] = {
     "scope": {"target": "/scope?a=%20b", "talks": scope_shown},
     "scope-protocols": {
-        "target": "/scope", "talks": scope_shown, "headers": (("sec-websocket-protocol", "a, b"), ("cookie", "c=1")),
+        "target": "/scope",
+        "talks": scope_shown,
+        "headers": (("sec-websocket-protocol", "a, b"), ("cookie", "c=1")),
     },
     "echo": {"target": "/echo", "talks": echoes("hello", "é\N{SNOWMAN}", b"\x00\xff", "", b"")},
     "echo-large": {"target": "/echo", "talks": echoes("x" * 70_000, b"y" * 1_000_000)},
@@ -168,7 +179,9 @@ SAID: dict[str, dict[str, object]] = {
     "subprotocol": {"target": "/choose?b", "headers": (("sec-websocket-protocol", "a, b"),)},
     "subprotocol-not-offered": {"target": "/choose?c", "headers": (("sec-websocket-protocol", "a, b"),)},
     "compression-offered": {
-        "target": "/echo", "headers": (("sec-websocket-extensions", "permessage-deflate"),), "talks": closes(1000),
+        "target": "/echo",
+        "headers": (("sec-websocket-extensions", "permessage-deflate"),),
+        "talks": closes(1000),
     },
     "refuse": {"target": "/refuse"},
     "deny": {"target": "/deny"},
@@ -185,7 +198,10 @@ SAID: dict[str, dict[str, object]] = {
     "reserved-opcode": {"target": "/echo", "talks": frames((3, b"a"))},
     "continuation-of-nothing": {"target": "/echo", "talks": frames((0, b"a"))},
     "large-ping": {"target": "/echo", "talks": frames((PING, b"a" * 126))},
-    "too-large": {"target": "/echo", "talks": frames(*[(BINARY if at == 0 else 0, bytes(6_000_000), at == 2) for at in range(3)])},
+    "too-large": {
+        "target": "/echo",
+        "talks": frames(*[(BINARY if at == 0 else 0, bytes(6_000_000), at == 2) for at in range(3)]),
+    },
     "version-12": {"target": "/echo", "headers": (("sec-websocket-version", "12"),)},
     "version-none": {"target": "/echo", "headers": (("sec-websocket-version", ""),)},
     "key-none": {"target": "/echo", "headers": (("sec-websocket-key", ""),)},
