@@ -223,7 +223,12 @@ def ask_h2(speaker: Speaker, request: Request) -> Answer:
     headers = list(request.headers)
     if request.body is not None and not request.chunked:
         headers.append(("content-length", str(len(request.body))))
-    stream = client.request(request.method, request.target, headers, request.body)
+    stream = client.request(request.method, request.target, headers, end=request.body is None)
+    try:
+        if request.body is not None:
+            client.send(stream, request.body, end=True)
+    except (Lost, OSError, h2.exceptions.ProtocolError):
+        pass  # the answer, or its absence, is seen below
     return answer_h2(speaker, client, stream)
 
 

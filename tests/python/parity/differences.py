@@ -345,7 +345,17 @@ HTTP2 = (
         "HTTP/2",
         "a response before the request's body has ended",
         "one stream must not cost the others their connection",
-        (Seen(on("h2*", "scope-put scope-patch unread post-fail"), "after", "closed", "kept", now_and_then=True),),
+        (
+            Seen(on("h2*", "scope-put scope-patch unread post-fail"), "after", "closed", "kept", now_and_then=True),
+            Seen(
+                on("h2*", "scope-put scope-patch unread post-fail"),
+                "end",
+                "connection lost",
+                "whole",
+                all_else=True,
+                now_and_then=True,
+            ),
+        ),
     ),
     Difference(
         "HTTP/2",
