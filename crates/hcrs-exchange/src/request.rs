@@ -17,6 +17,7 @@ const PREFIX_AT: usize = 3;
 const TLS_AT: usize = 20;
 const FLAG_BODY: u8 = 1;
 const FLAG_WEBSOCKET: u8 = 2;
+const FLAG_PUSHES: u8 = 4;
 
 /// The protocol version that the request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +157,30 @@ impl RequestHead {
         self.block[FLAGS_AT] & FLAG_WEBSOCKET != 0
     }
 
+    /// Says that the client takes pushes with the response.
+    pub fn set_takes_pushes(&mut self) {
+        self.block[FLAGS_AT] |= FLAG_PUSHES;
+    }
+
+    /// The head of a request that is promised to the client of this one: what is known of the connection is the same.
+    #[must_use]
+    pub fn promised<'a>(&self, target: &[u8], fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let view = self.view();
+        let (path, query) = match target.iter().position(|&byte| byte == b'?') {
+            Some(at) => (&target[..at], &target[at + 1..]),
+            None => (target, &[][..]),
+        };
+        let line = RequestLine { version: view.version, scheme: view.scheme, method: b"GET", path, query };
+        let endpoints = Endpoints::new(view.client(), view.server()).with_prefix(view.prefix);
+        let mut head = Self::new(Vec::with_capacity(self.block.len() + target.len()), line, &endpoints);
+        head.block[TLS_AT] = self.block[TLS_AT];
+        head.push_field(b"host", view.fields().first(b"host").unwrap_or_default());
+        for (name, value) in fields {
+            head.push_field(&name.to_ascii_lowercase(), value);
+        }
+        head
+    }
+
     /// The block, as it crosses the link.
     pub fn as_bytes(&self) -> &[u8] {
         &self.block
@@ -185,6 +210,8 @@ pub struct RequestView<'a> {
     pub has_body: bool,
     /// Whether the client asks for a WebSocket.
     pub websocket: bool,
+    /// Whether the client takes pushes with the response.
+    pub takes_pushes: bool,
     /// Number of fields.
     pub field_count: usize,
     /// Method, as sent.
@@ -237,6 +264,7 @@ impl<'a> RequestView<'a> {
             tls: NonZeroU8::new(fixed[TLS_AT]),
             has_body: fixed[FLAGS_AT] & FLAG_BODY != 0,
             websocket: fixed[FLAGS_AT] & FLAG_WEBSOCKET != 0,
+            takes_pushes: fixed[FLAGS_AT] & FLAG_PUSHES != 0,
             field_count,
             method,
             path,
@@ -307,6 +335,34 @@ mod tests {
                 && accepts(&[b"gzip", b"trailers"])
         );
         assert!(!accepts(&[]) && !accepts(&[b"gzip"]) && !accepts(&[b"trailers;q=1"]));
+    }
+
+    #[test]
+    fn a_promised_request_knows_what_is_known_of_the_connection() {
+        let endpoints = Endpoints::new(Some(Address { host: "::1", port: 1 }), None)
+            .with_prefix(b"/app")
+            .with_tls(NonZeroU8::new(7).unwrap());
+        let line = RequestLine {
+            version: Version::Http2,
+            scheme: Scheme::Https,
+            method: b"POST",
+            path: b"/page",
+            query: b"x",
+        };
+        let mut head = RequestHead::new(Vec::new(), line, &endpoints);
+        head.push_field(b"host", b"a.test");
+        head.push_field(b"cookie", b"c");
+        head.set_has_body();
+        head.set_takes_pushes();
+        assert!(head.view().takes_pushes);
+        let promised = head.promised(b"/style.css?v=1?2", [(&b"Accept"[..], &b"text/css"[..])].into_iter());
+        let view = promised.view();
+        assert_eq!((view.method, view.path, view.query), (&b"GET"[..], &b"/style.css"[..], &b"v=1?2"[..]));
+        assert_eq!((view.version, view.scheme, view.tls), (Version::Http2, Scheme::Https, head.view().tls));
+        assert_eq!((view.client(), view.server()), (head.view().client(), head.view().server()));
+        assert_eq!((view.prefix, view.has_body, view.takes_pushes), (&b"/app"[..], false, false));
+        let fields: Vec<_> = view.fields().collect();
+        assert_eq!(fields, [(&b"host"[..], &b"a.test"[..]), (b"accept", b"text/css")]);
     }
 
     proptest! {

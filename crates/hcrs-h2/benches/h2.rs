@@ -137,7 +137,11 @@ impl Server {
                     self.connection.recycle(black_box(head).into_block());
                 }
                 Event::Data { key, data } => self.connection.release(key, black_box(data).len()),
-                Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
+                Event::Pushed { .. }
+                | Event::End { .. }
+                | Event::Sent { .. }
+                | Event::Reset { .. }
+                | Event::Refused { .. } => {}
             }
         }
         assert!(self.connection.poll_drain(cx).is_ready());

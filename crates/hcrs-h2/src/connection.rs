@@ -4,6 +4,8 @@
 //! the whole connection; the client's window opens only by [`Connection::release`]. Response bodies are given to
 //! `h2` only as far as the client's window goes, because `h2` keeps whatever it is given.
 
+mod pushes;
+
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -23,9 +25,10 @@ use crate::event::{Ended, Event, StreamKey};
 use crate::head::{self, Extra};
 use crate::settings::Settings;
 use crate::spare;
-use crate::stream::{Outcome, Pumped, Stream};
+use crate::stream::{Outcome, Pumped, Respond, Stream};
 use crate::transport::Transport;
 use crate::turn::TurnWaker;
+use pushes::Push;
 
 /// A final piece of body that is given to `h2` whatever the client's window, in bytes: it spares small responses
 /// two locks, and bounds what a client that reads nothing can hold to this times its streams.
@@ -63,6 +66,9 @@ pub struct Connection<T> {
     /// Resets that the meter saw and `h2` has perhaps not.
     resets: Vec<u32>,
     events: VecDeque<Event>,
+    pushes: Vec<Push>,
+    /// `h2` has come to the end while a pushed response was given to it.
+    ended_early: Option<Ended>,
     reset_budget: Budget,
     frame_budget: Budget,
     updates_allowed: u32,
@@ -123,6 +129,8 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         handed: 0,
         resets: Vec::new(),
         events: VecDeque::new(),
+        pushes: Vec::new(),
+        ended_early: None,
         reset_budget: Budget::new(settings.reset_burst, settings.reset_refill),
         frame_budget: Budget::new(settings.frame_burst, settings.frame_refill),
         updates_allowed: UPDATES_PER_SEND,
@@ -156,6 +164,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(Ok(event));
             }
+            if let Some(ended) = self.ended_early.take() {
+                return self.end_turn(cx, ended);
+            }
             self.turn.look();
             match self.h2.poll_accept(&mut Context::from_waker(&self.turn_waker)) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.begin_stream(request, respond),
@@ -169,6 +180,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     if !self.transport.is_full() {
                         self.handed = 0;
                     }
+                    let reads_again = self.poll_pushes();
                     self.poll_resets();
                     self.poll_bodies();
                     self.poll_blocked(now);
@@ -176,7 +188,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     if !self.events.is_empty() {
                         continue;
                     }
-                    let has_news = self.turn.end(cx);
+                    let has_news = self.turn.end(cx) || reads_again;
                     if has_news && looks < LOOKS_PER_TURN {
                         continue;
                     }
@@ -219,6 +231,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let (head, length) = head::response(response, &self.extra)?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
         let Some(mut respond) = stream.respond.take() else { return Err(Fault::AppFailed) };
+        let (id, is_pushed) = (stream.id, respond.is_pushed());
         stream.bodiless = stream.is_head || matches!(head.status().as_u16(), 204 | 304);
         if end && !stream.bodiless && length.is_some_and(|length| length > 0) {
             stream.respond = Some(respond);
@@ -226,10 +239,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         stream.length_left = length;
         let last = end || stream.bodiless;
-        match respond.send_response(head, last) {
+        if is_pushed && !self.can_open_pushed() {
+            // The client goes without what it has not asked for.
+            respond.send_reset(Reason::CANCEL);
+            return Ok(self.reset_event(key));
+        }
+        let outcome = respond.send_response(head, last);
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
+        match outcome {
             Ok(send) => stream.send = Some(send),
             // Only a stream that the client has reset can refuse a response now.
             Err(_) => return Ok(self.reset_event(key)),
+        }
+        if !last {
+            stream.keep_promiser(respond);
+        }
+        if is_pushed {
+            self.open_pushed(id);
         }
         if end {
             self.close(key);
@@ -262,6 +288,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         stream.spend_length(len, end)?;
         if end
             && len <= DIRECT
+            && stream.is_open
             && stream.pending.is_empty()
             && let Some(send) = &mut stream.send
         {
@@ -313,11 +340,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub fn fail(&mut self, key: StreamKey, fault: Fault) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         match stream.respond.take() {
-            Some(respond) => refuse(respond, fault, &self.extra),
+            Some(Respond::Requested(respond)) => refuse(respond, fault, &self.extra),
+            Some(Respond::Pushed(mut respond)) => {
+                respond.send_reset(Reason::from(fault.answer().h2_code));
+            }
             None => {
                 if let Some(send) = &mut stream.send {
                     send.send_reset(Reason::from(fault.answer().h2_code));
                 }
+                self.drop_promises(key);
             }
         }
         self.close(key);
@@ -407,7 +438,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if has_body && !head.is_websocket() {
             head.set_has_body();
         }
-        let stream = Stream::new(respond, has_body.then_some(recv), parts.method == http::Method::HEAD);
+        let takes_pushes = self.takes_pushes();
+        if takes_pushes {
+            head.set_takes_pushes();
+        }
+        let is_head = parts.method == http::Method::HEAD;
+        let stream = Stream::new(respond, has_body.then_some(recv), is_head, takes_pushes);
         let stream_id = stream.id;
         let key = self.streams.insert(stream);
         if has_body {
@@ -446,10 +482,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn poll_resets(&mut self) {
         for id in std::mem::take(&mut self.resets) {
             let Some((key, stream)) = self.streams.iter_mut().find(|(_, stream)| stream.id == id) else {
+                self.forget_pushed(id);
                 continue;
             };
             if stream.is_reset() {
                 self.reset_event(key);
+                self.forget_pushed(id);
             } else {
                 // h2 has not come to this frame yet.
                 self.resets.push(id);

@@ -21,6 +21,15 @@ pub enum Event {
         /// The request's head.
         head: RequestHead,
     },
+    /// A request that was promised to the client begins, as if the client had made it.
+    Pushed {
+        /// The stream.
+        key: StreamKey,
+        /// Its number on the wire.
+        stream_id: u32,
+        /// The request's head.
+        head: RequestHead,
+    },
     /// A stream began and was refused at once, with the answer that the fault is owed. It is over, and has no key.
     Refused {
         /// Its number on the wire.

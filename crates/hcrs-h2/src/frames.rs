@@ -3,10 +3,17 @@
 
 const HEADER: usize = 9;
 
-/// With the error code that is all of `RST_STREAM`'s payload.
+/// With the error code that is all of `RST_STREAM`'s payload, or the stream that `PUSH_PROMISE`'s begins with.
 const HEADER_AND_CODE: usize = HEADER + 4;
 
 const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PUSH_PROMISE: u8 = 0x5;
+const PADDED: u8 = 0x8;
+const ENABLE_PUSH: u16 = 0x2;
+
+/// Bytes of one setting.
+const SETTING: usize = 6;
 
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +23,7 @@ pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream_id: u32,
-    /// The error code, if this is `RST_STREAM`.
+    /// The error code, if this is `RST_STREAM`; the promised stream, if it is `PUSH_PROMISE`.
     pub(crate) code: Option<u32>,
 }
 
@@ -36,6 +43,10 @@ pub(crate) struct Walker {
     filled: usize,
     frame: Option<Frame>,
     payload_left: usize,
+    setting: [u8; SETTING],
+    setting_filled: usize,
+    /// The last value of `SETTINGS_ENABLE_PUSH`, if there was one (RFC 9113 §6.5.2).
+    pub(crate) enable_push: Option<u32>,
 }
 
 impl Walker {
@@ -44,11 +55,15 @@ impl Walker {
         let Some(frame) = self.frame else { return self.fill(bytes) };
         let skip = self.payload_left.min(bytes.len());
         self.payload_left -= skip;
+        if frame.kind == SETTINGS {
+            self.read_settings(&bytes[..skip]);
+        }
         *bytes = &bytes[skip..];
         if self.payload_left > 0 {
             return None;
         }
         self.frame = None;
+        self.setting_filled = 0;
         Some(Step::Ended(frame))
     }
 
@@ -72,7 +87,11 @@ impl Walker {
             if self.filled < wanted {
                 return None;
             }
-            let has_code = self.header[3] == RST_STREAM && self.len() == HEADER_AND_CODE - HEADER;
+            let has_code = match self.header[3] {
+                RST_STREAM => self.len() == HEADER_AND_CODE - HEADER,
+                PUSH_PROMISE => self.len() >= HEADER_AND_CODE - HEADER && self.header[4] & PADDED == 0,
+                _ => false,
+            };
             if !has_code || self.filled == HEADER_AND_CODE {
                 break;
             }
@@ -94,6 +113,20 @@ impl Walker {
         Some(Step::Begun(frame))
     }
 
+    fn read_settings(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.setting[self.setting_filled] = byte;
+            self.setting_filled += 1;
+            if self.setting_filled == SETTING {
+                self.setting_filled = 0;
+                let [a, b, value @ ..] = self.setting;
+                if u16::from_be_bytes([a, b]) == ENABLE_PUSH {
+                    self.enable_push = Some(u32::from_be_bytes(value));
+                }
+            }
+        }
+    }
+
     fn len(&self) -> usize {
         usize::from(self.header[0]) << 16 | usize::from(self.header[1]) << 8 | usize::from(self.header[2])
     }
@@ -109,6 +142,28 @@ pub(crate) mod tests {
         [&len[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
+    #[test]
+    fn the_last_word_on_pushes_counts_however_it_is_cut() {
+        let settings = |values: &[(u16, u32)]| {
+            let entries =
+                values.iter().map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat());
+            frame(SETTINGS, 0, 0, &entries.collect::<Vec<_>>().concat())
+        };
+        let bytes = [settings(&[(1, 0), (2, 0), (3, 9)]), frame(0, 0, 1, &[0, 2, 0, 0, 0, 7]), settings(&[])];
+        for cut in 1..20 {
+            let mut walker = Walker::default();
+            let mut walk = |bytes: &[u8]| {
+                for mut piece in bytes.chunks(cut) {
+                    while walker.step(&mut piece).is_some() {}
+                }
+                walker.enable_push
+            };
+            assert_eq!(walk(&frame(SETTINGS, 0, 0, &[])), None);
+            assert_eq!(walk(&bytes.concat()), Some(0));
+            assert_eq!(walk(&settings(&[(2, 0), (2, 1)])), Some(1));
+        }
+    }
+
     proptest! {
         #[test]
         fn any_cut_gives_the_same_steps(
@@ -117,7 +172,8 @@ pub(crate) mod tests {
         ) {
             let (mut bytes, mut expected) = (Vec::new(), Vec::new());
             for (kind, flags, stream_id, len) in frames {
-                let code = (kind == RST_STREAM && len == 4).then_some(0x0707_0707);
+                let is_promise = kind == PUSH_PROMISE && len >= 4 && flags & PADDED == 0;
+                let code = (kind == RST_STREAM && len == 4 || is_promise).then_some(0x0707_0707);
                 let header = Frame { len, kind, flags, stream_id, code };
                 bytes.extend(frame(kind, flags, stream_id, &vec![7; len]));
                 expected.extend([Step::Begun(header), Step::Ended(header)]);

@@ -7,6 +7,7 @@ const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
+const PUSH_PROMISE: u8 = 0x5;
 const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
@@ -14,6 +15,17 @@ const END_HEADERS: u8 = 0x4;
 
 /// Most reset streams that are noted between two looks; a client that causes more is over its budget anyway.
 const NOTED_RESETS: usize = 1024;
+
+/// What has left for the client of a pushed stream, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PushStep {
+    /// The promise.
+    Promised(u32),
+    /// The response's head.
+    Opened(u32),
+    /// The response's end, or a reset.
+    Over(u32),
+}
 
 /// What was seen since the last look.
 #[derive(Debug, Default)]
@@ -29,6 +41,8 @@ pub(crate) struct Meter {
     pub(crate) idle_frames: u32,
     /// `WINDOW_UPDATE` frames: the connection weighs them against the DATA that it sent.
     pub(crate) window_updates: u32,
+    /// Steps of pushed streams, in order. Streams are pushed in small numbers only.
+    pub(crate) push_steps: Vec<PushStep>,
     has_settings: bool,
     /// A header block has begun, and its last frame has not ended.
     in_header_block: bool,
@@ -53,6 +67,11 @@ impl Meter {
         !self.has_settings || is_midway && !self.went_on
     }
 
+    /// Whether the client takes pushes: it has said what it takes, and has not declined.
+    pub(crate) fn takes_pushes(&self) -> bool {
+        self.has_settings && self.incoming.enable_push != Some(0)
+    }
+
     /// Looks at bytes that were read.
     pub(crate) fn inspect_incoming(&mut self, mut bytes: &[u8]) {
         let preface = self.preface_left.min(bytes.len());
@@ -74,11 +93,14 @@ impl Meter {
     /// Looks at bytes that are about to be written.
     pub(crate) fn inspect_outgoing(&mut self, mut bytes: &[u8]) {
         while let Some(step) = self.outgoing.step(&mut bytes) {
-            if let Step::Begun(frame) = step
-                && frame.kind == RST_STREAM
-                && frame.code.is_some_and(is_clients_doing)
-            {
+            let Step::Begun(frame) = step else { continue };
+            if frame.kind == RST_STREAM && frame.code.is_some_and(is_clients_doing) {
                 self.note_reset(frame.stream_id);
+            }
+            if frame.kind == PUSH_PROMISE {
+                self.push_steps.extend(frame.code.map(PushStep::Promised));
+            } else if is_servers(frame.stream_id) {
+                self.note_pushed(frame);
             }
         }
     }
@@ -95,12 +117,28 @@ impl Meter {
         }
     }
 
+    fn note_pushed(&mut self, frame: Frame) {
+        let id = frame.stream_id;
+        if frame.kind == HEADERS {
+            self.push_steps.push(PushStep::Opened(id));
+        }
+        let ends = matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0;
+        if ends || frame.kind == RST_STREAM {
+            self.push_steps.push(PushStep::Over(id));
+        }
+    }
+
     fn note_reset(&mut self, stream_id: u32) {
         self.reset_frames += 1;
         if self.resets.len() < NOTED_RESETS {
             self.resets.push(stream_id);
         }
     }
+}
+
+/// Whether a stream was begun by the server (RFC 9113 §5.1.1).
+fn is_servers(stream_id: u32) -> bool {
+    stream_id != 0 && stream_id.is_multiple_of(2)
 }
 
 /// Whether a stream that is reset with this code is so because of what its client sent (CVE-2025-8671).

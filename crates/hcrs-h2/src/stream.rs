@@ -5,17 +5,69 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::server::{SendPushedResponse, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
 use hcrs_exchange::Fault;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
+
+/// What a response's head is sent with.
+#[derive(Debug)]
+pub(crate) enum Respond {
+    Requested(SendResponse<Bytes>),
+    Pushed(SendPushedResponse<Bytes>),
+}
+
+impl Respond {
+    /// Whether the stream was promised to the client.
+    pub(crate) fn is_pushed(&self) -> bool {
+        matches!(self, Self::Pushed(_))
+    }
+
+    pub(crate) fn send_response(
+        &mut self,
+        head: Response<()>,
+        end: bool,
+    ) -> Result<SendStream<Bytes>, h2::Error> {
+        match self {
+            Self::Requested(respond) => respond.send_response(head, end),
+            Self::Pushed(respond) => respond.send_response(head, end),
+        }
+    }
+
+    pub(crate) fn send_informational(&mut self, head: Response<()>) -> Result<(), h2::Error> {
+        match self {
+            Self::Requested(respond) => respond.send_informational(head),
+            // h2 has no way to; hints for what was not asked for would be of little use.
+            Self::Pushed(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn send_reset(&mut self, reason: Reason) {
+        match self {
+            Self::Requested(respond) => respond.send_reset(reason),
+            Self::Pushed(respond) => respond.send_reset(reason),
+        }
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reason, h2::Error>> {
+        match self {
+            Self::Requested(respond) => respond.poll_reset(cx),
+            Self::Pushed(respond) => respond.poll_reset(cx),
+        }
+    }
+}
 
 /// An open stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: u32,
     /// Until the response's head is sent.
-    pub(crate) respond: Option<SendResponse<Bytes>>,
+    pub(crate) respond: Option<Respond>,
+    /// From then on until the body begins, if the client takes pushes.
+    promiser: Option<SendResponse<Bytes>>,
+    takes_pushes: bool,
+    /// Its body may follow its head: that of a pushed response not before the head has left.
+    pub(crate) is_open: bool,
     /// From then on.
     pub(crate) send: Option<SendStream<Bytes>>,
     /// The request's body.
@@ -58,19 +110,57 @@ pub(crate) enum Outcome {
 }
 
 impl Stream {
-    pub(crate) fn new(respond: SendResponse<Bytes>, recv: Option<RecvStream>, is_head: bool) -> Self {
+    pub(crate) fn new(
+        respond: SendResponse<Bytes>,
+        recv: Option<RecvStream>,
+        is_head: bool,
+        takes_pushes: bool,
+    ) -> Self {
+        let id = respond.stream_id().as_u32();
+        let stream = Self::begun(id, Respond::Requested(respond), true);
+        Self { takes_pushes, recv, is_head, ..stream }
+    }
+
+    /// A stream that was promised to the client.
+    pub(crate) fn pushed(respond: SendPushedResponse<Bytes>) -> Self {
+        Self::begun(respond.stream_id().as_u32(), Respond::Pushed(respond), false)
+    }
+
+    fn begun(id: u32, respond: Respond, is_open: bool) -> Self {
         Self {
-            id: respond.stream_id().as_u32(),
+            id,
             respond: Some(respond),
+            promiser: None,
+            takes_pushes: false,
+            is_open,
             send: None,
-            recv,
-            is_head,
+            recv: None,
+            is_head: false,
             length_left: None,
             bodiless: false,
             pending: VecDeque::new(),
             pending_end: false,
             trailers: None,
             waiting_since: None,
+        }
+    }
+
+    /// Keeps what requests are promised with, once the head is sent: until the body begins, behind which a promise could
+    /// be stuck in `h2`.
+    pub(crate) fn keep_promiser(&mut self, respond: Respond) {
+        if let Respond::Requested(respond) = respond
+            && self.takes_pushes
+        {
+            self.promiser = Some(respond);
+        }
+    }
+
+    /// What requests are promised with; `None` on a stream that was itself pushed.
+    pub(crate) fn promiser(&mut self) -> Option<&mut SendResponse<Bytes>> {
+        match &mut self.respond {
+            Some(Respond::Requested(respond)) => Some(respond),
+            Some(Respond::Pushed(_)) => None,
+            None => self.promiser.as_mut(),
         }
     }
 
@@ -101,7 +191,12 @@ impl Stream {
     /// Gives `h2` as much of the pending body as the client's window takes, and at most `room` bytes.
     pub(crate) fn pump(&mut self, now: Instant, room: usize) -> Pumped {
         let mut pumped = Pumped::default();
+        if !self.is_open {
+            self.waiting_since.get_or_insert(now);
+            return pumped;
+        }
         let Some(send) = &mut self.send else { return pumped };
+        self.promiser = None;
         let end = self.pending_end && self.trailers.is_none();
         pumped.outcome = give(send, &mut self.pending, end, room, &mut pumped);
         if self.pending.is_empty()

@@ -41,6 +41,8 @@ struct Inner<T> {
     read_this_turn: usize,
     /// The turn's share was read, and there may be more.
     read_owed: bool,
+    /// Nothing is to be read for now.
+    reads_are_held: bool,
     /// The last read of this turn found nothing: `h2` tries again for each stream that it hands out.
     is_dry: bool,
     arrival: Arc<Arrival>,
@@ -67,6 +69,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
             written: 0,
             read_this_turn: 0,
             read_owed: false,
+            reads_are_held: false,
             is_dry: false,
             arrival_waker: Waker::from(Arc::clone(&arrival)),
             arrival,
@@ -104,6 +107,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
     /// Whether the socket took no more when it was last written to.
     pub(crate) fn is_full(&self) -> bool {
         self.0.borrow().is_full
+    }
+
+    /// Has reads find nothing, whatever there is, or no longer so. Nobody is woken for what they miss.
+    pub(crate) fn hold_reads(&self, hold: bool) {
+        self.0.borrow_mut().reads_are_held = hold;
     }
 
     /// Writes what was gathered. Pending means that the socket is full and that the task is woken when it is not.
@@ -174,6 +182,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
     /// Wakes the turn that the transport was made for, not the task. Pending without any wake-up once the turn's share was read: [`Transport::owes_read`] says so.
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
+        if inner.reads_are_held {
+            return Poll::Pending;
+        }
         if inner.read_this_turn >= READ_PER_TURN {
             inner.read_owed = true;
             return Poll::Pending;

@@ -12,7 +12,10 @@ pub const DATA_MAX: usize = 64 << 10;
 /// The most `Interim` frames of one stream, which no window bounds.
 pub const INTERIM_MAX: u8 = 16;
 
-/// The longest payload of an `Interim` frame.
+/// The most `Push` frames of one stream, which no window bounds.
+pub const PUSH_MAX: u8 = 16;
+
+/// The longest payload of an `Interim` or a `Push` frame.
 pub const INTERIM_LEN_MAX: usize = 16 << 10;
 
 /// What a `File` frame takes of the response's window, however long its part is.
@@ -82,6 +85,9 @@ pub enum Kind {
     File = 32,
     /// Edge: the file of this descriptor (u32) was opened, or could not be; the worker may close its own.
     Opened = 33,
+    /// Worker: a request that the edge is to promise to the client and to make itself, before the response has ended: its
+    /// path and its fields; at most [`PUSH_MAX`] of them, and none unless the request's head says that the client takes them.
+    Push = 34,
 }
 
 impl Kind {
@@ -108,6 +114,7 @@ impl Kind {
             31 => Self::Interim,
             32 => Self::File,
             33 => Self::Opened,
+            34 => Self::Push,
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@ mod claim;
 mod credit;
 mod file;
 mod frame;
+mod promise;
 mod tls;
 
 pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
@@ -13,6 +14,7 @@ pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, 
 pub use file::FilePart;
 pub use frame::{
     DATA_MAX, END, EXPECT, FILE_COST, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, INTERIM_MAX, Kind,
-    LinkError, PAYLOAD_MAX, begin_frame, finish_frame, push_frame,
+    LinkError, PAYLOAD_MAX, PUSH_MAX, begin_frame, finish_frame, push_frame,
 };
+pub use promise::{begin_promise, split_promise};
 pub use tls::TlsFacts;

@@ -19,8 +19,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{
-    DATA_MAX, FILE_COST, INTERIM_MAX, Kind, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH,
-    Window,
+    DATA_MAX, FILE_COST, INTERIM_MAX, Kind, Owed, PUSH_MAX, REQUEST_WINDOW, RESPONSE_WINDOW,
+    RESPONSE_WINDOW_GROWTH, Window,
 };
 use hcrs_ws::close_code;
 
@@ -99,6 +99,9 @@ struct Response {
     /// Interim heads that wait, and how many there were.
     interim: VecDeque<ResponseHead>,
     interims: u8,
+    /// Requests to promise that wait, and how many there were.
+    pushes: VecDeque<RequestHead>,
+    pushed: u8,
     has_head: bool,
     head: Option<ResponseHead>,
     body: VecDeque<Piece>,
@@ -141,6 +144,8 @@ pub(crate) enum Output {
     Release(usize),
     /// Send an interim head.
     Interim(ResponseHead),
+    /// Promise this request to the client, and make it.
+    Push(RequestHead),
     /// Send the head. `end` if no body follows; `body` is the whole body's length where it is known.
     Head { head: ResponseHead, end: bool, body: Option<usize> },
     /// Send body bytes, the last ones if `end`.
@@ -180,6 +185,8 @@ impl Exchange {
                 response: Response {
                     interim: VecDeque::new(),
                     interims: 0,
+                    pushes: VecDeque::new(),
+                    pushed: 0,
                     has_head: false,
                     head: None,
                     body: VecDeque::new(),
@@ -344,6 +351,9 @@ impl Exchange {
         if let Some(interim) = response.interim.pop_front() {
             return Some(Output::Interim(interim));
         }
+        if let Some(promised) = response.pushes.pop_front() {
+            return Some(Output::Push(promised));
+        }
         let ends_with_body = response.ended && response.trailers.is_none();
         if let Some(head) = response.head.take() {
             let end = ends_with_body && response.body.is_empty();
@@ -446,6 +456,7 @@ impl Exchange {
             || state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
             || response.wants_continue
             || !response.interim.is_empty()
+            || !response.pushes.is_empty()
             || response.head.is_some()
             || response.may_go_on()
                 && (!response.body.is_empty() || response.trailers.is_some() || response.fault.is_some())
@@ -591,6 +602,26 @@ impl Exchange {
         }
         response.interims += 1;
         response.interim.push_back(head);
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// The worker sent a request to promise: its target and its fields. False if it may not now, or not so many.
+    #[must_use]
+    pub(crate) fn push_promise(&self, target: &[u8], fields: &ResponseHead) -> bool {
+        let mut state = self.state.borrow_mut();
+        let State { head, response, .. } = &mut *state;
+        if response.ended || response.pushed == PUSH_MAX {
+            return false;
+        }
+        // The head is gone if the client is.
+        let Some(head) = head else { return true };
+        if !head.view().takes_pushes {
+            return false;
+        }
+        response.pushed += 1;
+        response.pushes.push_back(head.promised(target, fields.fields()));
         drop(state);
         self.announce();
         true
@@ -837,6 +868,7 @@ impl State {
         self.body.waiting.clear();
         self.body.replay.clear();
         self.response.interim.clear();
+        self.response.pushes.clear();
         self.response.body.clear();
         self.response.trailers = None;
         self.websocket = None;

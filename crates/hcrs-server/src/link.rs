@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_exchange::{Fault, ResponseHead, append};
+use hcrs_exchange::{Fault, ResponseHead, append, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{
     BlockArea, ClaimTable, END, EXPECT, FilePart, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind,
-    LinkError, SLOTS, TlsFacts, push_frame,
+    LinkError, SLOTS, TlsFacts, push_frame, split_promise,
 };
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -388,17 +388,7 @@ impl Link {
                 }
                 self.end_stream_if(header.is_end(), header.stream);
             }
-            Kind::Interim => {
-                let head = match payload.len() {
-                    0..=INTERIM_LEN_MAX => ResponseHead::parse(payload).map_err(|_| malformed)?,
-                    _ => return Err(malformed),
-                };
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_interim(head)
-                {
-                    return Err(malformed);
-                }
-            }
+            Kind::Interim | Kind::Push => self.take_hint(&header, payload)?,
             Kind::Trailers => {
                 let trailers = ResponseHead::parse(payload).map_err(|_| malformed)?;
                 if let Some(exchange) = self.exchange(&header)
@@ -477,6 +467,23 @@ impl Link {
         }
     }
 
+    /// Passes on what comes before a response, or beside it, and no window bounds.
+    fn take_hint(&self, header: &FrameHeader, payload: Bytes) -> Result<(), LinkError> {
+        let malformed = LinkError::Unexpected(header.kind);
+        if payload.len() > INTERIM_LEN_MAX {
+            return Err(malformed);
+        }
+        let exchange = self.exchange(header);
+        let taken = if header.kind == Kind::Push {
+            let (target, fields) = promise(&payload).ok_or(malformed)?;
+            exchange.is_none_or(|exchange| exchange.push_promise(target, &fields))
+        } else {
+            let head = ResponseHead::parse(payload).map_err(|_| malformed)?;
+            exchange.is_none_or(|exchange| exchange.push_interim(head))
+        };
+        if taken { Ok(()) } else { Err(malformed) }
+    }
+
     /// The bytes in the block that a payload names, which is free again when they are dropped.
     fn lend(&self, payload: &[u8]) -> Option<Bytes> {
         let (block, rest) = payload.split_first_chunk()?;
@@ -514,6 +521,14 @@ impl Link {
             exchange.finished();
         }
     }
+}
+
+/// The target and the fields of a request to promise; `None` if they do not have the form, or cannot be promised.
+fn promise(payload: &Bytes) -> Option<(&[u8], ResponseHead)> {
+    let (target, at) = split_promise(payload)?;
+    let fields = ResponseHead::parse(payload.slice(at..)).ok()?;
+    let can_stand = |(name, value)| is_field_name(name) && is_promise_name(name) && is_field_value(value);
+    fields.fields().all(can_stand).then_some((target, fields))
 }
 
 /// Says what a number of TLS facts means from now on.

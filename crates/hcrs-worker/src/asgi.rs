@@ -8,8 +8,8 @@ use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard};
 
-use hcrs_exchange::RequestView;
-use hcrs_link::{FrameHeader, HALF, Kind, LinkError};
+use hcrs_exchange::{RequestView, Version};
+use hcrs_link::{FrameHeader, HALF, Kind, LinkError, PUSH_MAX};
 use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -232,6 +232,9 @@ impl AsgiLink {
             (scopes.build(py, &head)?, None)
         };
         let mut stream = Stream::new(header.stream, !header.is_end());
+        if head.version == Version::Http2 {
+            stream.set_pushes(if head.takes_pushes { PUSH_MAX } else { 0 });
+        }
         if head.method == b"HEAD" {
             stream.set_head_only();
         }
@@ -357,6 +360,7 @@ impl AsgiLink {
             | Kind::Block
             | Kind::Trailers
             | Kind::File
+            | Kind::Push
             | Kind::Interim => Err(broken(LinkError::Unexpected(header.kind))),
         }
     }

@@ -173,6 +173,22 @@ impl Exchange {
         AsgiLink::pushed(link)
     }
 
+    /// Has a request promised to the client and made for it (RFC 9113 §8.4).
+    fn promise(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
+        let payload = message::promise(message)?;
+        let link = self.link.bind(py);
+        {
+            let mut inner = self.lock();
+            if !inner.stream.knows_pushes() {
+                return Err(UnexpectedMessageError::new_err(
+                    "http.response.push is for HTTP/2 only: a scope's 'extensions' name it where the client takes pushes",
+                ));
+            }
+            inner.stream.promise(&payload, &mut link.get().out().outbox);
+        }
+        AsgiLink::pushed(link)
+    }
+
     /// Takes trailers, which are sent when they are complete.
     fn trailers(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let (parts, end) = message::trailers(message)?;
@@ -314,6 +330,10 @@ impl Exchange {
             }
             (Ok(message::Kind::Trailers), Phase::Trailers) => {
                 slf.get().trailers(py, message)?;
+                true
+            }
+            (Ok(message::Kind::Push), Phase::Request | Phase::Response) => {
+                slf.get().promise(py, message)?;
                 true
             }
             (Ok(message::Kind::EarlyHint), Phase::Request) => {

@@ -1,7 +1,7 @@
 //! Reads the messages that an app sends (ASGI HTTP spec) and says in words what is wrong with them.
 
-use hcrs_exchange::{ResponseHeadWriter, is_field_name, is_field_value};
-use hcrs_link::INTERIM_LEN_MAX;
+use hcrs_exchange::{ResponseHeadWriter, is_field_name, is_field_value, is_promise_name};
+use hcrs_link::{INTERIM_LEN_MAX, begin_promise};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Trailers,
     /// `http.response.early_hint`
     EarlyHint,
+    /// `http.response.push`
+    Push,
     /// `http.response.debug`
     Debug,
 }
@@ -40,6 +42,7 @@ impl Kind {
             Self::ZeroCopySend => "http.response.zerocopysend",
             Self::Trailers => "http.response.trailers",
             Self::EarlyHint => "http.response.early_hint",
+            Self::Push => "http.response.push",
             Self::Debug => "http.response.debug",
         }
     }
@@ -70,6 +73,7 @@ pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a
         Ok("http.response.zerocopysend") => Kind::ZeroCopySend,
         Ok("http.response.trailers") => Kind::Trailers,
         Ok("http.response.early_hint") => Kind::EarlyHint,
+        Ok("http.response.push") => Kind::Push,
         Ok("http.response.debug") => Kind::Debug,
         Ok(_) | Err(_) => return Ok((dict, Err(kind))),
     };
@@ -129,6 +133,43 @@ pub(crate) fn early_hint(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
                     "the links of an early hint are longer than {INTERIM_LEN_MAX} bytes"
                 )));
             }
+        }
+    }
+    head.finish(&mut block);
+    Ok(block)
+}
+
+/// The request that `http.response.push` promises, in the form that crosses the link.
+pub(crate) fn promise(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
+    let py = message.py();
+    let path = message
+        .get_item(intern!(py, "path"))?
+        .ok_or_else(|| PyKeyError::new_err("'http.response.push' has no 'path'"))?;
+    let path = path.cast_into::<PyString>().map_err(|error| {
+        PyTypeError::new_err(format!("'path' must be a str, not {}", type_name(&error.into_inner())))
+    })?;
+    let (mut block, mut head) = begin_promise(path.encode_utf8()?.as_bytes()).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "'path' must begin with a slash, hold no '#' and what is special in it percent-encoded, not {:?}",
+            path.to_string_lossy()
+        ))
+    })?;
+    let parts = headers(message)?.map_or_else(|| Ok(Vec::new()), |headers| parts(&headers))?;
+    let mut seen = Seen::default();
+    for (name, value) in &parts {
+        let name = name.as_bytes().trim_ascii();
+        if !is_promise_name(name) {
+            return Err(PyValueError::new_err(format!(
+                "header b\"{}\" may not stand in a promised request: it has no body, and the host of the request that \
+                 it comes with",
+                name.escape_ascii()
+            )));
+        }
+        write_field(&mut head, &mut block, (name, value.as_bytes()), &mut seen)?;
+        if block.len() > INTERIM_LEN_MAX {
+            return Err(PyValueError::new_err(format!(
+                "path and headers of a promised request are longer than {INTERIM_LEN_MAX} bytes"
+            )));
         }
     }
     head.finish(&mut block);

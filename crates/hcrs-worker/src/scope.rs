@@ -46,10 +46,24 @@ pub(crate) struct ScopeBuilder {
 #[derive(Debug)]
 struct Template {
     scope: Py<PyDict>,
-    /// Copied for each request; the empty dicts in it are shared.
-    extensions: Py<PyDict>,
-    /// The same with a place for `tls`.
-    extensions_of_tls: Py<PyDict>,
+    /// By what [`Offered`] numbers. Copied for each request; the empty dicts in them are shared.
+    extensions: [Py<PyDict>; Offered::KINDS],
+}
+
+/// What some requests are offered and others of the same version are not.
+#[derive(Debug, Clone, Copy)]
+struct Offered {
+    /// The place for `tls`, which is each connection's own.
+    tls: bool,
+    pushes: bool,
+}
+
+impl Offered {
+    const KINDS: usize = 4;
+
+    fn kind(self) -> usize {
+        usize::from(self.tls) + 2 * usize::from(self.pushes)
+    }
 }
 
 /// What a request target becomes.
@@ -69,13 +83,16 @@ impl ScopeBuilder {
         let mut templates = Vec::new();
         for version in VERSIONS {
             for scheme in SCHEMES {
-                let extensions = extensions(py, version)?;
-                let extensions_of_tls = extensions.copy()?;
-                extensions_of_tls.set_item(intern!(py, "tls"), py.None())?;
+                let extensions =
+                    |tls, pushes| extensions(py, version, Offered { tls, pushes }).map(Bound::unbind);
                 templates.push(Template {
                     scope: template(py, version, scheme, root_path)?.unbind(),
-                    extensions: extensions.unbind(),
-                    extensions_of_tls: extensions_of_tls.unbind(),
+                    extensions: [
+                        extensions(false, false)?,
+                        extensions(true, false)?,
+                        extensions(false, true)?,
+                        extensions(true, true)?,
+                    ],
                 });
             }
         }
@@ -99,14 +116,11 @@ impl ScopeBuilder {
     ) -> PyResult<Bound<'py, PyDict>> {
         let template = &self.templates[template_index(head.version, head.scheme)];
         let scope = template.scope.bind(py).copy()?;
-        let extensions = match head.tls {
-            None => template.extensions.bind(py).copy()?,
-            Some(number) => {
-                let extensions = template.extensions_of_tls.bind(py).copy()?;
-                extensions.set_item(intern!(py, "tls"), self.tls.extension(py, number)?)?;
-                extensions
-            }
-        };
+        let offered = Offered { tls: head.tls.is_some(), pushes: head.takes_pushes };
+        let extensions = template.extensions[offered.kind()].bind(py).copy()?;
+        if let Some(number) = head.tls {
+            extensions.set_item(intern!(py, "tls"), self.tls.extension(py, number)?)?;
+        }
         scope.set_item(intern!(py, "extensions"), extensions)?;
         scope.set_item(intern!(py, "asgi"), self.asgi.bind(py).copy()?)?;
         let method = self.methods.get_or_try_insert(
@@ -230,7 +244,7 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
 }
 
 /// The extensions of ASGI that a version of the protocol allows.
-fn extensions(py: Python<'_>, version: Version) -> PyResult<Bound<'_, PyDict>> {
+fn extensions(py: Python<'_>, version: Version, offered: Offered) -> PyResult<Bound<'_, PyDict>> {
     let files = ["http.response.pathsend", "http.response.zerocopysend"];
     let more: &[&str] = match version {
         Version::Http10 => &[],
@@ -239,6 +253,12 @@ fn extensions(py: Python<'_>, version: Version) -> PyResult<Bound<'_, PyDict>> {
     let extensions = PyDict::new(py);
     for name in files.iter().chain(more) {
         extensions.set_item(PyString::intern(py, name), PyDict::new(py))?;
+    }
+    if offered.pushes {
+        extensions.set_item(intern!(py, "http.response.push"), PyDict::new(py))?;
+    }
+    if offered.tls {
+        extensions.set_item(intern!(py, "tls"), py.None())?;
     }
     Ok(extensions)
 }

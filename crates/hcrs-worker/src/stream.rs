@@ -115,6 +115,8 @@ pub struct Stream<B> {
     trailers: Option<Vec<u8>>,
     /// Interim heads that were sent.
     interims: u8,
+    /// Requests that may still be promised to the client; `None` where the protocol knows no pushes.
+    pushes: Option<u8>,
     window: Window,
     unsent: VecDeque<Unsent<B>>,
     /// Bytes of the first unsent piece that have left.
@@ -144,6 +146,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             has_trailers: false,
             trailers: None,
             interims: 0,
+            pushes: None,
             window: Window::new(RESPONSE_WINDOW),
             unsent: VecDeque::new(),
             sent: 0,
@@ -292,6 +295,28 @@ impl<B: AsRef<[u8]>> Stream<B> {
         if !self.gone && self.interims < INTERIM_MAX {
             self.interims += 1;
             out.push(Kind::Interim, 0, self.id, head);
+        }
+    }
+
+    /// Notes how many requests may be promised to the client, in a protocol that knows pushes.
+    pub fn set_pushes(&mut self, pushes: u8) {
+        self.pushes = Some(pushes);
+    }
+
+    /// Whether the protocol knows pushes.
+    pub fn knows_pushes(&self) -> bool {
+        self.pushes.is_some()
+    }
+
+    /// Has a request promised to the client. Those that it does not take, or that are too many, are left out: they are
+    /// only hints.
+    pub fn promise(&mut self, payload: &[u8], out: &mut Outbox) {
+        if let Some(left) = &mut self.pushes
+            && *left > 0
+            && !self.gone
+        {
+            *left -= 1;
+            out.push(Kind::Push, 0, self.id, payload);
         }
     }
 

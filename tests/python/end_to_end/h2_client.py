@@ -33,6 +33,10 @@ class Stream:
     reset: int | None = None
     #: Body bytes that the server has not been credited with.
     owed: int = 0
+    #: Of the request that the server has promised, if it has begun the stream.
+    promise: Headers | None = None
+    #: Streams that were promised on this one.
+    promised: list[int] = field(default_factory=list)
 
     @property
     def status(self) -> int | None:
@@ -71,8 +75,9 @@ class H2Client:
         window: int = 1 << 20,
         deadline: float = DEADLINE,
         receive_buffer: int = 0,
+        push: bool = False,
     ) -> None:
-        """``window`` is that of each stream; the connection's is always large."""
+        """``window`` is that of each stream; the connection's is always large. ``push``: promises are welcome."""
         self.where = where
         self.deadline = deadline
         if where.path is not None:
@@ -95,7 +100,7 @@ class H2Client:
         self.protocol.local_settings = h2.settings.Settings(
             client=True,
             initial_values={
-                h2.settings.SettingCodes.ENABLE_PUSH: 0,
+                h2.settings.SettingCodes.ENABLE_PUSH: int(push),
                 h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window,
             },
         )
@@ -265,6 +270,10 @@ class H2Client:
             return
         if isinstance(event, h2.events.PingAckReceived):
             self.pings += 1
+            return
+        if isinstance(event, h2.events.PushedStreamReceived):
+            self.streams[event.pushed_stream_id] = Stream(event.pushed_stream_id, promise=list(event.headers))
+            self.streams[event.parent_stream_id].promised.append(event.pushed_stream_id)
             return
         stream = self.streams.get(getattr(event, "stream_id", None) or 0)
         if stream is None:

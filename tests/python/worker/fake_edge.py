@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REQUEST, DATA, RESPONSE, CREDIT, RESET, DONE, BEGUN, READY, FAILED, DRAIN, PING, PONG, BLOCK, TLS = range(1, 15)
-TRAILERS, INTERIM, FILE, OPENED = range(30, 34)
+TRAILERS, INTERIM, FILE, OPENED, PUSH = range(30, 35)
 END = 1
 HALF = 4
 REQUEST_WINDOW = 128 << 10
@@ -72,6 +72,7 @@ def request_head(
     client: bytes = address("127.0.0.1", 54106),
     server: bytes = address("127.0.0.1", 8443),
     tls_number: int = 0,
+    pushes: bool = False,
 ) -> bytes:
     path, _, query = target.partition(b"?")
     headers = [(b"host", b"localhost")] if headers is None else headers
@@ -79,7 +80,7 @@ def request_head(
         "<BBBBHHIIHHB",
         version,
         int(tls),
-        int(body),
+        int(body) | 4 * int(pushes),
         0,
         len(method),
         len(headers),

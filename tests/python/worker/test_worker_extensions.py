@@ -16,10 +16,12 @@ from worker.fake_edge import (
     FILE,
     INTERIM,
     OPENED,
+    PUSH,
     RESET,
     RESPONSE,
     TRAILERS,
     Worker,
+    request_head,
     response_head,
 )
 
@@ -190,3 +192,43 @@ def test_what_is_no_file_raises_in_the_app(serve: Serve) -> None:
     link = serve(APP).link
     assert link.fetch(b"/wrong_files").body == b"body"
     assert report(link) == ["TypeError", "ValueError", "FileNotFoundError", "KeyError", "ValueError", "TypeError"]
+
+
+PUSHING = """
+    PUSH = {"type": "http.response.push", "path": "/a?b", "headers": [[b" X-A ", b" 1 "], (bytearray(b"x-b"), b"2")]}
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        error = None
+        try:
+            for _ in range(int(scope["query_string"])):
+                await send(PUSH)
+        except Exception as caught:
+            error = caught
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr((sorted(scope["extensions"]), error)).encode()})
+"""
+
+
+def test_a_push_is_a_frame_where_the_client_takes_it_and_nothing_or_an_error_elsewhere(serve_on: Serve) -> None:
+    running = serve_on(PUSHING)
+
+    def ask(count: int, **head: object) -> tuple[list[bytes], str]:
+        stream = running.link.request(request_head(target=b"/?%d" % count, **head))  # type: ignore[arg-type]
+        payloads = []
+        while (frame := running.link.expect(stream, PUSH, RESPONSE)).kind == PUSH:
+            payloads.append(frame.payload)
+        assert frame.payload[:2] == struct.pack("<H", 200)
+        return payloads, running.link.expect(stream, DATA).payload.decode()
+
+    payloads, text = ask(2, pushes=True)
+    assert len(payloads) == 2
+    assert payloads[0][:6] == b"\x04\x00/a?b"
+    assert response_head(payloads[0][6:]).headers == [(b"X-A", b"1"), (b"x-b", b"2")]
+    assert "'http.response.push'" in text and text.endswith("None)")
+    assert len(ask(40, pushes=True)[0]) == 16, "those above are left out"
+    payloads, text = ask(2)
+    assert payloads == [] and "http.response.push" not in text and text.endswith("None)")
+    payloads, text = ask(2, version=11)
+    assert payloads == [] and "for HTTP/2 only" in text

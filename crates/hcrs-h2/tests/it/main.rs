@@ -10,6 +10,7 @@ mod server;
 
 mod floods;
 mod polls;
+mod pushes;
 mod requests;
 mod resets;
 mod responses;

@@ -110,6 +110,7 @@ fn a_key_that_is_used_again_never_mixes_two_streams() {
                 | Seen::End(of)
                 | Seen::Sent(of, ..)
                 | Seen::Reset(of)
+                | Seen::Pushed(of, _)
                 | Seen::Refused(of, _) => *of == id,
             })
             .collect()

@@ -21,6 +21,8 @@ const MANY_POLLS: usize = 10_000;
 pub(crate) enum Seen {
     /// The stream's number on the wire, method and target; whether a body follows.
     Request(u32, String, bool),
+    /// The same of a request that was promised.
+    Pushed(u32, String),
     Data(u32, usize),
     End(u32),
     Sent(u32, usize, bool),
@@ -182,7 +184,7 @@ impl Server {
 
     fn note(&mut self, event: &Event) {
         let seen = match event {
-            Event::Request { key, stream_id, head } => {
+            Event::Request { key, stream_id, head } | Event::Pushed { key, stream_id, head } => {
                 if self.ids.len() <= *key {
                     self.ids.resize(*key + 1, 0);
                 }
@@ -193,7 +195,10 @@ impl Server {
                 if !view.query.is_empty() {
                     line.extend(["?", &text(view.query)]);
                 }
-                Seen::Request(*stream_id, line, head.has_body())
+                match event {
+                    Event::Pushed { .. } => Seen::Pushed(*stream_id, line),
+                    _ => Seen::Request(*stream_id, line, head.has_body()),
+                }
             }
             Event::Data { key, data } => Seen::Data(self.ids[*key], data.len()),
             Event::End { key } => Seen::End(self.ids[*key]),
@@ -218,7 +223,7 @@ pub(crate) fn silent() -> App {
 pub(crate) fn page(body: impl Into<Bytes>) -> App {
     let (head, body) = (head(200, &[]), body.into());
     Box::new(move |hands, event| match event {
-        Event::Request { key, .. } => answer(hands, *key, &head, body.clone()),
+        Event::Request { key, .. } | Event::Pushed { key, .. } => answer(hands, *key, &head, body.clone()),
         Event::Data { key, data } => hands.connection.release(*key, data.len()),
         Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
     })

@@ -191,6 +191,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     under_way.body_at = now;
                     Ok(())
                 }
+                // Offered to none but clients of HTTP/2.
+                Output::Push(_) => Ok(()),
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, .. } if head.status() == 101 => {

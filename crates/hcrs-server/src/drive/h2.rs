@@ -35,6 +35,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         connection,
         streams: Vec::new(),
         open: 0,
+        max_open: settings.h2.max_concurrent_streams as usize,
         running: Rc::new(()),
         max_running,
         requests: 0,
@@ -69,6 +70,8 @@ struct Driver<T> {
     connection: Connection<T>,
     streams: Vec<Option<UnderWay>>,
     open: usize,
+    /// Streams that may be open before nothing is pushed any more.
+    max_open: usize,
     /// Counts the requests that workers have not ended.
     running: Rc<()>,
     max_running: usize,
@@ -143,6 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn handle(&mut self, cx: &mut Context<'_>, now: Instant, event: Event) {
         match event {
             Event::Request { key, stream_id, head } => self.begin(cx, now, (key, stream_id), head),
+            Event::Pushed { key, stream_id, head } => self.begin_pushed(now, (key, stream_id), head),
             Event::Data { key, data } => {
                 if let Some(under_way) = self.under_way(key) {
                     under_way.receive(data, now);
@@ -196,7 +200,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             return;
         }
-        if Rc::strong_count(&self.running) > self.max_running {
+        if self.has_too_many_running() {
             return self.refuse(key, id, &head, Fault::QueueFull);
         }
         let websocket = match WebSocket::asked_for(&head, &shared.websockets) {
@@ -208,6 +212,31 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return;
             }
         };
+        self.submit(now, (key, id), head, websocket);
+    }
+
+    /// Makes a request that the client was promised.
+    fn begin_pushed(&mut self, now: Instant, (key, id): (StreamKey, u32), head: RequestHead) {
+        if self.has_too_many_running() {
+            let answer = (Fault::QueueFull.answer().status, 0, Some(Fault::QueueFull));
+            record_answered(&self.client, &head, Some(id), answer);
+            return self.connection.fail(key, Fault::QueueFull);
+        }
+        self.submit(now, (key, id), head, None);
+    }
+
+    fn has_too_many_running(&self) -> bool {
+        Rc::strong_count(&self.running) > self.max_running
+    }
+
+    fn submit(
+        &mut self,
+        now: Instant,
+        (key, id): (StreamKey, u32),
+        head: RequestHead,
+        websocket: Option<WebSocket>,
+    ) {
+        let shared = Rc::clone(&self.client.admitted.shared);
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let exchange = Exchange::new(key, mailbox, head, now);
         if let Some(tls) = &self.client.tls {
@@ -244,6 +273,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     self.connection.release(key, len);
                     Ok(false)
                 }
+                Output::Push(head) => {
+                    self.promise(key, head);
+                    Ok(false)
+                }
                 Output::Interim(head) => self.connection.send_interim(key, &head).map(|()| false),
                 Output::Trailers(trailers) => self.connection.send_trailers(now, key, &trailers),
                 Output::Head { head, end, .. } => {
@@ -267,6 +300,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Ok(true) => return self.finish(key, now),
                 Err(fault) => return self.fail(key, fault, now),
             }
+        }
+    }
+
+    /// Promises a request to the client, unless the connection has enough to do or is about to end: it is only a hint.
+    fn promise(&mut self, key: StreamKey, head: RequestHead) {
+        let is_wanted = matches!(self.shutdown, Shutdown::No)
+            && self.open < self.max_open
+            && !self.has_too_many_running();
+        let refused = if is_wanted { self.connection.push(key, head) } else { Err(head) };
+        if let Err(head) = refused {
+            self.connection.recycle(head.into_block());
         }
     }
 

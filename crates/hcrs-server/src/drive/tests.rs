@@ -262,3 +262,59 @@ fn a_request_that_no_worker_takes_gets_503_with_retry_after_when_the_queue_deadl
         assert_eq!(began.elapsed().as_secs(), 10);
     });
 }
+
+#[test]
+fn a_worker_that_pushes_what_it_may_not_loses_its_link() {
+    const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01h";
+    let promise = |path: &[u8], field: Option<(&[u8], &[u8])>| {
+        let mut payload = [&(path.len() as u16).to_le_bytes()[..], path].concat();
+        let mut fields = hcrs_exchange::ResponseHeadWriter::begin(&mut payload, 0);
+        if let Some((name, value)) = field {
+            fields.field(&mut payload, name, value);
+        }
+        fields.finish(&mut payload);
+        payload
+    };
+    let good = promise(b"/x", None);
+    let too_many = usize::from(hcrs_link::PUSH_MAX) + 1;
+    for (payload, times, is_h2) in [
+        (good.clone(), 1, false),
+        (good.clone(), too_many, true),
+        (promise(b"x", None), 1, true),
+        (promise(b"/\r\n", None), 1, true),
+        (promise(b"/x", Some((b"host", b"other"))), 1, true),
+        (promise(b"/x", Some((b":path", b"/y"))), 1, true),
+        (promise(b"/x", Some((b"a", b"b\nc"))), 1, true),
+        (promise(&b"/".repeat(17_000), None), 1, true),
+        (good[..4].to_vec(), 1, true),
+    ] {
+        let drive = move |client, io| async move {
+            if is_h2 { super::h2::drive(client, io).await } else { h1(client, io).await }
+        };
+        run((true, 65_536), drive, move |mut io, shared| async move {
+            let worker = attach(&shared).await;
+            let request =
+                if is_h2 { [HELLO, GET].concat() } else { b"GET / HTTP/1.1\r\nhost: h\r\n\r\n".into() };
+            io.write_all(&request).await.unwrap();
+            let stream = claim(&shared, &worker).await;
+            let header =
+                hcrs_link::FrameHeader { len: 0, kind: hcrs_link::Kind::Push, flags: 0, slot: 0, stream };
+            let mut frames = Vec::new();
+            for _ in 0..times {
+                hcrs_link::push_frame(&mut frames, header, &payload);
+            }
+            std::io::Write::write_all(&mut &worker.0, &frames).unwrap();
+            while !matches!(std::io::Read::read(&mut &worker.0, &mut [0; 4096]), Ok(0)) {
+                tokio::task::yield_now().await;
+            }
+            let mut seen = BytesMut::new();
+            let answer: &[u8] = if is_h2 { b"502" } else { b"HTTP/1.1 502" };
+            let huffman: &[u8] = b"\x48\x82\x6c\x02";
+            while !seen.windows(answer.len()).any(|bytes| bytes == answer)
+                && !seen.windows(huffman.len()).any(|bytes| bytes == huffman)
+            {
+                assert!(io.read_buf(&mut seen).await.unwrap() > 0, "closed without an answer: {seen:?}");
+            }
+        });
+    }
+}

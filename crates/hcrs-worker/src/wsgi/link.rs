@@ -305,6 +305,7 @@ impl WsgiLink {
             | Kind::Block
             | Kind::Trailers
             | Kind::Interim
+            | Kind::Push
             | Kind::File
             | Kind::Text
             | Kind::Binary

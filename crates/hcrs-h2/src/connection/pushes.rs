@@ -1,0 +1,181 @@
+//! Requests that are promised to the client and made for it (RFC 9113 §8.4).
+//!
+//! `h2` panics if the client resets a promised stream before its `PUSH_PROMISE` has left `h2`, ends the connection if the
+//! client does so while the head of the response waits in `h2`, and keeps whatever it is given for a stream that the
+//! client does not let open. So nothing is read from the client while a promise, or the head of a pushed response, is
+//! on its way out of `h2`; a promise becomes a request, and a head is followed by its body, once it was seen to leave.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendPushedResponse;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use hcrs_exchange::{RequestHead, is_promise_name};
+
+use super::Connection;
+use crate::event::{Ended, Event, StreamKey};
+use crate::meter::PushStep;
+use crate::stream::Stream;
+
+/// Pushed streams of a connection at a time, from the promise to the end of the response. What is more is not pushed.
+pub(super) const PUSHES_MAX: usize = 32;
+
+/// A pushed stream that has not ended on the wire.
+#[derive(Debug)]
+pub(super) struct Push {
+    id: u32,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The promise is on its way out of `h2`, on this stream.
+    Promising(StreamKey, Box<(SendPushedResponse<Bytes>, RequestHead)>),
+    /// It has left.
+    Promised,
+    /// The head of the response is on its way out of `h2`.
+    Opening,
+    /// It has left.
+    Open,
+}
+
+impl Push {
+    fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Promising(..) | Stage::Opening)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// Promises a request to the client of a stream on which no body was sent yet. Once the promise is on its way the
+    /// request comes as [`Event::Pushed`]. Gives the head back if it cannot be promised, which nobody need hear of: the
+    /// client has not asked for it.
+    pub fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
+        let max = self.h2.max_concurrent_send_streams().min(PUSHES_MAX);
+        if !self.takes_pushes() || self.pushes.len() >= max || self.transport.is_full() {
+            return Err(head);
+        }
+        let Some(stream) = self.streams.get_mut(parent) else { return Err(head) };
+        if stream.is_reset() {
+            return Err(head);
+        }
+        let Some(respond) = stream.promiser() else { return Err(head) };
+        let Some(promise) = request(&head) else { return Err(head) };
+        let Ok(promised) = respond.push_request(promise) else { return Err(head) };
+        let id = promised.stream_id().as_u32();
+        self.pushes.push(Push { id, stage: Stage::Promising(parent, Box::new((promised, head))) });
+        self.write_ahead();
+        Ok(())
+    }
+
+    /// Whether the client takes pushes at all.
+    pub(super) fn takes_pushes(&self) -> bool {
+        self.transport.with_meter(|meter| meter.takes_pushes())
+    }
+
+    /// Whether the client lets the head of one more pushed response out.
+    pub(super) fn can_open_pushed(&self) -> bool {
+        let is_open = |push: &&Push| matches!(push.stage, Stage::Opening | Stage::Open);
+        self.pushes.iter().filter(is_open).count() < self.h2.max_concurrent_send_streams()
+    }
+
+    /// The head of a pushed response was given to `h2`.
+    pub(super) fn open_pushed(&mut self, id: u32) {
+        if let Some(push) = self.pushes.iter_mut().find(|push| push.id == id) {
+            push.stage = Stage::Opening;
+        }
+        self.write_ahead();
+    }
+
+    /// Follows pushed streams by what has left for the client. True if there may be something to read again.
+    pub(super) fn poll_pushes(&mut self) -> bool {
+        if self.pushes.is_empty() {
+            return false;
+        }
+        let was_held = self.pushes.iter().any(Push::is_leaving);
+        for step in self.transport.with_meter(|meter| std::mem::take(&mut meter.push_steps)) {
+            match step {
+                PushStep::Promised(id) => self.begin_pushed(id),
+                PushStep::Opened(id) => {
+                    if let Some(push) = self.pushes.iter_mut().find(|push| push.id == id) {
+                        push.stage = Stage::Open;
+                    }
+                    if let Some((_, stream)) = self.streams.iter_mut().find(|(_, stream)| stream.id == id) {
+                        stream.is_open = true;
+                    }
+                }
+                PushStep::Over(id) => self.forget_pushed(id),
+            }
+        }
+        was_held && !self.hold_reads()
+    }
+
+    /// Holds reads while something has to leave first, and no longer.
+    fn hold_reads(&self) -> bool {
+        let is_held = self.pushes.iter().any(Push::is_leaving);
+        self.transport.hold_reads(is_held);
+        is_held
+    }
+
+    fn begin_pushed(&mut self, id: u32) {
+        let Some(push) = self.pushes.iter_mut().find(|push| push.id == id) else { return };
+        if let Stage::Promising(_, promise) = std::mem::replace(&mut push.stage, Stage::Promised) {
+            let (respond, head) = *promise;
+            let key = self.streams.insert(Stream::pushed(respond));
+            self.events.push_back(Event::Pushed { key, stream_id: id, head });
+        }
+    }
+
+    /// A pushed stream is over.
+    pub(super) fn forget_pushed(&mut self, id: u32) {
+        self.pushes.retain(|push| push.id != id);
+    }
+
+    /// A stream is reset, and with it the promises that have not left go.
+    pub(super) fn drop_promises(&mut self, parent: StreamKey) {
+        if !self.pushes.is_empty() {
+            self.pushes.retain(|push| !matches!(push.stage, Stage::Promising(on, _) if on == parent));
+            self.hold_reads();
+        }
+    }
+
+    /// Has `h2` write what it has before it reads on. What does not leave now keeps the client from being read.
+    fn write_ahead(&mut self) {
+        self.transport.hold_reads(true);
+        match self.h2.poll_accept(&mut Context::from_waker(&self.turn_waker)) {
+            Poll::Ready(Some(Ok((request, respond)))) => self.begin_stream(request, respond),
+            Poll::Ready(Some(Err(error))) => self.ended_early = Some(error.into()),
+            Poll::Ready(None) => self.ended_early = Some(Ended::Closed),
+            Poll::Pending => {}
+        }
+        // Whoever gives something to h2 asks for events afterwards, which reads.
+        let _is_read_later = self.poll_pushes();
+    }
+}
+
+/// The promised request for `h2`; `None` if it has a field that may not stand there.
+fn request(head: &RequestHead) -> Option<Request<()>> {
+    let view = head.view();
+    let mut target = view.path.to_vec();
+    if !view.query.is_empty() {
+        target.extend_from_slice(b"?");
+        target.extend_from_slice(view.query);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = Uri::builder()
+        .scheme(view.scheme.as_str())
+        .authority(view.fields().first(b"host")?)
+        .path_and_query(target)
+        .build()
+        .ok()?;
+    for (name, value) in view.fields().filter(|(name, _)| *name != b"host") {
+        if !is_promise_name(name) {
+            return None;
+        }
+        let name = HeaderName::from_bytes(name).ok()?;
+        request.headers_mut().try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
+    }
+    Some(request)
+}
