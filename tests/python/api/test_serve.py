@@ -447,6 +447,30 @@ def test_wsgi(start: Start, mode: str | None) -> None:
     assert program.end() == ["end"]
 
 
+def test_an_app_of_asgi_2_is_served_and_what_is_no_app_is_refused(start: Start) -> None:
+    program = start("""
+        class Double:
+            def __init__(self, scope):
+                self.scope = scope
+
+            async def __call__(self, receive, send):
+                if self.scope["type"] == "http":
+                    await send({"type": "http.response.start", "status": 200})
+                    await send({"type": "http.response.body", "body": self.scope["asgi"]["version"].encode()})
+
+        try:
+            asyncio.run(serve(lambda: None, config))
+        except TypeError as error:
+            print(error, flush=True)
+        asyncio.run(serve(Double, config, on_listening=listening))
+    """)
+    assert program.line() == "it takes no arguments: it is a factory, and has to be called, as in 'module:<lambda>()'"
+    [url] = program.listening()
+    assert get(url).text == "2.0"
+    program.process.send_signal(signal.SIGTERM)
+    program.end()
+
+
 def test_fastapi_with_its_lifespan(start: Start) -> None:
     program = start("""
         from contextlib import asynccontextmanager

@@ -400,7 +400,7 @@ ASGI = (
     Difference(
         "ASGI over HTTP",
         "`extensions`",
-        "what is offered works in every version of HTTP",
+        "what is offered works",
         (Seen("plain/*/scope* raw/*", "scope.extensions"),),
     ),
 )

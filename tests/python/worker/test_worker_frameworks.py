@@ -5,7 +5,7 @@ from __future__ import annotations
 from ast import literal_eval
 
 from worker.conftest import Serve
-from worker.fake_edge import CREDIT, DATA, END, RESET, RESPONSE, request_head
+from worker.fake_edge import CREDIT, DATA, DONE, END, RESET, RESPONSE, request_head
 
 TASKS = """
     import asyncio, contextvars, threading
@@ -62,6 +62,60 @@ def test_a_first_step_is_that_of_a_true_task_in_its_own_context(serve_on: Serve)
         }
         firsts = [f"first step of /{n}" for n in range(number + 1)]
         assert [word for word in order if word.startswith("first")][: number + 1] == firsts
+
+
+LEFT_BEHIND = """
+    import asyncio, contextvars
+
+    variable = contextvars.ContextVar("variable")
+    gate, seen, kept = None, [], set()
+
+    async def app(scope, receive, send):
+        global gate
+        if scope["type"] == "lifespan":
+            gate = asyncio.Event()
+            return
+        path = scope["path"]
+        if path == "/seen":
+            gate.set()
+            while len(seen) < 3:
+                await asyncio.sleep(0.001)
+            await answer(send, repr(seen))
+        else:
+            variable.set(path)
+            kept.add(asyncio.create_task(later()))
+            if path == "/raises":
+                raise LookupError("after it has left a task behind")
+            if path == "/gone":
+                await receive()
+                assert (await receive())["type"] == "http.disconnect"
+                return
+            await answer(send, "answered")
+
+    async def answer(send, text):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    async def later():
+        try:
+            await gate.wait()
+            seen.append(variable.get())
+        except BaseException as error:
+            seen.append(repr(error))
+"""
+
+
+def test_tasks_that_an_app_leaves_behind_live_on_in_its_context(serve_on: Serve) -> None:
+    running = serve_on(LEFT_BEHIND)
+    assert running.link.fetch(b"/answered").body == b"answered"
+    running.link.expect(running.link.get(b"/raises"), RESET)
+    stream = running.link.get(b"/gone")
+    running.link.ping()
+    running.link.send(RESET, stream)
+    running.link.expect(stream, DONE)
+    seen = literal_eval(running.link.fetch(b"/seen").body.decode())
+    assert sorted(seen) == ["/answered", "/gone", "/raises"]
+    assert running.drain() == 0
 
 
 def test_a_task_factory_of_the_app_is_used(serve_on: Serve) -> None:

@@ -193,7 +193,7 @@ def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(
             "main",
             "Cannot load application from 'main', application not found. main has make_app, a.",
         ),
-        ("app = {}", "main:app", "Cannot load application from 'main:app': it is of type dict, and neither ASGI nor WSGI."),
+        ("app = {}", "main:app", "Cannot load application from 'main:app': it is of type dict, and neither ASGI nor WSGI"),
     ],
 )
 def test_an_app_that_is_not_there_is_told_in_a_line(serve: Serve, source: str, app: str, said: str) -> None:
@@ -222,36 +222,6 @@ def test_a_path_puts_its_directory_first(serve: Serve, tmp_path: Path) -> None:
     source = textwrap.dedent(lifespan("return")).replace('b"served"', "ANSWER")
     (package / "web.py").write_text("from package.beside import ANSWER\n" + source)
     assert serve("", app="src/package.web:app").link.fetch().body == b"served"
-
-
-@pytest.mark.parametrize(
-    ("expression", "interface"),
-    [
-        ("function", "asgi"),
-        ("Instance()", "asgi"),
-        ("functools.partial(function)", "asgi"),
-        ("functools.partial(Instance())", "asgi"),
-        ("plain", "wsgi"),
-        ("functools.partial(plain)", "wsgi"),
-    ],
-)
-def test_the_interface_is_seen_from_the_coroutine(tmp_path: Path, expression: str, interface: str) -> None:
-    (tmp_path / "kinds.py").write_text(
-        "import functools\nasync def function(scope, receive, send): ...\ndef plain(environ, start): ...\n"
-        "class Instance:\n    async def __call__(self, scope, receive, send): ...\n"
-    )
-    seen = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from hcrs.loading import load; print(load({'kinds:' + expression!r}).interface)",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert seen.stdout.strip() == interface
 
 
 def test_without_uvloop_its_absence_is_told(serve: Serve, tmp_path: Path) -> None:

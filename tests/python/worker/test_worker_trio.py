@@ -295,3 +295,65 @@ def test_without_trio_its_absence_is_told(on_trio: Serve, tmp_path: Path) -> Non
     running = on_trio("async def app(scope, receive, send): ...", ready=False)
     said = running.link.read()
     assert said.kind == FAILED and "run 'pip install trio' or choose 'asyncio'" in said.payload.decode()
+
+
+LEFT_BEHIND = """
+    import contextvars, trio
+
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            async with trio.open_nursery() as nursery:
+                scope["state"].update(nursery=nursery, gate=trio.Event())
+                await receive()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                nursery.cancel_scope.cancel()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        path, gate = scope["path"], scope["state"]["gate"]
+        if path == "/seen":
+            gate.set()
+            while len(seen) < 6:
+                await trio.sleep(0.001)
+            await answer(send, repr(seen))
+            return
+        variable.set(path)
+        scope["state"]["nursery"].start_soon(later, gate, "nursery")
+        trio.lowlevel.spawn_system_task(later, gate, "system", context=contextvars.copy_context())
+        if path == "/raises":
+            raise LookupError("after it has left a task behind")
+        if path == "/gone":
+            await receive()
+            assert (await receive())["type"] == "http.disconnect"
+            return
+        await answer(send, "answered")
+
+    async def answer(send, text):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    async def later(gate, where):
+        try:
+            await gate.wait()
+            seen.append((where, variable.get()))
+        except BaseException as error:
+            seen.append((where, repr(error)))
+            raise
+"""
+
+
+def test_tasks_that_an_app_leaves_behind_live_on_in_its_context(serve: Serve) -> None:
+    running = serve(LEFT_BEHIND, "--worker-class", "trio")
+    assert running.link.fetch(b"/answered").body == b"answered"
+    running.link.expect(running.link.get(b"/raises"), RESET)
+    stream = running.link.get(b"/gone")
+    running.link.ping()
+    running.link.send(RESET, stream)
+    running.link.expect(stream, DONE)
+    seen = literal_eval(running.link.fetch(b"/seen").body.decode())
+    paths = ["/answered", "/gone", "/raises"]
+    assert sorted(seen) == [(where, path) for where in ("nursery", "system") for path in paths]
+    assert running.drain() == 0

@@ -20,9 +20,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal, TypeVar
 
 from hcrs import _hcrs
-from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, interface_of, warn_of_settings, wsgi_serving
+from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, known, warn_of_settings, wsgi_serving
 from hcrs.config import Config
 from hcrs.edge import END_POLL, END_TIMEOUT, Edge, LinkMessage, RunningMessage
+from hcrs.interface import KnownApp
 from hcrs.lifespan import Lifespan
 from hcrs.serving import AsgiServing
 from hcrs.typing import Framework
@@ -56,14 +57,14 @@ async def serve(
     One process serves: ``config.workers`` and what else concerns worker processes has no effect here.
     """
     warn_of_settings(config)
-    interface = interface_of(app, mode)
+    served = known(app, mode)
     with ErrorLog(config), contextlib.closing(_Calling(Edge(config, app_name(app)))) as calling:
         links = await calling.links
         with _stop_signals(shutdown_trigger is None, calling) as stop:
             trigger = stop.wait if shutdown_trigger is None else shutdown_trigger
             session = _Session(config, calling, trigger, on_listening)
             try:
-                await (session.serve_asgi if interface == "asgi" else session.serve_wsgi)(app, links)
+                await (session.serve_asgi if served.interface == "asgi" else session.serve_wsgi)(served, links)
             finally:
                 await session.end()
 
@@ -148,11 +149,15 @@ class _Session:
         self._on_listening = on_listening
         self._has_drained = False
 
-    async def serve_asgi(self, app: Any, links: list[_hcrs.Link]) -> None:
-        lifespan = Lifespan(app)
+    async def serve_asgi(self, app: KnownApp, links: list[_hcrs.Link]) -> None:
+        lifespan = Lifespan(app.app)
         await lifespan.startup(self._config.startup_timeout)
         serving = AsgiServing(
-            app, links, event_loop=asyncio.get_running_loop(), root_path=self._config.root_path
+            app.app,
+            links,
+            event_loop=asyncio.get_running_loop(),
+            root_path=self._config.root_path,
+            is_guess=app.is_guess,
         )
         try:
             serving.start(lifespan.state)
@@ -167,7 +172,7 @@ class _Session:
         finally:
             await lifespan.shutdown(self._config.shutdown_timeout)
 
-    async def serve_wsgi(self, app: Any, links: list[_hcrs.Link]) -> None:
+    async def serve_wsgi(self, app: KnownApp, links: list[_hcrs.Link]) -> None:
         serving = wsgi_serving(app, links, self._config)
         serving.start()
         drained = _in_thread(serving.wait)

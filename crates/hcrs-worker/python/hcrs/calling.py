@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hcrs import _hcrs, logs
 from hcrs.config import Config, ConfigError
-from hcrs.loading import Interface, is_asgi
+from hcrs.interface import KnownApp, know
 from hcrs.logger_pipe import LoggerHandler
 from hcrs.serving import WSGI_THREADS, WsgiServing
 
@@ -25,11 +25,11 @@ def warn_of_settings(config: Config) -> None:
         warnings.warn("Config.debug has no effect on serve(): the loop is the calling program's", stacklevel=3)
 
 
-def interface_of(app: Any, mode: Literal["asgi", "wsgi"] | None) -> Interface:
-    """What the app speaks."""
+def known(app: Any, mode: Literal["asgi", "wsgi"] | None) -> KnownApp:
+    """The app and what it speaks."""
     if mode not in (None, "asgi", "wsgi"):
         raise ValueError(f"mode is 'asgi', 'wsgi' or None, not {mode!r}")
-    return mode or ("asgi" if is_asgi(app) else "wsgi")
+    return know(app, mode)
 
 
 def app_name(app: Any) -> str:
@@ -38,18 +38,19 @@ def app_name(app: Any) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def wsgi_serving(app: Any, links: list[_hcrs.Link], config: Config) -> WsgiServing:
+def wsgi_serving(app: KnownApp, links: list[_hcrs.Link], config: Config) -> WsgiServing:
     """Makes the pool of threads that runs a WSGI app."""
     threads = config.hcrs.get("wsgi_threads", WSGI_THREADS)
     if not isinstance(threads, int) or threads < 1:
         raise ConfigError(f"Config.hcrs: wsgi_threads is a number of threads, and {threads!r} is not")
     return WsgiServing(
-        app,
+        app.app,
         links,
         root_path=config.root_path,
         threads=threads,
         max_body_size=config.wsgi_max_body_size,
         multiprocess=False,
+        is_guess=app.is_guess,
     )
 
 

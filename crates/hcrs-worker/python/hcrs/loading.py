@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Literal, NamedTuple
 
-Interface = Literal["asgi", "wsgi"]
+from hcrs.interface import Interface, KnownApp, know
 
 #: Names that are told where none of them was meant.
 _HINTS = 5
@@ -19,14 +17,7 @@ class NoAppError(Exception):
     """The application path names a module or an attribute that does not exist, or something that is no app."""
 
 
-class LoadedApp(NamedTuple):
-    """An app and the interface that it speaks."""
-
-    app: Any
-    interface: Interface
-
-
-def load(path: str) -> LoadedApp:
+def load(path: str) -> KnownApp:
     """Loads ``[asgi:|wsgi:]module[:attribute]``.
 
     The module part may be a path, whose directory goes to the front of ``sys.path``; the attribute part is an
@@ -57,11 +48,10 @@ def load(path: str) -> LoadedApp:
         raise NoAppError(
             f"Cannot load application from '{path}', application not found.{hint(module)}"
         ) from error
-    if not callable(app):
-        raise NoAppError(
-            f"Cannot load application from '{path}': it is of type {type(app).__name__}, and neither ASGI nor WSGI."
-        )
-    return LoadedApp(app, interface or ("asgi" if is_asgi(app) else "wsgi"))
+    try:
+        return know(app, interface)
+    except TypeError as error:
+        raise NoAppError(f"Cannot load application from '{path}': {error}") from None
 
 
 def hint(module: ModuleType) -> str:
@@ -75,15 +65,3 @@ def hint(module: ModuleType) -> str:
     )
     names = sorted(own, key=lambda name: ("app" not in name.lower(), name))[:_HINTS]
     return f" {module.__name__} has {', '.join(names)}." if names else f" {module.__name__} has nothing that can be called."
-
-
-def is_asgi(app: Any) -> bool:
-    """Whether calling ``app`` gives a coroutine, as far as that can be seen from outside."""
-    while True:
-        if inspect.iscoroutinefunction(app):
-            return True
-        inner = getattr(app, "func", None)
-        if inner is None or not type(app).__name__.startswith("partial"):
-            break
-        app = inner
-    return inspect.iscoroutinefunction(getattr(app, "__call__", None))

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from hcrs import _hcrs
+from hcrs.interface import Interface
 from hcrs.wsgi_errors import ErrorStream
 
 log = logging.getLogger("hcrs.error")
@@ -21,7 +22,9 @@ WSGI_THREADS = min(32, (os.cpu_count() or 1) + 4)
 class AsgiServing:
     """Serves an app on links, on one event loop, between lifespan startup and lifespan shutdown."""
 
-    def __init__(self, app: Any, links: list[_hcrs.Link], *, event_loop: Any, root_path: str) -> None:
+    def __init__(
+        self, app: Any, links: list[_hcrs.Link], *, event_loop: Any, root_path: str, is_guess: bool = False
+    ) -> None:
         #: What is served from ``start`` on.
         self.app = app
         #: A future of the loop, done when the edge has nothing more to send, or is gone.
@@ -32,6 +35,7 @@ class AsgiServing:
         self.link_is_broken = False
         #: Requests are cancelled because time is up.
         self.is_stopping = False
+        self._doubt = Doubt("asgi", is_guess)
         self._links = links
         self._loop = event_loop
         self._root_path = root_path
@@ -96,6 +100,7 @@ class AsgiServing:
             log.error("Error in ASGI Framework: the app has returned without completing its response")
         else:
             log.error("Error in ASGI Framework", exc_info=error)
+            self._doubt.look_at(error)
 
 
 class WsgiServing:
@@ -110,7 +115,9 @@ class WsgiServing:
         threads: int,
         max_body_size: int,
         multiprocess: bool,
+        is_guess: bool = False,
     ) -> None:
+        self._doubt = Doubt("wsgi", is_guess)
         self._server = _hcrs.WsgiServer(
             links,
             app,
@@ -163,3 +170,30 @@ class WsgiServing:
             log.error("Error in WSGI Framework: the app has returned without completing its response")
         else:
             log.error("Error in WSGI Framework", exc_info=error)
+            self._doubt.look_at(error)
+
+
+class Doubt:
+    """Says once that the app may speak something else than was seen, when it fails like one that does."""
+
+    def __init__(self, interface: Interface, is_guess: bool) -> None:
+        self._interface = interface
+        self._is_open = is_guess
+
+    def look_at(self, error: BaseException) -> None:
+        """Takes a failure of the app into account: the wrong arguments or result, seen where the app is called."""
+        if not self._is_open or not isinstance(error, TypeError):
+            return
+        trace = error.__traceback__
+        if trace is not None and trace.tb_next is not None:
+            return  # raised deep in an app that was called rightly
+        self._is_open = False
+        other = "wsgi" if self._interface == "asgi" else "asgi"
+        log.error(
+            "The app was taken for %s by what is seen of it. If it speaks %s, say so: '%s:MODULE:APP', or mode='%s' of"
+            " serve()",
+            self._interface.upper(),
+            other.upper(),
+            other,
+            other,
+        )

@@ -19,9 +19,10 @@ from typing import Any, Literal
 import trio
 
 from hcrs import _hcrs
-from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, interface_of, warn_of_settings, wsgi_serving
+from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, known, warn_of_settings, wsgi_serving
 from hcrs.config import Config
 from hcrs.edge import END_POLL, END_TIMEOUT, Edge, LinkMessage, RunningMessage
+from hcrs.interface import KnownApp
 from hcrs.trio_lifespan import TrioLifespan
 from hcrs.trio_loop import Future, TrioLoop
 from hcrs.trio_serving import TrioServing
@@ -52,11 +53,11 @@ async def serve(
     shields itself against being cancelled holds up the end.
     """
     warn_of_settings(config)
-    interface = interface_of(app, mode)
+    served = known(app, mode)
     with ErrorLog(config), contextlib.closing(_Calling(Edge(config, app_name(app)))) as calling:
         links = await calling.links()
-        session = _Session(app, links, config, calling, shutdown_trigger, task_status)
-        await session.run(session.serve_asgi if interface == "asgi" else session.serve_wsgi)
+        session = _Session(served, links, config, calling, shutdown_trigger, task_status)
+        await session.run(session.serve_asgi if served.interface == "asgi" else session.serve_wsgi)
 
 
 class _Calling:
@@ -106,7 +107,7 @@ class _Session:
 
     def __init__(
         self,
-        app: Any,
+        app: KnownApp,
         links: list[_hcrs.Link],
         config: Config,
         calling: _Calling,
@@ -142,10 +143,13 @@ class _Session:
 
     async def serve_asgi(self, nursery: trio.Nursery) -> None:
         """Serves an ASGI app."""
-        lifespan = TrioLifespan(self._app, nursery)
+        lifespan = TrioLifespan(self._app.app, nursery)
         loop = TrioLoop()
         loop.nursery = nursery
-        serving = TrioServing(self._app, self._links, event_loop=loop, root_path=self._config.root_path)
+        app = self._app
+        serving = TrioServing(
+            app.app, self._links, event_loop=loop, root_path=self._config.root_path, is_guess=app.is_guess
+        )
         try:
             await lifespan.startup(self._config.startup_timeout)
             try:

@@ -14,8 +14,12 @@ from hcrs.trio_loop import TrioLoop, awaiting_by_trio
 class TrioServing(AsgiServing):
     """Serves an app on links, in the nursery of a loop, between lifespan startup and lifespan shutdown."""
 
-    def __init__(self, app: Any, links: list[_hcrs.Link], *, event_loop: TrioLoop, root_path: str) -> None:
-        super().__init__(awaiting_by_trio(app), links, event_loop=event_loop, root_path=root_path)
+    def __init__(
+        self, app: Any, links: list[_hcrs.Link], *, event_loop: TrioLoop, root_path: str, is_guess: bool = False
+    ) -> None:
+        super().__init__(
+            awaiting_by_trio(app), links, event_loop=event_loop, root_path=root_path, is_guess=is_guess
+        )
 
     async def finish(self, graceful_timeout: float) -> bool:
         """As on asyncio. A nursery does not end before its tasks, so a request that is left holds it up."""

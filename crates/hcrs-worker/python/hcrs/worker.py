@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from hcrs import _hcrs, logs
+from hcrs.interface import KnownApp
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loaded_files import LoadedFiles
 from hcrs.loading import NoAppError, load
@@ -37,10 +38,10 @@ def main() -> int:
         logs.configure(
             args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
         )
-        app, interface = load(args.app)
+        app = load(args.app)
         if files is not None:
             files.keep_telling()
-        if interface == "wsgi":
+        if app.interface == "wsgi":
             return WsgiWorker(args, app, links).run()
         worker = TrioWorker if args.worker_class == "trio" else AsgiWorker
         return worker(args, app, new_loop(args.worker_class), links).run()
@@ -107,14 +108,16 @@ def new_loop(worker_class: str) -> Any:
 class AsgiWorker:
     """Runs an ASGI app on a loop of its own, from lifespan startup to lifespan shutdown."""
 
-    def __init__(self, args: argparse.Namespace, app: Any, loop: Any, links: list[_hcrs.Link]) -> None:
+    def __init__(self, args: argparse.Namespace, app: KnownApp, loop: Any, links: list[_hcrs.Link]) -> None:
         self._args = args
-        self._app = app
+        self._app = app.app
         self._loop = loop
-        self._serving = self._new_serving(links)
+        self._serving = self._new_serving(app, links)
 
-    def _new_serving(self, links: list[_hcrs.Link]) -> AsgiServing:
-        return AsgiServing(self._app, links, event_loop=self._loop, root_path=self._args.root_path)
+    def _new_serving(self, app: KnownApp, links: list[_hcrs.Link]) -> AsgiServing:
+        return AsgiServing(
+            app.app, links, event_loop=self._loop, root_path=self._args.root_path, is_guess=app.is_guess
+        )
 
     def run(self) -> int:
         """Serves until the edge says that this is enough; gives the exit code."""
@@ -163,10 +166,12 @@ class TrioWorker(AsgiWorker):
 
         return trio.run(self._main)
 
-    def _new_serving(self, links: list[_hcrs.Link]) -> AsgiServing:
+    def _new_serving(self, app: KnownApp, links: list[_hcrs.Link]) -> AsgiServing:
         from hcrs.trio_serving import TrioServing
 
-        return TrioServing(self._app, links, event_loop=self._loop, root_path=self._args.root_path)
+        return TrioServing(
+            app.app, links, event_loop=self._loop, root_path=self._args.root_path, is_guess=app.is_guess
+        )
 
     async def _main(self) -> int:
         import trio
@@ -209,15 +214,16 @@ class TrioWorker(AsgiWorker):
 class WsgiWorker:
     """Runs a WSGI app in a pool of threads."""
 
-    def __init__(self, args: argparse.Namespace, app: Any, links: list[_hcrs.Link]) -> None:
+    def __init__(self, args: argparse.Namespace, app: KnownApp, links: list[_hcrs.Link]) -> None:
         self._graceful_timeout: float = args.graceful_timeout
         self._serving = WsgiServing(
-            app,
+            app.app,
             links,
             root_path=args.root_path,
             threads=args.wsgi_threads,
             max_body_size=args.wsgi_max_body_size,
             multiprocess=args.workers > 1,
+            is_guess=app.is_guess,
         )
 
     def run(self) -> int:
