@@ -92,9 +92,8 @@ def test_what_cannot_be_promised_is_said_in_words(server, connect_h2):
     assert "may not stand in a promised request" in raised[8] and "longer than 16384 bytes" in raised[12]
     assert all(stream.promise is None for stream in client.streams.values())
     assert client.get("/afterwards").status == 200
-    assert wait_until(lambda: shown(client)["counts"].get("afterwards"), "the app to push after its response").startswith(
-        "UnexpectedMessageError: Unexpected message type, http.response.push given the state CLOSED"
-    )
+    said = wait_until(lambda: shown(client)["counts"].get("afterwards"), "the app to push after its response")
+    assert said == "UnexpectedMessageError: Unexpected message type, http.response.push given the state CLOSED"
 
 
 def test_an_app_that_floods_is_held_to_a_few(server, connect_h2):

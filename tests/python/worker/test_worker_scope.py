@@ -87,9 +87,11 @@ def test_fields_of_any_length_and_number_arrive_as_they_are(serve: Serve) -> Non
 
 
 def tls_facts(server: str, name: str | None, *chain: str, version: int = 0x0304, suite: int = 0x1301) -> bytes:
-    parts = [server, name, *chain]
-    texts = [b"\xff\xff\xff\xff" if part is None else struct.pack("<I", len(part.encode())) + part.encode() for part in parts]
-    return struct.pack("<HH", version, suite) + b"".join(texts)
+    def part(text: str | None) -> bytes:
+        bytes_ = (text or "").encode()
+        return struct.pack("<I", 0xFFFF_FFFF if text is None else len(bytes_)) + bytes_
+
+    return struct.pack("<HH", version, suite) + b"".join(map(part, [server, name, *chain]))
 
 
 def test_a_number_means_the_tls_facts_that_were_told_last(serve: Serve) -> None:

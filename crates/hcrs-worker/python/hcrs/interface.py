@@ -44,10 +44,13 @@ def interface_of(app: Any) -> Interface:
         return "wsgi"
     if takes(app, 0):
         what = "a class" if inspect.isclass(app) else "a factory"
-        raise TypeError(f"it takes no arguments: it is {what}, and has to be called, as in 'module:{name_of(app)}()'")
+        call = f"'module:{name_of(app)}()'"
+        raise TypeError(f"it takes no arguments: it is {what}, and has to be called, as in {call}")
     if takes(app, 1) or takes(app, 3):
         return "asgi"
-    raise TypeError("it takes neither (scope, receive, send), as ASGI says, nor (environ, start_response), as WSGI does")
+    raise TypeError(
+        "it takes neither (scope, receive, send), as ASGI says, nor (environ, start_response), as WSGI does"
+    )
 
 
 def as_asgi(app: Any) -> Any:
@@ -101,7 +104,8 @@ def awaiting(app: Callable[..., Any]) -> Callable[..., Any]:
     async def call(scope: Any, receive: Any, send: Any) -> None:
         running = app(scope, receive, send)
         if not inspect.isawaitable(running):
-            raise TypeError(f"The app has returned {type(running).__name__}, which cannot be awaited, as ASGI wants it")
+            kind = type(running).__name__
+            raise TypeError(f"The app has returned {kind}, which cannot be awaited, as ASGI wants it")
         await running
 
     return call

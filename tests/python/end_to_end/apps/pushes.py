@@ -5,7 +5,11 @@ import json
 import os
 from urllib.parse import parse_qs
 
-STYLE = {"type": "http.response.push", "path": "/style.css?v=1", "headers": [(b"Accept", b"text/css"), (b"x-push", b"1")]}
+STYLE = {
+    "type": "http.response.push",
+    "path": "/style.css?v=1",
+    "headers": [(b"Accept", b"text/css"), (b"x-push", b"1")],
+}
 
 counts = {}
 gates = {}
@@ -106,7 +110,8 @@ async def nonsense(scope, send, query):
         {"path": "/\r\nx: y"}, {"path": "/x", "headers": [(b":path", b"/y")]},
         {"path": "/x", "headers": [(b"host", b"other.test")]}, {"path": "/x", "headers": [(b"content-length", b"1")]},
         {"path": "/x", "headers": [(b"Connection", b"close")]}, {"path": "/x", "headers": [(b"a", b"b\r\nc: d")]},
-        {"path": "/x", "headers": [(b"a", b"b" * 20_000)]}, {"path": "/" + "x" * 20_000}, {"path": "/x", "headers": [1]},
+        {"path": "/x", "headers": [(b"a", b"b" * 20_000)]}, {"path": "/" + "x" * 20_000},
+        {"path": "/x", "headers": [1]},
     ]
     raised = []
     for message in wrong:
@@ -131,7 +136,8 @@ async def go(scope, send, query):
 
 
 ROUTES = {
-    "/page": page, "/style.css": style, "/large": large, "/waiting": waiting, "/at_gate": at_gate, "/failing": failing, "/push": push_of,
+    "/page": page, "/style.css": style, "/large": large, "/waiting": waiting, "/at_gate": at_gate,
+    "/failing": failing, "/push": push_of,
     "/chain": chain, "/afterwards": afterwards, "/nonsense": nonsense, "/show": show, "/go": go,
 }
 
