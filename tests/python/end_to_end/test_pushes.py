@@ -6,12 +6,13 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import h2.errors
 import h2.settings
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.server import find_tool, wait_until
 
 
 @pytest.fixture
@@ -52,6 +53,18 @@ def test_a_promise_is_kept(server, connect_h2, when, listener):
     assert "http.response.push" in shown(client)["extensions"]
     line = f"200 GET /style.css {pushed.id}\n"
     wait_until(lambda: line in server.output, "its line in the access log")
+
+
+def test_another_client_takes_a_push(serve):
+    tool = find_tool("nghttp", "nghttp2-client")
+    if tool is None:
+        pytest.skip("nghttp is not installed")
+    server = serve("pushes.py:app")
+    said = subprocess.run(
+        [tool, "-v", f"{server.listener.url}/page"], capture_output=True, text=True, timeout=20, check=True
+    ).stdout
+    assert "recv PUSH_PROMISE" in said and "First push response header" in said
+    assert '"path": "/style.css"' in said and "RST_STREAM" not in said
 
 
 def test_a_promise_comes_too_late_once_the_body_has_begun(server, connect_h2):
