@@ -96,8 +96,8 @@ impl RequestHead {
         block.extend_from_slice(&(line.path.len() as u32).to_le_bytes());
         block.extend_from_slice(&(line.query.len() as u32).to_le_bytes());
         block.extend_from_slice(&(client.len() as u16).to_le_bytes());
-        block.extend_from_slice(&(server.len() as u16).to_le_bytes());
-        block.push(endpoints.tls().map_or(0, NonZeroU8::get));
+        let [low, high] = (server.len() as u16).to_le_bytes();
+        block.extend_from_slice(&[low, high, endpoints.tls().map_or(0, NonZeroU8::get)]);
         for part in [line.method, line.path, line.query, client, server, prefix] {
             block.extend_from_slice(part);
         }

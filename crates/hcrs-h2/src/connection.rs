@@ -229,6 +229,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// An error is the app's fault and leaves the stream as it was.
     pub fn send_head(&mut self, key: StreamKey, response: &ResponseHead, end: bool) -> Result<bool, Fault> {
         let (head, length) = head::response(response, &self.extra)?;
+        let can_open_pushed = self.can_open_pushed();
         let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
         let Some(mut respond) = stream.respond.take() else { return Err(Fault::AppFailed) };
         let (id, is_pushed) = (stream.id, respond.is_pushed());
@@ -239,14 +240,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         stream.length_left = length;
         let last = end || stream.bodiless;
-        if is_pushed && !self.can_open_pushed() {
+        if is_pushed && !can_open_pushed {
             // The client goes without what it has not asked for.
             respond.send_reset(Reason::CANCEL);
             return Ok(self.reset_event(key));
         }
-        let outcome = respond.send_response(head, last);
-        let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
-        match outcome {
+        match respond.send_response(head, last) {
             Ok(send) => stream.send = Some(send),
             // Only a stream that the client has reset can refuse a response now.
             Err(_) => return Ok(self.reset_event(key)),

@@ -77,7 +77,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Whether the client lets the head of one more pushed response out.
     pub(super) fn can_open_pushed(&self) -> bool {
         let is_open = |push: &&Push| matches!(push.stage, Stage::Opening | Stage::Open);
-        self.pushes.iter().filter(is_open).count() < self.h2.max_concurrent_send_streams()
+        // To ask h2 takes a lock.
+        self.pushes.is_empty()
+            || self.pushes.iter().filter(is_open).count() < self.h2.max_concurrent_send_streams()
     }
 
     /// The head of a pushed response was given to `h2`.
