@@ -123,7 +123,19 @@ def test_a_failure_after_the_response_is_only_logged(serve: Serve) -> None:
 
 
 def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> None:
-    running = serve("async def app(scope):\n    pass\n")
+    running = serve(
+        """
+        import inspect
+
+        async def app(scope):
+            pass
+
+        async def other(scope, receive, send):
+            pass
+
+        app.__signature__ = inspect.signature(other)  # the app says that it can be called
+        """
+    )
     running.link.expect(running.link.get(), RESET)
     assert running.drain() == 0
     assert "TypeError" in running.stderr
