@@ -44,6 +44,10 @@ pub(crate) fn request(
     if !(path.starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
         return Err(Fault::BadRequest("path does not begin with a slash"));
     }
+    // RFC 9113 §8.3.1: in the form of RFC 3986, which knows no other characters.
+    if !target.as_str().is_ascii() {
+        return Err(Fault::BadRequest("path with bytes beyond ASCII"));
+    }
     let line = RequestLine {
         version: Version::Http2,
         scheme,

@@ -316,7 +316,7 @@ HTTP2 = (
     Difference(
         "HTTP/2",
         "a path that is not ASCII",
-        "read as UTF-8, as over HTTP/1.1; Hypercorn loses the connection by it",
+        "RFC 9113 §8.3.1: paths are encoded. 400, as over HTTP/1.1, and the connection goes on",
         (Seen("raw/h2c/path-not-ascii", "end", "connection lost", "whole", all_else=True),),
     ),
     Difference(

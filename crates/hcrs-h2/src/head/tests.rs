@@ -46,6 +46,8 @@ fn refuses_what_h2_lets_through() {
         (Request::get("/a"), "no host"),
         (Request::get("https://user@example.com/a"), "malformed host"),
         (Request::get("*").header("host", "a"), "path does not begin with a slash"),
+        (Request::get("https://example.com/\u{e9}"), "path with bytes beyond ASCII"),
+        (Request::get("https://example.com/?\u{e9}"), "path with bytes beyond ASCII"),
         (get().header("x-a", " 1"), "field value begins or ends with white space"),
         (get().header("x-a", "1\t"), "field value begins or ends with white space"),
         (get().header("content-length", "1").header("content-length", "1"), "more than one content-length"),
