@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from end_to_end.key_rows import shows
 from end_to_end.server import Server, wait_until
 
 ALL = "All workers have been replaced"
@@ -67,6 +68,7 @@ def wait_for_change(server: Server, name: str, count: int = 1) -> None:
     server.wait_for_log(ALL, count)
 
 
+@shows(use_reloader=True)
 def test_edit_is_served_by_new_workers_on_the_same_connection(serve_project, project, connect_h2):
     server = serve_project(workers=2)
     client = connect_h2(server.listener)
@@ -128,6 +130,7 @@ def test_module_that_a_request_has_imported_from_elsewhere_is_watched(serve_proj
     assert client.get("/lazy").body == b"new"
 
 
+@shows(reload_include=["*.html"], reload_exclude=["local_*"])
 def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_not(serve_project, project, connect_h2):
     server = serve_project(hcrs={"reload_include": ["*.html"], "reload_exclude": ["local_*"]})
     client = connect_h2(server.listener)
@@ -139,6 +142,19 @@ def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_no
     project.write("templates/page.html", "<p>")
     wait_for_change(server, "templates/page.html", 2)
     assert len(re.findall("has changed", server.log)) == 2
+
+
+@shows(reload_dirs=["<folder>"])
+def test_folders_that_are_watched_can_be_chosen(serve_project, project, connect_h2, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    server = serve_project(hcrs={"reload_dirs": [str(shared)]})
+    client = connect_h2(server.listener)
+    project.write("plugins/added.py", "ANSWER = 'nobody looks here'")
+    (shared / "added.py").write_text("")
+    wait_for_change(server, "shared/added.py")
+    assert len(re.findall("has changed", server.log)) == 1
+    assert client.get().body == b"first"
 
 
 def test_failed_startup_and_a_worker_that_dies_are_seen_to(serve_project, project, connect_h2):

@@ -16,6 +16,7 @@ import pytest
 import websockets.asyncio.client
 import websockets.exceptions
 
+from end_to_end.key_rows import shows
 from end_to_end.server import Server, wait_until
 from end_to_end.ws_client import (
     BINARY,
@@ -477,6 +478,7 @@ def test_no_app_has_no_websockets(serve, connect_h1, connect_h2):
     assert client.response(ask_over_h2(client, "/")).status == 405
 
 
+@shows(websocket_close_timeout=0.5)
 def test_client_that_never_answers_the_close_is_let_go(serve, connect_h1):
     server = serve("sockets.py:app", hcrs={"websocket_close_timeout": 0.5})
     ws = open_over_h1(connect_h1(server.listener), "/choose?x", [("sec-websocket-protocol", "x")])
@@ -514,6 +516,13 @@ FULL_OFFER = "permessage-deflate; client_max_window_bits"
 NO_TAKEOVER = "; server_no_context_takeover; client_no_context_takeover"
 
 
+@shows(
+    websocket_compression=False,
+    websocket_server_max_window_bits=9,
+    websocket_client_max_window_bits=10,
+    websocket_server_context_takeover=True,
+    websocket_client_context_takeover=True,
+)
 @pytest.mark.parametrize(
     "keys, answer",
     [
@@ -538,12 +547,14 @@ def echoed_size(ws, payload: bytes) -> tuple[bool, int]:
     return rsv == 4, len(echo)
 
 
+@shows(websocket_compression_min_size=100)
 def test_shortest_message_that_is_compressed_is_the_configured_one(serve, connect_h1):
     ws = over(serve, connect_h1, FULL_OFFER, websocket_compression_min_size=100)
     assert echoed_size(ws, bytes(99)) == (False, 99)
     assert echoed_size(ws, bytes(100))[0]
 
 
+@shows(websocket_compression_level=9)
 def test_effort_of_compression_is_the_configured_one(serve, connect_h1):
     text = json.dumps([{"id": number, "name": f"item {number * 7919 % 1000}"} for number in range(4000)]).encode()
     fast, small = (
@@ -552,6 +563,7 @@ def test_effort_of_compression_is_the_configured_one(serve, connect_h1):
     assert small < fast * 0.9
 
 
+@shows(websocket_compression_mem_level=9)
 def test_memory_of_compression_is_the_configured_one(serve, connect_h1):
     """With little memory for symbols blocks are short, and each has a header of its own."""
     text = b"".join(hashlib.sha256(b"%d" % number).hexdigest().encode() for number in range(4000))
@@ -564,6 +576,7 @@ def test_memory_of_compression_is_the_configured_one(serve, connect_h1):
     assert large < small
 
 
+@shows(websocket_compression_max_contexts=1)
 def test_no_more_compressors_are_kept_than_configured(serve, connect_h1):
     keys = {"websocket_server_context_takeover": True, "websocket_compression_max_contexts": 1}
     server = serve("sockets.py:app", hcrs={**keys, "io_threads": 1})
@@ -579,6 +592,7 @@ def test_no_more_compressors_are_kept_than_configured(serve, connect_h1):
     assert [shrinks_when_repeated() for _ in range(3)] == [True, False, False]
 
 
+@shows(websocket_max_fragments=2)
 def test_message_of_too_many_fragments_is_1008(serve, connect_h1):
     ws = over(serve, connect_h1, websocket_max_fragments=2)
     pieces = [frame(TEXT, b"a", fin=False), frame(0, b"b")]
@@ -588,6 +602,7 @@ def test_message_of_too_many_fragments_is_1008(serve, connect_h1):
     assert ws.closed()[0] == 1008
 
 
+@shows(websocket_ping_timeout=0.5)
 def test_client_that_answers_no_ping_is_let_go(serve, connect_h1, key):
     server = serve("sockets.py:app", websocket_ping_interval=60, hcrs={"websocket_ping_timeout": 0.5})
     ws = open_over_h1(connect_h1(server.listener), f"/echo?{key}")
