@@ -3,45 +3,27 @@
 //! The task of a link runs after the connections that were ready with it, so what they send in one turn of the
 //! loop leaves in one write.
 
+mod arrivals;
+mod pump;
 mod retire;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
-use hcrs_exchange::{Fault, ResponseHead, append, is_field_name, is_field_value, is_promise_name};
-use hcrs_link::{
-    BlockArea, ClaimTable, END, EXPECT, FilePart, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, Kind,
-    LinkError, SLOTS, TlsFacts, push_frame, split_promise,
-};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use hcrs_exchange::Fault;
+use hcrs_link::{BlockArea, ClaimTable, END, EXPECT, FrameHeader, HALF, Kind, SLOTS, TlsFacts, push_frame};
 use slab::Slab;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
+use self::pump::Pump;
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
-use crate::file_body::FileBody;
 use crate::tally::Tally;
 use crate::tls_facts::{NumberedFacts, Told};
-
-/// Room for one read.
-const READ: usize = 128 << 10;
-
-/// Payloads up to this are copied out of the read buffer, so that a small one that has to wait for a slow client
-/// does not hold on to all of it.
-const COPY: usize = 4 << 10;
-
-/// Capacity that an empty output buffer may keep.
-const KEEP: usize = 256 << 10;
 
 /// What a link tells those who live with it.
 #[derive(Debug)]
@@ -370,165 +352,6 @@ impl Link {
         }
         self.lose()
     }
-
-    fn handle(
-        &self,
-        header: FrameHeader,
-        payload: Bytes,
-        notice: &mut impl FnMut(Notice),
-    ) -> Result<(), LinkError> {
-        let malformed = LinkError::Unexpected(header.kind);
-        match header.kind {
-            Kind::Response => {
-                let head = ResponseHead::parse(payload).map_err(|_| malformed)?;
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_head(head, header.is_end())
-                {
-                    return Err(malformed);
-                }
-                self.end_stream_if(header.is_end(), header.stream);
-            }
-            Kind::Interim | Kind::Push => self.take_hint(&header, payload)?,
-            Kind::Trailers => {
-                let trailers = ResponseHead::parse(payload).map_err(|_| malformed)?;
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_trailers(trailers)
-                {
-                    return Err(malformed);
-                }
-                self.end_stream_if(true, header.stream);
-            }
-            Kind::Data | Kind::Block => {
-                let data = match header.kind {
-                    Kind::Block => self.lend(&payload).ok_or(malformed)?,
-                    _ => payload,
-                };
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_data(data, header.is_end())
-                {
-                    return Err(malformed);
-                }
-                self.end_stream_if(header.is_end(), header.stream);
-            }
-            Kind::Text | Kind::Binary => self.handle_message(header, &payload)?,
-            Kind::Close => {
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_close(&payload)
-                {
-                    return Err(malformed);
-                }
-            }
-            Kind::File => {
-                let FilePart { offset, len, process, descriptor } =
-                    FilePart::parse(&payload).filter(|part| part.len > 0).ok_or(malformed)?;
-                let exchange = self.exchange(&header);
-                let file = exchange.map(|to| (to, FileBody::open(process, descriptor, offset, len)));
-                self.push(Kind::Opened, 0, 0, &descriptor.to_le_bytes());
-                if let Some((exchange, file)) = file
-                    && !exchange.push_file(file, header.is_end())
-                {
-                    return Err(malformed);
-                }
-                self.end_stream_if(header.is_end(), header.stream);
-            }
-            Kind::Credit => {
-                let credit =
-                    payload.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(malformed)?;
-                if let Some(exchange) = self.exchange(&header) {
-                    exchange.app_took(credit);
-                }
-            }
-            Kind::Reset => {
-                let exchange = self.exchange(&header);
-                self.end_stream_if(true, header.stream);
-                if let Some(exchange) = exchange {
-                    exchange.fail(Fault::AppFailed);
-                }
-            }
-            Kind::Done => self.end_stream_if(true, header.stream),
-            Kind::Ready => {
-                self.ready.set(!self.is_retired.get());
-                notice(Notice::Ready);
-            }
-            Kind::Failed => notice(Notice::Failed(String::from_utf8_lossy(&payload).into_owned())),
-            Kind::Begun | Kind::Pong => {}
-            Kind::Request | Kind::Drain | Kind::Ping | Kind::Opened | Kind::Tls => return Err(malformed),
-        }
-        Ok(())
-    }
-
-    /// A piece of a WebSocket's message, which is framed from where it stands.
-    fn handle_message(&self, header: FrameHeader, payload: &[u8]) -> Result<(), LinkError> {
-        match self.exchange(&header) {
-            Some(exchange) if !exchange.push_message(header.kind, payload, header.is_end()) => {
-                Err(LinkError::Unexpected(header.kind))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Passes on what comes before a response, or beside it, and no window bounds.
-    fn take_hint(&self, header: &FrameHeader, payload: Bytes) -> Result<(), LinkError> {
-        let malformed = LinkError::Unexpected(header.kind);
-        if payload.len() > INTERIM_LEN_MAX {
-            return Err(malformed);
-        }
-        let exchange = self.exchange(header);
-        let taken = if header.kind == Kind::Push {
-            let (target, fields) = promise(&payload).ok_or(malformed)?;
-            exchange.is_none_or(|exchange| exchange.push_promise(target, &fields))
-        } else {
-            let head = ResponseHead::parse(payload).map_err(|_| malformed)?;
-            exchange.is_none_or(|exchange| exchange.push_interim(head))
-        };
-        if taken { Ok(()) } else { Err(malformed) }
-    }
-
-    /// The bytes in the block that a payload names, which is free again when they are dropped.
-    fn lend(&self, payload: &[u8]) -> Option<Bytes> {
-        let (block, rest) = payload.split_first_chunk()?;
-        let len = rest.try_into().ok()?;
-        let [block, len] = [*block, len].map(|number| u32::from_le_bytes(number) as usize);
-        Some(Bytes::from_owner(self.blocks.as_ref()?.lend(block, len)?))
-    }
-
-    /// The exchange that a frame is about. A frame about a request says that it was begun.
-    fn exchange(&self, header: &FrameHeader) -> Option<Rc<Exchange>> {
-        let mut streams = self.streams.borrow_mut();
-        let begun = self.note_begun(&mut streams, header.stream);
-        let exchange = streams.get(header.stream)?.exchange.clone();
-        drop(streams);
-        if let Some(begun) = begun {
-            begun.begun();
-        }
-        exchange
-    }
-
-    fn end_stream_if(&self, end: bool, stream: u32) {
-        if !end {
-            return;
-        }
-        let mut streams = self.streams.borrow_mut();
-        let Some(entry) = streams.get(stream) else { return };
-        let exchange = entry.exchange.take();
-        if let Some(slot) = entry.slot {
-            self.claims.release(slot);
-            streams.free(slot);
-        }
-        streams.remove(stream);
-        drop(streams);
-        if let Some(exchange) = exchange {
-            exchange.finished();
-        }
-    }
-}
-
-/// The target and the fields of a request to promise; `None` if they do not have the form, or cannot be promised.
-fn promise(payload: &Bytes) -> Option<(&[u8], ResponseHead)> {
-    let (target, at) = split_promise(payload)?;
-    let fields = ResponseHead::parse(payload.slice(at..)).ok()?;
-    let can_stand = |(name, value)| is_field_name(name) && is_promise_name(name) && is_field_value(value);
-    fields.fields().all(can_stand).then_some((target, fields))
 }
 
 /// Says what a number of TLS facts means from now on.
@@ -559,155 +382,4 @@ impl Streams {
         self.slots[slot] = 0;
         self.free_slots |= 1 << slot;
     }
-}
-
-/// The I/O of a link.
-struct Pump<'a> {
-    link: &'a Link,
-    /// Watched for reading only: a unix socket becomes writable each time the other end has read, and each of these
-    /// edges would wake the thread for nothing.
-    socket: AsyncFd<UnixStream>,
-    /// Watches for room to write, while there is none.
-    room: Option<AsyncFd<UnixStream>>,
-    input: Vec<u8>,
-    written: usize,
-}
-
-impl<'a> Pump<'a> {
-    fn new(link: &'a Link, socket: UnixStream) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let socket = watch(socket, Interest::READABLE)?;
-        Ok(Self { link, socket, room: None, input: Vec::new(), written: 0 })
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        notice: &mut impl FnMut(Notice),
-    ) -> Poll<Result<(), LinkIoError>> {
-        while let Poll::Ready(n) = self.poll_read(cx)? {
-            if n == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            self.take_frames(notice)?;
-            notice(Notice::Progress);
-        }
-        if self.link.is_spent.take() {
-            notice(Notice::Spent);
-        }
-        if self.link.is_retired.get() {
-            self.link.stir.notify_one();
-        }
-        // What a pending write leaves, room in the socket or the next push brings back here.
-        let _pending = self.poll_write(cx)?;
-        Poll::Pending
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { socket, input, .. } = self;
-        if input.capacity() - input.len() < READ / 4 {
-            input.reserve(READ);
-        }
-        loop {
-            let mut ready = ready!(socket.poll_read_ready(cx))?;
-            let room = input.capacity() - input.len();
-            match rustix::net::recv(ready.get_inner(), spare_capacity(input), RecvFlags::DONTWAIT) {
-                Ok((n, _)) => {
-                    if n > 0 && n < room {
-                        // A read that fills less than the room has emptied the socket.
-                        ready.clear_ready();
-                    }
-                    return Poll::Ready(Ok(n));
-                }
-                Err(Errno::WOULDBLOCK) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
-    }
-
-    /// Handles the frames that are complete. Small payloads are copied out; from the first large one on, what was
-    /// read is shared with those who keep it.
-    fn take_frames(&mut self, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
-        let mut at = 0;
-        while let Some((header, payload)) = FrameHeader::split(&self.input[at..])? {
-            match header.kind {
-                Kind::Text | Kind::Binary => self.link.handle_message(header, payload)?,
-                _ if header.len > COPY => return self.take_shared_frames(at, notice),
-                _ => self.link.handle(header, Bytes::copy_from_slice(payload), notice)?,
-            }
-            at += HEADER_LEN + header.len;
-        }
-        self.input.drain(..at);
-        self.reserve_frame()
-    }
-
-    fn take_shared_frames(
-        &mut self,
-        mut at: usize,
-        notice: &mut impl FnMut(Notice),
-    ) -> Result<(), LinkError> {
-        let block = Bytes::from(std::mem::take(&mut self.input));
-        while let Some((header, payload)) = FrameHeader::split(&block[at..])? {
-            let payload =
-                if header.len <= COPY { Bytes::copy_from_slice(payload) } else { block.slice_ref(payload) };
-            self.link.handle(header, payload, notice)?;
-            at += HEADER_LEN + header.len;
-        }
-        self.input.reserve(READ + block.len() - at);
-        append(&mut self.input, &block[at..]);
-        self.reserve_frame()
-    }
-
-    /// Makes room for the rest of the frame that has begun.
-    fn reserve_frame(&mut self) -> Result<(), LinkError> {
-        if let Some(header) = FrameHeader::parse(&self.input)? {
-            self.input.reserve(HEADER_LEN + header.len - self.input.len());
-        }
-        Ok(())
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { link, socket, room, written, .. } = self;
-        let mut out = link.out.borrow_mut();
-        while *written < out.len() {
-            match rustix::net::send(&*socket, &out[*written..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(n) => *written += n,
-                Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    out.drain(..*written);
-                    *written = 0;
-                    let room = if let Some(room) = room {
-                        room
-                    } else {
-                        room.insert(watch(socket.get_ref().try_clone()?, Interest::WRITABLE)?)
-                    };
-                    ready!(room.poll_write_ready(cx))?.clear_ready();
-                }
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
-        *room = None;
-        *written = 0;
-        out.clear();
-        out.shrink_to(KEEP);
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
-    #[expect(unsafe_code, reason = "readiness of a descriptor is where the OS begins")]
-    // SAFETY: a UnixStream owns its descriptor and keeps the same one until it is dropped, which AsyncFd, its only
-    // owner here, does after taking it out of the reactor.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
-    watched.map_err(io::Error::from)
-}
-
-/// Why a link ended before the worker closed it.
-#[derive(Debug, thiserror::Error)]
-enum LinkIoError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Protocol(#[from] LinkError),
 }

@@ -1,0 +1,205 @@
+//! What an exchange is for its connection: the request's body goes in, the response comes out.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use hcrs_exchange::RequestHead;
+use hcrs_link::{FILE_COST, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH};
+
+use super::{Exchange, Output, Piece, Place, Source};
+
+/// Pieces of a body that are smaller than this are copied together while they wait.
+const COALESCE: usize = 4 << 10;
+
+impl Exchange {
+    /// Body bytes have arrived.
+    pub(crate) fn push_body(&self, data: Bytes) {
+        let mut state = self.state.borrow_mut();
+        state.body.unread += data.len();
+        if let Some(websocket) = &mut state.websocket {
+            websocket.arrive(&data);
+            state.read_websocket();
+            drop(state);
+            return self.announce();
+        }
+        match state.body.waiting.back_mut() {
+            Some(last) if last.len() + data.len() <= COALESCE => {
+                let mut joined = BytesMut::with_capacity(COALESCE);
+                joined.extend_from_slice(last);
+                joined.extend_from_slice(&data);
+                *last = joined.freeze();
+            }
+            _ => state.body.waiting.push_back(data),
+        }
+        state.send_body();
+    }
+
+    /// The request's body is complete.
+    pub(crate) fn end_body(&self) {
+        let mut state = self.state.borrow_mut();
+        state.body.ended = true;
+        if state.websocket.is_none() {
+            return state.send_body();
+        }
+        state.lose_websocket();
+        drop(state);
+        self.announce();
+    }
+
+    /// Bytes of the request's body that the app has not taken.
+    pub(crate) fn unread(&self) -> usize {
+        self.state.borrow().body.unread
+    }
+
+    /// Whether the body is still arriving and the app has, as far as can be told from here, taken what came.
+    pub(crate) fn starves(&self) -> bool {
+        let state = self.state.borrow();
+        let is_body = state.websocket.is_none();
+        let is_taken = state.body.unread < Owed::step(REQUEST_WINDOW) as usize;
+        is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && is_taken
+    }
+
+    /// What the connection has to do next.
+    pub(crate) fn next_output(self: &Rc<Self>) -> Option<Output> {
+        self.announced.set(false);
+        let mut state = self.state.borrow_mut();
+        if state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded()) {
+            state.read_websocket();
+        }
+        if state.body.taken > 0 {
+            return Some(Output::Release(std::mem::take(&mut state.body.taken)));
+        }
+        let response = &mut state.response;
+        if std::mem::take(&mut response.wants_continue) {
+            return Some(Output::Continue);
+        }
+        if let Some(interim) = response.interim.pop_front() {
+            return Some(Output::Interim(interim));
+        }
+        if let Some(promised) = response.pushes.pop_front() {
+            return Some(Output::Push(promised));
+        }
+        let ends_with_body = response.ended && response.trailers.is_none();
+        if let Some(head) = response.head.take() {
+            let end = ends_with_body && response.body.is_empty();
+            let body = ends_with_body.then(|| response.body.iter().map(Piece::len).sum());
+            return Some(Output::Head { head, end, body });
+        }
+        if !response.may_go_on() {
+            return None;
+        }
+        let data = match response.body.front_mut() {
+            Some(Piece::File(_)) => match self.next_of_file(response)? {
+                Ok(data) => Some(data),
+                Err(fault) => return Some(Output::Fault(fault)),
+            },
+            Some(Piece::Bytes(data)) => {
+                let data = std::mem::take(data);
+                response.body.pop_front();
+                response.unsent_of = Source::Worker;
+                Some(data)
+            }
+            None => None,
+        };
+        if let Some(data) = data {
+            response.unsent += data.len();
+            let end = ends_with_body && response.body.is_empty();
+            return Some(Output::Data { data, end });
+        }
+        if let Some(trailers) = response.trailers.take() {
+            return Some(Output::Trailers(trailers));
+        }
+        response.fault.take().map(Output::Fault)
+    }
+
+    /// The client took bytes of the response: the worker may send as many more, and the first time the window
+    /// grows, because this is a client that reads.
+    pub(crate) fn client_took(&self, len: usize) {
+        let state = &mut *self.state.borrow_mut();
+        let len = match &mut state.websocket {
+            Some(websocket) if websocket.is_open() => {
+                let (carried, progress) = websocket.client_took(len);
+                let has_news = !progress.out.is_empty();
+                state.absorb(progress);
+                if has_news {
+                    self.announce();
+                }
+                carried
+            }
+            Some(_) | None => len,
+        };
+        let response = &mut state.response;
+        response.unsent = response.unsent.saturating_sub(len);
+        // A file counts once it is sent, by what it took of the window.
+        let len = match response.unsent_of {
+            Source::Worker => len,
+            Source::File { last: true } if response.unsent == 0 => {
+                response.unsent_of = Source::Worker;
+                FILE_COST
+            }
+            Source::File { .. } => return,
+        };
+        let Some(mut credit) = state.owed.take(len) else { return };
+        if state.response.ended {
+            return;
+        }
+        if let Place::Begun(link, stream) | Place::Sent(link, stream) = &state.place {
+            if !std::mem::replace(&mut state.response.has_grown, true) {
+                credit += RESPONSE_WINDOW_GROWTH;
+                state.owed = Owed::new(RESPONSE_WINDOW + RESPONSE_WINDOW_GROWTH);
+            }
+            state.response.window.add(credit);
+            link.send_credit(*stream, credit);
+        }
+    }
+
+    /// The client is gone, or the connection has answered by itself: the worker is told, and nothing that it
+    /// still sends is kept.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.borrow_mut();
+        let place = std::mem::replace(&mut state.place, Place::Over);
+        state.drop_payload();
+        drop(state);
+        match place {
+            Place::Sent(link, stream) | Place::Begun(link, stream) => link.abandon(stream),
+            Place::Queued | Place::Over => {}
+        }
+    }
+
+    /// The client has closed its side after the whole request: the app is told, and the response is still sent.
+    pub(crate) fn half_close(&self) {
+        if let Place::Sent(link, stream) | Place::Begun(link, stream) = &self.state.borrow().place {
+            link.send_half_close(*stream);
+        }
+    }
+
+    /// Whether [`Exchange::next_output`] has something.
+    pub(crate) fn has_output(&self) -> bool {
+        let state = self.state.borrow();
+        let response = &state.response;
+        state.body.taken > 0
+            || state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
+            || response.wants_continue
+            || !response.interim.is_empty()
+            || !response.pushes.is_empty()
+            || response.head.is_some()
+            || response.may_go_on()
+                && (!response.body.is_empty() || response.trailers.is_some() || response.fault.is_some())
+    }
+
+    /// Whether a worker may still work on it.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state.borrow().place, Place::Over)
+    }
+
+    /// The process id of the worker that has it, or had it last, and when it was sent there.
+    pub(crate) fn sent_to(&self) -> Option<(u32, Instant)> {
+        self.state.borrow().sent
+    }
+
+    /// Gives the head back, once nobody needs it any more.
+    pub(crate) fn take_head(&self) -> Option<RequestHead> {
+        self.state.borrow_mut().head.take()
+    }
+}

@@ -1,0 +1,173 @@
+//! The messages of a WebSocket, where an exchange has become one.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use hcrs_link::Kind;
+use hcrs_ws::close_code;
+
+use super::{Exchange, Piece, Place, State};
+use crate::clock;
+use crate::websocket::{Next, Progress};
+
+impl Exchange {
+    /// Bytes of a WebSocket have arrived on a connection of its own, whose buffer is lent, not copied.
+    pub(crate) fn push_switched(&self, input: &mut BytesMut) {
+        let mut state = self.state.borrow_mut();
+        state.body.unread += input.len();
+        if let Some(websocket) = &mut state.websocket {
+            websocket.arrive_in(input);
+            state.read_websocket();
+        }
+        match &mut state.websocket {
+            Some(websocket) => websocket.give_back(input),
+            // The exchange is over, and nobody reads any more.
+            None => input.clear(),
+        }
+        drop(state);
+        self.announce();
+    }
+
+    /// Looks at the time for a WebSocket; gives when to look again.
+    pub(crate) fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.borrow_mut();
+        let (progress, next) = state.websocket.as_mut()?.tick(now);
+        let is_over = progress.is_closed;
+        state.absorb(progress);
+        state.send_messages();
+        let has_news = is_over || !state.response.body.is_empty();
+        drop(state);
+        if has_news {
+            self.announce();
+        }
+        next
+    }
+
+    /// The server goes down: a WebSocket is closed.
+    pub(crate) fn go_away(&self, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
+            return;
+        };
+        let progress = websocket.close(close_code::GOING_AWAY, "", now);
+        let has_news = !progress.out.is_empty();
+        state.absorb(progress);
+        drop(state);
+        if has_news {
+            self.announce();
+        }
+    }
+
+    /// The worker sent a piece of a WebSocket's message. False if it may not now, or not so many bytes.
+    #[must_use]
+    pub(crate) fn push_message(&self, kind: Kind, data: &[u8], end: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        if data.len() > state.response.window.left() {
+            return false;
+        }
+        state.response.window.spend(data.len());
+        let Some(progress) = state.websocket.as_mut().and_then(|websocket| websocket.send(kind, data, end))
+        else {
+            return false;
+        };
+        if state.response.ended {
+            return true;
+        }
+        if progress.out.is_empty() {
+            // Nobody will read it: the worker may go on until it has heard of the end.
+            drop(state);
+            self.client_took(0);
+            return true;
+        }
+        state.absorb(progress);
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// The worker closes the WebSocket. False if it may not.
+    #[must_use]
+    pub(crate) fn push_close(&self, payload: &[u8]) -> bool {
+        let Some((code, reason)) = payload.split_first_chunk::<2>() else { return false };
+        let Ok(reason) = std::str::from_utf8(reason) else { return false };
+        let mut state = self.state.borrow_mut();
+        let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
+            return false;
+        };
+        let progress = websocket.close(u16::from_le_bytes(*code), reason, clock::now());
+        state.absorb(progress);
+        drop(state);
+        self.announce();
+        true
+    }
+
+    /// Whether it is a WebSocket that the app has accepted.
+    pub(crate) fn is_open_websocket(&self) -> bool {
+        self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.is_open())
+    }
+}
+
+impl State {
+    /// Lets the WebSocket look at what has arrived.
+    pub(super) fn read_websocket(&mut self) {
+        while let Some(websocket) = &mut self.websocket {
+            let was_free = websocket.is_free();
+            let progress = websocket.read();
+            let has_message = !websocket.is_free();
+            self.absorb(progress);
+            self.send_messages();
+            // Behind a message there may be more, or at least a ping.
+            if !(was_free && has_message) {
+                return;
+            }
+        }
+    }
+
+    /// The client is gone without a Close frame, unless the WebSocket is closed already.
+    pub(super) fn lose_websocket(&mut self) {
+        if self.response.ended {
+            return;
+        }
+        if let Some(websocket) = &mut self.websocket {
+            websocket.lose();
+        }
+        self.send_messages();
+        if self.response.has_head {
+            self.end_response();
+        }
+    }
+
+    pub(super) fn absorb(&mut self, progress: Progress) {
+        self.body.unread -= progress.consumed;
+        self.body.taken += progress.consumed;
+        if self.response.ended {
+            return;
+        }
+        if !progress.out.is_empty() {
+            self.response.body.push_back(Piece::Bytes(progress.out.into()));
+        }
+        if progress.is_closed {
+            self.end_response();
+        }
+    }
+
+    pub(super) fn end_response(&mut self) {
+        if !std::mem::replace(&mut self.response.ended, true) && self.response.body.is_empty() {
+            // Something has to carry the end.
+            self.response.body.push_back(Piece::Bytes(Bytes::new()));
+        }
+    }
+
+    /// Sends the messages that the worker's window takes, and the end of the WebSocket.
+    pub(super) fn send_messages(&mut self) {
+        let (Some(websocket), Place::Begun(link, stream)) = (&mut self.websocket, &self.place) else {
+            return;
+        };
+        while let Some(next) = websocket.next_for_app() {
+            match next {
+                Next::Piece(kind, piece, end) => link.send_message(*stream, kind, &piece, end),
+                Next::Close(code, reason) => link.send_close(*stream, code, &reason),
+            }
+        }
+    }
+}
