@@ -164,6 +164,7 @@ fn trust(made: &DevCertificate) -> String {
          Debian      sudo cp {ca} /usr/local/share/ca-certificates/hcrs-dev.crt && sudo update-ca-certificates\n  \
          Fedora      sudo trust anchor {ca}\n  \
          macOS       security add-trusted-cert -k ~/Library/Keychains/login.keychain-db {ca}\n  \
+         Chromium    certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n hcrs-dev -i {ca}\n  \
          Firefox     Settings, Certificates, Authorities, Import"
     )
 }

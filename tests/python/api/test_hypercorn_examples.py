@@ -324,3 +324,9 @@ def test_python_m_runs_the_command() -> None:
         ours = subprocess.run([sys.executable, "-m", "hcrs", *arguments], capture_output=True, text=True)
         theirs = subprocess.run([command(), *arguments], capture_output=True, text=True)
         assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+
+
+def test_hosts_can_be_named(example: Example) -> None:
+    example.start("config.server_names = ['known.test']\nasyncio.run(serve(app, config))\n")
+    assert example.get(host="known.test").status_code == 200
+    assert example.get(host="other.test").status_code == 404

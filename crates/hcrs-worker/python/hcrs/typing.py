@@ -108,6 +108,14 @@ class HTTPEarlyHintEvent(TypedDict, total=False):
     links: Iterable[bytes]
 
 
+class HTTPServerPushEvent(TypedDict, total=False):
+    """A request that the client will make, answered before it does."""
+
+    type: Literal["http.response.push"]
+    path: str
+    headers: Headers
+
+
 class WebsocketConnectEvent(TypedDict, total=False):
     """A client wants a WebSocket."""
 
@@ -222,6 +230,7 @@ ASGISendEvent: TypeAlias = Union[
     HTTPResponseBodyEvent,
     HTTPResponseTrailersEvent,
     HTTPEarlyHintEvent,
+    HTTPServerPushEvent,
     WebsocketAcceptEvent,
     WebsocketSendEvent,
     WebsocketCloseEvent,
