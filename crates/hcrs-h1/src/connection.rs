@@ -232,6 +232,11 @@ impl Connection {
         }
     }
 
+    /// Whether the data that came last is known to be the body's last, before [`Event::End`] says so.
+    pub fn has_read_body(&self) -> bool {
+        matches!(self.reading, Reading::Known(0))
+    }
+
     /// What is awaited from the client, as of the last [`Connection::poll_event`].
     pub fn awaits(&self) -> Awaits {
         match self.reading {

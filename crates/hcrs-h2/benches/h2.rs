@@ -136,7 +136,7 @@ impl Server {
                     self.begun.push(key);
                     self.connection.recycle(black_box(head).into_block());
                 }
-                Event::Data { key, data } => self.connection.release(key, black_box(data).len()),
+                Event::Data { key, data, .. } => self.connection.release(key, black_box(data).len()),
                 Event::Pushed { .. }
                 | Event::End { .. }
                 | Event::Sent { .. }

@@ -503,7 +503,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             };
             match recv.poll_data(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
-                Poll::Ready(Some(Ok(data))) => self.events.push_back(Event::Data { key, data }),
+                Poll::Ready(Some(Ok(data))) => {
+                    let end = recv.is_end_stream();
+                    self.events.push_back(Event::Data { key, data, end });
+                }
                 Poll::Ready(None) => {
                     self.reading.swap_remove(at);
                     self.events.push_back(Event::End { key });

@@ -45,6 +45,8 @@ pub enum Event {
         key: StreamKey,
         /// The bytes.
         data: Bytes,
+        /// They are known to be the last, before [`Event::End`] says so.
+        end: bool,
     },
     /// The request's body is complete.
     End {

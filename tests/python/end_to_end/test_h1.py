@@ -146,6 +146,15 @@ def test_continue_is_sent_when_the_app_first_reads(client, key, plain, connect_h
     assert json.loads(response.body)["bytes"] == 5
 
 
+def test_body_that_comes_whole_while_the_app_waits_is_one_message(client, key):
+    client.send(
+        f"POST /messages?key={key} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n"
+    )
+    assert client.response().status == 100
+    client.send("hello")
+    assert client.response().body == b"[{'type': 'http.request', 'body': b'hello', 'more_body': False}]"
+
+
 def test_continue_is_not_sent_before_the_app_reads(client, key, plain, connect_h1):
     client.send(
         f"POST /unread?key={key}&status=403 HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n"

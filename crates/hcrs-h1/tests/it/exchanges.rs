@@ -43,6 +43,19 @@ fn a_large_piece_of_a_body_is_not_copied() {
 }
 
 #[test]
+fn the_last_piece_of_a_known_length_is_seen_to_be_the_last() {
+    let mut connection = connection();
+    let mut input = BytesMut::from(&b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nab"[..]);
+    assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::Request(_)))));
+    for (more, is_last) in [("", false), ("c", true)] {
+        input.extend_from_slice(more.as_bytes());
+        assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::Data(_)))));
+        assert_eq!(connection.has_read_body(), is_last);
+    }
+    assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::End))));
+}
+
+#[test]
 fn pipelined_requests_wait_for_their_turn() {
     let mut connection = connection();
     let mut input = BytesMut::from(

@@ -200,7 +200,7 @@ impl Server {
                     _ => Seen::Request(*stream_id, line, head.has_body()),
                 }
             }
-            Event::Data { key, data } => Seen::Data(self.ids[*key], data.len()),
+            Event::Data { key, data, .. } => Seen::Data(self.ids[*key], data.len()),
             Event::End { key } => Seen::End(self.ids[*key]),
             Event::Sent { key, len, done } => Seen::Sent(self.ids[*key], *len, *done),
             Event::Reset { key } => Seen::Reset(self.ids[*key]),
@@ -224,7 +224,7 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
     let (head, body) = (head(200, &[]), body.into());
     Box::new(move |hands, event| match event {
         Event::Request { key, .. } | Event::Pushed { key, .. } => answer(hands, *key, &head, body.clone()),
-        Event::Data { key, data } => hands.connection.release(*key, data.len()),
+        Event::Data { key, data, .. } => hands.connection.release(*key, data.len()),
         Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
     })
 }

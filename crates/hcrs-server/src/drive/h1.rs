@@ -295,7 +295,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 Ok(Some(Event::Request(request))) => self.begin(request, now),
                 Ok(Some(Event::Data(data))) => {
                     if let Some(under_way) = &mut self.under_way {
-                        under_way.receive(data, now);
+                        under_way.receive((data, self.connection.has_read_body()), now);
                     } else {
                         self.skipped += data.len();
                         self.settle();

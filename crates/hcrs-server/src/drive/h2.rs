@@ -147,9 +147,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         match event {
             Event::Request { key, stream_id, head } => self.begin(cx, now, (key, stream_id), head),
             Event::Pushed { key, stream_id, head } => self.begin_pushed(now, (key, stream_id), head),
-            Event::Data { key, data } => {
+            Event::Data { key, data, end } => {
                 if let Some(under_way) = self.under_way(key) {
-                    under_way.receive(data, now);
+                    under_way.receive((data, end), now);
                 }
             }
             Event::End { key } => {

@@ -48,11 +48,11 @@ impl UnderWay {
         }
     }
 
-    /// Bytes of the request's body have arrived.
-    pub(super) fn receive(&mut self, data: Bytes, now: Instant) {
+    /// Bytes of the request's body have arrived, the last ones if `end`.
+    pub(super) fn receive(&mut self, (data, end): (Bytes, bool), now: Instant) {
         self.body_at = now;
         self.bytes_received += data.len() as u64;
-        self.exchange.push_body(data);
+        self.exchange.push_body(data, end);
     }
 
     /// Bytes of a WebSocket have arrived, which takes them all.

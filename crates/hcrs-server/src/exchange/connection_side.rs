@@ -13,8 +13,8 @@ use super::{Exchange, Output, Piece, Place, Source};
 const COALESCE: usize = 4 << 10;
 
 impl Exchange {
-    /// Body bytes have arrived.
-    pub(crate) fn push_body(&self, data: Bytes) {
+    /// Body bytes have arrived, the last ones if `end`.
+    pub(crate) fn push_body(&self, data: Bytes, end: bool) {
         let mut state = self.state.borrow_mut();
         state.body.unread += data.len();
         if let Some(websocket) = &mut state.websocket {
@@ -23,6 +23,7 @@ impl Exchange {
             drop(state);
             return self.announce();
         }
+        state.body.ended |= end;
         match state.body.waiting.back_mut() {
             Some(last) if last.len() + data.len() <= COALESCE => {
                 let mut joined = BytesMut::with_capacity(COALESCE);
