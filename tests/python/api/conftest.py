@@ -21,16 +21,20 @@ import asyncio, os, sys
 from hcrs.asyncio import serve
 from hcrs.config import Config
 
+def say(*words):
+    """Prints in one write, because several threads do."""
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
-            print(message["type"], flush=True)
+            say(message["type"])
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
     if scope["path"] == "/slow":
-        print("slow", flush=True)
+        say("slow")
         await asyncio.sleep(3600)
     if scope["path"] == "/error":
         raise ZeroDivisionError("of the app")
@@ -39,7 +43,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 def listening(urls):
-    print("listening", *urls, flush=True)
+    say("listening", *urls)
 
 config = Config()
 config.bind = ["127.0.0.1:0"]

@@ -581,7 +581,7 @@ def test_logs_go_to_loggers_of_the_program(start: Start, is_set_up: bool) -> Non
         class Printing(logging.Handler):
             def emit(self, record):
                 text = record.getMessage() + (" " + repr(record.exc_info[1]) if record.exc_info else "")
-                print(record.name, record.levelname, text, flush=True)
+                say(record.name, record.levelname, text)
 
         if {is_set_up}:
             logging.getLogger().addHandler(Printing())
