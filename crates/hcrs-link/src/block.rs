@@ -209,6 +209,9 @@ mod tests {
         for _ in 0..BLOCKS {
             worker.put(&vec![0xff; DATA_MAX]).unwrap();
         }
-        assert!((0..crate::SLOTS).all(|slot| !claims.is_begun(slot) && !claims.claim(slot, 1)));
+        assert!(
+            (0..crate::SLOTS)
+                .all(|slot| !claims.is_begun(slot) && !claims.claim(slot, crate::StreamId::new(1).unwrap()))
+        );
     }
 }

@@ -1,12 +1,14 @@
-//! The claim table: the first page of the memory that the edge and a worker share, with a word for each request that was sent
-//! and perhaps not begun.
+//! The claim table: the first page of the memory that the edge and a worker share, with a word for each request that was
+//! sent and whose frame the worker has perhaps not passed.
 //!
 //! ```text
-//! free ──offer (edge)──► offered ──claim (worker)──► begun ──release (edge)──► free
-//!                           └─────withdraw (edge)──► free
+//! free ──offer (edge)──► offered ──claim (worker)──► begun ──release (edge)──────────────► free
+//!                           └─────withdraw (edge)──► withdrawn ──claim fails (worker)──► free
 //! ```
 //!
-//! `claim` and `withdraw` are compare-and-swaps on the same word, so exactly one of them succeeds.
+//! `claim` and `withdraw` are compare-and-swaps on the same word, so exactly one of them succeeds. A withdrawn slot stays
+//! taken until the worker has come to the request's frame: so a link holds no more requests that a worker has not
+//! read than it has slots, whatever becomes of the requests.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
@@ -14,13 +16,70 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// Requests that a link can hold that are sent and not yet known to be begun.
+use crate::StreamId;
+
+/// Requests that a link can hold whose frames the worker is not known to have passed.
 pub const SLOTS: usize = 64;
 
-const LEN: usize = SLOTS * size_of::<AtomicU64>();
-const FREE: u64 = 0;
-const OFFERED: u64 = 1;
-const BEGUN: u64 = 2;
+/// The version of what edge and worker say to each other: the frames, the claim table and the blocks. It stands in the
+/// memory that they share, where each end sees it before it says anything.
+pub const LINK_VERSION: u64 = 2;
+
+/// Where the version stands, in words.
+const VERSION_AT: usize = SLOTS;
+
+const LEN: usize = (SLOTS + 1) * size_of::<AtomicU64>();
+
+/// A claim word: the stream's number above two bits of state. Both ends change it by these functions alone.
+mod word {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use crate::StreamId;
+
+    pub(super) const FREE: u64 = 0;
+    const OFFERED: u64 = 1;
+    const BEGUN: u64 = 2;
+    const WITHDRAWN: u64 = 3;
+
+    fn of(stream: StreamId, state: u64) -> u64 {
+        stream.get() << 2 | state
+    }
+
+    pub(super) fn offer(word: &AtomicU64, stream: StreamId) {
+        word.store(of(stream, OFFERED), Ordering::Release);
+    }
+
+    pub(super) fn claim(word: &AtomicU64, stream: StreamId) -> bool {
+        let (offered, begun) = (of(stream, OFFERED), of(stream, BEGUN));
+        match word.compare_exchange(offered, begun, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(found) => {
+                // Nobody else changes a word of this state.
+                if found == of(stream, WITHDRAWN) {
+                    word.store(FREE, Ordering::Release);
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn withdraw(word: &AtomicU64, stream: StreamId) -> bool {
+        let (offered, withdrawn) = (of(stream, OFFERED), of(stream, WITHDRAWN));
+        word.compare_exchange(offered, withdrawn, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(super) fn is_begun(word: &AtomicU64) -> bool {
+        word.load(Ordering::Acquire) & 3 == BEGUN
+    }
+
+    pub(super) fn is_free(word: &AtomicU64) -> bool {
+        word.load(Ordering::Acquire) == FREE
+    }
+
+    pub(super) fn release(word: &AtomicU64) {
+        word.store(FREE, Ordering::Release);
+    }
+}
 
 /// One end's view of the shared page.
 #[derive(Debug)]
@@ -29,25 +88,42 @@ pub struct ClaimTable {
 }
 
 impl ClaimTable {
-    /// Makes a link's memory with a table and blocks, and gives the descriptor by which each end opens them.
+    /// Makes a link's memory with a table and blocks, and the descriptor by which each end opens them.
     pub fn create() -> std::io::Result<(Self, OwnedFd)> {
         use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
         let fd = memfd_create("hcrs-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&fd, crate::block::END as u64)?;
         // A file that cannot shrink cannot raise SIGBUS under the other end.
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        Ok((Self::open(&fd)?, fd))
+        let table = Self::map(&fd)?;
+        table.word(VERSION_AT).store(LINK_VERSION, Ordering::Release);
+        Ok((table, fd))
     }
 
-    /// Opens the table behind a descriptor that [`ClaimTable::create`] made.
+    /// Opens the table behind a descriptor that [`ClaimTable::create`] made, perhaps in another version of hcrs: the
+    /// error then says what to do.
     pub fn open(fd: impl AsFd) -> std::io::Result<Self> {
         let size = rustix::fs::fstat(&fd)?.st_size;
         if u64::try_from(size).unwrap_or(0) < LEN as u64 {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "claim table too short"));
         }
+        let table = Self::map(fd)?;
+        match table.word(VERSION_AT).load(Ordering::Acquire) {
+            LINK_VERSION => Ok(table),
+            other => Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                format!(
+                    "the running hcrs speaks version {other} of the link and the installed package version \
+                     {LINK_VERSION}: hcrs has been installed anew since it was started; restart it, a reload is not enough"
+                ),
+            )),
+        }
+    }
+
+    fn map(fd: impl AsFd) -> std::io::Result<Self> {
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least LEN long and sealed
-        // against shrinking; it is unmapped only in Drop, and reached only through atomics.
+        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least LEN long and that its maker has
+        // sealed against shrinking; it is unmapped only in Drop, and reached only through atomics.
         let page = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
@@ -63,54 +139,57 @@ impl ClaimTable {
     }
 
     /// Edge: offers the free `slot` for `stream`, before the request is sent.
-    pub fn offer(&self, slot: usize, stream: u32) {
-        self.word(slot).store(word(stream, OFFERED), Ordering::Release);
+    pub fn offer(&self, slot: usize, stream: StreamId) {
+        word::offer(self.slot(slot), stream);
     }
 
-    /// Worker: begins the request. False if the edge has withdrawn it; it must then not be run.
+    /// Worker: passes the request, and begins it if the edge has not withdrawn it. To be called once for each request
+    /// that was read; it must be run if and only if this returns true.
     #[must_use]
-    pub fn claim(&self, slot: usize, stream: u32) -> bool {
-        slot < SLOTS && self.swap(slot, word(stream, OFFERED), word(stream, BEGUN))
+    pub fn claim(&self, slot: usize, stream: StreamId) -> bool {
+        slot < SLOTS && word::claim(self.slot(slot), stream)
     }
 
-    /// Edge: takes back a request that was not begun. False if it was.
+    /// Edge: takes back a request that was not begun. False if it was. The slot is not free yet.
     #[must_use]
-    pub fn withdraw(&self, slot: usize, stream: u32) -> bool {
-        self.swap(slot, word(stream, OFFERED), FREE)
+    pub fn withdraw(&self, slot: usize, stream: StreamId) -> bool {
+        word::withdraw(self.slot(slot), stream)
     }
 
     /// Edge: whether the request offered in `slot` has been begun.
     pub fn is_begun(&self, slot: usize) -> bool {
-        self.word(slot).load(Ordering::Acquire) & 3 == BEGUN
+        word::is_begun(self.slot(slot))
+    }
+
+    /// Edge: whether the worker has passed the request that was withdrawn from `slot`.
+    pub fn is_passed(&self, slot: usize) -> bool {
+        word::is_free(self.slot(slot))
     }
 
     /// Edge: frees a slot whose request has been begun.
     pub fn release(&self, slot: usize) {
-        self.word(slot).store(FREE, Ordering::Release);
+        word::release(self.slot(slot));
     }
 
-    fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
-        self.word(slot).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    fn word(&self, slot: usize) -> &AtomicU64 {
+    fn slot(&self, slot: usize) -> &AtomicU64 {
         assert!(slot < SLOTS, "invariant: claim slots are below {SLOTS}");
+        self.word(slot)
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at <= VERSION_AT, "invariant: the table ends with the version");
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: the mapping holds SLOTS aligned words for as long as self lives, and slot is below SLOTS.
+        // SAFETY: the mapping holds that many aligned words, and more, for as long as self lives.
         unsafe {
-            self.page.add(slot).as_ref()
+            self.page.add(at).as_ref()
         }
     }
-}
-
-fn word(stream: u32, state: u64) -> u64 {
-    u64::from(stream) << 2 | state
 }
 
 impl Drop for ClaimTable {
     fn drop(&mut self) {
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: the mapping was made by open with this length and no reference into it outlives self.
+        // SAFETY: the mapping was made by map with this length and no reference into it outlives self.
         let _unmapped = unsafe { rustix::mm::munmap(self.page.as_ptr().cast(), LEN) };
     }
 }
@@ -130,19 +209,35 @@ unsafe impl Sync for ClaimTable {}
 mod tests {
     use super::*;
 
+    fn stream(number: u64) -> StreamId {
+        StreamId::new(number).unwrap()
+    }
+
     #[test]
     fn both_ends_see_one_table() {
         let (edge, fd) = ClaimTable::create().unwrap();
         let worker = ClaimTable::open(&fd).unwrap();
-        edge.offer(5, 77);
+        edge.offer(5, stream(77));
         assert!(!edge.is_begun(5));
-        assert!(!worker.claim(5, 78), "another stream's claim fails");
-        assert!(!worker.claim(SLOTS, 77), "a slot out of range fails");
-        assert!(worker.claim(5, 77));
+        assert!(!worker.claim(5, stream(78)), "another stream's claim fails");
+        assert!(!worker.claim(SLOTS, stream(77)), "a slot out of range fails");
+        assert!(worker.claim(5, stream(77)));
         assert!(edge.is_begun(5));
-        assert!(!edge.withdraw(5, 77));
+        assert!(!edge.withdraw(5, stream(77)));
         edge.release(5);
-        assert!(!worker.claim(5, 77), "a released slot cannot be claimed");
+        assert!(!worker.claim(5, stream(77)), "a released slot cannot be claimed");
+    }
+
+    #[test]
+    fn a_withdrawn_slot_is_taken_until_the_worker_has_passed_the_request() {
+        let (edge, fd) = ClaimTable::create().unwrap();
+        let worker = ClaimTable::open(&fd).unwrap();
+        edge.offer(0, stream(1));
+        assert!(edge.withdraw(0, stream(1)));
+        assert!(!edge.is_passed(0));
+        assert!(!worker.claim(0, stream(2)) && !edge.is_passed(0), "another request passes nothing");
+        assert!(!worker.claim(0, stream(1)));
+        assert!(edge.is_passed(0));
     }
 
     #[test]
@@ -150,15 +245,19 @@ mod tests {
         let (edge, fd) = ClaimTable::create().unwrap();
         let worker = ClaimTable::open(&fd).unwrap();
         let (begun, withdrawn) = std::thread::scope(|scope| {
-            let (to_worker, offers) = std::sync::mpsc::sync_channel::<u32>(0);
-            let worker = scope
-                .spawn(move || offers.iter().filter(|&stream| worker.claim(1, stream)).collect::<Vec<_>>());
+            let (to_worker, offers) = std::sync::mpsc::sync_channel::<u64>(0);
+            let worker = scope.spawn(move || {
+                offers.iter().filter(|&number| worker.claim(1, stream(number))).collect::<Vec<_>>()
+            });
             let mut withdrawn = Vec::new();
-            for stream in 1..5_000 {
-                edge.offer(1, stream);
-                to_worker.send(stream).unwrap();
-                if edge.withdraw(1, stream) {
-                    withdrawn.push(stream);
+            for number in 1..5_000 {
+                edge.offer(1, stream(number));
+                to_worker.send(number).unwrap();
+                if edge.withdraw(1, stream(number)) {
+                    withdrawn.push(number);
+                    while !edge.is_passed(1) {
+                        std::thread::yield_now();
+                    }
                 }
             }
             drop(to_worker);
@@ -173,5 +272,16 @@ mod tests {
     fn a_short_file_is_refused() {
         let fd = rustix::fs::memfd_create("short", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         assert!(ClaimTable::open(fd).is_err());
+    }
+
+    #[test]
+    fn memory_of_another_version_is_refused_in_words_that_say_what_to_do() {
+        let (edge, fd) = ClaimTable::create().unwrap();
+        edge.word(VERSION_AT).store(LINK_VERSION + 1, Ordering::Release);
+        let error = ClaimTable::open(&fd).unwrap_err().to_string();
+        assert!(
+            error.contains("version 3") && error.contains("version 2") && error.contains("restart"),
+            "{error}"
+        );
     }
 }

@@ -1,41 +1,28 @@
-//! A part of a file that a worker has open, by which the edge finds it.
+//! A part of a file that a worker passes to the edge.
 
-/// The payload of a `File` frame.
+/// Which bytes of a file are meant; its descriptor passes beside the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilePart {
-    /// Where the part begins.
+    /// Where the part begins, in bytes.
     pub offset: u64,
     /// Its bytes.
     pub len: u64,
-    /// The process that has the file open.
-    pub process: u32,
-    /// Its descriptor there.
-    pub descriptor: u32,
 }
 
 impl FilePart {
-    /// Reads a payload; `None` if it does not have the form.
-    pub fn parse(payload: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 24] = payload.try_into().ok()?;
-        let (offset, rest) = bytes.split_first_chunk()?;
-        let (len, rest) = rest.split_first_chunk()?;
-        let (process, rest) = rest.split_first_chunk()?;
-        let descriptor = rest.try_into().ok()?;
-        Some(Self {
-            offset: u64::from_le_bytes(*offset),
-            len: u64::from_le_bytes(*len),
-            process: u32::from_le_bytes(*process),
-            descriptor: u32::from_le_bytes(descriptor),
-        })
+    /// Reads a payload; `None` if it does not have the form, or the part is empty.
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 16] = payload.try_into().ok()?;
+        let (offset, len) = bytes.split_first_chunk()?;
+        let (offset, len) = (u64::from_le_bytes(*offset), u64::from_le_bytes(len.try_into().ok()?));
+        (len > 0).then_some(Self { offset, len })
     }
 
     /// The payload.
-    pub fn to_bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.len.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.process.to_le_bytes());
-        bytes[20..].copy_from_slice(&self.descriptor.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.len.to_le_bytes());
         bytes
     }
 }
@@ -46,8 +33,9 @@ mod tests {
 
     #[test]
     fn a_part_is_read_back_as_it_was_written() {
-        let part = FilePart { offset: 1 << 40, len: u64::MAX, process: 4_000_000, descriptor: 7 };
+        let part = FilePart { offset: 1 << 40, len: u64::MAX };
         assert_eq!(FilePart::parse(&part.to_bytes()), Some(part));
         assert_eq!(FilePart::parse(&part.to_bytes()[1..]), None);
+        assert_eq!(FilePart::parse(&FilePart { offset: 1, len: 0 }.to_bytes()), None);
     }
 }

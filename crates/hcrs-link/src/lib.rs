@@ -5,16 +5,37 @@ mod claim;
 mod credit;
 mod file;
 mod frame;
+mod from_edge;
+mod from_worker;
+mod inbox;
+mod outbox;
 mod promise;
+mod stream;
+mod stream_id;
 mod tls;
 
 pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
-pub use claim::{ClaimTable, SLOTS};
-pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
-pub use file::FilePart;
-pub use frame::{
-    DATA_MAX, END, EXPECT, FILE_COST, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, INTERIM_MAX, Kind,
-    LinkError, PAYLOAD_MAX, PUSH_MAX, begin_frame, finish_frame, push_frame,
+pub use claim::{ClaimTable, LINK_VERSION, SLOTS};
+pub use credit::{
+    FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH,
+    WINDOW_LEFT_BY_HINTS, Window, piece_cost,
 };
+pub use file::FilePart;
+pub use frame::{DATA_MAX, FrameHeader, HEAD_MAX, HEADER_LEN, LinkError, PAYLOAD_MAX};
+pub use from_edge::{FromEdge, Request};
+pub use from_worker::{FromWorker, HINT_LEN_MAX, HeadKind, INTERIM_MAX, PUSH_MAX};
+pub use inbox::Inbox;
+pub use outbox::{FileOut, HeadMark, HeadTooLongError, Outbox, Pending};
 pub use promise::{begin_promise, split_promise};
+pub use stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
+pub use stream_id::{StreamId, StreamIds, StreamMap};
 pub use tls::TlsFacts;
+
+/// What a WebSocket's message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageKind {
+    /// UTF-8 as a whole.
+    Text,
+    /// Any bytes.
+    Binary,
+}

@@ -5,7 +5,7 @@ use hcrs_exchange::{ResponseHeadWriter, is_promise_path};
 /// Begins the payload of a `Push` frame: length u16 and path, then the fields in the form of a response's head of status
 /// 0, which the caller writes and finishes. `None` if the path cannot be promised, or is longer than a payload may be.
 pub fn begin_promise(path: &[u8]) -> Option<(Vec<u8>, ResponseHeadWriter)> {
-    if path.len() > crate::INTERIM_LEN_MAX || !is_promise_path(path) {
+    if path.len() > crate::HINT_LEN_MAX || !is_promise_path(path) {
         return None;
     }
     let mut out = Vec::with_capacity(64 + path.len());
@@ -39,6 +39,6 @@ mod tests {
         assert!(split_promise(&payload[..5]).is_none() && split_promise(&[]).is_none());
         assert!(split_promise(b"\x01\x00x").is_none(), "the edge looks at the path again");
         assert!(begin_promise(b"style.css").is_none());
-        assert!(begin_promise(&b"/".repeat(crate::INTERIM_LEN_MAX + 1)).is_none());
+        assert!(begin_promise(&b"/".repeat(crate::HINT_LEN_MAX + 1)).is_none());
     }
 }

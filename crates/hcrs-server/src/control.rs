@@ -1,12 +1,9 @@
 //! What the supervisor and the edge threads say to each other.
 
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Instant;
 
-use hcrs_link::{BlockArea, ClaimTable};
-
-use crate::tally::Tally;
+use crate::link::LinkParts;
 
 /// Names a worker process: a later one in the same place has another number.
 pub(crate) type WorkerId = u64;
@@ -14,18 +11,10 @@ pub(crate) type WorkerId = u64;
 /// The edge's end of a link to one worker.
 #[derive(Debug)]
 pub(crate) struct LinkEnd {
-    /// The worker at the other end.
-    pub worker: WorkerId,
-    /// Its process id.
-    pub pid: u32,
+    /// The worker and the memory that is shared with it.
+    pub parts: LinkParts,
     /// The socket, non-blocking.
     pub socket: UnixStream,
-    /// The claim table of this link.
-    pub claims: ClaimTable,
-    /// The blocks of this link.
-    pub blocks: Option<BlockArea>,
-    /// Counts what all links of the worker are given, if it is not to be given any number of requests.
-    pub tally: Option<Arc<Tally>>,
 }
 
 /// From the supervisor to an edge thread.

@@ -1,29 +1,47 @@
 //! Which worker gets a request, and how long it waits for one.
 //!
-//! A request goes to the worker with the fewest streams under way among those that have a start credit. While
-//! none has one, requests wait in one bounded queue, in order, until a worker makes progress or the queue's deadline
-//! has passed. A request that a worker leaves unbegun for too long is taken back and given to another.
+//! A request goes to the worker with the fewest streams under way among those that have a start credit and do not leave
+//! requests lie. While there is none, requests wait in one bounded queue, in order of their arrival, until a worker makes
+//! progress or their deadline has passed. The deadline is that of the request, from its arrival until a worker has begun it,
+//! wherever it waits.
+//!
+//! A worker that leaves a request unbegun for the stall timeout, and says, begins and passes nothing meanwhile, is
+//! *suspect*: it gets no more until it does. What it has not begun goes back to the queue if a worker that is not suspect
+//! has nothing to begin, or else once the stall has lasted several times as long. So a request moves only to a worker that
+//! has made progress since it failed one, and while all are blocked nothing moves.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcrs_exchange::Fault;
 use tokio::sync::Notify;
 
+use crate::backlog::Backlog;
 use crate::clock;
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
 use crate::link::Link;
 use crate::settings::DispatchSettings;
 
+/// Stall timeouts after which unbegun requests leave a worker although every other has requests of its own to begin.
+const LONG_STALL: u32 = 10;
+
+/// How long after its client has closed its side a request still waits to be begun.
+const HALF_CLOSED_PATIENCE: Duration = Duration::from_millis(100);
+
 /// The links of one edge thread and the requests that wait for them.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     settings: DispatchSettings,
     links: RefCell<Vec<Rc<Link>>>,
+    /// Where the search for a worker begins, so that ties go round.
+    first: Cell<usize>,
+    /// In order of arrival.
     queue: RefCell<VecDeque<Rc<Exchange>>>,
+    /// What the requests hold that no worker has begun, here and in the links.
+    backlog: Rc<Backlog>,
     /// Whether somebody waits to be told of the next submission.
     asleep: Cell<bool>,
     stirred: Notify,
@@ -31,20 +49,26 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     pub(crate) fn new(settings: DispatchSettings) -> Self {
+        let backlog = Backlog::new(settings.queue_bytes);
         Self {
             settings,
             links: RefCell::default(),
+            first: Cell::new(0),
             queue: RefCell::default(),
+            backlog,
             asleep: Cell::new(false),
             stirred: Notify::new(),
         }
     }
 
-    /// Gives the request to a worker, or lets it wait for one. Fails it if too many wait.
+    /// Gives the request to a worker, or lets it wait for one. Fails it if too many wait, or hold too much.
     pub(crate) fn submit(&self, exchange: &Rc<Exchange>, now: Instant) {
         self.stir();
+        if !exchange.join(&self.backlog) {
+            return exchange.fail(Fault::QueueFull);
+        }
         if self.queue.borrow().is_empty()
-            && let Some(link) = self.pick(None)
+            && let Some(link) = self.pick(now)
         {
             return link.start(exchange, now);
         }
@@ -60,7 +84,7 @@ impl Dispatch {
     /// Gives waiting requests to workers that have start credits.
     pub(crate) fn pump(&self, now: Instant) {
         while !self.queue.borrow().is_empty() {
-            let Some(link) = self.pick(None) else { return };
+            let Some(link) = self.pick(now) else { return };
             let next = self.queue.borrow_mut().pop_front();
             if let Some(exchange) = next {
                 link.start(&exchange, now);
@@ -68,47 +92,60 @@ impl Dispatch {
         }
     }
 
-    /// Fails what has waited too long, and takes back what workers leave unbegun while others could take it.
+    /// Fails what has waited too long, gives up what nobody waits for, and takes back what workers leave unbegun while
+    /// others could take it.
     pub(crate) fn tick(&self, now: Instant) {
-        loop {
-            let expired = match self.queue.borrow().front() {
-                Some(front) if front.is_over() => None,
-                Some(front)
-                    if now.saturating_duration_since(front.since()) >= self.settings.queue_timeout =>
-                {
-                    Some(Rc::clone(front))
-                }
-                _ => break,
-            };
-            self.queue.borrow_mut().pop_front();
-            if let Some(exchange) = expired {
-                exchange.fail(Fault::QueueTimeout);
-            }
-        }
-        self.rescue_stalled(now);
+        self.expire(now);
+        self.rescue(now);
         self.pump(now);
     }
 
-    fn rescue_stalled(&self, now: Instant) {
-        let Some(before) = now.checked_sub(self.settings.stall_timeout) else { return };
-        let links = self.links.borrow().clone();
-        for link in &links {
-            if !link.has_unbegun() || self.pick(Some(link.worker())).is_none() {
-                continue;
+    /// Fails the requests whose deadline has passed, and those whose client has closed its side and which are not begun.
+    fn expire(&self, now: Instant) {
+        let arrived_before = now.checked_sub(self.settings.queue_timeout);
+        let closed_before = now.checked_sub(HALF_CLOSED_PATIENCE);
+        let is_due = |exchange: &Exchange| {
+            arrived_before.is_some_and(|before| exchange.arrived() <= before)
+                || closed_before.is_some_and(|before| exchange.is_half_closed_since(before))
+        };
+        let mut due = Vec::new();
+        self.queue.borrow_mut().retain(|exchange| {
+            let is_due = is_due(exchange);
+            if is_due {
+                due.push(Rc::clone(exchange));
             }
-            let stalled = link.withdraw_stalled(before);
-            for exchange in stalled {
-                match self.pick(Some(link.worker())) {
-                    Some(other) => other.start(&exchange, now),
-                    None => self.queue.borrow_mut().push_front(exchange),
-                }
+            !is_due && !exchange.is_over()
+        });
+        for link in &*self.links.borrow() {
+            due.extend(link.withdraw(now, |exchange, _| is_due(exchange)));
+        }
+        for exchange in due.iter().filter(|exchange| !exchange.is_over()) {
+            exchange.fail(Fault::QueueTimeout);
+        }
+    }
+
+    fn rescue(&self, now: Instant) {
+        let stall = self.settings.stall_timeout;
+        let links = self.links.borrow().clone();
+        let stalled: Vec<_> =
+            links.iter().filter_map(|link| Some((link, link.stalled_for(now, stall)?))).collect();
+        if stalled.is_empty() {
+            return;
+        }
+        let fit: Vec<_> = links.iter().filter(|link| link.is_fit(now)).collect();
+        let is_idle = fit.iter().any(|link| !link.has_unbegun(now));
+        let Some(sent_before) = now.checked_sub(stall) else { return };
+        for (link, lasted) in stalled {
+            if is_idle || !fit.is_empty() && lasted >= stall * LONG_STALL {
+                self.put_back(link.withdraw(now, |_, sent_at| sent_at <= sent_before));
             }
         }
     }
 
     /// Whether [`Dispatch::tick`] has anything to look after.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun())
+        let now = clock::now();
+        !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun(now))
     }
 
     /// Waits for the next submission, or another reason to look again.
@@ -136,26 +173,35 @@ impl Dispatch {
         self.links.borrow_mut().push(link);
     }
 
-    /// A worker is gone; what it had not begun goes to the front of the queue.
-    pub(crate) fn detach(&self, link: &Rc<Link>, unbegun: Vec<Rc<Exchange>>, now: Instant) {
+    /// A worker is gone; what it had not begun waits for another, unless it has been left by too many.
+    pub(crate) fn detach(&self, link: &Rc<Link>, now: Instant) {
         self.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
-        self.put_back(unbegun, now);
-    }
-
-    fn put_back(&self, withdrawn: Vec<Rc<Exchange>>, now: Instant) {
-        for exchange in withdrawn.into_iter().rev() {
-            self.queue.borrow_mut().push_front(exchange);
+        let (left, given_up): (Vec<_>, Vec<_>) =
+            link.lose().into_iter().partition(|exchange| exchange.survives_worker());
+        for exchange in given_up {
+            exchange.fail(Fault::WorkerLost);
         }
+        self.put_back(left);
         self.pump(now);
     }
 
-    /// A worker gets no more requests; what it has not begun goes to the front of the queue. Gives its link.
+    /// Puts requests that were withdrawn back to where their arrival puts them.
+    fn put_back(&self, withdrawn: Vec<Rc<Exchange>>) {
+        let mut queue = self.queue.borrow_mut();
+        for exchange in withdrawn {
+            let at = queue.partition_point(|waiting| waiting.arrived() <= exchange.arrived());
+            queue.insert(at, exchange);
+        }
+        drop(queue);
+        self.stir();
+    }
+
+    /// A worker gets no more requests; what it has not begun waits for another. Gives its link.
     pub(crate) fn retire(&self, worker: WorkerId, now: Instant) -> Option<Rc<Link>> {
         let link = self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)?;
         link.retire();
-        let mut unbegun = link.withdraw_stalled(now);
-        unbegun.sort_by_key(|exchange| exchange.since());
-        self.put_back(unbegun, now);
+        self.put_back(link.withdraw(now, |_, _| true));
+        self.pump(now);
         Some(link)
     }
 
@@ -166,9 +212,19 @@ impl Dispatch {
         }
     }
 
-    fn pick(&self, not: Option<WorkerId>) -> Option<Rc<Link>> {
+    /// What is left of waiting requests when no connection is there any more; `None` if that is nothing.
+    pub(crate) fn left_over(&self) -> Option<String> {
+        let (waiting, bytes) = (self.queue.borrow().len(), self.backlog.bytes());
+        (waiting > 0 || bytes > 0)
+            .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
+    }
+
+    fn pick(&self, now: Instant) -> Option<Rc<Link>> {
         let links = self.links.borrow();
-        let eligible = links.iter().filter(|link| Some(link.worker()) != not && link.has_start_credit());
-        eligible.min_by_key(|link| link.under_way()).map(Rc::clone)
+        let first = self.first.get();
+        let in_turn = (0..links.len()).map(|nth| (first + nth) % links.len());
+        let at = in_turn.filter(|&at| links[at].is_fit(now)).min_by_key(|&at| links[at].under_way())?;
+        self.first.set(at + 1);
+        Some(Rc::clone(&links[at]))
     }
 }

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::control::{Control, LinkEnd, Report, WorkerId};
 use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
+use crate::file_permits::OpenFiles;
 use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
 use crate::piece;
@@ -82,6 +83,8 @@ pub(crate) struct Shared {
     pub statsd: RefCell<Option<Statsd>>,
     /// What WebSockets run on.
     pub websockets: Rc<websocket::Terms>,
+    /// The files that responses hold open.
+    pub open_files: Rc<OpenFiles>,
     /// Places for TLS handshakes.
     pub handshakes: Semaphore,
     /// Numbers for what is known of TLS connections.
@@ -149,6 +152,7 @@ impl Shared {
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
             websockets: websocket::Terms::new(&settings.connection),
+            open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_numbers: TlsNumbers::default(),
             phase: Cell::new(Phase::Serving),
@@ -259,6 +263,9 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 }
                 drop(listeners.take());
                 let in_time = drain(&shared, until, &mut orders).await;
+                if let Some(left) = shared.dispatch.left_over().filter(|_| in_time) {
+                    tracing::warn!("accounting: edge thread {index} has drained, and {left} are left");
+                }
                 shared.dispatch.drain();
                 shared.flush_records();
                 report(&reports, Report::Drained(index, in_time));
@@ -270,12 +277,13 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
 }
 
 fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
-    let LinkEnd { worker, pid, socket, claims, blocks, tally } = end;
-    let link = Link::new((worker, pid), claims, blocks, tally, shared.settings.dispatch.start_credits);
+    let LinkEnd { parts, socket } = end;
+    let worker = parts.worker;
+    let link = Link::new(parts, shared.settings.dispatch.start_credits, clock::now());
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
-        let unbegun = {
+        let running = {
             let (shared, reports) = (Rc::clone(&shared), reports.clone());
             let notice = move |notice| match notice {
                 Notice::Ready => {
@@ -286,9 +294,13 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
                 Notice::Progress => shared.dispatch.pump_if_waiting(),
                 Notice::Spent => report(&reports, Report::Spent(worker)),
             };
-            Rc::clone(&link).run(socket, notice).await
+            spawn_local(Rc::clone(&link).run(socket, notice))
         };
-        shared.dispatch.detach(&link, unbegun, clock::now());
+        // A task of its own, so that a panic there is the end of the link, and of nothing else.
+        if let Err(error) = running.await {
+            tracing::error!("The link to worker {} cannot go on: {error}", link.pid());
+        }
+        shared.dispatch.detach(&link, clock::now());
         shared.stir.notify_one();
         report(&reports, Report::Detached(worker));
     });

@@ -8,6 +8,8 @@
 //!    ▲        │ withdrawn: its worker died or stalled before it began the request
 //!    └────────┘
 //! ```
+//!
+//! It arrives once: however often it is sent, its place in the order and its deadline are those of its arrival.
 
 mod connection_side;
 mod file;
@@ -21,9 +23,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
-use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window};
+use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, StreamId, Window};
 
+use crate::backlog::Share;
 use crate::file_body::FileBody;
+use crate::file_permits::FilePermit;
 use crate::link::Link;
 use crate::mailbox::Mailbox;
 use crate::tls_facts::NumberedFacts;
@@ -41,16 +45,26 @@ pub(crate) struct Exchange {
     running: RefCell<Option<Rc<()>>>,
     /// What is known of its connection's TLS.
     tls: OnceCell<Rc<NumberedFacts>>,
+    /// When the request arrived.
+    arrived: Instant,
+    /// Its response may hold files open.
+    file_permit: RefCell<Option<FilePermit>>,
     state: RefCell<State>,
 }
 
 #[derive(Debug)]
 struct State {
     place: Place,
-    /// When it was queued, or sent to a worker that has not begun it.
-    since: Instant,
-    /// The worker that it was sent to last, and when.
-    sent: Option<(u32, Instant)>,
+    /// What it holds of the backlog, until a worker has begun it.
+    share: Option<Share>,
+    /// When the client has closed its side of the connection.
+    half_closed_at: Option<Instant>,
+    /// Workers that have died before they began it.
+    dead_workers: u8,
+    /// Its body waits for room in the link.
+    awaits_room: bool,
+    /// The worker that it was sent to last.
+    sent: Option<SentTo>,
     head: Option<RequestHead>,
     expects_continue: bool,
     body: RequestBody,
@@ -60,13 +74,29 @@ struct State {
     websocket: Option<Box<WebSocket>>,
 }
 
+/// The worker that a request was sent to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SentTo {
+    /// Its process id.
+    pub pid: u32,
+    /// When the request was sent.
+    pub at: Instant,
+}
+
 /// Where the request is.
 #[derive(Debug, Clone)]
 enum Place {
     Queued,
-    Sent(Rc<Link>, u32),
-    Begun(Rc<Link>, u32),
+    Sent(Rc<Link>, StreamId),
+    Begun(Rc<Link>, StreamId),
     Over,
+}
+
+/// What the worker sends before a response, or beside it, and what it takes of the response's window.
+#[derive(Debug)]
+struct Hint<T> {
+    content: T,
+    cost: usize,
 }
 
 #[derive(Debug)]
@@ -89,10 +119,10 @@ struct RequestBody {
 #[derive(Debug)]
 struct Response {
     /// Interim heads that wait, and how many there were.
-    interim: VecDeque<ResponseHead>,
+    interim: VecDeque<Hint<ResponseHead>>,
     interims: u8,
     /// Requests to promise that wait, and how many there were.
-    pushes: VecDeque<RequestHead>,
+    pushes: VecDeque<Hint<RequestHead>>,
     pushed: u8,
     has_head: bool,
     head: Option<ResponseHead>,
@@ -158,9 +188,14 @@ impl Exchange {
             announced: Cell::new(false),
             running: RefCell::new(None),
             tls: OnceCell::new(),
+            arrived: now,
+            file_permit: RefCell::new(None),
             state: RefCell::new(State {
                 place: Place::Queued,
-                since: now,
+                share: None,
+                half_closed_at: None,
+                dead_workers: 0,
+                awaits_room: false,
                 sent: None,
                 head: Some(head),
                 expects_continue: false,
@@ -215,6 +250,16 @@ impl Exchange {
         self.tls.get_or_init(|| Rc::clone(known));
     }
 
+    /// Its response may hold files open if there is a permit, until something else is a part of it.
+    pub(crate) fn set_file_permit(&self, permit: Option<FilePermit>) {
+        *self.file_permit.borrow_mut() = permit;
+    }
+
+    /// Whether its response may hold files open.
+    pub(crate) fn takes_files(&self) -> bool {
+        self.file_permit.borrow().is_some()
+    }
+
     /// What is known of its connection's TLS.
     pub(crate) fn tls(&self) -> Option<&NumberedFacts> {
         self.tls.get().map(Rc::as_ref)
@@ -258,7 +303,7 @@ impl Response {
 }
 
 impl State {
-    /// Sends what the worker's window takes.
+    /// Sends what the worker's window and the link take.
     fn send_body(&mut self) {
         let (link, stream, is_begun) = match &self.place {
             Place::Sent(link, stream) => (link, *stream, false),
@@ -268,14 +313,19 @@ impl State {
         let body = &mut self.body;
         while let Some(front) = body.waiting.front_mut() {
             let len = front.len().min(body.window.left()).min(DATA_MAX);
-            if len == 0 {
+            if len == 0 || self.awaits_room {
+                return;
+            }
+            if !link.has_room(stream) {
+                self.awaits_room = true;
                 return;
             }
             let piece = front.split_to(len);
             if front.is_empty() {
                 body.waiting.pop_front();
             }
-            body.window.spend(len);
+            let has_spent = body.window.spend(len);
+            debug_assert!(has_spent, "invariant: a piece is cut to the window");
             let end = body.ended && body.waiting.is_empty();
             body.end_sent = end;
             link.send_data(stream, &piece, end);
@@ -289,7 +339,30 @@ impl State {
         }
     }
 
+    /// The client took so much of what the worker has sent: the worker may send as much more, and the first time the
+    /// window grows, because this is a client that reads.
+    fn return_credit(&mut self, cost: usize) {
+        let Some(mut credit) = self.owed.take(cost) else { return };
+        if self.response.ended {
+            return;
+        }
+        if let Place::Begun(link, stream) | Place::Sent(link, stream) = &self.place {
+            if !std::mem::replace(&mut self.response.has_grown, true) {
+                credit += RESPONSE_WINDOW_GROWTH;
+                self.owed = Owed::new(RESPONSE_WINDOW + RESPONSE_WINDOW_GROWTH);
+            }
+            self.response.window.add(credit);
+            link.send_credit(*stream, credit);
+        }
+    }
+
+    /// Counts bytes of the request that arrived before a worker has begun it. False if they are too many.
+    fn weigh(&mut self, len: usize) -> bool {
+        self.share.as_mut().is_none_or(|share| share.add(len))
+    }
+
     fn drop_payload(&mut self) {
+        self.share = None;
         self.body.waiting.clear();
         self.body.replay.clear();
         self.response.interim.clear();

@@ -1,16 +1,19 @@
-//! A part of a file as the body of a response: sent from the page cache where the socket can do that, otherwise read
-//! here, piece by piece as the client takes them, and never by a worker, which only says which of its descriptors it is.
+//! A part of a file, whose descriptor a worker has passed, as the body of a response: sent from the page cache where the
+//! socket can do that, otherwise read here, piece by piece as the client takes them.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags};
+use hcrs_link::FilePart;
+use rustix::fs::FileType;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::file_permits::OpenFile;
 use crate::piece::{PIECE, Room};
 use crate::send_file::SendFile;
 
@@ -30,7 +33,7 @@ const TMPFS: u32 = 0x0102_1994;
 /// What is still to be sent of a file.
 #[derive(Debug)]
 pub(crate) struct FileBody {
-    /// `None` if it could not be opened.
+    /// `None` if it is no regular file.
     file: Option<Arc<File>>,
     offset: u64,
     left: u64,
@@ -38,6 +41,8 @@ pub(crate) struct FileBody {
     /// What comes next was not in the page cache: it is read before anything else is sent.
     must_read: bool,
     reading: Reading,
+    /// Counts the open file.
+    counted: Option<OpenFile>,
 }
 
 /// Whether reading may wait for the disk.
@@ -84,12 +89,24 @@ pub(crate) enum Next {
 }
 
 impl FileBody {
-    /// Opens what the descriptor of a process stands for. The new descriptor lives on without that process.
-    pub(crate) fn open(process: u32, descriptor: u32, offset: u64, len: u64) -> Self {
-        let file = open(&format!("/proc/{process}/fd/{descriptor}"))
-            .inspect_err(|error| tracing::warn!("cannot open the file of a response: {error}"));
-        let file = file.ok().map(Arc::new);
-        Self { file, offset, left: len, waits: Waits::Told, must_read: false, reading: Reading::No }
+    /// A part of the file that a worker has passed.
+    pub(crate) fn new(descriptor: OwnedFd, part: FilePart) -> Self {
+        let file = regular_file(descriptor)
+            .inspect_err(|error| tracing::warn!("a worker has passed what cannot be sent: {error}"));
+        Self {
+            file: file.ok().map(Arc::new),
+            offset: part.offset,
+            left: part.len,
+            waits: Waits::Told,
+            must_read: false,
+            reading: Reading::No,
+            counted: None,
+        }
+    }
+
+    /// Counts the file as open for as long as it is.
+    pub(crate) fn count_as(&mut self, counted: OpenFile) {
+        self.counted = Some(counted);
     }
 
     /// Bytes that are still to be read.
@@ -232,14 +249,12 @@ impl Read {
     }
 }
 
-/// Opens a regular file, without waiting for anything that is none.
-fn open(path: &str) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+/// The file of a descriptor, unless reading it might wait for anything but a disk.
+fn regular_file(descriptor: OwnedFd) -> io::Result<File> {
+    if FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is no regular file"));
     }
-    Ok(file.into())
+    Ok(descriptor.into())
 }
 
 /// Whether a file is in memory and nowhere else.
@@ -271,12 +286,11 @@ fn read_cached(file: &File, offset: u64, len: usize, flags: ReadWriteFlags) -> R
 #[cfg(test)]
 mod tests {
     use std::io::{Seek as _, Write as _};
-    use std::os::fd::AsRawFd as _;
 
     use super::*;
 
     fn body(file: &File, offset: u64, len: u64) -> FileBody {
-        FileBody::open(std::process::id(), file.as_raw_fd().cast_unsigned(), offset, len)
+        FileBody::new(file.try_clone().unwrap().into(), FilePart { offset, len })
     }
 
     /// A file without a name that holds `bytes`.
@@ -382,10 +396,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_opened() {
+    fn what_is_no_regular_file_is_not_read() {
         let (near, _far) = io::pipe().unwrap();
-        let mut body = FileBody::open(std::process::id(), near.as_raw_fd().cast_unsigned(), 0, 1);
+        let mut body = FileBody::new(near.into(), FilePart { offset: 0, len: 1 });
         assert!(matches!(body.next(), Next::Failed));
-        assert!(matches!(FileBody::open(std::process::id(), 999_999, 0, 1).next(), Next::Failed));
     }
 }

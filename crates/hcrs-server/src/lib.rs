@@ -3,6 +3,7 @@
 mod accept;
 mod access_log;
 mod admit;
+mod backlog;
 mod bind;
 mod caller;
 mod check;
@@ -16,6 +17,7 @@ mod error_log;
 mod escape;
 mod exchange;
 mod file_body;
+mod file_permits;
 mod handshake;
 mod link;
 mod log_writer;

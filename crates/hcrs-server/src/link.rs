@@ -4,22 +4,29 @@
 //! loop leaves in one write.
 
 mod arrivals;
+mod out;
 mod pump;
 mod retire;
+mod streams;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcrs_exchange::Fault;
-use hcrs_link::{BlockArea, ClaimTable, END, EXPECT, FrameHeader, HALF, Kind, SLOTS, TlsFacts, push_frame};
-use slab::Slab;
+use hcrs_link::{
+    BlockArea, ClaimTable, FromEdge, LinkError, MessageKind, Request, StreamId, StreamIds, TlsFacts,
+};
 use tokio::sync::Notify;
 
+use self::out::Out;
 use self::pump::Pump;
+use self::streams::Streams;
+use crate::clock;
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
 use crate::tally::Tally;
@@ -32,86 +39,92 @@ pub(crate) enum Notice {
     Ready,
     /// The worker cannot serve, and says why.
     Failed(String),
-    /// The worker has begun requests or ended streams: there may be start credits again.
+    /// The worker has begun requests or ended streams, or has read what waited: there may be start credits again.
     Progress,
-    /// The worker has been given more requests than it is meant to.
+    /// The worker has been given as many requests as it is meant to, or as the link has numbers for.
     Spent,
+}
+
+/// What a link joins.
+#[derive(Debug)]
+pub(crate) struct LinkParts {
+    /// The worker at the other end.
+    pub worker: WorkerId,
+    /// Its process id.
+    pub pid: u32,
+    /// The claim table.
+    pub claims: ClaimTable,
+    /// The blocks, if the link's memory has some.
+    pub blocks: Option<BlockArea>,
+    /// Counts the requests that all links of the worker are given, if there is to be an end.
+    pub tally: Option<Arc<Tally>>,
+}
+
+/// Where a link is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// The worker has not said yet that it is ready.
+    Starting,
+    /// Requests are welcome.
+    Ready,
+    /// No more requests; what is under way is finished.
+    Retired,
+    /// The worker was told that nothing more will come.
+    Drained,
+    /// The link has ended.
+    Lost,
 }
 
 /// The link to one worker.
 #[derive(Debug)]
 pub(crate) struct Link {
     worker: WorkerId,
-    /// The worker's process id.
     pid: u32,
     claims: ClaimTable,
     blocks: Option<Arc<BlockArea>>,
-    ready: Cell<bool>,
-    /// It gets no more requests.
-    is_retired: Cell<bool>,
-    /// It was told that nothing more will come.
-    is_drained: Cell<bool>,
+    life: Cell<Life>,
+    /// When the worker has last said, begun or passed something.
+    progress_at: Cell<Instant>,
+    /// It has left a request lie for the stall timeout, and has said and begun nothing since.
+    is_suspect: Cell<bool>,
     tally: Option<Arc<Tally>>,
-    /// The tally is full, which nobody was told yet.
+    /// It is to be replaced, which nobody was told yet.
     is_spent: Cell<bool>,
     /// Something has happened after it was retired.
     stir: Notify,
-    out: RefCell<Vec<u8>>,
+    out: RefCell<Out>,
+    /// Streams whose bodies wait for room in `out`, in order.
+    starved: RefCell<VecDeque<StreamId>>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     streams: RefCell<Streams>,
     told: RefCell<Told>,
 }
 
-#[derive(Debug)]
-struct Streams {
-    entries: Slab<Entry>,
-    /// The stream in each claim slot; 0 where the slot is free.
-    slots: [u32; SLOTS],
-    free_slots: u64,
-    serial: u16,
-}
-
-#[derive(Debug)]
-struct Entry {
-    stream: u32,
-    /// The claim slot while the request is not known to be begun.
-    slot: Option<usize>,
-    /// `None` once the edge has lost interest; the worker's last word is still awaited.
-    exchange: Option<Rc<Exchange>>,
-    /// Counts an abandoned request among those of its connection.
-    count: Option<Rc<()>>,
-}
-
 impl Link {
-    pub(crate) fn new(
-        (worker, pid): (WorkerId, u32),
-        claims: ClaimTable,
-        blocks: Option<BlockArea>,
-        tally: Option<Arc<Tally>>,
-        start_credits: usize,
-    ) -> Rc<Self> {
-        let credits = start_credits.clamp(1, SLOTS);
+    pub(crate) fn new(parts: LinkParts, start_credits: usize, now: Instant) -> Rc<Self> {
+        Self::with_ids(parts, start_credits, now, StreamIds::default())
+    }
+
+    /// A link that has these numbers for its streams.
+    pub(crate) fn with_ids(parts: LinkParts, start_credits: usize, now: Instant, ids: StreamIds) -> Rc<Self> {
+        let LinkParts { worker, pid, claims, blocks, tally } = parts;
         Rc::new(Self {
             worker,
             pid,
             claims,
             blocks: blocks.map(Arc::new),
-            ready: Cell::new(false),
-            is_retired: Cell::new(false),
-            is_drained: Cell::new(false),
+            life: Cell::new(Life::Starting),
+            progress_at: Cell::new(now),
+            is_suspect: Cell::new(false),
             tally,
             is_spent: Cell::new(false),
             stir: Notify::new(),
             out: RefCell::default(),
+            starved: RefCell::default(),
             waker: RefCell::default(),
             woken: Cell::new(false),
-            streams: RefCell::new(Streams {
-                entries: Slab::new(),
-                slots: [0; SLOTS],
-                free_slots: u64::MAX >> (SLOTS - credits),
-                serial: 0,
-            }),
+            streams: RefCell::new(Streams::new(start_credits, ids)),
             told: RefCell::default(),
         })
     }
@@ -127,129 +140,145 @@ impl Link {
     }
 
     /// Whether a request may be started, after a look at what was begun meanwhile.
-    pub(crate) fn has_start_credit(&self) -> bool {
-        if !self.ready.get() {
+    pub(crate) fn has_start_credit(&self, now: Instant) -> bool {
+        if self.life.get() != Life::Ready {
             return false;
         }
-        if self.streams.borrow().free_slots == 0 {
-            self.sweep();
+        if !self.streams.borrow().has_start_credit() {
+            self.sweep(now);
         }
-        self.streams.borrow().free_slots != 0
+        self.streams.borrow().has_start_credit() && self.out.borrow().has_room()
+    }
+
+    /// Whether a request may be started and the worker is not one that leaves requests lie.
+    pub(crate) fn is_fit(&self, now: Instant) -> bool {
+        if self.is_suspect.get() {
+            self.sweep(now);
+        }
+        !self.is_suspect.get() && self.has_start_credit(now)
     }
 
     /// Streams that the worker has and has not ended.
     pub(crate) fn under_way(&self) -> usize {
-        self.streams.borrow().entries.len()
+        self.streams.borrow().len()
     }
 
     /// Offers a request to the worker, which has a start credit. Nothing happens if its client has gone.
     pub(crate) fn start(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
         let stream = {
-            let expects = exchange.expects_continue();
+            let (expects_continue, takes_files) = (exchange.expects_continue(), exchange.takes_files());
             let Some(head) = exchange.head() else { return };
-            if self.tally.as_ref().is_some_and(|tally| tally.give()) {
+            let mut streams = self.streams.borrow_mut();
+            let Some((stream, slot)) = streams.offer(&self.claims, exchange, now) else {
+                debug_assert!(false, "invariant: the caller has seen a start credit");
+                return;
+            };
+            let is_last = streams.ids_are_used_up();
+            if self.tally.as_ref().is_some_and(|tally| tally.give()) || is_last {
                 self.is_spent.set(true);
             }
-            let mut streams = self.streams.borrow_mut();
-            let slot = streams.free_slots.trailing_zeros() as usize;
-            debug_assert!(slot < SLOTS, "invariant: the caller has seen a start credit");
-            streams.free_slots &= !(1 << slot);
-            streams.serial = streams.serial.wrapping_add(1).max(1);
-            let serial = u32::from(streams.serial);
-            let vacant = streams.entries.vacant_entry();
-            let stream = serial << 16 | vacant.key() as u32;
-            vacant.insert(Entry {
-                stream,
-                slot: Some(slot),
-                exchange: Some(Rc::clone(exchange)),
-                count: None,
-            });
-            streams.slots[slot] = stream;
-            self.claims.offer(slot, stream);
-            let flags = match (head.has_body(), expects) {
-                (false, _) => END,
-                (true, true) => EXPECT,
-                (true, false) => 0,
-            };
             let out = &mut *self.out.borrow_mut();
             if let Some(known) = exchange.tls()
                 && self.told.borrow_mut().is_news(known)
             {
                 tell(known, out);
             }
-            let header = FrameHeader { len: 0, kind: Kind::Request, flags, slot: slot as u16, stream };
-            push_frame(out, header, head.as_bytes());
+            out.push(&FromEdge::Request(Request {
+                stream,
+                slot: slot as u16,
+                head: head.as_bytes(),
+                has_body: head.has_body(),
+                expects_continue,
+                takes_files,
+            }));
             stream
         };
         exchange.sent(Rc::clone(self), stream, now);
         self.wake();
     }
 
-    /// Sends body bytes, which the stream's window allows.
-    pub(crate) fn send_data(&self, stream: u32, data: &[u8], end: bool) {
-        self.push(Kind::Data, if end { END } else { 0 }, stream, data);
+    /// Whether bodies are taken; the stream is told by [`Exchange::go_on`] when they are again.
+    pub(crate) fn has_room(&self, stream: StreamId) -> bool {
+        let has_room = self.out.borrow().has_room();
+        if !has_room {
+            self.starved.borrow_mut().push_back(stream);
+        }
+        has_room
     }
 
-    /// Lets the worker send so many more bytes of a response's body.
-    pub(crate) fn send_credit(&self, stream: u32, credit: u32) {
-        self.push(Kind::Credit, 0, stream, &credit.to_le_bytes());
+    /// Sends body bytes, for which the stream's window and the link have room.
+    pub(crate) fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool) {
+        self.push(&FromEdge::Data { stream, bytes, end });
     }
 
-    /// Sends a piece of a WebSocket's message, which the stream's window allows.
-    pub(crate) fn send_message(&self, stream: u32, kind: Kind, data: &[u8], end: bool) {
-        self.push(kind, if end { END } else { 0 }, stream, data);
+    /// Lets the worker send so much more of a response.
+    pub(crate) fn send_credit(&self, stream: StreamId, amount: u32) {
+        self.push(&FromEdge::Credit { stream, amount });
+    }
+
+    /// Sends a piece of a WebSocket's message, for which the stream's window and the link have room.
+    pub(crate) fn send_message(&self, stream: StreamId, kind: MessageKind, bytes: &[u8], end: bool) {
+        self.push(&FromEdge::Message { stream, kind, bytes, end });
     }
 
     /// Tells the worker that a WebSocket is closed.
-    pub(crate) fn send_close(&self, stream: u32, code: u16, reason: &str) {
-        self.push(Kind::Close, 0, stream, &[&code.to_le_bytes(), reason.as_bytes()].concat());
+    pub(crate) fn send_close(&self, stream: StreamId, code: u16, reason: &str) {
+        self.push(&FromEdge::Close { stream, code, reason: reason.as_bytes() });
     }
 
     /// Tells the worker that the client has closed its side, and that the response is still wanted.
-    pub(crate) fn send_half_close(&self, stream: u32) {
-        self.push(Kind::Reset, HALF, stream, &[]);
+    pub(crate) fn send_half_close(&self, stream: StreamId) {
+        self.push(&FromEdge::HalfClose { stream });
     }
 
     /// The edge has lost interest in a stream.
-    pub(crate) fn abandon(&self, stream: u32) {
-        let mut streams = self.streams.borrow_mut();
-        let Some(entry) = streams.get(stream) else { return };
-        entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
-        if let Some(slot) = entry.slot
-            && self.claims.withdraw(slot, stream)
+    pub(crate) fn abandon(&self, stream: StreamId) {
         {
-            streams.free(slot);
-            streams.remove(stream);
-            self.take_back();
-        }
-        drop(streams);
-        // Even a request that was withdrawn is reset: its frames are on their way, and the worker skips them.
-        self.push(Kind::Reset, 0, stream, &[]);
-    }
-
-    /// Takes back the requests that were sent before `before` and not begun.
-    pub(crate) fn withdraw_stalled(&self, before: Instant) -> Vec<Rc<Exchange>> {
-        self.sweep();
-        let mut stalled = Vec::new();
-        let mut streams = self.streams.borrow_mut();
-        for slot in 0..SLOTS {
-            let stream = streams.slots[slot];
-            let Some(entry) = streams.get(stream) else { continue };
-            let Some(exchange) = entry.exchange.clone().filter(|exchange| exchange.since() <= before) else {
-                continue;
-            };
-            if self.claims.withdraw(slot, stream) {
-                streams.free(slot);
-                streams.remove(stream);
+            let mut streams = self.streams.borrow_mut();
+            if streams.withdraw(&self.claims, stream).is_some() {
                 self.take_back();
-                stalled.push(exchange);
+            } else {
+                let Some(entry) = streams.get_mut(stream) else { return };
+                entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
             }
         }
-        drop(streams);
-        for exchange in &stalled {
+        // A worker that has read a withdrawn request, and keeps it for later, need not keep it any longer.
+        self.push(&FromEdge::Reset { stream });
+    }
+
+    /// Takes back the requests that the worker has not begun and that `which` picks, by when they were sent; the oldest
+    /// arrival first.
+    pub(crate) fn withdraw(
+        &self,
+        now: Instant,
+        which: impl Fn(&Exchange, Instant) -> bool,
+    ) -> Vec<Rc<Exchange>> {
+        self.sweep(now);
+        let mut withdrawn = Vec::new();
+        {
+            let mut streams = self.streams.borrow_mut();
+            let picked: Vec<_> = streams
+                .offered()
+                .filter(|(_, entry)| {
+                    entry.exchange.as_ref().is_some_and(|exchange| which(exchange, entry.sent_at()))
+                })
+                .map(|(stream, _)| stream)
+                .collect();
+            for stream in picked {
+                let Some(entry) = streams.withdraw(&self.claims, stream) else { continue };
+                self.take_back();
+                self.out.borrow_mut().push(&FromEdge::Reset { stream });
+                withdrawn.extend(entry.exchange);
+            }
+        }
+        if !withdrawn.is_empty() {
+            self.wake();
+        }
+        for exchange in &withdrawn {
             exchange.withdrawn();
         }
-        stalled
+        withdrawn.sort_by_key(|exchange| exchange.arrived());
+        withdrawn
     }
 
     /// A request was withdrawn.
@@ -260,58 +289,97 @@ impl Link {
     }
 
     /// Whether requests were sent that are not known to be begun.
-    pub(crate) fn has_unbegun(&self) -> bool {
-        self.sweep();
-        self.streams.borrow().slots.iter().any(|&stream| stream != 0)
+    pub(crate) fn has_unbegun(&self, now: Instant) -> bool {
+        self.sweep(now);
+        self.streams.borrow().has_offered()
     }
 
-    /// Ends what the worker has: gives back what it had not begun, and fails the rest.
-    fn lose(&self) -> Vec<Rc<Exchange>> {
-        self.retire();
-        let entries = std::mem::take(&mut self.streams.borrow_mut().entries);
+    /// Looks for how long the worker has left a request lie while it has said, begun and passed nothing. One that has for
+    /// `timeout` is suspect until it does any of these.
+    pub(crate) fn stalled_for(&self, now: Instant, timeout: Duration) -> Option<Duration> {
+        self.sweep(now);
+        let oldest = self.streams.borrow().offered().map(|(_, entry)| entry.sent_at()).min()?;
+        let stalled = now.saturating_duration_since(oldest.max(self.progress_at.get()));
+        if stalled < timeout {
+            return None;
+        }
+        self.is_suspect.set(true);
+        Some(stalled)
+    }
+
+    /// The worker has said, begun or passed something.
+    fn note_progress(&self, now: Instant) {
+        self.progress_at.set(now);
+        self.is_suspect.set(false);
+    }
+
+    /// Ends what the worker has: gives back what it had not begun, the oldest arrival first, and fails the rest.
+    pub(crate) fn lose(&self) -> Vec<Rc<Exchange>> {
+        self.life.set(Life::Lost);
+        let entries = self.streams.borrow_mut().take_all(&self.claims);
         let mut unbegun = Vec::new();
-        for (_, entry) in entries {
+        for (entry, is_unbegun) in entries {
             let Some(exchange) = entry.exchange else { continue };
-            if entry.slot.is_some_and(|slot| self.claims.withdraw(slot, entry.stream)) {
+            if is_unbegun {
                 exchange.withdrawn();
                 unbegun.push(exchange);
             } else {
                 exchange.fail(Fault::WorkerLost);
             }
         }
+        self.out.borrow_mut().clear();
+        self.starved.borrow_mut().clear();
         self.stir.notify_one();
+        unbegun.sort_by_key(|exchange| exchange.arrived());
         unbegun
     }
 
-    /// Notes which requests were begun since the last look.
-    fn sweep(&self) {
-        let mut begun = Vec::new();
-        let mut streams = self.streams.borrow_mut();
-        for slot in 0..SLOTS {
-            let stream = streams.slots[slot];
-            if stream != 0 && self.claims.is_begun(slot) {
-                begun.extend(self.note_begun(&mut streams, stream));
-            }
+    /// Notes which requests were begun and passed since the last look.
+    fn sweep(&self, now: Instant) {
+        let sweep = self.streams.borrow_mut().sweep(&self.claims);
+        if sweep.has_progress {
+            self.note_progress(now);
         }
-        drop(streams);
-        for exchange in begun {
+        for exchange in sweep.begun {
             exchange.begun();
         }
     }
 
-    fn note_begun(&self, streams: &mut Streams, stream: u32) -> Option<Rc<Exchange>> {
-        let entry = streams.get(stream)?;
-        let slot = entry.slot.take()?;
-        let exchange = entry.exchange.clone();
-        self.claims.release(slot);
-        streams.free(slot);
-        exchange
+    /// What is left of streams and start credits after the worker has ended all it had; `None` if that is nothing.
+    pub(crate) fn left_over(&self, now: Instant) -> Option<String> {
+        self.sweep(now);
+        let streams = self.streams.borrow();
+        (!streams.is_clear()).then(|| streams.describe())
     }
 
-    fn push(&self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
-        let header = FrameHeader { len: 0, kind, flags, slot: 0, stream };
-        push_frame(&mut self.out.borrow_mut(), header, payload);
-        self.wake();
+    fn push(&self, frame: &FromEdge<'_>) {
+        if self.life.get() != Life::Lost {
+            self.out.borrow_mut().push(frame);
+            self.wake();
+        }
+    }
+
+    /// More waits for the worker than can come of what it is given: it does not keep to the protocol.
+    fn check_out(&self) -> Result<(), LinkError> {
+        let waiting = self.out.borrow().len();
+        if waiting <= Out::limit(self.streams.borrow().len()) {
+            Ok(())
+        } else {
+            Err(LinkError::Unread(waiting))
+        }
+    }
+
+    /// Lets bodies that have waited for room go on.
+    fn feed_starved(&self) {
+        let mut left = self.starved.borrow().len();
+        while left > 0 && self.out.borrow().has_room() {
+            left -= 1;
+            let Some(stream) = self.starved.borrow_mut().pop_front() else { return };
+            let exchange = self.streams.borrow().get(stream).and_then(|entry| entry.exchange.clone());
+            if let Some(exchange) = exchange {
+                exchange.go_on(stream);
+            }
+        }
     }
 
     fn wake(&self) {
@@ -330,32 +398,30 @@ impl Link {
         }
     }
 
-    /// Runs the link until the worker is gone or breaks the protocol; gives what it had not begun.
-    pub(crate) async fn run(
-        self: Rc<Self>,
-        socket: UnixStream,
-        mut notice: impl FnMut(Notice),
-    ) -> Vec<Rc<Exchange>> {
+    /// Runs the link until the worker is gone or breaks the protocol.
+    pub(crate) async fn run(self: Rc<Self>, socket: UnixStream, mut notice: impl FnMut(Notice)) {
         let ended = match Pump::new(&self, socket) {
             Ok(mut pump) => {
                 std::future::poll_fn(|cx| {
                     self.listen(cx.waker());
-                    pump.poll(cx, &mut notice)
+                    pump.poll(cx, clock::now(), &mut notice)
                 })
                 .await
             }
             Err(error) => Err(error.into()),
         };
         match ended {
-            Ok(()) => tracing::debug!("link to worker {} closed", self.worker),
-            Err(error) => tracing::debug!("link to worker {}: {error}", self.worker),
+            Ok(()) => tracing::debug!("link to worker {} closed", self.pid),
+            Err(pump::LinkIoError::Protocol(error)) => {
+                tracing::error!("Worker {} does not keep to the protocol of its link: {error}", self.pid);
+            }
+            Err(pump::LinkIoError::Io(error)) => tracing::debug!("link to worker {}: {error}", self.pid),
         }
-        self.lose()
     }
 }
 
 /// Says what a number of TLS facts means from now on.
-fn tell(NumberedFacts { facts, number, .. }: &NumberedFacts, out: &mut Vec<u8>) {
+fn tell(NumberedFacts { facts, number, .. }: &NumberedFacts, out: &mut Out) {
     let told = TlsFacts {
         version: facts.version().unwrap_or(0),
         cipher_suite: facts.cipher_suite().unwrap_or(0),
@@ -363,23 +429,5 @@ fn tell(NumberedFacts { facts, number, .. }: &NumberedFacts, out: &mut Vec<u8>) 
         client_name: facts.client_name(),
         client_certificates: facts.client_certificates().iter().map(String::as_str).collect(),
     };
-    let header = FrameHeader { len: 0, kind: Kind::Tls, flags: 0, slot: u16::from(number.get()), stream: 0 };
-    push_frame(out, header, &told.to_bytes());
-}
-
-impl Streams {
-    fn get(&mut self, stream: u32) -> Option<&mut Entry> {
-        self.entries.get_mut((stream & 0xffff) as usize).filter(|entry| entry.stream == stream)
-    }
-
-    fn remove(&mut self, stream: u32) {
-        if self.get(stream).is_some() {
-            self.entries.remove((stream & 0xffff) as usize);
-        }
-    }
-
-    fn free(&mut self, slot: usize) {
-        self.slots[slot] = 0;
-        self.free_slots |= 1 << slot;
-    }
+    out.push(&FromEdge::Tls { number: u16::from(number.get()), facts: &told.to_bytes() });
 }

@@ -316,9 +316,13 @@ pub struct DispatchSettings {
     pub start_credits: usize,
     /// Requests of one edge thread that may wait while no worker has a start credit; more get 503.
     pub queue_size: usize,
-    /// How long a request may wait for a worker before it gets 503.
+    /// Bytes that the requests of one edge thread may hold that no worker has begun: heads, and what has arrived of bodies;
+    /// what is more gets 503.
+    pub queue_bytes: usize,
+    /// How long a request may wait until a worker begins it before it gets 503.
     pub queue_timeout: Duration,
-    /// How long a worker may leave a request unbegun before it is given to another that has a start credit.
+    /// How long a worker may leave a request unbegun, and do nothing else, before others are preferred to it and given what
+    /// it has not begun.
     pub stall_timeout: Duration,
 }
 
@@ -327,6 +331,7 @@ impl Default for DispatchSettings {
         Self {
             start_credits: 32,
             queue_size: 4096,
+            queue_bytes: 64 << 20,
             queue_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(20),
         }

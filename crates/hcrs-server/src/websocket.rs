@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Version};
-use hcrs_link::{DATA_MAX, Kind, REQUEST_WINDOW, Window};
+use hcrs_link::{DATA_MAX, MessageKind, REQUEST_WINDOW, Window, piece_cost};
 use hcrs_ws::{DeflatePool, Event, Handshake, Opening, close_code};
 
 use crate::clock;
@@ -49,7 +49,7 @@ impl Terms {
 #[derive(Debug)]
 enum ToApp {
     /// A message, or what is left of it.
-    Message(Kind, Bytes),
+    Message(MessageKind, Bytes),
     /// The end, with code and reason.
     Close(u16, String),
 }
@@ -58,7 +58,7 @@ enum ToApp {
 #[derive(Debug)]
 pub(crate) enum Next {
     /// A piece of a message, the last one if the flag says so.
-    Piece(Kind, Bytes, bool),
+    Piece(MessageKind, Bytes, bool),
     /// The end, with code and reason.
     Close(u16, String),
 }
@@ -74,7 +74,7 @@ pub(crate) struct WebSocket {
     input: BytesMut,
     to_app: VecDeque<ToApp>,
     window: Window,
-    /// Bytes that the worker was sent and has not credited.
+    /// What the worker was sent, by its cost, and has not credited.
     in_app: usize,
     /// The app was told of the end.
     end_told: bool,
@@ -83,10 +83,18 @@ pub(crate) struct WebSocket {
     failing_since: Option<Instant>,
     /// Inflating was interrupted and goes on in the next turn.
     yielded: bool,
-    /// What waits for the client: bytes on the wire, and bytes of the worker's message that they carry.
-    unsent: VecDeque<(usize, usize)>,
+    /// What waits for the client, in order.
+    unsent: VecDeque<OnWire>,
     backlog: usize,
     closing_since: Option<Instant>,
+}
+
+/// Bytes that wait for the client.
+#[derive(Debug)]
+struct OnWire {
+    len: usize,
+    /// What of the worker's window they carry.
+    carried: usize,
 }
 
 /// What a step of a WebSocket has brought.
@@ -201,8 +209,10 @@ impl WebSocket {
                 connection.poll_control(&mut self.input)
             };
             match polled {
-                Ok(Some(Event::Text(text))) => self.to_app.push_back(ToApp::Message(Kind::Text, text)),
-                Ok(Some(Event::Binary(data))) => self.to_app.push_back(ToApp::Message(Kind::Binary, data)),
+                Ok(Some(Event::Text(text))) => self.to_app.push_back(ToApp::Message(MessageKind::Text, text)),
+                Ok(Some(Event::Binary(data))) => {
+                    self.to_app.push_back(ToApp::Message(MessageKind::Binary, data))
+                }
                 Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, reason, .. })) => {
                     self.to_app.push_back(ToApp::Close(code, reason));
@@ -236,20 +246,31 @@ impl WebSocket {
         self.to_app.is_empty()
     }
 
-    /// What the worker's window takes of the next message, or the end.
-    pub(crate) fn next_for_app(&mut self) -> Option<Next> {
+    /// Whether [`WebSocket::next_for_app`] has something.
+    pub(crate) fn has_for_app(&mut self) -> bool {
         if self.end_told {
             self.to_app.clear();
         }
+        match self.to_app.front() {
+            Some(ToApp::Message(_, data)) => self.window.takes_piece(data.len().min(1)),
+            Some(ToApp::Close(..)) => true,
+            None => false,
+        }
+    }
+
+    /// What the worker's window takes of the next message, or the end.
+    pub(crate) fn next_for_app(&mut self) -> Option<Next> {
+        if !self.has_for_app() {
+            return None;
+        }
         match self.to_app.front_mut()? {
             ToApp::Message(kind, data) => {
-                let len = data.len().min(self.window.left()).min(DATA_MAX);
-                if len == 0 && !data.is_empty() {
-                    return None;
-                }
+                let len = data.len().min(self.window.room()).min(DATA_MAX);
                 let (kind, piece, end) = (*kind, data.split_to(len), data.is_empty());
-                self.window.spend(len);
-                self.in_app += len;
+                let cost = piece_cost(len);
+                let has_spent = self.window.spend(cost);
+                debug_assert!(has_spent, "invariant: a piece is cut to the window");
+                self.in_app += cost;
                 if end {
                     self.to_app.pop_front();
                 }
@@ -263,7 +284,7 @@ impl WebSocket {
         }
     }
 
-    /// The app took bytes of messages.
+    /// The app took pieces of messages.
     pub(crate) fn app_took(&mut self, credit: usize) {
         // A worker cannot credit more than was sent to it.
         let credit = credit.min(self.in_app);
@@ -283,15 +304,18 @@ impl WebSocket {
     }
 
     /// A piece of a message from the app. `None` if a worker may not send it.
-    pub(crate) fn send(&mut self, kind: Kind, data: &[u8], end: bool) -> Option<Progress> {
+    pub(crate) fn send(&mut self, kind: MessageKind, data: &[u8], end: bool) -> Option<Progress> {
         let mut progress = Progress::default();
-        let kind = if kind == Kind::Text { hcrs_ws::Kind::Text } else { hcrs_ws::Kind::Binary };
+        let kind = match kind {
+            MessageKind::Text => hcrs_ws::Kind::Text,
+            MessageKind::Binary => hcrs_ws::Kind::Binary,
+        };
         match self.connection.as_mut()?.write_fragment(kind, data, end, &mut progress.out) {
             // What is sent after the end goes nowhere.
             Ok(()) | Err(hcrs_ws::SendError::Closed) => {}
             Err(_) => return None,
         }
-        self.queue(progress.out.len(), data.len());
+        self.queue(progress.out.len(), piece_cost(data.len()));
         Some(progress)
     }
 
@@ -340,17 +364,17 @@ impl WebSocket {
         (self.conclude(progress), next)
     }
 
-    /// The client took bytes; gives how many bytes of the worker's messages were among them.
+    /// The client took bytes; gives what of the worker's window was among them.
     pub(crate) fn client_took(&mut self, mut len: usize) -> (usize, Progress) {
         self.backlog -= len.min(self.backlog);
         let mut payload = 0;
-        while let Some((wire, carried)) = self.unsent.front_mut() {
-            if *wire > len {
-                *wire -= len;
+        while let Some(first) = self.unsent.front_mut() {
+            if first.len > len {
+                first.len -= len;
                 break;
             }
-            len -= *wire;
-            payload += *carried;
+            len -= first.len;
+            payload += first.carried;
             self.unsent.pop_front();
         }
         let mut progress = Progress::default();
@@ -371,9 +395,9 @@ impl WebSocket {
         progress
     }
 
-    fn queue(&mut self, wire: usize, carried: usize) {
-        self.unsent.push_back((wire, carried));
-        self.backlog += wire;
+    fn queue(&mut self, len: usize, carried: usize) {
+        self.unsent.push_back(OnWire { len, carried });
+        self.backlog += len;
     }
 }
 

@@ -1,15 +1,16 @@
 //! A link that serves an ASGI app: reads frames when the loop says so, runs what they ask for, and writes
 //! everything that came of it once.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard};
 
 use hcrs_exchange::{RequestView, Version};
-use hcrs_link::{FrameHeader, HALF, Kind, LinkError, PUSH_MAX};
+use hcrs_link::{
+    FromEdge, FromWorker, Inbox, LinkError, Outbox, PUSH_MAX, Request, Stalled, Stream, StreamId, StreamMap,
+};
 use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,12 +20,10 @@ use rustix::net::RecvFlags;
 
 use crate::awaitable::Sent;
 use crate::exchange::{Exchange, Inner};
-use crate::inbox::{Inbox, Received};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
-use crate::outbox::Outbox;
 use crate::scope::ScopeBuilder;
-use crate::stream::{Stalled, Stream};
+use crate::socket::{self, Received, TURN};
 use crate::task::TaskStarter;
 use crate::waiter::{Waiting, resume, wake};
 use crate::websocket::{self, Messages};
@@ -72,7 +71,7 @@ pub struct Out {
 #[derive(Debug, Default)]
 struct Exchanges {
     /// Those whose task runs, or whose response has not left.
-    live: HashMap<u32, Py<Exchange>, BuildHasherDefault<StreamHasher>>,
+    live: StreamMap<Py<Exchange>>,
     /// Those whose bodies wait for room in the outbox, in order.
     full: VecDeque<Py<Exchange>>,
 }
@@ -180,34 +179,30 @@ impl AsgiLink {
 
     fn run_turn(slf: &Bound<'_, Self>, turn: &mut Turn) -> PyResult<()> {
         let this = slf.get();
-        let received = turn.inbox.receive(&this.end.socket, RecvFlags::DONTWAIT)?;
+        let received = socket::receive(&mut turn.inbox, &this.end.socket, RecvFlags::DONTWAIT)?;
         match received {
             Received::Nothing => return Ok(()),
             Received::Eof => return Self::gone(slf, None),
-            Received::Some { .. } => {}
+            Received::Some => {}
         }
         let eager = !this.starter.has_factory(slf.py())?;
         let mut begun = false;
         loop {
-            match turn.inbox.next_frame() {
-                Ok(None) => break,
-                Ok(Some((header, payload))) if header.kind == Kind::Request => {
-                    begun |= Self::begin(slf, &mut turn.scopes, (header, payload), eager)?;
-                }
-                Ok(Some((header, payload))) if header.kind == Kind::Tls => {
-                    let number = u8::try_from(header.slot).ok().and_then(NonZeroU8::new);
-                    if !number.is_some_and(|number| turn.scopes.learn_tls(number, payload)) {
-                        let malformed = LinkError::Unexpected(header.kind);
-                        return Err(PyConnectionError::new_err(malformed.to_string()));
+            let Some((header, payload)) = turn.inbox.next_frame().map_err(broken)? else { break };
+            match FromEdge::parse(&header, payload).map_err(broken)? {
+                FromEdge::Request(request) => begun |= Self::begin(slf, &mut turn.scopes, &request, eager)?,
+                FromEdge::Tls { number, facts } => {
+                    let number = u8::try_from(number).ok().and_then(NonZeroU8::new);
+                    if !number.is_some_and(|number| turn.scopes.learn_tls(number, facts)) {
+                        return Err(broken(LinkError::Unexpected("Tls")));
                     }
                 }
-                Ok(Some((header, payload))) => Self::take_frame(slf, header, payload)?,
-                Err(error) => return Err(PyConnectionError::new_err(error.to_string())),
+                frame => Self::take_frame(slf, &frame)?,
             }
         }
         let mut out = this.out();
         if begun && out.outbox.is_empty() {
-            out.outbox.push(Kind::Begun, 0, 0, b"");
+            out.outbox.push(&FromWorker::Begun);
         }
         Ok(())
     }
@@ -216,22 +211,22 @@ impl AsgiLink {
     fn begin(
         slf: &Bound<'_, Self>,
         scopes: &mut ScopeBuilder,
-        (header, payload): (FrameHeader, &[u8]),
+        request: &Request<'_>,
         eager: bool,
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
-        let head =
-            RequestView::parse(payload).map_err(|error| PyConnectionError::new_err(error.to_string()))?;
-        if !this.end.claims.claim(usize::from(header.slot), header.stream) {
+        if !this.end.claims.claim(usize::from(request.slot), request.stream) {
             return Ok(false);
         }
+        let head = RequestView::parse(request.head)
+            .map_err(|error| PyConnectionError::new_err(error.to_string()))?;
         let (scope, messages) = if head.websocket {
             let subprotocols = websocket::subprotocols(&head);
             (scopes.build_websocket(py, &head, &subprotocols)?, Some(Messages::new(subprotocols)))
         } else {
             (scopes.build(py, &head)?, None)
         };
-        let mut stream = Stream::new(header.stream, !header.is_end());
+        let mut stream = Stream::new(request);
         if head.version == Version::Http2 {
             stream.set_pushes(if head.takes_pushes { PUSH_MAX } else { 0 });
         }
@@ -263,53 +258,44 @@ impl AsgiLink {
             )?;
             exchange.get().lock().task = Some(task.unbind());
         }
-        lock(&this.exchanges).live.insert(header.stream, exchange.unbind());
+        lock(&this.exchanges).live.insert(request.stream, exchange.unbind());
         Ok(true)
     }
 
-    fn take_frame(slf: &Bound<'_, Self>, header: FrameHeader, payload: &[u8]) -> PyResult<()> {
+    fn take_frame(slf: &Bound<'_, Self>, frame: &FromEdge<'_>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let broken = |error: LinkError| PyConnectionError::new_err(error.to_string());
-        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
-        let exchange =
-            || lock(&this.exchanges).live.get(&header.stream).map(|exchange| exchange.clone_ref(py));
-        match header.kind {
-            Kind::Data => {
-                let Some(exchange) = exchange() else { return Ok(()) };
+        match *frame {
+            FromEdge::Data { stream, bytes, end } => {
+                let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
                 let waiters = {
                     let mut inner = exchange.get().lock();
                     if inner.stream.is_gone() {
                         return Ok(());
                     }
-                    inner.stream.arrive(payload, header.is_end()).map_err(broken)?;
+                    inner.stream.arrive(bytes, end).map_err(broken)?;
                     std::mem::take(&mut inner.receivers)
                 };
                 resume(py, waiters)
             }
-            Kind::Text | Kind::Binary | Kind::Close => {
-                let Some(exchange) = exchange() else { return Ok(()) };
-                let waiters = {
-                    let mut inner = exchange.get().lock();
-                    let Inner { stream, websocket, receivers, .. } = &mut *inner;
-                    let messages =
-                        websocket.as_mut().ok_or_else(|| broken(LinkError::Unexpected(header.kind)))?;
-                    messages
-                        .arrive(py, (&header, payload), stream, &mut this.out().outbox)
-                        .map_err(broken)?;
-                    std::mem::take(receivers)
-                };
-                resume(py, waiters)
+            FromEdge::Message { stream, kind, bytes, end } => {
+                Self::take_messages(slf, stream, "Message", |messages, stream, out| {
+                    messages.arrive(py, (kind, bytes, end), stream, out)
+                })
             }
-            Kind::Credit => {
-                let credit = payload.try_into().map(u32::from_le_bytes);
-                let credit = credit.map_err(|_| broken(LinkError::Unexpected(header.kind)))?;
-                let Some(exchange) = exchange() else { return Ok(()) };
-                exchange.get().lock().stream.credit(credit);
+            FromEdge::Close { stream, code, reason } => {
+                Self::take_messages(slf, stream, "Close", |messages, _, _| {
+                    messages.close(code, reason);
+                    Ok(())
+                })
+            }
+            FromEdge::Credit { stream, amount } => {
+                let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
+                exchange.get().lock().stream.credit(amount);
                 while Self::pump(slf, exchange.bind(py))? {}
                 Ok(())
             }
-            Kind::Reset if header.flags & HALF != 0 => {
-                let Some(exchange) = exchange() else { return Ok(()) };
+            FromEdge::HalfClose { stream } => {
+                let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
                 let waiters = {
                     let mut inner = exchange.get().lock();
                     inner.stream.half_close();
@@ -320,11 +306,11 @@ impl AsgiLink {
                 };
                 wake(py, waiters)
             }
-            Kind::Reset => {
-                let Some(exchange) = exchange() else { return Ok(()) };
+            FromEdge::Reset { stream } => {
+                let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
                 let (waiters, ended) = {
                     let mut inner = exchange.get().lock();
-                    inner.stream.reset();
+                    inner.stream.reset(&mut this.out().outbox);
                     if let Some(messages) = &mut inner.websocket {
                         messages.lose();
                     }
@@ -335,34 +321,32 @@ impl AsgiLink {
                 wake(py, waiters)?;
                 if ended { Self::finish(slf, exchange.bind(py), None) } else { Ok(()) }
             }
-            Kind::Opened => {
-                let descriptor = payload.try_into().map(u32::from_le_bytes);
-                let descriptor = descriptor.map_err(|_| broken(LinkError::Unexpected(header.kind)))?;
-                this.out().outbox.close_file(descriptor);
-                Ok(())
-            }
-            Kind::Ping => {
-                this.out().outbox.push(Kind::Pong, 0, 0, b"");
-                Ok(())
-            }
-            Kind::Drain => {
-                this.events.drained.bind(py).call0()?;
-                Ok(())
-            }
-            Kind::Request
-            | Kind::Tls
-            | Kind::Response
-            | Kind::Done
-            | Kind::Begun
-            | Kind::Ready
-            | Kind::Failed
-            | Kind::Pong
-            | Kind::Block
-            | Kind::Trailers
-            | Kind::File
-            | Kind::Push
-            | Kind::Interim => Err(broken(LinkError::Unexpected(header.kind))),
+            FromEdge::Drain => this.events.drained.bind(py).call0().map(drop),
+            FromEdge::Request(_) | FromEdge::Tls { .. } => Ok(()),
         }
+    }
+
+    /// The exchange of a stream. One that is not known is over, or was withdrawn: its frames mean nothing any more.
+    fn exchange(&self, py: Python<'_>, stream: StreamId) -> Option<Py<Exchange>> {
+        lock(&self.exchanges).live.get(&stream).map(|exchange| exchange.clone_ref(py))
+    }
+
+    fn take_messages(
+        slf: &Bound<'_, Self>,
+        stream: StreamId,
+        name: &'static str,
+        take: impl FnOnce(&mut Messages, &mut Stream<PyBackedBytes>, &mut Outbox) -> Result<(), LinkError>,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
+        let waiters = {
+            let mut inner = exchange.get().lock();
+            let Inner { stream, websocket, receivers, .. } = &mut *inner;
+            let messages = websocket.as_mut().ok_or_else(|| broken(LinkError::Unexpected(name)))?;
+            take(messages, stream, &mut this.out().outbox).map_err(broken)?;
+            std::mem::take(receivers)
+        };
+        resume(py, waiters)
     }
 
     /// Moves one frame of a response's body on; false once it has to wait or is finished.
@@ -389,7 +373,7 @@ impl AsgiLink {
     fn write(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         loop {
-            let written = this.out().outbox.write_to(&this.end.socket);
+            let written = socket::write(&mut this.out().outbox, &this.end.socket);
             match written {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Self::watch(slf),
@@ -466,7 +450,7 @@ impl AsgiLink {
             end,
             out: Mutex::new(out),
             exchanges: Mutex::default(),
-            turn: Mutex::new(Some(Box::new(Turn { inbox: Inbox::default(), scopes }))),
+            turn: Mutex::new(Some(Box::new(Turn { inbox: Inbox::new(TURN), scopes }))),
             app,
             event_loop: event_loop.clone().unbind(),
             is_asyncio: event_loop.is_instance(&py.import("asyncio")?.getattr("AbstractEventLoop")?)?,
@@ -484,7 +468,7 @@ impl AsgiLink {
         let flags = rustix::fs::fcntl_getfl(fd).map_err(io::Error::from)?;
         rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK).map_err(io::Error::from)?;
         this.event_loop.bind(py).call_method1(intern!(py, "add_reader"), (fd.as_raw_fd(), slf))?;
-        this.out().outbox.push(Kind::Ready, 0, 0, b"");
+        this.out().outbox.push(&FromWorker::Ready);
         Self::write(slf)
     }
 
@@ -525,22 +509,6 @@ impl AsgiLink {
     }
 }
 
-/// Spreads stream numbers, which the edge counts up.
-#[derive(Debug, Default)]
-struct StreamHasher(u64);
-
-impl Hasher for StreamHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
+fn broken(error: LinkError) -> PyErr {
+    PyConnectionError::new_err(error.to_string())
 }

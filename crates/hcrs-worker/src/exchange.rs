@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 
+use hcrs_link::{FileOut, HeadKind, MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,8 +18,6 @@ use crate::awaitable::{Step, Until, Wait};
 use crate::file;
 use crate::lock;
 use crate::message::{self, FieldError};
-use crate::outbox::FileOut;
-use crate::stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use crate::trailers::Trailers;
 use crate::waiter::{Waiting, wake};
 use crate::websocket::{self, Messages};
@@ -145,17 +144,23 @@ impl Exchange {
         let written = match (parts, headers) {
             (None, Some(headers)) => {
                 let list = headers.cast_into::<PyList>()?;
-                match self.push_head(link, status, |head, out| message::write_list(&list, head, out))? {
+                match self.push_head(link, HeadKind::Response, status, |head, out| {
+                    message::write_list(&list, head, out)
+                })? {
                     Err(FieldError::NotPlain) => {
                         let parts = message::parts(&list)?;
-                        self.push_head(link, status, |head, out| message::write_parts(&parts, head, out))?
+                        self.push_head(link, HeadKind::Response, status, |head, out| {
+                            message::write_parts(&parts, head, out)
+                        })?
                     }
                     written => written,
                 }
             }
             (parts, _) => {
                 let parts = parts.unwrap_or_default();
-                self.push_head(link, status, |head, out| message::write_parts(&parts, head, out))?
+                self.push_head(link, HeadKind::Response, status, |head, out| {
+                    message::write_parts(&parts, head, out)
+                })?
             }
         };
         written?;
@@ -211,6 +216,7 @@ impl Exchange {
     pub(crate) fn push_head(
         &self,
         link: &Bound<'_, AsgiLink>,
+        kind: HeadKind,
         status: u16,
         fill: impl FnOnce(&mut hcrs_exchange::ResponseHeadWriter, &mut Vec<u8>) -> Result<Option<u64>, FieldError>,
     ) -> PyResult<Result<(), FieldError>> {
@@ -225,7 +231,7 @@ impl Exchange {
         }
         let mut out = link.get().out();
         let mut length = None;
-        let mark = out.outbox.push_head(stream.id(), status, |head, bytes| {
+        let mark = out.outbox.push_head(kind, stream.id(), status, |head, bytes| {
             length = fill(head, bytes)?;
             Ok(())
         });

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use hcrs_link::FileOut;
 use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,7 +13,6 @@ use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::message::type_name;
-use crate::outbox::FileOut;
 
 /// The file of `http.response.pathsend`; `None` if it is empty.
 pub(crate) fn of_path(message: &Bound<'_, PyDict>) -> PyResult<Option<FileOut>> {

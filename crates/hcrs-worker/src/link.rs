@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
-use hcrs_link::{BlockArea, ClaimTable, FrameHeader, Kind, push_frame};
+use hcrs_link::{BlockArea, ClaimTable, FromWorker};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -59,8 +59,7 @@ impl Link {
             start += 1;
         }
         let mut frame = Vec::new();
-        let header = FrameHeader { len: 0, kind: Kind::Failed, flags: 0, slot: 0, stream: 0 };
-        push_frame(&mut frame, header, &why.as_bytes()[start..]);
+        FromWorker::Failed { why: &why.as_bytes()[start..] }.write(&mut frame);
         py.detach(|| {
             let end = lock(&self.end);
             end.as_ref().map_or(Ok(()), |end| send_all(end.socket.as_fd(), &frame))

@@ -1,15 +1,12 @@
 //! Reads the messages that an app sends (ASGI HTTP spec) and says in words what is wrong with them.
 
 use hcrs_exchange::{ResponseHeadWriter, is_field_name, is_field_value, is_promise_name};
-use hcrs_link::{INTERIM_LEN_MAX, begin_promise};
+use hcrs_link::{HEAD_MAX, HINT_LEN_MAX, HeadTooLongError, begin_promise};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMemoryView, PyString, PyTuple};
-
-/// Bytes of names and values that a response's head may hold.
-pub(crate) const HEAD_MAX: usize = 1 << 20;
 
 /// A message by its `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,9 +125,9 @@ pub(crate) fn early_hint(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
         for link in links.try_iter().map_err(|_| wrong())? {
             let link = bytes_of(&link?, "a link")?;
             write_field(&mut head, &mut block, (b"link", link.as_bytes()), &mut seen)?;
-            if block.len() > INTERIM_LEN_MAX {
+            if block.len() > HINT_LEN_MAX {
                 return Err(PyValueError::new_err(format!(
-                    "the links of an early hint are longer than {INTERIM_LEN_MAX} bytes"
+                    "the links of an early hint are longer than {HINT_LEN_MAX} bytes"
                 )));
             }
         }
@@ -166,9 +163,9 @@ pub(crate) fn promise(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
             )));
         }
         write_field(&mut head, &mut block, (name, value.as_bytes()), &mut seen)?;
-        if block.len() > INTERIM_LEN_MAX {
+        if block.len() > HINT_LEN_MAX {
             return Err(PyValueError::new_err(format!(
-                "path and headers of a promised request are longer than {INTERIM_LEN_MAX} bytes"
+                "path and headers of a promised request are longer than {HINT_LEN_MAX} bytes"
             )));
         }
     }
@@ -255,6 +252,12 @@ pub enum FieldError {
     NotPlain,
 }
 
+impl From<HeadTooLongError> for FieldError {
+    fn from(HeadTooLongError: HeadTooLongError) -> Self {
+        Self::TooLarge
+    }
+}
+
 impl From<FieldError> for PyErr {
     fn from(error: FieldError) -> Self {
         match error {
@@ -297,6 +300,9 @@ impl Seen {
     }
 }
 
+/// What a field takes of [`HEAD_MAX`] beside its bytes: their lengths.
+const FIELD_COST: usize = 6;
+
 /// Checks one field, whitespace around it taken away, and writes it.
 pub(crate) fn write_field(
     head: &mut ResponseHeadWriter,
@@ -305,7 +311,7 @@ pub(crate) fn write_field(
     seen: &mut Seen,
 ) -> Result<(), FieldError> {
     let (name, value) = (name.trim_ascii(), value.trim_ascii());
-    seen.size += name.len() + value.len();
+    seen.size += name.len() + value.len() + FIELD_COST;
     if seen.size > HEAD_MAX || name.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
     }

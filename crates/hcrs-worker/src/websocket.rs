@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use hcrs_exchange::RequestView;
-use hcrs_link::{FrameHeader, Kind, LinkError};
+use hcrs_link::{HeadKind, LinkError, MessageKind, Outbox, Phase, Stalled, Stream, piece_cost};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,11 +15,9 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use crate::asgi::AsgiLink;
 use crate::exchange::{Exchange, unexpected};
 use crate::message;
-use crate::outbox::Outbox;
-use crate::stream::{Phase, Stalled, Stream};
 use crate::waiter::wake;
 
-/// How the edge is told that the app accepts, whatever protocol the client speaks.
+/// The status of an accepting head, which the edge replaces by the one of the client's protocol.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Close codes (RFC 6455 §7.4.1) that are the server's to say.
@@ -51,7 +49,7 @@ struct Message {
     /// A str or bytes, as the kind says.
     content: Py<PyAny>,
     is_text: bool,
-    /// Bytes of it that the edge is owed credit for.
+    /// What the edge is owed credit for.
     owed: usize,
 }
 
@@ -70,26 +68,26 @@ impl Messages {
         }
     }
 
-    /// Takes a frame of the edge.
+    /// The edge says how the WebSocket was closed.
+    pub(crate) fn close(&mut self, code: u16, reason: &[u8]) {
+        self.end.get_or_insert_with(|| (code, String::from_utf8_lossy(reason).into_owned()));
+    }
+
+    /// Takes a piece of a message, the last one if `end`.
     pub(crate) fn arrive(
         &mut self,
         py: Python<'_>,
-        (header, payload): (&FrameHeader, &[u8]),
+        (kind, payload, end): (MessageKind, &[u8], bool),
         stream: &mut Stream<PyBackedBytes>,
         out: &mut Outbox,
     ) -> Result<(), LinkError> {
-        if header.kind == Kind::Close {
-            let (code, reason) = payload.split_first_chunk().ok_or(LinkError::Unexpected(header.kind))?;
-            let reason = String::from_utf8_lossy(reason).into_owned();
-            self.end.get_or_insert((u16::from_le_bytes(*code), reason));
-            return Ok(());
-        }
         if self.end.is_some() {
             return Ok(());
         }
-        if !header.is_end() {
+        let owed = piece_cost(payload.len());
+        if !end {
             self.partial.extend_from_slice(payload);
-            stream.took_messages(payload.len(), out);
+            stream.took_messages(owed, out);
             return Ok(());
         }
         let mut joined = std::mem::take(&mut self.partial);
@@ -100,13 +98,13 @@ impl Messages {
             &joined
         };
         // Neither is an object that the garbage collector tracks, so a lock may be held.
-        let is_text = header.kind == Kind::Text;
+        let is_text = kind == MessageKind::Text;
         let content = if is_text {
-            PyString::from_bytes(py, whole).map_err(|_| LinkError::Unexpected(Kind::Text))?.into_any()
+            PyString::from_bytes(py, whole).map_err(|_| LinkError::Unexpected("Message"))?.into_any()
         } else {
             PyBytes::new(py, whole).into_any()
         };
-        self.complete.push_back(Message { content: content.unbind(), is_text, owed: payload.len() });
+        self.complete.push_back(Message { content: content.unbind(), is_text, owed });
         Ok(())
     }
 
@@ -257,7 +255,7 @@ fn accept(
             )));
         }
     }
-    exchange.get().push_head(link, SWITCHING_PROTOCOLS, |head, out| {
+    exchange.get().push_head(link, HeadKind::Accept, SWITCHING_PROTOCOLS, |head, out| {
         if let Some(chosen) = &subprotocol {
             head.field(out, b"sec-websocket-protocol", chosen.as_bytes());
         }
@@ -278,12 +276,12 @@ fn send_message(
     let stalled = match (given(message, intern!(py, "bytes"))?, given(message, intern!(py, "text"))?) {
         (Some(bytes), _) => {
             let bytes = message::bytes_of(&bytes, "'bytes'")?;
-            push_message(exchange, link, Kind::Binary, bytes.as_bytes(), || Ok(bytes.clone()))?
+            push_message(exchange, link, MessageKind::Binary, bytes.as_bytes(), || Ok(bytes.clone()))?
         }
         (None, Some(text)) => {
             let text =
                 text.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("'text' must be a str"))?;
-            push_message(exchange, link, Kind::Text, text.to_str()?.as_bytes(), || text.encode_utf8())?
+            push_message(exchange, link, MessageKind::Text, text.to_str()?.as_bytes(), || text.encode_utf8())?
         }
         (None, None) => {
             return Err(PyValueError::new_err("'websocket.send' has neither 'bytes' nor 'text'"));
@@ -296,7 +294,7 @@ fn send_message(
 fn push_message<'py>(
     exchange: &Bound<'py, Exchange>,
     link: &Bound<'py, AsgiLink>,
-    kind: Kind,
+    kind: MessageKind,
     message: &[u8],
     keep: impl FnOnce() -> PyResult<Bound<'py, PyBytes>>,
 ) -> PyResult<Stalled> {
@@ -339,7 +337,7 @@ fn close(
 
 /// Closed before it was accepted: 403 (ASGI WebSocket spec, "Close - send event").
 fn refuse(exchange: &Bound<'_, Exchange>, link: &Bound<'_, AsgiLink>) -> PyResult<()> {
-    exchange.get().push_head(link, 403, |head, out| {
+    exchange.get().push_head(link, HeadKind::Response, 403, |head, out| {
         head.field(out, b"content-length", b"0");
         Ok(None)
     })??;

@@ -19,6 +19,7 @@ use super::{LOOK, Look, UnderWay, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
+use crate::file_permits::FilePermits;
 use crate::handshake::Client;
 use crate::send_file::SendFile;
 use crate::websocket::WebSocket;
@@ -66,6 +67,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
         file_is_next: false,
         file_room: 0,
         under_way: None,
+        file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
         requests: 0,
         skipped: 0,
         closing: false,
@@ -118,6 +120,7 @@ struct Driver<T> {
     /// Bytes of it that may be sent in this turn.
     file_room: usize,
     under_way: Option<UnderWay>,
+    file_permits: Rc<FilePermits>,
     requests: u64,
     /// Bytes of a body that nobody wants, dropped so far.
     skipped: usize,
@@ -344,6 +347,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if let Some(websocket) = websocket {
             exchange.set_websocket(websocket);
         }
+        exchange.set_file_permit(self.file_permits.take());
         if request.expect_continue {
             exchange.set_expects_continue();
         }
@@ -406,7 +410,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.input_ended = true;
         match &self.under_way {
             // The request is whole: its response is still owed, but the app is told that nobody may be there.
-            Some(under_way) if self.connection.request_ended() => under_way.exchange.half_close(),
+            Some(under_way) if self.connection.request_ended() => under_way.exchange.half_close(clock::now()),
             _ => self.closing = true,
         }
         Poll::Ready(Ok(()))

@@ -13,6 +13,7 @@ use super::{LOOK, Look, UnderWay, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
+use crate::file_permits::FilePermits;
 use crate::handshake::Client;
 use crate::websocket::WebSocket;
 
@@ -36,6 +37,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         streams: Vec::new(),
         open: 0,
         max_open: settings.h2.max_concurrent_streams as usize,
+        file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
         running: Rc::new(()),
         max_running,
         requests: 0,
@@ -73,6 +75,7 @@ struct Driver<T> {
     /// Streams that may be open before nothing is pushed any more.
     max_open: usize,
     /// Counts the requests that workers have not ended.
+    file_permits: Rc<FilePermits>,
     running: Rc<()>,
     max_running: usize,
     requests: u64,
@@ -245,6 +248,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if let Some(websocket) = websocket {
             exchange.set_websocket(websocket);
         }
+        exchange.set_file_permit(self.file_permits.take());
         exchange.count_as(&self.running);
         if self.streams.len() <= key {
             self.streams.resize_with(key + 1, || None);

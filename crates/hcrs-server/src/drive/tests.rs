@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use hcrs_exchange::{Endpoints, Scheme};
-use hcrs_link::ClaimTable;
+use hcrs_link::{ClaimTable, FrameHeader, FromEdge, FromWorker, StreamId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::admit::admit;
 use crate::edge_thread::Shared;
 use crate::handshake::Client;
-use crate::link::{Link, Notice};
+use crate::link::{Link, LinkParts, Notice};
 use crate::proxy::ForwardedFields;
 use crate::{AppSettings, Settings};
 
@@ -82,24 +82,37 @@ async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
 async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (claims, fd) = ClaimTable::create().unwrap();
-    let link = Link::new((1, 1), claims, None, None, 8);
+    let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, tally: None };
+    let link = Link::new(parts, 8, crate::clock::now());
     shared.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
-    tokio::task::spawn_local(link.run(ours, move |notice| {
+    let running = Rc::clone(&link).run(ours, move |notice| {
         if let (Notice::Ready, Some(ready)) = (notice, ready.take()) {
             ready.send(()).unwrap();
         }
-    }));
-    let header =
-        hcrs_link::FrameHeader { len: 0, kind: hcrs_link::Kind::Ready, flags: 0, slot: 0, stream: 0 };
-    std::io::Write::write_all(&mut &theirs, &header.to_bytes()).unwrap();
+    });
+    let shared = Rc::clone(shared);
+    tokio::task::spawn_local(async move {
+        running.await;
+        shared.dispatch.detach(&link, crate::clock::now());
+    });
+    say(&theirs, &[FromWorker::Ready]);
     is_ready.await.unwrap();
     (theirs, ClaimTable::open(fd).unwrap())
 }
 
+/// Says something as a worker does.
+fn say(mut worker: &std::os::unix::net::UnixStream, frames: &[FromWorker<'_>]) {
+    let mut out = Vec::new();
+    for frame in frames {
+        frame.write(&mut out);
+    }
+    std::io::Write::write_all(&mut worker, &out).unwrap();
+}
+
 /// Waits for the request on the worker's end, claims it, and stops the clock; gives its stream.
-async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimTable)) -> u32 {
+async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimTable)) -> StreamId {
     worker.0.set_nonblocking(true).unwrap();
     let mut head = [0; 4096];
     let n = loop {
@@ -108,15 +121,17 @@ async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimT
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    let (header, _) = hcrs_link::FrameHeader::split(&head[..n]).unwrap().unwrap();
-    assert!(worker.1.claim(usize::from(header.slot), header.stream));
-    let begun = hcrs_link::FrameHeader { len: 0, kind: hcrs_link::Kind::Begun, flags: 0, slot: 0, stream: 0 };
-    std::io::Write::write_all(&mut &worker.0, &begun.to_bytes()).unwrap();
+    let (header, payload) = FrameHeader::split(&head[..n]).unwrap().unwrap();
+    let FromEdge::Request(request) = FromEdge::parse(&header, payload).unwrap() else {
+        panic!("a request comes first")
+    };
+    assert!(worker.1.claim(usize::from(request.slot), request.stream));
+    say(&worker.0, &[FromWorker::Begun]);
     while shared.dispatch.is_waiting() {
         tokio::task::yield_now().await;
     }
     tokio::time::pause();
-    header.stream
+    request.stream
 }
 
 #[test]
@@ -125,16 +140,7 @@ fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
         let worker = attach(&shared).await;
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let stream = claim(&shared, &worker).await;
-        let mut frame = Vec::new();
-        let header = hcrs_link::FrameHeader {
-            len: 0,
-            kind: hcrs_link::Kind::Response,
-            flags: hcrs_link::END,
-            slot: 0,
-            stream,
-        };
-        hcrs_link::push_frame(&mut frame, header, &[204, 0, 0, 0]);
-        std::io::Write::write_all(&mut &worker.0, &frame).unwrap();
+        say(&worker.0, &[FromWorker::Response { stream, head: &[204, 0, 0, 0], end: true }]);
         let mut answer = [0; 16];
         io.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer[..12], b"HTTP/1.1 204");
@@ -297,13 +303,7 @@ fn a_worker_that_pushes_what_it_may_not_loses_its_link() {
                 if is_h2 { [HELLO, GET].concat() } else { b"GET / HTTP/1.1\r\nhost: h\r\n\r\n".into() };
             io.write_all(&request).await.unwrap();
             let stream = claim(&shared, &worker).await;
-            let header =
-                hcrs_link::FrameHeader { len: 0, kind: hcrs_link::Kind::Push, flags: 0, slot: 0, stream };
-            let mut frames = Vec::new();
-            for _ in 0..times {
-                hcrs_link::push_frame(&mut frames, header, &payload);
-            }
-            std::io::Write::write_all(&mut &worker.0, &frames).unwrap();
+            say(&worker.0, &vec![FromWorker::Push { stream, promise: &payload }; times]);
             while !matches!(std::io::Read::read(&mut &worker.0, &mut [0; 4096]), Ok(0)) {
                 tokio::task::yield_now().await;
             }

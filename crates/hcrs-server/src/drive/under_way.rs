@@ -113,9 +113,9 @@ impl UnderWay {
                 bytes_sent: if is_bodiless { 0 } else { self.bytes_sent },
                 bytes_received: self.bytes_received,
                 duration: since_arrival(now),
-                queue_time: sent_to.map(|(_, at)| since_arrival(at)),
+                queue_time: sent_to.map(|sent| since_arrival(sent.at)),
                 head_time: self.head_at.map(since_arrival),
-                worker: sent_to.map(|(worker, _)| worker),
+                worker: sent_to.map(|sent| sent.pid),
                 fault: self.fault,
                 ..entry(client, &view, self.stream)
             });

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::RequestHead;
-use hcrs_link::{FILE_COST, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH};
+use hcrs_exchange::{Fault, RequestHead};
+use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
-use super::{Exchange, Output, Piece, Place, Source};
+use super::{Exchange, Output, Piece, Place, SentTo, Source};
 
 /// Pieces of a body that are smaller than this are copied together while they wait.
 const COALESCE: usize = 4 << 10;
@@ -16,6 +16,10 @@ impl Exchange {
     /// Body bytes have arrived, the last ones if `end`.
     pub(crate) fn push_body(&self, data: Bytes, end: bool) {
         let mut state = self.state.borrow_mut();
+        if !state.weigh(data.len()) {
+            drop(state);
+            return self.refuse(Fault::QueueFull);
+        }
         state.body.unread += data.len();
         if let Some(websocket) = &mut state.websocket {
             websocket.arrive(&data);
@@ -76,10 +80,12 @@ impl Exchange {
             return Some(Output::Continue);
         }
         if let Some(interim) = response.interim.pop_front() {
-            return Some(Output::Interim(interim));
+            state.return_credit(interim.cost);
+            return Some(Output::Interim(interim.content));
         }
         if let Some(promised) = response.pushes.pop_front() {
-            return Some(Output::Push(promised));
+            state.return_credit(promised.cost);
+            return Some(Output::Push(promised.content));
         }
         let ends_with_body = response.ended && response.trailers.is_none();
         if let Some(head) = response.head.take() {
@@ -106,6 +112,10 @@ impl Exchange {
         if let Some(data) = data {
             response.unsent += data.len();
             let end = ends_with_body && response.body.is_empty();
+            if response.unsent_of == Source::Worker && state.websocket.is_none() {
+                // The piece's own cost: from now on it is the connection's bytes.
+                state.return_credit(PIECE_COST);
+            }
             return Some(Output::Data { data, end });
         }
         if let Some(trailers) = response.trailers.take() {
@@ -114,8 +124,7 @@ impl Exchange {
         response.fault.take().map(Output::Fault)
     }
 
-    /// The client took bytes of the response: the worker may send as many more, and the first time the window
-    /// grows, because this is a client that reads.
+    /// The client took bytes of the response.
     pub(crate) fn client_took(&self, len: usize) {
         let state = &mut *self.state.borrow_mut();
         let len = match &mut state.websocket {
@@ -141,18 +150,7 @@ impl Exchange {
             }
             Source::File { .. } => return,
         };
-        let Some(mut credit) = state.owed.take(len) else { return };
-        if state.response.ended {
-            return;
-        }
-        if let Place::Begun(link, stream) | Place::Sent(link, stream) = &state.place {
-            if !std::mem::replace(&mut state.response.has_grown, true) {
-                credit += RESPONSE_WINDOW_GROWTH;
-                state.owed = Owed::new(RESPONSE_WINDOW + RESPONSE_WINDOW_GROWTH);
-            }
-            state.response.window.add(credit);
-            link.send_credit(*stream, credit);
-        }
+        state.return_credit(len);
     }
 
     /// The client is gone, or the connection has answered by itself: the worker is told, and nothing that it
@@ -168,8 +166,19 @@ impl Exchange {
         }
     }
 
-    /// The client has closed its side after the whole request: the app is told, and the response is still sent.
-    pub(crate) fn half_close(&self) {
+    /// Gives up a request that no worker has begun.
+    fn refuse(&self, fault: Fault) {
+        let place = self.state.borrow().place.clone();
+        if let Place::Sent(link, stream) | Place::Begun(link, stream) = place {
+            link.abandon(stream);
+        }
+        self.fail(fault);
+    }
+
+    /// The client has closed its side after the whole request: the app is told, and the response is still sent. A request
+    /// that no worker begins soon is given up.
+    pub(crate) fn half_close(&self, now: Instant) {
+        self.state.borrow_mut().half_closed_at.get_or_insert(now);
         if let Place::Sent(link, stream) | Place::Begun(link, stream) = &self.state.borrow().place {
             link.send_half_close(*stream);
         }
@@ -194,8 +203,8 @@ impl Exchange {
         matches!(self.state.borrow().place, Place::Over)
     }
 
-    /// The process id of the worker that has it, or had it last, and when it was sent there.
-    pub(crate) fn sent_to(&self) -> Option<(u32, Instant)> {
+    /// The worker that has it, or had it last.
+    pub(crate) fn sent_to(&self) -> Option<SentTo> {
         self.state.borrow().sent
     }
 

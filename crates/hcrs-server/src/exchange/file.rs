@@ -26,13 +26,15 @@ pub(crate) enum SentOfFile {
 impl Exchange {
     /// The worker has named a part of a file as a piece of the response's body. False if it may not now.
     #[must_use]
-    pub(crate) fn push_file(&self, file: FileBody, end: bool) -> bool {
+    pub(crate) fn push_file(&self, mut file: FileBody, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
         let response = &mut state.response;
-        if !response.has_head || response.ended || response.window.left() < FILE_COST {
+        let permit = self.file_permit.borrow();
+        let Some(permit) = &*permit else { return false };
+        if !response.has_head || response.ended || !response.window.spend(FILE_COST) {
             return false;
         }
-        response.window.spend(FILE_COST);
+        file.count_as(permit.open());
         response.body.push_back(Piece::File(Box::new(file)));
         response.ended = end;
         drop(state);

@@ -6,15 +6,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_exchange::{Fault, RequestHead, ResponseHead};
-use hcrs_link::{INTERIM_MAX, PUSH_MAX, REQUEST_WINDOW, Window};
+use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Window, piece_cost};
 use hcrs_ws::close_code;
 
-use super::{Exchange, Piece, Place, State};
+use super::{Exchange, Hint, Piece, Place, SentTo, State};
+use crate::backlog::Backlog;
 use crate::clock;
 use crate::link::Link;
 
-/// How a worker says that the app has accepted a WebSocket, whatever the protocol says it with.
-const SWITCHING_PROTOCOLS: u16 = 101;
+/// Workers that may die before they have begun a request; with one more it is given up, because it may be the cause.
+const DEAD_WORKERS_MAX: u8 = 2;
 
 impl Exchange {
     /// The head, to be sent; `None` if the client has gone meanwhile.
@@ -31,13 +32,61 @@ impl Exchange {
         self.state.borrow().expects_continue
     }
 
-    /// The head was sent over `link`; the body follows it.
-    pub(crate) fn sent(&self, link: Rc<Link>, stream: u32, now: Instant) {
+    /// Counts the request among those that no worker has begun. False if they hold too much.
+    #[must_use]
+    pub(crate) fn join(&self, backlog: &Rc<Backlog>) -> bool {
         let mut state = self.state.borrow_mut();
-        state.sent = Some((link.pid(), now));
+        let head = state.head.as_ref().map_or(0, |head| head.as_bytes().len());
+        let len = head + state.body.unread;
+        state.share = Some(backlog.share());
+        state.weigh(len)
+    }
+
+    /// When the request arrived.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Whether the client has closed its side before `before`, and so perhaps waits no more.
+    pub(crate) fn is_half_closed_since(&self, before: Instant) -> bool {
+        self.state.borrow().half_closed_at.is_some_and(|at| at <= before)
+    }
+
+    /// Counts a worker that has died before it began the request; false if there were too many.
+    #[must_use]
+    pub(crate) fn survives_worker(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.dead_workers = state.dead_workers.saturating_add(1);
+        state.dead_workers <= DEAD_WORKERS_MAX
+    }
+
+    /// The head was sent over `link`; the body follows it.
+    pub(crate) fn sent(&self, link: Rc<Link>, stream: StreamId, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        state.sent = Some(SentTo { pid: link.pid(), at: now });
+        if state.half_closed_at.is_some() {
+            link.send_half_close(stream);
+        }
         state.place = Place::Sent(link, stream);
-        state.since = now;
+        state.awaits_room = false;
         state.send_body();
+    }
+
+    /// The link has room again for bodies, which this stream has waited for.
+    pub(crate) fn go_on(&self, stream: StreamId) {
+        let mut state = self.state.borrow_mut();
+        let is_meant = match &state.place {
+            Place::Sent(_, current) | Place::Begun(_, current) => *current == stream,
+            Place::Queued | Place::Over => false,
+        };
+        if is_meant {
+            state.awaits_room = false;
+            state.send_body();
+            state.send_messages();
+            state.read_websocket();
+            drop(state);
+            self.announce();
+        }
     }
 
     /// The worker has begun it: it will not be given to another.
@@ -46,6 +95,7 @@ impl Exchange {
         if let Place::Sent(link, stream) = &state.place {
             state.place = Place::Begun(Rc::clone(link), *stream);
         }
+        state.share = None;
         state.body.replay.clear();
     }
 
@@ -57,6 +107,7 @@ impl Exchange {
         }
         state.place = Place::Queued;
         state.sent = None;
+        state.awaits_room = false;
         let body = &mut state.body;
         for data in body.replay.drain(..).rev() {
             body.waiting.push_front(data);
@@ -65,28 +116,15 @@ impl Exchange {
         body.end_sent = !body.exists;
     }
 
-    /// When it was queued or sent.
-    pub(crate) fn since(&self) -> Instant {
-        self.state.borrow().since
-    }
-
-    /// The worker credits body bytes that the app took; zero says that the app waits for the first of them, or that it
-    /// has heard of a WebSocket's end.
+    /// The worker returns credit for what the app took.
     pub(crate) fn app_took(&self, credit: u32) {
         let mut state = self.state.borrow_mut();
         if let Some(websocket) = &mut state.websocket {
             websocket.app_took(credit as usize);
-            let heard = (credit == 0).then(|| websocket.app_heard());
-            if let Some(progress) = heard {
-                state.absorb(progress);
-            }
             state.send_messages();
             state.read_websocket();
             drop(state);
             return self.announce();
-        }
-        if credit == 0 {
-            state.response.wants_continue = state.expects_continue;
         }
         // A worker cannot credit more than was sent to it.
         let credit = (credit as usize).min(state.body.unread);
@@ -98,29 +136,56 @@ impl Exchange {
         self.announce();
     }
 
+    /// The app waits for a body that the client holds back.
+    pub(crate) fn app_awaits_body(&self) {
+        let mut state = self.state.borrow_mut();
+        state.response.wants_continue = state.expects_continue;
+        drop(state);
+        self.announce();
+    }
+
+    /// The app has heard of the end of its WebSocket.
+    pub(crate) fn app_heard_close(&self) {
+        let mut state = self.state.borrow_mut();
+        let Some(websocket) = &mut state.websocket else { return };
+        let progress = websocket.app_heard();
+        state.absorb(progress);
+        state.send_messages();
+        state.read_websocket();
+        drop(state);
+        self.announce();
+    }
+
+    /// The app accepts the WebSocket. False if it may not now.
+    #[must_use]
+    pub(crate) fn accept_websocket(&self, head: &ResponseHead, now: Instant) -> bool {
+        let mut state = self.state.borrow_mut();
+        if std::mem::replace(&mut state.response.has_head, true) {
+            return false;
+        }
+        let Some(websocket) = &mut state.websocket else { return false };
+        self.file_permit.take();
+        match websocket.accept(head) {
+            Ok(head) => state.response.head = Some(head),
+            Err(_) => return false,
+        }
+        if state.body.ended {
+            state.end_response();
+        } else {
+            state.read_websocket();
+        }
+        drop(state);
+        self.announce();
+        self.tick(now);
+        true
+    }
+
     /// The worker sent the response's head. False if it may not now.
     #[must_use]
     pub(crate) fn push_head(&self, head: ResponseHead, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
         if std::mem::replace(&mut state.response.has_head, true) {
             return false;
-        }
-        if head.status() == SWITCHING_PROTOCOLS
-            && let Some(websocket) = &mut state.websocket
-        {
-            match websocket.accept(&head) {
-                Ok(head) if !end => state.response.head = Some(head),
-                Ok(_) | Err(_) => return false,
-            }
-            if state.body.ended {
-                state.end_response();
-            } else {
-                state.read_websocket();
-            }
-            drop(state);
-            self.announce();
-            self.tick(clock::now());
-            return true;
         }
         state.websocket = None;
         state.response.head = Some(head);
@@ -130,27 +195,30 @@ impl Exchange {
         true
     }
 
-    /// The worker sent an interim head. False if it may not now, or not so many.
+    /// The worker sent an interim head of `len` bytes. False if it may not now, or not so many.
     #[must_use]
-    pub(crate) fn push_interim(&self, head: ResponseHead) -> bool {
+    pub(crate) fn push_interim(&self, head: ResponseHead, len: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let response = &mut state.response;
-        if response.has_head || response.interims == INTERIM_MAX {
+        let cost = piece_cost(len);
+        if response.has_head || response.interims == INTERIM_MAX || !response.window.spend(cost) {
             return false;
         }
         response.interims += 1;
-        response.interim.push_back(head);
+        response.interim.push_back(Hint { content: head, cost });
         drop(state);
         self.announce();
         true
     }
 
-    /// The worker sent a request to promise: its target and its fields. False if it may not now, or not so many.
+    /// The worker sent a request to promise in a frame of `len` bytes: its target and its fields. False if it may not now,
+    /// or not so many.
     #[must_use]
-    pub(crate) fn push_promise(&self, target: &[u8], fields: &ResponseHead) -> bool {
+    pub(crate) fn push_promise(&self, target: &[u8], fields: &ResponseHead, len: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let State { head, response, .. } = &mut *state;
-        if response.ended || response.pushed == PUSH_MAX {
+        let cost = piece_cost(len);
+        if response.ended || response.pushed == PUSH_MAX || !response.window.spend(cost) {
             return false;
         }
         // The head is gone if the client is.
@@ -159,7 +227,7 @@ impl Exchange {
             return false;
         }
         response.pushed += 1;
-        response.pushes.push_back(head.promised(target, fields.fields()));
+        response.pushes.push_back(Hint { content: head.promised(target, fields.fields()), cost });
         drop(state);
         self.announce();
         true
@@ -191,14 +259,24 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         let is_websocket = state.websocket.is_some();
         let response = &mut state.response;
-        if is_websocket || !response.has_head || response.ended || data.len() > response.window.left() {
+        if is_websocket || !response.has_head || response.ended {
             return false;
         }
-        response.window.spend(data.len());
-        if !data.is_empty() || end {
-            response.body.push_back(Piece::Bytes(data));
+        // The end without bytes takes nothing: a stream has one.
+        let cost = if data.is_empty() && end { 0 } else { piece_cost(data.len()) };
+        if !response.window.spend(cost) {
+            return false;
         }
         response.ended = end;
+        if !response.body.iter().any(|piece| matches!(piece, Piece::File(_))) {
+            // The worker sends no file after other bytes.
+            self.file_permit.take();
+        }
+        if data.is_empty() && !end {
+            state.return_credit(PIECE_COST);
+        } else {
+            response.body.push_back(Piece::Bytes(data));
+        }
         drop(state);
         self.announce();
         true
@@ -208,6 +286,7 @@ impl Exchange {
     pub(crate) fn fail(&self, fault: Fault) {
         let mut state = self.state.borrow_mut();
         state.place = Place::Over;
+        state.share = None;
         match state.websocket.as_mut().filter(|websocket| websocket.is_open()) {
             Some(websocket) => {
                 let progress = websocket.close(close_code::SERVICE_RESTART, "", clock::now());
@@ -222,9 +301,16 @@ impl Exchange {
         self.announce();
     }
 
-    /// The worker is done with it.
+    /// The worker is done with it. A response that it has left without an end, and without a word about it, has failed.
     pub(crate) fn finished(&self) {
-        self.state.borrow_mut().place = Place::Over;
+        let is_complete = {
+            let mut state = self.state.borrow_mut();
+            state.place = Place::Over;
+            state.response.ended || state.websocket.is_some() || state.response.fault.is_some()
+        };
+        if !is_complete {
+            self.fail(Fault::AppFailed);
+        }
     }
 
     /// The connection has seen what there is: it wants to hear of what comes from now on.

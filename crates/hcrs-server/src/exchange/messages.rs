@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_link::Kind;
+use hcrs_link::{MessageKind, piece_cost};
 use hcrs_ws::close_code;
 
 use super::{Exchange, Piece, Place, State};
-use crate::clock;
 use crate::websocket::{Next, Progress};
 
 impl Exchange {
@@ -60,12 +59,11 @@ impl Exchange {
 
     /// The worker sent a piece of a WebSocket's message. False if it may not now, or not so many bytes.
     #[must_use]
-    pub(crate) fn push_message(&self, kind: Kind, data: &[u8], end: bool) -> bool {
+    pub(crate) fn push_message(&self, kind: MessageKind, data: &[u8], end: bool) -> bool {
         let mut state = self.state.borrow_mut();
-        if data.len() > state.response.window.left() {
+        if !state.response.window.spend(piece_cost(data.len())) {
             return false;
         }
-        state.response.window.spend(data.len());
         let Some(progress) = state.websocket.as_mut().and_then(|websocket| websocket.send(kind, data, end))
         else {
             return false;
@@ -87,14 +85,13 @@ impl Exchange {
 
     /// The worker closes the WebSocket. False if it may not.
     #[must_use]
-    pub(crate) fn push_close(&self, payload: &[u8]) -> bool {
-        let Some((code, reason)) = payload.split_first_chunk::<2>() else { return false };
+    pub(crate) fn push_close(&self, code: u16, reason: &[u8], now: Instant) -> bool {
         let Ok(reason) = std::str::from_utf8(reason) else { return false };
         let mut state = self.state.borrow_mut();
         let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
             return false;
         };
-        let progress = websocket.close(u16::from_le_bytes(*code), reason, clock::now());
+        let progress = websocket.close(code, reason, now);
         state.absorb(progress);
         drop(state);
         self.announce();
@@ -163,7 +160,12 @@ impl State {
         let (Some(websocket), Place::Begun(link, stream)) = (&mut self.websocket, &self.place) else {
             return;
         };
-        while let Some(next) = websocket.next_for_app() {
+        while !self.awaits_room && websocket.has_for_app() {
+            if !link.has_room(*stream) {
+                self.awaits_room = true;
+                return;
+            }
+            let Some(next) = websocket.next_for_app() else { return };
             match next {
                 Next::Piece(kind, piece, end) => link.send_message(*stream, kind, &piece, end),
                 Next::Close(code, reason) => link.send_close(*stream, code, &reason),

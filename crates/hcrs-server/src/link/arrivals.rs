@@ -1,142 +1,154 @@
 //! What a worker's frames do, each checked: a worker that breaks the rules loses its link.
 
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_exchange::{Fault, ResponseHead, is_field_name, is_field_value, is_promise_name};
-use hcrs_link::{FilePart, FrameHeader, INTERIM_LEN_MAX, Kind, LinkError, split_promise};
+use hcrs_link::{FromWorker, HINT_LEN_MAX, LinkError, StreamId, split_promise};
 
-use super::{Link, Notice};
+use super::{Life, Link, Notice};
 use crate::exchange::Exchange;
 use crate::file_body::FileBody;
 
 impl Link {
-    pub(super) fn handle(
+    /// Takes a frame. `files` holds the descriptors that came with what was read.
+    pub(crate) fn handle(
         &self,
-        header: FrameHeader,
-        payload: Bytes,
+        frame: &FromWorker<'_>,
+        files: &mut VecDeque<OwnedFd>,
+        now: Instant,
         notice: &mut impl FnMut(Notice),
     ) -> Result<(), LinkError> {
-        let malformed = LinkError::Unexpected(header.kind);
-        match header.kind {
-            Kind::Response => {
-                let head = ResponseHead::parse(payload).map_err(|_| malformed)?;
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_head(head, header.is_end())
-                {
-                    return Err(malformed);
+        self.note_progress(now);
+        let malformed = LinkError::Unexpected(frame.name());
+        let rule = |is_kept: bool| if is_kept { Ok(()) } else { Err(malformed) };
+        match *frame {
+            FromWorker::Ready => {
+                if self.life.get() == Life::Starting {
+                    self.life.set(Life::Ready);
                 }
-                self.end_stream_if(header.is_end(), header.stream);
+                notice(Notice::Ready);
+                Ok(())
             }
-            Kind::Interim | Kind::Push => self.take_hint(&header, payload)?,
-            Kind::Trailers => {
-                let trailers = ResponseHead::parse(payload).map_err(|_| malformed)?;
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_trailers(trailers)
-                {
-                    return Err(malformed);
+            FromWorker::Failed { why } => {
+                notice(Notice::Failed(String::from_utf8_lossy(why).into_owned()));
+                Ok(())
+            }
+            FromWorker::Begun => Ok(()),
+            FromWorker::Finished => {
+                if let Some(left) = self.left_over(now) {
+                    tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid);
                 }
-                self.end_stream_if(true, header.stream);
+                Ok(())
             }
-            Kind::Data | Kind::Block => {
-                let data = match header.kind {
-                    Kind::Block => self.lend(&payload).ok_or(malformed)?,
-                    _ => payload,
-                };
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_data(data, header.is_end())
-                {
-                    return Err(malformed);
+            FromWorker::Interim { stream, head } => {
+                let len = head.len();
+                let head = head_of(head).filter(|_| len <= HINT_LEN_MAX).ok_or(malformed)?;
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_interim(head, len)))
+            }
+            FromWorker::Push { stream, promise } => {
+                let (target, fields) = promise_of(promise).ok_or(malformed)?;
+                let len = promise.len();
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_promise(target, &fields, len)))
+            }
+            FromWorker::Response { stream, head, end } => {
+                let head = head_of(head).ok_or(malformed)?;
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_head(head, end)))?;
+                self.end_stream_if(end, stream);
+                Ok(())
+            }
+            FromWorker::Accept { stream, head } => {
+                let head = head_of(head).ok_or(malformed)?;
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.accept_websocket(&head, now)))
+            }
+            FromWorker::Data { stream, bytes, end } => {
+                // Copied, so that a piece that waits for a slow client holds no more than it is.
+                self.take_data(stream, Bytes::copy_from_slice(bytes), end, malformed)
+            }
+            FromWorker::Block { stream, block, len, end } => {
+                let bytes = self.lend(usize::from(block), len).ok_or(malformed)?;
+                self.take_data(stream, bytes, end, malformed)
+            }
+            FromWorker::File { stream, part, end } => {
+                let file = FileBody::new(files.pop_front().ok_or(malformed)?, part);
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_file(file, end)))?;
+                self.end_stream_if(end, stream);
+                Ok(())
+            }
+            FromWorker::Trailers { stream, fields } => {
+                let trailers = head_of(fields).ok_or(malformed)?;
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_trailers(trailers)))?;
+                self.end_stream_if(true, stream);
+                Ok(())
+            }
+            FromWorker::Message { stream, kind, bytes, end } => {
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_message(kind, bytes, end)))
+            }
+            FromWorker::Close { stream, code, reason } => {
+                rule(self.exchange(stream).is_none_or(|exchange| exchange.push_close(code, reason, now)))
+            }
+            FromWorker::Credit { stream, amount } => {
+                if let Some(exchange) = self.exchange(stream) {
+                    exchange.app_took(amount);
                 }
-                self.end_stream_if(header.is_end(), header.stream);
+                Ok(())
             }
-            Kind::Text | Kind::Binary => self.handle_message(header, &payload)?,
-            Kind::Close => {
-                if let Some(exchange) = self.exchange(&header)
-                    && !exchange.push_close(&payload)
-                {
-                    return Err(malformed);
+            FromWorker::AwaitsBody { stream } => {
+                if let Some(exchange) = self.exchange(stream) {
+                    exchange.app_awaits_body();
                 }
+                Ok(())
             }
-            Kind::File => {
-                let FilePart { offset, len, process, descriptor } =
-                    FilePart::parse(&payload).filter(|part| part.len > 0).ok_or(malformed)?;
-                let exchange = self.exchange(&header);
-                let file = exchange.map(|to| (to, FileBody::open(process, descriptor, offset, len)));
-                self.push(Kind::Opened, 0, 0, &descriptor.to_le_bytes());
-                if let Some((exchange, file)) = file
-                    && !exchange.push_file(file, header.is_end())
-                {
-                    return Err(malformed);
+            FromWorker::HeardClose { stream } => {
+                if let Some(exchange) = self.exchange(stream) {
+                    exchange.app_heard_close();
                 }
-                self.end_stream_if(header.is_end(), header.stream);
+                Ok(())
             }
-            Kind::Credit => {
-                let credit =
-                    payload.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(malformed)?;
-                if let Some(exchange) = self.exchange(&header) {
-                    exchange.app_took(credit);
-                }
-            }
-            Kind::Reset => {
-                let exchange = self.exchange(&header);
-                self.end_stream_if(true, header.stream);
+            FromWorker::AppFailed { stream } => {
+                let exchange = self.exchange(stream);
+                self.end_stream_if(true, stream);
                 if let Some(exchange) = exchange {
                     exchange.fail(Fault::AppFailed);
                 }
+                Ok(())
             }
-            Kind::Done => self.end_stream_if(true, header.stream),
-            Kind::Ready => {
-                self.ready.set(!self.is_retired.get());
-                notice(Notice::Ready);
+            FromWorker::Done { stream } => {
+                self.end_stream_if(true, stream);
+                Ok(())
             }
-            Kind::Failed => notice(Notice::Failed(String::from_utf8_lossy(&payload).into_owned())),
-            Kind::Begun | Kind::Pong => {}
-            Kind::Request | Kind::Drain | Kind::Ping | Kind::Opened | Kind::Tls => return Err(malformed),
         }
+    }
+
+    fn take_data(
+        &self,
+        stream: StreamId,
+        bytes: Bytes,
+        end: bool,
+        malformed: LinkError,
+    ) -> Result<(), LinkError> {
+        if let Some(exchange) = self.exchange(stream)
+            && !exchange.push_data(bytes, end)
+        {
+            return Err(malformed);
+        }
+        self.end_stream_if(end, stream);
         Ok(())
     }
 
-    /// A piece of a WebSocket's message, which is framed from where it stands.
-    pub(super) fn handle_message(&self, header: FrameHeader, payload: &[u8]) -> Result<(), LinkError> {
-        match self.exchange(&header) {
-            Some(exchange) if !exchange.push_message(header.kind, payload, header.is_end()) => {
-                Err(LinkError::Unexpected(header.kind))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Passes on what comes before a response, or beside it, and no window bounds.
-    fn take_hint(&self, header: &FrameHeader, payload: Bytes) -> Result<(), LinkError> {
-        let malformed = LinkError::Unexpected(header.kind);
-        if payload.len() > INTERIM_LEN_MAX {
-            return Err(malformed);
-        }
-        let exchange = self.exchange(header);
-        let taken = if header.kind == Kind::Push {
-            let (target, fields) = promise(&payload).ok_or(malformed)?;
-            exchange.is_none_or(|exchange| exchange.push_promise(target, &fields))
-        } else {
-            let head = ResponseHead::parse(payload).map_err(|_| malformed)?;
-            exchange.is_none_or(|exchange| exchange.push_interim(head))
-        };
-        if taken { Ok(()) } else { Err(malformed) }
-    }
-
-    /// The bytes in the block that a payload names, which is free again when they are dropped.
-    fn lend(&self, payload: &[u8]) -> Option<Bytes> {
-        let (block, rest) = payload.split_first_chunk()?;
-        let len = rest.try_into().ok()?;
-        let [block, len] = [*block, len].map(|number| u32::from_le_bytes(number) as usize);
+    /// The bytes in a block, which is free again when they are dropped.
+    fn lend(&self, block: usize, len: usize) -> Option<Bytes> {
         Some(Bytes::from_owner(self.blocks.as_ref()?.lend(block, len)?))
     }
 
     /// The exchange that a frame is about. A frame about a request says that it was begun.
-    fn exchange(&self, header: &FrameHeader) -> Option<Rc<Exchange>> {
+    fn exchange(&self, stream: StreamId) -> Option<Rc<Exchange>> {
         let mut streams = self.streams.borrow_mut();
-        let begun = self.note_begun(&mut streams, header.stream);
-        let exchange = streams.get(header.stream)?.exchange.clone();
+        let begun = streams.note_begun(&self.claims, stream);
+        let exchange = streams.get(stream)?.exchange.clone();
         drop(streams);
         if let Some(begun) = begun {
             begun.begun();
@@ -144,29 +156,28 @@ impl Link {
         exchange
     }
 
-    fn end_stream_if(&self, end: bool, stream: u32) {
+    fn end_stream_if(&self, end: bool, stream: StreamId) {
         if !end {
             return;
         }
-        let mut streams = self.streams.borrow_mut();
-        let Some(entry) = streams.get(stream) else { return };
-        let exchange = entry.exchange.take();
-        if let Some(slot) = entry.slot {
-            self.claims.release(slot);
-            streams.free(slot);
-        }
-        streams.remove(stream);
-        drop(streams);
-        if let Some(exchange) = exchange {
+        let entry = self.streams.borrow_mut().end(&self.claims, stream);
+        if let Some(exchange) = entry.and_then(|entry| entry.exchange) {
             exchange.finished();
         }
     }
 }
 
+fn head_of(payload: &[u8]) -> Option<ResponseHead> {
+    ResponseHead::parse(Bytes::copy_from_slice(payload)).ok()
+}
+
 /// The target and the fields of a request to promise; `None` if they do not have the form, or cannot be promised.
-fn promise(payload: &Bytes) -> Option<(&[u8], ResponseHead)> {
+fn promise_of(payload: &[u8]) -> Option<(&[u8], ResponseHead)> {
+    if payload.len() > HINT_LEN_MAX {
+        return None;
+    }
     let (target, at) = split_promise(payload)?;
-    let fields = ResponseHead::parse(payload.slice(at..)).ok()?;
+    let fields = head_of(&payload[at..])?;
     let can_stand = |(name, value)| is_field_name(name) && is_promise_name(name) && is_field_value(value);
     fields.fields().all(can_stand).then_some((target, fields))
 }

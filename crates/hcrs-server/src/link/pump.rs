@@ -1,29 +1,29 @@
 //! The I/O of a link.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
-use bytes::Bytes;
-use hcrs_exchange::append;
-use hcrs_link::{FrameHeader, HEADER_LEN, Kind, LinkError};
-use rustix::buffer::spare_capacity;
+use hcrs_link::{FromWorker, Inbox, LinkError};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::{Link, Notice};
 
-/// Room for one read.
+/// Room for one read, in bytes.
 const READ: usize = 128 << 10;
 
-/// Payloads up to this are copied out of the read buffer, so that a small one that has to wait for a slow client
-/// does not hold on to all of it.
-const COPY: usize = 4 << 10;
+/// Reads of one turn: a worker that always has more to say does not keep the thread from its other tasks.
+const READS_PER_TURN: usize = 16;
 
-/// Capacity that an empty output buffer may keep.
-const KEEP: usize = 256 << 10;
+/// Descriptors that may wait for their frames. A worker passes each with the first byte of its frame.
+const FILES_MAX: usize = 16;
 
 /// Moves frames between a link and its socket.
 pub(super) struct Pump<'a> {
@@ -33,114 +33,113 @@ pub(super) struct Pump<'a> {
     socket: AsyncFd<UnixStream>,
     /// Watches for room to write, while there is none.
     room: Option<AsyncFd<UnixStream>>,
-    input: Vec<u8>,
-    written: usize,
+    inbox: Inbox,
+    /// Descriptors whose frames have not come as a whole, in order.
+    files: VecDeque<OwnedFd>,
 }
 
 impl<'a> Pump<'a> {
     pub(super) fn new(link: &'a Link, socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let socket = watch(socket, Interest::READABLE)?;
-        Ok(Self { link, socket, room: None, input: Vec::new(), written: 0 })
+        Ok(Self { link, socket, room: None, inbox: Inbox::new(READ), files: VecDeque::new() })
     }
 
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        now: Instant,
         notice: &mut impl FnMut(Notice),
     ) -> Poll<Result<(), LinkIoError>> {
+        let mut reads = 0;
         while let Poll::Ready(n) = self.poll_read(cx)? {
             if n == 0 {
                 return Poll::Ready(Ok(()));
             }
-            self.take_frames(notice)?;
+            self.take_frames(now, notice)?;
             notice(Notice::Progress);
+            reads += 1;
+            if reads == READS_PER_TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
         }
         if self.link.is_spent.take() {
             notice(Notice::Spent);
         }
-        if self.link.is_retired.get() {
+        if self.link.is_retired() {
             self.link.stir.notify_one();
         }
-        // What a pending write leaves, room in the socket or the next push brings back here.
-        let _pending = self.poll_write(cx)?;
-        Poll::Pending
+        self.link.check_out()?;
+        loop {
+            let had_room = self.link.out.borrow().has_room();
+            // What a pending write leaves, room in the socket or the next push brings back here.
+            let written = self.poll_write(cx)?;
+            if had_room || !self.link.out.borrow().has_room() {
+                return Poll::Pending;
+            }
+            self.link.feed_starved();
+            notice(Notice::Progress);
+            if written.is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { socket, input, .. } = self;
-        if input.capacity() - input.len() < READ / 4 {
-            input.reserve(READ);
-        }
         loop {
-            let mut ready = ready!(socket.poll_read_ready(cx))?;
-            let room = input.capacity() - input.len();
-            match rustix::net::recv(ready.get_inner(), spare_capacity(input), RecvFlags::DONTWAIT) {
-                Ok((n, _)) => {
-                    if n > 0 && n < room {
-                        // A read that fills less than the room has emptied the socket.
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            let room = self.inbox.room();
+            let size = room.len();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+            match recvmsg(ready.get_inner(), &mut [IoSliceMut::new(room)], &mut control, flags) {
+                Ok(message) => {
+                    let mut has_files = false;
+                    for part in control.drain() {
+                        if let RecvAncillaryMessage::ScmRights(files) = part {
+                            self.files.extend(files);
+                            has_files = true;
+                        }
+                    }
+                    if self.files.len() > FILES_MAX {
+                        return Poll::Ready(Err(io::Error::other("more descriptors than frames for them")));
+                    }
+                    // A read that fills less than the room has emptied the socket, unless it ends where a descriptor came.
+                    if message.bytes > 0 && message.bytes < size && !has_files {
                         ready.clear_ready();
                     }
-                    return Poll::Ready(Ok(n));
+                    self.inbox.filled(message.bytes);
+                    return Poll::Ready(Ok(message.bytes));
                 }
                 Err(Errno::WOULDBLOCK) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
+                // A worker that has ended with frames unread.
+                Err(Errno::CONNRESET) => return Poll::Ready(Ok(0)),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
 
-    /// Handles the frames that are complete. Small payloads are copied out; from the first large one on, what was
-    /// read is shared with those who keep it.
-    fn take_frames(&mut self, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
-        let mut at = 0;
-        while let Some((header, payload)) = FrameHeader::split(&self.input[at..])? {
-            match header.kind {
-                Kind::Text | Kind::Binary => self.link.handle_message(header, payload)?,
-                _ if header.len > COPY => return self.take_shared_frames(at, notice),
-                _ => self.link.handle(header, Bytes::copy_from_slice(payload), notice)?,
-            }
-            at += HEADER_LEN + header.len;
-        }
-        self.input.drain(..at);
-        self.reserve_frame()
-    }
-
-    fn take_shared_frames(
-        &mut self,
-        mut at: usize,
-        notice: &mut impl FnMut(Notice),
-    ) -> Result<(), LinkError> {
-        let block = Bytes::from(std::mem::take(&mut self.input));
-        while let Some((header, payload)) = FrameHeader::split(&block[at..])? {
-            let payload =
-                if header.len <= COPY { Bytes::copy_from_slice(payload) } else { block.slice_ref(payload) };
-            self.link.handle(header, payload, notice)?;
-            at += HEADER_LEN + header.len;
-        }
-        self.input.reserve(READ + block.len() - at);
-        append(&mut self.input, &block[at..]);
-        self.reserve_frame()
-    }
-
-    /// Makes room for the rest of the frame that has begun.
-    fn reserve_frame(&mut self) -> Result<(), LinkError> {
-        if let Some(header) = FrameHeader::parse(&self.input)? {
-            self.input.reserve(HEADER_LEN + header.len - self.input.len());
+    /// Handles the frames that are complete.
+    fn take_frames(&mut self, now: Instant, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
+        while let Some((header, payload)) = self.inbox.next_frame()? {
+            let frame = FromWorker::parse(&header, payload)?;
+            self.link.handle(&frame, &mut self.files, now, notice)?;
         }
         Ok(())
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { link, socket, room, written, .. } = self;
+        let Self { link, socket, room, .. } = self;
         let mut out = link.out.borrow_mut();
-        while *written < out.len() {
-            match rustix::net::send(&*socket, &out[*written..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(n) => *written += n,
+        while out.len() > 0 {
+            let sent = rustix::net::send(&*socket, out.pending(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            match sent {
+                Ok(n) => out.wrote(n),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    out.drain(..*written);
-                    *written = 0;
                     let room = if let Some(room) = room {
                         room
                     } else {
@@ -148,13 +147,15 @@ impl<'a> Pump<'a> {
                     };
                     ready!(room.poll_write_ready(cx))?.clear_ready();
                 }
+                // Its last words may still be there to be read, and then its end.
+                Err(Errno::PIPE) => {
+                    out.clear();
+                    break;
+                }
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
         *room = None;
-        *written = 0;
-        out.clear();
-        out.shrink_to(KEEP);
         Poll::Ready(Ok(()))
     }
 }

@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use crate::control::{LinkEnd, WorkerId};
+use crate::link::LinkParts;
 use crate::tally::Tally;
 use crate::{AppSettings, LogSettings, PythonLogging, StatsdSettings};
 
@@ -105,8 +106,8 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         Arc::new(Tally::new(limit))
     });
     for link in &mut links {
-        link.pid = pid;
-        link.tally.clone_from(&tally);
+        link.parts.pid = pid;
+        link.parts.tally.clone_from(&tally);
     }
     if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
@@ -131,7 +132,8 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     ours.set_nonblocking(true)?;
     let (claims, memory) = ClaimTable::create()?;
     let blocks = BlockArea::open(&memory)?;
-    Ok((LinkEnd { worker, pid: 0, socket: ours, claims, blocks, tally: None }, theirs.into(), memory))
+    let parts = LinkParts { worker, pid: 0, claims, blocks, tally: None };
+    Ok((LinkEnd { parts, socket: ours }, theirs.into(), memory))
 }
 
 fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], told: Option<RawFd>) -> Vec<OsString> {
@@ -253,7 +255,7 @@ mod tests {
             assert_eq!(wait(failing.child, kill).await.unwrap().code(), Some(1));
 
             let (end, socket, claims) = link(7).unwrap();
-            assert_eq!(end.worker, 7);
+            assert_eq!(end.parts.worker, 7);
             fcntl_setfd(&socket, FdFlags::empty()).unwrap();
             let script = format!("test -S /dev/fd/{} && exec sleep 60", socket.as_raw_fd());
             let child = Command::new("sh").args(["-c", &script]).kill_on_drop(true).spawn().unwrap();

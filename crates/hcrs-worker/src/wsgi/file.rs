@@ -1,11 +1,11 @@
 //! `wsgi.file_wrapper`: a file as a response's body (PEP 3333, "Optional Platform-Specific File Handling").
 
+use hcrs_link::FileOut;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::file;
-use crate::outbox::FileOut;
 
 /// Bytes that the server reads of a file at a time; the block size that an app suggests is smaller as a rule.
 pub(crate) const FILE_READ: usize = 64 << 10;

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use hcrs_link::{MESSAGE_MAX, Next};
 use pyo3::exceptions::{PyConnectionResetError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::BodyTooLargeError;
 use crate::lock;
-use crate::stream::{MESSAGE_MAX, Next};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
 /// The body of one request.

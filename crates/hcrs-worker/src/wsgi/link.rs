@@ -1,25 +1,26 @@
 //! A link that serves a WSGI app: a thread without Python reads it, the pool's threads write to it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hcrs_exchange::RequestView;
-use hcrs_link::{FrameHeader, HALF, Kind, LinkError, REQUEST_WINDOW};
+use hcrs_link::{
+    FileOut, FromEdge, FromWorker, Inbox, LinkError, Next, Outbox, REQUEST_WINDOW, Request, Stalled, Stream,
+    StreamId, StreamMap,
+};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::MutexExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
 
-use crate::inbox::{Inbox, Received};
 use crate::link::LinkEnd;
 use crate::lock;
-use crate::outbox::{FileOut, Outbox};
-use crate::stream::{Next, Stalled, Stream};
+use crate::socket::{self, Received, TURN};
 use crate::wsgi::queue::{Queue, Waiting};
 
 /// Milliseconds after which the edge is told of requests that were begun and have not answered yet, and given
@@ -39,9 +40,6 @@ const UPLOADED: usize = REQUEST_WINDOW as usize / 4 * 3;
 /// so their number is bounded here; further ones get a thread before their bodies are there.
 const UPLOADS_MAX: usize = 256;
 
-/// How long a thread waits for the edge to open a file: much longer than it takes.
-const OPENING: Duration = Duration::from_secs(5);
-
 /// One link, shared by its reader and the pool.
 #[derive(Debug)]
 pub(crate) struct WsgiLink {
@@ -54,12 +52,9 @@ pub(crate) struct WsgiLink {
     made: Instant,
     /// When it was last written, in microseconds since then.
     written: AtomicU64,
-    streams: Mutex<HashMap<u32, Arc<WsgiStream>>>,
+    streams: Mutex<StreamMap<Arc<WsgiStream>>>,
     /// Requests that were begun by the reader and have no thread yet.
     uploads: AtomicUsize,
-    /// Descriptors of files that the edge was told of and has not opened.
-    unopened: Mutex<HashSet<u32>>,
-    opened: Condvar,
     /// Announced bodies above this are not waited for: the answer is 413.
     max_body_size: usize,
 }
@@ -80,14 +75,15 @@ pub(crate) struct Job {
     pub(crate) stream: Arc<WsgiStream>,
     /// Its head, as it came.
     pub(crate) head: Vec<u8>,
-    header: FrameHeader,
+    slot: u16,
+    id: StreamId,
     /// The reader has begun it already.
     claimed: bool,
 }
 
 impl Waiting for Job {
     fn place(&self) -> Option<(usize, u16)> {
-        (!self.claimed).then_some((self.link.number, self.header.slot))
+        (!self.claimed).then_some((self.link.number, self.slot))
     }
 }
 
@@ -102,11 +98,11 @@ impl Job {
     }
 
     fn claim(&self) -> bool {
-        let claimed = self.link.end.claims.claim(usize::from(self.header.slot), self.header.stream);
+        let claimed = self.link.end.claims.claim(usize::from(self.slot), self.id);
         if claimed {
             self.link.unannounced.store(true, Ordering::Release);
         } else {
-            self.link.forget(self.header.stream);
+            self.link.forget(self.id);
         }
         claimed
     }
@@ -133,8 +129,6 @@ impl WsgiLink {
             written: AtomicU64::new(0),
             streams: Mutex::default(),
             uploads: AtomicUsize::new(0),
-            unopened: Mutex::default(),
-            opened: Condvar::new(),
             max_body_size,
         }
     }
@@ -147,42 +141,40 @@ impl WsgiLink {
         };
         lock(&self.out).close();
         for stream in lock(&self.streams).values() {
-            stream.update(Stream::reset);
+            self.reset(stream);
         }
-        lock(&self.unopened).clear();
-        self.opened.notify_all();
         over(Over::Gone(gone));
     }
 
     fn read_frames(self: &Arc<Self>, jobs: &Queue<Job>, over: &dyn Fn(Over)) -> io::Result<()> {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(TURN);
         let mut begun: Vec<Job> = Vec::new();
-        let mut uploads: HashMap<u32, Job> = HashMap::new();
+        let mut uploads: HashMap<StreamId, Job> = HashMap::new();
         let mut pause = None;
         loop {
             if !self.readable(pause)? {
                 pause = self.announce(jobs, pause)?;
                 continue;
             }
-            if inbox.receive(&self.end.socket, RecvFlags::DONTWAIT)? == Received::Eof {
+            if socket::receive(&mut inbox, &self.end.socket, RecvFlags::DONTWAIT)? == Received::Eof {
                 return Ok(());
             }
             while let Some((header, payload)) = inbox.next_frame().map_err(broken)? {
-                if header.kind == Kind::Request {
-                    begun.push(self.job(header, payload));
-                } else if header.kind == Kind::Drain {
-                    over(Over::Drained);
-                } else {
-                    self.take_frame(header, payload).map_err(broken)?;
-                    if uploads.get(&header.stream).is_some_and(|job| job.stream.lock().has_uploaded(UPLOADED))
-                    {
-                        begun.extend(uploads.remove(&header.stream));
+                match FromEdge::parse(&header, payload).map_err(broken)? {
+                    FromEdge::Request(request) => begun.push(self.job(&request)),
+                    FromEdge::Drain => over(Over::Drained),
+                    frame => {
+                        let Some(stream) = self.take_frame(&frame).map_err(broken)? else { continue };
+                        let is_there = |job: &Job| job.stream.lock().has_uploaded(UPLOADED);
+                        if uploads.get(&stream).is_some_and(is_there) {
+                            begun.extend(uploads.remove(&stream));
+                        }
                     }
                 }
             }
             for job in begun.extract_if(.., |job| !job.claimed && self.waits_for_body(job)) {
                 if let Some(job) = self.hold(job)? {
-                    uploads.insert(job.header.stream, job);
+                    uploads.insert(job.id, job);
                     pause = Some(ANNOUNCE_FIRST);
                 }
             }
@@ -232,7 +224,7 @@ impl WsgiLink {
         if self.unannounced.swap(false, Ordering::AcqRel) {
             let mut out = lock(&self.out);
             if out.is_empty() {
-                out.push(Kind::Begun, 0, 0, b"");
+                out.push(&FromWorker::Begun);
             }
             self.write_all(&mut out)?;
             return Ok(Some(ANNOUNCE_FIRST));
@@ -243,85 +235,60 @@ impl WsgiLink {
         Ok(pause.map(|ms| (ms * 2).min(ANNOUNCE_LAST)))
     }
 
-    fn job(self: &Arc<Self>, header: FrameHeader, payload: &[u8]) -> Job {
-        let stream = Arc::new(WsgiStream {
-            state: Mutex::new(Stream::new(header.stream, !header.is_end())),
-            changed: Condvar::new(),
-        });
-        lock(&self.streams).insert(header.stream, stream.clone());
-        Job { link: self.clone(), stream, head: payload.to_vec(), header, claimed: false }
-    }
-
-    fn take_frame(&self, header: FrameHeader, payload: &[u8]) -> Result<(), LinkError> {
-        let unexpected = LinkError::Unexpected(header.kind);
-        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
-        let stream = || lock(&self.streams).get(&header.stream).cloned();
-        match header.kind {
-            Kind::Data => {
-                let Some(stream) = stream() else { return Ok(()) };
-                stream.update(
-                    |state| if state.is_gone() { Ok(()) } else { state.arrive(payload, header.is_end()) },
-                )
-            }
-            Kind::Credit => {
-                let credit = payload.try_into().map(u32::from_le_bytes).map_err(|_| unexpected)?;
-                if let Some(stream) = stream() {
-                    stream.update(|state| state.credit(credit));
-                }
-                Ok(())
-            }
-            // WSGI has no place for it.
-            Kind::Tls => Ok(()),
-            // A WSGI app has no way to hear of it.
-            Kind::Reset if header.flags & HALF != 0 => Ok(()),
-            Kind::Reset => {
-                if let Some(stream) = stream() {
-                    stream.update(Stream::reset);
-                }
-                Ok(())
-            }
-            Kind::Ping => {
-                let mut out = lock(&self.out);
-                out.push(Kind::Pong, 0, 0, b"");
-                // A dead socket is seen by the next read.
-                let _written = self.write_all(&mut out);
-                Ok(())
-            }
-            Kind::Opened => {
-                let descriptor = payload.try_into().map(u32::from_le_bytes).map_err(|_| unexpected)?;
-                lock(&self.out).close_file(descriptor);
-                lock(&self.unopened).remove(&descriptor);
-                self.opened.notify_all();
-                Ok(())
-            }
-            Kind::Request
-            | Kind::Drain
-            | Kind::Response
-            | Kind::Done
-            | Kind::Begun
-            | Kind::Ready
-            | Kind::Failed
-            | Kind::Pong
-            | Kind::Block
-            | Kind::Trailers
-            | Kind::Interim
-            | Kind::Push
-            | Kind::File
-            | Kind::Text
-            | Kind::Binary
-            | Kind::Close => Err(unexpected),
+    fn job(self: &Arc<Self>, request: &Request<'_>) -> Job {
+        let stream =
+            Arc::new(WsgiStream { state: Mutex::new(Stream::new(request)), changed: Condvar::new() });
+        lock(&self.streams).insert(request.stream, stream.clone());
+        Job {
+            link: self.clone(),
+            stream,
+            head: request.head.to_vec(),
+            slot: request.slot,
+            id: request.stream,
+            claimed: false,
         }
     }
 
+    /// Takes a frame about a request; gives its stream.
+    fn take_frame(&self, frame: &FromEdge<'_>) -> Result<Option<StreamId>, LinkError> {
+        let id = match *frame {
+            FromEdge::Data { stream, .. }
+            | FromEdge::Credit { stream, .. }
+            | FromEdge::Reset { stream }
+            | FromEdge::HalfClose { stream } => stream,
+            // An app of WSGI has no place for what is known of TLS.
+            FromEdge::Tls { .. } | FromEdge::Request(_) | FromEdge::Drain => return Ok(None),
+            FromEdge::Message { .. } => return Err(LinkError::Unexpected("Message")),
+            FromEdge::Close { .. } => return Err(LinkError::Unexpected("Close")),
+        };
+        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
+        let Some(stream) = lock(&self.streams).get(&id).cloned() else { return Ok(None) };
+        match *frame {
+            FromEdge::Data { bytes, end, .. } => {
+                stream.update(|state| if state.is_gone() { Ok(()) } else { state.arrive(bytes, end) })?;
+            }
+            FromEdge::Credit { amount, .. } => stream.update(|state| state.credit(amount)),
+            FromEdge::Reset { .. } => self.reset(&stream),
+            // An app of WSGI has no way to hear of a half-closed connection.
+            _ => {}
+        }
+        Ok(Some(id))
+    }
+
+    fn reset(&self, stream: &WsgiStream) {
+        let mut out = lock(&self.out);
+        stream.update(|state| state.reset(&mut out));
+    }
+
     /// Drops a stream that is over.
-    pub(crate) fn forget(&self, stream: u32) {
+    pub(crate) fn forget(&self, stream: StreamId) {
         lock(&self.streams).remove(&stream);
     }
 
     /// Says Ready.
     pub(crate) fn say_ready(&self) -> io::Result<()> {
         let mut out = lock(&self.out);
-        out.push(Kind::Ready, 0, 0, b"");
+        out.push(&FromWorker::Ready);
         self.write_all(&mut out)
     }
 
@@ -356,7 +323,7 @@ impl WsgiLink {
             }
             self.unannounced.store(false, Ordering::Release);
             self.written.store(self.made.elapsed().as_micros() as u64, Ordering::Relaxed);
-            out.write_to(&self.end.socket)
+            socket::write(&mut out, &self.end.socket)
         };
         if written.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             // Other errors mean that the edge is gone, which the reader sees.
@@ -364,20 +331,9 @@ impl WsgiLink {
         }
     }
 
-    /// Waits until the edge has opened a file that it was told of, so that the app may do with it what it likes, or the
-    /// process end; not for ever, because only the file of this one response depends on it.
-    fn wait_until_opened(&self, py: Python<'_>, descriptor: u32) {
-        py.detach(|| {
-            let waiting = lock(&self.unopened);
-            let waited =
-                self.opened.wait_timeout_while(waiting, OPENING, |files| files.contains(&descriptor));
-            waited.unwrap_or_else(PoisonError::into_inner).0.remove(&descriptor);
-        });
-    }
-
     fn write_all(&self, out: &mut Outbox) -> io::Result<()> {
         loop {
-            match out.write_to(&self.end.socket) {
+            match socket::write(out, &self.end.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let _ready =
                         poll(&mut [PollFd::from_borrowed_fd(self.end.socket.as_fd(), PollFlags::OUT)], None);
@@ -437,23 +393,17 @@ impl WsgiStream {
         self.leave(py, link, stalled)
     }
 
-    /// Sends a part of a file as the last piece of the response's body, and waits until the edge has opened it.
+    /// Sends a part of a file as the last piece of the response's body, waiting for the client.
     pub(crate) fn file(&self, py: Python<'_>, link: &WsgiLink, file: FileOut) {
-        let descriptor = file.descriptor.as_raw_fd().cast_unsigned();
         let stalled = {
             let mut out = link.out(py);
             let mut state = self.lock();
             if !state.takes_files() {
                 return;
             }
-            lock(&link.unopened).insert(descriptor);
             state.file(file, true, &mut out)
         };
-        if self.leave(py, link, stalled) {
-            link.wait_until_opened(py, descriptor);
-        } else {
-            lock(&link.unopened).remove(&descriptor);
-        }
+        self.leave(py, link, stalled);
     }
 
     /// Writes what was sent, waiting for the client; false once the client is gone.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use hcrs_link::{FileOut, HeadKind};
 use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,7 +11,6 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
 use crate::message::{FieldError, Seen, write_field};
-use crate::outbox::FileOut;
 use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
@@ -232,11 +232,11 @@ impl Response {
             stream.start_nowhere();
             return Ok(());
         }
-        let mark = out.push_head(stream.id(), status, |writer, bytes| {
+        let mark = out.push_head(HeadKind::Response, stream.id(), status, |writer, bytes| {
             for (name, value) in &fields {
                 writer.field(bytes, name.trim_ascii(), value.trim_ascii());
             }
-            Ok::<_, PyErr>(())
+            Ok::<_, FieldError>(())
         })?;
         stream.start(mark, None);
         Ok(())

@@ -3,13 +3,13 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as Link;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hcrs_exchange::ResponseHeadWriter;
-use hcrs_link::{END, FILE_COST, FilePart, FrameHeader, HEADER_LEN, Kind, RESPONSE_WINDOW, push_frame};
+use hcrs_link::{FILE_COST, FilePart, HEADER_LEN, HeadKind, HeadTooLongError, Outbox, RESPONSE_WINDOW};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
@@ -87,14 +87,15 @@ impl Worker {
         Self { link, claims, input: Vec::new() }
     }
 
-    /// Waits for a frame of the kind, and passes over all others.
-    async fn frame(&mut self, wanted: Kind) -> FrameHeader {
+    /// Waits for a frame that `wanted` gives something of, and passes over all others.
+    async fn frame<T>(&mut self, wanted: impl Fn(&FromEdge<'_>) -> Option<T>) -> T {
         loop {
             while let Some((header, payload)) = FrameHeader::split(&self.input).unwrap() {
+                let found = wanted(&FromEdge::parse(&header, payload).unwrap());
                 let len = HEADER_LEN + payload.len();
                 self.input.drain(..len);
-                if header.kind == wanted {
-                    return header;
+                if let Some(found) = found {
+                    return found;
                 }
             }
             let mut piece = [0; 4096];
@@ -106,40 +107,54 @@ impl Worker {
     }
 
     /// Waits for a request and begins it; gives its stream.
-    async fn request(&mut self) -> u32 {
-        let header = self.frame(Kind::Request).await;
-        assert!(self.claims.claim(usize::from(header.slot), header.stream));
-        header.stream
+    async fn request(&mut self) -> StreamId {
+        let (slot, stream) = self
+            .frame(|frame| match frame {
+                FromEdge::Request(request) => Some((request.slot, request.stream)),
+                _ => None,
+            })
+            .await;
+        assert!(self.claims.claim(usize::from(slot), stream));
+        stream
+    }
+
+    async fn credit(&mut self) -> usize {
+        self.frame(|frame| match frame {
+            FromEdge::Credit { amount, .. } => Some(*amount as usize),
+            _ => None,
+        })
+        .await
     }
 
     /// Answers with parts of a file, of the announced length if there is one.
-    fn answer(&self, stream: u32, length: Option<u64>, file: &File, parts: &[(u64, u64)]) {
+    fn answer(&self, stream: StreamId, length: Option<u64>, file: &File, parts: &[(u64, u64)]) {
         self.head(stream, length);
         for (at, &part) in parts.iter().enumerate() {
             self.part(stream, file, part, at + 1 == parts.len());
         }
     }
 
-    fn head(&self, stream: u32, length: Option<u64>) {
-        let mut block = Vec::new();
-        let mut head = ResponseHeadWriter::begin(&mut block, 200);
-        if let Some(length) = length {
-            head.field(&mut block, b"content-length", length.to_string().as_bytes());
-        }
-        head.finish(&mut block);
-        self.send(Kind::Response, 0, stream, &block);
+    fn head(&self, stream: StreamId, length: Option<u64>) {
+        let mut out = Outbox::default();
+        out.push_head::<HeadTooLongError>(HeadKind::Response, stream, 200, |head, block| {
+            if let Some(length) = length {
+                head.field(block, b"content-length", length.to_string().as_bytes());
+            }
+            Ok(())
+        })
+        .unwrap();
+        (&self.link).write_all(out.pending().bytes).unwrap();
     }
 
-    fn part(&self, stream: u32, file: &File, (offset, len): (u64, u64), end: bool) {
-        let descriptor = file.as_raw_fd().cast_unsigned();
-        let part = FilePart { offset, len, process: std::process::id(), descriptor };
-        self.send(Kind::File, if end { END } else { 0 }, stream, &part.to_bytes());
-    }
-
-    fn send(&self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
-        let mut out = Vec::new();
-        push_frame(&mut out, FrameHeader { len: 0, kind, flags, slot: 0, stream }, payload);
-        (&self.link).write_all(&out).unwrap();
+    fn part(&self, stream: StreamId, file: &File, (offset, len): (u64, u64), end: bool) {
+        let mut frame = Vec::new();
+        FromWorker::File { stream, part: FilePart { offset, len }, end }.write(&mut frame);
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [file.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let sent = sendmsg(&self.link, &[io::IoSlice::new(&frame)], &mut control, SendFlags::empty());
+        assert_eq!(sent, Ok(frame.len()));
     }
 }
 
@@ -229,10 +244,12 @@ fn what_files_cost_of_the_window_is_given_back_when_they_are_sent() {
         io.write_all(GET).await.unwrap();
         let stream = worker.request().await;
         worker.head(stream, Some(1_000_000));
+        let mut window = RESPONSE_WINDOW as usize;
         for sent in 0..10 {
-            if sent == RESPONSE_WINDOW as usize / FILE_COST {
-                worker.frame(Kind::Credit).await;
+            while window < FILE_COST {
+                window += worker.credit().await;
             }
+            window -= FILE_COST;
             worker.part(stream, &file, (0, 100_000), sent == 9);
         }
         assert!(response(&mut io, 1_000_000).await == bytes.repeat(10));

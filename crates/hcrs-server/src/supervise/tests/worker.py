@@ -10,7 +10,7 @@ import struct
 import sys
 import time
 
-READY, FAILED, DRAIN = 8, 9, 10
+READY, FAILED, DRAIN = 64, 65, 10
 
 if sys.argv[1] == "-c":
     sys.exit(0)
@@ -28,12 +28,12 @@ def tell(what):
 
 def send(kind, payload=b""):
     for link in links:
-        link.sendall(struct.pack("<IBBHI", len(payload), kind, 0, 0, 0) + payload)
+        link.sendall(struct.pack("<IBBHQ", len(payload), kind, 0, 0, 0) + payload)
 
 
 def read_drain(link):
-    header = link.recv(12, socket.MSG_WAITALL)
-    return len(header) == 12 and header[4] == DRAIN
+    header = link.recv(16, socket.MSG_WAITALL)
+    return len(header) == 16 and header[4] == DRAIN
 
 
 tell("started")

@@ -1,16 +1,21 @@
-//! One request and its response as the worker sees them: what has arrived and was not taken, what was
-//! sent and has not left. Pure state: frames in, frames out, no Python.
+//! One request and its response as a worker sees them: what has arrived and was not taken, what was sent and has not
+//! left. Frames in, frames out; no Python.
 
 use std::collections::VecDeque;
 
-use hcrs_link::{
-    DATA_MAX, END, FILE_COST, INTERIM_MAX, Kind, LinkError, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window,
-};
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 
+use crate::credit::{
+    FILE_COST, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, WINDOW_LEFT_BY_HINTS, Window, piece_cost,
+};
+use crate::frame::{DATA_MAX, LinkError};
+use crate::from_worker::{FromWorker, HINT_LEN_MAX, INTERIM_MAX};
 use crate::outbox::{FileOut, HeadMark, Outbox};
+use crate::{MessageKind, Request, StreamId};
 
 /// Body bytes that one `http.request` message or one read holds at most.
-pub(crate) const MESSAGE_MAX: usize = 64 << 10;
+pub const MESSAGE_MAX: usize = 64 << 10;
 
 /// How far the app has come with its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,32 +75,25 @@ enum Unsent<B> {
     /// A piece of a response's body.
     Body(B),
     /// A WebSocket's message.
-    Message(Kind, B),
-    /// A frame that ends what went before.
-    Last(Kind, Vec<u8>),
-}
-
-impl<B: AsRef<[u8]>> Unsent<B> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Body(bytes) | Self::Message(_, bytes) => bytes.as_ref(),
-            Self::Last(_, bytes) => bytes,
-        }
-    }
+    Message(MessageKind, B),
+    /// The end of a WebSocket, with code and reason.
+    Close(u16, String),
+    /// The app's task has ended.
+    Done,
 }
 
 /// A stream; `B` is a piece of a response's body, or a message.
 #[derive(Debug)]
 pub struct Stream<B> {
-    id: u32,
+    id: StreamId,
     arrived: Vec<u8>,
     owed: Owed,
     /// The whole request body has arrived.
     received: bool,
     /// The app has taken the last piece.
     taken: bool,
-    /// The app has asked for a body of which nothing had arrived.
-    asked: bool,
+    /// The client holds the body back until the app asks for it.
+    awaits_demand: bool,
     gone: bool,
     /// The client has closed its side; it may still read the response.
     half_closed: bool,
@@ -107,6 +105,9 @@ pub struct Stream<B> {
     length_left: Option<u64>,
     /// A part of a file that waits for the window, after all of `unsent`.
     file: Option<FileOut>,
+    /// The edge takes descriptors of files for this response, as long as nothing else is a part of its body; otherwise
+    /// their bytes are read here.
+    passes_files: bool,
     /// The response has no body on the wire.
     bodiless: bool,
     /// Trailers follow the body.
@@ -126,15 +127,15 @@ pub struct Stream<B> {
 }
 
 impl<B: AsRef<[u8]>> Stream<B> {
-    /// A stream whose request has just come.
-    pub fn new(id: u32, has_body: bool) -> Self {
+    /// The stream of a request that has just come.
+    pub fn new(request: &Request<'_>) -> Self {
         Self {
-            id,
+            id: request.stream,
             arrived: Vec::new(),
             owed: Owed::new(REQUEST_WINDOW),
-            received: !has_body,
+            received: !request.has_body,
             taken: false,
-            asked: false,
+            awaits_demand: request.expects_continue,
             gone: false,
             half_closed: false,
             phase: Phase::Request,
@@ -142,6 +143,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             head_only: false,
             length_left: None,
             file: None,
+            passes_files: request.takes_files,
             bodiless: false,
             has_trailers: false,
             trailers: None,
@@ -155,22 +157,23 @@ impl<B: AsRef<[u8]>> Stream<B> {
     }
 
     /// Its number on the link.
-    pub fn id(&self) -> u32 {
+    pub fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Gives the edge credit for bytes of messages that the app took, or that wait for the rest of theirs.
-    pub fn took_messages(&mut self, len: usize, out: &mut Outbox) {
-        if let Some(credit) = self.owed.take(len) {
-            out.push(Kind::Credit, 0, self.id, &credit.to_le_bytes());
+    /// Returns credit for pieces of messages, of this cost in all, that the app took or that wait for the rest of their
+    /// message.
+    pub fn took_messages(&mut self, cost: usize, out: &mut Outbox) {
+        if let Some(amount) = self.owed.take(cost) {
+            out.push(&FromWorker::Credit { stream: self.id, amount });
         }
     }
 
-    /// Tells the edge that the app has heard of the WebSocket's end: credit for nothing, on which a client that broke
-    /// the protocol is told. The app has answered by then what it wanted to.
+    /// Tells the edge that the app has heard of the WebSocket's end, on which a client that broke the protocol is told.
+    /// The app has answered by then what it wanted to.
     pub fn heard_end(&mut self, out: &mut Outbox) {
         if !self.gone && !self.ended && self.phase == Phase::Response {
-            out.push(Kind::Credit, 0, self.id, &0u32.to_le_bytes());
+            out.push(&FromWorker::HeardClose { stream: self.id });
         }
     }
 
@@ -197,20 +200,23 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Takes body bytes from the edge.
     pub fn arrive(&mut self, data: &[u8], end: bool) -> Result<(), LinkError> {
         if self.received || self.arrived.len() + data.len() > REQUEST_WINDOW as usize {
-            return Err(LinkError::Unexpected(Kind::Data));
+            return Err(LinkError::Unexpected("Data"));
         }
         self.arrived.extend_from_slice(data);
         self.received = end;
         Ok(())
     }
 
-    /// The client is gone.
-    pub fn reset(&mut self) {
+    /// The client is gone. That the app's task has ended is still said.
+    pub fn reset(&mut self, out: &mut Outbox) {
         self.gone = true;
         self.arrived = Vec::new();
-        self.unsent.clear();
         self.file = None;
         self.trailers = None;
+        self.sent = 0;
+        if self.unsent.drain(..).any(|unsent| matches!(unsent, Unsent::Done)) {
+            out.push(&FromWorker::Done { stream: self.id });
+        }
     }
 
     /// The client has closed its side after the whole request: the app hears of it once it has taken the body.
@@ -230,32 +236,32 @@ impl<B: AsRef<[u8]>> Stream<B> {
             self.ask(out);
             return Next::Wait;
         }
-        self.asked = true;
+        self.awaits_demand = false;
         let rest = if self.arrived.len() > max { self.arrived.split_off(max) } else { Vec::new() };
         let piece = std::mem::replace(&mut self.arrived, rest);
         self.taken = self.received && self.arrived.is_empty();
         if !self.received
-            && let Some(credit) = self.owed.take(piece.len())
+            && let Some(amount) = self.owed.take(piece.len())
         {
-            out.push(Kind::Credit, 0, self.id, &credit.to_le_bytes());
+            out.push(&FromWorker::Credit { stream: self.id, amount });
         }
         Next::Body { piece, more: !self.taken }
     }
 
-    /// Demands the body, once: credit for nothing, on which the edge sends 100 (Continue).
-    pub(crate) fn ask(&mut self, out: &mut Outbox) {
-        if !std::mem::replace(&mut self.asked, true) {
-            out.push(Kind::Credit, 0, self.id, &0u32.to_le_bytes());
+    /// Demands a body that the client holds back, once; the edge then sends 100 (Continue).
+    pub fn ask(&mut self, out: &mut Outbox) {
+        if std::mem::take(&mut self.awaits_demand) {
+            out.push(&FromWorker::AwaitsBody { stream: self.id });
         }
     }
 
     /// Whether the body, or so many bytes of it, wait for the app, or nothing more will come.
-    pub(crate) fn has_uploaded(&self, enough: usize) -> bool {
+    pub fn has_uploaded(&self, enough: usize) -> bool {
         self.gone || self.received || self.arrived.len() >= enough
     }
 
     /// Whether [`Stream::next`] gives something.
-    pub(crate) fn has_next(&self) -> bool {
+    pub fn has_next(&self) -> bool {
         self.gone
             || self.phase == Phase::Closed
             || (self.half_closed && self.taken)
@@ -263,8 +269,9 @@ impl<B: AsRef<[u8]>> Stream<B> {
     }
 
     /// Whether [`Stream::pump`] is not held up by the window.
-    pub(crate) fn can_send(&self) -> bool {
-        let wanted = if self.unsent.is_empty() && self.file.is_some() { FILE_COST } else { 1 };
+    pub fn can_send(&self) -> bool {
+        let is_file = self.unsent.is_empty() && self.file.is_some() && self.passes_files;
+        let wanted = if is_file { FILE_COST } else { piece_cost(1) };
         self.gone || self.window.left() >= wanted
     }
 
@@ -290,12 +297,18 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.has_trailers = true;
     }
 
-    /// Sends an interim head. Those above [`INTERIM_MAX`] are left out: they are only hints.
+    /// Sends an interim head. What is too much is left out: it is only a hint.
     pub fn interim(&mut self, head: &[u8], out: &mut Outbox) {
-        if !self.gone && self.interims < INTERIM_MAX {
+        if self.interims < INTERIM_MAX && self.spend_on_hint(head) {
             self.interims += 1;
-            out.push(Kind::Interim, 0, self.id, head);
+            out.push(&FromWorker::Interim { stream: self.id, head });
         }
+    }
+
+    fn spend_on_hint(&mut self, hint: &[u8]) -> bool {
+        let cost = piece_cost(hint.len());
+        let is_modest = hint.len() <= HINT_LEN_MAX && self.window.left() >= WINDOW_LEFT_BY_HINTS + cost;
+        !self.gone && is_modest && self.window.spend(cost)
     }
 
     /// Notes how many requests may be promised to the client, in a protocol that knows pushes.
@@ -308,15 +321,11 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.pushes.is_some()
     }
 
-    /// Has a request promised to the client. Those that it does not take, or that are too many, are left out: they are
-    /// only hints.
-    pub fn promise(&mut self, payload: &[u8], out: &mut Outbox) {
-        if let Some(left) = &mut self.pushes
-            && *left > 0
-            && !self.gone
-        {
-            *left -= 1;
-            out.push(Kind::Push, 0, self.id, payload);
+    /// Has a request promised to the client. What it does not take, or is too much, is left out: it is only a hint.
+    pub fn promise(&mut self, promise: &[u8], out: &mut Outbox) {
+        if self.pushes.is_some_and(|left| left > 0) && self.spend_on_hint(promise) {
+            self.pushes = self.pushes.map(|left| left - 1);
+            out.push(&FromWorker::Push { stream: self.id, promise });
         }
     }
 
@@ -328,7 +337,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
         if self.is_flushed() {
             self.ended = true;
-            out.push(Kind::Trailers, END, self.id, &block);
+            out.push(&FromWorker::Trailers { stream: self.id, fields: &block });
         } else {
             self.trailers = Some(block);
         }
@@ -386,10 +395,11 @@ impl<B: AsRef<[u8]>> Stream<B> {
             }
             return Stalled::No;
         }
-        if self.unsent.is_empty() && len <= DATA_MAX && len <= self.window.left() && !out.is_full() {
-            self.window.spend(len);
+        let is_free = self.is_flushed() && len <= DATA_MAX && !out.is_full();
+        if is_free && self.window.spend(piece_cost(len)) {
             out.push_body(end, self.id, piece.as_ref());
             self.ended = end;
+            self.passes_files = false;
             return Stalled::No;
         }
         if len > 0 {
@@ -400,21 +410,20 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     /// Sends a WebSocket's message if nothing holds it up; false if [`Stream::message`] has to take it.
     #[must_use]
-    pub fn message_at_once(&mut self, kind: Kind, message: &[u8], out: &mut Outbox) -> bool {
+    pub fn message_at_once(&mut self, kind: MessageKind, message: &[u8], out: &mut Outbox) -> bool {
         if self.gone {
             return true;
         }
-        let len = message.len();
-        let is_free = self.is_flushed() && len <= DATA_MAX && len <= self.window.left() && !out.is_full();
-        if is_free {
-            self.window.spend(len);
-            out.push(kind, END, self.id, message);
+        let is_free = self.is_flushed() && message.len() <= DATA_MAX && !out.is_full();
+        let has_left = is_free && self.window.spend(piece_cost(message.len()));
+        if has_left {
+            out.push(&FromWorker::Message { stream: self.id, kind, bytes: message, end: true });
         }
-        is_free
+        has_left
     }
 
     /// Takes a WebSocket's message.
-    pub fn message(&mut self, kind: Kind, message: B, out: &mut Outbox) -> Stalled {
+    pub fn message(&mut self, kind: MessageKind, message: B, out: &mut Outbox) -> Stalled {
         if self.gone {
             return Stalled::No;
         }
@@ -428,14 +437,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
         if self.gone {
             return Stalled::No;
         }
-        self.unsent.push_back(Unsent::Last(Kind::Close, [&code.to_le_bytes(), reason.as_bytes()].concat()));
+        self.unsent.push_back(Unsent::Close(code, reason.to_owned()));
         self.pump_all(out)
     }
 
     /// The app's task that had a WebSocket has ended: says so once everything has left.
     pub fn finish_websocket(&mut self, out: &mut Outbox) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.unsent.push_back(Unsent::Last(Kind::Done, Vec::new()));
+            self.unsent.push_back(Unsent::Done);
             self.pump_all(out);
         }
     }
@@ -451,31 +460,46 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     /// Moves one frame of what waits to `out`.
     pub fn pump(&mut self, out: &mut Outbox) -> Stalled {
-        let Some(piece) = self.unsent.front() else { return self.pump_file(out) };
-        if let Unsent::Last(kind, payload) = piece {
-            out.push(*kind, 0, self.id, payload);
-            self.unsent.pop_front();
-            return Stalled::No;
-        }
-        let rest = &piece.bytes()[self.sent..];
-        let len = rest.len().min(DATA_MAX).min(self.window.left());
-        if len == 0 && !rest.is_empty() {
+        let stream = self.id;
+        let (bytes, message) = match self.unsent.front() {
+            None => return self.pump_file(out),
+            Some(Unsent::Close(code, reason)) => {
+                out.push(&FromWorker::Close { stream, code: *code, reason: reason.as_bytes() });
+                self.unsent.pop_front();
+                return Stalled::No;
+            }
+            Some(Unsent::Done) => {
+                out.push(&FromWorker::Done { stream });
+                self.unsent.pop_front();
+                return Stalled::No;
+            }
+            Some(Unsent::Body(bytes)) => (bytes.as_ref(), None),
+            Some(Unsent::Message(kind, bytes)) => (bytes.as_ref(), Some(*kind)),
+        };
+        let rest = &bytes[self.sent..];
+        let len = rest.len().min(DATA_MAX).min(self.window.room());
+        if len == 0 && !(rest.is_empty() && self.window.takes_piece(0)) {
             return Stalled::Window;
         }
         if out.is_full() {
             return Stalled::Outbox;
         }
+        let has_spent = self.window.spend(piece_cost(len));
+        debug_assert!(has_spent, "invariant: a piece is cut to the window");
         let last_of_piece = len == rest.len();
         let is_last =
             last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed && self.file.is_none();
-        if let Unsent::Message(kind, _) = piece {
-            out.push(*kind, if last_of_piece { END } else { 0 }, self.id, &rest[..len]);
-        } else {
-            let end = is_last && !self.has_trailers;
-            out.push_body(end, self.id, &rest[..len]);
-            self.ended |= end;
+        match message {
+            Some(kind) => {
+                out.push(&FromWorker::Message { stream, kind, bytes: &rest[..len], end: last_of_piece });
+            }
+            None => {
+                let end = is_last && !self.has_trailers;
+                out.push_body(end, stream, &rest[..len]);
+                self.ended |= end;
+                self.passes_files = false;
+            }
         }
-        self.window.spend(len);
         if last_of_piece {
             self.unsent.pop_front();
             self.sent = 0;
@@ -489,15 +513,51 @@ impl<B: AsRef<[u8]>> Stream<B> {
     }
 
     fn pump_file(&mut self, out: &mut Outbox) -> Stalled {
-        let Some(file) = self.file.take() else { return Stalled::No };
-        if self.window.left() < FILE_COST || out.is_full() {
-            self.file = Some(file);
-            return if out.is_full() { Stalled::Outbox } else { Stalled::Window };
+        let Some(file) = &mut self.file else { return Stalled::No };
+        if out.is_full() {
+            return Stalled::Outbox;
         }
-        self.window.spend(FILE_COST);
-        self.ended = self.phase == Phase::Closed && !self.has_trailers;
-        out.push_file(self.ended, self.id, file);
-        if let Some(block) = self.trailers.take() {
+        let is_end = self.phase == Phase::Closed && !self.has_trailers;
+        if self.passes_files {
+            if !self.window.spend(FILE_COST) {
+                return Stalled::Window;
+            }
+            self.ended = is_end;
+            if let Some(file) = self.file.take() {
+                out.push_file(is_end, self.id, file);
+            }
+        } else {
+            let len = (DATA_MAX.min(self.window.room()) as u64).min(file.len) as usize;
+            if len == 0 {
+                return Stalled::Window;
+            }
+            let piece = match read(file, len) {
+                Ok(piece) if !piece.is_empty() => piece,
+                // It is shorter than it was, or cannot be read: the response cannot be completed.
+                Ok(_) | Err(_) => {
+                    self.file = None;
+                    self.trailers = None;
+                    self.phase = Phase::Closed;
+                    self.ended = true;
+                    out.push(&FromWorker::AppFailed { stream: self.id });
+                    return Stalled::No;
+                }
+            };
+            let has_spent = self.window.spend(piece_cost(piece.len()));
+            debug_assert!(has_spent, "invariant: a piece is cut to the window");
+            file.offset += piece.len() as u64;
+            file.len -= piece.len() as u64;
+            let is_last = file.len == 0;
+            self.ended = is_last && is_end;
+            out.push_body(self.ended, self.id, &piece);
+            if !is_last {
+                return Stalled::No;
+            }
+            self.file = None;
+        }
+        if self.phase == Phase::Closed
+            && let Some(block) = self.trailers.take()
+        {
             self.trailers(block, out);
         }
         Stalled::No
@@ -515,7 +575,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
         if self.gone {
             self.ended = true;
-            out.push(Kind::Done, 0, self.id, b"");
+            out.push(&FromWorker::Done { stream: self.id });
             return false;
         }
         if let Some(head) = self.head.take() {
@@ -525,14 +585,30 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.file = None;
         self.phase = Phase::Closed;
         self.ended = true;
-        out.push(Kind::Reset, 0, self.id, b"");
+        out.push(&FromWorker::AppFailed { stream: self.id });
         true
     }
 
     fn end(&mut self, out: &mut Outbox) {
         self.ended = true;
         if !self.head.is_some_and(|head| out.end_at_head(head)) {
-            out.push(Kind::Data, END, self.id, b"");
+            // It takes nothing of the window: a stream has one end.
+            out.push(&FromWorker::Data { stream: self.id, bytes: &[], end: true });
+        }
+    }
+}
+
+/// At most `len` bytes of a part of a file.
+fn read(file: &FileOut, len: usize) -> Result<Vec<u8>, Errno> {
+    let mut piece = Vec::with_capacity(len);
+    loop {
+        match pread(&file.descriptor, spare_capacity(&mut piece), file.offset) {
+            Ok(_) => {
+                piece.truncate(len);
+                return Ok(piece);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
     }
 }

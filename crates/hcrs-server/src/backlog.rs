@@ -1,0 +1,72 @@
+//! How much the requests that no worker has begun may hold of an edge thread's memory.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// The bytes that the unbegun requests of a thread hold, and their limit.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    bytes: Cell<usize>,
+    max: usize,
+}
+
+impl Backlog {
+    /// A backlog of at most `max` bytes.
+    pub(crate) fn new(max: usize) -> Rc<Self> {
+        Rc::new(Self { bytes: Cell::new(0), max })
+    }
+
+    /// Bytes that unbegun requests hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// A share for one request. It is given back when it is dropped.
+    pub(crate) fn share(self: &Rc<Self>) -> Share {
+        Share { backlog: Rc::clone(self), bytes: 0 }
+    }
+}
+
+/// What one request holds of a backlog.
+#[derive(Debug)]
+pub(crate) struct Share {
+    backlog: Rc<Backlog>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Adds `len` bytes; false, and nothing is added, if that is more than the backlog may hold.
+    #[must_use]
+    pub(crate) fn add(&mut self, len: usize) -> bool {
+        let sum = self.backlog.bytes.get().saturating_add(len);
+        let has_room = sum <= self.backlog.max;
+        if has_room {
+            self.backlog.bytes.set(sum);
+            self.bytes += len;
+        }
+        has_room
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.backlog.bytes.set(self.backlog.bytes.get() - self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_full_takes_no_more_until_a_share_is_given_back() {
+        let backlog = Backlog::new(10);
+        let (mut first, mut second) = (backlog.share(), backlog.share());
+        assert!(first.add(6) && second.add(4));
+        assert!(!second.add(1) && backlog.bytes() == 10);
+        drop(first);
+        assert!(second.add(6));
+        drop(second);
+        assert_eq!(backlog.bytes(), 0);
+    }
+}
