@@ -497,6 +497,13 @@ impl AsgiLink {
         if idle { Ok(()) } else { Self::write(slf) }
     }
 
+    /// Tells the edge that every stream has been ended. To be called when no task runs any more.
+    #[pyo3(name = "finish")]
+    fn say_finished(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().out().outbox.push(&FromWorker::Finished);
+        Self::write(slf)
+    }
+
     /// The tasks of requests that run.
     fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let exchanges: Vec<_> =

@@ -74,6 +74,16 @@ def test_the_queue_is_so_long(server, connect_h2, tmp_path):
     assert time.monotonic() - began < 1
 
 
+@shows("plain.py:app", queue_bytes=100_000)
+def test_what_waits_holds_so_many_bytes(server, connect_h2, tmp_path):
+    client = blocked(server, connect_h2, tmp_path, 1.5)
+    began = time.monotonic()
+    # Fewer than there are start credits: it is their bytes that are too many.
+    streams = [client.request("POST", "/echo", body=bytes(20_000)) for _ in range(12)]
+    client.wait(lambda: sum(client.streams[stream].status == 503 for stream in streams) >= 7, "refusals")
+    assert time.monotonic() - began < 1
+
+
 @shows("plain.py:app", queue_timeout=0.3)
 def test_requests_wait_so_long_for_a_worker(server, connect_h2, tmp_path):
     client = blocked(server, connect_h2, tmp_path, 2)

@@ -77,8 +77,18 @@ class AsgiServing:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=1)
+        has_finished = all(task.done() for task in tasks)
+        if has_finished:
+            await asyncio.sleep(0)  # what is to be done about tasks that have ended is done first
+            self._say_finished()
         self._serving.clear()  # they hold on to this object as well
-        return all(task.done() for task in tasks)
+        return has_finished
+
+    def _say_finished(self) -> None:
+        """Tells the edge that every request has been ended."""
+        if not self.edge_is_gone:
+            for serving in self._serving:
+                serving.finish()
 
     def _on_drained(self) -> None:
         self._undrained -= 1
@@ -156,6 +166,7 @@ class WsgiServing:
         if any(thread.is_alive() for thread in self._threads):
             log.warning("Leaving requests behind that did not end in time")
             return False
+        self._server.finish()
         return True
 
     def _work(self) -> None:

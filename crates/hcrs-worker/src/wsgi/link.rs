@@ -285,10 +285,10 @@ impl WsgiLink {
         lock(&self.streams).remove(&stream);
     }
 
-    /// Says Ready.
-    pub(crate) fn say_ready(&self) -> io::Result<()> {
+    /// Says something about the link itself.
+    pub(crate) fn say(&self, frame: &FromWorker<'_>) -> io::Result<()> {
         let mut out = lock(&self.out);
-        out.push(&FromWorker::Ready);
+        out.push(frame);
         self.write_all(&mut out)
     }
 

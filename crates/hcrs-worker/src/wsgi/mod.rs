@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hcrs_exchange::RequestView;
+use hcrs_link::FromWorker;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -97,7 +98,7 @@ impl WsgiServer {
     /// Says Ready and reads the links from now on.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         for link in &self.links {
-            py.detach(|| link.say_ready())?;
+            py.detach(|| link.say(&FromWorker::Ready))?;
             let (link, shared) = (link.clone(), self.shared.clone());
             std::thread::Builder::new()
                 .name("hcrs-link".into())
@@ -142,6 +143,14 @@ impl WsgiServer {
     fn close(&self, py: Python<'_>, timeout: f64) {
         let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         py.detach(|| self.shared.queue.close(patience));
+    }
+
+    /// Tells the edge that every stream has been ended. To be called when the pool's threads have ended.
+    fn finish(&self, py: Python<'_>) {
+        for link in &self.links {
+            // An error says that the edge is gone.
+            let _gone = py.detach(|| link.say(&FromWorker::Finished));
+        }
     }
 }
 
