@@ -419,11 +419,20 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             under_way.exchange.note_seen();
         }
         self.client.admitted.mailbox.rest();
+        if self.is_busy() {
+            self.look.no_later_than(now + LOOK);
+        }
         while self.look.poll(cx).is_ready() {
             let next = self.check_deadlines(now)?;
             self.look.set(next.max(now + Duration::from_millis(1)));
         }
         Poll::Pending
+    }
+
+    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    fn is_busy(&self) -> bool {
+        let is_skipping = self.connection.response_ended();
+        self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
     }
 
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
@@ -459,8 +468,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.closing {
             self.client.admitted.mailbox.wake();
         }
-        if self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
-        {
+        if self.is_busy() {
             return Ok(next);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {

@@ -395,6 +395,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         if matches!(self.shutdown, Shutdown::Abrupt(..)) {
             self.look.set(now);
+        } else if self.is_busy() {
+            self.look.no_later_than(now + LOOK);
         }
         while self.look.poll(cx).is_ready() {
             match self.check_deadlines(now) {
@@ -403,6 +405,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    fn is_busy(&self) -> bool {
+        let is_ending = !matches!(self.shutdown, Shutdown::No);
+        self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() || is_ending
     }
 
     /// Ends what is over its deadline; gives the instant of the next look.
@@ -437,11 +445,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
-        if self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() {
+        if self.is_busy() {
             return Ok(next);
-        }
-        if !matches!(self.shutdown, Shutdown::No) {
-            return Ok(now + LOOK);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {
             // GOAWAY first, so that a request that is on its way is not lost without a word.
