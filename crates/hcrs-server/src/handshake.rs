@@ -147,11 +147,11 @@ mod tests {
             for _ in 0..6 {
                 let (places, begun) = (Rc::clone(&places), Rc::clone(&begun));
                 tokio::task::spawn_local(async move {
-                    let begin = || {
+                    let start = || {
                         begun.set(begun.get() + 1);
                         std::future::pending::<()>()
                     };
-                    in_turn(&places, begin).await;
+                    in_turn(&places, start).await;
                 });
             }
             let mut turns = Vec::new();
