@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_exchange::{
-    Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
+    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -36,6 +36,9 @@ pub(crate) fn request(
     if parts.method == Method::CONNECT && !is_websocket {
         return Err(Fault::MethodNotAllowed);
     }
+    if parts.method.as_str().len() > METHOD_MAX {
+        return Err(Fault::BadRequest("method too long"));
+    }
     if parts.headers.len() > max_fields {
         return Err(Fault::HeadTooLarge);
     }
@@ -62,10 +65,10 @@ pub(crate) fn request(
     if is_websocket {
         head.set_websocket();
     }
-    Ok(head)
+    head.whole()
 }
 
-/// What was sent of a request that cannot be served, unchecked.
+/// What was sent of a request that cannot be served, unchecked and as far as a head can carry it.
 pub(crate) fn refused(
     parts: &request::Parts,
     scheme: Scheme,

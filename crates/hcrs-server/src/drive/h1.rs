@@ -324,6 +324,9 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         request.head = self.client.without_proxies(request.head);
         let shared = Rc::clone(&self.client.admitted.shared);
         self.requests += 1;
+        if !request.head.is_whole() {
+            return self.refuse(&request.head, Fault::HeadTooLarge, now);
+        }
         if !shared.settings.connection.server_names.serve(&request.head) {
             return self.refuse(&request.head, Fault::UnknownHost, now);
         }

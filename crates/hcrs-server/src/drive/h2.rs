@@ -185,11 +185,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.requests >= shared.settings.connection.keep_alive_max_requests {
             self.close_gracefully(now);
         }
+        if !head.is_whole() {
+            return self.refuse(key, id, &head, Fault::HeadTooLarge);
+        }
         if !shared.settings.connection.server_names.serve(&head) {
             return self.refuse(key, id, &head, Fault::UnknownHost);
         }
         if shared.settings.app.is_none() && head.is_websocket() {
-            return self.connection.fail(key, Fault::MethodNotAllowed);
+            return self.refuse(key, id, &head, Fault::MethodNotAllowed);
         }
         if shared.settings.app.is_none() {
             let (response, page) = welcome(&self.client, &head, Some(id));
