@@ -223,6 +223,10 @@ pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
         StatusCode::from_u16(fault.answer().status).expect("invariant: the fault table holds valid statuses");
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if fault == Fault::MethodNotAllowed {
+        // RFC 9110 §15.5.6 demands the field; empty, it says that the target has no methods here.
+        fields.insert(header::ALLOW, HeaderValue::from_static(""));
+    }
     if let Some(seconds) = fault.retry_after() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -15,6 +15,7 @@ mod edge_thread;
 mod error_log;
 mod escape;
 mod exchange;
+mod fault_log;
 mod file_body;
 mod handshake;
 mod link;

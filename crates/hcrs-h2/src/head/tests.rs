@@ -41,6 +41,13 @@ fn methods_and_heads_that_no_worker_could_be_given_are_refused() {
 }
 
 #[test]
+fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
+    let of = |reason| fault(reason, &Extra::default()).headers().get(header::ALLOW).cloned();
+    assert_eq!(of(Fault::MethodNotAllowed).as_ref().map(HeaderValue::as_bytes), Some(&b""[..]));
+    assert_eq!(of(Fault::HeadTooLarge), None);
+}
+
+#[test]
 fn cookie_crumbs_become_one_field() {
     let read = read(get().header("cookie", "a=1").header("x-a", "1").header("cookie", "b=2")).unwrap();
     assert_eq!(read, pairs(&[("host", "example.com"), ("x-a", "1"), ("cookie", "a=1; b=2")]));
