@@ -122,7 +122,11 @@ impl Exchange {
             self.tick(clock::now());
             return true;
         }
-        state.websocket = None;
+        if state.websocket.take().is_some() {
+            // It is denied: the request is complete, and no body is awaited for as long as the response takes.
+            state.body.ended = true;
+            state.body.end_sent = true;
+        }
         state.response.head = Some(head);
         state.response.ended = end;
         drop(state);
