@@ -235,6 +235,17 @@ def test_error_log_of_edge_and_workers_goes_to_syslog(launch, datagrams, tmp_pat
     assert re.match(r"<27>\w{3} .* hcrs\[\d+\]: Error in ASGI Framework", message), message
 
 
+def test_a_traceback_shows_what_a_client_has_sent_without_reaching_the_terminal(serve, connect_h1, tmp_path):
+    (tmp_path / "raises.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] == 'http'\n"
+        "    raise ValueError(scope['path'])\n"
+    )
+    server = serve(f"{tmp_path}/raises.py:app")
+    assert connect_h1(server.listener).get("/%1b%5b2J%0d%c2%9b%e2%80%ae%e2%98%83").status == 500
+    server.wait_for_log(r"^ValueError: /\\x1b\[2J\\x0d\\xc2\\x9b\\xe2\\x80\\xae\u2603$")
+
+
 def test_metrics_have_hypercorns_names(serve, connect_h1):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
