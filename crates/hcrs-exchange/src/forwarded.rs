@@ -246,9 +246,13 @@ fn parse_scheme(text: &[u8]) -> Option<Scheme> {
     }
 }
 
+/// The longest host that a proxy may name, in bytes: a name of DNS (RFC 1035 §2.3.4) and a port.
+const HOST_MAX: usize = 255 + ":65535".len();
+
 /// Whether it may stand as `host` (RFC 3986 §3.2.2), without user information.
 fn is_host(text: &[u8]) -> bool {
-    split_host(text).is_some()
+    text.len() <= HOST_MAX
+        && split_host(text).is_some()
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }
 

@@ -20,7 +20,7 @@ pub use forwarded::{ForwardedStyle, Forwarding, without_forwarded};
 pub use network::{Network, NetworkError, Trust};
 pub use promise::{is_promise_name, is_promise_path};
 pub use proxy_protocol::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};
-pub use request::{RequestHead, RequestLine, RequestView, Scheme, Version};
+pub use request::{METHOD_MAX, REQUEST_HEAD_MAX, RequestHead, RequestLine, RequestView, Scheme, Version};
 pub use response::{ResponseHead, ResponseHeadWriter};
 
 /// A block of bytes that does not have the form of a head.

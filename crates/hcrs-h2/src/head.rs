@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_exchange::{
-    Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
+    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -36,6 +36,9 @@ pub(crate) fn request(
     if parts.method == Method::CONNECT && !is_websocket {
         return Err(Fault::MethodNotAllowed);
     }
+    if parts.method.as_str().len() > METHOD_MAX {
+        return Err(Fault::BadRequest("method too long"));
+    }
     if parts.headers.len() > max_fields {
         return Err(Fault::HeadTooLarge);
     }
@@ -62,10 +65,10 @@ pub(crate) fn request(
     if is_websocket {
         head.set_websocket();
     }
-    Ok(head)
+    head.whole()
 }
 
-/// What was sent of a request that cannot be served, unchecked.
+/// What was sent of a request that cannot be served, unchecked and as far as a head can carry it.
 pub(crate) fn refused(
     parts: &request::Parts,
     scheme: Scheme,
@@ -220,6 +223,10 @@ pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
         StatusCode::from_u16(fault.answer().status).expect("invariant: the fault table holds valid statuses");
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if fault == Fault::MethodNotAllowed {
+        // RFC 9110 §15.5.6 demands the field; empty, it says that the target has no methods here.
+        fields.insert(header::ALLOW, HeaderValue::from_static(""));
+    }
     if let Some(seconds) = fault.retry_after() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -64,11 +64,12 @@ fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (Respons
 #[derive(Debug)]
 struct Look {
     sleep: Pin<Box<Sleep>>,
+    at: Instant,
 }
 
 impl Look {
     fn new(at: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(at.into())) }
+        Self { sleep: Box::pin(tokio::time::sleep_until(at.into())), at }
     }
 
     /// Ready once when it is time to look.
@@ -76,7 +77,15 @@ impl Look {
         self.sleep.as_mut().poll(cx)
     }
 
+    /// Something is under way, whose deadlines nobody has looked at when the connection was idle.
+    fn no_later_than(&mut self, at: Instant) {
+        if self.at > at {
+            self.set(at);
+        }
+    }
+
     fn set(&mut self, at: Instant) {
+        self.at = at;
         self.sleep.as_mut().reset(at.into());
     }
 }

@@ -43,12 +43,6 @@ fn run_logged(
     error_log: Option<&LogWriter>,
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
-    let _pid_file = match &settings.pid_path {
-        Some(path) => {
-            Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
-        }
-        None => None,
-    };
     let access_log = access_log::open(&settings.log)?;
     let outcome = run_opened(settings, error_log, access_log.as_ref(), statsd);
     if let Some(log) = access_log {
@@ -78,6 +72,13 @@ fn run_opened(
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
     let listeners = bind::bind(&settings, io_threads(&settings))?;
+    // When the addresses are ours, so that a second start by mistake does not take the file of the first.
+    let _pid_file = match &settings.pid_path {
+        Some(path) => {
+            Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
+        }
+        None => None,
+    };
     let descriptors = raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise::serve(supervise::Setup {

@@ -225,6 +225,20 @@ def test_level_of_the_log_is_obeyed(launch, level, tmp_path):
     assert server.output == ""
 
 
+@pytest.mark.parametrize("bind", ["127.0.0.1", "unix"])
+def test_a_second_start_leaves_the_first_servers_pid_file_and_address_alone(serve, launch, connect_h1, tmp_path, bind):
+    pid_path = tmp_path / "edge.pid"
+    first = serve(
+        "plain.py:app", bind=f"unix:{tmp_path}/socket" if bind == "unix" else "127.0.0.1:0", pid_path=str(pid_path)
+    )
+    again = f"unix:{tmp_path}/socket" if bind == "unix" else first.listener.authority
+    second = launch("plain.py:app", bind=again, pid_path=str(pid_path))
+    assert second.wait_for_exit() == 1
+    assert f"cannot listen on {again}" in second.log
+    assert pid_path.read_text() == str(first.pid)
+    assert connect_h1(first.listener).get().status == 200
+
+
 def test_pid_file_names_the_edge_and_goes_with_it(serve, tmp_path):
     path = tmp_path / "pid"
     server = serve("plain.py:app", pid_path=str(path))

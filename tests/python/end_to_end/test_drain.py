@@ -77,6 +77,20 @@ def test_h1_request_under_way_finishes_and_the_connection_is_closed(serve, conne
     assert server.wait_for_exit() == 0
 
 
+def test_a_response_of_the_edge_itself_says_that_the_connection_is_closed(serve, connect_h1):
+    server = serve(graceful_timeout=20)
+    client = connect_h1(server.listener)
+    client.send("GET / HTTP/1.1\r\n")
+    assert connect_h1(server.listener).get().status == 200  # the half of a head before has been read
+    server.signal(signal.SIGTERM)
+    wait_until(lambda: refuses(server), "new connections to be refused")
+    client.send("host: a\r\n\r\n")
+    response = client.response()
+    assert (response.status, response.header("connection")) == (200, "close")
+    client.assert_closed()
+    assert server.wait_for_exit() == 0
+
+
 def test_response_that_has_begun_is_finished(serve, connect_h1, key):
     server = serve("plain.py:app", graceful_timeout=20)
     client = connect_h1(server.listener, receive_buffer=1 << 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 from end_to_end.key_rows import shows
@@ -48,6 +49,26 @@ def test_limits_and_fields_are_as_they_are_wanted(server, connect_h1, connect_h2
     assert client.get("/", headers=[("x", "y" * 1600)]).status == 431
     large = client.request("POST", "/echo", body=b"x" * 19_000)
     assert client.response(large).length == 19_000
+
+
+def test_the_largest_heads_reach_the_app_and_what_no_worker_can_be_given_is_refused(serve, connect_h1, connect_h2):
+    most = (1 << 20) - (64 << 10)
+    server = serve("plain.py:app", h11_max_incomplete_size=most, h2_max_header_list_size=most)
+    worker = server.worker_pids()
+    large = "v" * (most - 1000)
+    client = connect_h1(server.listener)
+    assert client.get("/", f"x: {large}\r\n").status == 200
+    assert client.get(f"/?{large}").status == 200
+    client.request("M" * 70_000)
+    assert client.response().status == 400
+    client = connect_h2(server.listener)
+    # The package's Huffman code takes minutes for so much.
+    client.protocol.encoder.encode = functools.partial(client.protocol.encoder.encode, huffman=False)
+    assert client.get("/", headers=[("x", large)]).status == 200
+    assert client.response(client.request("M" * 70_000)).status == 400
+    assert client.get("/", headers=[("x", large + "v" * 1000)]).status == 431
+    assert client.get("/").status == 200
+    assert server.worker_pids() == worker
 
 
 @shows("sockets.py:app", websocket_max_message_size=100, websocket_ping_interval=0.2)

@@ -235,6 +235,17 @@ def test_error_log_of_edge_and_workers_goes_to_syslog(launch, datagrams, tmp_pat
     assert re.match(r"<27>\w{3} .* hcrs\[\d+\]: Error in ASGI Framework", message), message
 
 
+def test_a_traceback_shows_what_a_client_has_sent_without_reaching_the_terminal(serve, connect_h1, tmp_path):
+    (tmp_path / "raises.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] == 'http'\n"
+        "    raise ValueError(scope['path'])\n"
+    )
+    server = serve(f"{tmp_path}/raises.py:app")
+    assert connect_h1(server.listener).get("/%1b%5b2J%0d%c2%9b%e2%80%ae%e2%98%83").status == 500
+    server.wait_for_log(r"^ValueError: /\\x1b\[2J\\x0d\\xc2\\x9b\\xe2\\x80\\xae\u2603$")
+
+
 def test_metrics_have_hypercorns_names(serve, connect_h1):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
@@ -249,16 +260,51 @@ def test_metrics_have_hypercorns_names(serve, connect_h1):
         for path in ("/", "/missing", "/fail?after=nothing"):
             client.get(path)
         seen: list[str] = []
-        while sum(line.startswith("shop.hypercorn.request.duration") for line in seen) < 3 or len(seen) < 8:
+        while sum(line.startswith("shop.hypercorn.request.duration") for line in seen) < 3 or not any(
+            line.startswith("shop.hypercorn.log.exception") for line in seen
+        ):
             seen += udp.recv(65_536).decode().splitlines()
         assert all(line.startswith("shop.hypercorn.") and line.endswith("|#env:test") for line in seen), seen
         short = [line.removeprefix("shop.hypercorn.").removesuffix("|#env:test") for line in seen]
         for status in (200, 404, 500):
             assert f"request.status.{status}:1|c|@1.0" in short
+        assert "request.fault.app_failed:1|c|@1.0" in short
         assert sum(int(line[9:].split("|")[0]) for line in short if line.startswith("requests:")) == 3
         assert all(re.fullmatch(r"request\.duration:\d+\.\d{3}\|ms", line) for line in short if "duration" in line)
         assert "log.exception:1|c|@1.0" in short
         assert server.output == "", "without an access log"
+
+
+def test_overload_is_told_in_one_line_and_counted(serve, udp, connect_h2):
+    server = serve(
+        "plain.py:app",
+        statsd_host=f"127.0.0.1:{udp.getsockname()[1]}",
+        hcrs={"queue_size": 1},
+    )
+    client = connect_h2(server.listener)
+    blocked = client.request("GET", "/block?seconds=3")
+    streams = [client.request("GET", "/") for _ in range(90)]
+    statuses = [client.response(stream).status for stream in streams]
+    assert client.response(blocked).status == 200
+    refused = statuses.count(503)
+    assert refused > 40 and set(statuses) == {200, 503}
+    told = server.wait_for_log(r"\[WARNING\] (\d+) requests were not answered by the app: request queue full \(\1\); ")
+    assert [int(line[1]) for line in told] == [refused]
+    seen = ""
+    while sum(map(int, re.findall(r"request\.fault\.queue_full:(\d+)\|c", seen))) < refused:
+        seen += udp.recv(65_536).decode() + "\n"
+    assert server.log.count("WARNING") == 1
+
+
+def test_a_client_cannot_write_into_the_error_log(serve, udp, connect_h2):
+    server = serve("plain.py:app", statsd_host=f"127.0.0.1:{udp.getsockname()[1]}")
+    client = connect_h2(server.listener)
+    client.socket.sendall(b"\0\0\x08\x06\x01\0\0\0\0answered" * 20)
+    assert client.get().status == 200
+    seen = ""
+    while "hypercorn.requests:1" not in seen:
+        seen += udp.recv(65_536).decode()
+    assert "PING" not in server.log and "log.warning" not in seen
 
 
 def test_metrics_count_what_is_logged(udp, launch):

@@ -298,6 +298,38 @@ def test_fields_count_by_the_client_that_the_header_names(proxied, connect_h1):
         assert scope["client"][0] == client
 
 
+#: What a client writes that would pass for another one, of another host.
+CLAIM = "x-forwarded-for: 127.0.0.1\r\nx-forwarded-host: admin.internal\r\nx-forwarded-proto: https\r\n"
+
+
+def test_everybody_who_connects_is_trusted_but_nobody_whom_the_header_names(behind, connect_h1):
+    server = behind(forwarded_allow_ips="*", proxy_protocol=True)
+    for named, client in [(V1, "192.0.2.1"), (V2, "192.0.2.1"), (V1_UNKNOWN, "127.0.0.1")]:
+        proxy = connect_h1(server.listeners[1])
+        proxy.send(named)
+        scope = ast.literal_eval(proxy.get("/scope", CLAIM).body.decode())
+        assert (scope["client"][0], scope["scheme"]) == (client, "http")
+        assert header(scope, b"host") != [b"admin.internal"]
+
+
+V2_UNSPECIFIED = v2(1, 0, b"")
+
+
+@pytest.mark.parametrize("header", [V1_UNKNOWN, V2_UNSPECIFIED, V2_UNIX], ids=["v1", "v2", "unix"])
+def test_fields_of_somebody_whom_the_proxy_does_not_name_are_not_believed(proxied, connect_h1, header):
+    proxy = connect_h1(proxied.listeners[1])
+    proxy.send(header)
+    scope = ast.literal_eval(proxy.get("/scope", "x-forwarded-for: 6.6.6.6\r\n").body.decode())
+    assert scope["client"] == (None if header == V2_UNIX else proxy.socket.getsockname())
+
+
+def test_fields_of_the_proxy_itself_are_believed(proxied, connect_h1):
+    proxy = connect_h1(proxied.listeners[1])
+    proxy.send(V2_LOCAL)
+    scope = ast.literal_eval(proxy.get("/scope", "x-forwarded-for: 6.6.6.6\r\n").body.decode())
+    assert scope["client"][0] == "6.6.6.6"
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -191,6 +191,15 @@ def test_denial_is_an_ordinary_response(sockets, connect_h1, connect_h2):
     assert (response.status, response.header(b"x-why"), response.body) == (418, b"because", b"no tea")
 
 
+def test_denial_takes_as_long_as_its_app_does(serve, connect_h1, connect_h2):
+    server = serve("sockets.py:app", read_timeout=0.2)
+    over_h1, over_h2 = connect_h1(server.listener), connect_h2(server.listener)
+    stream = ask_over_h2(over_h2, "/deny-slowly")
+    assert ask_over_h1(over_h1, "/deny-slowly", whole=True).body == b"no tea"
+    response = over_h2.response(stream)
+    assert (response.status, response.body) == (418, b"no tea")
+
+
 def test_app_that_fails_before_accept_is_500(listener, protocol, connect_h1, connect_h2):
     status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, "/fail-before")
     assert status == 500

@@ -5,6 +5,7 @@ use crate::migrate::row::{Row, Server, Told, texts};
 use crate::migrate::sheet::Sheet;
 use crate::migrate::uvicorn;
 use crate::migrate::words::assignment;
+use crate::table::HEAD_MAX;
 use crate::value::Datum;
 
 const HOOK: &str =
@@ -275,8 +276,6 @@ fn asgi_loop(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The largest head that hcrs can be told to take.
-const LARGEST_HEAD: i64 = 16 << 20;
 /// Room for what Gunicorn takes by default, short of its hundred fields of 8 KiB.
 const USUAL_HEAD: i64 = 64 << 10;
 
@@ -298,12 +297,12 @@ fn head_size(_: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let [line, fields, size] = limits;
     // Nothing means no limit.
     let whole = if limits.contains(&0) {
-        LARGEST_HEAD
+        HEAD_MAX
     } else {
         line.saturating_add(fields.saturating_mul(size.saturating_add(2))).saturating_add(4)
     };
     let origin = format!("{}: the whole head", said.join(", "));
-    sheet.set("h11_max_incomplete_size", &Datum::Integer(whole.clamp(256, LARGEST_HEAD)), origin);
+    sheet.set("h11_max_incomplete_size", &Datum::Integer(whole.clamp(256, HEAD_MAX)), origin);
     Ok(())
 }
 

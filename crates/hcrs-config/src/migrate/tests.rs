@@ -227,7 +227,7 @@ const GUNICORN: &[Case] = &[
     ("keepalive", "m:a --keep-alive 75", &["keep_alive_timeout = 75"], &[]),
     ("limit_request_line", "m:a", &["h11_max_incomplete_size = 65536"], &[]),
     ("limit_request_line", "m:a --limit-request-line 1000", &["h11_max_incomplete_size = 820204"], &[]),
-    ("limit_request_line", "m:a --limit-request-line 0", &["h11_max_incomplete_size = 16777216"], &[]),
+    ("limit_request_line", "m:a --limit-request-line 0", &["h11_max_incomplete_size = 983040"], &[]),
     ("limit_request_fields", "m:a --limit-request-fields 10", &["h11_max_incomplete_size = 86018"], &[]),
     ("limit_request_fields", "m:a -k uvicorn.workers.UvicornWorker --limit-request-fields 10", &["h11_max_incomplete_size = 65536"], &["do not obey"]),
     ("limit_request_field_size", "limit_request_field_size = 100", &["h11_max_incomplete_size = 14298"], &[]),

@@ -56,7 +56,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         ABOVE_ZERO,
         |d| seconds(d.server.connection.head_timeout),
         |v, d| fill(&mut d.server.connection.head_timeout, v.seconds()),
-        "How long a request's head, or HTTP/2's preface, may take to arrive, in seconds.",
+        "How long a request's head, TLS's ClientHello, or HTTP/2's preface, may take to arrive, in seconds.",
     )
     .own(),
     Setting::new(

@@ -27,6 +27,27 @@ fn host_comes_first_and_is_the_authority() {
 }
 
 #[test]
+fn methods_and_heads_that_no_worker_could_be_given_are_refused() {
+    let long = "M".repeat(METHOD_MAX + 1);
+    assert_eq!(read(get().method(&long[1..])), Ok(pairs(&[("host", "example.com")])));
+    for method in [long, "M".repeat(70_000)] {
+        assert_eq!(read(get().method(method.as_str())), Err(Fault::BadRequest("method too long")));
+    }
+    let large = HeaderValue::from_bytes(&vec![b'v'; hcrs_exchange::REQUEST_HEAD_MAX]).unwrap();
+    assert_eq!(read(get().header("x-a", &large)), Err(Fault::HeadTooLarge));
+    let (parts, ()) =
+        get().method("M".repeat(70_000).as_str()).header("x-a", &large).body(()).unwrap().into_parts();
+    assert_eq!(refused(&parts, Scheme::Http, &Endpoints::default(), 8).view().field_count, 0);
+}
+
+#[test]
+fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
+    let of = |reason| fault(reason, &Extra::default()).headers().get(header::ALLOW).cloned();
+    assert_eq!(of(Fault::MethodNotAllowed).as_ref().map(HeaderValue::as_bytes), Some(&b""[..]));
+    assert_eq!(of(Fault::HeadTooLarge), None);
+}
+
+#[test]
 fn cookie_crumbs_become_one_field() {
     let read = read(get().header("cookie", "a=1").header("x-a", "1").header("cookie", "b=2")).unwrap();
     assert_eq!(read, pairs(&[("host", "example.com"), ("x-a", "1"), ("cookie", "a=1; b=2")]));

@@ -188,11 +188,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.requests >= shared.settings.connection.keep_alive_max_requests {
             self.close_gracefully(now);
         }
+        if !head.is_whole() {
+            return self.refuse(key, id, &head, Fault::HeadTooLarge);
+        }
         if !shared.settings.connection.server_names.serve(&head) {
             return self.refuse(key, id, &head, Fault::UnknownHost);
         }
         if shared.settings.app.is_none() && head.is_websocket() {
-            return self.connection.fail(key, Fault::MethodNotAllowed);
+            return self.refuse(key, id, &head, Fault::MethodNotAllowed);
         }
         if shared.settings.app.is_none() {
             let (response, page) = welcome(&self.client, &head, Some(id));
@@ -399,6 +402,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         if matches!(self.shutdown, Shutdown::Abrupt(..)) {
             self.look.set(now);
+        } else if self.is_busy() {
+            self.look.no_later_than(now + LOOK);
         }
         while self.look.poll(cx).is_ready() {
             match self.check_deadlines(now) {
@@ -407,6 +412,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    fn is_busy(&self) -> bool {
+        let is_ending = !matches!(self.shutdown, Shutdown::No);
+        self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() || is_ending
     }
 
     /// Ends what is over its deadline; gives the instant of the next look.
@@ -441,11 +452,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
-        if self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() {
+        if self.is_busy() {
             return Ok(next);
-        }
-        if !matches!(self.shutdown, Shutdown::No) {
-            return Ok(now + LOOK);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {
             // GOAWAY first, so that a request that is on its way is not lost without a word.

@@ -187,7 +187,11 @@ impl Exchange {
         if std::mem::replace(&mut state.response.has_head, true) {
             return false;
         }
-        state.websocket = None;
+        if state.websocket.take().is_some() {
+            // It is denied: the request is complete, and no body is awaited for as long as the response takes.
+            state.body.ended = true;
+            state.body.end_sent = true;
+        }
         state.response.head = Some(head);
         state.response.ended = end;
         drop(state);

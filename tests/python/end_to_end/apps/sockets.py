@@ -60,6 +60,13 @@ async def deny(scope, receive, send, key):
     await send({"type": "websocket.http.response.body", "body": b"tea"})
 
 
+async def deny_slowly(scope, receive, send, key):
+    await send({"type": "websocket.http.response.start", "status": 418, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": b"no ", "more_body": True})
+    await asyncio.sleep(2.5)
+    await send({"type": "websocket.http.response.body", "body": b"tea"})
+
+
 async def fail_before(scope, receive, send, key):
     raise RuntimeError("before accept")
 
@@ -126,6 +133,7 @@ ROUTES = {
     "/choose": choose,
     "/refuse": refuse,
     "/deny": deny,
+    "/deny-slowly": deny_slowly,
     "/fail-before": fail_before,
     "/fail-after": fail_after,
     "/leave": leave,
