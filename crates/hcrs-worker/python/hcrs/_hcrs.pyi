@@ -8,12 +8,16 @@ __all__ = [
     "UnexpectedMessageError",
     "WsgiServer",
     "die_with_parent",
+    "release",
+    "withhold",
 ]
 
 class UnexpectedMessageError(Exception): ...
 class BodyTooLargeError(Exception): ...
 
 def die_with_parent() -> None: ...
+def release(descriptor: int) -> None: ...
+def withhold(descriptor: int) -> None: ...
 
 @final
 class Link:
