@@ -4,6 +4,7 @@
 //! loop leaves in one write.
 
 mod arrivals;
+mod describe;
 mod out;
 mod pump;
 mod retire;
@@ -71,6 +72,8 @@ enum Life {
     Retired,
     /// The worker was told that nothing more will come.
     Drained,
+    /// The worker's process has ended; what it has said is still to be read.
+    Orphaned,
     /// The link has ended.
     Lost,
 }
@@ -311,6 +314,15 @@ impl Link {
     fn note_progress(&self, now: Instant) {
         self.progress_at.set(now);
         self.is_suspect.set(false);
+    }
+
+    /// The worker's process has ended: what it has said is read, and then the link is over, whoever still holds its
+    /// other end.
+    pub(crate) fn worker_has_ended(&self) {
+        if self.life.get() != Life::Lost {
+            self.life.set(Life::Orphaned);
+            self.wake();
+        }
     }
 
     /// Ends what the worker has: gives back what it had not begun, the oldest arrival first, and fails the rest.

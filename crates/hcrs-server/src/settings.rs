@@ -107,6 +107,11 @@ pub struct AppSettings {
     pub startup_timeout: Duration,
     /// How long the app's lifespan shutdown may take.
     pub shutdown_timeout: Duration,
+    /// How long a ready worker may give no sign of life before it is killed and replaced; zero for ever.
+    pub worker_timeout: Duration,
+    /// Variables of the environment that may hold secrets of the server, and that workers do not get: an app shows its own on
+    /// debug pages, and hands it on to what it starts.
+    pub withheld_variables: Vec<String>,
 }
 
 impl AppSettings {
@@ -128,6 +133,8 @@ impl AppSettings {
             lifespan: Lifespan::Auto,
             startup_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(60),
+            worker_timeout: Duration::from_secs(60),
+            withheld_variables: Vec::new(),
         }
     }
 }

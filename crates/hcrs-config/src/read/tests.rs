@@ -85,6 +85,12 @@ fn no_requests_at_most_are_any_number() {
 }
 
 #[test]
+fn a_workers_timeout_may_be_none() {
+    ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);
+    ends_in("[hcrs]\nworker_timeout = 2.5", |s| app(s).worker_timeout, Duration::from_millis(2500));
+}
+
+#[test]
 fn every_key_ends_in_its_setting() {
     let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     ends_in("bind = \"[::1]:1\"", |s| binds(s, true), list(&["[::1]:1"]));

@@ -116,6 +116,15 @@ impl Exchange {
         body.end_sent = !body.exists;
     }
 
+    /// When its worker was sent it, and its method and path, for the log.
+    pub(crate) fn asked_for(&self) -> Option<(Instant, String)> {
+        let state = self.state.borrow();
+        let head = state.head.as_ref()?.view();
+        let line = [head.method, b" ", head.path].concat();
+        let since = state.sent.map_or(self.arrived, |sent| sent.at);
+        Some((since, String::from_utf8_lossy(&line).into_owned()))
+    }
+
     /// The worker returns credit for what the app took.
     pub(crate) fn app_took(&self, credit: u32) {
         let mut state = self.state.borrow_mut();

@@ -55,6 +55,8 @@ pub(crate) struct WsgiLink {
     streams: Mutex<StreamMap<Arc<WsgiStream>>>,
     /// Requests that were begun by the reader and have no thread yet.
     uploads: AtomicUsize,
+    /// Threads that wait for a client: for more of a body, or for it to take more of a response.
+    waiting: AtomicUsize,
     /// Announced bodies above this are not waited for: the answer is 413.
     max_body_size: usize,
 }
@@ -98,7 +100,7 @@ impl Job {
     }
 
     fn claim(&self) -> bool {
-        let claimed = self.link.end.claims.claim(usize::from(self.slot), self.id);
+        let claimed = self.link.end.claim(usize::from(self.slot), self.id);
         if claimed {
             self.link.unannounced.store(true, Ordering::Release);
         } else {
@@ -129,6 +131,7 @@ impl WsgiLink {
             written: AtomicU64::new(0),
             streams: Mutex::default(),
             uploads: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             max_body_size,
         }
     }
@@ -280,6 +283,11 @@ impl WsgiLink {
         stream.update(|state| state.reset(&mut out));
     }
 
+    /// Whether a thread waits for a client, and not for the app.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Drops a stream that is over.
     pub(crate) fn forget(&self, stream: StreamId) {
         lock(&self.streams).remove(&stream);
@@ -376,7 +384,7 @@ impl WsgiStream {
             if next != Next::Wait {
                 return next;
             }
-            self.wait(py, Stream::has_next);
+            self.wait(py, link, Stream::has_next);
         }
     }
 
@@ -414,7 +422,7 @@ impl WsgiStream {
                 return !self.lock().is_gone();
             }
             if stalled == Stalled::Window {
-                self.wait(py, Stream::can_send);
+                self.wait(py, link, Stream::can_send);
             }
             let mut out = link.out(py);
             let mut state = self.lock();
@@ -425,12 +433,15 @@ impl WsgiStream {
         }
     }
 
-    fn wait(&self, py: Python<'_>, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+    /// Waits for the client, which has deadlines at the edge.
+    fn wait(&self, py: Python<'_>, link: &WsgiLink, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+        link.waiting.fetch_add(1, Ordering::Relaxed);
         py.detach(|| {
             let mut state = self.lock();
             while !ready(&state) {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         });
+        link.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
