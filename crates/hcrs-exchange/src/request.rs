@@ -19,6 +19,9 @@ const FLAG_BODY: u8 = 1;
 const FLAG_WEBSOCKET: u8 = 2;
 const FLAG_PUSHES: u8 = 4;
 
+/// Longest method served, in bytes; the longest registered one has 17.
+pub const METHOD_MAX: usize = 64;
+
 /// The protocol version that the request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -51,6 +51,19 @@ fn a_head_that_h2_lets_through_is_answered_and_the_app_never_sees_it() {
 }
 
 #[test]
+fn a_path_begins_with_a_slash_and_not_with_its_query() {
+    let (mut peer, mut server) = Peer::connect(page("ok"));
+    let mut say = |id, path| {
+        let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", path)];
+        peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, id, &peer::block(&line)))
+    };
+    assert_eq!(say(1, "/?x")[0].status(), 200);
+    assert_eq!(say(3, "?x")[0].status(), 400);
+    let frames = say(5, "x");
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "h2 refuses it");
+}
+
+#[test]
 fn the_window_opens_only_as_far_as_the_app_has_taken() {
     let settings = Settings { stream_window: 20_000, ..Settings::default() };
     let mut pair = Pair::with(&settings, &h2::client::Builder::new(), silent());
