@@ -28,6 +28,9 @@ use crate::{LogLevel, LogSettings, LogTarget, StartError};
 /// The field whose value is shown on lines of its own.
 const TRACEBACK: &str = "traceback";
 
+/// A crate that warns of what clients do wrong, as of each PING that is acknowledged and was never sent.
+const WARNS_OF_CLIENTS: &str = "h2";
+
 /// Sends this process's events to the error log until the writer that it gives is closed.
 ///
 /// A process has one subscriber for its life: if there is one, it stays, and there is nothing to close.
@@ -71,7 +74,12 @@ pub(crate) fn install(
 
 /// Counts warnings and errors. Its filter keeps all other events as cheap as they are without it.
 fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> impl Layer<S> + use<S> {
-    CountComplaints(target.clone()).with_filter(LevelFilter::WARN)
+    CountComplaints(target.clone()).with_filter(complaints())
+}
+
+/// What is worth an operator's attention at any level of the log.
+fn complaints() -> Targets {
+    Targets::new().with_default(LevelFilter::WARN).with_target(WARNS_OF_CLIENTS, LevelFilter::ERROR)
 }
 
 /// Our own events from `level` up; other crates' only when they are worth an operator's attention.
@@ -84,7 +92,12 @@ fn filter(level: LogLevel) -> Targets {
         // What stops the server is the run's error, which its caller prints.
         LogLevel::Critical => LevelFilter::OFF,
     };
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("hcrs", level)
+    // What a client does wrong is for those who debug: it could fill the log otherwise.
+    let of_clients = if level == LevelFilter::DEBUG { LevelFilter::WARN } else { LevelFilter::ERROR };
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(WARNS_OF_CLIENTS, level.min(of_clients))
+        .with_target("hcrs", level)
 }
 
 /// Hypercorn's line form.
@@ -279,9 +292,11 @@ mod tests {
             tracing::debug!("ours");
             tracing::debug!(target: "h2::codec", "theirs");
             tracing::error!(target: "h2::codec", "their error");
+            tracing::warn!(target: "rustls", "their warning");
         });
         assert!(text.contains("[DEBUG] ours"), "{text}");
         assert!(!text.contains("theirs"), "{text}");
+        assert!(text.contains("[WARNING] their warning"), "{text}");
         assert!(text.contains("[ERROR] their error"), "{text}");
         let text = lines_of(LogLevel::Error, || {
             tracing::warn!("hidden");
@@ -289,5 +304,17 @@ mod tests {
         });
         assert!(!text.contains("hidden") && text.contains("shown"), "{text}");
         assert_eq!(lines_of(LogLevel::Critical, || tracing::error!("hidden")), "");
+    }
+
+    #[test]
+    fn what_h2_says_of_clients_is_shown_to_those_who_debug_and_counted_for_nobody() {
+        let warn = || tracing::warn!(target: "h2::proto::ping_pong", "never sent");
+        for level in [LogLevel::Info, LogLevel::Warning, LogLevel::Error] {
+            assert_eq!(lines_of(level, warn), "", "{level:?}");
+        }
+        assert!(lines_of(LogLevel::Debug, warn).contains("[WARNING] never sent"));
+        assert!(!complaints().would_enable("h2::proto::ping_pong", &Level::WARN));
+        assert!(complaints().would_enable("h2", &Level::ERROR));
+        assert!(complaints().would_enable("hcrs_server::link", &Level::WARN));
     }
 }
