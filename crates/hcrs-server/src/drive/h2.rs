@@ -2,16 +2,18 @@
 
 mod open_streams;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hcrs_exchange::{Fault, RequestHead};
 use hcrs_h2::{Connection, Ended, Event, StreamKey};
+use hcrs_ws::MessageRoom;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::under_way::record_answered;
-use super::{LOOK, Look, UnderWay, welcome};
+use super::{LOOK, Look, UnderWay, run_again, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
@@ -48,6 +50,8 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         head_since: None,
         unsent_since: None,
         ready: Vec::new(),
+        yielded: VecDeque::new(),
+        message_room: client.admitted.shared.websockets.room_of_connection(),
         client,
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
@@ -87,6 +91,10 @@ struct Driver<T> {
     unsent_since: Option<Instant>,
     /// The places of exchanges that have left word, emptied in each turn.
     ready: Vec<usize>,
+    /// WebSockets that go on inflating, one in each turn.
+    yielded: VecDeque<StreamKey>,
+    /// Room for the messages of all WebSockets together.
+    message_room: Rc<MessageRoom>,
 }
 
 /// How far the end of the connection has come.
@@ -115,6 +123,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return self.poll_deadlines(cx, now);
         }
         shared.with_extra(now, |extra| self.connection.begin_turn(&extra.h2));
+        shared.websockets.begin_turn();
+        if let Some(key) = self.yielded.pop_front()
+            && let Some(under_way) = self.streams.get_mut(key)
+        {
+            under_way.exchange.go_on();
+        }
         loop {
             let mut ready = std::mem::take(&mut self.ready);
             mailbox.take(&mut ready);
@@ -138,6 +152,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if mailbox.is_empty() {
                 break;
             }
+        }
+        if !self.yielded.is_empty() {
+            run_again(cx);
         }
         if self.connection.nears_its_end() {
             self.close_gracefully(now);
@@ -212,7 +229,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.has_too_many_running() {
             return self.refuse(key, &head, Fault::QueueFull);
         }
-        let websocket = match WebSocket::asked_for(&head, &shared.websockets) {
+        let room = || Rc::clone(&self.message_room);
+        let websocket = match WebSocket::asked_for(&head, &shared.websockets, room) {
             Ok(websocket) => websocket,
             Err(refusal) => {
                 // Its fields are the server's own, and it has no body.
@@ -263,7 +281,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn answer(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey) {
         loop {
             let Some(under_way) = self.streams.get_mut(key) else { return };
-            let Some(output) = under_way.exchange.next_output() else { return };
+            let Some(output) = under_way.exchange.next_output() else {
+                if under_way.exchange.has_yielded() && !self.yielded.contains(&key) {
+                    self.yielded.push_back(key);
+                }
+                return;
+            };
             let outcome = match output {
                 // HTTP/2 clients send the body without being told to.
                 Output::Continue => Ok(false),

@@ -1,6 +1,7 @@
 //! The deadlines of both drivers, in time that passes only when everybody waits.
 
 mod files;
+mod websockets;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
