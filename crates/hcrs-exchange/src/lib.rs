@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod authority;
 mod endpoints;
 mod fault;
 mod fields;
@@ -13,6 +14,7 @@ mod request;
 mod response;
 
 pub use append::{PIECE, append};
+pub use authority::is_authority;
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Answer, Blame, Fault, Reach};
 pub use fields::{Fields, is_field_name, is_field_value, is_trailer_name};

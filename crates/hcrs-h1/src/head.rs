@@ -5,9 +5,9 @@
 
 use std::mem::MaybeUninit;
 
-use hcrs_exchange::{Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version};
+use hcrs_exchange::{Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, is_authority};
 
-use crate::target::{Target, is_authority};
+use crate::target::Target;
 use crate::{BodyLength, Settings};
 
 /// What one head says.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_exchange::{
-    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
+    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_authority,
+    is_trailer_name,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -44,7 +45,8 @@ pub(crate) fn request(
     }
     let target = parts.uri.path_and_query().ok_or(Fault::BadRequest("no path"))?;
     let path = target.path();
-    if !(path.starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
+    // Asked of the whole, because `path` gives a slash for a path that is missing before a query.
+    if !(target.as_str().starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
         return Err(Fault::BadRequest("path does not begin with a slash"));
     }
     // RFC 9113 §8.3.1: in the form of RFC 3986, which knows no other characters.
@@ -75,10 +77,11 @@ pub(crate) fn refused(
     endpoints: &Endpoints,
     max_fields: usize,
 ) -> RequestHead {
+    let method = parts.method.as_str().as_bytes();
     let line = RequestLine {
         version: Version::Http2,
         scheme,
-        method: parts.method.as_str().as_bytes(),
+        method: &method[..method.len().min(METHOD_MAX)],
         path: parts.uri.path().as_bytes(),
         query: parts.uri.query().unwrap_or("").as_bytes(),
     };
@@ -105,7 +108,7 @@ fn host(parts: &request::Parts) -> Result<&[u8], Fault> {
         (Some(authority), _) => authority,
         (None, Some(host)) => host,
     };
-    if chosen.is_empty() || memchr::memchr3(b'@', b',', b'/', chosen).is_some() {
+    if !is_authority(chosen) {
         return Err(Fault::BadRequest("malformed host"));
     }
     Ok(chosen)

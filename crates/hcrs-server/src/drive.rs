@@ -26,6 +26,12 @@ use under_way::UnderWay;
 /// as much. An idle connection sleeps until its own.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Has the task run again once other tasks have run and sockets were looked at.
+fn run_again(cx: &mut Context<'_>) {
+    // Its first poll sees to that; a waker that is woken at once would come before what has arrived for others.
+    let _pending = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+}
+
 /// Answers a request at the edge, where no app was given.
 fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (ResponseHead, Bytes) {
     let view = head.view();

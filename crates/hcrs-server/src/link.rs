@@ -200,7 +200,7 @@ impl Link {
         self.wake();
     }
 
-    /// Whether bodies are taken; the stream is told by [`Exchange::go_on`] when they are again.
+    /// Whether bodies are taken; the stream is told by [`Exchange::room_came`] when they are again.
     pub(crate) fn has_room(&self, stream: StreamId) -> bool {
         let has_room = self.out.borrow().has_room();
         if !has_room {
@@ -389,7 +389,7 @@ impl Link {
             let Some(stream) = self.starved.borrow_mut().pop_front() else { return };
             let exchange = self.streams.borrow().get(stream).and_then(|entry| entry.exchange.clone());
             if let Some(exchange) = exchange {
-                exchange.go_on(stream);
+                exchange.room_came(stream);
             }
         }
     }

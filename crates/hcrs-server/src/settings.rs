@@ -250,7 +250,7 @@ pub struct ConnectionSettings {
     pub keep_alive_max_requests: u64,
     /// How long a request's head, TLS's `ClientHello`, or HTTP/2's preface and first SETTINGS, may take to arrive.
     pub head_timeout: Duration,
-    /// The longest gap while a request's body arrives and the app waits for it.
+    /// The longest gap while a request's body arrives and the app waits for it, and while a message of a WebSocket does.
     pub body_timeout: Duration,
     /// How long a client may leave a response unread before it is given up.
     pub write_timeout: Duration,

@@ -155,6 +155,11 @@ def test_connection_with_a_request_under_way_is_not_idle(serve, connect_h2):
         [(":method", "CONNECT"), (":authority", "a:443")],
         [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/"), ("connection", "close")],
         [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "?x")],
+        [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("host", '"><script>')],
+        [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("host", "a b")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a:99999"), (":path", "/")],
+        [(":method", "M" * 65), (":scheme", "https"), (":authority", "a"), (":path", "/")],
     ],
 )
 def test_malformed_request_harms_only_its_stream(client, headers):

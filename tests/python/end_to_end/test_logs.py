@@ -145,6 +145,19 @@ def test_http2_requests_that_are_refused_are_logged(serve, connect_h2):
     assert lines(server, 2) == ["GET /a 2|431|1|request head too large", "GET / 2|200|3|-"]
 
 
+def test_a_client_cannot_fill_the_error_log(serve, connect_h2):
+    # Acknowledgements of PINGs that were never sent, of which the h2 crate warns.
+    unasked = b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + b"12345678"
+    for level, is_shown in (("info", False), ("debug", True)):
+        server = serve("plain.py:app", loglevel=level)
+        client = connect_h2(server.listener)
+        client.socket.sendall(unasked * 100)
+        assert client.get("/").status == 200
+        client.close()
+        assert server.stop() == 0
+        assert ("[WARNING] recv PING ack" in server.log) == is_shown, server.log
+
+
 def test_what_ends_early_is_logged_with_what_was_sent_and_why(serve, connect_h1, connect_h2):
     server = serve("plain.py:app", accesslog="-", access_log_format="%(U)s %(s)s %(bytes_sent)s %(fault)s")
     h2 = connect_h2(server.listener)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from end_to_end.server import wait_until
+from end_to_end.ws_client import BINARY, Deflate, frame, open_over_h2
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -49,6 +50,28 @@ def test_thousand_idle_tls_connections_are_small(serve, connect_h2):
     assert server.memory()[0] < 100 * MIB
     assert clients[0].get().body == b"hello"
     assert clients[-1].get().body == b"hello"
+
+
+def test_unfinished_messages_of_one_connection_share_a_bound(serve, connect_h2):
+    # Each first fragment of 15 KB inflates to 15 MiB, and the rest never comes.
+    server = serve("sockets.py:app")
+    client = connect_h2(server.listener, window=1 << 16)
+    offer = [("sec-websocket-extensions", "permessage-deflate")]
+    sockets = [open_over_h2(client, "/echo", offer) for _ in range(60)]
+    bomb = frame(BINARY, Deflate("client_no_context_takeover").pack(bytes(15 * MIB)), fin=False, rsv=4)
+    for socket in sockets:
+        socket.send_bytes(bomb)
+    refused = 0
+    while refused < 58:
+        client.wait(lambda: any(client.streams[socket.transport.stream].body for socket in sockets), "a Close frame")
+        for socket in [socket for socket in sockets if client.streams[socket.transport.stream].body]:
+            assert socket.closed()[0] == 1009
+            sockets.remove(socket)
+            refused += 1
+    assert_bounded(server, "with 60 unfinished messages")
+    other = open_over_h2(client, "/echo")
+    other.send(b"x" * 60_000)
+    assert other.receive() == b"x" * 60_000, "small messages pass all the same"
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])

@@ -21,8 +21,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         ABOVE_ZERO,
         |d| seconds(d.server.connection.body_timeout),
         |v, d| fill(&mut d.server.connection.body_timeout, v.seconds()),
-        "The longest gap in a request's body while next to nothing of it waits for the app, in seconds. In Hypercorn: of any \
-         read, and unset.",
+        "The longest gap in a request's body while next to nothing of it waits for the app, and in a message of a WebSocket, in \
+         seconds. In Hypercorn: of any read, and unset.",
     )
     .flag("--read-timeout", None, "SECONDS"),
     Setting::new(

@@ -81,6 +81,34 @@ fn refuses_what_h2_lets_through() {
 }
 
 #[test]
+fn what_the_app_is_told_as_host_is_a_host_and_perhaps_a_port() {
+    for good in ["a", "a_b.example:8443", "[::1]:80", "127.0.0.1", "a:"] {
+        let read = read(Request::get("/a").header("host", good)).unwrap();
+        assert_eq!(read, pairs(&[("host", good)]));
+    }
+    let bad: [&[u8]; 9] =
+        [b"a b", b"\"><script>", b"a\\b?c#d", b"\xff\xfe", b"a:abc", b"a:99999", b"", b"u@a", b"a,b"];
+    for bad in bad {
+        let refused = read(Request::get("/a").header("host", bad)).unwrap_err();
+        assert_eq!(refused, Fault::BadRequest("malformed host"), "{}", bad.escape_ascii());
+    }
+    for bad in ["https://a:abc/", "https://a:99999/", "https://u@a/"] {
+        let refused = http::Uri::try_from(bad).map(|uri| read(Request::get(uri)).unwrap_err());
+        assert!(matches!(refused, Err(_) | Ok(Fault::BadRequest("malformed host"))), "{bad}: {refused:?}");
+    }
+}
+
+#[test]
+fn methods_are_as_long_as_over_http_1() {
+    let read = |len: usize| read(Request::builder().method("M".repeat(len).as_str()).uri("https://a/"));
+    assert!(read(64).is_ok());
+    assert_eq!(read(65).unwrap_err(), Fault::BadRequest("method too long"));
+    let (parts, ()) = Request::builder().method("M".repeat(70_000).as_str()).body(()).unwrap().into_parts();
+    let head = refused(&parts, Scheme::Https, &Endpoints::default(), 8);
+    assert_eq!(head.view().method.len(), METHOD_MAX, "what a log shows of it");
+}
+
+#[test]
 fn options_may_ask_about_the_whole_server() {
     assert!(read(Request::options("*").header("host", "example.com")).is_ok());
 }

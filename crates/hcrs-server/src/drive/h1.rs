@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::under_way::{record_answered, record_unread};
-use super::{LOOK, Look, UnderWay, welcome};
+use super::{LOOK, Look, UnderWay, run_again, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
@@ -137,6 +137,10 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.client.admitted.mailbox.attend(cx.waker());
         let now = clock::now();
         self.file_room = FILE_PER_TURN;
+        self.client.admitted.shared.websockets.begin_turn();
+        if let Some(under_way) = &self.under_way {
+            under_way.exchange.go_on();
+        }
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
             Phase::Draining => match &self.under_way {
@@ -170,6 +174,9 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 Poll::Ready(()) => {}
                 Poll::Pending => break,
             }
+        }
+        if self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_yielded()) {
+            run_again(cx);
         }
         self.poll_deadlines(cx, now)
     }
@@ -342,7 +349,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if shared.settings.app.is_none() {
             return self.welcome(&request, now);
         }
-        let websocket = match WebSocket::asked_for(&request.head, &shared.websockets) {
+        let room = || shared.websockets.room_of_connection();
+        let websocket = match WebSocket::asked_for(&request.head, &shared.websockets, room) {
             Ok(websocket) => websocket,
             Err(refusal) => return self.answer_at_once(&request.head, &refusal, &Bytes::new(), now),
         };

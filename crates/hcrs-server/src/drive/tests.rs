@@ -2,6 +2,7 @@
 
 mod after_idling;
 mod files;
+mod websockets;
 
 use std::future::Future;
 use std::num::NonZeroUsize;

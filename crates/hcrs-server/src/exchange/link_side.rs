@@ -73,7 +73,7 @@ impl Exchange {
     }
 
     /// The link has room again for bodies, which this stream has waited for.
-    pub(crate) fn go_on(&self, stream: StreamId) {
+    pub(crate) fn room_came(&self, stream: StreamId) {
         let mut state = self.state.borrow_mut();
         let is_meant = match &state.place {
             Place::Sent(_, current) | Place::Begun(_, current) => *current == stream,
