@@ -66,8 +66,9 @@ impl BlockArea {
                 START as u64,
             )?
         };
-        let map = NonNull::new(map.cast()).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
-        Ok(Some(Self { map }))
+        let map = NonNull::new(map).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        crate::fork::note(map, LEN);
+        Ok(Some(Self { map: map.cast() }))
     }
 
     /// Worker: copies `bytes` into a free block and gives its number. `None` if none is free, or if the bytes are
@@ -120,6 +121,7 @@ impl BlockArea {
 
 impl Drop for BlockArea {
     fn drop(&mut self) {
+        crate::fork::forget(self.map.cast());
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
         // SAFETY: the mapping was made by open with this length; every Block holds the area, so none is left.
         let _unmapped = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), LEN) };

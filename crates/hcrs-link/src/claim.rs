@@ -58,8 +58,9 @@ impl ClaimTable {
                 0,
             )?
         };
-        let page = NonNull::new(page.cast()).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
-        Ok(Self { page })
+        let page = NonNull::new(page).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        crate::fork::note(page, LEN);
+        Ok(Self { page: page.cast() })
     }
 
     /// Edge: offers the free `slot` for `stream`, before the request is sent.
@@ -109,6 +110,7 @@ fn word(stream: u32, state: u64) -> u64 {
 
 impl Drop for ClaimTable {
     fn drop(&mut self) {
+        crate::fork::forget(self.page.cast());
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
         // SAFETY: the mapping was made by open with this length and no reference into it outlives self.
         let _unmapped = unsafe { rustix::mm::munmap(self.page.as_ptr().cast(), LEN) };

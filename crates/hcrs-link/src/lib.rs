@@ -4,6 +4,7 @@ mod block;
 mod claim;
 mod credit;
 mod file;
+mod fork;
 mod frame;
 mod promise;
 mod tls;
@@ -12,6 +13,7 @@ pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
 pub use claim::{ClaimTable, SLOTS};
 pub use credit::{Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, Window};
 pub use file::FilePart;
+pub use fork::leave_shared_memory;
 pub use frame::{
     DATA_MAX, END, EXPECT, FILE_COST, FrameHeader, HALF, HEADER_LEN, INTERIM_LEN_MAX, INTERIM_MAX, Kind,
     LinkError, PAYLOAD_MAX, PUSH_MAX, begin_frame, finish_frame, push_frame,

@@ -38,6 +38,9 @@ pub(crate) enum Control {
     /// Give the worker no more requests, and those that it has not begun to others; let it finish the rest until the
     /// instant, cut off what is left, then send it `Drain`.
     Retire(WorkerId, Instant),
+    /// The worker's process has ended: read what it has said, and end its link. Somebody else may hold the other end
+    /// of it, so that its closing is not to be waited for.
+    Lost(WorkerId),
     /// Take no more requests, finish what is under way until the instant, cut off the rest, then send
     /// `Drain` over every link and report [`Report::Drained`].
     Drain(Instant),

@@ -151,12 +151,23 @@ impl Dispatch {
 
     /// A worker gets no more requests; what it has not begun goes to the front of the queue. Gives its link.
     pub(crate) fn retire(&self, worker: WorkerId, now: Instant) -> Option<Rc<Link>> {
-        let link = self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)?;
+        let link = self.link_to(worker)?;
         link.retire();
         let mut unbegun = link.withdraw_stalled(now);
         unbegun.sort_by_key(|exchange| exchange.since());
         self.put_back(unbegun, now);
         Some(link)
+    }
+
+    /// A worker's process has ended: its link ends as soon as it has been read empty.
+    pub(crate) fn lost(&self, worker: WorkerId) {
+        if let Some(link) = self.link_to(worker) {
+            link.worker_has_ended();
+        }
+    }
+
+    fn link_to(&self, worker: WorkerId) -> Option<Rc<Link>> {
+        self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)
     }
 
     /// Says `Drain` over every link.

@@ -51,6 +51,8 @@ pub(crate) struct Link {
     is_retired: Cell<bool>,
     /// It was told that nothing more will come.
     is_drained: Cell<bool>,
+    /// Its process has ended.
+    is_orphaned: Cell<bool>,
     tally: Option<Arc<Tally>>,
     /// The tally is full, which nobody was told yet.
     is_spent: Cell<bool>,
@@ -100,6 +102,7 @@ impl Link {
             ready: Cell::new(false),
             is_retired: Cell::new(false),
             is_drained: Cell::new(false),
+            is_orphaned: Cell::new(false),
             tally,
             is_spent: Cell::new(false),
             stir: Notify::new(),
@@ -263,6 +266,13 @@ impl Link {
     pub(crate) fn has_unbegun(&self) -> bool {
         self.sweep();
         self.streams.borrow().slots.iter().any(|&stream| stream != 0)
+    }
+
+    /// The worker's process has ended: what it has said is read, and then the link is over, whoever still holds its
+    /// other end.
+    pub(crate) fn worker_has_ended(&self) {
+        self.is_orphaned.set(true);
+        self.wake();
     }
 
     /// Ends what the worker has: gives back what it had not begun, and fails the rest.

@@ -2,7 +2,7 @@
 //! words that a worker can say without an app.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
 use hcrs_link::{BlockArea, ClaimTable, FrameHeader, Kind, push_frame};
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 
-use crate::lock;
+use crate::{fork, lock};
 
 /// Bytes of a failure's text that are told to the edge; of a longer one the end, where the error stands.
 const FAILURE_MAX: usize = 64 << 10;
@@ -25,6 +25,19 @@ pub struct LinkEnd {
     pub claims: ClaimTable,
     /// The blocks for large pieces of body, until the outbox takes them.
     pub blocks: Option<BlockArea>,
+}
+
+impl LinkEnd {
+    fn new(socket: OwnedFd, claims: ClaimTable, blocks: Option<BlockArea>) -> Self {
+        fork::withhold(socket.as_raw_fd());
+        Self { socket, claims, blocks }
+    }
+}
+
+impl Drop for LinkEnd {
+    fn drop(&mut self) {
+        fork::release(self.socket.as_raw_fd());
+    }
 }
 
 /// A link that serves no app yet.
@@ -49,7 +62,7 @@ impl Link {
         let socket = take_descriptor(socket)?;
         let memory = take_descriptor(memory)?;
         let (claims, blocks) = (ClaimTable::open(&memory)?, BlockArea::open(&memory)?);
-        Ok(Self { end: Mutex::new(Some(LinkEnd { socket, claims, blocks })) })
+        Ok(Self { end: Mutex::new(Some(LinkEnd::new(socket, claims, blocks))) })
     }
 
     /// Tells the edge that the app cannot be served, and why.

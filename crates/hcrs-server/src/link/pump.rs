@@ -22,6 +22,10 @@ const READ: usize = 128 << 10;
 /// does not hold on to all of it.
 const COPY: usize = 4 << 10;
 
+/// Bytes that are read of what a worker has left behind: more than a socket holds, so that this bounds only what a child
+/// of it may still write.
+const LAST_MAX: usize = 16 << 20;
+
 /// Capacity that an empty output buffer may keep.
 const KEEP: usize = 256 << 10;
 
@@ -49,6 +53,9 @@ impl<'a> Pump<'a> {
         cx: &mut Context<'_>,
         notice: &mut impl FnMut(Notice),
     ) -> Poll<Result<(), LinkIoError>> {
+        if self.link.is_orphaned.get() {
+            return Poll::Ready(self.read_last(notice));
+        }
         while let Poll::Ready(n) = self.poll_read(cx)? {
             if n == 0 {
                 return Poll::Ready(Ok(()));
@@ -86,6 +93,28 @@ impl<'a> Pump<'a> {
                 Err(Errno::WOULDBLOCK) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Reads what a worker that has ended has left in the socket, whether or not the runtime has been told of it.
+    fn read_last(&mut self, notice: &mut impl FnMut(Notice)) -> Result<(), LinkIoError> {
+        let mut left = LAST_MAX;
+        loop {
+            if self.input.capacity() - self.input.len() < READ / 4 {
+                self.input.reserve(READ);
+            }
+            match rustix::net::recv(&self.socket, spare_capacity(&mut self.input), RecvFlags::DONTWAIT) {
+                Ok((0, _)) | Err(Errno::WOULDBLOCK) => return Ok(()),
+                Ok((n, _)) => {
+                    self.take_frames(notice)?;
+                    left = left.saturating_sub(n);
+                    if left == 0 {
+                        return Ok(());
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }

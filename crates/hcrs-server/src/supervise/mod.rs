@@ -38,7 +38,7 @@ use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
 use self::signals::Signal;
 use crate::bind::BoundListener;
-use crate::control::{Report, WorkerId};
+use crate::control::{Control, Report, WorkerId};
 use crate::log_writer::LogWriter;
 use crate::statsd::StatsdTarget;
 use crate::{Outcome, Settings, StartError};
@@ -268,6 +268,9 @@ impl Supervisor<'_> {
                 None => self.events.recv().await,
             };
             let event = event.expect("invariant: the supervisor holds a sender of its events");
+            if let Event::WorkerExited(id, _) = event {
+                self.edge.tell_all(|| Control::Lost(id)).await;
+            }
             if let Some(change) = self.take(event) {
                 return change;
             }

@@ -7,13 +7,19 @@ __all__ = [
     "Link",
     "UnexpectedMessageError",
     "WsgiServer",
+    "_leave_links",
     "die_with_parent",
+    "release",
+    "withhold",
 ]
 
 class UnexpectedMessageError(Exception): ...
 class BodyTooLargeError(Exception): ...
 
+def _leave_links() -> None: ...
 def die_with_parent() -> None: ...
+def release(descriptor: int) -> None: ...
+def withhold(descriptor: int) -> None: ...
 
 @final
 class Link:
