@@ -129,6 +129,16 @@ def test_every_worker_may_die_at_once(serve, connect_h2):
     server.wait_for_log(r"Worker \d+ is ready")
 
 
+def test_a_request_that_kills_its_worker_again_and_again_does_not_empty_all_places(serve, connect_h1):
+    server = serve("plain.py:app", workers=2)
+    for _ in range(14):
+        assert connect_h1(server.listener).get("/die?key=x").status == 502, "there is a worker to kill"
+        began = time.monotonic()
+        assert connect_h1(server.listener).get().status == 200
+        assert time.monotonic() - began < 5
+    assert "started in 2 s" not in server.log
+
+
 def test_without_a_worker_requests_wait_and_then_get_503(serve, connect_h2, connect_h1, tmp_path):
     server = serve("plain.py:app", hcrs={"queue_timeout": 1.0})
     client = connect_h2(server.listener)

@@ -363,7 +363,8 @@ impl Supervisor<'_> {
     /// Logs how a worker ended, and when its place gets another.
     fn make_good(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
-        let delay = self.places[worker.place].after_death(served);
+        let others_serve = self.roster.is_serving();
+        let delay = self.places[worker.place].after_death(served, others_serve);
         let end = end_text(worker);
         if delay.is_zero() {
             tracing::error!("Worker {} {end}; another is started", worker.pid);
@@ -378,7 +379,7 @@ impl Supervisor<'_> {
         let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, place)| place).collect();
         for place in due {
             if let Err(error) = self.start_worker(place).await {
-                let delay = self.places[place].after_death(None);
+                let delay = self.places[place].after_death(None, self.roster.is_serving());
                 tracing::error!(
                     "A worker cannot be started: {error}; trying again in {} s",
                     delay.as_secs_f64()

@@ -99,7 +99,7 @@ impl Replacements {
 
     /// The start of a replacement has failed; gives the time after which it is tried again.
     pub(super) fn put_off(&mut self, now: Instant) -> Duration {
-        let delay = self.backoff.after_death(None);
+        let delay = self.backoff.after_death(None, true);
         self.pause = Pause::Until(now + delay);
         delay
     }

@@ -155,6 +155,11 @@ impl Roster {
         self.workers.values().filter(serves).map(|worker| worker.id).next_back()
     }
 
+    /// Whether a worker serves, or is about to.
+    pub(super) fn is_serving(&self) -> bool {
+        self.workers.values().any(|worker| !worker.is_retired && !worker.ended && worker.failed.is_none())
+    }
+
     /// Gives a worker that has been replaced until `deadline` to end.
     pub(super) fn retire(&mut self, id: WorkerId, deadline: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
