@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_hcrs_global_optspecs
-    string join \n c/config= strict b/bind= insecure-bind= quic-bind= backlog= m/umask= u/user= g/group= io-threads= root-path= w/workers= k/worker-class= debug reload D/daemon max-requests= max-requests-jitter= p/pid= python= wsgi-threads= queue-size= keep-alive= read-timeout= graceful-timeout= queue-timeout= certfile= keyfile= keyfile-password= ca-certs= verify-mode= ciphers= server-name= websocket-ping-interval= access-logfile= access-logformat= error-logfile= log-level= log-config= statsd-host= statsd-prefix= h/help V/version
+    string join \n c/config= strict b/bind= insecure-bind= quic-bind= backlog= m/umask= u/user= g/group= io-threads= root-path= w/workers= k/worker-class= debug reload D/daemon max-requests= max-requests-jitter= p/pid= python= wsgi-threads= queue-size= keep-alive= read-timeout= graceful-timeout= queue-timeout= worker-timeout= certfile= keyfile= keyfile-password= ca-certs= verify-mode= ciphers= server-name= websocket-ping-interval= access-logfile= access-logformat= error-logfile= log-level= log-config= statsd-host= statsd-prefix= h/help V/version
 end
 
 function __fish_hcrs_needs_command
@@ -46,6 +46,7 @@ complete -c hcrs -n "__fish_hcrs_needs_command" -l keep-alive -d 'How long a con
 complete -c hcrs -n "__fish_hcrs_needs_command" -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l queue-timeout -d 'How long a request may wait for a worker before it gets 503, in seconds [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_needs_command" -l worker-timeout -d 'How long a worker may give no sign of life before it is killed and replaced, in seconds; 0 for ever. Its event loop gives one when it turns, a pool of WSGI threads when one of them is free, waits for a client or ends a request [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l certfile -d 'PEM file with the certificate and then its issuers. With keyfile it turns TLS on; one of the two alone is an error' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l keyfile -d 'PEM file with the certificate\'s private key' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l keyfile-password -d 'Decrypts the key. Better set by HCRS_KEYFILE_PASSWORD than by a flag, which others can see' -r
@@ -95,6 +96,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l queue-timeout -d 'How long a request may wait for a worker before it gets 503, in seconds [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l worker-timeout -d 'How long a worker may give no sign of life before it is killed and replaced, in seconds; 0 for ever. Its event loop gives one when it turns, a pool of WSGI threads when one of them is free, waits for a client or ends a request [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l certfile -d 'PEM file with the certificate and then its issuers. With keyfile it turns TLS on; one of the two alone is an error' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l keyfile -d 'PEM file with the certificate\'s private key' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l keyfile-password -d 'Decrypts the key. Better set by HCRS_KEYFILE_PASSWORD than by a flag, which others can see' -r
@@ -137,6 +139,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l queue-timeout -d 'How long a request may wait for a worker before it gets 503, in seconds [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l worker-timeout -d 'How long a worker may give no sign of life before it is killed and replaced, in seconds; 0 for ever. Its event loop gives one when it turns, a pool of WSGI threads when one of them is free, waits for a client or ends a request [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l certfile -d 'PEM file with the certificate and then its issuers. With keyfile it turns TLS on; one of the two alone is an error' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l keyfile -d 'PEM file with the certificate\'s private key' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l keyfile-password -d 'Decrypts the key. Better set by HCRS_KEYFILE_PASSWORD than by a flag, which others can see' -r

@@ -7,6 +7,7 @@ mod file;
 mod fork;
 mod frame;
 mod promise;
+mod pulse;
 mod tls;
 
 pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
@@ -19,4 +20,5 @@ pub use frame::{
     LinkError, PAYLOAD_MAX, PUSH_MAX, begin_frame, finish_frame, push_frame,
 };
 pub use promise::{begin_promise, split_promise};
+pub use pulse::{Answer, Asked, Layer, PULSE_MAX, STACKS_MAX};
 pub use tls::TlsFacts;

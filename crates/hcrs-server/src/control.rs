@@ -41,6 +41,8 @@ pub(crate) enum Control {
     /// The worker's process has ended: read what it has said, and end its link. Somebody else may hold the other end
     /// of it, so that its closing is not to be waited for.
     Lost(WorkerId),
+    /// Log which requests the worker has under way: it hangs.
+    Describe(WorkerId),
     /// Take no more requests, finish what is under way until the instant, cut off the rest, then send
     /// `Drain` over every link and report [`Report::Drained`].
     Drain(Instant),

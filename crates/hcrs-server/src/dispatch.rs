@@ -166,6 +166,13 @@ impl Dispatch {
         }
     }
 
+    /// Logs which requests a worker has under way.
+    pub(crate) fn describe(&self, worker: WorkerId, now: Instant) {
+        if let Some(link) = self.link_to(worker) {
+            link.describe(now);
+        }
+    }
+
     fn link_to(&self, worker: WorkerId) -> Option<Rc<Link>> {
         self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)
     }

@@ -254,6 +254,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
             }
             Control::Retire(worker, until) => retire(&shared, worker, until),
             Control::Lost(worker) => shared.dispatch.lost(worker),
+            Control::Describe(worker) => shared.dispatch.describe(worker, clock::now()),
             Control::Drain(until) => {
                 for task in accepting.drain(..) {
                     task.abort();
@@ -322,7 +323,7 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
             order = orders.recv() => match order {
                 Some(Control::Attach(end)) => drop(end),
                 // Everybody is sent `Drain` at the end.
-                Some(Control::Accept | Control::Retire(..)) => {}
+                Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
                 Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
                 Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
                 None => break,

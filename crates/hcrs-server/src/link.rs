@@ -4,6 +4,7 @@
 //! loop leaves in one write.
 
 mod arrivals;
+mod describe;
 mod pump;
 mod retire;
 

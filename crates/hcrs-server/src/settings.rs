@@ -107,6 +107,8 @@ pub struct AppSettings {
     pub startup_timeout: Duration,
     /// How long the app's lifespan shutdown may take.
     pub shutdown_timeout: Duration,
+    /// How long a ready worker may give no sign of life before it is killed and replaced; zero for ever.
+    pub worker_timeout: Duration,
 }
 
 impl AppSettings {
@@ -128,6 +130,7 @@ impl AppSettings {
             lifespan: Lifespan::Auto,
             startup_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(60),
+            worker_timeout: Duration::from_secs(60),
         }
     }
 }

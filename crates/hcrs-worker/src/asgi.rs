@@ -23,6 +23,7 @@ use crate::inbox::{Inbox, Received};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
 use crate::outbox::Outbox;
+use crate::pulse::note_step;
 use crate::scope::ScopeBuilder;
 use crate::stream::{Stalled, Stream};
 use crate::task::TaskStarter;
@@ -153,6 +154,7 @@ impl AsgiLink {
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        note_step();
         let (failed, id, flushed, waiters, task) = {
             let mut inner = exchange.get().lock();
             let Inner { stream, websocket, .. } = &mut *inner;
@@ -222,7 +224,7 @@ impl AsgiLink {
         let (py, this) = (slf.py(), slf.get());
         let head =
             RequestView::parse(payload).map_err(|error| PyConnectionError::new_err(error.to_string()))?;
-        if !this.end.claims.claim(usize::from(header.slot), header.stream) {
+        if !this.end.claim(usize::from(header.slot), header.stream) {
             return Ok(false);
         }
         let (scope, messages) = if head.websocket {

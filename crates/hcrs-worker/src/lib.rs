@@ -12,6 +12,7 @@ mod link;
 mod message;
 mod outbox;
 mod process;
+mod pulse;
 mod scope;
 mod stream;
 mod target;
@@ -60,6 +61,8 @@ mod _hcrs {
     use super::link::Link;
     #[pymodule_export]
     use super::process::die_with_parent;
+    #[pymodule_export]
+    use super::pulse::Pulse;
     #[pymodule_export]
     use super::wsgi::WsgiServer;
 

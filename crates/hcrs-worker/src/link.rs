@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 
-use crate::{fork, lock};
+use crate::{fork, lock, pulse};
 
 /// Bytes of a failure's text that are told to the edge; of a longer one the end, where the error stands.
 const FAILURE_MAX: usize = 64 << 10;
@@ -31,6 +31,13 @@ impl LinkEnd {
     fn new(socket: OwnedFd, claims: ClaimTable, blocks: Option<BlockArea>) -> Self {
         fork::withhold(socket.as_raw_fd());
         Self { socket, claims, blocks }
+    }
+
+    /// Begins a request. False if the edge has withdrawn it; it must then not be run.
+    #[must_use]
+    pub fn claim(&self, slot: usize, stream: u32) -> bool {
+        pulse::note_step();
+        self.claims.claim(slot, stream)
     }
 }
 
@@ -98,7 +105,7 @@ pub(crate) fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<(
 }
 
 /// Owns an inherited descriptor, which programs that the app starts do not inherit again.
-fn take_descriptor(fd: RawFd) -> PyResult<OwnedFd> {
+pub(crate) fn take_descriptor(fd: RawFd) -> PyResult<OwnedFd> {
     if fd < 3 {
         return Err(pyo3::exceptions::PyValueError::new_err(format!("{fd} is no descriptor of a link")));
     }

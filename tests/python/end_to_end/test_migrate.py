@@ -107,7 +107,7 @@ def test_uvicorns_command_with_tls_is_served(migrate, start, browse, certificate
         "io_threads": "1",
         "forwarded_allow_ips": '["127.0.0.1", "::1"]',
     }
-    assert "--timeout-worker-healthcheck 9: workers answer no health check" in notes(toml)
+    assert "--timeout-worker-healthcheck 9: worker_timeout of [hcrs] looks further" in notes(toml)
     server = start(path)
     assert len(server.worker_pids()) == 2
     assert server.listener.scheme == "https"
@@ -185,11 +185,11 @@ def test_gunicorns_file_with_uvicorns_workers_is_served(migrate, start, connect_
     made = settings(toml)
     expected = {
         "application_path": f'"asgi:{APPS}/plain:app"', "workers": "2", "keep_alive_timeout": "65",
-        "max_requests": "1000", "max_requests_jitter": "50", "graceful_timeout": "30", "backlog": "2048",
+        "max_requests": "1000", "max_requests_jitter": "50", "graceful_timeout": "30", "backlog": "2048", "worker_timeout": "120",
         "websocket_ping_interval": "20", "forwarded_allow_ips": '["127.0.0.1", "::1"]',
     }
     assert {key: made[key] for key in expected} == expected
-    for without in ("worker_connections = 500: ", "timeout = 120: ", "preload_app = true: ", "post_fork: "):
+    for without in ("worker_connections = 500: ", "preload_app = true: ", "post_fork: "):
         assert without in notes(toml)
     server = start(path)
     assert len(server.worker_pids()) == 2

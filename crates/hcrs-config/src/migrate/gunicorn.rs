@@ -46,7 +46,7 @@ fn rows() -> Vec<Row> {
         Row::without("worker_connections", "--worker-connections", "connections are the edge's: each of its threads holds as many as max_connections of [hcrs] says").or("1000"),
         Row::made("max_requests", "--max-requests", "max_requests", meaning::max_requests),
         Row::made("max_requests_jitter", "--max-requests-jitter", "max_requests_jitter", meaning::max_requests_jitter),
-        Row::without("timeout", "-t --timeout", "no worker is killed for being slow: what a blocked one has not begun goes to another (stall_timeout)").or("30"),
+        Row::same("timeout", "-t --timeout", "worker_timeout").or("30"),
         Row::same("graceful_timeout", "--graceful-timeout", "graceful_timeout").or("30"),
         Row::made("keepalive", "--keep-alive", "keep_alive_timeout", meaning::keep_alive).or("2"),
         Row::made("limit_request_line", "--limit-request-line", "h11_max_incomplete_size", head_size).or("4094"),

@@ -223,6 +223,8 @@ const GUNICORN: &[Case] = &[
     ("threads", "m:a -k egg:gunicorn#gthread", &["wsgi_threads = 1"], &[]),
     ("max_requests", "m:a --max-requests 1000 --max-requests-jitter 50", &["max_requests = 1000", "max_requests_jitter = 50"], &[]),
     ("max_requests_jitter", "max_requests_jitter = 7", &["max_requests_jitter = 7"], &[]),
+    ("timeout", "m:a", &["worker_timeout = 30"], &[]),
+    ("timeout", "m:a --timeout 0", &["worker_timeout = 0"], &[]),
     ("keepalive", "m:a", &["keep_alive_timeout = 2", "graceful_timeout = 30", "backlog = 2048"], &[]),
     ("keepalive", "m:a --keep-alive 75", &["keep_alive_timeout = 75"], &[]),
     ("limit_request_line", "m:a", &["h11_max_incomplete_size = 65536"], &[]),

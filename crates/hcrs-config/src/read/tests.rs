@@ -167,6 +167,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\nhead_timeout = 5", |s| s.connection.head_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nwrite_timeout = 5", |s| s.connection.write_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nstall_timeout = 5", |s| s.dispatch.stall_timeout, Duration::from_secs(5));
+    ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);
     ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);

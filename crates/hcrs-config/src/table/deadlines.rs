@@ -87,4 +87,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long a worker may leave a request unbegun before another worker gets it, in seconds.",
     )
     .own(),
+    Setting::new(
+        Deadlines,
+        "worker_timeout",
+        FROM_ZERO,
+        |d| seconds(d.app.worker_timeout),
+        |v, d| fill(&mut d.app.worker_timeout, v.seconds()),
+        "How long a worker may give no sign of life before it is killed and replaced, in seconds; 0 for ever. Its event loop \
+         gives one when it turns, a pool of WSGI threads when one of them is free, waits for a client or ends a request.",
+    )
+    .own()
+    .flag("--worker-timeout", None, "SECONDS"),
 ];

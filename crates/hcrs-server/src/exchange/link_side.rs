@@ -70,6 +70,14 @@ impl Exchange {
         self.state.borrow().since
     }
 
+    /// Since when its worker has it, and its method and path, for the log.
+    pub(crate) fn asked_for(&self) -> Option<(Instant, String)> {
+        let state = self.state.borrow();
+        let head = state.head.as_ref()?.view();
+        let line = [head.method, b" ", head.path].concat();
+        Some((state.since, String::from_utf8_lossy(&line).into_owned()))
+    }
+
     /// The worker credits body bytes that the app took; zero says that the app waits for the first of them, or that it
     /// has heard of a WebSocket's end.
     pub(crate) fn app_took(&self, credit: u32) {

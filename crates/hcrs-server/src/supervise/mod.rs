@@ -8,7 +8,9 @@ mod calling;
 mod certificates;
 mod drain;
 mod edge;
+mod liveness;
 mod notify;
+mod pulse;
 mod python;
 mod reload;
 mod replace;
@@ -33,6 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::edge::Edge;
+use self::liveness::Liveness;
 use self::reload::Watch;
 use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
@@ -93,12 +96,14 @@ async fn supervise(
         }
         _ => None,
     };
+    let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
     let mut supervisor = Supervisor {
         roster: Roster::new(edge.len()),
         kills: BTreeMap::new(),
         places: (0..workers).map(|_| Backoff::default()).collect(),
         starts: Vec::new(),
         replacements: Replacements::default(),
+        liveness: Liveness::new(worker_timeout),
         last_id: 0,
         logs: [error_log, access_log],
         settings,
@@ -145,6 +150,8 @@ enum Event {
     ThreadEnded(usize),
     /// A worker process has ended.
     WorkerExited(WorkerId, io::Result<ExitStatus>),
+    /// A worker that hangs has told where its threads stand, or could not.
+    Stacks(WorkerId, Option<String>),
     /// A worker has loaded a file.
     Loaded(PathBuf),
     /// The operator wants something.
@@ -205,6 +212,8 @@ struct Supervisor<'a> {
     starts: Vec<(Instant, usize)>,
     /// Which workers are replaced while they serve.
     replacements: Replacements,
+    /// Whether they answer.
+    liveness: Liveness,
     last_id: WorkerId,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -220,7 +229,9 @@ impl Supervisor<'_> {
             }
             let starts = self.starts.iter().map(|(at, _)| *at);
             let look = self.reload.as_ref().map(Watch::due);
-            let next = starts.chain(self.replacements.due(Instant::now())).chain(look).min();
+            let now = Instant::now();
+            let pulse = self.liveness.due(now);
+            let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).min();
             match self.next(next).await {
                 Change::Ready(id) => self.succeed(id).await,
                 Change::Failed(id) => {
@@ -233,6 +244,7 @@ impl Supervisor<'_> {
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.replace_all("SIGHUP"),
                 Change::Due => {
+                    self.feel_pulses().await;
                     self.replace_if_changed().await;
                     self.start_due().await;
                     self.replace_next().await;
@@ -287,6 +299,10 @@ impl Supervisor<'_> {
             }
             Event::CallerGone => return Some(Change::CallerGone),
             Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
+            Event::Stacks(id, stacks) => {
+                self.kill_hung(id, stacks.as_deref());
+                return None;
+            }
             Event::Loaded(path) => {
                 if let Some(reload) = &mut self.reload {
                     reload.add(path);
@@ -302,6 +318,7 @@ impl Supervisor<'_> {
             }
             Event::WorkerExited(id, status) => {
                 self.kills.remove(&id);
+                self.liveness.remove(id);
                 (id, self.roster.exited(id, status.ok(), now))
             }
             Event::Signal(Signal::Stop(name)) => return Some(Change::Stop(name)),
@@ -406,7 +423,10 @@ impl Supervisor<'_> {
             threads: self.edge.len(),
             descriptors: self.descriptors,
         };
-        let worker::Started { pid, links, child, loaded } = worker::start(&plan, id)?;
+        let worker::Started { pid, links, child, loaded, pulse } = worker::start(&plan, id)?;
+        if let Some(pulse) = pulse {
+            self.liveness.add(id, pulse);
+        }
         if let Some(loaded) = loaded {
             reload::listen(loaded, self.sender.clone())?;
         }

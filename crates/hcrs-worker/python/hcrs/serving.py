@@ -147,6 +147,10 @@ class WsgiServing:
             log.error("The link to the edge is broken: %s", error)
             return False
 
+    def has_free_thread(self) -> bool:
+        """Whether a thread is free, or waits for a client and not for the app."""
+        return self._server.has_free_thread()
+
     def finish(self, timeout: float) -> bool:
         """Blocks until the threads have ended, ``timeout`` seconds at most; False if one still runs a request."""
         deadline = time.monotonic() + timeout

@@ -57,6 +57,8 @@ pub(crate) struct WsgiLink {
     streams: Mutex<HashMap<u32, Arc<WsgiStream>>>,
     /// Requests that were begun by the reader and have no thread yet.
     uploads: AtomicUsize,
+    /// Threads that wait for a client: for more of a body, or for it to take more of a response.
+    waiting: AtomicUsize,
     /// Descriptors of files that the edge was told of and has not opened.
     unopened: Mutex<HashSet<u32>>,
     opened: Condvar,
@@ -102,7 +104,7 @@ impl Job {
     }
 
     fn claim(&self) -> bool {
-        let claimed = self.link.end.claims.claim(usize::from(self.header.slot), self.header.stream);
+        let claimed = self.link.end.claim(usize::from(self.header.slot), self.header.stream);
         if claimed {
             self.link.unannounced.store(true, Ordering::Release);
         } else {
@@ -133,6 +135,7 @@ impl WsgiLink {
             written: AtomicU64::new(0),
             streams: Mutex::default(),
             uploads: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             unopened: Mutex::default(),
             opened: Condvar::new(),
             max_body_size,
@@ -313,6 +316,11 @@ impl WsgiLink {
         }
     }
 
+    /// Whether a thread waits for a client, and not for the app.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Drops a stream that is over.
     pub(crate) fn forget(&self, stream: u32) {
         lock(&self.streams).remove(&stream);
@@ -420,7 +428,7 @@ impl WsgiStream {
             if next != Next::Wait {
                 return next;
             }
-            self.wait(py, Stream::has_next);
+            self.wait(py, link, Stream::has_next);
         }
     }
 
@@ -464,7 +472,7 @@ impl WsgiStream {
                 return !self.lock().is_gone();
             }
             if stalled == Stalled::Window {
-                self.wait(py, Stream::can_send);
+                self.wait(py, link, Stream::can_send);
             }
             let mut out = link.out(py);
             let mut state = self.lock();
@@ -475,12 +483,15 @@ impl WsgiStream {
         }
     }
 
-    fn wait(&self, py: Python<'_>, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+    /// Waits for the client, which has deadlines at the edge.
+    fn wait(&self, py: Python<'_>, link: &WsgiLink, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+        link.waiting.fetch_add(1, Ordering::Relaxed);
         py.detach(|| {
             let mut state = self.lock();
             while !ready(&state) {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         });
+        link.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -19,6 +19,7 @@ use pyo3::types::PyList;
 
 use crate::link::Link;
 use crate::lock;
+use crate::pulse::note_step;
 use crate::wsgi::environ::{EnvironBuilder, Server};
 use crate::wsgi::input::Input;
 use crate::wsgi::link::{Job, Over, WsgiLink, content_length};
@@ -112,6 +113,7 @@ impl WsgiServer {
         loop {
             while let Some(job) = self.shared.queue.take(std::mem::take(&mut sought)) {
                 self.run(py, &job)?;
+                note_step();
             }
             for link in &self.links {
                 link.flush_gathered(py);
@@ -136,6 +138,11 @@ impl WsgiServer {
             Some(why) => Err(PyRuntimeError::new_err(why)),
             None => Ok(!gone),
         }
+    }
+
+    /// Whether a thread is free, or waits for a client and not for the app.
+    fn has_free_thread(&self) -> bool {
+        self.shared.queue.has_idle() || self.links.iter().any(|link| link.awaits_client())
     }
 
     /// Lets the pool's threads end once they have nothing more to do, or after `timeout` seconds.
