@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use hcrs_link::{BlockArea, ClaimTable};
@@ -41,6 +42,8 @@ pub(crate) enum Control {
     /// The worker's process has ended: read what it has said, and end its link. Somebody else may hold the other end
     /// of it, so that its closing is not to be waited for.
     Lost(WorkerId),
+    /// Count one, to show that the thread turns.
+    Turn(Arc<AtomicUsize>),
     /// Log which requests the worker has under way: it hangs.
     Describe(WorkerId),
     /// Take no more requests, finish what is under way until the instant, cut off the rest, then send

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -254,6 +255,9 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
             }
             Control::Retire(worker, until) => retire(&shared, worker, until),
             Control::Lost(worker) => shared.dispatch.lost(worker),
+            Control::Turn(turned) => {
+                turned.fetch_add(1, Ordering::Relaxed);
+            }
             Control::Describe(worker) => shared.dispatch.describe(worker, clock::now()),
             Control::Drain(until) => {
                 for task in accepting.drain(..) {
@@ -318,17 +322,20 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
             return true;
         }
         tokio::select! {
-            () = shared.stir.notified() => {}
-            () = &mut deadline => break,
-            order = orders.recv() => match order {
-                Some(Control::Attach(end)) => drop(end),
-                // Everybody is sent `Drain` at the end.
-                Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
-                Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
-                Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
-                None => break,
-            },
-        }
+                   () = shared.stir.notified() => {}
+                   () = &mut deadline => break,
+                   order = orders.recv() => match order {
+                       Some(Control::Attach(end)) => drop(end),
+                       // Everybody is sent `Drain` at the end.
+                       Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
+                       Some(Control::Turn(turned)) => {
+        turned.fetch_add(1, Ordering::Relaxed);
+        },
+                       Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
+                       Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
+                       None => break,
+                   },
+               }
     }
     shared.enter(Phase::Cut);
     let last_words = tokio::time::sleep(LAST_WORDS);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,25 @@ def test_service_manager_that_is_not_there_does_not_stop_the_server(serve, conne
     server = serve("plain.py:app", env={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     server.wait_for_log("NOTIFY_SOCKET .* cannot be told anything")
     assert connect_h1(server.listener).get().status == 200
+
+
+def test_watchdog_hears_of_the_server_as_long_as_it_lives(serve, manager, tmp_path):
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+    server = serve("plain.py:app", hcrs={"io_threads": 2}, env=environment)
+    heard = []
+    while heard.count("WATCHDOG=1") < 6:
+        began = time.monotonic()
+        heard.append(manager())
+        assert time.monotonic() - began < 2
+    assert "READY=1" in heard
+    for worker in server.worker_pids():
+        assert b"WATCHDOG" not in Path(f"/proc/{worker}/environ").read_bytes()
+    assert server.stop() == 0
+
+
+def test_watchdog_of_another_process_is_not_fed(serve, manager, tmp_path):
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+    server = serve("plain.py:app", env=environment)
+    assert manager() == "READY=1"
+    assert server.stop() == 0
+    assert manager() == "STOPPING=1"

@@ -85,6 +85,12 @@ fn no_requests_at_most_are_any_number() {
 }
 
 #[test]
+fn a_workers_timeout_may_be_none() {
+    ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);
+    ends_in("[hcrs]\nworker_timeout = 2.5", |s| app(s).worker_timeout, Duration::from_millis(2500));
+}
+
+#[test]
 fn every_key_ends_in_its_setting() {
     let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     ends_in("bind = \"[::1]:1\"", |s| binds(s, true), list(&["[::1]:1"]));
@@ -167,7 +173,6 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\nhead_timeout = 5", |s| s.connection.head_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nwrite_timeout = 5", |s| s.connection.write_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nstall_timeout = 5", |s| s.dispatch.stall_timeout, Duration::from_secs(5));
-    ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);
     ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);

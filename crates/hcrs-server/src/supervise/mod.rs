@@ -17,6 +17,7 @@ mod replace;
 mod roster;
 mod signals;
 mod start_up;
+mod watchdog;
 mod worker;
 
 pub use python::interpreters;
@@ -40,6 +41,7 @@ use self::reload::Watch;
 use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
 use self::signals::Signal;
+use self::watchdog::Watchdog;
 use crate::bind::BoundListener;
 use crate::control::{Control, Report, WorkerId};
 use crate::log_writer::LogWriter;
@@ -104,6 +106,7 @@ async fn supervise(
         starts: Vec::new(),
         replacements: Replacements::default(),
         liveness: Liveness::new(worker_timeout),
+        watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
         logs: [error_log, access_log],
         settings,
@@ -153,7 +156,9 @@ enum Event {
     /// A worker that hangs has told where its threads stand, or could not.
     Stacks(WorkerId, Option<String>),
     /// A worker has loaded a file.
-    Loaded(PathBuf),
+    Loaded(PathBuf, reload::Stamp),
+    /// The app's files were looked at.
+    Files(reload::Found),
     /// The operator wants something.
     Signal(Signal),
     /// The process that serves the app in place of workers is gone.
@@ -173,6 +178,8 @@ enum Change {
     Spent(WorkerId),
     /// SIGHUP.
     Reload,
+    /// The app's files were looked at, and this one has changed.
+    Files(Option<PathBuf>),
     /// A thread has drained; false if requests were cut off.
     Drained(usize, bool),
     /// A thread has ended by itself.
@@ -214,6 +221,8 @@ struct Supervisor<'a> {
     replacements: Replacements,
     /// Whether they answer.
     liveness: Liveness,
+    /// There if the service manager wants to hear that all is well.
+    watchdog: Option<Watchdog>,
     last_id: WorkerId,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -228,7 +237,7 @@ impl Supervisor<'_> {
                 notify::tell(&self.settings, notify::State::Ready);
             }
             let starts = self.starts.iter().map(|(at, _)| *at);
-            let look = self.reload.as_ref().map(Watch::due);
+            let look = self.reload.as_ref().and_then(Watch::due);
             let now = Instant::now();
             let pulse = self.liveness.due(now);
             let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).min();
@@ -243,9 +252,12 @@ impl Supervisor<'_> {
                 Change::Gone(worker) => self.bury(&worker),
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.replace_all("SIGHUP"),
+                Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
                     self.feel_pulses().await;
-                    self.replace_if_changed().await;
+                    if let Some(reload) = &mut self.reload {
+                        reload.look(Instant::now(), &self.sender);
+                    }
                     self.start_due().await;
                     self.replace_next().await;
                 }
@@ -255,7 +267,7 @@ impl Supervisor<'_> {
                 }
                 Change::ThreadLost(_) => return End::ThreadLost,
                 Change::CallerGone => return End::CallerGone,
-                Change::Drained(..) => {}
+                Change::Files(None) | Change::Drained(..) => {}
             }
         }
     }
@@ -271,7 +283,8 @@ impl Supervisor<'_> {
                 return Change::Due;
             }
             let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
-            let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).min();
+            let beat = self.tell_watchdog(now).await;
+            let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).chain(beat).min();
             let event = match wake {
                 Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
                     Ok(event) => event,
@@ -303,11 +316,14 @@ impl Supervisor<'_> {
                 self.kill_hung(id, stacks.as_deref());
                 return None;
             }
-            Event::Loaded(path) => {
+            Event::Loaded(path, found) => {
                 if let Some(reload) = &mut self.reload {
-                    reload.add(path);
+                    reload.add(path, found);
                 }
                 return None;
+            }
+            Event::Files(found) => {
+                return self.reload.as_mut().map(|reload| Change::Files(reload.take(found, now)));
             }
             Event::Report(Report::Spent(id)) => return Some(Change::Spent(id)),
             Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),

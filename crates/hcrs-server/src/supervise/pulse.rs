@@ -189,7 +189,9 @@ mod tests {
             // It answers, and at once is silent again.
             let number = scene.pulse.ask();
             scene.pulse.answered(Layer::Loop, number - 1);
-            below.map(|layer| scene.pulse.answered(layer, number));
+            for layer in below {
+                scene.pulse.answered(layer, number);
+            }
             assert_eq!(scene.pulse.look(SECOND, scene.patience), Verdict::Recovered(SECOND * 3));
         }
     }
