@@ -109,6 +109,9 @@ pub struct AppSettings {
     pub shutdown_timeout: Duration,
     /// How long a ready worker may give no sign of life before it is killed and replaced; zero for ever.
     pub worker_timeout: Duration,
+    /// Variables of the environment that may hold secrets of the server, and that workers do not get: an app shows its own on
+    /// debug pages, and hands it on to what it starts.
+    pub withheld_variables: Vec<String>,
 }
 
 impl AppSettings {
@@ -131,6 +134,7 @@ impl AppSettings {
             startup_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(60),
             worker_timeout: Duration::from_secs(60),
+            withheld_variables: Vec::new(),
         }
     }
 }

@@ -29,6 +29,11 @@ const LINK_BUFFER: usize = 1 << 20;
 /// The environment variable that hands `logconfig_dict` to a worker.
 const LOGCONFIG_DICT: &str = "_HCRS_LOGCONFIG_DICT";
 
+/// A worker's program. Python puts the working directory before everything else, so that a file `types.py` or `queue.py`
+/// beside the app would be loaded in place of the standard library's; `-P` says that it shall not, from 3.11 on.
+const PROGRAM: &str =
+    "import sys; sys.path[:] = filter(None, sys.path); from hcrs.worker import main; sys.exit(main())";
+
 /// What every worker is started with.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
@@ -85,9 +90,14 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         .stdin(Stdio::null())
         // The service manager hears of the server from the edge alone.
         .env_remove(super::notify::VARIABLE)
+        .env_remove(super::notify::WATCHDOG)
+        .env_remove(super::notify::WATCHDOG_PID)
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         .process_group(0)
         .kill_on_drop(true);
+    for name in &plan.app.withheld_variables {
+        command.env_remove(name);
+    }
     if let Some(PythonLogging::Dict(json)) = &plan.log.python {
         // It may hold passwords, and command lines are public.
         command.env(LOGCONFIG_DICT, json);
@@ -157,7 +167,7 @@ fn arguments(
         .iter()
         .map(|(socket, memory)| format!("{}:{}", socket.as_raw_fd(), memory.as_raw_fd()))
         .collect();
-    let mut arguments: Vec<OsString> = ["-m", "hcrs.worker", &app.path].map(Into::into).into();
+    let mut arguments: Vec<OsString> = ["-c", PROGRAM, &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
     if let Some(told) = told {
@@ -246,7 +256,7 @@ mod tests {
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-m hcrs.worker shop.main:app --links {} --loaded-files 9 --pulse 11 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                "-c {PROGRAM} shop.main:app --links {} --loaded-files 9 --pulse 11 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
                  --startup-timeout 2.5 \
                  --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",

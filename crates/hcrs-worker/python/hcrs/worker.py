@@ -1,6 +1,7 @@
-"""A worker's program: ``python -m hcrs.worker APP --links 3:4``.
+"""A worker's program, which is given ``APP --links 3:4``.
 
-The edge starts it, with the descriptors of its links inherited.
+The edge starts it, with the descriptors of its links inherited, and without the working directory in ``sys.path``: what is
+imported here is not to be looked for among the app's files.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> int:
         logs.configure(
             args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
         )
+        sys.path.insert(behind_standard_library(), os.getcwd())
         app = load(args.app)
         if files is not None:
             files.keep_telling()
@@ -67,6 +69,13 @@ def run(worker: AsgiWorker | WsgiWorker, pulse: _hcrs.Pulse | None) -> int:
         return worker.run()
     finally:
         answering.close()
+
+
+def behind_standard_library() -> int:
+    """The place in ``sys.path`` where modules are looked for after the standard library and before what is installed."""
+    library = os.path.dirname(os.__file__)
+    standard = (library, os.path.join(library, "lib-dynload"))
+    return max((place for place, path in enumerate(sys.path, 1) if path in standard), default=0)
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -12,9 +12,9 @@ import time
 
 READY, FAILED, DRAIN = 8, 9, 10
 
-if sys.argv[1] == "-c":
+assert sys.argv[1] == "-c", sys.argv
+if "--links" not in sys.argv:
     sys.exit(0)
-assert sys.argv[1:3] == ["-m", "hcrs.worker"], sys.argv
 behaviour, _, path = sys.argv[3].partition(":")
 options = dict(zip(sys.argv[4::2], sys.argv[5::2]))
 links = [socket.socket(fileno=int(pair.split(":")[0])) for pair in options["--links"].split(",")]
