@@ -339,11 +339,7 @@ pub(crate) fn body(message: &Bound<'_, PyDict>) -> PyResult<(Option<PyBackedByte
     let py = message.py();
     let end = is_last(message)?;
     let Some(body) = message.get_item(intern!(py, "body"))? else { return Ok((None, end)) };
-    let body = match body.cast_into::<PyBytes>() {
-        Ok(body) => body,
-        Err(error) => bytes_of(&error.into_inner(), "'body'")?,
-    };
-    Ok((Some(body.into()), end))
+    Ok((Some(bytes_of(&body, "'body'")?.into()), end))
 }
 
 /// The opposite of a message's `more_body`.
@@ -370,10 +366,21 @@ fn plain_pair<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyBytes>, Bou
     Some((name.cast_into_exact().ok()?, value.cast_into_exact().ok()?))
 }
 
+/// The same bytes, in an object that runs no code of the app when it is dropped: what is kept is dropped under locks,
+/// and a subclass may have a finalizer.
+pub(crate) fn without_finalizer<'py>(bytes: &Bound<'py, PyBytes>) -> Bound<'py, PyBytes> {
+    if bytes.is_exact_instance_of::<PyBytes>() {
+        bytes.clone()
+    } else {
+        PyBytes::new(bytes.py(), bytes.as_bytes())
+    }
+}
+
+/// The bytes of an object that holds some, as [`without_finalizer`] gives them.
 pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
     let py = object.py();
     if let Ok(bytes) = object.cast::<PyBytes>() {
-        Ok(bytes.clone())
+        Ok(without_finalizer(bytes))
     } else if let Ok(array) = object.cast::<PyByteArray>() {
         Ok(PyBytes::new(py, &array.to_vec()))
     } else if object.is_instance_of::<PyMemoryView>() {
