@@ -10,7 +10,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
-use crate::message::{FieldError, Seen, without_finalizer, write_field};
+use crate::message::{FIELDS_MAX, FieldError, Seen, without_finalizer, write_field};
 use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
@@ -171,6 +171,7 @@ impl Response {
     fn set_length(&self, len: u64) {
         if let Some(head) = &mut lock(&self.state).head
             && head.content_length.is_none()
+            && head.fields.len() < FIELDS_MAX
             && !head.is_bodiless()
         {
             head.content_length = Some(len);
@@ -320,9 +321,6 @@ impl Head {
         let headers = headers.cast::<PyList>().map_err(|_| {
             PyTypeError::new_err(format!("the headers must be a list, not {}", kind(headers)))
         })?;
-        if headers.len() >= usize::from(u16::MAX) {
-            return Err(FieldError::TooLarge.into());
-        }
         let mut head =
             Self { status: code, fields: Vec::with_capacity(headers.len() + 1), content_length: None };
         // Checked here, so that the app is told in start_response and not later.
