@@ -1,4 +1,10 @@
-import importlib, importlib.machinery, importlib.util, json, os, sys, types
+import importlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import sys
+import types
 
 result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 os.dup2(2, 1)  # what the configuration prints is for the operator

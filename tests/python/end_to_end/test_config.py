@@ -131,9 +131,11 @@ def test_clients_have_to_show_a_certificate_when_they_are_asked_to(serve, certif
     )
     context = ssl.create_default_context(cafile=certificate["certfile"])
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the client learns of it in the handshake
-    with socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as connection:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            context.wrap_socket(connection, server_hostname="localhost")
+    with (
+        socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as connection,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
+        context.wrap_socket(connection, server_hostname="localhost")
     server.wait_for_log("TLS handshake failed: .*certificate")
 
 

@@ -49,7 +49,7 @@ def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path):
 BESIDE = {
     "certfile": {"keyfile": "k"},
     "keyfile": {"certfile": "c"},
-    **dict.fromkeys(("ca_certs", "certificates", "crls", "verify_mode"), {"certfile": "c", "keyfile": "k"}),
+    **{key: {"certfile": "c", "keyfile": "k"} for key in ("ca_certs", "certificates", "crls", "verify_mode")},
     "user": {"group": 1},
     "group": {"user": 1},
     "insecure_bind": {"certfile": "c", "keyfile": "k"},

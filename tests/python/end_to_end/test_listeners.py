@@ -65,7 +65,7 @@ def test_without_alpn_http_1_1_is_spoken(welcome, trust):
 
 
 def test_unknown_protocol_in_alpn_is_refused(welcome, trust):
-    with pytest.raises(ssl.SSLError, match="(?i)no application protocol"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)no application protocol"):
         H1Client(welcome.listener, tls=trust("spdy/3")).get()
 
 

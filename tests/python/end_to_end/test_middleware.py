@@ -6,6 +6,7 @@ import ast
 import threading
 
 import pytest
+
 from hcrs.middleware import (
     HTTPToHTTPSRedirectMiddleware,
     ProxyFixMiddleware,
@@ -146,7 +147,7 @@ def test_redirect_of_websockets():
     connect = {"type": "websocket.connect"}
     assert run(app, websocket_scope(), connect) == [{"type": "websocket.close"}]
     denial = {"websocket.http.response": {}}
-    start, body = run(app, websocket_scope(extensions=denial), connect)
+    start, _ = run(app, websocket_scope(extensions=denial), connect)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 307)
     assert dict(start["headers"])[b"location"] == b"wss://h.test/a%20b?q=1"
     start, _ = run(app, websocket_scope(extensions=denial, http_version="2"), connect)

@@ -336,7 +336,7 @@ def test_socket_that_systemd_holds_is_served(start, tmp_path):
         f"[Unit]\nRequires=web.socket\n[Service]\nExecStart={Path(command()).parent}/gunicorn -w 1 --chdir {APPS} wsgi:app\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as held:
-        (tmp_path / "web.socket").write_text("[Socket]\nListenStream=%d\n" % held.getsockname()[1])
+        (tmp_path / "web.socket").write_text(f"[Socket]\nListenStream={held.getsockname()[1]}\n")
         printed = run(tmp_path, "web.service").stdout
         unit, _, toml = printed.partition("# ---- /etc/hcrs/web.toml ----\n")
         assert f"ExecStart={command()} --config /etc/hcrs/web.toml\n" in unit

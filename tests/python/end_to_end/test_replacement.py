@@ -60,7 +60,7 @@ def test_clients_of_httpx_notice_nothing(serve, browse):
                 try:
                     answer = client.post("/digest", content=b"x" * 3000) if len(seen[number]) % 2 else client.get("/pid")
                     answer.raise_for_status()
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is one too many
+                except Exception as error:  # whatever it is, it is one too many
                     failures.append(error)
                     return
                 if answer.text.isdigit():

@@ -127,8 +127,10 @@ def make_client(folder: Path) -> tuple[Path, Path, Path]:
     for arguments in (
         f"req -x509 {key} -subj /CN=clients -days 1 -keyout authority-key.pem -out authority.pem",
         f"req {key} -subj /CN=client -keyout client-key.pem -out client.csr",
-        "x509 -req -in client.csr -CA authority.pem -CAkey authority-key.pem -CAcreateserial -days 1 "
-        "-extfile client.ext -out client.pem",
+        (
+            "x509 -req -in client.csr -CA authority.pem -CAkey authority-key.pem -CAcreateserial -days 1 "
+            "-extfile client.ext -out client.pem"
+        ),
     ):
         subprocess.run([openssl, *arguments.split()], cwd=folder, check=True, capture_output=True)
     return folder / "authority.pem", folder / "client.pem", folder / "client-key.pem"
@@ -145,10 +147,12 @@ def test_mtls_serves_those_who_show_a_certificate_of_the_authority_and_nobody_el
         context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
         if shown:
             context.load_cert_chain(*shown)
-        with socket.create_connection(("127.0.0.1", server.listener.port), timeout=20) as raw:
-            with context.wrap_socket(raw, server_hostname="localhost") as tls:
-                tls.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                return b"".join(iter(lambda: tls.recv(4096), b"")).decode(), tls.version()
+        with (
+            socket.create_connection(("127.0.0.1", server.listener.port), timeout=20) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as tls,
+        ):
+            tls.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            return b"".join(iter(lambda: tls.recv(4096), b"")).decode(), tls.version()
 
     answer, version = ask(*client)
     assert answer.endswith("hello") and version == "TLSv1.3"

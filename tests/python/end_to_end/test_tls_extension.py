@@ -103,9 +103,9 @@ def test_certificates_of_a_client_are_told_as_it_sent_them(serve, ask, authority
     assert shown["tls"]["client_cert_error"] is None
     other, identity = authority.client((NameOID.COMMON_NAME, "other"))
     client, shown = ask(server, protocol, identity, version)
-    for shown in (shown, told(client)):
-        assert shown["tls"]["client_cert_name"] == "CN=other"
-        assert [parse(pem) for pem in shown["tls"]["client_cert_chain"]] == other
+    for later in (shown, told(client)):
+        assert later["tls"]["client_cert_name"] == "CN=other"
+        assert [parse(pem) for pem in later["tls"]["client_cert_chain"]] == other
     if mode is ssl.CERT_OPTIONAL:
         _, shown = ask(server, protocol, version=version)
         assert shown["tls"]["client_cert_chain"] == [] and shown["tls"]["client_cert_name"] is None

@@ -109,7 +109,7 @@ def reserved() -> Iterator[Case]:
         first, second, *others = opcodes
         yield Case(f"{section}.1", frame(first), code=PROTOCOL_ERROR)
         yield Case(f"{section}.2", frame(second, b"reserved opcode"), code=PROTOCOL_ERROR)
-        for at, (opcode, payload, chop) in enumerate(zip(others, (b"", b"payload", b"payload"), (0, 0, 1)), 3):
+        for at, (opcode, payload, chop) in enumerate(zip(others, (b"", b"payload", b"payload"), (0, 0, 1), strict=True), 3):
             wire = hello + frame(opcode, payload) + ping
             yield Case(f"{section}.{at}", wire, ("Hello, world!",), code=PROTOCOL_ERROR, chop=chop)
 

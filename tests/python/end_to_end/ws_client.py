@@ -254,7 +254,7 @@ def ask_over_h1(
         "connection": "Upgrade",
         "sec-websocket-version": "13",
         "sec-websocket-key": base64.b64encode(os.urandom(16)).decode(),
-        **{name: value for name, value in headers},
+        **dict(headers),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
     client.request("GET", target, lines)

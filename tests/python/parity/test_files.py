@@ -149,9 +149,11 @@ def test_tls_and_what_is_negotiated(tmp_path, certificate, trust, alpn):
         found = []
         for offered in (["h2", "http/1.1"], ["http/1.1"], []):
             context: ssl.SSLContext = trust(*offered)
-            with socket.create_connection((server.listener.host, server.listener.port)) as raw:
-                with context.wrap_socket(raw, server_hostname="localhost") as tls:
-                    found.append((tls.selected_alpn_protocol(), tls.version()))
+            with (
+                socket.create_connection((server.listener.host, server.listener.port)) as raw,
+                context.wrap_socket(raw, server_hostname="localhost") as tls,
+            ):
+                found.append((tls.selected_alpn_protocol(), tls.version()))
         return found, server.listener.scheme
 
     if alpn == ["h2"]:

@@ -85,7 +85,7 @@ def opened(request):
 
 def temporary(request):
     """A file without a descriptor."""
-    opened = tempfile.SpooledTemporaryFile(max_size=1 << 30)
+    opened = tempfile.SpooledTemporaryFile(max_size=1 << 30)  # noqa: SIM115 - closed with the response
     opened.write(DATA)
     opened.seek(0)
     return FileResponse(opened, filename="data.bin", content_type="application/octet-stream")

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import os
 import threading
+from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, HTTPException, Request, UploadFile
 from fastapi.responses import StreamingResponse
@@ -59,7 +60,7 @@ def synchronous():
 
 
 @fastapi.post("/file")
-async def upload(file: UploadFile = File()):
+async def upload(file: Annotated[UploadFile, File()]):
     return {"name": file.filename, "size": len(await file.read())}
 
 

@@ -6,6 +6,7 @@ import anyio
 import anyio.to_thread
 import sniffio
 import trio
+import trio.lowlevel
 from quart import request
 from quart_trio import QuartTrio
 from starlette.applications import Starlette
@@ -116,7 +117,7 @@ async def open_database():
 
 @quart.get("/library")
 async def quart_library():
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     return [quart.config["LIBRARY"], sniffio.current_async_library()]
 
 

@@ -87,7 +87,7 @@ async def nonsense(scope, receive, send, key):
     async def wrong(message):
         try:
             await send(message)
-        except Exception as error:  # noqa: BLE001 - which one is what the test looks at
+        except Exception as error:  # which one is what the test looks at
             seen.append(type(error).__name__)
 
     await wrong({"type": "websocket.send", "text": "too early"})

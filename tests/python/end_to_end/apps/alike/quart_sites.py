@@ -5,6 +5,7 @@ import json
 import os
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from quart import Quart, abort, request, send_file, websocket
 from quart_trio import QuartTrio
@@ -46,7 +47,7 @@ def site(app):
         async def numbers():
             for number in range(count):
                 yield (f"{number:05}" * 2000).encode()
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
         return numbers(), {"content-type": "text/plain"}
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from fastapi import FastAPI, Request, WebSocket
 from starlette.applications import Starlette
@@ -45,7 +46,7 @@ async def stream(request: Request):
     async def numbers():
         for number in range(int(request.query_params["count"])):
             yield f"{number:05}" * 2000
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     return StreamingResponse(numbers(), media_type="text/plain")
 
