@@ -14,7 +14,7 @@ from hcrs.config import Config, ConfigError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 hypercorn_config = pytest.importorskip("hypercorn.config")
 

@@ -276,8 +276,10 @@ class H2Client:
             self.pings += 1
             return
         if isinstance(event, h2.events.PushedStreamReceived):
-            self.streams[event.pushed_stream_id] = Stream(event.pushed_stream_id, promise=list(event.headers))
-            self.streams[event.parent_stream_id].promised.append(event.pushed_stream_id)
+            pushed, parent = event.pushed_stream_id, event.parent_stream_id
+            assert pushed is not None and parent is not None and event.headers is not None
+            self.streams[pushed] = Stream(pushed, promise=list(event.headers))
+            self.streams[parent].promised.append(pushed)
             return
         stream = self.streams.get(getattr(event, "stream_id", None) or 0)
         if stream is None:

@@ -127,7 +127,7 @@ class Link:
         struct.pack_into("<Q", self.claims, slot * 8, 0)
 
     def is_begun(self, slot: int) -> bool:
-        return struct.unpack_from("<Q", self.claims, slot * 8)[0] & 3 == 2
+        return int(struct.unpack_from("<Q", self.claims, slot * 8)[0]) & 3 == 2
 
     def request(self, head: bytes, *, end: bool = True, slot: int | None = None, offer: bool = True) -> int:
         """Offers and sends a request; gives its stream."""
