@@ -197,7 +197,9 @@ def test_every_worker_is_told_and_a_new_one_again(
 def test_more_clients_than_numbers_are_told_apart(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority
 ) -> None:
-    server = serve("tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_OPTIONAL), hcrs={"io_threads": 1})
+    server = serve(
+        "tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_OPTIONAL), keep_alive_timeout=60, hcrs={"io_threads": 1}
+    )
     clients = []
     for number in range(300):
         _, identity = authority.client((NameOID.COMMON_NAME, str(number)))
