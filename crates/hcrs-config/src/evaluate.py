@@ -1,7 +1,12 @@
 import sys
 
 sys.path[:] = filter(None, sys.path)  # what stands beside the configuration may have the name of a module below
-import importlib, importlib.machinery, importlib.util, json, os, types
+import importlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import types
 
 result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 os.dup2(2, 1)  # what the configuration prints is for the operator

@@ -9,12 +9,15 @@ mod frame;
 mod from_edge;
 mod from_worker;
 mod inbox;
+#[cfg(test)]
+mod interleavings;
 mod outbox;
 mod promise;
 mod pulse;
 mod stream;
 mod stream_id;
 mod tls;
+mod word;
 
 pub use block::{BLOCK_MIN, BLOCKS, Block, BlockArea};
 pub use claim::{ClaimTable, LINK_VERSION, SLOTS};

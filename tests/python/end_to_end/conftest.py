@@ -78,7 +78,7 @@ def launch(
     request: pytest.FixtureRequest, tmp_path: Path, certificate: dict[str, str]
 ) -> Iterator[Callable[..., Server]]:
     """Starts ``hcrs`` without waiting for it; what is left of it is killed after the test."""
-    servers = request.node.stash.setdefault(_SERVERS, [])
+    servers: list[Server] = request.node.stash.setdefault(_SERVERS, [])
 
     def start(app: str | None = None, *, tls: bool = False, **options: Any) -> Server:
         folder = tmp_path / f"server-{len(servers)}"

@@ -199,7 +199,8 @@ class Server:
     def memory(self) -> tuple[int, int]:
         """Resident bytes of the edge, now and at most."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        now, most = (int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) for name in ("VmRSS", "VmHWM"))
+        sizes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
+        now, most = int(sizes["VmRSS"]), int(sizes["VmHWM"])
         return now * 1024, most * 1024
 
     def signal(self, number: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from end_to_end.server import DEADLINE
+from end_to_end.h1_client import H1Client
+from end_to_end.server import DEADLINE, Server
 
 #: More than a server that gives away places for handshakes might have.
 MANY = 300
@@ -26,11 +29,11 @@ def client_hello(context: ssl.SSLContext) -> bytes:
 
 
 @pytest.fixture
-def open_raw():
+def open_raw() -> Iterator[Any]:
     """Opens TCP connections on which nothing is said but these bytes."""
     opened: list[socket.socket] = []
 
-    def connect(server, first: bytes = b"") -> socket.socket:
+    def connect(server: Server, first: bytes = b"") -> socket.socket:
         opened.append(socket.create_connection(("127.0.0.1", server.listener.port), timeout=DEADLINE))
         opened[-1].sendall(first)
         return opened[-1]
@@ -50,7 +53,13 @@ def is_open(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("max_handshakes", [1, 16])
-def test_connections_that_go_no_further_hold_up_no_handshake(serve, trust, open_raw, connect_h1, max_handshakes):
+def test_connections_that_go_no_further_hold_up_no_handshake(
+    serve: Callable[..., Server],
+    trust: Callable[..., ssl.SSLContext],
+    open_raw: Any,
+    connect_h1: Callable[..., H1Client],
+    max_handshakes: int,
+) -> None:
     server = serve(
         "plain.py:app",
         tls=True,
@@ -69,12 +78,16 @@ def test_connections_that_go_no_further_hold_up_no_handshake(serve, trust, open_
 
 
 @pytest.mark.parametrize("first", [0, 20])
-def test_a_client_hello_has_the_deadline_of_a_head(serve, trust, open_raw, first):
+def test_a_client_hello_has_the_deadline_of_a_head(
+    serve: Callable[..., Server], trust: Callable[..., ssl.SSLContext], open_raw: Any, first: int
+) -> None:
     server = serve("plain.py:app", tls=True, ssl_handshake_timeout=NEVER, hcrs={"head_timeout": 0.5})
     assert open_raw(server, client_hello(trust("http/1.1"))[:first]).recv(1) == b""
 
 
-def test_the_whole_handshake_has_a_deadline(serve, trust, open_raw):
+def test_the_whole_handshake_has_a_deadline(
+    serve: Callable[..., Server], trust: Callable[..., ssl.SSLContext], open_raw: Any
+) -> None:
     server = serve("plain.py:app", tls=True, ssl_handshake_timeout=0.5, hcrs={"head_timeout": NEVER})
     connection = open_raw(server, client_hello(trust("http/1.1")))
     while connection.recv(65_536):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REQUEST, DATA, RESPONSE, CREDIT, RESET, DONE, BEGUN, READY, FAILED, DRAIN, PING, PONG, BLOCK, TLS = range(1, 15)
+TEXT, BINARY, CLOSE = range(20, 23)
 TRAILERS, INTERIM, FILE, OPENED, PUSH = range(30, 35)
 END = 1
 HALF = 4
@@ -73,6 +74,7 @@ def request_head(
     server: bytes = address("127.0.0.1", 8443),
     tls_number: int = 0,
     pushes: bool = False,
+    websocket: bool = False,
 ) -> bytes:
     path, _, query = target.partition(b"?")
     headers = [(b"host", b"localhost")] if headers is None else headers
@@ -80,7 +82,7 @@ def request_head(
         "<BBBBHHIIHHB",
         version,
         int(tls),
-        int(body) | 4 * int(pushes),
+        int(body) | 2 * int(websocket) | 4 * int(pushes),
         0,
         len(method),
         len(headers),
@@ -125,7 +127,7 @@ class Link:
         struct.pack_into("<Q", self.claims, slot * 8, 0)
 
     def is_begun(self, slot: int) -> bool:
-        return struct.unpack_from("<Q", self.claims, slot * 8)[0] & 3 == 2
+        return int(struct.unpack_from("<Q", self.claims, slot * 8)[0]) & 3 == 2
 
     def request(self, head: bytes, *, end: bool = True, slot: int | None = None, offer: bool = True) -> int:
         """Offers and sends a request; gives its stream."""

@@ -6,6 +6,7 @@ import ast
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 from worker.conftest import Serve
 from worker.fake_edge import (
@@ -98,8 +99,8 @@ APP = """
 """
 
 
-def report(link) -> list[str]:
-    return ast.literal_eval(link.fetch(b"/report").body.decode())
+def report(link: Any) -> list[str]:
+    return list(ast.literal_eval(link.fetch(b"/report").body.decode()))
 
 
 def test_trailers_are_one_frame_that_ends_the_stream(serve: Serve) -> None:

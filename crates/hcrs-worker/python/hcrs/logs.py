@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -122,10 +123,8 @@ class CountHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Sends one count. What the system does not take at once is lost."""
         kind = "exception" if record.exc_info else record.levelname.lower()
-        try:
+        with suppress(OSError):
             self._socket.send(f"{self._prefix}hypercorn.log.{kind}:1|c|@1.0{self._tags}".encode())
-        except OSError:
-            pass
 
 
 def apply_file(config: str) -> None:
