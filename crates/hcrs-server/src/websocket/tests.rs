@@ -38,7 +38,7 @@ fn a_quiet_websocket_gives_back_what_compression_remembers() {
     let contexts = || format!("{:?}", terms.pool);
     let (mut websocket, start) = (open(&terms), Instant::now());
     let say = |websocket: &mut WebSocket| {
-        assert!(websocket.send(hcrs_link::MessageKind::Text, b"over and over", true).is_some());
+        assert!(websocket.send(MessageKind::Text, b"over and over", true).is_some());
         assert!(contexts().contains("contexts: 1"), "{}", contexts());
     };
     say(&mut websocket);
