@@ -95,8 +95,14 @@ async def pid(receive, send, query):
     await answer(send, str(os.getpid()))
 
 
+async def nap(receive, send, query):
+    await asyncio.sleep(float(query["seconds"]))
+    await answer(send, str(os.getpid()))
+
+
 ROUTES = {
     "/block": block,
+    "/nap": nap,
     "/own": own,
     "/pid": pid,
     "/ran": show_ran,
@@ -106,30 +112,43 @@ ROUTES = {
 }
 
 
-async def echo(receive, send):
+async def echo(receive, send, query):
     while (message := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": message["text"], "bytes": message["bytes"]})
 
 
-async def deaf(receive, send):
+async def give_up(receive, send, query):
+    """Gives up a message that the client does not read, notes that in the file, and returns."""
+    try:
+        await asyncio.wait_for(send({"type": "websocket.send", "bytes": bytes(4 << 20)}), 0.3)
+    except asyncio.TimeoutError:
+        pass
+    with open(query["file"], "a") as file:
+        file.write("given up\n")
+
+
+async def deaf(receive, send, query):
     """Receives nothing."""
     await asyncio.Event().wait()
 
 
-async def flood(receive, send):
+async def flood(receive, send, query):
     """Sends messages without a byte for as long as the client is there."""
     while True:
         await send({"type": "websocket.send", "text": ""})
 
 
-SOCKETS = {"/echo": echo, "/deaf": deaf, "/flood": flood}
+SOCKETS = {"/echo": echo, "/deaf": deaf, "/flood": flood, "/gives-up": give_up}
 
 
 async def app(scope, receive, send):
+    query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     if scope["type"] == "websocket":
         assert (await receive())["type"] == "websocket.connect"
+        if scope["path"] == "/never-accepts":
+            assert (await receive())["type"] == "websocket.disconnect"
+            return None
         await send({"type": "websocket.accept"})
-        return await SOCKETS[scope["path"]](receive, send)
+        return await SOCKETS[scope["path"]](receive, send, query)
     assert scope["type"] == "http"
-    query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
-    await ROUTES[scope["path"]](receive, send, query)
+    return await ROUTES[scope["path"]](receive, send, query)
