@@ -12,6 +12,8 @@ PIECE = 32_768
 FILES = os.environ.get("SOAK_FILES", "")
 #: Requests and WebSockets that are under way.
 under_way = 0
+#: Of these, questions for the state.
+states = 0
 
 
 class Gone(Exception):
@@ -90,8 +92,12 @@ async def block(number, size, scope, receive, send, query):
 
 
 async def state(number, size, scope, receive, send, query):
-    """What this worker has under way."""
-    await answer(send, number, json.dumps({"pid": os.getpid(), "under_way": under_way}).encode())
+    """What this worker has under way but questions for that; so slowly that others go to other workers."""
+    global states
+    states += 1
+    await asyncio.sleep(0.5)
+    await answer(send, number, json.dumps({"pid": os.getpid(), "under_way": under_way - states}).encode())
+    states -= 1
 
 
 ROUTES = {

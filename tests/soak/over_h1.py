@@ -1,6 +1,7 @@
 """A connection of HTTP/1.1, with TLS or without."""
 
 import asyncio
+import collections
 import socket
 import ssl
 import struct
@@ -19,6 +20,8 @@ class H1:
     def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
         self.port, self.tls = port, tls
         self.is_open = False
+        #: The last requests on it and their status, for the words of a failure.
+        self.history: collections.deque[str] = collections.deque(maxlen=3)
 
     async def open(self) -> None:
         """Connects, if it is not."""
@@ -28,6 +31,7 @@ class H1:
                 "127.0.0.1", self.port, ssl=self.tls, server_hostname=name, limit=1 << 17
             )
             self.is_open = True
+            self.history.clear()
 
     def close(self, *, abort: bool = False) -> None:
         """Closes it; ``abort`` by a reset."""
@@ -42,15 +46,16 @@ class H1:
 
     async def send_head(self, method: str, target: str, number: int, headers: str = "") -> None:
         """The request's head."""
-        self.writer.write(
-            f"{method} {target} HTTP/1.1\r\nhost: localhost\r\nx-number: {number}\r\n{headers}\r\n".encode()
-        )
-        await self.writer.drain()
+        self.history.append(target)
+        await self.send(f"{method} {target} HTTP/1.1\r\nhost: localhost\r\nx-number: {number}\r\n{headers}\r\n".encode())
 
     async def send(self, data: bytes) -> None:
         """Bytes as they are."""
-        self.writer.write(data)
-        await self.writer.drain()
+        try:
+            self.writer.write(data)
+            await self.writer.drain()
+        except ConnectionError as error:
+            raise Lost(f"while sending: {error!r}; asked on it: {', '.join(self.history)}") from None
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """The response's head."""
@@ -58,10 +63,12 @@ class H1:
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             self.close()
-            raise Lost(f"no head: {error!r}") from None
+            raise Lost(f"no head: {error!r}; asked on it: {', '.join(self.history)}") from None
         fields = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
         self.closes = fields.get("connection") == "close"
-        return int(lines[0].split(" ")[1]), fields
+        status = int(lines[0].split(" ")[1])
+        self.history[-1] += f" {status} {fields.get('connection', '')}"
+        return status, fields
 
     async def pieces(self, fields: dict[str, str]):
         """The response's body as it comes; the connection is closed at its end if the server says so."""

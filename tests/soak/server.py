@@ -33,8 +33,9 @@ class Server:
         config.write_text(
             f'bind = "127.0.0.1:0"\ninsecure_bind = "127.0.0.1:0"\napplication_path = "app:app"\n'
             f'workers = {WORKERS}\ncertfile = "{self.certificate}"\nkeyfile = "{folder / "key.pem"}"\n'
-            # Nothing here takes so long: whoever is retired finishes all that it has begun.
-            f"graceful_timeout = 30\n"
+            # Nothing here takes so long: whoever is retired finishes all that it has begun, and no connection is closed
+            # for idleness while a slow reader still takes an answer that has left the edge.
+            f"graceful_timeout = 30\nkeep_alive_timeout = 75\n"
         )
         self._log = folder / "hcrs.log"
         with self._log.open("wb") as log:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import summary
@@ -37,6 +38,7 @@ SETTLE_S = 30.0
 # Of a thousand questions so many may be refused for overload.
 OVERLOAD_PER_MILLE = 10
 SAMPLE_S = 2.0
+NEVER_S = 1e6
 
 
 def arguments() -> argparse.Namespace:
@@ -57,10 +59,10 @@ def arguments() -> argparse.Namespace:
     return told
 
 
-async def now_and_then(seconds: float, act) -> None:
-    """Does it about that often, and never at all for 0."""
-    while seconds:
-        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))
+async def now_and_then(seconds: float, act: Callable[[], None]) -> None:
+    """Does it about that often, and never for 0."""
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5) if seconds else NEVER_S)
         act()
 
 
@@ -102,17 +104,19 @@ async def soak(server: Server, told: argparse.Namespace, tally: Tally, samples: 
 
 
 async def under_way(server: Server) -> dict[int, int]:
-    """What each worker has under way, as far as they answer; this question is one of them."""
-    states: dict[int, int] = {}
-    for _ in range(12 * WORKERS):
+    """What each worker has under way, as far as they answer one of many questions at once."""
+
+    async def ask() -> dict[str, int]:
         connection, number = H1(server.ports["cleartext"], None), next(numbers)
         channel = Channel(connection, None)
         async with asyncio.timeout(SETTLE_S):
             await channel.ask("GET", "/state", number)
-            told = json.loads(await channel.answer(number, None))
+            told: dict[str, int] = json.loads(await channel.answer(number, None))
         connection.close()
-        states[told["pid"]] = told["under_way"] - 1
-    return states
+        return told
+
+    states = await asyncio.gather(*[ask() for _ in range(8 * WORKERS)])
+    return {told["pid"]: told["under_way"] for told in states}
 
 
 def settle(server: Server, before: dict[str, tuple[float, int]]) -> list[str]:
@@ -138,7 +142,7 @@ def settle(server: Server, before: dict[str, tuple[float, int]]) -> list[str]:
             states = asyncio.run(under_way(server))
             left += [f"worker {pid} has {count} requests under way" for pid, count in states.items() if count]
             if len(states) < WORKERS:
-                left.append(f"only {len(states)} workers answer")
+                left.append(f"of questions at once all go to {len(states)} of {WORKERS} workers")
         if not left or time.monotonic() > until:
             return left
         time.sleep(0.5)

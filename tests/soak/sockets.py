@@ -9,7 +9,6 @@ from over_h2 import H2, Stream
 from tally import Lost, Overloaded
 
 HANDSHAKE = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: {}\r\n"
-GOING_AWAY = (1001, 1012)
 
 
 class OverH1:

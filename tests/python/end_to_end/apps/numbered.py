@@ -1,8 +1,8 @@
 """An app whose responses carry the number of their request, and which records what it has run and when.
 
-``/own?n=N`` answers N. ``/wait?n=N&gate=F`` answers N once the file F exists, and how many wait for it stands in the file
-F.count: a worker that takes no more requests can still be asked. ``/block?file=F`` blocks the worker's only thread from the time
-at which it writes F until F is removed. ``/ran`` tells which numbers were run, in order.
+``/own?n=N`` answers N. ``/wait?n=N&gate=F`` answers N once the file F exists; how many wait for it stands in the file
+F.count, so that a worker that takes no more requests can still be asked. ``/block?file=F`` blocks the worker's only
+thread from the time at which it writes F until F is removed. ``/ran`` tells which numbers were run, in order.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ async def upload(receive, send, query):
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return
+            return None
         length += len(message["body"])
         if not message["more_body"]:
             return await answer(send, f"{query['n']}: {length}")
