@@ -6,7 +6,7 @@ import os
 import time
 from urllib.parse import parse_qs
 
-from bodies import FIRST_FILE, body, digest
+from bodies import body, digest
 
 PIECE = 32_768
 FILES = os.environ.get("SOAK_FILES", "")

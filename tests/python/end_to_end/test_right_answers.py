@@ -127,10 +127,10 @@ def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(serve, tmp_path,
         assert not wrong, f"{len(wrong)} are wrong, such as {list(wrong.items())[:3]}"
         assert statuses[200] >= min(len(asked), 4096)
         # It serves on, on old connections and on new ones.
-        after = {crowd.ask(connection, f"/own?n=after-{connection.place}"): connection for connection in crowd.connections}
+        after = [crowd.ask(old, f"/own?n=after-{old.place}") for old in crowd.connections]
         crowd.run(lambda: all(crowd.answers[key].over_at for key in after), "answers on the old connections", 60)
-        for key, connection in after.items():
-            assert crowd.answers[key].body.decode() == f"after-{connection.place}"
+        for place, key in enumerate(after):
+            assert crowd.answers[key].body.decode() == f"after-{place}"
     with H1Client(server.listener) as client:
         for number in range(200):
             assert client.get(f"/own?n=new-{number}").body.decode() == f"new-{number}"
