@@ -119,13 +119,13 @@ async def under_way(server: Server) -> dict[int, int]:
     return {told["pid"]: told["under_way"] for told in states}
 
 
-def settle(server: Server, before: dict[str, tuple[float, int]]) -> list[str]:
-    """Waits until all is as it was before; says what is not."""
+def settle(server: Server, before: dict[str, tuple[float, int]]) -> tuple[list[str], tuple[float, int]]:
+    """Waits until all is as it was before; says what is not, and what the edge then holds."""
     until = time.monotonic() + SETTLE_S
     while True:
         left = []
         living = server.workers()
-        memory, descriptors = server.resources(server.process.pid)
+        edge = memory, descriptors = server.resources(server.process.pid)
         if memory > before["edge"][0] + GROWTH_MIB:
             left.append(f"the edge holds {memory:.1f} MiB; before the first client it held {before['edge'][0]:.1f}")
         if descriptors > before["edge"][1] + GROWTH_DESCRIPTORS:
@@ -144,7 +144,7 @@ def settle(server: Server, before: dict[str, tuple[float, int]]) -> list[str]:
             if len(states) < WORKERS:
                 left.append(f"of questions at once all go to {len(states)} of {WORKERS} workers")
         if not left or time.monotonic() > until:
-            return left
+            return left, edge
         time.sleep(0.5)
 
 
@@ -175,8 +175,8 @@ def main() -> None:
             if server.process.poll() is not None:
                 findings.append(f"hcrs has ended by itself with {server.process.returncode}")
             else:
-                findings += settle(server, before)
-                after = server.resources(server.process.pid)
+                left, after = settle(server, before)
+                findings += left
                 if (code := server.stop()) != 0:
                     findings.append(f"the exit code after SIGTERM is {code}")
             findings += server.wrong_lines()
