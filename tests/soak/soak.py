@@ -166,6 +166,7 @@ def main() -> None:
         server = Server(told.hcrs, Path(folder))
         try:
             before = {"edge": server.resources(server.process.pid), "worker": server.resources(server.workers()[0])}
+            after = before["edge"]
             tally = Tally()
             try:
                 asyncio.run(soak(server, told, tally, samples))
