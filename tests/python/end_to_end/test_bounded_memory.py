@@ -171,12 +171,12 @@ def asking(server: Server, worst: list[float]) -> Iterator[None]:
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("app", ["deaf", "echo"])
 @pytest.mark.timeout(200)
-def test_client_that_floods_with_empty_messages(serve, connect_h1, app, seconds):
+def test_client_that_floods_with_empty_messages(serve, connect_h1, tmp_path, app, seconds):
     """And reads nothing, neither what the app echoes."""
     server = serve("numbered.py:app", workers=1, hcrs={"lifespan": "off"})
     memory, worst, sent = Memory(server), [], 0
     client = connect_h1(server.listener)
-    open_over_h1(client, f"/{app}")
+    open_over_h1(client, f"/{app}?gate={tmp_path}/gate")
     client.socket.settimeout(0.1)
     piece = EMPTY * 20_000
     with asking(server, worst):
@@ -189,16 +189,17 @@ def test_client_that_floods_with_empty_messages(serve, connect_h1, app, seconds)
             sent += taken
             at = (at + taken) % len(EMPTY)
         client.close()
+        (tmp_path / "gate").touch()
     memory.assert_bounded(f"{sent // len(EMPTY)} empty messages; others waited {max(worst):.2f} s at most")
     assert max(worst) < 5
 
 
 @pytest.mark.parametrize("app", ["deaf", "echo"])
-def test_client_that_floods_with_empty_messages_over_h2(serve, connect_h2, app):
+def test_client_that_floods_with_empty_messages_over_h2(serve, connect_h2, tmp_path, app):
     server = serve("numbered.py:app", workers=1, hcrs={"lifespan": "off"})
     memory, worst, sent = Memory(server), [], 0
     client = connect_h2(server.listener)
-    socket = open_over_h2(client, f"/{app}").transport
+    socket = open_over_h2(client, f"/{app}?gate={tmp_path}/gate").transport
     stream = socket.stream
     client.held.add(stream)
     client.counted.add(stream)
@@ -212,6 +213,7 @@ def test_client_that_floods_with_empty_messages_over_h2(serve, connect_h2, app):
                 sent += min(room, len(piece))
             client.pump(0.001 if room else 0.1)
         client.close()
+        (tmp_path / "gate").touch()
     memory.assert_bounded(f"{sent // len(EMPTY)} empty messages; others waited {max(worst):.2f} s at most")
     assert max(worst) < 5
 

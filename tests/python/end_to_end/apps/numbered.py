@@ -50,8 +50,13 @@ class Gate:
         self.opened.set()
 
 
+def gate_of(query):
+    """The one that the query names."""
+    return gates.get(query["gate"]) or gates.setdefault(query["gate"], Gate(query["gate"]))
+
+
 async def wait(receive, send, query):
-    gate = gates.get(query["gate"]) or gates.setdefault(query["gate"], Gate(query["gate"]))
+    gate = gate_of(query)
     gate.waiting += 1
     await gate.opened.wait()
     await answer(send, query["n"])
@@ -128,8 +133,8 @@ async def give_up(receive, send, query):
 
 
 async def deaf(receive, send, query):
-    """Receives nothing."""
-    await asyncio.Event().wait()
+    """Receives nothing, and returns once the gate is opened."""
+    await gate_of(query).opened.wait()
 
 
 async def flood(receive, send, query):
