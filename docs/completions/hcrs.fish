@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_hcrs_global_optspecs
-    string join \n c/config= strict b/bind= insecure-bind= quic-bind= backlog= m/umask= u/user= g/group= io-threads= root-path= w/workers= k/worker-class= debug reload D/daemon max-requests= max-requests-jitter= p/pid= python= wsgi-threads= queue-size= keep-alive= read-timeout= graceful-timeout= queue-timeout= worker-timeout= certfile= keyfile= keyfile-password= ca-certs= verify-mode= ciphers= server-name= websocket-ping-interval= access-logfile= access-logformat= error-logfile= log-level= log-config= statsd-host= statsd-prefix= h/help V/version
+    string join \n c/config= strict b/bind= insecure-bind= quic-bind= backlog= m/umask= u/user= g/group= io-threads= root-path= w/workers= k/worker-class= debug reload D/daemon max-requests= max-requests-jitter= p/pid= python= wsgi-threads= queue-size= queue-bytes= keep-alive= read-timeout= graceful-timeout= queue-timeout= worker-timeout= certfile= keyfile= keyfile-password= ca-certs= verify-mode= ciphers= server-name= websocket-ping-interval= access-logfile= access-logformat= error-logfile= log-level= log-config= statsd-host= statsd-prefix= h/help V/version
 end
 
 function __fish_hcrs_needs_command
@@ -42,6 +42,7 @@ complete -c hcrs -n "__fish_hcrs_needs_command" -s p -l pid -d 'The file for the
 complete -c hcrs -n "__fish_hcrs_needs_command" -l python -d 'The interpreter of the workers. Unset, that of $VIRTUAL_ENV, beside the command, or on PATH' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l wsgi-threads -d 'Threads of each worker that runs a WSGI app. Unset, the worker\'s choice' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l queue-size -d 'Requests of one thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_needs_command" -l queue-bytes -d 'Bytes that the requests of one thread may hold, heads and what has come of bodies, until a worker begins them; more get 503 [default: 67108864]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l keep-alive -d 'How long a connection may stay without a request, in seconds [default: 5]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, and in a message of a WebSocket, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
@@ -92,6 +93,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l python -d 'The interpreter of the workers. Unset, that of $VIRTUAL_ENV, beside the command, or on PATH' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l wsgi-threads -d 'Threads of each worker that runs a WSGI app. Unset, the worker\'s choice' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l queue-size -d 'Requests of one thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l queue-bytes -d 'Bytes that the requests of one thread may hold, heads and what has come of bodies, until a worker begins them; more get 503 [default: 67108864]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l keep-alive -d 'How long a connection may stay without a request, in seconds [default: 5]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, and in a message of a WebSocket, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
@@ -135,6 +137,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l python -d 'The interpreter of the workers. Unset, that of $VIRTUAL_ENV, beside the command, or on PATH' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l wsgi-threads -d 'Threads of each worker that runs a WSGI app. Unset, the worker\'s choice' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l queue-size -d 'Requests of one thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l queue-bytes -d 'Bytes that the requests of one thread may hold, heads and what has come of bodies, until a worker begins them; more get 503 [default: 67108864]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l keep-alive -d 'How long a connection may stay without a request, in seconds [default: 5]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l read-timeout -d 'The longest gap in a request\'s body while next to nothing of it waits for the app, and in a message of a WebSocket, in seconds. In Hypercorn: of any read, and unset [default: 60]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l graceful-timeout -d 'How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds [default: 3]' -r
