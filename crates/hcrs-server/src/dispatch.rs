@@ -232,7 +232,8 @@ impl Dispatch {
 
     /// What is left of waiting requests when no connection is there any more; `None` if that is nothing.
     pub(crate) fn left_over(&self) -> Option<String> {
-        let (waiting, bytes) = (self.queue.borrow().len(), self.backlog.bytes());
+        let waiting = self.queue.borrow().iter().filter(|exchange| !exchange.is_over()).count();
+        let bytes = self.backlog.bytes();
         (waiting > 0 || bytes > 0)
             .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
     }

@@ -25,8 +25,8 @@ def refuses(server: Server, number: int = 0) -> bool:
     where = server.listeners[number]
     try:
         socket.create_connection((where.host, where.port), timeout=1).close()
-    except ConnectionRefusedError:
-        return True
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True  # or was in the backlog when the listener was closed
     return False
 
 
