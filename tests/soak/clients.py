@@ -335,7 +335,7 @@ class Clients:
             connection = H1(self.ports[where], self._tls(where, "h1"))
             await connection.open()
             await self.socket(
-                f"h1 {where}", lambda target, number: WebSocket.over_h1(connection, target, number)  # noqa: B023
+                f"h1 {where}", lambda target, number: WebSocket.over_h1(connection, target, number)
             )
             connection.close()
 

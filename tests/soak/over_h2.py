@@ -9,6 +9,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+
 from tally import Lost, Refused
 
 WINDOW = 1 << 18

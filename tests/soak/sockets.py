@@ -4,6 +4,7 @@ import base64
 import os
 
 import wsproto.frame_protocol as frames
+
 from over_h1 import H1
 from over_h2 import H2, Stream
 from tally import Lost, Overloaded

@@ -11,10 +11,14 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import hpack
 
 from end_to_end.server import DEADLINE, Listening
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -86,7 +90,7 @@ class Crowd:
         for _ in range(count):
             self.add()
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,9 +169,9 @@ class Crowd:
             if left <= 0:
                 raise TimeoutError(f"waited {deadline:g} s in vain for {what}: {self.summary()}")
             for fd, events in self._poll.poll(min(left, pause)):
-                connection = self._by_fd.get(fd)
-                if connection is None:
+                if fd not in self._by_fd:
                     continue
+                connection = self._by_fd[fd]
                 if events & ~select.EPOLLOUT:
                     self._read(connection)
                 self.flush(connection)
@@ -243,5 +247,5 @@ class Crowd:
     def _status(self, block: bytes) -> int:
         status = self._statuses.get(block)
         if status is None:
-            status = self._statuses[block] = int(dict(hpack.Decoder().decode(block))[":status"])
+            status = self._statuses[block] = int(dict(hpack.Decoder().decode(block, raw=True))[b":status"])
         return status

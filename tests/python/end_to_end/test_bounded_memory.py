@@ -8,13 +8,16 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from end_to_end.crowd import Crowd
 from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
 from end_to_end.test_right_answers import PATIENT, blocked, everything_is_read, numbers_run, start_and_reset
 from end_to_end.ws_client import TEXT, frame, open_over_h1, open_over_h2
@@ -49,7 +52,9 @@ class Memory:
 
 
 @pytest.mark.parametrize("clients", [20, pytest.param(200, marks=pytest.mark.proof)])
-def test_uploads_behind_blocked_workers_are_held_once(serve, tmp_path, clients):
+def test_uploads_behind_blocked_workers_are_held_once(
+    serve: Callable[..., Server], tmp_path: Path, clients: Any
+) -> None:
     """Each is given back by one worker to the other no more than once, and is refused in time."""
     server = serve("numbered.py:app", workers=2, hcrs={"queue_timeout": 3, "lifespan": "off"})
     size = 100_000
@@ -83,7 +88,7 @@ def upload(client: H1Client, size: int, statuses: Counter[int]) -> None:
         client.close()
 
 
-def test_uploads_that_wait_behind_blocked_workers_are_served(serve, tmp_path):
+def test_uploads_that_wait_behind_blocked_workers_are_served(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("numbered.py:app", workers=2, **PATIENT)
     size, clients = 100_000, [H1Client(server.listener, deadline=60) for _ in range(100)]
     with blocked(server, tmp_path / "block", 2):
@@ -103,7 +108,9 @@ def test_uploads_that_wait_behind_blocked_workers_are_served(serve, tmp_path):
 
 @pytest.mark.parametrize("clients", [500, pytest.param(3_000, marks=pytest.mark.proof)])
 @pytest.mark.timeout(200)
-def test_bodies_of_requests_that_wait_are_bounded_together(serve, tmp_path, clients):
+def test_bodies_of_requests_that_wait_are_bounded_together(
+    serve: Callable[..., Server], tmp_path: Path, clients: Any
+) -> None:
     """Clients that have sent as much of a body as one stream takes, and a queue long enough for all of them."""
     server = serve("numbered.py:app", workers=1, **PATIENT)
     body = bytes(128 << 10)
@@ -124,7 +131,9 @@ def test_bodies_of_requests_that_wait_are_bounded_together(serve, tmp_path, clie
 
 @pytest.mark.parametrize("resets", [1_600, pytest.param(16_000, marks=pytest.mark.proof)])
 @pytest.mark.timeout(400)
-def test_uploads_that_are_reset_behind_a_blocked_worker_are_forgotten(serve, tmp_path, resets):
+def test_uploads_that_are_reset_behind_a_blocked_worker_are_forgotten(
+    serve: Callable[..., Server], tmp_path: Path, resets: Any
+) -> None:
     """Of 60 KB each: a worker that stands still is not sent what nobody waits for any more."""
     server = serve("numbered.py:app", workers=1, **PATIENT)
     gone = (f"/upload?n=gone-{number}" for number in itertools.count())
@@ -171,10 +180,13 @@ def asking(server: Server, worst: list[float]) -> Iterator[None]:
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("app", ["deaf", "echo"])
 @pytest.mark.timeout(200)
-def test_client_that_floods_with_empty_messages(serve, connect_h1, tmp_path, app, seconds):
+def test_client_that_floods_with_empty_messages(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path, app: str, seconds: Any
+) -> None:
     """And reads nothing, neither what the app echoes."""
     server = serve("numbered.py:app", workers=1, hcrs={"lifespan": "off"})
-    memory, worst, sent = Memory(server), [], 0
+    worst: list[float] = []
+    memory, sent = Memory(server), 0
     client = connect_h1(server.listener)
     open_over_h1(client, f"/{app}?gate={tmp_path}/gate")
     client.socket.settimeout(0.1)
@@ -195,9 +207,12 @@ def test_client_that_floods_with_empty_messages(serve, connect_h1, tmp_path, app
 
 
 @pytest.mark.parametrize("app", ["deaf", "echo"])
-def test_client_that_floods_with_empty_messages_over_h2(serve, connect_h2, tmp_path, app):
+def test_client_that_floods_with_empty_messages_over_h2(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path, app: str
+) -> None:
     server = serve("numbered.py:app", workers=1, hcrs={"lifespan": "off"})
-    memory, worst, sent = Memory(server), [], 0
+    worst: list[float] = []
+    memory, sent = Memory(server), 0
     client = connect_h2(server.listener)
     socket = open_over_h2(client, f"/{app}?gate={tmp_path}/gate").transport
     stream = socket.stream
@@ -218,7 +233,9 @@ def test_client_that_floods_with_empty_messages_over_h2(serve, connect_h2, tmp_p
     assert max(worst) < 5
 
 
-def test_websockets_that_end_while_their_app_waits_are_forgotten(serve, connect_h1, connect_h2, tmp_path):
+def test_websockets_that_end_while_their_app_waits_are_forgotten(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], tmp_path: Path
+) -> None:
     """The app gives up a send that its client does not read, and returns; then the client goes. What an edge thread still
     counted would keep requests away from the worker that had them; the log's accounting is looked at after the test."""
     server = serve("numbered.py:app", workers=2, hcrs={"lifespan": "off"})
@@ -252,10 +269,17 @@ def test_websockets_that_end_while_their_app_waits_are_forgotten(serve, connect_
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("version", ["h1", "h2"])
 @pytest.mark.timeout(200)
-def test_app_that_floods_with_empty_messages(serve, connect_h1, connect_h2, version, seconds):
+def test_app_that_floods_with_empty_messages(
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    version: str,
+    seconds: Any,
+) -> None:
     """Its client reads nothing."""
     server = serve("numbered.py:app", workers=1, hcrs={"lifespan": "off"})
-    memory, worst = Memory(server), []
+    worst: list[float] = []
+    memory = Memory(server)
     with asking(server, worst):
         if version == "h1":
             client = connect_h1(server.listener, receive_buffer=1 << 16)

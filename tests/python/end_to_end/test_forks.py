@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from end_to_end.server import is_alive, wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, is_alive, wait_until
 
 
 @pytest.fixture
-def orphans():
+def orphans() -> Iterator[Any]:
     """Numbers of processes that the test's app has forked; they are killed after it."""
-    pids = []
+    pids: list[int] = []
     yield pids
     for pid in pids:
         if is_alive(pid):
@@ -23,6 +29,10 @@ def orphans():
 
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def has_descriptors(pid: int, most: int) -> bool:
+    return descriptors(pid) <= most
 
 
 @pytest.mark.parametrize(
@@ -37,13 +47,13 @@ def descriptors(pid: int) -> int:
     ids=["fork", "pool", "uvloop", "reloader", "wsgi"],
 )
 def test_a_dead_workers_requests_end_at_once_though_its_children_live(
-    serve, connect_h2, tmp_path, orphans, app, path, options
-):
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path, orphans: Any, app: str, path: str, options: Any
+) -> None:
     if options.get("worker_class") == "uvloop":
         pytest.importorskip("uvloop")
     server = serve(app, **options)
     client = connect_h2(server.listener)
-    before = None
+    before: int | None = None
     for death in range(3):
         orphans.append(int(client.get(path).body))
         sleeping = client.request("GET", f"/sleep?file={tmp_path}/{death}")
@@ -56,11 +66,13 @@ def test_a_dead_workers_requests_end_at_once_though_its_children_live(
         assert is_alive(orphans[-1]), "it has outlived its parent"
         server.wait_for_log(r"Worker \d+ is ready", count=death + 1)
         before = before or descriptors(server.pid)
-        wait_until(lambda: descriptors(server.pid) <= before, "the edge to close what it had of the dead worker")
+        wait_until(functools.partial(has_descriptors, server.pid, before), "the edge to close what it had of the dead worker")
 
 
 @pytest.mark.parametrize("app", ["forks.py:app", "wsgi:forks.py:wsgi"], ids=["asgi", "wsgi"])
-def test_a_stop_does_not_wait_for_the_children_of_the_workers(launch, connect_h1, orphans, app):
+def test_a_stop_does_not_wait_for_the_children_of_the_workers(
+    launch: Callable[..., Server], connect_h1: Callable[..., H1Client], orphans: Any, app: str
+) -> None:
     server = launch(app)
     server.wait_until_running()
     orphans.append(int(connect_h1(server.listener).get("/fork").body))
@@ -71,7 +83,9 @@ def test_a_stop_does_not_wait_for_the_children_of_the_workers(launch, connect_h1
     assert server.wait_for_exit() == 0
 
 
-def test_what_a_child_answers_reaches_nobody(serve, connect_h2, tmp_path):
+def test_what_a_child_answers_reaches_nobody(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     server = serve("forks.py:app")
     client = connect_h2(server.listener)
     for turn in range(3):
@@ -81,5 +95,5 @@ def test_what_a_child_answers_reaches_nobody(serve, connect_h2, tmp_path):
     assert "link" not in server.log
 
 
-def content_of(path):
+def content_of(path: Any) -> Any:
     return wait_until(lambda: path.exists() and path.read_text(), f"{path} to be written")

@@ -107,7 +107,9 @@ def test_requests_wait_so_long_for_a_worker(
 
 
 @shows("plain.py:app", worker_timeout=1.0)
-def test_a_worker_may_give_no_sign_of_life_for_so_long(server, connect_h2, tmp_path):
+def test_a_worker_may_give_no_sign_of_life_for_so_long(
+    server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     client = blocked(server, connect_h2, tmp_path, 60)
     assert client.get().status == 200, "by another worker"
     server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; it is killed and replaced \(worker_timeout\)")

@@ -58,7 +58,9 @@ def test_thousand_idle_tls_connections_are_small(
     assert clients[-1].get().body == b"hello"
 
 
-def test_unfinished_messages_of_one_connection_share_a_bound(serve, connect_h2):
+def test_unfinished_messages_of_one_connection_share_a_bound(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     # Each first fragment of 15 KB inflates to 15 MiB, and the rest never comes.
     server = serve("sockets.py:app")
     client = connect_h2(server.listener, window=1 << 16)

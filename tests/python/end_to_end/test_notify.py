@@ -55,10 +55,12 @@ def test_service_manager_that_is_not_there_does_not_stop_the_server(
     assert connect_h1(server.listener).get().status == 200
 
 
-def test_watchdog_hears_of_the_server_as_long_as_it_lives(serve, manager, tmp_path):
+def test_watchdog_hears_of_the_server_as_long_as_it_lives(
+    serve: Callable[..., Server], manager: Callable[[], str], tmp_path: Path
+) -> None:
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
     server = serve("plain.py:app", hcrs={"io_threads": 2}, env=environment)
-    heard = []
+    heard: list[str] = []
     while heard.count("WATCHDOG=1") < 6:
         began = time.monotonic()
         heard.append(manager())
@@ -69,7 +71,9 @@ def test_watchdog_hears_of_the_server_as_long_as_it_lives(serve, manager, tmp_pa
     assert server.stop() == 0
 
 
-def test_watchdog_of_another_process_is_not_fed(serve, manager, tmp_path):
+def test_watchdog_of_another_process_is_not_fed(
+    serve: Callable[..., Server], manager: Callable[[], str], tmp_path: Path
+) -> None:
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
     server = serve("plain.py:app", env=environment)
     assert manager() == "READY=1"

@@ -3,6 +3,7 @@ and however many workers stand still; and nothing is run for who has gone."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -12,13 +13,14 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from end_to_end.crowd import Connection, Crowd
+from end_to_end.crowd import Connection, Crowd, Key
 from end_to_end.h1_client import H1Client
 from end_to_end.server import Listening, Server, wait_until
 
@@ -49,7 +51,8 @@ def blocked(server: Server, file: Path, count: int = 1) -> Iterator[set[int]]:
         for named in files:
             blockers.append(H1Client(server.listener, deadline=LONG))
             blockers[-1].request("GET", f"/block?file={named}")
-            wait_until(lambda named=named: named.exists() and named.read_text(), f"{named} to be written")
+            wait_until(named.exists, f"{named} to be written")
+            wait_until(named.read_text, f"{named} to be written")
         yield {int(named.read_text()) for named in files}
     finally:
         for named in files:
@@ -90,14 +93,16 @@ def numbers_run(server: Server) -> list[str]:
 
 @pytest.mark.parametrize("connections", [66, pytest.param(700, marks=pytest.mark.proof)])
 @pytest.mark.timeout(400)
-def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(serve, tmp_path, connections):
+def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(
+    serve: Callable[..., Server], tmp_path: Path, connections: Any
+) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < connections + 200:
         resource.setrlimit(resource.RLIMIT_NOFILE, (connections + 200, hard))
     # What a worker does not take waits in the edge, and is refused in time.
     server = serve("numbered.py:app", workers=1, **{**PATIENT, "hcrs": {"queue_timeout": 10, "lifespan": "off"}})
     gate, count = tmp_path / "gate", tmp_path / "gate.count"
-    asked = {}
+    asked: dict[Key, str] = {}
     with Crowd(server.listener, connections) as crowd:
         began = time.monotonic()
 
@@ -132,8 +137,8 @@ def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(serve, tmp_path,
         for place, key in enumerate(after):
             assert crowd.answers[key].body.decode() == f"after-{place}"
     with H1Client(server.listener) as client:
-        for number in range(200):
-            assert client.get(f"/own?n=new-{number}").body.decode() == f"new-{number}"
+        for new in range(200):
+            assert client.get(f"/own?n=new-{new}").body.decode() == f"new-{new}"
 
 
 def start_and_reset(crowd: Crowd, cycles: int, paths: Iterator[str], body: bytes | None = None) -> int:
@@ -165,7 +170,9 @@ def start_and_reset(crowd: Crowd, cycles: int, paths: Iterator[str], body: bytes
 
 @pytest.mark.parametrize("crowds", [0, pytest.param(70, marks=pytest.mark.proof)], ids=["70000", "200000"])
 @pytest.mark.timeout(500)
-def test_answers_reach_their_own_clients_after_many_resets_behind_a_blocked_worker(serve, tmp_path, crowds):
+def test_answers_reach_their_own_clients_after_many_resets_behind_a_blocked_worker(
+    serve: Callable[..., Server], tmp_path: Path, crowds: Any
+) -> None:
     """First by several connections at once, and then one after the other, so that each request takes the place of the one
     before it for more often than sixteen bits count."""
     server = serve("numbered.py:app", workers=1, **PATIENT)
@@ -199,7 +206,7 @@ def test_answers_reach_their_own_clients_after_many_resets_behind_a_blocked_work
 
 
 @pytest.mark.parametrize("how", ["fin", "rst", "h2-reset", "h2-close"])
-def test_requests_of_clients_that_have_gone_are_not_run(serve, tmp_path, how):
+def test_requests_of_clients_that_have_gone_are_not_run(serve: Callable[..., Server], tmp_path: Path, how: str) -> None:
     """More of them than a worker is sent before it has begun any, so that some have waited in the edge. A client that has
     only closed its side may still read: such requests are given up after a moment, which is waited for."""
     server = serve("numbered.py:app", workers=1, **PATIENT)
@@ -240,6 +247,10 @@ def test_requests_of_clients_that_have_gone_are_not_run(serve, tmp_path, how):
 ESTABLISHED, CLOSE_WAIT = "01", "08"
 
 
+def has_pongs(connection: Connection, count: int) -> bool:
+    return connection.pings == count
+
+
 def sockets(server: Server, state: str) -> list[int]:
     """How many bytes the edge has not read on each of its connections that are in a state of TCP."""
     ports = {f"{where.port:04X}" for where in server.listeners}
@@ -256,11 +267,13 @@ def everything_is_read(server: Server) -> None:
     with Crowd(server.listener, 1) as crowd:
         for turn in range(1, 4):
             crowd.ping(crowd.connections[0])
-            crowd.run(lambda turn=turn: crowd.connections[0].pings == turn, "a ping's answer")
+            crowd.run(functools.partial(has_pongs, crowd.connections[0], turn), "a ping's answer")
 
 
 @pytest.mark.parametrize("stopped", list(itertools.combinations(range(4), 2)), ids=lambda pair: f"{pair[0]}-{pair[1]}")
-def test_two_stopped_workers_of_four_hold_nobody_up(serve, connect_h1, connect_h2, stopped):
+def test_two_stopped_workers_of_four_hold_nobody_up(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], stopped: Any
+) -> None:
     server = serve("numbered.py:app", workers=4, hcrs={"lifespan": "off"})
     pids = server.worker_pids()
     idle = set(pids) - {pids[place] for place in stopped}
@@ -285,7 +298,9 @@ def test_two_stopped_workers_of_four_hold_nobody_up(serve, connect_h1, connect_h
     assert slowest < 1 and together < 2
 
 
-def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(serve, connect_h1, connect_h2, tmp_path):
+def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], tmp_path: Path
+) -> None:
     server = serve("numbered.py:app", workers=1, hcrs={"queue_timeout": 2, "lifespan": "off"})
     with blocked(server, tmp_path / "block"):
         h2 = connect_h2(server.listener)
@@ -305,7 +320,7 @@ def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(serve, co
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(15, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_overload_is_served_in_the_order_of_arrival(serve, seconds, workers):
+def test_overload_is_served_in_the_order_of_arrival(serve: Callable[..., Server], seconds: Any, workers: int) -> None:
     """Twice as many requests as two workers can run; each keeps its worker's loop busy for 20 ms."""
     server = serve("numbered.py:app", workers=workers, **PATIENT)
     busy, rate = 0.02, 2 * workers / 0.02

@@ -15,7 +15,7 @@ SOAK = Path(__file__).parents[2] / "soak" / "soak.py"
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the soak's clients want asyncio.TaskGroup")
 @pytest.mark.timeout(240)
-def test_short_soak(tmp_path):
+def test_short_soak(tmp_path: Path) -> None:
     """With a worker killed and all of them replaced every few seconds."""
     options = ["--seconds", "20", "--scale", "0.5", "--kill-every", "6", "--reload-every", "8"]
     ran = subprocess.run(

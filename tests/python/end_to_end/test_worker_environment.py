@@ -6,11 +6,13 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from end_to_end.server import DEADLINE, Listening, command, wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.server import DEADLINE, Listening, Server, command, wait_until
 
 #: Modules that a worker, or what starts it, imports from the standard library.
 NAMES = ["types", "queue", "logging", "json", "token", "runpy", "importlib", "asyncio", "threading", "faulthandler"]
@@ -24,7 +26,7 @@ async def app(scope, receive, send):
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
+def project(tmp_path: Path) -> Path:
     """A folder with an app, and beside it files that have the names of the standard library's."""
     folder = tmp_path / "project"
     folder.mkdir()
@@ -36,8 +38,8 @@ def project(tmp_path) -> Path:
 
 @pytest.mark.parametrize("worker_class", ["asyncio", "uvloop", "trio"])
 def test_files_named_like_the_standard_library_do_not_break_the_start(
-    serve, connect_h1, project, tmp_path, worker_class
-):
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], project: Path, tmp_path: Path, worker_class: str
+) -> None:
     if worker_class != "asyncio":
         pytest.importorskip(worker_class)
     config = tmp_path / "hcrs.toml"
@@ -48,7 +50,7 @@ def test_files_named_like_the_standard_library_do_not_break_the_start(
     assert connect_h1(server.listener).get().body == str(project / "main.py").encode()
 
 
-def test_an_interpreter_is_found_beside_such_files(project):
+def test_an_interpreter_is_found_beside_such_files(project: Path) -> None:
     """Only if there is a choice are interpreters asked whether they have hcrs."""
     environment = {**os.environ, "VIRTUAL_ENV": "", "PATH": f"/usr/bin:/bin:{os.environ['PATH']}"}
     run = subprocess.Popen(
@@ -67,7 +69,9 @@ def test_an_interpreter_is_found_beside_such_files(project):
         run.communicate(timeout=DEADLINE)
 
 
-def test_a_configuration_in_python_is_evaluated_beside_such_files(serve, connect_h1, project):
+def test_a_configuration_in_python_is_evaluated_beside_such_files(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], project: Path
+) -> None:
     (project / "settings.py").write_text('bind = "127.0.0.1:0"\napplication_path = "main:app"\n')
     for flag in ("python:settings", f"file:{project}/settings.py"):
         shown = subprocess.run(
@@ -76,7 +80,9 @@ def test_a_configuration_in_python_is_evaluated_beside_such_files(serve, connect
         assert 'application_path = "main:app"' in shown.stdout, shown.stderr
 
 
-def test_workers_do_not_see_the_secrets_of_the_server(serve, connect_h1, key):
+def test_workers_do_not_see_the_secrets_of_the_server(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], key: str
+) -> None:
     secrets = {"HCRS_KEYFILE_PASSWORD": "opensesame", "HCRS_LOGCONFIG_DICT": '{ version = 1, incremental = true }'}
     server = serve("plain.py:app", tls=True, env={**secrets, "KEPT": "yes"})
     for worker in server.worker_pids():
@@ -86,7 +92,9 @@ def test_workers_do_not_see_the_secrets_of_the_server(serve, connect_h1, key):
             assert b"\0" + name.encode() + b"=" not in b"\0" + environment
 
 
-def test_workers_do_not_inherit_what_the_server_was_started_with(serve, connect_h1, tmp_path):
+def test_workers_do_not_inherit_what_the_server_was_started_with(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     lock = (tmp_path / "lock").open("w")
     ours, theirs = socket.socketpair()
     with lock, ours, theirs:
@@ -97,7 +105,9 @@ def test_workers_do_not_inherit_what_the_server_was_started_with(serve, connect_
             assert not {inherited, lock.name} & targets(worker)
 
 
-def test_a_log_that_is_named_by_its_descriptor_is_passed_on(launch, connect_h1, tmp_path):
+def test_a_log_that_is_named_by_its_descriptor_is_passed_on(
+    launch: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     with path.open("w") as log:
         launch("plain.py:app", pass_fds=[log.fileno()], errorlog=f"/dev/fd/{log.fileno()}")

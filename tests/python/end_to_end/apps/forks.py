@@ -5,17 +5,18 @@ import multiprocessing
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 from urllib.parse import parse_qs
 
 pool = None
 
 
-async def answer(send, body):
+async def answer(send: Any, body: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 
 
-async def fork(send, query):
+async def fork(send: Any, query: Any) -> None:
     """Forks a child that only sleeps, and tells its number."""
     child = os.fork()
     if child == 0:
@@ -24,7 +25,7 @@ async def fork(send, query):
     await answer(send, str(child).encode())
 
 
-async def use_pool(send, query):
+async def use_pool(send: Any, query: Any) -> None:
     """Runs something in a pool of forked processes, and tells the number of the one that it ran in."""
     global pool
     if pool is None:
@@ -33,7 +34,7 @@ async def use_pool(send, query):
     await answer(send, str(number).encode())
 
 
-async def both_answer(send, query):
+async def both_answer(send: Any, query: Any) -> None:
     """Forks a child that answers the request as well, as if it were its own."""
     child = os.fork()
     await answer(send, (b"parent " if child else b"child ") * 4000)  # of a size that passes through a block
@@ -44,27 +45,27 @@ async def both_answer(send, query):
         file.write(str(os.waitstatus_to_exitcode(status)))
 
 
-async def sleep(send, query):
+async def sleep(send: Any, query: Any) -> None:
     """Answers nothing for a long time, which it says in a file."""
     with open(query["file"], "w") as file:
         file.write(str(os.getpid()))
     await asyncio.sleep(120)
 
 
-async def number(send, query):
+async def number(send: Any, query: Any) -> None:
     await answer(send, str(os.getpid()).encode())
 
 
 ROUTES = {"/fork": fork, "/pool": use_pool, "/both-answer": both_answer, "/sleep": sleep, "/": number}
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "http"
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     await ROUTES[scope["path"]](send, query)
 
 
-def wsgi(environ, start_response):
+def wsgi(environ: Any, start_response: Any) -> Any:
     """The same for WSGI, as far as it is of interest."""
     query = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
     start_response("200 OK", [])

@@ -4,30 +4,31 @@ import asyncio
 import ctypes
 import os
 import time
+from typing import Any
 from urllib.parse import parse_qs
 
 
-def never_ends_in_the_loop():
+def never_ends_in_the_loop() -> None:
     while True:
         pass
 
 
-def holds_the_gil():
+def holds_the_gil() -> None:
     ctypes.PyDLL(None).sleep(60)
 
 
-def computes(seconds):
+def computes(seconds: Any) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sum(range(10_000))
 
 
-async def answer(send, body):
+async def answer(send: Any, body: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "http"
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     path = scope["path"]
@@ -46,7 +47,7 @@ async def app(scope, receive, send):
     await answer(send, str(os.getpid()).encode())
 
 
-async def on_trio(scope, receive, send):
+async def on_trio(scope: Any, receive: Any, send: Any) -> None:
     """The same as far as asyncio has no part in it."""
     assert scope["type"] == "http"
     if scope["path"] == "/never-ends":
@@ -54,7 +55,7 @@ async def on_trio(scope, receive, send):
     await answer(send, str(os.getpid()).encode())
 
 
-def wsgi(environ, start_response):
+def wsgi(environ: Any, start_response: Any) -> Any:
     """A request that never ends, ones that take their time, and one that waits for its client."""
     query = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
     if environ["PATH_INFO"] == "/never-ends":

@@ -6,10 +6,12 @@ thread from the time at which it writes F until F is removed. ``/ran`` tells whi
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 #: The longest that ``/block`` blocks, whatever happens, in seconds.
@@ -17,17 +19,17 @@ BLOCK_MAX = 240.0
 
 #: Numbers of the requests that were run, and when they were begun by the clock that all processes share.
 ran: list[tuple[str, float]] = []
-gates = {}
+gates: "dict[str, Gate]" = {}
 
 
-async def answer(send, body, status=200):
+async def answer(send: Any, body: Any, status: int = 200) -> None:
     body = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def own(receive, send, query):
+async def own(receive: Any, send: Any, query: Any) -> None:
     ran.append((query["n"], time.monotonic()))
     await answer(send, query["n"])
 
@@ -35,13 +37,13 @@ async def own(receive, send, query):
 class Gate:
     """A file that opens it, and how many wait for that."""
 
-    def __init__(self, name):
+    def __init__(self, name: Any) -> None:
         self.file, self.count_file = Path(name), Path(name + ".count")
         self.waiting = 0
         self.opened = asyncio.Event()
         self.watch = asyncio.create_task(self.look())
 
-    async def look(self):
+    async def look(self) -> None:
         while not self.file.exists():
             aside = self.count_file.with_suffix(".new")
             aside.write_text(str(self.waiting))
@@ -50,23 +52,23 @@ class Gate:
         self.opened.set()
 
 
-def gate_of(query):
+def gate_of(query: Any) -> Any:
     """The one that the query names."""
     return gates.get(query["gate"]) or gates.setdefault(query["gate"], Gate(query["gate"]))
 
 
-async def wait(receive, send, query):
+async def wait(receive: Any, send: Any, query: Any) -> None:
     gate = gate_of(query)
     gate.waiting += 1
     await gate.opened.wait()
     await answer(send, query["n"])
 
 
-async def show_ran(receive, send, query):
+async def show_ran(receive: Any, send: Any, query: Any) -> None:
     await answer(send, ran)
 
 
-async def upload(receive, send, query):
+async def upload(receive: Any, send: Any, query: Any) -> Any:
     """Reads the body; answers the number and the body's length."""
     ran.append((query["n"], time.monotonic()))
     length = 0
@@ -79,7 +81,7 @@ async def upload(receive, send, query):
             return await answer(send, f"{query['n']}: {length}")
 
 
-async def block(receive, send, query):
+async def block(receive: Any, send: Any, query: Any) -> None:
     """Blocks the worker's only thread until the file is removed."""
     file = Path(query["file"])
     file.write_text(str(os.getpid()))
@@ -89,18 +91,18 @@ async def block(receive, send, query):
     await answer(send, "unblocked")
 
 
-async def work(receive, send, query):
+async def work(receive: Any, send: Any, query: Any) -> None:
     """Keeps the worker's only thread busy for some seconds; answers when it began."""
     began = time.monotonic()
     time.sleep(float(query["seconds"]))
     await answer(send, {"n": query["n"], "began": began})
 
 
-async def pid(receive, send, query):
+async def pid(receive: Any, send: Any, query: Any) -> None:
     await answer(send, str(os.getpid()))
 
 
-async def nap(receive, send, query):
+async def nap(receive: Any, send: Any, query: Any) -> None:
     await asyncio.sleep(float(query["seconds"]))
     await answer(send, str(os.getpid()))
 
@@ -117,27 +119,25 @@ ROUTES = {
 }
 
 
-async def echo(receive, send, query):
+async def echo(receive: Any, send: Any, query: Any) -> None:
     while (message := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": message["text"], "bytes": message["bytes"]})
 
 
-async def give_up(receive, send, query):
+async def give_up(receive: Any, send: Any, query: Any) -> None:
     """Gives up a message that the client does not read, notes that in the file, and returns."""
-    try:
+    with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(send({"type": "websocket.send", "bytes": bytes(4 << 20)}), 0.3)
-    except asyncio.TimeoutError:
-        pass
     with open(query["file"], "a") as file:
         file.write("given up\n")
 
 
-async def deaf(receive, send, query):
+async def deaf(receive: Any, send: Any, query: Any) -> None:
     """Receives nothing, and returns once the gate is opened."""
     await gate_of(query).opened.wait()
 
 
-async def flood(receive, send, query):
+async def flood(receive: Any, send: Any, query: Any) -> None:
     """Sends messages without a byte for as long as the client is there."""
     while True:
         await send({"type": "websocket.send", "text": ""})
@@ -146,7 +146,7 @@ async def flood(receive, send, query):
 SOCKETS = {"/echo": echo, "/deaf": deaf, "/flood": flood, "/gives-up": give_up}
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> Any:
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     if scope["type"] == "websocket":
         assert (await receive())["type"] == "websocket.connect"
