@@ -73,6 +73,12 @@ impl ClaimTable {
         slot < SLOTS && self.swap(slot, word(stream, OFFERED), word(stream, BEGUN))
     }
 
+    /// Worker: whether the request waits to be begun. Once false it stays so: the edge has withdrawn it, or it was
+    /// begun.
+    pub fn is_offered(&self, slot: usize, stream: u32) -> bool {
+        slot < SLOTS && self.word(slot).load(Ordering::Acquire) == word(stream, OFFERED)
+    }
+
     /// Edge: takes back a request that was not begun. False if it was.
     #[must_use]
     pub fn withdraw(&self, slot: usize, stream: u32) -> bool {
@@ -143,6 +149,20 @@ mod tests {
         assert!(!edge.withdraw(5, 77));
         edge.release(5);
         assert!(!worker.claim(5, 77), "a released slot cannot be claimed");
+    }
+
+    #[test]
+    fn a_worker_sees_what_was_withdrawn_without_beginning_what_was_not() {
+        let (edge, fd) = ClaimTable::create().unwrap();
+        let worker = ClaimTable::open(&fd).unwrap();
+        edge.offer(5, 77);
+        assert!(worker.is_offered(5, 77) && !worker.is_offered(5, 78) && !worker.is_offered(SLOTS, 77));
+        assert!(edge.withdraw(5, 77));
+        assert!(!worker.is_offered(5, 77));
+        edge.offer(5, 78);
+        assert!(!worker.is_offered(5, 77) && worker.is_offered(5, 78));
+        assert!(worker.claim(5, 78));
+        assert!(!worker.is_offered(5, 78));
     }
 
     #[test]
