@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import signal
 import socket
 import struct
@@ -21,20 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LINK_SOURCES = Path(__file__).parents[3] / "crates/hcrs-link/src"
+from source_numbers import numbers
 
-
-def numbers(source: str) -> dict[str, int]:
-    """The constants of a source file of the link whose values are numbers."""
-    text = (LINK_SOURCES / source).read_text()
-    found = re.findall(r"^ *(?:pub(?:\(\w+\))? )?const (\w+): \w+ = (\d+)(?: << (\d+))?;$", text, re.MULTILINE)
-    return {name: int(number) << int(shift or 0) for name, number, shift in found}
-
-
-EDGE = numbers("from_edge.rs")
+EDGE = numbers("hcrs-link/src/from_edge.rs")
 """Kinds of the frames that the edge sends."""
 
-_worker = numbers("from_worker.rs")
+_worker = numbers("hcrs-link/src/from_worker.rs")
 READY, FAILED, BEGUN, FINISHED = (_worker[kind] for kind in ("READY", "FAILED", "BEGUN", "FINISHED"))
 RESPONSE, INTERIM, PUSH = (_worker[kind] for kind in ("RESPONSE", "INTERIM", "PUSH"))
 DATA, FILE, TRAILERS = (_worker[kind] for kind in ("DATA", "FILE", "TRAILERS"))
@@ -42,15 +33,15 @@ CREDIT, AWAITS_BODY = (_worker[kind] for kind in ("CREDIT", "AWAITS_BODY"))
 APP_FAILED, DONE = (_worker[kind] for kind in ("APP_FAILED", "DONE"))
 PUSH_MAX = _worker["PUSH_MAX"]
 
-_frame = numbers("frame.rs")
+_frame = numbers("hcrs-link/src/frame.rs")
 HEADER_LEN, HEAD_MAX, DATA_MAX = (_frame[name] for name in ("HEADER_LEN", "HEAD_MAX", "DATA_MAX"))
 END, EXPECT, FILES = (_frame[flag] for flag in ("END", "EXPECT", "FILES"))
 
-_credit = numbers("credit.rs")
+_credit = numbers("hcrs-link/src/credit.rs")
 REQUEST_WINDOW, RESPONSE_WINDOW = (_credit[name] for name in ("REQUEST_WINDOW", "RESPONSE_WINDOW"))
 PIECE_COST, FILE_COST = (_credit[name] for name in ("PIECE_COST", "FILE_COST"))
 
-_claim = numbers("claim.rs")
+_claim = numbers("hcrs-link/src/claim.rs")
 SLOTS, LINK_VERSION = (_claim[name] for name in ("SLOTS", "LINK_VERSION"))
 FREE, OFFERED, CLAIMED, WITHDRAWN = (_claim[state] for state in ("FREE", "OFFERED", "BEGUN", "WITHDRAWN"))
 
@@ -229,7 +220,10 @@ class Link:
                     del self.buffer[: HEADER_LEN + length]
                     return Frame(kind, flags, stream, payload, self.arrived.popleft() if kind == FILE else None)
             self.socket.settimeout(timeout)
-            piece, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 20, 4)
+            try:
+                piece, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 20, 4)
+            finally:
+                self.socket.settimeout(WAIT)
             if not piece:
                 raise EOFError("the worker has closed the link")
             self.buffer += piece

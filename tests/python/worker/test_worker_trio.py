@@ -9,6 +9,7 @@ import pytest
 
 from worker.conftest import Serve
 from worker.fake_edge import (
+    APP_FAILED,
     AWAITS_BODY,
     DATA,
     DONE,

@@ -17,7 +17,6 @@ from worker.fake_edge import (
     DATA,
     DONE,
     FILE,
-    REQUEST_WINDOW,
     RESPONSE,
     RESPONSE_WINDOW,
     Worker,
@@ -797,44 +796,6 @@ def test_errors_go_to_the_error_log(serve: Serve) -> None:
     assert running.link.fetch(b"/says").body == b"said"
     assert running.drain() == 0
     assert running.stderr == "one line\ntwo words\n"
-
-
-def test_slow_uploads_hold_no_thread(serve: Serve) -> None:
-    running = serve(APP, "--wsgi-threads", "1")
-    slow = [
-        running.link.request(request_head(b"POST", b"/echo", body=True), end=False, slot=number)
-        for number in range(20)
-    ]
-    for stream in slow:
-        running.link.data(stream, b"first ")
-    assert running.link.fetch(b"/hello").body == b"hello"
-    assert all(running.link.is_begun(number) for number in range(20)), "they are not given to another worker"
-    for stream in slow:
-        running.link.data(stream, b"and last", end=True)
-    assert {running.link.response(stream).body for stream in slow} == {b"first and last"}
-    assert running.drain() == 0
-    assert running.stderr == ""
-
-
-def test_an_upload_gets_its_thread_when_enough_is_there(serve: Serve) -> None:
-    running = serve(APP, "--wsgi-threads", "1")
-    body = bytes(range(256)) * 2000
-    stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
-    running.link.data(stream, body[:65536])
-    assert running.link.fetch(b"/hello").body == b"hello"
-    running.link.upload(stream, body[65536:], REQUEST_WINDOW - 65536)
-    assert running.link.response(stream).body == body
-
-
-def test_an_upload_that_is_given_up_ends_without_the_app(serve: Serve) -> None:
-    running = serve(APP, "--wsgi-threads", "1")
-    stream = running.link.request(request_head(b"POST", b"/raises", body=True), end=False)
-    running.link.data(stream, b"some")
-    running.link.ping()
-    running.link.reset(stream)
-    running.link.expect(stream, DONE)
-    assert running.drain() == 0
-    assert running.stderr == ""
 
 
 def test_a_client_that_waits_for_100_is_told_to_go_on(serve: Serve) -> None:

@@ -47,6 +47,7 @@ class WsgiServer:
         *,
         root_path: str,
         max_body_size: int,
+        spool_folder: str | None,
         errors: Any,
         multithread: bool,
         multiprocess: bool,

@@ -1,5 +1,6 @@
 """WSGI apps that answer in every way that PEP 3333 knows, all behind the standard library's validator."""
 
+import hashlib
 import os
 from wsgiref.validate import validator
 
@@ -92,6 +93,15 @@ def echo(environ, start_response):
         pieces.append(piece)
     start_response("200 OK", HEADERS)
     return [b"".join(pieces)]
+
+
+def digest(environ, start_response):
+    """What the body's bytes come to, read a little at a time."""
+    found, stream = hashlib.sha256(), environ["wsgi.input"]
+    while piece := stream.read(9999):
+        found.update(piece)
+    start_response("200 OK", HEADERS)
+    return [found.hexdigest().encode()]
 
 
 def write(environ, start_response):
