@@ -50,6 +50,10 @@ pub(crate) mod word {
         word.store(of(stream, OFFERED), Ordering::Release);
     }
 
+    pub(crate) fn is_offered(word: &impl Word<u64>, stream: StreamId) -> bool {
+        word.load(Ordering::Acquire) == of(stream, OFFERED)
+    }
+
     pub(crate) fn claim(word: &impl Word<u64>, stream: StreamId) -> bool {
         let (offered, begun) = (of(stream, OFFERED), of(stream, BEGUN));
         match word.compare_exchange(offered, begun, Ordering::AcqRel, Ordering::Acquire) {
@@ -152,6 +156,12 @@ impl ClaimTable {
         slot < SLOTS && word::claim(self.slot(slot), stream)
     }
 
+    /// Worker: whether the request waits to be begun. Once false it stays so: the edge has withdrawn it, or it was
+    /// begun.
+    pub fn is_offered(&self, slot: usize, stream: StreamId) -> bool {
+        slot < SLOTS && word::is_offered(self.slot(slot), stream)
+    }
+
     /// Edge: takes back a request that was not begun. False if it was. The slot is not free yet.
     #[must_use]
     pub fn withdraw(&self, slot: usize, stream: StreamId) -> bool {
@@ -241,6 +251,23 @@ mod tests {
         assert!(!worker.claim(0, stream(2)) && !edge.is_passed(0), "another request passes nothing");
         assert!(!worker.claim(0, stream(1)));
         assert!(edge.is_passed(0));
+    }
+
+    #[test]
+    fn a_worker_sees_what_was_withdrawn_without_beginning_what_was_not() {
+        let (edge, fd) = ClaimTable::create().unwrap();
+        let worker = ClaimTable::open(&fd).unwrap();
+        let (first, second) = (stream(77), stream(78));
+        edge.offer(5, first);
+        assert!(worker.is_offered(5, first) && !worker.is_offered(5, second));
+        assert!(!worker.is_offered(SLOTS, first), "a slot out of range offers nothing");
+        assert!(edge.withdraw(5, first));
+        assert!(!worker.is_offered(5, first) && !edge.is_passed(5), "to look is not to pass");
+        assert!(!worker.claim(5, first) && edge.is_passed(5));
+        edge.offer(5, second);
+        assert!(!worker.is_offered(5, first) && worker.is_offered(5, second));
+        assert!(worker.claim(5, second));
+        assert!(!worker.is_offered(5, second));
     }
 
     #[test]

@@ -1,4 +1,7 @@
-"""An edge made of a socket pair and struct packing, which drives a real worker process, frame by frame."""
+"""An edge made of a socket pair and struct packing, which drives a real worker process, frame by frame.
+
+The numbers of the protocol are those of the crate ``hcrs-link``, read out of its sources.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,38 @@ import struct
 import subprocess
 import sys
 import textwrap
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REQUEST, DATA, RESPONSE, CREDIT, RESET, DONE, BEGUN, READY, FAILED, DRAIN, PING, PONG, BLOCK, TLS = range(1, 15)
-TEXT, BINARY, CLOSE = range(20, 23)
-TRAILERS, INTERIM, FILE, OPENED, PUSH = range(30, 35)
-END = 1
-HALF = 4
-REQUEST_WINDOW = 128 << 10
-RESPONSE_WINDOW = 64 << 10
-DATA_MAX = 64 << 10
-SLOTS = 64
+from source_numbers import numbers
+
+EDGE = numbers("hcrs-link/src/from_edge.rs")
+"""Kinds of the frames that the edge sends."""
+
+_worker = numbers("hcrs-link/src/from_worker.rs")
+READY, FAILED, BEGUN, FINISHED = (_worker[kind] for kind in ("READY", "FAILED", "BEGUN", "FINISHED"))
+RESPONSE, ACCEPT, INTERIM, PUSH = (_worker[kind] for kind in ("RESPONSE", "ACCEPT", "INTERIM", "PUSH"))
+DATA, FILE, TRAILERS, TEXT = (_worker[kind] for kind in ("DATA", "FILE", "TRAILERS", "TEXT"))
+CREDIT, AWAITS_BODY = (_worker[kind] for kind in ("CREDIT", "AWAITS_BODY"))
+APP_FAILED, DONE = (_worker[kind] for kind in ("APP_FAILED", "DONE"))
+PUSH_MAX = _worker["PUSH_MAX"]
+
+_frame = numbers("hcrs-link/src/frame.rs")
+HEADER_LEN, HEAD_MAX, DATA_MAX = (_frame[name] for name in ("HEADER_LEN", "HEAD_MAX", "DATA_MAX"))
+END, EXPECT, FILES = (_frame[flag] for flag in ("END", "EXPECT", "FILES"))
+
+_credit = numbers("hcrs-link/src/credit.rs")
+REQUEST_WINDOW, RESPONSE_WINDOW = (_credit[name] for name in ("REQUEST_WINDOW", "RESPONSE_WINDOW"))
+PIECE_COST, FILE_COST = (_credit[name] for name in ("PIECE_COST", "FILE_COST"))
+
+_claim = numbers("hcrs-link/src/claim.rs")
+SLOTS, LINK_VERSION = (_claim[name] for name in ("SLOTS", "LINK_VERSION"))
+FREE, OFFERED, CLAIMED, WITHDRAWN = (_claim[state] for state in ("FREE", "OFFERED", "BEGUN", "WITHDRAWN"))
+
 WAIT = 20.0
 """Seconds after which a frame that does not come fails the test."""
 
@@ -36,6 +57,13 @@ class Frame:
     flags: int
     stream: int
     payload: bytes
+    descriptor: int | None = None
+    """Of a part of a file; the link closes it at its end."""
+
+    @property
+    def cost(self) -> int:
+        """What the frame takes of the response's window."""
+        return FILE_COST if self.kind == FILE else len(self.payload) + PIECE_COST
 
     @property
     def is_end(self) -> bool:
@@ -116,31 +144,67 @@ class Link:
     buffer: bytearray = field(default_factory=bytearray)
     kept: list[Frame] = field(default_factory=list)
     streams: int = 0
+    arrived: deque[int] = field(default_factory=deque)
+    """Descriptors that came before the rest of their frames."""
+    files: list[int] = field(default_factory=list)
 
-    def send(self, kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0, slot: int = 0) -> None:
-        self.socket.sendall(frame(kind, stream, payload, flags, slot))
+    def send(self, kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0, argument: int = 0) -> None:
+        self.socket.sendall(frame(kind, stream, payload, flags, argument))
+
+    def data(self, stream: int, piece: bytes, *, end: bool = False) -> None:
+        self.socket.sendall(data_frame(stream, piece, end=end))
+
+    def credit(self, stream: int, amount: int) -> None:
+        self.send(EDGE["CREDIT"], stream, struct.pack("<I", amount))
+
+    def reset(self, stream: int) -> None:
+        self.send(EDGE["RESET"], stream)
+
+    def half_close(self, stream: int) -> None:
+        self.send(EDGE["HALF_CLOSE"], stream)
+
+    def tls(self, number: int, facts: bytes) -> None:
+        self.send(EDGE["TLS"], payload=facts, argument=number)
+
+    def drain(self) -> None:
+        self.send(EDGE["DRAIN"])
+
+    def word(self, slot: int) -> int:
+        return int(struct.unpack_from("<Q", self.claims, slot * 8)[0])
+
+    def set_word(self, slot: int, stream: int, state: int) -> None:
+        struct.pack_into("<Q", self.claims, slot * 8, stream << 2 | state)
 
     def offer(self, slot: int, stream: int) -> None:
-        struct.pack_into("<Q", self.claims, slot * 8, stream << 2 | 1)
+        self.set_word(slot, stream, OFFERED)
 
     def withdraw(self, slot: int) -> None:
-        struct.pack_into("<Q", self.claims, slot * 8, 0)
+        self.set_word(slot, self.word(slot) >> 2, WITHDRAWN)
 
     def is_begun(self, slot: int) -> bool:
-        return int(struct.unpack_from("<Q", self.claims, slot * 8)[0]) & 3 == 2
+        return self.word(slot) & 3 == CLAIMED
 
-    def request(self, head: bytes, *, end: bool = True, slot: int | None = None, offer: bool = True) -> int:
-        """Offers and sends a request; gives its stream."""
+    def request(
+        self,
+        head: bytes,
+        *,
+        end: bool = True,
+        slot: int | None = None,
+        state: int = OFFERED,
+        expects: bool = False,
+        files: bool = True,
+    ) -> int:
+        """Offers and sends a request; gives its stream. ``expects`` 100 (Continue), takes ``files``."""
         self.streams += 1
         stream = self.streams
         slot = stream % SLOTS if slot is None else slot
-        if offer:
-            self.offer(slot, stream)
-        self.send(REQUEST, stream, head, END if end else 0, slot)
+        self.set_word(slot, stream, state)
+        flags = END * end | EXPECT * expects | FILES * files
+        self.socket.sendall(frame(EDGE["REQUEST"], stream, head, flags, slot))
         return stream
 
-    def get(self, target: bytes = b"/", **how: object) -> int:
-        return self.request(request_head(target=target, **how))  # type: ignore[arg-type]
+    def get(self, target: bytes = b"/", *, files: bool = True, **how: object) -> int:
+        return self.request(request_head(target=target, **how), files=files)  # type: ignore[arg-type]
 
     def read(self, timeout: float = WAIT) -> Frame:
         """The next frame, whatever it is."""
@@ -150,17 +214,22 @@ class Link:
 
     def _read(self, timeout: float) -> Frame:
         while True:
-            if len(self.buffer) >= 12:
-                length, kind, flags, _, stream = struct.unpack_from("<IBBHI", self.buffer)
-                if len(self.buffer) >= 12 + length:
-                    payload = bytes(self.buffer[12 : 12 + length])
-                    del self.buffer[: 12 + length]
-                    return Frame(kind, flags, stream, payload)
+            if len(self.buffer) >= HEADER_LEN:
+                length, kind, flags, _, stream = struct.unpack_from("<IBBHQ", self.buffer)
+                if len(self.buffer) >= HEADER_LEN + length:
+                    payload = bytes(self.buffer[HEADER_LEN : HEADER_LEN + length])
+                    del self.buffer[: HEADER_LEN + length]
+                    return Frame(kind, flags, stream, payload, self.arrived.popleft() if kind == FILE else None)
             self.socket.settimeout(timeout)
-            piece = self.socket.recv(1 << 20)
+            try:
+                piece, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 20, 4)
+            finally:
+                self.socket.settimeout(WAIT)
             if not piece:
                 raise EOFError("the worker has closed the link")
             self.buffer += piece
+            self.arrived += descriptors
+            self.files += descriptors
 
     def expect(self, stream: int, *kinds: int, timeout: float = WAIT) -> Frame:
         """The next frame of ``stream``, of one of ``kinds``; others are kept for later, Begun is dropped."""
@@ -189,44 +258,67 @@ class Link:
             return not self.kept
 
     def ping(self) -> None:
-        """Waits until the worker has come to what was sent before."""
-        self.send(PING)
-        self.expect(0, PONG)
+        """Waits until the worker has come to what was sent before: it passes a request that is already withdrawn."""
+        slot = next(slot for slot in range(SLOTS) if self.word(slot) & 3 in (FREE, CLAIMED))
+        before, deadline = self.word(slot), time.monotonic() + WAIT
+        self.request(request_head(), slot=slot, state=WITHDRAWN)
+        while self.word(slot) != FREE:
+            assert time.monotonic() < deadline, "the worker has not passed a request that was withdrawn"
+            try:
+                found = self._read(0.002)
+            except TimeoutError:
+                continue
+            if found.kind != BEGUN:
+                self.kept.append(found)
+        self.set_word(slot, before >> 2, before & 3)
 
     def response(self, stream: int, *, credit: bool = True) -> Response:
         """The whole response of ``stream``, its body credited as it comes."""
-        head = self.expect(stream, RESPONSE, CREDIT)
-        while head.kind == CREDIT:
-            head = self.expect(stream, RESPONSE, CREDIT)
+        while (head := self.expect(stream, RESPONSE, CREDIT, AWAITS_BODY)).kind != RESPONSE:
+            pass
         response = response_head(head.payload)
         end = head.is_end
         body = []
         while not end:
-            piece = self.expect(stream, DATA, CREDIT, FILE)
-            if piece.kind == CREDIT:
-                continue
-            if piece.kind == FILE:
-                body.append(self.file(piece))
-                end = piece.is_end
+            piece = self.expect(stream, DATA, CREDIT, AWAITS_BODY, FILE)
+            if piece.kind not in (DATA, FILE):
                 continue
             assert len(piece.payload) <= DATA_MAX
-            body.append(piece.payload)
+            body.append(self.file(piece) if piece.kind == FILE else piece.payload)
             end = piece.is_end
-            if credit and piece.payload and not end:
-                self.send(CREDIT, stream, struct.pack("<I", len(piece.payload)))
+            if credit and not end:
+                self.credit(stream, piece.cost)
         response.body = b"".join(body)
         return response
 
-    def file(self, frame: Frame) -> bytes:
-        """Reads the part of a file that a frame names, and says that it was opened."""
-        offset, length, process, descriptor = struct.unpack("<QQII", frame.payload)
-        with open(f"/proc/{process}/fd/{descriptor}", "rb") as file:
-            self.send(OPENED, payload=struct.pack("<I", descriptor))
-            file.seek(offset)
-            return file.read(length)
+    def used_up_window(self, stream: int) -> bytes:
+        """The bytes that the worker sends of a body until the response's window is used up."""
+        received, left = b"", RESPONSE_WINDOW
+        while left > PIECE_COST:
+            piece = self.expect(stream, DATA)
+            received, left = received + piece.payload, left - piece.cost
+        return received
 
-    def fetch(self, target: bytes = b"/", **how: object) -> Response:
-        return self.response(self.get(target, **how))
+    def rest(self, stream: int) -> bytes:
+        """The rest of a body of which nothing has to be credited."""
+        received = b""
+        while not (piece := self.expect(stream, DATA)).is_end:
+            received += piece.payload
+        return received + piece.payload
+
+    def file(self, frame: Frame) -> bytes:
+        """Reads the part of a file that came with a frame."""
+        assert frame.descriptor is not None
+        offset, length = part(frame)
+        return os.pread(frame.descriptor, length, offset)
+
+    def close(self) -> None:
+        self.socket.close()
+        while self.files:
+            os.close(self.files.pop())
+
+    def fetch(self, target: bytes = b"/", *, files: bool = True, **how: object) -> Response:
+        return self.response(self.get(target, files=files, **how))
 
     def upload(self, stream: int, body: bytes, window: int = REQUEST_WINDOW) -> None:
         """Sends a body within its window."""
@@ -239,11 +331,21 @@ class Link:
             piece = body[sent : sent + min(window, DATA_MAX)]
             sent += len(piece)
             window -= len(piece)
-            self.send(DATA, stream, piece, END if sent == len(body) else 0)
+            self.data(stream, piece, end=sent == len(body))
 
 
-def frame(kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0, slot: int = 0) -> bytes:
-    return struct.pack("<IBBHI", len(payload), kind, flags, slot, stream) + payload
+def frame(kind: int, stream: int = 0, payload: bytes = b"", flags: int = 0, argument: int = 0) -> bytes:
+    return struct.pack("<IBBHQ", len(payload), kind, flags, argument, stream) + payload
+
+
+def data_frame(stream: int, piece: bytes, *, end: bool = False) -> bytes:
+    return frame(EDGE["DATA"], stream, piece, END if end else 0)
+
+
+def part(frame: Frame) -> tuple[int, int]:
+    """Offset and length of a part of a file."""
+    offset, length = struct.unpack("<QQ", frame.payload)
+    return offset, length
 
 
 @dataclass
@@ -265,28 +367,37 @@ class Worker:
     def drain(self) -> int:
         """Says that nothing more comes; gives the exit code."""
         for link in self.links:
-            link.send(DRAIN)
+            link.drain()
         return self.process.wait(WAIT)
 
     def hang_up(self) -> int:
         """Closes the links as if the edge were gone; gives the exit code."""
         for link in self.links:
-            link.socket.close()
+            link.close()
         return self.process.wait(WAIT)
 
 
 @contextmanager
 def worker(
-    tmp_path: Path, source: str, *arguments: str, app: str = "main:app", links: int = 1, ready: bool = True
+    tmp_path: Path,
+    source: str,
+    *arguments: str,
+    app: str = "main:app",
+    links: int = 1,
+    ready: bool = True,
+    version: int = LINK_VERSION,
 ) -> Iterator[Worker]:
-    """Runs ``source`` as module ``main`` in a worker."""
+    """Runs ``source`` as module ``main`` in a worker, whose edge speaks a ``version`` of the link."""
     (tmp_path / "main.py").write_text(textwrap.dedent(source))
     ends, inherited, names = [], [], []
     for _ in range(links):
         near, far = socket.socketpair()
         page = os.memfd_create("claims", os.MFD_CLOEXEC)
-        os.ftruncate(page, SLOTS * 8)
-        ends.append(Link(near, mmap.mmap(page, SLOTS * 8)))
+        # A word for each slot, and the version behind them.
+        os.ftruncate(page, (SLOTS + 1) * 8)
+        claims = mmap.mmap(page, (SLOTS + 1) * 8)
+        struct.pack_into("<Q", claims, SLOTS * 8, version)
+        ends.append(Link(near, claims))
         inherited += [far.detach(), page]
         names.append(f"{inherited[-2]}:{inherited[-1]}")
     stderr_path = tmp_path / "stderr"
@@ -312,4 +423,4 @@ def worker(
             process.send_signal(signal.SIGKILL)
         process.wait(WAIT)
         for link in ends:
-            link.socket.close()
+            link.close()

@@ -6,14 +6,12 @@ import struct
 
 from worker.conftest import Serve
 from worker.fake_edge import (
+    AWAITS_BODY,
     CREDIT,
     DATA,
     DONE,
-    END,
-    HALF,
-    RESET,
+    REQUEST_WINDOW,
     RESPONSE,
-    RESPONSE_WINDOW,
     request_head,
     response_head,
 )
@@ -123,12 +121,12 @@ def test_a_body_is_echoed_in_pieces_and_credited(serve_on: Serve) -> None:
     running = serve_on(APP)
     body = bytes(range(256)) * 3000
     stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
-    sent, window, received, ended = 0, 128 << 10, b"", False
+    sent, window, received, ended = 0, REQUEST_WINDOW, b"", False
     while not ended:
         while sent < len(body) and window:
             piece = body[sent : sent + min(window, 50_000)]
             sent, window = sent + len(piece), window - len(piece)
-            running.link.send(DATA, stream, piece, END if sent == len(body) else 0)
+            running.link.data(stream, piece, end=sent == len(body))
         frame = running.link.expect(stream, RESPONSE, DATA, CREDIT)
         if frame.kind == CREDIT:
             window += struct.unpack("<I", frame.payload)[0]
@@ -136,16 +134,21 @@ def test_a_body_is_echoed_in_pieces_and_credited(serve_on: Serve) -> None:
             received += frame.payload
             ended = frame.is_end
             if not ended and frame.payload:
-                running.link.send(CREDIT, stream, struct.pack("<I", len(frame.payload)))
+                running.link.credit(stream, frame.cost)
     assert received == body
 
 
-def test_the_first_wait_for_a_body_is_told_to_the_edge(serve: Serve) -> None:
+def test_the_first_wait_for_a_body_that_the_client_holds_back_is_told_to_the_edge(serve: Serve) -> None:
     running = serve(APP)
     stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
     running.link.expect(stream, RESPONSE)
-    assert running.link.expect(stream, CREDIT).payload == bytes(4)
-    running.link.send(DATA, stream, b"x", END)
+    assert running.link.quiet(), "it is not held back"
+    running.link.data(stream, b"x", end=True)
+    assert running.link.expect(stream, DATA).payload == b"x"
+    stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False, expects=True)
+    running.link.expect(stream, RESPONSE)
+    running.link.expect(stream, AWAITS_BODY)
+    running.link.data(stream, b"x", end=True)
     assert running.link.expect(stream, DATA).payload == b"x"
 
 
@@ -155,7 +158,7 @@ def test_the_head_of_a_stream_of_events_leaves_at_once(serve_on: Serve) -> None:
     running.link.expect(stream, RESPONSE)
     for _ in range(3):
         assert running.link.expect(stream, DATA).payload == b"event\n"
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     while running.link.expect(stream, DATA, DONE).kind != DONE:
         pass
     assert running.link.fetch(b"/report").body == b"['http.disconnect']"
@@ -166,17 +169,11 @@ def test_send_waits_while_the_window_is_used_up(serve_on: Serve) -> None:
     size = 1 << 20
     stream = running.link.get(b"/big?%d" % size)
     running.link.expect(stream, RESPONSE)
-    received = b""
-    while len(received) < RESPONSE_WINDOW:
-        received += running.link.expect(stream, DATA).payload
+    received = running.link.used_up_window(stream)
     assert running.link.quiet()
     assert running.link.fetch(b"/report").body == b"[]", "send has returned although nobody reads"
-    running.link.send(CREDIT, stream, struct.pack("<I", size))
-    while True:
-        frame = running.link.expect(stream, DATA)
-        received += frame.payload
-        if frame.is_end:
-            break
+    running.link.credit(stream, 2 * size)
+    received += running.link.rest(stream)
     assert received == bytes(range(256)) * (size // 256)
     assert running.link.fetch(b"/report").body == b"['sent']"
 
@@ -193,7 +190,7 @@ def test_many_large_bodies_share_the_link_fairly(serve_on: Serve) -> None:
         if frame.kind == DATA and frame.stream in left:
             left[frame.stream] -= len(frame.payload)
             if frame.payload:
-                running.link.send(CREDIT, frame.stream, struct.pack("<I", len(frame.payload)))
+                running.link.credit(frame.stream, frame.cost)
             if frame.is_end:
                 assert left.pop(frame.stream) == 0
         elif frame.stream == quick and frame.kind == DATA:
@@ -215,7 +212,7 @@ def test_a_reset_is_received_at_once_and_sends_go_nowhere(serve_on: Serve) -> No
     running = serve_on(APP)
     stream = running.link.get(b"/waiting")
     running.link.ping()
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     running.link.expect(stream, DONE)
     assert running.link.fetch(b"/report").body == b"['http.disconnect', 'done']"
 
@@ -224,10 +221,8 @@ def test_a_reset_releases_a_send_that_waits(serve_on: Serve) -> None:
     running = serve_on(APP)
     stream = running.link.get(b"/big?%d" % (1 << 20))
     running.link.expect(stream, RESPONSE)
-    received = 0
-    while received < RESPONSE_WINDOW:
-        received += len(running.link.expect(stream, DATA).payload)
-    running.link.send(RESET, stream)
+    running.link.used_up_window(stream)
+    running.link.reset(stream)
     running.link.expect(stream, DONE)
     assert running.link.fetch(b"/report").body == b"['sent']"
 
@@ -236,18 +231,18 @@ def test_a_client_that_closed_its_side_still_gets_its_response(serve_on: Serve) 
     running = serve_on(APP)
     stream = running.link.get(b"/waiting")
     running.link.ping()
-    running.link.send(RESET, stream, flags=HALF)
+    running.link.half_close(stream)
     assert running.link.response(stream).body == b"to nobody" * 100_000
     assert running.link.fetch(b"/report").body == b"['http.disconnect', 'done']"
 
 
 def test_a_cancelled_receive_loses_nothing(serve_on: Serve) -> None:
     running = serve_on(APP)
-    stream = running.link.request(request_head(b"POST", b"/impatient", body=True), end=False)
-    running.link.expect(stream, CREDIT)
-    running.link.send(DATA, stream, b"first ")
+    stream = running.link.request(request_head(b"POST", b"/impatient", body=True), end=False, expects=True)
+    running.link.expect(stream, AWAITS_BODY)
+    running.link.data(stream, b"first ")
     running.link.expect(stream, RESPONSE)
-    running.link.send(DATA, stream, b"rest", END)
+    running.link.data(stream, b"rest", end=True)
     assert running.link.expect(stream, DATA).payload == b"first rest"
 
 
@@ -255,7 +250,7 @@ def test_frames_of_streams_that_are_over_are_ignored(serve: Serve) -> None:
     running = serve(APP)
     stream = running.link.request(request_head(b"POST", b"/hello", body=True), end=False)
     assert running.link.response(stream).body == b"hello"
-    running.link.send(DATA, stream, b"late")
-    running.link.send(CREDIT, stream, struct.pack("<I", 5))
-    running.link.send(RESET, stream)
+    running.link.data(stream, b"late")
+    running.link.credit(stream, 5)
+    running.link.reset(stream)
     assert running.link.fetch(b"/hello").body == b"hello"

@@ -10,18 +10,20 @@ from typing import Any
 
 from worker.conftest import Serve
 from worker.fake_edge import (
-    CREDIT,
+    APP_FAILED,
     DATA,
     DONE,
-    END,
     FILE,
+    FILE_COST,
     INTERIM,
-    OPENED,
     PUSH,
-    RESET,
+    PUSH_MAX,
     RESPONSE,
+    RESPONSE_WINDOW,
     TRAILERS,
+    Link,
     Worker,
+    part,
     request_head,
     response_head,
 )
@@ -83,6 +85,13 @@ APP = """
                 await send({"type": "http.response.zerocopysend", "file": file.fileno(), "offset": 2, "count": left + 1,
                             "more_body": left > 0})
 
+    async def mixed(scope, receive, send):
+        await send({**START, "trailers": False})
+        with open(scope["query_string"], "rb") as file:
+            await send({"type": "http.response.zerocopysend", "file": file, "count": 3, "more_body": True})
+            await send({**BODY, "more_body": True})
+            await send({"type": "http.response.zerocopysend", "file": file, "count": 4})
+
     async def wrong_files(scope, receive, send):
         await send({**START, "trailers": False})
         for wrong in ({"file": 5.0}, {"file": open("/dev/null")}, {"file": -1}, {}, {"file": open("main.py"), "offset": -1},
@@ -99,7 +108,7 @@ APP = """
 """
 
 
-def report(link: Any) -> list[str]:
+def report(link: Link) -> list[str]:
     return list(ast.literal_eval(link.fetch(b"/report").body.decode()))
 
 
@@ -110,7 +119,6 @@ def test_trailers_are_one_frame_that_ends_the_stream(serve: Serve) -> None:
     body = link.expect(stream, DATA)
     assert body.payload == b"body" and not body.is_end
     trailers = link.expect(stream, TRAILERS)
-    assert trailers.flags == END
     assert response_head(trailers.payload).headers == [(b"x-a", b"1"), (b"x-b", b"2")]
     twice, length, name, value, form, *received = report(link)
     assert twice == "Unexpected message type, http.response.body given the state TRAILERS"
@@ -122,7 +130,7 @@ def test_trailers_are_one_frame_that_ends_the_stream(serve: Serve) -> None:
 def test_trailers_that_were_not_announced_are_out_of_order(serve: Serve) -> None:
     worker = serve(APP)
     stream = worker.link.get(b"/unannounced")
-    worker.link.expect(stream, RESET)
+    worker.link.expect(stream, APP_FAILED)
     assert "Unexpected message type, http.response.trailers given the state RESPONSE" in worker.stderr
 
 
@@ -138,55 +146,92 @@ def test_hints_are_an_interim_head(serve: Serve) -> None:
     ]
 
 
-def part(payload: bytes) -> tuple[int, int, int, int]:
-    """Offset, length, process and descriptor of a part of a file."""
-    return struct.unpack("<QQII", payload)
+def has_open(worker: Worker, path: Path) -> bool:
+    """Whether the worker has the file open."""
+    entries = Path(f"/proc/{worker.process.pid}/fd").iterdir()
+    return str(path) in [os.readlink(entry) for entry in entries if entry.is_symlink()]
 
 
-def has_open(worker: Worker, descriptor: int) -> bool:
-    return os.path.lexists(f"/proc/{worker.process.pid}/fd/{descriptor}")
-
-
-def test_a_file_is_named_by_a_descriptor_that_stays_open_until_the_edge_has_it(serve: Serve, tmp_path: Path) -> None:
+def test_a_file_passes_as_a_descriptor_and_stays_open_in_the_worker_no_longer(serve: Serve, tmp_path: Path) -> None:
     worker = serve(APP)
     stream = worker.link.get(f"/path?{tmp_path}/main.py".encode())
     assert not worker.link.expect(stream, RESPONSE).is_end
     frame = worker.link.expect(stream, FILE)
-    assert frame.flags == END
-    offset, length, process, descriptor = part(frame.payload)
-    assert (offset, length, process) == (0, (tmp_path / "main.py").stat().st_size, worker.process.pid)
+    assert frame.is_end and part(frame) == (0, (tmp_path / "main.py").stat().st_size)
     assert report(worker.link) == ["sent"]
-    assert os.readlink(f"/proc/{process}/fd/{descriptor}") == str(tmp_path / "main.py")
-    worker.link.send(OPENED, payload=struct.pack("<I", descriptor))
-    worker.link.ping()
-    assert not has_open(worker, descriptor)
+    assert not has_open(worker, tmp_path / "main.py")
+    (tmp_path / "main.py").rename(tmp_path / "renamed")
+    assert worker.link.file(frame) == (tmp_path / "renamed").read_bytes()
+
+
+def test_a_file_passes_from_a_worker_into_which_no_process_may_look(serve: Serve, tmp_path: Path) -> None:
+    hidden = APP + "    import ctypes\n    ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE\n"
+    for path in (b"/path", b"/descriptors"):
+        response = serve(hidden).link.fetch(path + f"?{tmp_path}/main.py".encode())
+        assert response.status == 200 and response.body
+
+
+def test_the_worker_sends_the_bytes_of_a_file_that_the_edge_does_not_take(serve_on: Serve, tmp_path: Path) -> None:
+    link = serve_on(APP).link
+    (tmp_path / "long").write_bytes(bytes(range(256)) * 5000)
+    for name in ("main.py", "long"):
+        data = (tmp_path / name).read_bytes()
+        stream = link.get(f"/path?{tmp_path}/{name}".encode(), files=False)
+        link.expect(stream, RESPONSE)
+        received = b""
+        while not (frame := link.expect(stream, DATA)).is_end:
+            received += frame.payload
+            link.credit(stream, frame.cost)
+        assert received + frame.payload == data
+    parts = [data[2 : 2 + length] for length in (5, 4, 3, 2, 1)]
+    assert link.fetch(f"/descriptors?{tmp_path}/long".encode(), files=False).body == b"".join(parts)
+
+
+def test_a_file_after_other_bytes_is_sent_as_bytes(serve: Serve, tmp_path: Path) -> None:
+    link = serve(APP).link
+    stream = link.get(f"/mixed?{tmp_path}/main.py".encode())
+    link.expect(stream, RESPONSE)
+    frame = link.expect(stream, FILE)
+    assert part(frame) == (0, 3) and not frame.is_end
+    assert link.rest(stream) == b"body" + (tmp_path / "main.py").read_bytes()[3:7]
+
+
+def test_a_file_that_shrinks_while_it_is_sent_fails_its_response_and_no_other(serve: Serve, tmp_path: Path) -> None:
+    link = serve(APP).link
+    (tmp_path / "shrinks").write_bytes(bytes(1 << 20))
+    stream = link.get(f"/path?{tmp_path}/shrinks".encode(), files=False)
+    link.expect(stream, RESPONSE)
+    link.used_up_window(stream)
+    os.truncate(tmp_path / "shrinks", 100)
+    link.credit(stream, 1 << 20)
+    link.expect(stream, APP_FAILED)
+    assert report(link) == ["sent"]
 
 
 def test_files_take_their_share_of_the_window(serve: Serve, tmp_path: Path) -> None:
     worker = serve(APP)
     stream = worker.link.get(f"/descriptors?{tmp_path}/main.py".encode())
     worker.link.expect(stream, RESPONSE)
-    for left in (4, 3, 2, 1):
+    at_once = RESPONSE_WINDOW // FILE_COST
+    for sent in range(5):
+        if sent >= at_once:
+            assert worker.link.quiet(0.1)
+            worker.link.credit(stream, FILE_COST)
         frame = worker.link.expect(stream, FILE)
-        assert part(frame.payload)[:2] == (2, left + 1) and not frame.is_end
-    assert worker.link.quiet()
-    worker.link.send(CREDIT, stream, struct.pack("<I", 16 << 10))
-    frame = worker.link.expect(stream, FILE)
-    assert part(frame.payload)[:2] == (2, 1) and frame.is_end
+        assert part(frame) == (2, 5 - sent) and frame.is_end == (sent == 4)
 
 
 def test_files_that_wait_are_closed_when_the_client_goes(serve: Serve, tmp_path: Path) -> None:
     worker = serve(APP)
     stream = worker.link.get(f"/descriptors?{tmp_path}/main.py".encode())
     worker.link.expect(stream, RESPONSE)
-    told = [part(worker.link.expect(stream, FILE).payload)[3] for _ in range(4)]
-    for descriptor in told:
-        worker.link.send(OPENED, payload=struct.pack("<I", descriptor))
-    worker.link.send(RESET, stream)
+    for _ in range(RESPONSE_WINDOW // FILE_COST):
+        worker.link.expect(stream, FILE)
+    assert has_open(worker, tmp_path / "main.py")
+    worker.link.reset(stream)
     worker.link.expect(stream, DONE)
     worker.link.ping()
-    open_files = [os.readlink(entry) for entry in Path(f"/proc/{worker.process.pid}/fd").iterdir()]
-    assert str(tmp_path / "main.py") not in open_files
+    assert not has_open(worker, tmp_path / "main.py")
 
 
 def test_what_is_no_file_raises_in_the_app(serve: Serve) -> None:
@@ -228,7 +273,7 @@ def test_a_push_is_a_frame_where_the_client_takes_it_and_nothing_or_an_error_els
     assert payloads[0][:6] == b"\x04\x00/a?b"
     assert response_head(payloads[0][6:]).headers == [(b"X-A", b"1"), (b"x-b", b"2")]
     assert "'http.response.push'" in text and text.endswith("None)")
-    assert len(ask(40, pushes=True)[0]) == 16, "those above are left out"
+    assert len(ask(40, pushes=True)[0]) == PUSH_MAX, "those above are left out"
     payloads, text = ask(2)
     assert payloads == [] and "http.response.push" not in text and text.endswith("None)")
     payloads, text = ask(2, version=11)

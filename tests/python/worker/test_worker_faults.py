@@ -6,14 +6,16 @@ import pytest
 
 from worker.conftest import Serve
 from worker.fake_edge import (
+    ACCEPT,
+    APP_FAILED,
     BEGUN,
     DATA,
     DONE,
-    REQUEST,
-    RESET,
+    FREE,
     RESPONSE,
     TEXT,
     TRAILERS,
+    WITHDRAWN,
     request_head,
     response_head,
 )
@@ -108,7 +110,7 @@ APP = """
 def test_a_failed_app_resets_its_stream_and_harms_no_other(serve_on: Serve, path: bytes, logged: str) -> None:
     running = serve_on(APP)
     stream = running.link.get(path)
-    running.link.expect(stream, RESET)
+    running.link.expect(stream, APP_FAILED)
     assert running.link.fetch(b"/ok").body == b"ok"
     assert running.drain() == 0
     assert "[ERROR] Error in ASGI Framework" in running.stderr
@@ -120,7 +122,7 @@ def test_a_failure_in_the_body_comes_after_what_was_sent(serve: Serve) -> None:
     stream = running.link.get(b"/raises_in_body")
     running.link.expect(stream, RESPONSE)
     assert running.link.expect(stream, DATA).payload == b"some"
-    running.link.expect(stream, RESET)
+    running.link.expect(stream, APP_FAILED)
 
 
 def test_a_failure_after_the_response_is_only_logged(serve: Serve) -> None:
@@ -147,7 +149,7 @@ def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> No
         app.__signature__ = inspect.signature(other)  # the app says that it can be called
         """
     )
-    running.link.expect(running.link.get(), RESET)
+    running.link.expect(running.link.get(), APP_FAILED)
     assert running.drain() == 0
     assert "TypeError" in running.stderr
 
@@ -259,7 +261,7 @@ def test_a_body_that_is_not_bytes_is_refused(serve: Serve, body: str, told: str)
                 await send({{"type": "http.response.body", "body": {body}}})
         """
     )
-    running.link.expect(running.link.get(), RESET)
+    running.link.expect(running.link.get(), APP_FAILED)
     running.drain()
     assert told in running.stderr
 
@@ -275,7 +277,7 @@ def test_a_body_that_breaks_its_announced_length_is_refused(serve: Serve, length
                 await send({{"type": "http.response.body", "body": b"hello"}})
         """
     )
-    running.link.expect(running.link.get(), RESET)
+    running.link.expect(running.link.get(), APP_FAILED)
     assert running.link.response(running.link.request(request_head(b"HEAD"))).body == b"hello"
     running.drain()
     assert f"the response's body is {told} than its content-length" in running.stderr
@@ -318,7 +320,7 @@ def test_as_many_headers_as_the_link_can_count_are_sent_and_not_one_more(serve: 
     assert (len(response.headers), response.body) == (65535, b"all of them")
     offer = [(b"sec-websocket-protocol", b"chat")]
     stream = running.link.request(request_head(headers=offer, websocket=True), end=False)
-    accepted = response_head(running.link.expect(stream, RESPONSE).payload)
+    accepted = response_head(running.link.expect(stream, ACCEPT).payload)
     assert (accepted.status, len(accepted.headers), accepted[b"sec-websocket-protocol"]) == (101, 65535, b"chat")
     refused = running.link.expect(stream, TEXT)
     assert refused.payload == b"a response has 65535 headers at most, a WebSocket's subprotocol among them"
@@ -336,12 +338,12 @@ def test_as_many_trailers_as_the_link_can_count_are_sent_and_not_one_more(serve:
 def test_a_withdrawn_request_is_never_begun(serve: Serve) -> None:
     running = serve(APP)
     link = running.link
-    stream = link.request(request_head(b"POST", b"/raises", body=True), end=False, offer=False)
-    link.send(DATA, stream, b"its body")
-    link.send(DATA, stream, b"", 1)
-    link.send(RESET, stream)
+    stream = link.request(request_head(b"POST", b"/raises", body=True), end=False, slot=5, state=WITHDRAWN)
+    link.data(stream, b"its body")
+    link.data(stream, b"", end=True)
+    link.reset(stream)
     assert link.fetch(b"/ok").body == b"ok"
-    assert link.quiet()
+    assert link.quiet() and link.word(5) == FREE, "the edge may offer the slot again"
     running.drain()
     assert running.stderr == ""
 
@@ -358,7 +360,7 @@ def test_a_begun_request_that_says_nothing_wakes_the_edge(serve: Serve) -> None:
     stream = running.link.get()
     assert running.link.read().kind == BEGUN
     assert running.link.is_begun(stream % 64)
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     assert running.link.quiet(), "the task runs on, so there is no Done"
 
 
@@ -367,7 +369,6 @@ def test_nonsense_on_the_link_ends_the_worker(serve: Serve) -> None:
     running.link.send(DONE, 1)
     assert running.process.wait(20) != 0
     running = serve(APP)
-    running.link.offer(1, 1)
-    running.link.send(REQUEST, 1, b"no head", 1, 1)
+    running.link.request(b"no head")
     assert running.process.wait(20) != 0
     assert "malformed head block" in running.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ast import literal_eval
 
 from worker.conftest import Serve
-from worker.fake_edge import CREDIT, DATA, DONE, END, RESET, RESPONSE, request_head
+from worker.fake_edge import APP_FAILED, CREDIT, DATA, DONE, RESPONSE, request_head
 
 TASKS = """
     import asyncio, contextvars, threading
@@ -108,10 +108,10 @@ LEFT_BEHIND = """
 def test_tasks_that_an_app_leaves_behind_live_on_in_its_context(serve_on: Serve) -> None:
     running = serve_on(LEFT_BEHIND)
     assert running.link.fetch(b"/answered").body == b"answered"
-    running.link.expect(running.link.get(b"/raises"), RESET)
+    running.link.expect(running.link.get(b"/raises"), APP_FAILED)
     stream = running.link.get(b"/gone")
     running.link.ping()
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     running.link.expect(stream, DONE)
     seen = literal_eval(running.link.fetch(b"/seen").body.decode())
     assert sorted(seen) == ["/answered", "/gone", "/raises"]
@@ -263,7 +263,7 @@ def test_starlette_streams_echoes_and_disconnects(serve_on: Serve) -> None:
     stream = link.get(b"/events")
     link.expect(stream, RESPONSE)
     assert link.expect(stream, DATA, CREDIT).kind in (DATA, CREDIT)
-    link.send(RESET, stream)
+    link.reset(stream)
     for _ in range(100):
         if link.fetch(b"/report").body == b'["later","closed"]':
             break
@@ -312,6 +312,6 @@ def test_fastapi_serves_with_dependencies_threads_and_state(serve_on: Serve) -> 
     assert link.fetch(b"/items/x").status == 422
     head = request_head(b"POST", b"/items", [(b"content-type", b"application/json")], body=True)
     stream = link.request(head, end=False)
-    link.send(DATA, stream, b'{"name": "tea",', 0)
-    link.send(DATA, stream, b'"price": 2}', END)
+    link.data(stream, b'{"name": "tea",')
+    link.data(stream, b'"price": 2}', end=True)
     assert link.response(stream).body == b'{"name":"tea","price":2.0}'

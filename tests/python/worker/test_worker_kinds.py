@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from worker.conftest import Serve
-from worker.fake_edge import FAILED
+from worker.fake_edge import APP_FAILED, FAILED
 
 KINDS = """
     import functools, inspect
@@ -158,7 +158,7 @@ def test_an_app_that_was_taken_for_something_else_says_how_to_name_it(serve: Ser
     running = serve(KINDS, app="main:disguised(function)")
     for _ in range(2):
         stream = running.link.get()
-        running.link.expect(stream, 5)  # Reset
+        running.link.expect(stream, APP_FAILED)
     assert running.drain() == 0
     assert running.stderr.count("Error in WSGI Framework") == 2
     hints = re.findall("The app was taken for WSGI .* 'asgi:MODULE:APP'", running.stderr)
@@ -167,7 +167,7 @@ def test_an_app_that_was_taken_for_something_else_says_how_to_name_it(serve: Ser
 
 def test_an_app_that_returns_nothing_that_can_be_awaited_fails_in_words(serve: Serve) -> None:
     running = serve(KINDS + "    def plain(scope, receive, send):\n        return None\n", app="main:plain")
-    running.link.expect(running.link.get(), 5)
+    running.link.expect(running.link.get(), APP_FAILED)
     assert running.drain() == 0
     assert "TypeError: The app has returned NoneType, which cannot be awaited" in running.stderr
 

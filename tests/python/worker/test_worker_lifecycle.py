@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker.conftest import Serve
-from worker.fake_edge import FAILED, PING, PONG, READY, worker
+from worker.fake_edge import FAILED, READY, worker
 
 LIFESPAN = """
     import asyncio, sys
@@ -41,11 +41,10 @@ def failure(serve: Serve, source: str, *arguments: str, app: str = "main:app") -
     return said[0].payload.decode(), running.process.wait(20)
 
 
-def test_every_link_becomes_ready_and_answers_pings(serve_on: Serve) -> None:
+def test_every_link_becomes_ready_and_is_read(serve_on: Serve) -> None:
     running = serve_on(lifespan("return"), links=3)
     for link in running.links:
-        link.send(PING)
-        assert link.read().kind == PONG
+        link.ping()
         assert link.fetch().body == b"served"
 
 
@@ -53,9 +52,9 @@ def test_drain_ends_the_worker_once_every_link_has_said_so(serve_on: Serve) -> N
     running = serve_on(
         lifespan(STARTED + "await receive(); await send({'type': 'lifespan.shutdown.complete'})"), links=2
     )
-    running.links[0].send(10)
+    running.links[0].drain()
     assert running.links[1].fetch().body == b"served"
-    running.links[1].send(10)
+    running.links[1].drain()
     assert running.process.wait(20) == 0
     assert running.stderr == ""
 

@@ -7,7 +7,7 @@ from ast import literal_eval
 from typing import Any
 
 from worker.conftest import Serve
-from worker.fake_edge import TLS, Worker, address, request_head
+from worker.fake_edge import Worker, address, request_head
 
 ECHO_SCOPE = """
     async def app(scope, receive, send):
@@ -116,7 +116,7 @@ def test_a_number_means_the_tls_facts_that_were_told_last(serve: Serve) -> None:
     assert "tls" not in scope_of(running)["extensions"]
     for number, name in ((1, "CN=é"), (255, None), (1, "CN=b"), (7, "CN=c")):
         chain = ["one", "two"][: 2 if name else 0]
-        running.link.send(TLS, payload=tls_facts("server", name, *chain), slot=number)
+        running.link.tls(number, tls_facts("server", name, *chain))
         for _ in range(2):
             assert scope_of(running, tls_number=number)["extensions"]["tls"] == {
                 "server_cert": "server",
@@ -131,7 +131,7 @@ def test_a_number_means_the_tls_facts_that_were_told_last(serve: Serve) -> None:
 def test_tls_facts_that_the_edge_cannot_have_sent_break_the_link(serve: Serve) -> None:
     for broken in (0, 256):
         running = serve(ECHO_SCOPE)
-        running.link.send(TLS, payload=tls_facts("server", None), slot=broken)
+        running.link.tls(broken, tls_facts("server", None))
         assert running.process.wait(20) == 1
     running = serve(ECHO_SCOPE)
     running.link.get(tls_number=3)

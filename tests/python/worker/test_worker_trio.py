@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from ast import literal_eval
 from pathlib import Path
 
@@ -10,14 +9,12 @@ import pytest
 
 from worker.conftest import Serve
 from worker.fake_edge import (
-    CREDIT,
+    APP_FAILED,
+    AWAITS_BODY,
     DATA,
     DONE,
-    END,
     FAILED,
-    RESET,
     RESPONSE,
-    RESPONSE_WINDOW,
     Worker,
     request_head,
 )
@@ -160,34 +157,30 @@ def test_each_request_is_a_task_of_trio_in_its_own_context(on_trio: Serve, tmp_p
 
 def test_bodies_flow_both_ways_by_credit(on_trio: Serve) -> None:
     running = on_trio(APP)
-    stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
+    stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False, expects=True)
     running.link.expect(stream, RESPONSE)
-    assert running.link.expect(stream, CREDIT).payload == bytes(4), "the app waits for the body"
+    running.link.expect(stream, AWAITS_BODY)
     for piece in (b"one", b"two"):
-        running.link.send(DATA, stream, piece)
+        running.link.data(stream, piece)
         assert running.link.expect(stream, DATA).payload == piece
-    running.link.send(DATA, stream, b"three", END)
+    running.link.data(stream, b"three", end=True)
     last = running.link.expect(stream, DATA)
     assert last.payload == b"three" and last.is_end
 
     stream = running.link.get(b"/big")
     running.link.expect(stream, RESPONSE)
-    received = 0
-    while received < RESPONSE_WINDOW:
-        received += len(running.link.expect(stream, DATA).payload)
+    received = running.link.used_up_window(stream)
     assert running.link.quiet() and report(running) == []
-    running.link.send(CREDIT, stream, struct.pack("<I", 1 << 20))
-    while not (frame := running.link.expect(stream, DATA)).is_end:
-        received += len(frame.payload)
-    assert received + len(frame.payload) == 1 << 20
+    running.link.credit(stream, 2 << 20)
+    assert len(received + running.link.rest(stream)) == 1 << 20
 
 
 def test_a_client_that_goes_is_a_message_and_cancels_nothing(on_trio: Serve) -> None:
     running = on_trio(APP)
     stream = running.link.get(b"/gone")
     running.link.expect(stream, RESPONSE)
-    running.link.send(RESET, stream)
-    while running.link.expect(stream, DATA, RESET, DONE).kind != DONE:
+    running.link.reset(stream)
+    while running.link.expect(stream, DATA, APP_FAILED, DONE).kind != DONE:
         pass
     assert report(running) == ["http.disconnect"]
 
@@ -213,7 +206,7 @@ def test_a_message_that_is_there_comes_although_the_wait_is_cancelled(on_trio: S
 def test_a_failed_app_resets_its_stream_and_harms_no_other(on_trio: Serve, path: bytes, logged: str) -> None:
     running = on_trio(APP)
     for _ in range(2):
-        running.link.expect(running.link.get(path), RESET)
+        running.link.expect(running.link.get(path), APP_FAILED)
     assert running.link.fetch(b"/hello").status == 200
     assert running.drain() == 0
     assert "[ERROR] Error in ASGI Framework" in running.stderr and logged in running.stderr
@@ -348,10 +341,10 @@ LEFT_BEHIND = """
 def test_tasks_that_an_app_leaves_behind_live_on_in_its_context(serve: Serve) -> None:
     running = serve(LEFT_BEHIND, "--worker-class", "trio")
     assert running.link.fetch(b"/answered").body == b"answered"
-    running.link.expect(running.link.get(b"/raises"), RESET)
+    running.link.expect(running.link.get(b"/raises"), APP_FAILED)
     stream = running.link.get(b"/gone")
     running.link.ping()
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     running.link.expect(stream, DONE)
     seen = literal_eval(running.link.fetch(b"/seen").body.decode())
     paths = ["/answered", "/gone", "/raises"]

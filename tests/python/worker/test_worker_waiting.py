@@ -5,7 +5,7 @@ from __future__ import annotations
 from ast import literal_eval
 
 from worker.conftest import Serve
-from worker.fake_edge import CREDIT, DATA, END, RESPONSE, Link, request_head
+from worker.fake_edge import AWAITS_BODY, DATA, RESPONSE, Link, request_head
 
 #: Each path waits for a body, and answers with what it has seen.
 WAITS = """
@@ -73,18 +73,18 @@ WAITS = """
 def answer(serve_on: Serve, path: bytes) -> object:
     """What the app has seen when one piece of body came while it waited."""
     link = serve_on(WAITS).link
-    stream = link.request(request_head(b"POST", path, body=True), end=False)
+    stream = link.request(request_head(b"POST", path, body=True), end=False, expects=True)
     link.expect(stream, RESPONSE)
     if path == b"/timed_out":
-        link.expect(stream, CREDIT)
+        link.expect(stream, AWAITS_BODY)
         assert link.quiet(0.2), "nothing tells of a timeout"
-    link.send(DATA, stream, b"piece", END)
+    link.data(stream, b"piece", end=True)
     return body_of(link, stream)
 
 
 def body_of(link: Link, stream: int) -> object:
     """What the app has answered, after its head."""
-    while (frame := link.expect(stream, DATA, CREDIT)).kind == CREDIT:
+    while (frame := link.expect(stream, DATA, AWAITS_BODY)).kind == AWAITS_BODY:
         pass
     return literal_eval(frame.payload.decode())
 
@@ -118,7 +118,7 @@ def test_an_app_that_exits_after_waiting_ends_no_other(serve_on: Serve) -> None:
     for stream in (exits, other):
         link.expect(stream, RESPONSE)
     for stream in (exits, other):
-        link.send(DATA, stream, b"piece", END)
+        link.data(stream, b"piece", end=True)
     assert body_of(link, other) == (b"piece", True, True, "of this request")
     link.ping()
     assert "SystemExit: 3" in running.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import struct
 import time
 from ast import literal_eval
 from pathlib import Path
@@ -12,17 +11,16 @@ import pytest
 
 from worker.conftest import Serve
 from worker.fake_edge import (
+    APP_FAILED,
+    AWAITS_BODY,
     BEGUN,
-    CREDIT,
     DATA,
     DONE,
-    END,
     FILE,
-    REQUEST_WINDOW,
-    RESET,
     RESPONSE,
     RESPONSE_WINDOW,
     Worker,
+    part,
     request_head,
     response_head,
 )
@@ -501,7 +499,7 @@ def test_a_body_beyond_the_limit_is_answered_with_413(serve: Serve) -> None:
 def test_a_failed_app_resets_its_stream_and_harms_no_other(serve: Serve, path: bytes, logged: str) -> None:
     running = serve(APP)
     for _ in range(8):  # more than there are threads
-        running.link.expect(running.link.get(path), RESET)
+        running.link.expect(running.link.get(path), APP_FAILED)
     assert running.link.fetch(b"/hello").body == b"hello"
     assert running.drain() == 0
     assert "[ERROR] Error in WSGI Framework" in running.stderr and logged in running.stderr
@@ -512,11 +510,11 @@ def test_a_failure_after_the_head_comes_after_what_was_sent(serve: Serve) -> Non
     stream = running.link.get(b"/too_late")
     running.link.expect(stream, RESPONSE)
     assert running.link.expect(stream, DATA).payload == b"sent"
-    running.link.expect(stream, RESET)
+    running.link.expect(stream, APP_FAILED)
     stream = running.link.get(b"/too_long")
     running.link.expect(stream, RESPONSE)
     assert running.link.expect(stream, DATA).payload == b"ab"
-    running.link.expect(stream, RESET)
+    running.link.expect(stream, APP_FAILED)
     running.drain()
     assert "LookupError: too late" in running.stderr
     assert "the response's body is longer than its content-length" in running.stderr
@@ -548,7 +546,7 @@ def test_close_is_called_at_the_end_and_when_the_client_has_gone(serve: Serve) -
     assert running.link.fetch(b"/closes").body == b"x"
     stream = running.link.get(b"/big")
     running.link.expect(stream, RESPONSE)
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     while running.link.expect(stream, DATA, DONE).kind != DONE:
         pass
     seen = []
@@ -565,15 +563,11 @@ def test_an_iterable_is_not_asked_for_more_than_the_client_takes(serve: Serve) -
     running = serve(APP)
     stream = running.link.get(b"/big")
     running.link.expect(stream, RESPONSE)
-    received = 0
-    while received < RESPONSE_WINDOW:
-        received += len(running.link.expect(stream, DATA).payload)
+    received = running.link.used_up_window(stream)
     assert running.link.quiet()
     assert len(literal_eval(running.link.fetch(b"/report").body.decode())) == RESPONSE_WINDOW // 50_000 + 1
-    running.link.send(CREDIT, stream, struct.pack("<I", 64 * 50_000))
-    while not (frame := running.link.expect(stream, DATA)).is_end:
-        received += len(frame.payload)
-    assert received + len(frame.payload) == 64 * 50_000
+    running.link.credit(stream, 2 * 64 * 50_000)
+    assert len(received + running.link.rest(stream)) == 64 * 50_000
 
 
 def test_requests_that_wait_run_at_the_same_time(serve: Serve) -> None:
@@ -627,12 +621,13 @@ def test_input_takes_every_form_of_argument(serve: Serve, calls: bytes, read: li
     assert literal_eval(running.link.fetch(b"/reads?read;readline;readlines;iter").body.decode()) == [b"", b"", [], []]
 
 
+@pytest.mark.parametrize("files", [True, False], ids=["as descriptor", "as bytes"])
 @pytest.mark.parametrize("path", [b"/file", b"/wrapped_again", b"/noticed"])
-def test_a_file_is_sent_whole(serve: Serve, tmp_path: Path, path: bytes) -> None:
+def test_a_file_is_sent_whole(serve: Serve, tmp_path: Path, path: bytes, files: bool) -> None:
     data = bytes(range(256)) * 3000
     (tmp_path / "data").write_bytes(data)
     running = serve(APP)
-    assert running.link.fetch(path).body == data
+    assert running.link.fetch(path, files=files).body == data
     assert running.drain() == 0
     assert running.stderr == ""
 
@@ -642,7 +637,7 @@ def test_a_file_is_closed_also_when_the_client_goes(serve: Serve, tmp_path: Path
     running = serve(APP, "--wsgi-threads", "1")
     stream = running.link.get(b"/noticed")
     running.link.expect(stream, RESPONSE)
-    running.link.send(RESET, stream)
+    running.link.reset(stream)
     while running.link.expect(stream, DATA, DONE).kind != DONE:
         pass
     seen = literal_eval(running.link.fetch(b"/report").body.decode())
@@ -658,24 +653,18 @@ def texts(tmp_path: Path) -> None:
     (tmp_path / "data.gz").write_bytes(gzip.compress(TEXT))
 
 
-def part(payload: bytes) -> tuple[int, int, int, int]:
-    """Offset, length, process and descriptor of a part of a file."""
-    return struct.unpack("<QQII", payload)
-
-
 @pytest.mark.usefixtures("texts")
 @pytest.mark.parametrize("kind", ["buffered", "raw", "random", "temporary", "proxy"])
 @pytest.mark.parametrize("length", [None, 100, len(TEXT) - 5])
-def test_a_plain_file_is_named_to_the_edge_from_where_it_stands(serve: Serve, kind: str, length: int | None) -> None:
+def test_a_plain_file_passes_to_the_edge_from_where_it_stands(serve: Serve, kind: str, length: int | None) -> None:
     link = serve(APP).link
     stream = link.get(f"/files?{kind}{f',{length}' if length else ''}".encode())
     head = response_head(link.expect(stream, RESPONSE).payload)
     told = len(TEXT) - 5 if length is None else length
     assert head[b"content-length"] == str(told).encode()
     frame = link.expect(stream, FILE)
-    assert frame.is_end and part(frame.payload)[:2] == (5, told)
+    assert frame.is_end and part(frame) == (5, told)
     assert link.file(frame) == TEXT[5 : 5 + told]
-    link.ping()
 
 
 @pytest.mark.usefixtures("texts")
@@ -690,7 +679,7 @@ def test_what_is_no_plain_file_is_read(serve: Serve, kind: str, body: bytes) -> 
     received = b""
     while not (frame := link.expect(stream, DATA)).is_end:
         received += frame.payload
-        link.send(CREDIT, stream, struct.pack("<I", len(frame.payload)))
+        link.credit(stream, frame.cost)
     assert received + frame.payload == body
 
 
@@ -698,7 +687,7 @@ def test_what_is_no_plain_file_is_read(serve: Serve, kind: str, body: bytes) -> 
 def test_a_file_of_text_is_the_apps_failure(serve: Serve) -> None:
     running = serve(APP)
     stream = running.link.get(b"/files?text")
-    running.link.expect(stream, RESET)
+    running.link.expect(stream, APP_FAILED)
     assert running.drain() == 0
     assert "must give bytes, not str" in running.stderr
 
@@ -707,7 +696,7 @@ def test_a_file_of_text_is_the_apps_failure(serve: Serve) -> None:
 def test_a_file_that_is_shorter_than_the_announced_length_fails_before_anything_is_sent(serve: Serve) -> None:
     link = serve(APP).link
     stream = link.get(f"/files?buffered,{len(TEXT)}".encode())
-    link.expect(stream, RESET)
+    link.expect(stream, APP_FAILED)
 
 
 @pytest.mark.usefixtures("texts")
@@ -718,41 +707,16 @@ def test_the_head_of_a_file_names_none(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("texts")
-def test_a_file_is_closed_when_the_edge_has_opened_it(serve: Serve) -> None:
-    running = serve(APP)
+def test_a_file_is_closed_once_it_has_passed_to_the_edge(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
     link = running.link
     stream = link.get(b"/files?proxy")
     link.expect(stream, RESPONSE)
     frame = link.expect(stream, FILE)
-    waiting = link.get(b"/proxy_closed")
-    assert link.quiet(), "the file is not closed before"
-    assert link.file(frame) == TEXT[5:]
-    assert link.response(waiting).body == b"True"
-    link.ping()
+    assert link.fetch(b"/proxy_closed").body == b"True"
     descriptors = Path(f"/proc/{running.process.pid}/fd")
     assert not [entry for entry in descriptors.iterdir() if entry.is_symlink() and entry.readlink().name == "data"]
-
-
-@pytest.mark.usefixtures("texts")
-def test_an_edge_that_never_opens_a_file_holds_its_thread_for_a_bounded_time(serve: Serve) -> None:
-    link = serve(APP, "--wsgi-threads", "1").link
-    stream = link.get(b"/files?proxy")
-    link.expect(stream, RESPONSE)
-    link.expect(stream, FILE)
-    began = time.monotonic()
-    assert link.fetch(b"/proxy_closed").body == b"True"
-    assert time.monotonic() - began < 10
-
-
-@pytest.mark.usefixtures("texts")
-def test_a_worker_whose_edge_goes_does_not_wait_for_a_file_to_be_opened(serve: Serve) -> None:
-    running = serve(APP)
-    stream = running.link.get(b"/files?proxy")
-    running.link.expect(stream, RESPONSE)
-    running.link.expect(stream, FILE)
-    began = time.monotonic()
-    running.hang_up()
-    assert time.monotonic() - began < 4
+    assert link.file(frame) == TEXT[5:]
 
 
 def test_a_wrapper_has_a_close_only_if_the_file_has_one(serve: Serve) -> None:
@@ -797,7 +761,7 @@ def test_head_tells_the_length_of_the_only_piece(serve: Serve) -> None:
 def test_a_body_shorter_than_it_was_announced_is_a_failure(serve: Serve) -> None:
     running = serve(APP)
     stream = running.link.get(b"/too_short")
-    while (frame := running.link.expect(stream, RESPONSE, DATA, RESET)).kind != RESET:
+    while (frame := running.link.expect(stream, RESPONSE, DATA, APP_FAILED)).kind != APP_FAILED:
         assert not frame.is_end
     running.drain()
     assert "the response's body is shorter than its content-length" in running.stderr
@@ -805,7 +769,7 @@ def test_a_body_shorter_than_it_was_announced_is_a_failure(serve: Serve) -> None
 
 def test_close_is_called_after_every_failure(serve: Serve) -> None:
     running = serve(APP, "--wsgi-threads", "1")
-    running.link.expect(running.link.get(b"/fails_in_the_iterable"), RESET)
+    running.link.expect(running.link.get(b"/fails_in_the_iterable"), APP_FAILED)
     assert running.link.fetch(b"/fails_in_close").body == b"x"
     seen = literal_eval(running.link.fetch(b"/report").body.decode())
     assert seen == ["closed iterable", "closed failing"]
@@ -834,53 +798,17 @@ def test_errors_go_to_the_error_log(serve: Serve) -> None:
     assert running.stderr == "one line\ntwo words\n"
 
 
-def test_slow_uploads_hold_no_thread(serve: Serve) -> None:
-    running = serve(APP, "--wsgi-threads", "1")
-    slow = [
-        running.link.request(request_head(b"POST", b"/echo", body=True), end=False, slot=number)
-        for number in range(20)
-    ]
-    for stream in slow:
-        running.link.send(DATA, stream, b"first ")
-    assert running.link.fetch(b"/hello").body == b"hello"
-    assert all(running.link.is_begun(number) for number in range(20)), "they are not given to another worker"
-    for stream in slow:
-        running.link.send(DATA, stream, b"and last", END)
-    assert {running.link.response(stream).body for stream in slow} == {b"first and last"}
-    assert running.drain() == 0
-    assert running.stderr == ""
-
-
-def test_an_upload_gets_its_thread_when_enough_is_there(serve: Serve) -> None:
-    running = serve(APP, "--wsgi-threads", "1")
-    body = bytes(range(256)) * 2000
-    stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
-    running.link.send(DATA, stream, body[:65536])
-    assert running.link.fetch(b"/hello").body == b"hello"
-    running.link.upload(stream, body[65536:], REQUEST_WINDOW - 65536)
-    assert running.link.response(stream).body == body
-
-
-def test_an_upload_that_is_given_up_ends_without_the_app(serve: Serve) -> None:
-    running = serve(APP, "--wsgi-threads", "1")
-    stream = running.link.request(request_head(b"POST", b"/raises", body=True), end=False)
-    running.link.send(DATA, stream, b"some")
-    running.link.ping()
-    running.link.send(RESET, stream)
-    running.link.expect(stream, DONE)
-    assert running.drain() == 0
-    assert running.stderr == ""
-
-
 def test_a_client_that_waits_for_100_is_told_to_go_on(serve: Serve) -> None:
     running = serve(APP, "--wsgi-max-body-size", "1000")
     headers = [(b"content-length", b"4"), (b"expect", b"100-continue")]
-    stream = running.link.request(request_head(b"POST", b"/echo", headers, body=True), end=False)
-    assert running.link.expect(stream, CREDIT).payload == bytes(4)
-    running.link.send(DATA, stream, b"body", END)
+    head = request_head(b"POST", b"/echo", headers, body=True)
+    stream = running.link.request(head, end=False, expects=True)
+    running.link.expect(stream, AWAITS_BODY)
+    running.link.data(stream, b"body", end=True)
     assert running.link.response(stream).body == b"body"
     headers = [(b"content-length", b"1001"), (b"expect", b"100-continue")]
-    stream = running.link.request(request_head(b"POST", b"/echo", headers, body=True), end=False)
+    head = request_head(b"POST", b"/echo", headers, body=True)
+    stream = running.link.request(head, end=False, expects=True)
     assert response_head(running.link.expect(stream, RESPONSE).payload).status == 413
 
 

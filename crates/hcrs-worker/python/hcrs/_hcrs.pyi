@@ -55,6 +55,7 @@ class WsgiServer:
         *,
         root_path: str,
         max_body_size: int,
+        spool_folder: str | None,
         errors: Any,
         multithread: bool,
         multiprocess: bool,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 import threading
 import time
 from typing import Any
@@ -133,6 +134,7 @@ class WsgiServing:
             app,
             root_path=root_path,
             max_body_size=max_body_size,
+            spool_folder=spool_folder(),
             errors=ErrorStream(log),
             multithread=threads > 1,
             multiprocess=multiprocess,
@@ -186,6 +188,14 @@ class WsgiServing:
         else:
             log.error("Error in WSGI Framework", exc_info=error)
             self._doubt.look_at(error)
+
+
+def spool_folder() -> str | None:
+    """Where request bodies are kept until they are whole; None if the system has no folder for temporary files."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return None
 
 
 class Doubt:

@@ -1,4 +1,4 @@
-//! `wsgi.input`: the request's body as a stream that is read while it arrives (PEP 3333, "Input and Error Streams").
+//! `wsgi.input`: the request's body as a stream (PEP 3333, "Input and Error Streams").
 
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList};
 use crate::BodyTooLargeError;
 use crate::lock;
 use crate::wsgi::link::{WsgiLink, WsgiStream};
+use crate::wsgi::spool::Spooled;
 
 /// The body of one request.
 #[derive(Debug)]
@@ -20,9 +21,13 @@ pub(crate) struct Input {
     read: Mutex<Read>,
 }
 
-/// What was read off the stream. It is taken out of its lock by the thread that reads.
+/// What was read. It is taken out of its lock by the thread that reads.
 #[derive(Debug, Default)]
 struct Read {
+    /// The body's beginning, if it was spooled.
+    spooled: Option<Spooled>,
+    /// Bytes that were read of it.
+    spooled_at: u64,
     buffer: Vec<u8>,
     at: usize,
     eof: bool,
@@ -32,9 +37,19 @@ struct Read {
 }
 
 impl Input {
-    /// The body of `stream`, of at most `max` bytes.
-    pub(crate) fn new(link: Arc<WsgiLink>, stream: Arc<WsgiStream>, max: usize) -> Self {
-        Self { link, stream, read: Mutex::new(Read { left: max, ..Read::default() }) }
+    /// The body of `stream`, of at most `max` bytes, of which the first ones are `spooled`.
+    pub(crate) fn new(
+        link: Arc<WsgiLink>,
+        stream: Arc<WsgiStream>,
+        spooled: Option<Spooled>,
+        max: usize,
+    ) -> Self {
+        Self { link, stream, read: Mutex::new(Read { spooled, left: max, ..Read::default() }) }
+    }
+
+    /// Gives back what is held of the body, also if the app keeps this object.
+    pub(crate) fn close(&self) {
+        let _closed = lock(&self.read).spooled.take();
     }
 
     /// Whether the app has met the limit.
@@ -73,7 +88,7 @@ impl Input {
     fn fill(&self, py: Python<'_>, read: &mut Read) -> PyResult<()> {
         read.buffer.drain(..read.at);
         read.at = 0;
-        match self.stream.next(py, &self.link, MESSAGE_MAX) {
+        match self.next(py, read)? {
             Next::Body { piece, more } => {
                 if piece.len() > read.left {
                     (read.eof, read.too_large) = (true, true);
@@ -97,6 +112,19 @@ impl Input {
                 ))
             }
         }
+    }
+
+    /// The next piece of the body: from the spool, then from the stream, which has the rest of it.
+    fn next(&self, py: Python<'_>, read: &mut Read) -> PyResult<Next> {
+        if let Some(spooled) = &read.spooled {
+            let piece = py.detach(|| spooled.read(read.spooled_at, MESSAGE_MAX))?;
+            read.spooled_at += piece.len() as u64;
+            if !piece.is_empty() {
+                return Ok(Next::Body { piece, more: true });
+            }
+            read.spooled = None;
+        }
+        Ok(self.stream.next(py, &self.link, MESSAGE_MAX))
     }
 
     fn line<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {

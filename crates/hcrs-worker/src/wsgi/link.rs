@@ -1,6 +1,5 @@
-//! A link that serves a WSGI app: a thread without Python reads it, the pool's threads write to it.
+//! A link that serves a WSGI app, as the pool's threads write to it.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,57 +7,34 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hcrs_exchange::RequestView;
-use hcrs_link::{
-    FileOut, FromEdge, FromWorker, Inbox, LinkError, Next, Outbox, REQUEST_WINDOW, Request, Stalled, Stream,
-    StreamId, StreamMap,
-};
+use hcrs_link::{FileOut, FromWorker, Next, Outbox, Request, Stalled, Stream, StreamId, StreamMap};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::MutexExt;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::RecvFlags;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::link::LinkEnd;
 use crate::lock;
-use crate::socket::{self, Received, TURN};
-use crate::wsgi::queue::{Queue, Waiting};
-
-/// Milliseconds after which the edge is told of requests that were begun and have not answered yet, and given
-/// what a thread has left for later; while nothing changes the reader looks less and less often.
-const ANNOUNCE_FIRST: i64 = 1;
-const ANNOUNCE_LAST: i64 = 8;
+use crate::socket;
 
 /// Microseconds since a link's last write in which a thread that has more to do leaves its response for later:
 /// one write then wakes the edge for several of them.
 const GATHER: u64 = 500;
 
-/// Bytes of a request's body that have to be there before it gets a thread, if it is longer: no slow upload of less
-/// holds one. Below the window, of which a client may use some for padding.
-const UPLOADED: usize = REQUEST_WINDOW as usize / 4 * 3;
-
-/// Requests of a link that are begun while their bodies arrive, and wait for a thread. They take no start credit,
-/// so their number is bounded here; further ones get a thread before their bodies are there.
-const UPLOADS_MAX: usize = 256;
-
 /// One link, shared by its reader and the pool.
 #[derive(Debug)]
 pub(crate) struct WsgiLink {
-    number: usize,
-    end: LinkEnd,
-    out: Mutex<Outbox>,
+    pub(super) end: LinkEnd,
+    pub(super) out: Mutex<Outbox>,
     /// A request was begun, or a response left for later, since the last write.
-    unannounced: AtomicBool,
+    pub(super) unannounced: AtomicBool,
     /// When it was made.
     made: Instant,
     /// When it was last written, in microseconds since then.
     written: AtomicU64,
-    streams: Mutex<StreamMap<Arc<WsgiStream>>>,
-    /// Requests that were begun by the reader and have no thread yet.
-    uploads: AtomicUsize,
+    pub(super) streams: Mutex<StreamMap<Arc<WsgiStream>>>,
     /// Threads that wait for a client: for more of a body, or for it to take more of a response.
     waiting: AtomicUsize,
-    /// Announced bodies above this are not waited for: the answer is 413.
-    max_body_size: usize,
 }
 
 /// A request's stream, which a thread of the pool waits on.
@@ -68,219 +44,26 @@ pub(crate) struct WsgiStream {
     changed: Condvar,
 }
 
-/// A request that waits for a thread of the pool.
-#[derive(Debug)]
-pub(crate) struct Job {
-    /// Its link.
-    pub(crate) link: Arc<WsgiLink>,
-    /// Its stream.
-    pub(crate) stream: Arc<WsgiStream>,
-    /// Its head, as it came.
-    pub(crate) head: Vec<u8>,
-    slot: u16,
-    id: StreamId,
-    /// The reader has begun it already.
-    claimed: bool,
-}
-
-impl Waiting for Job {
-    fn place(&self) -> Option<(usize, u16)> {
-        (!self.claimed).then_some((self.link.number, self.slot))
-    }
-}
-
-impl Job {
-    /// Begins the request for a thread; false if the edge has withdrawn it.
-    pub(crate) fn begin(&self) -> bool {
-        if self.claimed {
-            self.link.uploads.fetch_sub(1, Ordering::Relaxed);
-            return true;
-        }
-        self.claim()
-    }
-
-    fn claim(&self) -> bool {
-        let claimed = self.link.end.claim(usize::from(self.slot), self.id);
-        if claimed {
-            self.link.unannounced.store(true, Ordering::Release);
-        } else {
-            self.link.forget(self.id);
-        }
-        claimed
-    }
-}
-
-/// Why a link is read no more.
-#[derive(Debug)]
-pub(crate) enum Over {
-    /// The edge has nothing more to send.
-    Drained,
-    /// The edge is gone, or has broken the protocol as the text says.
-    Gone(Option<String>),
-}
-
 impl WsgiLink {
-    pub(crate) fn new(number: usize, mut end: LinkEnd, max_body_size: usize) -> Self {
+    pub(crate) fn new(mut end: LinkEnd) -> Self {
         let out = Mutex::new(Outbox::new(end.blocks.take()));
         Self {
-            number,
             end,
             out,
             unannounced: AtomicBool::new(false),
             made: Instant::now(),
             written: AtomicU64::new(0),
             streams: Mutex::default(),
-            uploads: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            max_body_size,
         }
     }
 
-    /// Reads until the edge has nothing more to say. Runs in a thread of its own that never touches Python.
-    pub(crate) fn read(self: &Arc<Self>, jobs: &Queue<Job>, over: &dyn Fn(Over)) {
-        let gone = match self.read_frames(jobs, over) {
-            Ok(()) => None,
-            Err(error) => Some(error.to_string()),
-        };
-        lock(&self.out).close();
-        for stream in lock(&self.streams).values() {
-            self.reset(stream);
-        }
-        over(Over::Gone(gone));
-    }
-
-    fn read_frames(self: &Arc<Self>, jobs: &Queue<Job>, over: &dyn Fn(Over)) -> io::Result<()> {
-        let mut inbox = Inbox::new(TURN);
-        let mut begun: Vec<Job> = Vec::new();
-        let mut uploads: HashMap<StreamId, Job> = HashMap::new();
-        let mut pause = None;
-        loop {
-            if !self.readable(pause)? {
-                pause = self.announce(jobs, pause)?;
-                continue;
-            }
-            if socket::receive(&mut inbox, &self.end.socket, RecvFlags::DONTWAIT)? == Received::Eof {
-                return Ok(());
-            }
-            while let Some((header, payload)) = inbox.next_frame().map_err(broken)? {
-                match FromEdge::parse(&header, payload).map_err(broken)? {
-                    FromEdge::Request(request) => begun.push(self.job(&request)),
-                    FromEdge::Drain => over(Over::Drained),
-                    frame => {
-                        let Some(stream) = self.take_frame(&frame).map_err(broken)? else { continue };
-                        let is_there = |job: &Job| job.stream.lock().has_uploaded(UPLOADED);
-                        if uploads.get(&stream).is_some_and(is_there) {
-                            begun.extend(uploads.remove(&stream));
-                        }
-                    }
-                }
-            }
-            for job in begun.extract_if(.., |job| !job.claimed && self.waits_for_body(job)) {
-                if let Some(job) = self.hold(job)? {
-                    uploads.insert(job.id, job);
-                    pause = Some(ANNOUNCE_FIRST);
-                }
-            }
-            if !begun.is_empty() {
-                jobs.push(begun.drain(..));
-                pause = Some(ANNOUNCE_FIRST);
-            }
-        }
-    }
-
-    /// Whether a request should have more of its body before it gets a thread.
-    fn waits_for_body(&self, job: &Job) -> bool {
-        if job.stream.lock().has_uploaded(UPLOADED) || self.uploads.load(Ordering::Relaxed) >= UPLOADS_MAX {
-            return false;
-        }
-        let announced = RequestView::parse(&job.head).ok().and_then(|head| content_length(&head));
-        announced.is_none_or(|length| length <= self.max_body_size as u64)
-    }
-
-    /// Begins a request whose body is to arrive first; `None` if the edge has withdrawn it.
-    fn hold(&self, mut job: Job) -> io::Result<Option<Job>> {
-        if !job.claim() {
-            return Ok(None);
-        }
-        job.claimed = true;
-        self.uploads.fetch_add(1, Ordering::Relaxed);
-        // A client that expects 100 (Continue) sends nothing before it.
-        if RequestView::parse(&job.head).is_ok_and(|head| head.fields().first(b"expect").is_some()) {
-            let mut out = lock(&self.out);
-            job.stream.lock().ask(&mut out);
-            self.write_all(&mut out)?;
-        }
-        Ok(Some(job))
-    }
-
-    fn readable(&self, pause: Option<i64>) -> io::Result<bool> {
-        let pause = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 });
-        match poll(&mut [PollFd::new(&self.end.socket, PollFlags::IN)], pause.as_ref()) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Wakes the edge if requests were begun that it does not know of; gives the time to look again.
-    fn announce(&self, jobs: &Queue<Job>, pause: Option<i64>) -> io::Result<Option<i64>> {
-        if self.unannounced.swap(false, Ordering::AcqRel) {
-            let mut out = lock(&self.out);
-            if out.is_empty() {
-                out.push(&FromWorker::Begun);
-            }
-            self.write_all(&mut out)?;
-            return Ok(Some(ANNOUNCE_FIRST));
-        }
-        if jobs.is_empty() && lock(&self.streams).is_empty() {
-            return Ok(None);
-        }
-        Ok(pause.map(|ms| (ms * 2).min(ANNOUNCE_LAST)))
-    }
-
-    fn job(self: &Arc<Self>, request: &Request<'_>) -> Job {
-        let stream =
-            Arc::new(WsgiStream { state: Mutex::new(Stream::new(request)), changed: Condvar::new() });
+    /// The stream of a request that has just come.
+    pub(crate) fn remember(&self, request: &Request<'_>) -> Arc<WsgiStream> {
+        let state = Mutex::new(Stream::new(request));
+        let stream = Arc::new(WsgiStream { state, changed: Condvar::new() });
         lock(&self.streams).insert(request.stream, stream.clone());
-        Job {
-            link: self.clone(),
-            stream,
-            head: request.head.to_vec(),
-            slot: request.slot,
-            id: request.stream,
-            claimed: false,
-        }
-    }
-
-    /// Takes a frame about a request; gives its stream.
-    fn take_frame(&self, frame: &FromEdge<'_>) -> Result<Option<StreamId>, LinkError> {
-        let id = match *frame {
-            FromEdge::Data { stream, .. }
-            | FromEdge::Credit { stream, .. }
-            | FromEdge::Reset { stream }
-            | FromEdge::HalfClose { stream } => stream,
-            // An app of WSGI has no place for what is known of TLS.
-            FromEdge::Tls { .. } | FromEdge::Request(_) | FromEdge::Drain => return Ok(None),
-            FromEdge::Message { .. } => return Err(LinkError::Unexpected("Message")),
-            FromEdge::Close { .. } => return Err(LinkError::Unexpected("Close")),
-        };
-        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
-        let Some(stream) = lock(&self.streams).get(&id).cloned() else { return Ok(None) };
-        match *frame {
-            FromEdge::Data { bytes, end, .. } => {
-                stream.update(|state| if state.is_gone() { Ok(()) } else { state.arrive(bytes, end) })?;
-            }
-            FromEdge::Credit { amount, .. } => stream.update(|state| state.credit(amount)),
-            FromEdge::Reset { .. } => self.reset(&stream),
-            // An app of WSGI has no way to hear of a half-closed connection.
-            _ => {}
-        }
-        Ok(Some(id))
-    }
-
-    fn reset(&self, stream: &WsgiStream) {
-        let mut out = lock(&self.out);
-        stream.update(|state| state.reset(&mut out));
+        stream
     }
 
     /// Whether a thread waits for a client, and not for the app.
@@ -339,7 +122,7 @@ impl WsgiLink {
         }
     }
 
-    fn write_all(&self, out: &mut Outbox) -> io::Result<()> {
+    pub(super) fn write_all(&self, out: &mut Outbox) -> io::Result<()> {
         loop {
             match socket::write(out, &self.end.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -357,17 +140,13 @@ pub(crate) fn content_length(head: &RequestView<'_>) -> Option<u64> {
     std::str::from_utf8(head.fields().first(b"content-length")?).ok()?.parse().ok()
 }
 
-fn broken(error: LinkError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-}
-
 impl WsgiStream {
     /// The protocol's state.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Stream<PyBackedBytes>> {
         lock(&self.state)
     }
 
-    fn update<R>(&self, change: impl FnOnce(&mut Stream<PyBackedBytes>) -> R) -> R {
+    pub(super) fn update<R>(&self, change: impl FnOnce(&mut Stream<PyBackedBytes>) -> R) -> R {
         let changed = change(&mut self.lock());
         self.changed.notify_all();
         changed

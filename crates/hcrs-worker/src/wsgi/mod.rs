@@ -3,10 +3,14 @@
 mod environ;
 mod file;
 mod input;
+mod job;
 mod link;
 mod queue;
+mod reader;
 mod response;
+mod spool;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,12 +27,21 @@ use crate::lock;
 use crate::pulse::note_step;
 use crate::wsgi::environ::{EnvironBuilder, Server};
 use crate::wsgi::input::Input;
-use crate::wsgi::link::{Job, Over, WsgiLink, content_length};
+use crate::wsgi::job::Job;
+use crate::wsgi::link::{WsgiLink, content_length};
 use crate::wsgi::queue::Queue;
+use crate::wsgi::reader::{Over, Reader};
 use crate::wsgi::response::Response;
+use crate::wsgi::spool::{Cut, Spool};
 
 /// The answer to a body above `wsgi_max_body_size`.
 const CONTENT_TOO_LARGE: u16 = 413;
+
+/// The answer to an upload beyond those that a worker holds.
+const SERVICE_UNAVAILABLE: u16 = 503;
+
+/// The answer to a body that cannot be kept (RFC 4918 §11.5).
+const INSUFFICIENT_STORAGE: u16 = 507;
 
 /// A worker's links and the WSGI app behind them.
 #[derive(Debug)]
@@ -46,6 +59,7 @@ pub(crate) struct WsgiServer {
 #[derive(Debug)]
 struct Shared {
     queue: Queue<Job>,
+    spool: Arc<Spool>,
     end: Mutex<End>,
     ended: Condvar,
 }
@@ -60,9 +74,12 @@ struct End {
 #[pymethods]
 impl WsgiServer {
     /// Makes links serve `app`; `failed(exception or None)` is called when it has raised or not answered. `errors`,
-    /// `multithread` and `multiprocess` are for the environ.
+    /// `multithread` and `multiprocess` are for the environ. Long bodies are kept in `spool_folder`, or without one
+    /// in memory.
     #[new]
-    #[pyo3(signature = (links, app, *, root_path, max_body_size, errors, multithread, multiprocess, failed))]
+    #[pyo3(signature = (
+        links, app, *, root_path, max_body_size, spool_folder, errors, multithread, multiprocess, failed
+    ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -70,6 +87,7 @@ impl WsgiServer {
         app: Py<PyAny>,
         root_path: &str,
         max_body_size: usize,
+        spool_folder: Option<PathBuf>,
         errors: &Bound<'_, PyAny>,
         multithread: bool,
         multiprocess: bool,
@@ -77,12 +95,9 @@ impl WsgiServer {
     ) -> PyResult<Self> {
         let ends =
             links.iter().map(|link| link.cast::<Link>()?.get().take()).collect::<PyResult<Vec<_>>>()?;
-        let links: Vec<_> = ends
-            .into_iter()
-            .enumerate()
-            .map(|(number, end)| Arc::new(WsgiLink::new(number, end, max_body_size)))
-            .collect();
+        let links: Vec<_> = ends.into_iter().map(|end| Arc::new(WsgiLink::new(end))).collect();
         let end = End { undrained: links.len(), ..End::default() };
+        let spool = Spool::new(spool_folder, max_body_size);
         Ok(Self {
             links,
             app,
@@ -92,7 +107,12 @@ impl WsgiServer {
             )?),
             max_body_size,
             failed,
-            shared: Arc::new(Shared { queue: Queue::new(), end: Mutex::new(end), ended: Condvar::new() }),
+            shared: Arc::new(Shared {
+                queue: Queue::new(),
+                spool,
+                end: Mutex::new(end),
+                ended: Condvar::new(),
+            }),
         })
     }
 
@@ -100,10 +120,11 @@ impl WsgiServer {
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         for link in &self.links {
             py.detach(|| link.say(&FromWorker::Ready))?;
-            let (link, shared) = (link.clone(), self.shared.clone());
-            std::thread::Builder::new()
-                .name("hcrs-link".into())
-                .spawn(move || link.read(&shared.queue, &|over| shared.over(over)))?;
+            let (link, shared, body_max) = (link.clone(), self.shared.clone(), self.max_body_size);
+            std::thread::Builder::new().name("hcrs-link".into()).spawn(move || {
+                let reader = Reader::new(&link, &shared.queue, &shared.spool, body_max);
+                reader.run(&|over| shared.over(over));
+            })?;
         }
         Ok(())
     }
@@ -113,7 +134,7 @@ impl WsgiServer {
         let mut sought = false;
         loop {
             while let Some(job) = self.shared.queue.take(std::mem::take(&mut sought)) {
-                self.run(py, &job)?;
+                self.run(py, job)?;
                 note_step();
             }
             for link in &self.links {
@@ -182,19 +203,19 @@ impl WsgiServer {
         self.environs.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+    fn run(&self, py: Python<'_>, mut job: Job) -> PyResult<()> {
         if !job.begin() {
             return Ok(());
         }
         let response = Bound::new(py, Response::new(job.link.clone(), job.stream.clone()))?;
-        let error = self.answer(&response, job).err();
+        let error = self.answer(&response, &mut job).err();
         let failed = {
             let mut out = job.link.out(py);
             let mut stream = job.stream.lock();
             stream.finish(&mut out)
         };
         self.flush(py, &job.link);
-        job.link.forget(job.stream.lock().id());
+        drop(job);
         if failed || error.is_some() {
             self.failed.bind(py).call1((error.map(|error| error.into_value(py)),))?;
         }
@@ -206,7 +227,7 @@ impl WsgiServer {
         if self.shared.queue.is_empty() { link.flush(py) } else { link.flush_or_gather(py) }
     }
 
-    fn answer(&self, response: &Bound<'_, Response>, job: &Job) -> PyResult<()> {
+    fn answer(&self, response: &Bound<'_, Response>, job: &mut Job) -> PyResult<()> {
         let py = response.py();
         let head =
             RequestView::parse(&job.head).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
@@ -232,7 +253,19 @@ impl WsgiServer {
         if content_length(&head).is_some_and(|length| length > self.max_body_size as u64) {
             return self.refuse(response);
         }
-        let input = Bound::new(py, Input::new(job.link.clone(), job.stream.clone(), self.max_body_size))?;
+        match job.cut.take() {
+            None => {}
+            Some(Cut::Full) => {
+                return response.get().answer(py, SERVICE_UNAVAILABLE, "Service Unavailable\n");
+            }
+            Some(Cut::Failed(error)) => {
+                response.get().answer(py, INSUFFICIENT_STORAGE, "Insufficient Storage\n")?;
+                return Err(error.into());
+            }
+        }
+        let body = job.body.take();
+        let input = Input::new(job.link.clone(), job.stream.clone(), body, self.max_body_size);
+        let input = Bound::new(py, input)?;
         environ.set_item(intern!(py, "wsgi.input"), &input)?;
         let start_response = response.getattr(intern!(py, "start_response"))?;
         let ran = self.app.bind(py).call1((environ, start_response)).and_then(|iterable| {
@@ -247,6 +280,7 @@ impl WsgiServer {
             };
             sent.and(closed)
         });
+        input.get().close();
         if ran.is_err() && input.get().is_too_large() && !response.get().is_sent() {
             return self.refuse(response);
         }

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use crate::lock;
 
-/// A request that waits, in one claim slot of one link.
+/// A request that waits.
 pub(crate) trait Waiting {
-    /// What tells this request's place from others': the link and its claim slot. `None` once it has been claimed,
-    /// for its slot may then be offered for another.
-    fn place(&self) -> Option<(usize, u16)>;
+    /// Whether the edge has taken it back: no thread may run it.
+    fn is_withdrawn(&self) -> bool;
 }
 
-/// A queue that holds at most one request per claim slot.
+/// A queue, bounded by what puts requests into it: the claim slots of the links, and the uploads that are held.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
@@ -43,16 +42,36 @@ impl<T: Waiting> Queue<T> {
         Self { state: Mutex::new(state), woken: Condvar::new(), emptied: Condvar::new() }
     }
 
-    /// Adds requests. One that waits in the same place has been withdrawn, for a slot is offered once at a time.
+    /// Adds requests.
     pub(crate) fn push(&self, requests: impl IntoIterator<Item = T>) {
         let mut state = lock(&self.state);
-        for request in requests {
-            if let Some(place) = request.place() {
-                state.waiting.retain(|waiting| waiting.place() != Some(place));
-            }
-            state.waiting.push_back(request);
-        }
+        state.waiting.extend(requests);
         self.call_one(&mut state);
+    }
+
+    /// Takes out the requests that the edge has withdrawn.
+    pub(crate) fn take_withdrawn(&self) -> Vec<T> {
+        let mut state = lock(&self.state);
+        let mut withdrawn = Vec::new();
+        let mut at = 0;
+        while at < state.waiting.len() {
+            if state.waiting[at].is_withdrawn() {
+                withdrawn.extend(state.waiting.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        self.note_emptied(&state);
+        withdrawn
+    }
+
+    /// Takes out the request that `is_it`, if no thread has taken it.
+    pub(crate) fn remove(&self, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let mut state = lock(&self.state);
+        let at = state.waiting.iter().position(is_it)?;
+        let request = state.waiting.remove(at);
+        self.note_emptied(&state);
+        request
     }
 
     /// Takes the next request, if there is one. `sought` by the thread that [`Queue::sleep`] has woken.
@@ -62,9 +81,7 @@ impl<T: Waiting> Queue<T> {
             state.seeking = false;
         }
         let request = state.waiting.pop_front();
-        if state.waiting.is_empty() {
-            self.emptied.notify_all();
-        }
+        self.note_emptied(&state);
         self.call_one(&mut state);
         request
     }
@@ -106,6 +123,12 @@ impl<T: Waiting> Queue<T> {
         self.woken.notify_all();
     }
 
+    fn note_emptied(&self, state: &State<T>) {
+        if state.waiting.is_empty() {
+            self.emptied.notify_all();
+        }
+    }
+
     fn call_one(&self, state: &mut State<T>) {
         if !state.waiting.is_empty() && state.idle > 0 && !state.call && !state.seeking {
             state.call = true;
@@ -121,26 +144,53 @@ mod tests {
     use super::*;
 
     impl Waiting for u32 {
-        fn place(&self) -> Option<(usize, u16)> {
-            (*self < 10_000).then_some((0, (*self % 1000) as u16))
+        fn is_withdrawn(&self) -> bool {
+            *self >= 10_000
         }
     }
 
-    #[test]
-    fn a_slot_that_is_offered_again_replaces_the_withdrawn_request() {
-        let queue = Queue::new();
-        queue.push([1, 2, 1001]);
-        assert_eq!((queue.take(false), queue.take(false), queue.take(false)), (Some(2), Some(1001), None));
+    /// A queue that is closed at once, if nothing waits.
+    fn is_done(queue: &Queue<u32>) -> bool {
+        let began = std::time::Instant::now();
+        queue.close(Duration::from_secs(20));
+        began.elapsed() < Duration::from_secs(10)
     }
 
     #[test]
-    fn a_request_that_was_claimed_keeps_its_turn_when_its_slot_is_offered_again() {
+    fn withdrawn_requests_are_given_back_and_the_others_keep_their_order() {
         let queue = Queue::new();
-        queue.push([10_001, 1, 10_001]);
-        assert_eq!(
-            (queue.take(false), queue.take(false), queue.take(false)),
-            (Some(10_001), Some(1), Some(10_001))
-        );
+        queue.push([10_001, 1, 10_002, 10_003, 2, 3, 10_004]);
+        assert_eq!(queue.take_withdrawn(), [10_001, 10_002, 10_003, 10_004]);
+        assert!(queue.take_withdrawn().is_empty());
+        assert_eq!(std::array::from_fn(|_| queue.take(false)), [Some(1), Some(2), Some(3), None]);
+        queue.push([10_005]);
+        assert_eq!(queue.take_withdrawn(), [10_005]);
+        assert!(is_done(&queue));
+    }
+
+    #[test]
+    fn a_request_is_taken_out_where_it_waits() {
+        let queue = Queue::new();
+        queue.push([1, 2, 3]);
+        assert_eq!(queue.remove(|&request| request == 2), Some(2));
+        assert_eq!(queue.remove(|&request| request == 2), None);
+        assert_eq!([queue.take(false), queue.take(false), queue.take(false)], [Some(1), Some(3), None]);
+        queue.push([4]);
+        assert_eq!(queue.remove(|_| true), Some(4));
+        assert!(is_done(&queue));
+    }
+
+    #[test]
+    fn a_queue_that_is_emptied_by_a_withdrawal_is_closed_at_once() {
+        let queue = Queue::new();
+        queue.push([10_001]);
+        std::thread::scope(|scope| {
+            let closing = scope.spawn(|| is_done(&queue));
+            while queue.take_withdrawn().is_empty() {
+                std::thread::yield_now();
+            }
+            assert!(closing.join().unwrap());
+        });
     }
 
     #[test]

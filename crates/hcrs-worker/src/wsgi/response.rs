@@ -159,10 +159,13 @@ impl Response {
 
     /// Answers by the server itself.
     pub(crate) fn answer(&self, py: Python<'_>, status: u16, text: &'static str) -> PyResult<()> {
-        let fields = vec![
+        let mut fields = vec![
             (b"content-type".to_vec(), b"text/plain; charset=utf-8".to_vec()),
             (b"content-length".to_vec(), text.len().to_string().into_bytes()),
         ];
+        if status == 503 {
+            fields.push((b"retry-after".to_vec(), b"1".to_vec()));
+        }
         lock(&self.state).head = Some(Head { status, fields, content_length: Some(text.len() as u64) });
         self.send_piece(py, PyBytes::new(py, text.as_bytes()).into())?;
         Ok(())

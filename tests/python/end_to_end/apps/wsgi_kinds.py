@@ -1,5 +1,6 @@
 """WSGI apps that answer in every way that PEP 3333 knows, all behind the standard library's validator."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -95,6 +96,15 @@ def echo(environ: Any, start_response: Any) -> Any:
         pieces.append(piece)
     start_response("200 OK", HEADERS)
     return [b"".join(pieces)]
+
+
+def digest(environ: Any, start_response: Any) -> Any:
+    """What the body's bytes come to, read a little at a time."""
+    found, stream = hashlib.sha256(), environ["wsgi.input"]
+    while piece := stream.read(9999):
+        found.update(piece)
+    start_response("200 OK", HEADERS)
+    return [found.hexdigest().encode()]
 
 
 def write(environ: Any, start_response: Any) -> Any:

@@ -2,7 +2,6 @@
 
 use std::os::unix::net::UnixStream;
 
-
 use super::*;
 
 /// What the message inflates to.
