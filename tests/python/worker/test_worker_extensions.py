@@ -6,7 +6,6 @@ import ast
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
 from worker.conftest import Serve
 from worker.fake_edge import (

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from worker.conftest import Serve
-from worker.fake_edge import CREDIT, RESET, RESPONSE, RESPONSE_WINDOW, request_head
+from worker.fake_edge import ACCEPT, RESPONSE, RESPONSE_WINDOW, request_head
 
 OBJECTS = """
     import sys
@@ -88,7 +88,7 @@ def test_a_body_that_waits_when_the_client_goes_may_use_the_exchange(serve_on: S
     link = serve_on(ASGI).link
     stream = link.get(b"/body?%d" % (3 * RESPONSE_WINDOW))
     link.expect(stream, RESPONSE)
-    link.send(RESET, stream)
+    link.reset(stream)
     assert b"UnexpectedMessageError" in link.fetch(b"/hello").body
 
 
@@ -102,8 +102,8 @@ def test_the_end_of_a_websockets_messages_may_use_the_exchange(serve_on: Serve) 
     link = serve_on(ASGI).link
     offer = [(b"sec-websocket-protocol", b"chat")]
     stream = link.request(request_head(headers=offer, websocket=True), end=False)
-    link.expect(stream, RESPONSE)
-    link.send(CREDIT, stream, struct.pack("<I", 1 << 20))
+    link.expect(stream, ACCEPT)
+    link.credit(stream, 1 << 20)
     link.ping()
     assert b"UnexpectedMessageError" in link.fetch(b"/hello").body
 
@@ -140,5 +140,5 @@ def test_the_end_of_a_wsgi_apps_pieces_may_use_the_response(serve: Serve, how: b
     link = serve(WSGI, "--wsgi-threads", "2").link
     stream = link.get(b"/body?" + how)
     link.expect(stream, RESPONSE)
-    link.send(RESET, stream)
+    link.reset(stream)
     assert link.fetch(b"/hello").status == 200
