@@ -4,7 +4,6 @@ bounded time."""
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable
 from hashlib import sha256
@@ -55,8 +54,7 @@ def digest(body: bytes) -> bytes:
 def memory(server: Server) -> int:
     """Resident bytes of the worker, at most."""
     (worker,) = server.worker_pids()
-    status = Path(f"/proc/{worker}/status").read_text()
-    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+    return server.memory(worker)[1]
 
 
 def files(server: Server, folder: Path) -> int:
