@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn pieces_without_bytes_use_a_window_up() {
         let mut window = Window::new(RESPONSE_WINDOW);
-        let sent = (0..).take_while(|_| window.spend(piece_cost(0))).count();
+        let sent = (0..RESPONSE_WINDOW).take_while(|_| window.spend(piece_cost(0))).count();
         assert_eq!(sent, RESPONSE_WINDOW as usize / PIECE_COST);
     }
 }

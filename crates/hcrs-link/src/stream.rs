@@ -489,16 +489,13 @@ impl<B: AsRef<[u8]>> Stream<B> {
         let last_of_piece = len == rest.len();
         let is_last =
             last_of_piece && self.unsent.len() == 1 && self.phase == Phase::Closed && self.file.is_none();
-        match message {
-            Some(kind) => {
-                out.push(&FromWorker::Message { stream, kind, bytes: &rest[..len], end: last_of_piece });
-            }
-            None => {
-                let end = is_last && !self.has_trailers;
-                out.push_body(end, stream, &rest[..len]);
-                self.ended |= end;
-                self.passes_files = false;
-            }
+        if let Some(kind) = message {
+            out.push(&FromWorker::Message { stream, kind, bytes: &rest[..len], end: last_of_piece });
+        } else {
+            let end = is_last && !self.has_trailers;
+            out.push_body(end, stream, &rest[..len]);
+            self.ended |= end;
+            self.passes_files = false;
         }
         if last_of_piece {
             self.unsent.pop_front();

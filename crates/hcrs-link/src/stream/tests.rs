@@ -346,7 +346,8 @@ fn messages_end_with_their_last_piece_and_the_close_comes_behind_them() {
 fn messages_without_bytes_use_the_window_up() {
     let mut out = Outbox::default();
     let mut stream = started(&mut out);
-    let sent = (0..).take_while(|_| stream.message_at_once(MessageKind::Text, &[], &mut out)).count();
+    let sent =
+        (0..RESPONSE_WINDOW).take_while(|_| stream.message_at_once(MessageKind::Text, &[], &mut out)).count();
     assert_eq!(sent, RESPONSE_WINDOW as usize / PIECE_COST);
     assert_eq!(stream.message(MessageKind::Text, vec![], &mut out), Stalled::Window);
     stream.credit(PIECE_COST as u32);
