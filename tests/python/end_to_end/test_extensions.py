@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from source_numbers import numbers
 
 from end_to_end.apps.extensions import LINKS
 from end_to_end.h1_client import Closed, H1Client
@@ -19,6 +20,13 @@ from end_to_end.server import Server, wait_until
 
 TRAILERS = [("te", "trailers")]
 EVERYWHERE = {"http.response.pathsend", "http.response.zerocopysend"}
+
+
+CREDIT = numbers("hcrs-link/src/credit.rs")
+
+#: Responses of a connection that may have files open, and the most files of one.
+PERMITS = numbers("hcrs-server/src/file_permits.rs")["CONNECTION_MAX"]
+FILES_MAX = (CREDIT["RESPONSE_WINDOW"] + CREDIT["RESPONSE_WINDOW_GROWTH"]) // CREDIT["FILE_COST"]
 
 
 @dataclass
@@ -220,6 +228,14 @@ def test_a_file_may_be_removed_once_it_was_named(fetch: Callable[..., Answer], f
     assert not file.exists()
 
 
+def test_a_file_is_sent_by_a_worker_into_which_no_process_may_look(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], file: Path
+) -> None:
+    client = connect_h1(serve("extensions.py:app").listener)
+    answer = client.get(f"/path?file={quoted(file)}&hide=yes")
+    assert (answer.status, answer.body) == (200, file.read_bytes())
+
+
 def test_the_file_response_of_starlette_leaves_its_file_to_the_edge(
     server: Server, fetch: Callable[..., Answer], file: Path
 ) -> None:
@@ -387,3 +403,57 @@ def test_a_file_outlives_the_worker_that_named_it(
     assert connect_h1(server.listeners[0]).get("/die").status == 502
     data, whole = read()
     assert whole and data == large.read_bytes()
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> list[Path]:
+    """Twice as many files as a connection may have open, each larger than what its client lets come."""
+    made = [tmp_path / f"copy-{number}" for number in range(2 * PERMITS)]
+    for number, path in enumerate(made):
+        path.write_bytes(b"%07d\n" % number * (1 << 17))
+    return made
+
+
+def open_in_the_edge(server: Server, paths: list[Path]) -> list[str]:
+    """The files that the edge has open, one of them as often as it is open."""
+    names = {str(path) for path in paths}
+    found = []
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(entry))
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return [name for name in found if name in names]
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["h2", "h2c"])
+def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(serve, connect_h2, copies, tls):
+    server = serve("extensions.py:app", tls=tls)
+    client = connect_h2(server.listener, window=65535)
+    streams = [client.request("GET", f"/path?file={path}") for path in copies]
+    client.held.update(streams)
+    for stream in streams:
+        client.wait(lambda stream=stream: client.streams[stream].length == 65535, "the window")
+    opened = open_in_the_edge(server, copies)
+    assert len(opened) == len(set(opened)) == PERMITS
+    for stream in reversed(streams):
+        client.release(stream)
+    for stream, path in zip(streams, copies, strict=True):
+        assert client.response(stream).body == path.read_bytes()
+    wait_until(lambda: not open_in_the_edge(server, copies), "the files to be closed")
+    assert client.get(f"/path?file={copies[0]}").body == copies[0].read_bytes(), "permits come back"
+
+
+def test_what_a_client_that_reads_nothing_has_open_is_bounded(serve, connect_h2, connect_h1, copies):
+    server = serve("extensions.py:app", tls=True)
+    client = connect_h2(server.listener, window=65535, receive_buffer=4096)
+    for path in copies:
+        client.request("GET", f"/descriptors?file={path}&times=50")
+    most = 0
+    for _ in range(20):
+        assert connect_h1(server.listener).get(f"/path?file={copies[0]}").body == copies[0].read_bytes()
+        most = max(most, len(open_in_the_edge(server, copies)))
+    print(f"\n{most} files are open")
+    assert PERMITS <= most <= PERMITS * FILES_MAX
+    client.close()
+    wait_until(lambda: not open_in_the_edge(server, copies), "the files to be closed")

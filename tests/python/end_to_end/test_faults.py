@@ -135,6 +135,7 @@ def test_app_that_returns_early_is_logged(serve: Callable[..., Server], connect_
         ("header-name-crlf", "ValueError", "not a token", 500),
         ("header-pseudo", "ValueError", "not a token", 500),
         ("header-short", "ValueError", "a name and a value", 500),
+        ("headers-large", "ValueError", "larger than 1048576 bytes", 500),
         ("body-first", "UnexpectedMessageError", "http.response.body", 500),
         ("body-str", "TypeError", "'body' must be bytes, not str", 500),
         ("twice", "UnexpectedMessageError", "http.response.start", 500),
@@ -148,6 +149,7 @@ def test_app_that_returns_early_is_logged(serve: Callable[..., Server], connect_
     ],
 )
 def test_nonsense_raises_in_the_app_in_words(
+    plain: Server,
     outcome: Callable[[str], int | None],
     ask: Callable[..., Any],
     key: str,
@@ -156,12 +158,14 @@ def test_nonsense_raises_in_the_app_in_words(
     words: str,
     status: int,
 ) -> None:
+    workers = plain.worker_pids()
     got = outcome(f"/nonsense?kind={kind}&key={key}")
     assert got in ((200,) if status == 200 else (500, None))
     raised = json.loads(ask(f"/note?key={key}"))
     assert raised is not None, "the app was told nothing"
     assert raised[0] == error or not error
     assert words in raised[1]
+    assert plain.worker_pids() == workers
 
 
 def test_app_may_catch_what_its_nonsense_raised(outcome: Callable[[str], int | None]) -> None:

@@ -16,12 +16,16 @@ from typing import Any
 import h2.errors
 import httpx
 import pytest
+from source_numbers import numbers
 
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.load import H2Load
 from end_to_end.server import Server, is_alive, wait_until
 from end_to_end.ws_client import Ended, WsClient, open_over_h1, open_over_h2
+
+CLAIM = numbers("hcrs-link/src/claim.rs")
+LINK_VERSION, SLOTS = CLAIM["LINK_VERSION"], CLAIM["SLOTS"]
 
 READY = r"Worker \d+ is ready and replaces worker \d+"
 ALL = "All workers have been replaced"
@@ -315,6 +319,30 @@ def held(serve: Callable[..., Server], tmp_path: Path) -> Any:
     wait_until(lambda: len(server.worker_pids()) == 3, "a third worker")
     (new,) = set(server.worker_pids()) - set(before)
     return server, hold, before, new
+
+
+def test_workers_go_on_serving_when_another_version_was_installed_under_them(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
+    """New workers find another number in the memory that they share with the edge."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if os.path.exists(os.environ['INSTALLED']) and '--links' in sys.orig_argv:\n"
+        "    links = sys.orig_argv[sys.orig_argv.index('--links') + 1]\n"
+        "    for link in links.split(','):\n"
+        f"        os.pwrite(int(link.split(':')[1]), ({LINK_VERSION} + 1).to_bytes(8, 'little'), {SLOTS} * 8)\n"
+    )
+    installed = tmp_path / "installed"
+    server = serve("plain.py:app", env={"PYTHONPATH": str(tmp_path), "INSTALLED": str(installed)})
+    client = connect_h2(server.listener)
+    before = server.worker_pids()
+    installed.touch()
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(rf"^the running hcrs speaks version {LINK_VERSION + 1} of the link .*restart it, a reload is not enough$")
+    server.wait_for_log(r"worker \d+ goes on serving")
+    assert client.get().body == b"hello"
+    assert set(before) <= set(server.worker_pids())
+    installed.unlink()
 
 
 def test_stop_during_a_replacement_ends_well(held: Any, connect_h1: Callable[..., H1Client]) -> None:

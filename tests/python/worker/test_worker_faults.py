@@ -12,6 +12,7 @@ from worker.fake_edge import (
     DATA,
     DONE,
     FREE,
+    HEAD_MAX,
     RESPONSE,
     TEXT,
     TRAILERS,
@@ -243,6 +244,25 @@ def test_nonsense_is_refused_in_words_and_the_response_still_possible(
 ) -> None:
     running = serve(APP)
     assert running.link.fetch(b"/try?" + code.encode()).body.decode().startswith(told)
+
+
+def test_the_longest_head_is_sent_and_a_longer_one_is_the_apps_failure(serve: Serve) -> None:
+    running = serve(
+        """
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                length = int(scope["query_string"])
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"x-long", b"x" * length)]})
+                await send({"type": "http.response.body", "body": b"sent"})
+        """
+    )
+    head = 4 + 6 + len(b"x-long")  # status and number of fields, then the lengths of one, and its name
+    longest = running.link.fetch(b"/?%d" % (HEAD_MAX - head))
+    assert len(longest[b"x-long"]) == HEAD_MAX - head and longest.body == b"sent"
+    running.link.expect(running.link.get(b"/?%d" % (HEAD_MAX - head + 1)), APP_FAILED)
+    assert running.link.fetch(b"/?1").body == b"sent"
+    assert running.drain() == 0
+    assert f"ValueError: the response's headers are larger than {HEAD_MAX} bytes" in running.stderr
 
 
 @pytest.mark.parametrize(

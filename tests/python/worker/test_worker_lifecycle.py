@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker.conftest import Serve
-from worker.fake_edge import FAILED, READY, worker
+from worker.fake_edge import FAILED, LINK_VERSION, READY, worker
 
 LIFESPAN = """
     import asyncio, sys
@@ -46,6 +46,13 @@ def test_every_link_becomes_ready_and_is_read(serve_on: Serve) -> None:
     for link in running.links:
         link.ping()
         assert link.fetch().body == b"served"
+
+
+def test_a_worker_of_another_version_of_the_link_ends_with_words_that_say_what_to_do(serve: Serve) -> None:
+    running = serve(lifespan("return"), ready=False, version=LINK_VERSION + 1)
+    assert running.process.wait(20) == 1
+    assert f"version {LINK_VERSION + 1} of the link" in running.stderr and f"version {LINK_VERSION}:" in running.stderr
+    assert "restart it" in running.stderr and "Traceback" not in running.stderr
 
 
 def test_drain_ends_the_worker_once_every_link_has_said_so(serve_on: Serve) -> None:

@@ -17,6 +17,7 @@ from worker.fake_edge import (
     DATA,
     DONE,
     FILE,
+    HEAD_MAX,
     RESPONSE,
     RESPONSE_WINDOW,
     Worker,
@@ -274,6 +275,18 @@ APP = """
         return [repr(closed.wait(10)).encode()]
 
     @raw
+    def large_head(environ, start_response):
+        length, _, way = environ["QUERY_STRING"].partition(",")
+        write = start_response("200 OK", [("X-Large", "x" * int(length))])
+        if way:
+            try:
+                write(b"written ")
+            except ValueError:
+                if way == "replace":
+                    start_response("503 Replaced", HEADERS)
+        return [b"returned"]
+
+    @raw
     def bodiless(environ, start_response):
         status, _, length = environ["QUERY_STRING"].partition(",")
         headers = [("Content-Length", length)] if length else []
@@ -518,6 +531,20 @@ def test_a_failure_after_the_head_comes_after_what_was_sent(serve: Serve) -> Non
     running.drain()
     assert "LookupError: too late" in running.stderr
     assert "the response's body is longer than its content-length" in running.stderr
+
+
+def test_the_longest_head_is_sent_and_a_longer_one_is_the_apps_failure(serve: Serve) -> None:
+    running = serve(APP, "--wsgi-threads", "1")
+    longest = HEAD_MAX - 4 - 6 - len(b"x-large")  # beside status and number of fields, the lengths of one, and its name
+    sent = running.link.fetch(b"/large_head?%d,write" % longest)
+    assert (len(sent[b"x-large"]), sent.body) == (longest, b"written returned")
+    for way in (b"%d" % longest, b"%d,ignore" % (longest + 1), b"%d,ignore" % HEAD_MAX):
+        running.link.expect(running.link.get(b"/large_head?" + way), APP_FAILED)
+    replaced = running.link.fetch(b"/large_head?%d,replace" % (longest + 1))
+    assert (replaced.status, replaced.body) == (503, b"returned"), "an app that catches the error may answer"
+    assert running.link.fetch(b"/hello").body == b"hello"
+    assert running.drain() == 0
+    assert f"ValueError: the response's headers are larger than {HEAD_MAX} bytes" in running.stderr
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
     _hcrs.die_with_parent()
-    links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
+    try:
+        links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
+    except OSError as error:  # of another version of hcrs: the words say what to do
+        sys.exit(str(error))
     pulse = None if args.pulse is None else _hcrs.Pulse(args.pulse)
     files = None if args.loaded_files is None else LoadedFiles(args.loaded_files)
     try:

@@ -230,6 +230,21 @@ impl Response {
                 PyAssertionError::new_err("the app has sent a body before it called start_response")
             })?
         };
+        let pushed = self.push_head(py, status, &fields);
+        if pushed.is_err() {
+            // An app that catches the error may begin another response.
+            let mut state = lock(&self.state);
+            (state.head, state.sent) = (None, false);
+        }
+        Ok(pushed?)
+    }
+
+    fn push_head(
+        &self,
+        py: Python<'_>,
+        status: u16,
+        fields: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(), FieldError> {
         let mut out = self.link.out(py);
         let mut stream = self.stream.lock();
         if stream.is_gone() {
@@ -237,7 +252,7 @@ impl Response {
             return Ok(());
         }
         let mark = out.push_head(HeadKind::Response, stream.id(), status, |writer, bytes| {
-            for (name, value) in &fields {
+            for (name, value) in fields {
                 writer.field(bytes, name.trim_ascii(), value.trim_ascii());
             }
             Ok::<_, FieldError>(())

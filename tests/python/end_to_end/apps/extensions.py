@@ -1,11 +1,14 @@
 """An app for ASGI's HTTP extensions: each path uses one."""
 
+import ctypes
 import os
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
+
+PR_SET_DUMPABLE = 4
 
 LINKS = [b"</style.css>; rel=preload; as=style", b"</app.js>; rel=preload; as=script"]
 
@@ -61,7 +64,9 @@ async def flood_of_hints(scope: Any, receive: Any, send: Any, query: Any) -> Non
 
 
 async def path(scope: Any, receive: Any, send: Any, query: Any) -> None:
-    """Sends ``file`` by its path, and removes it with ``remove``."""
+    """Sends ``file`` by its path, removes it with ``remove``, and lets no process look into this one with ``hide``."""
+    if "hide" in query:
+        assert ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0) == 0
     await start(send, [(b"content-length", query["length"].encode())] if "length" in query else [])
     await send({"type": "http.response.pathsend", "path": query["file"]})
     if "remove" in query:

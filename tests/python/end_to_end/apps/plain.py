@@ -262,6 +262,7 @@ NONSENSE: dict[str, list[Any]] = {
     "header-name-crlf": [{**START, "headers": [(b"x-a: b\r\nc", b"b")]}],
     "header-pseudo": [{**START, "headers": [(b":status", b"204")]}],
     "header-short": [{**START, "headers": [(b"x-a",)]}],
+    "headers-large": [{**START, "headers": [(b"x-a", b"b" * (1 << 20))]}],
     "body-first": [{"type": "http.response.body", "body": b"x"}],
     "body-str": [START, {"type": "http.response.body", "body": "x"}],
     "twice": [START, START],
