@@ -36,7 +36,7 @@ PATIENT = {
     "keep_alive_timeout": LONG,
     "keep_alive_max_requests": 1_000_000,
     "backlog": 1024,
-    "hcrs": {"queue_timeout": LONG, "lifespan": "off"},
+    "hcrs": {"queue_timeout": LONG, "worker_timeout": LONG, "lifespan": "off"},
 }
 
 #: For close(): the peer gets a reset instead of an orderly end.
