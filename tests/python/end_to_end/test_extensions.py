@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from source_numbers import numbers
 
 from end_to_end.apps.extensions import LINKS
 from end_to_end.h1_client import Closed, H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
+from source_numbers import numbers
 
 TRAILERS = [("te", "trailers")]
 EVERYWHERE = {"http.response.pathsend", "http.response.zerocopysend"}
@@ -427,13 +428,14 @@ def open_in_the_edge(server: Server, paths: list[Path]) -> list[str]:
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["h2", "h2c"])
-def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(serve, connect_h2, copies, tls):
+def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], copies: list[Path], tls: bool
+) -> None:
     server = serve("extensions.py:app", tls=tls)
     client = connect_h2(server.listener, window=65535)
     streams = [client.request("GET", f"/path?file={path}") for path in copies]
     client.held.update(streams)
-    for stream in streams:
-        client.wait(lambda stream=stream: client.streams[stream].length == 65535, "the window")
+    client.wait(lambda: all(client.streams[stream].length == 65535 for stream in streams), "the windows")
     opened = open_in_the_edge(server, copies)
     assert len(opened) == len(set(opened)) == PERMITS
     for stream in reversed(streams):
@@ -444,7 +446,9 @@ def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(se
     assert client.get(f"/path?file={copies[0]}").body == copies[0].read_bytes(), "permits come back"
 
 
-def test_what_a_client_that_reads_nothing_has_open_is_bounded(serve, connect_h2, connect_h1, copies):
+def test_what_a_client_that_reads_nothing_has_open_is_bounded(
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], copies: list[Path]
+) -> None:
     server = serve("extensions.py:app", tls=True)
     client = connect_h2(server.listener, window=65535, receive_buffer=4096)
     for path in copies:

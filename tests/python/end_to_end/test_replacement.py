@@ -16,13 +16,13 @@ from typing import Any
 import h2.errors
 import httpx
 import pytest
-from source_numbers import numbers
 
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.load import H2Load
 from end_to_end.server import Server, is_alive, wait_until
 from end_to_end.ws_client import Ended, WsClient, open_over_h1, open_over_h2
+from source_numbers import numbers
 
 CLAIM = numbers("hcrs-link/src/claim.rs")
 LINK_VERSION, SLOTS = CLAIM["LINK_VERSION"], CLAIM["SLOTS"]
