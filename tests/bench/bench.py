@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="one short round of a few scenarios: does it work?")
     add("--python", default="python3", help="makes the venv and runs the apps (default python3)")
     add("--hcrs", type=Path, help="an hcrs command or wheel; default: build this checkout")
+    add("--former", type=Path, help="the hcrs command of another commit, measured beside this one")
     add("--pin", action="store_true", help="the client on the last CPU, servers on the others")
     add("--out", type=Path, help="folder for the results (default tests/bench/results)")
     add("--list", action="store_true", help="print the scenarios and end")
@@ -48,7 +49,10 @@ def arguments() -> argparse.Namespace:
     told.rounds = told.rounds or (1 if told.quick else 3)
     told.seconds = told.seconds or (0.5 if told.quick else 4.0)
     told.scenarios = told.scenarios or (QUICK if told.quick else "*")
-    told.servers = (told.servers or ",".join(COMMANDS)).split(",")
+    everyone = [name for name in COMMANDS if name != "former"]
+    told.servers = (told.servers or ",".join(everyone)).split(",")
+    if told.former and "former" not in told.servers:
+        told.servers.append("former")
     unknown = set(told.servers) - set(COMMANDS)
     if unknown:
         parser.error(f"no server is called {', '.join(sorted(unknown))}; there are {', '.join(COMMANDS)}")
@@ -74,6 +78,8 @@ def rounds(bench: Bench, scenarios: list[Scenario], told: argparse.Namespace) ->
     for turn in range(told.rounds):
         for scenario in scenarios:
             asked = [s for s in scenario.servers if s in told.servers or s == "direct"]
+            if "hcrs" in asked and "former" in told.servers:
+                asked.insert(asked.index("hcrs") + 1, "former")
             shift = turn % max(1, len(asked))
             for server in asked[shift:] + asked[:shift]:
                 cell = bench.cell(scenario, server)
@@ -111,7 +117,7 @@ def main() -> None:
         hcrs = prepare.hcrs(HERE, venv, told.hcrs) if "hcrs" in told.servers else venv / "bin/hcrs"
         cert, key = prepare.certificate(HERE, venv, scratch)
         server_cpus, client_cpus = pinned(told)
-        tools = Toolbox(venv / "bin", hcrs, HERE / "apps", scratch, cert, key, server_cpus)
+        tools = Toolbox(venv / "bin", hcrs, told.former, HERE / "apps", scratch, cert, key, server_cpus)
         loader = Loader(h2load, scratch, client_cpus, limit_s=20 + 6 * told.seconds)
         echoes = any(scenario.kind == "echo" for scenario in scenarios)
         echo_loader = EchoLoader(prepare.echo_client(HERE), client_cpus, loader.limit_s) if echoes else None

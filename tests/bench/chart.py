@@ -10,6 +10,7 @@ from scenarios import MIB, Scenario
 
 COLOURS = {
     "hcrs": "#c2410c",
+    "former": "#f59e0b",
     "granian": "#1d4ed8",
     "uvicorn": "#0f766e",
     "uvicorn_wsproto": "#0e7490",

@@ -37,6 +37,7 @@ class Toolbox:
 
     bin: Path  # of the bench's venv
     hcrs: Path
+    former: Path | None  # an hcrs command of another commit
     apps: Path
     scratch: Path
     cert: Path
@@ -57,6 +58,14 @@ class Site:
 
 
 def hcrs(tools: Toolbox, site: Site, port: int) -> list:
+    return hcrs_command(tools.hcrs, tools, site, port)
+
+
+def former(tools: Toolbox, site: Site, port: int) -> list:
+    return hcrs_command(tools.former or tools.hcrs, tools, site, port)
+
+
+def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
     config = tools.scratch / "hcrs.toml"
     config.write_text(
         f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n"
@@ -64,7 +73,7 @@ def hcrs(tools: Toolbox, site: Site, port: int) -> list:
     )
     tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
     return [
-        *[tools.hcrs, "-c", config, f"{site.interface}:{site.app}", "-b", f"127.0.0.1:{port}"],
+        *[command, "-c", config, f"{site.interface}:{site.app}", "-b", f"127.0.0.1:{port}"],
         *["-w", str(site.workers), "-k", "uvloop", "--log-level", "WARNING", *tls],
     ]
 
@@ -117,6 +126,7 @@ def gunicorn(tools: Toolbox, site: Site, port: int) -> list:
 
 COMMANDS = {
     "hcrs": hcrs,
+    "former": former,
     "granian": granian,
     "uvicorn": uvicorn,
     "uvicorn_wsproto": uvicorn_wsproto,
