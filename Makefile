@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 CONFIG ?= config/hypercorn.toml
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)
 
 # What the wheel is made of.
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
@@ -10,7 +12,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python autobahn generate bench lint clean
+.PHONY: help build run test test-rust test-python proof soak autobahn generate bench lint lint-rust lint-python dependencies clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,13 +30,19 @@ run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localh
 	@echo
 	@exec $(VENV)/bin/hcrs --config $(CONFIG)
 
-test: test-rust test-python ## run every test
+test: lint test-rust test-python ## run every check and every test
 
-test-rust: ## run the tests that need no Python
-	cargo test --locked
+test-rust: ## run the tests of the crates
+	cargo test --locked --workspace
 
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
 	$(VENV)/bin/python -m pytest tests/python
+
+proof: build $(VENV)/tests.stamp ## run the full size of the tests that make test runs short: some minutes
+	$(VENV)/bin/python -m pytest tests/python/end_to_end -m proof $(ARGS)
+
+soak: build $(VENV)/tests.stamp ## a quarter of an hour of mixed load, each answer checked; ARGS="--seconds 60" for less
+	$(VENV)/bin/python tests/soak/soak.py $(ARGS)
 
 autobahn: build ## run the Autobahn test suite; it wants a Python 2.7 (PYTHON2=...); ARGS="--cases '1.*'" for some
 	$(PYTHON) tests/autobahn/autobahn.py $(if $(PYTHON2),--python2 $(PYTHON2)) $(ARGS)
@@ -45,12 +53,22 @@ generate: ## renew what is made from the table of settings: reference, schema, m
 bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
 	$(PYTHON) tests/bench/bench.py $(ARGS)
 
-lint: ## check formatting and lints; warnings are errors
+lint: lint-rust lint-python dependencies ## run every check alone; warnings are errors
+
+lint-rust: ## check the crates' formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+
+lint-python: $(VENV)/tests.stamp ## check the lints and types of the package, the examples and the tests
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+
+dependencies: $(CARGO_DENY)/bin/cargo-deny ## check dependencies, licences, and advisories where the network has them
+	tests/dependencies.sh $<
 
 clean: ## remove what the tasks have made, but not certs/
-	rm -rf target build $(VENV) .pytest_cache crates/hcrs-worker/python/*.egg-info
+	rm -rf target build $(VENV) .pytest_cache .mypy_cache .ruff_cache crates/hcrs-worker/python/*.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
@@ -68,3 +86,7 @@ $(VENV)/examples.stamp: $(VENV)/bin/python examples/requirements.txt
 $(VENV)/tests.stamp: $(VENV)/bin/python $(VENV)/examples.stamp tests/python/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
 	@touch $@
+
+# Without optimization, and without the features that only its other commands need: it is built in a minute or two.
+$(CARGO_DENY)/bin/cargo-deny:
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --no-default-features --debug --root $(CARGO_DENY)

@@ -4,9 +4,14 @@ hcrs examples.asgi_app:app
 """
 
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-async def app(scope, receive, send):
+async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Answers every request with how it came in, and keeps lifespan's rules."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
@@ -38,7 +43,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
-async def lifespan(receive, send):
+async def lifespan(receive: Receive, send: Send) -> None:
     """What an app opens once and closes at the end belongs here."""
     while True:
         message = await receive()

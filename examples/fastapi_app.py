@@ -7,7 +7,9 @@ make run, then open https://localhost:8443/page in a browser, or for instance
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import FileResponse, StreamingResponse
@@ -16,7 +18,7 @@ app = FastAPI(title="hcrs example")
 
 
 @app.get("/")
-async def index(request: Request):
+async def index(request: Request) -> dict[str, Any]:
     """How the request came in, and which worker answers it."""
     return {
         "message": "Hello from hcrs",
@@ -27,19 +29,19 @@ async def index(request: Request):
 
 
 @app.get("/items/{item_id}")
-async def item(item_id: int, q: str | None = None):
+async def item(item_id: int, q: str | None = None) -> dict[str, Any]:
     """A path parameter that has to be a number, and a query parameter."""
     return {"item_id": item_id, "q": q}
 
 
 @app.get("/page")
-async def page():
+async def page() -> FileResponse:
     """A page that opens the WebSocket and the event stream below, and shows what they say."""
     return FileResponse(Path(__file__).with_name("page.html"))
 
 
 @app.websocket("/socket")
-async def socket(websocket: WebSocket):
+async def socket(websocket: WebSocket) -> None:
     """Gives each message back, and says which version of HTTP the WebSocket came by."""
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -47,10 +49,10 @@ async def socket(websocket: WebSocket):
 
 
 @app.get("/stream")
-async def stream(count: int = 5, interval: float = 1.0):
+async def stream(count: int = 5, interval: float = 1.0) -> StreamingResponse:
     """Server-sent events, one for each interval."""
 
-    async def events():
+    async def events() -> AsyncIterator[str]:
         for number in range(min(count, 1000)):
             if number:
                 await asyncio.sleep(min(max(interval, 0.0), 60.0))
@@ -60,14 +62,14 @@ async def stream(count: int = 5, interval: float = 1.0):
 
 
 @app.post("/echo")
-async def echo(request: Request):
+async def echo(request: Request) -> Response:
     """Gives the body back as it was."""
     content_type = request.headers.get("content-type", "application/octet-stream")
     return Response(await request.body(), media_type=content_type)
 
 
 @app.post("/upload")
-async def upload(request: Request):
+async def upload(request: Request) -> dict[str, int]:
     """Counts the bytes of a body of any size, in memory for one piece."""
     length = 0
     async for piece in request.stream():
@@ -76,13 +78,13 @@ async def upload(request: Request):
 
 
 @app.get("/bytes/{length}")
-async def download(length: int):
+async def download(length: int) -> Response:
     """As many zero bytes as asked for, up to a gibibyte."""
     piece = bytes(64 * 1024)
     if not 0 <= length <= 1 << 30:
         return Response(status_code=400)
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         left = length
         while left:
             yield piece[:left]

@@ -6,14 +6,16 @@ hcrs examples.flask_app:app
 import os
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
-from flask import Flask, request, stream_with_context
+from flask import Flask, Response, request, stream_with_context
 
 app = Flask(__name__)
 
 
 @app.get("/")
-def index():
+def index() -> dict[str, Any]:
     """How the request came in, and which worker and thread answer it."""
     return {
         "message": "Hello from hcrs",
@@ -25,18 +27,18 @@ def index():
 
 
 @app.get("/items/<int:item_id>")
-def item(item_id: int):
+def item(item_id: int) -> dict[str, Any]:
     """A path parameter that has to be a number, and a query parameter."""
     return {"item_id": item_id, "q": request.args.get("q")}
 
 
 @app.get("/stream")
-def stream():
+def stream() -> Response:
     """Server-sent events, one for each interval."""
     count = min(request.args.get("count", default=5, type=int), 1000)
     interval = min(max(request.args.get("interval", default=1.0, type=float), 0.0), 60.0)
 
-    def events():
+    def events() -> Iterator[str]:
         for number in range(count):
             if number:
                 time.sleep(interval)
@@ -46,13 +48,13 @@ def stream():
 
 
 @app.post("/echo")
-def echo():
+def echo() -> Response:
     """Gives the body back as it was."""
     return app.response_class(request.get_data(), content_type=request.content_type)
 
 
 @app.post("/upload")
-def upload():
+def upload() -> dict[str, int]:
     """Counts the bytes of a body, in memory for one piece."""
     length = 0
     while piece := request.stream.read(64 * 1024):

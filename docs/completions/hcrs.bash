@@ -41,7 +41,7 @@ _hcrs() {
 
     case "${cmd}" in
         hcrs)
-            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --keep-alive --read-timeout --graceful-timeout --queue-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help --version config cert migrate"
+            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help --version config cert migrate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -151,6 +151,10 @@ _hcrs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --queue-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-alive)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -164,6 +168,10 @@ _hcrs() {
                     return 0
                     ;;
                 --queue-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -285,7 +293,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__check)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --keep-alive --read-timeout --graceful-timeout --queue-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -395,6 +403,10 @@ _hcrs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --queue-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-alive)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -408,6 +420,10 @@ _hcrs() {
                     return 0
                     ;;
                 --queue-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -479,7 +495,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__show)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --keep-alive --read-timeout --graceful-timeout --queue-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -589,6 +605,10 @@ _hcrs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --queue-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-alive)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -602,6 +622,10 @@ _hcrs() {
                     return 0
                     ;;
                 --queue-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -51,7 +51,7 @@ def _panel(scenario: Scenario, by_server: dict[str, list[dict]], top: int) -> tu
         parts.append(_text(left, top + 32, heading, 'fill="#555555"'))
         figures = [_figure(by_server[server], metric, unit) for server in servers]
         longest = max([figure for figure in figures if figure is not None], default=0) or 1
-        for row, (server, figure) in enumerate(zip(servers, figures)):
+        for row, (server, figure) in enumerate(zip(servers, figures, strict=True)):
             y = top + HEAD + row * (BAR + GAP)
             if side == 0:
                 parts.append(_text(12, y + BAR - 3, server))

@@ -10,7 +10,6 @@ import sys
 import time
 
 import uvloop
-
 from fastapi_item import app
 
 HEADERS = [

@@ -1,8 +1,14 @@
 """Many idle HTTP/2 connections over TLS: each has had one request answered, then waits."""
 
+from __future__ import annotations
+
 import socket
 import ssl
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
@@ -24,7 +30,7 @@ class Held:
         self.port, self.count = port, count
         self.links: list[ssl.SSLSocket] = []
 
-    def __enter__(self) -> "Held":
+    def __enter__(self) -> Self:
         try:
             for _ in range(self.count):
                 self.links.append(self._open())

@@ -28,7 +28,7 @@ def members(root: int) -> list[int]:
         fields = _stat(int(entry)) if entry.isdigit() else None
         if fields is None or fields[0] == "Z":
             continue
-        state, parent, _group, session = fields[:4]
+        _state, parent, _group, session = fields[:4]
         children.setdefault(int(parent), []).append(int(entry))
         if int(session) == root:
             found.add(int(entry))

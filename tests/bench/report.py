@@ -146,7 +146,7 @@ def goal_ratios(goal: Goal, cells: Cells) -> list[float]:
     ours = cells.get(goal.scenario, {}).get("hcrs", [])
     theirs = cells.get(goal.against_scenario or goal.scenario, {}).get(goal.against, [])
     found = []
-    for mine, other in zip(ours, theirs):
+    for mine, other in zip(ours, theirs, strict=False):
         a, b = mine.get(goal.metric), other.get(goal.metric)
         if a and b:
             found.append(b / a if goal.better == "less" else a / b)
@@ -190,7 +190,7 @@ To repeat: `{setting['command']}`"""
 def _table(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)

@@ -5,6 +5,9 @@ workers and WSGI threads for each, one certificate, and no limit that ends a con
 middle of a measurement. All else is as the server ships it.
 """
 
+from __future__ import annotations
+
+import contextlib
 import http.client
 import os
 import signal
@@ -14,8 +17,12 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import proctree
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 START_S = 30
 STOP_S = 10
@@ -130,7 +137,7 @@ class Running:
         self.port = free_port()
         self.log = tools.scratch / f"{name}.log"
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> Self:
         command = [str(part) for part in COMMANDS[self.name](self.tools, self.site, self.port)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -180,10 +187,8 @@ class Running:
         """SIGTERM, and SIGKILL for the whole session if that does not end it in time."""
         strays = proctree.members(self.pid)
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            pass
         for pid in strays:
             try:
                 if os.getsid(pid) == self.pid:

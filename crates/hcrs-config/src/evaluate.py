@@ -1,9 +1,20 @@
-import importlib, importlib.machinery, importlib.util, json, os, sys, types
+import sys
+
+sys.path[:] = filter(None, sys.path)  # what stands beside the configuration may have the name of a module below
+import importlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import types
 
 result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
 os.dup2(2, 1)  # what the configuration prints is for the operator
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.getcwd())
+library = os.path.dirname(os.__file__)
+standard = (library, os.path.join(library, "lib-dynload"))
+behind = max((place for place, path in enumerate(sys.path, 1) if path in standard), default=0)
+sys.path.insert(behind, os.getcwd())
 kind, target, *told = sys.argv[1:]  # and callables that are told as well
 if kind == "file":
     loader = importlib.machinery.SourceFileLoader("configuration", target)

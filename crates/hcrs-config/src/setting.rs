@@ -5,7 +5,7 @@ use std::time::Duration;
 use hcrs_server::{AppSettings, Settings};
 
 use crate::draft::Draft;
-use crate::value::{Given, Mistake};
+use crate::value::{Given, Mistake, SECRETS};
 
 /// Puts what was given into the draft.
 pub(crate) type Apply = fn(&Given<'_>, &mut Draft) -> Result<(), Mistake>;
@@ -130,7 +130,10 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             server: Settings::default(),
-            app: AppSettings::new(String::new()),
+            app: AppSettings {
+                withheld_variables: SECRETS.iter().map(|key| variable(key)).collect(),
+                ..AppSettings::new(String::new())
+            },
             tls: hcrs_tls::Settings::new("", ""),
         }
     }
@@ -203,7 +206,7 @@ impl Setting {
 
     /// The variable of the environment that sets it.
     pub(crate) fn variable(&self) -> String {
-        format!("HCRS_{}", self.key.to_ascii_uppercase())
+        variable(self.key)
     }
 
     /// The key as it is told, with its table.
@@ -244,4 +247,9 @@ pub(crate) fn quoted(text: &str) -> String {
 /// An array of strings as it is written in the file.
 pub(crate) fn array<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format!("[{}]", texts.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
+}
+
+/// The variable of the environment that sets the key.
+fn variable(key: &str) -> String {
+    format!("HCRS_{}", key.to_ascii_uppercase())
 }

@@ -12,6 +12,7 @@ mod websocket;
 use std::num::NonZeroUsize;
 
 pub(crate) use listeners::binds;
+pub(crate) use protocols::HEAD_MAX;
 
 use crate::setting::Setting;
 use crate::value::{Given, Mistake};

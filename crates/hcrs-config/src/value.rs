@@ -220,6 +220,8 @@ fn bare_or_quoted(key: &str) -> String {
 
 /// What is not shown, wherever it stands.
 pub(crate) const SECRET: &str = "keyfile_password";
+/// What may hold a secret: handlers of Python's logging have passwords. No worker gets their variables.
+pub(crate) const SECRETS: [&str; 2] = [SECRET, "logconfig_dict"];
 /// What is shown instead.
 pub(crate) const HIDDEN: &str = "(hidden)";
 

@@ -7,11 +7,11 @@
 pub enum Blame {
     /// The client. Expected, counted, logged at debug.
     Peer,
-    /// The Python app. Logged at error, with its traceback where there is one.
+    /// The Python app. Counted; the worker logs it at error, with its traceback where there is one.
     App,
-    /// A worker process that died or broke the link.
+    /// A worker process that died or broke the link. Counted; a warning tells how many requests it cost.
     Worker,
-    /// Too much to do: a limit was reached.
+    /// Too much to do: a limit was reached. Counted; a warning tells how many requests were refused in a while.
     Load,
 }
 
@@ -133,6 +133,32 @@ impl Fault {
     /// Seconds for `Retry-After`, where trying again is sensible.
     pub fn retry_after(self) -> Option<u32> {
         matches!(self.blame(), Blame::Load).then_some(1)
+    }
+
+    /// What metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnknownHost => "unknown_host",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::CodingNotSupported => "coding_not_supported",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::WriteStalled => "write_stalled",
+            Self::Gone => "gone",
+            Self::TooManyResets => "too_many_resets",
+            Self::TooManyFrames => "too_many_frames",
+            Self::AppFailed => "app_failed",
+            Self::WorkerLost => "worker_lost",
+            Self::QueueTimeout => "queue_timeout",
+            Self::QueueFull => "queue_full",
+            Self::DrainTimeout => "drain_timeout",
+        }
     }
 
     /// What the operator reads in the log.

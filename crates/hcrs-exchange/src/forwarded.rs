@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 
+use crate::authority::is_authority;
 use crate::endpoints::PREFIX_MAX;
 use crate::{Address, Endpoints, RequestHead, Scheme, Trust};
 
@@ -246,10 +247,12 @@ fn parse_scheme(text: &[u8]) -> Option<Scheme> {
     }
 }
 
+/// The longest host that a proxy may name, in bytes: a name of DNS (RFC 1035 §2.3.4) and a port.
+const HOST_MAX: usize = 255 + ":65535".len();
+
 /// Whether it may stand as `host` (RFC 3986 §3.2.2), without user information.
 fn is_host(text: &[u8]) -> bool {
-    split_host(text).is_some()
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+    text.len() <= HOST_MAX && is_authority(text) && split_host(text).is_some()
 }
 
 /// The name or address without brackets, and the port.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod authority;
 mod endpoints;
 mod fault;
 mod fields;
@@ -13,6 +14,7 @@ mod request;
 mod response;
 
 pub use append::{PIECE, append};
+pub use authority::is_authority;
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Answer, Blame, Fault, Reach};
 pub use fields::{Fields, is_field_name, is_field_value, is_trailer_name};
@@ -20,7 +22,7 @@ pub use forwarded::{ForwardedStyle, Forwarding, without_forwarded};
 pub use network::{Network, NetworkError, Trust};
 pub use promise::{is_promise_name, is_promise_path};
 pub use proxy_protocol::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};
-pub use request::{RequestHead, RequestLine, RequestView, Scheme, Version};
+pub use request::{METHOD_MAX, REQUEST_HEAD_MAX, RequestHead, RequestLine, RequestView, Scheme, Version};
 pub use response::{ResponseHead, ResponseHeadWriter};
 
 /// A block of bytes that does not have the form of a head.

@@ -115,7 +115,7 @@ impl Trust {
         self.everyone || address.map_or(self.unix, |address| self.of_hop(address))
     }
 
-    /// Whether a hop that another one names is believed. [`Trust::everyone`] does not reach so far: it would make
+    /// Whether a hop that another one names, in a field or by the PROXY protocol, is believed. [`Trust::everyone`] does not reach so far: it would make
     /// the client whatever the client itself has written.
     pub fn of_hop(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))

@@ -27,9 +27,11 @@ const CLIENT_SSL: u8 = 0x01;
 /// What the proxy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxied {
-    /// The proxy speaks for itself (`LOCAL`, a health check), or does not know for whom (`UNKNOWN`, `AF_UNSPEC`): the
-    /// connection's own addresses count.
+    /// The proxy speaks for itself (`LOCAL`, a health check): the connection's own addresses count.
     Itself,
+    /// For somebody whom it does not name (`UNKNOWN`, `AF_UNSPEC`): the connection's own addresses count, but the
+    /// proxy has not said who writes what follows.
+    Unnamed,
     /// For a client on a unix socket, which has no address.
     Unix,
     /// For a client with an address.
@@ -86,7 +88,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, ProxyHeaderError> 
         Some("TCP4") => true,
         Some("TCP6") => false,
         // What follows has to be ignored.
-        Some("UNKNOWN") => return Ok(Some((Proxied::Itself, end + 1))),
+        Some("UNKNOWN") => return Ok(Some((Proxied::Unnamed, end + 1))),
         _ => return Err(Malformed("unknown protocol")),
     };
     let mut address = || -> Result<IpAddr, ProxyHeaderError> {
@@ -160,7 +162,7 @@ fn addresses(family: u8, rest: &[u8]) -> Result<(Proxied, &[u8]), ProxyHeaderErr
         }
         0x31 | 0x32 => Ok((Proxied::Unix, rest.get(216..).ok_or(SHORT)?)),
         // AF_UNSPEC: nothing is said about the rest, which may not even be TLVs.
-        _ => Ok((Proxied::Itself, &[])),
+        _ => Ok((Proxied::Unnamed, &[])),
     }
 }
 

@@ -6,9 +6,9 @@
 
 use std::num::NonZeroU8;
 
-use crate::MalformedHead;
 use crate::endpoints::{self, Address, Endpoints};
 use crate::fields::{self, Fields};
+use crate::{Fault, MalformedHead};
 
 const FIXED: usize = 21;
 const FIELD_COUNT_AT: usize = 6;
@@ -18,6 +18,18 @@ const TLS_AT: usize = 20;
 const FLAG_BODY: u8 = 1;
 const FLAG_WEBSOCKET: u8 = 2;
 const FLAG_PUSHES: u8 = 4;
+
+/// More than the fixed part, a method, two addresses and a prefix.
+const BESIDE_THE_TARGET: usize = 4096;
+
+/// The longest name of a field that a head can carry, in bytes.
+const FIELD_NAME_MAX: usize = u16::MAX as usize;
+
+/// The largest head, in bytes as it crosses a link. Whatever is larger is refused: [`RequestHead::whole`].
+pub const REQUEST_HEAD_MAX: usize = 1 << 20;
+
+/// The longest method that is served, in bytes; the longest registered one has 17.
+pub const METHOD_MAX: usize = 64;
 
 /// The protocol version that the request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +94,19 @@ pub struct RequestLine<'a> {
 pub struct RequestHead {
     block: Vec<u8>,
     field_count: u16,
+    /// Nothing was left out because it is too long.
+    is_whole: bool,
 }
 
 impl RequestHead {
     /// Starts a head in `block`, whose contents are dropped and whose capacity is used again.
-    pub fn new(mut block: Vec<u8>, line: RequestLine<'_>, endpoints: &Endpoints) -> Self {
+    pub fn new(mut block: Vec<u8>, mut line: RequestLine<'_>, endpoints: &Endpoints) -> Self {
         let (client, server, prefix) = endpoints.blocks();
+        let is_whole = line.method.len() <= METHOD_MAX
+            && line.path.len() + line.query.len() <= REQUEST_HEAD_MAX - BESIDE_THE_TARGET;
+        if !is_whole {
+            (line.method, line.path, line.query) = (b"", b"", b"");
+        }
         block.clear();
         block.reserve(FIXED + line.method.len() + line.path.len() + line.query.len() + 256);
         block.extend_from_slice(&[line.version as u8, line.scheme as u8, 0, prefix.len() as u8]);
@@ -101,15 +120,30 @@ impl RequestHead {
         for part in [line.method, line.path, line.query, client, server, prefix] {
             block.extend_from_slice(part);
         }
-        Self { block, field_count: 0 }
+        Self { block, field_count: 0, is_whole }
     }
 
-    /// Appends a field; `name` is already in lower case.
+    /// Appends a field; `name` is already in lower case. One that does not fit is left out.
     #[inline]
     pub fn push_field(&mut self, name: &[u8], value: &[u8]) {
+        let len = self.block.len() + fields::PREFIX + name.len() + value.len();
+        if len > REQUEST_HEAD_MAX || name.len() > FIELD_NAME_MAX || self.field_count == u16::MAX {
+            self.is_whole = false;
+            return;
+        }
         self.field_count += 1;
         self.block[FIELD_COUNT_AT..FIELD_COUNT_AT + 2].copy_from_slice(&self.field_count.to_le_bytes());
         fields::push(&mut self.block, name, value);
+    }
+
+    /// The head, unless something had to be left out of it: a part of it was too long, or all of it.
+    pub fn whole(self) -> Result<Self, Fault> {
+        if self.is_whole { Ok(self) } else { Err(Fault::HeadTooLarge) }
+    }
+
+    /// Whether nothing had to be left out.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The same request with another scheme and other addresses. `field` gets each field and pushes what shall stand
@@ -131,6 +165,7 @@ impl RequestHead {
         let mut head = Self::new(Vec::with_capacity(self.block.len() + 64), line, endpoints);
         head.block[FLAGS_AT] = self.block[FLAGS_AT];
         head.block[TLS_AT] = self.block[TLS_AT];
+        head.is_whole &= self.is_whole;
         for (name, value) in view.fields() {
             field(&mut head, name, value);
         }
@@ -335,6 +370,56 @@ mod tests {
                 && accepts(&[b"gzip", b"trailers"])
         );
         assert!(!accepts(&[]) && !accepts(&[b"gzip"]) && !accepts(&[b"trailers;q=1"]));
+    }
+
+    #[test]
+    fn what_a_head_cannot_carry_is_left_out_and_told() {
+        let line = |method, path| RequestLine {
+            version: Version::Http2,
+            scheme: Scheme::Http,
+            method,
+            path,
+            query: b"q",
+        };
+        let endpoints = Endpoints::new(Some(Address { host: "::1", port: 1 }), None);
+        let long = vec![b'a'; REQUEST_HEAD_MAX];
+        for (method, path) in [(&long[..=METHOD_MAX], &b"/"[..]), (b"GET", &long)] {
+            let mut head = RequestHead::new(Vec::new(), line(method, path), &endpoints);
+            head.push_field(b"a", b"b");
+            assert_eq!(head.view().fields().count(), 1);
+            assert_eq!(head.whole().unwrap_err(), Fault::HeadTooLarge);
+        }
+        for (name, value) in [(&long[..=FIELD_NAME_MAX], &b""[..]), (b"a", &long)] {
+            let mut head = RequestHead::new(Vec::new(), line(b"GET", b"/"), &endpoints);
+            head.push_field(name, value);
+            assert_eq!(head.view().fields().count(), 0);
+            let changed = head.changed(Scheme::Https, &endpoints, RequestHead::push_field);
+            assert_eq!(changed.whole().unwrap_err(), Fault::HeadTooLarge);
+            assert_eq!(head.whole().unwrap_err(), Fault::HeadTooLarge);
+        }
+        let mut head = RequestHead::new(Vec::new(), line(b"GET", b"/"), &endpoints);
+        for _ in 0..=u16::MAX {
+            head.push_field(b"", b"");
+        }
+        assert_eq!(head.view().field_count, usize::from(u16::MAX));
+        assert_eq!(head.whole().unwrap_err(), Fault::HeadTooLarge);
+    }
+
+    #[test]
+    fn the_largest_head_is_whole() {
+        let path = vec![b'/'; REQUEST_HEAD_MAX - BESIDE_THE_TARGET];
+        let line = RequestLine {
+            version: Version::Http11,
+            scheme: Scheme::Http,
+            method: &[b'M'; METHOD_MAX],
+            path: &path,
+            query: b"",
+        };
+        let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        let room = REQUEST_HEAD_MAX - head.as_bytes().len() - fields::PREFIX - 1;
+        head.push_field(b"a", &vec![b'b'; room]);
+        assert_eq!(head.view().path, path);
+        assert_eq!(head.whole().unwrap().as_bytes().len(), REQUEST_HEAD_MAX);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::mem::MaybeUninit;
 
-use hcrs_exchange::{Endpoints, Fault, RequestHead, RequestLine, Scheme, Version};
+use hcrs_exchange::{Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, is_authority};
 
-use crate::target::{Target, is_authority};
+use crate::target::Target;
 use crate::{BodyLength, Settings};
 
 /// What one head says.
@@ -25,9 +25,6 @@ pub(crate) struct ParsedHead {
 
 /// Fields that are kept on the stack while a head is read; more go to the heap.
 const FIELDS_ON_STACK: usize = 256;
-
-/// Longest method served; the longest registered one has 17 bytes.
-const MAX_METHOD_BYTES: usize = 64;
 
 /// Names up to this length are put into lower case on the stack.
 const SHORT_NAME_BYTES: usize = 64;
@@ -103,7 +100,7 @@ fn read(
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Fault::BadRequest("malformed request line"));
     };
-    if method.len() > MAX_METHOD_BYTES {
+    if method.len() > METHOD_MAX {
         return Err(Fault::BadRequest("method too long"));
     }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
@@ -128,7 +125,7 @@ fn read(
         head.set_has_body();
     }
     Ok(ParsedHead {
-        head,
+        head: head.whole()?,
         body,
         version,
         is_head_method: method == "HEAD",
@@ -190,9 +187,6 @@ impl<'a> Message<'a> {
         let lower = if let Some(short) = short.get_mut(..name.len()) {
             short
         } else {
-            if name.len() > usize::from(u16::MAX) {
-                return Err(Fault::HeadTooLarge);
-            }
             long.resize(name.len(), 0);
             &mut long[..]
         };

@@ -1,6 +1,6 @@
-//! The request target's forms (RFC 9112 §3.2) and the authority that it or `host` gives (RFC 3986 §3.2).
+//! The request target's forms (RFC 9112 §3.2).
 
-use hcrs_exchange::Fault;
+use hcrs_exchange::{Fault, is_authority};
 
 /// A target taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,52 +60,6 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// Whether `text` is a host and perhaps a port, and nothing else: no user, no path, no list, not empty.
-pub(crate) fn is_authority(text: &[u8]) -> bool {
-    let (host_is_good, rest) = if let Some(literal) = text.strip_prefix(b"[") {
-        let Some(end) = memchr::memchr(b']', literal) else { return false };
-        let host = &literal[..end];
-        let good = !host.is_empty() && host.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-        (good, &literal[end + 1..])
-    } else {
-        let end = memchr::memchr(b':', text).unwrap_or(text.len());
-        (end > 0 && text[..end].iter().all(|&b| is_host_byte(b)), &text[end..])
-    };
-    host_is_good && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
-}
-
-/// A port may be empty (RFC 3986 §3.2.3).
-fn is_port(text: &[u8]) -> bool {
-    text.iter()
-        .try_fold(0u16, |port, b| {
-            let digit = b.is_ascii_digit().then(|| u16::from(b - b'0'))?;
-            port.checked_mul(10)?.checked_add(digit)
-        })
-        .is_some()
-}
-
-/// A byte of a registered name (RFC 3986 §3.2.2), but for the comma, which looks like a list of hosts.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b';'
-                | b'='
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,28 +114,6 @@ mod tests {
         ] {
             let parsed = Target::parse(b"GET", text.as_bytes());
             assert!(matches!(parsed, Err(Fault::BadRequest(_))), "{text:?}: {parsed:?}");
-        }
-    }
-
-    #[test]
-    fn an_authority_is_a_host_and_perhaps_a_port() {
-        for good in [
-            "a",
-            "localhost:8000",
-            "127.0.0.1",
-            "[::1]",
-            "[::ffff:1.2.3.4]:443",
-            "a_b.example",
-            "a:",
-            "xn--a",
-        ] {
-            assert!(is_authority(good.as_bytes()), "{good}");
-        }
-        for bad in [
-            "", ":80", "a:b", "a:1:2", "a:+1", "a:65536", "u@a", "a/b", "a,b", "a b", "[::1", "[]", "[x]",
-            "[::1]a", "::1", "a\\b", "a?b", "a#b", "\u{e9}",
-        ] {
-            assert!(!is_authority(bad.as_bytes()), "{bad}");
         }
     }
 }

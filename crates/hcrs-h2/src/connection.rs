@@ -5,6 +5,8 @@
 //! `h2` only as far as the client's window goes, because `h2` keeps whatever it is given.
 
 mod pushes;
+mod responses;
+mod unwanted;
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,8 +18,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use hcrs_exchange::{Endpoints, Fault, ResponseHead, Scheme};
-use slab::Slab;
+use hcrs_exchange::{Endpoints, Fault, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::budget::Budget;
@@ -25,27 +26,20 @@ use crate::event::{Ended, Event, StreamKey};
 use crate::head::{self, Extra};
 use crate::settings::Settings;
 use crate::spare;
-use crate::stream::{Outcome, Pumped, Respond, Stream};
+use crate::stream::Stream;
+use crate::streams::Streams;
 use crate::transport::Transport;
 use crate::turn::TurnWaker;
 use pushes::Push;
-
-/// A final piece of body that is given to `h2` whatever the client's window, in bytes: it spares small responses
-/// two locks, and bounds what a client that reads nothing can hold to this times its streams.
-const DIRECT: usize = 16 << 10;
-
-/// Bytes of body that `h2` may hold because the socket is full: what else the client's windows would take stays with
-/// its stream, where it counts against the window of the one who sends it.
-const HANDED_MAX: usize = 256 << 10;
-
-/// `WINDOW_UPDATE` frames that one piece of sent body may cause before they count as frames without progress.
-const UPDATES_PER_SEND: u32 = 10;
+use responses::{UPDATES_PER_SEND, refuse};
+use unwanted::Unwanted;
 
 /// Looks at `h2` in one turn, after which the runtime decides when the next one is due.
 const LOOKS_PER_TURN: u32 = 16;
 
 /// Streams whose reset `h2` may be made to send in a connection's life: what it holds of them while the client does not
-/// read is bounded by nothing else. The budget of [`Settings::reset_burst`] ends the client much sooner.
+/// read is bounded by nothing else. The budget of [`Settings::reset_burst`] ends a hostile client much sooner, and an
+/// honest one has a new connection before that: see [`Connection::nears_its_end`].
 const MAX_INTERNAL_RESETS: usize = 4096;
 
 /// An HTTP/2 connection, server side.
@@ -56,9 +50,13 @@ pub struct Connection<T> {
     turn: Arc<TurnWaker>,
     /// `turn`, as `h2` is given it.
     turn_waker: Waker,
-    streams: Slab<Stream>,
+    streams: Streams,
     /// Streams whose request's body is still arriving.
     reading: Vec<StreamKey>,
+    /// Bodies that still arrive although their streams were answered.
+    unwanted: Vec<Unwanted>,
+    /// GOAWAY was said.
+    goes_away: bool,
     /// Streams whose response waits for the client's window.
     blocked: Vec<StreamKey>,
     /// Bytes of body that were given to `h2` since it had none left.
@@ -123,8 +121,10 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         transport,
         turn,
         turn_waker,
-        streams: Slab::new(),
+        streams: Streams::default(),
         reading: Vec::new(),
+        unwanted: Vec::new(),
+        goes_away: false,
         blocked: Vec::new(),
         handed: 0,
         resets: Vec::new(),
@@ -183,6 +183,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     let reads_again = self.poll_pushes();
                     self.poll_resets();
                     self.poll_bodies();
+                    self.poll_unwanted(now);
                     self.poll_blocked(now);
                     looks += 1;
                     if !self.events.is_empty() {
@@ -212,147 +213,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         drained
     }
 
-    /// Sends an interim response's head, before the final one.
-    ///
-    /// An error is the app's fault and leaves the stream as it was.
-    pub fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
-        let head = head::interim(interim)?;
-        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
-        let Some(respond) = &mut stream.respond else { return Err(Fault::AppFailed) };
-        // Only a stream that the client has reset can refuse it now, and that is told elsewhere.
-        let _gone = respond.send_informational(head);
-        Ok(())
-    }
-
-    /// Sends a response's head; `end` if no body follows. Done if the stream is over.
-    ///
-    /// An error is the app's fault and leaves the stream as it was.
-    pub fn send_head(&mut self, key: StreamKey, response: &ResponseHead, end: bool) -> Result<bool, Fault> {
-        let (head, length) = head::response(response, &self.extra)?;
-        let can_open_pushed = self.can_open_pushed();
-        let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
-        let Some(mut respond) = stream.respond.take() else { return Err(Fault::AppFailed) };
-        let (id, is_pushed) = (stream.id, respond.is_pushed());
-        stream.bodiless = stream.is_head || matches!(head.status().as_u16(), 204 | 304);
-        if end && !stream.bodiless && length.is_some_and(|length| length > 0) {
-            stream.respond = Some(respond);
-            return Err(Fault::AppFailed);
-        }
-        stream.length_left = length;
-        let last = end || stream.bodiless;
-        if is_pushed && !can_open_pushed {
-            // The client goes without what it has not asked for.
-            respond.send_reset(Reason::CANCEL);
-            return Ok(self.reset_event(key));
-        }
-        match respond.send_response(head, last) {
-            Ok(send) => stream.send = Some(send),
-            // Only a stream that the client has reset can refuse a response now.
-            Err(_) => return Ok(self.reset_event(key)),
-        }
-        if !last {
-            stream.keep_promiser(respond);
-        }
-        if is_pushed {
-            self.open_pushed(id);
-        }
-        if end {
-            self.close(key);
-        }
-        Ok(end)
-    }
-
-    /// Sends body bytes; `end` if they are the last. Gives the bytes that were taken at once and whether the stream
-    /// is over; the rest follows as [`Event::Sent`].
-    ///
-    /// An error means that the app sent no head, or broke its own content-length; the stream has to be failed.
-    pub fn send_data(
-        &mut self,
-        _: &mut Context<'_>,
-        now: Instant,
-        key: StreamKey,
-        (data, end): (Bytes, bool),
-    ) -> Result<(usize, bool), Fault> {
-        let Some(stream) = self.streams.get_mut(key) else { return Ok((data.len(), true)) };
-        let len = data.len();
-        if stream.bodiless {
-            if end {
-                self.close(key);
-            }
-            return Ok((len, end));
-        }
-        if stream.send.is_none() {
-            return Err(Fault::AppFailed);
-        }
-        stream.spend_length(len, end)?;
-        if end
-            && len <= DIRECT
-            && stream.is_open
-            && stream.pending.is_empty()
-            && let Some(send) = &mut stream.send
-        {
-            self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
-            if send.send_data(data, true).is_err() {
-                return Ok((len, self.reset_event(key)));
-            }
-            self.close(key);
-            return Ok((len, true));
-        }
-        if len > 0 {
-            stream.pending.push_back(data);
-        }
-        stream.pending_end = end;
-        let pumped = self.pump(key, now);
-        if self.is_waiting(key) && !self.blocked.contains(&key) {
-            self.blocked.push(key);
-        }
-        Ok((pumped.taken, pumped.outcome == Outcome::Done))
-    }
-
-    /// Ends a response with trailers, once its body is sent. Done if the stream is over; otherwise [`Event::Sent`]
-    /// says so later.
-    ///
-    /// An error means that the app sent no head, broke its own content-length, or that a field cannot be sent
-    /// there; the stream has to be failed.
-    pub fn send_trailers(
-        &mut self,
-        now: Instant,
-        key: StreamKey,
-        trailers: &ResponseHead,
-    ) -> Result<bool, Fault> {
-        let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
-        if stream.bodiless {
-            self.close(key);
-            return Ok(true);
-        }
-        if stream.send.is_none() {
-            return Err(Fault::AppFailed);
-        }
-        stream.spend_length(0, true)?;
-        let trailers = head::trailers(trailers)?;
-        stream.trailers = (!trailers.is_empty()).then_some(trailers);
-        stream.pending_end = true;
-        Ok(self.pump(key, now).outcome == Outcome::Done)
-    }
-
-    /// Answers with the status that the fault is owed, if no head was sent; resets the stream otherwise. It is over.
-    pub fn fail(&mut self, key: StreamKey, fault: Fault) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        match stream.respond.take() {
-            Some(Respond::Requested(respond)) => refuse(respond, fault, &self.extra),
-            Some(Respond::Pushed(mut respond)) => {
-                respond.send_reset(Reason::from(fault.answer().h2_code));
-            }
-            None => {
-                if let Some(send) = &mut stream.send {
-                    send.send_reset(Reason::from(fault.answer().h2_code));
-                }
-                self.drop_promises(key);
-            }
-        }
-        self.close(key);
-    }
-
     /// Opens the client's window again by body bytes that were taken.
     pub fn release(&mut self, key: StreamKey, len: usize) {
         if let Some(recv) = self.streams.get_mut(key).and_then(|stream| stream.recv.as_mut()) {
@@ -363,6 +223,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Says GOAWAY, lets the streams that are open end, and then ends with [`Ended::Closed`].
     pub fn graceful_shutdown(&mut self) {
+        self.goes_away = true;
         self.h2.graceful_shutdown();
     }
 
@@ -386,6 +247,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
+    /// Whether it is time for [`Connection::graceful_shutdown`]: the client has made `h2` reset half as many streams as it
+    /// bears in a connection's life.
+    pub fn nears_its_end(&self) -> bool {
+        self.transport.with_meter(|meter| meter.own_resets) >= MAX_INTERNAL_RESETS / 2
+    }
+
     /// Streams that are open.
     pub fn open_streams(&self) -> usize {
         self.streams.len()
@@ -400,12 +267,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// midway. A client that got something else done in this turn has not stopped.
     pub fn awaits_head(&self) -> bool {
         self.transport.with_meter(|meter| meter.awaits_head())
-    }
-
-    /// The streams whose response has waited for the client's window since before `instant`.
-    pub fn stalled_since(&self, instant: Instant) -> Vec<StreamKey> {
-        let stalled = |stream: &Stream| stream.waiting_since.is_some_and(|since| since <= instant);
-        self.blocked.iter().copied().filter(|&key| self.streams.get(key).is_some_and(stalled)).collect()
     }
 
     /// Takes a block of bytes that the head of another request on this thread is built in.
@@ -430,7 +291,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     let head = head::refused(&parts, self.scheme, &self.endpoints, self.max_fields);
                     let stream_id = respond.stream_id().as_u32();
                     self.events.push_back(Event::Refused { stream_id, head, fault });
-                    return refuse(respond, fault, &self.extra);
+                    refuse(respond, fault, &self.extra);
+                    return self.keep_unwanted(recv);
                 }
             };
         let has_body = !recv.is_end_stream();
@@ -443,12 +305,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         let is_head = parts.method == http::Method::HEAD;
         let stream = Stream::new(respond, has_body.then_some(recv), is_head, takes_pushes);
-        let stream_id = stream.id;
         let key = self.streams.insert(stream);
         if has_body {
             self.reading.push(key);
         }
-        self.events.push_back(Event::Request { key, stream_id, head });
+        self.events.push_back(Event::Request { key, head });
     }
 
     /// Whether the client has reset a stream before it was begun: then the app need not hear of it.
@@ -480,7 +341,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     fn poll_resets(&mut self) {
         for id in std::mem::take(&mut self.resets) {
-            let Some((key, stream)) = self.streams.iter_mut().find(|(_, stream)| stream.id == id) else {
+            let Some((key, stream)) = self.streams.find(id) else {
                 self.forget_pushed(id);
                 continue;
             };
@@ -519,47 +380,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    fn poll_blocked(&mut self, now: Instant) {
-        let mut at = 0;
-        while let Some(&key) = self.blocked.get(at) {
-            let Pumped { taken: len, outcome, .. } = self.pump(key, now);
-            let done = outcome == Outcome::Done;
-            if done || len > 0 && outcome == Outcome::Open {
-                self.events.push_back(Event::Sent { key, len, done });
-            }
-            if self.is_waiting(key) {
-                at += 1;
-                if self.handed >= HANDED_MAX {
-                    // The next turn begins with those that got nothing in this one.
-                    self.blocked.rotate_left(at);
-                    return;
-                }
-            } else if self.blocked.get(at) == Some(&key) {
-                self.blocked.swap_remove(at);
-            }
-        }
-    }
-
-    fn pump(&mut self, key: StreamKey, now: Instant) -> Pumped {
-        let Some(stream) = self.streams.get_mut(key) else { return Pumped::default() };
-        let pumped = stream.pump(now, HANDED_MAX.saturating_sub(self.handed));
-        self.handed += pumped.taken;
-        let updates = pumped.pieces.saturating_mul(UPDATES_PER_SEND);
-        self.updates_allowed = self.updates_allowed.saturating_add(updates);
-        match pumped.outcome {
-            Outcome::Open => {}
-            Outcome::Done => self.close(key),
-            Outcome::Reset => {
-                self.reset_event(key);
-            }
-        }
-        pumped
-    }
-
-    fn is_waiting(&self, key: StreamKey) -> bool {
-        self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some())
-    }
-
     /// Closes a stream that the client has given up; the event tells the caller.
     fn reset_event(&mut self, key: StreamKey) -> bool {
         self.close(key);
@@ -568,14 +388,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn close(&mut self, key: StreamKey) {
-        if self.streams.try_remove(key).is_some() {
+        if let Some(stream) = self.streams.remove(key) {
             self.reading.retain(|&reading| reading != key);
             self.blocked.retain(|&blocked| blocked != key);
+            if let Some(recv) = stream.recv {
+                self.keep_unwanted(recv);
+            }
         }
     }
-}
-
-fn refuse(mut respond: SendResponse<Bytes>, fault: Fault, extra: &Extra) {
-    // An error says that the client has reset the stream: nobody waits for the answer.
-    let _gone = respond.send_response(head::fault(fault, extra), true);
 }

@@ -6,8 +6,26 @@ use bytes::Bytes;
 use h2::Reason;
 use hcrs_exchange::{Fault, RequestHead};
 
-/// Names a stream of a connection until it is done or reset.
-pub type StreamKey = usize;
+/// Names a stream of a connection, and never another one, however long ago it was done or reset: a connection uses
+/// each number once (RFC 9113 §5.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    pub(crate) slot: usize,
+    pub(crate) id: u32,
+}
+
+impl StreamKey {
+    /// Its place among the streams that are open at a time: a small number, which the next stream may have once this one
+    /// is over.
+    pub fn slot(self) -> usize {
+        self.slot
+    }
+
+    /// Its number on the wire.
+    pub fn id(self) -> u32 {
+        self.id
+    }
+}
 
 /// What a client did.
 #[derive(Debug)]
@@ -16,8 +34,6 @@ pub enum Event {
     Request {
         /// The stream.
         key: StreamKey,
-        /// Its number on the wire.
-        stream_id: u32,
         /// The request's head.
         head: RequestHead,
     },
@@ -25,8 +41,6 @@ pub enum Event {
     Pushed {
         /// The stream.
         key: StreamKey,
-        /// Its number on the wire.
-        stream_id: u32,
         /// The request's head.
         head: RequestHead,
     },

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_exchange::{
-    Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_trailer_name,
+    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_authority,
+    is_trailer_name,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -36,12 +37,16 @@ pub(crate) fn request(
     if parts.method == Method::CONNECT && !is_websocket {
         return Err(Fault::MethodNotAllowed);
     }
+    if parts.method.as_str().len() > METHOD_MAX {
+        return Err(Fault::BadRequest("method too long"));
+    }
     if parts.headers.len() > max_fields {
         return Err(Fault::HeadTooLarge);
     }
     let target = parts.uri.path_and_query().ok_or(Fault::BadRequest("no path"))?;
     let path = target.path();
-    if !(path.starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
+    // Asked of the whole, because `path` gives a slash for a path that is missing before a query.
+    if !(target.as_str().starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
         return Err(Fault::BadRequest("path does not begin with a slash"));
     }
     // RFC 9113 §8.3.1: in the form of RFC 3986, which knows no other characters.
@@ -62,20 +67,21 @@ pub(crate) fn request(
     if is_websocket {
         head.set_websocket();
     }
-    Ok(head)
+    head.whole()
 }
 
-/// What was sent of a request that cannot be served, unchecked.
+/// What was sent of a request that cannot be served, unchecked and as far as a head can carry it.
 pub(crate) fn refused(
     parts: &request::Parts,
     scheme: Scheme,
     endpoints: &Endpoints,
     max_fields: usize,
 ) -> RequestHead {
+    let method = parts.method.as_str().as_bytes();
     let line = RequestLine {
         version: Version::Http2,
         scheme,
-        method: parts.method.as_str().as_bytes(),
+        method: &method[..method.len().min(METHOD_MAX)],
         path: parts.uri.path().as_bytes(),
         query: parts.uri.query().unwrap_or("").as_bytes(),
     };
@@ -102,7 +108,7 @@ fn host(parts: &request::Parts) -> Result<&[u8], Fault> {
         (Some(authority), _) => authority,
         (None, Some(host)) => host,
     };
-    if chosen.is_empty() || memchr::memchr3(b'@', b',', b'/', chosen).is_some() {
+    if !is_authority(chosen) {
         return Err(Fault::BadRequest("malformed host"));
     }
     Ok(chosen)
@@ -220,6 +226,10 @@ pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
         StatusCode::from_u16(fault.answer().status).expect("invariant: the fault table holds valid statuses");
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if fault == Fault::MethodNotAllowed {
+        // RFC 9110 §15.5.6 demands the field; empty, it says that the target has no methods here.
+        fields.insert(header::ALLOW, HeaderValue::from_static(""));
+    }
     if let Some(seconds) = fault.retry_after() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

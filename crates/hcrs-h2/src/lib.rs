@@ -10,6 +10,7 @@ mod meter;
 mod settings;
 mod spare;
 mod stream;
+mod streams;
 mod transport;
 mod turn;
 

@@ -41,6 +41,8 @@ pub(crate) struct Meter {
     pub(crate) idle_frames: u32,
     /// `WINDOW_UPDATE` frames: the connection weighs them against the DATA that it sent.
     pub(crate) window_updates: u32,
+    /// Resets in the connection's life that `h2` has sent, as far as can be told, by its own decision.
+    pub(crate) own_resets: usize,
     /// Steps of pushed streams, in order. Streams are pushed in small numbers only.
     pub(crate) push_steps: Vec<PushStep>,
     has_settings: bool,
@@ -96,7 +98,9 @@ impl Meter {
             let Step::Begun(frame) = step else { continue };
             if frame.kind == RST_STREAM && frame.code.is_some_and(is_clients_doing) {
                 self.note_reset(frame.stream_id);
+                self.own_resets += 1;
             }
+            self.own_resets += usize::from(frame.kind == RST_STREAM && frame.code == Some(STREAM_CLOSED));
             if frame.kind == PUSH_PROMISE {
                 self.push_steps.extend(frame.code.map(PushStep::Promised));
             } else if is_servers(frame.stream_id) {
@@ -141,9 +145,12 @@ fn is_servers(stream_id: u32) -> bool {
     stream_id != 0 && stream_id.is_multiple_of(2)
 }
 
+/// The code of a reset that answers a frame on a stream that is over.
+const STREAM_CLOSED: u32 = 0x5;
+
 /// Whether a stream that is reset with this code is so because of what its client sent (CVE-2025-8671).
 ///
-/// `STREAM_CLOSED` is not among them: it answers what was on its way when the server itself had ended a stream.
+/// [`STREAM_CLOSED`] is not among them: it answers what was on its way when the server itself had ended a stream.
 fn is_clients_doing(code: u32) -> bool {
     const PROTOCOL_ERROR: u32 = 0x1;
     const FLOW_CONTROL_ERROR: u32 = 0x3;
@@ -209,5 +216,6 @@ mod tests {
             meter.inspect_outgoing(&frame(3, 0, code, &code.to_be_bytes()));
         }
         assert_eq!(meter.resets, [1, 3, 6, 7, 9]);
+        assert_eq!(meter.own_resets, 6, "those, and the one for a stream that is closed");
     }
 }

@@ -2,13 +2,19 @@
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
 
 use divan::{Bencher, black_box};
-use hcrs_link::{ClaimTable, FrameHeader, HEADER_LEN, Kind, push_frame};
+use hcrs_link::{ClaimTable, FrameHeader, FromWorker, HEADER_LEN, StreamId};
 
 fn main() {
     divan::main();
 }
 
-const HEADER: FrameHeader = FrameHeader { len: 0, kind: Kind::Data, flags: 1, slot: 0, stream: 7 };
+fn data(bytes: &[u8]) -> FromWorker<'_> {
+    FromWorker::Data { stream: stream(), bytes, end: true }
+}
+
+fn stream() -> StreamId {
+    StreamId::new(7).expect("a number")
+}
 
 #[divan::bench(args = [0, 64, 1024, 16_384])]
 fn write_32_frames(bencher: Bencher<'_, '_>, len: usize) {
@@ -16,7 +22,7 @@ fn write_32_frames(bencher: Bencher<'_, '_>, len: usize) {
     bencher.bench_local(|| {
         out.clear();
         for _ in 0..32 {
-            push_frame(&mut out, black_box(HEADER), &payload);
+            black_box(data(&payload)).write(&mut out);
         }
         out.len()
     });
@@ -26,12 +32,14 @@ fn write_32_frames(bencher: Bencher<'_, '_>, len: usize) {
 fn read_32_frames(bencher: Bencher<'_, '_>, len: usize) {
     let (payload, mut wire) = (vec![7; len], Vec::new());
     for _ in 0..32 {
-        push_frame(&mut wire, HEADER, &payload);
+        data(&payload).write(&mut wire);
     }
     bencher.bench_local(|| {
         let (mut rest, mut sum) = (&wire[..], 0);
         while let Some((header, payload)) = FrameHeader::split(black_box(rest)).expect("well-formed") {
-            sum += payload.len();
+            if let Ok(FromWorker::Data { bytes, .. }) = FromWorker::parse(&header, payload) {
+                sum += bytes.len();
+            }
             rest = &rest[HEADER_LEN + header.len..];
         }
         sum
@@ -42,7 +50,7 @@ fn read_32_frames(bencher: Bencher<'_, '_>, len: usize) {
 fn offer_and_claim(bencher: Bencher<'_, '_>) {
     let (edge, _fd) = ClaimTable::create().expect("memory");
     bencher.bench_local(|| {
-        edge.offer(3, black_box(9));
-        edge.claim(3, 9)
+        edge.offer(3, black_box(stream()));
+        edge.claim(3, stream())
     });
 }

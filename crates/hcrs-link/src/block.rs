@@ -12,7 +12,7 @@
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use hcrs_exchange::PIECE;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -36,9 +36,37 @@ const LEN: usize = STATES + BLOCKS * DATA_MAX;
 /// Bytes of the link's memory with its blocks.
 pub(crate) const END: usize = START + LEN;
 
-const FREE: u32 = 0;
-const FULL: u32 = 1;
-const LENT: u32 = 2;
+/// A block's state. Both ends change it by these functions alone, in which the order of the accesses to the block's bytes
+/// rests on that of the state's.
+pub(crate) mod state {
+    use std::sync::atomic::Ordering;
+
+    use crate::word::Word;
+
+    pub(crate) const FREE: u32 = 0;
+    const FULL: u32 = 1;
+    const LENT: u32 = 2;
+
+    /// Worker: whether the block may be written to.
+    pub(crate) fn is_free(state: &impl Word<u32>) -> bool {
+        state.load(Ordering::Acquire) == FREE
+    }
+
+    /// Worker: the block has been written to.
+    pub(crate) fn fill(state: &impl Word<u32>) {
+        state.store(FULL, Ordering::Release);
+    }
+
+    /// Edge: a full block may be read from now on. False if it is not full.
+    pub(crate) fn lend(state: &impl Word<u32>) -> bool {
+        state.compare_exchange(FULL, LENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Edge: the block is read no more.
+    pub(crate) fn free(state: &impl Word<u32>) {
+        state.store(FREE, Ordering::Release);
+    }
+}
 
 /// One end's view of a link's blocks.
 #[derive(Debug)]
@@ -66,8 +94,9 @@ impl BlockArea {
                 START as u64,
             )?
         };
-        let map = NonNull::new(map.cast()).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
-        Ok(Some(Self { map }))
+        let map = NonNull::new(map).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        crate::fork::note(map, LEN);
+        Ok(Some(Self { map: map.cast() }))
     }
 
     /// Worker: copies `bytes` into a free block and gives its number. `None` if none is free, or if the bytes are
@@ -77,7 +106,7 @@ impl BlockArea {
             return None;
         }
         // The first free one, so that little traffic keeps to few blocks, which stay in the processor's caches.
-        let block = (0..BLOCKS).find(|&block| self.state(block).load(Ordering::Acquire) == FREE)?;
+        let block = (0..BLOCKS).find(|&block| state::is_free(self.state(block)))?;
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
         // SAFETY: the block lies within the mapping and holds DATA_MAX bytes; a free one is read by nobody, and only
         // the worker, under its outbox's lock, fills blocks.
@@ -85,7 +114,7 @@ impl BlockArea {
         for (room, piece) in room.chunks_mut(PIECE).zip(bytes.chunks(PIECE)) {
             room.copy_from_slice(piece);
         }
-        self.state(block).store(FULL, Ordering::Release);
+        state::fill(self.state(block));
         Some(block)
     }
 
@@ -95,8 +124,7 @@ impl BlockArea {
         if block >= BLOCKS || len > DATA_MAX {
             return None;
         }
-        self.state(block).compare_exchange(FULL, LENT, Ordering::AcqRel, Ordering::Acquire).ok()?;
-        Some(Block { area: Arc::clone(self), number: block, len })
+        state::lend(self.state(block)).then(|| Block { area: Arc::clone(self), number: block, len })
     }
 
     fn state(&self, block: usize) -> &AtomicU32 {
@@ -120,6 +148,7 @@ impl BlockArea {
 
 impl Drop for BlockArea {
     fn drop(&mut self) {
+        crate::fork::forget(self.map.cast());
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
         // SAFETY: the mapping was made by open with this length; every Block holds the area, so none is left.
         let _unmapped = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), LEN) };
@@ -156,7 +185,7 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.area.state(self.number).store(FREE, Ordering::Release);
+        state::free(self.area.state(self.number));
     }
 }
 

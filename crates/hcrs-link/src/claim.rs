@@ -31,12 +31,13 @@ const VERSION_AT: usize = SLOTS;
 const LEN: usize = (SLOTS + 1) * size_of::<AtomicU64>();
 
 /// A claim word: the stream's number above two bits of state. Both ends change it by these functions alone.
-mod word {
-    use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) mod word {
+    use std::sync::atomic::Ordering;
 
     use crate::StreamId;
+    use crate::word::Word;
 
-    pub(super) const FREE: u64 = 0;
+    pub(crate) const FREE: u64 = 0;
     const OFFERED: u64 = 1;
     const BEGUN: u64 = 2;
     const WITHDRAWN: u64 = 3;
@@ -45,15 +46,15 @@ mod word {
         stream.get() << 2 | state
     }
 
-    pub(super) fn offer(word: &AtomicU64, stream: StreamId) {
+    pub(crate) fn offer(word: &impl Word<u64>, stream: StreamId) {
         word.store(of(stream, OFFERED), Ordering::Release);
     }
 
-    pub(super) fn is_offered(word: &AtomicU64, stream: StreamId) -> bool {
+    pub(crate) fn is_offered(word: &impl Word<u64>, stream: StreamId) -> bool {
         word.load(Ordering::Acquire) == of(stream, OFFERED)
     }
 
-    pub(super) fn claim(word: &AtomicU64, stream: StreamId) -> bool {
+    pub(crate) fn claim(word: &impl Word<u64>, stream: StreamId) -> bool {
         let (offered, begun) = (of(stream, OFFERED), of(stream, BEGUN));
         match word.compare_exchange(offered, begun, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
@@ -67,20 +68,20 @@ mod word {
         }
     }
 
-    pub(super) fn withdraw(word: &AtomicU64, stream: StreamId) -> bool {
+    pub(crate) fn withdraw(word: &impl Word<u64>, stream: StreamId) -> bool {
         let (offered, withdrawn) = (of(stream, OFFERED), of(stream, WITHDRAWN));
         word.compare_exchange(offered, withdrawn, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    pub(super) fn is_begun(word: &AtomicU64) -> bool {
+    pub(crate) fn is_begun(word: &impl Word<u64>) -> bool {
         word.load(Ordering::Acquire) & 3 == BEGUN
     }
 
-    pub(super) fn is_free(word: &AtomicU64) -> bool {
+    pub(crate) fn is_free(word: &impl Word<u64>) -> bool {
         word.load(Ordering::Acquire) == FREE
     }
 
-    pub(super) fn release(word: &AtomicU64) {
+    pub(crate) fn release(word: &impl Word<u64>) {
         word.store(FREE, Ordering::Release);
     }
 }
@@ -138,8 +139,9 @@ impl ClaimTable {
                 0,
             )?
         };
-        let page = NonNull::new(page.cast()).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
-        Ok(Self { page })
+        let page = NonNull::new(page).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        crate::fork::note(page, LEN);
+        Ok(Self { page: page.cast() })
     }
 
     /// Edge: offers the free `slot` for `stream`, before the request is sent.
@@ -198,6 +200,7 @@ impl ClaimTable {
 
 impl Drop for ClaimTable {
     fn drop(&mut self) {
+        crate::fork::forget(self.page.cast());
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
         // SAFETY: the mapping was made by map with this length and no reference into it outlives self.
         let _unmapped = unsafe { rustix::mm::munmap(self.page.as_ptr().cast(), LEN) };

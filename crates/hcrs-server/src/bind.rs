@@ -186,8 +186,12 @@ fn refuse_repeated(
 }
 
 fn bind_unix(path: &Path, umask: Option<u32>, owner: Option<(u32, u32)>) -> io::Result<Socket> {
-    // A socket is what an earlier run left behind; anything else is somebody's and makes bind fail.
+    // A socket on which nobody listens is what an earlier run left behind; anything else is somebody's and makes bind
+    // fail.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        if is_served(path)? {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there"));
+        }
         std::fs::remove_file(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -199,9 +203,20 @@ fn bind_unix(path: &Path, umask: Option<u32>, owner: Option<(u32, u32)>) -> io::
     }
     bound?;
     if let Some((user, group)) = owner {
-        std::os::unix::fs::chown(path, Some(user), Some(group))?;
+        std::os::unix::fs::lchown(path, Some(user), Some(group))?;
     }
     Ok(socket)
+}
+
+/// Whether somebody listens on the unix socket.
+fn is_served(path: &Path) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A full backlog says so at once.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) => Ok(error.kind() != io::ErrorKind::ConnectionRefused),
+    }
 }
 
 fn share(first: BoundListener, threads: usize) -> io::Result<Vec<BoundListener>> {

@@ -1,6 +1,8 @@
 //! What the supervisor and the edge threads say to each other.
 
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crate::link::LinkParts;
@@ -27,6 +29,13 @@ pub(crate) enum Control {
     /// Give the worker no more requests, and those that it has not begun to others; let it finish the rest until the
     /// instant, cut off what is left, then send it `Drain`.
     Retire(WorkerId, Instant),
+    /// The worker's process has ended: read what it has said, and end its link. Somebody else may hold the other end
+    /// of it, so that its closing is not to be waited for.
+    Lost(WorkerId),
+    /// Count one, to show that the thread turns.
+    Turn(Arc<AtomicUsize>),
+    /// Log which requests the worker has under way: it hangs.
+    Describe(WorkerId),
     /// Take no more requests, finish what is under way until the instant, cut off the rest, then send
     /// `Drain` over every link and report [`Report::Drained`].
     Drain(Instant),

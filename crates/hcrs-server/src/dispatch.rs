@@ -198,11 +198,29 @@ impl Dispatch {
 
     /// A worker gets no more requests; what it has not begun waits for another. Gives its link.
     pub(crate) fn retire(&self, worker: WorkerId, now: Instant) -> Option<Rc<Link>> {
-        let link = self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)?;
+        let link = self.link_to(worker)?;
         link.retire();
         self.put_back(link.withdraw(now, |_, _| true));
         self.pump(now);
         Some(link)
+    }
+
+    /// A worker's process has ended: its link ends as soon as it has been read empty.
+    pub(crate) fn lost(&self, worker: WorkerId) {
+        if let Some(link) = self.link_to(worker) {
+            link.worker_has_ended();
+        }
+    }
+
+    /// Logs which requests a worker has under way.
+    pub(crate) fn describe(&self, worker: WorkerId, now: Instant) {
+        if let Some(link) = self.link_to(worker) {
+            link.describe(now);
+        }
+    }
+
+    fn link_to(&self, worker: WorkerId) -> Option<Rc<Link>> {
+        self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)
     }
 
     /// Says `Drain` over every link.
@@ -214,7 +232,8 @@ impl Dispatch {
 
     /// What is left of waiting requests when no connection is there any more; `None` if that is nothing.
     pub(crate) fn left_over(&self) -> Option<String> {
-        let (waiting, bytes) = (self.queue.borrow().len(), self.backlog.bytes());
+        let waiting = self.queue.borrow().iter().filter(|exchange| !exchange.is_over()).count();
+        let bytes = self.backlog.bytes();
         (waiting > 0 || bytes > 0)
             .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
     }

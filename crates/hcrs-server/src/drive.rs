@@ -26,6 +26,12 @@ use under_way::UnderWay;
 /// as much. An idle connection sleeps until its own.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Has the task run again once other tasks have run and sockets were looked at.
+fn run_again(cx: &mut Context<'_>) {
+    // Its first poll sees to that; a waker that is woken at once would come before what has arrived for others.
+    let _pending = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+}
+
 /// Answers a request at the edge, where no app was given.
 fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (ResponseHead, Bytes) {
     let view = head.view();
@@ -64,11 +70,12 @@ fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (Respons
 #[derive(Debug)]
 struct Look {
     sleep: Pin<Box<Sleep>>,
+    at: Instant,
 }
 
 impl Look {
     fn new(at: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(at.into())) }
+        Self { sleep: Box::pin(tokio::time::sleep_until(at.into())), at }
     }
 
     /// Ready once when it is time to look.
@@ -76,7 +83,15 @@ impl Look {
         self.sleep.as_mut().poll(cx)
     }
 
+    /// Something is under way, whose deadlines nobody has looked at when the connection was idle.
+    fn no_later_than(&mut self, at: Instant) {
+        if self.at > at {
+            self.set(at);
+        }
+    }
+
     fn set(&mut self, at: Instant) {
+        self.at = at;
         self.sleep.as_mut().reset(at.into());
     }
 }

@@ -5,9 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use hcrs_exchange::Fault;
 use hcrs_tls::TlsConfig;
 use http::HeaderValue;
 use slab::Slab;
@@ -22,6 +24,7 @@ use crate::clock;
 use crate::control::{Control, LinkEnd, Report, WorkerId};
 use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
+use crate::fault_log::FaultLog;
 use crate::file_permits::OpenFiles;
 use crate::link::{Link, Notice};
 use crate::mailbox::Mailbox;
@@ -81,6 +84,7 @@ pub(crate) struct Shared {
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
     pub statsd: RefCell<Option<Statsd>>,
+    faults: FaultLog,
     /// What WebSockets run on.
     pub websockets: Rc<websocket::Terms>,
     /// The files that responses hold open.
@@ -151,6 +155,7 @@ impl Shared {
             connections: RefCell::default(),
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
+            faults: FaultLog::default(),
             websockets: websocket::Terms::new(&settings.connection),
             open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
@@ -193,13 +198,20 @@ impl Shared {
         self.access.borrow().is_some() || self.statsd.borrow().is_some()
     }
 
+    /// A request on the connection of that number has ended with the fault.
+    pub(crate) fn note_fault(&self, connection: u64, fault: Fault) {
+        if self.faults.note(connection, fault, clock::now()) {
+            self.dispatch.stir();
+        }
+    }
+
     /// Writes about a request that is over.
     pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
         if let Some(access) = &mut *self.access.borrow_mut() {
             access.record(entry);
         }
         if let Some(statsd) = &mut *self.statsd.borrow_mut() {
-            statsd.record(entry.status, entry.duration);
+            statsd.record(entry.status, entry.duration, entry.fault);
         }
         // What was written waits for others, but not for ever.
         self.dispatch.stir();
@@ -213,6 +225,7 @@ impl Shared {
 
     /// Hands over what was recorded.
     fn flush_records(&self) {
+        self.faults.flush(clock::now());
         if let Some(access) = &mut *self.access.borrow_mut() {
             access.flush();
         }
@@ -257,6 +270,11 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 }
             }
             Control::Retire(worker, until) => retire(&shared, worker, until),
+            Control::Lost(worker) => shared.dispatch.lost(worker),
+            Control::Turn(turned) => {
+                turned.fetch_add(1, Ordering::Relaxed);
+            }
+            Control::Describe(worker) => shared.dispatch.describe(worker, clock::now()),
             Control::Drain(until) => {
                 for task in accepting.drain(..) {
                     task.abort();
@@ -328,16 +346,20 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
             return true;
         }
         tokio::select! {
-            () = shared.stir.notified() => {}
-            () = &mut deadline => break,
-            order = orders.recv() => match order {
-                Some(Control::Attach(end)) => drop(end),
-                // Everybody is sent `Drain` at the end.
-                Some(Control::Accept | Control::Retire(..)) => {}
-                Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
-                None => break,
-            },
-        }
+                   () = shared.stir.notified() => {}
+                   () = &mut deadline => break,
+                   order = orders.recv() => match order {
+                       Some(Control::Attach(end)) => drop(end),
+                       // Everybody is sent `Drain` at the end.
+                       Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
+                       Some(Control::Turn(turned)) => {
+        turned.fetch_add(1, Ordering::Relaxed);
+        },
+                       Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
+                       Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
+                       None => break,
+                   },
+               }
     }
     shared.enter(Phase::Cut);
     let last_words = tokio::time::sleep(LAST_WORDS);
@@ -351,14 +373,14 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
     false
 }
 
-/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the access log, metrics, memory
-/// that is needed no more.
+/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the logs, metrics, memory that
+/// is needed no more.
 async fn look_after(shared: Rc<Shared>) {
     let mut give_back_at = None::<Instant>;
     loop {
         if !shared.dispatch.is_waiting() && !shared.has_records() {
             let waiting = shared.dispatch.waiting();
-            match give_back_at {
+            match [give_back_at, shared.faults.due()].into_iter().flatten().min() {
                 None => waiting.await,
                 // Either way it is time to look.
                 Some(at) => drop(tokio::time::timeout_at(at.into(), waiting).await),
@@ -374,6 +396,7 @@ async fn look_after(shared: Rc<Shared>) {
             give_back_at = None;
         }
         shared.dispatch.tick(now);
+        shared.faults.flush_due(now);
         if let Some(access) = &mut *shared.access.borrow_mut() {
             access.flush_due(now);
         }

@@ -69,12 +69,13 @@ pub(crate) fn install(
     }
 }
 
-/// Counts warnings and errors. Its filter keeps all other events as cheap as they are without it.
+/// Counts what is shown at the level of warnings. Its filter keeps all other events as cheap as they are without it.
 fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> impl Layer<S> + use<S> {
-    CountComplaints(target.clone()).with_filter(LevelFilter::WARN)
+    CountComplaints(target.clone()).with_filter(filter(LogLevel::Warning))
 }
 
-/// Our own events from `level` up; other crates' only when they are worth an operator's attention.
+/// Our own events from `level` up; other crates' only when something has failed. They warn of what clients do wrong, and
+/// so a client could write into the log.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -84,7 +85,7 @@ fn filter(level: LogLevel) -> Targets {
         // What stops the server is the run's error, which its caller prints.
         LogLevel::Critical => LevelFilter::OFF,
     };
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("hcrs", level)
+    Targets::new().with_default(level.min(LevelFilter::ERROR)).with_target("hcrs", level)
 }
 
 /// Hypercorn's line form.
@@ -274,10 +275,10 @@ mod tests {
     }
 
     #[test]
-    fn the_level_holds_for_ours_and_other_crates_are_heard_from_warnings_up() {
+    fn the_level_holds_for_ours_and_other_crates_are_heard_when_something_has_failed() {
         let text = lines_of(LogLevel::Debug, || {
             tracing::debug!("ours");
-            tracing::debug!(target: "h2::codec", "theirs");
+            tracing::warn!(target: "h2::proto::ping_pong", "theirs");
             tracing::error!(target: "h2::codec", "their error");
         });
         assert!(text.contains("[DEBUG] ours"), "{text}");

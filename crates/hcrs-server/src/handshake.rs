@@ -1,14 +1,21 @@
-//! The TLS handshake, under its deadline, and what it agreed on.
+//! The TLS handshake, under its deadlines, and what it agreed on.
+//!
+//! A client that has not sent its whole `ClientHello` costs no more than a cleartext connection that is silent, and so
+//! only the limit of connections bounds those. What costs is the answer, a signature: an edge thread makes a bounded
+//! number of them in one turn, and a client that does nothing afterwards holds nobody up.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use hcrs_exchange::{Endpoints, Scheme};
 use hcrs_tls::{ConnectionFacts, TlsConfig};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::admit::Admitted;
 use crate::negotiate::{self, Alpn};
@@ -60,20 +67,9 @@ pub(crate) async fn serve(
         let client = Client { admitted, serial, forwarded, scheme, endpoints, tls: None };
         return negotiate::negotiate(client, socket, Alpn::None).await;
     };
-    let limit = tls.settings().handshake_timeout;
-    let handshake = async {
-        let _place = admitted.shared.handshakes.acquire().await;
-        let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-        // By its first message a client shows which certificate and which cipher suites suit it.
-        let choice = tls.current().choose(&start.client_hello());
-        let stream = start.into_stream(Arc::clone(&choice.config)).await?;
-        let facts = ConnectionFacts::of(stream.get_ref().1, &choice);
-        Ok::<_, io::Error>((stream, facts))
-    };
-    let (stream, facts) = match timeout(limit, handshake).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(error)) => return tracing::debug!("TLS handshake failed: {error}"),
-        Err(_) => return tracing::debug!("TLS handshake not finished in time"),
+    let (stream, facts) = match shake_hands(&admitted, socket, &tls).await {
+        Ok(done) => done,
+        Err(error) => return tracing::debug!("connection {serial}: {error}"),
     };
     let known = admitted.shared.tls_numbers.number(facts);
     let endpoints = Rc::new(endpoints.with_tls(known.number));
@@ -86,4 +82,85 @@ pub(crate) async fn serve(
     };
     let client = Client { admitted, serial, forwarded, scheme: Scheme::Https, endpoints, tls: Some(agreed) };
     negotiate::negotiate(client, stream, alpn).await;
+}
+
+/// Why there is no TLS connection.
+#[derive(Debug, thiserror::Error)]
+enum HandshakeError {
+    #[error("TLS handshake failed: {0}")]
+    Failed(#[from] io::Error),
+    #[error("no whole ClientHello in time")]
+    NoHello,
+    #[error("TLS handshake not finished in time")]
+    Late(#[from] Elapsed),
+}
+
+async fn shake_hands(
+    admitted: &Admitted,
+    socket: Socket,
+    tls: &TlsConfig,
+) -> Result<(TlsStream<Socket>, ConnectionFacts), HandshakeError> {
+    let now = Instant::now();
+    let deadline = now + tls.settings().handshake_timeout;
+    // To the edge it is what a request's head is: the first that a client has to say.
+    let hello_deadline = deadline.min(now + admitted.shared.settings.connection.head_timeout);
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
+    let start = timeout_at(hello_deadline, hello).await.map_err(|_| HandshakeError::NoHello)??;
+    let mut choice = None;
+    let handshake = in_turn(&admitted.shared.handshakes, || {
+        // By its first message a client shows which certificate and which cipher suites suit it.
+        let chosen = choice.insert(tls.current().choose(&start.client_hello()));
+        start.into_stream(Arc::clone(&chosen.config))
+    });
+    let stream = timeout_at(deadline, handshake).await??;
+    let choice = choice.expect("invariant: a handshake that is over was begun");
+    let facts = ConnectionFacts::of(stream.get_ref().1, &choice);
+    Ok((stream, facts))
+}
+
+/// Begins what costs the thread time, when there is a place for it, and lets it run. The place is given back with the
+/// next turn, when whoever else is ready has had a turn, however long the rest takes.
+async fn in_turn<F: Future>(places: &Semaphore, begin: impl FnOnce() -> F) -> F::Output {
+    let place = places.acquire().await;
+    let mut rest = pin!(begin());
+    tokio::select! {
+        biased;
+        output = &mut rest => return output,
+        () = tokio::task::yield_now() => drop(place),
+    }
+    rest.await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_bounded_number_is_begun_in_one_turn_and_whoever_is_not_finished_holds_no_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let (places, begun) = (Rc::new(Semaphore::new(2)), Rc::new(Cell::new(0)));
+            for _ in 0..6 {
+                let (places, begun) = (Rc::clone(&places), Rc::clone(&begun));
+                tokio::task::spawn_local(async move {
+                    let start = || {
+                        begun.set(begun.get() + 1);
+                        std::future::pending::<()>()
+                    };
+                    in_turn(&places, start).await;
+                });
+            }
+            let mut turns = Vec::new();
+            while begun.get() < 6 {
+                let before = begun.get();
+                tokio::task::yield_now().await;
+                turns.push(begun.get() - before);
+            }
+            assert!(turns.iter().all(|&n| n <= 2), "{turns:?}");
+        });
+    }
 }

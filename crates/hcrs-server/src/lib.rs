@@ -16,6 +16,7 @@ mod edge_thread;
 mod error_log;
 mod escape;
 mod exchange;
+mod fault_log;
 mod file_body;
 mod file_permits;
 mod handshake;

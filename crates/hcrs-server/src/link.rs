@@ -4,6 +4,7 @@
 //! loop leaves in one write.
 
 mod arrivals;
+mod describe;
 mod out;
 mod pump;
 mod retire;
@@ -71,6 +72,8 @@ enum Life {
     Retired,
     /// The worker was told that nothing more will come.
     Drained,
+    /// The worker's process has ended; what it has said is still to be read.
+    Orphaned,
     /// The link has ended.
     Lost,
 }
@@ -197,7 +200,7 @@ impl Link {
         self.wake();
     }
 
-    /// Whether bodies are taken; the stream is told by [`Exchange::go_on`] when they are again.
+    /// Whether bodies are taken; the stream is told by [`Exchange::room_came`] when they are again.
     pub(crate) fn has_room(&self, stream: StreamId) -> bool {
         let has_room = self.out.borrow().has_room();
         if !has_room {
@@ -313,6 +316,15 @@ impl Link {
         self.is_suspect.set(false);
     }
 
+    /// The worker's process has ended: what it has said is read, and then the link is over, whoever still holds its
+    /// other end.
+    pub(crate) fn worker_has_ended(&self) {
+        if self.life.get() != Life::Lost {
+            self.life.set(Life::Orphaned);
+            self.wake();
+        }
+    }
+
     /// Ends what the worker has: gives back what it had not begun, the oldest arrival first, and fails the rest.
     pub(crate) fn lose(&self) -> Vec<Rc<Exchange>> {
         self.life.set(Life::Lost);
@@ -377,7 +389,7 @@ impl Link {
             let Some(stream) = self.starved.borrow_mut().pop_front() else { return };
             let exchange = self.streams.borrow().get(stream).and_then(|entry| entry.exchange.clone());
             if let Some(exchange) = exchange {
-                exchange.go_on(stream);
+                exchange.room_came(stream);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The file that names the edge's process: decimal, no newline, gone when the edge has ended.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// A written process id; dropping it removes the file.
@@ -10,10 +11,20 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Writes this process's id to `path`, over what stands there.
+    /// Writes this process's id to `path`, in place of what stands there: readers see either whole, and what a link
+    /// points to stays as it is.
     pub(crate) fn write(path: &Path) -> io::Result<Self> {
-        std::fs::write(path, std::process::id().to_string())?;
-        Ok(Self { path: path.to_owned() })
+        let id = std::process::id().to_string();
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{id}"));
+        let beside = PathBuf::from(beside);
+        let written = File::create_new(&beside)
+            .and_then(|mut file| file.write_all(id.as_bytes()))
+            .and_then(|()| std::fs::rename(&beside, path));
+        if written.is_err() {
+            let _not_created = std::fs::remove_file(&beside);
+        }
+        written.map(|()| Self { path: path.to_owned() })
     }
 }
 
@@ -38,6 +49,19 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_link_points_to_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, precious) = (folder.path().join("hcrs.pid"), folder.path().join("precious"));
+        std::fs::write(&precious, "data").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        let file = PidFile::write(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "data");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        drop(file);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only what was there before");
     }
 
     #[test]

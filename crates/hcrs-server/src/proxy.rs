@@ -59,31 +59,27 @@ pub(crate) async fn peer(
     let own_address = own.map(|(peer, _)| peer.ip());
     let proxied =
         if proxy_protocol { read_header(socket, own_address, settings).await? } else { Proxied::Itself };
-    Ok(match proxied {
-        Proxied::Itself => Peer {
-            endpoints: own.map(socket::endpoints).unwrap_or_default(),
-            forwarded: forwarded(settings, || settings.trusted.of_peer(own_address)),
-            scheme: Scheme::Http,
-        },
-        Proxied::Client { client, server, tls } => Peer {
-            endpoints: socket::endpoints((client, server)),
-            forwarded: forwarded(settings, || settings.trusted.of_peer(Some(client.ip()))),
-            scheme: if tls { Scheme::Https } else { Scheme::Http },
-        },
+    let own_endpoints = || own.map(socket::endpoints).unwrap_or_default();
+    let (endpoints, is_trusted, tls) = match proxied {
+        Proxied::Itself => (own_endpoints(), settings.trusted.of_peer(own_address), false),
+        // Such a proxy does not look into what it passes on: the fields are those of the client that it names, which
+        // is a hop and no peer, or of nobody knows whom.
+        Proxied::Client { client, server, tls } => {
+            (socket::endpoints((client, server)), settings.trusted.of_hop(client.ip()), tls)
+        }
+        Proxied::Unnamed => (own_endpoints(), false, false),
         // A socket of the proxy's machine, which nobody has spoken of when unix sockets were trusted.
-        Proxied::Unix => Peer {
-            endpoints: Endpoints::default(),
-            forwarded: forwarded(settings, || false),
-            scheme: Scheme::Http,
-        },
-    })
+        Proxied::Unix => (Endpoints::default(), false, false),
+    };
+    let scheme = if tls { Scheme::Https } else { Scheme::Http };
+    Ok(Peer { endpoints, forwarded: forwarded(settings, is_trusted), scheme })
 }
 
-fn forwarded(settings: &ProxySettings, is_trusted: impl FnOnce() -> bool) -> ForwardedFields {
+fn forwarded(settings: &ProxySettings, is_trusted: bool) -> ForwardedFields {
     if settings.forwarded.is_none() && !settings.drop_untrusted {
         return ForwardedFields::AsTheyAre;
     }
-    match is_trusted() {
+    match is_trusted {
         true if settings.forwarded.is_some() => ForwardedFields::Believed,
         false if settings.drop_untrusted => ForwardedFields::Dropped,
         _ => ForwardedFields::AsTheyAre,

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::log_writer::LogWriter;
 use crate::pid_file::PidFile;
 use crate::statsd::StatsdTarget;
-use crate::{Outcome, Settings, StartError, access_log, bind, error_log, supervise};
+use crate::{Outcome, PythonLogging, Settings, StartError, access_log, bind, error_log, supervise};
 
 /// Workers for which one edge thread is enough: an edge thread's share of a request is a fraction of a worker's.
 const WORKERS_PER_THREAD: usize = 4;
@@ -43,12 +45,6 @@ fn run_logged(
     error_log: Option<&LogWriter>,
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
-    let _pid_file = match &settings.pid_path {
-        Some(path) => {
-            Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
-        }
-        None => None,
-    };
     let access_log = access_log::open(&settings.log)?;
     let outcome = run_opened(settings, error_log, access_log.as_ref(), statsd);
     if let Some(log) = access_log {
@@ -78,6 +74,14 @@ fn run_opened(
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
     let listeners = bind::bind(&settings, io_threads(&settings))?;
+    // When the addresses are ours, so that a second start by mistake does not take the file of the first.
+    let _pid_file = match &settings.pid_path {
+        Some(path) => {
+            Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
+        }
+        None => None,
+    };
+    keep_inherited_descriptors(&settings);
     let descriptors = raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise::serve(supervise::Setup {
@@ -97,6 +101,31 @@ fn io_threads(settings: &Settings) -> usize {
     match settings.io_threads {
         Some(threads) => threads.get(),
         None => workers.div_ceil(WORKERS_PER_THREAD).min(cores),
+    }
+}
+
+/// Has the workers inherit none of the descriptors that whoever has started the server had open: a configuration in a pipe or a lock
+/// is not for the app. Only what the workers are to open by its number passes on, as a log at `/dev/fd/3`.
+fn keep_inherited_descriptors(settings: &Settings) {
+    let error_log = settings.log.error.as_ref().map(ToString::to_string).unwrap_or_default();
+    let python_log = match &settings.log.python {
+        Some(PythonLogging::File(path)) => path.display().to_string(),
+        _ => String::new(),
+    };
+    let is_opened = |number: i32| {
+        ["/dev/fd", "/proc/self/fd"].iter().any(|folder| {
+            let path = format!("{folder}/{number}");
+            error_log == path || python_log.ends_with(&path)
+        })
+    };
+    let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    for number in listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        if number > 2 && !is_opened(number) {
+            #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
+            // SAFETY: it is only told to close on exec, and fails if it is closed, as the listing's own may be by now.
+            let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+            let _closed = fcntl_setfd(inherited, FdFlags::CLOEXEC);
+        }
     }
 }
 

@@ -107,6 +107,11 @@ pub struct AppSettings {
     pub startup_timeout: Duration,
     /// How long the app's lifespan shutdown may take.
     pub shutdown_timeout: Duration,
+    /// How long a ready worker may give no sign of life before it is killed and replaced; zero for ever.
+    pub worker_timeout: Duration,
+    /// Variables of the environment that may hold secrets of the server, and that workers do not get: an app shows its own on
+    /// debug pages, and hands it on to what it starts.
+    pub withheld_variables: Vec<String>,
 }
 
 impl AppSettings {
@@ -128,6 +133,8 @@ impl AppSettings {
             lifespan: Lifespan::Auto,
             startup_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(60),
+            worker_timeout: Duration::from_secs(60),
+            withheld_variables: Vec::new(),
         }
     }
 }
@@ -241,15 +248,16 @@ pub struct ConnectionSettings {
     pub keep_alive_timeout: Duration,
     /// Requests after which a connection is closed, gracefully.
     pub keep_alive_max_requests: u64,
-    /// How long a request's head, or HTTP/2's preface and first SETTINGS, may take to arrive.
+    /// How long a request's head, TLS's `ClientHello`, or HTTP/2's preface and first SETTINGS, may take to arrive.
     pub head_timeout: Duration,
-    /// The longest gap while a request's body arrives and the app waits for it.
+    /// The longest gap while a request's body arrives and the app waits for it, and while a message of a WebSocket does.
     pub body_timeout: Duration,
     /// How long a client may leave a response unread before it is given up.
     pub write_timeout: Duration,
     /// Connections of one edge thread; more are closed at once.
     pub max_connections: usize,
-    /// TLS handshakes under way on one edge thread; more wait in the backlog.
+    /// TLS handshakes that an edge thread answers before whoever else is ready has a turn; more wait for the next.
+    /// Clients that have not sent their whole `ClientHello`, or do not go on after the answer, do not count.
     pub max_handshakes: usize,
     /// Whether responses get a `date`.
     pub include_date_header: bool,
@@ -274,7 +282,7 @@ impl Default for ConnectionSettings {
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             max_connections: 16_384,
-            max_handshakes: 256,
+            max_handshakes: 16,
             include_date_header: true,
             include_server_header: true,
             alt_svc: Vec::new(),

@@ -1,5 +1,6 @@
 //! Metrics over UDP in the form of statsd, with Hypercorn's names: `requests`, `request.duration` and
-//! `request.status.CODE` of each request that is over, and `log.LEVEL` of each complaint.
+//! `request.status.CODE` of each request that is over, and `log.LEVEL` of each complaint. One of hcrs's own is
+//! `request.fault.NAME`, of each request that ended with a fault: it tells the edge's 503 from an app's.
 //!
 //! Each edge thread gathers metrics in a datagram of its own and sends it when it is full, or after a while. Nothing waits
 //! for the network: what the socket does not take at once is lost, and counted.
@@ -10,6 +11,7 @@ use std::net::{ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_exchange::Fault;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
@@ -21,8 +23,8 @@ use crate::settings::StatsdSettings;
 const DATAGRAM: usize = 1400;
 /// How long a metric may wait for others.
 const AGE: Duration = Duration::from_millis(100);
-/// Different status codes that are counted until the datagram is sent.
-const STATUSES: usize = 16;
+/// Different status codes, and different faults, that are counted until the datagram is sent.
+const KINDS: usize = 16;
 
 /// Where metrics go, and what all of them begin and end with.
 #[derive(Debug, Clone)]
@@ -76,6 +78,8 @@ pub(crate) struct Statsd {
     target: StatsdTarget,
     requests: u64,
     statuses: Vec<(u16, u64)>,
+    /// By name.
+    faults: Vec<(&'static str, u64)>,
     /// Durations, each on its line.
     lines: String,
     since: Option<Instant>,
@@ -88,7 +92,8 @@ impl Statsd {
         Self {
             target,
             requests: 0,
-            statuses: Vec::with_capacity(STATUSES),
+            statuses: Vec::with_capacity(KINDS),
+            faults: Vec::with_capacity(KINDS),
             lines: String::with_capacity(DATAGRAM),
             since: None,
             lost: 0,
@@ -97,28 +102,30 @@ impl Statsd {
     }
 
     /// Counts a request that is over; `status` is that of its response, if one was begun.
-    pub(crate) fn record(&mut self, status: Option<u16>, duration: Duration) {
+    pub(crate) fn record(&mut self, status: Option<u16>, duration: Duration, fault: Option<Fault>) {
         self.requests += 1;
         if let Some(status) = status {
-            match self.statuses.iter_mut().find(|(other, _)| *other == status) {
-                Some((_, count)) => *count += 1,
-                None => self.statuses.push((status, 1)),
-            }
+            count(&mut self.statuses, status);
+        }
+        if let Some(fault) = fault {
+            count(&mut self.faults, fault.name());
         }
         let micros = duration.as_micros();
         let milliseconds = format_args!("{}.{:03}|ms", micros / 1000, micros % 1000);
         self.target.push(&mut self.lines, "request.duration", milliseconds);
-        if self.lines.len() >= DATAGRAM - self.reserve() || self.statuses.len() >= STATUSES {
+        if self.lines.len() >= DATAGRAM - self.reserve()
+            || self.statuses.len().max(self.faults.len()) >= KINDS
+        {
             self.flush();
         }
     }
 
     /// Bytes that the next duration and the counts may take.
     fn reserve(&self) -> usize {
-        /// `request.duration:12345678901.123|ms` or `request.status.200:12345|c|@1.0`
-        const LINE: usize = 40;
+        /// `request.duration:12345678901.123|ms` or `request.fault.expectation_failed:12345|c|@1.0`
+        const LINE: usize = 50;
         let line = self.target.prefix.len() + self.target.tags.len() + LINE;
-        (line * (self.statuses.len() + 2)).min(DATAGRAM - 1)
+        (line * (self.statuses.len() + self.faults.len() + 2)).min(DATAGRAM - 1)
     }
 
     /// Whether metrics wait to be sent.
@@ -146,6 +153,10 @@ impl Statsd {
             let name = format!("request.status.{status}");
             self.target.push(&mut self.lines, &name, format_args!("{count}|c|@1.0"));
         }
+        for (fault, count) in self.faults.drain(..) {
+            let name = format!("request.fault.{fault}");
+            self.target.push(&mut self.lines, &name, format_args!("{count}|c|@1.0"));
+        }
         if !self.target.send(&self.lines) {
             self.lost += requests;
             self.complain();
@@ -161,6 +172,13 @@ impl Statsd {
                 "The metrics of {lost} requests were lost: statsd cannot be reached, or not so fast"
             );
         }
+    }
+}
+
+fn count<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K) {
+    match counts.iter_mut().find(|(other, _)| *other == key) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((key, 1)),
     }
 }
 
@@ -215,10 +233,10 @@ mod tests {
     fn metrics_have_hypercorns_names_and_counts_are_summed() {
         let (server, target) = pair("", "");
         let mut statsd = Statsd::new(target);
-        statsd.record(Some(200), Duration::from_micros(1_500));
-        statsd.record(Some(404), Duration::from_micros(20));
-        statsd.record(Some(200), Duration::from_secs(2));
-        statsd.record(None, Duration::ZERO);
+        statsd.record(Some(200), Duration::from_micros(1_500), None);
+        statsd.record(Some(503), Duration::from_micros(20), Some(Fault::QueueFull));
+        statsd.record(Some(200), Duration::from_secs(2), Some(Fault::Gone));
+        statsd.record(None, Duration::ZERO, Some(Fault::Gone));
         let start = Instant::now();
         statsd.flush_due(start);
         assert!(statsd.is_waiting(), "young metrics wait");
@@ -234,7 +252,9 @@ mod tests {
                 "hypercorn.request.duration:0.000|ms",
                 "hypercorn.requests:4|c|@1.0",
                 "hypercorn.request.status.200:2|c|@1.0",
-                "hypercorn.request.status.404:1|c|@1.0",
+                "hypercorn.request.status.503:1|c|@1.0",
+                "hypercorn.request.fault.queue_full:1|c|@1.0",
+                "hypercorn.request.fault.gone:2|c|@1.0",
             ]
         );
         assert!(!lines.ends_with('\n'));
@@ -245,7 +265,7 @@ mod tests {
         for prefix in ["shop.eu", "shop.eu."] {
             let (server, target) = pair(prefix, "env:test,zone:1");
             let mut statsd = Statsd::new(target);
-            statsd.record(None, Duration::from_millis(3));
+            statsd.record(None, Duration::from_millis(3), None);
             drop(statsd);
             assert_eq!(
                 received(&server),
@@ -260,10 +280,12 @@ mod tests {
         let (server, target) = pair("a.prefix.of.some.length", "some:tag");
         let mut statsd = Statsd::new(target);
         for request in 0..300u16 {
-            statsd.record(Some(200 + request % 40), Duration::from_secs(3600));
+            let fault = [Fault::WorkerLost, Fault::ExpectationFailed, Fault::CodingNotSupported];
+            let fault = fault[usize::from(request % 3)];
+            statsd.record(Some(200 + request % 40), Duration::from_secs(3600), Some(fault));
         }
         drop(statsd);
-        let (mut requests, mut statuses, mut durations) = (0, 0, 0);
+        let (mut requests, mut statuses, mut faults, mut durations) = (0, 0, 0, 0);
         while requests < 300 {
             let datagram = received(&server);
             assert!(datagram.len() <= DATAGRAM, "{}", datagram.len());
@@ -272,11 +294,12 @@ mod tests {
                 match line {
                     _ if line.contains(".requests:") => requests += count(),
                     _ if line.contains(".status.") => statuses += count(),
+                    _ if line.contains(".fault.") => faults += count(),
                     _ => durations += 1,
                 }
             }
         }
-        assert_eq!((requests, statuses, durations), (300, 300, 300));
+        assert_eq!((requests, statuses, faults, durations), (300, 300, 300, 300));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! client's bytes ◄─ response body ◄──────────────── link
 //! ```
 //!
-//! While messages wait for the worker's window no more are read, but pings among what has arrived are answered.
+//! While messages wait for the worker's window no more are read, but pings among what has arrived are answered. Inflating
+//! has a share of each turn of the thread: what is over waits in the input until the connection's task runs again.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use hcrs_exchange::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Version};
 use hcrs_link::{DATA_MAX, MessageKind, REQUEST_WINDOW, Window, piece_cost};
-use hcrs_ws::{DeflatePool, Event, Handshake, Opening, close_code};
+use hcrs_ws::{DeflatePool, Event, Failure, Handshake, HeldBytes, MessageRoom, Opening, close_code};
 
 use crate::clock;
 
@@ -26,12 +27,18 @@ const REPLY_BACKLOG: usize = 64 << 10;
 /// A larger buffer is not kept for the next bytes.
 const KEPT_BUFFER: usize = 32 << 10;
 
+/// How long after its last message to the client a WebSocket keeps what compression remembers of it.
+const CONTEXT_KEPT: Duration = Duration::from_secs(30);
+
 /// What the WebSockets of an edge thread run on.
 #[derive(Debug)]
 pub(crate) struct Terms {
     settings: hcrs_ws::Settings,
     close_timeout: Duration,
+    /// The longest gap in a message that is read.
+    message_timeout: Duration,
     pool: Rc<DeflatePool>,
+    room: Rc<MessageRoom>,
 }
 
 impl Terms {
@@ -40,8 +47,20 @@ impl Terms {
         Rc::new(Self {
             settings: settings.websocket.clone(),
             close_timeout: settings.websocket_close_timeout,
+            message_timeout: settings.body_timeout,
             pool: Rc::new(DeflatePool::new(&compression)),
+            room: MessageRoom::of_thread(&settings.websocket),
         })
+    }
+
+    /// Begins the turn of a connection's task.
+    pub(crate) fn begin_turn(&self) {
+        self.pool.begin_turn();
+    }
+
+    /// Room for the messages of one connection's WebSockets.
+    pub(crate) fn room_of_connection(&self) -> Rc<MessageRoom> {
+        MessageRoom::of_connection(&self.room, &self.settings)
     }
 }
 
@@ -67,12 +86,15 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     terms: Rc<Terms>,
+    room: Rc<MessageRoom>,
     handshake: Handshake,
     /// Once the app has accepted.
     connection: Option<hcrs_ws::Connection>,
     /// Bytes of the client that were not understood yet.
     input: BytesMut,
     to_app: VecDeque<ToApp>,
+    /// What the message in `to_app` takes of the room for all.
+    waiting: HeldBytes,
     window: Window,
     /// What the worker was sent, by its cost, and has not credited.
     in_app: usize,
@@ -83,6 +105,12 @@ pub(crate) struct WebSocket {
     failing_since: Option<Instant>,
     /// Inflating was interrupted and goes on in the next turn.
     yielded: bool,
+    /// How much had come of the message that is being read when it was last looked at, and since when it has been so.
+    unfinished: Option<(u64, Instant)>,
+    /// A message was sent since the time was last looked at.
+    has_sent: bool,
+    /// Since when none was; `None` once what compression remembers was given back.
+    quiet_since: Option<Instant>,
     /// What waits for the client, in order.
     unsent: VecDeque<OnWire>,
     backlog: usize,
@@ -110,7 +138,12 @@ pub(crate) struct Progress {
 
 impl WebSocket {
     /// The WebSocket that a request asks for, if it does; the error is the response that refuses it.
-    pub(crate) fn asked_for(head: &RequestHead, terms: &Rc<Terms>) -> Result<Option<Self>, ResponseHead> {
+    /// It shares `room` with the others of its connection.
+    pub(crate) fn asked_for(
+        head: &RequestHead,
+        terms: &Rc<Terms>,
+        room: impl FnOnce() -> Rc<MessageRoom>,
+    ) -> Result<Option<Self>, ResponseHead> {
         let view = head.view();
         let opening = match view.version {
             Version::Http2 if head.is_websocket() => Opening::ExtendedConnect,
@@ -124,8 +157,11 @@ impl WebSocket {
                 refusal.fields(opening).iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             response_head(refusal.status(), fields)
         })?;
+        let room = room();
         Ok(Some(Self {
             terms: Rc::clone(terms),
+            waiting: HeldBytes::new(&room),
+            room,
             handshake,
             connection: None,
             input: BytesMut::new(),
@@ -135,6 +171,9 @@ impl WebSocket {
             end_told: false,
             failing_since: None,
             yielded: false,
+            unfinished: None,
+            has_sent: false,
+            quiet_since: None,
             unsent: VecDeque::new(),
             backlog: 0,
             closing_since: None,
@@ -153,8 +192,8 @@ impl WebSocket {
             .handshake
             .accept(subprotocol, self.terms.settings.compression.as_ref())
             .map_err(|_| Fault::AppFailed)?;
-        self.connection =
-            Some(hcrs_ws::Connection::new(&self.terms.settings, accepted.deflate, &self.terms.pool));
+        let Terms { settings, pool, .. } = &*self.terms;
+        self.connection = Some(hcrs_ws::Connection::new(settings, accepted.deflate, pool, &self.room));
         let ours = accepted.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let apps = head.fields().filter(|(name, _)| !is_of_handshake(name));
         Ok(response_head(accepted.status, ours.chain(apps)))
@@ -165,9 +204,14 @@ impl WebSocket {
         self.connection.is_some()
     }
 
-    /// Whether [`WebSocket::read`] has more to do although nothing came.
+    /// Whether [`WebSocket::read`] has more to do although nothing came, and waits for [`WebSocket::go_on`].
     pub(crate) fn has_yielded(&self) -> bool {
         self.yielded
+    }
+
+    /// Others have had their turn.
+    pub(crate) fn go_on(&mut self) {
+        self.yielded = false;
     }
 
     /// Takes bytes of the client; [`WebSocket::read`] looks at them.
@@ -198,7 +242,9 @@ impl WebSocket {
     /// Makes the next message of what has arrived, or looks only at what is no message while one waits.
     pub(crate) fn read(&mut self) -> Progress {
         let mut progress = Progress::default();
-        self.yielded = false;
+        if self.yielded {
+            return progress;
+        }
         let Some(connection) = &mut self.connection else { return progress };
         let before = self.input.len();
         let is_free = self.to_app.is_empty();
@@ -209,9 +255,13 @@ impl WebSocket {
                 connection.poll_control(&mut self.input)
             };
             match polled {
-                Ok(Some(Event::Text(text))) => self.to_app.push_back(ToApp::Message(MessageKind::Text, text)),
+                Ok(Some(Event::Text(text))) => {
+                    self.waiting.hold(text.len());
+                    self.to_app.push_back(ToApp::Message(MessageKind::Text, text));
+                }
                 Ok(Some(Event::Binary(data))) => {
-                    self.to_app.push_back(ToApp::Message(MessageKind::Binary, data))
+                    self.waiting.hold(data.len());
+                    self.to_app.push_back(ToApp::Message(MessageKind::Binary, data));
                 }
                 Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, reason, .. })) => {
@@ -223,10 +273,7 @@ impl WebSocket {
                 }
                 Ok(None) => break,
                 Err(failure) => {
-                    if self.in_app > 0 || !self.to_app.is_empty() {
-                        self.failing_since = Some(clock::now());
-                    }
-                    self.to_app.push_back(ToApp::Close(failure.code, failure.reason.to_owned()));
+                    self.note_failure(failure, clock::now());
                     break;
                 }
             }
@@ -234,11 +281,27 @@ impl WebSocket {
                 connection.write_replies(&mut progress.out);
             }
         }
-        if self.backlog + progress.out.len() < REPLY_BACKLOG && self.failing_since.is_none() {
+        progress.consumed = before - self.input.len();
+        self.reply(&mut progress);
+        self.conclude(progress)
+    }
+
+    /// Writes what is owed to the client, unless too much waits for it or the app may still answer.
+    fn reply(&mut self, progress: &mut Progress) {
+        if self.backlog + progress.out.len() < REPLY_BACKLOG
+            && self.failing_since.is_none()
+            && let Some(connection) = &mut self.connection
+        {
             connection.write_replies(&mut progress.out);
         }
-        progress.consumed = before - self.input.len();
-        self.conclude(progress)
+    }
+
+    /// The connection has failed: the app is told, and may answer the messages before.
+    fn note_failure(&mut self, failure: Failure, now: Instant) {
+        if self.in_app > 0 || !self.to_app.is_empty() {
+            self.failing_since = Some(now);
+        }
+        self.to_app.push_back(ToApp::Close(failure.code, failure.reason.to_owned()));
     }
 
     /// Whether the next message may be read: none waits for the worker.
@@ -250,6 +313,7 @@ impl WebSocket {
     pub(crate) fn has_for_app(&mut self) -> bool {
         if self.end_told {
             self.to_app.clear();
+            self.waiting.hold(0);
         }
         match self.to_app.front() {
             Some(ToApp::Message(_, data)) => self.window.takes_piece(data.len().min(1)),
@@ -273,6 +337,7 @@ impl WebSocket {
                 self.in_app += cost;
                 if end {
                     self.to_app.pop_front();
+                    self.waiting.hold(0);
                 }
                 Some(Next::Piece(kind, piece, end))
             }
@@ -315,6 +380,7 @@ impl WebSocket {
             Ok(()) | Err(hcrs_ws::SendError::Closed) => {}
             Err(_) => return None,
         }
+        self.has_sent = true;
         self.queue(progress.out.len(), piece_cost(data.len()));
         Some(progress)
     }
@@ -339,10 +405,20 @@ impl WebSocket {
         self.to_app.push_back(ToApp::Close(close_code::ABNORMAL, String::new()));
     }
 
-    /// Looks at the time: pings, missing pongs, a Close frame that is not answered. Gives when to look again.
+    /// Looks at the time: pings, missing pongs, a message that does not go on, a Close frame that is not answered. Gives
+    /// when to look again, if that is before the connection's next look.
     pub(crate) fn tick(&mut self, now: Instant) -> (Progress, Option<Instant>) {
         let mut progress = Progress::default();
-        let is_reading = self.to_app.is_empty();
+        let is_reading = self.to_app.is_empty() && !self.yielded;
+        self.shed_context(now);
+        if self.has_stalled(now, is_reading)
+            && let Some(connection) = &mut self.connection
+        {
+            let failure = connection.give_up_message();
+            self.note_failure(failure, now);
+            self.reply(&mut progress);
+            return (self.conclude(progress), None);
+        }
         let Some(connection) = &mut self.connection else { return (progress, None) };
         if let Some(since) = self.failing_since
             && connection.has_failed()
@@ -364,6 +440,29 @@ impl WebSocket {
         (self.conclude(progress), next)
     }
 
+    /// Whether a message that is read has not gone on for as long as it may.
+    fn has_stalled(&mut self, now: Instant, is_reading: bool) -> bool {
+        let come = self.connection.as_ref().and_then(hcrs_ws::Connection::unfinished);
+        self.unfinished = match (come, self.unfinished) {
+            (Some(come), Some((before, since))) if come == before && is_reading => Some((come, since)),
+            (come, _) => come.map(|come| (come, now)),
+        };
+        self.unfinished
+            .is_some_and(|(_, since)| now.saturating_duration_since(since) >= self.terms.message_timeout)
+    }
+
+    /// Gives back what compression remembers of messages to the client, once there was none for a while.
+    fn shed_context(&mut self, now: Instant) {
+        if std::mem::take(&mut self.has_sent) {
+            self.quiet_since = Some(now);
+        }
+        if self.quiet_since.take_if(|since| now.saturating_duration_since(*since) >= CONTEXT_KEPT).is_some()
+            && let Some(connection) = &mut self.connection
+        {
+            connection.shed_context();
+        }
+    }
+
     /// The client took bytes; gives what of the worker's window was among them.
     pub(crate) fn client_took(&mut self, mut len: usize) -> (usize, Progress) {
         self.backlog -= len.min(self.backlog);
@@ -378,12 +477,7 @@ impl WebSocket {
             self.unsent.pop_front();
         }
         let mut progress = Progress::default();
-        if self.backlog < REPLY_BACKLOG
-            && self.failing_since.is_none()
-            && let Some(connection) = &mut self.connection
-        {
-            connection.write_replies(&mut progress.out);
-        }
+        self.reply(&mut progress);
         (payload, self.conclude(progress))
     }
 
@@ -418,3 +512,6 @@ fn response_head<'a>(status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u
     writer.finish(&mut block);
     ResponseHead::parse(block.into()).expect("invariant: a head just written has its form")
 }
+
+#[cfg(test)]
+mod tests;

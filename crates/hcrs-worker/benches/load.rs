@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 
 use hcrs_exchange::{Address, Endpoints, RequestHead, RequestLine, Scheme, Version};
-use hcrs_link::{ClaimTable, END, FrameHeader, HEADER_LEN, Kind, push_frame};
+use hcrs_link::{ClaimTable, FrameHeader, FromEdge, FromWorker, HEADER_LEN, Request, StreamIds};
 
 const BATCH: u32 = 32;
 const BATCHES: u32 = 4_000;
@@ -100,7 +100,7 @@ struct Edge {
     socket: UnixStream,
     claims: ClaimTable,
     worker: Child,
-    stream: u32,
+    streams: StreamIds,
     buffer: Vec<u8>,
 }
 
@@ -118,8 +118,8 @@ impl Edge {
             .current_dir(directory)
             .spawn()
             .expect("a worker");
-        let mut edge = Self { socket, claims, worker, stream: 0, buffer: Vec::new() };
-        edge.read_until(|kind, _| kind == Kind::Ready);
+        let mut edge = Self { socket, claims, worker, streams: StreamIds::default(), buffer: Vec::new() };
+        edge.read_until(|frame| *frame == FromWorker::Ready);
         edge
     }
 
@@ -128,29 +128,42 @@ impl Edge {
         for _ in 0..batches {
             out.clear();
             for slot in 0..BATCH as u16 {
-                self.stream += 1;
-                self.claims.offer(usize::from(slot), self.stream);
-                let header =
-                    FrameHeader { len: 0, kind: Kind::Request, flags: END, slot, stream: self.stream };
-                push_frame(&mut out, header, request);
+                let stream = self.streams.next().expect("a number");
+                self.claims.offer(usize::from(slot), stream);
+                FromEdge::Request(Request {
+                    stream,
+                    slot,
+                    head: request,
+                    has_body: false,
+                    expects_continue: false,
+                    takes_files: false,
+                })
+                .write(&mut out);
             }
             self.socket.write_all(&out).expect("the worker reads");
             let mut left = BATCH;
-            self.read_until(|_, end| {
-                left -= u32::from(end);
+            self.read_until(|frame| {
+                let is_end = matches!(
+                    frame,
+                    FromWorker::Response { end: true, .. } | FromWorker::Data { end: true, .. }
+                );
+                left -= u32::from(is_end);
                 left == 0
             });
         }
     }
 
-    fn read_until(&mut self, mut done: impl FnMut(Kind, bool) -> bool) {
+    fn read_until(&mut self, mut done: impl FnMut(&FromWorker<'_>) -> bool) {
         let mut piece = vec![0; 64 << 10];
         loop {
             let mut at = 0;
             while let Some((header, payload)) = FrameHeader::split(&self.buffer[at..]).expect("frames") {
                 at += HEADER_LEN + payload.len();
-                assert!(header.kind != Kind::Failed, "{}", String::from_utf8_lossy(payload));
-                if done(header.kind, header.is_end()) {
+                let frame = FromWorker::parse(&header, payload).expect("a frame of a worker");
+                if let FromWorker::Failed { why } = frame {
+                    panic!("{}", String::from_utf8_lossy(why));
+                }
+                if done(&frame) {
                     self.buffer.drain(..at);
                     return;
                 }

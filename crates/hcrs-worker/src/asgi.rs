@@ -22,6 +22,7 @@ use crate::awaitable::Sent;
 use crate::exchange::{Exchange, Inner};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
+use crate::pulse::note_step;
 use crate::scope::ScopeBuilder;
 use crate::socket::{self, Received, TURN};
 use crate::task::TaskStarter;
@@ -152,6 +153,7 @@ impl AsgiLink {
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        note_step();
         let (failed, id, flushed, waiters, task) = {
             let mut inner = exchange.get().lock();
             let Inner { stream, websocket, .. } = &mut *inner;
@@ -215,7 +217,7 @@ impl AsgiLink {
         eager: bool,
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
-        if !this.end.claims.claim(usize::from(request.slot), request.stream) {
+        if !this.end.claim(usize::from(request.slot), request.stream) {
             return Ok(false);
         }
         let head = RequestView::parse(request.head)
@@ -495,6 +497,13 @@ impl AsgiLink {
             out.outbox.is_empty() && !out.watched
         };
         if idle { Ok(()) } else { Self::write(slf) }
+    }
+
+    /// Tells the edge that every stream has been ended. To be called when no task runs any more.
+    #[pyo3(name = "finish")]
+    fn say_finished(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().out().outbox.push(&FromWorker::Finished);
+        Self::write(slf)
     }
 
     /// The tasks of requests that run.

@@ -127,7 +127,8 @@ impl Exchange {
             }
         }
         waiting.push(new);
-        *waiters(&mut slf.get().lock()) = waiting;
+        // Dropping them may have run code of the app, which may wait by now.
+        waiters(&mut slf.get().lock()).append(&mut waiting);
         Ok(yielded)
     }
 

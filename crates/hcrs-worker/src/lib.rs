@@ -6,9 +6,11 @@ mod awaitable;
 mod cache;
 mod exchange;
 mod file;
+mod fork;
 mod link;
 mod message;
 mod process;
+mod pulse;
 mod scope;
 mod socket;
 mod target;
@@ -52,9 +54,18 @@ mod _hcrs {
     #[pymodule_export]
     use super::asgi::AsgiLink;
     #[pymodule_export]
+    use super::fork::{leave_links, release, withhold};
+    #[pymodule_export]
     use super::link::Link;
     #[pymodule_export]
     use super::process::die_with_parent;
     #[pymodule_export]
+    use super::pulse::Pulse;
+    #[pymodule_export]
     use super::wsgi::WsgiServer;
+
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        super::fork::watch(module)
+    }
 }

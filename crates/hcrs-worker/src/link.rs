@@ -2,16 +2,16 @@
 //! words that a worker can say without an app.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
-use hcrs_link::{BlockArea, ClaimTable, FromWorker};
+use hcrs_link::{BlockArea, ClaimTable, FromWorker, StreamId};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 
-use crate::lock;
+use crate::{fork, lock, pulse};
 
 /// Bytes of a failure's text that are told to the edge; of a longer one the end, where the error stands.
 const FAILURE_MAX: usize = 64 << 10;
@@ -25,6 +25,26 @@ pub struct LinkEnd {
     pub claims: ClaimTable,
     /// The blocks for large pieces of body, until the outbox takes them.
     pub blocks: Option<BlockArea>,
+}
+
+impl LinkEnd {
+    fn new(socket: OwnedFd, claims: ClaimTable, blocks: Option<BlockArea>) -> Self {
+        fork::withhold(socket.as_raw_fd());
+        Self { socket, claims, blocks }
+    }
+
+    /// Passes a request, and begins it unless the edge has withdrawn it: it must be run if and only if this returns true.
+    #[must_use]
+    pub fn claim(&self, slot: usize, stream: StreamId) -> bool {
+        pulse::note_step();
+        self.claims.claim(slot, stream)
+    }
+}
+
+impl Drop for LinkEnd {
+    fn drop(&mut self) {
+        fork::release(self.socket.as_raw_fd());
+    }
 }
 
 /// A link that serves no app yet.
@@ -49,7 +69,7 @@ impl Link {
         let socket = take_descriptor(socket)?;
         let memory = take_descriptor(memory)?;
         let (claims, blocks) = (ClaimTable::open(&memory)?, BlockArea::open(&memory)?);
-        Ok(Self { end: Mutex::new(Some(LinkEnd { socket, claims, blocks })) })
+        Ok(Self { end: Mutex::new(Some(LinkEnd::new(socket, claims, blocks))) })
     }
 
     /// Tells the edge that the app cannot be served, and why.
@@ -84,7 +104,7 @@ pub(crate) fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<(
 }
 
 /// Owns an inherited descriptor, which programs that the app starts do not inherit again.
-fn take_descriptor(fd: RawFd) -> PyResult<OwnedFd> {
+pub(crate) fn take_descriptor(fd: RawFd) -> PyResult<OwnedFd> {
     if fd < 3 {
         return Err(pyo3::exceptions::PyValueError::new_err(format!("{fd} is no descriptor of a link")));
     }

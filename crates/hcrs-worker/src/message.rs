@@ -8,6 +8,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
+/// Fields that a response's head, or its trailers, may have: what the form in which they cross the link can count.
+pub(crate) const FIELDS_MAX: usize = u16::MAX as usize;
+
 /// A message by its `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -197,8 +200,8 @@ pub(crate) fn parts<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
             return Err(PyValueError::new_err("each of 'headers' must hold a name and a value"));
         };
         parts.push((bytes_of(&name?, "a header's name")?, bytes_of(&value?, "a header's value")?));
-        if parts.len() > usize::from(u16::MAX) {
-            return Err(FieldError::TooLarge.into());
+        if parts.len() > FIELDS_MAX {
+            return Err(FieldError::TooMany.into());
         }
     }
     Ok(parts)
@@ -224,9 +227,6 @@ pub(crate) fn write_list(
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
 ) -> Result<Option<u64>, FieldError> {
-    if headers.len() > usize::from(u16::MAX) {
-        return Err(FieldError::TooLarge);
-    }
     let mut seen = Seen::default();
     for item in headers.iter() {
         let (name, value) = plain_pair(&item).ok_or(FieldError::NotPlain)?;
@@ -246,8 +246,10 @@ pub enum FieldError {
     Length(Vec<u8>),
     /// The field may not stand in trailers.
     Trailer(Vec<u8>),
-    /// All together are longer than [`HEAD_MAX`], or more than a head can count.
+    /// All together are longer than [`HEAD_MAX`].
     TooLarge,
+    /// They are more than [`FIELDS_MAX`].
+    TooMany,
     /// Something that [`write_list`] leaves to [`parts`].
     NotPlain,
 }
@@ -279,6 +281,9 @@ impl From<FieldError> for PyErr {
             FieldError::TooLarge => {
                 PyValueError::new_err(format!("the response's headers are larger than {HEAD_MAX} bytes"))
             }
+            FieldError::TooMany => PyValueError::new_err(format!(
+                "a response has {FIELDS_MAX} headers at most, a WebSocket's subprotocol among them"
+            )),
             FieldError::NotPlain => PyTypeError::new_err("'headers' must hold pairs of bytes"),
         }
     }
@@ -289,6 +294,8 @@ impl From<FieldError> for PyErr {
 pub(crate) struct Seen {
     /// Bytes, against [`HEAD_MAX`].
     size: usize,
+    /// Fields, against [`FIELDS_MAX`].
+    count: usize,
     /// The content-length.
     length: Option<u64>,
 }
@@ -315,6 +322,10 @@ pub(crate) fn write_field(
     if seen.size > HEAD_MAX || name.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
     }
+    seen.count += 1;
+    if seen.count > FIELDS_MAX {
+        return Err(FieldError::TooMany);
+    }
     if !is_field_name(name) {
         return Err(FieldError::Name(name.to_vec()));
     }
@@ -339,11 +350,7 @@ pub(crate) fn body(message: &Bound<'_, PyDict>) -> PyResult<(Option<PyBackedByte
     let py = message.py();
     let end = is_last(message)?;
     let Some(body) = message.get_item(intern!(py, "body"))? else { return Ok((None, end)) };
-    let body = match body.cast_into::<PyBytes>() {
-        Ok(body) => body,
-        Err(error) => bytes_of(&error.into_inner(), "'body'")?,
-    };
-    Ok((Some(body.into()), end))
+    Ok((Some(bytes_of(&body, "'body'")?.into()), end))
 }
 
 /// The opposite of a message's `more_body`.
@@ -370,10 +377,21 @@ fn plain_pair<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyBytes>, Bou
     Some((name.cast_into_exact().ok()?, value.cast_into_exact().ok()?))
 }
 
+/// The same bytes, in an object that runs no code of the app when it is dropped: what is kept is dropped under locks,
+/// and a subclass may have a finalizer.
+pub(crate) fn without_finalizer<'py>(bytes: &Bound<'py, PyBytes>) -> Bound<'py, PyBytes> {
+    if bytes.is_exact_instance_of::<PyBytes>() {
+        bytes.clone()
+    } else {
+        PyBytes::new(bytes.py(), bytes.as_bytes())
+    }
+}
+
+/// The bytes of an object that holds some, as [`without_finalizer`] gives them.
 pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
     let py = object.py();
     if let Ok(bytes) = object.cast::<PyBytes>() {
-        Ok(bytes.clone())
+        Ok(without_finalizer(bytes))
     } else if let Ok(array) = object.cast::<PyByteArray>() {
         Ok(PyBytes::new(py, &array.to_vec()))
     } else if object.is_instance_of::<PyMemoryView>() {

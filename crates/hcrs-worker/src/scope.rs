@@ -29,6 +29,9 @@ const ADDRESSES_KEPT: usize = 128;
 const VERSIONS: [Version; 3] = [Version::Http10, Version::Http11, Version::Http2];
 const SCHEMES: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 
+/// The methods of RFC 9110 §9 and RFC 5789.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
 /// Builds scopes.
 #[derive(Debug)]
 pub(crate) struct ScopeBuilder {
@@ -288,8 +291,10 @@ fn template<'py>(
     Ok(scope)
 }
 
+/// A method as scopes name it. Interned strings live on for ever (Python 3.12), so what a client makes up is not.
 fn method<'py>(py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
-    PyString::intern(py, &String::from_utf8_lossy(method).to_ascii_uppercase())
+    let method = String::from_utf8_lossy(method).to_ascii_uppercase();
+    if METHODS.contains(&&*method) { PyString::intern(py, &method) } else { PyString::new(py, &method) }
 }
 
 fn target(py: Python<'_>, path: &[u8], query: &[u8]) -> Target {

@@ -11,7 +11,6 @@ use crate::message::{FieldError, Parts, Seen, write_field};
 pub struct Trailers {
     block: Vec<u8>,
     writer: ResponseHeadWriter,
-    count: usize,
     seen: Seen,
 }
 
@@ -19,16 +18,13 @@ impl Default for Trailers {
     fn default() -> Self {
         let mut block = Vec::new();
         let writer = ResponseHeadWriter::begin(&mut block, 0);
-        Self { block, writer, count: 0, seen: Seen::default() }
+        Self { block, writer, seen: Seen::default() }
     }
 }
 
 impl Trailers {
     /// Adds the fields of one message, all of them or, with an error, none.
     pub(crate) fn add(&mut self, parts: &Parts<'_>) -> Result<(), FieldError> {
-        if self.count + parts.len() > usize::from(u16::MAX) {
-            return Err(FieldError::TooLarge);
-        }
         let mut scratch = Vec::new();
         let mut trial = ResponseHeadWriter::begin(&mut scratch, 0);
         let mut seen = self.seen.clone();
@@ -43,7 +39,6 @@ impl Trailers {
             let (name, value) = (name.as_bytes().trim_ascii(), value.as_bytes().trim_ascii());
             self.writer.field(&mut self.block, name, value);
         }
-        self.count += parts.len();
         self.seen = seen;
         Ok(())
     }

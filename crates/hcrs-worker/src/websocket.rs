@@ -240,7 +240,7 @@ fn accept(
         None => None,
     };
     let headers = message::headers(message)?.filter(|headers| !headers.is_none());
-    let parts = headers.map(|headers| message::parts(&headers)).transpose()?.unwrap_or_default();
+    let mut parts = headers.map(|headers| message::parts(&headers)).transpose()?.unwrap_or_default();
     if parts.iter().any(|(name, _)| name.as_bytes().eq_ignore_ascii_case(b"sec-websocket-protocol")) {
         return Err(PyValueError::new_err(
             "the subprotocol is said by 'subprotocol', not by a sec-websocket-protocol header",
@@ -255,10 +255,11 @@ fn accept(
             )));
         }
     }
+    if let Some(chosen) = &subprotocol {
+        let name = PyBytes::new(py, b"sec-websocket-protocol");
+        parts.insert(0, (name, PyBytes::new(py, chosen.as_bytes())));
+    }
     exchange.get().push_head(link, HeadKind::Accept, SWITCHING_PROTOCOLS, |head, out| {
-        if let Some(chosen) = &subprotocol {
-            head.field(out, b"sec-websocket-protocol", chosen.as_bytes());
-        }
         message::write_parts(&parts, head, out).map(|_| None)
     })??;
     if let Some(messages) = &mut exchange.get().lock().websocket {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use hcrs_ws::{Compression, Connection, DeflatePool, DeflateTerms, Event, Kind, Settings};
+use hcrs_ws::{Compression, Connection, DeflatePool, DeflateTerms, Event, Kind, MessageRoom, Settings};
 
 fn main() {
     divan::main();
@@ -50,7 +50,13 @@ fn settings() -> Settings {
 }
 
 fn connection(deflate: Option<DeflateTerms>) -> Connection {
-    Connection::new(&settings(), deflate, &Rc::new(DeflatePool::new(&Compression::default())))
+    connection_in(&Rc::new(DeflatePool::new(&Compression::default())), deflate)
+}
+
+fn connection_in(pool: &Rc<DeflatePool>, deflate: Option<DeflateTerms>) -> Connection {
+    let settings = settings();
+    let room = MessageRoom::of_connection(&MessageRoom::of_thread(&settings), &settings);
+    Connection::new(&settings, deflate, pool, &room)
 }
 
 fn terms(takeover: bool) -> DeflateTerms {
@@ -123,13 +129,16 @@ fn deflate(bencher: Bencher<'_, '_>, (takeover, len): (bool, usize)) {
 /// Inflating what the client has compressed.
 #[divan::bench(args = [300, 4096, 65536])]
 fn inflate(bencher: Bencher<'_, '_>, len: usize) {
-    let (mut connection, mut input) = (connection(Some(terms(false))), BytesMut::with_capacity(65536));
+    let pool = Rc::new(DeflatePool::new(&Compression::default()));
+    let (mut connection, mut input) =
+        (connection_in(&pool, Some(terms(false))), BytesMut::with_capacity(65536));
     let mut packed = Vec::new();
     connection.write_message(Kind::Text, &text(len), &mut packed).expect("open");
     let header = if packed[1] < 126 { 2 } else { 4 };
     let wire = frame(0xc1, &packed[header..]);
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         input.extend_from_slice(black_box(&wire));
+        pool.begin_turn();
         while black_box(connection.poll_event(&mut input).expect("a good frame")).is_some() {}
     });
 }

@@ -47,6 +47,10 @@ impl Failure {
     pub(crate) const NOT_DEFLATE: Self =
         Self { code: close_code::INVALID_PAYLOAD, reason: "malformed compressed message" };
     pub(crate) const TOO_BIG: Self = Self { code: close_code::MESSAGE_TOO_BIG, reason: "message too big" };
+    pub(crate) const NO_ROOM: Self =
+        Self { code: close_code::MESSAGE_TOO_BIG, reason: "too many bytes of messages at a time" };
+    pub(crate) const STALLED: Self =
+        Self { code: close_code::POLICY_VIOLATION, reason: "message did not go on in time" };
     pub(crate) const TOO_MANY_FRAGMENTS: Self =
         Self { code: close_code::POLICY_VIOLATION, reason: "too many fragments" };
 

@@ -10,6 +10,7 @@ use crate::deflate::{DeflatePool, Packer, Unpacker};
 use crate::frame::{self, Lead, Opcode};
 use crate::handshake::DeflateTerms;
 use crate::keep_alive::{KeepAlive, PongMissing};
+use crate::room::{HeldBytes, MessageRoom};
 use crate::settings::Settings;
 use crate::utf8::Utf8;
 
@@ -42,8 +43,8 @@ pub enum Event {
         /// Whether it answers a Close frame of this end.
         is_reply: bool,
     },
-    /// Nothing yet: the compressed message that is being inflated takes long. Call again once others have had
-    /// their turn.
+    /// Nothing yet: what may be inflated in a turn has been. Call again once others have had their turn, after
+    /// [`DeflatePool::begin_turn`].
     Yield,
 }
 
@@ -62,6 +63,7 @@ pub enum Event {
 pub struct Connection {
     pub(crate) max_message_size: usize,
     pub(crate) max_fragments: u32,
+    pub(crate) room: Rc<MessageRoom>,
     pub(crate) unpacker: Option<Unpacker>,
     /// The data frame whose payload is being read.
     pub(crate) frame: Option<DataFrame>,
@@ -102,6 +104,8 @@ pub(crate) struct Message {
     pub(crate) announced: u64,
     pub(crate) utf8: Utf8,
     pub(crate) data: Vec<u8>,
+    /// What the room of `data` takes of that for all messages.
+    pub(crate) held: HeldBytes,
 }
 
 /// A message of which some has been sent.
@@ -125,8 +129,13 @@ struct Closing {
 
 impl Connection {
     /// A connection whose handshake is done, with what that agreed on compression. The pool is shared with the
-    /// other connections of the thread.
-    pub fn new(settings: &Settings, deflate: Option<DeflateTerms>, pool: &Rc<DeflatePool>) -> Self {
+    /// other connections of the thread, the room with the other WebSockets of the client's connection.
+    pub fn new(
+        settings: &Settings,
+        deflate: Option<DeflateTerms>,
+        pool: &Rc<DeflatePool>,
+        room: &Rc<MessageRoom>,
+    ) -> Self {
         let unpacker = deflate.map(|terms| {
             Unpacker::new(Rc::clone(pool), terms.client_max_window_bits, terms.client_context_takeover)
         });
@@ -136,6 +145,7 @@ impl Connection {
         Self {
             max_message_size: settings.max_message_size,
             max_fragments: settings.max_fragments,
+            room: Rc::clone(room),
             unpacker,
             frame: None,
             message: None,
@@ -209,6 +219,19 @@ impl Connection {
         self.closing.is_sent && self.is_deaf()
     }
 
+    /// How many bytes of a message have come that is not complete; `None` if there is no such message.
+    pub fn unfinished(&self) -> Option<u64> {
+        let message = self.message.as_ref()?;
+        Some(message.announced - self.frame.map_or(0, |frame| frame.left))
+    }
+
+    /// Gives up an unfinished message that has not gone on in time: the connection fails, as it does when the client breaks
+    /// the protocol.
+    pub fn give_up_message(&mut self) -> Failure {
+        self.fail(Failure::STALLED);
+        Failure::STALLED
+    }
+
     /// Gives back the memory that context takeover keeps for messages to the client, such as when the
     /// connection has been quiet. The next message is compressed by itself.
     pub fn shed_context(&mut self) {
@@ -279,7 +302,7 @@ impl Connection {
 }
 
 impl Message {
-    pub(crate) fn new(lead: Lead) -> Self {
+    pub(crate) fn new(lead: Lead, room: &Rc<MessageRoom>) -> Self {
         Self {
             kind: if lead.opcode == Opcode::Text { Kind::Text } else { Kind::Binary },
             is_packed: lead.rsv1,
@@ -287,6 +310,7 @@ impl Message {
             announced: 0,
             utf8: Utf8::default(),
             data: Vec::new(),
+            held: HeldBytes::new(room),
         }
     }
 }

@@ -9,6 +9,7 @@ mod handshake;
 mod keep_alive;
 mod mask;
 mod receive;
+mod room;
 mod send;
 mod settings;
 mod utf8;
@@ -20,5 +21,6 @@ pub use handshake::{
     Accepted, DeflateTerms, Handshake, Opening, Refusal, SubprotocolNotOffered, asks_for_websocket,
 };
 pub use keep_alive::PongMissing;
+pub use room::{HeldBytes, MessageRoom};
 pub use send::SendError;
 pub use settings::{Compression, Settings};

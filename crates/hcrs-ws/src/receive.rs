@@ -11,11 +11,8 @@ use crate::mask;
 /// Messages up to this length are copied out, so that a small one does not keep a large buffer.
 const COPIED_MESSAGE_BYTES: usize = 4 * 1024;
 
-/// Compressed bytes that are inflated at a time.
-const PACKED_PIECE: usize = 4 * 1024;
-
-/// Bytes that are inflated in one call, but for a piece more, before others get their turn.
-const INFLATED_PER_CALL: usize = 256 * 1024;
+/// Compressed bytes that are inflated at a time, to a thousand times as many at most.
+const PACKED_PIECE: usize = 1024;
 
 /// Compressed bytes of a message that are allowed beyond twice the size that it may inflate to: flushes of many
 /// small fragments.
@@ -68,13 +65,8 @@ impl Connection {
     }
 
     fn read_messages(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Failure> {
-        let mut inflated = 0;
         loop {
-            let read = if self.frame.is_some() {
-                self.read_payload(input, &mut inflated)?
-            } else {
-                self.read_frame(input)?
-            };
+            let read = if self.frame.is_some() { self.read_payload(input)? } else { self.read_frame(input)? };
             match read {
                 Read::Event(event) => return Ok(Some(event)),
                 Read::Next => {}
@@ -183,21 +175,24 @@ impl Connection {
 
     fn begin_data_frame(&mut self, header: Header) {
         if !self.is_discarding() {
-            let message = self.message.get_or_insert_with(|| Message::new(header.lead));
+            let message = self.message.get_or_insert_with(|| Message::new(header.lead, &self.room));
             message.fragments += 1;
             message.announced += header.payload;
         }
         self.frame = Some(DataFrame { left: header.payload, key: header.key, fin: header.lead.fin });
     }
 
-    /// Reads what is here of the payload; `inflated` counts what becomes of it.
-    fn read_payload(&mut self, input: &mut BytesMut, inflated: &mut usize) -> Result<Read, Failure> {
+    /// Reads what is here of the payload.
+    fn read_payload(&mut self, input: &mut BytesMut) -> Result<Read, Failure> {
         let Some(frame) = &mut self.frame else { return Ok(Read::Next) };
         let is_packed = self.message.as_ref().is_some_and(|message| message.is_packed);
         let most = if is_packed { PACKED_PIECE } else { usize::MAX };
         let here = usize::try_from(frame.left).unwrap_or(usize::MAX).min(input.len()).min(most);
         if here == 0 && frame.left > 0 {
             return Ok(Read::Starved);
+        }
+        if is_packed && self.unpacker.as_ref().is_some_and(Unpacker::must_yield) {
+            return Ok(Read::Event(Event::Yield));
         }
         let piece = &mut input[..here];
         mask::apply(piece, frame.key);
@@ -212,13 +207,13 @@ impl Connection {
         // Without a message it is read over, since this end has closed.
         if let Some(message) = &mut self.message {
             if let Some(unpacker) = self.unpacker.as_mut().filter(|_| is_packed) {
-                *inflated += message.inflate(unpacker, piece, is_last, self.max_message_size)?;
+                message.inflate(unpacker, piece, is_last, self.max_message_size)?;
             } else {
                 message.check(piece, is_last)?;
                 if is_last && message.data.is_empty() {
                     whole = Some(take(input, here));
                 } else {
-                    message.append(piece, frame_left);
+                    message.append(piece, frame_left)?;
                 }
             }
         }
@@ -232,9 +227,6 @@ impl Connection {
                 Kind::Text => Event::Text(data),
                 Kind::Binary => Event::Binary(data),
             }));
-        }
-        if *inflated >= INFLATED_PER_CALL && !input.is_empty() {
-            return Ok(Read::Event(Event::Yield));
         }
         Ok(Read::Next)
     }
@@ -273,40 +265,42 @@ impl Message {
     }
 
     /// Appends a piece, when at most `to_come` bytes follow in the same frame or message.
-    fn append(&mut self, piece: &[u8], to_come: u64) {
+    fn append(&mut self, piece: &[u8], to_come: u64) -> Result<(), Failure> {
         let needed = self.data.len() + piece.len();
         if needed > self.data.capacity() {
             let all = needed.saturating_add(usize::try_from(to_come).unwrap_or(usize::MAX));
             let room = all.min(self.data.capacity() * 2).max(needed);
+            if !self.held.try_hold(room) {
+                return Err(Failure::NO_ROOM);
+            }
             self.data.reserve_exact(room - self.data.len());
         }
         hcrs_exchange::append(&mut self.data, piece);
+        Ok(())
     }
 
-    /// Inflates a piece, or the last one, and gives by how much the message grew.
+    /// Inflates a piece, or the last one.
     fn inflate(
         &mut self,
         unpacker: &mut Unpacker,
         piece: &[u8],
         is_last: bool,
         max_size: usize,
-    ) -> Result<usize, Failure> {
-        let before = self.data.len();
+    ) -> Result<(), Failure> {
         let mut sink = |inflated: &[u8]| {
             let left = max_size - self.data.len();
             if inflated.len() > left {
                 return Err(Failure::TOO_BIG);
             }
             self.check(inflated, false)?;
-            self.append(inflated, (left - inflated.len()) as u64);
-            Ok(())
+            self.append(inflated, (left - inflated.len()) as u64)
         };
         unpacker.unpack(piece, &mut sink)?;
         if is_last {
             unpacker.finish(&mut sink)?;
             self.check(b"", true)?;
         }
-        Ok(self.data.len() - before)
+        Ok(())
     }
 }
 

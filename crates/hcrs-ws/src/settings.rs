@@ -8,6 +8,12 @@ pub struct Settings {
     /// Most bytes of a message, its fragments together, after inflating. Beyond: 1009, as soon as a frame
     /// announces it or inflating reaches it. Default 16 MiB.
     pub max_message_size: usize,
+    /// Bytes of messages that the WebSockets of one connection may hold at a time, but for the first 64 KiB of each: of
+    /// unfinished messages as they grow, inflated, and of those that wait for the app. Beyond: 1009 for the one that
+    /// wants more. Never less than two messages of the largest size. Default 32 MiB.
+    pub connection_room: usize,
+    /// The same for all connections of a thread. Never less than eight messages of the largest size. Default 128 MiB.
+    pub thread_room: usize,
     /// Most frames of a message. Beyond: 1008. Default 131 072.
     pub max_fragments: u32,
     /// Time between a ping's answer, or the opening, and the next ping; the first one is sent at once.
@@ -23,6 +29,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_message_size: 16 << 20,
+            connection_room: 32 << 20,
+            thread_room: 128 << 20,
             max_fragments: 131_072,
             ping_interval: None,
             ping_timeout: Duration::from_secs(20),

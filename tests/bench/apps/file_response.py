@@ -8,7 +8,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 # Removed with the process.
-FILE = tempfile.NamedTemporaryFile()
+FILE = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it is to stay
 FILE.write(b"\xa5" * (1 << 20))
 FILE.flush()
 

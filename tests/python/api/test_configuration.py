@@ -14,7 +14,7 @@ from hcrs.config import Config, ConfigError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 hypercorn_config = pytest.importorskip("hypercorn.config")
 
@@ -48,7 +48,7 @@ def test_a_python_file(tmp_path: Path) -> None:
     path.write_text("import os\nworkers = 1 + 1\nbind = 'unix:' + os.path.join('run', 's')\ndef unused(): pass\n")
     config = Config.from_pyfile(str(path))
     assert tomllib.loads(config.to_toml()) == {"workers": 2, "bind": ["unix:run/s"]}
-    with pytest.raises(ConfigError, match="end in .py"):
+    with pytest.raises(ConfigError, match=r"end in \.py"):
         Config.from_pyfile(tmp_path / "settings")
 
 
@@ -93,7 +93,7 @@ def test_only_what_was_set_is_passed_on_and_any_text_survives() -> None:
 def test_what_cannot_be_passed_on_is_said() -> None:
     config = Config()
     config.root_path = "\udcff"
-    with pytest.raises(ConfigError, match="Config.root_path: .* is not valid Unicode"):
+    with pytest.raises(ConfigError, match=r"Config\.root_path: .* is not valid Unicode"):
         config.to_toml()
     config = Config()
     config.accesslog = logging.getLogger("mine")

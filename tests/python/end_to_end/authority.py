@@ -19,7 +19,8 @@ class Issuer:
 
     def __init__(self, subject: x509.Name, issuer: Issuer | None = None, *, is_authority: bool = False) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.issuer = issuer or self
+        self.issuer: Issuer = issuer or self
+        self.certificate: x509.Certificate
         now = datetime.datetime.now(datetime.timezone.utc)
         builder = (
             x509.CertificateBuilder()

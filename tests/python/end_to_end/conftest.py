@@ -29,9 +29,14 @@ Serve = Callable[..., Server]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shows(app, waits, config): a row of the table of keys; see key_rows.py")
+    config.addinivalue_line("markers", "proof: the full size of a test; left out unless -m asks for it (make proof)")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "proof" not in config.getoption("markexpr"):
+        left_out = [item for item in items if item.get_closest_marker("proof") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.get_closest_marker("proof") is None]
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents and item.get_closest_marker("timeout") is None:
@@ -78,7 +83,7 @@ def launch(
     request: pytest.FixtureRequest, tmp_path: Path, certificate: dict[str, str]
 ) -> Iterator[Callable[..., Server]]:
     """Starts ``hcrs`` without waiting for it; what is left of it is killed after the test."""
-    servers = request.node.stash.setdefault(_SERVERS, [])
+    servers: list[Server] = request.node.stash.setdefault(_SERVERS, [])
 
     def start(app: str | None = None, *, tls: bool = False, **options: Any) -> Server:
         folder = tmp_path / f"server-{len(servers)}"
@@ -106,6 +111,7 @@ def serve(launch: Callable[..., Server], request: pytest.FixtureRequest) -> Iter
         if server.is_running:
             assert server.stop() == 0, f"the exit code after SIGTERM\n{server.log}"
             server.wait_for_workers_end()
+        server.assert_nothing_left()
 
 
 @pytest.fixture
@@ -171,6 +177,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str])
         yield server.wait_until_running()
         assert server.stop() == 0, server.log
         server.wait_for_workers_end()
+        server.assert_nothing_left()
     finally:
         server.destroy()
 

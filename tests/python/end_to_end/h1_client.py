@@ -3,11 +3,16 @@ and a response is read strictly."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from end_to_end.server import DEADLINE, Listening
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass
@@ -58,7 +63,7 @@ class H1Client:
         #: Those of the last chunked body.
         self.trailers: list[tuple[str, str]] = []
 
-    def __enter__(self) -> H1Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,10 +148,8 @@ class H1Client:
 
     def assert_cut(self) -> None:
         """Waits until the server has ended the connection, in whatever way."""
-        try:
+        with contextlib.suppress(ConnectionResetError, ssl.SSLError):
             self.until_closed()
-        except (ConnectionResetError, ssl.SSLError):
-            pass
 
     def half_close(self) -> None:
         """Says that nothing more will be sent."""

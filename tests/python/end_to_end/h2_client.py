@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import h2.config
 import h2.connection
@@ -15,6 +16,9 @@ import h2.events
 import h2.settings
 
 from end_to_end.server import DEADLINE, Listening
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -105,7 +109,7 @@ class H2Client:
             },
         )
         self.protocol.initiate_connection()
-        self.protocol.increment_flow_control_window((1 << 30))
+        self.protocol.increment_flow_control_window(1 << 30)
         self.streams: dict[int, Stream] = {}
         #: Streams whose bytes are not credited to the server.
         self.held: set[int] = set()
@@ -117,7 +121,7 @@ class H2Client:
         self._input = b""
         self.flush()
 
-    def __enter__(self) -> H2Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -272,8 +276,10 @@ class H2Client:
             self.pings += 1
             return
         if isinstance(event, h2.events.PushedStreamReceived):
-            self.streams[event.pushed_stream_id] = Stream(event.pushed_stream_id, promise=list(event.headers))
-            self.streams[event.parent_stream_id].promised.append(event.pushed_stream_id)
+            pushed, parent = event.pushed_stream_id, event.parent_stream_id
+            assert pushed is not None and parent is not None and event.headers is not None
+            self.streams[pushed] = Stream(pushed, promise=list(event.headers))
+            self.streams[parent].promised.append(pushed)
             return
         stream = self.streams.get(getattr(event, "stream_id", None) or 0)
         if stream is None:

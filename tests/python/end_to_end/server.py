@@ -196,10 +196,11 @@ class Server:
         self._workers_seen.update(living)
         return living
 
-    def memory(self) -> tuple[int, int]:
-        """Resident bytes of the edge, now and at most."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        now, most = (int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) for name in ("VmRSS", "VmHWM"))
+    def memory(self, pid: int | None = None) -> tuple[int, int]:
+        """Resident bytes of the edge, or of another process, now and at most."""
+        status = Path(f"/proc/{pid or self.pid}/status").read_text()
+        sizes = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
+        now, most = int(sizes["VmRSS"]), int(sizes["VmHWM"])
         return now * 1024, most * 1024
 
     def signal(self, number: int) -> None:
@@ -224,6 +225,11 @@ class Server:
             self.worker_pids()
             self.signal(signal.SIGTERM)
         return self.wait_for_exit(deadline)
+
+    def assert_nothing_left(self) -> None:
+        """No edge thread has found, at the end of its drain, that streams, slots, credits or bytes were left over."""
+        left = [line for line in self.log.splitlines() if "accounting:" in line]
+        assert not left, "\n".join(left)
 
     def wait_for_workers_end(self, deadline: float = DEADLINE) -> None:
         """Waits until no worker that was ever seen is alive."""

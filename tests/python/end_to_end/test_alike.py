@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import NamedTuple
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
+from websockets.typing import Subprotocol
 
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server
 from end_to_end.ws_client import ask_over_h2, open_over_h2
 
@@ -33,7 +38,7 @@ class Site(NamedTuple):
     sockets: tuple[str, ...] = ("/socket",)
 
 
-THREADS = {"library": "hcrs-wsgi-", "state": None, "sockets": ()}
+THREADS: dict[str, Any] = {"library": "hcrs-wsgi-", "state": None, "sockets": ()}
 SITES = {
     "fastapi": Site("starlette_sites.py:fastapi"),
     "fastapi-uvloop": Site("starlette_sites.py:fastapi", worker_class="uvloop"),
@@ -63,7 +68,9 @@ class Running(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def running(request, tmp_path_factory, certificate):
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]
+) -> Iterator[Running]:
     """The server of a site, for all its tests."""
     site = SITES[request.param]
     folder = tmp_path_factory.mktemp("alike")
@@ -83,7 +90,7 @@ def running(request, tmp_path_factory, certificate):
 
 @EVERY
 @BOTH
-def test_requests(running, browse, http2):
+def test_requests(running: Running, browse: Callable[..., httpx.Client], http2: Any) -> None:
     client = browse(running.server, http2=http2)
     assert client.get("/facts?q=é").json() == {
         "library": running.site.library,
@@ -102,7 +109,7 @@ def test_requests(running, browse, http2):
 
 @EVERY
 @BOTH
-def test_files(running, browse, http2):
+def test_files(running: Running, browse: Callable[..., httpx.Client], http2: Any) -> None:
     client = browse(running.server, http2=http2)
     whole = client.get("/file")
     assert (whole.status_code, whole.content) == (200, DATA)
@@ -116,7 +123,7 @@ def test_files(running, browse, http2):
 
 @pytest.mark.parametrize("running", ["starlette", "starlette-trio", "fastapi"], indirect=True)
 @BOTH
-def test_static_files(running, browse, http2):
+def test_static_files(running: Running, browse: Callable[..., httpx.Client], http2: Any) -> None:
     client = browse(running.server, http2=http2)
     whole = client.get("/static/data.bin")
     assert (whole.status_code, whole.content) == (200, DATA)
@@ -135,7 +142,7 @@ def test_static_files(running, browse, http2):
 
 @EVERY
 @BOTH
-def test_streams_and_events(running, browse, http2, key):
+def test_streams_and_events(running: Running, browse: Callable[..., httpx.Client], http2: Any, key: str) -> None:
     client = browse(running.server, http2=http2)
     assert client.get("/stream?count=60").text == "".join(f"{number:05}" * 2000 for number in range(60))
     with client.stream("GET", f"/events?key={key}") as response:
@@ -151,21 +158,25 @@ def greeting(site: Site, version: str) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize(("running", "path"), SOCKETS, indirect=["running"])
-def test_websockets_over_http1_by_the_websockets_package(running, trust, path):
+def test_websockets_over_http1_by_the_websockets_package(
+    running: Running, trust: Callable[..., ssl.SSLContext], path: Any
+) -> None:
     url = f"wss://localhost:{running.server.listener.port}"
-    options = {"ssl": trust("http/1.1"), "host": "127.0.0.1"}
+    options: dict[str, Any] = {"ssl": trust("http/1.1"), "host": "127.0.0.1"}
 
-    async def talk():
+    async def talk() -> None:
         connect = websockets.asyncio.client.connect
-        async with connect(f"{url}{path}?q=1", subprotocols=["chat"], **options) as ws:
+        async with connect(f"{url}{path}?q=1", subprotocols=[Subprotocol("chat")], **options) as ws:
             assert ws.subprotocol == "chat"
             assert json.loads(await ws.recv()) == greeting(running.site, "1.1")
-            for message in ["text é", b"bytes \xff", "x" * 200_000, DATA]:
+            messages: list[str | bytes] = ["text é", b"bytes \xff", "x" * 200_000, DATA]
+            for message in messages:
                 await ws.send(message)
                 assert await ws.recv() == message
             await ws.send("bye")
             with pytest.raises(websockets.exceptions.ConnectionClosedError) as closed:
                 await ws.recv()
+            assert closed.value.rcvd is not None
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "as you say")
         with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
             async with connect(f"{url}/denied", **options):
@@ -176,13 +187,14 @@ def test_websockets_over_http1_by_the_websockets_package(running, trust, path):
 
 
 @pytest.mark.parametrize(("running", "path"), SOCKETS, indirect=["running"])
-def test_websockets_over_http2(running, connect_h2, path):
+def test_websockets_over_http2(running: Running, connect_h2: Callable[..., H2Client], path: Any) -> None:
     client = connect_h2(running.server.listener)
     opened = [open_over_h2(client, f"{path}?q=1", [("sec-websocket-protocol", "chat")]) for _ in range(3)]
     for ws in opened:
         assert ws.head.header(b"sec-websocket-protocol") == b"chat"
         assert json.loads(ws.receive()) == greeting(running.site, "2")
-    for message in ["text é", b"bytes \xff", "x" * 200_000]:
+    messages: list[str | bytes] = ["text é", b"bytes \xff", "x" * 200_000]
+    for message in messages:
         for ws in opened:
             ws.send(message)
         assert [ws.receive() for ws in opened] == [message] * 3
@@ -197,10 +209,12 @@ def test_websockets_over_http2(running, connect_h2, path):
 
 
 @pytest.mark.parametrize("running", ["django-channels"], indirect=True)
-def test_a_room_of_channels_is_one_for_both_protocols(running, connect_h2, trust):
+def test_a_room_of_channels_is_one_for_both_protocols(
+    running: Running, connect_h2: Callable[..., H2Client], trust: Callable[..., ssl.SSLContext]
+) -> None:
     over_h2 = open_over_h2(connect_h2(running.server.listener), "/room")
 
-    async def talk():
+    async def talk() -> None:
         url = f"wss://localhost:{running.server.listener.port}/room"
         async with websockets.asyncio.client.connect(url, ssl=trust("http/1.1"), host="127.0.0.1") as over_h1:
             over_h2.send("from HTTP/2")
@@ -214,7 +228,9 @@ def test_a_room_of_channels_is_one_for_both_protocols(running, connect_h2, trust
 
 
 @pytest.mark.parametrize("running", ["django-asgi", "django-wsgi", "flask"], indirect=True)
-def test_frameworks_without_websockets_refuse_them(running, connect_h2, trust):
+def test_frameworks_without_websockets_refuse_them(
+    running: Running, connect_h2: Callable[..., H2Client], trust: Callable[..., ssl.SSLContext]
+) -> None:
     client = connect_h2(running.server.listener)
     assert client.head(ask_over_h2(client, "/socket")).status in (403, 500)
     assert client.get("/facts?q=1").status == 200

@@ -7,12 +7,15 @@ import signal
 import socket
 import ssl
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from end_to_end.server import APPS, command, wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.server import APPS, Server, command, wait_until
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +25,9 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_flags_win_over_the_file_and_lists_are_replaced(serve, connect_h1, tmp_path):
+def test_flags_win_over_the_file_and_lists_are_replaced(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     server = serve(
         "wsgi.py:app",
         bind=[f"unix:{tmp_path}/a"],
@@ -37,7 +42,9 @@ def test_flags_win_over_the_file_and_lists_are_replaced(serve, connect_h1, tmp_p
     assert scope["root_path"] == "/file", "what no flag says comes from the file"
 
 
-def test_app_is_found_from_the_working_directory(serve, connect_h1, tmp_path):
+def test_app_is_found_from_the_working_directory(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("")
     (tmp_path / "package" / "web.py").write_text(
@@ -63,7 +70,7 @@ def test_app_is_found_from_the_working_directory(serve, connect_h1, tmp_path):
         ("verify_mode = 3\n", ["verify_mode", "CERT_REQUIRED"]),
     ],
 )
-def test_mistake_in_the_file_is_shown_with_its_place(tmp_path, text, words):
+def test_mistake_in_the_file_is_shown_with_its_place(tmp_path: Path, text: str, words: Any) -> None:
     (tmp_path / "hcrs.toml").write_text(text)
     result = run(tmp_path, "--config", "hcrs.toml")
     assert (result.returncode, result.stdout) == (78, "")
@@ -71,14 +78,16 @@ def test_mistake_in_the_file_is_shown_with_its_place(tmp_path, text, words):
         assert word in result.stderr
 
 
-def test_every_mistake_is_shown_at_once(tmp_path):
+def test_every_mistake_is_shown_at_once(tmp_path: Path) -> None:
     (tmp_path / "hcrs.toml").write_text("workers = 'two'\nbacklog = -1\n")
     result = run(tmp_path, "--config", "hcrs.toml", "--worker-class", "gevent")
     assert result.returncode == 78
     assert all(word in result.stderr for word in ("workers", "backlog", "--worker-class"))
 
 
-def test_unknown_key_is_a_warning_that_names_what_was_meant(serve, connect_h1):
+def test_unknown_key_is_a_warning_that_names_what_was_meant(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app", log_level="debug", keep_alive_timout=1)
     assert connect_h1(server.listener).get().status == 200
     warnings = [line for line in server.log.splitlines() if "unknown key" in line]
@@ -86,16 +95,18 @@ def test_unknown_key_is_a_warning_that_names_what_was_meant(serve, connect_h1):
     assert any("keep_alive_timout" in line and "keep_alive_timeout" in line for line in warnings), server.log
 
 
-def test_key_that_is_ignored_is_named_with_the_reason(serve):
+def test_key_that_is_ignored_is_named_with_the_reason(serve: Callable[..., Server]) -> None:
     server = serve("plain.py:app", daemon=True)
     assert re.search(r"daemon is ignored: Workers are ordinary processes", server.log)
 
 
-def test_certificates_are_read_again_on_a_signal_and_broken_ones_are_not(serve, connect_h1, tmp_path):
-    def make():
+def test_certificates_are_read_again_on_a_signal_and_broken_ones_are_not(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
+    def make() -> None:
         subprocess.run([command(), "cert", "dev", "--force", "--dir", str(tmp_path)], check=True, capture_output=True)
 
-    def presented():
+    def presented() -> Any:
         return ssl.get_server_certificate(("127.0.0.1", server.listener.port))
 
     make()
@@ -120,7 +131,9 @@ def test_certificates_are_read_again_on_a_signal_and_broken_ones_are_not(serve, 
     assert presented() not in (first, second), "what has changed is found without a signal"
 
 
-def test_clients_have_to_show_a_certificate_when_they_are_asked_to(serve, certificate):
+def test_clients_have_to_show_a_certificate_when_they_are_asked_to(
+    serve: Callable[..., Server], certificate: dict[str, str]
+) -> None:
     server = serve(
         "plain.py:app",
         bind="127.0.0.1:0",
@@ -131,13 +144,17 @@ def test_clients_have_to_show_a_certificate_when_they_are_asked_to(serve, certif
     )
     context = ssl.create_default_context(cafile=certificate["certfile"])
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the client learns of it in the handshake
-    with socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as connection:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            context.wrap_socket(connection, server_hostname="localhost")
+    with (
+        socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as connection,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
+        context.wrap_socket(connection, server_hostname="localhost")
     server.wait_for_log("TLS handshake failed: .*certificate")
 
 
-def test_file_that_people_write_starts_unchanged(serve, connect_h1):
+def test_file_that_people_write_starts_unchanged(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve(
         "plain.py:app",
         bind=["127.0.0.1:0"],
@@ -153,7 +170,9 @@ def test_file_that_people_write_starts_unchanged(serve, connect_h1):
     wait_until(lambda: '"GET / 1.1" 200' in server.output, "the line of the access log")
 
 
-def test_configuration_in_python_and_variables_are_obeyed(serve, connect_h1, tmp_path):
+def test_configuration_in_python_and_variables_are_obeyed(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     (tmp_path / "conf.py").write_text("import os\nroot_path = '/' + 'mounted'\nworkers = 3\n")
     server = serve(
         "plain.py:app",
@@ -164,7 +183,7 @@ def test_configuration_in_python_and_variables_are_obeyed(serve, connect_h1, tmp
     assert len(server.worker_pids()) == 2
 
 
-def test_wrong_flag_and_missing_file_have_their_exit_codes(tmp_path):
+def test_wrong_flag_and_missing_file_have_their_exit_codes(tmp_path: Path) -> None:
     assert run(tmp_path, "--no-such-flag").returncode == 2
     missing = run(tmp_path, "--config", "missing.toml")
     assert missing.returncode == 78
@@ -173,7 +192,7 @@ def test_wrong_flag_and_missing_file_have_their_exit_codes(tmp_path):
     assert run(tmp_path, "-c", "hcrs.toml").returncode == 78
 
 
-def test_help_and_version_go_to_standard_output(tmp_path):
+def test_help_and_version_go_to_standard_output(tmp_path: Path) -> None:
     helped = run(tmp_path, "--help")
     assert (helped.returncode, helped.stderr) == (0, "")
     assert "--bind" in helped.stdout and "Deadlines" in helped.stdout
@@ -181,13 +200,13 @@ def test_help_and_version_go_to_standard_output(tmp_path):
     assert re.fullmatch(r"hcrs \d+\.\d+\.\d+\n", version.stdout)
 
 
-def test_missing_interpreter_is_named(launch):
+def test_missing_interpreter_is_named(launch: Callable[..., Server]) -> None:
     server = launch("plain.py:app", flags=["--python", "/nowhere/python3"])
     assert server.wait_for_exit() == 1
     assert "/nowhere/python3" in server.log
 
 
-def test_interpreter_without_hcrs_is_named_with_a_remedy(launch, tmp_path):
+def test_interpreter_without_hcrs_is_named_with_a_remedy(launch: Callable[..., Server], tmp_path: Path) -> None:
     subprocess.run(["python3", "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     server = launch("plain.py:app", flags=["--python", f"{tmp_path}/venv/bin/python"])
     assert server.wait_for_exit() == 1
@@ -197,7 +216,7 @@ def test_interpreter_without_hcrs_is_named_with_a_remedy(launch, tmp_path):
 ERROR_LINE = r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[(DEBUG|INFO|WARNING|ERROR)\] .+$"
 
 
-def test_error_log_has_hypercorns_form(serve):
+def test_error_log_has_hypercorns_form(serve: Callable[..., Server]) -> None:
     server = serve("plain.py:app", tls=True, insecure_bind="127.0.0.1:0")
     lines = server.log.splitlines()
     assert len(lines) == 2
@@ -206,7 +225,7 @@ def test_error_log_has_hypercorns_form(serve):
         assert f"[{server.pid}] [INFO] Running on {scheme}://127.0.0.1:" in line
 
 
-def test_error_log_goes_to_a_file(launch, tmp_path):
+def test_error_log_goes_to_a_file(launch: Callable[..., Server], tmp_path: Path) -> None:
     server = launch("plain.py:app", errorlog=f"{tmp_path}/error.log")
     path = tmp_path / "error.log"
     wait_until(lambda: path.exists() and "Running on" in path.read_text(), "the log")
@@ -215,7 +234,7 @@ def test_error_log_goes_to_a_file(launch, tmp_path):
 
 
 @pytest.mark.parametrize("level", ["warning", "ERROR"])
-def test_level_of_the_log_is_obeyed(launch, level, tmp_path):
+def test_level_of_the_log_is_obeyed(launch: Callable[..., Server], level: str, tmp_path: Path) -> None:
     server = launch("plain.py:app", loglevel=level, accesslog="-", pid_path=f"{tmp_path}/pid", bind=f"unix:{tmp_path}/s")
     wait_until((tmp_path / "s").exists, "the socket")
     with httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/s", retries=20)) as client:
@@ -225,7 +244,27 @@ def test_level_of_the_log_is_obeyed(launch, level, tmp_path):
     assert server.output == ""
 
 
-def test_pid_file_names_the_edge_and_goes_with_it(serve, tmp_path):
+@pytest.mark.parametrize("bind", ["127.0.0.1", "unix"])
+def test_a_second_start_leaves_the_first_servers_pid_file_and_address_alone(
+    serve: Callable[..., Server],
+    launch: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    tmp_path: Path,
+    bind: str,
+) -> None:
+    pid_path = tmp_path / "edge.pid"
+    first = serve(
+        "plain.py:app", bind=f"unix:{tmp_path}/socket" if bind == "unix" else "127.0.0.1:0", pid_path=str(pid_path)
+    )
+    again = f"unix:{tmp_path}/socket" if bind == "unix" else first.listener.authority
+    second = launch("plain.py:app", bind=again, pid_path=str(pid_path))
+    assert second.wait_for_exit() == 1
+    assert f"cannot listen on {again}" in second.log
+    assert pid_path.read_text() == str(first.pid)
+    assert connect_h1(first.listener).get().status == 200
+
+
+def test_pid_file_names_the_edge_and_goes_with_it(serve: Callable[..., Server], tmp_path: Path) -> None:
     path = tmp_path / "pid"
     server = serve("plain.py:app", pid_path=str(path))
     assert path.read_text() == str(server.pid)
@@ -233,7 +272,9 @@ def test_pid_file_names_the_edge_and_goes_with_it(serve, tmp_path):
     assert not path.exists()
 
 
-def test_access_log_has_hypercorns_default_form(serve, connect_h1, connect_h2):
+def test_access_log_has_hypercorns_default_form(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", accesslog="-")
     h1 = connect_h1(server.listener)
     h1.get("/?q=1", headers="user-agent: tests/1\r\nreferer: http://a/\r\n")
@@ -266,7 +307,9 @@ def test_access_log_has_hypercorns_default_form(serve, connect_h1, connect_h2):
         assert re.fullmatch(prefix + form, line), (line, form)
 
 
-def test_clients_cannot_forge_lines_of_the_access_log(serve, connect_h1):
+def test_clients_cannot_forge_lines_of_the_access_log(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app", accesslog="-")
     client = connect_h1(server.listener)
     client.get("/%0a[INFO]%20forged%1b[2J", headers='user-agent: "quoted" \\x\r\n')
@@ -276,7 +319,9 @@ def test_clients_cannot_forge_lines_of_the_access_log(serve, connect_h1):
     assert '\\"quoted\\"' in line or '"quoted"' not in line
 
 
-def test_access_log_in_a_file_is_opened_anew_on_sigusr1(serve, connect_h1, tmp_path):
+def test_access_log_in_a_file_is_opened_anew_on_sigusr1(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     import signal
 
     path = tmp_path / "access.log"
@@ -292,7 +337,9 @@ def test_access_log_in_a_file_is_opened_anew_on_sigusr1(serve, connect_h1, tmp_p
     assert "/second" not in (tmp_path / "access.log.1").read_text()
 
 
-def test_server_and_date_headers_can_be_left_out(serve, connect_h1, connect_h2):
+def test_server_and_date_headers_can_be_left_out(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", include_date_header=False, include_server_header=False)
     response = connect_h1(server.listener).get()
     assert (response.header("date"), response.header("server")) == (None, None)

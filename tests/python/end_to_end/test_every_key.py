@@ -12,12 +12,15 @@ import re
 import socket
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import GROUP, OWNER, ROWS, as_flags, as_variable, filled, in_file, places
-from end_to_end.server import APPS, command, to_toml, wait_until
+from end_to_end.server import APPS, Server, command, to_toml, wait_until
 from end_to_end.settings_table import SETTINGS, show
 
 # Importing a test fills the table with its rows.
@@ -30,11 +33,11 @@ IGNORED = [setting for setting in SETTINGS.values() if setting.ignored]
 PLAIN = str(APPS / "plain.py") + ":app"
 
 
-def test_every_key_has_a_row_that_shows_what_it_does():
+def test_every_key_has_a_row_that_shows_what_it_does() -> None:
     assert sorted(setting.key for setting in OBEYED) == sorted(ROWS), "a key is without a test that is marked by `shows` (key_rows.py)"
 
 
-def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path):
+def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path: Path) -> None:
     shown, _ = show(tmp_path)
     assert set(shown) == set(SETTINGS)
     helped = subprocess.run([command(), "--help"], capture_output=True, text=True, check=True).stdout
@@ -46,10 +49,10 @@ def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path):
 
 
 #: What has to stand beside a key so that it can be said at all.
-BESIDE = {
+BESIDE: dict[str, dict[str, Any]] = {
     "certfile": {"keyfile": "k"},
     "keyfile": {"certfile": "c"},
-    **dict.fromkeys(("ca_certs", "certificates", "crls", "verify_mode"), {"certfile": "c", "keyfile": "k"}),
+    **{key: {"certfile": "c", "keyfile": "k"} for key in ("ca_certs", "certificates", "crls", "verify_mode")},
     "user": {"group": 1},
     "group": {"user": 1},
     "insecure_bind": {"certfile": "c", "keyfile": "k"},
@@ -61,7 +64,7 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("key", [setting.key for setting in OBEYED])
-def test_file_environment_and_flags_mean_the_same(tmp_path, key):
+def test_file_environment_and_flags_mean_the_same(tmp_path: Path, key: Any) -> None:
     setting = SETTINGS[key]
     value = filled(ROWS[key], places())
     beside = tmp_path / "beside.toml"
@@ -88,7 +91,7 @@ def test_file_environment_and_flags_mean_the_same(tmp_path, key):
         assert f"{alias} is taken as {key}" in warnings
 
 
-def test_keys_that_are_ignored_say_why_once(serve, connect_h1):
+def test_keys_that_are_ignored_say_why_once(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("plain.py:app", **{setting.key: 1 for setting in IGNORED})
     assert connect_h1(server.listener).get().status == 200
     for setting in IGNORED:
@@ -97,7 +100,7 @@ def test_keys_that_are_ignored_say_why_once(serve, connect_h1):
     assert server.log.count(" is ignored: ") == len(IGNORED)
 
 
-def test_flags_and_variables_that_are_ignored_say_why(tmp_path):
+def test_flags_and_variables_that_are_ignored_say_why(tmp_path: Path) -> None:
     for setting in IGNORED:
         _, warnings = show(tmp_path, [], {setting.variable: "1"})
         assert f"{setting.variable}: {setting.key} is ignored: " in warnings
@@ -107,7 +110,9 @@ def test_flags_and_variables_that_are_ignored_say_why(tmp_path):
             assert f"{setting.flags[0]}: {setting.key} is ignored: " in warnings
 
 
-def test_short_forms_do_what_the_long_ones_do(serve, connect_h1, tmp_path):
+def test_short_forms_do_what_the_long_ones_do(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     (tmp_path / "conf.toml").write_text('root_path = "/of/the/file"\nbind = "127.0.0.1:0"\n')
     server = serve(
         None,
@@ -124,7 +129,9 @@ def test_short_forms_do_what_the_long_ones_do(serve, connect_h1, tmp_path):
     assert "daemon is ignored" in server.log
 
 
-def test_flags_may_be_shortened_joined_repeated_and_old(serve, connect_h1, tmp_path):
+def test_flags_may_be_shortened_joined_repeated_and_old(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     server = serve(
         "plain.py:app",
         bind=["127.0.0.1:0", "127.0.0.1:0"],
@@ -143,7 +150,7 @@ def test_flags_may_be_shortened_joined_repeated_and_old(serve, connect_h1, tmp_p
     assert not (tmp_path / "server-0" / "of-the-file.log").exists()
 
 
-def test_ambiguous_and_wrong_flags_are_told(tmp_path):
+def test_ambiguous_and_wrong_flags_are_told(tmp_path: Path) -> None:
     for arguments, words in (
         (["--work", "2"], ["--worker", "similar"]),
         (["--workers", "two"], ["invalid value 'two'", "--workers"]),
@@ -156,7 +163,7 @@ def test_ambiguous_and_wrong_flags_are_told(tmp_path):
             assert word in result.stderr, result.stderr
 
 
-def test_the_old_flag_of_the_error_log_is_obeyed(launch, tmp_path):
+def test_the_old_flag_of_the_error_log_is_obeyed(launch: Callable[..., Server], tmp_path: Path) -> None:
     server = launch("plain.py:app", flags=["--error-log", f"{tmp_path}/errors"])
     wait_until(lambda: (tmp_path / "errors").exists() and "Running on" in (tmp_path / "errors").read_text(), "the log")
     assert server.stop() == 0
@@ -169,7 +176,9 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def test_variables_that_others_have_agreed_on_are_obeyed(serve, connect_h1):
+def test_variables_that_others_have_agreed_on_are_obeyed(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     port = free_port()
     env = {"PORT": str(port), "WEB_CONCURRENCY": "2", "FORWARDED_ALLOW_IPS": "127.0.0.1"}
     server = serve("settings.py:app", env=env, workers=3)
@@ -191,7 +200,9 @@ graceful_timeout = 30
 """
 
 
-def test_the_file_that_people_write_starts_as_it_is(serve, connect_h1, tmp_path):
+def test_the_file_that_people_write_starts_as_it_is(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     path = tmp_path / "hypercorn.toml"
     path.write_text(THE_FILE)
     # The port may be somebody's: everything else is the file's.

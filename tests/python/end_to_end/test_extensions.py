@@ -6,17 +6,19 @@ import ast
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from source_numbers import numbers
 
 from end_to_end.apps.extensions import LINKS
-from end_to_end.h1_client import Closed
+from end_to_end.h1_client import Closed, H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
+from source_numbers import numbers
 
 TRAILERS = [("te", "trailers")]
 EVERYWHERE = {"http.response.pathsend", "http.response.zerocopysend"}
@@ -75,7 +77,10 @@ def fetch(server: Server, protocol: str, connect_h1: Any, connect_h2: Any) -> Ca
         client = connect_h2(where)
         stream = client.response(client.request(method, path, headers or []))
         assert stream.reset is None
-        fields = lambda items: [(name.decode(), value.decode()) for name, value in items]
+
+        def fields(items: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+            return [(name.decode(), value.decode()) for name, value in items]
+
         interim = [fields(head) for head in stream.informational]
         assert all(head.pop(0) == (":status", "103") for head in interim)
         return Answer(
@@ -92,21 +97,21 @@ def lower(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
 # ---- what is offered ----
 
 
-def test_a_scope_names_the_extensions_and_each_request_has_its_own(fetch, protocol):
+def test_a_scope_names_the_extensions_and_each_request_has_its_own(fetch: Callable[..., Answer], protocol: str) -> None:
     for _ in range(2):
         extensions = ast.literal_eval(fetch("/show").body.decode())
         assert EVERYWHERE | {"http.response.trailers", "http.response.early_hint"} <= set(extensions)
         assert "http.response.debug" not in extensions
 
 
-def test_http_1_0_is_offered_none_that_it_has_no_means_for(server, connect_h1):
+def test_http_1_0_is_offered_none_that_it_has_no_means_for(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listeners[1])
     client.send("GET /show HTTP/1.0\r\n\r\n")
     extensions = ast.literal_eval(client.response().body.decode())
     assert set(extensions) == EVERYWHERE
 
 
-def test_debug_information_is_taken_and_goes_nowhere(fetch):
+def test_debug_information_is_taken_and_goes_nowhere(fetch: Callable[..., Answer]) -> None:
     assert fetch("/debug").body == b"shown"
 
 
@@ -114,42 +119,42 @@ def test_debug_information_is_taken_and_goes_nowhere(fetch):
 
 
 @pytest.mark.parametrize("query", ["", "?pieces=3&size=100000", "?pieces=1&size=400000"])
-def test_trailers_follow_the_body(fetch, query):
+def test_trailers_follow_the_body(fetch: Callable[..., Answer], query: str) -> None:
     answer = fetch("/trailers" + query, TRAILERS)
     assert answer.status == 200
     assert set(answer.body) == {ord("x")}
     assert lower(answer.trailers) == [("x-first", "1"), ("x-second", "2"), ("x-second", "3")]
 
 
-def test_trailers_follow_a_response_without_body(fetch):
+def test_trailers_follow_a_response_without_body(fetch: Callable[..., Answer]) -> None:
     answer = fetch("/trailers_alone", TRAILERS)
     assert answer.body == b"" and answer.trailers == [("x-only", "1")]
 
 
-def test_trailers_are_for_clients_that_take_them(fetch):
+def test_trailers_are_for_clients_that_take_them(fetch: Callable[..., Answer]) -> None:
     answer = fetch("/trailers")
     assert answer.body == b"xxxxx" and answer.trailers == []
 
 
-def test_trailers_beside_a_length_have_a_place_in_http_2_only(fetch, protocol):
+def test_trailers_beside_a_length_have_a_place_in_http_2_only(fetch: Callable[..., Answer], protocol: str) -> None:
     answer = fetch("/trailers?length=5", TRAILERS)
     assert answer.body == b"xxxxx" and answer.headers["content-length"] == "5"
     assert bool(answer.trailers) == protocol.startswith("h2")
 
 
-def test_no_trailers_and_no_body_answer_head(fetch):
+def test_no_trailers_and_no_body_answer_head(fetch: Callable[..., Answer]) -> None:
     answer = fetch("/trailers", TRAILERS, method="HEAD")
     assert (answer.status, answer.body, answer.trailers) == (200, b"", [])
 
 
-def test_a_last_message_without_trailers_ends_the_response(fetch):
+def test_a_last_message_without_trailers_ends_the_response(fetch: Callable[..., Answer]) -> None:
     answer = fetch("/trailers_empty", TRAILERS)
     assert answer.body == b"body" and answer.trailers == []
 
 
 def test_trailers_that_were_announced_and_not_sent_leave_the_response_unfinished(
-    server, protocol, connect_h1, connect_h2
-):
+    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
     if protocol.startswith("h1"):
         client = connect_h1(where)
@@ -163,7 +168,7 @@ def test_trailers_that_were_announced_and_not_sent_leave_the_response_unfinished
         assert stream.reset is not None and not stream.ended
 
 
-def test_http_1_0_gets_the_body_without_trailers(server, connect_h1):
+def test_http_1_0_gets_the_body_without_trailers(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listeners[1])
     client.send("GET /trailers HTTP/1.0\r\nte: trailers\r\n\r\n")
     assert client.response().body == b"xxxxx"
@@ -172,20 +177,20 @@ def test_http_1_0_gets_the_body_without_trailers(server, connect_h1):
 # ---- early hints ----
 
 
-def test_early_hints_come_before_the_response(fetch):
+def test_early_hints_come_before_the_response(fetch: Callable[..., Answer]) -> None:
     answer = fetch("/hints?count=2")
     assert answer.interim == [[("link", link.decode())] for link in LINKS]
     assert (answer.status, answer.body) == (200, b"hinted")
 
 
-def test_http_1_0_gets_no_hints(server, connect_h1):
+def test_http_1_0_gets_no_hints(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listeners[1])
     client.send("GET /hints?count=2 HTTP/1.0\r\n\r\n")
     response = client.response()
     assert (response.status, response.body) == (200, b"hinted")
 
 
-def test_a_flood_of_hints_is_cut_short(fetch):
+def test_a_flood_of_hints_is_cut_short(fetch: Callable[..., Answer]) -> None:
     answer = fetch("/flood_of_hints")
     assert len(answer.interim) == 16
     assert (answer.status, answer.body) == (200, b"hinted")
@@ -206,12 +211,12 @@ def quoted(path: Path) -> str:
     return str(path).replace(" ", "%20")
 
 
-def test_a_file_is_sent_by_its_path(fetch, file):
+def test_a_file_is_sent_by_its_path(fetch: Callable[..., Answer], file: Path) -> None:
     answer = fetch(f"/path?file={quoted(file)}")
     assert answer.status == 200 and answer.body == file.read_bytes()
 
 
-def test_a_file_keeps_the_length_that_was_announced(fetch, file):
+def test_a_file_keeps_the_length_that_was_announced(fetch: Callable[..., Answer], file: Path) -> None:
     size = file.stat().st_size
     answer = fetch(f"/path?file={quoted(file)}&length={size}")
     assert answer.headers["content-length"] == str(size) and answer.body == file.read_bytes()
@@ -219,19 +224,23 @@ def test_a_file_keeps_the_length_that_was_announced(fetch, file):
     assert fetch(f"/path?file={quoted(file)}&length={size - 1}").status == 500
 
 
-def test_a_file_may_be_removed_once_it_was_named(fetch, file):
+def test_a_file_may_be_removed_once_it_was_named(fetch: Callable[..., Answer], file: Path) -> None:
     whole = file.read_bytes()
     assert fetch(f"/path?file={quoted(file)}&remove=yes").body == whole
     assert not file.exists()
 
 
-def test_a_file_is_sent_by_a_worker_into_which_no_process_may_look(serve, connect_h1, file):
+def test_a_file_is_sent_by_a_worker_into_which_no_process_may_look(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], file: Path
+) -> None:
     client = connect_h1(serve("extensions.py:app").listener)
     answer = client.get(f"/path?file={quoted(file)}&hide=yes")
     assert (answer.status, answer.body) == (200, file.read_bytes())
 
 
-def test_the_file_response_of_starlette_leaves_its_file_to_the_edge(server, fetch, file):
+def test_the_file_response_of_starlette_leaves_its_file_to_the_edge(
+    server: Server, fetch: Callable[..., Answer], file: Path
+) -> None:
     whole = file.read_bytes()
     answer = fetch(f"/file_response?file={quoted(file)}")
     assert answer.body == whole and answer.headers["content-length"] == str(len(whole))
@@ -239,19 +248,21 @@ def test_the_file_response_of_starlette_leaves_its_file_to_the_edge(server, fetc
     assert "AssertionError" not in server.log
 
 
-def test_an_empty_file_is_an_empty_body(fetch, tmp_path):
+def test_an_empty_file_is_an_empty_body(fetch: Callable[..., Answer], tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     answer = fetch(f"/path?file={tmp_path}/empty")
     assert (answer.status, answer.body) == (200, b"")
 
 
-def test_the_head_of_a_file_has_its_length_and_no_body(fetch, file):
+def test_the_head_of_a_file_has_its_length_and_no_body(fetch: Callable[..., Answer], file: Path) -> None:
     size = file.stat().st_size
     answer = fetch(f"/path?file={quoted(file)}&length={size}", method="HEAD")
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(size), b"")
 
 
-def test_what_is_no_file_fails_the_app_before_anything_is_sent(server, fetch, tmp_path):
+def test_what_is_no_file_fails_the_app_before_anything_is_sent(
+    server: Server, fetch: Callable[..., Answer], tmp_path: Path
+) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in ("missing", "fifo", ""):
         assert fetch(f"/path?file={tmp_path}/{name}").status == 500
@@ -273,18 +284,22 @@ def test_what_is_no_file_fails_the_app_before_anything_is_sent(server, fetch, tm
         ("&count=0", 0, 0, 0),
     ],
 )
-def test_a_part_of_an_open_file_stands_between_pieces_of_body(fetch, file, query, begin, end, place):
+def test_a_part_of_an_open_file_stands_between_pieces_of_body(
+    fetch: Callable[..., Answer], file: Path, query: str, begin: int, end: int, place: int
+) -> None:
     answer = fetch(f"/descriptor?file={quoted(file)}{query}")
     assert answer.body == b"<" + file.read_bytes()[begin:end] + b">" + str(place).encode()
 
 
-def test_many_files_in_one_response_wait_for_the_client(fetch, file):
+def test_many_files_in_one_response_wait_for_the_client(fetch: Callable[..., Answer], file: Path) -> None:
     answer = fetch(f"/descriptors?file={quoted(file)}&times=20")
     assert answer.body == file.read_bytes() * 20
 
 
 @pytest.mark.parametrize(("asked", "parts"), [("5-100004", [(5, 100_005)]), ("-100000", [(700_000, 800_000)])])
-def test_ranges_of_the_file_response_of_starlette(fetch, file, asked, parts):
+def test_ranges_of_the_file_response_of_starlette(
+    fetch: Callable[..., Answer], file: Path, asked: str, parts: Any
+) -> None:
     whole = file.read_bytes()
     answer = fetch(f"/ranges?file={quoted(file)}", [("range", f"bytes={asked}")])
     ((begin, end),) = parts
@@ -294,7 +309,9 @@ def test_ranges_of_the_file_response_of_starlette(fetch, file, asked, parts):
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(len(whole)), b"")
 
 
-def test_what_a_cleartext_socket_holds_of_a_file_are_the_files_own_pages(server, connect_h1, large):
+def test_what_a_cleartext_socket_holds_of_a_file_are_the_files_own_pages(
+    server: Server, connect_h1: Callable[..., H1Client], large: Path
+) -> None:
     """What is copied into a socket stays as it was; what sendfile(2) has put there does not."""
     size = large.stat().st_size
     client = connect_h1(server.listeners[1], receive_buffer=65536)
@@ -307,7 +324,9 @@ def test_what_a_cleartext_socket_holds_of_a_file_are_the_files_own_pages(server,
     assert body[:3000] == b"new" * 1000
 
 
-def test_files_are_logged_by_the_bytes_that_were_sent(serve, connect_h1, file):
+def test_files_are_logged_by_the_bytes_that_were_sent(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], file: Path
+) -> None:
     server = serve("extensions.py:app", accesslog="-", access_log_format="%(m)s %(s)s %(bytes_sent)s;")
     client = connect_h1(server.listener)
     target = f"/path?file={quoted(file)}&length=800000"
@@ -322,7 +341,9 @@ def test_files_are_logged_by_the_bytes_that_were_sent(serve, connect_h1, file):
     assert said == [("GET", "800000"), ("GET", "800000"), ("HEAD", "0")]
 
 
-def holding(where, protocol, connect_h1, connect_h2, target):
+def holding(
+    where: Any, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], target: Any
+) -> Any:
     """Asks for a response that is not read; gives what reads it to its end, or to where it is cut off."""
     if protocol.startswith("h1"):
         client = connect_h1(where, receive_buffer=65536)
@@ -359,7 +380,9 @@ def large(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_file_that_shrinks_cuts_its_response_off(server, protocol, connect_h1, connect_h2, large):
+def test_a_file_that_shrinks_cuts_its_response_off(
+    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], large: Path
+) -> None:
     where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
     target = f"/path?file={large}&length={large.stat().st_size}"
     read = holding(where, protocol, connect_h1, connect_h2, target)
@@ -369,7 +392,13 @@ def test_a_file_that_shrinks_cuts_its_response_off(server, protocol, connect_h1,
     server.wait_for_log("the file of a response ended")
 
 
-def test_a_file_outlives_the_worker_that_named_it(serve, protocol, connect_h1, connect_h2, large):
+def test_a_file_outlives_the_worker_that_named_it(
+    serve: Callable[..., Server],
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    large: Path,
+) -> None:
     server = serve("extensions.py:app", tls=protocol in ("h1-tls", "h2"))
     target = f"/path?file={large}&length={large.stat().st_size}"
     read = holding(server.listeners[0], protocol, connect_h1, connect_h2, target)
@@ -399,14 +428,20 @@ def open_in_the_edge(server: Server, paths: list[Path]) -> list[str]:
     return [name for name in found if name in names]
 
 
+def has_used_up_its_window(client: H2Client, stream: int) -> bool:
+    return client.streams[stream].length == 65535
+
+
 @pytest.mark.parametrize("tls", [True, False], ids=["h2", "h2c"])
-def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(serve, connect_h2, copies, tls):
+def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], copies: list[Path], tls: bool
+) -> None:
     server = serve("extensions.py:app", tls=tls)
     client = connect_h2(server.listener, window=65535)
     streams = [client.request("GET", f"/path?file={path}") for path in copies]
     client.held.update(streams)
     for stream in streams:
-        client.wait(lambda stream=stream: client.streams[stream].length == 65535, "the window")
+        client.wait(partial(has_used_up_its_window, client, stream), "the window")
     opened = open_in_the_edge(server, copies)
     assert len(opened) == len(set(opened)) == PERMITS
     for stream in reversed(streams):
@@ -417,7 +452,12 @@ def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(se
     assert client.get(f"/path?file={copies[0]}").body == copies[0].read_bytes(), "permits come back"
 
 
-def test_what_a_client_that_reads_nothing_has_open_is_bounded(serve, connect_h2, connect_h1, copies):
+def test_what_a_client_that_reads_nothing_has_open_is_bounded(
+    serve: Callable[..., Server],
+    connect_h2: Callable[..., H2Client],
+    connect_h1: Callable[..., H1Client],
+    copies: list[Path],
+) -> None:
     server = serve("extensions.py:app", tls=True)
     client = connect_h2(server.listener, window=65535, receive_buffer=4096)
     for path in copies:

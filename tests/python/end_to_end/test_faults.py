@@ -3,53 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import h2.errors
 import pytest
 
-from end_to_end.h1_client import Closed
+from end_to_end.h1_client import Closed, H1Client
 from end_to_end.server import Server
 
 
 @pytest.fixture
-def ask(plain: Server, connect_h1):
+def ask(plain: Server, connect_h1: Callable[..., H1Client]) -> Callable[..., Any]:
     """A second connection, for notes and gates."""
     client = connect_h1(plain.listeners[1])
     return lambda target: client.get(target).body
 
 
-def where(plain: Server, protocol: str):
+def where(plain: Server, protocol: str) -> Any:
     return plain.listeners[1 if protocol in ("h1", "h2c") else 0]
 
 
 @pytest.fixture
-def outcome(plain, protocol, connect_h1, connect_h2):
+def outcome(
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> Callable[[str], int | None]:
     """Sends a request that will fail, and gives its status, or None if it was cut off after its head."""
-    h1 = connect_h1(where(plain, protocol)) if protocol.startswith("h1") else None
-    h2_client = connect_h2(where(plain, protocol)) if h1 is None else None
+    is_h1 = protocol.startswith("h1")
+    client = (connect_h1 if is_h1 else connect_h2)(where(plain, protocol))
 
-    def ask_h1(target: str) -> int | None:
-        h1.request("GET", target)
+    def ask_h1(target: str) -> Any:
+        client.request("GET", target)
         try:
-            response = h1.response()
+            response = client.response()
         except Closed:
             return None
         if response.status == 500 and response.header("connection") != "close":
-            assert h1.get().body == b"hello", "a complete answer need not end the connection"
+            assert client.get().body == b"hello", "a complete answer need not end the connection"
         return response.status
 
-    def ask_h2(target: str) -> int | None:
-        beside = h2_client.request("GET", "/nap?seconds=0.05")
-        response = h2_client.response(h2_client.request("GET", target))
-        assert h2_client.response(beside).status == 200, "a request under way beside it is not touched"
-        assert h2_client.get().body == b"hello", "the next request works"
+    def ask_h2(target: str) -> Any:
+        beside = client.request("GET", "/nap?seconds=0.05")
+        response = client.response(client.request("GET", target))
+        assert client.response(beside).status == 200, "a request under way beside it is not touched"
+        assert client.get().body == b"hello", "the next request works"
         if response.reset is not None and response.reset != h2.errors.ErrorCodes.NO_ERROR:
             assert response.reset == h2.errors.ErrorCodes.INTERNAL_ERROR
             return None
         assert response.ended
         return response.status
 
-    return ask_h1 if h1 is not None else ask_h2
+    return ask_h1 if is_h1 else ask_h2
 
 
 @pytest.mark.parametrize(
@@ -63,16 +67,27 @@ def outcome(plain, protocol, connect_h1, connect_h2):
         ("/leave?after=body", None),
     ],
 )
-def test_failure_of_an_app_becomes_500_or_the_end_of_its_stream(outcome, target, status):
+def test_failure_of_an_app_becomes_500_or_the_end_of_its_stream(
+    outcome: Callable[[str], int | None], target: str, status: int | None
+) -> None:
     assert outcome(target) == status
 
 
 @pytest.mark.parametrize("target", ["/fail?after=start", "/leave?after=start"])
-def test_failure_just_after_the_head_is_never_taken_for_success(outcome, target):
+def test_failure_just_after_the_head_is_never_taken_for_success(
+    outcome: Callable[[str], int | None], target: str
+) -> None:
     assert outcome(target) in (500, None)
 
 
-def test_client_sees_a_failure_after_it_has_the_head(plain, protocol, connect_h1, connect_h2, ask, key):
+def test_client_sees_a_failure_after_it_has_the_head(
+    plain: Server,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     target = f"/fail?after=body&key={key}"
     if protocol.startswith("h2"):
         client = connect_h2(where(plain, protocol))
@@ -90,7 +105,9 @@ def test_client_sees_a_failure_after_it_has_the_head(plain, protocol, connect_h1
             client.chunk()
 
 
-def test_failure_is_logged_with_its_traceback(serve, connect_h1):
+def test_failure_is_logged_with_its_traceback(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app")
     assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
     server.wait_for_log(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[ERROR\] Error in ASGI Framework$")
@@ -98,7 +115,7 @@ def test_failure_is_logged_with_its_traceback(serve, connect_h1):
     server.wait_for_log(r"Teapot: short and stout$")
 
 
-def test_app_that_returns_early_is_logged(serve, connect_h1):
+def test_app_that_returns_early_is_logged(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("plain.py:app")
     assert connect_h1(server.listener).get("/leave?after=nothing").status == 500
     server.wait_for_log(r"\[ERROR\] .*returned without")
@@ -131,7 +148,16 @@ def test_app_that_returns_early_is_logged(serve, connect_h1):
         ("after-end", "UnexpectedMessageError", "http.response.body", 200),
     ],
 )
-def test_nonsense_raises_in_the_app_in_words(plain, outcome, ask, key, kind, error, words, status):
+def test_nonsense_raises_in_the_app_in_words(
+    plain: Server,
+    outcome: Callable[[str], int | None],
+    ask: Callable[..., Any],
+    key: str,
+    kind: str,
+    error: str,
+    words: str,
+    status: int,
+) -> None:
     workers = plain.worker_pids()
     got = outcome(f"/nonsense?kind={kind}&key={key}")
     assert got in ((200,) if status == 200 else (500, None))
@@ -142,12 +168,14 @@ def test_nonsense_raises_in_the_app_in_words(plain, outcome, ask, key, kind, err
     assert plain.worker_pids() == workers
 
 
-def test_app_may_catch_what_its_nonsense_raised(outcome):
+def test_app_may_catch_what_its_nonsense_raised(outcome: Callable[[str], int | None]) -> None:
     assert outcome("/recovers") == 200
 
 
 @pytest.mark.parametrize("after", ["nothing", "body"])
-def test_app_that_exits_does_not_end_its_worker(plain, outcome, ask, after):
+def test_app_that_exits_does_not_end_its_worker(
+    plain: Server, outcome: Callable[[str], int | None], ask: Callable[..., Any], after: str
+) -> None:
     workers = plain.worker_pids()
     assert outcome(f"/fail?after={after}&exit=1") == {"nothing": 500, "body": None}[after]
     assert ask("/") == b"hello"

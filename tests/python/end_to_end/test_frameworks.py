@@ -5,20 +5,27 @@ from __future__ import annotations
 import ast
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, wait_until
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def worker_class(request) -> str:
-    return request.param
+def worker_class(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
-def test_fastapi(serve, browse, worker_class, http2, tmp_path):
+def test_fastapi(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], worker_class: str, http2: bool, tmp_path: Path
+) -> None:
     server = serve("frameworks.py:fastapi", tls=True, worker_class=worker_class)
     client = browse(server, http2=http2)
     assert client.get("/state").json() == {"database": "open", "http_version": "2" if http2 else "1.1"}
@@ -40,7 +47,14 @@ def test_fastapi(serve, browse, worker_class, http2, tmp_path):
 
 
 @pytest.mark.parametrize("app", ["starlette", "starlette_with_middleware"])
-def test_starlette(serve, browse, connect_h2, worker_class, app, tmp_path):
+def test_starlette(
+    serve: Callable[..., Server],
+    browse: Callable[..., httpx.Client],
+    connect_h2: Callable[..., H2Client],
+    worker_class: str,
+    app: str,
+    tmp_path: Path,
+) -> None:
     server = serve(f"frameworks.py:{app}", tls=True, worker_class=worker_class)
     client = browse(server)
     response = client.get("/large")
@@ -63,7 +77,9 @@ def test_starlette(serve, browse, connect_h2, worker_class, app, tmp_path):
     assert h2_client.get("/is-disconnected").body == b"False"
 
 
-def test_context_variables_do_not_leak_from_request_to_request(serve, connect_h2, worker_class):
+def test_context_variables_do_not_leak_from_request_to_request(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], worker_class: str
+) -> None:
     server = serve("frameworks.py:starlette", worker_class=worker_class)
     client = connect_h2(server.listener)
     streams = [client.request("GET", "/leak") for _ in range(20)]
@@ -71,7 +87,9 @@ def test_context_variables_do_not_leak_from_request_to_request(serve, connect_h2
     assert client.get("/who").body == json.dumps(["nobody"] * 4, separators=(",", ":")).encode()
 
 
-def test_context_variables_of_requests_beside_each_other_are_apart(serve, connect_h2, worker_class):
+def test_context_variables_of_requests_beside_each_other_are_apart(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], worker_class: str
+) -> None:
     server = serve("frameworks.py:starlette_with_middleware", worker_class=worker_class)
     client = connect_h2(server.listener)
     streams = {client.request("GET", f"/who?name=n{number}"): f"n{number}" for number in range(30)}
@@ -80,7 +98,7 @@ def test_context_variables_of_requests_beside_each_other_are_apart(serve, connec
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
-def test_flask(serve, browse, http2):
+def test_flask(serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: bool) -> None:
     server = serve("frameworks.py:flask", tls=True)
     client = browse(server, http2=http2)
     index = client.get("/?q=é").json()
@@ -110,13 +128,13 @@ def test_flask(serve, browse, http2):
 
 
 @pytest.fixture
-def wsgi(serve, browse):
+def wsgi(serve: Callable[..., Server], browse: Callable[..., httpx.Client]) -> Any:
     """A WSGI app behind the standard library's validator."""
     server = serve("wsgi:wsgi.py:app", tls=True)
     return server, browse(server)
 
 
-def test_wsgi_app_passes_the_validator(wsgi):
+def test_wsgi_app_passes_the_validator(wsgi: Any) -> None:
     server, client = wsgi
     assert client.post("/echo", content=b"abc").content == b"abc"
     assert client.post("/lines", content=b"one\ntwo\nthree").text == repr([b"one\n", b"two\n", b"three"])
@@ -133,7 +151,7 @@ def test_wsgi_app_passes_the_validator(wsgi):
     assert "AssertionError" not in server.log
 
 
-def test_wsgi_environ_is_to_the_letter(wsgi):
+def test_wsgi_environ_is_to_the_letter(wsgi: Any) -> None:
     server, client = wsgi
     environ = ast.literal_eval(client.get("/environ?a=%20b", headers={"x-one": "1"}).text)
     expected = {
@@ -156,7 +174,7 @@ def test_wsgi_environ_is_to_the_letter(wsgi):
     assert {name: environ.get(name) for name in expected} == expected
 
 
-def test_failure_of_a_wsgi_app(wsgi):
+def test_failure_of_a_wsgi_app(wsgi: Any) -> None:
     server, client = wsgi
     assert client.get("/raise").status_code == 500
     server.wait_for_log("ValueError: in the WSGI app")
@@ -165,7 +183,9 @@ def test_failure_of_a_wsgi_app(wsgi):
     assert client.post("/echo", content=b"abc").content == b"abc"
 
 
-def test_wsgi_requests_run_in_threads_beside_each_other(serve, connect_h2):
+def test_wsgi_requests_run_in_threads_beside_each_other(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("wsgi.py:plain", hcrs={"wsgi_threads": 8})
     client = connect_h2(server.listener)
     began = time.monotonic()
@@ -175,7 +195,7 @@ def test_wsgi_requests_run_in_threads_beside_each_other(serve, connect_h2):
     assert len(threads) == 8
 
 
-def test_wsgi_body_over_the_limit_is_refused(serve, connect_h1):
+def test_wsgi_body_over_the_limit_is_refused(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("wsgi.py:plain", wsgi_max_body_size=1000)
     client = connect_h1(server.listener)
     client.request("POST", "/count", body=bytes(1000))
@@ -184,12 +204,14 @@ def test_wsgi_body_over_the_limit_is_refused(serve, connect_h1):
     assert client.response().status in (400, 413)
 
 
-def test_wsgi_app_is_found_without_being_told(serve, connect_h1):
+def test_wsgi_app_is_found_without_being_told(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("wsgi.py:plain")
     assert connect_h1(server.listener).get("/elsewhere").status == 404
 
 
-def test_wsgi_app_below_a_root_path(serve, connect_h1):
+def test_wsgi_app_below_a_root_path(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("wsgi.py:plain", root_path="/below")
     client = connect_h1(server.listener)
     environ = ast.literal_eval(client.get("/below/environ").body.decode())

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 import h2.errors
 import h2.settings
@@ -16,11 +18,11 @@ from end_to_end.server import Server
 
 
 @pytest.fixture(params=["cleartext", "tls"])
-def client(request, plain: Server, connect_h2) -> H2Client:
+def client(request: pytest.FixtureRequest, plain: Server, connect_h2: Callable[..., H2Client]) -> H2Client:
     return connect_h2(plain.listeners[1 if request.param == "cleartext" else 0])
 
 
-def test_many_streams_are_answered_beside_each_other(client, key):
+def test_many_streams_are_answered_beside_each_other(client: H2Client, key: str) -> None:
     waiting = client.request("GET", f"/gate?key={key}")
     streams = [client.request() for _ in range(90)]
     for stream in streams:
@@ -31,36 +33,36 @@ def test_many_streams_are_answered_beside_each_other(client, key):
     assert client.response(waiting).body == b"through"
 
 
-def test_response_names_date_and_server_once_and_no_connection(client):
+def test_response_names_date_and_server_once_and_no_connection(client: H2Client) -> None:
     response = client.get("/app-headers")
     assert response.header(b"server") == b"mine"
     assert response.header(b"date") == b"today"
     assert [value for name, value in response.headers if name == b"set-cookie"] == [b"a=1", b"b=2"]
     assert response.header(b"x-mixed") == b"1", "names are in lower case"
     response = client.get()
-    assert response.header(b"server").startswith(b"hcrs")
-    assert response.header(b"date").endswith(b" GMT")
+    assert (response.header(b"server") or b"").startswith(b"hcrs")
+    assert (response.header(b"date") or b"").endswith(b" GMT")
     assert response.header(b"connection") is None
 
 
-def test_body_in_both_directions(client):
+def test_body_in_both_directions(client: H2Client) -> None:
     body = bytes(range(256)) * 4096
     stream = client.request("POST", "/echo", body=body)
     assert client.response(stream).body == body
 
 
-def test_head_gets_the_head_of_the_answer_alone(client):
+def test_head_gets_the_head_of_the_answer_alone(client: H2Client) -> None:
     response = client.response(client.request("HEAD"))
     assert (response.status, response.header(b"content-length"), response.length) == (200, b"5", 0)
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_status_without_content_has_no_body_even_if_the_app_sends_one(client, status):
+def test_status_without_content_has_no_body_even_if_the_app_sends_one(client: H2Client, status: int) -> None:
     response = client.get(f"/status?status={status}&body=nonsense")
     assert (response.status, response.length, response.ended) == (status, 0, True)
 
 
-def test_trailers_of_a_request_end_its_body(client):
+def test_trailers_of_a_request_end_its_body(client: H2Client) -> None:
     stream = client.request("POST", "/digest", end=False)
     client.send(stream, b"abc")
     client.protocol.send_headers(stream, [("x-trailer", "one")], end_stream=True)
@@ -68,7 +70,7 @@ def test_trailers_of_a_request_end_its_body(client):
     assert json.loads(client.response(stream).body) == {"sha256": hashlib.sha256(b"abc").hexdigest(), "bytes": 3}
 
 
-def test_early_response_comes_before_the_body_and_the_connection_goes_on(client):
+def test_early_response_comes_before_the_body_and_the_connection_goes_on(client: H2Client) -> None:
     stream = client.request("POST", "/unread?status=413", end=False)
     response = client.head(stream)
     assert response.status == 413
@@ -80,7 +82,7 @@ def test_early_response_comes_before_the_body_and_the_connection_goes_on(client)
     assert client.get().body == b"hello"
 
 
-def test_data_after_an_early_response_harms_nothing(client):
+def test_data_after_an_early_response_harms_nothing(client: H2Client) -> None:
     stream = client.request("POST", "/unread?status=413", end=False)
     for _ in range(3):
         client.protocol.send_data(stream, bytes(10_000))
@@ -90,12 +92,12 @@ def test_data_after_an_early_response_harms_nothing(client):
     assert client.goaway is None
 
 
-def test_expectation_of_continue_does_not_hold_up_a_body(client):
+def test_expectation_of_continue_does_not_hold_up_a_body(client: H2Client) -> None:
     stream = client.request("POST", "/echo", [("expect", "100-continue")], body=b"abc")
     assert client.response(stream).body == b"abc"
 
 
-def test_window_of_a_stream_is_respected(client, plain, connect_h2):
+def test_window_of_a_stream_is_respected(client: H2Client, plain: Server, connect_h2: Callable[..., H2Client]) -> None:
     small = connect_h2(plain.listeners[1], window=10)
     stream = small.request("GET", "/download?size=25")
     small.held.add(stream)
@@ -106,7 +108,9 @@ def test_window_of_a_stream_is_respected(client, plain, connect_h2):
     assert small.response(stream).length == 25
 
 
-def test_streams_over_the_limit_are_refused_and_not_the_connection(serve, connect_h2, key):
+def test_streams_over_the_limit_are_refused_and_not_the_connection(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
+) -> None:
     server = serve("plain.py:app", h2_max_concurrent_streams=5)
     client = connect_h2(server.listener)
     client.wait(lambda: client.protocol.remote_settings.max_concurrent_streams == 5, "SETTINGS")
@@ -122,7 +126,9 @@ def test_streams_over_the_limit_are_refused_and_not_the_connection(serve, connec
         assert client.response(stream).body == b"through"
 
 
-def test_connection_ends_with_goaway_after_its_last_request(serve, connect_h2, key):
+def test_connection_ends_with_goaway_after_its_last_request(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
+) -> None:
     server = serve("plain.py:app", keep_alive_max_requests=3)
     client = connect_h2(server.listener)
     streams = [client.request("GET", f"/gate?key={key}"), client.request(), client.request("GET", f"/go?key={key}")]
@@ -132,7 +138,7 @@ def test_connection_ends_with_goaway_after_its_last_request(serve, connect_h2, k
     client.wait_for_close()
 
 
-def test_idle_connection_ends_with_goaway(serve, connect_h2):
+def test_idle_connection_ends_with_goaway(serve: Callable[..., Server], connect_h2: Callable[..., H2Client]) -> None:
     server = serve("plain.py:app", keep_alive_timeout=0.3)
     client = connect_h2(server.listener)
     assert client.get().status == 200
@@ -140,7 +146,9 @@ def test_idle_connection_ends_with_goaway(serve, connect_h2):
     client.wait_for_close()
 
 
-def test_connection_with_a_request_under_way_is_not_idle(serve, connect_h2):
+def test_connection_with_a_request_under_way_is_not_idle(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app", keep_alive_timeout=0.3)
     client = connect_h2(server.listener)
     assert client.get("/nap?seconds=1.5").status == 200
@@ -155,9 +163,14 @@ def test_connection_with_a_request_under_way_is_not_idle(serve, connect_h2):
         [(":method", "CONNECT"), (":authority", "a:443")],
         [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/"), ("connection", "close")],
         [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "?x")],
+        [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("host", '"><script>')],
+        [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("host", "a b")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a:99999"), (":path", "/")],
+        [(":method", "M" * 65), (":scheme", "https"), (":authority", "a"), (":path", "/")],
     ],
 )
-def test_malformed_request_harms_only_its_stream(client, headers):
+def test_malformed_request_harms_only_its_stream(client: H2Client, headers: Any) -> None:
     client.protocol.config.validate_outbound_headers = False
     client.protocol.config.normalize_outbound_headers = False
     waiting = client.request("GET", "/nap?seconds=0.2")
@@ -172,7 +185,7 @@ def test_malformed_request_harms_only_its_stream(client, headers):
     assert client.get().body == b"hello"
 
 
-def test_line_break_in_a_header_never_reaches_the_app(client):
+def test_line_break_in_a_header_never_reaches_the_app(client: H2Client) -> None:
     client.protocol.config.validate_outbound_headers = False
     client.protocol.config.normalize_outbound_headers = False
     stream = client.request("GET", "/scope", [("x", "a\r\nb: c")])
@@ -181,11 +194,11 @@ def test_line_break_in_a_header_never_reaches_the_app(client):
     response = client.streams[stream]
     assert response.status in (None, 400)
     assert response.reset == h2.errors.ErrorCodes.PROTOCOL_ERROR or response.status == 400 or (
-        client.goaway.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
+        client.goaway is not None and client.goaway.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
     )
 
 
-def test_body_that_differs_from_its_announced_length_resets_the_stream(client):
+def test_body_that_differs_from_its_announced_length_resets_the_stream(client: H2Client) -> None:
     client.protocol.config.validate_outbound_headers = False
     stream = client.request("POST", "/digest", [("content-length", "3")], end=False)
     client.send(stream, b"four", end=True)
@@ -193,7 +206,7 @@ def test_body_that_differs_from_its_announced_length_resets_the_stream(client):
     assert client.get().body == b"hello"
 
 
-def test_header_list_over_the_limit_harms_only_its_stream(client):
+def test_header_list_over_the_limit_harms_only_its_stream(client: H2Client) -> None:
     # Over the server's limit of 64 KiB, but not so much that it must give up on the connection.
     stream = client.request("GET", "/", [(f"x-{number}", "a" * 4000) for number in range(18)])
     response = client.response(stream)
@@ -201,7 +214,9 @@ def test_header_list_over_the_limit_harms_only_its_stream(client):
     assert client.get().body == b"hello"
 
 
-def test_more_resets_than_an_honest_client_needs_end_the_connection(client, connect_h2):
+def test_more_resets_than_an_honest_client_needs_end_the_connection(
+    client: H2Client, connect_h2: Callable[..., H2Client]
+) -> None:
     sent = 0
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         while sent < 3000:
@@ -215,6 +230,6 @@ def test_more_resets_than_an_honest_client_needs_end_the_connection(client, conn
     assert connect_h2(client.where).get().body == b"hello", "and no other"
 
 
-def test_cookie_crumbs_are_joined(client):
+def test_cookie_crumbs_are_joined(client: H2Client) -> None:
     response = client.get("/scope", [("cookie", "a=1"), ("cookie", "b=2")])
     assert b"(b'cookie', b'a=1; b=2')" in response.body

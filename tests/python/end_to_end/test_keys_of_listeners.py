@@ -6,15 +6,18 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import GROUP, OWNER, shows
-from end_to_end.server import APPS, wait_until
+from end_to_end.server import APPS, Server, wait_until
 
 
-def scope_of(response) -> dict:
+def scope_of(response: Any) -> Any:
     assert response.status == 200, response
     return eval(response.body)
 
@@ -30,7 +33,9 @@ def scope_of(response) -> dict:
     group=GROUP,
     io_threads=2,
 )
-def test_listeners_are_where_and_as_they_are_wanted(server, tmp_path, connect_h1):
+def test_listeners_are_where_and_as_they_are_wanted(
+    server: Server, tmp_path: Path, connect_h1: Callable[..., H1Client]
+) -> None:
     assert [(where.scheme, where.path is not None) for where in server.listeners] == [
         ("https", False),
         ("https", True),
@@ -49,7 +54,7 @@ SACKED_AT = 8 + 4 * 5
 
 @shows(backlog=7)
 @pytest.mark.parametrize("given", [["--backlog=7"], []])
-def test_backlog_is_the_length_of_the_queue(serve, given):
+def test_backlog_is_the_length_of_the_queue(serve: Callable[..., Server], given: Any) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         serve(
@@ -64,7 +69,7 @@ def test_backlog_is_the_length_of_the_queue(serve, given):
 
 
 @shows("plain.py:app", max_connections=2, io_threads=1)
-def test_connections_beyond_the_most_are_closed(server, connect_h1):
+def test_connections_beyond_the_most_are_closed(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     held = [connect_h1(server.listener) for _ in range(2)]
     assert [client.get().status for client in held] == [200, 200]
     connect_h1(server.listener).assert_cut()
@@ -72,7 +77,7 @@ def test_connections_beyond_the_most_are_closed(server, connect_h1):
     wait_until(lambda: connect_h1(server.listener).get().status == 200 if opens(server) else None, "room for one more")
 
 
-def opens(server) -> bool:
+def opens(server: Server) -> bool:
     """Whether a connection is kept."""
     with socket.create_connection((server.listener.host, server.listener.port), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -83,26 +88,26 @@ def opens(server) -> bool:
 
 
 @shows("settings.py:app", forwarded_allow_ips=["192.0.2.0/24", "127.0.0.1"], forwarded_prefix=True)
-def test_trusted_proxies_speak_for_clients(server, connect_h1):
+def test_trusted_proxies_speak_for_clients(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     fields = "x-forwarded-for: 198.51.100.7, 192.0.2.1\r\nx-forwarded-prefix: /shop\r\n"
     told = connect_h1(server.listener).get("/", headers=fields)
     assert b'"client": "198.51.100.7"' in told.body and b'"root_path": "/shop"' in told.body
 
 
 @shows("settings.py:app", forwarded_allow_ips="*", proxy_headers="modern", trusted_hops=2)
-def test_forwarded_is_read_by_the_number_of_hops(server, connect_h1):
+def test_forwarded_is_read_by_the_number_of_hops(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     fields = "x-forwarded-for: 198.51.100.1\r\nforwarded: for=198.51.100.2, for=198.51.100.3, for=198.51.100.4\r\n"
     assert b'"client": "198.51.100.3"' in connect_h1(server.listener).get("/", headers=fields).body
 
 
 @shows("settings.py:app", drop_untrusted_forwarded=True)
-def test_fields_of_strangers_are_dropped(server, connect_h1):
+def test_fields_of_strangers_are_dropped(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     told = connect_h1(server.listener).get("/", headers="x-forwarded-for: 198.51.100.1\r\nforwarded: for=a\r\nx-a: b\r\n")
     assert b'"headers": ["host", "x-a"]' in told.body
 
 
 @shows("settings.py:app", proxy_protocol=True, proxy_protocol_timeout=0.3, forwarded_allow_ips="127.0.0.1")
-def test_the_proxy_protocol_is_expected_for_so_long(server, connect_h1):
+def test_the_proxy_protocol_is_expected_for_so_long(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listener)
     client.send("PROXY TCP4 198.51.100.7 192.0.2.1 1000 80\r\n")
     assert b'"client": "198.51.100.7"' in client.get().body
@@ -112,5 +117,5 @@ def test_the_proxy_protocol_is_expected_for_so_long(server, connect_h1):
 
 
 @shows(None, application_path=str(APPS / "plain.py") + ":app", bind="unix:<folder>/s")
-def test_the_app_is_the_one_that_the_path_names(server, connect_h1):
+def test_the_app_is_the_one_that_the_path_names(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     assert connect_h1(server.listener).get().body == b"hello"

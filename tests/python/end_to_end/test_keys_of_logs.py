@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import shows
-from end_to_end.server import Listening, wait_until
+from end_to_end.server import Listening, Server, wait_until
 
 
 @shows(
@@ -20,7 +24,7 @@ from end_to_end.server import Listening, wait_until
     access_log_format="%(m)s %(U)s %(s)s",
     loglevel="debug",
 )
-def test_logs_go_where_they_are_wanted_and_say_what_is_wanted(server, tmp_path):
+def test_logs_go_where_they_are_wanted_and_say_what_is_wanted(server: Server, tmp_path: Path) -> None:
     errors, lines = tmp_path / "error.log", tmp_path / "access.log"
     running = wait_until(
         lambda: errors.exists() and re.search(r"Running on http://127\.0\.0\.1:(\d+)", errors.read_text()), "the log"
@@ -36,24 +40,26 @@ def test_logs_go_where_they_are_wanted_and_say_what_is_wanted(server, tmp_path):
 
 
 @shows("plain.py:app", accesslog="-", access_log_json=True)
-def test_lines_are_objects(server, connect_h1):
+def test_lines_are_objects(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     connect_h1(server.listener).get("/a")
     assert json.loads(wait_until(lambda: server.output, "the line"))["path"] == "/a"
 
 
 @pytest.mark.parametrize("how", ["file", "environment", "flag"])
 @shows(logconfig="json:<folder>/log.json")
-def test_the_workers_logging_is_configured_by_a_file(serve, connect_h1, tmp_path, how):
+def test_the_workers_logging_is_configured_by_a_file(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path, how: str
+) -> None:
     log, path = tmp_path / "app.log", f"json:{tmp_path}/log.json"
     handler = {"class": "logging.FileHandler", "filename": str(log)}
     loggers = {"hcrs.error": {"handlers": ["file"], "propagate": False}}
     (tmp_path / "log.json").write_text(json.dumps({"version": 1, "handlers": {"file": handler}, "loggers": loggers}))
-    given = {
+    ways: dict[str, dict[str, Any]] = {
         "file": {"logconfig": path},
         "environment": {"env": {"HCRS_LOGCONFIG": path}},
         "flag": {"flags": [f"--log-config={path}"]},
-    }[how]
-    server = serve("plain.py:app", **given)
+    }
+    server = serve("plain.py:app", **ways[how])
     connect_h1(server.listener).get("/fail?after=nothing")
     wait_until(lambda: log.exists() and "Teapot" in log.read_text(), "the traceback")
 
@@ -67,7 +73,9 @@ def test_the_workers_logging_is_configured_by_a_file(serve, connect_h1, tmp_path
         "loggers": {"hypercorn.error": {"handlers": ["file"], "propagate": False}},
     },
 )
-def test_the_workers_logging_is_configured_by_a_table(server, connect_h1, tmp_path):
+def test_the_workers_logging_is_configured_by_a_table(
+    server: Server, connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     connect_h1(server.listener).get("/fail?after=nothing")
     log = tmp_path / "app.log"
     wait_until(lambda: log.exists() and "Teapot" in log.read_text(), "the traceback")
@@ -79,6 +87,8 @@ def test_the_workers_logging_is_configured_by_a_table(server, connect_h1, tmp_pa
     statsd_prefix="shop",
     dogstatsd_tags="env:test,zone:1",
 )
-def test_metrics_go_where_they_are_wanted(server, udp, connect_h1):
+def test_metrics_go_where_they_are_wanted(
+    server: Server, udp: socket.socket, connect_h1: Callable[..., H1Client]
+) -> None:
     connect_h1(server.listener).get()
     assert re.search(rb"^shop\.hypercorn\.requests:1\|c\|@1\.0\|#env:test,zone:1$", udp.recv(65_536), re.MULTILINE)

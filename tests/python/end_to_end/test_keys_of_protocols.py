@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
+from typing import Any
 
+from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import shows
-from end_to_end.ws_client import CLOSE, PING, PONG, open_over_h1
+from end_to_end.server import Server
+from end_to_end.ws_client import CLOSE, PING, PONG, Frame, open_over_h1
 
 
 @shows("plain.py:app", keep_alive_max_requests=2)
-def test_a_connection_has_so_many_requests(server, connect_h1, connect_h2):
+def test_a_connection_has_so_many_requests(
+    server: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     client = connect_h1(server.listener)
     assert [client.get().header("connection") for _ in range(2)] == [None, "close"]
     client.assert_closed()
@@ -30,7 +37,9 @@ def test_a_connection_has_so_many_requests(server, connect_h1, connect_h2):
     h2_max_header_list_size=1500,
     h2_max_inbound_frame_size=20_000,
 )
-def test_limits_and_fields_are_as_they_are_wanted(server, connect_h1, connect_h2):
+def test_limits_and_fields_are_as_they_are_wanted(
+    server: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     client = connect_h1(server.listener)
     response = client.get()
     assert (response.header("date"), response.header("server")) == (None, None)
@@ -50,8 +59,32 @@ def test_limits_and_fields_are_as_they_are_wanted(server, connect_h1, connect_h2
     assert client.response(large).length == 19_000
 
 
+def test_the_largest_heads_reach_the_app_and_what_no_worker_can_be_given_is_refused(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
+    most = (1 << 20) - (64 << 10)
+    server = serve("plain.py:app", h11_max_incomplete_size=most, h2_max_header_list_size=most)
+    worker = server.worker_pids()
+    large = "v" * (most - 1000)
+    client = connect_h1(server.listener)
+    assert client.get("/", f"x: {large}\r\n").status == 200
+    assert client.get(f"/?{large}").status == 200
+    client.request("M" * 70_000)
+    assert client.response().status == 400
+    client = connect_h2(server.listener)
+    # The package's Huffman code takes minutes for so much.
+    client.protocol.encoder.encode = functools.partial(client.protocol.encoder.encode, huffman=False)
+    assert client.get("/", headers=[("x", large)]).status == 200
+    assert client.response(client.request("M" * 70_000)).status == 400
+    assert client.get("/", headers=[("x", large + "v" * 1000)]).status == 431
+    assert client.get("/").status == 200
+    assert server.worker_pids() == worker
+
+
 @shows("sockets.py:app", websocket_max_message_size=100, websocket_ping_interval=0.2)
-def test_websockets_are_pinged_and_their_messages_are_so_long(server, connect_h1):
+def test_websockets_are_pinged_and_their_messages_are_so_long(
+    server: Server, connect_h1: Callable[..., H1Client]
+) -> None:
     socket, began = open_over_h1(connect_h1(server.listener), "/echo"), time.monotonic()
     for _ in range(3):
         ping = socket.receive_frame()
@@ -61,7 +94,7 @@ def test_websockets_are_pinged_and_their_messages_are_so_long(server, connect_h1
     socket = open_over_h1(connect_h1(server.listener), "/echo")
     socket.send("x" * 100)
     socket.send("x" * 101)
-    frames = []
+    frames: list[Frame] = []
     while not frames or frames[-1].opcode != CLOSE:
         frames.append(socket.receive_frame())
     assert b"x" * 100 in [frame.payload for frame in frames] and frames[-1].close[0] == 1009

@@ -7,15 +7,22 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import shows
-from end_to_end.server import wait_until
+from end_to_end.server import Server, wait_until
 
 
 @shows("settings.py:app", root_path="/mounted/", workers=2, worker_class="uvloop", pid_path="<folder>/pid")
-def test_workers_are_as_many_and_as_they_are_wanted(server, connect_h2, tmp_path):
+def test_workers_are_as_many_and_as_they_are_wanted(
+    server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     client = connect_h2(server.listener)
     streams = [client.request("GET", "/nap?0.2") for _ in range(8)]
     told = [json.loads(client.response(stream).body) for stream in streams]
@@ -25,28 +32,32 @@ def test_workers_are_as_many_and_as_they_are_wanted(server, connect_h2, tmp_path
 
 
 @shows("settings.py:app", debug=True, lifespan="off")
-def test_debug_and_lifespan_are_switched(server, connect_h1):
+def test_debug_and_lifespan_are_switched(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     told = json.loads(connect_h1(server.listener).get().body)
     assert (told["debug"], told["lifespans"]) == (True, 0)
 
 
 @shows(python="<folder>/python")
 @pytest.mark.parametrize("how", ["file", "environment", "flag"])
-def test_the_interpreter_is_the_one_that_is_named(serve, connect_h1, tmp_path, how):
+def test_the_interpreter_is_the_one_that_is_named(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path, how: str
+) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nWRAPPED=yes exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    given = {
+    ways: dict[str, dict[str, Any]] = {
         "file": {"hcrs": {"python": str(python)}},
         "environment": {"env": {"HCRS_PYTHON": str(python)}},
         "flag": {"flags": ["--python", str(python)]},
-    }[how]
-    server = serve("settings.py:app", **given)
+    }
+    server = serve("settings.py:app", **ways[how])
     assert json.loads(connect_h1(server.listener).get().body)["wrapped"] == "yes"
 
 
 @shows("wsgi:settings.py:threads", wsgi_threads=3, wsgi_max_body_size=10)
-def test_wsgi_has_so_many_threads_and_takes_so_much(server, connect_h1, connect_h2):
+def test_wsgi_has_so_many_threads_and_takes_so_much(
+    server: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     client = connect_h2(server.listener)
     streams = [client.request() for _ in range(9)]
     assert max(int(client.response(stream).body) for stream in streams) == 3
@@ -57,7 +68,7 @@ def test_wsgi_has_so_many_threads_and_takes_so_much(server, connect_h1, connect_
     assert client.response().status == 413
 
 
-def blocked(server, connect_h2, tmp_path, seconds):
+def blocked(server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path, seconds: Any) -> Any:
     """A connection whose worker does nothing for a while."""
     client = connect_h2(server.listener)
     client.request("GET", f"/block?seconds={seconds}&file={tmp_path}/blocked")
@@ -66,7 +77,7 @@ def blocked(server, connect_h2, tmp_path, seconds):
 
 
 @shows("plain.py:app", queue_size=3)
-def test_the_queue_is_so_long(server, connect_h2, tmp_path):
+def test_the_queue_is_so_long(server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path) -> None:
     client = blocked(server, connect_h2, tmp_path, 1.5)
     streams = [client.request() for _ in range(90)]
     began = time.monotonic()
@@ -74,8 +85,20 @@ def test_the_queue_is_so_long(server, connect_h2, tmp_path):
     assert time.monotonic() - began < 1
 
 
+@shows("plain.py:app", queue_bytes=100_000)
+def test_what_waits_holds_so_many_bytes(server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path) -> None:
+    client = blocked(server, connect_h2, tmp_path, 1.5)
+    began = time.monotonic()
+    # Fewer than there are start credits: it is their bytes that are too many.
+    streams = [client.request("POST", "/echo", body=bytes(20_000)) for _ in range(12)]
+    client.wait(lambda: sum(client.streams[stream].status == 503 for stream in streams) >= 7, "refusals")
+    assert time.monotonic() - began < 1
+
+
 @shows("plain.py:app", queue_timeout=0.3)
-def test_requests_wait_so_long_for_a_worker(server, connect_h2, tmp_path):
+def test_requests_wait_so_long_for_a_worker(
+    server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     client = blocked(server, connect_h2, tmp_path, 2)
     began = time.monotonic()
     streams = [client.request() for _ in range(90)]
@@ -83,8 +106,19 @@ def test_requests_wait_so_long_for_a_worker(server, connect_h2, tmp_path):
     assert 0.2 < time.monotonic() - began < 1.5
 
 
+@shows("plain.py:app", worker_timeout=1.0)
+def test_a_worker_may_give_no_sign_of_life_for_so_long(
+    server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
+    client = blocked(server, connect_h2, tmp_path, 60)
+    assert client.get().status == 200, "by another worker"
+    server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; it is killed and replaced \(worker_timeout\)")
+
+
 @shows("plain.py:app", stall_timeout=1.0, workers=2)
-def test_a_worker_may_leave_requests_for_so_long(server, connect_h2, tmp_path):
+def test_a_worker_may_leave_requests_for_so_long(
+    server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     client = blocked(server, connect_h2, tmp_path, 4)
     began = time.monotonic()
     streams = [client.request() for _ in range(20)]
@@ -96,7 +130,7 @@ def test_a_worker_may_leave_requests_for_so_long(server, connect_h2, tmp_path):
 @shows(
     "plain.py:app", keep_alive_timeout=0.4, read_timeout=0.5, head_timeout=0.6
 )
-def test_clients_have_so_much_time(server, connect_h1):
+def test_clients_have_so_much_time(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     def until_closed(sent: str, status: int | None) -> float:
         client, began = connect_h1(server.listener), time.monotonic()
         client.send(sent)
@@ -112,7 +146,9 @@ def test_clients_have_so_much_time(server, connect_h1):
 
 
 @pytest.mark.parametrize("app", ["plain.py:app", "wsgi:wsgi.py:plain"])
-def test_a_body_that_stops_after_its_first_bytes_is_given_up(serve, connect_h1, connect_h2, app):
+def test_a_body_that_stops_after_its_first_bytes_is_given_up(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], app: str
+) -> None:
     server = serve(app, read_timeout=0.5)
     client = connect_h1(server.listener)
     client.send("POST /digest HTTP/1.1\r\nhost: a\r\ncontent-length: 50000\r\n\r\n" + "x" * 20_000)
@@ -126,7 +162,7 @@ def test_a_body_that_stops_after_its_first_bytes_is_given_up(serve, connect_h1, 
 
 
 @shows("plain.py:app", write_timeout=0.5)
-def test_a_client_may_leave_a_response_unread_for_so_long(server, connect_h1):
+def test_a_client_may_leave_a_response_unread_for_so_long(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client, began = connect_h1(server.listener, receive_buffer=4096), time.monotonic()
     client.request("GET", "/download?size=50000000&key=unread")
     other = connect_h1(server.listener)
@@ -137,7 +173,9 @@ def test_a_client_may_leave_a_response_unread_for_so_long(server, connect_h1):
 
 
 @shows("settings.py:app", max_requests=4, max_requests_jitter=40)
-def test_workers_are_replaced_after_so_many_requests_and_some_more(server, connect_h1):
+def test_workers_are_replaced_after_so_many_requests_and_some_more(
+    server: Server, connect_h1: Callable[..., H1Client]
+) -> None:
     client, lives = connect_h1(server.listener), []
     for generation in range(1, 5):
         lives.append(0)
@@ -151,7 +189,7 @@ def test_workers_are_replaced_after_so_many_requests_and_some_more(server, conne
 
 
 @shows("lifespans.py:hangs", waits=False, startup_timeout=0.4)
-def test_startup_may_take_so_long(server):
+def test_startup_may_take_so_long(server: Server) -> None:
     began = time.monotonic()
     assert server.wait_for_exit() == 1
     assert time.monotonic() - began < 10
@@ -159,14 +197,14 @@ def test_startup_may_take_so_long(server):
 
 
 @shows("lifespans.py:hangs_at_shutdown", shutdown_timeout=0.4)
-def test_shutdown_may_take_so_long(server):
+def test_shutdown_may_take_so_long(server: Server) -> None:
     began = time.monotonic()
     assert server.stop() == 4
     assert 0.35 < time.monotonic() - began < 10
 
 
 @shows("settings.py:app", graceful_timeout=0.4)
-def test_requests_may_go_on_for_so_long(server, connect_h1):
+def test_requests_may_go_on_for_so_long(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listener)
     client.request("GET", "/nap?30")
     wait_until(lambda: connect_h1(server.listener).get().status == 200, "the server")

@@ -9,6 +9,9 @@ import ssl
 import stat
 import subprocess
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,26 +21,29 @@ from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, find_tool
 
 
-def _page(server: Server, number: int, context, *, http2: bool) -> str:
+def _page(server: Server, number: int, context: Any, *, http2: bool) -> str:
     with httpx.Client(verify=context or True, http1=not http2, http2=http2) as client:
         return client.get(server.listeners[number].url.replace("127.0.0.1", "localhost") + "/any").text
 
 
 @pytest.fixture
-def welcome(serve) -> Server:
+def welcome(serve: Callable[..., Server]) -> Server:
     return serve(None, tls=True, insecure_bind=["127.0.0.1:0"])
 
 
 def fact(page: str, name: str) -> str:
     """A line of the welcome page."""
-    return re.search(rf"^  {name} +(.*)$", page, re.MULTILINE)[1]
+    (found,) = re.findall(rf"^  {name} +(.*)$", page, re.MULTILINE)
+    return str(found)
 
 
 @pytest.mark.parametrize(
     ("version", "name"), [(ssl.TLSVersion.TLSv1_2, "TLS 1.2"), (ssl.TLSVersion.TLSv1_3, "TLS 1.3")]
 )
 @pytest.mark.parametrize(("http2", "alpn"), [(True, "h2"), (False, "http/1.1")])
-def test_tls_version_and_protocol_are_negotiated(welcome, trust, version, name, http2, alpn):
+def test_tls_version_and_protocol_are_negotiated(
+    welcome: Server, trust: Callable[..., ssl.SSLContext], version: Any, name: str, http2: bool, alpn: str
+) -> None:
     context = trust()
     context.minimum_version = context.maximum_version = version
     page = _page(welcome, 0, context, http2=http2)
@@ -48,7 +54,7 @@ def test_tls_version_and_protocol_are_negotiated(welcome, trust, version, name, 
     assert ("Stream" in page) == http2
 
 
-def test_old_tls_versions_are_refused(welcome, trust):
+def test_old_tls_versions_are_refused(welcome: Server, trust: Callable[..., ssl.SSLContext]) -> None:
     context = trust()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -59,20 +65,21 @@ def test_old_tls_versions_are_refused(welcome, trust):
         H1Client(welcome.listener, tls=context).get()
 
 
-def test_without_alpn_http_1_1_is_spoken(welcome, trust):
+def test_without_alpn_http_1_1_is_spoken(welcome: Server, trust: Callable[..., ssl.SSLContext]) -> None:
     response = H1Client(welcome.listener, tls=trust()).get()
     assert fact(response.body.decode(), "ALPN") == "none"
 
 
-def test_unknown_protocol_in_alpn_is_refused(welcome, trust):
-    with pytest.raises(ssl.SSLError, match="(?i)no application protocol"):
+def test_unknown_protocol_in_alpn_is_refused(welcome: Server, trust: Callable[..., ssl.SSLContext]) -> None:
+    with pytest.raises(ssl.SSLError, match=r"(?i)no application protocol"):
         H1Client(welcome.listener, tls=trust("spdy/3")).get()
 
 
-def test_tls_sessions_are_resumed(welcome, trust):
+def test_tls_sessions_are_resumed(welcome: Server, trust: Callable[..., ssl.SSLContext]) -> None:
     context = trust("http/1.1")
     first = H1Client(welcome.listener, tls=context)
     first.get()
+    assert isinstance(first.socket, ssl.SSLSocket)
     session = first.socket.session
     first.close()
     plain = socket.create_connection((welcome.listener.host, welcome.listener.port))
@@ -82,7 +89,9 @@ def test_tls_sessions_are_resumed(welcome, trust):
         assert again.session_reused
 
 
-def test_cleartext_port_speaks_http_1_1_and_http_2_by_prior_knowledge(welcome, connect_h1, connect_h2):
+def test_cleartext_port_speaks_http_1_1_and_http_2_by_prior_knowledge(
+    welcome: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     where = welcome.listeners[1]
     assert where.scheme == "http"
     page = connect_h1(where).get().body.decode()
@@ -91,7 +100,7 @@ def test_cleartext_port_speaks_http_1_1_and_http_2_by_prior_knowledge(welcome, c
     assert (fact(page, "Protocol"), fact(page, "TLS")) == ("HTTP/2", "none")
 
 
-def test_preface_of_http_2_may_arrive_byte_by_byte(welcome):
+def test_preface_of_http_2_may_arrive_byte_by_byte(welcome: Server) -> None:
     where = welcome.listeners[1]
     with socket.create_connection((where.host, where.port), timeout=10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -101,7 +110,7 @@ def test_preface_of_http_2_may_arrive_byte_by_byte(welcome):
         assert frame[3] == 4, "SETTINGS"
 
 
-def test_cleartext_on_the_tls_port_gets_no_answer(welcome):
+def test_cleartext_on_the_tls_port_gets_no_answer(welcome: Server) -> None:
     where = welcome.listener
     with socket.create_connection((where.host, where.port), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -109,18 +118,20 @@ def test_cleartext_on_the_tls_port_gets_no_answer(welcome):
         assert b"HTTP/" not in answer
 
 
-def test_browser_gets_the_welcome_page_as_html(welcome, trust):
+def test_browser_gets_the_welcome_page_as_html(welcome: Server, trust: Callable[..., ssl.SSLContext]) -> None:
     with httpx.Client(verify=trust(), http2=True) as client:
         response = client.get(f"https://localhost:{welcome.listener.port}/", headers={"accept": "text/html,*/*"})
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "<td>HTTP/2</td>" in response.text and "<td>TLS 1.3</td>" in response.text
 
 
-def test_welcome_page_needs_no_workers(welcome):
+def test_welcome_page_needs_no_workers(welcome: Server) -> None:
     assert welcome.worker_pids() == []
 
 
-def test_unix_socket_serves_both_protocols(serve, tmp_path, connect_h1, connect_h2):
+def test_unix_socket_serves_both_protocols(
+    serve: Callable[..., Server], tmp_path: Path, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     path = tmp_path / "s.sock"
     server = serve("plain.py:app", bind=f"unix:{path}", umask=0o077)
     assert server.listener.path == str(path)
@@ -130,7 +141,9 @@ def test_unix_socket_serves_both_protocols(serve, tmp_path, connect_h1, connect_
     assert (scope["client"], scope["server"]) == (None, None)
 
 
-def test_file_of_a_dead_unix_socket_is_replaced(serve, tmp_path, connect_h1):
+def test_file_of_a_dead_unix_socket_is_replaced(
+    serve: Callable[..., Server], tmp_path: Path, connect_h1: Callable[..., H1Client]
+) -> None:
     path = tmp_path / "s.sock"
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(path))
@@ -139,7 +152,9 @@ def test_file_of_a_dead_unix_socket_is_replaced(serve, tmp_path, connect_h1):
     assert connect_h1(server.listener).get().body == b"hello"
 
 
-def test_several_listeners_serve_one_app(serve, connect_h1, connect_h2, tmp_path):
+def test_several_listeners_serve_one_app(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], tmp_path: Path
+) -> None:
     server = serve("plain.py:app", tls=True, bind=["127.0.0.1:0", "127.0.0.1:0"],
                    insecure_bind=["127.0.0.1:0", f"unix:{tmp_path}/s"])
     assert [listener.scheme for listener in server.listeners] == ["https", "https", "http", "http"]
@@ -148,7 +163,9 @@ def test_several_listeners_serve_one_app(serve, connect_h1, connect_h2, tmp_path
     assert {connect_h2(listener).get("/pid").body for listener in server.listeners} == answers
 
 
-def test_inherited_descriptor_is_served(serve, launch, connect_h1):
+def test_inherited_descriptor_is_served(
+    serve: Callable[..., Server], launch: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     os.set_inheritable(listener.fileno(), True)
     server = launch("plain.py:app", bind=f"fd://{listener.fileno()}", pass_fds=[listener.fileno()])
@@ -160,7 +177,7 @@ def test_inherited_descriptor_is_served(serve, launch, connect_h1):
     assert server.stop() == 0
 
 
-def test_address_in_use_ends_the_start(launch):
+def test_address_in_use_ends_the_start(launch: Callable[..., Server]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = launch("plain.py:app", bind=f"127.0.0.1:{taken.getsockname()[1]}")
         assert server.wait_for_exit() == 1
@@ -168,7 +185,7 @@ def test_address_in_use_ends_the_start(launch):
     server.wait_for_workers_end()
 
 
-def test_httpx_speaks_both_protocols(plain, trust):
+def test_httpx_speaks_both_protocols(plain: Server, trust: Callable[..., ssl.SSLContext]) -> None:
     for http2, version in ((False, "HTTP/1.1"), (True, "HTTP/2")):
         with httpx.Client(verify=trust(), http1=not http2, http2=http2) as client:
             url = plain.listener.url.replace("127.0.0.1", "localhost")
@@ -177,7 +194,7 @@ def test_httpx_speaks_both_protocols(plain, trust):
                 assert (response.http_version, response.content) == (version, b"x" * 100_000)
 
 
-def test_curl_speaks_every_protocol(plain, certificate):
+def test_curl_speaks_every_protocol(plain: Server, certificate: dict[str, str]) -> None:
     curl = find_tool("curl", "curl")
     if curl is None:
         pytest.skip("curl is missing: apt-get install curl")
@@ -195,7 +212,9 @@ def test_curl_speaks_every_protocol(plain, certificate):
         assert (run.stdout, run.stderr) == (f"hello {version}", ""), arguments
 
 
-def test_h2_client_that_breaks_the_protocol_loses_only_its_connection(plain, connect_h2):
+def test_h2_client_that_breaks_the_protocol_loses_only_its_connection(
+    plain: Server, connect_h2: Callable[..., H2Client]
+) -> None:
     good, bad = connect_h2(plain.listeners[1]), connect_h2(plain.listeners[1])
     assert isinstance(bad, H2Client)
     bad.socket.sendall(b"\0\0\0\xff\0\xff\xff\xff\xff" + b"\0\0\4\3\0\0\0\0\0" + bytes(4))

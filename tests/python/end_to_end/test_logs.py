@@ -7,11 +7,14 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
 
 #: What stands in front of each line of text.
@@ -30,7 +33,9 @@ def objects(server: Server, count: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines(server, count)]
 
 
-def test_format_shows_what_went_over_the_wire(serve, connect_h1, connect_h2):
+def test_format_shows_what_went_over_the_wire(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     form = "%(m)s %(Uq)s|%(s)s %(st)s|%(S)s %(H)s %(protocol)s|%(bytes_received)s %(bytes_sent)s %(b)s|%({X-A}i)s %({content-type}o)s"
     server = serve("plain.py:app", accesslog="-", access_log_format=form, tls=True)
     h1 = connect_h1(server.listener)
@@ -51,7 +56,9 @@ def test_format_shows_what_went_over_the_wire(serve, connect_h1, connect_h2):
     ]
 
 
-def test_format_names_the_worker_the_stream_and_the_times(serve, connect_h2):
+def test_format_names_the_worker_the_stream_and_the_times(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     form = "%(p)s %(worker_pid)s %(connection_id)s %(stream_id)s %(queue_time)s %(head_time)s %(L)s %(D)s %(T)s"
     server = serve("plain.py:app", accesslog="-", access_log_format=form)
     client = connect_h2(server.listener)
@@ -73,7 +80,7 @@ def documented_atoms() -> list[str]:
     return [atom for row in rows for atom in re.findall(r"`([^`]+)`", row)]
 
 
-def test_every_atom_says_what_is_documented(serve, connect_h1):
+def test_every_atom_says_what_is_documented(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     says = {
         "h": r"127\.0\.0\.1:{port}", "l": "-", "u": "alice", "t": r"\[\d\d/\w{{3}}/\d{{4}}:\d\d:\d\d:\d\d [+-]\d{{4}}\]",
         "r": "POST /a b 1.1", "R": r"POST /a b\?c=%20 1.1", "m": "POST", "U": "/a b", "q": "c=%20", "Uq": r"/a b\?c=%20",
@@ -97,14 +104,16 @@ def test_every_atom_says_what_is_documented(serve, connect_h1):
         assert re.fullmatch(form.format(port=port, worker=worker), value), (atom, value)
 
 
-def test_environment_variables_are_read_at_the_start(serve, connect_h1):
+def test_environment_variables_are_read_at_the_start(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     form = "%({LOGS_TEST}e)s %({LOGS_UNSET}e)s"
     server = serve("plain.py:app", accesslog="-", access_log_format=form, env={"LOGS_TEST": "here"})
     connect_h1(server.listener).get()
     assert lines(server, 1) == ["here -"]
 
 
-def test_a_format_that_is_wrong_stops_the_start_and_names_the_atom(launch):
+def test_a_format_that_is_wrong_stops_the_start_and_names_the_atom(launch: Callable[..., Server]) -> None:
     server = launch("plain.py:app", access_log_format="%(h)s %(frob)s")
     assert server.wait_for_exit() == 78
     assert "access_log_format: %(frob)s is no atom that is known: l, h, u, t, r, R," in server.log
@@ -123,7 +132,9 @@ def test_a_format_that_is_wrong_stops_the_start_and_names_the_atom(launch):
         (b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", "CONNECT a:443 1.1|405"),
     ],
 )
-def test_requests_that_the_parser_refuses_are_logged_once(serve, connect_h1, sent, line):
+def test_requests_that_the_parser_refuses_are_logged_once(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], sent: bytes, line: str | None
+) -> None:
     server = serve("plain.py:app", accesslog="-", access_log_format="%(R)s|%(s)s|%(fault)s|%(worker_pid)s")
     client = connect_h1(server.listener)
     client.send(sent)
@@ -137,7 +148,9 @@ def test_requests_that_the_parser_refuses_are_logged_once(serve, connect_h1, sen
     assert "\x1b" not in server.output and len(server.output) < 10_000
 
 
-def test_http2_requests_that_are_refused_are_logged(serve, connect_h2):
+def test_http2_requests_that_are_refused_are_logged(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app", accesslog="-", access_log_format="%(r)s|%(s)s|%(stream_id)s|%(fault)s")
     client = connect_h2(server.listener)
     assert client.get("/a", headers=[("x", "1")] * 300).status == 431
@@ -145,7 +158,9 @@ def test_http2_requests_that_are_refused_are_logged(serve, connect_h2):
     assert lines(server, 2) == ["GET /a 2|431|1|request head too large", "GET / 2|200|3|-"]
 
 
-def test_what_ends_early_is_logged_with_what_was_sent_and_why(serve, connect_h1, connect_h2):
+def test_what_ends_early_is_logged_with_what_was_sent_and_why(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", accesslog="-", access_log_format="%(U)s %(s)s %(bytes_sent)s %(fault)s")
     h2 = connect_h2(server.listener)
     stream = h2.request("GET", "/events?key=never")
@@ -163,21 +178,27 @@ def test_what_ends_early_is_logged_with_what_was_sent_and_why(serve, connect_h1,
     ]
 
 
-def test_a_response_that_the_app_made_badly_is_logged_as_the_500_that_was_sent(serve, connect_h1, connect_h2):
+def test_a_response_that_the_app_made_badly_is_logged_as_the_500_that_was_sent(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", accesslog="-", access_log_format="%(s)s %(fault)s")
     for client in (connect_h1(server.listener), connect_h2(server.listener)):
         assert client.get("/status?status=103").status == 500
     assert lines(server, 2) == ["500 app failed"] * 2
 
 
-def test_the_welcome_page_is_logged(serve, connect_h1, connect_h2):
+def test_the_welcome_page_is_logged(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve(accesslog="-", access_log_format="%(r)s %(s)s %(bytes_sent)s")
     h1 = len(connect_h1(server.listener).get("/a").body)
     h2 = len(connect_h2(server.listener).get("/b").body)
     assert lines(server, 2) == [f"GET /a 1.1 200 {h1}", f"GET /b 2 200 {h2}"]
 
 
-def test_json_lines_say_all_and_cannot_be_forged(serve, connect_h1, connect_h2):
+def test_json_lines_say_all_and_cannot_be_forged(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", accesslog="-", hcrs={"access_log_json": True})
     client = connect_h2(server.listener)
     worker = int(client.get("/pid?q=%20", headers=[("user-agent", "tests")]).body)
@@ -195,7 +216,7 @@ def test_json_lines_say_all_and_cannot_be_forged(serve, connect_h1, connect_h2):
 
 
 @pytest.fixture
-def datagrams(tmp_path):
+def datagrams(tmp_path: Path) -> Iterator[socket.socket]:
     """A socket that takes datagrams, on a path."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "log"))
@@ -203,7 +224,9 @@ def datagrams(tmp_path):
         yield server
 
 
-def test_logs_go_to_syslog_by_unix_socket_and_udp(serve, connect_h1, datagrams, tmp_path):
+def test_logs_go_to_syslog_by_unix_socket_and_udp(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], datagrams: socket.socket, tmp_path: Path
+) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         udp.settimeout(20)
@@ -223,7 +246,9 @@ def test_logs_go_to_syslog_by_unix_socket_and_udp(serve, connect_h1, datagrams, 
     assert re.fullmatch(rf"<30>\w{{3}} [ \d]\d \d\d:\d\d:\d\d hcrs\[{server.pid}\]: GET / 1\.1 200", message), message
 
 
-def test_error_log_of_edge_and_workers_goes_to_syslog(launch, datagrams, tmp_path):
+def test_error_log_of_edge_and_workers_goes_to_syslog(
+    launch: Callable[..., Server], datagrams: socket.socket, tmp_path: Path
+) -> None:
     launch("plain.py:app", errorlog=f"syslog:{tmp_path / 'log'}", bind=f"unix:{tmp_path}/s")
     assert re.search(r"^<30>.* hcrs\[\d+\]: Running on http://unix:", datagrams.recv(65_536).decode())
     with socket.socket(socket.AF_UNIX) as client:
@@ -235,7 +260,20 @@ def test_error_log_of_edge_and_workers_goes_to_syslog(launch, datagrams, tmp_pat
     assert re.match(r"<27>\w{3} .* hcrs\[\d+\]: Error in ASGI Framework", message), message
 
 
-def test_metrics_have_hypercorns_names(serve, connect_h1):
+def test_a_traceback_shows_what_a_client_has_sent_without_reaching_the_terminal(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
+    (tmp_path / "raises.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] == 'http'\n"
+        "    raise ValueError(scope['path'])\n"
+    )
+    server = serve(f"{tmp_path}/raises.py:app")
+    assert connect_h1(server.listener).get("/%1b%5b2J%0d%c2%9b%e2%80%ae%e2%98%83").status == 500
+    server.wait_for_log(r"^ValueError: /\\x1b\[2J\\x0d\\xc2\\x9b\\xe2\\x80\\xae\u2603$")
+
+
+def test_metrics_have_hypercorns_names(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         udp.settimeout(20)
@@ -249,26 +287,67 @@ def test_metrics_have_hypercorns_names(serve, connect_h1):
         for path in ("/", "/missing", "/fail?after=nothing"):
             client.get(path)
         seen: list[str] = []
-        while sum(line.startswith("shop.hypercorn.request.duration") for line in seen) < 3 or len(seen) < 8:
+        while sum(line.startswith("shop.hypercorn.request.duration") for line in seen) < 3 or not any(
+            line.startswith("shop.hypercorn.log.exception") for line in seen
+        ):
             seen += udp.recv(65_536).decode().splitlines()
         assert all(line.startswith("shop.hypercorn.") and line.endswith("|#env:test") for line in seen), seen
         short = [line.removeprefix("shop.hypercorn.").removesuffix("|#env:test") for line in seen]
         for status in (200, 404, 500):
             assert f"request.status.{status}:1|c|@1.0" in short
+        assert "request.fault.app_failed:1|c|@1.0" in short
         assert sum(int(line[9:].split("|")[0]) for line in short if line.startswith("requests:")) == 3
         assert all(re.fullmatch(r"request\.duration:\d+\.\d{3}\|ms", line) for line in short if "duration" in line)
         assert "log.exception:1|c|@1.0" in short
         assert server.output == "", "without an access log"
 
 
-def test_metrics_count_what_is_logged(udp, launch):
+def test_overload_is_told_in_one_line_and_counted(
+    serve: Callable[..., Server], udp: socket.socket, connect_h2: Callable[..., H2Client]
+) -> None:
+    server = serve(
+        "plain.py:app",
+        statsd_host=f"127.0.0.1:{udp.getsockname()[1]}",
+        hcrs={"queue_size": 1},
+    )
+    client = connect_h2(server.listener)
+    blocked = client.request("GET", "/block?seconds=3")
+    streams = [client.request("GET", "/") for _ in range(90)]
+    statuses = [client.response(stream).status for stream in streams]
+    assert client.response(blocked).status == 200
+    refused = statuses.count(503)
+    assert refused > 40 and set(statuses) == {200, 503}
+    told = server.wait_for_log(r"\[WARNING\] (\d+) requests were not answered by the app: request queue full \(\1\); ")
+    assert [int(line[1]) for line in told] == [refused]
+    seen = ""
+    while sum(map(int, re.findall(r"request\.fault\.queue_full:(\d+)\|c", seen))) < refused:
+        seen += udp.recv(65_536).decode() + "\n"
+    assert server.log.count("WARNING") == 1
+
+
+def test_a_client_cannot_write_into_the_error_log(
+    serve: Callable[..., Server], udp: socket.socket, connect_h2: Callable[..., H2Client]
+) -> None:
+    server = serve("plain.py:app", statsd_host=f"127.0.0.1:{udp.getsockname()[1]}")
+    client = connect_h2(server.listener)
+    client.socket.sendall(b"\0\0\x08\x06\x01\0\0\0\0answered" * 20)
+    assert client.get().status == 200
+    seen = ""
+    while "hypercorn.requests:1" not in seen:
+        seen += udp.recv(65_536).decode()
+    assert "PING" not in server.log and "log.warning" not in seen
+
+
+def test_metrics_count_what_is_logged(udp: socket.socket, launch: Callable[..., Server]) -> None:
     port = udp.getsockname()[1]
     server = launch("plain.py:app", statsd_host=f"127.0.0.1:{port}", loglevel="critical", daemon=True, bind="unix:s")
     assert re.search(r"^hypercorn\.log\.warning:1\|c\|@1\.0$", udp.recv(65_536).decode(), re.MULTILINE)
     assert server.log == "", "counted although its level is not logged"
 
 
-def test_a_statsd_server_that_is_not_there_holds_nobody_up(serve, connect_h1):
+def test_a_statsd_server_that_is_not_there_holds_nobody_up(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         port = udp.getsockname()[1]
@@ -278,7 +357,9 @@ def test_a_statsd_server_that_is_not_there_holds_nobody_up(serve, connect_h1):
         assert client.get().status == 200
 
 
-def test_error_log_in_a_file_holds_what_apps_raise_and_follows_the_file(launch, tmp_path):
+def test_error_log_in_a_file_holds_what_apps_raise_and_follows_the_file(
+    launch: Callable[..., Server], tmp_path: Path
+) -> None:
     path, moved = tmp_path / "error.log", tmp_path / "error.log.1"
     server = launch("plain.py:app", errorlog=str(path), bind=f"unix:{tmp_path}/s")
     wait_until(lambda: path.exists() and "Running on" in path.read_text(), "the announcement")
@@ -299,7 +380,9 @@ def test_error_log_in_a_file_holds_what_apps_raise_and_follows_the_file(launch, 
     assert moved.read_text().count("Error in ASGI Framework") == 1
 
 
-def test_logconfig_is_applied_in_the_workers(serve, connect_h1, tmp_path):
+def test_logconfig_is_applied_in_the_workers(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     ini = tmp_path / "log.ini"
     ini.write_text(
         """
@@ -336,16 +419,19 @@ format=configured %(levelname)s %(message)s
         server = serve("plain.py:app", logconfig=config)
         assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
         log = tmp_path / written
-        assert wait_until(lambda log=log: log.exists() and log.read_text(), "the log").startswith(begin)
+        wait_until(log.exists, "the log")
+        assert wait_until(log.read_text, "the log").startswith(begin)
 
 
-def test_a_logconfig_that_is_wrong_stops_the_start_with_its_name(launch):
+def test_a_logconfig_that_is_wrong_stops_the_start_with_its_name(launch: Callable[..., Server]) -> None:
     server = launch("plain.py:app", logconfig="missing.ini")
     assert server.wait_for_exit() == 1
     assert "logconfig: there is no file 'missing.ini'" in server.log
 
 
-def test_logconfig_dict_is_applied_in_the_workers(serve, connect_h1, tmp_path):
+def test_logconfig_dict_is_applied_in_the_workers(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     config = {
         "version": 1,
         "formatters": {"plain": {"format": "configured %(levelname)s %(name)s %(message)s"}},
@@ -364,7 +450,9 @@ def test_logconfig_dict_is_applied_in_the_workers(serve, connect_h1, tmp_path):
     assert "configured" not in commands, "it may hold passwords, and others see command lines"
 
 
-def test_a_logconfig_dict_without_the_servers_loggers_leaves_them_alone(serve, connect_h1):
+def test_a_logconfig_dict_without_the_servers_loggers_leaves_them_alone(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     config = {"version": 1, "root": {"level": "WARNING"}}
     server = serve("plain.py:app", logconfig_dict=config, accesslog="-", access_log_format="%(r)s %(s)s")
     assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
@@ -372,7 +460,9 @@ def test_a_logconfig_dict_without_the_servers_loggers_leaves_them_alone(serve, c
     assert lines(server, 1) == ["GET /fail 1.1 500"]
 
 
-def test_errors_are_counted_also_where_the_workers_logging_is_configured(serve, udp, connect_h1, tmp_path):
+def test_errors_are_counted_also_where_the_workers_logging_is_configured(
+    serve: Callable[..., Server], udp: socket.socket, connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     handler = {"class": "logging.FileHandler", "filename": str(tmp_path / "app.log")}
     loggers = {"hcrs.error": {"handlers": ["file"], "propagate": False}}
     server = serve(
@@ -388,7 +478,9 @@ def test_errors_are_counted_also_where_the_workers_logging_is_configured(serve, 
     assert "Teapot" not in server.log
 
 
-def test_the_error_log_goes_on_by_udp_where_the_workers_logging_is_configured(launch, udp, tmp_path):
+def test_the_error_log_goes_on_by_udp_where_the_workers_logging_is_configured(
+    launch: Callable[..., Server], udp: socket.socket, tmp_path: Path
+) -> None:
     """Before Python 3.11 a handler for syslog that was closed could not go on."""
     launch(
         "plain.py:app",
@@ -404,7 +496,9 @@ def test_the_error_log_goes_on_by_udp_where_the_workers_logging_is_configured(la
     assert b"Error in ASGI Framework" in udp.recv(65_536)
 
 
-def test_a_logconfig_dict_that_is_wrong_stops_the_start_and_says_what_python_says(launch):
+def test_a_logconfig_dict_that_is_wrong_stops_the_start_and_says_what_python_says(
+    launch: Callable[..., Server]
+) -> None:
     server = launch("plain.py:app", logconfig_dict={"version": 2})
     assert server.wait_for_exit() == 1
     assert "Unsupported version: 2" in server.log

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, wait_until
+from end_to_end.ws_client import BINARY, Deflate, frame, open_over_h2
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -16,17 +21,17 @@ GIB = 1 << 30
 BOUND = 100 * MIB
 
 
-def show(server, what: str) -> None:
+def show(server: Server, what: str) -> None:
     now, most = server.memory()
     print(f"\n{what}: the edge holds {now / MIB:.1f} MiB, at most {most / MIB:.1f} MiB")
 
 
-def assert_bounded(server, what: str) -> None:
+def assert_bounded(server: Server, what: str) -> None:
     show(server, what)
     assert server.memory()[1] < BOUND, what
 
 
-def quick_requests(client, count: int = 20) -> None:
+def quick_requests(client: Any, count: int = 20) -> None:
     """Other streams of the connection answer without delay."""
     for _ in range(count):
         began = time.monotonic()
@@ -34,13 +39,15 @@ def quick_requests(client, count: int = 20) -> None:
         assert time.monotonic() - began < 1
 
 
-def test_edge_at_rest_is_small(serve):
+def test_edge_at_rest_is_small(serve: Callable[..., Server]) -> None:
     server = serve("plain.py:app", tls=True, workers=2)
     show(server, "at rest")
     assert server.memory()[0] < 30 * MIB
 
 
-def test_thousand_idle_tls_connections_are_small(serve, connect_h2):
+def test_thousand_idle_tls_connections_are_small(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app", tls=True, workers=2, keep_alive_timeout=120, backlog=1024)
     clients = [connect_h2(server.listener) for _ in range(1000)]
     for client in clients:
@@ -51,8 +58,34 @@ def test_thousand_idle_tls_connections_are_small(serve, connect_h2):
     assert clients[-1].get().body == b"hello"
 
 
+def test_unfinished_messages_of_one_connection_share_a_bound(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
+    # Each first fragment of 15 KB inflates to 15 MiB, and the rest never comes.
+    server = serve("sockets.py:app")
+    client = connect_h2(server.listener, window=1 << 16)
+    offer = [("sec-websocket-extensions", "permessage-deflate")]
+    sockets = [open_over_h2(client, "/echo", offer) for _ in range(60)]
+    bomb = frame(BINARY, Deflate("client_no_context_takeover").pack(bytes(15 * MIB)), fin=False, rsv=4)
+    for socket in sockets:
+        socket.send_bytes(bomb)
+    refused = 0
+    while refused < 58:
+        client.wait(lambda: any(client.streams[socket.transport.stream].body for socket in sockets), "a Close frame")
+        for socket in [socket for socket in sockets if client.streams[socket.transport.stream].body]:
+            assert socket.closed()[0] == 1009
+            sockets.remove(socket)
+            refused += 1
+    assert_bounded(server, "with 60 unfinished messages")
+    other = open_over_h2(client, "/echo")
+    other.send(b"x" * 60_000)
+    assert other.receive() == b"x" * 60_000, "small messages pass all the same"
+
+
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
-def test_gibibyte_for_a_client_that_does_not_read(serve, connect_h2, connect_h1, key, tls):
+def test_gibibyte_for_a_client_that_does_not_read(
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], key: str, tls: bool
+) -> None:
     server = serve("plain.py:app", tls=tls)
     client = connect_h2(server.listener, window=1 << 18)
     stream = client.request("GET", f"/download?size={GIB}&piece={4 * MIB}&key={key}")
@@ -74,7 +107,9 @@ def test_gibibyte_for_a_client_that_does_not_read(serve, connect_h2, connect_h1,
     quick_requests(client, 3)
 
 
-def test_gibibyte_for_an_h1_client_that_does_not_read(serve, connect_h1, key):
+def test_gibibyte_for_an_h1_client_that_does_not_read(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], key: str
+) -> None:
     server = serve("plain.py:app")
     client, ask = connect_h1(server.listener, receive_buffer=1 << 16), connect_h1(server.listener)
     client.request("GET", f"/download?size={GIB}&piece={4 * MIB}&key={key}&length=1")
@@ -87,7 +122,9 @@ def test_gibibyte_for_an_h1_client_that_does_not_read(serve, connect_h1, key):
     assert_bounded(server, "a gibibyte that is hardly read over HTTP/1.1")
 
 
-def test_gibibyte_at_full_speed_is_bounded_as_well(serve, connect_h1):
+def test_gibibyte_at_full_speed_is_bounded_as_well(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app")
     client = connect_h1(server.listener)
     client.request("GET", f"/download?size={GIB}&piece={MIB}&length=1")
@@ -102,7 +139,9 @@ def test_gibibyte_at_full_speed_is_bounded_as_well(serve, connect_h1):
     assert_bounded(server, "a gibibyte at full speed")
 
 
-def test_gibibyte_for_an_app_that_reads_slowly(serve, connect_h2, connect_h1, key):
+def test_gibibyte_for_an_app_that_reads_slowly(
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], key: str
+) -> None:
     server = serve("plain.py:app", tls=True)
     client, ask = connect_h2(server.listener), connect_h1(server.listener)
     stream = client.request("POST", f"/digest?gate={key}&pieces=3", [("content-length", str(GIB))], end=False)
@@ -124,7 +163,9 @@ def test_gibibyte_for_an_app_that_reads_slowly(serve, connect_h2, connect_h1, ke
     quick_requests(client, 3)
 
 
-def test_gibibyte_upload_at_the_speed_of_the_app(serve, connect_h1):
+def test_gibibyte_upload_at_the_speed_of_the_app(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app")
     client = connect_h1(server.listener, deadline=60)
     client.send(f"POST /digest HTTP/1.1\r\nhost: x\r\ncontent-length: {GIB}\r\n\r\n")
@@ -136,7 +177,9 @@ def test_gibibyte_upload_at_the_speed_of_the_app(serve, connect_h1):
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
-def test_hundred_streams_whose_bodies_nobody_reads(serve, connect_h2, connect_h1, key, tls):
+def test_hundred_streams_whose_bodies_nobody_reads(
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], key: str, tls: bool
+) -> None:
     server = serve("plain.py:app", tls=tls)
     client, ask = connect_h2(server.listener), connect_h1(server.listener)
     client.ping()  # the connection's window has been widened by now
@@ -159,7 +202,9 @@ def test_hundred_streams_whose_bodies_nobody_reads(serve, connect_h2, connect_h1
     quick_requests(client, 3)
 
 
-def test_hundred_downloads_that_nobody_reads(serve, connect_h2, key):
+def test_hundred_downloads_that_nobody_reads(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
+) -> None:
     server = serve("plain.py:app", tls=True)
     client = connect_h2(server.listener, window=65_535)
     streams = [client.request("GET", f"/download?size={16 * MIB}&piece={MIB}&key={key}-{number}") for number in range(98)]
@@ -169,7 +214,9 @@ def test_hundred_downloads_that_nobody_reads(serve, connect_h2, key):
     assert_bounded(server, "98 downloads that nobody reads")
 
 
-def test_many_small_frames_are_bounded(serve, connect_h2, key):
+def test_many_small_frames_are_bounded(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
+) -> None:
     server = serve("plain.py:app")
     client = connect_h2(server.listener)
     stream = client.request("POST", f"/unread?key={key}", end=False)
@@ -183,7 +230,9 @@ def test_many_small_frames_are_bounded(serve, connect_h2, key):
     quick_requests(client, 3)
 
 
-def test_memory_comes_back_after_a_burst(serve, connect_h2, key):
+def test_memory_comes_back_after_a_burst(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
+) -> None:
     server = serve("plain.py:app", keep_alive_max_requests=1_000_000)
     at_rest = server.memory()[0]
     clients = [connect_h2(server.listener, window=1 << 20) for _ in range(20)]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import ast
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+
+from end_to_end.h1_client import H1Client
+from end_to_end.server import Server
 from hcrs.middleware import (
     HTTPToHTTPSRedirectMiddleware,
     ProxyFixMiddleware,
@@ -15,11 +20,11 @@ from hcrs.middleware import (
 
 
 @pytest.fixture
-def mounted(serve):
+def mounted(serve: Callable[..., Server]) -> Callable[..., Server]:
     return lambda name, **keys: serve(f"middleware.py:{name}", **keys)
 
 
-def scope_of(response) -> dict:
+def scope_of(response: Any) -> Any:
     assert response.status == 200, response
     return ast.literal_eval(response.body.decode())
 
@@ -29,7 +34,7 @@ def scope_of(response) -> dict:
 FIELDS = "x-forwarded-for: 6.6.6.6, 192.0.2.1\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https, http\r\n"
 
 
-def test_proxy_fix_counts_from_the_right(mounted, connect_h1):
+def test_proxy_fix_counts_from_the_right(mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(mounted("proxy_fix").listener)
     scope = scope_of(client.get("/", FIELDS + "x-forwarded-host: example.test\r\n"))
     assert (scope["client"], scope["scheme"]) == (("10.0.0.1", 0), "http")
@@ -40,7 +45,9 @@ def test_proxy_fix_counts_from_the_right(mounted, connect_h1):
     assert scope_of(client.get("/", "x-forwarded-for: 6.6.6.6\r\n"))["client"] == client.socket.getsockname()
 
 
-def test_proxy_fix_of_no_hops_believes_nobody(mounted, connect_h1):
+def test_proxy_fix_of_no_hops_believes_nobody(
+    mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     client = connect_h1(mounted("proxy_fix_0").listener)
     assert scope_of(client.get("/", FIELDS))["client"] == client.socket.getsockname()
 
@@ -56,7 +63,14 @@ def test_proxy_fix_of_no_hops_believes_nobody(mounted, connect_h1):
         ("nonsense", None, "http", None),
     ],
 )
-def test_proxy_fix_reads_forwarded(mounted, connect_h1, value, client, scheme, host):
+def test_proxy_fix_reads_forwarded(
+    mounted: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    value: str,
+    client: Any,
+    scheme: str,
+    host: str | None,
+) -> None:
     connection = connect_h1(mounted("proxy_fix_modern").listener)
     scope = scope_of(connection.get("/", f"forwarded: {value}\r\nx-forwarded-for: 9.9.9.9\r\n"))
     assert scope["client"] == (client or connection.socket.getsockname())
@@ -65,19 +79,21 @@ def test_proxy_fix_reads_forwarded(mounted, connect_h1, value, client, scheme, h
     assert hosts == [host or connection.where.authority]
 
 
-def test_proxy_fix_falls_back_to_the_old_fields(mounted, connect_h1):
+def test_proxy_fix_falls_back_to_the_old_fields(
+    mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     client = connect_h1(mounted("proxy_fix_modern").listener)
     assert scope_of(client.get("/", "x-forwarded-for: 192.0.2.1\r\n"))["client"] == ("192.0.2.1", 0)
 
 
-def run(app, scope, *messages):
+def run(app: Any, scope: Any, *messages: Any) -> Any:
     """Runs an app to its end without a server or a loop: nothing in it waits."""
     sent, left = [], list(messages)
 
-    async def receive():
+    async def receive() -> Any:
         return left.pop(0)
 
-    async def send(message):
+    async def send(message: Any) -> None:
         sent.append(message)
 
     with pytest.raises(StopIteration):
@@ -85,17 +101,17 @@ def run(app, scope, *messages):
     return sent
 
 
-def websocket_scope(**changes):
+def websocket_scope(**changes: Any) -> Any:
     return {
         "type": "websocket", "scheme": "ws", "http_version": "1.1", "path": "/a b", "raw_path": b"/a%20b",
         "query_string": b"q=1", "root_path": "", "headers": [(b"host", b"h.test")], "extensions": {}, **changes,
     }
 
 
-def test_proxy_fix_of_websockets_is_wss_and_copies_no_state():
+def test_proxy_fix_of_websockets_is_wss_and_copies_no_state() -> None:
     seen = []
 
-    async def app(scope, receive, send):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope)
 
     lock = threading.Lock()  # cannot be copied
@@ -105,11 +121,11 @@ def test_proxy_fix_of_websockets_is_wss_and_copies_no_state():
     assert seen[0]["scheme"] == "wss" and seen[0]["state"]["lock"] is lock
     assert scope["scheme"] == "ws", "the server's scope is left alone"
     with pytest.raises(ValueError, match="legacy"):
-        ProxyFixMiddleware(app, mode="new")
+        ProxyFixMiddleware(app, mode="new")  # type: ignore[arg-type]
 
 
-def test_forwarded_of_any_length_is_read_in_little_time():
-    async def app(scope, receive, send):
+def test_forwarded_of_any_length_is_read_in_little_time() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
 
     for value in (b',"' * 30_000, b',"\\' * 20_000, b',\\"' * 20_000, b";=" * 30_000, b'"' * 60_000):
@@ -119,7 +135,9 @@ def test_forwarded_of_any_length_is_read_in_little_time():
 # ---- HTTPToHTTPSRedirectMiddleware ----
 
 
-def test_redirect_keeps_path_and_query(mounted, connect_h1, connect_h2):
+def test_redirect_keeps_path_and_query(
+    mounted: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = mounted("redirect", tls=True, insecure_bind="127.0.0.1:0")
     for connect in (connect_h1, connect_h2):
         client = connect(server.listeners[1])
@@ -129,7 +147,7 @@ def test_redirect_keeps_path_and_query(mounted, connect_h1, connect_h2):
     assert connect_h1(server.listeners[0]).get("/").status == 200
 
 
-def test_redirect_to_the_named_host(mounted, connect_h1):
+def test_redirect_to_the_named_host(mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = mounted("redirect_to_named", root_path="/root")
     client = connect_h1(server.listener)
     client.send("GET /x HTTP/1.1\r\nhost: named.test:8000\r\n\r\n")
@@ -141,12 +159,12 @@ def test_redirect_to_the_named_host(mounted, connect_h1):
     assert client.response().status == 400
 
 
-def test_redirect_of_websockets():
-    app = HTTPToHTTPSRedirectMiddleware(None, None)
+def test_redirect_of_websockets() -> None:
+    app = HTTPToHTTPSRedirectMiddleware(None, None)  # type: ignore[arg-type]
     connect = {"type": "websocket.connect"}
     assert run(app, websocket_scope(), connect) == [{"type": "websocket.close"}]
-    denial = {"websocket.http.response": {}}
-    start, body = run(app, websocket_scope(extensions=denial), connect)
+    denial: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
+    start, _ = run(app, websocket_scope(extensions=denial), connect)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 307)
     assert dict(start["headers"])[b"location"] == b"wss://h.test/a%20b?q=1"
     start, _ = run(app, websocket_scope(extensions=denial, http_version="2"), connect)
@@ -156,7 +174,9 @@ def test_redirect_of_websockets():
 # ---- DispatcherMiddleware ----
 
 
-def test_dispatcher_mounts_at_the_boundary_of_a_segment(mounted, connect_h1):
+def test_dispatcher_mounts_at_the_boundary_of_a_segment(
+    mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     client = connect_h1(mounted("dispatcher").listener)
     for path, root in [("/foo", "/foo"), ("/foo/x", "/foo"), ("/foobar", "/foobar"), ("/plain/", "/plain"),
                        ("/nested/inner/y", "/nested/inner")]:
@@ -168,20 +188,22 @@ def test_dispatcher_mounts_at_the_boundary_of_a_segment(mounted, connect_h1):
     assert "'SCRIPT_NAME': '/wsgi'" in client.get("/wsgi/environ").body.decode()
 
 
-def test_dispatcher_below_a_root_path(mounted, connect_h1):
+def test_dispatcher_below_a_root_path(mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(mounted("dispatcher", root_path="/root").listener)
     assert scope_of(client.get("/foo/x"))["root_path"] == "/root/foo"
     assert scope_of(client.get("/root/foo/x"))["root_path"] == "/root/foo"
 
 
-def test_dispatcher_denies_websockets_to_nobody():
+def test_dispatcher_denies_websockets_to_nobody() -> None:
     from hcrs.middleware import DispatcherMiddleware
 
     connect = {"type": "websocket.connect"}
     assert run(DispatcherMiddleware({}), websocket_scope(), connect) == [{"type": "websocket.close"}]
 
 
-def test_dispatcher_starts_and_stops_every_mount_that_has_a_lifespan(mounted, connect_h1):
+def test_dispatcher_starts_and_stops_every_mount_that_has_a_lifespan(
+    mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = mounted("dispatcher")
     state = scope_of(connect_h1(server.listener).get("/foo"))["state"]
     assert state == {"foo": "startup", "foobar": "startup", "inner": "startup"}
@@ -190,7 +212,7 @@ def test_dispatcher_starts_and_stops_every_mount_that_has_a_lifespan(mounted, co
         assert server.log.count(f"{name} startup") == server.log.count(f"{name} shutdown") == 1
 
 
-def test_dispatcher_says_when_a_mount_fails(launch, mounted):
+def test_dispatcher_says_when_a_mount_fails(launch: Callable[..., Server], mounted: Callable[..., Server]) -> None:
     server = launch("middleware.py:failing")
     assert server.wait_for_exit() != 0
     assert "/b: as it was told to" in server.log
@@ -199,28 +221,28 @@ def test_dispatcher_says_when_a_mount_fails(launch, mounted):
     assert "/b: as it was told to" in server.log
 
 
-def test_dispatcher_on_trio():
+def test_dispatcher_on_trio() -> None:
     trio = pytest.importorskip("trio")
     said = []
 
-    async def with_lifespan(scope, receive, send):
+    async def with_lifespan(scope: Any, receive: Any, send: Any) -> None:
         for stage in ("startup", "shutdown"):
             said.append((await receive())["type"])
             await send({"type": f"lifespan.{stage}.complete"})
 
-    async def without(scope, receive, send):
+    async def without(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError(scope["type"])
 
     sent = []
     asked = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
 
-    async def receive():
+    async def receive() -> Any:
         return asked.pop(0)
 
-    async def send(message):
+    async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    async def main():
+    async def main() -> None:
         with trio.fail_after(10):
             app = TrioDispatcherMiddleware({"/a": with_lifespan, "/b": without})
             await app({"type": "lifespan"}, receive, send)
@@ -234,14 +256,14 @@ def test_dispatcher_on_trio():
 
 
 @pytest.fixture
-def wsgi(mounted, connect_h1):
+def wsgi(mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> Any:
     server = mounted("mounted_wsgi")
-    client = connect_h1(server.listener)
+    client: Any = connect_h1(server.listener)
     client.server = server
     return client
 
 
-def test_wsgi_environ_is_to_the_letter(wsgi):
+def test_wsgi_environ_is_to_the_letter(wsgi: Any) -> None:
     wsgi.request("GET", "/environ?a=%20", "x-a: 1\r\nx-a: 2\r\nx_a: 3\r\nproxy: evil\r\n")
     environ = ast.literal_eval(wsgi.response().body.decode())
     host, port = wsgi.socket.getsockname()
@@ -254,7 +276,7 @@ def test_wsgi_environ_is_to_the_letter(wsgi):
     assert "HTTP_PROXY" not in environ
 
 
-def test_wsgi_answers(wsgi):
+def test_wsgi_answers(wsgi: Any) -> None:
     assert (wsgi.get("/empty").status, wsgi.get("/none").status) == (204, 404)
     assert wsgi.get("/write").body == b"written and returned"
     replaced = wsgi.get("/replaced")
@@ -262,38 +284,38 @@ def test_wsgi_answers(wsgi):
     assert wsgi.get("/silent").status == 500
 
 
-def test_wsgi_body_has_a_greatest_length(wsgi):
+def test_wsgi_body_has_a_greatest_length(wsgi: Any) -> None:
     wsgi.request("POST", "/echo", body=b"x" * 100)
     assert wsgi.response().body == b"x" * 100
     wsgi.request("POST", "/echo", body=b"x" * 101)
     assert wsgi.response().status == 413
 
 
-def test_wsgi_result_is_closed_when_it_fails(wsgi):
+def test_wsgi_result_is_closed_when_it_fails(wsgi: Any) -> None:
     wsgi.request("GET", "/closed")
     wsgi.assert_cut()
     wsgi.server.wait_for_log("^closed$")
 
 
-def test_wsgi_on_trio():
+def test_wsgi_on_trio() -> None:
     trio = pytest.importorskip("trio")
 
-    def app(environ, start_response):
+    def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
         return [environ["wsgi.input"].read(), threading.current_thread().name.encode()]
 
     sent = []
     body = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.request", "body": b"b"}]
 
-    async def receive():
+    async def receive() -> Any:
         return body.pop(0)
 
-    async def send(message):
+    async def send(message: Any) -> None:
         sent.append(message)
 
     scope = websocket_scope(type="http", method="POST", scheme="http")
 
-    async def main():
+    async def main() -> None:
         with trio.fail_after(10):
             await TrioWSGIMiddleware(app)(scope, receive, send)
 

@@ -75,13 +75,18 @@ def access_lines(server: Server, count: int) -> list[str]:
         found = [line for line in server.output.splitlines() if "[INFO]" in line]
         return found if len(found) >= count else None
 
-    return wait_until(lines, "the access log")
+    return list(wait_until(lines, "the access log"))
 
 
 # ---- Uvicorn ----
 
 
-def test_uvicorns_command_with_tls_is_served(migrate, start, browse, certificate):
+def test_uvicorns_command_with_tls_is_served(
+    migrate: Callable[..., tuple[str, Path]],
+    start: Callable[..., Server],
+    browse: Callable[..., httpx.Client],
+    certificate: dict[str, str],
+) -> None:
     toml, path = migrate(
         "--", "uvicorn", *PLAIN, "--host", "127.0.0.1", "--port", "0", "--workers", "2", "--log-level", "info",
         "--access-log", "--timeout-keep-alive", "7", "--limit-concurrency", "100", "--backlog", "512",
@@ -107,7 +112,7 @@ def test_uvicorns_command_with_tls_is_served(migrate, start, browse, certificate
         "io_threads": "1",
         "forwarded_allow_ips": '["127.0.0.1", "::1"]',
     }
-    assert "--timeout-worker-healthcheck 9: workers answer no health check" in notes(toml)
+    assert "--timeout-worker-healthcheck 9: worker_timeout of [hcrs] looks further" in notes(toml)
     server = start(path)
     assert len(server.worker_pids()) == 2
     assert server.listener.scheme == "https"
@@ -117,7 +122,9 @@ def test_uvicorns_command_with_tls_is_served(migrate, start, browse, certificate
     assert re.search(r'127\.0\.0\.1:\d+ - "GET /\?q=1 HTTP/1\.1" 200$', line), line
 
 
-def test_uvicorns_limit_of_concurrency_bounds_connections(migrate, start, connect_h1):
+def test_uvicorns_limit_of_concurrency_bounds_connections(
+    migrate: Callable[..., tuple[str, Path]], start: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     _, path = migrate("uvicorn", *PLAIN, "--port", "0", "--limit-concurrency", "1")
     server = start(path)
     first = connect_h1(server.listener)
@@ -126,7 +133,12 @@ def test_uvicorns_limit_of_concurrency_bounds_connections(migrate, start, connec
     assert first.get().status == 200
 
 
-def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(migrate, start, connect_h1, tmp_path):
+def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(
+    migrate: Callable[..., tuple[str, Path]],
+    start: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    tmp_path: Path,
+) -> None:
     (tmp_path / "uvicorn.json").write_text(
         json.dumps({
             "app": "plain:app", "app_dir": str(APPS), "host": "127.0.0.1", "port": 0, "access_log": False,
@@ -147,7 +159,9 @@ def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(mig
     assert server.output == ""
 
 
-def test_uvicorns_unix_socket_is_open_to_everybody(migrate, start, tmp_path):
+def test_uvicorns_unix_socket_is_open_to_everybody(
+    migrate: Callable[..., tuple[str, Path]], start: Callable[..., Server], tmp_path: Path
+) -> None:
     _, path = migrate(f"uvicorn {shlex.join(PLAIN)} --uds {tmp_path}/socket --factory --app-dir {tmp_path}")
     (tmp_path / "plain.py").write_text(
         f"import sys\nsys.path.insert(0, {str(APPS)!r})\nfrom importlib.util import *\n"
@@ -164,7 +178,12 @@ def test_uvicorns_unix_socket_is_open_to_everybody(migrate, start, tmp_path):
 # ---- Gunicorn ----
 
 
-def test_gunicorns_file_with_uvicorns_workers_is_served(migrate, start, connect_h1, tmp_path):
+def test_gunicorns_file_with_uvicorns_workers_is_served(
+    migrate: Callable[..., tuple[str, Path]],
+    start: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    tmp_path: Path,
+) -> None:
     (tmp_path / "gunicorn.conf.py").write_text(
         "import os\n"
         "bind = ['127.0.0.1:0']\n"
@@ -185,11 +204,11 @@ def test_gunicorns_file_with_uvicorns_workers_is_served(migrate, start, connect_
     made = settings(toml)
     expected = {
         "application_path": f'"asgi:{APPS}/plain:app"', "workers": "2", "keep_alive_timeout": "65",
-        "max_requests": "1000", "max_requests_jitter": "50", "graceful_timeout": "30", "backlog": "2048",
+        "max_requests": "1000", "max_requests_jitter": "50", "graceful_timeout": "30", "backlog": "2048", "worker_timeout": "120",
         "websocket_ping_interval": "20", "forwarded_allow_ips": '["127.0.0.1", "::1"]',
     }
     assert {key: made[key] for key in expected} == expected
-    for without in ("worker_connections = 500: ", "timeout = 120: ", "preload_app = true: ", "post_fork: "):
+    for without in ("worker_connections = 500: ", "preload_app = true: ", "post_fork: "):
         assert without in notes(toml)
     server = start(path)
     assert len(server.worker_pids()) == 2
@@ -198,8 +217,8 @@ def test_gunicorns_file_with_uvicorns_workers_is_served(migrate, start, connect_
 
 
 def test_gunicorns_command_with_its_file_serves_a_wsgi_app_one_request_at_a_time(
-    migrate, start, connect_h1, tmp_path
-):
+    migrate: Callable[..., tuple[str, Path]], start: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     (tmp_path / "conf.py").write_text(
         "import os\nbind = '127.0.0.1:' + os.environ['AT']\nworkers = 3\nkeepalive = 9\nloglevel = 'warning'\n"
         "raw_env = ['SCRIPT_NAME=/mounted']\n"
@@ -220,14 +239,14 @@ def test_gunicorns_command_with_its_file_serves_a_wsgi_app_one_request_at_a_time
     assert re.search(r'"GET /mounted/environ\?a=1 1\.1" 200 \d+ "-" "tests"$', line), line
 
 
-def test_gunicorns_own_file_of_the_folder_is_followed_unasked(tmp_path):
+def test_gunicorns_own_file_of_the_folder_is_followed_unasked(tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text("workers = 7\nclass Mine: pass\nworker_class = Mine\n")
     toml = run(tmp_path, "--", "gunicorn", "m:a").stdout
     assert settings(toml)["workers"] == "7"
     assert "worker_class = <class 'configuration.Mine'>: this class is not known" in notes(toml)
 
 
-def test_file_in_python_that_fails_is_told_with_its_traceback(tmp_path):
+def test_file_in_python_that_fails_is_told_with_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text("workers = 1 / 0\n")
     result = run(tmp_path, "gunicorn.conf.py", code=78)
     assert "ZeroDivisionError" in result.stderr and result.stdout == ""
@@ -236,7 +255,9 @@ def test_file_in_python_that_fails_is_told_with_its_traceback(tmp_path):
 # ---- Granian and Hypercorn ----
 
 
-def test_granians_command_serves_an_asgi_app(migrate, start, connect_h1):
+def test_granians_command_serves_an_asgi_app(
+    migrate: Callable[..., tuple[str, Path]], start: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     toml, path = migrate(
         "--", "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", "0", "--workers", "2",
         "--access-log", "--working-dir", str(APPS), "--workers-max-rss", "100", "plain:app",
@@ -252,7 +273,12 @@ def test_granians_command_serves_an_asgi_app(migrate, start, connect_h1):
     assert "lifespan" not in server.log, "asginl has none"
 
 
-def test_granians_command_serves_a_wsgi_app_over_tls(migrate, start, browse, certificate):
+def test_granians_command_serves_a_wsgi_app_over_tls(
+    migrate: Callable[..., tuple[str, Path]],
+    start: Callable[..., Server],
+    browse: Callable[..., httpx.Client],
+    certificate: dict[str, str],
+) -> None:
     toml, path = migrate(
         "--", "GRANIAN_WORKERS=1", "python", "-m", "granian", "--interface", "wsgi", "--port", "0", "--blocking-threads",
         "3", "--working-dir", str(APPS), "--http", "2", "--ssl-certificate", certificate["certfile"], "--ssl-keyfile",
@@ -265,7 +291,12 @@ def test_granians_command_serves_a_wsgi_app_over_tls(migrate, start, browse, cer
     assert (response.http_version, environ["wsgi.multithread"]) == ("HTTP/2", True)
 
 
-def test_hypercorns_command_passes_as_it_is_with_its_file(migrate, start, connect_h1, tmp_path):
+def test_hypercorns_command_passes_as_it_is_with_its_file(
+    migrate: Callable[..., tuple[str, Path]],
+    start: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    tmp_path: Path,
+) -> None:
     (tmp_path / "h.toml").write_text("workers = 2\nroot_path = '/file'\nbacklog = 5\n[hcrs]\nqueue_size = 9\n")
     toml, path = migrate("--", "hypercorn", "-c", "h.toml", "--root-path", "/flag", "-b", "127.0.0.1:0", f"{APPS}/plain:app")
     assert settings(toml) == {
@@ -277,7 +308,12 @@ def test_hypercorns_command_passes_as_it_is_with_its_file(migrate, start, connec
     assert eval(connect_h1(server.listener).get("/scope").body)["root_path"] == "/flag"
 
 
-def test_hypercorns_file_in_python_passes_as_it_is(migrate, start, connect_h1, tmp_path):
+def test_hypercorns_file_in_python_passes_as_it_is(
+    migrate: Callable[..., tuple[str, Path]],
+    start: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    tmp_path: Path,
+) -> None:
     (tmp_path / "hypercorn_config.py").write_text(
         f"bind = '127.0.0.1:0'\nworkers = 1 + 1\napplication_path = {str(APPS / 'plain')!r} + ':app'\nmine = 5\n"
     )
@@ -291,7 +327,9 @@ def test_hypercorns_file_in_python_passes_as_it_is(migrate, start, connect_h1, t
 # ---- units of systemd ----
 
 
-def test_unit_becomes_one_that_starts_hcrs_and_is_told_when_it_is_ready(start, tmp_path):
+def test_unit_becomes_one_that_starts_hcrs_and_is_told_when_it_is_ready(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
     bin_folder = Path(command()).parent
     (tmp_path / "app.env").write_text("WORKERS=2\n")
     (tmp_path / "web.service").write_text(
@@ -331,12 +369,12 @@ def test_unit_becomes_one_that_starts_hcrs_and_is_told_when_it_is_ready(start, t
         assert client.get("http://localhost/").text == "hello"
 
 
-def test_socket_that_systemd_holds_is_served(start, tmp_path):
+def test_socket_that_systemd_holds_is_served(start: Callable[..., Server], tmp_path: Path) -> None:
     (tmp_path / "web.service").write_text(
         f"[Unit]\nRequires=web.socket\n[Service]\nExecStart={Path(command()).parent}/gunicorn -w 1 --chdir {APPS} wsgi:app\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as held:
-        (tmp_path / "web.socket").write_text("[Socket]\nListenStream=%d\n" % held.getsockname()[1])
+        (tmp_path / "web.socket").write_text(f"[Socket]\nListenStream={held.getsockname()[1]}\n")
         printed = run(tmp_path, "web.service").stdout
         unit, _, toml = printed.partition("# ---- /etc/hcrs/web.toml ----\n")
         assert f"ExecStart={command()} --config /etc/hcrs/web.toml\n" in unit
@@ -350,7 +388,7 @@ def test_socket_that_systemd_holds_is_served(start, tmp_path):
 # ---- the command itself ----
 
 
-def test_nothing_is_replaced_without_force(tmp_path):
+def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     (tmp_path / "there.toml").write_text("mine")
     result = run(tmp_path, "-o", "there.toml", "uvicorn", "m:a", code=1)
     assert "there.toml exists: --force replaces it" in result.stderr
@@ -359,7 +397,7 @@ def test_nothing_is_replaced_without_force(tmp_path):
     assert 'application_path = "m:a"' in (tmp_path / "there.toml").read_text()
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "uvicorn.json").write_text('{"prot": 80, "workers": "many", "port": 70000}')
     result = run(tmp_path, "uvicorn.json", code=78)
     assert result.stdout == ""

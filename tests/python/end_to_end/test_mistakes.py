@@ -6,11 +6,14 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from end_to_end.server import APPS, command
+from end_to_end.certificates import Pki
+from end_to_end.server import APPS, Server, command
 
 PLAIN = str(APPS / "plain.py") + ":app"
 README = Path(__file__).parents[3] / "config" / "README.md"
@@ -53,7 +56,7 @@ def run(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProces
         ("certfile = '.'\nkeyfile = 'k.pem'", ["x.toml:1: certfile: cannot read .: Is a directory"]),
     ],
 )
-def test_mistakes_of_a_file_are_told_with_place_key_and_what_is_expected(tmp_path, text, words):
+def test_mistakes_of_a_file_are_told_with_place_key_and_what_is_expected(tmp_path: Path, text: str, words: Any) -> None:
     (tmp_path / "x.toml").write_text(f"{text}\n")
     result = run(tmp_path, "-c", "x.toml", PLAIN)
     assert (result.returncode, result.stdout) == (CONFIG, "")
@@ -62,7 +65,7 @@ def test_mistakes_of_a_file_are_told_with_place_key_and_what_is_expected(tmp_pat
     assert "panicked" not in result.stderr and "RUST_BACKTRACE" not in result.stderr
 
 
-def test_flags_and_variables_are_named_as_they_were_given(tmp_path):
+def test_flags_and_variables_are_named_as_they_were_given(tmp_path: Path) -> None:
     result = run(tmp_path, "--keyfile=k.pem", "--certfile=c.pem", "-b", "127.0.0.1:0", PLAIN)
     assert (result.returncode, result.stderr[:40]) == (CONFIG, "hcrs: --certfile: cannot read c.pem: No ")
     result = run(tmp_path, "--keyfile=k.pem", "-b", "127.0.0.1:0", PLAIN, HCRS_CERTFILE="c.pem", HCRS_BACKLOG="x")
@@ -70,7 +73,7 @@ def test_flags_and_variables_are_named_as_they_were_given(tmp_path):
     assert "HCRS_BACKLOG: expected a whole number from 1 to 2147483647, found the string \"x\"" in result.stderr
 
 
-def test_all_mistakes_are_told_at_once(tmp_path):
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("workers = 'two'\nbacklog = 0\ncertfile = 'c'\n[hcrs]\nio_threads = 0\n")
     result = run(tmp_path, "-c", "x.toml", "--umask", "9999", HCRS_DEBUG="perhaps")
     assert result.returncode == CONFIG
@@ -79,7 +82,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         assert word in result.stderr, result.stderr
 
 
-def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path):
+def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("bind = '127.0.0.1:0'\nkeep_alive_timeot = 5\n[hcrs]\nworkers = 2\n")
     result = run(tmp_path, "config", "check", "x.toml")
     assert (result.returncode, result.stdout) == (0, "the configuration is good\n")
@@ -91,7 +94,7 @@ def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path):
         assert hint in result.stderr and "[hcrs] workers, ignored; it stands above all tables" in result.stderr
 
 
-def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path, pki):
+def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path: Path, pki: Pki) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -145,7 +148,7 @@ def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path, pki):
         (["-k", "gevent", PLAIN], CONFIG, ['--worker-class: expected "asyncio", "uvloop" or "trio", found']),
     ],
 )
-def test_every_failure_has_its_exit_code_and_a_reason(tmp_path, arguments, code, words):
+def test_every_failure_has_its_exit_code_and_a_reason(tmp_path: Path, arguments: Any, code: Any, words: Any) -> None:
     given = arguments if {"-b", "config"} & set(arguments) else [*arguments, "-b", "127.0.0.1:0"]
     result = run(tmp_path, *given)
     assert (result.returncode, result.stdout) == (code, ""), result.stderr
@@ -153,7 +156,7 @@ def test_every_failure_has_its_exit_code_and_a_reason(tmp_path, arguments, code,
         assert word in result.stderr, result.stderr
 
 
-def test_an_address_in_use_is_told_with_what_to_do(serve, tmp_path):
+def test_an_address_in_use_is_told_with_what_to_do(serve: Callable[..., Server], tmp_path: Path) -> None:
     running = serve("plain.py:app")
     address = running.listener.authority
     (tmp_path / "x.toml").write_text(f"workers = 1\nbind = '{address}'\n")
@@ -163,19 +166,19 @@ def test_an_address_in_use_is_told_with_what_to_do(serve, tmp_path):
     assert "choose another address" in result.stderr
 
 
-def test_the_exit_codes_are_those_that_are_documented():
+def test_the_exit_codes_are_those_that_are_documented() -> None:
     """Of 0, 3 and 4 tell test_drain.py and test_workers.py; 70 is for what should never happen."""
     table = README.read_text().partition("## Exit codes")[2]
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == [0, 1, 2, 3, 4, 70, 78]
 
 
-def test_version_and_help_are_no_failures(tmp_path):
+def test_version_and_help_are_no_failures(tmp_path: Path) -> None:
     for arguments in (["--version"], ["--help"], ["-h"], ["config", "show", "--help"], ["cert", "dev", "--help"]):
         result = run(tmp_path, *arguments)
         assert (result.returncode, result.stderr) == (0, "") and result.stdout
 
 
-def test_a_certificate_for_development_is_told_how_to_be_trusted(tmp_path):
+def test_a_certificate_for_development_is_told_how_to_be_trusted(tmp_path: Path) -> None:
     result = run(tmp_path, "cert", "dev")
     assert (result.returncode, result.stderr) == (0, "")
     for word in ("curl --cacert certs/ca.pem", "SSL_CERT_FILE=certs/ca.pem", "update-ca-certificates", "Firefox"):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.server import Server, wait_until
 
 DATA = bytes(range(256)) * 4000
 BOTH = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
@@ -12,7 +17,7 @@ BOTH = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
 
 @BOTH
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
-def test_django(serve, browse, interface, http2):
+def test_django(serve: Callable[..., Server], browse: Callable[..., httpx.Client], interface: str, http2: Any) -> None:
     server = serve(f"django_site.py:{interface}", tls=True)
     client = browse(server, http2=http2)
     headers = {"x-one": "1", "x_forged": "yes", "cookie": "a=b; c=d"}
@@ -50,13 +55,15 @@ def test_django(serve, browse, interface, http2):
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
-def test_django_below_a_root_path(serve, browse, interface):
+def test_django_below_a_root_path(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], interface: str
+) -> None:
     server = serve(f"django_site.py:{interface}", tls=True, root_path="/below")
     assert browse(server).get("/below/facts").json()["path"] == "/below/facts"
 
 
 @BOTH
-def test_quart(serve, browse, http2, tmp_path):
+def test_quart(serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: Any, tmp_path: Path) -> None:
     server = serve("quart_site.py:app", tls=True)
     client = browse(server, http2=http2)
     assert client.get("/facts?q=é").json() == {
@@ -82,7 +89,9 @@ def test_quart(serve, browse, http2, tmp_path):
 
 
 @BOTH
-def test_litestar(serve, browse, http2, tmp_path):
+def test_litestar(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: Any, tmp_path: Path
+) -> None:
     server = serve("litestar_site.py:app", tls=True)
     client = browse(server, http2=http2)
     assert client.get("/facts?q=é").json() == {
@@ -107,7 +116,9 @@ def test_litestar(serve, browse, http2, tmp_path):
 
 
 @BOTH
-def test_flask_files_and_uploads(serve, browse, http2, tmp_path):
+def test_flask_files_and_uploads(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: Any, tmp_path: Path
+) -> None:
     (tmp_path / "data").write_bytes(DATA)
     server = serve("frameworks.py:flask", tls=True, env={"DATA": f"{tmp_path}/data"})
     client = browse(server, http2=http2)

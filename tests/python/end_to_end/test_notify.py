@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from end_to_end.server import DEADLINE
+from end_to_end.h1_client import H1Client
+from end_to_end.server import DEADLINE, Server
 
 
 @pytest.fixture
-def manager(tmp_path):
+def manager(tmp_path: Path) -> Iterator[Callable[[], str]]:
     """A service manager's socket; gives a function that waits for what is said next."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(str(tmp_path / "notify"))
@@ -21,7 +24,9 @@ def manager(tmp_path):
         yield lambda: bound.recv(4096).decode()
 
 
-def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(serve, connect_h1, manager, tmp_path):
+def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], manager: Callable[[], str], tmp_path: Path
+) -> None:
     server = serve("plain.py:app", workers=2, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
     assert manager() == "READY=1"
     assert connect_h1(server.listener).get().status == 200
@@ -32,7 +37,9 @@ def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(serv
     assert manager() == "STOPPING=1"
 
 
-def test_app_does_not_see_the_service_managers_socket(serve, manager, tmp_path):
+def test_app_does_not_see_the_service_managers_socket(
+    serve: Callable[..., Server], manager: Callable[[], str], tmp_path: Path
+) -> None:
     server = serve("plain.py:app", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
     assert manager() == "READY=1"
     for worker in server.worker_pids():
@@ -40,7 +47,35 @@ def test_app_does_not_see_the_service_managers_socket(serve, manager, tmp_path):
         assert b"NOTIFY_SOCKET" not in environment
 
 
-def test_service_manager_that_is_not_there_does_not_stop_the_server(serve, connect_h1, tmp_path):
+def test_service_manager_that_is_not_there_does_not_stop_the_server(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     server = serve("plain.py:app", env={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     server.wait_for_log("NOTIFY_SOCKET .* cannot be told anything")
     assert connect_h1(server.listener).get().status == 200
+
+
+def test_watchdog_hears_of_the_server_as_long_as_it_lives(
+    serve: Callable[..., Server], manager: Callable[[], str], tmp_path: Path
+) -> None:
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+    server = serve("plain.py:app", hcrs={"io_threads": 2}, env=environment)
+    heard: list[str] = []
+    while heard.count("WATCHDOG=1") < 6:
+        began = time.monotonic()
+        heard.append(manager())
+        assert time.monotonic() - began < 2
+    assert "READY=1" in heard
+    for worker in server.worker_pids():
+        assert b"WATCHDOG" not in Path(f"/proc/{worker}/environ").read_bytes()
+    assert server.stop() == 0
+
+
+def test_watchdog_of_another_process_is_not_fed(
+    serve: Callable[..., Server], manager: Callable[[], str], tmp_path: Path
+) -> None:
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+    server = serve("plain.py:app", env=environment)
+    assert manager() == "READY=1"
+    assert server.stop() == 0
+    assert manager() == "STOPPING=1"

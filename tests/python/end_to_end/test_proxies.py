@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import socket
+import ssl
 import struct
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import h2.connection
 import pytest
 
 from end_to_end.h1_client import H1Client
-from end_to_end.server import wait_until
+from end_to_end.server import Server, wait_until
 
 LOCAL = {"forwarded_allow_ips": "127.0.0.1"}
 
@@ -20,10 +25,10 @@ Fields = list[tuple[str, str]]
 
 
 @pytest.fixture
-def ask(protocol, connect_h1, connect_h2):
+def ask(protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]) -> Callable[..., Any]:
     """Gives the scope of a request with these fields, over every protocol."""
 
-    def get(server, fields: Fields) -> dict:
+    def get(server: Server, fields: Fields) -> Any:
         where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
         if protocol.startswith("h1"):
             client = connect_h1(where)
@@ -39,16 +44,16 @@ def ask(protocol, connect_h1, connect_h2):
 
 
 @pytest.fixture
-def behind(serve):
+def behind(serve: Callable[..., Server]) -> Callable[..., Server]:
     """Starts a server with both listeners, and these keys of its own."""
 
-    def start(app="plain.py:app", **own):
+    def start(app: str = "plain.py:app", **own: Any) -> Any:
         return serve(app, tls=True, insecure_bind="127.0.0.1:0", accesslog="-", hcrs=own)
 
     return start
 
 
-def header(scope: dict, name: bytes) -> list[bytes]:
+def header(scope: dict[str, Any], name: bytes) -> list[bytes]:
     return [value for key, value in scope["headers"] if key == name]
 
 
@@ -64,7 +69,9 @@ SPOOFED = [
 @pytest.mark.parametrize(
     "own", [{}, {"forwarded_allow_ips": "10.0.0.0/8"}, {"forwarded_allow_ips": "::1, unix", "proxy_headers": "modern"}]
 )
-def test_strangers_are_not_believed(behind, ask, protocol, own):
+def test_strangers_are_not_believed(
+    behind: Callable[..., Server], ask: Callable[..., Any], protocol: str, own: Any
+) -> None:
     server = behind(**own)
     scope = ask(server, SPOOFED)
     where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
@@ -75,14 +82,16 @@ def test_strangers_are_not_believed(behind, ask, protocol, own):
     assert header(scope, b"x-forwarded-for") == [b"6.6.6.6"], "the app may still look at it"
 
 
-def test_fields_of_strangers_can_be_kept_from_the_app(behind, ask):
+def test_fields_of_strangers_can_be_kept_from_the_app(behind: Callable[..., Server], ask: Callable[..., Any]) -> None:
     scope = ask(behind(forwarded_allow_ips="10.0.0.1", drop_untrusted_forwarded=True), [*SPOOFED, ("x-other", "1")])
     assert not [name for name, _ in scope["headers"] if b"forwarded" in name]
     assert header(scope, b"x-other") == [b"1"]
     assert scope["client"] == scope["own_address"]
 
 
-def test_trusted_proxy_says_who_the_client_is(behind, ask, protocol):
+def test_trusted_proxy_says_who_the_client_is(
+    behind: Callable[..., Server], ask: Callable[..., Any], protocol: str
+) -> None:
     server = behind(forwarded_allow_ips=["127.0.0.0/8", "10.0.0.0/8"])
     scope = ask(
         server,
@@ -102,12 +111,14 @@ def test_trusted_proxy_says_who_the_client_is(behind, ask, protocol):
     assert f"] {scope['own_address'][0]}:{scope['own_address'][1]} - - [" in line, "the log keeps the peer"
 
 
-def test_trusted_proxy_takes_https_back(behind, ask):
+def test_trusted_proxy_takes_https_back(behind: Callable[..., Server], ask: Callable[..., Any]) -> None:
     scope = ask(behind(**LOCAL), [("x-forwarded-proto", "http"), ("x-forwarded-port", "8080")])
     assert (scope["scheme"], scope["server"][1]) == ("http", 8080)
 
 
-def test_forwarded_is_read_where_it_is_asked_for_and_nothing_else(behind, ask):
+def test_forwarded_is_read_where_it_is_asked_for_and_nothing_else(
+    behind: Callable[..., Server], ask: Callable[..., Any]
+) -> None:
     server = behind(**LOCAL, proxy_headers="modern")
     spoofed = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "http"), ("x-forwarded-host", "evil.test")]
     scope = ask(server, [*spoofed, ("forwarded", 'for="[2001:db8::1]:80";proto=https;host="a.test:8443"')])
@@ -118,26 +129,28 @@ def test_forwarded_is_read_where_it_is_asked_for_and_nothing_else(behind, ask):
     assert scope["client"] == scope["own_address"]
 
 
-def test_old_fields_are_not_mixed_with_the_new(behind, ask):
+def test_old_fields_are_not_mixed_with_the_new(behind: Callable[..., Server], ask: Callable[..., Any]) -> None:
     scope = ask(behind(**LOCAL), [("forwarded", "for=6.6.6.6;proto=https;host=evil.test")])
     assert scope["client"] == scope["own_address"]
     assert b"evil.test" not in header(scope, b"host")
 
 
-def test_hops_are_counted_where_addresses_are_not_known(behind, ask):
+def test_hops_are_counted_where_addresses_are_not_known(behind: Callable[..., Server], ask: Callable[..., Any]) -> None:
     server = behind(forwarded_allow_ips="*", trusted_hops=2)
     assert ask(server, [("x-forwarded-for", "6.6.6.6, 192.0.2.1, 198.51.100.1")])["client"] == ("192.0.2.1", 0)
     scope = ask(server, [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https")])
     assert scope["client"] == scope["own_address"], "it has come another way"
 
 
-def test_environment_names_whom_to_trust(serve, connect_h1):
+def test_environment_names_whom_to_trust(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("plain.py:app", env={"FORWARDED_ALLOW_IPS": "127.0.0.1"})
     body = connect_h1(server.listener).get("/scope", "x-forwarded-for: 192.0.2.1\r\n").body
     assert ast.literal_eval(body.decode())["client"] == ("192.0.2.1", 0)
 
 
-def test_unix_socket_can_be_trusted(serve, connect_h1, tmp_path):
+def test_unix_socket_can_be_trusted(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     server = serve("plain.py:app", bind=[f"unix:{tmp_path}/a", "127.0.0.1:0"], hcrs={"forwarded_allow_ips": "unix"})
     fields = "x-forwarded-for: 192.0.2.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: a.test\r\n"
     scope = ast.literal_eval(connect_h1(server.listeners[0]).get("/scope", fields).body.decode())
@@ -146,7 +159,7 @@ def test_unix_socket_can_be_trusted(serve, connect_h1, tmp_path):
     assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
 
 
-def test_wsgi_apps_see_it_too(serve, connect_h1):
+def test_wsgi_apps_see_it_too(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("wsgi.py:app", hcrs=LOCAL)
     fields = "x-forwarded-for: 192.0.2.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: a.test\r\n"
     environ = connect_h1(server.listener).get("/environ", fields).body.decode()
@@ -155,7 +168,12 @@ def test_wsgi_apps_see_it_too(serve, connect_h1):
         assert item in environ
 
 
-def test_prefix_that_the_proxy_has_taken_off_is_put_back(serve, behind, ask, connect_h1):
+def test_prefix_that_the_proxy_has_taken_off_is_put_back(
+    serve: Callable[..., Server],
+    behind: Callable[..., Server],
+    ask: Callable[..., Any],
+    connect_h1: Callable[..., H1Client],
+) -> None:
     field = ("x-forwarded-prefix", "/api/v%201")
     scope = ask(behind("middleware.py:show", **LOCAL, forwarded_prefix=True), [field])
     assert (scope["root_path"], scope["path"], scope["raw_path"]) == ("/api/v 1", "/api/v 1/scope", b"/scope")
@@ -197,7 +215,7 @@ class H2Peer:
         self.protocol = h2.connection.H2Connection()
         self.protocol.initiate_connection()
 
-    def scope(self) -> dict:
+    def scope(self) -> Any:
         head = [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/scope")]
         self.protocol.send_headers(1, head, end_stream=True)
         self.socket.sendall(self.protocol.data_to_send())
@@ -212,7 +230,7 @@ class H2Peer:
 
 
 @pytest.fixture(scope="module")
-def proxied(tmp_path_factory, certificate):
+def proxied(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
     """Both listeners expect the PROXY protocol from this machine, and fields of a proxy at 192.0.2.1 are believed."""
     from end_to_end.server import Server
 
@@ -230,11 +248,11 @@ def proxied(tmp_path_factory, certificate):
 
 
 @pytest.fixture
-def through(proxied, protocol, trust):
+def through(proxied: Server, protocol: str, trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
     """Connects as a proxy does and gives the scope of a request: the header first, then TLS, then HTTP."""
     opened = []
 
-    def get(header: bytes, fields: str = "", by_byte: bool = False) -> dict:
+    def get(header: bytes, fields: str = "", by_byte: bool = False) -> Any:
         where = proxied.listeners[1 if protocol in ("h1", "h2c") else 0]
         connection = socket.create_connection((where.host, where.port), timeout=20)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -261,41 +279,79 @@ def through(proxied, protocol, trust):
 
 @pytest.mark.parametrize("by_byte", [False, True])
 @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
-def test_header_names_client_and_server(proxied, through, header, by_byte):
+def test_header_names_client_and_server(
+    proxied: Server, through: Callable[..., Any], header: Any, by_byte: bool
+) -> None:
     scope = through(header, by_byte=by_byte)
     assert (scope["client"], scope["server"]) == (("192.0.2.1", 4711), ("192.0.2.2", 443))
     assert scope["scheme"] == scope["where"].scheme
     wait_until(lambda: '192.0.2.1:4711 - - [' in proxied.output, "the client's address in the access log")
 
 
-def test_ipv6_client_is_named(through):
+def test_ipv6_client_is_named(through: Callable[..., Any]) -> None:
     scope = through(V2_IPV6)
     assert (scope["client"], scope["server"]) == (("::7", 4711), ("::8", 443))
 
 
 @pytest.mark.parametrize("header", [V1_UNKNOWN, V2_LOCAL], ids=["v1", "v2"])
-def test_health_check_of_the_proxy_is_answered(through, header):
+def test_health_check_of_the_proxy_is_answered(through: Callable[..., Any], header: Any) -> None:
     scope = through(header)
     assert scope["client"] == scope["own_address"]
     assert scope["server"] == (scope["where"].host, scope["where"].port)
 
 
-def test_client_on_a_unix_socket_has_no_address(through):
+def test_client_on_a_unix_socket_has_no_address(through: Callable[..., Any]) -> None:
     scope = through(V2_UNIX)
     assert (scope["client"], scope["server"]) == (None, None)
 
 
-def test_client_that_spoke_tls_with_the_proxy_used_https(through):
+def test_client_that_spoke_tls_with_the_proxy_used_https(through: Callable[..., Any]) -> None:
     assert through(V2_SSL)["scheme"] == "https"
 
 
-def test_fields_count_by_the_client_that_the_header_names(proxied, connect_h1):
+def test_fields_count_by_the_client_that_the_header_names(proxied: Server, connect_h1: Callable[..., H1Client]) -> None:
     where = proxied.listeners[1]
     for header, client in [(V1, "198.51.100.7"), (V1.replace(b"192.0.2.1", b"192.0.2.9"), "192.0.2.9")]:
         proxy = connect_h1(where)
         proxy.send(header)
         scope = ast.literal_eval(proxy.get("/scope", "x-forwarded-for: 198.51.100.7\r\n").body.decode())
         assert scope["client"][0] == client
+
+
+#: What a client writes that would pass for another one, of another host.
+CLAIM = "x-forwarded-for: 127.0.0.1\r\nx-forwarded-host: admin.internal\r\nx-forwarded-proto: https\r\n"
+
+
+def test_everybody_who_connects_is_trusted_but_nobody_whom_the_header_names(
+    behind: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = behind(forwarded_allow_ips="*", proxy_protocol=True)
+    for named, client in [(V1, "192.0.2.1"), (V2, "192.0.2.1"), (V1_UNKNOWN, "127.0.0.1")]:
+        proxy = connect_h1(server.listeners[1])
+        proxy.send(named)
+        scope = ast.literal_eval(proxy.get("/scope", CLAIM).body.decode())
+        assert (scope["client"][0], scope["scheme"]) == (client, "http")
+        assert header(scope, b"host") != [b"admin.internal"]
+
+
+V2_UNSPECIFIED = v2(1, 0, b"")
+
+
+@pytest.mark.parametrize("header", [V1_UNKNOWN, V2_UNSPECIFIED, V2_UNIX], ids=["v1", "v2", "unix"])
+def test_fields_of_somebody_whom_the_proxy_does_not_name_are_not_believed(
+    proxied: Server, connect_h1: Callable[..., H1Client], header: Any
+) -> None:
+    proxy = connect_h1(proxied.listeners[1])
+    proxy.send(header)
+    scope = ast.literal_eval(proxy.get("/scope", "x-forwarded-for: 6.6.6.6\r\n").body.decode())
+    assert scope["client"] == (None if header == V2_UNIX else proxy.socket.getsockname())
+
+
+def test_fields_of_the_proxy_itself_are_believed(proxied: Server, connect_h1: Callable[..., H1Client]) -> None:
+    proxy = connect_h1(proxied.listeners[1])
+    proxy.send(V2_LOCAL)
+    scope = ast.literal_eval(proxy.get("/scope", "x-forwarded-for: 6.6.6.6\r\n").body.decode())
+    assert scope["client"][0] == "6.6.6.6"
 
 
 @pytest.mark.parametrize(
@@ -312,20 +368,20 @@ def test_fields_count_by_the_client_that_the_header_names(proxied, connect_h1):
     ],
     ids=["h1", "h2", "tls", "v1-short", "v1-long", "v2-long", "v3", "checksum"],
 )
-def test_connection_without_a_right_header_is_closed_and_nothing_is_answered(proxied, connect_h1, data):
+def test_connection_without_a_right_header_is_closed_and_nothing_is_answered(
+    proxied: Server, connect_h1: Callable[..., H1Client], data: Any
+) -> None:
     before = len(re.findall(r"A connection was closed at its start: .*PROXY", proxied.log))
     for where in proxied.listeners:
         client = socket.create_connection((where.host, where.port), timeout=20)
         client.sendall(data)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert client.recv(100) == b""
-        except ConnectionResetError:
-            pass
         client.close()
     proxied.wait_for_log(r"A connection was closed at its start: .*PROXY", before + 2)
 
 
-def test_header_that_drips_is_closed_at_the_deadline(proxied):
+def test_header_that_drips_is_closed_at_the_deadline(proxied: Server) -> None:
     where = proxied.listeners[1]
     with socket.create_connection((where.host, where.port), timeout=20) as client:
         begun = time.monotonic()
@@ -343,7 +399,7 @@ def test_header_that_drips_is_closed_at_the_deadline(proxied):
     proxied.wait_for_log("not complete in time")
 
 
-def test_strangers_may_not_speak_the_proxy_protocol(serve):
+def test_strangers_may_not_speak_the_proxy_protocol(serve: Callable[..., Server]) -> None:
     server = serve(
         "plain.py:app", loglevel="debug", hcrs={"forwarded_allow_ips": "10.0.0.1", "proxy_protocol": True}
     )
@@ -352,14 +408,18 @@ def test_strangers_may_not_speak_the_proxy_protocol(serve):
     server.wait_for_log(r"127\.0\.0\.1 may not speak the PROXY protocol")
 
 
-def test_listener_that_does_not_expect_the_header_takes_it_for_nonsense(behind, connect_h1):
+def test_listener_that_does_not_expect_the_header_takes_it_for_nonsense(
+    behind: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = behind(forwarded_allow_ips="127.0.0.1")
     client = connect_h1(server.listeners[1])
     client.send(V1 + b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
     assert client.response().status == 400
 
 
-def test_proxy_protocol_can_be_a_matter_of_one_listener(serve, connect_h1, tmp_path):
+def test_proxy_protocol_can_be_a_matter_of_one_listener(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     server = serve(
         "plain.py:app",
         bind=[f"unix:{tmp_path}/a", "127.0.0.1:0"],
@@ -371,7 +431,7 @@ def test_proxy_protocol_can_be_a_matter_of_one_listener(serve, connect_h1, tmp_p
     assert connect_h1(server.listeners[1]).get("/").status == 200
 
 
-def test_pipelined_bytes_behind_the_header_are_not_lost(proxied, connect_h1):
+def test_pipelined_bytes_behind_the_header_are_not_lost(proxied: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(proxied.listeners[1])
     client.send(V2 + b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 3)
     assert [client.response().status for _ in range(3)] == [200] * 3

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def example(launch, tmp_path) -> Server:
+def example(launch: Callable[..., Server], tmp_path: Path) -> Server:
     """As ``make run`` starts it, but on a free port and with the certificate elsewhere."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     made = subprocess.run([command(), "cert", "dev", "--dir", "certs"], cwd=tmp_path, check=True, capture_output=True)
@@ -34,7 +35,7 @@ def url(server: Server) -> str:
     return f"https://localhost:{server.listener.port}/"
 
 
-def test_curl_gets_the_example_over_http_2(example, tmp_path):
+def test_curl_gets_the_example_over_http_2(example: Server, tmp_path: Path) -> None:
     curl = find_tool("curl", "curl")
     if curl is None:
         pytest.skip("curl is missing: apt-get install curl")
@@ -55,13 +56,13 @@ def test_curl_gets_the_example_over_http_2(example, tmp_path):
     assert example.stop() == 0
 
 
-def test_h2load_gets_nothing_but_2xx(example):
+def test_h2load_gets_nothing_but_2xx(example: Server) -> None:
     result = H2Load(url(example), 20_000, 8, 32).result()
     assert (result.total, result.ok, result.failed) == (20_000, 20_000, 0), result.output
     assert example.stop() == 0
 
 
-def test_h2load_loses_only_begun_requests_when_a_worker_is_killed(example):
+def test_h2load_loses_only_begun_requests_when_a_worker_is_killed(example: Server) -> None:
     worker = example.worker_pids()[0]
     load = H2Load(url(example), 20_000, 8, 32)
     time.sleep(0.7)  # into the middle of the load

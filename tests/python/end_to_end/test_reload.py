@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import shows
 from end_to_end.server import Server, wait_until
 
@@ -49,15 +53,15 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path) -> Project:
+def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     return Project(folder)
 
 
 @pytest.fixture
-def serve_project(serve, project):
-    def start(**options) -> Server:
+def serve_project(serve: Callable[..., Server], project: Project) -> Callable[..., Server]:
+    def start(**options: Any) -> Server:
         return serve(f"{project.folder}/main.py:app", use_reloader=True, env={"PYTHONDONTWRITEBYTECODE": "1"}, **options)
 
     return start
@@ -69,7 +73,9 @@ def wait_for_change(server: Server, name: str, count: int = 1) -> None:
 
 
 @shows(use_reloader=True)
-def test_edit_is_served_by_new_workers_on_the_same_connection(serve_project, project, connect_h2):
+def test_edit_is_served_by_new_workers_on_the_same_connection(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve_project(workers=2)
     client = connect_h2(server.listener)
     assert client.get().body == b"first"
@@ -84,7 +90,9 @@ def test_edit_is_served_by_new_workers_on_the_same_connection(serve_project, pro
     assert client.get().body == b"third"
 
 
-def test_broken_save_leaves_the_old_app_serving_until_the_next_one(serve_project, project, connect_h2):
+def test_broken_save_leaves_the_old_app_serving_until_the_next_one(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve_project(workers=2)
     client = connect_h2(server.listener)
     before = server.worker_pids()
@@ -104,7 +112,9 @@ def test_broken_save_leaves_the_old_app_serving_until_the_next_one(serve_project
     assert server.log.count("cannot serve the app") == 2, "nothing is tried again before there is a change"
 
 
-def test_module_that_a_request_has_imported_from_elsewhere_is_watched(serve_project, project, connect_h2, tmp_path):
+def test_module_that_a_request_has_imported_from_elsewhere_is_watched(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "lazy.py").write_text("ANSWER = 'lazy'")
@@ -131,7 +141,9 @@ def test_module_that_a_request_has_imported_from_elsewhere_is_watched(serve_proj
 
 
 @shows(reload_include=["*.html"], reload_exclude=["local_*"])
-def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_not(serve_project, project, connect_h2):
+def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_not(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve_project(hcrs={"reload_include": ["*.html"], "reload_exclude": ["local_*"]})
     client = connect_h2(server.listener)
     for name in (".git/hook.py", "notes.txt", "local_settings.py", "node_modules/tool.py"):
@@ -145,7 +157,9 @@ def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_no
 
 
 @shows(reload_dirs=["<folder>"])
-def test_folders_that_are_watched_can_be_chosen(serve_project, project, connect_h2, tmp_path):
+def test_folders_that_are_watched_can_be_chosen(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     server = serve_project(hcrs={"reload_dirs": [str(shared)]})
@@ -157,7 +171,9 @@ def test_folders_that_are_watched_can_be_chosen(serve_project, project, connect_
     assert client.get().body == b"first"
 
 
-def test_failed_startup_and_a_worker_that_dies_are_seen_to(serve_project, project, connect_h2):
+def test_failed_startup_and_a_worker_that_dies_are_seen_to(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
     """The place of a worker that cannot be started anew is filled with the change that mends it."""
     server = serve_project()
     client = connect_h2(server.listener)
@@ -173,7 +189,9 @@ def test_failed_startup_and_a_worker_that_dies_are_seen_to(serve_project, projec
     assert client.goaway is None
 
 
-def test_start_that_hangs_is_given_up_for_the_next_change(serve_project, project, connect_h2):
+def test_start_that_hangs_is_given_up_for_the_next_change(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve_project(graceful_timeout=0.3)
     client = connect_h2(server.listener)
     old = server.worker_pids()
@@ -187,12 +205,14 @@ def test_start_that_hangs_is_given_up_for_the_next_change(serve_project, project
     server.wait_for_log(r"Worker \d+ does not end; it is killed")
 
 
-def test_files_are_only_watched_when_it_is_asked_for(serve, project, connect_h2):
+def test_files_are_only_watched_when_it_is_asked_for(
+    serve: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve(f"{project.folder}/main.py:app")
     assert b"--loaded-files" not in Path(f"/proc/{server.worker_pids()[0]}/cmdline").read_bytes()
 
 
-def test_flag_and_wsgi_app(serve, project, connect_h1):
+def test_flag_and_wsgi_app(serve: Callable[..., Server], project: Project, connect_h1: Callable[..., H1Client]) -> None:
     project.write("shop.py", "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'one']\n")
     server = serve(f"{project.folder}/shop.py:app", flags=["--reload"])
     assert connect_h1(server.listener).get().body == b"one"
@@ -201,7 +221,7 @@ def test_flag_and_wsgi_app(serve, project, connect_h1):
     assert connect_h1(server.listener).get().body == b"two"
 
 
-def test_reload_without_workers_is_refused(launch):
+def test_reload_without_workers_is_refused(launch: Callable[..., Server]) -> None:
     server = launch("plain.py:app", workers=0, use_reloader=True)
     assert server.wait_for_exit() == 78
     assert "use_reloader: there are no workers to reload, because workers is 0; set workers to 1 or more" in server.log

@@ -9,16 +9,20 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h2.errors
+import httpx
 import pytest
-from source_numbers import numbers
 
-from end_to_end.h1_client import Closed
+from end_to_end.h1_client import Closed, H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.load import H2Load
-from end_to_end.server import is_alive, wait_until
+from end_to_end.server import Server, is_alive, wait_until
 from end_to_end.ws_client import Ended, WsClient, open_over_h1, open_over_h2
+from source_numbers import numbers
 
 CLAIM = numbers("hcrs-link/src/claim.rs")
 LINK_VERSION, SLOTS = CLAIM["LINK_VERSION"], CLAIM["SLOTS"]
@@ -28,7 +32,7 @@ ALL = "All workers have been replaced"
 SPENT = r"Worker (\d+) has been given as many requests as it may; it is replaced"
 
 
-def replace(server, rounds: int = 1) -> None:
+def replace(server: Server, rounds: int = 1) -> None:
     """Replaces all workers, and waits until the old ones are gone."""
     for number in range(server.log.count(ALL) + 1, server.log.count(ALL) + rounds + 1):
         server.signal(signal.SIGHUP)
@@ -36,7 +40,9 @@ def replace(server, rounds: int = 1) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--h1"]], ids=["h2", "h1"])
-def test_replacing_all_workers_again_and_again_costs_no_request_and_no_connection(serve, options):
+def test_replacing_all_workers_again_and_again_costs_no_request_and_no_connection(
+    serve: Callable[..., Server], options: Any
+) -> None:
     server = serve("plain.py:app", tls=True, workers=2, keep_alive_max_requests=10_000_000, hcrs={"io_threads": 2})
     before = set(server.worker_pids())
     # Four connections, which h2load does not open again when it loses one.
@@ -52,7 +58,7 @@ def test_replacing_all_workers_again_and_again_costs_no_request_and_no_connectio
     assert "killed" not in server.log
 
 
-def test_clients_of_httpx_notice_nothing(serve, browse):
+def test_clients_of_httpx_notice_nothing(serve: Callable[..., Server], browse: Callable[..., httpx.Client]) -> None:
     server = serve("plain.py:app", tls=True, workers=2, keep_alive_max_requests=10_000_000)
     over = threading.Event()
     seen: list[set[int]] = [set(), set()]
@@ -64,7 +70,7 @@ def test_clients_of_httpx_notice_nothing(serve, browse):
                 try:
                     answer = client.post("/digest", content=b"x" * 3000) if len(seen[number]) % 2 else client.get("/pid")
                     answer.raise_for_status()
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is one too many
+                except Exception as error:  # whatever it is, it is one too many
                     failures.append(error)
                     return
                 if answer.text.isdigit():
@@ -84,7 +90,9 @@ def test_clients_of_httpx_notice_nothing(serve, browse):
     assert all(len(pids) >= 4 for pids in seen), "they have seen workers of several generations"
 
 
-def test_one_connection_lives_through_every_replacement_and_sees_each_new_worker(serve, connect_h2, connect_h1):
+def test_one_connection_lives_through_every_replacement_and_sees_each_new_worker(
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", keep_alive_timeout=60)
     client, h1 = connect_h2(server.listener), connect_h1(server.listener)
     seen = []
@@ -98,7 +106,9 @@ def test_one_connection_lives_through_every_replacement_and_sees_each_new_worker
     assert server.log.count("Replacing all workers (SIGHUP)") == 3
 
 
-def test_download_and_upload_under_way_finish_on_the_old_worker(serve, connect_h2, connect_h1):
+def test_download_and_upload_under_way_finish_on_the_old_worker(
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", graceful_timeout=30)
     client, h1 = connect_h2(server.listener), connect_h1(server.listener)
     old = int(client.get("/pid").body)
@@ -130,7 +140,9 @@ def test_download_and_upload_under_way_finish_on_the_old_worker(serve, connect_h
     assert int(h1.get("/pid").body) in server.worker_pids()
 
 
-def test_worker_ends_before_a_slow_client_has_read_its_response(serve, connect_h2):
+def test_worker_ends_before_a_slow_client_has_read_its_response(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app", graceful_timeout=30)
     client = connect_h2(server.listener, window=1000)
     old = int(client.get("/pid").body)
@@ -147,7 +159,9 @@ def test_worker_ends_before_a_slow_client_has_read_its_response(serve, connect_h
     assert client.streams[download].ended
 
 
-def test_slow_upload_to_a_wsgi_worker_finishes(serve, connect_h1):
+def test_slow_upload_to_a_wsgi_worker_finishes(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("wsgi.py:app", graceful_timeout=30)
     (old,) = server.worker_pids()
     client, other = connect_h1(server.listener), connect_h1(server.listener)
@@ -168,7 +182,9 @@ def digest_of(data: bytes) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("version", ["h1", "h2"])
-def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(serve, connect_h1, connect_h2, version):
+def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], version: str
+) -> None:
     server = serve("sockets.py:app", graceful_timeout=2)
     if version == "h1":
         socket: WsClient = open_over_h1(connect_h1(server.listener), "/echo")
@@ -185,7 +201,9 @@ def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(serve
     assert "ERROR" not in server.log
 
 
-def test_app_is_told_that_its_websocket_was_closed(serve, connect_h1, tmp_path):
+def test_app_is_told_that_its_websocket_was_closed(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
     app = tmp_path / "last_words.py"
     app.write_text(
         "import sys\n"
@@ -203,7 +221,9 @@ def test_app_is_told_that_its_websocket_was_closed(serve, connect_h1, tmp_path):
     assert "ERROR" not in server.log
 
 
-def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(serve, connect_h1, connect_h2):
+def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("plain.py:app", graceful_timeout=0.5)
     client, h1 = connect_h2(server.listener), connect_h1(server.listener)
     waiting = client.request("GET", "/gate?key=never")
@@ -221,7 +241,9 @@ def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(s
     assert "is killed" not in server.log
 
 
-def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(serve, connect_h2, tmp_path):
+def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     server = serve("plain.py:app", graceful_timeout=0.5, shutdown_timeout=0.1)
     client = connect_h2(server.listener)
     blocked = client.request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
@@ -240,7 +262,9 @@ def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(ser
 @pytest.mark.parametrize(
     ("app", "worker_class", "path"), [("wsgi.py:app", "asyncio", "/environ"), ("plain.py:app", "trio", "/")]
 )
-def test_wsgi_and_trio_workers_are_replaced_too(serve, connect_h2, app, worker_class, path):
+def test_wsgi_and_trio_workers_are_replaced_too(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], app: str, worker_class: str, path: str
+) -> None:
     server = serve(app, workers=2, worker_class=worker_class)
     client = connect_h2(server.listener)
     before = set(server.worker_pids())
@@ -251,7 +275,9 @@ def test_wsgi_and_trio_workers_are_replaced_too(serve, connect_h2, app, worker_c
     assert "killed" not in server.log and "ERROR" not in server.log
 
 
-def test_signals_that_come_while_it_is_done_are_one(serve, connect_h2):
+def test_signals_that_come_while_it_is_done_are_one(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app", workers=2)
     for _ in range(20):
         server.signal(signal.SIGHUP)
@@ -261,7 +287,9 @@ def test_signals_that_come_while_it_is_done_are_one(serve, connect_h2):
     assert len(server.worker_pids()) == 2
 
 
-def test_new_worker_that_cannot_start_leaves_the_old_one_serving(serve, connect_h2, tmp_path):
+def test_new_worker_that_cannot_start_leaves_the_old_one_serving(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     flag = tmp_path / "broken"
     server = serve("lifespans.py:breakable", env={"BREAK": str(flag)}, workers=2)
     client = connect_h2(server.listener)
@@ -281,7 +309,7 @@ def test_new_worker_that_cannot_start_leaves_the_old_one_serving(serve, connect_
 
 
 @pytest.fixture
-def held(serve, tmp_path):
+def held(serve: Callable[..., Server], tmp_path: Path) -> Any:
     """A server of two workers whose next worker is starting and will not be ready before ``hold`` is removed."""
     hold = tmp_path / "hold"
     server = serve("lifespans.py:held", env={"HOLD": str(hold)}, workers=2)
@@ -293,7 +321,9 @@ def held(serve, tmp_path):
     return server, hold, before, new
 
 
-def test_workers_go_on_serving_when_another_version_was_installed_under_them(serve, connect_h2, tmp_path):
+def test_workers_go_on_serving_when_another_version_was_installed_under_them(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
     """New workers find another number in the memory that they share with the edge."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
@@ -315,7 +345,7 @@ def test_workers_go_on_serving_when_another_version_was_installed_under_them(ser
     installed.unlink()
 
 
-def test_stop_during_a_replacement_ends_well(held, connect_h1):
+def test_stop_during_a_replacement_ends_well(held: Any, connect_h1: Callable[..., H1Client]) -> None:
     server, _, before, _ = held
     assert connect_h1(server.listener).get().status == 200
     assert set(before) <= set(server.worker_pids())
@@ -324,7 +354,9 @@ def test_stop_during_a_replacement_ends_well(held, connect_h1):
     assert "ERROR" not in server.log
 
 
-def test_stop_while_the_old_worker_finishes_ends_well(serve, connect_h2):
+def test_stop_while_the_old_worker_finishes_ends_well(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app", graceful_timeout=20)
     client = connect_h2(server.listener)
     nap = client.request("GET", "/nap?seconds=2")
@@ -341,7 +373,9 @@ def test_stop_while_the_old_worker_finishes_ends_well(serve, connect_h2):
     server.wait_for_workers_end()
 
 
-def test_old_worker_that_dies_while_its_replacement_starts_is_not_replaced_twice(held, connect_h2):
+def test_old_worker_that_dies_while_its_replacement_starts_is_not_replaced_twice(
+    held: Any, connect_h2: Callable[..., H2Client]
+) -> None:
     server, hold, before, new = held
     client = connect_h2(server.listener)
     for old in before:  # one of them is the one that is being replaced
@@ -354,7 +388,7 @@ def test_old_worker_that_dies_while_its_replacement_starts_is_not_replaced_twice
     assert len(server.worker_pids()) == 2 and new in server.worker_pids()
 
 
-def test_new_worker_that_dies_while_it_starts_is_started_again(held, connect_h2):
+def test_new_worker_that_dies_while_it_starts_is_started_again(held: Any, connect_h2: Callable[..., H2Client]) -> None:
     server, hold, before, new = held
     os.kill(new, signal.SIGKILL)
     server.wait_for_log(rf"Worker {new} was killed by SIGKILL before it was ready; worker \d+ goes on serving")
@@ -364,7 +398,9 @@ def test_new_worker_that_dies_while_it_starts_is_started_again(held, connect_h2)
     assert len(server.worker_pids()) == 2 and not {new, *before} & set(server.worker_pids())
 
 
-def test_signal_while_the_server_starts_replaces_what_was_started_before(launch, tmp_path):
+def test_signal_while_the_server_starts_replaces_what_was_started_before(
+    launch: Callable[..., Server], tmp_path: Path
+) -> None:
     hold = tmp_path / "hold"
     hold.touch()
     server = launch("lifespans.py:held", env={"HOLD": str(hold)})
@@ -386,7 +422,9 @@ def test_signal_while_the_server_starts_replaces_what_was_started_before(launch,
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_worker_is_replaced_after_exactly_so_many_requests(serve, connect_h2, workers, threads):
+def test_worker_is_replaced_after_exactly_so_many_requests(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], workers: int, threads: int
+) -> None:
     server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads})
     pids = server.worker_pids()
     # Enough connections that each thread has one; requests one after another go to the workers in any order.
@@ -407,7 +445,7 @@ def test_worker_is_replaced_after_exactly_so_many_requests(serve, connect_h2, wo
     assert len(re.findall(SPENT, server.log)) == 1
 
 
-def test_websockets_count_as_requests(serve, connect_h1):
+def test_websockets_count_as_requests(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("sockets.py:app", max_requests=2, graceful_timeout=0.2)
     for _ in range(3):
         assert "it is replaced" not in server.log
@@ -422,7 +460,7 @@ def test_websockets_count_as_requests(serve, connect_h1):
     server.wait_for_log(READY)
 
 
-def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve):
+def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve: Callable[..., Server]) -> None:
     server = serve("plain.py:app", tls=True, workers=2, max_requests=300, keep_alive_max_requests=10_000_000)
     load = H2Load(f"https://localhost:{server.listener.port}/", 0, 4, 8, "-D", "10")
     server.wait_for_log(READY, count=4)
@@ -433,7 +471,9 @@ def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve):
     assert "killed" not in server.log
 
 
-def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(serve, connect_h1):
+def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app", max_requests=5, max_requests_jitter=40, keep_alive_max_requests=10_000_000)
     client = connect_h1(server.listener)
     lives = []

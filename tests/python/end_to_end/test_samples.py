@@ -8,11 +8,14 @@ import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from end_to_end.h1_client import H1Client
 from end_to_end.server import APPS, Server, command, find_tool, wait_until
 
 SAMPLES = Path(__file__).parents[3] / "config"
@@ -35,7 +38,7 @@ PLACES: dict[str, dict[str, str]] = {
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path: Path) -> Callable[[str], Path]:
     """Puts a sample, an app, and a certificate where the sample wants them."""
 
     def put(name: str) -> Path:
@@ -60,7 +63,7 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def serve_sample(serve, place, tmp_path):
+def serve_sample(serve: Callable[..., Server], place: Callable[[str], Path], tmp_path: Path) -> Callable[..., Server]:
     """Starts a sample; the number of its listeners has to be told."""
 
     def start(name: str, listeners: int = 1) -> Server:
@@ -70,24 +73,28 @@ def serve_sample(serve, place, tmp_path):
     return start
 
 
-def test_every_sample_is_tested():
+def test_every_sample_is_tested() -> None:
     made = {"hypercorn", "reference"}  # the one of the example, and the generated one, which have tests of their own
     assert {path.stem for path in SAMPLES.glob("*.toml")} == set(PLACES) | made
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_check_passes(name, place, tmp_path):
-    check = [command(), "config", "check", "--strict", place(name)]
+def test_check_passes(name: Any, place: Callable[[str], Path], tmp_path: Path) -> None:
+    check = [command(), "config", "check", "--strict", str(place(name))]
     result = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, ""), result.stderr
 
 
-def test_minimal_shows_the_welcome_page(serve_sample, connect_h1):
+def test_minimal_shows_the_welcome_page(
+    serve_sample: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     response = connect_h1(serve_sample("minimal").listener).get()
     assert response.status == 200 and b"HTTP/1.1" in response.body
 
 
-def test_development_serves_and_logs_everything(serve_sample, connect_h1):
+def test_development_serves_and_logs_everything(
+    serve_sample: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve_sample("development")
     assert connect_h1(server.listener).get().body == b"hello"
     wait_until(lambda: '"GET / 1.1" 200 5' in server.output, "the line of the access log")
@@ -95,7 +102,9 @@ def test_development_serves_and_logs_everything(serve_sample, connect_h1):
     assert len(server.worker_pids()) == 1
 
 
-def test_production_serves_with_tls_and_beside_it_and_logs_to_its_file(serve_sample, tmp_path):
+def test_production_serves_with_tls_and_beside_it_and_logs_to_its_file(
+    serve_sample: Callable[..., Server], tmp_path: Path
+) -> None:
     server = serve_sample("production", listeners=2)
     by_scheme = {listener.scheme: listener for listener in server.listeners}
     context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
@@ -108,7 +117,9 @@ def test_production_serves_with_tls_and_beside_it_and_logs_to_its_file(serve_sam
     wait_until(lambda: (tmp_path / "access.log").read_text().count('"GET / ') == 2, "the lines of the access log")
 
 
-def test_behind_a_proxy_serves_on_a_socket_for_the_proxys_group(serve_sample, tmp_path):
+def test_behind_a_proxy_serves_on_a_socket_for_the_proxys_group(
+    serve_sample: Callable[..., Server], tmp_path: Path
+) -> None:
     serve_sample("behind-a-proxy")
     path = tmp_path / "hcrs.sock"
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o770
@@ -127,28 +138,34 @@ def make_client(folder: Path) -> tuple[Path, Path, Path]:
     for arguments in (
         f"req -x509 {key} -subj /CN=clients -days 1 -keyout authority-key.pem -out authority.pem",
         f"req {key} -subj /CN=client -keyout client-key.pem -out client.csr",
-        "x509 -req -in client.csr -CA authority.pem -CAkey authority-key.pem -CAcreateserial -days 1 "
-        "-extfile client.ext -out client.pem",
+        (
+            "x509 -req -in client.csr -CA authority.pem -CAkey authority-key.pem -CAcreateserial -days 1 "
+            "-extfile client.ext -out client.pem"
+        ),
     ):
         subprocess.run([openssl, *arguments.split()], cwd=folder, check=True, capture_output=True)
     return folder / "authority.pem", folder / "client.pem", folder / "client-key.pem"
 
 
-def test_mtls_serves_those_who_show_a_certificate_of_the_authority_and_nobody_else(serve, place, tmp_path):
+def test_mtls_serves_those_who_show_a_certificate_of_the_authority_and_nobody_else(
+    serve: Callable[..., Server], place: Callable[[str], Path], tmp_path: Path
+) -> None:
     authority, *client = make_client(tmp_path / "clients")
     _, *stranger = make_client(tmp_path / "strangers")
     path = place("mtls")
     (tmp_path / "clients-ca.pem").write_text(authority.read_text())
     server = serve(None, config_file=path, cwd=tmp_path)
 
-    def ask(*shown: Path) -> tuple[str, str | None]:
+    def ask(certificate: Path | None = None, key: Path | None = None) -> tuple[str, str | None]:
         context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-        if shown:
-            context.load_cert_chain(*shown)
-        with socket.create_connection(("127.0.0.1", server.listener.port), timeout=20) as raw:
-            with context.wrap_socket(raw, server_hostname="localhost") as tls:
-                tls.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                return b"".join(iter(lambda: tls.recv(4096), b"")).decode(), tls.version()
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+        with (
+            socket.create_connection(("127.0.0.1", server.listener.port), timeout=20) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as tls,
+        ):
+            tls.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            return b"".join(iter(lambda: tls.recv(4096), b"")).decode(), tls.version()
 
     answer, version = ask(*client)
     assert answer.endswith("hello") and version == "TLSv1.3"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server
 
 KEYS = {
@@ -14,7 +18,7 @@ KEYS = {
 }
 
 
-def assert_types(scope: dict) -> None:
+def assert_types(scope: dict[str, Any]) -> None:
     """What ASGI and its users rely on."""
     assert set(scope) == KEYS
     assert scope["type"] == "http"
@@ -33,10 +37,12 @@ def assert_types(scope: dict) -> None:
 
 
 @pytest.fixture
-def ask(plain: Server, protocol, connect_h1, connect_h2):
+def ask(
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> Callable[..., Any]:
     """Gives the scope of a request, and the client's own address."""
 
-    def get(target: str, headers: list[tuple[str, str]] = [], method: str = "GET", body: bytes = b""):  # noqa: B006
+    def get(target: str, headers: list[tuple[str, str]] = [], method: str = "GET", body: bytes = b"") -> Any:  # noqa: B006
         where = plain.listeners[1 if protocol in ("h1", "h2c") else 0]
         if protocol.startswith("h1"):
             client = connect_h1(where)
@@ -50,7 +56,7 @@ def ask(plain: Server, protocol, connect_h1, connect_h2):
     return get
 
 
-def test_every_key_is_there_with_its_type(ask, protocol):
+def test_every_key_is_there_with_its_type(ask: Callable[..., Any], protocol: str) -> None:
     scope, own_address, where = ask("/scope/a%20b/%C3%A9%2F?q=%20x&y", [("X-One", "1")])
     assert_types(scope)
     assert scope["http_version"] == ("1.1" if protocol.startswith("h1") else "2")
@@ -66,31 +72,31 @@ def test_every_key_is_there_with_its_type(ask, protocol):
     assert (b"x-one", b"1") in scope["headers"]
 
 
-def test_order_and_repetition_of_headers_are_kept(ask):
+def test_order_and_repetition_of_headers_are_kept(ask: Callable[..., Any]) -> None:
     scope, _, _ = ask("/scope", [("b", "1"), ("a", "2"), ("b", "3"), ("empty", ""), ("a", "2")])
     values = {name: [value for key, value in scope["headers"] if key == name] for name in (b"a", b"b", b"empty")}
     assert values == {b"a": [b"2", b"2"], b"b": [b"1", b"3"], b"empty": [b""]}
 
 
-def test_path_that_is_not_utf_8_is_decoded_with_replacement(ask):
+def test_path_that_is_not_utf_8_is_decoded_with_replacement(ask: Callable[..., Any]) -> None:
     scope, _, _ = ask("/scope/%FF%zz")
     assert scope["path"] == "/scope/\ufffd%zz"
     assert scope["raw_path"] == b"/scope/%FF%zz"
     assert scope["query_string"] == b""
 
 
-def test_method_is_in_upper_case(ask):
+def test_method_is_in_upper_case(ask: Callable[..., Any]) -> None:
     scope, _, _ = ask("/scope", method="PROPFIND")
     assert scope["method"] == "PROPFIND"
 
 
-def test_length_of_a_body_is_among_the_headers(ask, protocol):
+def test_length_of_a_body_is_among_the_headers(ask: Callable[..., Any], protocol: str) -> None:
     scope, _, _ = ask("/scope", body=b"12345", method="POST",
                       headers=[] if protocol.startswith("h1") else [("content-length", "5")])
     assert (b"content-length", b"5") in scope["headers"]
 
 
-def test_http_1_0_is_named(plain, connect_h1):
+def test_http_1_0_is_named(plain: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(plain.listeners[1])
     client.send("GET /scope HTTP/1.0\r\n\r\n")
     scope = ast.literal_eval(client.response().body.decode())
@@ -98,7 +104,9 @@ def test_http_1_0_is_named(plain, connect_h1):
     assert scope["http_version"] == "1.0"
 
 
-def test_host_of_an_h2_request_comes_from_its_authority_and_first(plain, connect_h2):
+def test_host_of_an_h2_request_comes_from_its_authority_and_first(
+    plain: Server, connect_h2: Callable[..., H2Client]
+) -> None:
     client = connect_h2(plain.listeners[0])
     scope = ast.literal_eval(client.get("/scope", [("a", "b"), ("host", client.where.authority)]).body.decode())
     hosts = [value for name, value in scope["headers"] if name == b"host"]
@@ -106,20 +114,24 @@ def test_host_of_an_h2_request_comes_from_its_authority_and_first(plain, connect
     assert scope["headers"][0][0] == b"host"
 
 
-def test_absolute_target_names_the_host(plain, connect_h1):
+def test_absolute_target_names_the_host(plain: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(plain.listeners[1])
     client.send("GET http://example.test:81/scope/x?y HTTP/1.1\r\nhost: example.test:81\r\n\r\n")
     scope = ast.literal_eval(client.response().body.decode())
     assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/scope/x", b"/scope/x", b"y")
 
 
-def test_root_path_is_passed_on_without_its_last_slash(serve, connect_h1):
+def test_root_path_is_passed_on_without_its_last_slash(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("plain.py:app", root_path="/mounted/")
     scope = ast.literal_eval(connect_h1(server.listener).get("/scope").body.decode())
     assert (scope["root_path"], scope["path"]) == ("/mounted", "/scope")
 
 
-def test_state_of_the_lifespan_is_copied_for_each_request(serve, connect_h2):
+def test_state_of_the_lifespan_is_copied_for_each_request(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("plain.py:app")
     client = connect_h2(server.listener)
     worker = server.worker_pids()[0]
@@ -129,7 +141,7 @@ def test_state_of_the_lifespan_is_copied_for_each_request(serve, connect_h2):
     assert states == [{"started": worker, "shared": []}, {"started": worker, "shared": ["one"]}], "a shallow copy"
 
 
-def test_body_comes_in_messages_of_bytes_and_ends(plain, connect_h2, key):
+def test_body_comes_in_messages_of_bytes_and_ends(plain: Server, connect_h2: Callable[..., H2Client], key: str) -> None:
     client = connect_h2(plain.listeners[1])
     stream = client.request("POST", f"/messages?key={key}", body=b"abc")
     messages = ast.literal_eval(client.response(stream).body.decode())
@@ -139,7 +151,9 @@ def test_body_comes_in_messages_of_bytes_and_ends(plain, connect_h2, key):
     assert all(type(message["body"]) is bytes for message in messages)
 
 
-def test_request_without_body_gives_one_empty_message_and_a_disconnect_after_the_response(plain, connect_h1, key):
+def test_request_without_body_gives_one_empty_message_and_a_disconnect_after_the_response(
+    plain: Server, connect_h1: Callable[..., H1Client], key: str
+) -> None:
     client = connect_h1(plain.listeners[1])
     messages = ast.literal_eval(client.get(f"/messages?key={key}").body.decode())
     assert messages == [{"type": "http.request", "body": b"", "more_body": False}]

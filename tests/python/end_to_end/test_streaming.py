@@ -8,26 +8,32 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import DEADLINE, Server, wait_until
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def ask(plain: Server, connect_h1):
+def ask(plain: Server, connect_h1: Callable[..., H1Client]) -> Callable[..., Any]:
     """A second connection, for notes and gates."""
     client = connect_h1(plain.listeners[1])
     return lambda target: client.get(target).body
 
 
-def where(plain: Server, protocol: str):
+def where(plain: Server, protocol: str) -> Any:
     return plain.listeners[1 if protocol in ("h1", "h2c") else 0]
 
 
-def test_large_upload_comes_back_as_it_goes(plain, protocol, connect_h1, connect_h2):
+def test_large_upload_comes_back_as_it_goes(
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     body = hashlib.shake_128(b"upload").digest(4 * MIB)
     if protocol.startswith("h2"):
         client = connect_h2(where(plain, protocol))
@@ -48,7 +54,9 @@ def test_large_upload_comes_back_as_it_goes(plain, protocol, connect_h1, connect
         assert bytes(got) == body
 
 
-def test_large_upload_reaches_the_app_whole(plain, protocol, connect_h1, connect_h2):
+def test_large_upload_reaches_the_app_whole(
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     body = hashlib.shake_128(b"digest").digest(16 * MIB)
     if protocol.startswith("h2"):
         client = connect_h2(where(plain, protocol))
@@ -61,7 +69,9 @@ def test_large_upload_reaches_the_app_whole(plain, protocol, connect_h1, connect
 
 
 @pytest.mark.parametrize("piece", [1, 1000, 65_536, 3 * MIB])
-def test_large_download_arrives_whole(plain, protocol, connect_h1, connect_h2, piece):
+def test_large_download_arrives_whole(
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], piece: Any
+) -> None:
     size = min(16 * MIB, piece * 2000) + 1
     target = f"/download?size={size}&piece={piece}&length"
     if protocol.startswith("h2"):
@@ -75,7 +85,14 @@ def test_large_download_arrives_whole(plain, protocol, connect_h1, connect_h2, p
     assert response.body == bytes(size)
 
 
-def test_event_arrives_before_the_next_is_made(plain, protocol, connect_h1, connect_h2, ask, key):
+def test_event_arrives_before_the_next_is_made(
+    plain: Server,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     if protocol.startswith("h2"):
         client = connect_h2(where(plain, protocol))
         stream = client.streams[client.request("GET", f"/events?key={key}")]
@@ -93,7 +110,14 @@ def test_event_arrives_before_the_next_is_made(plain, protocol, connect_h1, conn
         assert client.chunk() == b""
 
 
-def test_head_arrives_before_there_is_a_body(plain, protocol, connect_h1, connect_h2, ask, key):
+def test_head_arrives_before_there_is_a_body(
+    plain: Server,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     if protocol.startswith("h2"):
         client = connect_h2(where(plain, protocol))
         stream = client.request("GET", f"/head-first?key={key}")
@@ -113,7 +137,9 @@ DISCONNECT = [{"type": "http.disconnect"}] * 2
 
 @pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
-def test_reset_of_a_stream_is_told_to_the_app_at_once(plain, protocol, connect_h2, ask, key, start):
+def test_reset_of_a_stream_is_told_to_the_app_at_once(
+    plain: Server, protocol: str, connect_h2: Callable[..., H2Client], ask: Callable[..., Any], key: str, start: str
+) -> None:
     client = connect_h2(where(plain, protocol))
     stream = client.request("GET", f"/until-disconnect?key={key}{start}")
     assert ask(f"/note?key={key}-begun") == b"begun"
@@ -125,8 +151,8 @@ def test_reset_of_a_stream_is_told_to_the_app_at_once(plain, protocol, connect_h
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
 def test_end_of_a_connection_is_told_to_the_app_at_once(
-    plain, protocol, connect_h1, connect_h2, ask, key, start, how
-):
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], ask: Callable[..., Any], key: str, start: str, how: str
+) -> None:
     target = f"/until-disconnect?key={key}{start}"
     if protocol.startswith("h2"):
         client = connect_h2(where(plain, protocol))
@@ -144,7 +170,9 @@ def test_end_of_a_connection_is_told_to_the_app_at_once(
     assert ast.literal_eval(ask(f"/note?key={key}").decode()) == DISCONNECT
 
 
-def test_response_still_reaches_a_client_that_has_closed_its_side(plain, connect_h1, ask, key):
+def test_response_still_reaches_a_client_that_has_closed_its_side(
+    plain: Server, connect_h1: Callable[..., H1Client], ask: Callable[..., Any], key: str
+) -> None:
     client = connect_h1(plain.listeners[1])
     client.request("GET", f"/gate?key={key}")
     assert ask(f"/note?key={key}-begun") == b"begun"
@@ -155,7 +183,9 @@ def test_response_still_reaches_a_client_that_has_closed_its_side(plain, connect
     client.assert_closed()
 
 
-def test_disconnect_in_the_middle_of_a_body_is_told(plain, connect_h1, ask, key):
+def test_disconnect_in_the_middle_of_a_body_is_told(
+    plain: Server, connect_h1: Callable[..., H1Client], ask: Callable[..., Any], key: str
+) -> None:
     client = connect_h1(plain.listeners[1])
     client.send(f"POST /until-disconnect?key={key} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
     assert ask(f"/note?key={key}-begun") == b"begun"
@@ -163,7 +193,14 @@ def test_disconnect_in_the_middle_of_a_body_is_told(plain, connect_h1, ask, key)
     assert ast.literal_eval(ask(f"/note?key={key}").decode()) == DISCONNECT
 
 
-def test_send_waits_while_the_client_does_not_read(plain, protocol, connect_h1, connect_h2, ask, key):
+def test_send_waits_while_the_client_does_not_read(
+    plain: Server,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     size = 32 * MIB
     target = f"/download?size={size}&key={key}"
     if protocol.startswith("h2"):
@@ -189,7 +226,7 @@ def test_send_waits_while_the_client_does_not_read(plain, protocol, connect_h1, 
     assert ask(f"/note?key={key}") == b"sent"
 
 
-def standstill(read) -> int:
+def standstill(read: Callable[[], int]) -> int:
     """Waits until a figure has not changed for a while; gives it."""
     last, since = read(), time.monotonic()
 
@@ -204,7 +241,14 @@ def standstill(read) -> int:
     return last
 
 
-def test_upload_waits_while_the_app_does_not_read(plain, protocol, connect_h1, connect_h2, ask, key):
+def test_upload_waits_while_the_app_does_not_read(
+    plain: Server,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     target = f"/digest?gate={key}&pieces=1"
     size, sent = 8 * MIB, 0
     if protocol.startswith("h2"):
@@ -242,7 +286,7 @@ def test_upload_waits_while_the_app_does_not_read(plain, protocol, connect_h1, c
 
 
 @pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
-def test_downloads_side_by_side_do_not_mix(plain, protocol, connect_h2):
+def test_downloads_side_by_side_do_not_mix(plain: Server, protocol: str, connect_h2: Callable[..., H2Client]) -> None:
     """More of them than the link has blocks of shared memory, some of them given up midway."""
     client = connect_h2(where(plain, protocol), window=MIB)
     streams = {
@@ -258,7 +302,9 @@ def test_downloads_side_by_side_do_not_mix(plain, protocol, connect_h2):
 
 
 @pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
-def test_stream_that_is_not_read_does_not_hold_up_the_others(plain, protocol, connect_h2, key):
+def test_stream_that_is_not_read_does_not_hold_up_the_others(
+    plain: Server, protocol: str, connect_h2: Callable[..., H2Client], key: str
+) -> None:
     client = connect_h2(where(plain, protocol), window=65_535)
     stuck = [client.request("GET", f"/download?size={8 * MIB}&key={key}-{number}") for number in range(20)]
     client.held.update(stuck)

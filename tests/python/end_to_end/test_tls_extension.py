@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -15,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from end_to_end.authority import Authority, presenting
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
-from end_to_end.server import wait_until
+from end_to_end.server import Server, wait_until
 from end_to_end.ws_client import open_over_h1, open_over_h2
 
 VERSIONS = {ssl.TLSVersion.TLSv1_2: 0x0303, ssl.TLSVersion.TLSv1_3: 0x0304}
@@ -31,16 +33,16 @@ SUITES = {
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory) -> Authority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
-def ask(trust):
+def ask(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
     """Opens a connection that speaks ``h1`` or ``h2``, and gives it with what the app was told on it."""
     clients = []
 
-    def ask(server, protocol: str, identity: Path | None = None, version: ssl.TLSVersion | None = None):
+    def ask(server: Server, protocol: str, identity: Path | None = None, version: ssl.TLSVersion | None = None) -> Any:
         context = trust("http/1.1" if protocol == "h1" else "h2")
         if version is not None:
             context.minimum_version = context.maximum_version = version
@@ -54,13 +56,13 @@ def ask(trust):
         client.close()
 
 
-def told(client: H1Client | H2Client) -> dict:
+def told(client: H1Client | H2Client) -> Any:
     response = client.get("/")
     assert response.status == 200
     return json.loads(response.body)
 
 
-def mutual(authority: Authority, mode: ssl.VerifyMode) -> dict:
+def mutual(authority: Authority, mode: ssl.VerifyMode) -> dict[str, Any]:
     return {"ca_certs": str(authority.cafile), "verify_mode": int(mode)}
 
 
@@ -69,7 +71,9 @@ def parse(pem: str) -> x509.Certificate:
 
 
 @pytest.mark.parametrize("worker_class", ["asyncio", "uvloop", "trio"])
-def test_version_suite_and_certificate_are_told_on_every_request_unchanged(serve, ask, certificate, worker_class):
+def test_version_suite_and_certificate_are_told_on_every_request_unchanged(
+    serve: Callable[..., Server], ask: Callable[..., Any], certificate: dict[str, str], worker_class: str
+) -> None:
     server = serve("tls_scope.py:app", tls=True, worker_class=worker_class)
     for protocol in ("h1", "h2"):
         for version, number in VERSIONS.items():
@@ -90,7 +94,9 @@ def test_version_suite_and_certificate_are_told_on_every_request_unchanged(serve
 @pytest.mark.parametrize("mode", [ssl.CERT_REQUIRED, ssl.CERT_OPTIONAL], ids=["required", "optional"])
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
 @pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
-def test_certificates_of_a_client_are_told_as_it_sent_them(serve, ask, authority, mode, protocol, version):
+def test_certificates_of_a_client_are_told_as_it_sent_them(
+    serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, mode: Any, protocol: str, version: Any
+) -> None:
     server = serve("tls_scope.py:app", tls=True, **mutual(authority, mode))
     chain, identity = authority.client(
         (NameOID.COUNTRY_NAME, "DE"),
@@ -103,16 +109,18 @@ def test_certificates_of_a_client_are_told_as_it_sent_them(serve, ask, authority
     assert shown["tls"]["client_cert_error"] is None
     other, identity = authority.client((NameOID.COMMON_NAME, "other"))
     client, shown = ask(server, protocol, identity, version)
-    for shown in (shown, told(client)):
-        assert shown["tls"]["client_cert_name"] == "CN=other"
-        assert [parse(pem) for pem in shown["tls"]["client_cert_chain"]] == other
+    for later in (shown, told(client)):
+        assert later["tls"]["client_cert_name"] == "CN=other"
+        assert [parse(pem) for pem in later["tls"]["client_cert_chain"]] == other
     if mode is ssl.CERT_OPTIONAL:
         _, shown = ask(server, protocol, version=version)
         assert shown["tls"]["client_cert_chain"] == [] and shown["tls"]["client_cert_name"] is None
 
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
-def test_clients_that_cannot_prove_who_they_are_get_no_connection(serve, ask, authority, protocol, tmp_path):
+def test_clients_that_cannot_prove_who_they_are_get_no_connection(
+    serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, protocol: str, tmp_path: Path
+) -> None:
     server = serve("tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_REQUIRED))
     _, stranger = Authority(tmp_path).client((NameOID.COMMON_NAME, "stranger"))
     for identity in (None, stranger):
@@ -124,7 +132,9 @@ def test_clients_that_cannot_prove_who_they_are_get_no_connection(serve, ask, au
 
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
-def test_a_websocket_is_told_as_well(serve, ask, authority, protocol):
+def test_a_websocket_is_told_as_well(
+    serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, protocol: str
+) -> None:
     server = serve("tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_OPTIONAL))
     chain, identity = authority.client((NameOID.COMMON_NAME, "talker"))
     client, _ = ask(server, protocol, identity)
@@ -134,7 +144,9 @@ def test_a_websocket_is_told_as_well(serve, ask, authority, protocol):
     assert [parse(pem) for pem in shown["tls"]["client_cert_chain"]] == chain
 
 
-def test_cleartext_has_none_whatever_a_proxy_says(serve, connect_h1, connect_h2):
+def test_cleartext_has_none_whatever_a_proxy_says(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve("tls_scope.py:app", hcrs={"forwarded_allow_ips": "127.0.0.1"})
     for client in (connect_h1(server.listener), connect_h2(server.listener)):
         assert told(client)["tls"] is None
@@ -143,14 +155,16 @@ def test_cleartext_has_none_whatever_a_proxy_says(serve, connect_h1, connect_h2)
     assert (shown["scheme"], shown["tls"]) == ("https", None)
 
 
-def test_tls_is_told_behind_a_proxy_too(serve, ask):
+def test_tls_is_told_behind_a_proxy_too(serve: Callable[..., Server], ask: Callable[..., Any]) -> None:
     server = serve("tls_scope.py:app", tls=True, hcrs={"forwarded_allow_ips": "127.0.0.1"})
     client, _ = ask(server, "h2")
     shown = json.loads(client.get("/", [("x-forwarded-proto", "http"), ("x-forwarded-for", "192.0.2.1")]).body)
     assert (shown["scheme"], shown["tls"]["tls_version"]) == ("http", 0x0304)
 
 
-def test_every_worker_is_told_and_a_new_one_again(serve, ask, authority):
+def test_every_worker_is_told_and_a_new_one_again(
+    serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority
+) -> None:
     server = serve("tls_scope.py:app", tls=True, workers=2, **mutual(authority, ssl.CERT_OPTIONAL))
     identities = [authority.client((NameOID.COMMON_NAME, f"client {number}"))[1] for number in range(3)]
     clients = [ask(server, protocol, identity)[0] for protocol in ("h1", "h2") for identity in identities]
@@ -180,8 +194,12 @@ def test_every_worker_is_told_and_a_new_one_again(serve, ask, authority):
     ask_until_all_workers_have_answered()
 
 
-def test_more_clients_than_numbers_are_told_apart(serve, ask, authority):
-    server = serve("tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_OPTIONAL), hcrs={"io_threads": 1})
+def test_more_clients_than_numbers_are_told_apart(
+    serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority
+) -> None:
+    server = serve(
+        "tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_OPTIONAL), keep_alive_timeout=60, hcrs={"io_threads": 1}
+    )
     clients = []
     for number in range(300):
         _, identity = authority.client((NameOID.COMMON_NAME, str(number)))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, wait_until
 
 BODY = bytes(range(256)) * 4000
 STREAMED = "".join(f"{number:05}" * 2000 for number in range(40))
@@ -12,7 +18,9 @@ STREAMED = "".join(f"{number:05}" * 2000 for number in range(40))
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
 @pytest.mark.parametrize("app", ["starlette", "starlette_with_middleware"])
-def test_starlette_on_anyio_under_trio(serve, browse, app, http2, tmp_path):
+def test_starlette_on_anyio_under_trio(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], app: str, http2: bool, tmp_path: Path
+) -> None:
     server = serve(f"on_trio.py:{app}", tls=True, worker_class="trio")
     client = browse(server, http2=http2)
     answer = client.get("/library")
@@ -30,7 +38,9 @@ def test_starlette_on_anyio_under_trio(serve, browse, app, http2, tmp_path):
     server.wait_for_log("LookupError: in a nursery")
 
 
-def test_streaming_ends_when_the_client_goes(serve, connect_h1, connect_h2, tmp_path):
+def test_streaming_ends_when_the_client_goes(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], tmp_path: Path
+) -> None:
     server = serve("on_trio.py:starlette", worker_class="trio")
     h2_client = connect_h2(server.listener)
     stream = h2_client.request("GET", f"/disconnected?file={tmp_path}/h2")
@@ -44,7 +54,7 @@ def test_streaming_ends_when_the_client_goes(serve, connect_h1, connect_h2, tmp_
     assert h2_client.get("/is-disconnected").body == b"False"
 
 
-def test_requests_beside_each_other(serve, connect_h2):
+def test_requests_beside_each_other(serve: Callable[..., Server], connect_h2: Callable[..., H2Client]) -> None:
     server = serve("on_trio.py:starlette", worker_class="trio", workers=2)
     client = connect_h2(server.listener)
     streams = [client.request("GET", "/stream?count=3") for _ in range(30)]
@@ -52,7 +62,7 @@ def test_requests_beside_each_other(serve, connect_h2):
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
-def test_quart_trio(serve, browse, http2):
+def test_quart_trio(serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: bool) -> None:
     server = serve("on_trio.py:quart", tls=True, worker_class="trio")
     client = browse(server, http2=http2)
     assert client.get("/library").json() == ["trio", "trio"]

@@ -11,13 +11,17 @@ import signal
 import ssl
 import time
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import websockets.asyncio.client
 import websockets.exceptions
 
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import shows
-from end_to_end.server import Server, wait_until
+from end_to_end.server import Listening, Server, wait_until
 from end_to_end.ws_client import (
     BINARY,
     CLOSE,
@@ -38,7 +42,7 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def sockets(tmp_path_factory, certificate):
+def sockets(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
     """One worker for all tests of this module: the first listener has TLS, the second has not."""
     server = Server(
         tmp_path_factory.mktemp("sockets"),
@@ -57,15 +61,17 @@ def sockets(tmp_path_factory, certificate):
 
 
 @pytest.fixture
-def listener(sockets, protocol):
+def listener(sockets: Server, protocol: str) -> Listening:
     return sockets.listeners[1 if protocol in ("h1", "h2c") else 0]
 
 
 @pytest.fixture
-def open_ws(listener, protocol, connect_h1, connect_h2):
+def open_ws(
+    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> Callable[..., WsClient]:
     """Opens a WebSocket over the protocol at hand."""
 
-    def open_ws(target: str = "/echo", headers=()) -> WsClient:
+    def open_ws(target: str = "/echo", headers: Any = ()) -> WsClient:
         if protocol.startswith("h2"):
             return open_over_h2(connect_h2(listener), target, headers)
         return open_over_h1(connect_h1(listener), target, headers)
@@ -74,12 +80,19 @@ def open_ws(listener, protocol, connect_h1, connect_h2):
 
 
 @pytest.fixture
-def ask(sockets, connect_h1):
+def ask(sockets: Server, connect_h1: Callable[..., H1Client]) -> Callable[..., Any]:
     client = connect_h1(sockets.listeners[1])
     return lambda target: client.get(target).body.decode()
 
 
-def status_of_refusal(listener, protocol, connect_h1, connect_h2, target, headers=()):
+def status_of_refusal(
+    listener: Listening,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    target: Any,
+    headers: Any = (),
+) -> Any:
     """The answer to a handshake that is refused: status, a field getter, the body."""
     if protocol.startswith("h2"):
         client = connect_h2(listener)
@@ -93,36 +106,40 @@ def status_of_refusal(listener, protocol, connect_h1, connect_h2, target, header
 # ---- the handshake ----
 
 
-def test_handshake_over_http1_has_the_key_of_the_rfc(sockets, connect_h1):
+def test_handshake_over_http1_has_the_key_of_the_rfc(sockets: Server, connect_h1: Callable[..., H1Client]) -> None:
     head = ask_over_h1(
         connect_h1(sockets.listeners[1]), "/echo", [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")]
     )
     assert head.status == 101
     assert head.header("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-    assert head.header("upgrade").lower() == "websocket"
-    assert head.header("connection").lower() == "upgrade"
+    assert (head.header("upgrade") or "").lower() == "websocket"
+    assert (head.header("connection") or "").lower() == "upgrade"
     assert head.header("content-length") is None and head.header("transfer-encoding") is None
 
 
-def test_http2_offers_extended_connect(sockets, connect_h2):
+def test_http2_offers_extended_connect(sockets: Server, connect_h2: Callable[..., H2Client]) -> None:
     client = connect_h2(sockets.listener)
     client.ping()
     assert client.protocol.remote_settings.enable_connect_protocol == 1
 
 
-def test_wrong_version_is_told_the_right_one(listener, protocol, connect_h1, connect_h2):
+def test_wrong_version_is_told_the_right_one(
+    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     wrong = [("sec-websocket-version", "8")]
     status, header, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, "/echo", wrong)
     assert (status, header("sec-websocket-version")) == (426, "13")
 
 
 @pytest.mark.parametrize("key", ["", "short", base64.b64encode(bytes(15)).decode()])
-def test_bad_key_is_refused(sockets, connect_h1, key):
+def test_bad_key_is_refused(sockets: Server, connect_h1: Callable[..., H1Client], key: Any) -> None:
     head = ask_over_h1(connect_h1(sockets.listeners[1]), "/echo", [("sec-websocket-key", key)])
     assert head.status == 400
 
 
-def test_what_does_not_ask_for_a_websocket_is_an_ordinary_request(sockets, connect_h1):
+def test_what_does_not_ask_for_a_websocket_is_an_ordinary_request(
+    sockets: Server, connect_h1: Callable[..., H1Client]
+) -> None:
     client = connect_h1(sockets.listeners[1])
     upgrade = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
     client.request("POST", "/", upgrade, b"body")
@@ -131,7 +148,7 @@ def test_what_does_not_ask_for_a_websocket_is_an_ordinary_request(sockets, conne
 
 
 @pytest.mark.parametrize("extra", [[(":protocol", "foo")], []])
-def test_other_connects_of_http2_are_refused(sockets, connect_h2, extra):
+def test_other_connects_of_http2_are_refused(sockets: Server, connect_h2: Callable[..., H2Client], extra: Any) -> None:
     client = connect_h2(sockets.listener)
     client.protocol.config.validate_outbound_headers = False
     stream = client.request("CONNECT", "/echo", extra, end=False)
@@ -139,7 +156,7 @@ def test_other_connects_of_http2_are_refused(sockets, connect_h2, extra):
     assert client.get("/").body == b"hello"
 
 
-def test_scope_is_exact(open_ws, protocol, listener):
+def test_scope_is_exact(open_ws: Callable[..., WsClient], protocol: str, listener: Listening) -> None:
     ws = open_ws("/scope?a=%20b", [("sec-websocket-protocol", "one, two"), ("x-mine", "1")])
     field = ws.head.header("x-seen") if protocol.startswith("h1") else ws.head.header(b"x-seen").decode()
     assert field == "yes"
@@ -167,7 +184,7 @@ def test_scope_is_exact(open_ws, protocol, listener):
     }
 
 
-def test_subprotocol_is_the_one_that_the_app_chose(open_ws, protocol):
+def test_subprotocol_is_the_one_that_the_app_chose(open_ws: Callable[..., WsClient], protocol: str) -> None:
     ws = open_ws("/choose?two", [("sec-websocket-protocol", "one, two")])
     name = "sec-websocket-protocol"
     chosen = ws.head.header(name) if protocol.startswith("h1") else ws.head.header(name.encode()).decode()
@@ -175,13 +192,22 @@ def test_subprotocol_is_the_one_that_the_app_chose(open_ws, protocol):
     assert ws.closed() == (4000, "chosen")
 
 
-def test_close_before_accept_is_403(listener, protocol, connect_h1, connect_h2, ask, key):
+def test_close_before_accept_is_403(
+    listener: Listening,
+    protocol: str,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, f"/refuse?{key}")
     assert status == 403
     assert json.loads(ask(f"/note?{key}"))["type"] == "websocket.disconnect"
 
 
-def test_denial_is_an_ordinary_response(sockets, connect_h1, connect_h2):
+def test_denial_is_an_ordinary_response(
+    sockets: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     over_h1 = connect_h1(sockets.listeners[1])
     response = ask_over_h1(over_h1, "/deny", whole=True)
     assert (response.status, response.header("x-why"), response.body) == (418, "because", b"no tea")
@@ -191,7 +217,20 @@ def test_denial_is_an_ordinary_response(sockets, connect_h1, connect_h2):
     assert (response.status, response.header(b"x-why"), response.body) == (418, b"because", b"no tea")
 
 
-def test_app_that_fails_before_accept_is_500(listener, protocol, connect_h1, connect_h2):
+def test_denial_takes_as_long_as_its_app_does(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
+    server = serve("sockets.py:app", read_timeout=0.2)
+    over_h1, over_h2 = connect_h1(server.listener), connect_h2(server.listener)
+    stream = ask_over_h2(over_h2, "/deny-slowly")
+    assert ask_over_h1(over_h1, "/deny-slowly", whole=True).body == b"no tea"
+    response = over_h2.response(stream)
+    assert (response.status, response.body) == (418, b"no tea")
+
+
+def test_app_that_fails_before_accept_is_500(
+    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, "/fail-before")
     assert status == 500
 
@@ -199,10 +238,11 @@ def test_app_that_fails_before_accept_is_500(listener, protocol, connect_h1, con
 # ---- messages ----
 
 
-def test_messages_come_back_as_they_went(open_ws):
+def test_messages_come_back_as_they_went(open_ws: Callable[..., WsClient]) -> None:
     ws = open_ws()
     random = hashlib.shake_128(b"message").digest(3 * MIB)
-    for message in ["", b"", "hi", b"\0\xff", "é" * 70_000, random, "x" * 125, "x" * 126, "x" * 65_535, "x" * 65_536]:
+    messages: list[str | bytes] = ["", b"", "hi", b"\0\xff", "é" * 70_000, random, "x" * 125, "x" * 126, "x" * 65_535, "x" * 65_536]
+    for message in messages:
         ws.send(message)
         assert ws.receive() == message
     ws.close(4001, "done")
@@ -210,7 +250,7 @@ def test_messages_come_back_as_they_went(open_ws):
     ws.ended()
 
 
-def test_fragments_are_joined_and_pings_between_them_answered(open_ws):
+def test_fragments_are_joined_and_pings_between_them_answered(open_ws: Callable[..., WsClient]) -> None:
     ws = open_ws()
     ws.send_frame(TEXT, b"frag", fin=False)
     ws.send_frame(PING, b"are you there?")
@@ -221,14 +261,16 @@ def test_fragments_are_joined_and_pings_between_them_answered(open_ws):
     assert ws.receive() == "fragmé" + "nted"
 
 
-def test_many_small_messages_in_one_piece(open_ws):
+def test_many_small_messages_in_one_piece(open_ws: Callable[..., WsClient]) -> None:
     ws = open_ws()
     count = 5000
     ws.transport.send(b"".join(frame(TEXT, str(number).encode()) for number in range(count)))
     assert [ws.receive() for _ in range(count)] == [str(number) for number in range(count)]
 
 
-def test_websockets_and_requests_share_a_connection_of_http2(sockets, connect_h2):
+def test_websockets_and_requests_share_a_connection_of_http2(
+    sockets: Server, connect_h2: Callable[..., H2Client]
+) -> None:
     client = connect_h2(sockets.listener)
     both = [open_over_h2(client, "/echo") for _ in range(20)]
     for number, ws in enumerate(both):
@@ -238,7 +280,7 @@ def test_websockets_and_requests_share_a_connection_of_http2(sockets, connect_h2
 
 
 @pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
-def test_early_messages_wait_for_the_app_to_accept(listener, connect_h2):
+def test_early_messages_wait_for_the_app_to_accept(listener: Listening, connect_h2: Callable[..., H2Client]) -> None:
     """A client of HTTP/1.1 has to wait for 101, one of HTTP/2 need not."""
     client = connect_h2(listener)
     stream = ask_over_h2(client, "/echo")
@@ -251,7 +293,9 @@ def test_early_messages_wait_for_the_app_to_accept(listener, connect_h2):
 # ---- how it ends ----
 
 
-def test_client_that_goes_without_a_word_is_1006(open_ws, ask, key):
+def test_client_that_goes_without_a_word_is_1006(
+    open_ws: Callable[..., WsClient], ask: Callable[..., Any], key: str
+) -> None:
     ws = open_ws(f"/echo?{key}")
     ws.send("hello")
     assert ws.receive() == "hello"
@@ -260,14 +304,16 @@ def test_client_that_goes_without_a_word_is_1006(open_ws, ask, key):
 
 
 @pytest.mark.parametrize("code, reason", [(1000, ""), (1001, "leaving"), (4999, "é" * 61)])
-def test_clients_close_is_told_to_the_app(open_ws, ask, key, code, reason):
+def test_clients_close_is_told_to_the_app(
+    open_ws: Callable[..., WsClient], ask: Callable[..., Any], key: str, code: int, reason: str
+) -> None:
     ws = open_ws(f"/echo?{key}")
     ws.close(code, reason)
     assert json.loads(ask(f"/note?{key}")) == {"type": "websocket.disconnect", "code": code, "reason": reason}
     assert ws.closed()[0] == code
 
 
-def test_close_without_a_code_is_1005(open_ws, ask, key):
+def test_close_without_a_code_is_1005(open_ws: Callable[..., WsClient], ask: Callable[..., Any], key: str) -> None:
     ws = open_ws(f"/echo?{key}")
     ws.send_frame(CLOSE)
     assert json.loads(ask(f"/note?{key}"))["code"] == 1005
@@ -275,7 +321,7 @@ def test_close_without_a_code_is_1005(open_ws, ask, key):
 
 
 @pytest.mark.parametrize("path", ["/fail-after", "/leave"])
-def test_app_that_leaves_it_open_is_1011(open_ws, path):
+def test_app_that_leaves_it_open_is_1011(open_ws: Callable[..., WsClient], path: str) -> None:
     ws = open_ws(path)
     assert ws.closed()[0] == 1011
 
@@ -295,7 +341,9 @@ def test_app_that_leaves_it_open_is_1011(open_ws, path):
         ([(CLOSE, b"\x03\xe8\xff", {})], 1007),
     ],
 )
-def test_breach_of_the_protocol_ends_it_with_its_code(open_ws, ask, key, frames, code):
+def test_breach_of_the_protocol_ends_it_with_its_code(
+    open_ws: Callable[..., WsClient], ask: Callable[..., Any], key: str, frames: Any, code: int
+) -> None:
     ws = open_ws(f"/echo?{key}")
     for opcode, payload, how in frames:
         ws.send_frame(opcode, payload, **how)
@@ -304,13 +352,13 @@ def test_breach_of_the_protocol_ends_it_with_its_code(open_ws, ask, key, frames,
     assert json.loads(ask(f"/note?{key}"))["code"] == code
 
 
-def test_message_too_large_is_1009_at_its_announcement(open_ws):
+def test_message_too_large_is_1009_at_its_announcement(open_ws: Callable[..., WsClient]) -> None:
     ws = open_ws()
     ws.transport.send(b"\x82\xff" + (16 * MIB + 1).to_bytes(8, "big") + bytes(4))
     assert ws.closed()[0] == 1009
 
 
-def test_wrong_messages_raise_in_the_app(open_ws, ask, key):
+def test_wrong_messages_raise_in_the_app(open_ws: Callable[..., WsClient], ask: Callable[..., Any], key: str) -> None:
     ws = open_ws(f"/nonsense?{key}", [("sec-websocket-protocol", "offered")])
     assert json.loads(ws.receive()) == [
         "UnexpectedMessageError",
@@ -332,7 +380,15 @@ def test_wrong_messages_raise_in_the_app(open_ws, ask, key):
 # ---- back-pressure ----
 
 
-def test_send_waits_for_a_client_that_does_not_read(sockets, protocol, listener, connect_h1, connect_h2, ask, key):
+def test_send_waits_for_a_client_that_does_not_read(
+    sockets: Server,
+    protocol: str,
+    listener: Listening,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     if protocol.startswith("h2"):
         client = connect_h2(listener, window=1 << 18, receive_buffer=1 << 16)
         stream = ask_over_h2(client, f"/flood?{key}")
@@ -349,7 +405,14 @@ def test_send_waits_for_a_client_that_does_not_read(sockets, protocol, listener,
     assert sockets.memory()[0] < 100 * MIB
 
 
-def test_slow_app_holds_the_client_back_and_answers_pings(protocol, listener, connect_h1, connect_h2, ask, key):
+def test_slow_app_holds_the_client_back_and_answers_pings(
+    protocol: str,
+    listener: Listening,
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    ask: Callable[..., Any],
+    key: str,
+) -> None:
     piece, sent = bytes(50_000), 0
     if protocol.startswith("h2"):
         client = connect_h2(listener)
@@ -372,7 +435,9 @@ def test_slow_app_holds_the_client_back_and_answers_pings(protocol, listener, co
     wait_until(lambda: int(ask(f"/progress?{key}")) == sent, "all messages")
 
 
-def test_message_that_inflates_for_long_arrives_though_nothing_follows_it(open_ws, ask, key):
+def test_message_that_inflates_for_long_arrives_though_nothing_follows_it(
+    open_ws: Callable[..., WsClient], ask: Callable[..., Any], key: str
+) -> None:
     ws = open_ws(f"/slow?{key}", [("sec-websocket-extensions", "permessage-deflate")])
     ask(f"/go?{key}")
     size = 15 * MIB
@@ -382,7 +447,9 @@ def test_message_that_inflates_for_long_arrives_though_nothing_follows_it(open_w
     wait_until(lambda: int(ask(f"/progress?{key}")) == size, "the whole message")
 
 
-def test_pings_of_a_client_that_reads_nothing_cost_nothing(sockets, connect_h1):
+def test_pings_of_a_client_that_reads_nothing_cost_nothing(
+    sockets: Server, connect_h1: Callable[..., H1Client]
+) -> None:
     before = sockets.memory()[0]
     client = connect_h1(sockets.listeners[1], receive_buffer=1 << 14)
     ws = open_over_h1(client, "/echo")
@@ -400,12 +467,12 @@ def test_pings_of_a_client_that_reads_nothing_cost_nothing(sockets, connect_h1):
 # ---- with others' clients ----
 
 
-def over_websockets(sockets, trust, tls, talk, **options):
+def over_websockets(sockets: Server, trust: Callable[..., ssl.SSLContext], tls: Any, talk: Any, **options: Any) -> None:
     """Runs a talk of the `websockets` package."""
     listener = sockets.listeners[0 if tls else 1]
     context: ssl.SSLContext | None = trust("http/1.1") if tls else None
 
-    async def run():
+    async def run() -> None:
         url = f"{'wss' if tls else 'ws'}://localhost:{listener.port}"
         async with websockets.asyncio.client.connect(
             url + "/echo", ssl=context, host="127.0.0.1", max_size=None, **options
@@ -416,8 +483,10 @@ def over_websockets(sockets, trust, tls, talk, **options):
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
-def test_compression_with_the_websockets_package(sockets, trust, tls):
-    async def talk(ws):
+def test_compression_with_the_websockets_package(
+    sockets: Server, trust: Callable[..., ssl.SSLContext], tls: bool
+) -> None:
+    async def talk(ws: Any) -> None:
         assert [extension.name for extension in ws.protocol.extensions] == ["permessage-deflate"]
         for message in ["a" * 2 * MIB, os.urandom(MIB), "short", b"", json.dumps(list(range(50_000)))]:
             await ws.send(message)
@@ -426,8 +495,8 @@ def test_compression_with_the_websockets_package(sockets, trust, tls):
     over_websockets(sockets, trust, tls, talk)
 
 
-def test_without_compression_with_the_websockets_package(sockets, trust):
-    async def talk(ws):
+def test_without_compression_with_the_websockets_package(sockets: Server, trust: Callable[..., ssl.SSLContext]) -> None:
+    async def talk(ws: Any) -> None:
         assert ws.protocol.extensions == []
         await ws.send(["frag", "ments"])
         assert await ws.recv() == "fragments"
@@ -439,7 +508,9 @@ def test_without_compression_with_the_websockets_package(sockets, trust):
 # ---- around it ----
 
 
-def test_drain_closes_with_1001(serve, protocol, connect_h1, connect_h2):
+def test_drain_closes_with_1001(
+    serve: Callable[..., Server], protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     tls = protocol in ("h1-tls", "h2")
     server = serve("sockets.py:app", tls=tls)
     if protocol.startswith("h2"):
@@ -455,7 +526,9 @@ def test_drain_closes_with_1001(serve, protocol, connect_h1, connect_h2):
     assert server.wait_for_exit() == 0
 
 
-def test_worker_that_dies_is_1012_and_the_connection_of_http2_lives(serve, connect_h2):
+def test_worker_that_dies_is_1012_and_the_connection_of_http2_lives(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
     server = serve("sockets.py:app", tls=True)
     client = connect_h2(server.listener)
     ws = open_over_h2(client, "/echo")
@@ -465,12 +538,14 @@ def test_worker_that_dies_is_1012_and_the_connection_of_http2_lives(serve, conne
     assert client.get("/").body == b"hello"
 
 
-def test_wsgi_app_has_no_websockets(serve, connect_h1):
+def test_wsgi_app_has_no_websockets(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("wsgi:wsgi.py:app")
     assert ask_over_h1(connect_h1(server.listener), "/").status == 403
 
 
-def test_no_app_has_no_websockets(serve, connect_h1, connect_h2):
+def test_no_app_has_no_websockets(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server = serve(None)
     head = ask_over_h1(connect_h1(server.listener), "/")
     assert head.status == 200, "the welcome page"
@@ -479,7 +554,9 @@ def test_no_app_has_no_websockets(serve, connect_h1, connect_h2):
 
 
 @shows(websocket_close_timeout=0.5)
-def test_client_that_never_answers_the_close_is_let_go(serve, connect_h1):
+def test_client_that_never_answers_the_close_is_let_go(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("sockets.py:app", hcrs={"websocket_close_timeout": 0.5})
     ws = open_over_h1(connect_h1(server.listener), "/choose?x", [("sec-websocket-protocol", "x")])
     assert ws.closed() == (4000, "chosen")
@@ -489,7 +566,9 @@ def test_client_that_never_answers_the_close_is_let_go(serve, connect_h1):
     assert 0.4 < time.monotonic() - began < 5
 
 
-def test_breach_is_answered_in_time_though_the_app_takes_no_messages(serve, connect_h1, key):
+def test_breach_is_answered_in_time_though_the_app_takes_no_messages(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], key: str
+) -> None:
     """It could still answer the message before; for that it has the time of a Close frame."""
     server = serve("sockets.py:app", hcrs={"websocket_close_timeout": 0.5})
     ws = open_over_h1(connect_h1(server.listener), f"/slow?{key}")
@@ -505,7 +584,7 @@ def test_breach_is_answered_in_time_though_the_app_takes_no_messages(serve, conn
 # ---- what can be set ----
 
 
-def over(serve, connect_h1, offer="", **keys):
+def over(serve: Callable[..., Server], connect_h1: Callable[..., H1Client], offer: str = "", **keys: Any) -> Any:
     """A WebSocket of a server with these keys in its table."""
     server = serve("sockets.py:app", hcrs=keys)
     headers = [("sec-websocket-extensions", offer)] if offer else []
@@ -536,11 +615,13 @@ NO_TAKEOVER = "; server_no_context_takeover; client_no_context_takeover"
     ],
     ids=lambda value: ",".join(value) or "default" if isinstance(value, dict) else None,
 )
-def test_terms_of_compression_are_the_configured_ones(serve, connect_h1, keys, answer):
+def test_terms_of_compression_are_the_configured_ones(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], keys: Any, answer: str
+) -> None:
     assert over(serve, connect_h1, FULL_OFFER, **keys).extension == answer
 
 
-def echoed_size(ws, payload: bytes) -> tuple[bool, int]:
+def echoed_size(ws: Any, payload: bytes) -> tuple[bool, int]:
     """Whether an echo came compressed, and its bytes on the wire."""
     ws.send_frame(BINARY, payload)
     rsv, echo = ws.receive_payload()
@@ -548,14 +629,18 @@ def echoed_size(ws, payload: bytes) -> tuple[bool, int]:
 
 
 @shows(websocket_compression_min_size=100)
-def test_shortest_message_that_is_compressed_is_the_configured_one(serve, connect_h1):
+def test_shortest_message_that_is_compressed_is_the_configured_one(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     ws = over(serve, connect_h1, FULL_OFFER, websocket_compression_min_size=100)
     assert echoed_size(ws, bytes(99)) == (False, 99)
     assert echoed_size(ws, bytes(100))[0]
 
 
 @shows(websocket_compression_level=9)
-def test_effort_of_compression_is_the_configured_one(serve, connect_h1):
+def test_effort_of_compression_is_the_configured_one(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     text = json.dumps([{"id": number, "name": f"item {number * 7919 % 1000}"} for number in range(4000)]).encode()
     fast, small = (
         echoed_size(over(serve, connect_h1, FULL_OFFER, websocket_compression_level=level), text)[1] for level in (1, 9)
@@ -564,7 +649,9 @@ def test_effort_of_compression_is_the_configured_one(serve, connect_h1):
 
 
 @shows(websocket_compression_mem_level=9)
-def test_memory_of_compression_is_the_configured_one(serve, connect_h1):
+def test_memory_of_compression_is_the_configured_one(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     """With little memory for symbols blocks are short, and each has a header of its own."""
     text = b"".join(hashlib.sha256(b"%d" % number).hexdigest().encode() for number in range(4000))
     small, large = (
@@ -577,7 +664,9 @@ def test_memory_of_compression_is_the_configured_one(serve, connect_h1):
 
 
 @shows(websocket_compression_max_contexts=1)
-def test_no_more_compressors_are_kept_than_configured(serve, connect_h1):
+def test_no_more_compressors_are_kept_than_configured(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     keys = {"websocket_server_context_takeover": True, "websocket_compression_max_contexts": 1}
     server = serve("sockets.py:app", hcrs={**keys, "io_threads": 1})
     random = os.urandom(4000)
@@ -593,7 +682,9 @@ def test_no_more_compressors_are_kept_than_configured(serve, connect_h1):
 
 
 @shows(websocket_max_fragments=2)
-def test_message_of_too_many_fragments_is_1008(serve, connect_h1):
+def test_message_of_too_many_fragments_is_1008(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     ws = over(serve, connect_h1, websocket_max_fragments=2)
     pieces = [frame(TEXT, b"a", fin=False), frame(0, b"b")]
     ws.send_bytes(b"".join(pieces))
@@ -603,7 +694,9 @@ def test_message_of_too_many_fragments_is_1008(serve, connect_h1):
 
 
 @shows(websocket_ping_timeout=0.5)
-def test_client_that_answers_no_ping_is_let_go(serve, connect_h1, key):
+def test_client_that_answers_no_ping_is_let_go(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], key: str
+) -> None:
     server = serve("sockets.py:app", websocket_ping_interval=60, hcrs={"websocket_ping_timeout": 0.5})
     ws = open_over_h1(connect_h1(server.listener), f"/echo?{key}")
     began = time.monotonic()
@@ -614,7 +707,7 @@ def test_client_that_answers_no_ping_is_let_go(serve, connect_h1, key):
     assert told == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
 
 
-def test_client_that_answers_pings_is_kept(serve, connect_h1):
+def test_client_that_answers_pings_is_kept(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("sockets.py:app", websocket_ping_interval=0.1, hcrs={"websocket_ping_timeout": 0.5})
     ws = open_over_h1(connect_h1(server.listener), "/echo")
     for _ in range(8):

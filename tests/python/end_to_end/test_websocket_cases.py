@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -109,7 +110,7 @@ def reserved() -> Iterator[Case]:
         first, second, *others = opcodes
         yield Case(f"{section}.1", frame(first), code=PROTOCOL_ERROR)
         yield Case(f"{section}.2", frame(second, b"reserved opcode"), code=PROTOCOL_ERROR)
-        for at, (opcode, payload, chop) in enumerate(zip(others, (b"", b"payload", b"payload"), (0, 0, 1)), 3):
+        for at, (opcode, payload, chop) in enumerate(zip(others, (b"", b"payload", b"payload"), (0, 0, 1), strict=True), 3):
             wire = hello + frame(opcode, payload) + ping
             yield Case(f"{section}.{at}", wire, ("Hello, world!",), code=PROTOCOL_ERROR, chop=chop)
 
@@ -263,7 +264,9 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_ws(server, protocol, connect_h1, connect_h2):
+def open_ws(
+    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> Callable[..., WsClient]:
     def open_ws(headers: Iterable[tuple[str, str]] = ()) -> WsClient:
         if protocol == "h2c":
             return open_over_h2(connect_h2(server.listener), "/echo", list(headers))
@@ -276,7 +279,7 @@ def open_ws(server, protocol, connect_h1, connect_h2):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.number)
-def test_echo_owes_what_the_case_says(open_ws, case):
+def test_echo_owes_what_the_case_says(open_ws: Callable[..., WsClient], case: Any) -> None:
     ws = open_ws()
     wire = case.wire.removesuffix(BYE)
     ws.send_bytes(wire, chop=case.chop)
@@ -290,7 +293,7 @@ def test_echo_owes_what_the_case_says(open_ws, case):
     ws.ended()
 
 
-def test_numbers_of_cases_are_given_once():
+def test_numbers_of_cases_are_given_once() -> None:
     numbers = [case.number for case in CASES]
     assert len(set(numbers)) == len(numbers) > 200
 
@@ -316,7 +319,9 @@ OFFERS = {
 
 @pytest.mark.parametrize("size", [1 << 10, 0], ids=["in fragments", "whole"])
 @pytest.mark.parametrize("number", OFFERS)
-def test_compressed_messages_come_back_compressed_on_the_agreed_terms(open_ws, number, size):
+def test_compressed_messages_come_back_compressed_on_the_agreed_terms(
+    open_ws: Callable[..., WsClient], number: Any, size: int
+) -> None:
     ws = open_ws([("sec-websocket-extensions", OFFERS[number])])
     deflate = Deflate(ws.extension)
     assert "16" not in ws.extension
@@ -346,14 +351,14 @@ def test_compressed_messages_come_back_compressed_on_the_agreed_terms(open_ws, n
         pytest.param(frame(PING, b"a", rsv=4), PROTOCOL_ERROR, id="in a ping"),
     ],
 )
-def test_wrong_compression_ends_it(open_ws, wrong, code):
+def test_wrong_compression_ends_it(open_ws: Callable[..., WsClient], wrong: Any, code: Any) -> None:
     ws = open_ws([("sec-websocket-extensions", "permessage-deflate")])
     ws.send_bytes(wrong)
     assert ws.receive_all() == ([], [], code)
     ws.ended()
 
 
-def test_message_that_was_compressed_before_one_that_was_not(open_ws):
+def test_message_that_was_compressed_before_one_that_was_not(open_ws: Callable[..., WsClient]) -> None:
     ws = open_ws([("sec-websocket-extensions", "permessage-deflate")])
     for number in range(20):
         payload = b"%d" % number * 100
@@ -365,6 +370,6 @@ def test_message_that_was_compressed_before_one_that_was_not(open_ws):
         assert (zlib.decompressobj(-15).decompress(echo + b"\0\0\xff\xff") if rsv else echo) == payload
 
 
-def test_cases_cover_every_section():
+def test_cases_cover_every_section() -> None:
     sections = {case.number.split(".")[0] for case in CASES} | {number.split(".")[0] for number in OFFERS}
     assert sections >= set(map(str, itertools.chain(range(1, 8), (9, 10, 13))))

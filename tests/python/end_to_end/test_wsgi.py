@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.server import Server, wait_until
 
 DATA = bytes(range(256)) * 3000
 
 
 @pytest.fixture(params=[True, False], ids=["h2", "h1"])
-def site(request, serve, browse, tmp_path):
+def site(
+    request: pytest.FixtureRequest, serve: Callable[..., Server], browse: Callable[..., httpx.Client], tmp_path: Path
+) -> Any:
     """The app in one thread, and a client for it."""
     (tmp_path / "data").write_bytes(DATA)
     options = {"env": {"DATA": f"{tmp_path}/data"}, "hcrs": {"wsgi_threads": 1}}
@@ -22,11 +28,11 @@ def site(request, serve, browse, tmp_path):
     return server, browse(server, http2=request.param)
 
 
-def closed(client) -> list[str]:
-    return literal_eval(client.get("/report").text)
+def closed(client: Any) -> list[str]:
+    return list(literal_eval(client.get("/report").text))
 
 
-def test_responses_of_every_kind(site):
+def test_responses_of_every_kind(site: Any) -> None:
     server, client = site
     for path in ("/one", "/listed"):
         assert client.get(path).text == "hello"
@@ -41,7 +47,7 @@ def test_responses_of_every_kind(site):
     assert "Error" not in server.log
 
 
-def test_head_is_the_head_alone(site):
+def test_head_is_the_head_alone(site: Any) -> None:
     server, client = site
     for path, length in (("/file", str(len(DATA))), ("/endless?head", None), ("/own_file", None)):
         answer = client.head(path)
@@ -51,7 +57,7 @@ def test_head_is_the_head_alone(site):
     assert "Error" not in server.log
 
 
-def test_bodies_of_every_size_come_back(site):
+def test_bodies_of_every_size_come_back(site: Any) -> None:
     _, client = site
     for size in (0, 1, 5000, 70_000, 1_000_000):
         body = bytes(size)
@@ -59,7 +65,9 @@ def test_bodies_of_every_size_come_back(site):
         assert client.post("/echo", content=iter([body])).content == body
 
 
-def test_bodies_above_the_limit_are_refused(site, connect_h1, connect_h2):
+def test_bodies_above_the_limit_are_refused(
+    site: Any, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server, client = site
     for headers in ([("content-length", "1000001")], []):
         h2_client = connect_h2(server.listener)
@@ -77,7 +85,7 @@ def test_bodies_above_the_limit_are_refused(site, connect_h1, connect_h2):
     assert client.get("/one").text == "hello"
 
 
-def test_names_with_underscores_are_not_taken_for_others(site):
+def test_names_with_underscores_are_not_taken_for_others(site: Any) -> None:
     _, client = site
     headers = [("x-real", "true"), ("x_real", "forged"), ("content_length", "7"), ("x-twice", "1"), ("x-twice", "2")]
     found = literal_eval(client.get("/variables", headers=[*headers, ("cookie", "a=b"), ("cookie", "c=d")]).text)
@@ -86,7 +94,9 @@ def test_names_with_underscores_are_not_taken_for_others(site):
     assert not {"CONTENT_LENGTH", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & set(found)
 
 
-def test_close_is_called_when_the_client_goes(site, connect_h1, connect_h2):
+def test_close_is_called_when_the_client_goes(
+    site: Any, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
     server, client = site
     h2_client = connect_h2(server.listener)
     stream = h2_client.request("GET", "/endless?h2")
@@ -100,7 +110,7 @@ def test_close_is_called_when_the_client_goes(site, connect_h1, connect_h2):
     assert "Error" not in server.log
 
 
-def test_slow_uploads_hold_no_thread(site, connect_h1, connect_h2):
+def test_slow_uploads_hold_no_thread(site: Any, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]) -> None:
     server, client = site
     slow = [connect_h1(server.listener) for _ in range(5)]
     for one in slow:
@@ -116,7 +126,7 @@ def test_slow_uploads_hold_no_thread(site, connect_h1, connect_h2):
     assert h2_client.response(stream).body == b"first last"
 
 
-def test_a_client_that_expects_100_gets_it(site, connect_h1):
+def test_a_client_that_expects_100_gets_it(site: Any, connect_h1: Callable[..., H1Client]) -> None:
     server, _ = site
     client = connect_h1(server.listener)
     client.request("POST", "/echo", "content-length: 4\r\nexpect: 100-continue\r\n")
@@ -129,7 +139,9 @@ def test_a_client_that_expects_100_gets_it(site, connect_h1):
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
-def test_bodies_that_may_not_be_are_not_sent(serve, browse, http2):
+def test_bodies_that_may_not_be_are_not_sent(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: bool
+) -> None:
     server = serve("wsgi:wsgi_kinds.py:bodies", tls=True)
     client = browse(server, http2=http2)
     for status in (204, 304):
@@ -140,7 +152,9 @@ def test_bodies_that_may_not_be_are_not_sent(serve, browse, http2):
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
-def test_a_file_is_sent_by_the_server_itself(serve, browse, http2, tmp_path):
+def test_a_file_is_sent_by_the_server_itself(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: bool, tmp_path: Path
+) -> None:
     (tmp_path / "data").write_bytes(DATA)
     server = serve("wsgi:wsgi_kinds.py:route", tls=True, env={"DATA": f"{tmp_path}/data"})
     client = browse(server, http2=http2)
@@ -155,7 +169,8 @@ LARGE = DATA * 20
 
 def read_by(pid: int) -> int:
     """Bytes that a process has read in its life."""
-    return int(re.search(r"^rchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)[1])
+    (count,) = re.findall(r"^rchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+    return int(count)
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
@@ -165,7 +180,15 @@ def read_by(pid: int) -> int:
     [("wsgi:wsgi_kinds.py:route", "/opened"), ("frameworks.py:flask", "/file"), ("django_site.py:wsgi", "/opened")],
     ids=["bare", "flask", "django"],
 )
-def test_the_worker_reads_nothing_of_a_file_that_it_names(serve, browse, tls, http2, app, path, tmp_path):
+def test_the_worker_reads_nothing_of_a_file_that_it_names(
+    serve: Callable[..., Server],
+    browse: Callable[..., httpx.Client],
+    tls: bool,
+    http2: bool,
+    app: str,
+    path: str,
+    tmp_path: Path,
+) -> None:
     (tmp_path / "data").write_bytes(LARGE)
     server = serve(app, tls=tls, env={"DATA": f"{tmp_path}/data"})
     client = browse(server, http2=http2)

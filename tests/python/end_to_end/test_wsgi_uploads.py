@@ -6,12 +6,16 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+import httpx
 import pytest
 
-from end_to_end.server import wait_until
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, wait_until
 
 MIB = 1 << 20
 
@@ -22,7 +26,7 @@ BODY = os.urandom(10_000_000)
 
 
 @pytest.fixture
-def spool(tmp_path):
+def spool(tmp_path: Path) -> Path:
     """The folder of the app's temporary files."""
     folder = tmp_path / "spool"
     folder.mkdir()
@@ -30,12 +34,12 @@ def spool(tmp_path):
 
 
 @pytest.fixture
-def site(serve, spool):
+def site(serve: Callable[..., Server], spool: Path) -> Server:
     """The app in two threads."""
     return serve("wsgi:wsgi_kinds.py:app", env={"TMPDIR": str(spool)}, hcrs={"wsgi_threads": 2})
 
 
-def begin(client, headers: str, path: str = "/digest") -> None:
+def begin(client: H1Client, headers: str, path: str = "/digest") -> None:
     client.send(f"POST {path} HTTP/1.1\r\nhost: {client.where.authority}\r\n{headers}\r\n")
 
 
@@ -47,14 +51,16 @@ def digest(body: bytes) -> bytes:
     return sha256(body).hexdigest().encode()
 
 
-def memory(server) -> int:
+def memory(server: Server) -> int:
     """Resident bytes of the worker, at most."""
     (worker,) = server.worker_pids()
     status = Path(f"/proc/{worker}/status").read_text()
-    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
-def files(server, folder: Path) -> int:
+def files(server: Server, folder: Path) -> int:
     """Files without a name that the worker has open in a folder."""
     (worker,) = server.worker_pids()
     count = 0
@@ -69,7 +75,9 @@ def files(server, folder: Path) -> int:
 
 @pytest.mark.parametrize("length", [1, 98 << 10, 131_000, 1_000_000], ids=lambda length: f"{length} bytes")
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
-def test_slow_uploads_over_http_1_hold_no_thread(site, connect_h1, length, chunked):
+def test_slow_uploads_over_http_1_hold_no_thread(
+    site: Server, connect_h1: Callable[..., H1Client], length: int, chunked: bool
+) -> None:
     slow = [connect_h1(site.listener) for _ in range(SLOW)]
     for client in slow:
         begin(client, "transfer-encoding: chunked\r\n" if chunked else f"content-length: {len(BODY)}\r\n")
@@ -83,7 +91,9 @@ def test_slow_uploads_over_http_1_hold_no_thread(site, connect_h1, length, chunk
 
 
 @pytest.mark.parametrize("length", [1, 98 << 10, 131_000], ids=lambda length: f"{length} bytes")
-def test_slow_uploads_over_http_2_hold_no_thread(site, connect_h2, length):
+def test_slow_uploads_over_http_2_hold_no_thread(
+    site: Server, connect_h2: Callable[..., H2Client], length: int
+) -> None:
     client = connect_h2(site.listener)
     streams = [client.request("POST", "/digest", end=False) for _ in range(SLOW)]
     for stream in streams:
@@ -95,10 +105,12 @@ def test_slow_uploads_over_http_2_hold_no_thread(site, connect_h2, length):
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
-def test_two_long_uploads_at_once_arrive_whole(serve, browse, http2, declared):
+def test_two_long_uploads_at_once_arrive_whole(
+    serve: Callable[..., Server], browse: Callable[..., httpx.Client], http2: bool, declared: bool
+) -> None:
     server = serve("wsgi:wsgi_kinds.py:app", tls=True, hcrs={"wsgi_threads": 1})
     bodies = [BODY, BODY[::-1]]
-    answers = {}
+    answers: dict[int, httpx.Response] = {}
 
     def upload(number: int) -> None:
         pieces = (bodies[number][at : at + 70_001] for at in range(0, len(BODY), 70_001))
@@ -113,7 +125,7 @@ def test_two_long_uploads_at_once_arrive_whole(serve, browse, http2, declared):
     assert [answers[number].content for number in range(2)] == [digest(body) for body in bodies]
 
 
-def test_a_long_upload_waits_for_100(site, connect_h1):
+def test_a_long_upload_waits_for_100(site: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(site.listener)
     begin(client, f"content-length: {len(BODY)}\r\nexpect: 100-continue\r\n")
     assert client.head().status == 100
@@ -121,7 +133,9 @@ def test_a_long_upload_waits_for_100(site, connect_h1):
     assert client.response().body == digest(BODY)
 
 
-def test_clients_that_go_while_they_upload_leave_nothing(site, spool, connect_h1, connect_h2):
+def test_clients_that_go_while_they_upload_leave_nothing(
+    site: Server, spool: Path, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+) -> None:
     slow = [connect_h1(site.listener) for _ in range(SLOW)]
     for client in slow:
         begin(client, f"content-length: {len(BODY)}\r\n")
@@ -139,7 +153,7 @@ def test_clients_that_go_while_they_upload_leave_nothing(site, spool, connect_h1
     assert "Error" not in site.log
 
 
-def test_long_uploads_hold_no_memory(site, spool, connect_h1):
+def test_long_uploads_hold_no_memory(site: Server, spool: Path, connect_h1: Callable[..., H1Client]) -> None:
     assert connect_h1(site.listener).get("/one").body == b"hello"
     before, body = memory(site), BODY[: 5 * MIB]
     clients = [connect_h1(site.listener) for _ in range(50)]
@@ -158,7 +172,9 @@ def test_long_uploads_hold_no_memory(site, spool, connect_h1):
     wait_until(lambda: files(site, spool) == 0, "the files to be closed")
 
 
-def test_a_chunked_body_is_refused_where_it_exceeds_the_limit(serve, connect_h1):
+def test_a_chunked_body_is_refused_where_it_exceeds_the_limit(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
     server = serve("wsgi:wsgi_kinds.py:app", wsgi_max_body_size=1_000_000, hcrs={"wsgi_threads": 1})
     client = connect_h1(server.listener)
     begin(client, "transfer-encoding: chunked\r\n")
@@ -171,14 +187,13 @@ def test_a_chunked_body_is_refused_where_it_exceeds_the_limit(serve, connect_h1)
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
 def test_a_client_that_reads_nothing_holds_its_thread_until_the_write_timeout(
-    serve, connect_h1, connect_h2, http2
-):
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client], http2: bool
+) -> None:
     server = serve("wsgi:wsgi_kinds.py:app", hcrs={"wsgi_threads": 1, "write_timeout": 1})
     if http2:
-        client = connect_h2(server.listener)
-        client.held.add(client.request("GET", "/endless"))
-        client.flush()
+        over_h2 = connect_h2(server.listener)
+        over_h2.held.add(over_h2.request("GET", "/endless"))
+        over_h2.flush()
     else:
-        client = connect_h1(server.listener)
-        client.request("GET", "/endless")
+        connect_h1(server.listener).request("GET", "/endless")
     assert connect_h1(server.listener).get("/one").body == b"hello"

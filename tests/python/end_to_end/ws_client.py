@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from end_to_end.h1_client import H1Client, Response
 from end_to_end.h2_client import H2Client
@@ -90,8 +90,10 @@ class OverH2:
 class WsClient:
     """A WebSocket whose handshake is done."""
 
-    def __init__(self, transport: Bytes, head: Response | object) -> None:
-        self.transport, self.head = transport, head
+    def __init__(self, transport: Bytes, head: Any) -> None:
+        self.transport: Any = transport
+        #: The answer to the handshake, as the client of its protocol gives it.
+        self.head = head
         self._input = b""
 
     def send_frame(
@@ -172,7 +174,7 @@ class WsClient:
         name = "sec-websocket-extensions"
         if isinstance(self.head, Response):
             return self.head.header(name) or ""
-        return (self.head.header(name.encode()) or b"").decode()  # type: ignore[attr-defined]
+        return str((self.head.header(name.encode()) or b"").decode())
 
     def closed(self) -> tuple[int, str]:
         """Reads a Close frame; then its code and reason."""
@@ -254,7 +256,7 @@ def ask_over_h1(
         "connection": "Upgrade",
         "sec-websocket-version": "13",
         "sec-websocket-key": base64.b64encode(os.urandom(16)).decode(),
-        **{name: value for name, value in headers},
+        **dict(headers),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
     client.request("GET", target, lines)

@@ -256,7 +256,7 @@ def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
     if got.trailers is not None:
         answer["trailers"] = [(name.decode(), value.decode()) for name, value in got.trailers]
     answer["after"] = _afterwards_h2(client, speaker.patience)
-    return same_words(answer, client)
+    return dict(same_words(answer, client))
 
 
 def _afterwards_h2(client: H2Client, patience: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+from typing import Any
 
 import pytest
 
@@ -165,5 +166,5 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_answer_the_same(name, pairs):
+def test_both_answer_the_same(name: Any, pairs: Any) -> None:
     pairs.check(name, CASES[name])

@@ -68,7 +68,7 @@ def seen(folder: Path, text: str, look: Callable[[Server], Any], **options: Any)
 
 def served(server: Server) -> dict[str, Any]:
     """What both have to serve alike, from the first listener."""
-    speaker = Speaker(server.listener, lambda *_: None)  # type: ignore[arg-type,return-value]
+    speaker = Speaker(server.listener, lambda *_: None)  # type: ignore[arg-type]
     try:
         answer = ask_h1(speaker, Request(target="/scope?x")) | {
             "echo": ask_h1(speaker, Request("POST", "/echo", body=b"abc"))["body"]
@@ -85,7 +85,7 @@ FACTS = tuple(
 )
 
 
-def test_toml_with_several_binds_workers_and_a_root_path(tmp_path):
+def test_toml_with_several_binds_workers_and_a_root_path(tmp_path: Path) -> None:
     text = 'bind = ["127.0.0.1:0", "localhost:0"]\nworkers = 2\nroot_path = "/mounted/"\nbacklog = 10\n'
 
     def look(server: Server) -> Any:
@@ -98,7 +98,7 @@ def test_toml_with_several_binds_workers_and_a_root_path(tmp_path):
     assert ours[0]["scope.root_path"] == "/mounted"
 
 
-def test_unix_socket_and_its_permissions(tmp_path):
+def test_unix_socket_and_its_permissions(tmp_path: Path) -> None:
     text = 'bind = "unix:sock"\numask = 0o027\n'
 
     def look(server: Server) -> Any:
@@ -113,7 +113,7 @@ def test_unix_socket_and_its_permissions(tmp_path):
     assert theirs == ours == (0o750, None, None, "http")
 
 
-def test_inherited_descriptor(tmp_path):
+def test_inherited_descriptor(tmp_path: Path) -> None:
     for kind in BOTH:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             number = listening.fileno()
@@ -125,14 +125,14 @@ def test_inherited_descriptor(tmp_path):
                     assert b"".join(iter(lambda: client.recv(1000), b"")).endswith(b"hello"), server.log
 
 
-def test_file_of_python(tmp_path):
+def test_file_of_python(tmp_path: Path) -> None:
     text = 'bind = ["127.0.0.1:0"]\nroot_path = "/" + "computed"\nworkers = 1 + 1\n'
     theirs, ours = seen(tmp_path, text, served, source="file:conf.py")
     assert theirs == ours
     assert ours["scope.root_path"] == "/computed"
 
 
-def test_module_of_python(tmp_path):
+def test_module_of_python(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nroot_path = "/from/a/module"\n'
     theirs, ours = seen(tmp_path, "", served, source="python:settings_module", files={"settings_module.py": text})
     assert theirs == ours
@@ -140,7 +140,9 @@ def test_module_of_python(tmp_path):
 
 
 @pytest.mark.parametrize("alpn", [None, ["http/1.1"], ["h2"]])
-def test_tls_and_what_is_negotiated(tmp_path, certificate, trust, alpn):
+def test_tls_and_what_is_negotiated(
+    tmp_path: Path, certificate: dict[str, str], trust: Callable[..., ssl.SSLContext], alpn: Any
+) -> None:
     text = "bind = '127.0.0.1:0'\n" + "".join(f"{key} = '{path}'\n" for key, path in certificate.items())
     if alpn is not None:
         text += f"alpn_protocols = {alpn}\n"
@@ -149,9 +151,11 @@ def test_tls_and_what_is_negotiated(tmp_path, certificate, trust, alpn):
         found = []
         for offered in (["h2", "http/1.1"], ["http/1.1"], []):
             context: ssl.SSLContext = trust(*offered)
-            with socket.create_connection((server.listener.host, server.listener.port)) as raw:
-                with context.wrap_socket(raw, server_hostname="localhost") as tls:
-                    found.append((tls.selected_alpn_protocol(), tls.version()))
+            with (
+                socket.create_connection((server.listener.host, server.listener.port)) as raw,
+                context.wrap_socket(raw, server_hostname="localhost") as tls,
+            ):
+                found.append((tls.selected_alpn_protocol(), tls.version()))
         return found, server.listener.scheme
 
     if alpn == ["h2"]:
@@ -166,7 +170,7 @@ def test_tls_and_what_is_negotiated(tmp_path, certificate, trust, alpn):
     assert ours[0][0][0] == (alpn[0] if alpn else "h2")
 
 
-def test_logs_in_files(tmp_path):
+def test_logs_in_files(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\naccesslog = "access.log"\nerrorlog = "error.log"\naccess_log_format = "%(m)s %(U)s %(q)s %(H)s %(s)s %(b)s %({x-a}i)s %({x-status}o)s %(S)s"\n'
     lines: list[list[str]] = []
     for kind in BOTH:
@@ -203,7 +207,7 @@ def test_logs_in_files(tmp_path):
     )
 
 
-def test_date_and_server_can_be_left_out(tmp_path):
+def test_date_and_server_can_be_left_out(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\ninclude_date_header = false\ninclude_server_header = false\n'
 
     def look(server: Server) -> Any:
@@ -215,7 +219,7 @@ def test_date_and_server_can_be_left_out(tmp_path):
     assert [name for name, _ in ours[0]] == ["content-length", "content-type"]
 
 
-def test_connections_end_after_so_many_requests_and_so_much_time(tmp_path):
+def test_connections_end_after_so_many_requests_and_so_much_time(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nkeep_alive_max_requests = 3\nkeep_alive_timeout = 0.5\n'
 
     def look(server: Server) -> Any:
@@ -230,7 +234,7 @@ def test_connections_end_after_so_many_requests_and_so_much_time(tmp_path):
     assert theirs == ours == [None, None, "close"]
 
 
-def test_limits_of_http2_are_announced(tmp_path):
+def test_limits_of_http2_are_announced(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nh2_max_concurrent_streams = 7\nh2_max_header_list_size = 5000\n'
     codes = h2.settings.SettingCodes
 
@@ -279,7 +283,7 @@ async def app(scope, receive, send):
 """
 
 
-def test_configuration_of_pythons_logging(tmp_path):
+def test_configuration_of_pythons_logging(tmp_path: Path) -> None:
     def look(server: Server) -> Any:
         with H1Client(server.listener) as client:
             assert client.get("/a").body == b"logged"
@@ -295,7 +299,7 @@ def test_configuration_of_pythons_logging(tmp_path):
     assert found == ["DEBUG of site: path /a\n"] * 2
 
 
-def test_the_file_that_people_write(tmp_path):
+def test_the_file_that_people_write(tmp_path: Path) -> None:
     text = """
 bind = ["0.0.0.0:0"]
 workers = 4
@@ -315,7 +319,7 @@ graceful_timeout = 30
     assert theirs == ours
 
 
-def test_wsgi_app(tmp_path):
+def test_wsgi_app(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nroot_path = "/mounted"\nwsgi_max_body_size = 100\n'
 
     def look(server: Server) -> Any:
@@ -330,14 +334,16 @@ def test_wsgi_app(tmp_path):
     assert theirs == ours
 
 
-def test_table_of_hcrs_beside_hypercorns_keys(tmp_path):
+def test_table_of_hcrs_beside_hypercorns_keys(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nroot_path = "/both"\n\n[hcrs]\nqueue_timeout = 5\nio_threads = 1\nlifespan = "on"\n'
     theirs, ours = seen(tmp_path, text, served)
     assert theirs == ours
     assert ours["scope.root_path"] == "/both"
 
 
-def test_bind_of_two_kinds_with_tls_and_without(tmp_path, certificate, trust):
+def test_bind_of_two_kinds_with_tls_and_without(
+    tmp_path: Path, certificate: dict[str, str], trust: Callable[..., ssl.SSLContext]
+) -> None:
     text = 'bind = "127.0.0.1:0"\ninsecure_bind = ["127.0.0.1:0", "unix:plain"]\nworkers = 2\n'
     text += "".join(f"{key} = '{path}'\n" for key, path in certificate.items())
 
@@ -353,7 +359,7 @@ def test_bind_of_two_kinds_with_tls_and_without(tmp_path, certificate, trust):
     assert theirs == ours == ["http", "http", "https"]
 
 
-def test_app_is_named_in_the_same_ways(tmp_path):
+def test_app_is_named_in_the_same_ways(tmp_path: Path) -> None:
     (tmp_path / "site_app.py").write_text((APPS / "plain.py").read_text())
     (tmp_path / "hypercorn.toml").write_text('bind = "127.0.0.1:0"\n')
     names = ("site_app", "site_app.py:app", "asgi:site_app:app", "site_app:dict(a=app)['a']")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from parity.conversation import Answer, Speaker, say_h1
 GET = b"GET /scope HTTP/1.1\r\nhost: {host}\r\n"
 POST = b"POST /echo HTTP/1.1\r\nhost: {host}\r\n"
 
-RAW: dict[str, tuple[bytes, dict[str, object]]] = {
+RAW: dict[str, tuple[bytes, dict[str, Any]]] = {
     # Versions and the connection.
     "scope-1.0": (b"GET /scope HTTP/1.0\r\n\r\n", {}),
     "scope-1.0-keep-alive": (b"GET /scope HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", {}),
@@ -148,5 +149,5 @@ CASES |= {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_answer_the_same(name, pairs):
+def test_both_answer_the_same(name: Any, pairs: Any) -> None:
     pairs.check(name, CASES[name])

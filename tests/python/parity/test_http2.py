@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -144,5 +145,5 @@ CASES = {f"raw/h2c/{name}": Case(f"{app}:app", says) for name, (app, says) in SA
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_answer_the_same(name, pairs):
+def test_both_answer_the_same(name: Any, pairs: Any) -> None:
     pairs.check(name, CASES[name])

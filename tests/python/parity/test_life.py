@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +44,7 @@ def life(server: Server, number: int = signal.SIGTERM) -> Answer:
     return {"serves": True, "status": status, "code": server.wait_for_exit()}
 
 
-def lives(folder, app: str, number: int = signal.SIGTERM, **config) -> dict[str, Answer]:
+def lives(folder: Any, app: str, number: int = signal.SIGTERM, **config: Any) -> dict[str, Answer]:
     """Of both, which live at the same time."""
     pair = Pair(folder, app, **config)
     try:
@@ -52,13 +54,13 @@ def lives(folder, app: str, number: int = signal.SIGTERM, **config) -> dict[str,
 
 
 @pytest.mark.parametrize("name", LIFESPANS)
-def test_starts_and_exit_codes_are_the_same(name, tmp_path):
+def test_starts_and_exit_codes_are_the_same(name: Any, tmp_path: Path) -> None:
     answers = lives(tmp_path, LIFESPANS[name], startup_timeout=1, shutdown_timeout=1, graceful_timeout=1)
     compare(f"lifespan/{name}", answers["hypercorn"], answers["hcrs"], DIFFERENCES)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_signals_end_both(name, tmp_path):
+def test_signals_end_both(name: str, tmp_path: Path) -> None:
     answers = lives(tmp_path, "plain.py:app", number=signal.Signals[name])
     compare(f"signal/{name}", answers["hypercorn"], answers["hcrs"], DIFFERENCES)
 
@@ -77,7 +79,7 @@ LOGGED = {
 }
 
 
-def test_lines_of_the_access_log_are_the_same(tmp_path):
+def test_lines_of_the_access_log_are_the_same(tmp_path: Path) -> None:
     answers: dict[str, Answer] = {"hypercorn": {}, "hcrs": {}}
     with running(tmp_path, "plain.py:app", accesslog="-", keep_alive_timeout=30) as pair:
         for kind, server in pair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,23 +39,23 @@ def rows() -> dict[tuple[str, str], list[str]]:
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda it: f"{it.section}: {it.subject}")
-def test_page_has_the_difference_and_its_reason(difference):
+def test_page_has_the_difference_and_its_reason(difference: Any) -> None:
     cells = rows()[difference.section, difference.subject]
     assert cells[3] == difference.why
     assert cells[1] and cells[2]
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda it: f"{it.section}: {it.subject}")
-def test_difference_is_looked_for_in_a_case(difference):
+def test_difference_is_looked_for_in_a_case(difference: Any) -> None:
     for row in difference.seen:
         assert any(row.names(case, row.facet) for case in CASES), row.cases
 
 
-def test_every_row_of_the_page_is_whole():
+def test_every_row_of_the_page_is_whole() -> None:
     for (section, subject), cells in rows().items():
         assert all(cells[1:]), (section, subject)
 
 
-def test_no_difference_is_told_twice():
+def test_no_difference_is_told_twice() -> None:
     names = [(difference.section, difference.subject) for difference in DIFFERENCES]
     assert len(names) == len(set(names))

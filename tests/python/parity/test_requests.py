@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 
@@ -127,5 +128,5 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_answer_the_same(name, pairs):
+def test_both_answer_the_same(name: Any, pairs: Any) -> None:
     pairs.check(name, CASES[name])

@@ -80,7 +80,7 @@ def talk(
         (talks or until_closed)(socket, answer)
     if key:
         answer["app"] = json.loads(speaker.note(key))
-    return same_words(answer, *speaker.clients)
+    return dict(same_words(answer, *speaker.clients))
 
 
 def until_closed(socket: WsClient, answer: Answer) -> None:
@@ -216,5 +216,5 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_answer_the_same(name, pairs):
+def test_both_answer_the_same(name: Any, pairs: Any) -> None:
     pairs.check(name, CASES[name])

@@ -27,7 +27,8 @@ EDGE = numbers("hcrs-link/src/from_edge.rs")
 
 _worker = numbers("hcrs-link/src/from_worker.rs")
 READY, FAILED, BEGUN, FINISHED = (_worker[kind] for kind in ("READY", "FAILED", "BEGUN", "FINISHED"))
-RESPONSE, INTERIM, PUSH = (_worker[kind] for kind in ("RESPONSE", "INTERIM", "PUSH"))
+RESPONSE, ACCEPT, INTERIM, PUSH = (_worker[kind] for kind in ("RESPONSE", "ACCEPT", "INTERIM", "PUSH"))
+TEXT, BINARY, CLOSE = (_worker[kind] for kind in ("TEXT", "BINARY", "CLOSE"))
 DATA, FILE, TRAILERS = (_worker[kind] for kind in ("DATA", "FILE", "TRAILERS"))
 CREDIT, AWAITS_BODY = (_worker[kind] for kind in ("CREDIT", "AWAITS_BODY"))
 APP_FAILED, DONE = (_worker[kind] for kind in ("APP_FAILED", "DONE"))
@@ -102,6 +103,7 @@ def request_head(
     server: bytes = address("127.0.0.1", 8443),
     tls_number: int = 0,
     pushes: bool = False,
+    websocket: bool = False,
 ) -> bytes:
     path, _, query = target.partition(b"?")
     headers = [(b"host", b"localhost")] if headers is None else headers
@@ -109,7 +111,7 @@ def request_head(
         "<BBBBHHIIHHB",
         version,
         int(tls),
-        int(body) | 4 * int(pushes),
+        int(body) | 2 * int(websocket) | 4 * int(pushes),
         0,
         len(method),
         len(headers),

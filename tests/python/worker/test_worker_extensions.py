@@ -108,7 +108,7 @@ APP = """
 
 
 def report(link: Link) -> list[str]:
-    return ast.literal_eval(link.fetch(b"/report").body.decode())
+    return list(ast.literal_eval(link.fetch(b"/report").body.decode()))
 
 
 def test_trailers_are_one_frame_that_ends_the_stream(serve: Serve) -> None:

@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 
 from worker.conftest import Serve
-from worker.fake_edge import APP_FAILED, BEGUN, DATA, DONE, FREE, HEAD_MAX, RESPONSE, WITHDRAWN, request_head
+from worker.fake_edge import (
+    ACCEPT,
+    APP_FAILED,
+    BEGUN,
+    DATA,
+    DONE,
+    FREE,
+    HEAD_MAX,
+    RESPONSE,
+    TEXT,
+    TRAILERS,
+    WITHDRAWN,
+    request_head,
+    response_head,
+)
 
 APP = """
     import asyncio, sys
@@ -216,8 +230,12 @@ def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> No
             "ValueError: the response's headers are larger",
         ),
         (
-            "send({'type':START,'status':200,'headers':[(b'a',b'')]*70000})",
-            "ValueError: the response's headers are larger",
+            "send({'type':START,'status':200,'headers':[(b'a',b'')]*65536})",
+            "ValueError: a response has 65535 headers at most",
+        ),
+        (
+            "send({'type':START,'status':200,'headers':((b'a',b'') for _ in range(65536))})",
+            "ValueError: a response has 65535 headers at most",
         ),
     ],
 )
@@ -287,6 +305,54 @@ def test_a_body_that_breaks_its_announced_length_is_refused(serve: Serve, length
 
 def test_header_iterables_are_stripped_and_taken_in_any_form(serve: Serve) -> None:
     assert serve(APP).link.fetch(b"/ok").headers == [(b"x-a", b"1"), (b"x-b", b"2")]
+
+
+MANY = """
+    HEADERS = [(b"a", b"")] * 65535
+    TRAILERS = "http.response.trailers"
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            if scope["path"] == "/trailers":
+                await send({"type": "http.response.start", "status": 200, "trailers": True})
+                await send({"type": "http.response.body", "body": b""})
+                await send({"type": TRAILERS, "headers": HEADERS, "more_trailers": True})
+                try:
+                    await send({"type": TRAILERS, "headers": [(b"b", b"")]})
+                finally:
+                    await send({"type": TRAILERS, "headers": []})
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            await send({"type": "http.response.body", "body": b"all of them"})
+        elif scope["type"] == "websocket":
+            try:
+                await send({"type": "websocket.accept", "headers": HEADERS, "subprotocol": "chat"})
+            except ValueError as error:
+                refused = str(error)
+            await send({"type": "websocket.accept", "headers": HEADERS[1:], "subprotocol": "chat"})
+            await send({"type": "websocket.send", "text": refused})
+            await send({"type": "websocket.close"})
+"""
+
+
+def test_as_many_headers_as_the_link_can_count_are_sent_and_not_one_more(serve: Serve) -> None:
+    running = serve(MANY)
+    response = running.link.fetch()
+    assert (len(response.headers), response.body) == (65535, b"all of them")
+    offer = [(b"sec-websocket-protocol", b"chat")]
+    stream = running.link.request(request_head(headers=offer, websocket=True), end=False)
+    accepted = response_head(running.link.expect(stream, ACCEPT).payload)
+    assert (len(accepted.headers), accepted[b"sec-websocket-protocol"]) == (65535, b"chat")
+    refused = running.link.expect(stream, TEXT)
+    assert refused.payload == b"a response has 65535 headers at most, a WebSocket's subprotocol among them"
+
+
+def test_as_many_trailers_as_the_link_can_count_are_sent_and_not_one_more(serve: Serve) -> None:
+    running = serve(MANY)
+    stream = running.link.get(b"/trailers")
+    running.link.expect(stream, RESPONSE)
+    assert len(response_head(running.link.expect(stream, TRAILERS).payload).headers) == 65535
+    assert running.drain() == 0
+    assert "ValueError: a response has 65535 headers at most" in running.stderr
 
 
 def test_a_withdrawn_request_is_never_begun(serve: Serve) -> None:

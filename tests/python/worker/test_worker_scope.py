@@ -86,6 +86,23 @@ def test_fields_of_any_length_and_number_arrive_as_they_are(serve: Serve) -> Non
         assert scope_of(running, headers=headers)["headers"] == headers
 
 
+def test_methods_that_clients_make_up_are_not_kept_for_ever(serve: Serve) -> None:
+    running = serve(
+        """
+        import sys
+
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                same_text = "".join(list(scope["method"]))
+                is_interned = sys.intern(same_text) is scope["method"]
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": b"%r %d" % (scope["method"].encode(), is_interned)})
+        """
+    )
+    for method, answer in ((b"put", b"b'PUT' 1"), (b"Made-Up", b"b'MADE-UP' 0"), (b"GET", b"b'GET' 1")):
+        assert running.link.response(running.link.request(request_head(method))).body == answer
+
+
 def tls_facts(server: str, name: str | None, *chain: str, version: int = 0x0304, suite: int = 0x1301) -> bytes:
     def part(text: str | None) -> bytes:
         bytes_ = (text or "").encode()

@@ -5,6 +5,7 @@ use crate::migrate::row::{Row, Server, Told, texts};
 use crate::migrate::sheet::Sheet;
 use crate::migrate::uvicorn;
 use crate::migrate::words::assignment;
+use crate::table::HEAD_MAX;
 use crate::value::Datum;
 
 const HOOK: &str =
@@ -46,7 +47,7 @@ fn rows() -> Vec<Row> {
         Row::without("worker_connections", "--worker-connections", "connections are the edge's: each of its threads holds as many as max_connections of [hcrs] says").or("1000"),
         Row::made("max_requests", "--max-requests", "max_requests", meaning::max_requests),
         Row::made("max_requests_jitter", "--max-requests-jitter", "max_requests_jitter", meaning::max_requests_jitter),
-        Row::without("timeout", "-t --timeout", "no worker is killed for being slow: what a blocked one has not begun goes to another (stall_timeout)").or("30"),
+        Row::same("timeout", "-t --timeout", "worker_timeout").or("30"),
         Row::same("graceful_timeout", "--graceful-timeout", "graceful_timeout").or("30"),
         Row::made("keepalive", "--keep-alive", "keep_alive_timeout", meaning::keep_alive).or("2"),
         Row::made("limit_request_line", "--limit-request-line", "h11_max_incomplete_size", head_size).or("4094"),
@@ -275,8 +276,6 @@ fn asgi_loop(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The largest head that hcrs can be told to take.
-const LARGEST_HEAD: i64 = 16 << 20;
 /// Room for what Gunicorn takes by default, short of its hundred fields of 8 KiB.
 const USUAL_HEAD: i64 = 64 << 10;
 
@@ -298,12 +297,12 @@ fn head_size(_: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let [line, fields, size] = limits;
     // Nothing means no limit.
     let whole = if limits.contains(&0) {
-        LARGEST_HEAD
+        HEAD_MAX
     } else {
         line.saturating_add(fields.saturating_mul(size.saturating_add(2))).saturating_add(4)
     };
     let origin = format!("{}: the whole head", said.join(", "));
-    sheet.set("h11_max_incomplete_size", &Datum::Integer(whole.clamp(256, LARGEST_HEAD)), origin);
+    sheet.set("h11_max_incomplete_size", &Datum::Integer(whole.clamp(256, HEAD_MAX)), origin);
     Ok(())
 }
 

@@ -61,7 +61,7 @@ fn rows() -> Vec<Row> {
         Row::made("limit_max_requests_jitter", "--limit-max-requests-jitter", "max_requests_jitter", meaning::max_requests_jitter),
         Row::made("timeout_keep_alive", "--timeout-keep-alive", "keep_alive_timeout", meaning::keep_alive).or("5"),
         Row::same("timeout_graceful_shutdown", "--timeout-graceful-shutdown", "graceful_timeout"),
-        Row::without("timeout_worker_healthcheck", "--timeout-worker-healthcheck", "workers answer no health check: what a blocked one has not begun goes to another (stall_timeout)").or("5"),
+        Row::without("timeout_worker_healthcheck", "--timeout-worker-healthcheck", "worker_timeout of [hcrs] looks further: it also ends a worker whose event loop is blocked for so long").or("5"),
         Row::same("ssl_keyfile", "--ssl-keyfile", "keyfile"),
         Row::same("ssl_certfile", "--ssl-certfile", "certfile"),
         Row::same("ssl_keyfile_password", "--ssl-keyfile-password", "keyfile_password"),

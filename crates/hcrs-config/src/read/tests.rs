@@ -85,6 +85,12 @@ fn no_requests_at_most_are_any_number() {
 }
 
 #[test]
+fn a_workers_timeout_may_be_none() {
+    ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);
+    ends_in("[hcrs]\nworker_timeout = 2.5", |s| app(s).worker_timeout, Duration::from_millis(2500));
+}
+
+#[test]
 fn every_key_ends_in_its_setting() {
     let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     ends_in("bind = \"[::1]:1\"", |s| binds(s, true), list(&["[::1]:1"]));
@@ -294,6 +300,8 @@ fn wrong_values_say_what_was_expected() {
             "alpn_protocols = [\"h2\", \"spdy\"]",
             "1:25: alpn_protocols: expected \"h2\" or \"http/1.1\", found \"spdy\"",
         ),
+        ("h11_max_incomplete_size = 983_041", "a whole number from 256 to 983040, found 983041"),
+        ("h2_max_header_list_size = 8_388_608", "a whole number from 256 to 983040, found 8388608"),
         ("h2_max_inbound_frame_size = 100", "a whole number from 16384 to 16777215, found 100"),
         ("loglevel = \"loud\"", "or \"critical\", found the string \"loud\""),
         ("access_log_format = \"%(z)s\"", "1:21: access_log_format: %(z)s is no atom that is known: l, h,"),

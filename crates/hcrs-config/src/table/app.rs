@@ -186,6 +186,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .own()
     .flag("--queue-size", None, "NUMBER"),
+    Setting::new(
+        App,
+        "queue_bytes",
+        Kind::Whole(1 << 16, 1 << 40),
+        |d| d.server.dispatch.queue_bytes.to_string(),
+        |v, d| fill(&mut d.server.dispatch.queue_bytes, v.whole()),
+        "Bytes that the requests of one thread may hold, heads and what has come of bodies, until a worker begins them; more get 503.",
+    )
+    .own()
+    .flag("--queue-bytes", None, "BYTES"),
 ];
 
 const NUMBER: Kind = Kind::Whole(0, i64::MAX);

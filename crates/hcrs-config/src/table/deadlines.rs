@@ -21,8 +21,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         ABOVE_ZERO,
         |d| seconds(d.server.connection.body_timeout),
         |v, d| fill(&mut d.server.connection.body_timeout, v.seconds()),
-        "The longest gap in a request's body while next to nothing of it waits for the app, in seconds. In Hypercorn: of any \
-         read, and unset.",
+        "The longest gap in a request's body while next to nothing of it waits for the app, and in a message of a WebSocket, in \
+         seconds. In Hypercorn: of any read, and unset.",
     )
     .flag("--read-timeout", None, "SECONDS"),
     Setting::new(
@@ -56,7 +56,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         ABOVE_ZERO,
         |d| seconds(d.server.connection.head_timeout),
         |v, d| fill(&mut d.server.connection.head_timeout, v.seconds()),
-        "How long a request's head, or HTTP/2's preface, may take to arrive, in seconds.",
+        "How long a request's head, TLS's ClientHello, or HTTP/2's preface, may take to arrive, in seconds.",
     )
     .own(),
     Setting::new(
@@ -87,4 +87,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long a worker may leave a request unbegun before another worker gets it, in seconds.",
     )
     .own(),
+    Setting::new(
+        Deadlines,
+        "worker_timeout",
+        FROM_ZERO,
+        |d| seconds(d.app.worker_timeout),
+        |v, d| fill(&mut d.app.worker_timeout, v.seconds()),
+        "How long a worker may give no sign of life before it is killed and replaced, in seconds; 0 for ever. Its event loop \
+         gives one when it turns, a pool of WSGI threads when one of them is free, waits for a client or ends a request.",
+    )
+    .own()
+    .flag("--worker-timeout", None, "SECONDS"),
 ];

@@ -1,5 +1,6 @@
 //! Limits of the protocols, and what responses carry.
 
+use hcrs_exchange::REQUEST_HEAD_MAX;
 use hcrs_server::ServerNames;
 
 use super::fill;
@@ -7,6 +8,10 @@ use crate::draft::Draft;
 use crate::setting::Group::Protocols;
 use crate::setting::{ABOVE_ZERO, Kind, Setting, array, unset};
 use crate::value::{Given, Mistake};
+
+/// The largest heads that may be let in, in bytes: what a worker can be given, with room for what the edge adds.
+#[expect(clippy::cast_possible_wrap, reason = "it is a megabyte")]
+pub(crate) const HEAD_MAX: i64 = (REQUEST_HEAD_MAX - (64 << 10)) as i64;
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
@@ -55,7 +60,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Protocols,
         "h11_max_incomplete_size",
-        Kind::Whole(256, 16 << 20),
+        Kind::Whole(256, HEAD_MAX),
         |d| d.server.connection.h1.max_head_bytes.to_string(),
         |v, d| fill(&mut d.server.connection.h1.max_head_bytes, v.whole()),
         "The largest head of an HTTP/1.1 request, in bytes.",
@@ -77,7 +82,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Protocols,
         "h2_max_header_list_size",
-        Kind::Whole(256, 16 << 20),
+        Kind::Whole(256, HEAD_MAX),
         |d| d.server.connection.h2.max_header_list_size.to_string(),
         |v, d| fill(&mut d.server.connection.h2.max_header_list_size, v.whole()),
         "The largest header list of an HTTP/2 request, in bytes as RFC 9113 counts them.",

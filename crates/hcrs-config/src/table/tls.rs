@@ -92,7 +92,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         ABOVE_ZERO,
         |d| seconds(d.tls.handshake_timeout),
         |v, d| fill(&mut d.tls.handshake_timeout, v.seconds()),
-        "How long a TLS handshake may take, in seconds.",
+        "How long a TLS handshake may take, in seconds; its ClientHello has to arrive within head_timeout.",
     ),
     Setting::new(
         Tls,
@@ -141,7 +141,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Whole(1, 1 << 20),
         |d| d.server.connection.max_handshakes.to_string(),
         |v, d| fill(&mut d.server.connection.max_handshakes, v.whole()),
-        "TLS handshakes under way on one thread; more wait.",
+        "TLS handshakes that one thread answers before whatever else is ready has its turn; more wait for the next. \
+         Silent clients do not count.",
     )
     .own(),
 ];

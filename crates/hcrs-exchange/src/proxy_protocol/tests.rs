@@ -46,8 +46,8 @@ fn version_1_names_the_client() {
 
 #[test]
 fn version_1_may_not_know_the_client() {
-    assert_eq!(said(b"PROXY UNKNOWN\r\n"), Ok(Proxied::Itself));
-    assert_eq!(said(b"PROXY UNKNOWN anything at all 1 2 3\r\n"), Ok(Proxied::Itself));
+    assert_eq!(said(b"PROXY UNKNOWN\r\n"), Ok(Proxied::Unnamed));
+    assert_eq!(said(b"PROXY UNKNOWN anything at all 1 2 3\r\n"), Ok(Proxied::Unnamed));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_longest_line_of_version_1_is_read() {
     let long = "ffff:".repeat(7) + "ffff";
     let line = format!("PROXY UNKNOWN {long} {long} 65535 65535\r\n");
     assert_eq!(line.len(), V1_MAX);
-    assert_eq!(said(line.as_bytes()), Ok(Proxied::Itself));
+    assert_eq!(said(line.as_bytes()), Ok(Proxied::Unnamed));
     assert_eq!(parse_proxy_header(format!("PROXY UNKNOWN {}", "x".repeat(200)).as_bytes()), Err(TooLong));
 }
 
@@ -96,11 +96,11 @@ fn version_2_names_the_client() {
 }
 
 #[test]
-fn health_checks_and_unknown_families_speak_for_the_proxy() {
+fn health_checks_speak_for_the_proxy_and_unknown_families_for_somebody() {
     assert_eq!(said(&v2(0x20, 0, &[])), Ok(Proxied::Itself));
     assert_eq!(said(&v2(0x20, 0x11, &IPV4)), Ok(Proxied::Itself));
-    assert_eq!(said(&v2(0x21, 0, &[1, 2, 3])), Ok(Proxied::Itself));
-    assert_eq!(said(&v2(0x21, 0x10, &IPV4)), Ok(Proxied::Itself));
+    assert_eq!(said(&v2(0x21, 0, &[1, 2, 3])), Ok(Proxied::Unnamed));
+    assert_eq!(said(&v2(0x21, 0x10, &IPV4)), Ok(Proxied::Unnamed));
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     if let Some(push) = self.pushes.iter_mut().find(|push| push.id == id) {
                         push.stage = Stage::Open;
                     }
-                    if let Some((_, stream)) = self.streams.iter_mut().find(|(_, stream)| stream.id == id) {
+                    if let Some((_, stream)) = self.streams.find(id) {
                         stream.is_open = true;
                     }
                 }
@@ -125,7 +125,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if let Stage::Promising(_, promise) = std::mem::replace(&mut push.stage, Stage::Promised) {
             let (respond, head) = *promise;
             let key = self.streams.insert(Stream::pushed(respond));
-            self.events.push_back(Event::Pushed { key, stream_id: id, head });
+            self.events.push_back(Event::Pushed { key, head });
         }
     }
 

@@ -27,6 +27,27 @@ fn host_comes_first_and_is_the_authority() {
 }
 
 #[test]
+fn methods_and_heads_that_no_worker_could_be_given_are_refused() {
+    let long = "M".repeat(METHOD_MAX + 1);
+    assert_eq!(read(get().method(&long[1..])), Ok(pairs(&[("host", "example.com")])));
+    for method in [long, "M".repeat(70_000)] {
+        assert_eq!(read(get().method(method.as_str())), Err(Fault::BadRequest("method too long")));
+    }
+    let large = HeaderValue::from_bytes(&vec![b'v'; hcrs_exchange::REQUEST_HEAD_MAX]).unwrap();
+    assert_eq!(read(get().header("x-a", &large)), Err(Fault::HeadTooLarge));
+    let (parts, ()) =
+        get().method("M".repeat(70_000).as_str()).header("x-a", &large).body(()).unwrap().into_parts();
+    assert_eq!(refused(&parts, Scheme::Http, &Endpoints::default(), 8).view().field_count, 0);
+}
+
+#[test]
+fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
+    let of = |reason| fault(reason, &Extra::default()).headers().get(header::ALLOW).cloned();
+    assert_eq!(of(Fault::MethodNotAllowed).as_ref().map(HeaderValue::as_bytes), Some(&b""[..]));
+    assert_eq!(of(Fault::HeadTooLarge), None);
+}
+
+#[test]
 fn cookie_crumbs_become_one_field() {
     let read = read(get().header("cookie", "a=1").header("x-a", "1").header("cookie", "b=2")).unwrap();
     assert_eq!(read, pairs(&[("host", "example.com"), ("x-a", "1"), ("cookie", "a=1; b=2")]));
@@ -57,6 +78,34 @@ fn refuses_what_h2_lets_through() {
     }
     assert_eq!(read(Request::connect("example.com:443")).unwrap_err(), Fault::MethodNotAllowed);
     assert_eq!(read(many).unwrap_err(), Fault::HeadTooLarge);
+}
+
+#[test]
+fn what_the_app_is_told_as_host_is_a_host_and_perhaps_a_port() {
+    for good in ["a", "a_b.example:8443", "[::1]:80", "127.0.0.1", "a:"] {
+        let read = read(Request::get("/a").header("host", good)).unwrap();
+        assert_eq!(read, pairs(&[("host", good)]));
+    }
+    let bad: [&[u8]; 9] =
+        [b"a b", b"\"><script>", b"a\\b?c#d", b"\xff\xfe", b"a:abc", b"a:99999", b"", b"u@a", b"a,b"];
+    for bad in bad {
+        let refused = read(Request::get("/a").header("host", bad)).unwrap_err();
+        assert_eq!(refused, Fault::BadRequest("malformed host"), "{}", bad.escape_ascii());
+    }
+    for bad in ["https://a:abc/", "https://a:99999/", "https://u@a/"] {
+        let refused = http::Uri::try_from(bad).map(|uri| read(Request::get(uri)).unwrap_err());
+        assert!(matches!(refused, Err(_) | Ok(Fault::BadRequest("malformed host"))), "{bad}: {refused:?}");
+    }
+}
+
+#[test]
+fn methods_are_as_long_as_over_http_1() {
+    let read = |len: usize| read(Request::builder().method("M".repeat(len).as_str()).uri("https://a/"));
+    assert!(read(64).is_ok());
+    assert_eq!(read(65).unwrap_err(), Fault::BadRequest("method too long"));
+    let (parts, ()) = Request::builder().method("M".repeat(70_000).as_str()).body(()).unwrap().into_parts();
+    let head = refused(&parts, Scheme::Https, &Endpoints::default(), 8);
+    assert_eq!(head.view().method.len(), METHOD_MAX, "what a log shows of it");
 }
 
 #[test]

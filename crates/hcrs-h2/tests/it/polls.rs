@@ -59,7 +59,8 @@ fn an_upload_takes_one_poll_for_each_flight_and_one_for_each_release() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &[peer::post(1), peer::data(1, &[0; 16_384]).repeat(3)].concat());
     peer.say(&mut server, &peer::data(1, &[0; 16_384]).repeat(2));
-    server.turn(|hands| hands.connection.release(0, 5 * 16_384));
+    let key = server.key(1);
+    server.turn(|hands| hands.connection.release(key, 5 * 16_384));
     assert!(!server.is_woken());
     assert!(!peer.read(&mut server).is_empty(), "the window is open again");
 }
@@ -135,10 +136,12 @@ fn what_is_done_between_turns_wakes_the_task() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &[peer::get(1), peer::get(3)].concat());
     assert!(!server.is_woken());
-    server.connection.fail(0, Fault::WorkerLost);
+    let key = server.key(1);
+    server.connection.fail(key, Fault::WorkerLost);
     assert!(server.is_woken());
     assert_eq!(peer.read(&mut server)[0].status(), 502);
-    server.connection.send_head(1, &head(200, &[]), false).unwrap();
+    let key = server.key(3);
+    server.connection.send_head(key, &head(200, &[]), false).unwrap();
     assert!(server.is_woken());
     assert_eq!(peer.read(&mut server)[0].status(), 200);
 }

@@ -240,6 +240,30 @@ fn a_pushed_request_that_fails_is_reset_and_not_answered() {
 }
 
 #[test]
+fn trailers_of_a_pushed_response_whose_head_waits_for_the_socket_follow_it() {
+    let (mut peer, mut server) =
+        Peer::connect_narrow(4 << 10, &[(INITIAL_WINDOW, 1 << 20)], promising(1, |_| {}));
+    peer.say(&mut server, &[window_update(0, 1 << 20), peer::get(1)].concat());
+    let (page, pushed) = (server.key(1), server.key(2));
+    server.turn(|hands| answer(hands, page, &head(200, &[]), Bytes::from(vec![0; 300_000])));
+    server.turn(|hands| {
+        assert_eq!(hands.connection.send_head(pushed, &head(200, &[]), false), Ok(false));
+        let trailers = head(0, &[("checksum", "1")]);
+        assert_eq!(
+            hands.connection.send_trailers(hands.now, pushed, &trailers),
+            Ok(false),
+            "not before the head"
+        );
+    });
+    let frames = peer.read(&mut server);
+    let about: Vec<_> =
+        of_stream(&frames, 2).iter().map(|frame| (frame.kind, frame.flags & END_STREAM)).collect();
+    assert_eq!(about, [(HEADERS, 0), (HEADERS, END_STREAM)]);
+    assert!(server.take_seen().contains(&Seen::Sent(2, 0, true)));
+    lives(&mut peer, &mut server, 3);
+}
+
+#[test]
 fn nothing_is_promised_while_the_socket_is_full() {
     let (mut peer, mut server) = Peer::connect_narrow(4 << 10, &[], silent());
     peer.say(&mut server, &[peer::get(1), peer::get(3)].concat());

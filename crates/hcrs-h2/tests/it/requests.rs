@@ -45,9 +45,25 @@ fn a_head_that_h2_lets_through_is_answered_and_the_app_never_sees_it() {
     let connect = peer::block(&[(":method", "CONNECT"), (":authority", "a:443")]);
     let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS, 3, &connect));
     assert_eq!(frames[0].status(), 405);
-    assert_eq!((frames[1].kind, frames[1].code()), (RST_STREAM, NO_ERROR), "its body is not wanted");
+    server.wait(2);
+    server.turn(|_| {});
+    let frames = peer.read(&mut server);
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, NO_ERROR), "its body is not wanted");
     assert_eq!(server.take_seen(), [Seen::Refused(1, "GET /".into()), Seen::Refused(3, "CONNECT ".into())]);
     assert_eq!(peer.say(&mut server, &peer::get(5))[0].status(), 200, "the connection lives");
+}
+
+#[test]
+fn a_path_begins_with_a_slash_and_not_with_its_query() {
+    let (mut peer, mut server) = Peer::connect(page("ok"));
+    let mut say = |id, path| {
+        let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", path)];
+        peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, id, &peer::block(&line)))
+    };
+    assert_eq!(say(1, "/?x")[0].status(), 200);
+    assert_eq!(say(3, "?x")[0].status(), 400);
+    let frames = say(5, "x");
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "h2 refuses it");
 }
 
 #[test]
@@ -87,7 +103,7 @@ fn a_hundred_streams_that_nobody_reads_leave_the_others_quick() {
         let mut page = page("ok");
         move |hands, event| match event {
             // The first hundred requests are of an app that neither reads nor answers.
-            Event::Request { stream_id: 1..=197, .. } | Event::Data { key: 0..=98, .. } => {}
+            Event::Request { key, .. } | Event::Data { key, .. } if key.id() <= 197 => {}
             event => page(hands, event),
         }
     }));

@@ -32,13 +32,14 @@ fn a_reset_is_told_whatever_the_stream_is_doing() {
             Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 10)], silent());
         peer.send(&if uploads { peer::post(1) } else { peer::get(1) });
         peer.read(&mut server);
+        let key = server.key(1);
         server.turn(|hands| {
             if head_sent {
-                hands.connection.send_head(0, &head(200, &[]), false).unwrap();
+                hands.connection.send_head(key, &head(200, &[]), false).unwrap();
             }
             if waits {
                 let body = (Bytes::from(vec![0; 100_000]), false);
-                hands.connection.send_data(hands.cx, hands.now, 0, body).unwrap();
+                hands.connection.send_data(hands.cx, hands.now, key, body).unwrap();
             }
         });
         peer.read(&mut server);
@@ -55,7 +56,8 @@ fn a_reset_is_told_whatever_the_stream_is_doing() {
 fn a_reset_of_a_response_without_a_body_on_the_wire_is_told_too() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
-    server.turn(|hands| assert_eq!(hands.connection.send_head(0, &head(204, &[]), false), Ok(false)));
+    let key = server.key(1);
+    server.turn(|hands| assert_eq!(hands.connection.send_head(key, &head(204, &[]), false), Ok(false)));
     server.take_seen();
     peer.say(&mut server, &peer::cancel(1));
     assert_eq!(server.take_seen(), [Seen::Reset(1)]);
@@ -66,13 +68,14 @@ fn what_the_app_does_after_a_reset_is_dropped() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
     peer.say(&mut server, &peer::cancel(1));
+    let key = server.key(1);
     server.turn(|hands| {
         let connection = &mut *hands.connection;
-        assert_eq!(connection.send_head(0, &head(200, &[]), false), Ok(true));
+        assert_eq!(connection.send_head(key, &head(200, &[]), false), Ok(true));
         let body = (Bytes::from_static(b"late"), false);
-        assert_eq!(connection.send_data(hands.cx, hands.now, 0, body), Ok((4, true)));
-        connection.release(0, 10);
-        connection.fail(0, Fault::AppFailed);
+        assert_eq!(connection.send_data(hands.cx, hands.now, key, body), Ok((4, true)));
+        connection.release(key, 10);
+        connection.fail(key, Fault::AppFailed);
     });
     assert_eq!(peer.read(&mut server), []);
 }
@@ -84,14 +87,15 @@ fn an_answer_that_crosses_a_reset_is_dropped() {
     server.take_seen();
     // The reset lies in the socket, and nobody has read it.
     peer.send(&peer::cancel(1));
-    server.turn(|hands| answer(hands, 0, &head(200, &[]), Bytes::from(vec![0; 100_000])));
+    let key = server.key(1);
+    server.turn(|hands| answer(hands, key, &head(200, &[]), Bytes::from(vec![0; 100_000])));
     peer.read(&mut server);
     assert_eq!(server.take_seen().last(), Some(&Seen::Reset(1)));
     assert_eq!(server.connection.open_streams(), 0);
 }
 
 #[test]
-fn a_key_that_is_used_again_never_mixes_two_streams() {
+fn a_place_that_is_used_again_never_mixes_two_streams() {
     let (mut peer, mut server) = Peer::connect(Box::new(|hands, event| {
         // The first stream is given up with its body half handed out.
         if let Event::Data { key, .. } = event {
@@ -118,16 +122,26 @@ fn a_key_that_is_used_again_never_mixes_two_streams() {
     assert_eq!(of(3), [&Seen::Request(3, "GET /".into(), false)]);
     assert_eq!(of(5), [&Seen::Request(5, "POST /".into(), true), &Seen::Data(5, 1)]);
 
-    // The freed key is the next stream's.
+    // The place of the stream that is over is the next one's, but not its key.
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
-    let key = server.key(1);
+    let old = server.key(1);
     peer.say(&mut server, &peer::cancel(1));
     peer.say(&mut server, &peer::get(3));
-    assert_eq!(server.key(3), key);
+    assert_eq!(server.key(3).slot(), old.slot());
+    assert_ne!(server.key(3), old);
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1), Seen::Request(3, "GET /".into(), false)]);
+    server.turn(|hands| {
+        // What is done about the old stream does nothing to the new one.
+        assert_eq!(hands.connection.send_head(old, &head(404, &[]), true), Ok(true));
+        let body = (Bytes::from_static(b"old"), true);
+        assert_eq!(hands.connection.send_data(hands.cx, hands.now, old, body), Ok((3, true)));
+        hands.connection.fail(old, Fault::AppFailed);
+    });
     server.answer(3, 200, b"three");
-    assert_eq!(peer::body_len(&peer.read(&mut server), 3), 5);
+    let frames = peer.read(&mut server);
+    assert_eq!(frames[0].status(), 200);
+    assert_eq!(peer::body_len(&frames, 3), 5);
 }
 
 #[test]

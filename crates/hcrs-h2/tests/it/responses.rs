@@ -57,8 +57,9 @@ fn answers_given_between_two_reads_leave_in_one_write() {
     let requests: Vec<u8> = (0..32).flat_map(|n| peer::get(1 + 2 * n)).collect();
     peer.say(&mut server, &requests);
     let before = peer.io.writes_seen();
+    let keys: Vec<_> = (0..32).map(|n| server.key(1 + 2 * n)).collect();
     server.turn(|hands| {
-        for key in 0..32 {
+        for key in keys {
             answer(hands, key, &head(200, &[]), Bytes::from_static(&[7; 1024]));
         }
     });
@@ -155,25 +156,28 @@ fn a_client_that_opens_no_window_is_given_little() {
 #[test]
 fn a_response_that_stalls_again_waits_once() {
     let piece = |len| (Bytes::from(vec![0; len]), false);
+    let mut first = None;
     let (mut peer, mut server) = Peer::connect_with(
         &Settings::default(),
         &[(INITIAL_WINDOW, 0)],
         Box::new(move |hands, event| match event {
-            Event::Request { key: 0, .. } => {
-                hands.connection.send_head(0, &head(200, &[]), false).unwrap();
-                hands.connection.send_data(hands.cx, hands.now, 0, piece(100)).unwrap();
+            Event::Request { key, .. } if key.id() == 1 => {
+                let key = *first.insert(*key);
+                hands.connection.send_head(key, &head(200, &[]), false).unwrap();
+                hands.connection.send_data(hands.cx, hands.now, key, piece(100)).unwrap();
             }
             // By now the window has let that go, and nobody has looked.
             Event::Request { .. } => {
-                assert_eq!(hands.connection.send_data(hands.cx, hands.now, 0, piece(50)), Ok((150, false)));
-                assert_eq!(hands.connection.send_data(hands.cx, hands.now, 0, piece(100)), Ok((50, false)));
+                let key = first.expect("the first request");
+                assert_eq!(hands.connection.send_data(hands.cx, hands.now, key, piece(50)), Ok((150, false)));
+                assert_eq!(hands.connection.send_data(hands.cx, hands.now, key, piece(100)), Ok((50, false)));
             }
             _ => {}
         }),
     );
     peer.say(&mut server, &peer::get(1));
     peer.say(&mut server, &[peer::window_update(1, 200), peer::get(3)].concat());
-    assert_eq!(server.connection.stalled_since(server.now), [0]);
+    assert_eq!(server.connection.stalled_since(server.now), [server.key(1)]);
 }
 
 #[test]
@@ -266,7 +270,8 @@ fn the_server_adds_its_fields_to_answers_of_its_own_too() {
     let alt_svc = Some([HeaderValue::from_static("clear")].into());
     let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs-h2")), alt_svc };
     server.connection.begin_turn(&extra);
-    server.connection.fail(0, Fault::QueueFull);
+    let key = server.key(1);
+    server.connection.fail(key, Fault::QueueFull);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(matches!(server.connection.poll_event(&mut cx, server.now), Poll::Pending));
     assert!(server.connection.poll_drain(&mut cx).is_ready());
@@ -321,15 +326,17 @@ fn a_fault_after_the_head_resets_the_stream_with_its_code() {
         let (mut peer, mut server) =
             Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 10)], silent());
         peer.say(&mut server, &peer::get(1));
+        let key = server.key(1);
         server.turn(|hands| {
-            hands.connection.send_head(0, &head(200, &[]), false).unwrap();
+            hands.connection.send_head(key, &head(200, &[]), false).unwrap();
             hands
                 .connection
-                .send_data(hands.cx, hands.now, 0, (Bytes::from(vec![0; 100_000]), false))
+                .send_data(hands.cx, hands.now, key, (Bytes::from(vec![0; 100_000]), false))
                 .unwrap();
         });
         assert_eq!(peer::body_len(&peer.read(&mut server), 1), 10);
-        server.turn(|hands| hands.connection.fail(0, fault));
+        let key = server.key(1);
+        server.turn(|hands| hands.connection.fail(key, fault));
         let frames = peer.read(&mut server);
         assert_eq!((frames.len(), frames[0].kind, frames[0].code()), (1, RST_STREAM, code));
         assert_eq!(server.connection.open_streams(), 0);
@@ -345,27 +352,29 @@ fn an_app_that_breaks_its_own_length_is_told_and_the_client_reset() {
     for pieces in table {
         let (mut peer, mut server) = Peer::connect(silent());
         peer.say(&mut server, &peer::get(1));
+        let key = server.key(1);
         server.turn(|hands| {
-            hands.connection.send_head(0, &head(200, &[("content-length", "5")]), false).unwrap();
+            hands.connection.send_head(key, &head(200, &[("content-length", "5")]), false).unwrap();
             let outcomes: Vec<_> = pieces
                 .iter()
                 .map(|&(piece, end)| {
                     let piece = (Bytes::from_static(piece), end);
-                    hands.connection.send_data(hands.cx, hands.now, 0, piece)
+                    hands.connection.send_data(hands.cx, hands.now, key, piece)
                 })
                 .collect();
             assert_eq!(outcomes.last(), Some(&Err(Fault::AppFailed)));
-            hands.connection.fail(0, Fault::AppFailed);
+            hands.connection.fail(key, Fault::AppFailed);
         });
         let last = peer.read(&mut server).pop().unwrap();
         assert_eq!((last.kind, last.code()), (RST_STREAM, INTERNAL_ERROR));
     }
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
+    let key = server.key(1);
     server.turn(|hands| {
         let short = head(200, &[("content-length", "5")]);
-        assert_eq!(hands.connection.send_head(0, &short, true), Err(Fault::AppFailed));
-        hands.connection.fail(0, Fault::AppFailed);
+        assert_eq!(hands.connection.send_head(key, &short, true), Err(Fault::AppFailed));
+        hands.connection.fail(key, Fault::AppFailed);
     });
     assert_eq!(peer.read(&mut server)[0].status(), 500, "no head was sent, so it can still be said");
 }
@@ -374,13 +383,14 @@ fn an_app_that_breaks_its_own_length_is_told_and_the_client_reset() {
 fn a_second_head_is_refused_and_nonsense_leaves_the_stream_as_it_was() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
+    let key = server.key(1);
     server.turn(|hands| {
         let nonsense = head(200, &[("a b", "1")]);
-        assert_eq!(hands.connection.send_head(0, &nonsense, false), Err(Fault::AppFailed));
-        assert_eq!(hands.connection.send_head(0, &head(404, &[]), false), Ok(false));
-        assert_eq!(hands.connection.send_head(0, &head(404, &[]), false), Err(Fault::AppFailed));
+        assert_eq!(hands.connection.send_head(key, &nonsense, false), Err(Fault::AppFailed));
+        assert_eq!(hands.connection.send_head(key, &head(404, &[]), false), Ok(false));
+        assert_eq!(hands.connection.send_head(key, &head(404, &[]), false), Err(Fault::AppFailed));
         let end = (Bytes::from_static(b"ok"), true);
-        assert_eq!(hands.connection.send_data(hands.cx, hands.now, 0, end), Ok((2, true)));
+        assert_eq!(hands.connection.send_data(hands.cx, hands.now, key, end), Ok((2, true)));
     });
     assert_eq!(peer.read(&mut server)[0].status(), 404);
 }
@@ -405,13 +415,15 @@ fn data_before_a_head_is_an_error_of_the_app() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
     for end in [false, true] {
+        let key = server.key(1);
         server.turn(|hands| {
             let piece = (Bytes::from_static(b"early"), end);
-            let outcome = hands.connection.send_data(hands.cx, hands.now, 0, piece);
+            let outcome = hands.connection.send_data(hands.cx, hands.now, key, piece);
             assert_eq!(outcome, Err(Fault::AppFailed));
         });
     }
-    server.turn(|hands| hands.connection.fail(0, Fault::AppFailed));
+    let key = server.key(1);
+    server.turn(|hands| hands.connection.fail(key, Fault::AppFailed));
     assert_eq!(peer.read(&mut server)[0].status(), 500);
 }
 
@@ -422,14 +434,78 @@ fn an_early_answer_turns_the_rest_of_the_body_away_and_the_connection_lives() {
     server.answer(1, 200, b"enough");
     let frames = peer.read(&mut server);
     let kinds: Vec<u8> = frames.iter().map(|frame| frame.kind).collect();
-    assert_eq!(kinds, [HEADERS, DATA, RST_STREAM]);
-    assert_eq!(frames[2].code(), NO_ERROR);
-    // What the client had already sent is dropped without a word.
+    assert_eq!(kinds, [HEADERS, DATA], "what is on its way comes first");
+    assert!(server.connection.has_unwanted());
+    // What the client had already sent is dropped without a word, and so is what comes after the reset.
+    assert_eq!(peer.say(&mut server, &peer::data(1, &[0; 16_384])), []);
+    server.wait(2);
+    server.turn(|_| {});
+    let frames = peer.read(&mut server);
+    assert_eq!((frames.len(), frames[0].kind, frames[0].code()), (1, RST_STREAM, NO_ERROR));
+    assert!(!server.connection.has_unwanted());
     let late = [peer::data(1, &[0; 16_384]), peer::last_data(1, b"end")].concat();
     assert_eq!(peer.say(&mut server, &late), []);
     peer.say(&mut server, &peer::get(3));
     server.answer(3, 200, b"ok");
     assert_eq!(peer::body_len(&peer.read(&mut server), 3), 2);
+}
+
+#[test]
+fn a_body_that_ends_after_its_answer_causes_no_reset() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.say(&mut server, &[peer::post(1), peer::data(1, &[0; 1000])].concat());
+    server.answer(1, 200, b"enough");
+    peer.read(&mut server);
+    assert_eq!(peer.say(&mut server, &peer::last_data(1, &[0; 1000])), []);
+    assert!(!server.connection.has_unwanted());
+    assert_eq!(server.take_seen()[1..], [Seen::Data(1, 1000)]);
+}
+
+#[test]
+fn uploads_that_are_answered_early_never_use_the_connection_up() {
+    // Each client's window is full before it hears of the answer: eight frames that nobody wants.
+    const ROUNDS: u32 = 60;
+    let window = Settings::default().stream_window as usize;
+    let (mut peer, mut server) = Peer::connect(page("enough"));
+    for round in 0..ROUNDS {
+        let ids: Vec<u32> = (0..100).map(|n| 200 * round + 2 * n + 1).collect();
+        peer.say(&mut server, &ids.iter().flat_map(|&id| peer::post(id)).collect::<Vec<u8>>());
+        for id in ids {
+            let frames = peer.say(&mut server, &peer::data(id, &[0; 16_384]).repeat(window / 16_384));
+            let about: Vec<_> = peer::of_stream(&frames, id).iter().map(|frame| frame.kind).collect();
+            assert_eq!(about, [RST_STREAM], "once nothing more can be on its way");
+            assert_eq!(peer::of_stream(&frames, id)[0].code(), NO_ERROR);
+        }
+    }
+    assert!(server.ended.is_none(), "{:?}", server.ended);
+    assert!(!server.connection.nears_its_end());
+    let last = peer.say(&mut server, &peer::get(200 * ROUNDS + 1));
+    assert_eq!(peer::body_len(&last, 200 * ROUNDS + 1), 6);
+}
+
+#[test]
+fn a_connection_on_which_too_much_comes_too_late_asks_for_its_end_in_time() {
+    let (mut peer, mut server) = Peer::connect(page("enough"));
+    let mut late = 0;
+    for round in 0.. {
+        let ids: Vec<u32> = (0..100).map(|n| 200 * round + 2 * n + 1).collect();
+        peer.say(&mut server, &ids.iter().flat_map(|&id| peer::post(id)).collect::<Vec<u8>>());
+        // The client's frames are under way for longer than the server waits.
+        server.wait(2);
+        server.turn(|_| {});
+        peer.read(&mut server);
+        for id in ids {
+            late += peer.say(&mut server, &peer::data(id, b"late")).len();
+        }
+        if server.connection.nears_its_end() {
+            break;
+        }
+        assert!(server.ended.is_none(), "{:?}", server.ended);
+    }
+    assert!((2048..2148).contains(&late), "{late} frames were answered with a reset");
+    server.turn(|hands| hands.connection.graceful_shutdown());
+    peer.read(&mut server);
+    assert!(server.ended.is_none(), "what is under way may end: {:?}", server.ended);
 }
 
 #[test]
@@ -443,9 +519,11 @@ fn early_answers_to_a_hundred_uploads_leave_the_connection_open() {
         for id in ids {
             let mut late = late.clone();
             late[5..9].copy_from_slice(&id.to_be_bytes());
-            let frames = peer.say(&mut server, &late);
-            assert!(round > 0 || frames.is_empty(), "the client may not have heard yet: {frames:?}");
+            assert_eq!(peer.say(&mut server, &late), [], "the client may not have heard yet");
         }
+        server.wait(2);
+        server.turn(|_| {});
+        assert_eq!(peer.read(&mut server).len(), 100, "and now it hears that its bodies are not wanted");
     }
     assert!(server.ended.is_none(), "{:?}", server.ended);
     let frames = peer

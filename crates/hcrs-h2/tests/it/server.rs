@@ -59,8 +59,8 @@ pub(crate) struct Server {
     pub(crate) polls: usize,
     woken: Arc<Wakes>,
     app: App,
-    /// The wire numbers of the streams, by key.
-    ids: Vec<u32>,
+    /// The keys of all streams that began.
+    keys: Vec<StreamKey>,
     closing: bool,
 }
 
@@ -88,7 +88,7 @@ impl Server {
             polls: 0,
             woken: counted,
             app,
-            ids: Vec::new(),
+            keys: Vec::new(),
             closing: false,
         };
         server.turn(|_| {});
@@ -165,7 +165,7 @@ impl Server {
 
     /// The key of the stream with a number.
     pub(crate) fn key(&self, id: u32) -> StreamKey {
-        self.ids.iter().position(|&other| other == id).expect("a stream that began and is the key's last")
+        *self.keys.iter().find(|key| key.id() == id).expect("a stream that began")
     }
 
     /// Sends a whole response.
@@ -184,11 +184,8 @@ impl Server {
 
     fn note(&mut self, event: &Event) {
         let seen = match event {
-            Event::Request { key, stream_id, head } | Event::Pushed { key, stream_id, head } => {
-                if self.ids.len() <= *key {
-                    self.ids.resize(*key + 1, 0);
-                }
-                self.ids[*key] = *stream_id;
+            Event::Request { key, head } | Event::Pushed { key, head } => {
+                self.keys.push(*key);
                 let view = head.view();
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 let mut line = format!("{} {}", text(view.method), text(view.path));
@@ -196,14 +193,14 @@ impl Server {
                     line.extend(["?", &text(view.query)]);
                 }
                 match event {
-                    Event::Pushed { .. } => Seen::Pushed(*stream_id, line),
-                    _ => Seen::Request(*stream_id, line, head.has_body()),
+                    Event::Pushed { .. } => Seen::Pushed(key.id(), line),
+                    _ => Seen::Request(key.id(), line, head.has_body()),
                 }
             }
-            Event::Data { key, data, .. } => Seen::Data(self.ids[*key], data.len()),
-            Event::End { key } => Seen::End(self.ids[*key]),
-            Event::Sent { key, len, done } => Seen::Sent(self.ids[*key], *len, *done),
-            Event::Reset { key } => Seen::Reset(self.ids[*key]),
+            Event::Data { key, data, .. } => Seen::Data(key.id(), data.len()),
+            Event::End { key } => Seen::End(key.id()),
+            Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
+            Event::Reset { key } => Seen::Reset(key.id()),
             Event::Refused { stream_id, head, .. } => {
                 let view = head.view();
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();

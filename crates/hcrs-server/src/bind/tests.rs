@@ -101,6 +101,20 @@ fn unix_sockets_are_shared_and_replace_what_an_earlier_run_left() {
 }
 
 #[test]
+fn the_unix_socket_of_a_running_server_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hcrs.sock");
+    let running = UnixListener::bind(&path).unwrap();
+    let again = || bind(&settings(vec![Bind::Unix(path.clone())]), 1);
+    let error = again().unwrap_err().to_string();
+    assert!(error.contains("another server listens there"), "{error}");
+    rustix::net::listen(&running, 0).unwrap();
+    assert!(again().is_err(), "its backlog is full, because nobody has accepted the connection before");
+    drop(running);
+    assert!(again().is_ok());
+}
+
+#[test]
 fn other_files_are_not_replaced_by_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("precious");

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::under_way::{record_answered, record_unread};
-use super::{LOOK, Look, UnderWay, welcome};
+use super::{LOOK, Look, UnderWay, run_again, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
@@ -137,6 +137,10 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.client.admitted.mailbox.attend(cx.waker());
         let now = clock::now();
         self.file_room = FILE_PER_TURN;
+        self.client.admitted.shared.websockets.begin_turn();
+        if let Some(under_way) = &self.under_way {
+            under_way.exchange.go_on();
+        }
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
             Phase::Draining => match &self.under_way {
@@ -171,11 +175,15 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 Poll::Pending => break,
             }
         }
+        if self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_yielded()) {
+            run_again(cx);
+        }
         self.poll_deadlines(cx, now)
     }
 
     /// Passes on what the exchange has for the client, as far as there is room.
     fn answer(&mut self, now: Instant) {
+        let close = self.is_last();
         while self.out.len() < OUT_MAX && !self.file_is_next {
             if self.meets_file() {
                 self.file_is_next = true;
@@ -203,8 +211,6 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     shared.with_extra(now, |extra| connection.write_switch(&head, &extra.h1(), out))
                 }
                 Output::Head { head, end, body } => {
-                    let max = shared.settings.connection.keep_alive_max_requests;
-                    let close = self.input_ended || self.requests >= max || shared.phase() != Phase::Serving;
                     let body = if end { Some(0) } else { body };
                     shared
                         .with_extra(now, |extra| connection.write_head(&head, body, close, &extra.h1(), out))
@@ -230,6 +236,13 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
     }
 
+    /// Whether the response that is about to be written is the connection's last one.
+    fn is_last(&self) -> bool {
+        let shared = &self.client.admitted.shared;
+        let max = shared.settings.connection.keep_alive_max_requests;
+        self.input_ended || self.requests >= max || shared.phase() != Phase::Serving
+    }
+
     /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
@@ -240,7 +253,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.connection.has_head_out() && !self.connection.response_ended() {
             self.closing = true;
         } else if self.under_way.is_some() || fault != Fault::DrainTimeout {
-            let close = self.input_ended || shared.phase() != Phase::Serving;
+            let close = self.is_last();
             let (connection, out) = (&mut self.connection, &mut self.out);
             shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
         } else {
@@ -327,13 +340,17 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         request.head = self.client.without_proxies(request.head);
         let shared = Rc::clone(&self.client.admitted.shared);
         self.requests += 1;
+        if !request.head.is_whole() {
+            return self.refuse(&request.head, Fault::HeadTooLarge, now);
+        }
         if !shared.settings.connection.server_names.serve(&request.head) {
             return self.refuse(&request.head, Fault::UnknownHost, now);
         }
         if shared.settings.app.is_none() {
             return self.welcome(&request, now);
         }
-        let websocket = match WebSocket::asked_for(&request.head, &shared.websockets) {
+        let room = || shared.websockets.room_of_connection();
+        let websocket = match WebSocket::asked_for(&request.head, &shared.websockets, room) {
             Ok(websocket) => websocket,
             Err(refusal) => return self.answer_at_once(&request.head, &refusal, &Bytes::new(), now),
         };
@@ -363,7 +380,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Answers a request that no worker shall see with what the fault is owed.
     fn refuse(&mut self, request: &RequestHead, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
-        let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
+        let close = self.is_last();
         let (connection, out) = (&mut self.connection, &mut self.out);
         shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
         record_answered(&self.client, request, None, (fault.answer().status, 0, Some(fault)));
@@ -373,7 +390,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Writes a whole response that no worker has a part in.
     fn answer_at_once(&mut self, request: &RequestHead, head: &ResponseHead, body: &Bytes, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
-        let close = self.requests >= shared.settings.connection.keep_alive_max_requests;
+        let close = self.is_last();
         let (connection, out) = (&mut self.connection, &mut self.out);
         let written = shared
             .with_extra(now, |extra| connection.write_head(head, Some(body.len()), close, &extra.h1(), out))
@@ -423,11 +440,20 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             under_way.exchange.note_seen();
         }
         self.client.admitted.mailbox.rest();
+        if self.is_busy() {
+            self.look.no_later_than(now + LOOK);
+        }
         while self.look.poll(cx).is_ready() {
             let next = self.check_deadlines(now)?;
             self.look.set(next.max(now + Duration::from_millis(1)));
         }
         Poll::Pending
+    }
+
+    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    fn is_busy(&self) -> bool {
+        let is_skipping = self.connection.response_ended();
+        self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
     }
 
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
@@ -463,8 +489,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.closing {
             self.client.admitted.mailbox.wake();
         }
-        if self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
-        {
+        if self.is_busy() {
             return Ok(next);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {

@@ -1,21 +1,27 @@
 //! Drives an HTTP/2 connection: many exchanges at a time.
 
+mod open_streams;
+
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hcrs_exchange::{Fault, RequestHead};
 use hcrs_h2::{Connection, Ended, Event, StreamKey};
+use hcrs_ws::MessageRoom;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::under_way::record_answered;
-use super::{LOOK, Look, UnderWay, welcome};
+use super::{LOOK, Look, UnderWay, run_again, welcome};
 use crate::clock;
 use crate::edge_thread::Phase;
 use crate::exchange::{Exchange, Output};
 use crate::file_permits::FilePermits;
 use crate::handshake::Client;
 use crate::websocket::WebSocket;
+
+use open_streams::OpenStreams;
 
 /// How many requests of one connection may be in workers, those that the client has reset included, as a multiple of
 /// the streams that it may have open. More are refused until their apps have ended (CVE-2023-44487).
@@ -34,8 +40,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     let max_running = settings.h2.max_concurrent_streams as usize * RUNNING_PER_STREAM;
     let mut driver = Driver {
         connection,
-        streams: Vec::new(),
-        open: 0,
+        streams: OpenStreams::default(),
         max_open: settings.h2.max_concurrent_streams as usize,
         file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
         running: Rc::new(()),
@@ -47,6 +52,8 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         head_since: None,
         unsent_since: None,
         ready: Vec::new(),
+        yielded: VecDeque::new(),
+        message_room: client.admitted.shared.websockets.room_of_connection(),
         client,
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
@@ -70,8 +77,7 @@ fn note(client: &Client, ended: &Ended) {
 struct Driver<T> {
     client: Client,
     connection: Connection<T>,
-    streams: Vec<Option<UnderWay>>,
-    open: usize,
+    streams: OpenStreams,
     /// Streams that may be open before nothing is pushed any more.
     max_open: usize,
     /// Counts the requests that workers have not ended.
@@ -86,7 +92,12 @@ struct Driver<T> {
     head_since: Option<Instant>,
     /// Since when the socket has been full.
     unsent_since: Option<Instant>,
-    ready: Vec<StreamKey>,
+    /// The places of exchanges that have left word, emptied in each turn.
+    ready: Vec<usize>,
+    /// WebSockets that go on inflating, one in each turn.
+    yielded: VecDeque<StreamKey>,
+    /// Room for the messages of all WebSockets together.
+    message_room: Rc<MessageRoom>,
 }
 
 /// How far the end of the connection has come.
@@ -115,11 +126,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return self.poll_deadlines(cx, now);
         }
         shared.with_extra(now, |extra| self.connection.begin_turn(&extra.h2));
+        shared.websockets.begin_turn();
+        if let Some(key) = self.yielded.pop_front()
+            && let Some(under_way) = self.streams.get_mut(key)
+        {
+            under_way.exchange.go_on();
+        }
         loop {
             let mut ready = std::mem::take(&mut self.ready);
             mailbox.take(&mut ready);
-            for key in ready.drain(..) {
-                self.answer(cx, now, key);
+            for slot in ready.drain(..) {
+                // It may be another's by now, for whom to be looked at does no harm.
+                if let Some(key) = self.streams.key_at(slot) {
+                    self.answer(cx, now, key);
+                }
             }
             self.ready = ready;
             while let Poll::Ready(event) = self.connection.poll_event(cx, now) {
@@ -136,6 +156,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 break;
             }
         }
+        if !self.yielded.is_empty() {
+            run_again(cx);
+        }
+        if self.connection.nears_its_end() {
+            self.close_gracefully(now);
+        }
         match self.connection.poll_drain(cx) {
             Poll::Ready(Ok(())) => self.unsent_since = None,
             Poll::Ready(Err(error)) => return Poll::Ready(Ended::Io(error)),
@@ -148,21 +174,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn handle(&mut self, cx: &mut Context<'_>, now: Instant, event: Event) {
         match event {
-            Event::Request { key, stream_id, head } => self.begin(cx, now, (key, stream_id), head),
-            Event::Pushed { key, stream_id, head } => self.begin_pushed(now, (key, stream_id), head),
+            Event::Request { key, head } => self.begin(cx, now, key, head),
+            Event::Pushed { key, head } => self.begin_pushed(now, key, head),
             Event::Data { key, data, end } => {
-                if let Some(under_way) = self.under_way(key) {
+                if let Some(under_way) = self.streams.get_mut(key) {
                     under_way.receive((data, end), now);
                 }
             }
             Event::End { key } => {
-                if let Some(under_way) = self.under_way(key) {
+                if let Some(under_way) = self.streams.get_mut(key) {
                     under_way.exchange.end_body();
                 }
             }
             Event::Sent { key, len, done } => {
                 let mut goes_on = false;
-                if let Some(under_way) = self.under_way(key) {
+                if let Some(under_way) = self.streams.get_mut(key) {
                     under_way.exchange.client_took(len);
                     under_way.note_sent(len);
                     goes_on = under_way.exchange.has_output();
@@ -181,22 +207,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>, now: Instant, (key, id): (StreamKey, u32), head: RequestHead) {
+    fn begin(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey, head: RequestHead) {
         let shared = Rc::clone(&self.client.admitted.shared);
         let head = self.client.without_proxies(head);
         self.requests += 1;
         if self.requests >= shared.settings.connection.keep_alive_max_requests {
             self.close_gracefully(now);
         }
+        if !head.is_whole() {
+            return self.refuse(key, &head, Fault::HeadTooLarge);
+        }
         if !shared.settings.connection.server_names.serve(&head) {
-            return self.refuse(key, id, &head, Fault::UnknownHost);
+            return self.refuse(key, &head, Fault::UnknownHost);
         }
         if shared.settings.app.is_none() && head.is_websocket() {
-            return self.connection.fail(key, Fault::MethodNotAllowed);
+            return self.refuse(key, &head, Fault::MethodNotAllowed);
         }
         if shared.settings.app.is_none() {
-            let (response, page) = welcome(&self.client, &head, Some(id));
-            record_answered(&self.client, &head, Some(id), (response.status(), page.len(), None));
+            let (response, page) = welcome(&self.client, &head, Some(key.id()));
+            record_answered(&self.client, &head, Some(key.id()), (response.status(), page.len(), None));
             if let Ok(false) = self.connection.send_head(key, &response, false) {
                 // The page's length is the one that its head announces.
                 let _sent = self.connection.send_data(cx, now, key, (page, true));
@@ -204,44 +233,39 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return;
         }
         if self.has_too_many_running() {
-            return self.refuse(key, id, &head, Fault::QueueFull);
+            return self.refuse(key, &head, Fault::QueueFull);
         }
-        let websocket = match WebSocket::asked_for(&head, &shared.websockets) {
+        let room = || Rc::clone(&self.message_room);
+        let websocket = match WebSocket::asked_for(&head, &shared.websockets, room) {
             Ok(websocket) => websocket,
             Err(refusal) => {
                 // Its fields are the server's own, and it has no body.
                 let _sent = self.connection.send_head(key, &refusal, true);
-                record_answered(&self.client, &head, Some(id), (refusal.status(), 0, None));
+                record_answered(&self.client, &head, Some(key.id()), (refusal.status(), 0, None));
                 return;
             }
         };
-        self.submit(now, (key, id), head, websocket);
+        self.submit(now, key, head, websocket);
     }
 
     /// Makes a request that the client was promised.
-    fn begin_pushed(&mut self, now: Instant, (key, id): (StreamKey, u32), head: RequestHead) {
+    fn begin_pushed(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
         if self.has_too_many_running() {
             let answer = (Fault::QueueFull.answer().status, 0, Some(Fault::QueueFull));
-            record_answered(&self.client, &head, Some(id), answer);
+            record_answered(&self.client, &head, Some(key.id()), answer);
             return self.connection.fail(key, Fault::QueueFull);
         }
-        self.submit(now, (key, id), head, None);
+        self.submit(now, key, head, None);
     }
 
     fn has_too_many_running(&self) -> bool {
         Rc::strong_count(&self.running) > self.max_running
     }
 
-    fn submit(
-        &mut self,
-        now: Instant,
-        (key, id): (StreamKey, u32),
-        head: RequestHead,
-        websocket: Option<WebSocket>,
-    ) {
+    fn submit(&mut self, now: Instant, key: StreamKey, head: RequestHead, websocket: Option<WebSocket>) {
         let shared = Rc::clone(&self.client.admitted.shared);
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
-        let exchange = Exchange::new(key, mailbox, head, now);
+        let exchange = Exchange::new(key.slot(), mailbox, head, now);
         if let Some(tls) = &self.client.tls {
             exchange.set_tls(&tls.known);
         }
@@ -250,25 +274,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         exchange.set_file_permit(self.file_permits.take());
         exchange.count_as(&self.running);
-        if self.streams.len() <= key {
-            self.streams.resize_with(key + 1, || None);
-        }
-        self.streams[key] = Some(UnderWay::new(Rc::clone(&exchange), Some(id), now));
-        self.open += 1;
+        self.streams.insert(key, UnderWay::new(Rc::clone(&exchange), Some(key.id()), now));
         shared.dispatch.submit(&exchange, now);
     }
 
     /// Answers a request that no worker shall see with what the fault is owed.
-    fn refuse(&mut self, key: StreamKey, id: u32, head: &RequestHead, fault: Fault) {
-        record_answered(&self.client, head, Some(id), (fault.answer().status, 0, Some(fault)));
+    fn refuse(&mut self, key: StreamKey, head: &RequestHead, fault: Fault) {
+        record_answered(&self.client, head, Some(key.id()), (fault.answer().status, 0, Some(fault)));
         self.connection.fail(key, fault);
     }
 
     /// Passes on what an exchange has for the client.
     fn answer(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey) {
         loop {
-            let Some(under_way) = self.streams.get_mut(key).and_then(Option::as_mut) else { return };
-            let Some(output) = under_way.exchange.next_output() else { return };
+            let Some(under_way) = self.streams.get_mut(key) else { return };
+            let Some(output) = under_way.exchange.next_output() else {
+                if under_way.exchange.has_yielded() && !self.yielded.contains(&key) {
+                    self.yielded.push_back(key);
+                }
+                return;
+            };
             let outcome = match output {
                 // HTTP/2 clients send the body without being told to.
                 Output::Continue => Ok(false),
@@ -310,7 +335,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Promises a request to the client, unless the connection has enough to do or is about to end: it is only a hint.
     fn promise(&mut self, key: StreamKey, head: RequestHead) {
         let is_wanted = matches!(self.shutdown, Shutdown::No)
-            && self.open < self.max_open
+            && self.streams.len() < self.max_open
             && !self.has_too_many_running();
         let refused = if is_wanted { self.connection.push(key, head) } else { Err(head) };
         if let Err(head) = refused {
@@ -318,13 +343,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    fn under_way(&mut self, key: StreamKey) -> Option<&mut UnderWay> {
-        self.streams.get_mut(key)?.as_mut()
-    }
-
     /// Answers with what the fault is owed, if no head was sent, and resets the stream otherwise.
     fn fail(&mut self, key: StreamKey, fault: Fault, now: Instant) {
-        if let Some(under_way) = self.under_way(key) {
+        if let Some(under_way) = self.streams.get_mut(key) {
             under_way.note_fault(fault);
         }
         self.connection.fail(key, fault);
@@ -342,12 +363,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn end(&mut self, key: StreamKey, now: Instant, end: impl FnOnce(UnderWay, &Client) -> Option<Vec<u8>>) {
-        let Some(under_way) = self.streams.get_mut(key).and_then(Option::take) else { return };
+        let Some(under_way) = self.streams.remove(key) else { return };
         if let Some(block) = end(under_way, &self.client) {
             self.connection.recycle(block);
         }
-        self.open -= 1;
-        if self.open == 0 {
+        if self.streams.len() == 0 {
             self.idle_since = now;
         }
     }
@@ -356,7 +376,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         match phase {
             Phase::Serving => None,
             Phase::Draining => {
-                for under_way in self.streams.iter().flatten() {
+                for under_way in self.streams.iter() {
                     under_way.exchange.go_away(now);
                 }
                 self.close_gracefully(now);
@@ -364,8 +384,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             Phase::Cut if matches!(self.shutdown, Shutdown::Abrupt(..)) => None,
             Phase::Cut => {
-                for key in 0..self.streams.len() {
-                    if self.under_way(key).is_some() {
+                for slot in self.streams.slots() {
+                    if let Some(key) = self.streams.key_at(slot) {
                         self.fail(key, Fault::DrainTimeout, now);
                     }
                 }
@@ -399,6 +419,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         if matches!(self.shutdown, Shutdown::Abrupt(..)) {
             self.look.set(now);
+        } else if self.is_busy() {
+            self.look.no_later_than(now + LOOK);
         }
         while self.look.poll(cx).is_ready() {
             match self.check_deadlines(now) {
@@ -409,6 +431,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Pending
     }
 
+    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    fn is_busy(&self) -> bool {
+        let is_ending = !matches!(self.shutdown, Shutdown::No);
+        let has_streams = self.streams.len() > 0 || self.connection.has_unwanted();
+        has_streams || self.head_since.is_some() || self.unsent_since.is_some() || is_ending
+    }
+
     /// Ends what is over its deadline; gives the instant of the next look.
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, Ended> {
         let shared = Rc::clone(&self.client.admitted.shared);
@@ -416,7 +445,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         match self.shutdown {
             Shutdown::Abrupt(fault, until) if now >= until => return Err(Ended::Fault(fault)),
-            Shutdown::Graceful(until) if now >= until && self.open == 0 => return Err(Ended::Closed),
+            Shutdown::Graceful(until) if now >= until && self.streams.len() == 0 => {
+                return Err(Ended::Closed);
+            }
             _ => {}
         }
         if self.unsent_since.is_some_and(|since| passed(since, settings.write_timeout)) {
@@ -432,8 +463,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
         }
         let mut next = now + LOOK;
-        for key in 0..self.streams.len() {
-            let Some(under_way) = self.under_way(key) else { continue };
+        for slot in self.streams.slots() {
+            let Some(key) = self.streams.key_at(slot) else { continue };
+            let Some(under_way) = self.streams.get_mut(key) else { continue };
             if let Some(at) = under_way.exchange.tick(now) {
                 next = next.min(at);
             }
@@ -441,11 +473,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
-        if self.open > 0 || self.head_since.is_some() || self.unsent_since.is_some() {
+        if self.is_busy() {
             return Ok(next);
-        }
-        if !matches!(self.shutdown, Shutdown::No) {
-            return Ok(now + LOOK);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {
             // GOAWAY first, so that a request that is on its way is not lost without a word.
@@ -460,7 +489,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 impl<T> Driver<T> {
     /// The connection is over, and all that is under way on it.
     fn cut_all(&mut self, fault: Fault) {
-        for under_way in self.streams.drain(..).flatten() {
+        for under_way in self.streams.drain() {
             under_way.cut(&self.client, fault, clock::now());
         }
     }

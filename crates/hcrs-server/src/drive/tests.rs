@@ -1,6 +1,8 @@
 //! The deadlines of both drivers, in time that passes only when everybody waits.
 
+mod after_idling;
 mod files;
+mod websockets;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -27,12 +29,13 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// A request's HEADERS on stream 1 without `END_STREAM`, in HPACK's static table: POST http / of host `h`.
 const POST: &[u8] = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01h";
 
-fn shared(app: bool) -> Rc<Shared> {
-    let settings = Settings {
+fn shared(app: bool, change: impl FnOnce(&mut Settings)) -> Rc<Shared> {
+    let mut settings = Settings {
         app: app.then(|| AppSettings::new("app".to_owned())),
         io_threads: NonZeroUsize::new(1),
         ..Settings::default()
     };
+    change(&mut settings);
     Rc::new(Shared::new(Arc::new(settings), None, None))
 }
 
@@ -49,7 +52,17 @@ fn client(shared: &Rc<Shared>) -> Client {
 
 /// Runs a client against a driver, with an app or without.
 fn run<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
+    how: (bool, usize),
+    drive: impl FnOnce(Client, DuplexStream) -> D,
+    talk: impl FnOnce(DuplexStream, Rc<Shared>) -> C,
+) {
+    run_with(how, |_| {}, drive, talk);
+}
+
+/// As [`run`], with other settings.
+fn run_with<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     (app, buffer): (bool, usize),
+    change: impl FnOnce(&mut Settings),
     drive: impl FnOnce(Client, DuplexStream) -> D,
     talk: impl FnOnce(DuplexStream, Rc<Shared>) -> C,
 ) {
@@ -60,7 +73,7 @@ fn run<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
     runtime.block_on(async {
-        let shared = shared(app);
+        let shared = shared(app, change);
         let (near, far) = duplex(buffer);
         tokio::task::spawn_local(drive(client(&shared), near));
         talk(far, shared).await;

@@ -101,6 +101,9 @@ impl UnderWay {
         self.exchange.abandon();
         let head = self.exchange.take_head()?;
         let shared = &client.admitted.shared;
+        if let Some(fault) = self.fault {
+            shared.note_fault(client.serial, fault);
+        }
         if shared.keeps_record() {
             let view = head.view();
             let sent_to = self.exchange.sent_to();
@@ -132,6 +135,9 @@ pub(super) fn record_answered(
     (status, bytes_sent, fault): (u16, usize, Option<Fault>),
 ) {
     let shared = &client.admitted.shared;
+    if let Some(fault) = fault {
+        shared.note_fault(client.serial, fault);
+    }
     if shared.keeps_record() {
         let view = head.view();
         let bytes_sent = if view.method == b"HEAD" { 0 } else { bytes_sent as u64 };
@@ -147,6 +153,7 @@ pub(super) fn record_answered(
 /// Writes about a request of HTTP/1.1 that was refused before its head was read; `input` begins with what came.
 pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duration: Duration) {
     let shared = &client.admitted.shared;
+    shared.note_fault(client.serial, fault);
     if !shared.keeps_record() {
         return;
     }

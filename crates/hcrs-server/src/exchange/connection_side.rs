@@ -69,9 +69,6 @@ impl Exchange {
     pub(crate) fn next_output(self: &Rc<Self>) -> Option<Output> {
         self.announced.set(false);
         let mut state = self.state.borrow_mut();
-        if state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded()) {
-            state.read_websocket();
-        }
         if state.body.taken > 0 {
             return Some(Output::Release(std::mem::take(&mut state.body.taken)));
         }
@@ -189,7 +186,6 @@ impl Exchange {
         let state = self.state.borrow();
         let response = &state.response;
         state.body.taken > 0
-            || state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
             || response.wants_continue
             || !response.interim.is_empty()
             || !response.pushes.is_empty()

@@ -73,7 +73,7 @@ impl Exchange {
     }
 
     /// The link has room again for bodies, which this stream has waited for.
-    pub(crate) fn go_on(&self, stream: StreamId) {
+    pub(crate) fn room_came(&self, stream: StreamId) {
         let mut state = self.state.borrow_mut();
         let is_meant = match &state.place {
             Place::Sent(_, current) | Place::Begun(_, current) => *current == stream,
@@ -114,6 +114,15 @@ impl Exchange {
         }
         body.window = Window::new(REQUEST_WINDOW);
         body.end_sent = !body.exists;
+    }
+
+    /// When its worker was sent it, and its method and path, for the log.
+    pub(crate) fn asked_for(&self) -> Option<(Instant, String)> {
+        let state = self.state.borrow();
+        let head = state.head.as_ref()?.view();
+        let line = [head.method, b" ", head.path].concat();
+        let since = state.sent.map_or(self.arrived, |sent| sent.at);
+        Some((since, String::from_utf8_lossy(&line).into_owned()))
     }
 
     /// The worker returns credit for what the app took.
@@ -187,7 +196,11 @@ impl Exchange {
         if std::mem::replace(&mut state.response.has_head, true) {
             return false;
         }
-        state.websocket = None;
+        if state.websocket.take().is_some() {
+            // It is denied: the request is complete, and no body is awaited for as long as the response takes.
+            state.body.ended = true;
+            state.body.end_sent = true;
+        }
         state.response.head = Some(head);
         state.response.ended = end;
         drop(state);

@@ -27,6 +27,23 @@ impl Exchange {
         self.announce();
     }
 
+    /// Whether a WebSocket has used up what may be inflated in a turn and waits for [`Exchange::go_on`] in the next one.
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
+    }
+
+    /// Goes on with a WebSocket that has yielded, if it has: other connections have had their turn.
+    pub(crate) fn go_on(&self) {
+        let mut state = self.state.borrow_mut();
+        let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.has_yielded()) else {
+            return;
+        };
+        websocket.go_on();
+        state.read_websocket();
+        drop(state);
+        self.announce();
+    }
+
     /// Looks at the time for a WebSocket; gives when to look again.
     pub(crate) fn tick(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.borrow_mut();

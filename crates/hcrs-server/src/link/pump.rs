@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Link, Notice};
+use super::{Life, Link, Notice};
 
 /// Room for one read, in bytes.
 const READ: usize = 128 << 10;
@@ -24,6 +24,19 @@ const READS_PER_TURN: usize = 16;
 
 /// Descriptors that may wait for their frames. A worker passes each with the first byte of its frame.
 const FILES_MAX: usize = 16;
+
+/// Bytes that are read of what a worker has left behind: more than a socket holds, so that this bounds only what a child
+/// of it may still write.
+const LAST_MAX: usize = 16 << 20;
+
+/// What a read gave.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    /// Bytes; 0 if the worker's end is closed.
+    len: usize,
+    /// Nothing more is in the socket now.
+    has_emptied: bool,
+}
 
 /// Moves frames between a link and its socket.
 pub(super) struct Pump<'a> {
@@ -51,6 +64,9 @@ impl<'a> Pump<'a> {
         now: Instant,
         notice: &mut impl FnMut(Notice),
     ) -> Poll<Result<(), LinkIoError>> {
+        if self.link.life.get() == Life::Orphaned {
+            return Poll::Ready(self.read_last(now, notice));
+        }
         let mut reads = 0;
         while let Poll::Ready(n) = self.poll_read(cx)? {
             if n == 0 {
@@ -89,37 +105,36 @@ impl<'a> Pump<'a> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
-            let room = self.inbox.room();
-            let size = room.len();
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            match recvmsg(ready.get_inner(), &mut [IoSliceMut::new(room)], &mut control, flags) {
-                Ok(message) => {
-                    let mut has_files = false;
-                    for part in control.drain() {
-                        if let RecvAncillaryMessage::ScmRights(files) = part {
-                            self.files.extend(files);
-                            has_files = true;
-                        }
-                    }
-                    if self.files.len() > FILES_MAX {
-                        return Poll::Ready(Err(io::Error::other("more descriptors than frames for them")));
-                    }
-                    // A read that fills less than the room has emptied the socket, unless it ends where a descriptor came.
-                    if message.bytes > 0 && message.bytes < size && !has_files {
+            match read(ready.get_inner(), &mut self.inbox, &mut self.files) {
+                Ok(Read { len, has_emptied }) => {
+                    if has_emptied {
                         ready.clear_ready();
                     }
-                    self.inbox.filled(message.bytes);
-                    return Poll::Ready(Ok(message.bytes));
+                    return Poll::Ready(Ok(len));
                 }
-                Err(Errno::WOULDBLOCK) => ready.clear_ready(),
+                Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 // A worker that has ended with frames unread.
                 Err(Errno::CONNRESET) => return Poll::Ready(Ok(0)),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
+    }
+
+    /// Reads what a worker that has ended has left in the socket, whether or not the runtime has been told of it.
+    fn read_last(&mut self, now: Instant, notice: &mut impl FnMut(Notice)) -> Result<(), LinkIoError> {
+        let mut left = LAST_MAX;
+        while left > 0 {
+            let len = match read(&self.socket, &mut self.inbox, &mut self.files) {
+                Ok(Read { len: len @ 1.., .. }) => len,
+                Ok(_) | Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(io::Error::from(error).into()),
+            };
+            self.take_frames(now, notice)?;
+            left = left.saturating_sub(len);
+        }
+        Ok(())
     }
 
     /// Handles the frames that are complete.
@@ -158,6 +173,29 @@ impl<'a> Pump<'a> {
         *room = None;
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads once, with the descriptors that come with the bytes.
+fn read(socket: impl AsFd, inbox: &mut Inbox, files: &mut VecDeque<OwnedFd>) -> Result<Read, Errno> {
+    let room = inbox.room();
+    let size = room.len();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let len = recvmsg(socket, &mut [IoSliceMut::new(room)], &mut control, flags)?.bytes;
+    let mut has_files = false;
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(passed) = part {
+            files.extend(passed);
+            has_files = true;
+        }
+    }
+    if files.len() > FILES_MAX {
+        return Err(Errno::TOOMANYREFS);
+    }
+    inbox.filled(len);
+    // A read that fills less than the room has emptied the socket, unless it ends where a descriptor came.
+    Ok(Read { len, has_emptied: len > 0 && len < size && !has_files })
 }
 
 fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {

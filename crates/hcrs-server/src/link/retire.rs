@@ -15,7 +15,7 @@ impl Link {
     }
 
     pub(super) fn is_retired(&self) -> bool {
-        matches!(self.life.get(), Life::Retired | Life::Drained | Life::Lost)
+        matches!(self.life.get(), Life::Retired | Life::Drained | Life::Orphaned | Life::Lost)
     }
 
     /// Waits until nobody waits for the worker any more; to be called after [`Link::retire`].

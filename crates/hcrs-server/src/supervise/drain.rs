@@ -23,7 +23,7 @@ impl Supervisor<'_> {
         self.kill_each(|worker| worker.ready_at.is_none());
         let (finished, patient) = self.finish_requests(grace).await;
         let ended_well = self.end_workers(patient).await;
-        self.edge.end();
+        self.edge.end().await;
         match (finished, ended_well) {
             (Finished::ThreadLost, _) => Outcome::ThreadLost,
             (Finished::CutOff, _) => Outcome::CutOff,
@@ -67,6 +67,7 @@ impl Supervisor<'_> {
                 | Change::Failed(_)
                 | Change::Spent(_)
                 | Change::Reload
+                | Change::Files(_)
                 | Change::Stop(_)
                 | Change::CallerGone => {}
             }
@@ -113,6 +114,7 @@ impl Supervisor<'_> {
                 | Change::Failed(_)
                 | Change::Spent(_)
                 | Change::Reload
+                | Change::Files(_)
                 | Change::Drained(..)
                 | Change::ThreadLost(_)
                 | Change::CallerGone => {}

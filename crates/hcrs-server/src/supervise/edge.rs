@@ -3,10 +3,10 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hcrs_tls::TlsConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
 use crate::Settings;
@@ -107,17 +107,19 @@ impl Edge {
     }
 
     /// Ends the threads, and waits for them a little. What they have not written by then is lost.
-    pub(super) fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         let handles: Vec<_> =
             self.threads.iter_mut().filter_map(Option::take).map(|thread| thread.handle).collect();
-        let deadline = Instant::now() + END_TIMEOUT;
-        for handle in handles {
-            while !handle.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if handle.is_finished() {
+        let (all_ended, ended) = oneshot::channel();
+        // Not a thread of the runtime, which at its own end would wait for it for ever.
+        let joining = std::thread::Builder::new().name("edge-end".to_owned()).spawn(move || {
+            for handle in handles {
                 let _panic_at_the_end = handle.join();
             }
+            let _nobody_waits = all_ended.send(());
+        });
+        if joining.is_ok() {
+            let _late = tokio::time::timeout(END_TIMEOUT, ended).await;
         }
     }
 }

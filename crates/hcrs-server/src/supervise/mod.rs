@@ -8,13 +8,16 @@ mod calling;
 mod certificates;
 mod drain;
 mod edge;
+mod liveness;
 mod notify;
+mod pulse;
 mod python;
 mod reload;
 mod replace;
 mod roster;
 mod signals;
 mod start_up;
+mod watchdog;
 mod worker;
 
 pub use python::interpreters;
@@ -33,12 +36,14 @@ use tokio::sync::{mpsc, oneshot};
 use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::edge::Edge;
+use self::liveness::Liveness;
 use self::reload::Watch;
 use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
 use self::signals::Signal;
+use self::watchdog::Watchdog;
 use crate::bind::BoundListener;
-use crate::control::{Report, WorkerId};
+use crate::control::{Control, Report, WorkerId};
 use crate::log_writer::LogWriter;
 use crate::statsd::StatsdTarget;
 use crate::{Outcome, Settings, StartError};
@@ -93,12 +98,15 @@ async fn supervise(
         }
         _ => None,
     };
+    let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
     let mut supervisor = Supervisor {
         roster: Roster::new(edge.len()),
         kills: BTreeMap::new(),
         places: (0..workers).map(|_| Backoff::default()).collect(),
         starts: Vec::new(),
         replacements: Replacements::default(),
+        liveness: Liveness::new(worker_timeout),
+        watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
         logs: [error_log, access_log],
         settings,
@@ -145,8 +153,12 @@ enum Event {
     ThreadEnded(usize),
     /// A worker process has ended.
     WorkerExited(WorkerId, io::Result<ExitStatus>),
+    /// A worker that hangs has told where its threads stand, or could not.
+    Stacks(WorkerId, Option<String>),
     /// A worker has loaded a file.
-    Loaded(PathBuf),
+    Loaded(PathBuf, reload::Stamp),
+    /// The app's files were looked at.
+    Files(reload::Found),
     /// The operator wants something.
     Signal(Signal),
     /// The process that serves the app in place of workers is gone.
@@ -166,6 +178,8 @@ enum Change {
     Spent(WorkerId),
     /// SIGHUP.
     Reload,
+    /// The app's files were looked at, and this one has changed.
+    Files(Option<PathBuf>),
     /// A thread has drained; false if requests were cut off.
     Drained(usize, bool),
     /// A thread has ended by itself.
@@ -205,6 +219,10 @@ struct Supervisor<'a> {
     starts: Vec<(Instant, usize)>,
     /// Which workers are replaced while they serve.
     replacements: Replacements,
+    /// Whether they answer.
+    liveness: Liveness,
+    /// There if the service manager wants to hear that all is well.
+    watchdog: Option<Watchdog>,
     last_id: WorkerId,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -219,8 +237,10 @@ impl Supervisor<'_> {
                 notify::tell(&self.settings, notify::State::Ready);
             }
             let starts = self.starts.iter().map(|(at, _)| *at);
-            let look = self.reload.as_ref().map(Watch::due);
-            let next = starts.chain(self.replacements.due(Instant::now())).chain(look).min();
+            let look = self.reload.as_ref().and_then(Watch::due);
+            let now = Instant::now();
+            let pulse = self.liveness.due(now);
+            let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).min();
             match self.next(next).await {
                 Change::Ready(id) => self.succeed(id).await,
                 Change::Failed(id) => {
@@ -232,8 +252,12 @@ impl Supervisor<'_> {
                 Change::Gone(worker) => self.bury(&worker),
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.replace_all("SIGHUP"),
+                Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
-                    self.replace_if_changed().await;
+                    self.feel_pulses().await;
+                    if let Some(reload) = &mut self.reload {
+                        reload.look(Instant::now(), &self.sender);
+                    }
                     self.start_due().await;
                     self.replace_next().await;
                 }
@@ -243,7 +267,7 @@ impl Supervisor<'_> {
                 }
                 Change::ThreadLost(_) => return End::ThreadLost,
                 Change::CallerGone => return End::CallerGone,
-                Change::Drained(..) => {}
+                Change::Files(None) | Change::Drained(..) => {}
             }
         }
     }
@@ -259,7 +283,8 @@ impl Supervisor<'_> {
                 return Change::Due;
             }
             let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
-            let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).min();
+            let beat = self.tell_watchdog(now).await;
+            let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).chain(beat).min();
             let event = match wake {
                 Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
                     Ok(event) => event,
@@ -268,6 +293,9 @@ impl Supervisor<'_> {
                 None => self.events.recv().await,
             };
             let event = event.expect("invariant: the supervisor holds a sender of its events");
+            if let Event::WorkerExited(id, _) = event {
+                self.edge.tell_all(|| Control::Lost(id)).await;
+            }
             if let Some(change) = self.take(event) {
                 return change;
             }
@@ -284,11 +312,18 @@ impl Supervisor<'_> {
             }
             Event::CallerGone => return Some(Change::CallerGone),
             Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
-            Event::Loaded(path) => {
+            Event::Stacks(id, stacks) => {
+                self.kill_hung(id, stacks.as_deref());
+                return None;
+            }
+            Event::Loaded(path, found) => {
                 if let Some(reload) = &mut self.reload {
-                    reload.add(path);
+                    reload.add(path, found);
                 }
                 return None;
+            }
+            Event::Files(found) => {
+                return self.reload.as_mut().map(|reload| Change::Files(reload.take(found, now)));
             }
             Event::Report(Report::Spent(id)) => return Some(Change::Spent(id)),
             Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
@@ -299,6 +334,7 @@ impl Supervisor<'_> {
             }
             Event::WorkerExited(id, status) => {
                 self.kills.remove(&id);
+                self.liveness.remove(id);
                 (id, self.roster.exited(id, status.ok(), now))
             }
             Event::Signal(Signal::Stop(name)) => return Some(Change::Stop(name)),
@@ -360,7 +396,8 @@ impl Supervisor<'_> {
     /// Logs how a worker ended, and when its place gets another.
     fn make_good(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
-        let delay = self.places[worker.place].after_death(served);
+        let others_serve = self.roster.is_serving();
+        let delay = self.places[worker.place].after_death(served, others_serve);
         let end = end_text(worker);
         if delay.is_zero() {
             tracing::error!("Worker {} {end}; another is started", worker.pid);
@@ -375,7 +412,7 @@ impl Supervisor<'_> {
         let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, place)| place).collect();
         for place in due {
             if let Err(error) = self.start_worker(place).await {
-                let delay = self.places[place].after_death(None);
+                let delay = self.places[place].after_death(None, self.roster.is_serving());
                 tracing::error!(
                     "A worker cannot be started: {error}; trying again in {} s",
                     delay.as_secs_f64()
@@ -402,7 +439,10 @@ impl Supervisor<'_> {
             threads: self.edge.len(),
             descriptors: self.descriptors,
         };
-        let worker::Started { pid, links, child, loaded } = worker::start(&plan, id)?;
+        let worker::Started { pid, links, child, loaded, pulse } = worker::start(&plan, id)?;
+        if let Some(pulse) = pulse {
+            self.liveness.add(id, pulse);
+        }
         if let Some(loaded) = loaded {
             reload::listen(loaded, self.sender.clone())?;
         }

@@ -14,6 +14,12 @@ use crate::Settings;
 /// The variable that names the socket: a path, or an abstract name after `@`.
 pub(super) const VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// The variable that says in how many microseconds the manager wants to hear that the server is alive.
+pub(super) const WATCHDOG: &str = "WATCHDOG_USEC";
+
+/// The variable that says which process is meant.
+pub(super) const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
 /// How far the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -23,6 +29,8 @@ pub(super) enum State {
     Reloading,
     /// It drains.
     Stopping,
+    /// It goes on.
+    Alive,
 }
 
 /// Says it, if anybody has asked. For a calling program nothing is said: it is the service, and not its edge.
@@ -40,6 +48,7 @@ fn message(state: State) -> String {
     match state {
         State::Ready => "READY=1".into(),
         State::Stopping => "STOPPING=1".into(),
+        State::Alive => "WATCHDOG=1".into(),
         State::Reloading => {
             // By the time the manager tells this reload from the one before.
             let now = clock_gettime(ClockId::Monotonic);

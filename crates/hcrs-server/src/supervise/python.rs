@@ -12,9 +12,9 @@ use crate::StartError;
 
 /// How long an interpreter may take to say whether it has hcrs.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Exits with 3 if there is no package hcrs; folders of that name in the working directory do not count.
-const PROBE: &str =
-    "import sys, importlib.util as u; s = u.find_spec('hcrs'); sys.exit(0 if s and s.origin else 3)";
+/// Exits with 3 if there is no package hcrs. Nothing is looked for in the working directory, which is the app's.
+const PROBE: &str = "import sys; sys.path[:] = filter(None, sys.path); import importlib.util as u; \
+                     s = u.find_spec('hcrs'); sys.exit(0 if s and s.origin else 3)";
 
 /// What is looked at, in this order.
 #[derive(Debug, Default)]

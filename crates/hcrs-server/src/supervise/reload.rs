@@ -2,18 +2,14 @@
 //!
 //! Each worker tells which files it has loaded. Those, and what lies in the app's folders, are looked at now and then.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, PipeReader};
-use std::os::fd::OwnedFd;
+use std::io::{self, BufRead as _, BufReader, PipeReader, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc::Sender;
 
 use super::Event;
@@ -30,7 +26,7 @@ const ENTRIES_MAX: usize = 1 << 15;
 const PATH_MAX: u64 = 4096 + 1;
 
 /// What tells one state of a file from another: when it was written, and its length. `None` if it is not there.
-type Stamp = Option<(SystemTime, u64)>;
+pub(super) type Stamp = Option<(SystemTime, u64)>;
 type Stamps = BTreeMap<PathBuf, Stamp>;
 
 /// The files and their state.
@@ -43,8 +39,26 @@ pub(super) struct Watch {
     known: Stamps,
     /// As they were at the last look, if that was different.
     changing: Option<Stamps>,
-    has_warned: Cell<bool>,
+    /// While a look is under way: what the workers have loaded since it began.
+    meanwhile: Option<Stamps>,
+    has_warned: bool,
     due: Instant,
+}
+
+/// A look at the files. It takes as long as the disk does, so it runs on a thread of its own.
+#[derive(Debug)]
+struct Look {
+    settings: ReloadSettings,
+    folders: Vec<PathBuf>,
+    loaded: BTreeSet<PathBuf>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    stamps: Stamps,
+    /// There was more than is watched.
+    is_cut: bool,
 }
 
 impl Watch {
@@ -60,38 +74,64 @@ impl Watch {
             loaded: BTreeSet::new(),
             known: Stamps::new(),
             changing: None,
-            has_warned: Cell::new(false),
+            meanwhile: None,
+            has_warned: false,
             due: now + PERIOD,
         };
-        watch.known = watch.stamps();
+        let found = watch.begin().run();
+        watch.warn_if_cut(&found);
+        watch.known = found.stamps;
         watch
     }
 
-    /// When it is time for the next look.
-    pub(super) fn due(&self) -> Instant {
-        self.due
+    /// When it is time for the next look; not while one is under way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.meanwhile.is_none().then_some(self.due)
     }
 
-    /// A worker has loaded a file.
-    pub(super) fn add(&mut self, path: PathBuf) {
-        if self.loaded.len() >= LOADED_MAX || self.known.contains_key(&path) || self.is_excluded(&path) {
+    /// A worker has loaded a file, which was found so.
+    pub(super) fn add(&mut self, path: PathBuf, found: Stamp) {
+        let is_excluded = is_excluded(&self.settings, &self.folders, &path);
+        if self.loaded.len() >= LOADED_MAX || self.known.contains_key(&path) || is_excluded {
             return;
         }
-        let found = stamp(&path);
-        if let Some(changing) = &mut self.changing {
-            changing.insert(path.clone(), found);
+        for later in [&mut self.changing, &mut self.meanwhile].into_iter().flatten() {
+            later.insert(path.clone(), found);
         }
         self.known.insert(path.clone(), found);
         self.loaded.insert(path);
     }
 
-    /// Looks at the files if it is time to; gives one that has changed since the workers were started.
-    pub(super) fn look(&mut self, now: Instant) -> Option<PathBuf> {
-        if now < self.due {
-            return None;
+    /// Begins a look at the files if it is time to; [`Event::Files`] tells what it has found.
+    pub(super) fn look(&mut self, now: Instant, events: &Sender<Event>) {
+        if self.due().is_none_or(|due| now < due) {
+            return;
         }
+        let (look, events) = (self.begin(), events.clone());
+        self.meanwhile = Some(Stamps::new());
+        let looking = std::thread::Builder::new().name("hcrs-reload".to_owned()).spawn(move || {
+            let _supervisor_gone = events.blocking_send(Event::Files(look.run()));
+        });
+        if let Err(error) = looking {
+            tracing::warn!("The app's files cannot be looked at: {error}");
+            self.meanwhile = None;
+            self.due = now + PERIOD;
+        }
+    }
+
+    fn begin(&self) -> Look {
+        let (settings, folders) = (self.settings.clone(), self.folders.clone());
+        Look { settings, folders, loaded: self.loaded.clone() }
+    }
+
+    /// A look is over; gives a file that has changed since the workers were started.
+    pub(super) fn take(&mut self, found: Found, now: Instant) -> Option<PathBuf> {
+        self.warn_if_cut(&found);
         self.due = now + PERIOD;
-        let found = self.stamps();
+        let mut found = found.stamps;
+        for (path, stamp) in self.meanwhile.take().into_iter().flatten() {
+            found.entry(path).or_insert(stamp);
+        }
         if found == self.known {
             self.changing = None;
             return None;
@@ -106,8 +146,20 @@ impl Watch {
         changed
     }
 
-    fn stamps(&self) -> Stamps {
-        let mut found: Stamps = self.loaded.iter().map(|path| (path.clone(), stamp(path))).collect();
+    fn warn_if_cut(&mut self, found: &Found) {
+        if found.is_cut && !std::mem::replace(&mut self.has_warned, true) {
+            let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+            let folders = folders.join(", ");
+            tracing::warn!(
+                "There is too much in {folders}: files behind the first {ENTRIES_MAX} are not watched"
+            );
+        }
+    }
+}
+
+impl Look {
+    fn run(self) -> Found {
+        let mut stamps: Stamps = self.loaded.iter().map(|path| (path.clone(), stamp(path))).collect();
         let mut left = ENTRIES_MAX;
         let mut folders: Vec<_> = self.folders.iter().map(|root| (root, root.clone())).collect();
         while let Some((root, folder)) = folders.pop() {
@@ -119,26 +171,14 @@ impl Watch {
                     if !is_foreign(&name, &path) {
                         folders.push((root, path));
                     }
-                } else if self.is_included(root, &path) && !self.is_excluded(&path) {
+                } else if self.is_included(root, &path) && !is_excluded(&self.settings, &self.folders, &path)
+                {
                     let stamp = stamp(&path);
-                    found.insert(path, stamp);
+                    stamps.insert(path, stamp);
                 }
             }
         }
-        if left == 0 {
-            self.warn_once();
-        }
-        found
-    }
-
-    fn warn_once(&self) {
-        if !self.has_warned.replace(true) {
-            let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
-            let folders = folders.join(", ");
-            tracing::warn!(
-                "There is too much in {folders}: files behind the first {ENTRIES_MAX} are not watched"
-            );
-        }
+        Found { stamps, is_cut: left == 0 }
     }
 
     fn is_included(&self, root: &Path, path: &Path) -> bool {
@@ -148,13 +188,14 @@ impl Watch {
         path.extension() == Some(OsStr::new("py")) && !is_hidden
             || self.settings.include.iter().any(|pattern| is_match(pattern, within))
     }
+}
 
-    fn is_excluded(&self, path: &Path) -> bool {
-        self.settings.exclude.iter().any(|pattern| {
-            let within = self.folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
-            is_match(pattern, within.unwrap_or(path))
-        })
-    }
+/// Whether the operator does not want the file to be watched.
+fn is_excluded(settings: &ReloadSettings, folders: &[PathBuf], path: &Path) -> bool {
+    settings.exclude.iter().any(|pattern| {
+        let within = folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
+        is_match(pattern, within.unwrap_or(path))
+    })
 }
 
 /// Folders that hold nothing of the app's own.
@@ -217,23 +258,25 @@ fn stamp(path: &Path) -> Stamp {
     Some((found.modified().ok()?, found.len()))
 }
 
-/// Makes what a worker tells on its pipe, paths that end in NUL, events.
+/// Makes what a worker tells on its pipe, paths that end in NUL, events. A thread of its own looks at the files, and ends with
+/// the worker.
 pub(super) fn listen(pipe: PipeReader, events: Sender<Event>) -> io::Result<()> {
-    let mut reader = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(pipe))?);
-    tokio::spawn(async move {
+    let mut reader = BufReader::new(pipe);
+    std::thread::Builder::new().name("hcrs-loaded-files".to_owned()).spawn(move || {
         loop {
             let mut path = Vec::new();
-            let read = (&mut reader).take(PATH_MAX).read_until(0, &mut path).await;
+            let read = (&mut reader).take(PATH_MAX).read_until(0, &mut path);
             // The worker's end, or no path.
             if read.is_err() || path.pop() != Some(0) {
                 return;
             }
             let path = PathBuf::from(std::ffi::OsString::from_vec(path));
-            if events.send(Event::Loaded(path)).await.is_err() {
+            let found = stamp(&path);
+            if events.blocking_send(Event::Loaded(path, found)).is_err() {
                 return;
             }
         }
-    });
+    })?;
     Ok(())
 }
 
@@ -273,8 +316,14 @@ mod tests {
         /// The next look.
         fn look(&mut self) -> Option<PathBuf> {
             self.now += PERIOD;
-            assert_eq!(self.watch.due(), self.now);
-            self.watch.look(self.now)
+            assert_eq!(self.watch.due(), Some(self.now));
+            let found = self.watch.begin().run();
+            self.watch.take(found, self.now)
+        }
+
+        fn add(&mut self, path: PathBuf) {
+            let found = stamp(&path);
+            self.watch.add(path, found);
         }
 
         fn finds(&mut self, name: &str) {
@@ -300,7 +349,6 @@ mod tests {
         scene.finds("shop/views/new.py");
         fs::remove_file(scene.path("shop/views/new.py")).unwrap();
         scene.finds("shop/views/new.py");
-        assert_eq!(scene.watch.look(scene.now), None, "it is not time");
     }
 
     #[test]
@@ -323,17 +371,35 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let library = elsewhere.path().join("library.py");
         fs::write(&library, "1").unwrap();
-        scene.watch.add(library.clone());
-        scene.watch.add(scene.path("app.py"));
+        scene.add(library.clone());
+        scene.add(scene.path("app.py"));
         scene.finds_nothing();
         fs::write(&library, "22").unwrap();
         assert_eq!(scene.look(), None);
         // A worker that loads something meanwhile does not put it off.
-        scene.watch.add(elsewhere.path().join("gone.py"));
+        scene.add(elsewhere.path().join("gone.py"));
         assert_eq!(scene.look(), Some(library.clone()));
         fs::remove_file(&library).unwrap();
         assert_eq!(scene.look(), None);
         assert_eq!(scene.look(), Some(library));
+    }
+
+    #[test]
+    fn a_look_runs_beside_the_supervisor_and_one_at_a_time() {
+        let mut scene = Scene::new(&[], &[]);
+        let (events, mut received) = tokio::sync::mpsc::channel(8);
+        scene.watch.look(scene.now, &events);
+        assert!(scene.watch.due().is_some(), "it is not time");
+        scene.now += PERIOD;
+        scene.watch.look(scene.now, &events);
+        assert_eq!(scene.watch.due(), None);
+        // What a worker loads meanwhile is no change.
+        let library = tempfile::tempdir().unwrap();
+        fs::write(library.path().join("library.py"), "1").unwrap();
+        scene.add(library.path().join("library.py"));
+        let Some(Event::Files(found)) = received.blocking_recv() else { panic!("what was found") };
+        assert_eq!(scene.watch.take(found, scene.now), None);
+        scene.finds_nothing();
     }
 
     #[test]
@@ -353,7 +419,7 @@ mod tests {
         ] {
             scene.write(name, "");
         }
-        scene.watch.add(scene.path("made/loaded.py"));
+        scene.add(scene.path("made/loaded.py"));
         scene.finds_nothing();
         scene.write("templates/page.html", "");
         scene.finds("templates/page.html");
@@ -391,18 +457,15 @@ mod tests {
 
     #[test]
     fn paths_come_over_a_pipe_until_one_is_none() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let (reader, mut writer) = io::pipe().unwrap();
-            let (events, mut received) = tokio::sync::mpsc::channel(8);
-            listen(reader, events).unwrap();
-            io::Write::write_all(&mut writer, b"/a.py\0/b\n.py\0").unwrap();
-            for expected in ["/a.py", "/b\n.py"] {
-                let Some(Event::Loaded(path)) = received.recv().await else { panic!("a path") };
-                assert_eq!(path, Path::new(expected));
-            }
-            io::Write::write_all(&mut writer, &[b'x'; 5000]).unwrap();
-            assert!(received.recv().await.is_none());
-        });
+        let (reader, mut writer) = io::pipe().unwrap();
+        let (events, mut received) = tokio::sync::mpsc::channel(8);
+        listen(reader, events).unwrap();
+        io::Write::write_all(&mut writer, b"/nonexistent/a.py\0/b\n.py\0").unwrap();
+        for expected in ["/nonexistent/a.py", "/b\n.py"] {
+            let Some(Event::Loaded(path, None)) = received.blocking_recv() else { panic!("a path") };
+            assert_eq!(path, Path::new(expected));
+        }
+        io::Write::write_all(&mut writer, &[b'x'; 5000]).unwrap();
+        assert!(received.blocking_recv().is_none());
     }
 }

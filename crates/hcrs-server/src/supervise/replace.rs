@@ -2,6 +2,7 @@
 //! finishes what it has begun. One at a time, so there is never more than one worker more than configured.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
@@ -99,7 +100,7 @@ impl Replacements {
 
     /// The start of a replacement has failed; gives the time after which it is tried again.
     pub(super) fn put_off(&mut self, now: Instant) -> Duration {
-        let delay = self.backoff.after_death(None);
+        let delay = self.backoff.after_death(None, true);
         self.pause = Pause::Until(now + delay);
         delay
     }
@@ -177,10 +178,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Looks at the app's files; if they have changed, everything that has loaded them is replaced.
-    pub(super) async fn replace_if_changed(&mut self) {
+    /// A file of the app has changed: everything that has loaded it is replaced.
+    pub(super) async fn replace_changed(&mut self, path: &Path) {
         let now = Instant::now();
-        let Some(path) = self.reload.as_mut().and_then(|reload| reload.look(now)) else { return };
         if let Some(new) = self.replacements.outdate() {
             // It may hang in what has just been mended. Perhaps it serves already, so it is not simply killed.
             self.retire(new, now + self.settings.graceful_timeout).await;

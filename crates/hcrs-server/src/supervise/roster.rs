@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::control::WorkerId;
 
-/// How long after a worker's end its links may still deliver its last words.
+/// How long after a worker's end the edge threads may take to read its last words and to end its links.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a worker may live on after it has failed, or after a thread has lost its link.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -155,6 +155,11 @@ impl Roster {
         self.workers.values().filter(serves).map(|worker| worker.id).next_back()
     }
 
+    /// Whether a worker serves, or is about to.
+    pub(super) fn is_serving(&self) -> bool {
+        self.workers.values().any(|worker| !worker.is_retired && !worker.ended && worker.failed.is_none())
+    }
+
     /// Gives a worker that has been replaced until `deadline` to end.
     pub(super) fn retire(&mut self, id: WorkerId, deadline: Instant) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_held_open_by_the_workers_child_does_not_hold_up_the_replacement() {
+    fn a_thread_that_does_not_end_the_link_does_not_hold_up_the_replacement() {
         let (mut roster, now) = roster(1);
         roster.exited(1, STATUS, now);
         let (id, worker) = roster.take_overdue(now + LAST_WORDS).unwrap();

@@ -76,7 +76,7 @@ impl Supervisor<'_> {
                 }
                 // They may have loaded what has changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
-                Change::Spent(_) | Change::Drained(..) | Change::Due => {}
+                Change::Spent(_) | Change::Drained(..) | Change::Files(_) | Change::Due => {}
             }
         }
         let addresses = self.open(doors).await?;
@@ -116,7 +116,7 @@ impl Supervisor<'_> {
     /// Kills the workers and ends the threads, after a start that failed.
     pub(super) async fn abandon(&mut self) {
         self.kill_all(Instant::now() + KILL_TIMEOUT).await;
-        self.edge.end();
+        self.edge.end().await;
     }
 
     /// Kills every worker and waits until they are gone.

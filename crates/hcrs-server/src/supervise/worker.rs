@@ -17,6 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
+use super::liveness;
 use crate::control::{LinkEnd, WorkerId};
 use crate::link::LinkParts;
 use crate::tally::Tally;
@@ -28,6 +29,11 @@ const LINK_BUFFER: usize = 1 << 20;
 
 /// The environment variable that hands `logconfig_dict` to a worker.
 const LOGCONFIG_DICT: &str = "_HCRS_LOGCONFIG_DICT";
+
+/// A worker's program. Python puts the working directory before everything else, so that a file `types.py` or `queue.py`
+/// beside the app would be loaded in place of the standard library's; `-P` says that it shall not, from 3.11 on.
+const PROGRAM: &str =
+    "import sys; sys.path[:] = filter(None, sys.path); from hcrs.worker import main; sys.exit(main())";
 
 /// What every worker is started with.
 #[derive(Debug)]
@@ -59,6 +65,8 @@ pub(super) struct Started {
     pub child: Child,
     /// Where it tells which files it has loaded, if somebody wants to know.
     pub loaded: Option<PipeReader>,
+    /// Where it is asked whether it lives, if somebody wants to know.
+    pub pulse: Option<OwnedFd>,
 }
 
 /// Starts a worker. It is killed when the child is dropped.
@@ -70,20 +78,27 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         links.push(end);
         theirs.push((socket, memory));
     }
-    let (loaded, told) = if plan.app.use_reloader {
-        io::pipe().map(|(ours, theirs)| (Some(ours), Some(theirs)))?
-    } else {
-        (None, None)
-    };
+    let (loaded, told) = if plan.app.use_reloader { io::pipe().map(both_some)? } else { (None, None) };
+    let (pulse, answers) =
+        if plan.app.worker_timeout.is_zero() { (None, None) } else { liveness::pair().map(both_some)? };
     let mut command = Command::new(plan.python);
     command
-        .args(arguments(plan, &theirs, told.as_ref().map(AsRawFd::as_raw_fd)))
+        .args(arguments(
+            plan,
+            &theirs,
+            (told.as_ref().map(AsRawFd::as_raw_fd), answers.as_ref().map(AsRawFd::as_raw_fd)),
+        ))
         .stdin(Stdio::null())
         // The service manager hears of the server from the edge alone.
         .env_remove(super::notify::VARIABLE)
+        .env_remove(super::notify::WATCHDOG)
+        .env_remove(super::notify::WATCHDOG_PID)
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         .process_group(0)
         .kill_on_drop(true);
+    for name in &plan.app.withheld_variables {
+        command.env_remove(name);
+    }
     if let Some(PythonLogging::Dict(json)) = &plan.log.python {
         // It may hold passwords, and command lines are public.
         command.env(LOGCONFIG_DICT, json);
@@ -99,6 +114,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     if let Some(told) = &told {
         fcntl_setfd(told, FdFlags::empty())?;
     }
+    if let Some(answers) = &answers {
+        fcntl_setfd(answers, FdFlags::empty())?;
+    }
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
     let tally = plan.app.max_requests.map(|limit| {
@@ -113,7 +131,11 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
-    Ok(Started { pid, links, child, loaded })
+    Ok(Started { pid, links, child, loaded, pulse })
+}
+
+fn both_some<A, B>((a, b): (A, B)) -> (Option<A>, Option<B>) {
+    (Some(a), Some(b))
 }
 
 /// Any number up to `most`, and `most` itself.
@@ -136,17 +158,25 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     Ok((LinkEnd { parts, socket: ours }, theirs.into(), memory))
 }
 
-fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], told: Option<RawFd>) -> Vec<OsString> {
+/// The command line; `told` and `answers` are descriptors that are only there if they are wanted.
+fn arguments(
+    plan: &Plan<'_>,
+    links: &[(OwnedFd, OwnedFd)],
+    (told, answers): (Option<RawFd>, Option<RawFd>),
+) -> Vec<OsString> {
     let app = plan.app;
     let links: Vec<_> = links
         .iter()
         .map(|(socket, memory)| format!("{}:{}", socket.as_raw_fd(), memory.as_raw_fd()))
         .collect();
-    let mut arguments: Vec<OsString> = ["-m", "hcrs.worker", &app.path].map(Into::into).into();
+    let mut arguments: Vec<OsString> = ["-c", PROGRAM, &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
     if let Some(told) = told {
         option("--loaded-files", told.to_string());
+    }
+    if let Some(answers) = answers {
+        option("--pulse", answers.to_string());
     }
     option("--workers", app.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
@@ -221,14 +251,14 @@ mod tests {
         let logs = (log, statsd);
         let links: Vec<_> =
             (0..2).map(|_| link(1).unwrap()).map(|(_, socket, claims)| (socket, claims)).collect();
-        let text = arguments(&plan(&app, Path::new("python3"), &logs), &links, Some(9))
+        let text = arguments(&plan(&app, Path::new("python3"), &logs), &links, (Some(9), Some(11)))
             .join(std::ffi::OsStr::new(" "));
         let numbers: Vec<_> =
             links.iter().map(|(s, c)| format!("{}:{}", s.as_raw_fd(), c.as_raw_fd())).collect();
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-m hcrs.worker shop.main:app --links {} --loaded-files 9 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                "-c {PROGRAM} shop.main:app --links {} --loaded-files 9 --pulse 11 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
                  --startup-timeout 2.5 \
                  --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -11,7 +12,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hcrs import toml_writer
 
@@ -20,14 +21,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["Config", "ConfigError"]
-
-if sys.version_info >= (3, 11):
-    from typing import Self
-else:
-    from typing import TypeVar
-
-    Self = TypeVar("Self", bound="Config")
 
 #: Methods by which a program shapes Hypercorn from within. Ignoring them would open what they are to close.
 _REPLACED = ("create_ssl_context", "create_sockets", "response_headers")
@@ -152,24 +149,23 @@ class Config:
     cert_reqs = property(None, set_cert_reqs)
 
     @classmethod
-    def from_mapping(cls: type[Self], mapping: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
+    def from_mapping(cls, mapping: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
         """Makes a configuration of a mapping, of keyword arguments, or of both."""
         config = cls()
         for name, value in {**(mapping or {}), **kwargs}.items():
-            try:
+            # A property that is only read raises; Hypercorn leaves it as well.
+            with contextlib.suppress(AttributeError):
                 setattr(config, name, value)
-            except AttributeError:
-                pass  # a property that is only read; Hypercorn leaves it as well
         return config
 
     @classmethod
-    def from_toml(cls: type[Self], filename: str | bytes | os.PathLike[str]) -> Self:
+    def from_toml(cls, filename: str | bytes | os.PathLike[str]) -> Self:
         """Makes a configuration of a TOML file, as the command's ``--config`` does."""
         with open(filename, "rb") as file:
             return cls.from_mapping(tomllib.load(file))
 
     @classmethod
-    def from_pyfile(cls: type[Self], filename: str | bytes | os.PathLike[str]) -> Self:
+    def from_pyfile(cls, filename: str | bytes | os.PathLike[str]) -> Self:
         """Runs a Python file and makes a configuration of its variables."""
         path = os.fsdecode(filename)
         spec = importlib.util.spec_from_file_location("hcrs_config_file", path)
@@ -180,7 +176,7 @@ class Config:
         return cls.from_object(module)
 
     @classmethod
-    def from_object(cls: type[Self], instance: object | str) -> Self:
+    def from_object(cls, instance: object | str) -> Self:
         """Makes a configuration of an object's attributes; a string names a module, or something in one."""
         if isinstance(instance, str):
             instance = _imported(instance)

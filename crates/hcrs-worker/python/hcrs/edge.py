@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hcrs import _hcrs
 from hcrs.config import Config, ConfigError
 from hcrs.logger_pipe import LoggerPipe
 
@@ -121,6 +122,9 @@ class Edge:
             text = config.to_toml(without=_OF_WORKERS, instead=paths)
             self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undo.callback(self.socket.close)
+            # A process that the program forks must not keep the edge alive that has lost the program.
+            _hcrs.withhold(self.socket.fileno())
+            undo.callback(_hcrs.release, self.socket.fileno())
             self.socket.setblocking(False)
             inherited = [*listening_descriptors(config), *(pipe.descriptor for pipe in pipes.values())]
             with theirs, configuration(text) as memory:
@@ -195,6 +199,8 @@ class Edge:
 
     def close(self) -> None:
         """Ends it at once if it still runs."""
+        if self.socket.fileno() >= 0:
+            _hcrs.release(self.socket.fileno())
         self.socket.close()
         if self._process.poll() is None:
             self._process.kill()

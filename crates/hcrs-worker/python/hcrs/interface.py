@@ -72,7 +72,8 @@ def gives_coroutine(app: Any) -> bool:
             break
         app = inner
     # To call a class makes an object, whatever can be done with that.
-    return not inspect.isclass(app) and inspect.iscoroutinefunction(getattr(app, "__call__", None))
+    call = getattr(app, "__call__", None)  # noqa: B004 - what a call runs, and not whether it can be called
+    return not inspect.isclass(app) and inspect.iscoroutinefunction(call)
 
 
 def takes(app: Any, count: int) -> bool | None:

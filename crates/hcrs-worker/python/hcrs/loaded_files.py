@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 
+from hcrs import _hcrs
+
 #: Seconds between two looks at what was loaded meanwhile.
 PERIOD = 0.5
 
@@ -17,6 +19,7 @@ class LoadedFiles:
     def __init__(self, descriptor: int) -> None:
         """``descriptor`` is a pipe that takes paths, each of which ends in NUL."""
         os.set_inheritable(descriptor, False)
+        _hcrs.withhold(descriptor)  # a forked child is not to keep the edge waiting for its end
         self._descriptor = descriptor
         self._told: set[str] = set()
         self._lock = threading.Lock()

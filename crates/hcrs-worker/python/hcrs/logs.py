@@ -12,8 +12,10 @@ import logging
 import logging.config
 import logging.handlers
 import os
+import re
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -60,8 +62,20 @@ def handler_of(target: str) -> logging.Handler:
     else:
         # It follows a file that is moved away, so that nobody has to send workers a signal.
         handler = logging.handlers.WatchedFileHandler(target, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter(FORM, TIME))
+    handler.setFormatter(Formatter(FORM, TIME))
     return handler
+
+
+class Formatter(logging.Formatter):
+    """Leaves no character in what apps raise, and so in what clients have sent, that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's lines."""
+        return _UNFIT.sub(lambda found: "".join(map("\\x{:02x}".format, found[0].encode())), super().format(record))
+
+
+#: Controls but tabs and line ends, and marks that turn the direction of what follows: those of the edge (escape.rs).
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def syslog_handler(target: str) -> logging.Handler:
@@ -78,11 +92,11 @@ def syslog_handler(target: str) -> logging.Handler:
     name = f"{socket.gethostname()} " if is_udp else ""
     if option.get("form", "rfc5424" if is_udp else "rfc3164") == "rfc5424":
         form = f"1 %(asctime)s {socket.gethostname()} hcrs %(process)d - - %(message)s"
-        handler.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S%z"))
+        handler.setFormatter(Formatter(form, "%Y-%m-%dT%H:%M:%S%z"))
         handler.formatter.formatTime = _rfc3339  # type: ignore[union-attr, method-assign]
     else:
         form = f"%(asctime)s {name}hcrs[%(process)d]: %(message)s"
-        handler.setFormatter(logging.Formatter(form, "%b %e %H:%M:%S"))
+        handler.setFormatter(Formatter(form, "%b %e %H:%M:%S"))
     return handler
 
 
@@ -109,10 +123,8 @@ class CountHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Sends one count. What the system does not take at once is lost."""
         kind = "exception" if record.exc_info else record.levelname.lower()
-        try:
+        with suppress(OSError):
             self._socket.send(f"{self._prefix}hypercorn.log.{kind}:1|c|@1.0{self._tags}".encode())
-        except OSError:
-            pass
 
 
 def apply_file(config: str) -> None:

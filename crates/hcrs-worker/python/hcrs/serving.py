@@ -78,8 +78,18 @@ class AsgiServing:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=1)
+        has_finished = all(task.done() for task in tasks)
+        if has_finished:
+            await asyncio.sleep(0)  # what is to be done about tasks that have ended is done first
+            self._say_finished()
         self._serving.clear()  # they hold on to this object as well
-        return all(task.done() for task in tasks)
+        return has_finished
+
+    def _say_finished(self) -> None:
+        """Tells the edge that every request has been ended."""
+        if not self.edge_is_gone:
+            for serving in self._serving:
+                serving.finish()
 
     def _on_drained(self) -> None:
         self._undrained -= 1
@@ -149,6 +159,10 @@ class WsgiServing:
             log.error("The link to the edge is broken: %s", error)
             return False
 
+    def has_free_thread(self) -> bool:
+        """Whether a thread is free, or waits for a client and not for the app."""
+        return self._server.has_free_thread()
+
     def finish(self, timeout: float) -> bool:
         """Blocks until the threads have ended, ``timeout`` seconds at most; False if one still runs a request."""
         deadline = time.monotonic() + timeout
@@ -158,6 +172,7 @@ class WsgiServing:
         if any(thread.is_alive() for thread in self._threads):
             log.warning("Leaving requests behind that did not end in time")
             return False
+        self._server.finish()
         return True
 
     def _work(self) -> None:

@@ -145,7 +145,7 @@ class _Session:
         """Serves an ASGI app."""
         lifespan = TrioLifespan(self._app.app, nursery)
         loop = TrioLoop()
-        loop.nursery = nursery
+        loop.run_in(nursery)
         app = self._app
         serving = TrioServing(
             app.app, self._links, event_loop=loop, root_path=self._config.root_path, is_guess=app.is_guess

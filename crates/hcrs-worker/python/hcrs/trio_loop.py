@@ -91,6 +91,12 @@ class TrioLoop:
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, int], trio.CancelScope] = {}
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def run_in(self, nursery: trio.Nursery) -> None:
+        """Takes the nursery, within trio's loop."""
+        self.nursery = nursery
+        self._token = trio.lowlevel.current_trio_token()
 
     def create_future(self) -> Future:
         """What a receive or send waits for."""
@@ -109,6 +115,12 @@ class TrioLoop:
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Calls back in the next turn."""
         trio.lowlevel.current_trio_token().run_sync_soon(guarded, callback)
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
+        """Calls back in the next turn, asked from another thread. Raises ``RuntimeError`` if trio does not run."""
+        if self._token is None:
+            raise RuntimeError("trio does not run yet")
+        self._token.run_sync_soon(guarded, callback)
 
     def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """Calls back whenever the descriptor can be read."""

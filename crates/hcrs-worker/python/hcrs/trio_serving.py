@@ -31,5 +31,9 @@ class TrioServing(AsgiServing):
             self.is_stopping = True
             for task in tasks:
                 task.cancel()
+        has_finished = all(task.done() for task in tasks)
+        if has_finished:
+            await trio.lowlevel.checkpoint()  # what is to be done about tasks that have ended is done first
+            self._say_finished()
         self._serving.clear()  # they hold on to this object as well
-        return all(task.done() for task in tasks)
+        return has_finished

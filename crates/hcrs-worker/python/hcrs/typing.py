@@ -6,7 +6,7 @@ All keys of scopes and events may be absent for a type checker, as the specifica
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Literal, TypeAlias, TypedDict, Union
+from typing import Any, Literal, TypeAlias, TypedDict
 
 Headers: TypeAlias = Iterable["tuple[bytes, bytes]"]
 LifespanState: TypeAlias = "dict[str, Any]"
@@ -58,8 +58,8 @@ class LifespanScope(TypedDict, total=False):
     state: LifespanState
 
 
-WWWScope: TypeAlias = Union[HTTPScope, WebsocketScope]
-Scope: TypeAlias = Union[HTTPScope, WebsocketScope, LifespanScope]
+WWWScope: TypeAlias = HTTPScope | WebsocketScope
+Scope: TypeAlias = HTTPScope | WebsocketScope | LifespanScope
 
 
 class HTTPRequestEvent(TypedDict, total=False):
@@ -216,31 +216,31 @@ class LifespanShutdownFailedEvent(TypedDict, total=False):
     message: str
 
 
-ASGIReceiveEvent: TypeAlias = Union[
-    HTTPRequestEvent,
-    HTTPDisconnectEvent,
-    WebsocketConnectEvent,
-    WebsocketReceiveEvent,
-    WebsocketDisconnectEvent,
-    LifespanStartupEvent,
-    LifespanShutdownEvent,
-]
-ASGISendEvent: TypeAlias = Union[
-    HTTPResponseStartEvent,
-    HTTPResponseBodyEvent,
-    HTTPResponseTrailersEvent,
-    HTTPEarlyHintEvent,
-    HTTPServerPushEvent,
-    WebsocketAcceptEvent,
-    WebsocketSendEvent,
-    WebsocketCloseEvent,
-    WebsocketResponseStartEvent,
-    WebsocketResponseBodyEvent,
-    LifespanStartupCompleteEvent,
-    LifespanStartupFailedEvent,
-    LifespanShutdownCompleteEvent,
-    LifespanShutdownFailedEvent,
-]
+ASGIReceiveEvent: TypeAlias = (
+    HTTPRequestEvent
+    | HTTPDisconnectEvent
+    | WebsocketConnectEvent
+    | WebsocketReceiveEvent
+    | WebsocketDisconnectEvent
+    | LifespanStartupEvent
+    | LifespanShutdownEvent
+)
+ASGISendEvent: TypeAlias = (
+    HTTPResponseStartEvent
+    | HTTPResponseBodyEvent
+    | HTTPResponseTrailersEvent
+    | HTTPEarlyHintEvent
+    | HTTPServerPushEvent
+    | WebsocketAcceptEvent
+    | WebsocketSendEvent
+    | WebsocketCloseEvent
+    | WebsocketResponseStartEvent
+    | WebsocketResponseBodyEvent
+    | LifespanStartupCompleteEvent
+    | LifespanStartupFailedEvent
+    | LifespanShutdownCompleteEvent
+    | LifespanShutdownFailedEvent
+)
 
 ASGIReceiveCallable: TypeAlias = Callable[[], Awaitable[Any]]
 ASGISendCallable: TypeAlias = Callable[[Any], Awaitable[None]]

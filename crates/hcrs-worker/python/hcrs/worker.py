@@ -1,6 +1,7 @@
-"""A worker's program: ``python -m hcrs.worker APP --links 3:4``.
+"""A worker's program, which is given ``APP --links 3:4``.
 
-The edge starts it, with the descriptors of its links inherited.
+The edge starts it, with the descriptors of its links inherited, and without the working directory in ``sys.path``: what is
+imported here is not to be looked for among the app's files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hcrs.interface import KnownApp
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loaded_files import LoadedFiles
 from hcrs.loading import NoAppError, load
+from hcrs.pulse import Answering
 from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
 
 log = logging.getLogger("hcrs.error")
@@ -36,18 +38,20 @@ def main() -> int:
         links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
     except OSError as error:  # of another version of hcrs: the words say what to do
         sys.exit(str(error))
+    pulse = None if args.pulse is None else _hcrs.Pulse(args.pulse)
     files = None if args.loaded_files is None else LoadedFiles(args.loaded_files)
     try:
         logs.configure(
             args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
         )
+        sys.path.insert(behind_standard_library(), os.getcwd())
         app = load(args.app)
         if files is not None:
             files.keep_telling()
         if app.interface == "wsgi":
-            return WsgiWorker(args, app, links).run()
+            return run(WsgiWorker(args, app, links), pulse)
         worker = TrioWorker if args.worker_class == "trio" else AsgiWorker
-        return worker(args, app, new_loop(args.worker_class), links).run()
+        return run(worker(args, app, new_loop(args.worker_class), links), pulse)
     except BaseException as error:  # a module may call sys.exit()
         if files is not None:
             files.tell()
@@ -58,12 +62,32 @@ def main() -> int:
         return 1
 
 
+def run(worker: AsgiWorker | WsgiWorker, pulse: _hcrs.Pulse | None) -> int:
+    """Serves until the edge says that this is enough, and answers meanwhile whether the worker lives."""
+    if pulse is None:
+        return worker.run()
+    answering = worker.answering(pulse)
+    answering.start()
+    try:
+        return worker.run()
+    finally:
+        answering.close()
+
+
+def behind_standard_library() -> int:
+    """The place in ``sys.path`` where modules are looked for after the standard library and before what is installed."""
+    library = os.path.dirname(os.__file__)
+    standard = (library, os.path.join(library, "lib-dynload"))
+    return max((place for place, path in enumerate(sys.path, 1) if path in standard), default=0)
+
+
 def arguments() -> argparse.ArgumentParser:
     """What the edge says on the command line."""
     parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
     parser.add_argument("app")
     parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
     parser.add_argument("--loaded-files", type=int, metavar="DESCRIPTOR", help="where to tell which they are")
+    parser.add_argument("--pulse", type=int, metavar="DESCRIPTOR", help="where it is asked whether this process lives")
     parser.add_argument("--worker-class", choices=("asyncio", "uvloop", "trio"), default="asyncio")
     parser.add_argument("--root-path", default="")
     parser.add_argument("--lifespan", choices=("auto", "on", "off"), default="auto")
@@ -121,6 +145,10 @@ class AsgiWorker:
         return AsgiServing(
             app.app, links, event_loop=self._loop, root_path=self._args.root_path, is_guess=app.is_guess
         )
+
+    def answering(self, pulse: _hcrs.Pulse) -> Answering:
+        """What answers pings: the loop, in the end."""
+        return Answering(pulse, loop=self._loop)
 
     def run(self) -> int:
         """Serves until the edge says that this is enough; gives the exit code."""
@@ -184,7 +212,7 @@ class TrioWorker(AsgiWorker):
         failure: Exception | None = None
         code = 1
         async with trio.open_nursery() as nursery:
-            self._loop.nursery = nursery
+            self._loop.run_in(nursery)
             lifespan = TrioLifespan(self._app, nursery, self._args.lifespan)
             try:
                 await lifespan.startup(self._args.startup_timeout)
@@ -228,6 +256,10 @@ class WsgiWorker:
             multiprocess=args.workers > 1,
             is_guess=app.is_guess,
         )
+
+    def answering(self, pulse: _hcrs.Pulse) -> Answering:
+        """What answers pings: the pool, in the end."""
+        return Answering(pulse, is_free=self._serving.has_free_thread)
 
     def run(self) -> int:
         """Runs the app until the edge says that this is enough."""

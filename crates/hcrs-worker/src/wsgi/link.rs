@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -33,6 +33,8 @@ pub(crate) struct WsgiLink {
     /// When it was last written, in microseconds since then.
     written: AtomicU64,
     pub(super) streams: Mutex<StreamMap<Arc<WsgiStream>>>,
+    /// Threads that wait for a client: for more of a body, or for it to take more of a response.
+    waiting: AtomicUsize,
 }
 
 /// A request's stream, which a thread of the pool waits on.
@@ -52,6 +54,7 @@ impl WsgiLink {
             made: Instant::now(),
             written: AtomicU64::new(0),
             streams: Mutex::default(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -63,15 +66,20 @@ impl WsgiLink {
         stream
     }
 
+    /// Whether a thread waits for a client, and not for the app.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Drops a stream that is over.
     pub(crate) fn forget(&self, stream: StreamId) {
         lock(&self.streams).remove(&stream);
     }
 
-    /// Says Ready.
-    pub(crate) fn say_ready(&self) -> io::Result<()> {
+    /// Says something about the link itself.
+    pub(crate) fn say(&self, frame: &FromWorker<'_>) -> io::Result<()> {
         let mut out = lock(&self.out);
-        out.push(&FromWorker::Ready);
+        out.push(frame);
         self.write_all(&mut out)
     }
 
@@ -155,7 +163,7 @@ impl WsgiStream {
             if next != Next::Wait {
                 return next;
             }
-            self.wait(py, Stream::has_next);
+            self.wait(py, link, Stream::has_next);
         }
     }
 
@@ -193,7 +201,7 @@ impl WsgiStream {
                 return !self.lock().is_gone();
             }
             if stalled == Stalled::Window {
-                self.wait(py, Stream::can_send);
+                self.wait(py, link, Stream::can_send);
             }
             let mut out = link.out(py);
             let mut state = self.lock();
@@ -204,12 +212,15 @@ impl WsgiStream {
         }
     }
 
-    fn wait(&self, py: Python<'_>, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+    /// Waits for the client, which has deadlines at the edge.
+    fn wait(&self, py: Python<'_>, link: &WsgiLink, ready: fn(&Stream<PyBackedBytes>) -> bool) {
+        link.waiting.fetch_add(1, Ordering::Relaxed);
         py.detach(|| {
             let mut state = self.lock();
             while !ready(&state) {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         });
+        link.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

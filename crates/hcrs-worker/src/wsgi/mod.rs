@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hcrs_exchange::RequestView;
+use hcrs_link::FromWorker;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -23,6 +24,7 @@ use pyo3::types::PyList;
 
 use crate::link::Link;
 use crate::lock;
+use crate::pulse::note_step;
 use crate::wsgi::environ::{EnvironBuilder, Server};
 use crate::wsgi::input::Input;
 use crate::wsgi::job::Job;
@@ -117,7 +119,7 @@ impl WsgiServer {
     /// Says Ready and reads the links from now on.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         for link in &self.links {
-            py.detach(|| link.say_ready())?;
+            py.detach(|| link.say(&FromWorker::Ready))?;
             let (link, shared, body_max) = (link.clone(), self.shared.clone(), self.max_body_size);
             std::thread::Builder::new().name("hcrs-link".into()).spawn(move || {
                 let reader = Reader::new(&link, &shared.queue, &shared.spool, body_max);
@@ -133,6 +135,7 @@ impl WsgiServer {
         loop {
             while let Some(job) = self.shared.queue.take(std::mem::take(&mut sought)) {
                 self.run(py, job)?;
+                note_step();
             }
             for link in &self.links {
                 link.flush_gathered(py);
@@ -159,10 +162,23 @@ impl WsgiServer {
         }
     }
 
+    /// Whether a thread is free, or waits for a client and not for the app.
+    fn has_free_thread(&self) -> bool {
+        self.shared.queue.has_idle() || self.links.iter().any(|link| link.awaits_client())
+    }
+
     /// Lets the pool's threads end once they have nothing more to do, or after `timeout` seconds.
     fn close(&self, py: Python<'_>, timeout: f64) {
         let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         py.detach(|| self.shared.queue.close(patience));
+    }
+
+    /// Tells the edge that every stream has been ended. To be called when the pool's threads have ended.
+    fn finish(&self, py: Python<'_>) {
+        for link in &self.links {
+            // An error says that the edge is gone.
+            let _gone = py.detach(|| link.say(&FromWorker::Finished));
+        }
     }
 }
 

@@ -103,6 +103,11 @@ impl<T: Waiting> Queue<T> {
         true
     }
 
+    /// Whether a thread has nothing to do.
+    pub(crate) fn has_idle(&self) -> bool {
+        lock(&self.state).idle > 0
+    }
+
     /// Whether no request waits.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.state).waiting.is_empty()

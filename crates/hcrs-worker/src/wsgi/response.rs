@@ -10,7 +10,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::lock;
-use crate::message::{FieldError, Seen, write_field};
+use crate::message::{FIELDS_MAX, FieldError, Seen, without_finalizer, write_field};
 use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
@@ -102,14 +102,14 @@ impl Response {
             Err(_) => iterable.hasattr(intern!(py, "__len__"))? && iterable.len()? == 1,
         };
         for piece in iterable.try_iter()? {
-            let piece = bytes(piece?)?;
-            if piece.as_bytes().is_empty() {
+            let piece = bytes(&piece?)?;
+            if piece.is_empty() {
                 continue;
             }
             if only_one && !self.is_sent() {
-                self.set_length(piece.as_bytes().len() as u64);
+                self.set_length(piece.len() as u64);
             }
-            if self.send_piece(py, piece.into())? != Sent::Yes {
+            if self.send_piece(py, piece)? != Sent::Yes {
                 return Ok(());
             }
         }
@@ -123,11 +123,11 @@ impl Response {
             return self.send_rest(py, rest);
         }
         loop {
-            let block = bytes(file.read(py, FILE_READ)?)?;
-            if block.as_bytes().is_empty() {
+            let block = bytes(&file.read(py, FILE_READ)?)?;
+            if block.is_empty() {
                 return self.send_end(py);
             }
-            if self.send_piece(py, block.into())? != Sent::Yes {
+            if self.send_piece(py, block)? != Sent::Yes {
                 return Ok(());
             }
         }
@@ -174,6 +174,7 @@ impl Response {
     fn set_length(&self, len: u64) {
         if let Some(head) = &mut lock(&self.state).head
             && head.content_length.is_none()
+            && head.fields.len() < FIELDS_MAX
             && !head.is_bodiless()
         {
             head.content_length = Some(len);
@@ -307,7 +308,7 @@ impl Response {
         if data.as_bytes().is_empty() {
             return Ok(());
         }
-        match self.send_piece(data.py(), data.clone().into())? {
+        match self.send_piece(data.py(), without_finalizer(data).into())? {
             Sent::Yes | Sent::Bodiless => Ok(()),
             Sent::Gone => Err(PyConnectionResetError::new_err("the client has gone")),
         }
@@ -338,9 +339,6 @@ impl Head {
         let headers = headers.cast::<PyList>().map_err(|_| {
             PyTypeError::new_err(format!("the headers must be a list, not {}", kind(headers)))
         })?;
-        if headers.len() >= usize::from(u16::MAX) {
-            return Err(FieldError::TooLarge.into());
-        }
         let mut head =
             Self { status: code, fields: Vec::with_capacity(headers.len() + 1), content_length: None };
         // Checked here, so that the app is told in start_response and not later.
@@ -367,13 +365,12 @@ impl Head {
     }
 }
 
-fn bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
-    piece.cast_into::<PyBytes>().map_err(|error| {
-        PyTypeError::new_err(format!(
-            "a WSGI app's iterable must give bytes, not {}",
-            kind(&error.into_inner())
-        ))
-    })
+/// A piece of the body, of the one type that PEP 3333 allows.
+fn bytes(piece: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
+    let piece = piece.cast::<PyBytes>().map_err(|_| {
+        PyTypeError::new_err(format!("a WSGI app's iterable must give bytes, not {}", kind(piece)))
+    })?;
+    Ok(without_finalizer(piece).into())
 }
 
 fn latin1(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {

@@ -16,6 +16,9 @@ const SPARE_INFLATERS: usize = 4;
 /// Bytes that are inflated at a time.
 const SCRATCH: usize = 16 << 10;
 
+/// Bytes that are inflated in one turn, but for a piece more, whichever connections they are for.
+const INFLATED_PER_TURN: usize = 256 << 10;
+
 /// A buffer longer than this is given back to the system after the message.
 const KEPT_BUFFER: usize = 256 << 10;
 
@@ -29,6 +32,8 @@ pub struct DeflatePool {
     mem_level: u8,
     max_contexts: usize,
     contexts: Cell<usize>,
+    /// Bytes that were inflated in this turn.
+    inflated: Cell<usize>,
     deflaters: RefCell<[Option<Deflate>; 7]>,
     inflaters: RefCell<Vec<Inflate>>,
     scratch: RefCell<Vec<u8>>,
@@ -43,6 +48,7 @@ impl DeflatePool {
             mem_level: compression.mem_level.clamp(1, 9),
             max_contexts: compression.max_contexts,
             contexts: Cell::new(0),
+            inflated: Cell::new(0),
             deflaters: RefCell::default(),
             inflaters: RefCell::default(),
             scratch: RefCell::default(),
@@ -84,6 +90,20 @@ impl DeflatePool {
             inflater.reset(false);
             inflaters.push(inflater);
         }
+    }
+
+    /// Begins a turn, in which so much may be inflated that others need not wait long for theirs.
+    pub fn begin_turn(&self) {
+        self.inflated.set(0);
+    }
+
+    /// Whether the turn's share was inflated.
+    pub(crate) fn has_inflated_its_share(&self) -> bool {
+        self.inflated.get() >= INFLATED_PER_TURN
+    }
+
+    pub(crate) fn count_inflated(&self, len: usize) {
+        self.inflated.set(self.inflated.get() + len);
     }
 
     /// Counts a compressor that a connection keeps; false if that would be one too many.

@@ -26,6 +26,11 @@ impl Unpacker {
         Self { pool, window_bits, takeover, inflater: None, last: [0; 4], at_start: true }
     }
 
+    /// Whether others have to have their turn before more is inflated.
+    pub(crate) fn must_yield(&self) -> bool {
+        self.pool.has_inflated_its_share()
+    }
+
     /// Inflates the next piece of a message into `sink`, whose fault ends it.
     pub(crate) fn unpack(
         &mut self,
@@ -46,6 +51,7 @@ impl Unpacker {
         loop {
             let step =
                 pool.with_scratch(|scratch| step(inflater, rest, scratch, InflateFlush::NoFlush, sink))?;
+            pool.count_inflated(step.written);
             rest = &rest[step.read..];
             if step.ended {
                 // A stream may end within a message (RFC 7692 §7.2.3.4); a new one begins behind it.

@@ -147,7 +147,7 @@ fn messages_before_a_fault_can_be_answered_before_it_is() {
     let mut wire = text("hello");
     wire.push(0xff);
     server.input.extend_from_slice(&wire);
-    let Server { connection, input, out } = &mut server;
+    let Server { connection, input, out, .. } = &mut server;
     assert_eq!(connection.poll_event(input), Ok(Some(Event::Text("hello".into()))));
     assert_eq!(connection.poll_event(input).unwrap_err().code, 1002);
     assert!(connection.has_failed() && connection.can_send() && !connection.is_closed());

@@ -327,18 +327,30 @@ fn what_takes_long_to_inflate_gives_others_a_turn() {
     let len = 8 << 20;
     let data: Vec<u8> = (0..len).map(|n: u32| (n / 5000) as u8).collect();
     let wire = frame(FIN | RSV1 | BINARY, &Client::new(NO_TAKEOVER).pack(&data));
-    let mut server = Server::with(&packing(&Compression::default()), Some(NO_TAKEOVER));
+    let settings = packing(&Compression::default());
+    let pool = pool(&settings);
+    let mut server = Server::in_pool(&settings, Some(NO_TAKEOVER), &pool);
+    // The share of a turn is that of all connections, however little each inflates.
+    let mut other = Server::in_pool(&settings, Some(NO_TAKEOVER), &pool);
+    let small = frame(FIN | PACKED_TEXT, &Client::new(NO_TAKEOVER).pack(b"small"));
     server.input.extend_from_slice(&wire);
     let mut turns = 0;
     let message = loop {
         match server.connection.poll_event(&mut server.input).unwrap() {
-            Some(Event::Yield) => turns += 1,
+            Some(Event::Yield) => {
+                other.input.extend_from_slice(&small);
+                assert_eq!(other.connection.poll_event(&mut other.input), Ok(Some(Event::Yield)));
+                assert_eq!(server.connection.poll_event(&mut server.input), Ok(Some(Event::Yield)));
+                pool.begin_turn();
+                assert_eq!(other.feed(b""), [saw_text("small")]);
+                turns += 1;
+            }
             Some(Event::Binary(message)) => break message,
             other => panic!("{other:?} after {turns} turns"),
         }
     };
     assert_eq!(message, data);
-    assert!(turns > 0);
+    assert!((7..=32).contains(&turns), "256 KiB to some more than 1 MiB in a turn: {turns}");
 }
 
 #[test]

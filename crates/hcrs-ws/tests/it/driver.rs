@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_ws::{Compression, Connection, DeflatePool, DeflateTerms, Event, Failure, Kind, Settings};
+use hcrs_ws::{
+    Compression, Connection, DeflatePool, DeflateTerms, Event, Failure, Kind, MessageRoom, Settings,
+};
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush};
 
 pub(crate) const FIN: u8 = 0x80;
@@ -38,6 +40,7 @@ pub(crate) struct Server {
     pub(crate) connection: Connection,
     pub(crate) input: BytesMut,
     pub(crate) out: Vec<u8>,
+    pool: Rc<DeflatePool>,
 }
 
 impl Server {
@@ -54,8 +57,17 @@ impl Server {
         deflate: Option<DeflateTerms>,
         pool: &Rc<DeflatePool>,
     ) -> Self {
-        let connection = Connection::new(settings, deflate, pool);
-        Self { connection, input: BytesMut::new(), out: Vec::new() }
+        Self::in_room(settings, deflate, pool, &room(settings))
+    }
+
+    pub(crate) fn in_room(
+        settings: &Settings,
+        deflate: Option<DeflateTerms>,
+        pool: &Rc<DeflatePool>,
+        room: &Rc<MessageRoom>,
+    ) -> Self {
+        let connection = Connection::new(settings, deflate, pool, room);
+        Self { connection, input: BytesMut::new(), out: Vec::new(), pool: Rc::clone(pool) }
     }
 
     /// Reads `wire` and answers each event.
@@ -78,7 +90,7 @@ impl Server {
         loop {
             match poll(&mut self.connection, &mut self.input) {
                 Ok(None) => return seen,
-                Ok(Some(Event::Yield)) => {}
+                Ok(Some(Event::Yield)) => self.pool.begin_turn(),
                 Ok(Some(event)) => seen.push(Seen::Event(event)),
                 Err(failure) => seen.push(Seen::Failed(failure.code)),
             }
@@ -98,6 +110,11 @@ impl Server {
 
 pub(crate) fn pool(settings: &Settings) -> Rc<DeflatePool> {
     Rc::new(DeflatePool::new(&settings.compression.clone().unwrap_or_default()))
+}
+
+/// The room of a connection that has its thread for itself.
+pub(crate) fn room(settings: &Settings) -> Rc<MessageRoom> {
+    MessageRoom::of_connection(&MessageRoom::of_thread(settings), settings)
 }
 
 /// Reads frames of a server, which are not masked, to the end of `wire`.

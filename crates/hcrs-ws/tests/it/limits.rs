@@ -4,7 +4,8 @@ use hcrs_ws::{Compression, Settings};
 
 use crate::driver::{
     BINARY, CONTINUATION, Client, FIN, NO_TAKEOVER, RSV1, Seen, Server, TAKEOVER, TEXT, binary, close,
-    closed_with, fragments, frame, noise, packing, saw_binary, saw_close, saw_text, see_with, text,
+    closed_with, fragments, frame, noise, packing, pool, room, saw_binary, saw_close, saw_text, see_with,
+    text,
 };
 
 const MIB: usize = 1 << 20;
@@ -137,4 +138,56 @@ fn a_refused_message_can_still_be_answered_with_a_close() {
     assert_eq!((sent.len(), closed_with(&sent)), (1, 1009));
     let mut server = Server::with(&at_most(10), None);
     assert_eq!(server.feed(&close(1000, "reasons do not count")), [saw_close(1000, "reasons do not count")]);
+}
+
+#[test]
+fn what_a_connections_websockets_hold_together_is_bounded_and_small_messages_always_pass() {
+    let settings =
+        Settings { max_message_size: MIB, connection_room: 4 * MIB, ..packing(&Compression::default()) };
+    let (pool, room) = (pool(&settings), room(&settings));
+    let mut servers: Vec<Server> =
+        (0..100).map(|_| Server::in_room(&settings, Some(NO_TAKEOVER), &pool, &room)).collect();
+    // Each sends a first fragment that inflates to a thousand times as much.
+    let bomb = frame(RSV1 | BINARY, &Client::new(NO_TAKEOVER).pack(&vec![0; MIB]));
+    let mut failed = 0;
+    for server in &mut servers {
+        let seen = server.feed(&bomb);
+        if seen == [Seen::Failed(1009)] {
+            assert_eq!(closed_with(&server.sent()), 1009);
+            failed += 1;
+        } else {
+            assert_eq!(seen, []);
+        }
+        assert!(room.taken() <= 4 * MIB, "{}", room.taken());
+    }
+    assert_eq!(failed, 96);
+    let mut quiet = Server::in_room(&settings, None, &pool, &room);
+    let small = vec![7; 60_000];
+    let wire = fragments(BINARY, &small, 1000);
+    let seen: Vec<Seen> = wire.chunks(500).flat_map(|piece| quiet.feed(piece)).collect();
+    assert_eq!(seen, [saw_binary(&small)]);
+    // A message that ends, is given up, or goes with its connection makes room.
+    let mut held = servers.into_iter().filter(|server| server.connection.unfinished().is_some());
+    let mut ends = held.next().unwrap();
+    assert_eq!(ends.feed(&frame(FIN | CONTINUATION, b"")), [saw_binary(&vec![0; MIB])]);
+    let mut stalls = held.next().unwrap();
+    assert_eq!(stalls.connection.give_up_message().code, 1008);
+    stalls.connection.write_replies(&mut stalls.out);
+    assert_eq!(closed_with(&stalls.sent()), 1008);
+    drop(held);
+    assert_eq!(room.taken(), 0);
+}
+
+#[test]
+fn an_unfinished_message_says_how_far_it_has_come() {
+    let mut server = Server::new();
+    assert_eq!(server.connection.unfinished(), None);
+    server.feed(&frame(TEXT, b"abc"));
+    assert_eq!(server.connection.unfinished(), Some(3));
+    server.feed(&frame(CONTINUATION, b"defg")[..8]);
+    assert_eq!(server.connection.unfinished(), Some(5));
+    server.feed(&frame(CONTINUATION, b"defg")[8..]);
+    assert_eq!(server.connection.unfinished(), Some(7));
+    server.feed(&frame(FIN | CONTINUATION, b""));
+    assert_eq!(server.connection.unfinished(), None);
 }

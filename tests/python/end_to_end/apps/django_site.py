@@ -3,6 +3,8 @@
 import asyncio
 import os
 import tempfile
+from collections.abc import AsyncIterator
+from typing import Any
 
 import django
 from django.conf import settings
@@ -39,7 +41,7 @@ django.setup()
 DATA = bytes(range(256)) * 4000
 
 
-def facts(request):
+def facts(request: Any) -> Any:
     return JsonResponse(
         {
             "method": request.method,
@@ -56,47 +58,47 @@ def facts(request):
 
 
 @csrf_exempt
-def upload(request):
+def upload(request: Any) -> Any:
     file = request.FILES["file"]
     return JsonResponse({"field": request.POST["field"], "size": file.size, "on_disk": hasattr(file, "temporary_file_path")})
 
 
 @csrf_exempt
-def echo(request):
+def echo(request: Any) -> Any:
     return HttpResponse(request.body, content_type="application/octet-stream")
 
 
-def count(request):
+def count(request: Any) -> Any:
     """Counts in a session that lives in a cookie."""
     request.session["count"] = request.session.get("count", 0) + 1
     return HttpResponse(str(request.session["count"]))
 
 
-def file(request):
+def file(request: Any) -> Any:
     opened = NamedTemporaryFile()
     opened.write(DATA)
     opened.seek(0)
     return FileResponse(opened, filename="data.bin", content_type="application/octet-stream")
 
 
-def opened(request):
+def opened(request: Any) -> Any:
     return FileResponse(open(os.environ["DATA"], "rb"))
 
 
-def temporary(request):
+def temporary(request: Any) -> Any:
     """A file without a descriptor."""
-    opened = tempfile.SpooledTemporaryFile(max_size=1 << 30)
+    opened = tempfile.SpooledTemporaryFile(max_size=1 << 30)  # noqa: SIM115 - closed with the response
     opened.write(DATA)
     opened.seek(0)
     return FileResponse(opened, filename="data.bin", content_type="application/octet-stream")
 
 
-def stream(request):
+def stream(request: Any) -> Any:
     return StreamingHttpResponse(f"{number}\n" for number in range(5))
 
 
-async def stream_async(request):
-    async def numbers():
+async def stream_async(request: Any) -> Any:
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(5):
             yield f"{number}\n"
             await asyncio.sleep(0)
@@ -104,15 +106,15 @@ async def stream_async(request):
     return StreamingHttpResponse(numbers())
 
 
-def large(request):
+def large(request: Any) -> Any:
     return HttpResponse("x" * 100_000)
 
 
-def nothing(request):
+def nothing(request: Any) -> Any:
     return HttpResponse(status=204)
 
 
-def raises(request):
+def raises(request: Any) -> None:
     raise RuntimeError("in Django")
 
 

@@ -5,6 +5,8 @@ import contextlib
 import contextvars
 import os
 import threading
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, NoReturn
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, HTTPException, Request, UploadFile
 from fastapi.responses import StreamingResponse
@@ -25,7 +27,7 @@ current = contextvars.ContextVar("current", default="nobody")
 # ---- FastAPI ----
 
 @contextlib.asynccontextmanager
-async def lifespan(app):
+async def lifespan(app: Any) -> AsyncIterator[Any]:
     """Leaves something in the state."""
     yield {"database": "open"}
 
@@ -38,39 +40,39 @@ class Item(BaseModel):
     price: float
 
 
-def in_a_thread():
+def in_a_thread() -> bool:
     """A synchronous dependency, which Starlette runs in a thread."""
     return threading.current_thread() is not threading.main_thread()
 
 
 @fastapi.get("/state")
-async def state(request: Request):
+async def state(request: Request) -> Any:
     return {"database": request.state.database, "http_version": request.scope["http_version"]}
 
 
 @fastapi.post("/items/{number}")
-async def create(number: int, item: Item, threaded: bool = Depends(in_a_thread)):
+async def create(number: int, item: Item, threaded: bool = Depends(in_a_thread)) -> Any:
     return {"number": number, "name": item.name, "price": item.price, "threaded": threaded}
 
 
 @fastapi.get("/sync")
-def synchronous():
+def synchronous() -> Any:
     return {"thread": threading.current_thread() is threading.main_thread()}
 
 
 @fastapi.post("/file")
-async def upload(file: UploadFile = File()):
+async def upload(file: Annotated[UploadFile, File()]) -> Any:
     return {"name": file.filename, "size": len(await file.read())}
 
 
 @fastapi.get("/missing")
-async def missing():
+async def missing() -> None:
     raise HTTPException(404, "not here")
 
 
 @fastapi.get("/stream")
-async def stream():
-    async def numbers():
+async def stream() -> Any:
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(5):
             yield f"{number}\n"
             await asyncio.sleep(0)
@@ -79,8 +81,8 @@ async def stream():
 
 
 @fastapi.get("/tasks")
-async def tasks(file: str, background: BackgroundTasks):
-    def write():
+async def tasks(file: str, background: BackgroundTasks) -> Any:
+    def write() -> None:
         with open(file, "w") as out:
             out.write("done")
 
@@ -89,12 +91,12 @@ async def tasks(file: str, background: BackgroundTasks):
 
 
 @fastapi.get("/loop")
-async def loop():
+async def loop() -> Any:
     return type(asyncio.get_running_loop()).__module__
 
 
 @fastapi.get("/raises")
-async def raises():
+async def raises() -> None:
     raise RuntimeError("in FastAPI")
 
 
@@ -103,7 +105,7 @@ async def raises():
 class Named(BaseHTTPMiddleware):
     """Names the request for all that runs below it."""
 
-    async def dispatch(self, request, call_next):
+    async def dispatch(self, request: Any, call_next: Any) -> Any:
         token = current.set(request.query_params.get("name", "nobody"))
         try:
             response = await call_next(request)
@@ -113,7 +115,7 @@ class Named(BaseHTTPMiddleware):
         return response
 
 
-async def who(request):
+async def who(request: Any) -> Any:
     before = current.get()
     await asyncio.sleep(0.01)
     inner = await asyncio.create_task(asyncio.sleep(0, current.get()))
@@ -121,15 +123,15 @@ async def who(request):
     return JSONResponse([before, current.get(), inner, in_thread])
 
 
-async def leak(request):
+async def leak(request: Any) -> Any:
     """Sets the variable and does not take it back."""
     before = current.get()
     current.set("leaked")
     return PlainTextResponse(before)
 
 
-async def background(request):
-    async def write(path):
+async def background(request: Any) -> Any:
+    async def write(path: Any) -> None:
         await asyncio.sleep(0.5)
         with open(path, "w") as out:
             out.write("done")
@@ -137,15 +139,15 @@ async def background(request):
     return PlainTextResponse("later", background=BackgroundTask(write, request.query_params["file"]))
 
 
-async def large(request):
+async def large(request: Any) -> Any:
     return PlainTextResponse("x" * 100_000)
 
 
-async def disconnected(request):
+async def disconnected(request: Any) -> Any:
     """Streams until Starlette notices that the client has gone."""
     path = request.query_params["file"]
 
-    async def endless():
+    async def endless() -> AsyncIterator[Any]:
         try:
             while True:
                 yield b"."
@@ -157,7 +159,7 @@ async def disconnected(request):
     return StreamingResponse(endless())
 
 
-async def is_disconnected(request):
+async def is_disconnected(request: Any) -> Any:
     return PlainTextResponse(str(await request.is_disconnected()))
 
 
@@ -182,7 +184,7 @@ flask = Flask(__name__)
 
 
 @flask.get("/")
-def index():
+def index() -> Any:
     return {
         "worker": os.getpid(),
         "main_thread": threading.current_thread() is threading.main_thread(),
@@ -195,35 +197,35 @@ def index():
 
 
 @flask.post("/echo")
-def echo():
+def echo() -> Any:
     return flask_request.get_data(), {"content-type": "application/octet-stream"}
 
 
 @flask.post("/form")
-def form():
+def form() -> Any:
     return {"field": flask_request.form["field"], "file": len(flask_request.files["file"].read())}
 
 
 @flask.get("/stream")
-def stream_flask():
+def stream_flask() -> Any:
     return flask.response_class((f"{number}\n" for number in range(5)), mimetype="text/plain")
 
 
 @flask.get("/nothing")
-def nothing():
+def nothing() -> Any:
     return "", 204
 
 
 @flask.get("/file")
-def file_flask():
+def file_flask() -> Any:
     return send_file(os.environ["DATA"])
 
 
 @flask.get("/redirect")
-def redirect():
+def redirect() -> Any:
     return "", 302, {"location": "/"}
 
 
 @flask.get("/raises")
-def raises_flask():
+def raises_flask() -> NoReturn:
     raise RuntimeError("in Flask")

@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 import sys
+from typing import Any
 
 
-def with_lifespan(startup, shutdown=None):
+def with_lifespan(startup: Any, shutdown: Any = None) -> Any:
     """An app that answers requests with its state, and lifespan as told."""
 
-    async def app(scope, receive, send):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             assert (await receive()) == {"type": "lifespan.startup"}
             await startup(scope, send)
@@ -22,51 +23,51 @@ def with_lifespan(startup, shutdown=None):
     return app
 
 
-async def complete(scope, send):
+async def complete(scope: Any, send: Any) -> None:
     await send({"type": "lifespan.startup.complete"})
 
 
-async def complete_shutdown(scope, send):
+async def complete_shutdown(scope: Any, send: Any) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def fail(scope, send):
+async def fail(scope: Any, send: Any) -> None:
     await send({"type": "lifespan.startup.failed", "message": "no database"})
 
 
-async def fail_shutdown(scope, send):
+async def fail_shutdown(scope: Any, send: Any) -> None:
     await send({"type": "lifespan.shutdown.failed", "message": "not saved"})
 
 
-async def hang(scope, send):
+async def hang(scope: Any, send: Any) -> None:
     await asyncio.Event().wait()
 
 
-async def raise_error(scope, send):
+async def raise_error(scope: Any, send: Any) -> None:
     raise ValueError("raised in the startup")
 
 
-async def exit_process(scope, send):
+async def exit_process(scope: Any, send: Any) -> None:
     sys.exit(3)
 
 
-async def startup_slowly(scope, send):
+async def startup_slowly(scope: Any, send: Any) -> None:
     await asyncio.sleep(float(os.environ["SLOW"]))
     await complete(scope, send)
 
 
-async def break_if_told(scope, send):
+async def break_if_told(scope: Any, send: Any) -> None:
     await (fail if os.path.exists(os.environ["BREAK"]) else complete)(scope, send)
 
 
-async def wait_while_held(scope, send):
+async def wait_while_held(scope: Any, send: Any) -> None:
     while os.path.exists(os.environ["HOLD"]):
         await asyncio.sleep(0.01)
     scope["state"]["pid"] = os.getpid()
     await complete(scope, send)
 
 
-async def unsupported(scope, receive, send):
+async def unsupported(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "http"
     await with_lifespan(complete)(scope, receive, send)
 

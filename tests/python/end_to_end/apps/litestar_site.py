@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 from litestar import Litestar, Request, get, post
 from litestar.background_tasks import BackgroundTask
@@ -19,7 +21,7 @@ class Item:
 
 
 @get("/facts")
-async def facts(request: Request) -> dict[str, str | None]:
+async def facts(request: Request[Any, Any, Any]) -> dict[str, str | None]:
     return {
         "state": request.app.state.database,
         "query": request.query_params.get("q"),
@@ -34,7 +36,7 @@ async def create(number: int, data: Item) -> dict[str, object]:
 
 
 @post("/echo")
-async def echo(request: Request) -> Response[bytes]:
+async def echo(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(await request.body(), media_type="application/octet-stream")
 
 
@@ -45,7 +47,7 @@ def synchronous() -> str:
 
 @get("/stream")
 async def stream() -> Stream:
-    async def numbers():
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(5):
             yield f"{number}\n"
             await asyncio.sleep(0)
@@ -78,7 +80,7 @@ async def raises() -> None:
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app: Litestar):
+async def lifespan(app: Litestar) -> AsyncIterator[Any]:
     app.state.database = "open"
     yield
 

@@ -1,6 +1,8 @@
 """Apps behind each middleware."""
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from hcrs.middleware import (
     AsyncioWSGIMiddleware,
@@ -10,15 +12,15 @@ from hcrs.middleware import (
 )
 
 
-async def show(scope, receive, send):
+async def show(scope: Any, receive: Any, send: Any) -> None:
     """Answers with the scope; knows no lifespan."""
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": repr(scope).encode()})
 
 
-def lifespan_of(name, fail=None):
-    async def app(scope, receive, send):
+def lifespan_of(name: Any, fail: Any = None) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] != "lifespan":
             return await show(scope, receive, send)
         for stage in ("startup", "shutdown"):
@@ -32,7 +34,7 @@ def lifespan_of(name, fail=None):
     return app
 
 
-def wsgi(environ, start_response):
+def wsgi(environ: Any, start_response: Any) -> Any:
     path = environ["PATH_INFO"]
     if path == "/environ":
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -65,14 +67,14 @@ def wsgi(environ, start_response):
 class Closing:
     """Fails in the middle, and says when it is closed."""
 
-    def __init__(self, start_response):
+    def __init__(self, start_response: Any) -> None:
         start_response("200 OK", [])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         yield b"first"
         raise RuntimeError("in the middle")
 
-    def close(self):
+    def close(self) -> None:
         print("closed", file=sys.stderr, flush=True)
 
 

@@ -1,11 +1,14 @@
 """Apps for the trio worker: Starlette on anyio, and Quart-Trio."""
 
 import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
 import sniffio
 import trio
+import trio.lowlevel
 from quart import request
 from quart_trio import QuartTrio
 from starlette.applications import Starlette
@@ -19,14 +22,14 @@ from starlette.routing import Route
 class Passing(BaseHTTPMiddleware):
     """Runs the rest of the app in a task group of its own, as this class does."""
 
-    async def dispatch(self, request, call_next):
+    async def dispatch(self, request: Any, call_next: Any) -> Any:
         response = await call_next(request)
         response.headers["x-passed"] = "yes"
         return response
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app):
+async def lifespan(app: Any) -> AsyncIterator[Any]:
     """Has a task group run as long as the app does."""
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.sleep_forever)
@@ -34,24 +37,24 @@ async def lifespan(app):
         group.cancel_scope.cancel()
 
 
-async def library(request):
+async def library(request: Any) -> Any:
     return JSONResponse([request.state.library, sniffio.current_async_library()])
 
 
-async def echo(request):
+async def echo(request: Any) -> Any:
     return PlainTextResponse(await request.body())
 
 
-async def thread(request):
+async def thread(request: Any) -> Any:
     return PlainTextResponse(str(await anyio.to_thread.run_sync(sum, [1, 2, 3])))
 
 
-def in_a_thread(request):
+def in_a_thread(request: Any) -> Any:
     return PlainTextResponse("by a plain function")
 
 
-async def stream(request):
-    async def numbers():
+async def stream(request: Any) -> Any:
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(int(request.query_params["count"])):
             yield f"{number:05}" * 2000
             await trio.lowlevel.checkpoint()
@@ -59,10 +62,10 @@ async def stream(request):
     return StreamingResponse(numbers())
 
 
-async def disconnected(request):
+async def disconnected(request: Any) -> Any:
     path = request.query_params["file"]
 
-    async def endless():
+    async def endless() -> AsyncIterator[Any]:
         try:
             while True:
                 yield b"."
@@ -73,12 +76,12 @@ async def disconnected(request):
     return StreamingResponse(endless())
 
 
-async def is_disconnected(request):
+async def is_disconnected(request: Any) -> Any:
     return PlainTextResponse(str(await request.is_disconnected()))
 
 
-async def background(request):
-    async def write(path):
+async def background(request: Any) -> Any:
+    async def write(path: Any) -> None:
         await trio.sleep(0.2)
         with open(path, "w") as out:
             out.write("done")
@@ -86,7 +89,7 @@ async def background(request):
     return PlainTextResponse("later", background=BackgroundTask(write, request.query_params["file"]))
 
 
-async def raises(request):
+async def raises(request: Any) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.sleep_forever)
         raise LookupError("in a nursery")
@@ -110,26 +113,26 @@ quart = QuartTrio(__name__)
 
 
 @quart.before_serving
-async def open_database():
+async def open_database() -> None:
     quart.config["LIBRARY"] = sniffio.current_async_library()
 
 
 @quart.get("/library")
-async def quart_library():
-    await trio.sleep(0)
+async def quart_library() -> Any:
+    await trio.lowlevel.checkpoint()
     return [quart.config["LIBRARY"], sniffio.current_async_library()]
 
 
 @quart.post("/echo")
-async def quart_echo():
+async def quart_echo() -> Any:
     return await request.get_data()
 
 
 @quart.get("/stream")
-async def quart_stream():
+async def quart_stream() -> Any:
     count = int(request.args["count"])
 
-    async def numbers():
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(count):
             yield (f"{number:05}" * 2000).encode()
             await trio.lowlevel.checkpoint()
@@ -138,5 +141,5 @@ async def quart_stream():
 
 
 @quart.get("/raises")
-async def quart_raises():
+async def quart_raises() -> NoReturn:
     raise LookupError("in Quart")

@@ -10,35 +10,37 @@ import json
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import parse_qs
 
-notes = {}
-gates = {}
-progress = {}
-events = []
+notes: dict[str, asyncio.Future[bytes]] = {}
+gates: dict[str, asyncio.Event] = {}
+progress: dict[str, int] = {}
+events: list[Any] = []
 
 
-def note(key):
+def note(key: Any) -> Any:
     """The future of a note."""
     return notes.setdefault(key, asyncio.get_running_loop().create_future())
 
 
-def write_note(key, value):
+def write_note(key: Any, value: Any) -> None:
     """Writes a note, once."""
     if not note(key).done():
         note(key).set_result(value)
 
 
-def gate(key):
+def gate(key: Any) -> Any:
     """The gate of that name, closed at first."""
     return gates.setdefault(key, asyncio.Event())
 
 
-async def start(send, status=200, headers=()):
+async def start(send: Any, status: int = 200, headers: Any = ()) -> None:
     await send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
 
-async def answer(send, body, status=200, headers=()):
+async def answer(send: Any, body: Any, status: int = 200, headers: Any = ()) -> None:
     """A whole response."""
     if not isinstance(body, bytes):
         body = body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -46,7 +48,7 @@ async def answer(send, body, status=200, headers=()):
     await send({"type": "http.response.body", "body": body})
 
 
-async def pieces_of(receive):
+async def pieces_of(receive: Any) -> AsyncIterator[Any]:
     """The request's body, piece by piece."""
     while True:
         message = await receive()
@@ -57,19 +59,19 @@ async def pieces_of(receive):
             return
 
 
-async def hello(scope, receive, send, query):
+async def hello(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, "hello", headers=[(b"content-type", b"text/plain")])
 
 
-async def pid(scope, receive, send, query):
+async def pid(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, str(os.getpid()))
 
 
-async def show_scope(scope, receive, send, query):
+async def show_scope(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, repr(scope))
 
 
-async def change_state(scope, receive, send, query):
+async def change_state(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Writes into its own state, and shows what it had been given."""
     before = repr(scope["state"])
     scope["state"]["request"] = query["value"]
@@ -77,16 +79,16 @@ async def change_state(scope, receive, send, query):
     await answer(send, before)
 
 
-async def messages(scope, receive, send, query):
+async def messages(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """The messages that carry the body, and the first one after it."""
-    got = []
+    got: list[Any] = []
     while not got or got[-1].get("more_body"):
         got.append(await receive())
     await answer(send, repr(got))
     write_note(query["key"], repr(await receive()))
 
 
-async def echo(scope, receive, send, query):
+async def echo(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Sends each piece of the body back as it comes."""
     await start(send)
     async for piece in pieces_of(receive):
@@ -94,7 +96,7 @@ async def echo(scope, receive, send, query):
     await send({"type": "http.response.body"})
 
 
-async def digest(scope, receive, send, query):
+async def digest(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Reads the body; with ``gate`` only so many ``pieces`` before the gate is opened."""
     sha, length, count = hashlib.sha256(), 0, 0
     async for piece in pieces_of(receive):
@@ -109,7 +111,7 @@ async def digest(scope, receive, send, query):
     await answer(send, {"sha256": sha.hexdigest(), "bytes": length})
 
 
-async def events_by_gate(scope, receive, send, query):
+async def events_by_gate(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """An event stream of two events; the second when the gate is opened."""
     await start(send, headers=[(b"content-type", b"text/event-stream")])
     await send({"type": "http.response.body", "body": b"data: 0\n\n", "more_body": True})
@@ -118,14 +120,14 @@ async def events_by_gate(scope, receive, send, query):
     await send({"type": "http.response.body"})
 
 
-async def head_first(scope, receive, send, query):
+async def head_first(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Sends a head, and the rest when the gate is opened."""
     await start(send, 202, [(b"x-early", b"yes")])
     await gate(query["key"]).wait()
     await send({"type": "http.response.body", "body": b"late"})
 
 
-async def download(scope, receive, send, query):
+async def download(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Sends ``size`` bytes of the value ``byte`` and keeps count of them."""
     left, piece = int(query["size"]), bytes([int(query.get("byte", 0))]) * int(query.get("piece", 65536))
     key = query.get("key", "download")
@@ -140,20 +142,20 @@ async def download(scope, receive, send, query):
     write_note(key, "sent")
 
 
-async def show_progress(scope, receive, send, query):
+async def show_progress(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, progress.get(query["key"], -1))
 
 
-async def read_note(scope, receive, send, query):
+async def read_note(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, await asyncio.shield(note(query["key"])))
 
 
-async def go(scope, receive, send, query):
+async def go(scope: Any, receive: Any, send: Any, query: Any) -> None:
     gate(query["key"]).set()
     await answer(send, "gone")
 
 
-async def until_disconnect(scope, receive, send, query):
+async def until_disconnect(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Answers nothing, or with ``start`` a first piece, and notes how the client's going is told."""
     if "start" in query:
         await start(send)
@@ -167,7 +169,7 @@ async def until_disconnect(scope, receive, send, query):
     write_note(query["key"], repr([message, after]))
 
 
-async def unread(scope, receive, send, query):
+async def unread(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Answers without a look at the body; with ``key`` after the gate is opened."""
     if "key" in query:
         write_note(query["key"], "begun")
@@ -175,14 +177,14 @@ async def unread(scope, receive, send, query):
     await answer(send, "early", status=int(query.get("status", 200)))
 
 
-async def wait_at_gate(scope, receive, send, query):
+async def wait_at_gate(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Answers when the gate is opened."""
     write_note(query["key"] + "-begun", "begun")
     await gate(query["key"]).wait()
     await answer(send, "through")
 
 
-async def forever(scope, receive, send, query):
+async def forever(scope: Any, receive: Any, send: Any, query: Any) -> None:
     write_note(query.get("key", "forever"), "begun")
     try:
         await asyncio.Event().wait()
@@ -190,13 +192,13 @@ async def forever(scope, receive, send, query):
         print("forever has ended", file=sys.stderr, flush=True)
 
 
-async def status(scope, receive, send, query):
+async def status(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """A bare status, with a body that may not belong there."""
     await start(send, int(query["status"]), [(b"x-status", b"yes")])
     await send({"type": "http.response.body", "body": query.get("body", "").encode()})
 
 
-async def block(scope, receive, send, query):
+async def block(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Blocks the worker's only thread."""
     if "file" in query:
         with open(query["file"], "w") as file:
@@ -205,12 +207,12 @@ async def block(scope, receive, send, query):
     await answer(send, str(os.getpid()))
 
 
-async def nap(scope, receive, send, query):
+async def nap(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await asyncio.sleep(float(query["seconds"]))
     await answer(send, str(os.getpid()))
 
 
-async def die(scope, receive, send, query):
+async def die(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Takes the whole worker away in the middle of the request."""
     if "start" in query:
         await start(send)
@@ -223,7 +225,7 @@ class Teapot(Exception):
     """What the app raises by itself."""
 
 
-async def fail(scope, receive, send, query):
+async def fail(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Raises, before or after what."""
     after = query["after"]
     if after != "nothing":
@@ -239,7 +241,7 @@ async def fail(scope, receive, send, query):
     raise Teapot("short and stout")
 
 
-async def leave(scope, receive, send, query):
+async def leave(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Returns too early."""
     if query["after"] != "nothing":
         await start(send)
@@ -248,7 +250,7 @@ async def leave(scope, receive, send, query):
 
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
-NONSENSE = {
+NONSENSE: dict[str, list[Any]] = {
     "status-string": [{**START, "status": "200"}],
     "status-small": [{**START, "status": 99}],
     "status-large": [{**START, "status": 1000}],
@@ -284,7 +286,7 @@ NONSENSE = {
 }
 
 
-async def nonsense(scope, receive, send, query):
+async def nonsense(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Sends what may not be sent, and notes what is raised for it."""
     try:
         for message in NONSENSE[query["kind"]]:
@@ -295,7 +297,7 @@ async def nonsense(scope, receive, send, query):
     write_note(query["key"], None)
 
 
-async def recovers(scope, receive, send, query):
+async def recovers(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Sends nonsense, and then what is right."""
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b\r\nc")]})
@@ -303,7 +305,7 @@ async def recovers(scope, receive, send, query):
         await answer(send, "recovered")
 
 
-async def app_headers(scope, receive, send, query):
+async def app_headers(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, "x", headers=[(b"X-Mixed", b"1"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"),
                                      (b"server", b"mine"), (b"date", b"today")])
 
@@ -337,7 +339,7 @@ ROUTES = {
 }
 
 
-async def lifespan(scope, receive, send):
+async def lifespan(scope: Any, receive: Any, send: Any) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -350,7 +352,7 @@ async def lifespan(scope, receive, send):
             return
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> Any:
     if scope["type"] == "lifespan":
         return await lifespan(scope, receive, send)
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 from urllib.parse import parse_qs
 
 STYLE = {
@@ -11,19 +12,19 @@ STYLE = {
     "headers": [(b"Accept", b"text/css"), (b"x-push", b"1")],
 }
 
-counts = {}
-gates = {}
+counts: dict[str, Any] = {}
+gates: dict[str, asyncio.Event] = {}
 
 
-async def start(send, *headers):
+async def start(send: Any, *headers: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
 
 
-async def body(send, data=b"", more_body=False):
+async def body(send: Any, data: bytes = b"", more_body: bool = False) -> None:
     await send({"type": "http.response.body", "body": data, "more_body": more_body})
 
 
-async def page(scope, send, query):
+async def page(scope: Any, send: Any, query: Any) -> None:
     """Pushes ``before`` the head, after it, or once the body has begun."""
     when = query.get("when", "before")
     if when == "before":
@@ -38,7 +39,7 @@ async def page(scope, send, query):
     await body(send, b"page")
 
 
-async def style(scope, send, query):
+async def style(scope: Any, send: Any, query: Any) -> None:
     """What is pushed: it shows its own scope."""
     counts["style"] = counts.get("style", 0) + 1
     shown = {
@@ -51,14 +52,14 @@ async def style(scope, send, query):
     await body(send, json.dumps(shown).encode())
 
 
-async def large(scope, send, query):
+async def large(scope: Any, send: Any, query: Any) -> None:
     await start(send)
     for _ in range(200):
         await body(send, b"x" * 10_000, True)
     await body(send)
 
 
-async def waiting(scope, send, query):
+async def waiting(scope: Any, send: Any, query: Any) -> None:
     """Answers once ``/go`` was asked for."""
     counts["waiting"] = counts.get("waiting", 0) + 1
     await gates.setdefault("gate", asyncio.Event()).wait()
@@ -66,7 +67,7 @@ async def waiting(scope, send, query):
     await body(send, b"waited")
 
 
-async def at_gate(scope, send, query):
+async def at_gate(scope: Any, send: Any, query: Any) -> None:
     """Pushes as soon as ``file`` exists."""
     counts["at_gate"] = counts.get("at_gate", 0) + 1
     while not os.path.exists(query["file"]):
@@ -74,11 +75,11 @@ async def at_gate(scope, send, query):
     await page(scope, send, query)
 
 
-async def failing(scope, send, query):
+async def failing(scope: Any, send: Any, query: Any) -> None:
     raise LookupError("in a pushed request")
 
 
-async def push_of(scope, send, query):
+async def push_of(scope: Any, send: Any, query: Any) -> None:
     """Pushes ``path``, ``count`` times."""
     for _ in range(int(query.get("count", 1))):
         await send({"type": "http.response.push", "path": query["path"], "headers": []})
@@ -86,7 +87,7 @@ async def push_of(scope, send, query):
     await body(send, b"page")
 
 
-async def chain(scope, send, query):
+async def chain(scope: Any, send: Any, query: Any) -> None:
     """Pushes itself, for ever if it could."""
     counts["chain"] = counts.get("chain", 0) + 1
     await send({"type": "http.response.push", "path": "/chain", "headers": []})
@@ -94,7 +95,7 @@ async def chain(scope, send, query):
     await body(send, b"link")
 
 
-async def afterwards(scope, send, query):
+async def afterwards(scope: Any, send: Any, query: Any) -> None:
     await start(send)
     await body(send)
     try:
@@ -103,9 +104,9 @@ async def afterwards(scope, send, query):
         counts["afterwards"] = f"{type(error).__name__}: {error}"
 
 
-async def nonsense(scope, send, query):
+async def nonsense(scope: Any, send: Any, query: Any) -> None:
     """Messages that cannot be pushed, and what was raised for each."""
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {}, {"path": b"/x"}, {"path": "x"}, {"path": "https://other.test/"}, {"path": "/a b"}, {"path": "/a#b"},
         {"path": "/\r\nx: y"}, {"path": "/x", "headers": [(b":path", b"/y")]},
         {"path": "/x", "headers": [(b"host", b"other.test")]}, {"path": "/x", "headers": [(b"content-length", b"1")]},
@@ -124,12 +125,12 @@ async def nonsense(scope, send, query):
     await body(send, json.dumps(raised).encode())
 
 
-async def show(scope, send, query):
+async def show(scope: Any, send: Any, query: Any) -> None:
     await start(send)
     await body(send, json.dumps({"counts": counts, "extensions": sorted(scope["extensions"])}).encode())
 
 
-async def go(scope, send, query):
+async def go(scope: Any, send: Any, query: Any) -> None:
     gates.setdefault("gate", asyncio.Event()).set()
     await start(send)
     await body(send)
@@ -142,7 +143,7 @@ ROUTES = {
 }
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         return
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}

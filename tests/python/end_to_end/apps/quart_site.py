@@ -1,6 +1,8 @@
 """The same few behaviours in Quart."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
 
 from quart import Quart, request
 
@@ -8,12 +10,12 @@ app = Quart(__name__)
 
 
 @app.before_serving
-async def start():
+async def start() -> None:
     app.config["STATE"] = "open"
 
 
 @app.get("/facts")
-async def facts():
+async def facts() -> Any:
     return {
         "state": app.config["STATE"],
         "query": request.args.get("q"),
@@ -25,19 +27,19 @@ async def facts():
 
 
 @app.post("/echo")
-async def echo():
+async def echo() -> Any:
     return await request.get_data(), {"content-type": "application/octet-stream"}
 
 
 @app.post("/form")
-async def form():
+async def form() -> Any:
     field = (await request.form)["field"]
     return {"field": field, "file": len((await request.files)["file"].read())}
 
 
 @app.get("/stream")
-async def stream():
-    async def numbers():
+async def stream() -> Any:
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(5):
             yield f"{number}\n".encode()
             await asyncio.sleep(0)
@@ -46,10 +48,10 @@ async def stream():
 
 
 @app.get("/task")
-async def task():
+async def task() -> str:
     path = request.args["file"]
 
-    async def write():
+    async def write() -> None:
         with open(path, "w") as out:
             out.write("done")
 
@@ -58,5 +60,5 @@ async def task():
 
 
 @app.get("/raises")
-async def raises():
+async def raises() -> NoReturn:
     raise RuntimeError("in Quart")

@@ -5,16 +5,17 @@ import json
 import os
 import threading
 import time
+from typing import Any
 
 lifespans = 0
 
 
-async def answer(send, body):
+async def answer(send: Any, body: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     global lifespans
     if scope["type"] == "lifespan":
         lifespans += 1
@@ -50,7 +51,7 @@ _lock = threading.Lock()
 _now = _most = 0
 
 
-def threads(environ, start_response):
+def threads(environ: Any, start_response: Any) -> Any:
     """Answers with how many requests have been in it at a time, or with the length of the body."""
     global _now, _most
     if environ["PATH_INFO"] == "/length":

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
-notes: dict[str, asyncio.Future] = {}
+notes: dict[str, asyncio.Future[Any]] = {}
 progress: dict[str, int] = {}
 
 
-def note(key: str) -> asyncio.Future:
+def note(key: str) -> asyncio.Future[Any]:
     return notes.setdefault(key, asyncio.get_running_loop().create_future())
 
 
-def describe(value):
+def describe(value: Any) -> Any:
     """A scope as JSON can hold it, with types that are not JSON's spelled out."""
     if isinstance(value, bytes):
         return {"bytes": value.decode("latin-1")}
@@ -26,7 +27,7 @@ def describe(value):
     return value
 
 
-async def echo(scope, receive, send, key):
+async def echo(scope: Any, receive: Any, send: Any, key: Any) -> None:
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
         assert set(message) == {"type", "bytes", "text"}
@@ -35,7 +36,7 @@ async def echo(scope, receive, send, key):
         note(key).set_result(message)
 
 
-async def show_scope(scope, receive, send, key):
+async def show_scope(scope: Any, receive: Any, send: Any, key: Any) -> None:
     await send({"type": "websocket.accept", "headers": [(b"x-seen", b"yes")]})
     shown = {name: describe(value) for name, value in scope.items()}
     await send({"type": "websocket.send", "text": json.dumps(shown)})
@@ -43,44 +44,51 @@ async def show_scope(scope, receive, send, key):
     assert (await receive())["type"] == "websocket.disconnect"
 
 
-async def choose(scope, receive, send, key):
+async def choose(scope: Any, receive: Any, send: Any, key: Any) -> None:
     await send({"type": "websocket.accept", "subprotocol": scope["query_string"].decode().partition("&")[0]})
     await send({"type": "websocket.close", "code": 4000, "reason": "chosen"})
 
 
-async def refuse(scope, receive, send, key):
+async def refuse(scope: Any, receive: Any, send: Any, key: Any) -> None:
     await send({"type": "websocket.close", "code": 4003})
     note(key).set_result(await receive())
 
 
-async def deny(scope, receive, send, key):
+async def deny(scope: Any, receive: Any, send: Any, key: Any) -> None:
     headers = [(b"content-type", b"text/plain"), (b"x-why", b"because")]
     await send({"type": "websocket.http.response.start", "status": 418, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": b"no ", "more_body": True})
     await send({"type": "websocket.http.response.body", "body": b"tea"})
 
 
-async def fail_before(scope, receive, send, key):
+async def deny_slowly(scope: Any, receive: Any, send: Any, key: Any) -> None:
+    await send({"type": "websocket.http.response.start", "status": 418, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": b"no ", "more_body": True})
+    await asyncio.sleep(2.5)
+    await send({"type": "websocket.http.response.body", "body": b"tea"})
+
+
+async def fail_before(scope: Any, receive: Any, send: Any, key: Any) -> None:
     raise RuntimeError("before accept")
 
 
-async def fail_after(scope, receive, send, key):
+async def fail_after(scope: Any, receive: Any, send: Any, key: Any) -> None:
     await send({"type": "websocket.accept"})
     raise RuntimeError("after accept")
 
 
-async def leave(scope, receive, send, key):
+async def leave(scope: Any, receive: Any, send: Any, key: Any) -> None:
     await send({"type": "websocket.accept"})
 
 
-async def nonsense(scope, receive, send, key):
+async def nonsense(scope: Any, receive: Any, send: Any, key: Any) -> None:
     """Each wrong message raises in the app, and leaves the WebSocket as it was."""
     seen = []
 
-    async def wrong(message):
+    async def wrong(message: Any) -> None:
         try:
             await send(message)
-        except Exception as error:  # noqa: BLE001 - which one is what the test looks at
+        except Exception as error:  # which one is what the test looks at
             seen.append(type(error).__name__)
 
     await wrong({"type": "websocket.send", "text": "too early"})
@@ -101,7 +109,7 @@ async def nonsense(scope, receive, send, key):
     note(key).set_result(seen[-1])
 
 
-async def flood(scope, receive, send, key):
+async def flood(scope: Any, receive: Any, send: Any, key: Any) -> None:
     """Sends for as long as somebody reads."""
     await send({"type": "websocket.accept"})
     piece = bytes(100_000)
@@ -111,7 +119,7 @@ async def flood(scope, receive, send, key):
         progress[key] += len(piece)
 
 
-async def slow(scope, receive, send, key):
+async def slow(scope: Any, receive: Any, send: Any, key: Any) -> None:
     """Takes a message whenever it is told to, and tells what it took."""
     await send({"type": "websocket.accept"})
     await note(key)
@@ -126,6 +134,7 @@ ROUTES = {
     "/choose": choose,
     "/refuse": refuse,
     "/deny": deny,
+    "/deny-slowly": deny_slowly,
     "/fail-before": fail_before,
     "/fail-after": fail_after,
     "/leave": leave,
@@ -135,7 +144,7 @@ ROUTES = {
 }
 
 
-async def over_http(scope, receive, send):
+async def over_http(scope: Any, receive: Any, send: Any) -> None:
     """Notes, gates and progress, for the test that looks on."""
     path, key = scope["path"], scope["query_string"].decode()
     if path == "/note":
@@ -151,7 +160,7 @@ async def over_http(scope, receive, send):
     await send({"type": "http.response.body", "body": text.encode()})
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> Any:
     if scope["type"] == "lifespan":
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": message["type"] + ".complete"})

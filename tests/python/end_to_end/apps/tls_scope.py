@@ -2,9 +2,10 @@
 
 import json
 import os
+from typing import Any
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> Any:
     if scope["type"] == "lifespan":
         return
     tls = scope["extensions"].get("tls")

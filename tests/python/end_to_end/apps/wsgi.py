@@ -4,29 +4,31 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.validate import validator
 
-closed = []
+closed: list[str] = []
 
 
 class Pieces:
     """An iterable that notes that it was closed."""
 
-    def __init__(self, key, pieces):
+    def __init__(self, key: Any, pieces: Any) -> None:
         self.key, self.pieces = key, iter(pieces)
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return self
 
-    def __next__(self):
+    def __next__(self) -> Any:
         return next(self.pieces)
 
-    def close(self):
+    def close(self) -> None:
         closed.append(self.key)
 
 
-def _app(environ, start_response):
+def _app(environ: Any, start_response: Any) -> Any:
     query = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
     headers = [("Content-Type", "text/plain")]
     path = environ["PATH_INFO"]
@@ -87,7 +89,7 @@ def _app(environ, start_response):
     return [b"no such behaviour"]
 
 
-def _raising():
+def _raising() -> Iterator[Any]:
     yield b"first"
     raise ValueError("in the middle")
 

@@ -178,7 +178,7 @@ fn with_worker<F: Future<Output = ()>>(talk: impl FnOnce(Rc<Shared>, Worker) -> 
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
     runtime.block_on(async {
-        let shared = shared(true);
+        let shared = shared(true, |_| {});
         let worker = Worker::attach(&shared).await;
         talk(shared, worker).await;
     });

@@ -12,11 +12,11 @@ import time
 
 READY, FAILED, DRAIN = 64, 65, 10
 
-if sys.argv[1] == "-c":
+assert sys.argv[1] == "-c", sys.argv
+if "--links" not in sys.argv:
     sys.exit(0)
-assert sys.argv[1:3] == ["-m", "hcrs.worker"], sys.argv
 behaviour, _, path = sys.argv[3].partition(":")
-options = dict(zip(sys.argv[4::2], sys.argv[5::2]))
+options = dict(zip(sys.argv[4::2], sys.argv[5::2], strict=False))
 links = [socket.socket(fileno=int(pair.split(":")[0])) for pair in options["--links"].split(",")]
 test = socket.socket(socket.AF_UNIX)
 test.connect(path)
@@ -46,7 +46,7 @@ if behaviour == "sleep":
     time.sleep(60)
 send(READY)
 tell("ready")
-drained = all([read_drain(link) for link in links])
+drained = all(list(map(read_drain, links)))
 tell("drained" if drained else "edge-lost")
 if behaviour == "stubborn":
     time.sleep(60)

@@ -5,6 +5,8 @@ import collections
 import json
 import os
 import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import django
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
@@ -33,10 +35,10 @@ settings.configure(
 )
 django.setup()
 
-gates = collections.defaultdict(asyncio.Event if BY_ASGI else threading.Event)
+gates: dict[str, Any] = collections.defaultdict(asyncio.Event if BY_ASGI else threading.Event)
 
 
-def facts(request):
+def facts(request: Any) -> Any:
     version = request.scope["http_version"] if BY_ASGI else request.META["SERVER_PROTOCOL"].partition("/")[2]
     return JsonResponse(
         {
@@ -51,18 +53,18 @@ def facts(request):
 
 
 @csrf_exempt
-def echo(request):
+def echo(request: Any) -> Any:
     return HttpResponse(request.body, content_type="application/octet-stream")
 
 
-def file(request):
+def file(request: Any) -> Any:
     return FileResponse(open(os.environ["DATA"], "rb"))
 
 
-def stream(request):
+def stream(request: Any) -> Any:
     numbers = [f"{number:05}" * 2000 for number in range(int(request.GET["count"]))]
 
-    async def one_by_one():
+    async def one_by_one() -> AsyncIterator[Any]:
         for number in numbers:
             yield number
             await asyncio.sleep(0)
@@ -70,15 +72,15 @@ def stream(request):
     return StreamingHttpResponse(one_by_one() if BY_ASGI else iter(numbers), content_type="text/plain")
 
 
-def events(request):
+def events(request: Any) -> Any:
     gate = gates[request.GET["key"]]
 
-    def numbered():
+    def numbered() -> Iterator[Any]:
         yield "data: 0\n\n"
         gate.wait(20)
         yield "data: 1\n\n"
 
-    async def numbered_by_asgi():
+    async def numbered_by_asgi() -> AsyncIterator[Any]:
         yield "data: 0\n\n"
         await gate.wait()
         yield "data: 1\n\n"
@@ -87,31 +89,31 @@ def events(request):
     return StreamingHttpResponse(generator, content_type="text/event-stream")
 
 
-def open_gate(request):
+def open_gate(request: Any) -> Any:
     gates[request.GET["key"]].set()
     return HttpResponse(status=204)
 
 
-async def open_gate_by_asgi(request):
+async def open_gate_by_asgi(request: Any) -> Any:
     return open_gate(request)
 
 
-def raises(request):
+def raises(request: Any) -> None:
     raise LookupError("as it was asked to")
 
 
-def greeting(scope):
+def greeting(scope: Any) -> Any:
     """The first message of a WebSocket."""
     query = dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))
     return json.dumps({"version": scope["http_version"], "query": query["q"], "state": None})
 
 
 class Socket(AsyncWebsocketConsumer):
-    async def connect(self):
+    async def connect(self) -> None:
         await self.accept(self.scope["subprotocols"][0])
         await self.send(greeting(self.scope))
 
-    async def receive(self, text_data=None, bytes_data=None):
+    async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
         if text_data == "bye":
             await self.close(4001, "as you say")
         else:
@@ -121,11 +123,11 @@ class Socket(AsyncWebsocketConsumer):
 class ThreadedSocket(WebsocketConsumer):
     """The same by plain functions, which Channels runs in threads."""
 
-    def connect(self):
+    def connect(self) -> None:
         self.accept(self.scope["subprotocols"][0])
         self.send(greeting(self.scope))
 
-    def receive(self, text_data=None, bytes_data=None):
+    def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
         if text_data == "bye":
             self.close(4001, "as you say")
         else:
@@ -133,24 +135,24 @@ class ThreadedSocket(WebsocketConsumer):
 
 
 class Denied(AsyncWebsocketConsumer):
-    async def connect(self):
+    async def connect(self) -> None:
         await self.close()
 
 
 class Room(AsyncWebsocketConsumer):
     """Everybody hears what anybody says."""
 
-    async def connect(self):
+    async def connect(self) -> None:
         await self.channel_layer.group_add("room", self.channel_name)
         await self.accept()
 
-    async def receive(self, text_data):
+    async def receive(self, text_data: Any) -> None:
         await self.channel_layer.group_send("room", {"type": "said", "text": text_data})
 
-    async def said(self, event):
+    async def said(self, event: Any) -> None:
         await self.send(event["text"])
 
-    async def disconnect(self, code):
+    async def disconnect(self, code: Any) -> None:
         await self.channel_layer.group_discard("room", self.channel_name)
         await self.channel_layer.group_send("room", {"type": "said", "text": f"gone with {code}"})
 

@@ -3,15 +3,17 @@
 import collections
 import os
 import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from flask import Flask, request, send_file
 
 app = Flask(__name__)
-gates = collections.defaultdict(threading.Event)
+gates: dict[str, threading.Event] = collections.defaultdict(threading.Event)
 
 
 @app.get("/facts")
-def facts():
+def facts() -> Any:
     return {
         "library": threading.current_thread().name.rstrip("0123456789"),
         "state": None,
@@ -23,26 +25,26 @@ def facts():
 
 
 @app.post("/echo")
-def echo():
+def echo() -> Any:
     return request.get_data(), {"content-type": "application/octet-stream"}
 
 
 @app.get("/file")
-def file():
+def file() -> Any:
     return send_file(os.environ["DATA"])
 
 
 @app.get("/stream")
-def stream():
+def stream() -> Any:
     count = int(request.args["count"])
     return app.response_class((f"{number:05}" * 2000 for number in range(count)), mimetype="text/plain")
 
 
 @app.get("/events")
-def events():
+def events() -> Any:
     gate = gates[request.args["key"]]
 
-    def numbered():
+    def numbered() -> Iterator[Any]:
         yield "data: 0\n\n"
         gate.wait(20)
         yield "data: 1\n\n"
@@ -51,11 +53,11 @@ def events():
 
 
 @app.post("/open")
-def open_gate():
+def open_gate() -> Any:
     gates[request.args["key"]].set()
     return "", 204
 
 
 @app.get("/raises")
-def raises():
+def raises() -> NoReturn:
     raise LookupError("as it was asked to")

@@ -4,6 +4,8 @@ import asyncio
 import collections
 import contextlib
 import os
+from collections.abc import AsyncIterator
+from typing import Any
 
 import sniffio
 from litestar import Litestar, Request, WebSocket, get, post, websocket
@@ -13,7 +15,7 @@ gates: dict[str, asyncio.Event] = collections.defaultdict(asyncio.Event)
 
 
 @get("/facts")
-async def facts(request: Request, q: str) -> dict[str, str]:
+async def facts(request: Request[Any, Any, Any], q: str) -> dict[str, str]:
     return {
         "library": sniffio.current_async_library(),
         "state": request.app.state.database,
@@ -25,7 +27,7 @@ async def facts(request: Request, q: str) -> dict[str, str]:
 
 
 @post("/echo", status_code=200)
-async def echo(request: Request) -> Response[bytes]:
+async def echo(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(await request.body(), media_type="application/octet-stream")
 
 
@@ -36,7 +38,7 @@ async def file() -> File:
 
 @get("/stream")
 async def stream(count: int) -> Stream:
-    async def numbers():
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(count):
             yield f"{number:05}" * 2000
             await asyncio.sleep(0)
@@ -46,7 +48,7 @@ async def stream(count: int) -> Stream:
 
 @get("/events")
 async def events(key: str) -> ServerSentEvent:
-    async def numbered():
+    async def numbered() -> AsyncIterator[Any]:
         yield "0"
         await gates[key].wait()
         yield "1"
@@ -65,7 +67,7 @@ async def raises() -> None:
 
 
 @websocket("/socket")
-async def socket(socket: WebSocket, q: str) -> None:
+async def socket(socket: WebSocket[Any, Any, Any], q: str) -> None:
     await socket.accept(subprotocols=socket.scope["subprotocols"][0])
     await socket.send_json(
         {"version": socket.scope["http_version"], "query": q, "state": socket.app.state.database}
@@ -74,19 +76,19 @@ async def socket(socket: WebSocket, q: str) -> None:
         if message.get("text") == "bye":
             await socket.close(4001, "as you say")
             return
-        if message.get("text") is not None:
-            await socket.send_text(message["text"])
+        if (text := message.get("text")) is not None:
+            await socket.send_text(text)
         else:
-            await socket.send_bytes(message["bytes"])
+            await socket.send_bytes(message["bytes"] or b"")
 
 
 @websocket("/denied")
-async def denied(socket: WebSocket) -> None:
+async def denied(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.close()
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app: Litestar):
+async def lifespan(app: Litestar) -> AsyncIterator[Any]:
     app.state.database = "open"
     yield
 

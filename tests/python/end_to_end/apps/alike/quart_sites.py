@@ -3,25 +3,28 @@
 import collections
 import json
 import os
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from quart import Quart, abort, request, send_file, websocket
 from quart_trio import QuartTrio
 
-gates = collections.defaultdict(anyio.Event)
+gates: dict[str, anyio.Event] = collections.defaultdict(anyio.Event)
 
 
-def site(app):
+def site(app: Quart) -> Quart:
     """Gives the app its routes."""
-    state = {}
+    state: dict[str, str] = {}
 
     @app.before_serving
-    async def start():
+    async def start() -> None:
         state["database"] = "open"
 
     @app.get("/facts")
-    async def facts():
+    async def facts() -> Any:
         return {
             "library": sniffio.current_async_library(),
             "state": state["database"],
@@ -32,29 +35,29 @@ def site(app):
         }
 
     @app.post("/echo")
-    async def echo():
+    async def echo() -> Any:
         return await request.get_data(), {"content-type": "application/octet-stream"}
 
     @app.get("/file")
-    async def file():
+    async def file() -> Any:
         return await send_file(os.environ["DATA"], conditional=True)
 
     @app.get("/stream")
-    async def stream():
+    async def stream() -> Any:
         count = int(request.args["count"])
 
-        async def numbers():
+        async def numbers() -> AsyncIterator[Any]:
             for number in range(count):
                 yield (f"{number:05}" * 2000).encode()
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
         return numbers(), {"content-type": "text/plain"}
 
     @app.get("/events")
-    async def events():
+    async def events() -> Any:
         gate = gates[request.args["key"]]
 
-        async def numbered():
+        async def numbered() -> AsyncIterator[Any]:
             yield b"data: 0\n\n"
             await gate.wait()
             yield b"data: 1\n\n"
@@ -62,16 +65,16 @@ def site(app):
         return numbered(), {"content-type": "text/event-stream"}
 
     @app.post("/open")
-    async def open_gate():
+    async def open_gate() -> Any:
         gates[request.args["key"]].set()
         return "", 204
 
     @app.get("/raises")
-    async def raises():
+    async def raises() -> NoReturn:
         raise LookupError("as it was asked to")
 
     @app.websocket("/socket")
-    async def socket():
+    async def socket() -> None:
         await websocket.accept(subprotocol=websocket.requested_subprotocols[0])
         await websocket.send(
             json.dumps(
@@ -83,7 +86,7 @@ def site(app):
         await websocket.close(4001, "as you say")
 
     @app.websocket("/denied")
-    async def denied():
+    async def denied() -> None:
         abort(403)
 
     return app

@@ -3,8 +3,11 @@
 import collections
 import contextlib
 import os
+from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import sniffio
 from fastapi import FastAPI, Request, WebSocket
 from starlette.applications import Starlette
@@ -12,15 +15,15 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-gates = collections.defaultdict(anyio.Event)
+gates: dict[str, anyio.Event] = collections.defaultdict(anyio.Event)
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app):
+async def lifespan(app: Any) -> AsyncIterator[Any]:
     yield {"database": "open"}
 
 
-async def facts(request: Request):
+async def facts(request: Request) -> Any:
     return JSONResponse(
         {
             "library": sniffio.current_async_library(),
@@ -33,27 +36,27 @@ async def facts(request: Request):
     )
 
 
-async def echo(request: Request):
+async def echo(request: Request) -> Any:
     return Response(await request.body(), media_type="application/octet-stream")
 
 
-async def file(request: Request):
+async def file(request: Request) -> Any:
     return FileResponse(os.environ["DATA"])
 
 
-async def stream(request: Request):
-    async def numbers():
+async def stream(request: Request) -> Any:
+    async def numbers() -> AsyncIterator[Any]:
         for number in range(int(request.query_params["count"])):
             yield f"{number:05}" * 2000
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     return StreamingResponse(numbers(), media_type="text/plain")
 
 
-async def events(request: Request):
+async def events(request: Request) -> Any:
     gate = gates[request.query_params["key"]]
 
-    async def numbered():
+    async def numbered() -> AsyncIterator[Any]:
         yield "data: 0\n\n"
         await gate.wait()
         yield "data: 1\n\n"
@@ -61,16 +64,16 @@ async def events(request: Request):
     return StreamingResponse(numbered(), media_type="text/event-stream")
 
 
-async def open_gate(request: Request):
+async def open_gate(request: Request) -> Any:
     gates[request.query_params["key"]].set()
     return Response(status_code=204)
 
 
-async def raises(request: Request):
+async def raises(request: Request) -> None:
     raise LookupError("as it was asked to")
 
 
-async def socket(websocket: WebSocket):
+async def socket(websocket: WebSocket) -> Any:
     await websocket.accept(subprotocol=websocket.scope["subprotocols"][0])
     await websocket.send_json(
         {
@@ -88,7 +91,7 @@ async def socket(websocket: WebSocket):
             await websocket.send_bytes(message["bytes"])
 
 
-async def denied(websocket: WebSocket):
+async def denied(websocket: WebSocket) -> None:
     await websocket.close()
 
 
@@ -112,6 +115,6 @@ for path, handler in GET.items():
     fastapi.get(path)(handler)
 for path, handler in POST.items():
     fastapi.post(path)(handler)
-for path, handler in SOCKETS.items():
-    fastapi.websocket(path)(handler)
+for path, socket_handler in SOCKETS.items():
+    fastapi.websocket(path)(socket_handler)
 fastapi.mount("/static", static)

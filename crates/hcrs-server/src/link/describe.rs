@@ -1,0 +1,31 @@
+//! What a worker that hangs was doing, as far as the edge knows.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use super::Link;
+
+/// Requests that are named, the oldest first.
+const NAMED_MAX: usize = 20;
+
+impl Link {
+    /// Logs the requests that the worker has and has not answered: how long each has waited for it, and what it asks for.
+    pub(crate) fn describe(&self, now: Instant) {
+        let streams = self.streams.borrow();
+        let mut requests: Vec<_> =
+            streams.iter().filter_map(|entry| entry.exchange.as_ref()?.asked_for()).collect();
+        drop(streams);
+        requests.sort_by_key(|&(since, _)| since);
+        let mut lines = String::new();
+        for (since, asked_for) in requests.iter().take(NAMED_MAX) {
+            let age = now.saturating_duration_since(*since).as_secs_f64();
+            let _infallible = writeln!(lines, "  {age:.1} s: {asked_for}");
+        }
+        if let Some(more @ 1..) = requests.len().checked_sub(NAMED_MAX) {
+            let _infallible = writeln!(lines, "  and {more} more");
+        }
+        if !requests.is_empty() {
+            tracing::error!(traceback = lines.as_str(), "Requests of worker {}, the oldest first:", self.pid);
+        }
+    }
+}
