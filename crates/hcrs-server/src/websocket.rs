@@ -100,6 +100,8 @@ pub(crate) struct WebSocket {
     in_app: usize,
     /// The app was told of the end.
     end_told: bool,
+    /// The app has closed: messages of the client are passed over until its Close frame comes.
+    app_left: bool,
     /// The client has broken the protocol, and the app may still answer what came before: until it has taken the end, or
     /// has had the time that a Close frame has, the client is not told.
     failing_since: Option<Instant>,
@@ -169,6 +171,7 @@ impl WebSocket {
             window: Window::new(REQUEST_WINDOW),
             in_app: 0,
             end_told: false,
+            app_left: false,
             failing_since: None,
             yielded: false,
             unfinished: None,
@@ -298,7 +301,7 @@ impl WebSocket {
 
     /// The connection has failed: the app is told, and may answer the messages before.
     fn note_failure(&mut self, failure: Failure, now: Instant) {
-        if self.in_app > 0 || !self.to_app.is_empty() {
+        if !self.app_left && (self.in_app > 0 || !self.to_app.is_empty()) {
             self.failing_since = Some(now);
         }
         self.to_app.push_back(ToApp::Close(failure.code, failure.reason.to_owned()));
@@ -313,6 +316,9 @@ impl WebSocket {
     pub(crate) fn has_for_app(&mut self) -> bool {
         if self.end_told {
             self.to_app.clear();
+            self.waiting.hold(0);
+        } else if self.app_left {
+            self.to_app.retain(|waiting| matches!(waiting, ToApp::Close(..)));
             self.waiting.hold(0);
         }
         match self.to_app.front() {
@@ -383,6 +389,12 @@ impl WebSocket {
         self.has_sent = true;
         self.queue(progress.out.len(), piece_cost(data.len()));
         Some(progress)
+    }
+
+    /// The app closes, and hears no message any more: what waits for it no longer keeps the client's Close frame back.
+    pub(crate) fn close_by_app(&mut self, code: u16, reason: &str, now: Instant) -> Progress {
+        self.app_left = true;
+        self.close(code, reason, now)
     }
 
     /// The app, or the server, closes.

@@ -112,7 +112,8 @@ def test_bodies_of_requests_that_wait_are_bounded_together(
     serve: Callable[..., Server], tmp_path: Path, clients: Any
 ) -> None:
     """Clients that have sent as much of a body as one stream takes, and a queue long enough for all of them."""
-    server = serve("numbered.py:app", workers=1, **PATIENT)
+    hcrs = {**PATIENT["hcrs"], "queue_bytes": 16 * MIB}
+    server = serve("numbered.py:app", workers=1, **{**PATIENT, "hcrs": hcrs})
     body = bytes(128 << 10)
     with blocked(server, tmp_path / "block"):
         memory = Memory(server)

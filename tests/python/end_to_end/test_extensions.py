@@ -8,7 +8,6 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +230,7 @@ def test_a_file_may_be_removed_once_it_was_named(fetch: Callable[..., Answer], f
 
 
 def test_a_file_is_sent_by_a_worker_into_which_no_process_may_look(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], file: Path
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], file: Path
 ) -> None:
     client = connect_h1(serve("extensions.py:app").listener)
     answer = client.get(f"/path?file={quoted(file)}&hide=yes")
@@ -428,10 +427,6 @@ def open_in_the_edge(server: Server, paths: list[Path]) -> list[str]:
     return [name for name in found if name in names]
 
 
-def has_used_up_its_window(client: H2Client, stream: int) -> bool:
-    return client.streams[stream].length == 65535
-
-
 @pytest.mark.parametrize("tls", [True, False], ids=["h2", "h2c"])
 def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], copies: list[Path], tls: bool
@@ -440,8 +435,7 @@ def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(
     client = connect_h2(server.listener, window=65535)
     streams = [client.request("GET", f"/path?file={path}") for path in copies]
     client.held.update(streams)
-    for stream in streams:
-        client.wait(partial(has_used_up_its_window, client, stream), "the window")
+    client.wait(lambda: all(client.streams[stream].length == 65535 for stream in streams), "the windows")
     opened = open_in_the_edge(server, copies)
     assert len(opened) == len(set(opened)) == PERMITS
     for stream in reversed(streams):
@@ -453,10 +447,7 @@ def test_files_beyond_the_permits_of_a_connection_come_as_bytes_of_the_worker(
 
 
 def test_what_a_client_that_reads_nothing_has_open_is_bounded(
-    serve: Callable[..., Server],
-    connect_h2: Callable[..., H2Client],
-    connect_h1: Callable[..., H1Client],
-    copies: list[Path],
+    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], copies: list[Path]
 ) -> None:
     server = serve("extensions.py:app", tls=True)
     client = connect_h2(server.listener, window=65535, receive_buffer=4096)

@@ -32,11 +32,11 @@ STREAMS = 100
 RESETS = 480
 #: No deadline of the server is meant to pass: a test says so by this, in seconds.
 LONG = 300
-PATIENT = {
+PATIENT: dict[str, Any] = {
     "keep_alive_timeout": LONG,
     "keep_alive_max_requests": 1_000_000,
     "backlog": 1024,
-    "hcrs": {"queue_timeout": LONG, "lifespan": "off"},
+    "hcrs": {"queue_timeout": LONG, "worker_timeout": LONG, "lifespan": "off"},
 }
 
 #: For close(): the peer gets a reset instead of an orderly end.

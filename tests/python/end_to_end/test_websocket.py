@@ -718,3 +718,30 @@ def test_client_that_answers_pings_is_kept(serve: Callable[..., Server], connect
     while (answer := ws.receive_frame()).opcode == PING:
         ws.send_frame(PONG, answer.payload)
     assert answer.payload == b"still here"
+
+
+@pytest.mark.parametrize("messages", [[b""] * 3000, [bytes(60_000)] * 6], ids=["empty", "large"])
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_close_of_an_app_that_has_taken_nothing_is_answered_at_once(
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., Any],
+    connect_h2: Callable[..., Any],
+    tmp_path: Any,
+    version: str,
+    messages: list[bytes],
+) -> None:
+    """The client's Close frame stands behind more messages than wait for the app."""
+    server = serve("numbered.py:app", hcrs={"lifespan": "off"})
+    target = f"/deaf?gate={tmp_path}/gate"
+    socket = open_over_h1(connect_h1(server.listener), target) if version == "h1" else None
+    socket = socket or open_over_h2(connect_h2(server.listener, window=1 << 16), target)
+    if version == "h2":
+        messages = messages[: len(messages) // 3]  # what its stream's window takes
+    for message in messages:
+        socket.send(message)
+    (tmp_path / "gate").touch()
+    began = time.monotonic()
+    assert socket.closed()[0] == 1011
+    socket.close()
+    socket.ended()
+    assert time.monotonic() - began < 3

@@ -4,11 +4,11 @@ bounded time."""
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +26,7 @@ BODY = os.urandom(10_000_000)
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
+def spool(tmp_path: Path) -> Any:
     """The folder of the app's temporary files."""
     folder = tmp_path / "spool"
     folder.mkdir()
@@ -34,12 +34,12 @@ def spool(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(serve: Callable[..., Server], spool: Path) -> Server:
+def site(serve: Callable[..., Server], spool: Any) -> Any:
     """The app in two threads."""
     return serve("wsgi:wsgi_kinds.py:app", env={"TMPDIR": str(spool)}, hcrs={"wsgi_threads": 2})
 
 
-def begin(client: H1Client, headers: str, path: str = "/digest") -> None:
+def begin(client: Any, headers: str, path: str = "/digest") -> None:
     client.send(f"POST {path} HTTP/1.1\r\nhost: {client.where.authority}\r\n{headers}\r\n")
 
 
@@ -54,10 +54,7 @@ def digest(body: bytes) -> bytes:
 def memory(server: Server) -> int:
     """Resident bytes of the worker, at most."""
     (worker,) = server.worker_pids()
-    status = Path(f"/proc/{worker}/status").read_text()
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024
+    return server.memory(worker)[1]
 
 
 def files(server: Server, folder: Path) -> int:
@@ -76,7 +73,7 @@ def files(server: Server, folder: Path) -> int:
 @pytest.mark.parametrize("length", [1, 98 << 10, 131_000, 1_000_000], ids=lambda length: f"{length} bytes")
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
 def test_slow_uploads_over_http_1_hold_no_thread(
-    site: Server, connect_h1: Callable[..., H1Client], length: int, chunked: bool
+    site: Any, connect_h1: Callable[..., H1Client], length: int, chunked: bool
 ) -> None:
     slow = [connect_h1(site.listener) for _ in range(SLOW)]
     for client in slow:
@@ -91,9 +88,7 @@ def test_slow_uploads_over_http_1_hold_no_thread(
 
 
 @pytest.mark.parametrize("length", [1, 98 << 10, 131_000], ids=lambda length: f"{length} bytes")
-def test_slow_uploads_over_http_2_hold_no_thread(
-    site: Server, connect_h2: Callable[..., H2Client], length: int
-) -> None:
+def test_slow_uploads_over_http_2_hold_no_thread(site: Any, connect_h2: Callable[..., H2Client], length: int) -> None:
     client = connect_h2(site.listener)
     streams = [client.request("POST", "/digest", end=False) for _ in range(SLOW)]
     for stream in streams:
@@ -110,7 +105,7 @@ def test_two_long_uploads_at_once_arrive_whole(
 ) -> None:
     server = serve("wsgi:wsgi_kinds.py:app", tls=True, hcrs={"wsgi_threads": 1})
     bodies = [BODY, BODY[::-1]]
-    answers: dict[int, httpx.Response] = {}
+    answers = {}
 
     def upload(number: int) -> None:
         pieces = (bodies[number][at : at + 70_001] for at in range(0, len(BODY), 70_001))
@@ -125,7 +120,7 @@ def test_two_long_uploads_at_once_arrive_whole(
     assert [answers[number].content for number in range(2)] == [digest(body) for body in bodies]
 
 
-def test_a_long_upload_waits_for_100(site: Server, connect_h1: Callable[..., H1Client]) -> None:
+def test_a_long_upload_waits_for_100(site: Any, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(site.listener)
     begin(client, f"content-length: {len(BODY)}\r\nexpect: 100-continue\r\n")
     assert client.head().status == 100
@@ -134,7 +129,7 @@ def test_a_long_upload_waits_for_100(site: Server, connect_h1: Callable[..., H1C
 
 
 def test_clients_that_go_while_they_upload_leave_nothing(
-    site: Server, spool: Path, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    site: Any, spool: Any, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> None:
     slow = [connect_h1(site.listener) for _ in range(SLOW)]
     for client in slow:
@@ -153,7 +148,7 @@ def test_clients_that_go_while_they_upload_leave_nothing(
     assert "Error" not in site.log
 
 
-def test_long_uploads_hold_no_memory(site: Server, spool: Path, connect_h1: Callable[..., H1Client]) -> None:
+def test_long_uploads_hold_no_memory(site: Any, spool: Any, connect_h1: Callable[..., H1Client]) -> None:
     assert connect_h1(site.listener).get("/one").body == b"hello"
     before, body = memory(site), BODY[: 5 * MIB]
     clients = [connect_h1(site.listener) for _ in range(50)]
@@ -187,13 +182,14 @@ def test_a_chunked_body_is_refused_where_it_exceeds_the_limit(
 
 @pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
 def test_a_client_that_reads_nothing_holds_its_thread_until_the_write_timeout(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client], http2: bool
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], http2: bool
 ) -> None:
     server = serve("wsgi:wsgi_kinds.py:app", hcrs={"wsgi_threads": 1, "write_timeout": 1})
     if http2:
-        over_h2 = connect_h2(server.listener)
-        over_h2.held.add(over_h2.request("GET", "/endless"))
-        over_h2.flush()
+        client = connect_h2(server.listener)
+        client.held.add(client.request("GET", "/endless"))
+        client.flush()
     else:
-        connect_h1(server.listener).request("GET", "/endless")
+        client = connect_h1(server.listener)
+        client.request("GET", "/endless")
     assert connect_h1(server.listener).get("/one").body == b"hello"

@@ -28,8 +28,7 @@ EDGE = numbers("hcrs-link/src/from_edge.rs")
 _worker = numbers("hcrs-link/src/from_worker.rs")
 READY, FAILED, BEGUN, FINISHED = (_worker[kind] for kind in ("READY", "FAILED", "BEGUN", "FINISHED"))
 RESPONSE, ACCEPT, INTERIM, PUSH = (_worker[kind] for kind in ("RESPONSE", "ACCEPT", "INTERIM", "PUSH"))
-TEXT, BINARY, CLOSE = (_worker[kind] for kind in ("TEXT", "BINARY", "CLOSE"))
-DATA, FILE, TRAILERS = (_worker[kind] for kind in ("DATA", "FILE", "TRAILERS"))
+DATA, FILE, TRAILERS, TEXT = (_worker[kind] for kind in ("DATA", "FILE", "TRAILERS", "TEXT"))
 CREDIT, AWAITS_BODY = (_worker[kind] for kind in ("CREDIT", "AWAITS_BODY"))
 APP_FAILED, DONE = (_worker[kind] for kind in ("APP_FAILED", "DONE"))
 PUSH_MAX = _worker["PUSH_MAX"]
@@ -260,8 +259,11 @@ class Link:
 
     def ping(self) -> None:
         """Waits until the worker has come to what was sent before: it passes a request that is already withdrawn."""
-        slot = next(slot for slot in range(SLOTS) if self.word(slot) & 3 in (FREE, CLAIMED))
-        before, deadline = self.word(slot), time.monotonic() + WAIT
+        deadline = time.monotonic() + WAIT
+        while (slot := next((n for n in range(SLOTS) if self.word(n) & 3 in (FREE, CLAIMED)), -1)) < 0:
+            assert time.monotonic() < deadline, "the worker begins and passes nothing"
+            time.sleep(0.001)  # the words change without an event
+        before = self.word(slot)
         self.request(request_head(), slot=slot, state=WITHDRAWN)
         while self.word(slot) != FREE:
             assert time.monotonic() < deadline, "the worker has not passed a request that was withdrawn"

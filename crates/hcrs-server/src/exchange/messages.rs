@@ -108,8 +108,10 @@ impl Exchange {
         let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
             return false;
         };
-        let progress = websocket.close(code, reason, now);
+        let progress = websocket.close_by_app(code, reason, now);
         state.absorb(progress);
+        state.send_messages();
+        state.read_websocket();
         drop(state);
         self.announce();
         true

@@ -100,7 +100,7 @@ impl Job {
         if let Some(body) = &mut self.body {
             body.leave();
         }
-        // Of what the reader claims the pool knows nothing: it says nothing about whether the pool gets on.
+        // What the reader claims says nothing about whether the pool gets on.
         note_step();
         self.claim()
     }
