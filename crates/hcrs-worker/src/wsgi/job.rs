@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use hcrs_link::{Request, StreamId};
 
+use crate::pulse::note_step;
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 use crate::wsgi::queue::Waiting;
 use crate::wsgi::spool::{Cut, Spool, Spooled};
@@ -99,6 +100,8 @@ impl Job {
         if let Some(body) = &mut self.body {
             body.leave();
         }
+        // What the reader claims says nothing about whether the pool gets on.
+        note_step();
         self.claim()
     }
 
