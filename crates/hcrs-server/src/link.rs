@@ -249,6 +249,17 @@ impl Link {
         self.push(&FromEdge::Reset { stream });
     }
 
+    /// Takes a request back that no worker shall have. False if the worker has begun it.
+    #[must_use]
+    pub(crate) fn give_up(&self, stream: StreamId) -> bool {
+        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
+        if is_withdrawn {
+            self.take_back();
+            self.push(&FromEdge::Reset { stream });
+        }
+        is_withdrawn
+    }
+
     /// Takes back the requests that the worker has not begun and that `which` picks, by when they were sent; the oldest
     /// arrival first.
     pub(crate) fn withdraw(
