@@ -8,6 +8,8 @@ mod describe;
 mod out;
 mod pump;
 mod retire;
+#[cfg(test)]
+mod seam;
 mod streams;
 
 use std::cell::{Cell, RefCell};
@@ -247,6 +249,17 @@ impl Link {
         }
         // A worker that has read a withdrawn request, and keeps it for later, need not keep it any longer.
         self.push(&FromEdge::Reset { stream });
+    }
+
+    /// Takes a request back that no worker shall have. False if the worker has begun it.
+    #[must_use]
+    pub(crate) fn give_up(&self, stream: StreamId) -> bool {
+        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
+        if is_withdrawn {
+            self.take_back();
+            self.push(&FromEdge::Reset { stream });
+        }
+        is_withdrawn
     }
 
     /// Takes back the requests that the worker has not begun and that `which` picks, by when they were sent; the oldest

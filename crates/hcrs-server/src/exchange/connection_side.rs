@@ -18,7 +18,12 @@ impl Exchange {
         let mut state = self.state.borrow_mut();
         if !state.weigh(data.len()) {
             drop(state);
-            return self.refuse(Fault::QueueFull);
+            if self.give_up() {
+                return self.fail(Fault::QueueFull);
+            }
+            // A worker has begun it, of which the link has not heard yet.
+            self.begun();
+            state = self.state.borrow_mut();
         }
         state.body.unread += data.len();
         if let Some(websocket) = &mut state.websocket {
@@ -163,13 +168,12 @@ impl Exchange {
         }
     }
 
-    /// Gives up a request that no worker has begun.
-    fn refuse(&self, fault: Fault) {
-        let place = self.state.borrow().place.clone();
-        if let Place::Sent(link, stream) | Place::Begun(link, stream) = place {
-            link.abandon(stream);
+    /// Takes the request back for good. False if a worker has begun it.
+    fn give_up(&self) -> bool {
+        match &self.state.borrow().place {
+            Place::Sent(link, stream) | Place::Begun(link, stream) => link.give_up(*stream),
+            Place::Queued | Place::Over => true,
         }
-        self.fail(fault);
     }
 
     /// The client has closed its side after the whole request: the app is told, and the response is still sent. A request
@@ -207,5 +211,65 @@ impl Exchange {
     /// Gives the head back, once nobody needs it any more.
     pub(crate) fn take_head(&self) -> Option<RequestHead> {
         self.state.borrow_mut().head.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use hcrs_exchange::{Endpoints, RequestLine, Scheme, Version};
+    use hcrs_link::{ClaimTable, FromWorker, StreamId};
+
+    use super::*;
+    use crate::clock;
+    use crate::dispatch::Dispatch;
+    use crate::link::{Link, LinkParts};
+    use crate::mailbox::Mailbox;
+    use crate::settings::DispatchSettings;
+
+    /// An exchange whose head was sent to a worker, and the worker's end of the claim table. With its body the backlog holds
+    /// a thousand bytes.
+    fn sent() -> (Rc<Exchange>, Dispatch, ClaimTable) {
+        let now = clock::now();
+        let dispatch = Dispatch::new(DispatchSettings { queue_bytes: 1000, ..DispatchSettings::default() });
+        let (claims, memory) = ClaimTable::create().unwrap();
+        let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, tally: None };
+        let link = Link::new(parts, 1, now);
+        link.handle(&FromWorker::Ready, &mut VecDeque::new(), now, &mut |_| {}).unwrap();
+        dispatch.attach(link);
+        let asked = RequestLine {
+            version: Version::Http2,
+            scheme: Scheme::Http,
+            method: b"POST",
+            path: b"/",
+            query: b"",
+        };
+        let mut head = RequestHead::new(Vec::new(), asked, &Endpoints::default());
+        head.set_has_body();
+        let exchange = Exchange::new(0, Rc::new(Mailbox::default()), head, now);
+        dispatch.submit(&exchange, now);
+        assert!(exchange.sent_to().is_some());
+        (exchange, dispatch, ClaimTable::open(memory).unwrap())
+    }
+
+    #[test]
+    fn a_request_whose_body_is_too_much_for_the_backlog_is_refused() {
+        let (exchange, dispatch, worker) = sent();
+        exchange.push_body(Bytes::from_static(&[0; 1000]), false);
+        assert!(matches!(exchange.next_output(), Some(Output::Fault(Fault::QueueFull))));
+        assert!(!worker.claim(0, StreamId::new(1).unwrap()), "no worker runs what was refused");
+        assert_eq!(dispatch.left_over(), None);
+    }
+
+    #[test]
+    fn a_request_that_a_worker_has_just_begun_is_not_refused() {
+        let (exchange, dispatch, worker) = sent();
+        assert!(worker.claim(0, StreamId::new(1).unwrap()));
+        exchange.push_body(Bytes::from_static(&[0; 1000]), false);
+        assert!(exchange.next_output().is_none() && !exchange.is_over());
+        assert_eq!(dispatch.left_over(), None, "it waits no more");
+        exchange.push_body(Bytes::from_static(&[0; 1000]), true);
+        assert!(exchange.next_output().is_none());
     }
 }
