@@ -32,12 +32,17 @@ STREAMS = 100
 RESETS = 480
 #: No deadline of the server is meant to pass: a test says so by this, in seconds.
 LONG = 300
-PATIENT: dict[str, Any] = {
-    "keep_alive_timeout": LONG,
-    "keep_alive_max_requests": 1_000_000,
-    "backlog": 1024,
-    "hcrs": {"queue_timeout": LONG, "worker_timeout": LONG, "lifespan": "off"},
-}
+
+
+def patient(**hcrs: Any) -> dict[str, Any]:
+    """The configuration of a server none of whose deadlines passes, but for keys of its own table."""
+    return {
+        "keep_alive_timeout": LONG,
+        "keep_alive_max_requests": 1_000_000,
+        "backlog": 1024,
+        "hcrs": {"queue_timeout": LONG, "worker_timeout": LONG, "lifespan": "off", **hcrs},
+    }
+
 
 #: For close(): the peer gets a reset instead of an orderly end.
 ABORT = struct.pack("ii", 1, 0)
@@ -100,7 +105,7 @@ def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(
     if soft < connections + 200:
         resource.setrlimit(resource.RLIMIT_NOFILE, (connections + 200, hard))
     # What a worker does not take waits in the edge, and is refused in time.
-    server = serve("numbered.py:app", workers=1, **{**PATIENT, "hcrs": {"queue_timeout": 10, "lifespan": "off"}})
+    server = serve("numbered.py:app", workers=1, **patient(queue_timeout=10))
     gate, count = tmp_path / "gate", tmp_path / "gate.count"
     asked: dict[Key, str] = {}
     with Crowd(server.listener, connections) as crowd:
@@ -175,7 +180,7 @@ def test_answers_reach_their_own_clients_after_many_resets_behind_a_blocked_work
 ) -> None:
     """First by several connections at once, and then one after the other, so that each request takes the place of the one
     before it for more often than sixteen bits count."""
-    server = serve("numbered.py:app", workers=1, **PATIENT)
+    server = serve("numbered.py:app", workers=1, **patient())
     waiting = Waiting(server.listener)
     gone = (f"/own?n=gone-{number}" for number in itertools.count())
     with blocked(server, tmp_path / "block"):
@@ -209,7 +214,7 @@ def test_answers_reach_their_own_clients_after_many_resets_behind_a_blocked_work
 def test_requests_of_clients_that_have_gone_are_not_run(serve: Callable[..., Server], tmp_path: Path, how: str) -> None:
     """More of them than a worker is sent before it has begun any, so that some have waited in the edge. A client that has
     only closed its side may still read: such requests are given up after a moment, which is waited for."""
-    server = serve("numbered.py:app", workers=1, **PATIENT)
+    server = serve("numbered.py:app", workers=1, **patient())
     count = 80
     waiting = Waiting(server.listener)
     with blocked(server, tmp_path / "block"):
@@ -322,7 +327,7 @@ def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_overload_is_served_in_the_order_of_arrival(serve: Callable[..., Server], seconds: Any, workers: int) -> None:
     """Twice as many requests as two workers can run; each keeps its worker's loop busy for 20 ms."""
-    server = serve("numbered.py:app", workers=workers, **PATIENT)
+    server = serve("numbered.py:app", workers=workers, **patient())
     busy, rate = 0.02, 2 * workers / 0.02
     total = int(rate * seconds)
     with Crowd(server.listener, total // STREAMS + 1) as crowd:
