@@ -6,6 +6,8 @@
 //!
 //! [`Waiting`]: crate::waiter::Waiting
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 
@@ -39,6 +41,53 @@ impl Sent {
     #[expect(clippy::unused_self, reason = "the coroutine protocol")]
     fn send(&self, _value: &Bound<'_, PyAny>) -> PyResult<()> {
         Err(PyStopIteration::new_err(()))
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    #[expect(clippy::unused_self, reason = "the coroutine protocol")]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Err(thrown(kind, value))
+    }
+
+    #[expect(clippy::unused_self, reason = "the coroutine protocol")]
+    fn close(&self) {}
+}
+
+/// A `send` that goes nowhere, because the client has gone: it gives the loop a turn, so that an app that does nothing but
+/// send leaves the others theirs.
+#[derive(Debug, Default)]
+#[pyclass(frozen, module = "hcrs._hcrs")]
+pub struct SentNowhere {
+    is_over: AtomicBool,
+}
+
+impl SentNowhere {
+    /// Yields nothing once, as `asyncio.sleep(0)` does.
+    fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.is_over.swap(true, Ordering::Relaxed) {
+            return Err(PyStopIteration::new_err(()));
+        }
+        Ok(py.None())
+    }
+}
+
+#[pymethods]
+impl SentNowhere {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.step(py)
+    }
+
+    fn send(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.step(value.py())
     }
 
     #[pyo3(signature = (kind, value = None, _traceback = None))]

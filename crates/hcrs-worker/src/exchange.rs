@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::UnexpectedMessageError;
 use crate::asgi::AsgiLink;
-use crate::awaitable::{Step, Until, Wait};
+use crate::awaitable::{SentNowhere, Step, Until, Wait};
 use crate::file;
 use crate::lock;
 use crate::message::{self, FieldError};
@@ -352,7 +352,9 @@ impl Exchange {
             (Ok(kind), _) => return Err(unexpected(kind.as_str(), phase)),
             (Err(other), _) => return Err(unexpected(&other.to_string_lossy(), phase)),
         };
-        if sent {
+        if slf.get().lock().stream.is_gone() {
+            Ok(Bound::new(py, SentNowhere::default())?.into_any())
+        } else if sent {
             Ok(slf.get().link.bind(py).get().sent(py))
         } else {
             Ok(Bound::new(py, Wait::new(slf.clone().unbind(), Until::Flushed))?.into_any())

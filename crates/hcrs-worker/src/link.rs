@@ -36,8 +36,11 @@ impl LinkEnd {
     /// Passes a request, and begins it unless the edge has withdrawn it: it must be run if and only if this returns true.
     #[must_use]
     pub fn claim(&self, slot: usize, stream: StreamId) -> bool {
-        pulse::note_step();
-        self.claims.claim(slot, stream)
+        let is_begun = self.claims.claim(slot, stream);
+        if is_begun {
+            pulse::note_step();
+        }
+        is_begun
     }
 }
 

@@ -187,11 +187,14 @@ def awaiting_by_trio(app: App) -> App:
     return call
 
 
-async def until_done(step: Coroutine[Future, None, Any]) -> Any:
+async def until_done(step: Coroutine[Future | None, None, Any]) -> Any:
     """Drives a ``receive`` or ``send`` of a link to its end, waiting for each future that it yields."""
     while True:
         try:
             future = step.send(None)
         except StopIteration as done:
             return done.value
-        await future.wait()
+        if future is None:  # a turn for the others is all it wants
+            await trio.lowlevel.checkpoint()
+        else:
+            await future.wait()
