@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 CONFIG ?= config/hypercorn.toml
+MODEL_STEPS ?= 10000000
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)
 
@@ -12,7 +13,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python proof soak autobahn generate bench lint lint-rust lint-python dependencies clean
+.PHONY: help build run test test-rust test-python model proof soak autobahn generate bench lint lint-rust lint-python dependencies clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,12 @@ test-rust: ## run the tests of the crates
 
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
 	$(VENV)/bin/python -m pytest tests/python
+
+# With the checks of a debug build: the link's own assertions are rules, too.
+model: ## run the model of the link for long and keep the result; MODEL_STEPS=1000000 for less, HCRS_MODEL_SEED=N for another run
+	HCRS_MODEL_STEPS=$(MODEL_STEPS) HCRS_MODEL_DATE=$$(date +%F) HCRS_MODEL_COMMIT=$$(git describe --always --dirty) \
+		HCRS_MODEL_RESULTS=$(CURDIR)/crates/hcrs-server/src/model/results.md \
+		cargo test --locked -p hcrs-server --lib model::run::every_request
 
 proof: build $(VENV)/tests.stamp ## run the full size of the tests that make test runs short: some minutes
 	$(VENV)/bin/python -m pytest tests/python/end_to_end -m proof $(ARGS)

@@ -29,7 +29,7 @@ use crate::settings::DispatchSettings;
 const LONG_STALL: u32 = 10;
 
 /// How long after its client has closed its side a request still waits to be begun.
-const HALF_CLOSED_PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const HALF_CLOSED_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The links of one edge thread and the requests that wait for them.
 #[derive(Debug)]
@@ -143,8 +143,7 @@ impl Dispatch {
     }
 
     /// Whether [`Dispatch::tick`] has anything to look after.
-    pub(crate) fn is_waiting(&self) -> bool {
-        let now = clock::now();
+    pub(crate) fn is_waiting(&self, now: Instant) -> bool {
         !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun(now))
     }
 
@@ -235,6 +234,12 @@ impl Dispatch {
         let (waiting, bytes) = (self.queue.borrow().len(), self.backlog.bytes());
         (waiting > 0 || bytes > 0)
             .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
+    }
+
+    /// Bytes that unbegun requests hold.
+    #[cfg(test)]
+    pub(crate) fn model_backlog(&self) -> usize {
+        self.backlog.bytes()
     }
 
     fn pick(&self, now: Instant) -> Option<Rc<Link>> {

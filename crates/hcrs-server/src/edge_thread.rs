@@ -378,7 +378,7 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
 async fn look_after(shared: Rc<Shared>) {
     let mut give_back_at = None::<Instant>;
     loop {
-        if !shared.dispatch.is_waiting() && !shared.has_records() {
+        if !shared.dispatch.is_waiting(clock::now()) && !shared.has_records() {
             let waiting = shared.dispatch.waiting();
             match [give_back_at, shared.faults.due()].into_iter().flatten().min() {
                 None => waiting.await,

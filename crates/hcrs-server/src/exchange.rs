@@ -15,6 +15,8 @@ mod connection_side;
 mod file;
 mod link_side;
 mod messages;
+#[cfg(test)]
+pub(crate) mod seam;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;

@@ -23,6 +23,8 @@ mod handshake;
 mod link;
 mod log_writer;
 mod mailbox;
+#[cfg(test)]
+mod model;
 mod negotiate;
 mod pid_file;
 mod piece;

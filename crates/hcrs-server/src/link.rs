@@ -8,6 +8,8 @@ mod describe;
 mod out;
 mod pump;
 mod retire;
+#[cfg(test)]
+mod seam;
 mod streams;
 
 use std::cell::{Cell, RefCell};

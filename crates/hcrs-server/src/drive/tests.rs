@@ -140,7 +140,7 @@ async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimT
     };
     assert!(worker.1.claim(usize::from(request.slot), request.stream));
     say(&worker.0, &[FromWorker::Begun]);
-    while shared.dispatch.is_waiting() {
+    while shared.dispatch.is_waiting(crate::clock::now()) {
         tokio::task::yield_now().await;
     }
     tokio::time::pause();

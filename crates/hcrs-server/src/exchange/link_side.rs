@@ -13,9 +13,11 @@ use super::{Exchange, Hint, Piece, Place, SentTo, State};
 use crate::backlog::Backlog;
 use crate::clock;
 use crate::link::Link;
+#[cfg(test)]
+use crate::model::planted::{self, Planted};
 
 /// Workers that may die before they have begun a request; with one more it is given up, because it may be the cause.
-const DEAD_WORKERS_MAX: u8 = 2;
+pub(super) const DEAD_WORKERS_MAX: u8 = 2;
 
 impl Exchange {
     /// The head, to be sent; `None` if the client has gone meanwhile.
@@ -109,6 +111,11 @@ impl Exchange {
         state.sent = None;
         state.awaits_room = false;
         let body = &mut state.body;
+        #[cfg(test)]
+        if planted::is(Planted::ReplaySentTwice) {
+            let again = body.replay.clone();
+            body.replay.extend(again);
+        }
         for data in body.replay.drain(..).rev() {
             body.waiting.push_front(data);
         }

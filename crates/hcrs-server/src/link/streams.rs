@@ -6,6 +6,8 @@ use std::time::Instant;
 use hcrs_link::{ClaimTable, SLOTS, StreamId, StreamIds, StreamMap};
 
 use crate::exchange::Exchange;
+#[cfg(test)]
+use crate::model::planted::{self, Planted};
 
 /// What the edge has sent and the worker has not ended.
 #[derive(Debug)]
@@ -97,6 +99,12 @@ impl Streams {
         )
     }
 
+    /// Claim slots that are taken, and how many there are.
+    #[cfg(test)]
+    pub(super) fn model_slots(&self) -> (usize, usize) {
+        (self.credits - self.free.count_ones() as usize, self.credits)
+    }
+
     /// Takes a start credit and offers the request in its claim slot; `None` if there is none.
     pub(super) fn offer(
         &mut self,
@@ -108,6 +116,8 @@ impl Streams {
             return None;
         }
         let stream = self.ids.next()?;
+        #[cfg(test)]
+        let stream = planted::number(stream);
         let slot = self.free.trailing_zeros() as usize;
         self.free &= !(1 << slot);
         self.slots[slot] = Slot::Offered(stream);
@@ -177,6 +187,10 @@ impl Streams {
         let slot = entry.slot.take()?;
         let exchange = entry.exchange.clone();
         claims.release(slot);
+        #[cfg(test)]
+        if planted::leaks(stream) {
+            return exchange;
+        }
         self.free_slot(slot);
         exchange
     }
@@ -185,10 +199,17 @@ impl Streams {
     /// request's frame.
     pub(super) fn withdraw(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Entry> {
         let slot = self.entries.get(&stream)?.slot?;
-        if !claims.withdraw(slot, stream) {
+        let is_withdrawn = claims.withdraw(slot, stream);
+        #[cfg(test)]
+        let is_withdrawn = is_withdrawn || planted::is(Planted::BegunRescued);
+        if !is_withdrawn {
             return None;
         }
         self.slots[slot] = Slot::Withdrawn;
+        #[cfg(test)]
+        if planted::is(Planted::SlotFreedAtWithdrawal) {
+            self.free_slot(slot);
+        }
         self.entries.remove(&stream)
     }
 

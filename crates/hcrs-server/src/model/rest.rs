@@ -1,0 +1,184 @@
+//! What must be true after every step, and when all has come to rest.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hcrs_link::{BlockArea, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH};
+
+use super::invariants::{Broken, Checked, Limits, rule};
+use super::terms::Step;
+use super::wires::Wire;
+use super::world::{Looking, TICK, World};
+
+impl World {
+    /// Looks after what waits, if it is time.
+    pub(super) fn look(&mut self) -> Checked {
+        let Looking::At(at) = self.looking else { return Ok(()) };
+        if self.scene.now < at {
+            return Ok(());
+        }
+        self.dispatch.tick(self.scene.now);
+        self.looking = Looking::At(self.scene.now + TICK);
+        if !self.dispatch.is_waiting(self.scene.now) {
+            let dispatch = Rc::clone(&self.dispatch);
+            self.looking = Looking::Asleep(Box::pin(async move { dispatch.waiting().await }));
+        }
+        let Limits { queue_timeout, half_closed_patience, .. } = self.scene.records.limits;
+        for open in &self.clients.open {
+            let record = &self.scene.records.all[open.number];
+            let is_due = self.scene.now - record.arrived >= queue_timeout
+                || record.half_closed_at.is_some_and(|at| self.scene.now - at >= half_closed_patience);
+            rule(!is_due || record.begun_by.is_some() || open.exchange.is_over(), || {
+                format!("request {} waits beyond its deadline", open.number)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What must be true after every step.
+    pub(super) fn check(&mut self) -> Checked {
+        if let Looking::Asleep(waiting) = &mut self.looking
+            && waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+        {
+            self.looking = Looking::At(self.scene.now + TICK);
+        }
+        let is_asleep = matches!(self.looking, Looking::Asleep(_));
+        let mut backlog = 0;
+        let window = self.clients.habits.window;
+        for open in &mut self.clients.open {
+            let sent_to = open.exchange.sent_to().map(|sent| sent.pid);
+            if sent_to.is_some() && open.sent_to.is_some() && open.sent_to != sent_to {
+                self.scene.records.note("requests moved to another worker");
+            }
+            open.sent_to = sent_to.or(open.sent_to);
+            let held = open.exchange.model_held();
+            let is_waiting = !held.is_begun && !open.exchange.is_over();
+            backlog += if is_waiting { open.weight } else { 0 };
+            let number = open.number;
+            rule(!(is_asleep && is_waiting), || format!("nobody looks after request {number}, which waits"))?;
+            rule(held.request <= window && open.exchange.unread() <= window, || {
+                format!("request {number} holds {} bytes of a body", held.request)
+            })?;
+            let most = (RESPONSE_WINDOW + RESPONSE_WINDOW_GROWTH) as usize;
+            rule(held.response <= most, || {
+                format!("request {number} holds {} bytes of a response", held.response)
+            })?;
+        }
+        let counted = self.dispatch.model_backlog();
+        rule(counted == backlog && backlog <= self.queue_bytes, || {
+            format!("the backlog counts {counted} bytes of {}, and there are {backlog}", self.queue_bytes)
+        })?;
+        for edge in self.wires.iter().filter_map(|wire| wire.edge.as_ref()) {
+            let (waiting, limit) = (edge.link.model_waiting(), edge.link.model_limit());
+            rule(waiting <= limit, || format!("{waiting} bytes wait for a worker that may have {limit}"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything come to its end and looks at what is left.
+    pub(super) fn settle(&mut self) -> Checked {
+        self.scene.is_quick = true;
+        self.is_serving = false;
+        let serves = !self.scene.random.one_in(8);
+        for at in (0..self.wires.len()).rev() {
+            self.wires[at].worker.is_blocked = false;
+            if !serves {
+                self.wires[at].worker.end();
+                self.close_dead(at);
+            }
+        }
+        let has_workers =
+            |world: &Self| world.wires.iter().any(|wire| wire.edge.is_some() && !wire.worker.is_dead);
+        if serves && !has_workers(self) {
+            self.attach(None)?;
+        }
+        self.come_to_rest()?;
+        self.check_left()?;
+        if self.scene.random.one_in(2) {
+            self.scene.records.note("drains");
+            self.dispatch.drain();
+            self.come_to_rest()?;
+            rule(self.wires.is_empty(), || "a worker lives on after the drain".to_owned())?;
+        }
+        self.check_nothing_lives()
+    }
+
+    fn come_to_rest(&mut self) -> Checked {
+        let mut rounds = 0;
+        while !self.is_at_rest() {
+            rounds += 1;
+            rule(rounds < 3000, || "it does not come to rest".to_owned())?;
+            for step in [
+                Step::Connection,
+                Step::Edge,
+                Step::Turn,
+                Step::Act,
+                Step::Write,
+                Step::Upload,
+                Step::Take,
+                Step::Retiring,
+                Step::Report,
+            ] {
+                for _ in 0..2 + self.clients.open.len() {
+                    self.take(step)?;
+                }
+            }
+            let past = if rounds % 16 == 0 { 200 } else { 1 };
+            self.scene.now += Duration::from_millis(past);
+            self.look()?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let is_quiet = |wire: &Wire| {
+            let is_edge_quiet = wire.edge.as_ref().is_none_or(|edge| {
+                !edge.flag.is_up() && edge.link.model_waiting() == 0 && edge.link.under_way() == 0
+            });
+            let is_drained = wire.retiring.is_none();
+            let is_spoken =
+                wire.down.len() == 0 && wire.up.len() == 0 && !wire.down.is_closed && !wire.up.is_closed;
+            is_edge_quiet && is_drained && is_spoken && wire.worker.is_at_rest()
+        };
+        self.clients.open.is_empty() && self.wires.iter().all(is_quiet)
+    }
+
+    /// What must be true when all is over.
+    fn check_left(&mut self) -> Checked {
+        for (number, record) in self.scene.records.all.iter().enumerate() {
+            rule(record.answer.is_some(), || format!("request {number} has no answer: {record:?}"))?;
+        }
+        self.dispatch.tick(self.scene.now);
+        let left = self.dispatch.left_over();
+        rule(left.is_none(), || format!("{left:?} are left of what waited"))?;
+        for wire in &self.wires {
+            let Some(edge) = &wire.edge else { continue };
+            let left = edge.link.left_over(self.scene.now);
+            rule(left.is_none(), || format!("{left:?} are left of worker {}", wire.id))?;
+            let starved = edge.link.model_starved();
+            rule(starved == 0, || format!("{starved} bodies wait for room that is there"))?;
+            let blocks = BlockArea::open(&wire.memory).map_err(|error| Broken(error.to_string()))?;
+            let has_all = blocks.is_none_or(|blocks| edge.link.model_has_all_blocks(&blocks));
+            rule(has_all, || format!("not all blocks of worker {} are free", wire.id))?;
+        }
+        for connection in &self.clients.connections {
+            let left = connection.left_over();
+            rule(left.is_none(), || format!("{left:?} are left of a connection"))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing may hold what is over.
+    fn check_nothing_lives(&mut self) -> Checked {
+        let alive = self.clients.made.iter().filter(|exchange| exchange.strong_count() > 0).count();
+        rule(alive == 0, || format!("{alive} exchanges live on"))?;
+        for at in (0..self.wires.len()).rev() {
+            self.wires[at].worker.end();
+            self.detach(at)?;
+        }
+        let alive = self.links.iter().filter(|link| link.strong_count() > 0).count();
+        rule(alive == 0, || format!("{alive} links live on"))
+    }
+}
