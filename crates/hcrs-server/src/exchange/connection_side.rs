@@ -40,6 +40,8 @@ impl Exchange {
                 joined.extend_from_slice(&data);
                 *last = joined.freeze();
             }
+            // A piece of nothing would stand before what follows: none is ever sent.
+            _ if data.is_empty() => {}
             _ => state.body.waiting.push_back(data),
         }
         state.send_body();

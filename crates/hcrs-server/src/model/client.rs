@@ -217,7 +217,7 @@ impl Clients {
         open.weight += len;
         record.uploaded += len;
         record.is_upload_over = end;
-        if len == 0 && end {
+        if len == 0 && end && record.uploaded.is_multiple_of(2) {
             open.exchange.end_body();
         } else {
             open.exchange.push_body(bytes, end);

@@ -45,6 +45,8 @@ pub(super) struct Record {
     /// Bytes of it that the app has received, and whether it has seen the end.
     pub received: usize,
     pub has_received_all: bool,
+    /// The app was told that the client is gone, or has closed its side.
+    pub has_heard_close: bool,
     /// Bytes of the response that the app has sent, and whether those are all.
     pub sent: usize,
     pub is_sent_over: bool,
@@ -68,6 +70,7 @@ impl Record {
             is_upload_over: false,
             received: 0,
             has_received_all: false,
+            has_heard_close: false,
             sent: 0,
             is_sent_over: false,
             has_failed: false,

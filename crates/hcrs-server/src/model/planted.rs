@@ -21,6 +21,8 @@ pub(crate) enum Planted {
     UnbegunDropped,
     /// What a worker has begun is taken back.
     BegunRescued,
+    /// That a client has closed its side is lost while its request is not begun.
+    HalfCloseLost,
     /// The connection is not told of what comes after its first look.
     WakeLost,
 }

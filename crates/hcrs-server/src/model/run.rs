@@ -108,7 +108,7 @@ fn run_episode(seed: u64, material: &Rc<Material>, tally: &mut Tally) -> Result<
 }
 
 /// The faults that are planted, each to be found.
-const FAULTS: [Planted; 8] = [
+const FAULTS: [Planted; 9] = [
     Planted::SlotFreedAtWithdrawal,
     Planted::CreditsByIndex,
     Planted::DoneLost,
@@ -116,6 +116,7 @@ const FAULTS: [Planted; 8] = [
     Planted::CreditTwice,
     Planted::UnbegunDropped,
     Planted::BegunRescued,
+    Planted::HalfCloseLost,
     Planted::WakeLost,
 ];
 

@@ -28,6 +28,8 @@ struct App {
     /// It stands in the queue of those that wait for room in the outbox.
     is_queued: bool,
     has_trailers: bool,
+    /// It takes the whole body before it ends its response, and hears of a client that has closed its side.
+    is_thorough: bool,
 }
 
 /// A worker with one link.
@@ -132,6 +134,7 @@ impl Worker {
                         is_running: true,
                         is_queued: false,
                         has_trailers: false,
+                        is_thorough: number.is_multiple_of(2),
                     });
                     if !self.is_lazy {
                         self.begin(self.apps.len() - 1, records)?;
@@ -168,7 +171,10 @@ impl Worker {
                 }
                 FromEdge::HalfClose { stream } => {
                     let Some(at) = self.app(stream) else { continue };
-                    self.apps[at].stream.half_close();
+                    // What comes with the request was said by `Exchange::sent`.
+                    if self.apps[at].is_begun || !planted::is(Planted::HalfCloseLost) {
+                        self.apps[at].stream.half_close();
+                    }
                 }
                 FromEdge::Reset { stream } => {
                     let Some(at) = self.app(stream) else { continue };
@@ -256,10 +262,13 @@ impl Worker {
         let max = if scene.random.one_in(2) { MESSAGE_MAX } else { scene.random.between(1, 3000) };
         match stream.next(max, &mut self.outbox) {
             Next::Wait => Ok(()),
-            Next::Disconnect => rule(
-                stream.is_gone() || stream.phase() == Phase::Closed || record.half_closed_at.is_some(),
-                || format!("the app is told that the client of request {number} is gone, which it is not"),
-            ),
+            Next::Disconnect => {
+                let is_gone = stream.is_gone() || stream.phase() == Phase::Closed;
+                record.has_heard_close = true;
+                rule(is_gone || record.half_closed_at.is_some(), || {
+                    format!("the app is told that the client of request {number} is gone, which it is not")
+                })
+            }
             Next::Body { piece, more } => {
                 let offset = record.received;
                 record.received += piece.len();
@@ -313,8 +322,8 @@ impl Worker {
     }
 
     fn send_body(&mut self, at: usize, scene: &mut Scene) -> Checked {
-        let App { number, stream, has_trailers, .. } = &mut self.apps[at];
-        let (number, has_trailers) = (*number, *has_trailers);
+        let App { number, stream, has_trailers, is_thorough, .. } = &mut self.apps[at];
+        let (number, has_trailers, is_thorough) = (*number, *has_trailers, *is_thorough);
         let is_held_up =
             !stream.is_flushed() && (scene.is_quick || stream.has_file() || !scene.random.one_in(6));
         if is_held_up || !scene.is_quick && scene.random.one_in(8) {
@@ -327,7 +336,10 @@ impl Worker {
         let offset = record.sent;
         let len = if scene.is_quick && scene.random.one_in(2) { 0 } else { scene.random.length(self.sizes) }
             .min(PIECE_MAX);
-        let end = scene.random.one_in(if scene.is_quick { 2 } else { 10 });
+        let has_heard =
+            record.has_received_all && (record.half_closed_at.is_none() || record.has_heard_close);
+        let may_end = !is_thorough || has_heard || stream.is_gone();
+        let end = may_end && scene.random.one_in(if scene.is_quick { 2 } else { 10 });
         record.sent += len;
         record.is_sent_over |= end && !has_trailers;
         let stalled = if len > 0 && scene.random.one_in(16) && stream.takes_files() {
