@@ -313,9 +313,9 @@ impl Exchange {
     fn send<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let (message, kind) = message::kind(message)?;
-        let (phase, is_websocket) = {
+        let (phase, is_websocket, is_gone) = {
             let inner = slf.get().lock();
-            (inner.stream.phase(), inner.websocket.is_some())
+            (inner.stream.phase(), inner.websocket.is_some(), inner.stream.is_gone())
         };
         let sent = match (kind, phase) {
             (kind, phase) if is_websocket => {
@@ -352,7 +352,7 @@ impl Exchange {
             (Ok(kind), _) => return Err(unexpected(kind.as_str(), phase)),
             (Err(other), _) => return Err(unexpected(&other.to_string_lossy(), phase)),
         };
-        if slf.get().lock().stream.is_gone() {
+        if is_gone {
             Ok(Bound::new(py, SentNowhere::default())?.into_any())
         } else if sent {
             Ok(slf.get().link.bind(py).get().sent(py))

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hcrs_exchange::{Fault, ResponseHead, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{FromWorker, HINT_LEN_MAX, LinkError, StreamId, split_promise};
 
+use super::streams::Heard;
 use super::{Life, Link, Notice};
 use crate::exchange::Exchange;
 use crate::file_body::FileBody;
@@ -146,12 +147,9 @@ impl Link {
 
     /// The exchange that a frame is about. A frame about a request says that it was begun.
     fn exchange(&self, stream: StreamId) -> Option<Rc<Exchange>> {
-        let mut streams = self.streams.borrow_mut();
-        let begun = streams.note_begun(&self.claims, stream);
-        let exchange = streams.get(stream)?.exchange.clone();
-        drop(streams);
-        if let Some(begun) = begun {
-            begun.begun();
+        let Heard { exchange, is_news } = self.streams.borrow_mut().hear_of(&self.claims, stream)?;
+        if is_news && let Some(exchange) = &exchange {
+            exchange.begun();
         }
         exchange
     }

@@ -50,6 +50,15 @@ impl Entry {
     }
 }
 
+/// What a worker has been heard of.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// `None` once the edge has lost interest.
+    pub exchange: Option<Rc<Exchange>>,
+    /// The request was not known to be begun.
+    pub is_news: bool,
+}
+
 /// What a look at the claim table has brought.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
@@ -169,7 +178,7 @@ impl Streams {
             match self.slots[slot] {
                 Slot::Offered(stream) if claims.is_begun(slot) => {
                     sweep.has_progress = true;
-                    sweep.begun.extend(self.note_begun(claims, stream));
+                    sweep.begun.extend(self.hear_of(claims, stream).and_then(|heard| heard.exchange));
                 }
                 Slot::Withdrawn if claims.is_passed(slot) => {
                     sweep.has_progress = true;
@@ -181,18 +190,21 @@ impl Streams {
         sweep
     }
 
-    /// Notes that the worker has begun the request; its exchange if that is news.
-    pub(super) fn note_begun(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Rc<Exchange>> {
+    /// Notes that the worker has begun the request; `None` if the stream has ended.
+    #[inline]
+    pub(super) fn hear_of(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Heard> {
         let entry = self.entries.get_mut(&stream)?;
-        let slot = entry.slot.take()?;
+        let slot = entry.slot.take();
         let exchange = entry.exchange.clone();
-        claims.release(slot);
-        #[cfg(test)]
-        if planted::leaks(stream) {
-            return exchange;
+        if let Some(slot) = slot {
+            claims.release(slot);
+            #[cfg(test)]
+            if planted::leaks(stream) {
+                return Some(Heard { exchange, is_news: true });
+            }
+            self.free_slot(slot);
         }
-        self.free_slot(slot);
-        exchange
+        Some(Heard { exchange, is_news: slot.is_some() })
     }
 
     /// Takes a request back. `None` if the worker has begun it. The claim slot stays taken until the worker has passed the
