@@ -70,7 +70,7 @@ def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
     config.write_text(
         f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n"
         # Another commit's command takes the package of its own venv, not that of the bench's.
-        + f'[hcrs]\npython = "{command.parent / "python"}"\n'
+         f'[hcrs]\npython = "{command.parent / "python"}"\n'
         + (f"wsgi_threads = {site.wsgi_threads}\n" if site.interface == "wsgi" else "")
     )
     tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []

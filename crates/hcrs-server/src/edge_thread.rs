@@ -346,20 +346,18 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
             return true;
         }
         tokio::select! {
-                   () = shared.stir.notified() => {}
-                   () = &mut deadline => break,
-                   order = orders.recv() => match order {
-                       Some(Control::Attach(end)) => drop(end),
-                       // Everybody is sent `Drain` at the end.
-                       Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
-                       Some(Control::Turn(turned)) => {
-        turned.fetch_add(1, Ordering::Relaxed);
-        },
-                       Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
-                       Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
-                       None => break,
-                   },
-               }
+            () = shared.stir.notified() => {}
+            () = &mut deadline => break,
+            order = orders.recv() => match order {
+                Some(Control::Attach(end)) => drop(end),
+                // Everybody is sent `Drain` at the end.
+                Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
+                Some(Control::Turn(turned)) => drop(turned.fetch_add(1, Ordering::Relaxed)),
+                Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
+                Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
+                None => break,
+            },
+        }
     }
     shared.enter(Phase::Cut);
     let last_words = tokio::time::sleep(LAST_WORDS);
