@@ -178,6 +178,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);
     ends_in("[hcrs]\npython = \"bin/python\"", |s| app(s).python.clone(), Some("bin/python".into()));
     ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
+    ends_in("[hcrs]\nqueue_bytes = 65536", |s| s.dispatch.queue_bytes, 65_536);
     ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
     ends_in("[hcrs]\ndrop_untrusted_forwarded = true", |s| s.proxies.drop_untrusted, true);
     ends_in("[hcrs]\nforwarded_allow_ips = \"unix\"", |s| s.proxies.trusted.unix, true);

@@ -74,7 +74,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         FROM_ZERO,
         |d| seconds(d.server.dispatch.queue_timeout),
         |v, d| fill(&mut d.server.dispatch.queue_timeout, v.seconds()),
-        "How long a request may wait for a worker before it gets 503, in seconds.",
+        "How long a request may wait, from its arrival until a worker begins it, before it gets 503, in seconds.",
     )
     .own()
     .flag("--queue-timeout", None, "SECONDS"),
@@ -84,7 +84,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         ABOVE_ZERO,
         |d| seconds(d.server.dispatch.stall_timeout),
         |v, d| fill(&mut d.server.dispatch.stall_timeout, v.seconds()),
-        "How long a worker may leave a request unbegun before another worker gets it, in seconds.",
+        "How long a worker may leave a request unbegun, and do nothing else, before others are given it, in seconds.",
     )
     .own(),
     Setting::new(
