@@ -178,7 +178,6 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);
     ends_in("[hcrs]\npython = \"bin/python\"", |s| app(s).python.clone(), Some("bin/python".into()));
     ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
-    ends_in("[hcrs]\nqueue_bytes = 65536", |s| s.dispatch.queue_bytes, 65_536);
     ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
     ends_in("[hcrs]\ndrop_untrusted_forwarded = true", |s| s.proxies.drop_untrusted, true);
     ends_in("[hcrs]\nforwarded_allow_ips = \"unix\"", |s| s.proxies.trusted.unix, true);
@@ -217,6 +216,11 @@ fn every_key_of_websockets_ends_in_its_setting() {
     ends_in("[hcrs]\nwebsocket_max_fragments = 4", |s| websocket(s).max_fragments, 4);
     let closing = |s: &Settings| s.connection.websocket_close_timeout;
     ends_in("[hcrs]\nwebsocket_close_timeout = 0.5", closing, Duration::from_millis(500));
+}
+
+#[test]
+fn what_waits_is_bounded_in_bytes() {
+    assert_eq!(settings("[hcrs]\nqueue_bytes = 65536").dispatch.queue_bytes, 65_536);
 }
 
 #[test]
