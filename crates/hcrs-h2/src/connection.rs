@@ -247,6 +247,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
+    /// Reads and drops what the client sends after the connection has ended with [`Ended::Closed`], until it closes its side
+    /// or has sent `max` bytes: a socket that is closed with bytes unread is reset, and the client might lose the end of
+    /// its last responses.
+    pub async fn linger(&mut self, max: usize) {
+        let mut left = max;
+        while left > 0 {
+            match std::future::poll_fn(|cx| self.transport.poll_discard(cx)).await {
+                Ok(len @ 1..) => left = left.saturating_sub(len),
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
     /// Whether it is time for [`Connection::graceful_shutdown`]: the client has made `h2` reset half as many streams as it
     /// bears in a connection's life.
     pub fn nears_its_end(&self) -> bool {

@@ -118,6 +118,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_drain(cx)
     }
+
+    /// Reads once, for nobody; returns the bytes, 0 at the client's end.
+    pub(crate) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [0; 4 << 10];
+        let mut buf = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {

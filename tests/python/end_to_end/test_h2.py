@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -233,3 +234,20 @@ def test_more_resets_than_an_honest_client_needs_end_the_connection(
 def test_cookie_crumbs_are_joined(client: H2Client) -> None:
     response = client.get("/scope", [("cookie", "a=1"), ("cookie", "b=2")])
     assert b"(b'cookie', b'a=1; b=2')" in response.body
+
+
+def test_the_last_response_arrives_whole_at_a_client_that_still_sends(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
+    # The connection ends in order after its second request. A socket that is closed with PINGs unread would be reset, and
+    # what the client has not taken yet would be lost.
+    server = serve("plain.py:app", keep_alive_max_requests=2)
+    client = connect_h2(server.listener, window=1 << 23)
+    assert client.get().status == 200
+    stream = client.request("GET", "/download?size=3000000&piece=60000")
+    client.wait(lambda: client.streams[stream].length > 0, "the response, and with it the end that is announced")
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        client.socket.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + b"12345678")
+        time.sleep(0.005)  # nothing tells this client that the server has written all
+    assert len(client.response(stream).body) == 3_000_000

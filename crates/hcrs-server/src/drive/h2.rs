@@ -5,7 +5,7 @@ mod open_streams;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcrs_exchange::{Fault, RequestHead};
 use hcrs_h2::{Connection, Ended, Event, StreamKey};
@@ -26,6 +26,12 @@ use open_streams::OpenStreams;
 /// How many requests of one connection may be in workers, those that the client has reset included, as a multiple of
 /// the streams that it may have open. More are refused until their apps have ended (CVE-2023-44487).
 const RUNNING_PER_STREAM: usize = 2;
+
+/// How long after the last response of a connection that was closed in order, and how many bytes, are read and dropped. A
+/// drain does not wait as long for clients that do not close.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_IN_DRAIN: Duration = Duration::from_millis(500);
+const LINGER_MAX: usize = 1 << 20;
 
 /// Serves the connection until it ends.
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T) {
@@ -61,6 +67,13 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         driver.cut_all(fault);
     }
     note(&driver.client, &ended);
+    if matches!(ended, Ended::Closed) && !matches!(driver.shutdown, Shutdown::No) {
+        let is_serving = driver.client.admitted.shared.phase() == Phase::Serving;
+        let since_last = clock::now().saturating_duration_since(driver.idle_since);
+        let limit = if is_serving { LINGER } else { LINGER_IN_DRAIN }.saturating_sub(since_last);
+        // What is written last may still be on its way to a client that sends: it is read until it has closed, too.
+        let _closed = tokio::time::timeout(limit, driver.connection.linger(LINGER_MAX)).await;
+    }
 }
 
 fn note(client: &Client, ended: &Ended) {
@@ -424,7 +437,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         while self.look.poll(cx).is_ready() {
             match self.check_deadlines(now) {
-                Ok(next) => self.look.set(next.max(now + std::time::Duration::from_millis(1))),
+                Ok(next) => self.look.set(next.max(now + Duration::from_millis(1))),
                 Err(ended) => return Poll::Ready(ended),
             }
         }
