@@ -46,12 +46,13 @@ def shake(server: Server) -> Iterator[Callable[..., Any]]:
     def shake(context: Any, name: str = "localhost") -> Any:
         plain = socket.create_connection(("127.0.0.1", server.listener.port), timeout=10)
         opened.append(plain)
-        opened.append(context.wrap_socket(plain, server_hostname=name))
-        opened[-1].sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        answer = opened[-1].recv(1000)
+        connection = context.wrap_socket(plain, server_hostname=name)
+        opened.append(connection)
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        answer = connection.recv(1000)
         if not answer:
             raise ConnectionResetError("closed without an answer")
-        return opened[-1], answer
+        return connection, answer
 
     yield shake
     for connection in opened:
