@@ -10,7 +10,7 @@ import proctree
 from echo import EchoLoader
 from load import Loader, Outcome, Shape, percentile
 from scenarios import IDLE_CONNECTIONS, MIXED_PER_SECOND, Scenario
-from servers import DidNotStart, Running, Site, Toolbox
+from servers import WITH_EDGE, DidNotStart, Running, Site, Toolbox
 
 # How long idle connections rest before memory is read.
 SETTLE_S = 1.0
@@ -88,7 +88,7 @@ class Bench:
             "rss": proctree.tree_rss(running.pid),
             "client_cpu": outcome.client_cpu_s / outcome.seconds if outcome.seconds else 0.0,
         }
-        if running.name == "hcrs":
+        if running.name in WITH_EDGE:
             cell |= {"edge_cpu_us": edge / completed * 1e6, "edge_rss": proctree.rss(running.pid)}
         return cell, outcome
 
@@ -113,19 +113,19 @@ class Bench:
             "rss": proctree.tree_rss(running.pid),
             "client_cpu": echoed.client_cpu_s / echoed.seconds if echoed.seconds else 0.0,
         }
-        if running.name == "hcrs":
+        if running.name in WITH_EDGE:
             cell |= {"edge_cpu_us": edge / completed * 1e6, "edge_rss": proctree.rss(running.pid)}
         return cell
 
     def _idle(self, _scenario: Scenario, running: Running) -> dict:
         time.sleep(SETTLE_S)
         cell = {"rest": proctree.tree_rss(running.pid)}
-        if running.name == "hcrs":
+        if running.name in WITH_EDGE:
             cell["edge_rest"] = proctree.rss(running.pid)
         with idle.Held(running.port, IDLE_CONNECTIONS) as held:
             time.sleep(SETTLE_S)
             cell["held"] = proctree.tree_rss(running.pid)
-            if running.name == "hcrs":
+            if running.name in WITH_EDGE:
                 cell["edge_held"] = proctree.rss(running.pid)
             cell["failed"] = held.lost()
         return cell

@@ -80,7 +80,7 @@ def section(scenario: Scenario, by_server: dict[str, list[dict]]) -> str:
         if any(column[1] in cell for cells in by_server.values() for cell in cells)
     ]
     rows = [["server", *[heading for heading, *_ in columns], "failed"]]
-    for server in scenario.servers:
+    for server in (*scenario.servers, "former"):
         if server in by_server:
             rows.append(_row(server, columns, by_server[server]))
     return f"## {scenario.title}\n\n`{scenario.name}`\n\n{_table(rows)}"
@@ -154,7 +154,7 @@ def goal_ratios(goal: Goal, cells: Cells) -> list[float]:
 
 
 def against_all(scenarios: list[Scenario], cells: Cells) -> str:
-    """How many times better hcrs is than each peer; above 1 is in its favour."""
+    """How many times better hcrs is than each peer, and than its former self; above 1 is in its favour."""
     metrics = {
         "load": [("requests/s", "rate", "more"), ("CPU/request", "cpu_us", "less"), ("mean latency", "mean_us", "less"), ("p99", "p99_us", "less")],
         "transfer": [("bytes/s", "bytes_per_s", "more"), ("CPU/request", "cpu_us", "less")],
@@ -162,7 +162,8 @@ def against_all(scenarios: list[Scenario], cells: Cells) -> str:
         "echo": [("messages/s", "rate", "more"), ("CPU/message", "cpu_us", "less"), ("p99", "p99_us", "less")],
         "idle": [("memory at rest", "rest", "less"), ("memory with connections", "held", "less")],
     }
-    peers = [peer for peer in ("granian", "uvicorn", "uvicorn_wsproto", "hypercorn", "gunicorn") if any(peer in c for c in cells.values())]
+    others = ("former", "granian", "uvicorn", "uvicorn_wsproto", "hypercorn", "gunicorn")
+    peers = [peer for peer in others if any(peer in c for c in cells.values())]
     rows = [["scenario", "metric", *peers]]
     for scenario in scenarios:
         for words, metric, better in metrics.get(scenario.kind, []):

@@ -136,6 +136,9 @@ COMMANDS = {
     "gunicorn": gunicorn,
 }
 
+# Those that have an edge: hcrs, and hcrs as it was.
+WITH_EDGE = ("hcrs", "former")
+
 
 class DidNotStart(Exception):
     """The server ended, or did not answer with 2xx in time; says what it wrote."""
