@@ -23,6 +23,8 @@ use crate::clock;
 use crate::control::WorkerId;
 use crate::exchange::Exchange;
 use crate::link::Link;
+#[cfg(test)]
+use crate::model::planted;
 use crate::settings::DispatchSettings;
 
 /// Stall timeouts after which unbegun requests leave a worker although every other has requests of its own to begin.
@@ -72,10 +74,13 @@ impl Dispatch {
         {
             return link.start(exchange, now);
         }
-        if self.queue.borrow().len() >= self.settings.queue_size {
+        let queue_size = self.settings.queue_size;
+        #[cfg(test)]
+        let queue_size = planted::queue_size(queue_size);
+        if self.queue.borrow().len() >= queue_size {
             self.queue.borrow_mut().retain(|waiting| !waiting.is_over());
         }
-        if self.queue.borrow().len() >= self.settings.queue_size {
+        if self.queue.borrow().len() >= queue_size {
             return exchange.fail(Fault::QueueFull);
         }
         self.queue.borrow_mut().push_back(Rc::clone(exchange));
@@ -241,6 +246,12 @@ impl Dispatch {
     #[cfg(test)]
     pub(crate) fn model_backlog(&self) -> usize {
         self.backlog.bytes()
+    }
+
+    /// Requests that wait in the queue and have not ended.
+    #[cfg(test)]
+    pub(crate) fn model_queued(&self) -> usize {
+        self.queue.borrow().iter().filter(|waiting| !waiting.is_over()).count()
     }
 
     fn pick(&self, now: Instant) -> Option<Rc<Link>> {

@@ -193,19 +193,27 @@ impl Clients {
             let end = scene.random.one_in(2);
             self.push(open, len, end, scene);
         }
+        let weight = self.open[self.open.len() - 1].weight;
+        let limits = scene.records.limits;
+        if let Ok(record) = scene.records.get(number) {
+            record.has_met_full_queue = dispatch.model_queued() >= limits.queue_size
+                || dispatch.model_backlog() + weight > limits.queue_bytes;
+        }
         dispatch.submit(&exchange, scene.now);
     }
 
     /// The client of some request sends a piece of its body.
-    pub(super) fn upload(&mut self, scene: &mut Scene) {
+    pub(super) fn upload(&mut self, scene: &mut Scene, dispatch: &Dispatch) {
         let Some(at) = self.some(&mut scene.random) else { return };
         let open = &self.open[at];
+        let queue_bytes = scene.records.limits.queue_bytes;
         let Ok(record) = scene.records.get(open.number) else { return };
         if !open.has_body || open.is_held_back || record.is_upload_over {
             return;
         }
         let len = scene.random.length(self.habits.sizes).min(open.window);
         let end = scene.random.one_in(if scene.is_quick { 2 } else { 12 });
+        record.has_met_full_queue |= dispatch.model_backlog() + len > queue_bytes;
         self.push(at, len, end, scene);
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Record {
     pub is_worker_lost: bool,
     /// Workers that were lost with it before they had begun it.
     pub lost_before: u32,
+    /// There was a moment when the queue had no room for it, or for more of it.
+    pub has_met_full_queue: bool,
     pub half_closed_at: Option<Instant>,
     /// Bytes of its body that the client has sent, and whether those are all.
     pub uploaded: usize,
@@ -65,6 +67,7 @@ impl Record {
             begun_by: None,
             is_worker_lost: false,
             lost_before: 0,
+            has_met_full_queue: false,
             half_closed_at: None,
             uploaded: 0,
             is_upload_over: false,
@@ -85,6 +88,10 @@ impl Record {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub queue_timeout: Duration,
+    /// Requests that may wait in the queue.
+    pub queue_size: usize,
+    /// Bytes that the requests may hold that no worker has begun.
+    pub queue_bytes: usize,
     pub half_closed_patience: Duration,
     /// Workers that may be lost before a request is given up.
     pub dead_workers: u32,
@@ -128,7 +135,7 @@ impl Records {
 
     /// The client was told of the end of a request.
     pub(super) fn answer(&mut self, number: usize, answer: Answer, now: Instant) -> Checked {
-        let Limits { queue_timeout, half_closed_patience, dead_workers } = self.limits;
+        let Limits { queue_timeout, half_closed_patience, dead_workers, .. } = self.limits;
         let record = self.get(number)?;
         let had = record.answer.replace(answer);
         rule(had.is_none(), || format!("request {number} ends with {answer:?} after {had:?}"))?;
@@ -147,7 +154,9 @@ impl Records {
             Answer::Fault(Fault::AppFailed) => record.has_failed,
             Answer::Fault(Fault::WorkerLost) => record.is_worker_lost || record.lost_before > dead_workers,
             Answer::Fault(Fault::QueueTimeout) => record.begun_by.is_none() && is_due && !record.has_head,
-            Answer::Fault(Fault::QueueFull) => record.begun_by.is_none() && !record.has_head,
+            Answer::Fault(Fault::QueueFull) => {
+                record.begun_by.is_none() && !record.has_head && record.has_met_full_queue
+            }
             Answer::Fault(_) => false,
         };
         rule(is_right, || format!("request {number} must not end with {answer:?}: {record:?}"))

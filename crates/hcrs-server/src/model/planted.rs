@@ -25,6 +25,8 @@ pub(crate) enum Planted {
     HalfCloseLost,
     /// The connection is not told of what comes after its first look.
     WakeLost,
+    /// Requests are refused while the queue is half empty.
+    QueueHalved,
 }
 
 /// How many numbers there are where they are used again.
@@ -57,6 +59,11 @@ pub(crate) fn number(stream: StreamId) -> StreamId {
     } else {
         stream
     }
+}
+
+/// How many requests may wait, which would be `size`.
+pub(crate) fn queue_size(size: usize) -> usize {
+    if is(Planted::QueueHalved) { size / 2 } else { size }
 }
 
 /// Whether the stream keeps its start credit.

@@ -66,8 +66,9 @@ impl World {
             })?;
         }
         let counted = self.dispatch.model_backlog();
-        rule(counted == backlog && backlog <= self.queue_bytes, || {
-            format!("the backlog counts {counted} bytes of {}, and there are {backlog}", self.queue_bytes)
+        let most = self.scene.records.limits.queue_bytes;
+        rule(counted == backlog && backlog <= most, || {
+            format!("the backlog counts {counted} bytes of {most}, and there are {backlog}")
         })?;
         for edge in self.wires.iter().filter_map(|wire| wire.edge.as_ref()) {
             let (waiting, limit) = (edge.link.model_waiting(), edge.link.model_limit());

@@ -108,7 +108,7 @@ fn run_episode(seed: u64, material: &Rc<Material>, tally: &mut Tally) -> Result<
 }
 
 /// The faults that are planted, each to be found.
-const FAULTS: [Planted; 9] = [
+const FAULTS: [Planted; 10] = [
     Planted::SlotFreedAtWithdrawal,
     Planted::CreditsByIndex,
     Planted::DoneLost,
@@ -118,6 +118,7 @@ const FAULTS: [Planted; 9] = [
     Planted::BegunRescued,
     Planted::HalfCloseLost,
     Planted::WakeLost,
+    Planted::QueueHalved,
 ];
 
 /// Has the model find a planted fault; gives how.

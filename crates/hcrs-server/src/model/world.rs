@@ -36,7 +36,6 @@ pub(super) struct World {
     pub(super) scene: Scene,
     pub(super) terms: Terms,
     pub(super) dispatch: Rc<Dispatch>,
-    pub(super) queue_bytes: usize,
     pub(super) looking: Looking,
     pub(super) wires: Vec<Wire>,
     pub(super) links: Vec<Weak<Link>>,
@@ -64,12 +63,13 @@ impl World {
         let Drawn { terms, settings, habits } = Drawn::new(&mut random);
         let limits = Limits {
             queue_timeout: settings.queue_timeout,
+            queue_size: settings.queue_size,
+            queue_bytes: settings.queue_bytes,
             half_closed_patience: HALF_CLOSED_PATIENCE,
             dead_workers: u32::from(DEAD_WORKERS_MAX),
         };
         let files = Rc::new(OpenFiles::default());
         let connections = (0..random.between(1, 3)).map(|_| Connection::new(&files)).collect();
-        let queue_bytes = settings.queue_bytes;
         let mut world = Self {
             scene: Scene {
                 random,
@@ -79,7 +79,6 @@ impl World {
                 is_quick: false,
             },
             dispatch: Rc::new(Dispatch::new(settings)),
-            queue_bytes,
             looking: Looking::At(began + TICK),
             wires: Vec::new(),
             links: Vec::new(),
@@ -166,7 +165,7 @@ impl World {
                     clients.start(scene, &self.dispatch);
                 }
             }
-            Step::Upload => clients.upload(scene),
+            Step::Upload => clients.upload(scene, &self.dispatch),
             Step::Take => return clients.take(scene),
             Step::Connection => {
                 let at = scene.random.below(clients.connections.len());
