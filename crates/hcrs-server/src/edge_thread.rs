@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -301,9 +302,9 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
-        let running = {
+        let notice = {
             let (shared, reports) = (Rc::clone(&shared), reports.clone());
-            let notice = move |notice| match notice {
+            move |notice| match notice {
                 Notice::Ready => {
                     report(&reports, Report::Ready(worker));
                     shared.dispatch.pump(clock::now());
@@ -311,17 +312,27 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
                 Notice::Failed(why) => report(&reports, Report::Failed(worker, why)),
                 Notice::Progress => shared.dispatch.pump_if_waiting(),
                 Notice::Spent => report(&reports, Report::Spent(worker)),
-            };
-            spawn_local(Rc::clone(&link).run(socket, notice))
+            }
         };
-        // A task of its own, so that a panic there is the end of the link, and of nothing else.
-        if let Err(error) = running.await {
-            tracing::error!("The link to worker {} cannot go on: {error}", link.pid());
-        }
-        shared.dispatch.detach(&link, clock::now());
+        run_link(&shared, &link, socket, notice).await;
         shared.stir.notify_one();
         report(&reports, Report::Detached(worker));
     });
+}
+
+/// Runs an attached link until it ends, and detaches it.
+///
+/// The link has a task of its own, so that a panic in it ends this link and nothing else.
+pub(crate) async fn run_link(
+    shared: &Shared,
+    link: &Rc<Link>,
+    socket: UnixStream,
+    notice: impl FnMut(Notice) + 'static,
+) {
+    if let Err(error) = spawn_local(Rc::clone(link).run(socket, notice)).await {
+        tracing::error!("The link to worker {} cannot go on: {error}", link.pid());
+    }
+    shared.dispatch.detach(link, clock::now());
 }
 
 /// Lets a worker finish what it has begun until `until`, and gives it nothing more.

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::admit::admit;
-use crate::edge_thread::Shared;
+use crate::edge_thread::{Shared, run_link};
 use crate::handshake::Client;
 use crate::link::{Link, LinkParts, Notice};
 use crate::proxy::ForwardedFields;
@@ -93,6 +93,14 @@ async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
 
 /// Attaches a worker that is ready and claims nothing, and gives its end of the link.
 async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTable) {
+    attach_with(shared, |_| {}).await
+}
+
+/// Attaches a worker as [`attach`] does; `told` gets what its link has to tell.
+async fn attach_with(
+    shared: &Rc<Shared>,
+    mut told: impl FnMut(&Notice) + 'static,
+) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (claims, fd) = ClaimTable::create().unwrap();
     let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, tally: None };
@@ -100,16 +108,16 @@ async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTa
     shared.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
-    let running = Rc::clone(&link).run(ours, move |notice| {
-        if let (Notice::Ready, Some(ready)) = (notice, ready.take()) {
+    let notice = move |notice| {
+        told(&notice);
+        if matches!(notice, Notice::Ready)
+            && let Some(ready) = ready.take()
+        {
             ready.send(()).unwrap();
         }
-    });
+    };
     let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move {
-        running.await;
-        shared.dispatch.detach(&link, crate::clock::now());
-    });
+    tokio::task::spawn_local(async move { run_link(&shared, &link, ours, notice).await });
     say(&theirs, &[FromWorker::Ready]);
     is_ready.await.unwrap();
     (theirs, ClaimTable::open(fd).unwrap())
@@ -158,6 +166,29 @@ fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
         io.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer[..12], b"HTTP/1.1 204");
         assert!(shared.connections.borrow().iter().all(|(_, mailbox)| mailbox.is_empty()));
+    });
+}
+
+#[test]
+fn a_panic_in_a_links_task_ends_that_link_and_no_connection() {
+    run((true, 4096), h1, |mut io, shared| async move {
+        let worker = attach_with(&shared, |notice| {
+            assert!(!matches!(notice, Notice::Failed(_)), "a panic that the test wants");
+        })
+        .await;
+        io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        claim(&shared, &worker).await;
+        say(&worker.0, &[FromWorker::Failed { why: b"" }]);
+        let mut answer = [0; 4096];
+        let len = io.read(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 502 "), "{}", String::from_utf8_lossy(&answer[..len]));
+        tokio::time::resume();
+        let other = attach(&shared).await;
+        io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        let stream = claim(&shared, &other).await;
+        say(&other.0, &[FromWorker::Response { stream, head: &[204, 0, 0, 0], end: true }]);
+        let len = io.read(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 204 "), "{}", String::from_utf8_lossy(&answer[..len]));
     });
 }
 
