@@ -3,6 +3,7 @@
 
 mod append;
 mod authority;
+mod base64;
 mod endpoints;
 mod fault;
 mod fields;
@@ -15,6 +16,7 @@ mod response;
 
 pub use append::{PIECE, append};
 pub use authority::is_authority;
+pub use base64::{BASE64_ALPHABET, base64};
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Answer, Blame, Fault, Reach};
 pub use fields::{Fields, is_field_name, is_field_value, is_trailer_name};

@@ -76,6 +76,28 @@ pub struct Connection<T> {
     extra: Extra,
 }
 
+fn builder(settings: &Settings) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .max_header_list_size(settings.max_header_list_size)
+        .max_frame_size(settings.max_inbound_frame_size)
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window())
+        .max_send_buffer_size(settings.max_send_buffer_size)
+        .data_frame_budget(settings.data_frame_budget)
+        // Resets before a stream is begun are in the reset budget, like all others.
+        .max_pending_accept_reset_streams(settings.reset_burst as usize)
+        .max_local_error_reset_streams(Some(MAX_INTERNAL_RESETS))
+        // So many streams may be answered early whose clients have not heard of it.
+        .max_concurrent_reset_streams(2 * settings.max_concurrent_streams as usize);
+    if settings.extended_connect {
+        // What it is used for is checked with the head: WebSocket alone (RFC 8441).
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
 /// Exchanges prefaces and settings.
 pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
@@ -85,24 +107,8 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Connection<T>, Ended> {
     let (turn, turn_waker) = TurnWaker::new();
     let transport = Transport::new(io, Arc::clone(&turn));
-    let mut handshake = std::pin::pin!(
-        h2::server::Builder::new()
-            .max_concurrent_streams(settings.max_concurrent_streams)
-            .max_header_list_size(settings.max_header_list_size)
-            .max_frame_size(settings.max_inbound_frame_size)
-            .initial_window_size(settings.stream_window)
-            .initial_connection_window_size(settings.connection_window())
-            .max_send_buffer_size(settings.max_send_buffer_size)
-            .data_frame_budget(settings.data_frame_budget)
-            // Resets before a stream is begun are in the reset budget, like all others.
-            .max_pending_accept_reset_streams(settings.reset_burst as usize)
-            // What it is used for is checked with the head: WebSocket alone (RFC 8441).
-            .enable_connect_protocol()
-            .max_local_error_reset_streams(Some(MAX_INTERNAL_RESETS))
-            // So many streams may be answered early whose clients have not heard of it.
-            .max_concurrent_reset_streams(2 * settings.max_concurrent_streams as usize)
-            .handshake(transport.clone())
-    );
+    let builder = builder(settings);
+    let mut handshake = std::pin::pin!(builder.handshake(transport.clone()));
     let h2 = std::future::poll_fn(|cx| {
         transport.begin_turn();
         turn.look();

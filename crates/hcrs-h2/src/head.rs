@@ -1,12 +1,13 @@
 //! Heads: a request's is checked for what `h2` lets through, a response's is checked for what an app can send.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_exchange::{
-    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, is_authority,
-    is_trailer_name,
+    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, base64,
+    is_authority, is_trailer_name,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -63,11 +64,24 @@ pub(crate) fn request(
     };
     let mut head = RequestHead::new(block, line, endpoints);
     head.push_field(b"host", host(parts)?);
-    fields(&parts.headers, &mut head)?;
     if is_websocket {
         head.set_websocket();
+        push_upgrade(&mut head);
     }
+    fields(&parts.headers, &mut head)?;
     head.whole()
+}
+
+/// Appends the fields by which HTTP/1.1 asks for a WebSocket and which extended CONNECT leaves out (RFC 8441 §5): apps
+/// look for `upgrade`, and take the key for a name of the WebSocket. What the client has sent of them is left out: of a
+/// connection's own fields `h2` refuses all, and [`fields`] drops the key, which means nothing over HTTP/2.
+fn push_upgrade(head: &mut RequestHead) {
+    head.push_field(b"upgrade", b"websocket");
+    head.push_field(b"connection", b"upgrade");
+    // Each state differs from the ones before, and the first is drawn from the system's randomness.
+    let state = RandomState::new();
+    let nonce = [state.hash_one(0), state.hash_one(1)].map(u64::to_le_bytes);
+    head.push_field(b"sec-websocket-key", base64(nonce.as_flattened()).as_bytes());
 }
 
 /// What was sent of a request that cannot be served, unchecked and as far as a head can carry it.
@@ -126,7 +140,9 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
             continue;
         }
         // A name with an underscore would collide with another one in a WSGI environ.
-        if name == header::HOST || name.as_str().contains('_') {
+        let is_told_otherwise =
+            name == header::HOST || head.is_websocket() && name == header::SEC_WEBSOCKET_KEY;
+        if is_told_otherwise || name.as_str().contains('_') {
             continue;
         }
         lengths += u32::from(name == header::CONTENT_LENGTH);

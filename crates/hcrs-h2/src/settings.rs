@@ -11,6 +11,9 @@ pub struct Settings {
     pub max_inbound_frame_size: u32,
     /// Fields of a request, cookie crumbs and repeats counted.
     pub max_fields: usize,
+    /// Whether WebSockets may be asked for by extended CONNECT (`SETTINGS_ENABLE_CONNECT_PROTOCOL`, RFC 8441); if not,
+    /// streams that do are reset.
+    pub extended_connect: bool,
     /// Bytes of a request's body that may be unread on one stream. The connection's window is large enough
     /// that streams which nobody reads never stop the others: this times the streams, and a little.
     pub stream_window: u32,
@@ -36,6 +39,7 @@ impl Default for Settings {
             max_header_list_size: 65_536,
             max_inbound_frame_size: 16_384,
             max_fields: 256,
+            extended_connect: true,
             stream_window: 128 << 10,
             max_send_buffer_size: 64 << 10,
             data_frame_budget: 4 << 20,

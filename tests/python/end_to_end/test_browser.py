@@ -35,7 +35,13 @@ def chromium(tmp_path: Path, certs: Path) -> Iterator[Chromium]:
 
 
 @pytest.fixture
-def example(launch: Callable[..., Server], certs: Path) -> Server:
+def keys() -> dict[str, object]:
+    """What the example's server is given in `[hcrs]`."""
+    return {}
+
+
+@pytest.fixture
+def example(launch: Callable[..., Server], certs: Path, keys: dict[str, object]) -> Server:
     server = launch(
         None,
         certfile=str(certs / "cert.pem"),
@@ -46,6 +52,7 @@ def example(launch: Callable[..., Server], certs: Path) -> Server:
         accesslog="-",
         access_log_format="connection %(connection_id)s: %(m)s %(U)s %(H)s %(s)s",
         cwd=ROOT,
+        hcrs=keys,
     )
     return server.wait_until_running()
 
@@ -77,3 +84,12 @@ def test_chromium_shows_the_page_with_its_websocket_and_its_events(example: Serv
     assert connections["GET /page 2 200"], connections
     assert all(connections.get(stream) == connections["GET /page 2 200"] for stream in streams), connections
     assert not any(" 1.1 " in request for request in connections), connections
+
+
+@pytest.mark.parametrize("keys", [{"websocket_over_h2": False}])
+def test_chromium_opens_another_connection_where_http2_takes_no_websocket(
+    example: Server, chromium: Chromium
+) -> None:
+    page = chromium.open(f"https://localhost:{example.listener.port}/page")
+    assert page.text_when("page", r"\S") == "h2"
+    assert page.text_when("socket", r"\S") == "Hello by HTTP/1.1"

@@ -276,6 +276,11 @@ def test_wsgi_environ_is_to_the_letter(wsgi: Any) -> None:
     assert "HTTP_PROXY" not in environ
 
 
+def test_wsgi_protocol_has_two_numbers(wsgi: Any, connect_h2: Callable[..., Any]) -> None:
+    environ = ast.literal_eval(connect_h2(wsgi.server.listener).get("/environ").body.decode())
+    assert environ["SERVER_PROTOCOL"] == "HTTP/2.0"  # RFC 3875 §4.1.16
+
+
 def test_wsgi_answers(wsgi: Any) -> None:
     assert (wsgi.get("/empty").status, wsgi.get("/none").status) == (204, 404)
     assert wsgi.get("/write").body == b"written and returned"

@@ -533,6 +533,20 @@ WEBSOCKET = (
     ),
     Difference(
         "WebSocket",
+        "`upgrade`, `connection` and `sec-websocket-key` over HTTP/2",
+        "HTTP/2 leaves them out (RFC 8441 §5), and apps look for them, python-socketio for `upgrade`; the key is another "
+        "one for each WebSocket",
+        (
+            Seen(
+                "websocket/h2c/scope*",
+                "scope.headers",
+                lambda it: "upgrade" not in str(it),
+                lambda it: "upgrade" in str(it),
+            ),
+        ),
+    ),
+    Difference(
+        "WebSocket",
         "the end of a WebSocket over HTTP/2",
         "the stream ends, and the connection and its other streams go on",
         (
@@ -583,6 +597,12 @@ WSGI = (
                 "wsgi/h2/path wsgi/h2/nowhere wsgi/h2/lines wsgi/h2/replace wsgi/h2/echo", "framing", [], has_length
             ),
         ),
+    ),
+    Difference(
+        "WSGI",
+        "`SERVER_PROTOCOL` over HTTP/2",
+        "RFC 3875 §4.1.16: digits, a dot, digits; apps take the number apart",
+        (Seen("wsgi/h2/environ*", "environ.SERVER_PROTOCOL", "HTTP/2", "HTTP/2.0"),),
     ),
     Difference(
         "WSGI",

@@ -404,7 +404,7 @@ def test_environ_is_what_pep_3333_wants(serve: Serve) -> None:
             "QUERY_STRING": "a=%20b",
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "8443",
-            "SERVER_PROTOCOL": "HTTP/2",
+            "SERVER_PROTOCOL": "HTTP/2.0",
             "REMOTE_ADDR": "127.0.0.1",
             "REMOTE_PORT": "54106",
             "CONTENT_TYPE": "text/x",

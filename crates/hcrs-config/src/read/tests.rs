@@ -197,6 +197,7 @@ fn every_key_ends_in_its_setting() {
 #[test]
 fn every_key_of_websockets_ends_in_its_setting() {
     let websocket = |s: &Settings| s.connection.websocket.clone();
+    ends_in("[hcrs]\nwebsocket_over_h2 = false", |s| s.connection.h2.extended_connect, false);
     ends_in("[hcrs]\nwebsocket_compression = false", |s| websocket(s).compression, None);
     ends_in(
         "[hcrs]\nwebsocket_compression_level = 9\nwebsocket_compression = false",

@@ -1,4 +1,4 @@
-//! WebSockets beyond what Hypercorn lets one set: compression, pongs, closing, fragments.
+//! WebSockets beyond what Hypercorn lets one set: HTTP/2, compression, pongs, closing, fragments.
 
 use hcrs_ws::Compression;
 
@@ -11,6 +11,15 @@ use crate::setting::{ABOVE_ZERO, Defaults, Kind, Setting, seconds};
 const WINDOW_BITS: Kind = Kind::Whole(9, 15);
 
 pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(
+        Protocols,
+        "websocket_over_h2",
+        Kind::Boolean,
+        |d| d.server.connection.h2.extended_connect.to_string(),
+        |v, d| fill(&mut d.server.connection.h2.extended_connect, v.boolean()),
+        "Whether WebSockets are taken over HTTP/2 (RFC 8441). If not, browsers open a connection of HTTP/1.1 for each.",
+    )
+    .own(),
     Setting::new(
         Protocols,
         "websocket_compression",

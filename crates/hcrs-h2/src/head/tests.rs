@@ -170,6 +170,7 @@ fn nonsense_from_an_app_is_its_fault() {
 fn a_connect_is_served_where_it_asks_for_a_websocket() {
     let connect = |protocol: Option<&'static str>| {
         let builder = Request::builder().method(Method::CONNECT).uri("https://example.com/chat?a=b");
+        let builder = builder.header("sec-websocket-key", "of the client");
         let builder = match protocol {
             Some(protocol) => builder.extension(Protocol::from_static(protocol)),
             None => builder,
@@ -183,6 +184,19 @@ fn a_connect_is_served_where_it_asks_for_a_websocket() {
         (head.view().method, head.view().path, head.view().query),
         (&b"GET"[..], &b"/chat"[..], &b"a=b"[..])
     );
+    let fields: Vec<_> = head.view().fields().collect();
+    let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, [&b"host"[..], b"upgrade", b"connection", b"sec-websocket-key"]);
+    assert_eq!((fields[1].1, fields[2].1), (&b"websocket"[..], &b"upgrade"[..]));
+    let keys: Vec<_> = std::iter::repeat_with(|| connect(Some("websocket")).unwrap())
+        .map(|head| head.view().fields().first(b"sec-websocket-key").unwrap().to_vec())
+        .take(3)
+        .chain([fields[3].1.to_vec()])
+        .collect();
+    for (at, key) in keys.iter().enumerate() {
+        assert_eq!((key.len(), &key[22..]), (24, &b"=="[..]));
+        assert!(!keys[..at].contains(key));
+    }
     assert_eq!(connect(Some("other")).unwrap_err(), Fault::MethodNotAllowed);
     assert_eq!(connect(None).unwrap_err(), Fault::MethodNotAllowed);
 }

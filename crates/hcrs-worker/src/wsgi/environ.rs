@@ -94,7 +94,8 @@ impl EnvironBuilder {
         let protocol = match head.version {
             Version::Http10 => intern!(py, "HTTP/1.0"),
             Version::Http11 => intern!(py, "HTTP/1.1"),
-            Version::Http2 => intern!(py, "HTTP/2"),
+            // RFC 3875 §4.1.16: a digit, a dot, a digit.
+            Version::Http2 => intern!(py, "HTTP/2.0"),
         };
         environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
         let (host, port) = head.server().map_or(("localhost", 80), |server| (server.host, server.port));

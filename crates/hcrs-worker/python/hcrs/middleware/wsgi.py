@@ -160,6 +160,7 @@ def _path_info(scope: Scope) -> str | None:
 
 def _environ(scope: Scope, path_info: str, body: bytes) -> dict[str, Any]:
     server = scope.get("server") or ("localhost", 80)
+    version = scope["http_version"]
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": _native(str(scope.get("root_path") or "").rstrip("/")),
@@ -167,7 +168,8 @@ def _environ(scope: Scope, path_info: str, body: bytes) -> dict[str, Any]:
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1] or 80),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        # RFC 3875 §4.1.16: a digit, a dot, a digit.
+        "SERVER_PROTOCOL": "HTTP/2.0" if version == "2" else f"HTTP/{version}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.get("scheme", "http"),
         "wsgi.input": BytesIO(body),

@@ -39,7 +39,10 @@ gates: dict[str, Any] = collections.defaultdict(asyncio.Event if BY_ASGI else th
 
 
 def facts(request: Any) -> Any:
-    version = request.scope["http_version"] if BY_ASGI else request.META["SERVER_PROTOCOL"].partition("/")[2]
+    if BY_ASGI:
+        version = request.scope["http_version"]
+    else:
+        version = request.META["SERVER_PROTOCOL"].removeprefix("HTTP/").removesuffix(".0")
     return JsonResponse(
         {
             "library": "asyncio" if BY_ASGI else threading.current_thread().name.rstrip("0123456789"),

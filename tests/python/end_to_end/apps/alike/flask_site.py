@@ -20,7 +20,7 @@ def facts() -> Any:
         "query": request.args["q"],
         "scheme": request.scheme,
         "host": request.host,
-        "version": request.environ["SERVER_PROTOCOL"].partition("/")[2],
+        "version": request.environ["SERVER_PROTOCOL"].removeprefix("HTTP/").removesuffix(".0"),
     }
 
 
