@@ -37,6 +37,7 @@ class Bench:
             workers=scenario.workers,
             wsgi_threads=scenario.wsgi_threads,
             path=scenario.ready_path,
+            pathsend=scenario.pathsend,
         )
         how = {"mixed": self._mixed, "echo": self._echo, "idle": self._idle}.get(scenario.kind, self._load)
         try:

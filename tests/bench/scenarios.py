@@ -18,6 +18,7 @@ MIXED_STREAMS = 90
 
 ASGI = ("hcrs", "granian", "uvicorn", "hypercorn", "gunicorn")
 ASGI_H2 = ("hcrs", "granian", "hypercorn", "gunicorn")
+PATHSEND = ("hcrs", "granian")
 WSGI = ("hcrs", "granian", "gunicorn")
 WEBSOCKET = ("hcrs", "granian", "uvicorn", "uvicorn_wsproto", "hypercorn")
 
@@ -39,6 +40,7 @@ class Scenario:
     workers: int = 1
     wsgi_threads: int = 4
     transfer: int = TRANSFER_BYTES  # bytes that a request of kind transfer moves
+    pathsend: bool = False  # hcrs offers http.response.pathsend
 
 
 def plan(upload: Path) -> list[Scenario]:
@@ -57,7 +59,8 @@ def plan(upload: Path) -> list[Scenario]:
         *_transfer("down_h2_{}", "4 MiB download in 64 KiB messages", "/down", None),
         *_transfer("whole_h2_{}", "4 MiB download in one message", "/whole", None),
         *_transfer("up_h2_{}", "4 MiB upload", "/up", upload),
-        *_file(),
+        *_file("file", "FileResponse of 1 MiB", ASGI, ASGI_H2),
+        *_file("pathsend", "The same file by its path", PATHSEND, PATHSEND, pathsend=True),
         _mixed("block", "slow ones hold the event loop (time.sleep)"),
         _mixed("wait", "slow ones await (asyncio.sleep)"),
         *_echo(),
@@ -127,22 +130,25 @@ def _transfer(name: str, title: str, path: str, upload: Path | None) -> list[Sce
     ]
 
 
-def _file() -> list[Scenario]:
+def _file(
+    name: str, words: str, servers: tuple[str, ...], servers_h2: tuple[str, ...], *, pathsend: bool = False
+) -> list[Scenario]:
     told = {"app": "file_response:app", "kind": "transfer", "ready_path": "/file", "transfer": FILE_BYTES}
+    told["pathsend"] = pathsend
     over_h2 = [
         Scenario(
-            f"file_h2_{connections}x{streams}",
-            f"FileResponse of 1 MiB, h2 TLS, {_count(connections, 'connection')} x {_count(streams, 'stream')}",
-            servers=ASGI_H2,
+            f"{name}_h2_{connections}x{streams}",
+            f"{words}, h2 TLS, {_count(connections, 'connection')} x {_count(streams, 'stream')}",
+            servers=servers_h2,
             shape=Shape(connections=connections, streams=streams, paths=("/file",)),
             **told,
         )
         for connections, streams in ((4, 4), (1, 1))
     ]
     over_h1 = Scenario(
-        "file_h1_c16",
-        "FileResponse of 1 MiB, h1 cleartext, 16 connections",
-        servers=ASGI,
+        f"{name}_h1_c16",
+        f"{words}, h1 cleartext, 16 connections",
+        servers=servers,
         shape=Shape(h1=True, connections=16, paths=("/file",)),
         tls=False,
         **told,
@@ -230,8 +236,8 @@ GOALS = [
         for shape, name in (("4 x 4", f"{stem}_4x4"), ("1 x 1", f"{stem}_1x1"))
     ],
     *[
-        Goal(f"1 MiB FileResponse, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 2)
-        for shape, name in (("4 x 4", "file_h2_4x4"), ("1 x 1", "file_h2_1x1"))
+        Goal(f"1 MiB file by its path, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 2)
+        for shape, name in (("4 x 4", "pathsend_h2_4x4"), ("1 x 1", "pathsend_h2_1x1"))
     ],
     *[
         Goal(f"WebSocket echo, {words}, messages/s", f"ws_echo_{size}", "rate", peer, "more", 2)

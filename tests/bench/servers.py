@@ -55,6 +55,7 @@ class Site:
     workers: int
     wsgi_threads: int
     path: str  # answered with 2xx when the server is ready
+    pathsend: bool  # whether servers that leave it to the operator offer http.response.pathsend
 
 
 def hcrs(tools: Toolbox, site: Site, port: int) -> list:
@@ -72,6 +73,8 @@ def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
         # Another commit's command takes the package of its own venv, not that of the bench's.
          f'[hcrs]\npython = "{command.parent / "python"}"\n'
         + (f"wsgi_threads = {site.wsgi_threads}\n" if site.interface == "wsgi" else "")
+        # A command of another commit may not know the key; it offers it then.
+        + ("pathsend = true\n" if site.pathsend else "")
     )
     tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
     return [

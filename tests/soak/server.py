@@ -36,6 +36,7 @@ class Server:
             # Nothing here takes so long: whoever is retired finishes all that it has begun, and no connection is closed
             # for idleness while a slow reader still takes an answer that has left the edge.
             f"graceful_timeout = 30\nkeep_alive_timeout = 75\n"
+            "[hcrs]\npathsend = true\n"
         )
         self._log = folder / "hcrs.log"
         with self._log.open("wb") as log:

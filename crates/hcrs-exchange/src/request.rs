@@ -18,6 +18,7 @@ const TLS_AT: usize = 20;
 const FLAG_BODY: u8 = 1;
 const FLAG_WEBSOCKET: u8 = 2;
 const FLAG_PUSHES: u8 = 4;
+const FLAG_FILES: u8 = 8;
 
 /// More than the fixed part, a method, two addresses and a prefix.
 const BESIDE_THE_TARGET: usize = 4096;
@@ -197,6 +198,11 @@ impl RequestHead {
         self.block[FLAGS_AT] |= FLAG_PUSHES;
     }
 
+    /// Says that the app is offered to name a file as the response's body.
+    pub fn set_offers_files(&mut self) {
+        self.block[FLAGS_AT] |= FLAG_FILES;
+    }
+
     /// The head of a request that is promised to the client of this one: what is known of the connection is the same.
     #[must_use]
     pub fn promised<'a>(&self, target: &[u8], fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
@@ -247,6 +253,8 @@ pub struct RequestView<'a> {
     pub websocket: bool,
     /// Whether the client takes pushes with the response.
     pub takes_pushes: bool,
+    /// Whether the app is offered to name a file as the response's body.
+    pub offers_files: bool,
     /// Number of fields.
     pub field_count: usize,
     /// Method, as sent.
@@ -300,6 +308,7 @@ impl<'a> RequestView<'a> {
             has_body: fixed[FLAGS_AT] & FLAG_BODY != 0,
             websocket: fixed[FLAGS_AT] & FLAG_WEBSOCKET != 0,
             takes_pushes: fixed[FLAGS_AT] & FLAG_PUSHES != 0,
+            offers_files: fixed[FLAGS_AT] & FLAG_FILES != 0,
             field_count,
             method,
             path,
@@ -454,7 +463,8 @@ mod tests {
         #[test]
         fn a_head_is_read_back_as_it_was_written(
             method in bytes(12), path in bytes(80), query in bytes(40),
-            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool, websocket: bool, tls: u8,
+            fields in proptest::collection::vec((bytes(20), bytes(60)), 0..12), body: bool, websocket: bool, files: bool,
+            tls: u8,
         ) {
             let endpoints = Endpoints::new(Some(Address { host: "::1", port: 54106 }), None);
             let tls = NonZeroU8::new(tls);
@@ -472,9 +482,13 @@ mod tests {
             if websocket {
                 head.set_websocket();
             }
+            if files {
+                head.set_offers_files();
+            }
             let view = head.view();
             prop_assert_eq!((view.method, view.path, view.query), (&method[..], &path[..], &query[..]));
             prop_assert_eq!((view.has_body, view.websocket, view.tls), (body, websocket, tls));
+            prop_assert_eq!(view.offers_files, files);
             prop_assert_eq!(view.client(), Some(Address { host: "::1", port: 54106 }));
             prop_assert_eq!(view.server(), None);
             let read: Vec<_> = view.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();

@@ -265,6 +265,9 @@ pub struct ConnectionSettings {
     pub include_server_header: bool,
     /// What responses get as `alt-svc`, each value as a field of its own.
     pub alt_svc: Vec<HeaderValue>,
+    /// Whether apps are offered to name files as bodies of responses (`http.response.pathsend`). Frameworks that see the
+    /// offer send messages that many middlewares do not know.
+    pub pathsend: bool,
     /// The hosts that are served; requests for others get 404.
     pub server_names: ServerNames,
 }
@@ -286,6 +289,7 @@ impl Default for ConnectionSettings {
             include_date_header: true,
             include_server_header: true,
             alt_svc: Vec::new(),
+            pathsend: false,
             server_names: ServerNames::default(),
         }
     }

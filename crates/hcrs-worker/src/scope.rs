@@ -50,7 +50,7 @@ pub(crate) struct ScopeBuilder {
 struct Template {
     scope: Py<PyDict>,
     /// By what [`Offered`] numbers. Copied for each request; the empty dicts in them are shared.
-    extensions: [Py<PyDict>; Offered::KINDS],
+    extensions: Vec<Py<PyDict>>,
 }
 
 /// What some requests are offered and others of the same version are not.
@@ -59,13 +59,18 @@ struct Offered {
     /// The place for `tls`, which is each connection's own.
     tls: bool,
     pushes: bool,
+    files: bool,
 }
 
 impl Offered {
-    const KINDS: usize = 4;
+    const KINDS: usize = 8;
 
     fn kind(self) -> usize {
-        usize::from(self.tls) + 2 * usize::from(self.pushes)
+        usize::from(self.tls) + 2 * usize::from(self.pushes) + 4 * usize::from(self.files)
+    }
+
+    fn of_kind(kind: usize) -> Self {
+        Self { tls: kind & 1 != 0, pushes: kind & 2 != 0, files: kind & 4 != 0 }
     }
 }
 
@@ -86,16 +91,13 @@ impl ScopeBuilder {
         let mut templates = Vec::new();
         for version in VERSIONS {
             for scheme in SCHEMES {
-                let extensions =
-                    |tls, pushes| extensions(py, version, Offered { tls, pushes }).map(Bound::unbind);
+                let mut kinds = Vec::with_capacity(Offered::KINDS);
+                for kind in 0..Offered::KINDS {
+                    kinds.push(extensions(py, version, Offered::of_kind(kind))?.unbind());
+                }
                 templates.push(Template {
                     scope: template(py, version, scheme, root_path)?.unbind(),
-                    extensions: [
-                        extensions(false, false)?,
-                        extensions(true, false)?,
-                        extensions(false, true)?,
-                        extensions(true, true)?,
-                    ],
+                    extensions: kinds,
                 });
             }
         }
@@ -119,7 +121,8 @@ impl ScopeBuilder {
     ) -> PyResult<Bound<'py, PyDict>> {
         let template = &self.templates[template_index(head.version, head.scheme)];
         let scope = template.scope.bind(py).copy()?;
-        let offered = Offered { tls: head.tls.is_some(), pushes: head.takes_pushes };
+        let offered =
+            Offered { tls: head.tls.is_some(), pushes: head.takes_pushes, files: head.offers_files };
         let extensions = template.extensions[offered.kind()].bind(py).copy()?;
         if let Some(number) = head.tls {
             extensions.set_item(intern!(py, "tls"), self.tls.extension(py, number)?)?;
@@ -248,7 +251,10 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
 
 /// The extensions of ASGI that a version of the protocol allows.
 fn extensions(py: Python<'_>, version: Version, offered: Offered) -> PyResult<Bound<'_, PyDict>> {
-    let files = ["http.response.pathsend", "http.response.zerocopysend"];
+    let files: &[&str] = match offered.files {
+        true => &["http.response.pathsend", "http.response.zerocopysend"],
+        false => &[],
+    };
     let more: &[&str] = match version {
         Version::Http10 => &[],
         Version::Http11 | Version::Http2 => &["http.response.trailers", "http.response.early_hint"],

@@ -1,5 +1,5 @@
 """The app with a file: `/file` answers with 1 MiB by Starlette's FileResponse, which names the file to servers that
-offer `http.response.pathsend` and reads it in 64 KiB messages for the others."""
+offer `http.response.pathsend` (hcrs in the scenarios `pathsend_`) and reads it in 64 KiB messages for the others."""
 
 import tempfile
 

@@ -20,7 +20,7 @@ from end_to_end.server import Server, wait_until
 from source_numbers import numbers
 
 TRAILERS = [("te", "trailers")]
-EVERYWHERE = {"http.response.pathsend", "http.response.zerocopysend"}
+FILES = {"http.response.pathsend", "http.response.zerocopysend"}
 
 
 CREDIT = numbers("hcrs-link/src/credit.rs")
@@ -45,7 +45,13 @@ class Answer:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
     """The app behind a listener with TLS and one without."""
-    server = Server(tmp_path_factory.mktemp("extensions"), "extensions.py:app", tls=certificate, insecure_bind="127.0.0.1:0")
+    server = Server(
+        tmp_path_factory.mktemp("extensions"),
+        "extensions.py:app",
+        tls=certificate,
+        insecure_bind="127.0.0.1:0",
+        hcrs={"pathsend": True},
+    )
     try:
         yield server.wait_until_running()
         assert server.stop() == 0, server.log
@@ -99,7 +105,7 @@ def lower(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def test_a_scope_names_the_extensions_and_each_request_has_its_own(fetch: Callable[..., Answer], protocol: str) -> None:
     for _ in range(2):
         extensions = ast.literal_eval(fetch("/show").body.decode())
-        assert EVERYWHERE | {"http.response.trailers", "http.response.early_hint"} <= set(extensions)
+        assert FILES | {"http.response.trailers", "http.response.early_hint"} <= set(extensions)
         assert "http.response.debug" not in extensions
 
 
@@ -107,7 +113,20 @@ def test_http_1_0_is_offered_none_that_it_has_no_means_for(server: Server, conne
     client = connect_h1(server.listeners[1])
     client.send("GET /show HTTP/1.0\r\n\r\n")
     extensions = ast.literal_eval(client.response().body.decode())
-    assert set(extensions) == EVERYWHERE
+    assert set(extensions) == FILES
+
+
+@pytest.mark.parametrize("pathsend", [False, True])
+def test_files_are_offered_where_that_is_asked_for(
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    connect_h2: Callable[..., H2Client],
+    pathsend: bool,
+) -> None:
+    server = serve("extensions.py:app", **({"hcrs": {"pathsend": True}} if pathsend else {}))
+    for connect in (connect_h1, connect_h2):
+        extensions = ast.literal_eval(connect(server.listener).get("/show").body.decode())
+        assert FILES & set(extensions) == (FILES if pathsend else set())
 
 
 def test_debug_information_is_taken_and_goes_nowhere(fetch: Callable[..., Answer]) -> None:

@@ -103,6 +103,7 @@ def request_head(
     tls_number: int = 0,
     pushes: bool = False,
     websocket: bool = False,
+    pathsend: bool = False,
 ) -> bytes:
     path, _, query = target.partition(b"?")
     headers = [(b"host", b"localhost")] if headers is None else headers
@@ -110,7 +111,7 @@ def request_head(
         "<BBBBHHIIHHB",
         version,
         int(tls),
-        int(body) | 2 * int(websocket) | 4 * int(pushes),
+        int(body) | 2 * int(websocket) | 4 * int(pushes) | 8 * int(pathsend),
         0,
         len(method),
         len(headers),

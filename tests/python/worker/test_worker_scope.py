@@ -60,12 +60,20 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
             "server": ("127.0.0.1", 8443),
             "state": {"shared": ["once"]},
             "extensions": {
-                "http.response.pathsend": {},
-                "http.response.zerocopysend": {},
                 "http.response.trailers": {},
                 "http.response.early_hint": {},
             },
         }
+
+
+def test_files_are_offered_where_the_head_says_so(serve: Serve) -> None:
+    running = serve(ECHO_SCOPE)
+    files = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+    for pathsend in (True, False, True):
+        for pushes in (True, False):
+            extensions = scope_of(running, pathsend=pathsend, pushes=pushes)["extensions"]
+            assert {name: extensions[name] for name in files if name in extensions} == (files if pathsend else {})
+            assert ("http.response.push" in extensions) == pushes
 
 
 def test_scope_names_version_scheme_and_addresses(serve: Serve) -> None:

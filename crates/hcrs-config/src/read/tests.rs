@@ -220,6 +220,11 @@ fn every_key_of_websockets_ends_in_its_setting() {
 }
 
 #[test]
+fn files_are_offered_where_that_is_asked_for() {
+    ends_in("[hcrs]\npathsend = true", |s| s.connection.pathsend, true);
+}
+
+#[test]
 fn what_waits_is_bounded_in_bytes() {
     assert_eq!(settings("[hcrs]\nqueue_bytes = 65536").dispatch.queue_bytes, 65_536);
 }

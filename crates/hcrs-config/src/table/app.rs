@@ -59,6 +59,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     .flag("--debug", None, ""),
     Setting::new(
         App,
+        "pathsend",
+        Kind::Boolean,
+        |d| d.server.connection.pathsend.to_string(),
+        |v, d| fill(&mut d.server.connection.pathsend, v.boolean()),
+        "Whether ASGI apps are offered http.response.pathsend and http.response.zerocopysend. Files of Starlette's and \
+         FastAPI's FileResponse are then sent by the edge, and middlewares that do not know these messages break.",
+    )
+    .own(),
+    Setting::new(
+        App,
         "use_reloader",
         Kind::Boolean,
         |d| d.app.use_reloader.to_string(),

@@ -357,6 +357,9 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if websocket.is_some() {
             request.head.set_websocket();
         }
+        if shared.settings.connection.pathsend {
+            request.head.set_offers_files();
+        }
         let exchange = Exchange::new(0, Rc::clone(&self.client.admitted.mailbox), request.head, now);
         if let Some(tls) = &self.client.tls {
             exchange.set_tls(&tls.known);

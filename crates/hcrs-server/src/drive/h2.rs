@@ -275,8 +275,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Rc::strong_count(&self.running) > self.max_running
     }
 
-    fn submit(&mut self, now: Instant, key: StreamKey, head: RequestHead, websocket: Option<WebSocket>) {
+    fn submit(&mut self, now: Instant, key: StreamKey, mut head: RequestHead, websocket: Option<WebSocket>) {
         let shared = Rc::clone(&self.client.admitted.shared);
+        if shared.settings.connection.pathsend {
+            head.set_offers_files();
+        }
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let exchange = Exchange::new(key.slot(), mailbox, head, now);
         if let Some(tls) = &self.client.tls {
