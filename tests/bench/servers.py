@@ -69,6 +69,7 @@ def former(tools: Toolbox, site: Site, port: int) -> list:
 def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
     config = tools.scratch / "hcrs.toml"
     config.write_text(
+        # A command of another commit may have a limit that is not its operator's.
         f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n"
         # Another commit's command takes the package of its own venv, not that of the bench's.
          f'[hcrs]\npython = "{command.parent / "python"}"\n'

@@ -246,8 +246,9 @@ pub struct ConnectionSettings {
     pub websocket_close_timeout: Duration,
     /// How long a connection may stay without a request.
     pub keep_alive_timeout: Duration,
-    /// Requests after which a connection is closed, gracefully.
-    pub keep_alive_max_requests: u64,
+    /// Requests after which a connection is closed, gracefully; `None` for any number. Nothing that a connection holds
+    /// grows with it, and clients that take GOAWAY for the end lose what is under way.
+    pub keep_alive_max_requests: Option<NonZeroU64>,
     /// How long a request's head, TLS's `ClientHello`, or HTTP/2's preface and first SETTINGS, may take to arrive.
     pub head_timeout: Duration,
     /// The longest gap while a request's body arrives and the app waits for it, and while a message of a WebSocket does.
@@ -272,6 +273,13 @@ pub struct ConnectionSettings {
     pub server_names: ServerNames,
 }
 
+impl ConnectionSettings {
+    /// Whether a connection is closed that has had so many requests.
+    pub(crate) fn has_had_enough(&self, requests: u64) -> bool {
+        self.keep_alive_max_requests.is_some_and(|max| requests >= max.get())
+    }
+}
+
 impl Default for ConnectionSettings {
     fn default() -> Self {
         Self {
@@ -280,7 +288,7 @@ impl Default for ConnectionSettings {
             websocket: hcrs_ws::Settings::default(),
             websocket_close_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(5),
-            keep_alive_max_requests: 1000,
+            keep_alive_max_requests: None,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),

@@ -9,6 +9,7 @@ from typing import Any
 
 from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import shows
+from end_to_end.load import H2Load
 from end_to_end.server import Server
 from end_to_end.ws_client import CLOSE, PING, PONG, Frame, open_over_h1
 
@@ -24,6 +25,19 @@ def test_a_connection_has_so_many_requests(
     assert [client.get().status for _ in range(2)] == [200, 200]
     client.wait_for_close()
     assert client.goaway.last_stream_id == 3
+
+
+def test_a_connection_has_any_number_of_requests(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
+    server = serve("plain.py:app")
+    result = H2Load(f"{server.listener.url}/", 20_000, 8, 32).result()
+    assert (result.total, result.ok, result.failed) == (20_000, 20_000, 0), result.output
+    one, other = connect_h1(server.listener), connect_h2(server.listener)
+    for _ in range(1_010):  # more than Hypercorn's default
+        assert one.get().header("connection") is None
+        assert other.get().status == 200
+    assert other.goaway is None
 
 
 @shows(

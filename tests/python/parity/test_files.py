@@ -234,6 +234,18 @@ def test_connections_end_after_so_many_requests_and_so_much_time(tmp_path: Path)
     assert theirs == ours == [None, None, "close"]
 
 
+def test_connections_end_after_a_thousand_requests_only_where_a_file_says_so(tmp_path: Path) -> None:
+    def look(server: Server) -> Any:
+        with H1Client(server.listener) as client:
+            return [client.get().header("connection") for _ in range(1000)][-1]
+
+    (tmp_path / "unset").mkdir()
+    assert seen(tmp_path / "unset", 'bind = "127.0.0.1:0"\n', look) == ("close", None)
+    (tmp_path / "set").mkdir()
+    text = 'bind = "127.0.0.1:0"\nkeep_alive_max_requests = 1000\n'
+    assert seen(tmp_path / "set", text, look) == ("close", "close")
+
+
 def test_limits_of_http2_are_announced(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nh2_max_concurrent_streams = 7\nh2_max_header_list_size = 5000\n'
     codes = h2.settings.SettingCodes

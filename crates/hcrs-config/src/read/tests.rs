@@ -116,7 +116,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("shutdown_timeout = 2", |s| app(s).shutdown_timeout, Duration::from_secs(2));
     ends_in("graceful_timeout = 0", |s| s.graceful_timeout, Duration::ZERO);
     ends_in("keep_alive_timeout = 75", |s| s.connection.keep_alive_timeout, Duration::from_secs(75));
-    ends_in("keep_alive_max_requests = 7", |s| s.connection.keep_alive_max_requests, 7);
+    ends_in("keep_alive_max_requests = 7", |s| s.connection.keep_alive_max_requests, NonZeroU64::new(7));
     ends_in("read_timeout = 9", |s| s.connection.body_timeout, Duration::from_secs(9));
     ends_in("include_date_header = false", |s| s.connection.include_date_header, false);
     ends_in("include_server_header = false", |s| s.connection.include_server_header, false);
@@ -259,12 +259,13 @@ fn names_are_given_once() {
 #[test]
 fn defaults_are_hypercorns() {
     let settings = settings("");
+    // But for one: clients lose requests at such an end, and nothing is gained by it.
+    assert_eq!(settings.connection.keep_alive_max_requests, None);
     assert!(settings.app.is_none() && settings.tls.is_none());
     assert_eq!(binds(&settings, false), ["127.0.0.1:8000"]);
     assert_eq!(settings.backlog, 100);
     assert_eq!(settings.graceful_timeout, Duration::from_secs(3));
     assert_eq!(settings.connection.keep_alive_timeout, Duration::from_secs(5));
-    assert_eq!(settings.connection.keep_alive_max_requests, 1000);
     assert_eq!(settings.connection.h1.max_head_bytes, 16_384);
     assert_eq!(settings.connection.h2.max_concurrent_streams, 100);
     assert_eq!(settings.connection.h2.max_header_list_size, 65_536);

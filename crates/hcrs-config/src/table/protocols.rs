@@ -1,5 +1,7 @@
 //! Limits of the protocols, and what responses carry.
 
+use std::num::NonZeroU64;
+
 use hcrs_exchange::REQUEST_HEAD_MAX;
 use hcrs_server::ServerNames;
 
@@ -18,9 +20,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         Protocols,
         "keep_alive_max_requests",
         Kind::Whole(1, i64::MAX),
-        |d| d.server.connection.keep_alive_max_requests.to_string(),
-        |v, d| fill(&mut d.server.connection.keep_alive_max_requests, v.whole()),
-        "Requests after which a connection is closed; those under way are finished.",
+        unset,
+        |v, d| fill(&mut d.server.connection.keep_alive_max_requests, v.whole().map(NonZeroU64::new)),
+        "Requests after which a connection is closed; those under way are finished. Unset, any number.",
     ),
     Setting::new(
         Protocols,

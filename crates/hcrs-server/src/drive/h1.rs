@@ -239,8 +239,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Whether the response that is about to be written is the connection's last one.
     fn is_last(&self) -> bool {
         let shared = &self.client.admitted.shared;
-        let max = shared.settings.connection.keep_alive_max_requests;
-        self.input_ended || self.requests >= max || shared.phase() != Phase::Serving
+        let had_enough = shared.settings.connection.has_had_enough(self.requests);
+        self.input_ended || had_enough || shared.phase() != Phase::Serving
     }
 
     /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.

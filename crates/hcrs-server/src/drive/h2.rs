@@ -224,7 +224,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let shared = Rc::clone(&self.client.admitted.shared);
         let head = self.client.without_proxies(head);
         self.requests += 1;
-        if self.requests >= shared.settings.connection.keep_alive_max_requests {
+        if shared.settings.connection.has_had_enough(self.requests) {
             self.close_gracefully(now);
         }
         if !head.is_whole() {

@@ -37,7 +37,7 @@ class ConfigError(ValueError):
 class Config:
     """What the server runs on.
 
-    The attributes, their units and their defaults are Hypercorn's; ``None`` leaves a choice to the server, and as
+    The attributes, their units and their defaults are Hypercorn's, but for ``keep_alive_max_requests``: ``None`` leaves a choice to the server, and as
     ``errorlog`` it is nowhere. Values are checked when the server starts, and unknown attributes give a warning then.
     The files of ``certfile`` and its like are relative to the working directory. ``hcrs`` holds the settings that
     Hypercorn does not have, as the table ``[hcrs]`` of a configuration file does.
@@ -66,7 +66,7 @@ class Config:
     hcrs: Mapping[str, Any] = {}
     include_date_header: bool = True
     include_server_header: bool = True
-    keep_alive_max_requests: int = 1000
+    keep_alive_max_requests: int | None = None
     keep_alive_timeout: float = 5.0
     keyfile: str | None = None
     keyfile_password: str | None = None
