@@ -4,6 +4,7 @@
 //! (`peer`). Nothing runs by itself: a test polls both ends in turn, and the clock is a number.
 
 mod client;
+mod early_answers;
 mod peer;
 mod pipe;
 mod server;

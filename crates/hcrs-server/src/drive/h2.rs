@@ -433,10 +433,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         } else {
             self.head_since = None;
         }
+        let unwanted_until = self.connection.unwanted_until(now);
+        if unwanted_until.is_some() {
+            self.idle_since = now;
+        }
         if matches!(self.shutdown, Shutdown::Abrupt(..)) {
             self.look.set(now);
-        } else if self.is_busy() {
-            self.look.no_later_than(now + LOOK);
+        } else if self.is_busy(now) {
+            self.look.no_later_than(unwanted_until.unwrap_or(now + LOOK).min(now + LOOK));
         }
         while self.look.poll(cx).is_ready() {
             match self.check_deadlines(now) {
@@ -448,9 +452,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
-    fn is_busy(&self) -> bool {
+    fn is_busy(&self, now: Instant) -> bool {
         let is_ending = !matches!(self.shutdown, Shutdown::No);
-        let has_streams = self.streams.len() > 0 || self.connection.has_unwanted();
+        let has_streams = self.streams.len() > 0 || self.connection.unwanted_until(now).is_some();
         has_streams || self.head_since.is_some() || self.unsent_since.is_some() || is_ending
     }
 
@@ -478,7 +482,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.fail(key, Fault::WriteStalled, now);
             }
         }
-        let mut next = now + LOOK;
+        let mut next = self.connection.unwanted_until(now).unwrap_or(now + LOOK).min(now + LOOK);
         for slot in self.streams.slots() {
             let Some(key) = self.streams.key_at(slot) else { continue };
             let Some(under_way) = self.streams.get_mut(key) else { continue };
@@ -489,7 +493,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
-        if self.is_busy() {
+        if self.is_busy(now) {
             return Ok(next);
         }
         if passed(self.idle_since, settings.keep_alive_timeout) {

@@ -37,10 +37,11 @@ class ConfigError(ValueError):
 class Config:
     """What the server runs on.
 
-    The attributes, their units and their defaults are Hypercorn's, but for ``keep_alive_max_requests``: ``None`` leaves a choice to the server, and as
-    ``errorlog`` it is nowhere. Values are checked when the server starts, and unknown attributes give a warning then.
-    The files of ``certfile`` and its like are relative to the working directory. ``hcrs`` holds the settings that
-    Hypercorn does not have, as the table ``[hcrs]`` of a configuration file does.
+    The attributes, their units and their defaults are Hypercorn's, but for ``keep_alive_max_requests``, which is unset.
+    ``None`` leaves a choice to the server, and as ``errorlog`` it is nowhere. Values are checked when the server starts,
+    and unknown attributes give a warning then. The files of ``certfile`` and its like are relative to the working
+    directory. ``hcrs`` holds the settings that Hypercorn does not have, as the table ``[hcrs]`` of a configuration file
+    does.
     """
 
     access_log_format: str = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
