@@ -227,9 +227,15 @@ fn parse_port(text: &str) -> Option<u16> {
 /// A path without a slash at its end; `None` if it is too long, or none that a request could have.
 fn parse_prefix(text: &[u8]) -> Option<&[u8]> {
     let path = text.strip_suffix(b"/").unwrap_or(text);
+    // Dots and slashes are not taken in code: decoded they would make other segments.
+    let is_encoded = |rest: &[u8]| {
+        let code = rest.get(1..3).filter(|code| code.iter().all(u8::is_ascii_hexdigit));
+        code.is_some_and(|code| !code.eq_ignore_ascii_case(b"2e") && !code.eq_ignore_ascii_case(b"2f"))
+    };
     let is_segment = |segment: &[u8]| {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:@".contains(byte);
-        !matches!(segment, b"" | b"." | b"..") && segment.iter().all(is_plain)
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@".contains(&byte);
+        let is_good = |at: usize| is_plain(segment[at]) || segment[at] == b'%' && is_encoded(&segment[at..]);
+        !matches!(segment, b"" | b"." | b"..") && (0..segment.len()).all(is_good)
     };
     let is_path = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').all(is_segment);
     (is_path && path.len() <= PREFIX_MAX).then_some(path)

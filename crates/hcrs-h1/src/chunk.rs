@@ -1,19 +1,21 @@
 //! Decodes a chunked body and its trailer section (RFC 9112 §7.1), byte by byte.
 //!
-//! Stricter than the grammar asks: a size has one to sixteen hexadecimal digits and no blank near it, and
-//! extensions hold no controls. Extensions and trailers are counted against their limits and dropped.
+//! Stricter than the grammar asks: a size has one to sixteen hexadecimal digits and no blank near it. Extensions and trailers are counted against their limits and dropped.
+
+mod extension;
 
 use bytes::{Buf as _, BytesMut};
 use hcrs_exchange::{Fault, is_field_name};
 
 use crate::Settings;
+use extension::Extension;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     SizeStart,
     Size { digits: u8 },
-    Extension,
+    Extension(Extension),
     SizeLineFeed,
     Data,
     DataReturn,
@@ -88,8 +90,9 @@ impl ChunkDecoder {
                 }
                 None => return Err(Fault::BadRequest("chunk without a size")),
             },
-            (State::Size { .. } | State::Extension, b'\r') => State::SizeLineFeed,
-            (State::Size { .. }, b';') => State::Extension,
+            (State::Size { .. }, b'\r') => State::SizeLineFeed,
+            (State::Size { .. }, b';') => State::Extension(Extension::BeforeName),
+            (State::Extension(place), b'\r') if place.may_end() => State::SizeLineFeed,
             (State::Size { digits }, _) => match hex_digit(byte) {
                 Some(digit) if digits < MAX_SIZE_DIGITS => {
                     self.size = (self.size << 4) | digit;
@@ -98,12 +101,12 @@ impl ChunkDecoder {
                 Some(_) => return Err(Fault::BadRequest("chunk size too large")),
                 None => return Err(Fault::BadRequest("malformed chunk size")),
             },
-            (State::Extension, _) if is_text(byte) => {
+            (State::Extension(place), _) => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > settings.max_chunk_extension_bytes {
                     return Err(Fault::BadRequest("too many bytes of chunk extensions"));
                 }
-                State::Extension
+                State::Extension(place.next(byte).ok_or(Fault::BadRequest("malformed chunk extension"))?)
             }
             (State::SizeLineFeed, b'\n') if self.size > 0 => State::Data,
             (State::SizeLineFeed, b'\n') => State::TrailerStart,
@@ -114,7 +117,7 @@ impl ChunkDecoder {
             (State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLineFeed, _) => {
                 self.trailer_byte(byte, settings)?
             }
-            (State::Extension | State::SizeLineFeed | State::LastLineFeed, _) => {
+            (State::SizeLineFeed | State::LastLineFeed, _) => {
                 return Err(Fault::BadRequest("malformed line end in chunked body"));
             }
             (State::DataReturn | State::DataLineFeed, _) => {
@@ -171,7 +174,7 @@ fn hex_digit(byte: u8) -> Option<u64> {
     char::from(byte).to_digit(16).map(u64::from)
 }
 
-/// Visible, blank or beyond ASCII: what may stand in a field value and in an extension.
+/// Visible, blank or beyond ASCII: what may stand in a field value and in an extension's quoted string.
 fn is_text(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
@@ -203,6 +206,10 @@ mod tests {
             ("5\r\nhello\r\n0\r\n\r\n", "hello", Some("")),
             ("1\r\na\r\n2\r\nbc\r\nA\r\n0123456789\r\n0\r\n\r\nGET /", "abc0123456789", Some("GET /")),
             ("1;a=b\r\nx\r\n0;\tc\r\n\r\n", "x", Some("")),
+            ("1;a \t= b;c\r\nx\r\n0\r\n\r\n", "x", Some("")),
+            ("1;a=\"\"\r\nx\r\n0;d ;e\r\n\r\n", "x", Some("")),
+            ("1;a=\";\\\"\"\r\nx\r\n0\r\n\r\n", "x", Some("")),
+            ("1;a=\"\u{e9}\t\"\r\nx\r\n0\r\n\r\n", "x", Some("")),
             ("1;12345678\r\nx\r\n0\r\n\r\n", "x", Some("")),
             ("0000000000000001\r\nx\r\n00\r\n\r\n", "x", Some("")),
             ("1\r\nx\r\n0\r\nA: b\r\nc:\r\n\r\nrest", "x", Some("rest")),
@@ -241,6 +248,24 @@ mod tests {
             "5;a\0\r\n",
             "5;a\rb\r\n",
             "5;\x7f\r\n",
+            "5;\r\n",
+            "5;;a\r\n",
+            "5; \r\n",
+            "5;a \r\n",
+            "5;a b\r\n",
+            "5;a=\r\n",
+            "5;a=b c\r\n",
+            "5;a=b=c\r\n",
+            "5;=b\r\n",
+            "5;\"a\"\r\n",
+            "5;\u{e9}\r\n",
+            "5;a=\u{e9}\r\n",
+            "5;a=\"b\r\n",
+            "5;a=\"b\"c\r\n",
+            "5;a=b\"c\"\r\n",
+            "5;a=\"\\\r\n",
+            "5;a=\"\x7f\"\r\n",
+            "5;a/b\r\n",
             "1\r\nab\r\n",
             "1\r\na\n",
             "1\r\na\rb",

@@ -254,7 +254,10 @@ impl<'a> Message<'a> {
         if self.length.is_some() {
             return Err(Fault::BadRequest("more than one content-length"));
         }
-        self.length = Some(parse_length(value).ok_or(Fault::BadRequest("malformed content-length"))?);
+        // Zeros in front are in the grammar, and there are readers that take them for octal numbers.
+        let is_plain = value.len() == 1 || !value.starts_with(b"0");
+        let length = parse_length(value).filter(|_| is_plain);
+        self.length = Some(length.ok_or(Fault::BadRequest("malformed content-length"))?);
         Ok(())
     }
 

@@ -145,7 +145,13 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
         if is_told_otherwise || name.as_str().contains('_') {
             continue;
         }
-        lengths += u32::from(name == header::CONTENT_LENGTH);
+        if name == header::CONTENT_LENGTH {
+            lengths += 1;
+            // As over HTTP/1.1, where there are readers that take such numbers for octal.
+            if bytes.len() > 1 && bytes.starts_with(b"0") {
+                return Err(Fault::BadRequest("malformed content-length"));
+            }
+        }
         head.push_field(name.as_str().as_bytes(), bytes);
     }
     if lengths > 1 {

@@ -11,7 +11,9 @@ use tokio::task::spawn_local;
 
 use crate::admit;
 use crate::bind::{BoundListener, BoundSocket};
+use crate::clock;
 use crate::edge_thread::Shared;
+use crate::log_writer::COMPLAINT_INTERVAL;
 use crate::socket::Socket;
 
 /// How long to wait when the process or the machine has no descriptor left for another connection.
@@ -31,6 +33,7 @@ pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option
         Ok(listening) => listening,
         Err(error) => return tracing::error!("Cannot listen on {address}: {error}"),
     };
+    let mut complained = None;
     loop {
         let accepted = match &listening {
             Listening::Tcp(listener) => listener.accept().await.and_then(|(stream, _)| Socket::tcp(stream)),
@@ -46,7 +49,11 @@ pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option
                 tracing::debug!("A connection was gone before it was accepted: {error}");
             }
             Err(error) => {
-                tracing::error!("Cannot accept connections on {address} for now: {error}");
+                let now = clock::now();
+                if complained.is_none_or(|at| now >= at + COMPLAINT_INTERVAL) {
+                    complained = Some(now);
+                    tracing::error!("Cannot accept connections on {address} for now: {error}");
+                }
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import socket
 import ssl
 import stat
 import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -220,3 +223,24 @@ def test_h2_client_that_breaks_the_protocol_loses_only_its_connection(
     bad.socket.sendall(b"\0\0\0\xff\0\xff\xff\xff\xff" + b"\0\0\4\3\0\0\0\0\0" + bytes(4))
     bad.wait_for_close()
     assert good.get().body == b"hello"
+
+
+def test_a_machine_without_descriptors_is_complained_of_once_in_a_while(
+    serve: Callable[..., Server], connect_h1: Callable[..., Any]
+) -> None:
+    server = serve("plain.py:app", hcrs={"io_threads": 1})
+    client = connect_h1(server.listener)
+    assert client.get().status == 200
+    limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as waiting:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (1, limits[1]))
+        waiting.enter_context(socket.create_connection((server.listener.host, server.listener.port)))
+        server.wait_for_log("Cannot accept connections on .* for now: Too many open files")
+        # It goes on to look ten times a second, and who is connected is served.
+        began = time.monotonic()
+        while time.monotonic() < began + 1:
+            assert client.get().status == 200
+            time.sleep(0.05)
+        assert server.log.count("Cannot accept connections") == 1
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+        assert connect_h1(server.listener).get().status == 200

@@ -256,6 +256,18 @@ HTTP1 = (
     ),
     Difference(
         "HTTP/1.1",
+        "chunk extensions that break their grammar",
+        "RFC 9112 §7.1.1 has names, and values after `=`; other readers may end the line elsewhere",
+        (Seen(on("h1", "chunk-extension-empty chunk-extension-of-words"), "status", 200, 400, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
+        "`content-length` with zeros in front",
+        "some readers take it for an octal number",
+        (Seen("raw/h1/length-with-zeros", "status", 200, 400, all_else=True),),
+    ),
+    Difference(
+        "HTTP/1.1",
         "chunks whose lines do not end as they must",
         "400 at once instead of waiting for a CR LF that does not come",
         (Seen("raw/h1/chunk-unended-line", "end", "silent", "whole", all_else=True),),

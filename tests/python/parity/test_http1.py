@@ -88,6 +88,7 @@ RAW: dict[str, tuple[bytes, dict[str, Any]]] = {
     "length-twice": (POST + b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc", {}),
     "length-list": (POST + b"content-length: 3, 3\r\n\r\nabc", {}),
     "lengths-differ": (POST + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd", {}),
+    "length-with-zeros": (POST + b"content-length: 003\r\n\r\nabc", {}),
     "length-huge": (POST + b"content-length: 99999999999999999999999\r\n\r\n", {}),
     "length-and-chunked": (
         POST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -100,6 +101,8 @@ RAW: dict[str, tuple[bytes, dict[str, Any]]] = {
     "echo-request-trailers": (POST + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-a: b\r\n\r\n", {}),
     "chunk-size-odd": (POST + b"transfer-encoding: chunked\r\n\r\nx\r\nabc\r\n0\r\n\r\n", {}),
     "chunk-size-wrong": (POST + b"transfer-encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", {}),
+    "chunk-extension-empty": (POST + b"transfer-encoding: chunked\r\n\r\n3;;\r\nabc\r\n0\r\n\r\n", {}),
+    "chunk-extension-of-words": (POST + b"transfer-encoding: chunked\r\n\r\n3;a b\r\nabc\r\n0\r\n\r\n", {}),
     "chunk-unended-line": (POST + b"transfer-encoding: chunked\r\n\r\n3\nabc\n0\n\n", {}),
     # What stops too early.
     "half-closed-before": (GET, {"half_close": True}),

@@ -232,6 +232,9 @@ fn prefixes_are_read_where_they_are_wanted() {
     for (value, prefix) in [("/api", "/api"), ("/a/b%20c/", "/a/b%20c"), ("/evil, /api", "/api")] {
         assert_eq!(read(value, true), prefix);
     }
+    for value in ["/%2e%2e/x", "/%2E/x", "/.%2e", "/a%2f..%2Fb", "/a%2F%2Fb", "/a%2"] {
+        assert_eq!(read(value, true), "", "{value}");
+    }
     let long = format!("/{}", "x".repeat(PREFIX_MAX));
     for value in ["", "/", "api", "//evil", "/a//b", "/..", "/a/../b", "/a?b", "/a b", "/\u{e9}", &long] {
         assert_eq!(read(value, true), "", "{value}");

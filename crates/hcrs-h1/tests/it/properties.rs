@@ -19,7 +19,14 @@ fn field() -> impl Strategy<Value = String> {
 }
 
 fn chunk() -> impl Strategy<Value = String> {
-    ("[a-z]{1,40}", prop_oneof![4 => Just(String::new()), 1 => "(;[ -~]{0,6}){0,2}"])
+    (
+        "[a-z]{1,40}",
+        prop_oneof![
+            4 => Just(String::new()),
+            1 => "(;[a-z]{1,2}(=([a-z]|\"[ a-z]{0,3}\"))?){1,2}",
+            1 => "(;[ -~]{0,6}){0,2}",
+        ],
+    )
         .prop_map(|(data, extension)| format!("{:x}{extension}\r\n{data}\r\n", data.len()))
 }
 

@@ -114,6 +114,8 @@ fn refuses_bodies_whose_length_could_be_read_in_two_ways() {
         ("content-length: 1, 1\r\n", 400),
         ("content-length: 1 1\r\n", 400),
         ("content-length: +1\r\n", 400),
+        ("content-length: 01\r\n", 400),
+        ("content-length: 00\r\n", 400),
         ("content-length: -1\r\n", 400),
         ("content-length: 0x1\r\n", 400),
         ("content-length: 1.0\r\n", 400),

@@ -72,6 +72,7 @@ fn refuses_what_h2_lets_through() {
         (get().header("x-a", " 1"), "field value begins or ends with white space"),
         (get().header("x-a", "1\t"), "field value begins or ends with white space"),
         (get().header("content-length", "1").header("content-length", "1"), "more than one content-length"),
+        (get().header("content-length", "005"), "malformed content-length"),
     ];
     for (request, why) in table {
         assert_eq!(read(request).unwrap_err(), Fault::BadRequest(why));

@@ -36,6 +36,16 @@ fn trailers_end_a_body() {
 }
 
 #[test]
+fn pseudo_fields_in_trailers_reach_nobody() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    let trailers = peer::block(&[(":path", "/other"), ("checksum", "1")]);
+    peer.send(&[peer::post(1), peer::data(1, b"abc")].concat());
+    peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+    let seen = server.take_seen();
+    assert_eq!(seen, [Seen::Request(1, "POST /".into(), true), Seen::Data(1, 3), Seen::End(1)]);
+}
+
+#[test]
 fn a_head_that_h2_lets_through_is_answered_and_the_app_never_sees_it() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")];
