@@ -186,8 +186,9 @@ def test_unknown_expectation_is_refused(client: H1Client) -> None:
     assert client.response().status == 417
 
 
-def test_early_response_without_reading_a_small_body_keeps_the_connection(client: H1Client) -> None:
-    client.request("POST", "/unread?status=413", body=bytes(1000))
+@pytest.mark.parametrize("size", [1000, 900_000])
+def test_early_response_without_reading_a_small_body_keeps_the_connection(client: H1Client, size: int) -> None:
+    client.request("POST", "/unread?status=413", body=bytes(size))
     assert client.response().status == 413
     assert client.get().body == b"hello"
 

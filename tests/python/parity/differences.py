@@ -413,7 +413,7 @@ ASGI = (
         "ASGI over HTTP",
         "`extensions`",
         "what is offered works",
-        (Seen("plain/*/scope* raw/*", "scope.extensions"),),
+        (Seen("plain/*/scope* raw/* !raw/h1/scope-1.0*", "scope.extensions"),),
     ),
 )
 EXTENSIONS = (

@@ -39,8 +39,9 @@ const OUT_MAX: usize = 128 << 10;
 /// Bytes of a file that are sent in one turn, before another connection gets its own.
 const FILE_PER_TURN: usize = 1 << 20;
 
-/// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept.
-const SKIP_MAX: usize = 256 << 10;
+/// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept: its head
+/// has not said that it would be closed, and a client that has sent all of the body may be sending the next request.
+const SKIP_MAX: usize = 1 << 20;
 
 /// How long, and how many bytes, are read and dropped before a connection is closed: closing with bytes unread would
 /// reset it, and the client might lose the response.
