@@ -391,6 +391,14 @@ impl Connection {
         self.response == Response::Ended
     }
 
+    /// Bytes of the request's body that are still to come, as far as `content-length` has told.
+    pub fn body_left(&self) -> u64 {
+        match self.reading {
+            Reading::Known(left) => left,
+            _ => 0,
+        }
+    }
+
     /// Whether the request, body included, has been read to its end.
     pub fn request_ended(&self) -> bool {
         matches!(self.reading, Reading::Ended)

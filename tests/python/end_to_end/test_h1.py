@@ -193,6 +193,12 @@ def test_early_response_without_reading_a_small_body_keeps_the_connection(client
     assert client.get().body == b"hello"
 
 
+def test_early_response_to_a_large_body_says_that_no_other_request_is_taken(client: H1Client) -> None:
+    client.send(f"POST /unread?status=413 HTTP/1.1\r\nhost: x\r\ncontent-length: {5 << 20}\r\n\r\n")
+    response = client.response()
+    assert (response.status, response.header("connection")) == (413, "close")
+
+
 def test_early_response_arrives_while_a_large_body_is_being_sent(client: H1Client) -> None:
     size = 64 << 20
     client.send(f"POST /unread?status=413 HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n")

@@ -39,8 +39,7 @@ const OUT_MAX: usize = 128 << 10;
 /// Bytes of a file that are sent in one turn, before another connection gets its own.
 const FILE_PER_TURN: usize = 1 << 20;
 
-/// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept: its head
-/// has not said that it would be closed, and a client that has sent all of the body may be sending the next request.
+/// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept.
 const SKIP_MAX: usize = 1 << 20;
 
 /// How long, and how many bytes, are read and dropped before a connection is closed: closing with bytes unread would
@@ -184,7 +183,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
 
     /// Passes on what the exchange has for the client, as far as there is room.
     fn answer(&mut self, now: Instant) {
-        let close = self.is_last();
+        let (close, close_if_whole) = (self.is_last(), self.is_last_if_whole());
         while self.out.len() < OUT_MAX && !self.file_is_next {
             if self.meets_file() {
                 self.file_is_next = true;
@@ -213,6 +212,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 }
                 Output::Head { head, end, body } => {
                     let body = if end { Some(0) } else { body };
+                    let close = if body.is_some() { close_if_whole } else { close };
                     shared
                         .with_extra(now, |extra| connection.write_head(&head, body, close, &extra.h1(), out))
                         .inspect(|()| under_way.note_head(&head, shared, now))
@@ -244,6 +244,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.input_ended || had_enough || shared.phase() != Phase::Serving
     }
 
+    /// The same of a response that is whole at once, after which too much of a body would be read that nobody wants.
+    fn is_last_if_whole(&self) -> bool {
+        self.is_last() || self.connection.body_left() > SKIP_MAX as u64
+    }
+
     /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
@@ -254,7 +259,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.connection.has_head_out() && !self.connection.response_ended() {
             self.closing = true;
         } else if self.under_way.is_some() || fault != Fault::DrainTimeout {
-            let close = self.is_last();
+            let close = self.is_last_if_whole();
             let (connection, out) = (&mut self.connection, &mut self.out);
             shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
         } else {
@@ -384,7 +389,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Answers a request that no worker shall see with what the fault is owed.
     fn refuse(&mut self, request: &RequestHead, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
-        let close = self.is_last();
+        let close = self.is_last_if_whole();
         let (connection, out) = (&mut self.connection, &mut self.out);
         shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
         record_answered(&self.client, request, None, (fault.answer().status, 0, Some(fault)));
@@ -394,7 +399,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Writes a whole response that no worker has a part in.
     fn answer_at_once(&mut self, request: &RequestHead, head: &ResponseHead, body: &Bytes, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
-        let close = self.is_last();
+        let close = self.is_last_if_whole();
         let (connection, out) = (&mut self.connection, &mut self.out);
         let written = shared
             .with_extra(now, |extra| connection.write_head(head, Some(body.len()), close, &extra.h1(), out))
