@@ -251,10 +251,8 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
 
 /// The extensions of ASGI that a version of the protocol allows.
 fn extensions(py: Python<'_>, version: Version, offered: Offered) -> PyResult<Bound<'_, PyDict>> {
-    let files: &[&str] = match offered.files {
-        true => &["http.response.pathsend", "http.response.zerocopysend"],
-        false => &[],
-    };
+    const FILES: &[&str] = &["http.response.pathsend", "http.response.zerocopysend"];
+    let files = if offered.files { FILES } else { &[] };
     let more: &[&str] = match version {
         Version::Http10 => &[],
         Version::Http11 | Version::Http2 => &["http.response.trailers", "http.response.early_hint"],

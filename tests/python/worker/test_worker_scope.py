@@ -68,7 +68,7 @@ def test_scope_is_exactly_hypercorns(serve_on: Serve) -> None:
 
 def test_files_are_offered_where_the_head_says_so(serve: Serve) -> None:
     running = serve(ECHO_SCOPE)
-    files = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+    files: dict[str, Any] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
     for pathsend in (True, False, True):
         for pushes in (True, False):
             extensions = scope_of(running, pathsend=pathsend, pushes=pushes)["extensions"]
