@@ -25,7 +25,7 @@ use crate::lock;
 use crate::pulse::note_step;
 use crate::scope::ScopeBuilder;
 use crate::socket::{self, Received, TURN};
-use crate::task::TaskStarter;
+use crate::task::{Started, TaskStarter, context_of};
 use crate::waiter::{Waiting, resume, wake};
 use crate::websocket::{self, Messages};
 
@@ -143,18 +143,19 @@ impl AsgiLink {
             Ok(error) => Some(error),
             Err(cancelled) => Some(cancelled.into_value(slf.py()).into_bound(slf.py()).into_any()),
         };
-        Self::finish(slf, exchange, error)?;
+        Self::finish(slf, exchange, Some(task), error)?;
         Self::pushed(slf)
     }
 
     fn finish(
         slf: &Bound<'_, Self>,
         exchange: &Bound<'_, Exchange>,
+        ended: Option<&Bound<'_, PyAny>>,
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         note_step();
-        let (failed, id, flushed, waiters, task) = {
+        let (failed, id, flushed, waiters, task, context) = {
             let mut inner = exchange.get().lock();
             let Inner { stream, websocket, .. } = &mut *inner;
             let failed = match websocket {
@@ -165,7 +166,8 @@ impl AsgiLink {
             if inner.stream.is_flushed() {
                 waiters.append(&mut inner.senders);
             }
-            (failed, inner.stream.id(), inner.stream.is_flushed(), waiters, inner.task.take())
+            let (task, context) = (inner.task.take(), inner.context.take());
+            (failed, inner.stream.id(), inner.stream.is_flushed(), waiters, task, context)
         };
         drop(task);
         if flushed {
@@ -174,7 +176,12 @@ impl AsgiLink {
         }
         wake(py, waiters)?;
         if failed || error.is_some() {
-            this.events.failed.bind(py).call1((error,))?;
+            // What is logged of it belongs to the request's context, as what the app logs itself does.
+            let failed = this.events.failed.bind(py);
+            match ended.map_or(Ok(None), |task| context_of(task, context))? {
+                Some(context) => context.call_method1(intern!(py, "run"), (failed, error))?,
+                None => failed.call1((error,))?,
+            };
         }
         Ok(())
     }
@@ -241,13 +248,14 @@ impl AsgiLink {
         let task = this.app.bind(py).call1((scope, receive, send)).and_then(|coroutine| {
             if eager { this.starter.start(&coroutine) } else { this.starter.start_later(&coroutine) }
         });
-        let task = match task {
-            Ok(task) => task,
+        let Started { task, context } = match task {
+            Ok(started) => started,
             Err(error) => {
-                Self::finish(slf, &exchange, Some(error.into_value(py).into_bound(py).into_any()))?;
+                Self::finish(slf, &exchange, None, Some(error.into_value(py).into_bound(py).into_any()))?;
                 return Ok(true);
             }
         };
+        exchange.get().lock().context = context;
         if task.call_method0(intern!(py, "done"))?.is_truthy()? {
             Self::ended(slf, &exchange, &task)?;
             if exchange.get().lock().stream.is_flushed() {
@@ -321,7 +329,7 @@ impl AsgiLink {
                     (waiters, inner.task.is_none())
                 };
                 wake(py, waiters)?;
-                if ended { Self::finish(slf, exchange.bind(py), None) } else { Ok(()) }
+                if ended { Self::finish(slf, exchange.bind(py), None, None) } else { Ok(()) }
             }
             FromEdge::Drain => this.events.drained.bind(py).call0().map(drop),
             FromEdge::Request(_) | FromEdge::Tls { .. } => Ok(()),

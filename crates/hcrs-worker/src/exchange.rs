@@ -41,6 +41,8 @@ pub struct Inner {
     pub senders: Vec<Waiting>,
     /// The app's task, held while it runs.
     pub task: Option<Py<PyAny>>,
+    /// The context of the app's task, where the task does not tell it; held while it runs.
+    pub context: Option<Py<PyAny>>,
     /// It stands in the link's queue of streams that wait for room.
     pub queued: bool,
     /// Trailers of which more are to come.
@@ -57,6 +59,7 @@ impl Exchange {
             receivers: Vec::new(),
             senders: Vec::new(),
             task: None,
+            context: None,
             queued: false,
             trailers: None,
             websocket: websocket.map(Box::new),

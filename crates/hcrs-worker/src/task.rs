@@ -34,6 +34,27 @@ enum How {
     Later,
 }
 
+/// The task of a request.
+#[derive(Debug)]
+pub(crate) struct Started<'py> {
+    pub(crate) task: Bound<'py, PyAny>,
+    /// Its context, where the task itself does not tell.
+    pub(crate) context: Option<Py<PyAny>>,
+}
+
+/// The context in which a task's steps run, if it is known: from Python 3.12 on tasks tell, before that it has to be kept
+/// from its start.
+pub(crate) fn context_of<'py>(
+    task: &Bound<'py, PyAny>,
+    kept: Option<Py<PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = task.py();
+    match kept {
+        Some(context) => Ok(Some(context.into_bound(py))),
+        None => task.getattr_opt(intern!(py, "get_context"))?.map(|get| get.call0()).transpose(),
+    }
+}
+
 impl TaskStarter {
     /// Finds out what this Python and this loop allow.
     pub(crate) fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -69,46 +90,62 @@ impl TaskStarter {
     }
 
     /// Makes the task of `coroutine` by the loop's own means.
-    pub(crate) fn start_later<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn start_later<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Started<'py>> {
         let py = coroutine.py();
-        self.event_loop.bind(py).call_method1(intern!(py, "create_task"), (coroutine,))
+        let task = self.event_loop.bind(py).call_method1(intern!(py, "create_task"), (coroutine,))?;
+        Ok(Started { task, context: None })
+    }
+
+    /// As [`start_later`](Self::start_later), for a loop without a factory of tasks. Python 3.11 takes the context and
+    /// does not tell it.
+    fn start_in_turn<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Started<'py>> {
+        let py = coroutine.py();
+        if py.version_info() < (3, 11) || py.version_info() >= (3, 12) {
+            return self.start_later(coroutine);
+        }
+        let context = py.import("contextvars")?.call_method0(intern!(py, "copy_context"))?;
+        let kwargs = PyDict::new(py);
+        kwargs.set_item(intern!(py, "context"), &context)?;
+        let create = self.event_loop.bind(py).getattr(intern!(py, "create_task"))?;
+        Ok(Started { task: create.call((coroutine,), Some(&kwargs))?, context: Some(context.unbind()) })
     }
 
     /// Makes the task of `coroutine` and runs its first step, which nothing but a loop's callback may do.
-    pub(crate) fn start<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn start<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Started<'py>> {
         let py = coroutine.py();
         match &self.how {
-            How::Later => self.start_later(coroutine),
-            How::Eager => self.task_type.bind(py).call((coroutine,), Some(self.kwargs.bind(py))),
+            How::Later => self.start_in_turn(coroutine),
+            How::Eager => {
+                let task = self.task_type.bind(py).call((coroutine,), Some(self.kwargs.bind(py)))?;
+                Ok(Started { task, context: None })
+            }
             How::Captured { capture, call_soon } => {
                 let (event_loop, name) = (self.event_loop.bind(py), intern!(py, "call_soon"));
                 event_loop.setattr(name, call_soon)?;
                 let task = self.task_type.bind(py).call((coroutine,), Some(self.kwargs.bind(py)));
                 event_loop.delattr(name)?;
                 let caught = capture.get().take();
-                self.run_first_step(&task?, caught)
+                self.run_first_step(task?, caught)
             }
         }
     }
 
-    fn run_first_step<'py>(
-        &self,
-        task: &Bound<'py, PyAny>,
-        mut caught: Vec<Call>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn run_first_step<'py>(&self, task: Bound<'py, PyAny>, mut caught: Vec<Call>) -> PyResult<Started<'py>> {
         let py = task.py();
         let step = if caught.len() == 1 {
             caught.pop()
         } else {
             // A finalizer of the garbage collector has called it too: its calls go where they belong.
-            let at = caught.iter().position(|call| call.is_step_of(task));
+            let at = caught.iter().position(|call| call.is_step_of(&task));
             let step = at.map(|at| caught.remove(at));
             for call in caught {
                 call.pass_on(self.event_loop.bind(py))?;
             }
             step
         };
-        let Some(Call { callback, args, context: Some(context) }) = step else { return Ok(task.clone()) };
+        let Some(Call { callback, args, context: Some(context) }) = step else {
+            return Ok(Started { task, context: None });
+        };
         let run = context.bind(py).getattr(intern!(py, "run"))?;
         let ran = if args.bind(py).is_empty() {
             run.call1((callback,))
@@ -120,7 +157,7 @@ impl TaskStarter {
         // SystemExit and KeyboardInterrupt leave a step although the task has kept them.
         match ran {
             Err(error) if !task.call_method0(intern!(py, "done"))?.is_truthy()? => Err(error),
-            Ok(_) | Err(_) => Ok(task.clone()),
+            Ok(_) | Err(_) => Ok(Started { task, context: Some(context) }),
         }
     }
 }

@@ -70,7 +70,7 @@ def running(
             own = folder / kind
             own.mkdir(parents=True)
             path = re.sub(r"^(asgi:|wsgi:)?", lambda found: f"{found[0]}{APPS}/", app)
-            servers[kind] = KINDS[kind](own, path, flags=(flags or {}).get(kind, []), **options)
+            servers[kind] = KINDS[kind](own, path if kind == "hcrs" else path.removesuffix("()"), flags=(flags or {}).get(kind, []), **options)
             stack.callback(servers[kind].destroy)
         for server in servers.values():
             server.wait_until_running()
