@@ -1,7 +1,7 @@
 """A worker's part of the logs: the error log in Hypercorn's form, and what the operator says about Python's logging.
 
-Requests are logged by the edge. Here the logger ``hcrs.error`` gets what apps raise; no other logger is touched unless
-``logconfig`` or ``logconfig_dict`` says so.
+Requests are logged by the edge. Here the logger ``hcrs.error`` gets what apps raise. Where the operator does not configure
+Python's logging, what apps say to the loggers of other servers goes to the error log as well; no other logger is touched.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ log = logging.getLogger("hcrs.error")
 #: Where the edge puts ``logconfig_dict``, which may hold secrets that a command line would show.
 DICT_VARIABLE = "_HCRS_LOGCONFIG_DICT"
 
+#: The loggers of other servers' error logs, which apps write to as well, each with the one that has its handlers by default.
+OF_OTHERS = {"hypercorn.error": "hypercorn.error", "uvicorn.error": "uvicorn", "gunicorn.error": "gunicorn.error"}
+
 TIME = "[%Y-%m-%d %H:%M:%S %z]"
 FORM = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 
@@ -42,6 +45,8 @@ def configure(
         apply_file(config)
     elif written:
         apply_dict(json.loads(written))
+    elif own is not None:
+        lend(own)
     if own is not None and own in log.handlers and (config or written):
         # Python closes every handler before it configures logging, and not all of them can go on after that.
         log.removeHandler(own)
@@ -51,6 +56,15 @@ def configure(
             log.addHandler(CountHandler(statsd, statsd_prefix, tags))
         except OSError as error:
             log.warning("No metrics are sent: statsd_host %r cannot be used: %s", statsd, error)
+
+
+def lend(handler: logging.Handler) -> None:
+    """Lets apps log by the loggers of other servers, as they do where they were written for these."""
+    for name in OF_OTHERS.values():
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(log.level)
+        logger.propagate = False
 
 
 def handler_of(target: str) -> logging.Handler:
@@ -139,30 +153,44 @@ def apply_file(config: str) -> None:
             raise FileNotFoundError(f"logconfig: there is no file {config!r}")
         defaults = {"__file__": config, "here": str(Path(config).parent)}
         logging.config.fileConfig(config, defaults=defaults, disable_existing_loggers=False)
-        _follow_hypercorn()
+        _follow_others()
 
 
 def apply_dict(config: dict[str, Any]) -> None:
     """Applies a dictionary; the server's own logger is not silenced by not being named."""
     logging.config.dictConfig(config)
     log.disabled = False
-    _follow_hypercorn()
+    _follow_others()
 
 
-def _follow_hypercorn() -> None:
-    """What a configuration says of Hypercorn's logger holds for ours, unless it names ours as well."""
-    theirs = logging.root.manager.loggerDict.get("hypercorn.error")
-    if not isinstance(theirs, logging.Logger) or theirs.disabled or not _is_named(theirs):
+def _follow_others() -> None:
+    """What a configuration says of another server's error log holds for ours, unless it names none."""
+    for name in OF_OTHERS:
+        chain = _named(name)
+        if not chain:
+            continue
+        log.handlers[:] = [handler for logger in chain for handler in logger.handlers]
+        log.propagate = chain[-1].propagate
+        level = next((logger.level for logger in chain if logger.level != logging.NOTSET), logging.NOTSET)
+        if level != logging.NOTSET:
+            log.setLevel(level)
         return
-    log.handlers[:] = theirs.handlers
-    log.propagate = theirs.propagate
-    if theirs.level != logging.NOTSET:
-        log.setLevel(theirs.level)
 
 
-def _is_named(logger: logging.Logger) -> bool:
-    """Whether a configuration has set something on it."""
-    return bool(logger.handlers) or logger.level != logging.NOTSET or not logger.propagate
+def _named(name: str) -> list[logging.Logger]:
+    """A logger and those above it that its records reach, but the root; none if nothing is configured of them."""
+    chain: list[logging.Logger] = []
+    while name:
+        logger = logging.root.manager.loggerDict.get(name)
+        if isinstance(logger, logging.Logger):
+            if logger.disabled:
+                return []
+            chain.append(logger)
+            if not logger.propagate:
+                break
+        name = name.rpartition(".")[0]
+    is_named = [bool(it.handlers) or it.level != logging.NOTSET or not it.propagate for it in chain]
+    return chain if any(is_named) else []
 
 
 def _toml() -> Any:
