@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use hcrs_exchange::{ForwardedStyle, Forwarding, Trust};
+use hcrs_exchange::{ForwardedStyle, Forwarding, PathPrefix, Trust};
 use hcrs_server::{Bind, Listener, ProxySettings};
 
 use crate::table::binds;
@@ -118,6 +118,16 @@ pub(crate) fn headers(value: &Given<'_>) -> Result<Option<(Option<ForwardedStyle
         }
     };
     Ok(Some((style, value.value.place.clone())))
+}
+
+/// What a proxy takes off each path; nothing if it is empty.
+pub(crate) fn prefix(value: &Given<'_>) -> Result<Option<PathPrefix>, Mistake> {
+    match value.text()? {
+        "" | "/" => Ok(None),
+        text => PathPrefix::parse(text).map(Some).ok_or_else(|| {
+            value.expected("a path as requests have it, such as \"/api\", of 255 bytes at most")
+        }),
+    }
 }
 
 /// `true` for every listener, or the binds of those that expect it.

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU8;
 
+use crate::path_prefix::{PREFIX_MAX, PathPrefix};
+
 /// One end of a connection as ASGI names it: a host text and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address<'a> {
@@ -10,9 +12,6 @@ pub struct Address<'a> {
     /// The port; 0 when there is none.
     pub port: u16,
 }
-
-/// The longest prefix of a path that a head can name, in bytes.
-pub(crate) const PREFIX_MAX: usize = u8::MAX as usize;
 
 /// Client and server address of a connection, ready to be copied into each of its request heads.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +32,12 @@ impl Endpoints {
     pub(crate) fn with_prefix(self, prefix: &[u8]) -> Self {
         debug_assert!(prefix.len() <= PREFIX_MAX, "the head says its length in a byte");
         Self { prefix: prefix.into(), ..self }
+    }
+
+    /// The same ends with what a proxy has taken off the path of each request that comes over the connection.
+    #[must_use]
+    pub fn with_path_prefix(self, prefix: &PathPrefix) -> Self {
+        self.with_prefix(prefix.as_bytes())
     }
 
     /// The same ends with the number of what is known of the connection's TLS.

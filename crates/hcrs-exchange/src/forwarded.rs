@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 
 use crate::authority::is_authority;
-use crate::endpoints::PREFIX_MAX;
+use crate::path_prefix::parse_prefix;
 use crate::{Address, Endpoints, RequestHead, Scheme, Trust};
 
 mod elements;
@@ -167,7 +167,7 @@ impl Said<'_> {
             None => view.server().map(|server| Address { port: self.port.unwrap_or(server.port), ..server }),
         };
         let added_port = self.port.filter(|port| *port != default_port);
-        let endpoints = Endpoints::new(client, server).with_prefix(self.prefix.unwrap_or_default());
+        let endpoints = Endpoints::new(client, server).with_prefix(self.prefix.unwrap_or(view.prefix));
         let mut host = self.host;
         let mut changed = head.changed(scheme, &endpoints, |head, name, value| {
             if name == b"host" {
@@ -191,7 +191,7 @@ pub fn without_forwarded(head: &RequestHead) -> Option<RequestHead> {
     if !view.fields().any(|(name, _)| is_forwarded(name)) {
         return None;
     }
-    let endpoints = Endpoints::new(view.client(), view.server());
+    let endpoints = Endpoints::new(view.client(), view.server()).with_prefix(view.prefix);
     Some(head.changed(view.scheme, &endpoints, |head, name, value| {
         if !is_forwarded(name) {
             head.push_field(name, value);
@@ -222,23 +222,6 @@ fn parse_node(text: &[u8]) -> Option<Node> {
 
 fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// A path without a slash at its end; `None` if it is too long, or none that a request could have.
-fn parse_prefix(text: &[u8]) -> Option<&[u8]> {
-    let path = text.strip_suffix(b"/").unwrap_or(text);
-    // Dots and slashes are not taken in code: decoded they would make other segments.
-    let is_encoded = |rest: &[u8]| {
-        let code = rest.get(1..3).filter(|code| code.iter().all(u8::is_ascii_hexdigit));
-        code.is_some_and(|code| !code.eq_ignore_ascii_case(b"2e") && !code.eq_ignore_ascii_case(b"2f"))
-    };
-    let is_segment = |segment: &[u8]| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@".contains(&byte);
-        let is_good = |at: usize| is_plain(segment[at]) || segment[at] == b'%' && is_encoded(&segment[at..]);
-        !matches!(segment, b"" | b"." | b"..") && (0..segment.len()).all(is_good)
-    };
-    let is_path = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').all(is_segment);
-    (is_path && path.len() <= PREFIX_MAX).then_some(path)
 }
 
 /// WebSocket's names are those of the same two schemes.

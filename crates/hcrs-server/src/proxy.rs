@@ -71,6 +71,10 @@ pub(crate) async fn peer(
         // A socket of the proxy's machine, which nobody has spoken of when unix sockets were trusted.
         Proxied::Unix => (Endpoints::default(), false, false),
     };
+    let endpoints = match &settings.stripped_prefix {
+        Some(prefix) => endpoints.with_path_prefix(prefix),
+        None => endpoints,
+    };
     let scheme = if tls { Scheme::Https } else { Scheme::Http };
     Ok(Peer { endpoints, forwarded: forwarded(settings, is_trusted), scheme })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hcrs_exchange::{Forwarding, Trust};
+use hcrs_exchange::{Forwarding, PathPrefix, Trust};
 use http::HeaderValue;
 
 pub use crate::access_log::{AccessFormat, AccessFormatError};
@@ -314,6 +314,9 @@ pub struct ProxySettings {
     /// Whether `Forwarded` and `X-Forwarded-*` of peers that are not trusted are kept from the app. They are never
     /// believed.
     pub drop_untrusted: bool,
+    /// What a proxy takes off each request's path. It is put back before the app sees it, unless the proxy names another one
+    /// in a field that is believed.
+    pub stripped_prefix: Option<PathPrefix>,
     /// How long the header of the PROXY protocol may take to arrive.
     pub protocol_timeout: Duration,
 }
@@ -324,6 +327,7 @@ impl Default for ProxySettings {
             trusted: Trust::default(),
             forwarded: None,
             drop_untrusted: false,
+            stripped_prefix: None,
             protocol_timeout: Duration::from_secs(5),
         }
     }

@@ -94,6 +94,11 @@ def test_trusted_proxies_speak_for_clients(server: Server, connect_h1: Callable[
     assert b'"client": "198.51.100.7"' in told.body and b'"root_path": "/shop"' in told.body
 
 
+@shows("settings.py:app", stripped_prefix="/shop/")
+def test_what_a_proxy_takes_off_the_path_is_put_back(server: Server, connect_h1: Callable[..., H1Client]) -> None:
+    assert b'"root_path": "/shop"' in connect_h1(server.listener).get("/").body
+
+
 @shows("settings.py:app", forwarded_allow_ips="*", proxy_headers="modern", trusted_hops=2)
 def test_forwarded_is_read_by_the_number_of_hops(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     fields = "x-forwarded-for: 198.51.100.1\r\nforwarded: for=198.51.100.2, for=198.51.100.3, for=198.51.100.4\r\n"

@@ -141,7 +141,7 @@ def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(
 ) -> None:
     (tmp_path / "uvicorn.json").write_text(
         json.dumps({
-            "app": "plain:app", "app_dir": str(APPS), "host": "127.0.0.1", "port": 0, "access_log": False,
+            "app": "settings:app", "app_dir": str(APPS), "host": "127.0.0.1", "port": 0, "access_log": False,
             "log_level": "warning", "root_path": "/below", "server_header": False, "timeout_keep_alive": 11,
             "lifespan": "on", "headers": [["X-A", "b"]], "ssl_keyfile_password": None,
         })
@@ -153,8 +153,9 @@ def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(
     path.write_text(toml)
     server = start(path)
     response = connect_h1(server.listener).get("/scope", "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n")
-    scope = eval(response.body)
-    assert (scope["root_path"], scope["scheme"], scope["client"][0]) == ("/below", "https", "192.0.2.7")
+    told = json.loads(response.body)
+    assert (told["root_path"], told["path"]) == ("/below", "/below/scope")
+    assert (told["scheme"], told["client"]) == ("https", "192.0.2.7")
     assert response.header("server") is None
     assert server.output == ""
 

@@ -17,6 +17,7 @@ import h2.connection
 import pytest
 
 from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
 
 LOCAL = {"forwarded_allow_ips": "127.0.0.1"}
@@ -183,6 +184,29 @@ def test_prefix_that_the_proxy_has_taken_off_is_put_back(
     assert (scope["root_path"], scope["path"]) == ("", "/scope"), "a stranger is not believed"
     server = serve("wsgi.py:app", hcrs={**LOCAL, "forwarded_prefix": True})
     environ = connect_h1(server.listener).get("/environ", "x-forwarded-prefix: /api/\r\n").body.decode()
+    assert "'SCRIPT_NAME': '/api'" in environ and "'PATH_INFO': '/environ'" in environ
+
+
+def test_a_prefix_that_every_proxy_takes_off_is_put_back(
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    connect_h2: Callable[..., H2Client],
+) -> None:
+    server = serve("middleware.py:show", root_path="/root", hcrs={**LOCAL, "forwarded_prefix": True, "stripped_prefix": "/api/"})
+    seen = []
+    for body in (
+        connect_h1(server.listener).get("/a%20b").body,
+        connect_h2(server.listener).get("/a%20b").body,
+        connect_h1(server.listener).get("/a%20b", "x-forwarded-prefix: /other\r\n").body,
+        connect_h1(server.listener).get("/a%20b", "x-forwarded-prefix: /%2e%2e\r\n").body,
+    ):
+        scope = eval(body)
+        assert scope["raw_path"] == b"/a%20b"
+        seen.append((scope["root_path"], scope["path"]))
+    own = ("/api/root", "/api/a b")
+    assert seen == [own, own, ("/other/root", "/other/a b"), own]
+    server = serve("wsgi.py:app", hcrs={"stripped_prefix": "/api"})
+    environ = connect_h1(server.listener).get("/environ").body.decode()
     assert "'SCRIPT_NAME': '/api'" in environ and "'PATH_INFO': '/environ'" in environ
 
 

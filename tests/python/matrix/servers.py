@@ -60,17 +60,29 @@ KINDS: dict[str, Callable[..., Server]] = {
 
 @contextmanager
 def running(
-    folder: Path, app: str, kinds: tuple[str, ...], flags: Mapping[str, list[str]] | None = None, **options: Any
+    folder: Path,
+    app: str,
+    kinds: tuple[str, ...],
+    flags: Mapping[str, list[str]] | None = None,
+    env: Mapping[str, str] | None = None,
+    made: Mapping[str, Path] | None = None,
+    **options: Any,
 ) -> Iterator[dict[str, Server]]:
-    """Servers of these kinds on the same app, ``FILE:ATTRIBUTE`` in the folder of apps. At the end hcrs has to stop
-    well."""
+    """Servers of these kinds on the same app, ``FILE:ATTRIBUTE`` in the folder of apps, and others by configuration files
+    that were ``made`` for them. At the end hcrs has to stop well."""
     servers: dict[str, Server] = {}
+    options["env"] = {"PYTHONPATH": str(APPS.parent.parent), **(env or {})}
     with ExitStack() as stack:
         for kind in kinds:
             own = folder / kind
             own.mkdir(parents=True)
             path = re.sub(r"^(asgi:|wsgi:)?", lambda found: f"{found[0]}{APPS}/", app)
-            servers[kind] = KINDS[kind](own, path if kind == "hcrs" else path.removesuffix("()"), flags=(flags or {}).get(kind, []), **options)
+            servers[kind] = KINDS[kind](own, path.removesuffix("()") if kind == "uvicorn" else path, flags=(flags or {}).get(kind, []), **options)
+            stack.callback(servers[kind].destroy)
+        for kind, file in (made or {}).items():
+            own = folder / kind
+            own.mkdir(parents=True)
+            servers[kind] = KINDS[kind](own, None, config_file=file, **options)
             stack.callback(servers[kind].destroy)
         for server in servers.values():
             server.wait_until_running()

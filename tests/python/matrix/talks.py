@@ -96,11 +96,13 @@ class Talk:
     def _fields(self) -> tuple[tuple[str, str], ...]:
         return (("x-behind", self.behind),) if self.behind else ()
 
+    def _said(self, request: Request) -> Answer:
+        answer: Answer = self._of(lambda speaker: (ask_h1 if self.over == "h1" else ask_h2)(speaker, request))
+        return answer
+
     def ask(self, request: Request) -> Answer:
         """What is significant in the answer."""
-        named = replace(request, headers=(*self._fields, *request.headers))
-        ask = ask_h1 if self.over == "h1" else ask_h2
-        answer = self._of(lambda speaker: ask(speaker, named))
+        answer = self._said(replace(request, headers=(*self._fields, *request.headers)))
         fields = [
             (name.lower(), _COOKIE.sub("session=<signed>", value)) for name, value in answer.get("headers", ())
         ]
@@ -125,8 +127,7 @@ class Talk:
         cookie: tuple[tuple[str, str], ...] = ()
         bodies = []
         for _ in range(count):
-            named = Request(target="/session", headers=(*self._fields, *cookie))
-            answer = self._of(lambda speaker, named=named: (ask_h1 if self.over == "h1" else ask_h2)(speaker, named))
+            answer = self._said(Request(target="/session", headers=(*self._fields, *cookie)))
             bodies.append(json.loads(answer["body"]))
             set_cookie = next(value for name, value in answer["headers"] if name.lower() == "set-cookie")
             cookie = (("cookie", set_cookie.partition(";")[0]),)

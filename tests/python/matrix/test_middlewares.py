@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -14,10 +13,10 @@ from parity.conversation import Request
 
 #: Of apps/wrapped.py.
 BEHIND = (
-    "nothing gzip brotli sessions cors trusted-host trusted-host-other https-redirect base-header base-read base-replace "
-    "base-deny base-many delaying functional otel-asgi otel-fastapi correlation-id structlog prometheus-instrumentator "
-    "slowapi slowapi-asgi a2wsgi"
-).split()
+    "nothing", "gzip", "brotli", "sessions", "cors", "trusted-host", "trusted-host-other", "https-redirect", "base-header",
+    "base-read", "base-replace", "base-deny", "base-many", "delaying", "functional", "otel-asgi", "otel-fastapi",
+    "correlation-id", "structlog", "prometheus-instrumentator", "slowapi", "slowapi-asgi", "a2wsgi",
+)
 
 #: Those that answer themselves, or want the whole response first: nothing endless gets through them.
 WITHOUT_STREAMS = ("trusted-host-other", "https-redirect", "base-replace", "base-deny", "a2wsgi")

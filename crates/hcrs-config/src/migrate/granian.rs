@@ -260,7 +260,10 @@ fn env_files(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
 
 fn finish(sheet: &mut Sheet<'_>) {
     let interface = match sheet.text("interface").unwrap_or_default().as_str() {
-        "wsgi" => "wsgi:",
+        "wsgi" => {
+            meaning::any_body(sheet);
+            "wsgi:"
+        }
         "asginl" => {
             sheet.set("lifespan", &Datum::Text("off".into()), "--interface asginl");
             "asgi:"

@@ -16,6 +16,9 @@ const PASTE: &str = "name the app as MODULE:APP in application_path";
 const CONTROL: &str = "there is no control socket; signals do the same";
 const FIELDS: &str = "SCRIPT_NAME and PATH_INFO are not taken from the request; forwarded_prefix of [hcrs] believes X-Forwarded-Prefix";
 
+/// A variable that Gunicorn reads and that is no setting.
+const SCRIPT_NAME: &str = "SCRIPT_NAME";
+
 pub(super) fn server() -> Server {
     Server {
         name: "gunicorn",
@@ -25,6 +28,7 @@ pub(super) fn server() -> Server {
             ("WEB_CONCURRENCY", "workers"),
             ("PORT", "bind"),
             ("FORWARDED_ALLOW_IPS", "forwarded_allow_ips"),
+            (SCRIPT_NAME, SCRIPT_NAME),
         ],
         abbreviates: true,
         app: "wsgi_app",
@@ -64,6 +68,7 @@ fn rows() -> Vec<Row> {
         Row::without("reuse_port", "--reuse-port", "the edge's threads share a port by themselves").switch(),
         Row::made("chdir", "--chdir", "application_path", chdir),
         Row::without("daemon", "-D --daemon", "the service manager, or nohup, puts it into the background").switch(),
+        Row::made(SCRIPT_NAME, "", "root_path", script_name),
         Row::made("raw_env", "-e --env", "root_path", raw_env).list(),
         Row::same("pidfile", "-p --pid", "pid_path"),
         Row::without("worker_tmp_dir", "--worker-tmp-dir", "no heartbeat is written to a file"),
@@ -311,6 +316,14 @@ fn chdir(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// Uvicorn's workers do not read it.
+fn script_name(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
+    match kind(sheet) {
+        Kind::Uvicorn(_) => Ok(()),
+        _ => root_path(told, sheet),
+    }
+}
+
 fn raw_env(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let words = match &told.datum {
         Datum::Array(values) => values
@@ -324,7 +337,7 @@ fn raw_env(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     };
     for word in words {
         let (name, value) = assignment(&word).ok_or(format!("expected NAME=value, found {word:?}"))?;
-        if name == "SCRIPT_NAME" {
+        if name == SCRIPT_NAME && !matches!(kind(sheet), Kind::Uvicorn(_)) {
             sheet.set("root_path", &Datum::Text(value), format!("{name} in {}", told.origin));
         } else {
             sheet.environment.push((name, value));
@@ -513,6 +526,15 @@ fn finish(sheet: &mut Sheet<'_>) {
         sheet.set("application_path", &Datum::Text(path), app.origin);
     }
     sheet.set("startup_timeout", &Datum::Text(LONGEST_STARTUP.into()), "gunicorn sets no limit");
+    if !matches!(kind, Kind::Uvicorn(_) | Kind::Asgi) {
+        meaning::any_body(sheet);
+    }
+    if matches!(kind, Kind::Threads | Kind::Green) && sheet.literal("worker_timeout") != Some("0") {
+        sheet.note(
+            "timeout of a worker with threads",
+            "worker_timeout also ends a worker all of whose threads are busy, and end and begin no request for so long",
+        );
+    }
     if let Kind::Uvicorn(_) = kind {
         sheet.set("websocket_ping_interval", &Datum::Integer(20), "the default of Uvicorn's workers");
     }

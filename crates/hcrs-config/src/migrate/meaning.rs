@@ -9,6 +9,10 @@ pub(super) const LONGEST_DRAIN: &str = "90";
 /// What stands in for "no limit" of an app's startup: models are loaded, databases migrated.
 pub(super) const LONGEST_STARTUP: &str = "600";
 
+/// The largest request body of a WSGI app, in bytes, for servers that take any: what the bodies of a worker may hold on the disk
+/// by default.
+const LARGEST_BODY: i64 = 1 << 30;
+
 /// Why a loop is not chosen for the operator.
 pub(super) const LOOP_AUTO: &str =
     "uvloop is taken there if it is installed; here worker_class = \"uvloop\" says so";
@@ -98,6 +102,12 @@ pub(super) fn trusted(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> 
         sheet.set("forwarded_allow_ips", &texts(trusted.iter().map(String::as_str)), told.origin.clone());
     }
     Ok(())
+}
+
+/// The bodies that a WSGI app is given, of a server that has no limit for them.
+pub(super) fn any_body(sheet: &mut Sheet<'_>) {
+    let origin = format!("{} sets no limit", sheet.server.name);
+    sheet.set("wsgi_max_body_size", &Datum::Integer(LARGEST_BODY), origin);
 }
 
 /// A logging configuration; the form of the file is told by its ending.

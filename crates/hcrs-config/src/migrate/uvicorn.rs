@@ -54,7 +54,7 @@ fn rows() -> Vec<Row> {
         Row::without("use_colors", "--use-colors --no-use-colors", "logs have no colours").switch(),
         Row::part("proxy_headers", "--proxy-headers --no-proxy-headers", "proxy_headers, forwarded_allow_ips").switch().or("true"),
         Row::made("forwarded_allow_ips", "--forwarded-allow-ips", "forwarded_allow_ips", forwarded).or("127.0.0.1,::1"),
-        Row::same("root_path", "--root-path", "root_path"),
+        Row::made("root_path", "--root-path", "stripped_prefix", root_path),
         Row::made("limit_concurrency", "--limit-concurrency", "max_connections, io_threads", limit_concurrency),
         Row::same("backlog", "--backlog", "backlog").or("2048"),
         Row::made("limit_max_requests", "--limit-max-requests", "max_requests", meaning::max_requests),
@@ -123,6 +123,16 @@ fn ping_interval(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
     let seconds = told.seconds()?;
     if seconds > 0.0 {
         sheet.set("websocket_ping_interval", &meaning::number(seconds), told.origin.clone());
+    }
+    Ok(())
+}
+
+/// Uvicorn puts it before each path: a proxy has taken it off.
+fn root_path(told: &Told, sheet: &mut Sheet<'_>) -> Result<(), String> {
+    let path = told.text()?;
+    if !path.is_empty() {
+        let origin = format!("{}, which Uvicorn puts before each path", told.origin);
+        sheet.set("stripped_prefix", &Datum::Text(path), origin);
     }
     Ok(())
 }
@@ -224,6 +234,7 @@ fn finish(sheet: &mut Sheet<'_>) {
     let interface = match sheet.text("interface").unwrap_or_default().as_str() {
         "wsgi" => {
             sheet.set("wsgi_threads", &Datum::Integer(10), "uvicorn's default");
+            meaning::any_body(sheet);
             "wsgi:"
         }
         "asgi3" => "asgi:",

@@ -188,6 +188,8 @@ fn every_key_ends_in_its_setting() {
     ends_in(&trusting("trusted_hops = 2"), hops, NonZeroUsize::new(2));
     let prefix = |s: &Settings| s.proxies.forwarded.map(|forwarded| forwarded.prefix);
     ends_in(&trusting("forwarded_prefix = true"), prefix, Some(true));
+    let stripped = |s: &Settings| s.proxies.stripped_prefix.clone();
+    ends_in("[hcrs]\nstripped_prefix = \"/a/\"", stripped, hcrs_exchange::PathPrefix::parse("/a"));
     ends_in(&trusting("proxy_protocol = true"), |s| s.listeners[0].proxy_protocol, true);
     let timeout = |s: &Settings| s.proxies.protocol_timeout;
     ends_in("[hcrs]\nproxy_protocol_timeout = 2", timeout, Duration::from_secs(2));

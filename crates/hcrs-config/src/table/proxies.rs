@@ -40,6 +40,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     .own(),
     Setting::new(
         Proxies,
+        "stripped_prefix",
+        Kind::Text,
+        |_| "\"\"".into(),
+        |v, d| fill(&mut d.proxies.settings.stripped_prefix, proxies::prefix(v)),
+        "What a proxy takes off each request's path, such as /api. It is put back for the app, into the path and before \
+         root_path, as Uvicorn does with its root_path; WSGI's SCRIPT_NAME begins with it.",
+    )
+    .own(),
+    Setting::new(
+        Proxies,
         "trusted_hops",
         Kind::Whole(0, MAX_COUNT),
         |_| "0".into(),

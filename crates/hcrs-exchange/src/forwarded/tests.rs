@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{RequestLine, Version};
+use crate::path_prefix::PREFIX_MAX;
+use crate::{PathPrefix, RequestLine, Version};
 
 const PROXY: &str = "10.0.0.1";
 
@@ -236,10 +237,50 @@ fn prefixes_are_read_where_they_are_wanted() {
         assert_eq!(read(value, true), "", "{value}");
     }
     let long = format!("/{}", "x".repeat(PREFIX_MAX));
-    for value in ["", "/", "api", "//evil", "/a//b", "/..", "/a/../b", "/a?b", "/a b", "/\u{e9}", &long] {
+    for value in [
+        "",
+        "/",
+        "api",
+        "//evil",
+        "/a//b",
+        "/..",
+        "/a/../b",
+        "/a?b",
+        "/a b",
+        "/\u{e9}",
+        "/%2e%2E/a",
+        "/a/.%2e",
+        "/a%2f..",
+        "/%",
+        "/%0",
+        "/%00",
+        &long,
+    ] {
         assert_eq!(read(value, true), "", "{value}");
     }
     assert_eq!(read(&long[..PREFIX_MAX], true).len(), PREFIX_MAX);
+}
+
+#[test]
+fn a_prefix_of_the_connection_stays_unless_another_one_is_said() {
+    let line = RequestLine {
+        version: Version::Http11,
+        scheme: Scheme::Http,
+        method: b"GET",
+        path: b"/p",
+        query: b"",
+    };
+    let endpoints = Endpoints::default().with_path_prefix(&PathPrefix::parse("/own/").unwrap());
+    let with = |name: &[u8], value: &[u8]| {
+        let mut head = RequestHead::new(Vec::new(), line, &endpoints);
+        head.push_field(name, value);
+        head
+    };
+    let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: true };
+    let believed = |name, value| forwarding.believe(&with(name, value), &Trust::default()).unwrap();
+    assert_eq!(believed(b"x-forwarded-proto", b"https").view().prefix, b"/own");
+    assert_eq!(believed(b"x-forwarded-prefix", b"/said").view().prefix, b"/said");
+    assert_eq!(without_forwarded(&with(b"forwarded", b"for=a")).unwrap().view().prefix, b"/own");
 }
 
 #[test]

@@ -40,8 +40,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             "headers": [name.decode() for name, _ in scope["headers"]],
             "lifespans": lifespans,
             "loop": kind,
+            "path": scope["path"],
             "pid": os.getpid(),
             "root_path": scope["root_path"],
+            "scheme": scope["scheme"],
             "wrapped": os.environ.get("WRAPPED"),
         },
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,7 +23,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     """What Gunicorn's ``child_exit`` does for a worker that has ended, is done by the worker itself."""
     ALIVE.set(1)
     yield
-    multiprocess.mark_process_dead(os.getpid())
+    multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
 async def counted(request: Any) -> Response:
@@ -31,8 +33,25 @@ async def counted(request: Any) -> Response:
 
 async def metrics(request: Any) -> Response:
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry))
 
+
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    """The same for WSGI, which has no lifespan: Python's own end of a process is told."""
+    body = str(os.getpid()).encode()
+    if environ["PATH_INFO"] == "/metrics":
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        body = generate_latest(registry)
+    else:
+        ANSWERED.inc()
+    start_response("200 OK", [("content-length", str(len(body)))])
+    return [body]
+
+
+if "wsgi" in " ".join(sys.argv):
+    ALIVE.set(1)
+    atexit.register(multiprocess.mark_process_dead, os.getpid())
 
 app = Starlette(lifespan=lifespan, routes=[Route("/", counted), Route("/metrics", metrics)])

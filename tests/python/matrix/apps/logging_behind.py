@@ -9,12 +9,12 @@ from typing import Any
 from flask import Flask
 from starlette.responses import JSONResponse
 
-from site_behind import site
+from matrix.apps.asgi_site import site
 
 uvicorn = site()
 
 
-@uvicorn.on_event("startup")  # type: ignore[untyped-decorator]
+@uvicorn.on_event("startup")
 async def startup() -> None:
     logging.getLogger("uvicorn").info("told to uvicorn at the start")
 

@@ -13,8 +13,8 @@ from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
 from sentry_sdk.transport import Transport
 from starlette.responses import Response
 
-from site_behind import NOTES, site
-from site_of_flask import site as site_of_flask
+from matrix.apps import wsgi_site
+from matrix.apps.asgi_site import NOTES, site
 
 EVENTS: list[Any] = []
 
@@ -82,12 +82,12 @@ async def recorded() -> Response:
 
 @inner.get("/notes")
 async def notes(request: Request) -> list[str]:
-    return NOTES[request.url.query]
+    return NOTES[str(request.url.query)]
 
 
 app = SentryAsgiMiddleware(inner)
 
-flask = site_of_flask()
+flask = wsgi_site.site()
 
 
 @flask.get("/recorded")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import a2wsgi
 import structlog
 from asgi_correlation_id import CorrelationIdFilter, CorrelationIdMiddleware
 from brotli_asgi import BrotliMiddleware
 from fastapi import FastAPI, Request
-from flask import Flask
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
@@ -33,10 +32,11 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 
-import site_of_flask
-from site_behind import NOTES, site
+from matrix.apps import wsgi_site
+from matrix.apps.asgi_site import NOTES, site
 
-App = Callable[..., Any]
+#: One for ASGI: the middlewares have types of their own for it.
+App: TypeAlias = Any
 
 #: What is said of what middlewares have recorded, and is forgotten then.
 RECORDED: dict[str, Callable[[], Any]] = {}
@@ -241,15 +241,13 @@ def limited(middleware: Any) -> App:
     """The site that serves each client twice for each path."""
     app = site()
     app.state.limiter = Limiter(key_func=get_remote_address, default_limits=["2/hour"], headers_enabled=False)
-    app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)  # type: ignore[arg-type]
+    answering: Any = _rate_limit_exceeded_handler
+    app.add_exception_handler(RateLimitExceeded, answering)
     app.add_middleware(middleware)
     return app
 
 
-def flask() -> Flask:
-    """The same routes for WSGI."""
-    return site_of_flask.site()
-
+in_wsgi: Any = wsgi_site.site()
 
 BEHIND: dict[str, App] = {
     "nothing": site(),
@@ -278,7 +276,7 @@ BEHIND: dict[str, App] = {
     "prometheus-instrumentator": measured(),
     "slowapi": limited(SlowAPIMiddleware),
     "slowapi-asgi": limited(SlowAPIASGIMiddleware),
-    "a2wsgi": a2wsgi.WSGIMiddleware(flask()),
+    "a2wsgi": a2wsgi.WSGIMiddleware(in_wsgi),
 }
 
 

@@ -53,6 +53,10 @@ def site() -> Flask:
     def echo() -> Response:
         return Response(request.get_data(), mimetype="application/octet-stream")
 
+    @app.post("/length")
+    def length() -> str:
+        return str(len(request.get_data()))
+
     @app.get("/error")
     def error() -> NoReturn:
         raise RuntimeError("as it was told to")
