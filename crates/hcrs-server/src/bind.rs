@@ -2,14 +2,14 @@
 //! listening only when there is somebody to answer.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::Mode;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::{Bind, Listener, Settings, StartError};
 
@@ -38,6 +38,10 @@ pub(crate) enum BoundSocket {
 impl BoundListener {
     /// Lets connections come in; `backlog` of them may wait to be accepted.
     pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
+        if let BoundSocket::Tcp(socket) = &self.socket {
+            // What is left of connections must not keep the next server from the port, and has this from its listener.
+            SockRef::from(socket).set_reuse_address(true)?;
+        }
         Ok(rustix::net::listen(self, i32::try_from(backlog).unwrap_or(i32::MAX))?)
     }
 
@@ -85,8 +89,10 @@ pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundL
     let mut inherited = inherited.into_iter();
     for listener in &settings.listeners {
         let bound = match &listener.bind {
-            Bind::Tcp { host, port } => bind_tcp(host, *port, listener.tls, threads)
-                .and_then(|bound| refuse_repeated(bound, &by_listener)),
+            Bind::Tcp { host, port } => {
+                let only_v6 = has_ipv4(&settings.listeners, *port);
+                bind_tcp((host, *port), only_v6, listener.tls, threads)
+            }
             Bind::Unix(path) => bind_unix(path, settings.umask, settings.socket_owner)
                 .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
             Bind::Fd(_) => inherited
@@ -109,18 +115,34 @@ pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundL
     Ok(by_thread)
 }
 
-/// The first of the host's addresses that can be bound, IPv4 before IPv6.
-fn bind_tcp(host: &str, port: u16, tls: bool, threads: usize) -> io::Result<Vec<BoundListener>> {
+/// The first of the host's addresses that this machine has, IPv4 before IPv6.
+fn bind_tcp(
+    (host, port): (&str, u16),
+    only_v6: bool,
+    tls: bool,
+    threads: usize,
+) -> io::Result<Vec<BoundListener>> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in resolve(host, port)? {
-        match bind_address(address, threads) {
+        match bind_address(address, only_v6, threads) {
             Ok(sockets) => {
                 return sockets.into_iter().map(|socket| BoundListener::new(socket, tls)).collect();
             }
+            // Somebody's address is not one to be passed over: clients of the name would reach that server.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last_error = error,
         }
     }
     Err(last_error)
+}
+
+/// Whether a port is asked for with an address of IPv4, or a name that may have one. `[::]` then leaves IPv4 to it, and takes it as
+/// well where it stands alone.
+fn has_ipv4(listeners: &[Listener], port: u16) -> bool {
+    listeners.iter().any(|listener| match &listener.bind {
+        Bind::Tcp { host, port: theirs } => *theirs == port && host.parse::<Ipv6Addr>().is_err(),
+        Bind::Unix(_) | Bind::Fd(_) => false,
+    })
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -135,54 +157,50 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-fn bind_address(mut address: SocketAddr, threads: usize) -> io::Result<Vec<Socket>> {
-    if threads > 1 && address.port() != 0 {
-        // Sockets that share a port would also share it with another server that is running already.
-        bind_socket(address, false)?;
+fn bind_address(mut address: SocketAddr, only_v6: bool, threads: usize) -> io::Result<Vec<Socket>> {
+    let first = claim(address, only_v6)?;
+    if let Some(bound) = first.local_addr()?.as_socket() {
+        address.set_port(bound.port());
     }
-    let mut sockets = Vec::with_capacity(threads);
-    for _ in 0..threads {
-        let socket = bind_socket(address, threads > 1)?;
-        if let Some(bound) = socket.local_addr()?.as_socket() {
-            address.set_port(bound.port());
+    let mut sockets = vec![first];
+    if threads > 1 {
+        sockets[0].set_reuse_port(true)?;
+        for _ in 1..threads {
+            let socket = tcp_socket(address, only_v6)?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            socket.set_reuse_address(false)?;
+            sockets.push(socket);
         }
-        sockets.push(socket);
     }
     Ok(sockets)
 }
 
-fn bind_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if reuse_port {
-        socket.set_reuse_port(true)?;
+/// A socket bound to an address that no other has, of this server or of another one, whether it listens already or not.
+///
+/// `SO_REUSEADDR` makes a port free that only old connections have, and lets those share it that are bound and do not listen yet;
+/// so none of our sockets has it before it listens.
+fn claim(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let socket = tcp_socket(address, only_v6)?;
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.set_reuse_address(false)?;
+        }
+        bound => bound?,
     }
-    if address.is_ipv6() {
-        // Else `[::]:P` takes IPv4 as well and cannot stand beside `0.0.0.0:P`.
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
     Ok(socket)
 }
 
-/// The system lets one process bind an address twice and complains only when both listen.
-fn refuse_repeated(
-    bound: Vec<BoundListener>,
-    earlier: &[Vec<BoundListener>],
-) -> io::Result<Vec<BoundListener>> {
-    let address = |listener: &BoundListener| match &listener.socket {
-        BoundSocket::Tcp(socket) => socket.local_addr().ok(),
-        BoundSocket::Unix(_) => None,
-    };
-    let Some(new) = bound.first().and_then(address) else { return Ok(bound) };
-    for old in earlier.iter().flatten().filter_map(address) {
-        let overlaps = old.is_ipv4() == new.is_ipv4()
-            && (old.ip() == new.ip() || old.ip().is_unspecified() || new.ip().is_unspecified());
-        if old.port() == new.port() && overlaps {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("already bound as {old}")));
-        }
+fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // The system's own default may be either.
+        socket.set_only_v6(only_v6)?;
     }
-    Ok(bound)
+    Ok(socket)
 }
 
 fn bind_unix(path: &Path, umask: Option<u32>, owner: Option<(u32, u32)>) -> io::Result<Socket> {

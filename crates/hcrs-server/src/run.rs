@@ -7,15 +7,21 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::log_writer::LogWriter;
 use crate::pid_file::PidFile;
 use crate::statsd::StatsdTarget;
-use crate::{Outcome, PythonLogging, Settings, StartError, access_log, bind, error_log, supervise};
+use crate::{Bind, Outcome, PythonLogging, Settings, StartError, access_log, bind, error_log, supervise};
 
 /// Workers for which one edge thread is enough: an edge thread's share of a request is a fraction of a worker's.
 const WORKERS_PER_THREAD: usize = 4;
+
+/// The first of the descriptors that a service manager passes (`sd_listen_fds(3)`).
+const FIRST_PASSED: i32 = 3;
+
+/// More of them than anybody passes, and few enough for a line.
+const MOST_PASSED: i32 = 64;
 
 /// Serves until a signal says to stop, and gives back how that went.
 ///
@@ -33,11 +39,41 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     if let Some(error) = no_metrics {
         tracing::warn!("No metrics are sent: statsd_host {:?} cannot be used: {error}", settings.statsd.host);
     }
+    for warning in around(&settings, |name| std::env::var(name).ok()) {
+        tracing::warn!("{warning}");
+    }
     let outcome = run_logged(settings, error_log.as_ref(), statsd);
     if let Some(log) = error_log {
         log.close();
     }
     outcome
+}
+
+/// What the operator should know about how the server was started; `variable` gives one of the environment.
+fn around(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.socket_owner.is_some() && settings.app.is_some() && rustix::process::geteuid().is_root() {
+        warnings.push(
+            "user and group own unix sockets and nothing else: the server and the app run as root. Start them as another user, \
+             as by User= of systemd"
+                .to_owned(),
+        );
+    }
+    let number = |name| variable(name).and_then(|value| value.parse::<i32>().ok());
+    if number("LISTEN_PID").and_then(Pid::from_raw) == Some(rustix::process::getpid())
+        && let Some(count) = number("LISTEN_FDS")
+    {
+        let is_served = |fd: &i32| settings.listeners.iter().any(|listener| listener.bind == Bind::Fd(*fd));
+        let passed = FIRST_PASSED..FIRST_PASSED.saturating_add(count.min(MOST_PASSED));
+        let unserved: Vec<_> = passed.filter(|fd| !is_served(fd)).map(|fd| format!("fd://{fd}")).collect();
+        if !unserved.is_empty() {
+            warnings.push(format!(
+                "The service manager has passed sockets that are not served: name them in bind, as in --bind {}",
+                unserved.join(" --bind ")
+            ));
+        }
+    }
+    warnings
 }
 
 fn run_logged(

@@ -85,9 +85,11 @@ class Server:
         config_file: Path | None = None,
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
+        started_by: Sequence[str] = (),
         **config: Any,
     ) -> None:
-        """``app`` is ``FILE:ATTRIBUTE`` in the folder of apps; ``config`` holds keys of the TOML file."""
+        """``app`` is ``FILE:ATTRIBUTE`` in the folder of apps; ``config`` holds keys of the TOML file. The words of
+        ``started_by`` stand before the command."""
         self.folder = folder
         keys: dict[str, Any] = {"bind": "127.0.0.1:0", **(tls or {}), **config}
         if app is not None:
@@ -105,7 +107,7 @@ class Server:
         self._stdout = (folder / "stdout").open("wb")
         environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         self._process = subprocess.Popen(
-            self.arguments,
+            [*started_by, *self.arguments],
             cwd=cwd or folder,
             env={**environment, **(env or {})},
             pass_fds=pass_fds,

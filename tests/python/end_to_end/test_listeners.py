@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
-from end_to_end.server import Server, find_tool
+from end_to_end.server import Server, find_tool, wait_until
 
 
 def _page(server: Server, number: int, context: Any, *, http2: bool) -> str:
@@ -178,6 +179,47 @@ def test_inherited_descriptor_is_served(
     assert server.listener.port == listener_port
     assert connect_h1(server.listener).get().body == b"hello"
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize(("binds", "named"), [(["fd://3"], ["4"]), (["127.0.0.1:0"], ["3", "4"]), (["fd://3", "fd://4"], [])])
+def test_sockets_of_the_service_manager_that_are_not_served_are_told(
+    binds: list[str], named: list[str], launch: Callable[..., Server], tmp_path: Path
+) -> None:
+    """As systemd passes them: from descriptor 3 on, with their number and the process that is meant."""
+    (tmp_path / "started").write_text(
+        "import os, socket, sys\n"
+        "passed = [socket.create_server(('127.0.0.1', 0)) for _ in range(2)]\n"
+        "copies = [os.dup2(os.dup(it.fileno()), 10 + at) for at, it in enumerate(passed)]\n"
+        "[os.dup2(copy, 3 + at) for at, copy in enumerate(copies)]\n"
+        "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '2'}\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    server = launch("plain.py:app", started_by=[sys.executable, str(tmp_path / "started")], bind=binds)
+    server.wait_until_running()
+    told = [line for line in server.log.splitlines() if "passed sockets" in line]
+    assert len(told) == bool(named)
+    assert [word.partition("//")[2] for line in told for word in line.split() if "//" in word] == named
+
+
+def test_of_two_servers_that_start_at_once_one_gets_the_port(launch: Callable[..., Server]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    both = [launch("plain.py:app", bind=f"127.0.0.1:{port}", workers=2, hcrs={"io_threads": 2}) for _ in range(2)]
+    loser = wait_until(lambda: next((server for server in both if not server.is_running), None), "one of them to end")
+    assert loser.wait_for_exit() == 1
+    assert f"127.0.0.1:{port}" in loser.log and "ddress already in use" in loser.log
+    winner = next(server for server in both if server is not loser)
+    winner.wait_until_running()
+    assert H1Client(winner.listener).get().status == 200
+    assert winner.stop() == 0
+
+
+def test_any_address_of_ipv6_serves_ipv4_too(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("settings.py:app", bind="[::]:0")
+    for host in ("127.0.0.1", "[::1]"):
+        assert f'"client": "{host.strip("[]")}"'.encode() in connect_h1(server.listener._replace(host=host)).get().body
 
 
 def test_address_in_use_ends_the_start(launch: Callable[..., Server]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.h1_client import H1Client
-from end_to_end.server import DEADLINE, Server
+from end_to_end.server import APPS, DEADLINE, Server
 
 
 @pytest.fixture
@@ -35,6 +35,25 @@ def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(
     assert manager() == "READY=1"
     assert server.stop() == 0
     assert manager() == "STOPPING=1"
+
+
+def test_service_manager_is_told_that_a_reload_is_over_also_when_the_app_cannot_be_loaded(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], manager: Callable[[], str], tmp_path: Path
+) -> None:
+    (tmp_path / "site.toml").write_text('bind = "127.0.0.1:0"\napplication_path = "mine:app"\n')
+    module = tmp_path / "mine.py"
+    plain = (APPS / "plain.py").read_text()
+    module.write_text(plain)
+    server = serve(
+        None, config_file=tmp_path / "site.toml", cwd=tmp_path, env={"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    )
+    assert manager() == "READY=1"
+    module.write_text("raise RuntimeError('not yet')\n")
+    server.signal(signal.SIGHUP)
+    assert manager().startswith("RELOADING=1\n")
+    assert manager() == "READY=1"
+    assert "goes on serving" in server.log
+    assert connect_h1(server.listener).get().status == 200
 
 
 def test_app_does_not_see_the_service_managers_socket(

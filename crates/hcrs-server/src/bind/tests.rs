@@ -1,3 +1,4 @@
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,17 +45,57 @@ fn connections_are_refused_until_it_listens() {
 }
 
 #[test]
-fn a_second_server_cannot_take_the_port() {
-    for (ours, theirs) in [(1, 1), (2, 2), (1, 2), (2, 1)] {
-        let bound = bind(&settings(vec![tcp("127.0.0.1", 0)]), ours).unwrap();
-        for thread in &bound {
-            thread[0].listen(10).unwrap();
+fn a_second_server_cannot_take_the_port_whether_the_first_listens_already_or_not() {
+    for host in ["127.0.0.1", "localhost", "0.0.0.0"] {
+        for (ours, theirs) in [(1, 1), (2, 2), (1, 2), (2, 1)] {
+            let bound = bind(&settings(vec![tcp("127.0.0.1", 0)]), ours).unwrap();
+            let port = local(&bound[0][0]).port();
+            let is_refused = || {
+                let Err(StartError::Bind(what, error)) = bind(&settings(vec![tcp(host, port)]), theirs)
+                else {
+                    panic!("the port was shared by {ours} and {theirs} threads on {host}");
+                };
+                assert_eq!((what, error.kind()), (format!("{host}:{port}"), io::ErrorKind::AddrInUse));
+            };
+            is_refused();
+            for thread in &bound {
+                thread[0].listen(10).unwrap();
+            }
+            is_refused();
         }
-        let port = local(&bound[0][0]).port();
-        let Err(StartError::Bind(what, error)) = bind(&settings(vec![tcp("127.0.0.1", port)]), theirs) else {
-            panic!("the port was shared");
-        };
-        assert_eq!((what, error.kind()), (format!("127.0.0.1:{port}"), io::ErrorKind::AddrInUse));
+    }
+}
+
+#[test]
+fn a_port_can_be_taken_again_at_once_with_connections_of_an_earlier_server() {
+    for (earlier, later) in [(1, 2), (2, 1), (2, 2), (1, 1)] {
+        let bound = bind(&settings(vec![tcp("127.0.0.1", 0)]), earlier).unwrap();
+        let address = local(&bound[0][0]);
+        // One that is closed by the server first, which leaves TIME_WAIT, and one that goes on.
+        let mut clients = Vec::new();
+        let mut accepted = Vec::new();
+        // The system chooses which of the threads' sockets gets a connection: only one listens.
+        bound[0][0].listen(10).unwrap();
+        let BoundSocket::Tcp(listener) = &bound[0][0].socket else { panic!("no TCP") };
+        listener.set_nonblocking(false).unwrap();
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(address).unwrap());
+            accepted.push(listener.accept().unwrap().0);
+        }
+        drop(accepted.pop());
+        assert_eq!(clients[1].read(&mut [0]).unwrap(), 0);
+        drop(clients.pop());
+        drop(bound);
+        let bound = bind(&settings(vec![tcp("127.0.0.1", address.port())]), later).unwrap();
+        assert!(
+            matches!(
+                bind(&settings(vec![tcp("127.0.0.1", address.port())]), 2),
+                Err(StartError::Bind(_, error)) if error.kind() == io::ErrorKind::AddrInUse
+            ),
+            "it is shared because of what is left of the earlier server"
+        );
+        bound[0][0].listen(10).unwrap();
+        TcpStream::connect(address).unwrap();
     }
 }
 
@@ -79,6 +120,27 @@ fn both_families_can_have_the_same_port() {
         listener.listen(10).unwrap();
     }
     assert_eq!(bound[0][1].address, format!("http://[::]:{port}"));
+}
+
+#[test]
+fn any_address_of_ipv6_is_any_address_of_ipv4_too_unless_that_is_bound_beside_it() {
+    for (threads, mapped) in [(1, true), (2, true), (1, false)] {
+        let free = bind(&settings(vec![tcp("::", 0)]), 1).unwrap();
+        let port = local(&free[0][0]).port();
+        drop(free);
+        let mut binds = vec![tcp("::", port)];
+        if !mapped {
+            binds.push(tcp("127.0.0.1", port));
+        }
+        let bound = bind(&settings(binds), threads).unwrap();
+        for thread in &bound {
+            thread[0].listen(10).unwrap();
+        }
+        for (host, is_served) in [("::1", true), ("127.0.0.1", mapped)] {
+            let address = SocketAddr::new(host.parse().unwrap(), port);
+            assert_eq!(TcpStream::connect(address).is_ok(), is_served, "{address}");
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod drain;
 mod edge;
 mod liveness;
 mod notify;
+mod orphans;
 mod pulse;
 mod python;
 mod reload;
@@ -76,6 +77,7 @@ pub(crate) async fn serve(setup: Setup<'_>) -> Result<Outcome, StartError> {
     let (sender, events) = mpsc::channel(EVENTS);
     // First of all, so that no signal kills the process half-started.
     signals::watch(&sender)?;
+    orphans::watch();
     supervise(setup, sender, events).await
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::drain::note_end;
 use super::roster::Worker;
-use super::{Supervisor, end_text};
+use super::{Supervisor, end_text, notify};
 use crate::control::{Control, WorkerId};
 
 /// The places whose workers are to be replaced, and the replacement that is under way. No I/O and no clock.
@@ -257,6 +257,8 @@ impl Supervisor<'_> {
                     "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried {when} {again}",
                     worker.pid
                 );
+                // A service manager that waits for the end of a reload is not kept waiting by an app that cannot be loaded.
+                notify::tell(&self.settings, notify::State::Ready);
             }
         }
     }

@@ -52,11 +52,17 @@ async def sleep(send: Any, query: Any) -> None:
     await asyncio.sleep(120)
 
 
+async def leave_an_orphan(send: Any, query: Any) -> None:
+    """Leaves a process behind whose parent has ended."""
+    await (await asyncio.create_subprocess_exec("sh", "-c", "sleep 0.1 & exit 0")).wait()
+    await answer(send, b"left")
+
+
 async def number(send: Any, query: Any) -> None:
     await answer(send, str(os.getpid()).encode())
 
 
-ROUTES = {"/fork": fork, "/pool": use_pool, "/both-answer": both_answer, "/sleep": sleep, "/": number}
+ROUTES = {"/fork": fork, "/pool": use_pool, "/both-answer": both_answer, "/orphan": leave_an_orphan, "/sleep": sleep, "/": number}
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

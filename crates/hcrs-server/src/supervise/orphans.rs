@@ -1,0 +1,59 @@
+//! Reaps processes that lost their parent, where this process is the first one of its PID namespace, as in a container
+//! without an init of its own: the system then gives them to this process, and they stay zombies until it has asked for their
+//! end.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a process has to be a zombie. Workers, and what else is started here, are waited for as soon as they have ended.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Reaps orphans for as long as the supervisor runs, if this is the first process; does nothing otherwise.
+pub(super) fn watch() {
+    if !getpid().is_init() {
+        return;
+    }
+    match signal(SignalKind::child()) {
+        Ok(mut ends) => {
+            tokio::spawn(async move {
+                while ends.recv().await.is_some() {
+                    let mut seen = zombies();
+                    while !seen.is_empty() {
+                        tokio::time::sleep(PATIENCE).await;
+                        seen = reap(&seen, &zombies());
+                    }
+                }
+            });
+        }
+        Err(error) => tracing::warn!("Orphaned processes will not be reaped: {error}"),
+    }
+}
+
+/// Reaps what was a zombie before and still is one; gives the rest.
+fn reap(before: &HashSet<Pid>, now: &HashSet<Pid>) -> HashSet<Pid> {
+    for orphan in now.intersection(before) {
+        match waitpid(Some(*orphan), WaitOptions::NOHANG) {
+            Ok(_) => tracing::debug!("Reaped the orphaned process {orphan}"),
+            Err(error) => tracing::debug!("The orphaned process {orphan} cannot be reaped: {error}"),
+        }
+    }
+    now.difference(before).copied().collect()
+}
+
+/// The children of this process that have ended and that nobody has waited for.
+fn zombies() -> HashSet<Pid> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    children
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+        .filter(|pid| {
+            // The name before the state may hold anything.
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
+}
