@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
+
+import pytest
 
 from end_to_end.server import Server
 from matrix.servers import running
@@ -110,3 +113,15 @@ def test_structlog_renders_all_of_pythons_logging(tmp_path: Path) -> None:
             ]
             errors = [event for event in events if event["level"] == "error"]
             assert len(errors) == 1 and "RuntimeError: as it was told to" in errors[0]["exception"]
+
+
+@pytest.mark.parametrize(
+    ("app", "worker_class"), [("app", "asyncio"), ("app", "uvloop"), ("on_trio", "trio"), ("wsgi", "asyncio")]
+)
+def test_what_is_logged_of_an_error_is_in_its_requests_context(app: str, worker_class: str, tmp_path: Path) -> None:
+    if worker_class == "uvloop" and sys.version_info < (3, 11):
+        pytest.skip("tasks of this loop do not tell their context before Python 3.11")
+    with running(tmp_path, f"in_context.py:{app}", ("hcrs",), worker_class=worker_class) as servers:
+        for path in ("/at-once", "/later"):
+            assert Talk(servers["hcrs"].listener, "h1").ask(Request(target=path))["status"] == 500
+            servers["hcrs"].wait_for_log(rf"Error in (ASGI|WSGI) Framework \(request {path}\)")

@@ -179,6 +179,11 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\npython = \"bin/python\"", |s| app(s).python.clone(), Some("bin/python".into()));
     ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
     ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
+    ends_in("[hcrs]\nwsgi_threads = 12", |s| app(s).wsgi_threads.map(NonZeroUsize::get), Some(12));
+}
+
+#[test]
+fn every_key_of_proxies_ends_in_its_setting() {
     ends_in("[hcrs]\ndrop_untrusted_forwarded = true", |s| s.proxies.drop_untrusted, true);
     ends_in("[hcrs]\nforwarded_allow_ips = \"unix\"", |s| s.proxies.trusted.unix, true);
     let style = |s: &Settings| s.proxies.forwarded.map(|forwarded| forwarded.style);
@@ -193,7 +198,6 @@ fn every_key_ends_in_its_setting() {
     ends_in(&trusting("proxy_protocol = true"), |s| s.listeners[0].proxy_protocol, true);
     let timeout = |s: &Settings| s.proxies.protocol_timeout;
     ends_in("[hcrs]\nproxy_protocol_timeout = 2", timeout, Duration::from_secs(2));
-    ends_in("[hcrs]\nwsgi_threads = 12", |s| app(s).wsgi_threads.map(NonZeroUsize::get), Some(12));
 }
 
 #[test]
