@@ -96,6 +96,8 @@ pub struct Stream<B> {
     gone: bool,
     /// The client has closed its side; it may still read the response.
     half_closed: bool,
+    /// The app was told that nothing more will come.
+    told_disconnect: bool,
     phase: Phase,
     head: Option<HeadMark>,
     /// The request's method is HEAD.
@@ -137,6 +139,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             awaits_demand: request.expects_continue,
             gone: false,
             half_closed: false,
+            told_disconnect: false,
             phase: Phase::Request,
             head: None,
             head_only: false,
@@ -223,13 +226,19 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.half_closed = true;
     }
 
+    /// Whether [`Stream::next`] has given [`Next::Disconnect`].
+    pub fn has_told_disconnect(&self) -> bool {
+        self.told_disconnect
+    }
+
     /// Takes what the app receives next, at most `max` bytes of it; credit and the first demand go to `out`.
     pub fn next(&mut self, max: usize, out: &mut Outbox) -> Next {
-        if self.gone || self.phase == Phase::Closed {
+        if self.gone || self.phase == Phase::Closed || (self.taken && self.half_closed) {
+            self.told_disconnect = true;
             return Next::Disconnect;
         }
         if self.taken {
-            return if self.half_closed { Next::Disconnect } else { Next::Wait };
+            return Next::Wait;
         }
         if self.arrived.is_empty() && !self.received {
             self.ask(out);
@@ -513,7 +522,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.window.add(credit);
     }
 
-    /// The app's task has ended. True if it has failed, that is, left its response unfinished.
+    /// Whether nothing more may be sent, though the app has not said that it is the end: the announced length is met, or
+    /// the response has no body.
+    fn is_complete(&self) -> bool {
+        let is_body_complete = self.bodiless || self.length_left == Some(0);
+        self.phase == Phase::Response && is_body_complete && !self.has_trailers
+    }
+
+    /// The app's task has ended. True if it has failed, that is, left its response unfinished for a client that waits.
     pub fn finish(&mut self, out: &mut Outbox) -> bool {
         if self.ended || (self.phase == Phase::Closed && !self.gone) {
             return false;
@@ -523,6 +539,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
             out.push(&FromWorker::Done { stream: self.id });
             return false;
         }
+        if self.is_complete() {
+            self.phase = Phase::Closed;
+            if self.is_flushed() {
+                self.end(out);
+            }
+            return false;
+        }
+        let has_failed = !self.told_disconnect;
         if let Some(head) = self.head.take() {
             out.take_back(head);
         }
@@ -530,8 +554,9 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.file = None;
         self.phase = Phase::Closed;
         self.ended = true;
-        out.push(&FromWorker::AppFailed { stream: self.id });
-        true
+        let stream = self.id;
+        out.push(&if has_failed { FromWorker::AppFailed { stream } } else { FromWorker::Done { stream } });
+        has_failed
     }
 
     fn end(&mut self, out: &mut Outbox) {

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use hcrs_exchange::{RequestView, Version};
 use hcrs_link::{
@@ -24,6 +26,7 @@ use crate::link::{Link, LinkEnd};
 use crate::lock;
 use crate::pulse::note_step;
 use crate::scope::ScopeBuilder;
+use crate::slice::PACE;
 use crate::socket::{self, Received, TURN};
 use crate::task::{Started, TaskStarter, context_of};
 use crate::waiter::{Waiting, resume, wake};
@@ -38,6 +41,8 @@ pub struct AsgiLink {
     exchanges: Mutex<Exchanges>,
     /// Taken while a turn runs, so that no turn begins within another.
     turn: Mutex<Option<Box<Turn>>>,
+    /// Turns that have begun.
+    turns: AtomicU64,
     app: Py<PyAny>,
     event_loop: Py<PyAny>,
     /// The loop is one of asyncio's, so that its tasks are, too.
@@ -54,6 +59,23 @@ struct Events {
     drained: Py<PyAny>,
     gone: Py<PyAny>,
     failed: Py<PyAny>,
+    left: Py<PyAny>,
+}
+
+/// Requests whose clients have left a while ago and whose tasks run on.
+#[derive(Debug)]
+#[pyclass(frozen, get_all, module = "hcrs._hcrs")]
+pub(crate) struct LeftBehind {
+    /// How many there are, also of those that have left just now.
+    all: usize,
+    /// How many have left as long ago as was asked for.
+    old: usize,
+    /// How many of those were not told of before.
+    new: usize,
+    /// For how many seconds the client that has left first has gone.
+    seconds: f64,
+    /// The path of its request; empty if there is none.
+    path: String,
 }
 
 /// The outbox and who will write it.
@@ -92,6 +114,22 @@ impl AsgiLink {
     /// Something for a task to wait for, and what is to be yielded to the task.
     pub(crate) fn wait<'py>(&self, py: Python<'py>) -> PyResult<(Waiting, Bound<'py, PyAny>)> {
         Waiting::new(self.event_loop.bind(py), self.is_asyncio)
+    }
+
+    /// The number of its turn that has begun last: where it has changed, the loop has turned.
+    pub(crate) fn turn_number(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// What is to be yielded to a task so that the loop has a turn, or, if it is `paced`, some time for the others.
+    pub(crate) fn turn_for_others<'py>(slf: &Bound<'py, Self>, paced: bool) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if !paced {
+            return Ok(py.None().into_bound(py));
+        }
+        let (waiting, yielded) = slf.get().wait(py)?;
+        waiting.wake_later(slf.get().event_loop.bind(py), PACE)?;
+        Ok(yielded)
     }
 
     /// The awaitable of a `send` that is complete.
@@ -155,8 +193,9 @@ impl AsgiLink {
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         note_step();
-        let (failed, id, flushed, waiters, task, context) = {
+        let (failed, has_left, id, flushed, waiters, task, context) = {
             let mut inner = exchange.get().lock();
+            let has_left = inner.left_at.is_some();
             let Inner { stream, websocket, .. } = &mut *inner;
             let failed = match websocket {
                 Some(messages) => messages.finish(stream, &mut this.out().outbox),
@@ -167,7 +206,7 @@ impl AsgiLink {
                 waiters.append(&mut inner.senders);
             }
             let (task, context) = (inner.task.take(), inner.context.take());
-            (failed, inner.stream.id(), inner.stream.is_flushed(), waiters, task, context)
+            (failed, has_left, inner.stream.id(), inner.stream.is_flushed(), waiters, task, context)
         };
         drop(task);
         if flushed {
@@ -179,8 +218,8 @@ impl AsgiLink {
             // What is logged of it belongs to the request's context, as what the app logs itself does.
             let failed = this.events.failed.bind(py);
             match ended.map_or(Ok(None), |task| context_of(task, context))? {
-                Some(context) => context.call_method1(intern!(py, "run"), (failed, error))?,
-                None => failed.call1((error,))?,
+                Some(context) => context.call_method1(intern!(py, "run"), (failed, error, has_left))?,
+                None => failed.call1((error, has_left))?,
             };
         }
         Ok(())
@@ -242,7 +281,8 @@ impl AsgiLink {
         if head.method == b"HEAD" {
             stream.set_head_only();
         }
-        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream, messages))?;
+        let path = scope.get_item(intern!(py, "path"))?.map(Bound::unbind);
+        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream, messages, path))?;
         let receive = exchange.getattr(intern!(py, "receive"))?;
         let send = exchange.getattr(intern!(py, "send"))?;
         let task = this.app.bind(py).call1((scope, receive, send)).and_then(|coroutine| {
@@ -296,7 +336,9 @@ impl AsgiLink {
                 Self::take_messages(slf, stream, "Close", |messages, _, _| {
                     messages.close(code, reason);
                     Ok(())
-                })
+                })?;
+                let exchange = this.exchange(py, stream);
+                exchange.map_or(Ok(()), |exchange| this.client_left(exchange.bind(py)))
             }
             FromEdge::Credit { stream, amount } => {
                 let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
@@ -314,7 +356,8 @@ impl AsgiLink {
                     }
                     std::mem::take(&mut inner.receivers)
                 };
-                wake(py, waiters)
+                wake(py, waiters)?;
+                this.client_left(exchange.bind(py))
             }
             FromEdge::Reset { stream } => {
                 let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
@@ -329,11 +372,23 @@ impl AsgiLink {
                     (waiters, inner.task.is_none())
                 };
                 wake(py, waiters)?;
+                this.client_left(exchange.bind(py))?;
                 if ended { Self::finish(slf, exchange.bind(py), None, None) } else { Ok(()) }
             }
             FromEdge::Drain => this.events.drained.bind(py).call0().map(drop),
             FromEdge::Request(_) | FromEdge::Tls { .. } => Ok(()),
         }
+    }
+
+    /// The client of an exchange has left. If its task runs on, somebody should look at it after a while.
+    fn client_left(&self, exchange: &Bound<'_, Exchange>) -> PyResult<()> {
+        let runs_on = {
+            let mut inner = exchange.get().lock();
+            let is_first = inner.left_at.is_none();
+            inner.left_at.get_or_insert_with(Instant::now);
+            is_first && inner.task.is_some()
+        };
+        if runs_on { self.events.left.bind(exchange.py()).call0().map(drop) } else { Ok(()) }
     }
 
     /// The exchange of a stream. One that is not known is over, or was withdrawn: its frames mean nothing any more.
@@ -438,9 +493,10 @@ impl AsgiLink {
 #[pymethods]
 impl AsgiLink {
     /// Makes a link serve `app`. `drained()` is called when the edge has nothing more to send, `gone(why)` when it
-    /// is gone, and `failed(exception or None)` when the app has raised or left a response unfinished.
+    /// is gone, `failed(exception or None, whether the client has left)` when the app has raised or left a response
+    /// unfinished, and `left()` when a client has left whose task runs.
     #[new]
-    #[pyo3(signature = (link, app, *, event_loop, root_path, state, drained, gone, failed))]
+    #[pyo3(signature = (link, app, *, event_loop, root_path, state, drained, gone, failed, left))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -452,6 +508,7 @@ impl AsgiLink {
         drained: Py<PyAny>,
         gone: Py<PyAny>,
         failed: Py<PyAny>,
+        left: Py<PyAny>,
     ) -> PyResult<Self> {
         let scopes = ScopeBuilder::new(py, root_path, state)?;
         let mut end = link.take()?;
@@ -461,11 +518,12 @@ impl AsgiLink {
             out: Mutex::new(out),
             exchanges: Mutex::default(),
             turn: Mutex::new(Some(Box::new(Turn { inbox: Inbox::new(TURN), scopes }))),
+            turns: AtomicU64::new(0),
             app,
             event_loop: event_loop.clone().unbind(),
             is_asyncio: event_loop.is_instance(&py.import("asyncio")?.getattr("AbstractEventLoop")?)?,
             starter: TaskStarter::new(py, event_loop)?,
-            events: Events { drained, gone, failed },
+            events: Events { drained, gone, failed, left },
             sent: Py::new(py, Sent)?,
             no_bytes: PyBytes::new(py, b"").unbind(),
         })
@@ -486,6 +544,7 @@ impl AsgiLink {
     fn __call__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let Some(mut turn) = lock(&this.turn).take() else { return Ok(()) };
+        this.turns.fetch_add(1, Ordering::Relaxed);
         this.out().in_turn = true;
         let ran = Self::run_turn(slf, &mut turn);
         this.out().in_turn = false;
@@ -523,6 +582,32 @@ impl AsgiLink {
             .filter_map(|e| e.get().lock().task.as_ref().map(|task| task.clone_ref(py)))
             .collect();
         PyList::new(py, tasks)
+    }
+
+    /// The requests whose tasks run on although their clients have left, and `seconds` ago or more.
+    fn left_behind(&self, py: Python<'_>, seconds: f64) -> LeftBehind {
+        let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let exchanges: Vec<_> =
+            lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
+        let (mut all, mut old, mut new) = (0, 0, 0);
+        let mut first: Option<(Duration, &Py<Exchange>)> = None;
+        for exchange in &exchanges {
+            let mut inner = exchange.get().lock();
+            let (Some(left_at), true) = (inner.left_at, inner.task.is_some()) else { continue };
+            all += 1;
+            let since = left_at.elapsed();
+            if since < patience {
+                continue;
+            }
+            old += 1;
+            new += usize::from(!std::mem::replace(&mut inner.is_left_told, true));
+            if first.is_none_or(|(longest, _)| since > longest) {
+                first = Some((since, exchange));
+            }
+        }
+        let path = first.and_then(|(_, exchange)| exchange.get().path(py)).unwrap_or_default();
+        let seconds = first.map_or(0.0, |(since, _)| since.as_secs_f64());
+        LeftBehind { all, old, new, seconds, path }
     }
 }
 

@@ -6,12 +6,14 @@
 //!
 //! [`Waiting`]: crate::waiter::Waiting
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 
+use crate::asgi::AsgiLink;
 use crate::exchange::Exchange;
+use crate::lock;
 
 /// One step of an awaitable.
 #[derive(Debug)]
@@ -58,51 +60,82 @@ impl Sent {
     fn close(&self) {}
 }
 
-/// A `send` that goes nowhere, because the client has gone: it gives the loop a turn, so that an app that does nothing but
-/// send leaves the others theirs.
-#[derive(Debug, Default)]
+/// A `send` that is complete, or has failed, once the loop has had a turn: the app has sent much in this one, or nobody
+/// is there to send to, so that an app that does nothing but send leaves the others theirs.
+#[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct SentNowhere {
-    is_over: AtomicBool,
+pub struct SentInTurn {
+    link: Py<AsgiLink>,
+    step: Mutex<TurnStep>,
 }
 
-impl SentNowhere {
-    /// Yields nothing once, as `asyncio.sleep(0)` does.
-    fn step(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if self.is_over.swap(true, Ordering::Relaxed) {
-            return Err(PyStopIteration::new_err(()));
+/// How far a [`SentInTurn`] is.
+#[derive(Debug)]
+enum TurnStep {
+    /// It was not awaited yet.
+    Begin {
+        /// It takes the time of an app that sends to nobody without end.
+        paced: bool,
+        error: Option<PyErr>,
+    },
+    /// The loop has its turn.
+    Wait(Option<PyErr>),
+    Over,
+}
+
+impl SentInTurn {
+    /// A `send` on `link` that succeeds.
+    pub fn new(link: Py<AsgiLink>, paced: bool) -> Self {
+        Self { link, step: Mutex::new(TurnStep::Begin { paced, error: None }) }
+    }
+
+    /// A `send` on `link` that fails.
+    pub fn failing(link: Py<AsgiLink>, paced: bool, error: PyErr) -> Self {
+        Self { link, step: Mutex::new(TurnStep::Begin { paced, error: Some(error) }) }
+    }
+
+    fn step<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let step = std::mem::replace(&mut *lock(&self.step), TurnStep::Over);
+        match step {
+            TurnStep::Begin { paced, error } => {
+                *lock(&self.step) = TurnStep::Wait(error);
+                AsgiLink::turn_for_others(self.link.bind(py), paced)
+            }
+            TurnStep::Wait(Some(error)) => Err(error),
+            TurnStep::Wait(None) | TurnStep::Over => Err(PyStopIteration::new_err(())),
         }
-        Ok(py.None())
     }
 }
 
 #[pymethods]
-impl SentNowhere {
+impl SentInTurn {
     fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py)
     }
 
-    fn send(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.step(value.py())
+    fn send<'py>(&self, py: Python<'py>, _value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.step(py)
     }
 
     #[pyo3(signature = (kind, value = None, _traceback = None))]
-    #[expect(clippy::unused_self, reason = "the coroutine protocol")]
     fn throw(
         &self,
         kind: &Bound<'_, PyAny>,
         value: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        self.close();
         Err(thrown(kind, value))
     }
 
-    #[expect(clippy::unused_self, reason = "the coroutine protocol")]
-    fn close(&self) {}
+    fn close(&self) {
+        let dropped = std::mem::replace(&mut *lock(&self.step), TurnStep::Over);
+        drop(dropped);
+    }
 }
 
 /// What a [`Wait`] is for.

@@ -4,6 +4,7 @@
 //! garbage collector tracks, nor the drop of an object of the app.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use hcrs_link::{FileOut, HeadKind, MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use pyo3::exceptions::PyValueError;
@@ -12,21 +13,24 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use crate::UnexpectedMessageError;
 use crate::asgi::AsgiLink;
-use crate::awaitable::{SentNowhere, Step, Until, Wait};
+use crate::awaitable::{SentInTurn, Step, Until, Wait};
 use crate::file;
 use crate::lock;
 use crate::message::{self, FieldError};
+use crate::slice::Slice;
 use crate::trailers::Trailers;
 use crate::waiter::{Waiting, wake};
 use crate::websocket::{self, Messages};
+use crate::{ClientGoneError, UnexpectedMessageError};
 
 /// One request and its response.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
 pub struct Exchange {
     link: Py<AsgiLink>,
+    /// The path of its scope, for the log.
+    path: Option<Py<PyAny>>,
     inner: Mutex<Inner>,
 }
 
@@ -49,11 +53,22 @@ pub struct Inner {
     pub trailers: Option<Box<Trailers>>,
     /// What has come over a WebSocket; `None` for an ordinary request.
     pub websocket: Option<Box<Messages>>,
+    /// What it has used of the loop's time.
+    pub(crate) slice: Slice,
+    /// When its client has left, or has closed its side.
+    pub left_at: Option<Instant>,
+    /// The log has told that its task runs on although the client has left.
+    pub is_left_told: bool,
 }
 
 impl Exchange {
     /// An exchange of `link`.
-    pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>, websocket: Option<Messages>) -> Self {
+    pub fn new(
+        link: Py<AsgiLink>,
+        stream: Stream<PyBackedBytes>,
+        websocket: Option<Messages>,
+        path: Option<Py<PyAny>>,
+    ) -> Self {
         let inner = Inner {
             stream,
             receivers: Vec::new(),
@@ -63,8 +78,16 @@ impl Exchange {
             queued: false,
             trailers: None,
             websocket: websocket.map(Box::new),
+            slice: Slice::default(),
+            left_at: None,
+            is_left_told: false,
         };
-        Self { link, inner: Mutex::new(inner) }
+        Self { link, path, inner: Mutex::new(inner) }
+    }
+
+    /// The path that was asked for.
+    pub(crate) fn path(&self, py: Python<'_>) -> Option<String> {
+        self.path.as_ref()?.extract(py).ok()
     }
 
     /// Its state.
@@ -76,6 +99,10 @@ impl Exchange {
     pub fn receive_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
         let py = slf.py();
         let link = slf.get().link.bind(py);
+        if let Some(paced) = slf.get().owes_turn(link) {
+            // Before anything is taken: whoever is cancelled here loses nothing.
+            return AsgiLink::turn_for_others(link, paced).map(Step::Yield);
+        }
         if slf.get().lock().websocket.is_some() {
             return match websocket::receive(slf, link)? {
                 Some(message) => Ok(Step::Return(message.into_any())),
@@ -103,6 +130,20 @@ impl Exchange {
             }
         };
         Ok(Step::Return(message.into_any()))
+    }
+
+    /// Whether a `receive` that is ready has to give the loop a turn first, and whether it is paced.
+    fn owes_turn(&self, link: &Bound<'_, AsgiLink>) -> Option<bool> {
+        let inner = &mut *self.lock();
+        let is_ready = match &inner.websocket {
+            Some(messages) => messages.has_next(inner.stream.phase()),
+            None => inner.stream.has_next(),
+        };
+        if !is_ready || inner.slice.spend(link.get().turn_number()) {
+            return None;
+        }
+        let tells_again = inner.websocket.is_none() && inner.stream.has_told_disconnect();
+        Some(tells_again && inner.slice.spend_on_nobody())
     }
 
     /// A step of `await send(...)` that could not be complete at once.
@@ -316,13 +357,16 @@ impl Exchange {
     fn send<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let (message, kind) = message::kind(message)?;
-        let (phase, is_websocket, is_gone) = {
+        let (phase, is_websocket) = {
             let inner = slf.get().lock();
-            (inner.stream.phase(), inner.websocket.is_some(), inner.stream.is_gone())
+            (inner.stream.phase(), inner.websocket.is_some())
         };
         let sent = match (kind, phase) {
             (kind, phase) if is_websocket => {
-                websocket::send(slf, slf.get().link.bind(py), message, &kind, phase)?
+                match websocket::send(slf, slf.get().link.bind(py), message, &kind, phase) {
+                    Err(error) if is_repeatable(py, &error) => return slf.get().failed(py, error),
+                    sent => sent?,
+                }
             }
             (Ok(message::Kind::Start), Phase::Request) => {
                 slf.get().start(py, message)?;
@@ -352,13 +396,11 @@ impl Exchange {
             }
             // For test clients; a server has no use for it.
             (Ok(message::Kind::Debug), Phase::Request) => true,
-            (Ok(kind), _) => return Err(unexpected(kind.as_str(), phase)),
-            (Err(other), _) => return Err(unexpected(&other.to_string_lossy(), phase)),
+            (Ok(kind), _) => return slf.get().failed(py, unexpected(kind.as_str(), phase)),
+            (Err(other), _) => return slf.get().failed(py, unexpected(&other.to_string_lossy(), phase)),
         };
-        if is_gone {
-            Ok(Bound::new(py, SentNowhere::default())?.into_any())
-        } else if sent {
-            Ok(slf.get().link.bind(py).get().sent(py))
+        if sent {
+            slf.get().sent(py)
         } else {
             Ok(Bound::new(py, Wait::new(slf.clone().unbind(), Until::Flushed))?.into_any())
         }
@@ -369,6 +411,42 @@ impl Exchange {
     fn task_done(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         AsgiLink::ended(slf.get().link.bind(slf.py()), slf, task)
     }
+}
+
+impl Exchange {
+    /// The awaitable of a `send` that is complete, which gives the loop a turn if it is owed one.
+    fn sent<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let link = self.link.bind(py).get();
+        let paced = {
+            let inner = &mut *self.lock();
+            if inner.stream.is_gone() {
+                inner.slice.spend_on_nobody()
+            } else if inner.slice.spend(link.turn_number()) {
+                return Ok(link.sent(py));
+            } else {
+                false
+            }
+        };
+        Ok(Bound::new(py, SentInTurn::new(self.link.clone_ref(py), paced))?.into_any())
+    }
+
+    /// A `send` that may fail for ever in the same way: raises at once, or from an awaitable that gives the loop a turn if
+    /// it is owed one.
+    fn failed<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+        let paced = {
+            let slice = &mut self.lock().slice;
+            if slice.spend(self.link.bind(py).get().turn_number()) {
+                return Err(error);
+            }
+            slice.spend_on_nobody()
+        };
+        Ok(Bound::new(py, SentInTurn::failing(self.link.clone_ref(py), paced, error))?.into_any())
+    }
+}
+
+/// Whether a `send` fails because of the state that the exchange is in, and not because of its message.
+fn is_repeatable(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<UnexpectedMessageError>(py) || error.is_instance_of::<ClientGoneError>(py)
 }
 
 pub(crate) fn unexpected(kind: &str, phase: Phase) -> PyErr {

@@ -12,6 +12,7 @@ mod message;
 mod process;
 mod pulse;
 mod scope;
+mod slice;
 mod socket;
 mod target;
 mod task;
@@ -39,6 +40,13 @@ pyo3::create_exception!(
     "A request's body is longer than `wsgi_max_body_size`; the client is answered with 413."
 );
 
+pyo3::create_exception!(
+    hcrs,
+    ClientGoneError,
+    pyo3::exceptions::PyConnectionResetError,
+    "The client has gone, so that nobody is there to send to."
+);
+
 /// Locks, also after a panic in another holder: what the locks guard is changed in whole steps.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,9 +58,11 @@ mod _hcrs {
     #[pymodule_export]
     use super::BodyTooLargeError;
     #[pymodule_export]
+    use super::ClientGoneError;
+    #[pymodule_export]
     use super::UnexpectedMessageError;
     #[pymodule_export]
-    use super::asgi::AsgiLink;
+    use super::asgi::{AsgiLink, LeftBehind};
     #[pymodule_export]
     use super::fork::{leave_links, release, withhold};
     #[pymodule_export]

@@ -19,8 +19,8 @@ use crate::tls::TlsScopes;
 /// live on after its client.
 const SPEC_VERSION: &str = "2.3";
 
-/// The WebSocket protocol version of ASGI that scopes name.
-const WEBSOCKET_SPEC_VERSION: &str = "2.3";
+/// The version for WebSockets: there `send` raises once the client is gone, and nothing is lost by it.
+const WEBSOCKET_SPEC_VERSION: &str = "2.4";
 
 const FIELDS_KEPT: usize = 512;
 const TARGETS_KEPT: usize = 512;

@@ -7,6 +7,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pyo3::exceptions::asyncio::{CancelledError, InvalidStateError};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
@@ -58,6 +59,17 @@ impl Waiting {
             }
             Self::Future(_) => Ok(()),
         }
+    }
+
+    /// Has `event_loop` let the task go on after a while.
+    pub(crate) fn wake_later(&self, event_loop: &Bound<'_, PyAny>, after: Duration) -> PyResult<()> {
+        let py = event_loop.py();
+        let set = match self {
+            Self::Waiter(waiter) => waiter.bind(py).getattr(intern!(py, "_set"))?,
+            Self::Future(future) => future.bind(py).getattr(intern!(py, "set_result"))?,
+        };
+        let call_later = intern!(py, "call_later");
+        event_loop.call_method1(call_later, (after.as_secs_f64(), set, py.None())).map(drop)
     }
 
     /// Lets the task go on at once, which nothing but a loop's callback may do.
@@ -188,6 +200,12 @@ impl Waiter {
 
     fn exception(&self, py: Python<'_>) -> PyResult<()> {
         self.result(py)
+    }
+
+    /// Ends the wait, as the callback of a timer.
+    #[pyo3(name = "_set")]
+    fn set(slf: &Bound<'_, Self>, _nothing: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::settle(slf, State::Set)
     }
 
     #[pyo3(signature = (msg = None))]

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
+use crate::ClientGoneError;
 use crate::asgi::AsgiLink;
 use crate::exchange::{Exchange, unexpected};
 use crate::message;
@@ -40,9 +41,15 @@ pub struct Messages {
     partial: Vec<u8>,
     complete: VecDeque<Message>,
     end: Option<(u16, String)>,
-    /// The app was told of the end.
+    /// The app was told of the end, by the client or by itself.
     end_told: bool,
+    /// Messages by which the app may answer the one that it took last, though its client has left by now.
+    answers_left: u8,
 }
+
+/// Messages that answer one: a client that has left may have left more of them behind, and the app is to see them all, and
+/// the client's own close code. An app that sends more than this and does not receive is told by its `send`.
+const ANSWERS_MAX: u8 = 16;
 
 #[derive(Debug)]
 struct Message {
@@ -65,7 +72,21 @@ impl Messages {
             complete: VecDeque::new(),
             end: None,
             end_told: false,
+            answers_left: 0,
         }
+    }
+
+    /// Whether [`receive`] gives something.
+    pub(crate) fn has_next(&self, phase: Phase) -> bool {
+        let is_over = self.end.is_some() || phase == Phase::Closed;
+        !self.connect_told || !self.complete.is_empty() || (is_over && !self.end_told)
+    }
+
+    /// Counts a message that the app sends. False if its client has left, and the app knows or ought to.
+    fn may_send(&mut self) -> bool {
+        let answers = self.answers_left;
+        self.answers_left = answers.saturating_sub(1);
+        self.end.is_none() || (!self.end_told && answers > 0)
     }
 
     /// The edge says how the WebSocket was closed.
@@ -160,15 +181,18 @@ pub(crate) fn receive<'py>(
         if !std::mem::replace(&mut messages.connect_told, true) {
             Next::Connect
         } else if let Some(message) = messages.complete.pop_front().filter(|_| !is_closed) {
+            messages.answers_left = ANSWERS_MAX;
             inner.stream.took_messages(message.owed, &mut link.get().out().outbox);
             Next::Message(message)
-        } else if let Some((code, reason)) = &messages.end {
-            let end = Next::End(*code, reason.clone());
-            if !std::mem::replace(&mut messages.end_told, true) {
-                inner.stream.heard_end(&mut link.get().out().outbox);
-            }
-            end
+        } else if messages.end_told {
+            // It is told once: an app that asks again waits, as one does on a connection where nothing can come.
+            return Ok(None);
+        } else if let Some((code, reason)) = messages.end.clone() {
+            messages.end_told = true;
+            inner.stream.heard_end(&mut link.get().out().outbox);
+            Next::End(code, reason)
         } else if is_closed {
+            messages.end_told = true;
             Next::End(NORMAL, String::new())
         } else {
             return Ok(None);
@@ -210,7 +234,15 @@ pub(crate) fn send(
     let denied = exchange.get().lock().websocket.as_ref().is_some_and(|messages| messages.denied);
     match (kind, phase) {
         ("websocket.accept", Phase::Request) => accept(exchange, link, message).map(|()| true),
-        ("websocket.send", Phase::Response) if !denied => send_message(exchange, link, message),
+        ("websocket.send", Phase::Response) if !denied => {
+            let may_send =
+                exchange.get().lock().websocket.as_mut().is_none_or(|messages| messages.may_send());
+            if may_send {
+                send_message(exchange, link, message)
+            } else {
+                Err(ClientGoneError::new_err("the client has gone"))
+            }
+        }
         ("websocket.close", Phase::Response) if !denied => close(exchange, link, message),
         ("websocket.close", Phase::Request) => refuse(exchange, link).map(|()| true),
         ("websocket.http.response.start", Phase::Request) => {

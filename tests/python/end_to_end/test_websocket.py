@@ -171,7 +171,7 @@ def test_scope_is_exact(open_ws: Callable[..., WsClient], protocol: str, listene
     assert extensions["websocket.http.response"] == {}
     assert scope == {
         "type": "websocket",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "2" if protocol.startswith("h2") else "1.1",
         "scheme": "wss" if protocol in ("h1-tls", "h2") else "ws",
         "path": "/scope",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import time
 
 from worker.conftest import Serve
 from worker.fake_edge import (
@@ -12,6 +14,8 @@ from worker.fake_edge import (
     DONE,
     REQUEST_WINDOW,
     RESPONSE,
+    WAIT,
+    Worker,
     request_head,
     response_head,
 )
@@ -254,3 +258,38 @@ def test_frames_of_streams_that_are_over_are_ignored(serve: Serve) -> None:
     running.link.credit(stream, 5)
     running.link.reset(stream)
     assert running.link.fetch(b"/hello").body == b"hello"
+
+
+def test_tasks_that_outlive_their_clients_for_long_are_counted_in_one_line(serve_on: Serve) -> None:
+    running = serve_on(
+        """
+        import asyncio
+        from hcrs import leaving
+
+        leaving.PATIENCE, leaving.INTERVAL = 0.2, 0.05
+
+        async def app(scope, receive, send):
+            assert scope["type"] != "lifespan"
+            if scope["path"].startswith("/stays"):
+                await asyncio.Event().wait()
+        """
+    )
+    streams = [running.link.get(b"/stays/%d" % number) for number in range(3)]
+    websocket = running.link.request(request_head(target=b"/stays/here", websocket=True), end=False)
+    running.link.ping()
+    running.link.reset(streams[0])
+    told = "1 task runs on although its client has left 0.2 s ago or earlier; the first of them 0 s ago, of /stays/0\n"
+    wait_for(running, told)
+    for stream in (*streams[1:], websocket):
+        running.link.reset(stream)
+    wait_for(running, "4 tasks run on although their clients have left 0.2 s ago or earlier; the first of them")
+    assert len(re.findall("runs? on", running.stderr)) <= 4, running.stderr
+    assert "ERROR" not in running.stderr
+
+
+def wait_for(running: Worker, text: str) -> None:
+    """Waits until standard error holds a text."""
+    end = time.monotonic() + WAIT
+    while text not in running.stderr:
+        assert time.monotonic() < end, running.stderr
+        time.sleep(0.01)

@@ -93,6 +93,59 @@ fn trailers_leave_after_the_body_and_end_the_stream() {
     }
 }
 
+#[test]
+fn a_response_without_an_end_is_complete_when_nothing_of_it_is_missing() {
+    for (length, bodiless, is_complete) in
+        [(Some(3), false, true), (Some(4), false, false), (None, false, false), (None, true, true)]
+    {
+        let mut out = Outbox::default();
+        let mut stream = new(false);
+        start(&mut stream, &mut out, length);
+        if bodiless {
+            stream.set_bodiless();
+        } else {
+            stream.count(3, false).unwrap();
+            stream.body(b"abc".to_vec(), false, &mut out);
+        }
+        assert_eq!(stream.finish(&mut out), !is_complete);
+        let frames = drain(&mut out);
+        let ends = frames.iter().filter(|(_, end, _)| *end).count();
+        let has_failed = frames.iter().any(|(name, _, _)| *name == "AppFailed");
+        assert_eq!((ends, has_failed), (usize::from(is_complete), !is_complete), "{frames:?}");
+    }
+}
+
+#[test]
+fn a_complete_body_that_waits_for_the_window_carries_the_end() {
+    let mut out = Outbox::default();
+    let mut stream = new(false);
+    let body = vec![b'x'; RESPONSE_WINDOW as usize + 1];
+    start(&mut stream, &mut out, Some(body.len() as u64));
+    stream.count(body.len() as u64, false).unwrap();
+    assert_eq!(stream.body(body, false, &mut out), Stalled::Window);
+    assert!(!stream.finish(&mut out) && !stream.is_flushed());
+    assert!(drain(&mut out).iter().all(|(_, end, _)| !end));
+    stream.credit(PIECE_COST as u32 * 10);
+    while stream.pump(&mut out) == Stalled::No && !stream.is_flushed() {}
+    let frames = drain(&mut out);
+    assert!(frames.last().is_some_and(|(_, end, _)| *end), "{frames:?}");
+}
+
+#[test]
+fn an_app_that_was_told_of_the_disconnect_need_not_answer() {
+    for told in [false, true] {
+        let mut out = Outbox::default();
+        let mut stream = new(false);
+        stream.next(MESSAGE_MAX, &mut out);
+        stream.half_close();
+        if told {
+            assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
+        }
+        assert_eq!((stream.has_told_disconnect(), stream.finish(&mut out)), (told, !told));
+        assert_eq!(drain(&mut out)[0].0, if told { "Done" } else { "AppFailed" });
+    }
+}
+
 fn file(len: u64) -> FileOut {
     let descriptor = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     FileOut { descriptor, offset: 0, len }

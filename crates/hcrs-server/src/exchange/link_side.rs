@@ -321,15 +321,19 @@ impl Exchange {
         self.announce();
     }
 
-    /// The worker is done with it. A response that it has left without an end, and without a word about it, has failed.
+    /// The worker is done with it. A response that it has left without an end, and without a word about it, has failed,
+    /// unless the client has closed its side: then the app need not complete it.
     pub(crate) fn finished(&self) {
-        let is_complete = {
+        let (is_complete, fault) = {
             let mut state = self.state.borrow_mut();
             state.place = Place::Over;
-            state.response.ended || state.websocket.is_some() || state.response.fault.is_some()
+            let is_complete =
+                state.response.ended || state.websocket.is_some() || state.response.fault.is_some();
+            let fault = if state.half_closed_at.is_some() { Fault::Gone } else { Fault::AppFailed };
+            (is_complete, fault)
         };
         if !is_complete {
-            self.fail(Fault::AppFailed);
+            self.fail(fault);
         }
     }
 

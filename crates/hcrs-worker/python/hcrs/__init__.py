@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from hcrs._hcrs import BodyTooLargeError, UnexpectedMessageError
+from hcrs._hcrs import BodyTooLargeError, ClientGoneError, UnexpectedMessageError
 
 if TYPE_CHECKING:
     from hcrs.config import Config
 
-__all__ = ["BodyTooLargeError", "Config", "UnexpectedMessageError", "__version__"]
+__all__ = ["BodyTooLargeError", "ClientGoneError", "Config", "UnexpectedMessageError", "__version__"]
 
 try:
     __version__ = version("hcrs")

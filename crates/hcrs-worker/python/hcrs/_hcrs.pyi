@@ -4,6 +4,8 @@ from typing import Any, final
 __all__ = [
     "AsgiLink",
     "BodyTooLargeError",
+    "ClientGoneError",
+    "LeftBehind",
     "Link",
     "Pulse",
     "UnexpectedMessageError",
@@ -16,6 +18,7 @@ __all__ = [
 
 class UnexpectedMessageError(Exception): ...
 class BodyTooLargeError(Exception): ...
+class ClientGoneError(ConnectionResetError): ...
 
 def _leave_links() -> None: ...
 def die_with_parent() -> None: ...
@@ -39,12 +42,22 @@ class AsgiLink:
         state: dict[str, Any],
         drained: Callable[[], object],
         gone: Callable[[BaseException | None], object],
-        failed: Callable[[BaseException | None], object],
+        failed: Callable[[BaseException | None, bool], object],
+        left: Callable[[], object],
     ) -> AsgiLink: ...
     def __call__(self) -> None: ...
     def start(self) -> None: ...
     def tasks(self) -> list[Any]: ...
+    def left_behind(self, seconds: float) -> LeftBehind: ...
     def finish(self) -> None: ...
+
+@final
+class LeftBehind:
+    all: int
+    old: int
+    new: int
+    seconds: float
+    path: str
 
 @final
 class WsgiServer:
@@ -59,7 +72,7 @@ class WsgiServer:
         errors: Any,
         multithread: bool,
         multiprocess: bool,
-        failed: Callable[[BaseException | None], object],
+        failed: Callable[[BaseException | None, bool], object],
     ) -> WsgiServer: ...
     def start(self) -> None: ...
     def work(self) -> None: ...

@@ -12,6 +12,7 @@ from typing import Any
 
 from hcrs import _hcrs
 from hcrs.interface import Interface
+from hcrs.leaving import LeftBehind, is_farewell
 from hcrs.wsgi_errors import ErrorStream
 
 log = logging.getLogger("hcrs.error")
@@ -41,6 +42,7 @@ class AsgiServing:
         self._loop = event_loop
         self._root_path = root_path
         self._serving: list[_hcrs.AsgiLink] = []
+        self._left_behind = LeftBehind(event_loop)
         self._undrained = len(links)
 
     def start(self, state: dict[str, Any]) -> None:
@@ -55,8 +57,10 @@ class AsgiServing:
                 drained=self._on_drained,
                 gone=self._on_gone,
                 failed=self._on_failed,
+                left=self._left_behind.on_left,
             )
             self._serving.append(serving)
+        self._left_behind.watch(self._serving)
         for serving in self._serving:
             serving.start()
 
@@ -69,6 +73,7 @@ class AsgiServing:
 
         False if there is a request that does not end even then.
         """
+        self._left_behind.close()
         tasks = self.tasks()
         if tasks and not self.edge_is_gone:
             await asyncio.wait(tasks, timeout=graceful_timeout)
@@ -104,10 +109,12 @@ class AsgiServing:
         if not self.over.done():
             self.over.set_result(None)
 
-    def _on_failed(self, error: BaseException | None) -> None:
+    def _on_failed(self, error: BaseException | None, has_left: bool) -> None:
         if self.is_stopping and isinstance(error, asyncio.CancelledError):
             return  # by finish
-        if error is None:
+        if has_left and (error is None or is_farewell(error)):
+            log.debug("The app has ended because its client has left: %r", error)
+        elif error is None:
             log.error("Error in ASGI Framework: the app has returned without completing its response")
         else:
             log.error("Error in ASGI Framework", exc_info=error)
@@ -182,8 +189,10 @@ class WsgiServing:
             except BaseException:
                 log.exception("Error in the WSGI pool")
 
-    def _on_failed(self, error: BaseException | None) -> None:
-        if error is None:
+    def _on_failed(self, error: BaseException | None, has_left: bool) -> None:
+        if has_left and (error is None or is_farewell(error)):
+            log.debug("The app has ended because its client has left: %r", error)
+        elif error is None:
             log.error("Error in WSGI Framework: the app has returned without completing its response")
         else:
             log.error("Error in WSGI Framework", exc_info=error)

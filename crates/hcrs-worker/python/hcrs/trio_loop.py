@@ -84,6 +84,23 @@ class Task:
         await self._ended.wait()
 
 
+class Timer:
+    """A call that comes later."""
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+
+    async def run(self, delay: float, callback: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        """The body of its task."""
+        with self._scope:
+            await trio.sleep(delay)
+            guarded(callback, *arguments)
+
+    def cancel(self) -> None:
+        """Does not call any more."""
+        self._scope.cancel()
+
+
 class TrioLoop:
     """Runs a link's callbacks and the tasks of its requests in one nursery, once it is given one."""
 
@@ -115,6 +132,12 @@ class TrioLoop:
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Calls back in the next turn."""
         trio.lowlevel.current_trio_token().run_sync_soon(guarded, callback)
+
+    def call_later(self, delay: float, callback: Callable[..., object], *arguments: object) -> Timer:
+        """Calls back after so many seconds."""
+        timer = Timer()
+        self.nursery.start_soon(timer.run, delay, callback, arguments, name="hcrs.timer")
+        return timer
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Calls back in the next turn, asked from another thread. Raises ``RuntimeError`` if trio does not run."""

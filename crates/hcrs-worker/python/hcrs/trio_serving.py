@@ -23,6 +23,7 @@ class TrioServing(AsgiServing):
 
     async def finish(self, graceful_timeout: float) -> bool:
         """As on asyncio. A nursery does not end before its tasks, so a request that is left holds it up."""
+        self._left_behind.close()
         tasks = self.tasks()
         for patience in (0 if self.edge_is_gone else graceful_timeout, 1):
             with trio.move_on_after(patience):

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use hcrs_link::{MESSAGE_MAX, Next};
-use pyo3::exceptions::{PyConnectionResetError, PyStopIteration};
+use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::BodyTooLargeError;
 use crate::lock;
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 use crate::wsgi::spool::Spooled;
+use crate::{BodyTooLargeError, ClientGoneError};
 
 /// The body of one request.
 #[derive(Debug)]
@@ -107,9 +107,7 @@ impl Input {
             }
             Next::Disconnect | Next::Wait => {
                 read.eof = true;
-                Err(PyConnectionResetError::new_err(
-                    "the client has gone before the end of its request's body",
-                ))
+                Err(ClientGoneError::new_err("the client has gone before the end of its request's body"))
             }
         }
     }

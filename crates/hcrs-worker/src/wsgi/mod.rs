@@ -73,7 +73,8 @@ struct End {
 
 #[pymethods]
 impl WsgiServer {
-    /// Makes links serve `app`; `failed(exception or None)` is called when it has raised or not answered. `errors`,
+    /// Makes links serve `app`; `failed(exception or None, whether the client has left)` is called when it has raised or
+    /// not answered. `errors`,
     /// `multithread` and `multiprocess` are for the environ. Long bodies are kept in `spool_folder`, or without one
     /// in memory.
     #[new]
@@ -209,15 +210,15 @@ impl WsgiServer {
         }
         let response = Bound::new(py, Response::new(job.link.clone(), job.stream.clone()))?;
         let error = self.answer(&response, &mut job).err();
-        let failed = {
+        let (failed, has_left) = {
             let mut out = job.link.out(py);
             let mut stream = job.stream.lock();
-            stream.finish(&mut out)
+            (stream.finish(&mut out), stream.is_gone())
         };
         self.flush(py, &job.link);
         drop(job);
         if failed || error.is_some() {
-            self.failed.bind(py).call1((error.map(|error| error.into_value(py)),))?;
+            self.failed.bind(py).call1((error.map(|error| error.into_value(py)), has_left))?;
         }
         Ok(())
     }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use hcrs_link::{FileOut, HeadKind};
-use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
+use crate::ClientGoneError;
 use crate::lock;
 use crate::message::{FIELDS_MAX, FieldError, Seen, without_finalizer, write_field};
 use crate::wsgi::file::{FILE_READ, FileWrapper};
@@ -310,7 +311,7 @@ impl Response {
         }
         match self.send_piece(data.py(), without_finalizer(data).into())? {
             Sent::Yes | Sent::Bodiless => Ok(()),
-            Sent::Gone => Err(PyConnectionResetError::new_err("the client has gone")),
+            Sent::Gone => Err(ClientGoneError::new_err("the client has gone")),
         }
     }
 }

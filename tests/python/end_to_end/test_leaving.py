@@ -1,0 +1,405 @@
+"""What an app sees once its client has left, and what the others notice of it: nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, wait_until
+from end_to_end.ws_client import CLOSE, TEXT, WsClient, frame, open_over_h1, open_over_h2
+
+Serve = Callable[..., Server]
+
+#: How an app may be served.
+WAYS = {
+    "asyncio": {"app": "leaving.py:app", "worker_class": "asyncio"},
+    "trio": {"app": "leaving.py:app", "worker_class": "trio"},
+    "asgi2": {"app": "leaving.py:version_2", "worker_class": "asyncio"},
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def leaving(request: pytest.FixtureRequest, serve: Serve) -> Server:
+    """One worker, so that whoever keeps its loop keeps it from all."""
+    return start(serve, **WAYS[request.param])
+
+
+@pytest.fixture
+def asyncio_only(serve: Serve) -> Server:
+    return start(serve, **WAYS["asyncio"])
+
+
+@pytest.fixture
+def starlette(serve: Serve) -> Server:
+    return start(serve, "leaving_starlette.py:app", "asyncio")
+
+
+def start(serve: Serve, app: str, worker_class: str) -> Server:
+    options = {"workers": 1, "loglevel": "debug", "graceful_timeout": 0.5, "hcrs": {"lifespan": "off"}}
+    return serve(app, worker_class=worker_class, **options)
+
+
+@pytest.fixture
+def seen() -> Callable[[Server, str], list[str]]:
+    """What the app has noted under a key, asked by another client."""
+
+    def seen(server: Server, key: str) -> list[str]:
+        with H1Client(server.listener) as client:
+            return client.get(f"/note?{key}").body.decode().splitlines()
+
+    return seen
+
+
+class Clients:
+    """Connections to a server, which are all closed before it is asked whether it has anything to complain of."""
+
+    def __init__(self) -> None:
+        self._open: list[H1Client | H2Client] = []
+
+    def h1(self, server: Server) -> H1Client:
+        client = H1Client(server.listener)
+        self._open.append(client)
+        return client
+
+    def h2(self, server: Server) -> H2Client:
+        client = H2Client(server.listener)
+        self._open.append(client)
+        return client
+
+    def close(self) -> None:
+        for client in self._open:
+            client.close()
+
+    def leave_quietly(self, server: Server) -> None:
+        """Closes the connections and stops the server, whose log says nothing of errors."""
+        self.close()
+        assert server.stop() == 0
+        assert not re.search(r"\[(ERROR|WARNING|CRITICAL)\]|Traceback", server.log), server.log
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    clients = Clients()
+    yield clients
+    clients.close()
+
+
+class Asking:
+    """A request that its client gives up, over either protocol."""
+
+    def __init__(self, clients: Clients, server: Server, target: str, version: str) -> None:
+        self.version = version
+        if version == "h1":
+            self.h1 = clients.h1(server)
+            self.h1.request("GET", target)
+        else:
+            self.h2 = clients.h2(server)
+            self.stream = self.h2.request("GET", target)
+
+    def leave(self) -> None:
+        if self.version == "h1":
+            self.h1.close()
+        else:
+            self.h2.reset(self.stream)
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("target", ["spin-on-receive", "spin-on-send", "spin-after-the-response"])
+def test_no_call_completes_for_ever_without_a_turn_for_the_others(
+    leaving: Server,
+    clients: Clients,
+    seen: Callable[[Server, str], list[str]],
+    version: str,
+    target: str,
+    key: str,
+) -> None:
+    asking = Asking(clients, leaving, f"/{target}?{key}", version)
+    wait_until(lambda: seen(leaving, key), "the app to begin")
+    asking.leave()
+    if target == "spin-on-receive":
+        wait_until(
+            lambda: seen(leaving, key) == ["http.request", *["http.disconnect"] * 99], "the end to be told each time"
+        )
+        # Over HTTP/1.1 nobody knows whether a client that has closed its side still reads: it is owed a response.
+        clients.close()
+        assert leaving.stop() == (3 if version == "h1" else 0)
+    elif target == "spin-on-send":
+        before = seen(leaving, key)
+        wait_until(lambda: seen(leaving, key) != before, "the app to go on sending nowhere")
+    else:
+        assert seen(leaving, key) == ["UnexpectedMessageError"]
+
+
+def test_an_app_that_never_notices_uses_next_to_no_cpu(
+    asyncio_only: Server, clients: Clients, seen: Callable[[Server, str], list[str]], key: str
+) -> None:
+    asking = Asking(clients, asyncio_only, f"/spin-on-send?{key}", "h2")
+    wait_until(lambda: seen(asyncio_only, key), "the app to begin")
+    asking.leave()
+    worker = asyncio_only.worker_pids()[0]
+
+    def used() -> float:
+        fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rests() -> bool:
+        before = used()
+        time.sleep(0.5)  # CPU is used over some time
+        return used() - before < 0.25
+
+    wait_until(rests, "the app to be paced")
+    before = seen(asyncio_only, key)
+    wait_until(lambda: seen(asyncio_only, key) != before, "the app to go on all the same")
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("target", ["returns-when-told", "returns-before-the-response"])
+def test_a_client_that_leaves_is_no_error_of_the_app(
+    leaving: Server,
+    clients: Clients,
+    seen: Callable[[Server, str], list[str]],
+    version: str,
+    target: str,
+    key: str,
+) -> None:
+    asking = Asking(clients, leaving, f"/{target}?{key}", version)
+    if target == "returns-before-the-response":
+        wait_until(lambda: seen(leaving, key), "the app to begin")
+    elif version == "h1":
+        assert asking.h1.head().header("x-begun") == "yes"
+    else:
+        assert asking.h2.head(asking.stream).header(b"x-begun") == b"yes"
+    asking.leave()
+    wait_until(lambda: "told" in seen(leaving, key), "the app to be told")
+    clients.leave_quietly(leaving)
+
+
+def test_a_client_that_has_closed_its_side_sees_what_the_app_leaves_out(
+    asyncio_only: Server, clients: Clients, key: str
+) -> None:
+    client = clients.h1(asyncio_only)
+    client.request("GET", f"/returns-when-told?{key}")
+    assert client.head().status == 200
+    assert client.chunk() == b"tick\n"
+    client.half_close()
+    client.assert_cut()
+    clients.leave_quietly(asyncio_only)
+
+
+def test_a_mistake_after_the_client_has_left_is_still_told(asyncio_only: Server, clients: Clients, key: str) -> None:
+    asking = Asking(clients, asyncio_only, f"/raises-when-told?{key}", "h1")
+    assert asking.h1.head().status == 200
+    asking.leave()
+    asyncio_only.wait_for_log("LookupError: a mistake of the app")
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_a_response_is_complete_when_nothing_of_it_is_missing(
+    asyncio_only: Server, clients: Clients, version: str
+) -> None:
+    def answers(method: str, target: str) -> tuple[int | None, bytes]:
+        if version == "h1":
+            client = clients.h1(asyncio_only)
+            client.request(method, target)
+            response = client.response(to_head=method == "HEAD")
+            assert client.get("/complete-by-length").body == b"whole", "the connection goes on"
+            return response.status, response.body
+        h2_client = clients.h2(asyncio_only)
+        stream = h2_client.response(h2_client.request(method, target))
+        assert stream.ended, stream
+        return stream.status, stream.body
+
+    assert answers("GET", "/complete-by-length") == (200, b"whole")
+    for status in (200, 404, 204, 304):
+        assert answers("GET", f"/head-only?{status}") == (status, b"")
+        assert answers("HEAD", f"/head-only?{status}") == (status, b"")
+    assert answers("HEAD", "/head-for-head") == (200, b"")
+    clients.leave_quietly(asyncio_only)
+
+
+def test_a_response_that_is_short_of_its_length_is_an_error(asyncio_only: Server, clients: Clients) -> None:
+    client = clients.h1(asyncio_only)
+    client.request("GET", "/short-of-its-length")
+    asyncio_only.wait_for_log(
+        r"\[ERROR\] Error in ASGI Framework: the app has returned without completing its response"
+    )
+
+
+# ---- WebSockets ----
+
+
+@pytest.fixture(params=["h1", "h2"])
+def open_ws(request: pytest.FixtureRequest, clients: Clients) -> Callable[[Server, str], WsClient]:
+    """Opens a WebSocket over either protocol."""
+
+    def open_ws(server: Server, target: str) -> WsClient:
+        if request.param == "h1":
+            return open_over_h1(clients.h1(server), target)
+        return open_over_h2(clients.h2(server), target)
+
+    return open_ws
+
+
+@pytest.fixture(params=["well", "badly"])
+def leave(request: pytest.FixtureRequest) -> Callable[[WsClient], None]:
+    """Leaves a WebSocket with a Close frame, or without a word."""
+
+    def leave(client: WsClient) -> None:
+        if request.param == "well":
+            client.close(1000)
+        else:
+            client.transport.end()
+
+    return leave
+
+
+@pytest.mark.parametrize("target", ["blind-echo", "only-sends"])
+def test_to_send_after_the_client_has_left_raises_and_that_is_no_error(
+    leaving: Server,
+    clients: Clients,
+    open_ws: Callable[[Server, str], WsClient],
+    leave: Callable[[WsClient], None],
+    seen: Callable[[Server, str], list[str]],
+    target: str,
+    key: str,
+) -> None:
+    client = open_ws(leaving, f"/{target}?{key}")
+    if target == "blind-echo":
+        client.send("hello")
+        assert client.receive() == "hello"
+    leave(client)
+    wait_until(lambda: "ClientGoneError" in "".join(seen(leaving, key)), "send to raise")
+    if target == "blind-echo":
+        expected = ["websocket.receive", "websocket.disconnect", "ClientGoneError True"]
+        assert seen(leaving, key) == expected
+    leaving.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: ClientGoneError")
+    clients.leave_quietly(leaving)
+
+
+def test_the_end_of_a_websocket_is_told_once(
+    leaving: Server,
+    clients: Clients,
+    open_ws: Callable[[Server, str], WsClient],
+    leave: Callable[[WsClient], None],
+    seen: Callable[[Server, str], list[str]],
+    key: str,
+) -> None:
+    client = open_ws(leaving, f"/hears-twice?{key}")
+    client.send("hello")
+    wait_until(lambda: seen(leaving, key), "the message")
+    leave(client)
+    wait_until(lambda: len(seen(leaving, key)) == 3, "the app to be told")
+    for _ in range(20):
+        with H1Client(leaving.listener) as other:
+            assert other.get(f"/note?{key}").body.count(b"websocket.disconnect") == 1
+    clients.leave_quietly(leaving)  # what still waits is cancelled
+
+
+def test_what_a_client_has_left_behind_is_received_with_its_own_farewell(
+    asyncio_only: Server,
+    clients: Clients,
+    open_ws: Callable[[Server, str], WsClient],
+    seen: Callable[[Server, str], list[str]],
+    key: str,
+) -> None:
+    client = open_ws(asyncio_only, f"/answers-late?{key}")
+    count = 200
+    client.send_bytes(b"".join(frame(TEXT, b"%d" % number) for number in range(count)) + frame(CLOSE, b"\x0f\xa1bye"))
+    expected = [*(f"{number}" for number in range(count)), "4001 bye"]
+    wait_until(lambda: seen(asyncio_only, key) == expected, "every message and the client's own code")
+    clients.leave_quietly(asyncio_only)
+
+
+def test_to_close_what_the_client_has_closed_does_nothing(
+    leaving: Server,
+    clients: Clients,
+    open_ws: Callable[[Server, str], WsClient],
+    seen: Callable[[Server, str], list[str]],
+    key: str,
+) -> None:
+    client = open_ws(leaving, f"/closes-what-is-closed?{key}")
+    client.close(1000)
+    wait_until(lambda: seen(leaving, key) == ["websocket.disconnect", "closed"], "the app to close")
+    clients.leave_quietly(leaving)
+
+
+# ---- frameworks ----
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_an_export_that_never_waits_ends_with_its_client(
+    starlette: Server, clients: Clients, seen: Callable[[Server, str], list[str]], version: str, key: str
+) -> None:
+    asking = Asking(clients, starlette, f"/rows?{key}", version)
+    wait_until(lambda: seen(starlette, key) == ["begun"], "the export to begin")
+    asking.leave()
+    wait_until(lambda: seen(starlette, key) == ["ended"], "the export to end")
+    clients.leave_quietly(starlette)
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_each_who_asks_learns_that_the_client_has_left(
+    starlette: Server, clients: Clients, seen: Callable[[Server, str], list[str]], version: str, key: str
+) -> None:
+    asking = Asking(clients, starlette, f"/asks-twice?{key}", version)
+    wait_until(lambda: seen(starlette, key) == ["begun"], "the request to begin")
+    asking.leave()
+    wait_until(lambda: seen(starlette, key) == ["begun", "middleware", "endpoint"], "both to be told")
+    clients.leave_quietly(starlette)
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_an_upload_that_is_given_up_is_no_error(
+    starlette: Server, clients: Clients, seen: Callable[[Server, str], list[str]], version: str, key: str
+) -> None:
+    if version == "h1":
+        h1 = clients.h1(starlette)
+        h1.send(f"POST /upload?{key} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
+        wait_until(lambda: seen(starlette, key), "the request to begin")
+        h1.close()
+    else:
+        h2 = clients.h2(starlette)
+        stream = h2.request("POST", f"/upload?{key}", body=b"abc", end=False)
+        wait_until(lambda: seen(starlette, key), "the request to begin")
+        h2.reset(stream)
+    starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: ClientDisconnect")
+    clients.leave_quietly(starlette)
+
+
+@pytest.mark.parametrize("target", ["receives", "sends"])
+def test_a_websocket_of_starlette_ends_with_its_client(
+    starlette: Server,
+    clients: Clients,
+    open_ws: Callable[[Server, str], WsClient],
+    leave: Callable[[WsClient], None],
+    seen: Callable[[Server, str], list[str]],
+    target: str,
+    key: str,
+) -> None:
+    client = open_ws(starlette, f"/{target}?{key}")
+    if target == "receives":
+        client.send("hello")
+        wait_until(lambda: seen(starlette, key) == ["hello"], "the message")
+    leave(client)
+    starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: WebSocketDisconnect")
+    clients.leave_quietly(starlette)
+
+
+@pytest.mark.parametrize("version", ["h1", "h2"])
+def test_a_wsgi_app_that_writes_to_nobody_is_no_error(serve: Serve, clients: Clients, version: str) -> None:
+    server = serve("wsgi:leaving.py:wsgi", workers=1, loglevel="debug", graceful_timeout=0.5)
+    asking = Asking(clients, server, "/", version)
+    if version == "h1":
+        assert asking.h1.head().status == 200
+    else:
+        assert asking.h2.head(asking.stream).status == 200
+    asking.leave()
+    server.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: ClientGoneError")
+    clients.leave_quietly(server)
