@@ -110,11 +110,11 @@ impl Link {
                 Ok(())
             }
             FromWorker::AppFailed { stream } => {
-                let exchange = self.exchange(stream);
-                self.end_stream_if(true, stream);
-                if let Some(exchange) = exchange {
+                // First, for a stream that ends without a fault may have been left by its client.
+                if let Some(exchange) = self.exchange(stream) {
                     exchange.fail(Fault::AppFailed);
                 }
+                self.end_stream_if(true, stream);
                 Ok(())
             }
             FromWorker::Done { stream } => {
