@@ -7,6 +7,7 @@
 mod pushes;
 mod responses;
 mod unwanted;
+mod window;
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,6 +34,9 @@ use crate::turn::TurnWaker;
 use pushes::Push;
 use responses::{UPDATES_PER_SEND, refuse};
 use unwanted::Unwanted;
+use window::Window;
+
+pub use window::BodyRoom;
 
 /// Looks at `h2` in one turn, after which the runtime decides when the next one is due.
 const LOOKS_PER_TURN: u32 = 16;
@@ -74,6 +78,7 @@ pub struct Connection<T> {
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
     extra: Extra,
+    window: Window,
 }
 
 fn builder(settings: &Settings) -> h2::server::Builder {
@@ -83,7 +88,7 @@ fn builder(settings: &Settings) -> h2::server::Builder {
         .max_header_list_size(settings.max_header_list_size)
         .max_frame_size(settings.max_inbound_frame_size)
         .initial_window_size(settings.stream_window)
-        .initial_connection_window_size(settings.connection_window())
+        .initial_connection_window_size(window::AHEAD)
         .max_send_buffer_size(settings.max_send_buffer_size)
         .data_frame_budget(settings.data_frame_budget)
         // Resets before a stream is begun are in the reset budget, like all others.
@@ -98,12 +103,13 @@ fn builder(settings: &Settings) -> h2::server::Builder {
     builder
 }
 
-/// Exchanges prefaces and settings.
+/// Exchanges prefaces and settings. What the connection holds of bodies takes of `room`.
 pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
     settings: &Settings,
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
+    room: &Rc<BodyRoom>,
 ) -> Result<Connection<T>, Ended> {
     let (turn, turn_waker) = TurnWaker::new();
     let transport = Transport::new(io, Arc::clone(&turn));
@@ -144,6 +150,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         scheme,
         endpoints,
         extra: Extra::default(),
+        window: Window::new(room, settings),
     })
 }
 
@@ -189,6 +196,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     let reads_again = self.poll_pushes();
                     self.poll_resets();
                     self.poll_bodies();
+                    // Seen by the next look at h2, which follows where there is something of a body.
+                    self.open_window(|| false);
                     self.poll_unwanted(now);
                     self.poll_blocked(now);
                     looks += 1;
@@ -221,9 +230,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Opens the client's window again by body bytes that were taken.
     pub fn release(&mut self, key: StreamKey, len: usize) {
-        if let Some(recv) = self.streams.get_mut(key).and_then(|stream| stream.recv.as_mut()) {
-            // An error says that the stream was reset meanwhile: there is no window to open.
-            let _gone = recv.flow_control().release_capacity(len);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(recv) = stream.recv.as_mut() else { return };
+        // An error says that the stream was reset meanwhile, or has not as many: there is no window to open.
+        if recv.flow_control().release_capacity(len).is_ok() {
+            let released = len.min(stream.held);
+            stream.held -= released;
+            self.window.give_back(released);
+            self.narrow_window();
         }
     }
 
@@ -377,7 +391,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn poll_bodies(&mut self) {
         let mut at = 0;
         while let Some(&key) = self.reading.get(at) {
-            let Some(recv) = self.streams.get_mut(key).and_then(|stream| stream.recv.as_mut()) else {
+            let Some(stream) = self.streams.get_mut(key) else {
+                self.reading.swap_remove(at);
+                continue;
+            };
+            let Some(recv) = stream.recv.as_mut() else {
                 self.reading.swap_remove(at);
                 continue;
             };
@@ -385,6 +403,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
                 Poll::Ready(Some(Ok(data))) => {
                     let end = recv.is_end_stream();
+                    stream.held += data.len();
+                    self.window.hold(data.len());
                     self.events.push_back(Event::Data { key, data, end });
                 }
                 Poll::Ready(None) => {
@@ -410,9 +430,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if let Some(stream) = self.streams.remove(key) {
             self.reading.retain(|&reading| reading != key);
             self.blocked.retain(|&blocked| blocked != key);
+            self.window.give_back(stream.held);
             if let Some(recv) = stream.recv {
                 self.keep_unwanted(recv);
             }
+            self.narrow_window();
         }
     }
 }

@@ -14,7 +14,7 @@ mod streams;
 mod transport;
 mod turn;
 
-pub use connection::{Connection, handshake};
+pub use connection::{BodyRoom, Connection, handshake};
 pub use event::{Ended, Event, StreamKey};
 pub use head::Extra;
 pub use settings::Settings;

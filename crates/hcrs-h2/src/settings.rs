@@ -14,9 +14,12 @@ pub struct Settings {
     /// Whether WebSockets may be asked for by extended CONNECT (`SETTINGS_ENABLE_CONNECT_PROTOCOL`, RFC 8441); if not,
     /// streams that do are reset.
     pub extended_connect: bool,
-    /// Bytes of a request's body that may be unread on one stream. The connection's window is large enough
-    /// that streams which nobody reads never stop the others: this times the streams, and a little.
+    /// Bytes of a request's body that may be unread on one stream.
     pub stream_window: u32,
+    /// Bytes of bodies that may be unread on the whole connection before its window opens only for streams that are read.
+    pub connection_room: usize,
+    /// Bytes of bodies that may be unread on all connections that share a room, before no window opens any further.
+    pub thread_room: usize,
     /// Bytes of a response that are handed to HTTP/2 ahead of the client's window.
     pub max_send_buffer_size: usize,
     /// Small DATA frames: what their padding up to 256 bytes may add up to while they are unread, in bytes.
@@ -41,6 +44,8 @@ impl Default for Settings {
             max_fields: 256,
             extended_connect: true,
             stream_window: 128 << 10,
+            connection_room: 2 << 20,
+            thread_room: 64 << 20,
             max_send_buffer_size: 64 << 10,
             data_frame_budget: 4 << 20,
             reset_burst: 500,
@@ -48,14 +53,5 @@ impl Default for Settings {
             frame_burst: 10_000,
             frame_refill: 330,
         }
-    }
-}
-
-impl Settings {
-    /// The window of the whole connection, in bytes (RFC 9113 §6.9).
-    pub fn connection_window(&self) -> u32 {
-        const SLACK: u32 = 1 << 20;
-        let streams = self.max_concurrent_streams.saturating_mul(self.stream_window);
-        streams.saturating_add(SLACK).min((1 << 31) - 1)
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Stream {
     pub(crate) send: Option<SendStream<Bytes>>,
     /// The request's body.
     pub(crate) recv: Option<RecvStream>,
+    /// Bytes of it that were not released.
+    pub(crate) held: usize,
     pub(crate) is_head: bool,
     /// Body bytes that the announced content-length still allows.
     pub(crate) length_left: Option<u64>,
@@ -135,6 +137,7 @@ impl Stream {
             is_open,
             send: None,
             recv: None,
+            held: 0,
             is_head: false,
             length_left: None,
             bodiless: false,

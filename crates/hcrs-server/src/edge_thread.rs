@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     faults: FaultLog,
     /// What WebSockets run on.
     pub websockets: Rc<websocket::Terms>,
+    /// Room for what connections of HTTP/2 hold of request bodies.
+    pub bodies: Rc<hcrs_h2::BodyRoom>,
     /// The files that responses hold open.
     pub open_files: Rc<OpenFiles>,
     /// Places for TLS handshakes.
@@ -158,6 +160,7 @@ impl Shared {
             statsd: RefCell::new(statsd),
             faults: FaultLog::default(),
             websockets: websocket::Terms::new(&settings.connection),
+            bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_numbers: TlsNumbers::default(),

@@ -465,6 +465,20 @@ BAD_FRAMES = "close-odd-code not-utf-8 unmasked reserved-bit reserved-opcode con
 WEBSOCKET = (
     Difference(
         "WebSocket",
+        "`spec_version`",
+        "an app that only sends would never end. A message that was received before may still be answered, by 16 messages "
+        "at most.",
+        (
+            Seen(
+                "websocket/*/scope websocket/*/scope-protocols",
+                "scope.asgi",
+                {"version": "3.0", "spec_version": "2.3"},
+                {"version": "3.0", "spec_version": "2.4"},
+            ),
+        ),
+    ),
+    Difference(
+        "WebSocket",
         "wrong or no `sec-websocket-version`",
         "RFC 6455 §4.4",
         (Seen("websocket/*/version-*", "status", 400, 426, all_else=True),),

@@ -28,6 +28,8 @@ pub(super) struct Unwanted {
     recv: RecvStream,
     /// When it was first looked at, and when something of it came last.
     times: Option<Times>,
+    /// What `h2` takes for unread of it.
+    in_flight: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +53,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Goes on reading the body of a stream that was answered, unless the connection is about to end.
     pub(super) fn keep_unwanted(&mut self, recv: RecvStream) {
         if !self.goes_away && !recv.is_end_stream() {
-            self.unwanted.push(Unwanted { recv, times: None });
+            let mut unwanted = Unwanted { recv, times: None, in_flight: 0 };
+            unwanted.count();
+            self.unwanted.push(unwanted);
         }
     }
 
@@ -64,11 +68,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if self.goes_away {
             self.unwanted.clear();
         }
+        if self.unwanted.is_empty() {
+            return;
+        }
         self.unwanted.retain_mut(|body| body.goes_on(now));
+        self.narrow_window();
     }
 }
 
 impl Unwanted {
+    /// Its bytes that `h2` takes for unread.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn count(&mut self) {
+        self.in_flight = self.recv.flow_control().used_capacity();
+    }
+
     /// Drops what has come. False once it has ended, or the client is to be told to stop.
     fn goes_on(&mut self, now: Instant) -> bool {
         let times = self.times.get_or_insert(Times { since: now, last: now });
@@ -87,8 +104,12 @@ impl Unwanted {
         if !passed(times.since, OPEN) {
             // Also what was taken before the response had ended, and given to nobody.
             let used = flow.used_capacity();
-            return flow.release_capacity(used).is_ok();
+            let has_opened = flow.release_capacity(used).is_ok();
+            self.count();
+            return has_opened;
         }
-        flow.available_capacity() > 0 && !passed(times.since, OPEN + QUIET)
+        let (since, has_room) = (times.since, flow.available_capacity() > 0);
+        self.count();
+        has_room && !passed(since, OPEN + QUIET)
     }
 }

@@ -1,6 +1,7 @@
 //! An honest client, of the `h2` crate, polled by hand beside the server.
 
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -11,7 +12,7 @@ use http::{Request, Response};
 
 use crate::pipe::{End, pipe};
 use crate::server::{App, Server, Wakes};
-use hcrs_h2::Settings;
+use hcrs_h2::{BodyRoom, Settings};
 
 /// A client's connection and the server's beside it.
 pub(crate) struct Pair {
@@ -27,6 +28,16 @@ impl Pair {
     }
 
     pub(crate) fn with(settings: &Settings, builder: &h2::client::Builder, app: App) -> Self {
+        Self::beside(&BodyRoom::of_thread(settings), settings, builder, app)
+    }
+
+    /// The same, with others in the room.
+    pub(crate) fn beside(
+        room: &Rc<BodyRoom>,
+        settings: &Settings,
+        builder: &h2::client::Builder,
+        app: App,
+    ) -> Self {
         let (ours, theirs): (End, End) = pipe();
         let counted = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&counted));
@@ -35,7 +46,7 @@ impl Pair {
             panic!("a client does not wait for the server's preface");
         };
         let (send, connection) = outcome.expect("a pipe that is open");
-        let server = Server::new(theirs, settings, app);
+        let server = Server::beside(room, theirs, settings, app);
         let mut pair = Self { server, send, connection: Box::pin(connection), woken: counted };
         pair.run(std::future::ready(()));
         pair

@@ -16,3 +16,4 @@ mod requests;
 mod resets;
 mod responses;
 mod shutdown;
+mod windows;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_exchange::{Endpoints, Fault, Scheme};
-use hcrs_h2::{Extra, PREFACE, Settings};
+use hcrs_h2::{BodyRoom, Extra, PREFACE, Settings};
 
 use crate::peer::{self, ACK, INITIAL_WINDOW, PING, Peer, window_update};
 use crate::pipe::pipe;
@@ -98,7 +98,8 @@ fn a_preface_that_comes_late_wakes_the_handshake() {
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Context::from_waker(&waker);
     let (settings, endpoints) = (Settings::default(), Rc::new(Endpoints::default()));
-    let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints));
+    let room = BodyRoom::of_thread(&settings);
+    let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints, &room));
     for part in PREFACE.chunks(10) {
         assert!(handshake.as_mut().poll(&mut cx).is_pending());
         woken.take();
@@ -109,7 +110,7 @@ fn a_preface_that_comes_late_wakes_the_handshake() {
 
     let (ours, theirs) = pipe();
     let endpoints = Rc::new(Endpoints::default());
-    let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints));
+    let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints, &room));
     ours.send_late(PREFACE);
     assert!(handshake.as_mut().poll(&mut cx).is_pending());
     assert!(woken.take() > 0, "it came while the handshake was polled");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hcrs_exchange::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
-use hcrs_h2::{Connection, Ended, Event, Extra, Settings, StreamKey};
+use hcrs_h2::{BodyRoom, Connection, Ended, Event, Extra, Settings, StreamKey};
 
 use crate::pipe::End;
 
@@ -61,6 +61,8 @@ pub(crate) struct Server {
     app: App,
     /// The keys of all streams that began.
     keys: Vec<StreamKey>,
+    /// A stream is read of which nothing is there.
+    pub(crate) is_hungry: bool,
     closing: bool,
 }
 
@@ -74,9 +76,14 @@ pub(crate) struct Hands<'a, 'cx> {
 impl Server {
     /// Exchanges prefaces with a client that has already sent its own.
     pub(crate) fn new(io: End, settings: &Settings, app: App) -> Self {
+        Self::beside(&BodyRoom::of_thread(settings), io, settings, app)
+    }
+
+    /// The same, with others in the room.
+    pub(crate) fn beside(room: &Rc<BodyRoom>, io: End, settings: &Settings, app: App) -> Self {
         let counted = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&counted));
-        let handshake = hcrs_h2::handshake(io, settings, Scheme::Https, Rc::new(Endpoints::default()));
+        let handshake = hcrs_h2::handshake(io, settings, Scheme::Https, Rc::new(Endpoints::default()), room);
         let Poll::Ready(outcome) = pin!(handshake).poll(&mut Context::from_waker(&waker)) else {
             panic!("the client's preface is there");
         };
@@ -89,6 +96,7 @@ impl Server {
             woken: counted,
             app,
             keys: Vec::new(),
+            is_hungry: true,
             closing: false,
         };
         server.turn(|_| {});
@@ -131,6 +139,8 @@ impl Server {
                 }
             }
         }
+        let is_hungry = self.is_hungry;
+        self.connection.open_window(|| is_hungry);
         if let Poll::Ready(Err(error)) = self.connection.poll_drain(&mut cx) {
             self.ended = Some(Ended::Io(error));
         }

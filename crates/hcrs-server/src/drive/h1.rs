@@ -36,6 +36,9 @@ const PIPELINE_MAX: usize = 16 << 10;
 /// Bytes that may wait for the client before no more is taken from the exchange.
 const OUT_MAX: usize = 128 << 10;
 
+/// Bytes that are read in one turn, before another connection gets its own: 64 KiB are 11,000 pings of a WebSocket.
+const READ_PER_TURN: usize = 64 << 10;
+
 /// Bytes of a file that are sent in one turn, before another connection gets its own.
 const FILE_PER_TURN: usize = 1 << 20;
 
@@ -66,6 +69,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
         flush_owed: false,
         file_is_next: false,
         file_room: 0,
+        read_room: 0,
         under_way: None,
         file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
         requests: 0,
@@ -119,6 +123,8 @@ struct Driver<T> {
     file_is_next: bool,
     /// Bytes of it that may be sent in this turn.
     file_room: usize,
+    /// Bytes that may be read in this turn.
+    read_room: usize,
     under_way: Option<UnderWay>,
     file_permits: Rc<FilePermits>,
     requests: u64,
@@ -137,6 +143,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.client.admitted.mailbox.attend(cx.waker());
         let now = clock::now();
         self.file_room = FILE_PER_TURN;
+        self.read_room = READ_PER_TURN;
         self.client.admitted.shared.websockets.begin_turn();
         if let Some(under_way) = &self.under_way {
             under_way.exchange.go_on();
@@ -168,6 +175,10 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 continue;
             }
             if !self.wants_input() {
+                break;
+            }
+            if self.read_room == 0 {
+                run_again(cx);
                 break;
             }
             match self.poll_input(cx)? {
@@ -430,7 +441,9 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.input.reserve(READ);
-        if ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))? > 0 {
+        let len = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+        if len > 0 {
+            self.read_room = self.read_room.saturating_sub(len);
             return Poll::Ready(Ok(()));
         }
         self.input_ended = true;

@@ -36,7 +36,9 @@ const LINGER_MAX: usize = 1 << 20;
 /// Serves the connection until it ends.
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T) {
     let settings = &client.admitted.shared.settings.connection;
-    let handshake = hcrs_h2::handshake(io, &settings.h2, client.scheme, Rc::clone(&client.endpoints));
+    let bodies = Rc::clone(&client.admitted.shared.bodies);
+    let handshake =
+        hcrs_h2::handshake(io, &settings.h2, client.scheme, Rc::clone(&client.endpoints), &bodies);
     let connection = match tokio::time::timeout(settings.head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(ended)) => return note(&client, &ended),
@@ -169,6 +171,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 break;
             }
         }
+        let streams = &self.streams;
+        self.connection.open_window(|| streams.iter().any(|under_way| under_way.exchange.is_hungry()));
         if !self.yielded.is_empty() {
             run_again(cx);
         }

@@ -72,6 +72,15 @@ impl Exchange {
         is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && is_taken
     }
 
+    /// Whether a worker has begun it, and has, as far as can be told from here, taken what came of its body.
+    pub(crate) fn is_hungry(&self) -> bool {
+        let state = self.state.borrow();
+        match &state.websocket {
+            Some(websocket) => websocket.is_free(),
+            None => matches!(state.place, Place::Begun(..)) && !state.body.ended && state.body.unread == 0,
+        }
+    }
+
     /// What the connection has to do next.
     pub(crate) fn next_output(self: &Rc<Self>) -> Option<Output> {
         self.announced.set(false);

@@ -131,6 +131,26 @@ fn others_are_served_while_a_message_is_inflated() {
 }
 
 #[test]
+fn others_are_served_while_a_client_sends_without_end() {
+    const SENT: usize = 1 << 20;
+    run((true, SENT), h1, |mut io, shared| async move {
+        let worker = attach(&shared).await;
+        open(&mut io, &shared, &worker, false).await;
+        let pings = b"\x89\x80\0\0\0\0".repeat(SENT / 6);
+        io.write_all(&pings).await.unwrap();
+        let (near, mut other) = duplex(4096);
+        tokio::task::spawn_local(h1(client(&shared), near));
+        other.write_all(BAD).await.unwrap();
+        let mut status = [0; 12];
+        other.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400");
+        // As much as was read can be written again.
+        let read = io.write(&pings).await.unwrap();
+        assert!(read <= SENT / 4, "{read} bytes were read before another connection had its turn");
+    });
+}
+
+#[test]
 fn a_message_that_does_not_go_on_is_given_up_after_the_body_timeout_whatever_else_comes() {
     run((true, 1 << 16), h1, |mut io, shared| async move {
         let worker = attach(&shared).await;
