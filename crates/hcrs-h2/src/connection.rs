@@ -88,7 +88,7 @@ fn builder(settings: &Settings) -> h2::server::Builder {
         .max_header_list_size(settings.max_header_list_size)
         .max_frame_size(settings.max_inbound_frame_size)
         .initial_window_size(settings.stream_window)
-        .initial_connection_window_size(window::AHEAD)
+        .initial_connection_window_size(window::LEAST)
         .max_send_buffer_size(settings.max_send_buffer_size)
         .data_frame_budget(settings.data_frame_budget)
         // Resets before a stream is begun are in the reset budget, like all others.

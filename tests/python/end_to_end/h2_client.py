@@ -178,6 +178,22 @@ class H2Client:
             self.protocol.end_stream(stream)
             self.flush()
 
+    def send_what_fits(self, left: dict[int, int]) -> int:
+        """Sends, of so many bytes that are left of each stream's body, what the windows take until they take no more; gives
+        how many that were."""
+        sent = 0
+        while True:
+            before = sent
+            for stream in left:
+                while piece := min(self.room(stream), left[stream]):
+                    self.send(stream, bytes(piece))
+                    left[stream] -= piece
+                    sent += piece
+            if sent == before:
+                self.ping()  # what the server had to say before has come by then
+                if not any(self.room(stream) for stream in left if left[stream]):
+                    return sent
+
     def room(self, stream: int) -> int:
         """Body bytes that may be sent at once."""
         return min(self.protocol.local_flow_control_window(stream), self.protocol.max_outbound_frame_size)

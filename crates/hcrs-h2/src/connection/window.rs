@@ -13,10 +13,13 @@ use super::Connection;
 use crate::settings::Settings;
 
 /// How far the window of a connection is open beyond what is held of its bodies, in bytes.
-pub(super) const AHEAD: u32 = 256 << 10;
+const AHEAD: u32 = 512 << 10;
 
 /// By how much it changes at a time.
 const STEP: u32 = AHEAD / 4;
+
+/// The least window, with what is held: one upload at full speed does not change it.
+pub(super) const LEAST: u32 = AHEAD + STEP;
 
 /// Room for what the connections of a thread hold of bodies that were not read.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(room: &Rc<BodyRoom>, settings: &Settings) -> Self {
-        Self { room: Rc::clone(room), size: settings.connection_room, held: 0, target: AHEAD }
+        Self { room: Rc::clone(room), size: settings.connection_room, held: 0, target: LEAST }
     }
 
     /// Bytes have come.
@@ -112,6 +115,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn wanted_window(&self) -> u32 {
         let unwanted: usize = self.unwanted.iter().map(super::Unwanted::in_flight).sum();
         let in_flight = u32::try_from(self.window.held + unwanted).unwrap_or(u32::MAX);
-        in_flight.saturating_add(AHEAD).min((1 << 31) - 1)
+        in_flight.saturating_add(AHEAD).clamp(LEAST, (1 << 31) - 1)
     }
 }

@@ -10,7 +10,7 @@ use crate::client::{self, Pair};
 use crate::server::{Seen, silent};
 
 /// How far a window is open beyond what is held, at most.
-const AHEAD: usize = (256 << 10) * 5 / 4;
+const AHEAD: usize = (512 << 10) * 5 / 4;
 
 const MIB: usize = 1 << 20;
 
