@@ -61,6 +61,8 @@ pub enum Fault {
     AppFailed,
     /// The worker died after it had begun the request.
     WorkerLost,
+    /// The worker was replaced, and the request has outlasted the time that it had for what was under way.
+    RetireTimeout,
     /// No worker took the request within the queue deadline.
     QueueTimeout,
     /// The queue is full.
@@ -100,7 +102,7 @@ impl Fault {
             | Self::TooManyResets
             | Self::TooManyFrames => Blame::Peer,
             Self::AppFailed => Blame::App,
-            Self::WorkerLost => Blame::Worker,
+            Self::WorkerLost | Self::RetireTimeout => Blame::Worker,
             Self::QueueTimeout | Self::QueueFull | Self::DrainTimeout => Blame::Load,
         }
     }
@@ -123,7 +125,7 @@ impl Fault {
             Self::WriteStalled | Self::Gone => (500, CANCEL, Stream),
             Self::TooManyResets | Self::TooManyFrames => (429, ENHANCE_YOUR_CALM, Connection),
             Self::AppFailed => (500, INTERNAL_ERROR, Stream),
-            Self::WorkerLost => (502, INTERNAL_ERROR, Stream),
+            Self::WorkerLost | Self::RetireTimeout => (502, INTERNAL_ERROR, Stream),
             Self::QueueTimeout | Self::QueueFull => (503, REFUSED_STREAM, Stream),
             Self::DrainTimeout => (503, CANCEL, Stream),
         };
@@ -155,6 +157,7 @@ impl Fault {
             Self::TooManyFrames => "too_many_frames",
             Self::AppFailed => "app_failed",
             Self::WorkerLost => "worker_lost",
+            Self::RetireTimeout => "retire_timeout",
             Self::QueueTimeout => "queue_timeout",
             Self::QueueFull => "queue_full",
             Self::DrainTimeout => "drain_timeout",
@@ -181,6 +184,7 @@ impl Fault {
             Self::TooManyFrames => "too many frames without progress",
             Self::AppFailed => "app failed",
             Self::WorkerLost => "worker died",
+            Self::RetireTimeout => "cut off in a worker that was replaced",
             Self::QueueTimeout => "no worker took the request in time",
             Self::QueueFull => "request queue full",
             Self::DrainTimeout => "cut off at the end of the drain",

@@ -247,6 +247,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.h2.graceful_shutdown();
     }
 
+    /// Says GOAWAY for good, which names the last stream that was served, and ends as soon as that is written.
+    pub fn final_shutdown(&mut self) {
+        self.h2.abrupt_shutdown(Reason::NO_ERROR);
+    }
+
     /// Says GOAWAY with the fault's code and ends as soon as that is written.
     pub fn abrupt_shutdown(&mut self, fault: Fault) {
         self.h2.abrupt_shutdown(Reason::from(fault.answer().h2_code));

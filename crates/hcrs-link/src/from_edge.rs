@@ -12,7 +12,8 @@ const CREDIT: u8 = 6;
 const HALF_CLOSE: u8 = 7;
 const RESET: u8 = 8;
 const TLS: u8 = 9;
-const DRAIN: u8 = 10;
+const STOPPING: u8 = 10;
+const DRAIN: u8 = 11;
 
 /// A frame of the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +75,18 @@ pub enum FromEdge<'a> {
         /// The facts.
         facts: &'a [u8],
     },
-    /// Nothing more will come: run the lifespan shutdown and exit once every link of the worker has said so.
-    Drain,
+    /// The worker is to end: no new requests come, and what is under way is finished. The app's own handler of the
+    /// signal, if it has one, is called.
+    Stopping {
+        /// The signal's number.
+        signal: u16,
+    },
+    /// Nothing more will come: once every link of the worker has said so, finish what the app still does, within the time
+    /// that is left, run the lifespan shutdown and exit.
+    Drain {
+        /// Milliseconds after which what still runs is cut off.
+        left_ms: u32,
+    },
 }
 
 /// A request as it stands on the link.
@@ -124,7 +135,10 @@ impl<'a> FromEdge<'a> {
             Self::HalfClose { stream } => push_frame(out, frame(HALF_CLOSE, 0, stream), &[]),
             Self::Reset { stream } => push_frame(out, frame(RESET, 0, stream), &[]),
             Self::Tls { number, facts } => push_frame(out, FrameHeader::new(TLS, 0, number, None), facts),
-            Self::Drain => push_frame(out, FrameHeader::new(DRAIN, 0, 0, None), &[]),
+            Self::Stopping { signal } => push_frame(out, FrameHeader::new(STOPPING, 0, signal, None), &[]),
+            Self::Drain { left_ms } => {
+                push_frame(out, FrameHeader::new(DRAIN, 0, 0, None), &left_ms.to_le_bytes());
+            }
         }
     }
 
@@ -140,14 +154,17 @@ impl<'a> FromEdge<'a> {
             HALF_CLOSE => "HalfClose",
             RESET => "Reset",
             TLS => "Tls",
+            STOPPING => "Stopping",
             DRAIN => "Drain",
             other => return Err(LinkError::UnknownKind(other)),
         };
         let malformed = LinkError::Unexpected(name);
+        let number = || payload.try_into().map(u32::from_le_bytes).map_err(|_| malformed);
         let Some(stream) = header.stream else {
             return match header.kind {
                 TLS => Ok(Self::Tls { number: header.argument, facts: payload }),
-                DRAIN => Ok(Self::Drain),
+                STOPPING => Ok(Self::Stopping { signal: header.argument }),
+                DRAIN => Ok(Self::Drain { left_ms: number()? }),
                 _ => Err(malformed),
             };
         };
@@ -165,10 +182,7 @@ impl<'a> FromEdge<'a> {
             TEXT => Self::Message { stream, kind: MessageKind::Text, bytes: payload, end },
             BINARY => Self::Message { stream, kind: MessageKind::Binary, bytes: payload, end },
             CLOSE => Self::Close { stream, code: header.argument, reason: payload },
-            CREDIT => {
-                let amount = payload.try_into().map(u32::from_le_bytes).map_err(|_| malformed)?;
-                Self::Credit { stream, amount }
-            }
+            CREDIT => Self::Credit { stream, amount: number()? },
             HALF_CLOSE => Self::HalfClose { stream },
             RESET => Self::Reset { stream },
             _ => return Err(malformed),
@@ -212,7 +226,8 @@ mod tests {
             FromEdge::HalfClose { stream },
             FromEdge::Reset { stream },
             FromEdge::Tls { number: 7, facts: b"facts" },
-            FromEdge::Drain,
+            FromEdge::Stopping { signal: 15 },
+            FromEdge::Drain { left_ms: 60_000 },
         ];
         for frame in said {
             let mut wire = Vec::new();
@@ -231,5 +246,7 @@ mod tests {
         }
         let short = FromEdge::parse(&FrameHeader::new(CREDIT, 0, 0, Some(stream())), b"123");
         assert_eq!(short, Err(LinkError::Unexpected("Credit")));
+        let short = FromEdge::parse(&FrameHeader::new(DRAIN, 0, 0, None), b"");
+        assert_eq!(short, Err(LinkError::Unexpected("Drain")));
     }
 }

@@ -45,8 +45,12 @@ pub enum FromWorker<'a> {
     },
     /// Requests were begun; the claim table says which.
     Begun,
-    /// Every stream has been ended: nothing more will be said.
-    Finished,
+    /// What the app does for requests is over, and its shutdown begins.
+    Finished {
+        /// Every stream has been ended: nothing more will be said. Otherwise there are requests that do not end though
+        /// their time is up.
+        all: bool,
+    },
     /// An interim response's head (103), before the final one.
     Interim {
         /// The request's stream.
@@ -200,7 +204,9 @@ impl<'a> FromWorker<'a> {
             Self::Ready => push_frame(out, link(READY), &[]),
             Self::Failed { why } => push_frame(out, link(FAILED), why),
             Self::Begun => push_frame(out, link(BEGUN), &[]),
-            Self::Finished => push_frame(out, link(FINISHED), &[]),
+            Self::Finished { all } => {
+                push_frame(out, FrameHeader::new(FINISHED, end_flag(all), 0, None), &[]);
+            }
             Self::Interim { stream, head } => push_frame(out, frame(INTERIM, 0, stream), head),
             Self::Push { stream, promise } => push_frame(out, frame(PUSH, 0, stream), promise),
             Self::Response { stream, head, end } => {
@@ -245,7 +251,7 @@ impl<'a> FromWorker<'a> {
                 READY => Ok(Self::Ready),
                 FAILED => Ok(Self::Failed { why: payload }),
                 BEGUN => Ok(Self::Begun),
-                FINISHED => Ok(Self::Finished),
+                FINISHED => Ok(Self::Finished { all: header.is_end() }),
                 _ => Err(malformed),
             };
         };
@@ -278,7 +284,7 @@ impl<'a> FromWorker<'a> {
             Self::Ready => "Ready",
             Self::Failed { .. } => "Failed",
             Self::Begun => "Begun",
-            Self::Finished => "Finished",
+            Self::Finished { .. } => "Finished",
             Self::Interim { .. } => "Interim",
             Self::Push { .. } => "Push",
             Self::Response { .. } => "Response",
@@ -334,7 +340,8 @@ mod tests {
             FromWorker::Ready,
             FromWorker::Failed { why: b"no app" },
             FromWorker::Begun,
-            FromWorker::Finished,
+            FromWorker::Finished { all: true },
+            FromWorker::Finished { all: false },
             FromWorker::Interim { stream, head: b"h" },
             FromWorker::Push { stream, promise: b"p" },
             FromWorker::Response { stream, head: b"h", end: true },

@@ -1,4 +1,5 @@
-//! Accepts connections of one listener, for as long as the thread serves.
+//! Accepts connections of one listener, for as long as the thread serves, and then those that the kernel has made already:
+//! closing the listener would reset them.
 
 use std::io;
 use std::rc::Rc;
@@ -24,7 +25,35 @@ enum Listening {
     Unix(UnixListener),
 }
 
-/// Listens, and gives each connection a task of its own.
+impl Listening {
+    /// Waits for the next connection.
+    async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.and_then(|(stream, _)| Socket::tcp(stream)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::unix(stream)),
+        }
+    }
+
+    /// The next connection of those that are there, whatever was known of the listener's readiness.
+    fn accept_at_once(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => {
+                let listener = socket2::SockRef::from(listener);
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Socket::tcp(tokio::net::TcpStream::from_std(stream.into())?)
+            }
+            Self::Unix(listener) => {
+                let listener = socket2::SockRef::from(listener);
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Socket::unix(tokio::net::UnixStream::from_std(stream.into())?))
+            }
+        }
+    }
+}
+
+/// Listens, and gives each connection a task of its own, until the thread drains.
 pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option<Arc<TlsConfig>>) {
     let address = listener.address.clone();
     let tls = listener.tls.then_some(tls).flatten();
@@ -34,17 +63,22 @@ pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option
         Err(error) => return tracing::error!("Cannot listen on {address}: {error}"),
     };
     let mut complained = None;
+    let serve = |socket| {
+        if let Some(admitted) = admit::admit(&shared) {
+            spawn_local(crate::handshake::serve(admitted, socket, proxy_protocol, tls.clone()));
+        }
+    };
     loop {
-        let accepted = match &listening {
-            Listening::Tcp(listener) => listener.accept().await.and_then(|(stream, _)| Socket::tcp(stream)),
-            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::unix(stream)),
+        let accepted = tokio::select! {
+            accepted = listening.accept() => accepted,
+            () = shared.drains.cancelled() => {
+                let there = std::iter::repeat_with(|| listening.accept_at_once());
+                // No more than can have been there.
+                return there.take(shared.settings.backlog as usize + 1).map_while(Result::ok).for_each(serve);
+            }
         };
         match accepted {
-            Ok(socket) => {
-                if let Some(admitted) = admit::admit(&shared) {
-                    spawn_local(crate::handshake::serve(admitted, socket, proxy_protocol, tls.clone()));
-                }
-            }
+            Ok(socket) => serve(socket),
             Err(error) if is_of_the_client(&error) => {
                 tracing::debug!("A connection was gone before it was accepted: {error}");
             }

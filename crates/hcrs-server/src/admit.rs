@@ -1,8 +1,11 @@
 //! Admits a connection, or not: an edge thread has a limit of them.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
-use crate::edge_thread::Shared;
+use crate::edge_thread::{Phase, Shared};
 use crate::mailbox::Mailbox;
 
 /// A connection's place among those of its thread, given back when it is dropped.
@@ -13,6 +16,23 @@ pub(crate) struct Admitted {
     /// Wakes the connection.
     pub mailbox: Rc<Mailbox>,
     key: usize,
+}
+
+impl Admitted {
+    /// Does what precedes the connection's first request, while there is time for one: `None` if the thread drains and that
+    /// is over.
+    pub(crate) async fn while_welcome<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            self.mailbox.attend(cx.waker());
+            self.mailbox.rest();
+            match work.as_mut().poll(cx) {
+                Poll::Pending if self.shared.phase() >= Phase::Finishing => Poll::Ready(None),
+                polled => polled.map(Some),
+            }
+        })
+        .await
+    }
 }
 
 /// Gives the connection a place, or none if there are too many already: it is then closed at once.

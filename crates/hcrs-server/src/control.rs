@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::link::LinkParts;
 
@@ -26,9 +26,9 @@ pub(crate) enum Control {
     Attach(LinkEnd),
     /// Begin to accept connections.
     Accept,
-    /// Give the worker no more requests, and those that it has not begun to others; let it finish the rest until the
-    /// instant, cut off what is left, then send it `Drain`.
-    Retire(WorkerId, Instant),
+    /// Give the worker no more requests, and those that it has not begun to others; let it finish the rest, cut off what is
+    /// left when its time is up, then send it `Drain`.
+    Retire(Retirement),
     /// The worker's process has ended: read what it has said, and end its link. Somebody else may hold the other end
     /// of it, so that its closing is not to be waited for.
     Lost(WorkerId),
@@ -36,9 +36,27 @@ pub(crate) enum Control {
     Turn(Arc<AtomicUsize>),
     /// Log which requests the worker has under way: it hangs.
     Describe(WorkerId),
-    /// Take no more requests, finish what is under way until the instant, cut off the rest, then send
-    /// `Drain` over every link and report [`Report::Drained`].
-    Drain(Instant),
+    /// Take no more connections, finish what is under way, cut off the rest when the time is up, then send `Drain` over
+    /// every link and report [`Report::Drained`]. A second order only changes the time.
+    Drain(Drain),
+}
+
+/// How a worker that was replaced is to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retirement {
+    /// The worker.
+    pub worker: WorkerId,
+    /// How long what is under way in it may go on.
+    pub grace: Duration,
+}
+
+/// How a drain is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    /// When what is still under way is cut off.
+    pub until: Instant,
+    /// The number of the signal that the workers are told of.
+    pub signal: u16,
 }
 
 /// From an edge thread to the supervisor.
@@ -52,6 +70,8 @@ pub(crate) enum Report {
     Spent(WorkerId),
     /// The link to a worker has ended; what it had not begun was given to others.
     Detached(WorkerId),
-    /// The drain of the thread of this number is over; false if requests had to be cut off.
-    Drained(usize, bool),
+    /// A worker has finished, or given up, what it had to do for requests, and begins its shutdown.
+    Finished(WorkerId),
+    /// The drain of the thread of this number is over; so many requests had to be cut off.
+    Drained(usize, usize),
 }

@@ -200,9 +200,11 @@ impl Dispatch {
         self.stir();
     }
 
-    /// A worker gets no more requests; what it has not begun waits for another. Gives its link.
-    pub(crate) fn retire(&self, worker: WorkerId, now: Instant) -> Option<Rc<Link>> {
+    /// A worker gets no more requests, and is told so as if by the signal; what it has not begun waits for another. Gives its
+    /// link.
+    pub(crate) fn retire(&self, worker: WorkerId, signal: u16, now: Instant) -> Option<Rc<Link>> {
         let link = self.link_to(worker)?;
+        link.send_stopping(signal);
         link.retire();
         self.put_back(link.withdraw(now, |_, _| true));
         self.pump(now);
@@ -227,10 +229,17 @@ impl Dispatch {
         self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)
     }
 
-    /// Says `Drain` over every link.
-    pub(crate) fn drain(&self) {
+    /// Tells the workers that the drain begins, for a signal of this number.
+    pub(crate) fn begin_drain(&self, signal: u16) {
         for link in &*self.links.borrow() {
-            link.send_drain();
+            link.send_stopping(signal);
+        }
+    }
+
+    /// Says `Drain` over every link; the apps have so much time `left` for what they still do.
+    pub(crate) fn drain(&self, left: Duration) {
+        for link in &*self.links.borrow() {
+            link.send_drain(left);
         }
     }
 

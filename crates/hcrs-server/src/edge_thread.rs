@@ -17,17 +17,18 @@ use slab::Slab;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::spawn_local;
+use tokio_util::sync::CancellationToken;
 
 use crate::accept;
 use crate::access_log::{AccessEntry, AccessLog};
 use crate::bind::BoundListener;
 use crate::clock;
-use crate::control::{Control, LinkEnd, Report, WorkerId};
+use crate::control::{Control, Drain, LinkEnd, Report, Retirement};
 use crate::date::HttpDate;
 use crate::dispatch::Dispatch;
 use crate::fault_log::FaultLog;
 use crate::file_permits::OpenFiles;
-use crate::link::{Link, Notice};
+use crate::link::{Cut, Link, Notice};
 use crate::mailbox::Mailbox;
 use crate::piece;
 use crate::settings::{ConnectionSettings, Settings};
@@ -47,8 +48,15 @@ const TICK: Duration = Duration::from_millis(10);
 /// How long after work the allocator is asked to give back what it keeps. Work that goes on does not put it off.
 const GIVE_BACK: Duration = Duration::from_secs(3);
 
+/// How long, from the beginning of a drain, connections without a request may still make one: its client may have sent it
+/// before it could know.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// How long a connection that is cut may take to say so: it writes one last frame at most.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The signal that workers are told of when they are replaced.
+const SIGTERM: u16 = 15;
 
 /// An edge thread, as the supervisor sees it.
 #[derive(Debug)]
@@ -97,19 +105,25 @@ pub(crate) struct Shared {
     /// Numbers for what is known of TLS connections.
     pub tls_numbers: TlsNumbers,
     phase: Cell<Phase>,
+    /// Requests that were cut off at the end of the drain.
+    cut: Cell<usize>,
     serial: Cell<u64>,
     extra: RefCell<Extra>,
     /// A connection has ended, or the phase has changed.
     pub stir: Notify,
+    /// Cancelled when no more connections are to be accepted.
+    pub drains: CancellationToken,
 }
 
 /// Where the thread is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Requests are welcome.
     Serving,
-    /// What is under way is finished, nothing new is begun.
+    /// No connections are accepted. Those that are fresh, or about to go on, may make one request more.
     Draining,
+    /// What is under way is finished, and connections without a request are closed.
+    Finishing,
     /// Everything is cut off.
     Cut,
 }
@@ -165,9 +179,11 @@ impl Shared {
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_numbers: TlsNumbers::default(),
             phase: Cell::new(Phase::Serving),
+            cut: Cell::new(0),
             serial: Cell::new(0),
             extra: RefCell::new(Extra::new(&settings.connection)),
             stir: Notify::new(),
+            drains: CancellationToken::new(),
             settings,
         }
     }
@@ -207,6 +223,11 @@ impl Shared {
         if self.faults.note(connection, fault, clock::now()) {
             self.dispatch.stir();
         }
+    }
+
+    /// A request was cut off at the end of the drain.
+    pub(crate) fn note_cut(&self) {
+        self.cut.set(self.cut.get() + 1);
     }
 
     /// Writes about a request that is over.
@@ -273,24 +294,26 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                     accepting.push(spawn_local(accept::run(Rc::clone(&shared), listener, tls.clone())));
                 }
             }
-            Control::Retire(worker, until) => retire(&shared, worker, until),
+            Control::Retire(retirement) => retire(&shared, retirement),
             Control::Lost(worker) => shared.dispatch.lost(worker),
             Control::Turn(turned) => {
                 turned.fetch_add(1, Ordering::Relaxed);
             }
             Control::Describe(worker) => shared.dispatch.describe(worker, clock::now()),
-            Control::Drain(until) => {
+            Control::Drain(order) => {
+                shared.drains.cancel();
                 for task in accepting.drain(..) {
-                    task.abort();
+                    let _panic_at_the_end = task.await;
                 }
                 drop(listeners.take());
-                let in_time = drain(&shared, until, &mut orders).await;
-                if let Some(left) = shared.dispatch.left_over().filter(|_| in_time) {
+                let until = drain(&shared, order, &mut orders).await;
+                let (cut, all_ended) = (shared.cut.get(), shared.connections.borrow().is_empty());
+                if let Some(left) = shared.dispatch.left_over().filter(|_| cut == 0 && all_ended) {
                     tracing::warn!("accounting: edge thread {index} has drained, and {left} are left");
                 }
-                shared.dispatch.drain();
+                shared.dispatch.drain(until.saturating_duration_since(clock::now()));
                 shared.flush_records();
-                report(&reports, Report::Drained(index, in_time));
+                report(&reports, Report::Drained(index, cut));
             }
         }
     }
@@ -315,6 +338,7 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
                 Notice::Failed(why) => report(&reports, Report::Failed(worker, why)),
                 Notice::Progress => shared.dispatch.pump_if_waiting(),
                 Notice::Spent => report(&reports, Report::Spent(worker)),
+                Notice::Finished => report(&reports, Report::Finished(worker)),
             }
         };
         run_link(&shared, &link, socket, notice).await;
@@ -338,37 +362,65 @@ pub(crate) async fn run_link(
     shared.dispatch.detach(link, clock::now());
 }
 
-/// Lets a worker finish what it has begun until `until`, and gives it nothing more.
-fn retire(shared: &Shared, worker: WorkerId, until: Instant) {
-    let Some(link) = shared.dispatch.retire(worker, clock::now()) else { return };
+/// Lets a worker finish what it has begun, for as long as it is given, and gives it nothing more.
+fn retire(shared: &Shared, Retirement { worker, grace }: Retirement) {
+    let now = clock::now();
+    let Some(link) = shared.dispatch.retire(worker, SIGTERM, now) else { return };
+    let until = now + grace;
     spawn_local(async move {
         if tokio::time::timeout_at(until.into(), link.quiet()).await.is_err() {
-            link.cut();
+            tell_cut(link.cut(), link.pid(), grace);
         }
-        link.send_drain();
+        link.send_drain(until.saturating_duration_since(clock::now()));
     });
 }
 
-/// Lets the connections finish until `until`, then cuts them off. True if none had to be. A second order to drain
-/// cuts at once.
-async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<Control>) -> bool {
+/// Logs what was cut off in a worker that was replaced.
+fn tell_cut(cut: Cut, pid: u32, grace: Duration) {
+    let (Cut { requests, websockets }, grace) = (cut, grace.as_secs_f64());
+    let (request, were) = if requests == 1 { ("request", "was") } else { ("requests", "were") };
+    if requests > 0 {
+        tracing::warn!(
+            "{requests} {request} that worker {pid} had under way {were} cut off, {grace} s after it was replaced \
+             (retire_timeout)"
+        );
+    }
+    if websockets > 0 {
+        tracing::info!("Closing {websockets} WebSockets of worker {pid}, {grace} s after it was replaced");
+    }
+}
+
+/// Lets the connections finish until their time is up, then cuts them off. Gives the end of that time, which a second
+/// order may have changed.
+async fn drain(shared: &Rc<Shared>, order: Drain, orders: &mut mpsc::Receiver<Control>) -> Instant {
+    let Drain { mut until, signal } = order;
+    shared.dispatch.begin_drain(signal);
     shared.enter(Phase::Draining);
-    let deadline = tokio::time::sleep_until(until.into());
-    tokio::pin!(deadline);
+    let phase_ends = tokio::time::sleep_until((clock::now() + FIRST_REQUEST).min(until).into());
+    tokio::pin!(phase_ends);
     loop {
         if shared.connections.borrow().is_empty() {
-            return true;
+            return until;
         }
         tokio::select! {
             () = shared.stir.notified() => {}
-            () = &mut deadline => break,
+            () = &mut phase_ends => {
+                if shared.phase() == Phase::Finishing {
+                    break;
+                }
+                shared.enter(Phase::Finishing);
+                phase_ends.as_mut().reset(until.into());
+            }
             order = orders.recv() => match order {
                 Some(Control::Attach(end)) => drop(end),
                 // Everybody is sent `Drain` at the end.
-                Some(Control::Accept | Control::Retire(..) | Control::Describe(_)) => {}
+                Some(Control::Accept | Control::Retire(_) | Control::Describe(_)) => {}
                 Some(Control::Turn(turned)) => drop(turned.fetch_add(1, Ordering::Relaxed)),
                 Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
-                Some(Control::Drain(until)) => deadline.as_mut().reset(until.into()),
+                Some(Control::Drain(order)) => {
+                    until = order.until;
+                    phase_ends.as_mut().reset(until.into());
+                }
                 None => break,
             },
         }
@@ -382,7 +434,7 @@ async fn drain(shared: &Rc<Shared>, until: Instant, orders: &mut mpsc::Receiver<
             () = &mut last_words => break,
         }
     }
-    false
+    until
 }
 
 /// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the logs, metrics, memory that

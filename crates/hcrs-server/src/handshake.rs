@@ -56,9 +56,11 @@ pub(crate) async fn serve(
     proxy_protocol: bool,
     tls: Option<Arc<TlsConfig>>,
 ) {
-    let peer = match proxy::peer(&mut socket, proxy_protocol, &admitted.shared.settings.proxies).await {
-        Ok(peer) => peer,
-        Err(refused) => return tracing::debug!("A connection was closed at its start: {refused}"),
+    let peer = proxy::peer(&mut socket, proxy_protocol, &admitted.shared.settings.proxies);
+    let peer = match admitted.while_welcome(peer).await {
+        Some(Ok(peer)) => peer,
+        Some(Err(refused)) => return tracing::debug!("A connection was closed at its start: {refused}"),
+        None => return,
     };
     let serial = admitted.shared.next_serial();
     let Peer { endpoints, forwarded, scheme } = peer;
@@ -67,9 +69,10 @@ pub(crate) async fn serve(
         let client = Client { admitted, serial, forwarded, scheme, endpoints, tls: None };
         return negotiate::negotiate(client, socket, Alpn::None).await;
     };
-    let (stream, facts) = match shake_hands(&admitted, socket, &tls).await {
-        Ok(done) => done,
-        Err(error) => return tracing::debug!("connection {serial}: {error}"),
+    let (stream, facts) = match admitted.while_welcome(shake_hands(&admitted, socket, &tls)).await {
+        Some(Ok(done)) => done,
+        Some(Err(error)) => return tracing::debug!("connection {serial}: {error}"),
+        None => return,
     };
     let known = admitted.shared.tls_numbers.number(facts);
     let endpoints = Rc::new(endpoints.with_tls(known.number));

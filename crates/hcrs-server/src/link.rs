@@ -26,6 +26,8 @@ use hcrs_link::{
 };
 use tokio::sync::Notify;
 
+pub(crate) use self::retire::Cut;
+
 use self::out::Out;
 use self::pump::Pump;
 use self::streams::Streams;
@@ -46,6 +48,8 @@ pub(crate) enum Notice {
     Progress,
     /// The worker has been given as many requests as it is meant to, or as the link has numbers for.
     Spent,
+    /// The worker has finished, or given up, what it had to do for requests.
+    Finished,
 }
 
 /// What a link joins.

@@ -39,9 +39,10 @@ pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
     let mut first = BytesMut::with_capacity(settings.h1.max_head_bytes.min(4096));
     let idle = Instant::now() + settings.keep_alive_timeout;
     loop {
-        match timeout_at(idle, io.read_buf(&mut first)).await {
-            Ok(Ok(n)) if n > 0 => {}
-            // Closed, failed or silent: there is nobody to answer.
+        let read = timeout_at(idle, io.read_buf(&mut first));
+        match client.admitted.while_welcome(read).await {
+            Some(Ok(Ok(n))) if n > 0 => {}
+            // Closed, failed or silent, or the thread has drained: there is nobody to answer.
             _ => return,
         }
         let seen = first.len().min(PREFACE.len());

@@ -39,7 +39,7 @@ pub struct Settings {
     pub proxies: ProxySettings,
     /// How requests wait for a worker.
     pub dispatch: DispatchSettings,
-    /// How long a drain may take.
+    /// How long what is under way may go on after a signal to stop.
     pub graceful_timeout: Duration,
     /// Where the logs go.
     pub log: LogSettings,
@@ -107,6 +107,8 @@ pub struct AppSettings {
     pub startup_timeout: Duration,
     /// How long the app's lifespan shutdown may take.
     pub shutdown_timeout: Duration,
+    /// How long what is under way in a worker that is replaced may go on.
+    pub retire_timeout: Duration,
     /// How long a ready worker may give no sign of life before it is killed and replaced; zero for ever.
     pub worker_timeout: Duration,
     /// Variables of the environment that may hold secrets of the server, and that workers do not get: an app shows its own on
@@ -133,6 +135,7 @@ impl AppSettings {
             lifespan: Lifespan::Auto,
             startup_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(60),
+            retire_timeout: Duration::from_secs(60),
             worker_timeout: Duration::from_secs(60),
             withheld_variables: Vec::new(),
         }

@@ -17,11 +17,11 @@ use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict};
 use rustix::net::RecvFlags;
 
 use crate::awaitable::Sent;
-use crate::exchange::{Exchange, Inner};
+use crate::exchange::{Exchange, Inner, Running};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
 use crate::pulse::note_step;
@@ -56,6 +56,7 @@ pub struct AsgiLink {
 /// What the worker's main program wants to know.
 #[derive(Debug)]
 struct Events {
+    stopping: Py<PyAny>,
     drained: Py<PyAny>,
     gone: Py<PyAny>,
     failed: Py<PyAny>,
@@ -193,7 +194,7 @@ impl AsgiLink {
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         note_step();
-        let (failed, has_left, id, flushed, waiters, task, context) = {
+        let (failed, has_left, id, flushed, waiters, running, context) = {
             let mut inner = exchange.get().lock();
             let has_left = inner.left_at.is_some();
             let Inner { stream, websocket, .. } = &mut *inner;
@@ -205,10 +206,10 @@ impl AsgiLink {
             if inner.stream.is_flushed() {
                 waiters.append(&mut inner.senders);
             }
-            let (task, context) = (inner.task.take(), inner.context.take());
-            (failed, has_left, inner.stream.id(), inner.stream.is_flushed(), waiters, task, context)
+            let (running, context) = (inner.running.take(), inner.context.take());
+            (failed, has_left, inner.stream.id(), inner.stream.is_flushed(), waiters, running, context)
         };
-        drop(task);
+        drop(running);
         if flushed {
             let over = lock(&this.exchanges).live.remove(&id);
             drop(over);
@@ -285,7 +286,7 @@ impl AsgiLink {
         let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream, messages, path))?;
         let receive = exchange.getattr(intern!(py, "receive"))?;
         let send = exchange.getattr(intern!(py, "send"))?;
-        let task = this.app.bind(py).call1((scope, receive, send)).and_then(|coroutine| {
+        let task = this.app.bind(py).call1((&scope, receive, send)).and_then(|coroutine| {
             if eager { this.starter.start(&coroutine) } else { this.starter.start_later(&coroutine) }
         });
         let Started { task, context } = match task {
@@ -306,7 +307,8 @@ impl AsgiLink {
                 intern!(py, "add_done_callback"),
                 (exchange.getattr(intern!(py, "_task_done"))?,),
             )?;
-            exchange.get().lock().task = Some(task.unbind());
+            let running = Running { task: task.unbind(), scope: scope.unbind() };
+            exchange.get().lock().running = Some(running);
         }
         lock(&this.exchanges).live.insert(request.stream, exchange.unbind());
         Ok(true)
@@ -369,13 +371,17 @@ impl AsgiLink {
                     }
                     let mut waiters = std::mem::take(&mut inner.receivers);
                     waiters.append(&mut inner.senders);
-                    (waiters, inner.task.is_none())
+                    (waiters, inner.running.is_none())
                 };
                 wake(py, waiters)?;
                 this.client_left(exchange.bind(py))?;
                 if ended { Self::finish(slf, exchange.bind(py), None, None) } else { Ok(()) }
             }
-            FromEdge::Drain => this.events.drained.bind(py).call0().map(drop),
+            FromEdge::Stopping { signal } => this.events.stopping.bind(py).call1((signal,)).map(drop),
+            FromEdge::Drain { left_ms } => {
+                let left = Duration::from_millis(u64::from(left_ms)).as_secs_f64();
+                this.events.drained.bind(py).call1((left,)).map(drop)
+            }
             FromEdge::Request(_) | FromEdge::Tls { .. } => Ok(()),
         }
     }
@@ -386,7 +392,7 @@ impl AsgiLink {
             let mut inner = exchange.get().lock();
             let is_first = inner.left_at.is_none();
             inner.left_at.get_or_insert_with(Instant::now);
-            is_first && inner.task.is_some()
+            is_first && inner.running.is_some()
         };
         if runs_on { self.events.left.bind(exchange.py()).call0().map(drop) } else { Ok(()) }
     }
@@ -421,7 +427,7 @@ impl AsgiLink {
             let mut inner = exchange.get().lock();
             let stalled = inner.stream.pump(&mut this.out().outbox);
             let flushed = inner.stream.is_flushed();
-            if flushed && inner.task.is_none() {
+            if flushed && inner.running.is_none() {
                 lock(&this.exchanges).live.remove(&inner.stream.id());
             }
             let waiters = if flushed { std::mem::take(&mut inner.senders) } else { Vec::new() };
@@ -492,11 +498,12 @@ impl AsgiLink {
 
 #[pymethods]
 impl AsgiLink {
-    /// Makes a link serve `app`. `drained()` is called when the edge has nothing more to send, `gone(why)` when it
-    /// is gone, `failed(exception or None, whether the client has left)` when the app has raised or left a response
-    /// unfinished, and `left()` when a client has left whose task runs.
+    /// Makes a link serve `app`. `stopping(signal)` is called when the worker is to end, because the edge got the signal or
+    /// would send it, `drained(left)` when the edge has nothing more to send and the app has so many seconds left for what
+    /// it still does, `gone(why)` when the edge is gone, `failed(exception or None, whether the client has left)` when the
+    /// app has raised or left a response unfinished, and `left()` when a client has left whose task runs.
     #[new]
-    #[pyo3(signature = (link, app, *, event_loop, root_path, state, drained, gone, failed, left))]
+    #[pyo3(signature = (link, app, *, event_loop, root_path, state, stopping, drained, gone, failed, left))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
         py: Python<'_>,
@@ -505,6 +512,7 @@ impl AsgiLink {
         event_loop: &Bound<'_, PyAny>,
         root_path: &str,
         state: &Bound<'_, PyDict>,
+        stopping: Py<PyAny>,
         drained: Py<PyAny>,
         gone: Py<PyAny>,
         failed: Py<PyAny>,
@@ -523,7 +531,7 @@ impl AsgiLink {
             event_loop: event_loop.clone().unbind(),
             is_asyncio: event_loop.is_instance(&py.import("asyncio")?.getattr("AbstractEventLoop")?)?,
             starter: TaskStarter::new(py, event_loop)?,
-            events: Events { drained, gone, failed, left },
+            events: Events { stopping, drained, gone, failed, left },
             sent: Py::new(py, Sent)?,
             no_bytes: PyBytes::new(py, b"").unbind(),
         })
@@ -566,22 +574,25 @@ impl AsgiLink {
         if idle { Ok(()) } else { Self::write(slf) }
     }
 
-    /// Tells the edge that every stream has been ended. To be called when no task runs any more.
+    /// Tells the edge that the app's shutdown begins. `all` says that no task of a request runs any more.
     #[pyo3(name = "finish")]
-    fn say_finished(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().out().outbox.push(&FromWorker::Finished);
+    fn say_finished(slf: &Bound<'_, Self>, all: bool) -> PyResult<()> {
+        slf.get().out().outbox.push(&FromWorker::Finished { all });
         Self::write(slf)
     }
 
-    /// The tasks of requests that run.
-    fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    /// The tasks of requests that run, and the scope that each was called with.
+    fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let exchanges: Vec<_> =
             lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
-        let tasks: Vec<_> = exchanges
-            .iter()
-            .filter_map(|e| e.get().lock().task.as_ref().map(|task| task.clone_ref(py)))
-            .collect();
-        PyList::new(py, tasks)
+        let tasks = PyDict::new(py);
+        for exchange in exchanges {
+            let running = exchange.get().lock().running.as_ref().map(|running| running.clone_ref(py));
+            if let Some(Running { task, scope }) = running {
+                tasks.set_item(task, scope)?;
+            }
+        }
+        Ok(tasks)
     }
 
     /// The requests whose tasks run on although their clients have left, and `seconds` ago or more.
@@ -593,7 +604,7 @@ impl AsgiLink {
         let mut first: Option<(Duration, &Py<Exchange>)> = None;
         for exchange in &exchanges {
             let mut inner = exchange.get().lock();
-            let (Some(left_at), true) = (inner.left_at, inner.task.is_some()) else { continue };
+            let (Some(left_at), true) = (inner.left_at, inner.running.is_some()) else { continue };
             all += 1;
             let since = left_at.elapsed();
             if since < patience {

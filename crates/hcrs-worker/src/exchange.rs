@@ -43,8 +43,8 @@ pub struct Inner {
     pub receivers: Vec<Waiting>,
     /// `send`s that wait.
     pub senders: Vec<Waiting>,
-    /// The app's task, held while it runs.
-    pub task: Option<Py<PyAny>>,
+    /// The app's task, while it runs.
+    pub running: Option<Running>,
     /// The context of the app's task, where the task does not tell it; held while it runs.
     pub context: Option<Py<PyAny>>,
     /// It stands in the link's queue of streams that wait for room.
@@ -61,6 +61,22 @@ pub struct Inner {
     pub is_left_told: bool,
 }
 
+/// A task of the app that runs. It is dropped when the task has ended, because the scope may lead back to the exchange.
+#[derive(Debug)]
+pub struct Running {
+    /// The task.
+    pub task: Py<PyAny>,
+    /// The scope that it was called with.
+    pub scope: Py<PyDict>,
+}
+
+impl Running {
+    /// Another reference to both.
+    pub fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { task: self.task.clone_ref(py), scope: self.scope.clone_ref(py) }
+    }
+}
+
 impl Exchange {
     /// An exchange of `link`.
     pub fn new(
@@ -73,7 +89,7 @@ impl Exchange {
             stream,
             receivers: Vec::new(),
             senders: Vec::new(),
-            task: None,
+            running: None,
             context: None,
             queued: false,
             trailers: None,

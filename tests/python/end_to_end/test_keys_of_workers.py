@@ -115,6 +115,18 @@ def test_a_worker_may_give_no_sign_of_life_for_so_long(
     server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; it is killed and replaced \(worker_timeout\)")
 
 
+@shows("plain.py:app", retire_timeout=0.5)
+def test_requests_may_go_on_for_so_long_in_a_worker_that_was_replaced(
+    server: Server, connect_h1: Callable[..., H1Client]
+) -> None:
+    client = connect_h1(server.listener)
+    client.request("GET", "/gate?key=never")
+    assert connect_h1(server.listener).get("/note?key=never-begun").status == 200
+    server.signal(signal.SIGHUP)
+    assert client.response().status == 502
+    server.wait_for_log(r"1 request that worker \d+ had under way was cut off, 0\.5 s after it was replaced")
+
+
 @shows("plain.py:app", stall_timeout=1.0, workers=2)
 def test_a_worker_may_leave_requests_for_so_long(
     server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path

@@ -351,7 +351,7 @@ def test_unit_becomes_one_that_starts_hcrs_and_is_told_when_it_is_ready(
         "[Service]", "Type=notify", f"WorkingDirectory={tmp_path}", 'Environment="GREETING=two words" PORT=1',
         f"EnvironmentFile={tmp_path}/app.env",
         f"ExecStart={command()} --config {tmp_path}/web.toml --bind unix:{tmp_path}/socket",
-        "TimeoutStopSec=100", "TimeoutStartSec=620",
+        "KillMode=mixed", "TimeoutStopSec=100", "TimeoutStartSec=620",
         "ExecReload=/bin/kill -s HUP $MAINPID", "Restart=on-failure",
         "[Install]", "WantedBy=multi-user.target",
     ]

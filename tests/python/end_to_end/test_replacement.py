@@ -109,7 +109,7 @@ def test_one_connection_lives_through_every_replacement_and_sees_each_new_worker
 def test_download_and_upload_under_way_finish_on_the_old_worker(
     serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any]
 ) -> None:
-    server = serve("plain.py:app", graceful_timeout=30)
+    server = serve("plain.py:app")
     client, h1 = connect_h2(server.listener), connect_h1(server.listener)
     old = int(client.get("/pid").body)
     size = 20 << 20
@@ -143,7 +143,7 @@ def test_download_and_upload_under_way_finish_on_the_old_worker(
 def test_worker_ends_before_a_slow_client_has_read_its_response(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
 ) -> None:
-    server = serve("plain.py:app", graceful_timeout=30)
+    server = serve("plain.py:app")
     client = connect_h2(server.listener, window=1000)
     old = int(client.get("/pid").body)
     # Less than the edge takes from a worker before the client reads; the worker is done with it.
@@ -162,7 +162,7 @@ def test_worker_ends_before_a_slow_client_has_read_its_response(
 def test_slow_upload_to_a_wsgi_worker_finishes(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
-    server = serve("wsgi.py:app", graceful_timeout=30)
+    server = serve("wsgi.py:app")
     (old,) = server.worker_pids()
     client, other = connect_h1(server.listener), connect_h1(server.listener)
     client.send("POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n")
@@ -185,7 +185,7 @@ def digest_of(data: bytes) -> dict[str, object]:
 def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(
     serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], version: str
 ) -> None:
-    server = serve("sockets.py:app", graceful_timeout=2)
+    server = serve("sockets.py:app", hcrs={"retire_timeout": 2})
     if version == "h1":
         socket: WsClient = open_over_h1(connect_h1(server.listener), "/echo")
     else:
@@ -213,7 +213,7 @@ def test_app_is_told_that_its_websocket_was_closed(
         "    await send({'type': 'websocket.accept'})\n"
         "    print('the app was told', await receive(), file=sys.stderr, flush=True)\n"
     )
-    server = serve(f"{app}:app", graceful_timeout=0.3, hcrs={"lifespan": "off"})
+    server = serve(f"{app}:app", hcrs={"retire_timeout": 0.3, "lifespan": "off"})
     socket = open_over_h1(connect_h1(server.listener), "/")
     replace(server)
     assert socket.closed() == (1012, "")
@@ -224,7 +224,7 @@ def test_app_is_told_that_its_websocket_was_closed(
 def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
     serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> None:
-    server = serve("plain.py:app", graceful_timeout=0.5)
+    server = serve("plain.py:app", hcrs={"retire_timeout": 0.5})
     client, h1 = connect_h2(server.listener), connect_h1(server.listener)
     waiting = client.request("GET", "/gate?key=never")
     begun = client.request("GET", "/until-disconnect?key=never&start=1")
@@ -244,7 +244,7 @@ def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
 def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
-    server = serve("plain.py:app", graceful_timeout=0.5, shutdown_timeout=0.1)
+    server = serve("plain.py:app", hcrs={"retire_timeout": 0.5})
     client = connect_h2(server.listener)
     blocked = client.request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
     old = int(wait_until(lambda: (tmp_path / "blocked").exists() and (tmp_path / "blocked").read_text(), "a block"))
@@ -440,13 +440,13 @@ def test_worker_is_replaced_after_exactly_so_many_requests(
     assert int(server.wait_for_log(SPENT)[0][1]) == spent, "by the 21st request"
     server.wait_for_log(rf"Worker \d+ is ready and replaces worker {spent}")
     wait_until(lambda: spent not in server.worker_pids(), "the old worker to end")
-    assert clients[0].get().status == 200
-    assert all(client.goaway is None for client in clients)
     assert len(re.findall(SPENT, server.log)) == 1
+    assert clients[0].get().status == 200  # with which another may have been given as many
+    assert all(client.goaway is None for client in clients)
 
 
 def test_websockets_count_as_requests(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
-    server = serve("sockets.py:app", max_requests=2, graceful_timeout=0.2)
+    server = serve("sockets.py:app", max_requests=2, hcrs={"retire_timeout": 0.2})
     for _ in range(3):
         assert "it is replaced" not in server.log
         socket = open_over_h1(connect_h1(server.listener), "/echo")
@@ -490,3 +490,48 @@ def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(
         server.wait_for_log(READY, generation)
     assert all(6 <= life <= 52 for life in lives), lives
     assert len(set(lives)) > 1, lives
+
+
+def test_replaced_worker_has_a_time_of_its_own(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("plain.py:app", graceful_timeout=0.1)
+    client = connect_h1(server.listener)
+    client.request("GET", "/nap?seconds=2")
+    assert connect_h1(server.listener).get().status == 200
+    server.signal(signal.SIGHUP)
+    assert client.response().status == 200
+    server.wait_for_log(ALL)
+    assert "cut off" not in server.log
+
+
+def test_log_tells_how_many_a_replacement_has_cut_off(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("plain.py:app", hcrs={"retire_timeout": 0.5})
+    clients = [connect_h1(server.listener) for _ in range(2)]
+    for client in clients:
+        client.request("GET", "/until-disconnect?key=never")
+    assert connect_h1(server.listener).get("/note?key=never-begun").status == 200
+    (old,) = server.worker_pids()
+    replace(server)
+    assert all(client.response().status == 502 for client in clients)
+    server.wait_for_log(rf"\[WARNING\].*2 requests that worker {old} had under way were cut off, 0\.5 s after it was replaced")
+
+
+def test_new_worker_that_hangs_gives_way_to_the_next_signal(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
+    app = tmp_path / "mended.py"
+    source = (Path(__file__).parent / "apps" / "plain.py").read_text()
+    app.write_text(source)
+    server = serve(f"{app}:app", workers=2)
+    before = server.worker_pids()
+    app.write_text(f"import time\nopen({str(tmp_path / 'hangs')!r}, 'w').close()\ntime.sleep(600)\n")
+    server.signal(signal.SIGHUP)
+    wait_until((tmp_path / "hangs").exists, "the new worker to hang")
+    app.write_text(source)
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(ALL)
+    assert not set(before) & set(server.worker_pids())
+    assert connect_h2(server.listener).get().status == 200

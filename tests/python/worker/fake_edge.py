@@ -167,8 +167,12 @@ class Link:
     def tls(self, number: int, facts: bytes) -> None:
         self.send(EDGE["TLS"], payload=facts, argument=number)
 
-    def drain(self) -> None:
-        self.send(EDGE["DRAIN"])
+    def stopping(self, number: int) -> None:
+        self.send(EDGE["STOPPING"], argument=number)
+
+    def drain(self, left: float = 3.0) -> None:
+        """``left`` are seconds for what the app still does."""
+        self.send(EDGE["DRAIN"], payload=struct.pack("<I", round(left * 1000)))
 
     def word(self, slot: int) -> int:
         return int(struct.unpack_from("<Q", self.claims, slot * 8)[0])
@@ -231,6 +235,12 @@ class Link:
             self.buffer += piece
             self.arrived += descriptors
             self.files += descriptors
+
+    def finished(self) -> Frame:
+        """What the worker says when its shutdown begins."""
+        while (frame := self.read()).kind != FINISHED:
+            pass
+        return frame
 
     def expect(self, stream: int, *kinds: int, timeout: float = WAIT) -> Frame:
         """The next frame of ``stream``, of one of ``kinds``; others are kept for later, Begun is dropped."""
@@ -368,10 +378,10 @@ class Worker:
     def stderr(self) -> str:
         return self.stderr_path.read_text()
 
-    def drain(self) -> int:
+    def drain(self, left: float = 3.0) -> int:
         """Says that nothing more comes; gives the exit code."""
         for link in self.links:
-            link.drain()
+            link.drain(left)
         return self.process.wait(WAIT)
 
     def hang_up(self) -> int:

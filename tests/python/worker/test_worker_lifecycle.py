@@ -305,13 +305,99 @@ def test_a_task_that_never_ends_is_cancelled_by_the_drain(serve: Serve) -> None:
                 await send({"type": "http.response.start", "status": 200})
                 await send({"type": "http.response.body", "body": b"served"})
                 await asyncio.sleep(60)
-        """,
-        "--graceful-timeout",
-        "0.2",
+        """
+    )
+    assert [running.link.fetch(target).body for target in (b"/mail", b"/mail?to=b")] == [b"served"] * 2
+    assert running.drain(0.2) == 0
+    (line,) = running.stderr.splitlines()
+    assert line.endswith("[WARNING] 2 tasks of requests were cut off at the end of the drain: GET /mail (2)")
+    assert running.link.finished().is_end
+
+
+def test_a_task_that_cannot_be_cancelled_is_left_behind_and_the_shutdown_runs(serve: Serve) -> None:
+    running = serve(
+        """
+        import asyncio, sys
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await receive()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                print("shut down", file=sys.stderr)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"served"})
+            while True:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    pass
+        """
     )
     assert running.link.fetch().body == b"served"
+    assert running.drain(0.1) == 0
+    assert "Leaving requests behind that did not end in time: 1 (GET /)" in running.stderr
+    assert "shut down" in running.stderr
+    assert not running.link.finished().is_end
+
+
+def test_every_link_tells_of_the_signal_and_the_handler_is_called_once(serve: Serve) -> None:
+    running = serve(
+        LIFESPAN.format(lifespan="return")
+        + """
+    import signal
+    signal.signal(signal.SIGTERM, lambda number, frame: print("told", number, file=sys.stderr, flush=True))
+    """,
+        links=2,
+    )
+    for link in running.links:
+        link.stopping(signal.SIGTERM)
+        link.stopping(signal.SIGUSR1)  # is none of those that stop a server
+    assert running.links[0].fetch().body == b"served"
     assert running.drain() == 0
-    assert running.stderr == ""
+    assert running.stderr.splitlines() == [f"told {signal.SIGTERM.value}"]
+
+
+def test_what_a_handler_raises_is_logged_and_ends_nothing(serve: Serve) -> None:
+    running = serve(
+        LIFESPAN.format(lifespan="return")
+        + """
+    import signal
+    signal.signal(signal.SIGTERM, lambda number, frame: 1 / 0)
+    """
+    )
+    running.link.stopping(signal.SIGTERM)
+    assert running.link.fetch().body == b"served"
+    assert running.drain() == 0
+    assert "[ERROR] Error in the app's handler of SIGTERM" in running.stderr and "ZeroDivisionError" in running.stderr
+
+
+def test_child_process_that_does_not_end_is_named_and_left_behind(serve: Serve) -> None:
+    running = serve(
+        """
+        import multiprocessing, signal, time
+
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,), name="Warehouse")
+
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await receive()
+                child.start()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                await send({"type": "lifespan.shutdown.complete"})
+        """
+    )
+    assert running.drain() == 0
+    assert "[WARNING] Ending around what has not ended: process Warehouse" in running.stderr
+
+
+def test_what_atexit_does_not_end_is_left_behind(serve: Serve) -> None:
+    running = serve("import atexit, time\natexit.register(time.sleep, 600)\n" + textwrap.dedent(lifespan("return")))
+    assert running.drain() == 0
+    assert "Ending although the interpreter has not ended" in running.stderr
 
 
 def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -840,11 +840,22 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(serve: Serve) -> None:
 
 
 def test_drain_lets_requests_end_and_leaves_those_that_do_not(serve: Serve) -> None:
-    running = serve(APP, "--graceful-timeout", "0.1")
-    running.link.get(b"/sleeps")
-    running.link.read()
-    assert running.drain() == 0
-    assert "Leaving requests behind" in running.stderr
+    running = serve(
+        """
+        import time
+
+        def app(environ, start_response):
+            time.sleep(1.5 if environ["PATH_INFO"] == "/naps" else 60)
+            start_response("200 OK", [])
+            return [b"slept"]
+        """
+    )
+    nap, _ = running.link.get(b"/naps"), running.link.get(b"/sleeps")
+    assert running.link.read().kind == BEGUN
+    assert running.drain(2) == 0
+    assert running.link.response(nap).body == b"slept"
+    assert "Leaving requests behind that did not end in time: 1 (GET /sleeps)" in running.stderr
+    assert not running.link.finished().is_end
 
 
 def test_when_the_edge_is_gone_the_worker_ends(serve: Serve) -> None:

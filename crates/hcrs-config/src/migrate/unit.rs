@@ -13,8 +13,12 @@ use crate::{ConfigError, read_file};
 
 /// What precedes the path of a command and is not part of it.
 const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
-/// How long the app's shutdown may take where nothing else is said, with a little room, in seconds.
-const SHUTDOWN: f64 = 70.0;
+/// How long what is under way may go on where nothing else is said, in seconds.
+const GRACEFUL: f64 = 3.0;
+/// How long the app's shutdown may take where nothing else is said, in seconds.
+const SHUTDOWN: f64 = 60.0;
+/// What a stop may take beside these two, with a little room, in seconds.
+const STOP: f64 = 10.0;
 /// How long the app's startup may take where nothing else is said, in seconds.
 const STARTUP: f64 = 60.0;
 /// What the interpreter and the imports may take beside that, with a little room, in seconds.
@@ -240,9 +244,14 @@ impl Unit {
                 set(key, who.clone());
             }
         }
-        let graceful =
-            sheet.literal("graceful_timeout").and_then(|text| text.parse::<f64>().ok()).unwrap_or(3.0);
-        let needed = graceful + SHUTDOWN;
+        if self.last("KillMode").is_none() {
+            // The edge stops the workers. An app's handler of SIGTERM would be called twice if systemd signalled them, too.
+            set("KillMode", "mixed".into());
+        }
+        let seconds = |key: &str, default: f64| {
+            sheet.literal(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(default)
+        };
+        let needed = seconds("graceful_timeout", GRACEFUL) + seconds("shutdown_timeout", SHUTDOWN) + STOP;
         match self.last("TimeoutStopSec").map(|entry| entry.value.trim_end_matches(['s', ' ']).parse::<f64>())
         {
             Some(Ok(given)) if given < needed => sheet.note(

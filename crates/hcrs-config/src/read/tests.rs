@@ -85,7 +85,8 @@ fn no_requests_at_most_are_any_number() {
 }
 
 #[test]
-fn a_workers_timeout_may_be_none() {
+fn the_timeouts_of_workers_end_in_their_settings() {
+    ends_in("[hcrs]\nretire_timeout = 0.5", |s| app(s).retire_timeout, Duration::from_millis(500));
     ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);
     ends_in("[hcrs]\nworker_timeout = 2.5", |s| app(s).worker_timeout, Duration::from_millis(2500));
 }

@@ -31,7 +31,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         FROM_ZERO,
         |d| seconds(d.server.graceful_timeout),
         |v, d| fill(&mut d.server.graceful_timeout, v.seconds()),
-        "How long requests may go on after the signal to stop, or in a worker that is replaced, in seconds.",
+        "How long requests, and what the app does after its responses, may go on after the signal to stop, in seconds. What is left \
+         is cut off, and the app's lifespan shutdown follows.",
     )
     .flag("--graceful-timeout", None, "SECONDS"),
     Setting::new(
@@ -48,8 +49,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         FROM_ZERO,
         |d| seconds(d.app.shutdown_timeout),
         |v, d| fill(&mut d.app.shutdown_timeout, v.seconds()),
-        "How long the app's lifespan shutdown may take, in seconds.",
+        "How long the app's lifespan shutdown may take from where it begins, in seconds.",
     ),
+    Setting::new(
+        Deadlines,
+        "retire_timeout",
+        FROM_ZERO,
+        |d| seconds(d.app.retire_timeout),
+        |v, d| fill(&mut d.app.retire_timeout, v.seconds()),
+        "How long requests and WebSockets may go on in a worker that has been replaced (SIGHUP, max_requests), in seconds; with \
+         use_reloader no longer than graceful_timeout.",
+    )
+    .own()
+    .flag("--retire-timeout", None, "SECONDS"),
     Setting::new(
         Deadlines,
         "head_timeout",

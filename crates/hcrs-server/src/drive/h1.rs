@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 use super::under_way::{record_answered, record_unread};
 use super::{LOOK, Look, UnderWay, run_again, welcome};
 use crate::clock;
-use crate::edge_thread::Phase;
+use crate::edge_thread::{FIRST_REQUEST, Phase};
 use crate::exchange::{Exchange, Output};
 use crate::file_permits::FilePermits;
 use crate::handshake::Client;
@@ -75,6 +75,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
         requests: 0,
         skipped: 0,
         closing: false,
+        has_looked_again: false,
         idle_since: now,
         head_since: None,
         unsent_since: None,
@@ -132,6 +133,8 @@ struct Driver<T> {
     skipped: usize,
     /// No other exchange follows; what is in `out` is still written.
     closing: bool,
+    /// In a drain, the socket was looked at for a last request.
+    has_looked_again: bool,
     look: Look,
     idle_since: Instant,
     head_since: Option<Instant>,
@@ -150,10 +153,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
-            Phase::Draining => match &self.under_way {
-                Some(under_way) => under_way.exchange.go_away(now),
-                None => self.closing |= self.connection.is_idle(),
-            },
+            Phase::Draining | Phase::Finishing => {
+                if let Some(under_way) = &self.under_way {
+                    under_way.exchange.go_away(now);
+                }
+            }
             Phase::Cut => self.fail(Fault::DrainTimeout, now),
         }
         loop {
@@ -189,7 +193,33 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_yielded()) {
             run_again(cx);
         }
+        if self.is_dismissed(now) {
+            if self.has_looked_again {
+                self.closing = true;
+                if self.is_drained() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            // A request may have come with the signal, and its socket not have been looked at yet.
+            self.has_looked_again = true;
+            run_again(cx);
+        }
         self.poll_deadlines(cx, now)
+    }
+
+    /// Whether the thread drains, and the connection has nothing under way and nothing to wait for: no first request, and
+    /// none of a client that makes one after the other.
+    fn is_dismissed(&self, now: Instant) -> bool {
+        let is_waited_for =
+            self.requests == 0 || now.saturating_duration_since(self.idle_since) < FIRST_REQUEST;
+        let is_over = match self.client.admitted.shared.phase() {
+            Phase::Serving => false,
+            Phase::Draining => !is_waited_for,
+            Phase::Finishing | Phase::Cut => true,
+        };
+        // The rest of a body that nobody wants is not waited for either.
+        let is_idle = self.connection.is_idle() || self.connection.response_ended();
+        is_over && !self.closing && self.under_way.is_none() && is_idle
     }
 
     /// Passes on what the exchange has for the client, as far as there is room.

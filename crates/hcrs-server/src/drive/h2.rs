@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::under_way::record_answered;
 use super::{LOOK, Look, UnderWay, run_again, welcome};
 use crate::clock;
-use crate::edge_thread::Phase;
+use crate::edge_thread::{FIRST_REQUEST, Phase};
 use crate::exchange::{Exchange, Output};
 use crate::file_permits::FilePermits;
 use crate::handshake::Client;
@@ -39,10 +39,12 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     let bodies = Rc::clone(&client.admitted.shared.bodies);
     let handshake =
         hcrs_h2::handshake(io, &settings.h2, client.scheme, Rc::clone(&client.endpoints), &bodies);
-    let connection = match tokio::time::timeout(settings.head_timeout, handshake).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(ended)) => return note(&client, &ended),
-        Err(_) => return tracing::debug!("connection {}: no HTTP/2 preface in time", client.serial),
+    let handshake = tokio::time::timeout(settings.head_timeout, handshake);
+    let connection = match client.admitted.while_welcome(handshake).await {
+        Some(Ok(Ok(connection))) => connection,
+        Some(Ok(Err(ended))) => return note(&client, &ended),
+        Some(Err(_)) => return tracing::debug!("connection {}: no HTTP/2 preface in time", client.serial),
+        None => return,
     };
     let now = clock::now();
     let max_running = settings.h2.max_concurrent_streams as usize * RUNNING_PER_STREAM;
@@ -121,6 +123,8 @@ enum Shutdown {
     No,
     /// GOAWAY is out; streams that are open end by themselves until the instant.
     Graceful(Instant),
+    /// The last GOAWAY is out and only has to be written, until the instant.
+    Final(Instant),
     /// GOAWAY with an error is out and only has to be written, until the instant.
     Abrupt(Fault, Instant),
 }
@@ -134,9 +138,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if let Some(ended) = self.follow_phase(shared.phase(), now) {
             return Poll::Ready(ended);
         }
-        if let Shutdown::Abrupt(fault, _) = self.shutdown {
+        let last_word = match self.shutdown {
+            Shutdown::No | Shutdown::Graceful(_) => None,
+            Shutdown::Final(_) => Some(Ended::Closed),
+            Shutdown::Abrupt(fault, _) => Some(Ended::Fault(fault)),
+        };
+        if let Some(ended) = last_word {
             if self.connection.poll_close(cx).is_ready() {
-                return Poll::Ready(Ended::Fault(fault));
+                return Poll::Ready(ended);
             }
             return self.poll_deadlines(cx, now);
         }
@@ -228,7 +237,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let shared = Rc::clone(&self.client.admitted.shared);
         let head = self.client.without_proxies(head);
         self.requests += 1;
-        if shared.settings.connection.has_had_enough(self.requests) {
+        if shared.settings.connection.has_had_enough(self.requests) || shared.phase() != Phase::Serving {
             self.close_gracefully(now);
         }
         if !head.is_whole() {
@@ -395,11 +404,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn follow_phase(&mut self, phase: Phase, now: Instant) -> Option<Ended> {
         match phase {
             Phase::Serving => None,
-            Phase::Draining => {
+            // Some clients take GOAWAY for the end, so one that has made no request yet is waited for.
+            Phase::Draining if self.requests == 0 => None,
+            Phase::Draining | Phase::Finishing => {
                 for under_way in self.streams.iter() {
                     under_way.exchange.go_away(now);
                 }
                 self.close_gracefully(now);
+                if phase == Phase::Finishing && self.streams.len() == 0 {
+                    self.look.no_later_than(self.idle_since + FIRST_REQUEST);
+                }
                 None
             }
             Phase::Cut if matches!(self.shutdown, Shutdown::Abrupt(..)) => None,
@@ -424,6 +438,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
+    /// Ends without waiting for the client to have seen the GOAWAY before.
+    fn close_finally(&mut self, now: Instant) {
+        self.connection.final_shutdown();
+        self.shutdown = Shutdown::Final(now + LOOK);
+    }
+
     fn close_abruptly(&mut self, fault: Fault, now: Instant) {
         self.connection.abrupt_shutdown(fault);
         self.shutdown = Shutdown::Abrupt(fault, now + LOOK);
@@ -441,7 +461,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if unwanted_until.is_some() {
             self.idle_since = now;
         }
-        if matches!(self.shutdown, Shutdown::Abrupt(..)) {
+        if matches!(self.shutdown, Shutdown::Abrupt(..) | Shutdown::Final(_)) {
             self.look.set(now);
         } else if self.is_busy(now) {
             self.look.no_later_than(unwanted_until.unwrap_or(now + LOOK).min(now + LOOK));
@@ -453,6 +473,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether the thread drains, and nothing has been under way for a while: the client does not close the connection, or
+    /// is asleep.
+    fn is_dismissed(&self, now: Instant) -> bool {
+        self.client.admitted.shared.phase() >= Phase::Finishing
+            && self.streams.len() == 0
+            && self.head_since.is_none()
+            && self.unsent_since.is_none()
+            && now.saturating_duration_since(self.idle_since) >= FIRST_REQUEST
     }
 
     /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
@@ -469,8 +499,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         match self.shutdown {
             Shutdown::Abrupt(fault, until) if now >= until => return Err(Ended::Fault(fault)),
+            Shutdown::Final(until) if now >= until => return Err(Ended::Closed),
             Shutdown::Graceful(until) if now >= until && self.streams.len() == 0 => {
                 return Err(Ended::Closed);
+            }
+            Shutdown::Graceful(_) if self.is_dismissed(now) => {
+                self.close_finally(now);
+                return Ok(now);
             }
             _ => {}
         }

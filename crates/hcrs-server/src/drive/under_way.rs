@@ -98,11 +98,16 @@ impl UnderWay {
     /// The exchange has come to its end at the connection: the worker is told if it has not, and the access log is
     /// written. Gives the head's block for another request.
     pub(super) fn finish(self, client: &Client, now: Instant) -> Option<Vec<u8>> {
+        // A WebSocket was told that the server goes away, and has not said goodbye: nothing is lost.
+        let is_request = !self.exchange.is_open_websocket();
         self.exchange.abandon();
         let head = self.exchange.take_head()?;
         let shared = &client.admitted.shared;
         if let Some(fault) = self.fault {
             shared.note_fault(client.serial, fault);
+            if fault == Fault::DrainTimeout && is_request {
+                shared.note_cut();
+            }
         }
         if shared.keeps_record() {
             let view = head.view();

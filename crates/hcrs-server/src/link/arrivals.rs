@@ -39,10 +39,11 @@ impl Link {
                 Ok(())
             }
             FromWorker::Begun => Ok(()),
-            FromWorker::Finished => {
-                if let Some(left) = self.left_over(now) {
+            FromWorker::Finished { all } => {
+                if let Some(left) = self.left_over(now).filter(|_| all) {
                     tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid);
                 }
+                notice(Notice::Finished);
                 Ok(())
             }
             FromWorker::Interim { stream, head } => {

@@ -34,8 +34,10 @@ pub(super) struct Record {
     pub answer: Option<Answer>,
     /// The worker that has begun it.
     pub begun_by: Option<u64>,
-    /// The link to that worker was lost, or cut.
+    /// The link to that worker was lost.
     pub is_worker_lost: bool,
+    /// The worker that has begun it was replaced, and its time was up.
+    pub is_cut: bool,
     /// Workers that were lost with it before they had begun it.
     pub lost_before: u32,
     /// There was a moment when the queue had no room for it, or for more of it.
@@ -66,6 +68,7 @@ impl Record {
             answer: None,
             begun_by: None,
             is_worker_lost: false,
+            is_cut: false,
             lost_before: 0,
             has_met_full_queue: false,
             half_closed_at: None,
@@ -154,6 +157,7 @@ impl Records {
             Answer::Fault(Fault::AppFailed) => record.has_failed,
             Answer::Fault(Fault::Gone) => record.has_heard_close && !record.has_failed,
             Answer::Fault(Fault::WorkerLost) => record.is_worker_lost || record.lost_before > dead_workers,
+            Answer::Fault(Fault::RetireTimeout) => record.is_cut,
             Answer::Fault(Fault::QueueTimeout) => record.begun_by.is_none() && is_due && !record.has_head,
             Answer::Fault(Fault::QueueFull) => {
                 record.begun_by.is_none() && !record.has_head && record.has_met_full_queue

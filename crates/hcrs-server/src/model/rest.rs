@@ -98,7 +98,7 @@ impl World {
         self.check_left()?;
         if self.scene.random.one_in(2) {
             self.scene.records.note("drains");
-            self.dispatch.drain();
+            self.dispatch.drain(Duration::ZERO);
             self.come_to_rest()?;
             rule(self.wires.is_empty(), || "a worker lives on after the drain".to_owned())?;
         }

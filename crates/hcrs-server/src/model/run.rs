@@ -171,7 +171,9 @@ fn every_request_is_answered_once_by_its_own_answer_whatever_happens() {
         let Failure { episode, steps, why, story } = *failure;
         panic!("{why}\nHCRS_MODEL_EPISODE={episode} shows it, {steps} steps after seed {seed}; {story}");
     });
-    assert!(tally.outcomes.contains_key("complete") && tally.outcomes.contains_key("WorkerLost"));
+    for outcome in ["complete", "WorkerLost", "RetireTimeout"] {
+        assert!(tally.outcomes.contains_key(outcome), "{outcome}");
+    }
     if let Ok(path) = std::env::var("HCRS_MODEL_RESULTS") {
         std::fs::write(path, page(seed, &tally)).unwrap();
     }

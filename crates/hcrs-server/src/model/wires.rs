@@ -145,7 +145,7 @@ impl World {
                     dispatch.pump(now);
                 }
                 Notice::Progress => dispatch.pump(now),
-                Notice::Spent | Notice::Failed(_) => {}
+                Notice::Spent | Notice::Finished | Notice::Failed(_) => {}
             };
             let broken = |error| Broken(format!("a worker breaks the protocol: {error}"));
             while let Some((header, payload)) = edge.inbox.next_frame().map_err(broken)? {
@@ -159,7 +159,7 @@ impl World {
                     FromWorker::AwaitsBody { .. } => self.scene.records.note("bodies asked for"),
                     _ => {}
                 }
-                if frame == FromWorker::Finished {
+                if frame == (FromWorker::Finished { all: true }) {
                     self.scene.records.note("workers finished");
                     let left = edge.link.left_over(now);
                     rule(left.is_none(), || format!("a worker has finished, and {left:?} are left"))?;
@@ -197,7 +197,7 @@ impl World {
     }
 
     fn retire(&mut self, worker: WorkerId) {
-        let Some(link) = self.dispatch.retire(worker, self.scene.now) else { return };
+        let Some(link) = self.dispatch.retire(worker, 15, self.scene.now) else { return };
         let Some(wire) = self.wires.iter_mut().find(|wire| wire.id == worker) else { return };
         let waiting = Rc::clone(&link);
         let (flag, waker) = Flag::up();
@@ -223,14 +223,14 @@ impl World {
             }
         } else if self.scene.now >= retiring.until {
             for record in &mut self.scene.records.all {
-                record.is_worker_lost |= record.begun_by == Some(wire.id);
+                record.is_cut |= record.begun_by == Some(wire.id);
             }
             self.scene.records.note("workers cut");
             retiring.link.cut();
         } else {
             return;
         }
-        retiring.link.send_drain();
+        retiring.link.send_drain(Duration::ZERO);
         wire.retiring = None;
     }
 

@@ -140,7 +140,8 @@ impl Worker {
                         self.begin(self.apps.len() - 1, records)?;
                     }
                 }
-                FromEdge::Drain => self.is_drained = true,
+                FromEdge::Drain { .. } => self.is_drained = true,
+                FromEdge::Stopping { .. } => {}
                 FromEdge::Tls { .. } | FromEdge::Message { .. } | FromEdge::Close { .. } => {
                     return Err(Broken("a frame that no request has caused".to_owned()));
                 }
@@ -402,7 +403,7 @@ impl Worker {
     pub(super) fn write(&mut self, up: &mut Pipe, max: usize) -> Checked {
         self.announce();
         if self.is_drained && self.apps.is_empty() && !std::mem::replace(&mut self.has_finished, true) {
-            self.outbox.push(&FromWorker::Finished);
+            self.outbox.push(&FromWorker::Finished { all: true });
         }
         let mut left = max;
         loop {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::signals::Signal;
+use super::signals::{Signal, Stop};
 use super::{Event, Supervisor, worker};
 use crate::caller::Said;
 use crate::{Caller, Settings};
@@ -31,7 +31,7 @@ impl Supervisor<'_> {
         let events = self.sender.clone();
         caller.watch(move |said| {
             let event = match said {
-                Said::Stop => Event::Signal(Signal::Stop("the calling program")),
+                Said::Stop => Event::Signal(Signal::Stop(Stop { name: "the calling program", ..Stop::TERM })),
                 Said::Gone => Event::CallerGone,
             };
             let _supervisor_gone = events.blocking_send(event);

@@ -1,28 +1,35 @@
-//! The end: requests finish within the graceful timeout, then the workers within the shutdown timeout; what
-//! is left is cut off. A second signal cuts at once.
+//! The end: what is under way, in the edge and in the workers, finishes within the graceful timeout, and what is left is cut
+//! off; then the app's shutdown runs within the shutdown timeout, which begins when a worker says that it has begun it. A
+//! second signal cuts at once.
 
 use std::time::{Duration, Instant};
 
 use super::replace::Replacements;
 use super::roster::Worker;
-use super::{Change, Supervisor, end_text, notify};
+use super::{Change, Stop, Supervisor, end_text, notify};
 use crate::Outcome;
-use crate::control::Control;
+use crate::control::{Control, Drain};
 
-/// How much later than its deadline a thread or a worker may say that it has finished.
+/// How much later than its deadline a thread or a worker may say that it has finished: a worker gives the tasks that it has
+/// cancelled a second of it.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// How much longer than the shutdown timeout a worker may take to end from where it begins its shutdown: beside the
+/// interpreter's end, it gives what the app has left running a second of it.
+pub(super) const END_SLACK: Duration = Duration::from_secs(3);
+
 impl Supervisor<'_> {
-    /// Finishes what is under way, for `grace` at most, then ends the workers and the threads.
-    pub(super) async fn drain(&mut self, grace: Duration) -> Outcome {
+    /// Finishes what is under way, for `grace` at most, then ends the workers and the threads. The workers are told of the
+    /// signal.
+    pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
         notify::tell(&self.settings, notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
         self.roster.expect_ends();
         // What is still starting has nothing to finish.
         self.kill_each(|worker| worker.ready_at.is_none());
-        let (finished, patient) = self.finish_requests(grace).await;
-        let ended_well = self.end_workers(patient).await;
+        let Drained { finished, patient, until } = self.finish_requests(grace, stop).await;
+        let ended_well = self.end_workers(patient, until).await;
         self.edge.end().await;
         match (finished, ended_well) {
             (Finished::ThreadLost, _) => Outcome::ThreadLost,
@@ -32,18 +39,21 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Lets each thread finish its requests; also says whether nobody has lost patience.
-    async fn finish_requests(&mut self, grace: Duration) -> (Finished, bool) {
-        let mut deadline = Instant::now() + grace;
-        self.edge.tell_all(|| Control::Drain(deadline)).await;
+    /// Lets each thread finish its requests.
+    async fn finish_requests(&mut self, grace: Duration, stop: Stop) -> Drained {
+        let signal = stop.number.as_raw().unsigned_abs() as u16;
+        let mut until = Instant::now() + grace;
+        self.edge.tell_all(|| Control::Drain(Drain { until, signal })).await;
         let mut drained: Vec<_> = (0..self.edge.len()).map(|thread| !self.edge.is_alive(thread)).collect();
         let mut finished = Finished::All;
         let mut patient = true;
+        let mut total = 0;
         while drained.contains(&false) {
-            match self.next(Some(deadline + SLACK)).await {
-                Change::Drained(thread, in_time) => {
+            match self.next(Some(until + SLACK)).await {
+                Change::Drained(thread, cut) => {
                     drained[thread] = true;
-                    if !in_time {
+                    total += cut;
+                    if cut > 0 {
                         finished = finished.max(Finished::CutOff);
                     }
                 }
@@ -51,11 +61,11 @@ impl Supervisor<'_> {
                     drained[thread] = true;
                     finished = Finished::ThreadLost;
                 }
-                Change::Stop(signal) if patient => {
-                    tracing::warn!("Cutting off what is under way ({signal} again)");
+                Change::Stop(Stop { name, .. }) if patient => {
+                    tracing::warn!("Cutting off what is under way ({name} again)");
                     patient = false;
-                    deadline = Instant::now();
-                    self.edge.tell_all(|| Control::Drain(deadline)).await;
+                    until = Instant::now();
+                    self.edge.tell_all(|| Control::Drain(Drain { until, signal })).await;
                 }
                 Change::Gone(worker) => note_end(&worker),
                 Change::Due => {
@@ -72,42 +82,42 @@ impl Supervisor<'_> {
                 | Change::CallerGone => {}
             }
         }
-        if finished == Finished::CutOff && patient {
-            tracing::warn!("Requests were cut off: they had not finished in {} s", grace.as_secs_f64());
+        if total > 0 && patient {
+            let requests = if total == 1 { "request was" } else { "requests were" };
+            let grace = grace.as_secs_f64();
+            tracing::warn!(
+                "{total} {requests} cut off: they had not finished in {grace} s (graceful_timeout)"
+            );
         }
-        (finished, patient)
+        Drained { finished, patient, until }
     }
 
-    /// How long a worker may take to end when nobody waits for it any more.
-    pub(super) fn time_to_end(&self) -> Duration {
-        self.settings.app.as_ref().map_or(Duration::ZERO, |app| {
-            // First what the app still does after its responses, then its shutdown.
-            self.settings.graceful_timeout + app.shutdown_timeout + SLACK
-        })
-    }
-
-    /// Waits until the workers have run the app's shutdown; kills those that do not end. True if all went well.
-    async fn end_workers(&mut self, patient: bool) -> bool {
+    /// Waits until the workers have run the app's shutdown; kills those that have not begun it by `until` and a little, and
+    /// those that do not end. True if all went well.
+    async fn end_workers(&mut self, patient: bool, until: Instant) -> bool {
         if self.settings.caller.is_some() {
             return true; // it lives on, and its app's shutdown is its own affair
         }
-        let mut deadline = Instant::now() + self.time_to_end();
         let mut ended_well = true;
-        self.roster.retire_all(deadline);
+        let begin_by = until.max(Instant::now()) + SLACK;
+        self.roster.retire_all(begin_by);
+        // Each worker has a deadline of its own and is killed then; this is for one that even so does not end.
+        let shutdown = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.shutdown_timeout);
+        let mut limit = begin_by + shutdown + END_SLACK + SLACK;
         if !patient {
             self.kill_each(|_| true);
-            deadline = Instant::now();
+            limit = Instant::now() + SLACK;
         }
         while !self.roster.is_empty() {
-            match self.next(Some(deadline + SLACK)).await {
+            match self.next(Some(limit)).await {
                 Change::Gone(worker) => {
                     ended_well &= worker.ready_at.is_none() || is_success(&worker);
                     note_end(&worker);
                 }
-                Change::Stop(signal) => {
-                    tracing::warn!("Killing the workers ({signal} again)");
+                Change::Stop(Stop { name, .. }) => {
+                    tracing::warn!("Killing the workers ({name} again)");
                     self.kill_each(|_| true);
-                    deadline = Instant::now();
+                    limit = Instant::now() + SLACK;
                 }
                 Change::Due => return false,
                 Change::Ready(_)
@@ -129,6 +139,16 @@ pub(super) fn note_end(worker: &Worker) {
     if worker.ready_at.is_some() && !is_success(worker) {
         tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
     }
+}
+
+/// How the threads have drained.
+#[derive(Debug)]
+struct Drained {
+    finished: Finished,
+    /// Nobody has lost patience.
+    patient: bool,
+    /// The end of the time that requests had.
+    until: Instant,
 }
 
 /// How the requests ended, best first.

@@ -104,7 +104,7 @@ impl Supervisor<'_> {
         for (&id, watched) in &mut self.liveness.workers {
             let Some(worker) = self.roster.get(id) else { continue };
             // One that starts or ends has deadlines of its own.
-            if worker.ready_at.is_none() || worker.is_retired || worker.ended || watched.is_condemned {
+            if worker.ready_at.is_none() || worker.is_retired() || worker.ended || watched.is_condemned {
                 continue;
             }
             watched.read();

@@ -41,7 +41,7 @@ use self::liveness::Liveness;
 use self::reload::Watch;
 use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
-use self::signals::Signal;
+use self::signals::{Signal, Stop, Stops};
 use self::watchdog::Watchdog;
 use crate::bind::BoundListener;
 use crate::control::{Control, Report, WorkerId};
@@ -110,6 +110,7 @@ async fn supervise(
         liveness: Liveness::new(worker_timeout),
         watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
+        stops: Stops::default(),
         logs: [error_log, access_log],
         settings,
         reload,
@@ -122,25 +123,25 @@ async fn supervise(
     };
     match supervisor.start_up(doors).await {
         Ok(start_up::Started::Serving) => {}
-        Ok(start_up::Started::Stopped) => return Ok(supervisor.drain(Duration::ZERO).await),
+        Ok(start_up::Started::Stopped) => return Ok(supervisor.drain(Duration::ZERO, Stop::TERM).await),
         Err(error) => {
             supervisor.abandon().await;
             return Err(error);
         }
     }
     match supervisor.watch().await {
-        End::Stop => {
+        End::Stop(stop) => {
             let grace = supervisor.settings.graceful_timeout;
-            Ok(supervisor.drain(grace).await)
+            Ok(supervisor.drain(grace, stop).await)
         }
         End::CallerGone => {
             tracing::warn!("Shutting down: the process that serves the app has ended");
-            Ok(supervisor.drain(Duration::ZERO).await)
+            Ok(supervisor.drain(Duration::ZERO, Stop::TERM).await)
         }
         End::ThreadLost => {
             // A thread's connections are gone; the others get what a stop gives them.
             let grace = supervisor.settings.graceful_timeout;
-            supervisor.drain(grace).await;
+            supervisor.drain(grace, Stop::TERM).await;
             Ok(Outcome::ThreadLost)
         }
     }
@@ -182,12 +183,12 @@ enum Change {
     Reload,
     /// The app's files were looked at, and this one has changed.
     Files(Option<PathBuf>),
-    /// A thread has drained; false if requests were cut off.
-    Drained(usize, bool),
+    /// A thread has drained, and has cut off so many requests.
+    Drained(usize, usize),
     /// A thread has ended by itself.
     ThreadLost(usize),
     /// SIGTERM or its like.
-    Stop(&'static str),
+    Stop(Stop),
     /// The process that serves the app in place of workers is gone.
     CallerGone,
     /// The time that was waited for has come.
@@ -196,7 +197,7 @@ enum Change {
 
 /// Why serving ends.
 enum End {
-    Stop,
+    Stop(Stop),
     CallerGone,
     ThreadLost,
 }
@@ -226,6 +227,7 @@ struct Supervisor<'a> {
     /// There if the service manager wants to hear that all is well.
     watchdog: Option<Watchdog>,
     last_id: WorkerId,
+    stops: Stops,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
@@ -253,7 +255,7 @@ impl Supervisor<'_> {
                 }
                 Change::Gone(worker) => self.bury(&worker),
                 Change::Spent(id) => self.replace_spent(id),
-                Change::Reload => self.replace_all("SIGHUP"),
+                Change::Reload => self.renew_all("SIGHUP").await,
                 Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
                     self.feel_pulses().await;
@@ -263,9 +265,9 @@ impl Supervisor<'_> {
                     self.start_due().await;
                     self.replace_next().await;
                 }
-                Change::Stop(signal) => {
-                    tracing::info!("Shutting down ({signal})");
-                    return End::Stop;
+                Change::Stop(stop) => {
+                    tracing::info!("Shutting down ({})", stop.name);
+                    return End::Stop(stop);
                 }
                 Change::ThreadLost(_) => return End::ThreadLost,
                 Change::CallerGone => return End::CallerGone,
@@ -328,7 +330,13 @@ impl Supervisor<'_> {
                 return self.reload.as_mut().map(|reload| Change::Files(reload.take(found, now)));
             }
             Event::Report(Report::Spent(id)) => return Some(Change::Spent(id)),
-            Event::Report(Report::Drained(thread, in_time)) => return Some(Change::Drained(thread, in_time)),
+            Event::Report(Report::Finished(id)) => {
+                if let Some(app) = &self.settings.app {
+                    self.roster.finished(id, now + app.shutdown_timeout + drain::END_SLACK);
+                }
+                return None;
+            }
+            Event::Report(Report::Drained(thread, cut)) => return Some(Change::Drained(thread, cut)),
             Event::ThreadEnded(thread) => {
                 let why = self.edge.ended(thread).unwrap_or_else(|| "its runtime could not go on".to_owned());
                 tracing::error!("Edge thread {thread} has ended: {why}");
@@ -339,7 +347,7 @@ impl Supervisor<'_> {
                 self.liveness.remove(id);
                 (id, self.roster.exited(id, status.ok(), now))
             }
-            Event::Signal(Signal::Stop(name)) => return Some(Change::Stop(name)),
+            Event::Signal(Signal::Stop(stop)) => return self.stops.counts(now).then_some(Change::Stop(stop)),
             Event::Signal(Signal::Reload) => {
                 notify::tell(&self.settings, notify::State::Reloading);
                 if let Some(certificates) = &mut self.certificates {
@@ -376,7 +384,11 @@ impl Supervisor<'_> {
             if worker.ended {
                 return self.roster.remove(id);
             }
-            tracing::error!("Worker {} {}; it is killed", worker.pid, overdue_text(worker));
+            if worker.is_retired() && worker.ready_at.is_none() {
+                tracing::info!("Worker {}, which was given up while it started, is killed", worker.pid);
+            } else {
+                tracing::error!("Worker {} {}; it is killed", worker.pid, overdue_text(worker));
+            }
             self.kill(id);
         }
         None
@@ -437,7 +449,6 @@ impl Supervisor<'_> {
             python,
             log: &self.settings.log,
             statsd: &self.settings.statsd,
-            graceful_timeout: self.settings.graceful_timeout,
             threads: self.edge.len(),
             descriptors: self.descriptors,
         };
@@ -471,7 +482,7 @@ fn end_text(worker: &Worker) -> String {
 fn overdue_text(worker: &Worker) -> &'static str {
     if worker.failed.is_some() {
         "does not end after it has failed"
-    } else if worker.ready_at.is_none() && !worker.is_retired {
+    } else if worker.ready_at.is_none() {
         "is not ready within the startup timeout"
     } else {
         "does not end"

@@ -9,7 +9,14 @@ use super::backoff::Backoff;
 use super::drain::note_end;
 use super::roster::Worker;
 use super::{Supervisor, end_text, notify};
-use crate::control::{Control, WorkerId};
+use crate::control::{Control, Retirement, WorkerId};
+
+/// How much later than its time a worker that was replaced may begin its shutdown. Nobody waits for it.
+const RETIRE_SLACK: Duration = Duration::from_secs(5);
+
+/// How long a worker that is given up while it starts may take to end: one that hangs is not waited for, and one that gets
+/// ready just now ends in order.
+const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// The places whose workers are to be replaced, and the replacement that is under way. No I/O and no clock.
 #[derive(Debug, Default)]
@@ -118,7 +125,12 @@ impl Replacements {
 
     /// What is starting will not do any more; gives the worker, which is to end. The place has to be asked for again.
     pub(super) fn outdate(&mut self) -> Option<WorkerId> {
-        let Some(Running::Starting { old: Some(_), new, .. }) = self.running else { return None };
+        let Some(Running::Starting { old, new, .. }) = self.running else { return None };
+        if old.is_none() {
+            // It is the only one that its place has: it goes on starting there, and is replaced as others are.
+            self.running = None;
+            return None;
+        }
         self.running = Some(Running::Retiring { old: new });
         Some(new)
     }
@@ -180,12 +192,15 @@ impl Supervisor<'_> {
 
     /// A file of the app has changed: everything that has loaded it is replaced.
     pub(super) async fn replace_changed(&mut self, path: &Path) {
-        let now = Instant::now();
+        self.renew_all(&format!("{} has changed", path.display())).await;
+    }
+
+    /// Replaces every worker, the one that is just starting as a replacement at once: it may hang in what has been mended.
+    pub(super) async fn renew_all(&mut self, why: &str) {
         if let Some(new) = self.replacements.outdate() {
-            // It may hang in what has just been mended. Perhaps it serves already, so it is not simply killed.
-            self.retire(new, now + self.settings.graceful_timeout).await;
+            self.retire(new).await;
         }
-        self.replace_all(&format!("{} has changed", path.display()));
+        self.replace_all(why);
     }
 
     /// Begins the next replacement, if it is time to.
@@ -211,29 +226,41 @@ impl Supervisor<'_> {
 
     /// A worker is ready: the one that it replaces finishes what it has begun.
     pub(super) async fn succeed(&mut self, id: WorkerId) {
-        let Some(&Worker { pid, is_retired, .. }) = self.roster.get(id) else { return };
-        if is_retired {
+        let Some(worker) = self.roster.get(id) else { return };
+        let pid = worker.pid;
+        if worker.is_retired() {
             // It was given up while it was starting, and now ends in order.
-            self.roster.retire(id, Instant::now() + self.time_to_end());
+            self.roster.retire(id, Instant::now() + self.retire_timeout() + RETIRE_SLACK);
             return;
         }
         let Some(old) = self.replacements.ready(id) else {
             tracing::info!("Worker {pid} is ready");
             return;
         };
-        let until = Instant::now() + self.settings.graceful_timeout;
-        self.retire(old, until).await;
+        self.retire(old).await;
         let old = self.roster.get(old).map_or(0, |old| old.pid);
         tracing::info!("Worker {pid} is ready and replaces worker {old}");
     }
 
-    /// Lets a worker finish what it has begun until the instant, and then end. One that is not ready has nothing to do
-    /// after that.
-    async fn retire(&mut self, id: WorkerId, until: Instant) {
+    /// Lets a worker finish what it has begun, and then end.
+    async fn retire(&mut self, id: WorkerId) {
+        let grace = self.retire_timeout();
         let is_ready = self.roster.get(id).is_some_and(|worker| worker.ready_at.is_some());
-        let deadline = if is_ready { until + self.time_to_end() } else { until };
-        self.roster.retire(id, deadline);
-        self.edge.tell_all(|| Control::Retire(id, until)).await;
+        let patience = if is_ready { grace + RETIRE_SLACK } else { GIVEN_UP };
+        self.roster.retire(id, Instant::now() + patience);
+        self.edge.tell_all(|| Control::Retire(Retirement { worker: id, grace })).await;
+    }
+
+    /// How long what is under way in a worker that is replaced may go on. One who changes the app's files waits for the next
+    /// turn, for no longer than for a stop.
+    fn retire_timeout(&self) -> Duration {
+        let app = self.settings.app.as_ref();
+        let timeout = app.map_or(Duration::ZERO, |app| app.retire_timeout);
+        if app.is_some_and(|app| app.use_reloader) {
+            timeout.min(self.settings.graceful_timeout)
+        } else {
+            timeout
+        }
     }
 
     /// A worker is gone: says so, and sees to the next one.
@@ -367,6 +394,11 @@ mod tests {
         all.begin(0, 1, 3);
         all.gone(1, true, now);
         assert_eq!(all.outdate(), None, "it is the only one that the place has");
+        assert_eq!(all.due(now), None, "nobody has asked for another");
+        all.want_all(1);
+        assert_eq!(all.next(now), Some(0), "which may hang, and is replaced then");
+        all.begin(0, 3, 4);
+        assert_eq!(all.ready(4), Some(3));
     }
 
     #[test]

@@ -29,11 +29,28 @@ pub(super) struct Worker {
     pub ended: bool,
     /// How it ended, if the system said so.
     pub status: Option<ExitStatus>,
-    /// It gets no more requests and is to end.
-    pub is_retired: bool,
+    stage: Stage,
     ready_links: usize,
     ended_links: usize,
     deadline: Option<Instant>,
+}
+
+/// How far a worker's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It serves, or is about to.
+    Serving,
+    /// It gets no more requests, finishes what it has begun and is to end.
+    Retired,
+    /// It has nothing more to do for requests, and runs its shutdown.
+    ShuttingDown,
+}
+
+impl Worker {
+    /// Whether it gets no more requests and is to end.
+    pub(super) fn is_retired(&self) -> bool {
+        self.stage != Stage::Serving
+    }
 }
 
 /// What has become of a worker.
@@ -73,7 +90,7 @@ impl Roster {
             ready_at: None,
             ended: false,
             status: None,
-            is_retired: false,
+            stage: Stage::Serving,
             ready_links: 0,
             ended_links: 0,
             deadline,
@@ -127,7 +144,7 @@ impl Roster {
         if worker.ended {
             return if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing };
         }
-        if !self.ends_are_expected && !worker.is_retired {
+        if !self.ends_are_expected && !worker.is_retired() {
             worker.deadline = Some(worker.deadline.map_or(now + FAREWELL, |at| at.min(now + FAREWELL)));
         }
         Step::Nothing
@@ -150,28 +167,39 @@ impl Roster {
     /// The worker that serves in a place, or is about to, and is not to end.
     pub(super) fn occupant(&self, place: usize) -> Option<WorkerId> {
         let serves = |worker: &&Worker| {
-            worker.place == place && !worker.is_retired && !worker.ended && worker.failed.is_none()
+            worker.place == place && !worker.is_retired() && !worker.ended && worker.failed.is_none()
         };
         self.workers.values().filter(serves).map(|worker| worker.id).next_back()
     }
 
     /// Whether a worker serves, or is about to.
     pub(super) fn is_serving(&self) -> bool {
-        self.workers.values().any(|worker| !worker.is_retired && !worker.ended && worker.failed.is_none())
+        self.workers.values().any(|worker| !worker.is_retired() && !worker.ended && worker.failed.is_none())
     }
 
-    /// Gives a worker that has been replaced until `deadline` to end.
+    /// Gives a worker that has been replaced until `deadline` to finish what it has begun.
     pub(super) fn retire(&mut self, id: WorkerId, deadline: Instant) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.is_retired = true;
-        if !worker.ended {
+        let worker = self.workers.get_mut(&id).filter(|worker| !worker.ended);
+        if let Some(worker) = worker.filter(|worker| worker.stage != Stage::ShuttingDown) {
+            worker.stage = Stage::Retired;
             worker.deadline = Some(deadline);
         }
     }
 
-    /// Gives all the workers until `deadline` to end.
+    /// Gives all the workers until `deadline` to finish what they have begun. Those that shut down keep their time.
     pub(super) fn retire_all(&mut self, deadline: Instant) {
-        for worker in self.workers.values_mut().filter(|worker| !worker.ended) {
+        let ids: Vec<_> = self.workers.keys().copied().collect();
+        for id in ids {
+            self.retire(id, deadline);
+        }
+    }
+
+    /// The worker says that it begins its shutdown, for which it has until `deadline`.
+    pub(super) fn finished(&mut self, id: WorkerId, deadline: Instant) {
+        let worker = self.workers.get_mut(&id).filter(|worker| !worker.ended);
+        // It says so on each link.
+        if let Some(worker) = worker.filter(|worker| worker.stage != Stage::ShuttingDown) {
+            worker.stage = Stage::ShuttingDown;
             worker.deadline = Some(deadline);
         }
     }
@@ -264,6 +292,31 @@ mod tests {
         assert_eq!(roster.detached(1, now), Step::Nothing);
         assert_eq!(roster.next_deadline(), Some(end));
         assert_eq!(roster.exited(1, STATUS, now), Step::Gone);
+    }
+
+    #[test]
+    fn the_time_of_a_shutdown_begins_when_the_worker_says_so_and_no_stop_changes_it() {
+        let (mut roster, now) = roster(2);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        roster.ready(1, now);
+        roster.ready(1, now);
+        roster.retire(1, after(60));
+        roster.finished(1, after(80));
+        roster.finished(1, after(81)); // on the other link
+        roster.retire_all(after(5));
+        roster.retire(1, after(6));
+        assert_eq!(roster.next_deadline(), Some(after(80)));
+        roster.add(2, 200, 0, None);
+        roster.retire_all(after(5));
+        assert_eq!(roster.next_deadline(), Some(after(5)), "this one has not said anything");
+        assert_eq!(roster.occupant(0), None);
+        roster.exited(1, STATUS, now);
+        roster.finished(1, after(90));
+        assert_eq!(
+            roster.get(1).unwrap().deadline,
+            Some(now + LAST_WORDS),
+            "what comes late changes nothing"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,20 +14,59 @@ use super::Event;
 /// What an operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// SIGTERM, SIGINT, SIGQUIT: drain and end; said twice, end at once. With the signal's name.
-    Stop(&'static str),
+    /// SIGTERM, SIGINT, SIGQUIT: drain and end; said once more after a while, end at once.
+    Stop(Stop),
     /// SIGHUP: read the certificates again, and load the app anew in new workers.
     Reload,
     /// SIGUSR1: open the log files anew.
     Reopen,
 }
 
+/// A signal to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// What the log calls it.
+    pub name: &'static str,
+    /// The signal that the workers are told of.
+    pub number: Number,
+}
+
+impl Stop {
+    /// A service manager's.
+    pub(super) const TERM: Self = Self { name: "SIGTERM", number: Number::TERM };
+    /// A terminal's.
+    const INT: Self = Self { name: "SIGINT", number: Number::INT };
+    const QUIT: Self = Self { name: "SIGQUIT", number: Number::QUIT };
+}
+
+/// How long after a signal to stop another one is taken for the same: `timeout(1)`, shells and containers send it to a
+/// process and to the whole group.
+const SAME_STOP: Duration = Duration::from_secs(1);
+
+/// Tells signals to stop that are repeated on purpose from those that come twice. No clock.
+#[derive(Debug, Default)]
+pub(super) struct Stops {
+    /// When the last one came that counted.
+    last: Option<Instant>,
+}
+
+impl Stops {
+    /// A signal to stop has come; false if it is the one before once more.
+    pub(super) fn counts(&mut self, now: Instant) -> bool {
+        let counts = self.last.is_none_or(|last| now.saturating_duration_since(last) >= SAME_STOP);
+        if counts {
+            self.last = Some(now);
+        }
+        counts
+    }
+}
+
 /// Sends every signal from now on as an event.
 pub(super) fn watch(events: &Sender<Event>) -> io::Result<()> {
     for (kind, meaning) in [
-        (SignalKind::terminate(), Signal::Stop("SIGTERM")),
-        (SignalKind::interrupt(), Signal::Stop("SIGINT")),
-        (SignalKind::quit(), Signal::Stop("SIGQUIT")),
+        (SignalKind::terminate(), Signal::Stop(Stop::TERM)),
+        (SignalKind::interrupt(), Signal::Stop(Stop::INT)),
+        (SignalKind::quit(), Signal::Stop(Stop::QUIT)),
         (SignalKind::hangup(), Signal::Reload),
         (SignalKind::user_defined1(), Signal::Reopen),
     ] {
@@ -72,6 +112,15 @@ const NAMES: [(Number, &str); 14] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_comes_twice_at_once_counts_once() {
+        let (mut stops, start) = (Stops::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        let counted: Vec<_> =
+            [0, 0, 10, 999, 1000, 1999, 2500].into_iter().filter(|&ms| stops.counts(at(ms))).collect();
+        assert_eq!(counted, [0, 1000, 2500], "what does not count does not put off the next one");
+    }
 
     #[test]
     fn the_end_of_a_process_is_named() {

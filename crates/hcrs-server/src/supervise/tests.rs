@@ -125,7 +125,22 @@ impl Running {
     }
 
     async fn stop(&self) {
-        self.events.send(Event::Signal(Signal::Stop("SIGTERM"))).await.unwrap();
+        self.events.send(Event::Signal(Signal::Stop(Stop::TERM))).await.unwrap();
+    }
+
+    /// Repeats the signal until that counts.
+    async fn insist(&mut self) {
+        let again = async {
+            loop {
+                let _supervisor_gone = self.events.send(Event::Signal(Signal::Stop(Stop::TERM))).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let heard = async { while !self.lines.recv().await.unwrap().contains("(SIGTERM again)") {} };
+        tokio::select! {
+            () = again => {}
+            () = heard => {}
+        }
     }
 }
 
@@ -228,14 +243,26 @@ fn a_worker_that_does_not_end_is_killed() {
 }
 
 #[test]
-fn a_second_stop_does_not_wait_for_workers() {
-    let mut scene = Scene::new("stubborn", 1, 1);
+fn a_worker_that_says_that_it_shuts_down_has_the_time_for_that() {
+    let mut scene = Scene::new("slow", 1, 2);
+    scene.settings.graceful_timeout = Duration::ZERO;
     scene.settings.app.as_mut().unwrap().shutdown_timeout = Duration::from_secs(3600);
     let outcome = scene.run(|mut running| async move {
         running.hear("Running on").await;
         running.stop().await;
-        running.hear("drained").await;
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Clean);
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_workers() {
+    let mut scene = Scene::new("stubborn", 1, 1);
+    scene.settings.graceful_timeout = Duration::from_secs(3600);
+    let outcome = scene.run(|mut running| async move {
+        running.hear("Running on").await;
         running.stop().await;
+        running.hear("drained").await;
+        running.insist().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
 }
@@ -278,7 +305,7 @@ fn a_worker_is_retired_when_its_replacement_is_ready_and_the_next_one_follows() 
 #[test]
 fn a_replaced_worker_that_does_not_end_is_killed() {
     let mut scene = Scene::new("stubborn", 1, 1);
-    scene.settings.graceful_timeout = Duration::ZERO;
+    scene.settings.app.as_mut().unwrap().retire_timeout = Duration::ZERO;
     let outcome = scene.run(|mut running| async move {
         let old = running.worker("ready").await;
         running.hear("Running on").await;
@@ -290,7 +317,7 @@ fn a_replaced_worker_that_does_not_end_is_killed() {
         running.hear("All workers have been replaced").await;
         running.stop().await;
         running.hear("drained").await;
-        running.stop().await;
+        running.insist().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
 }

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use hcrs_link::{BlockArea, ClaimTable};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -46,8 +45,6 @@ pub(super) struct Plan<'a> {
     pub log: &'a LogSettings,
     /// Where it counts what it logs.
     pub statsd: &'a StatsdSettings,
-    /// How long work that an app still does after its responses may take at the end.
-    pub graceful_timeout: Duration,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
     /// The limit on descriptors that the edge was started with, and has raised for itself.
@@ -183,7 +180,6 @@ fn arguments(
     option("--root-path", app.root_path.clone());
     option("--lifespan", app.lifespan.as_str().to_owned());
     option("--startup-timeout", app.startup_timeout.as_secs_f64().to_string());
-    option("--graceful-timeout", plan.graceful_timeout.as_secs_f64().to_string());
     option("--shutdown-timeout", app.shutdown_timeout.as_secs_f64().to_string());
     if let Some(threads) = app.wsgi_threads {
         option("--wsgi-threads", threads.to_string());
@@ -221,6 +217,7 @@ pub(super) async fn wait(mut child: Child, mut kill: oneshot::Receiver<()>) -> i
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
+    use std::time::Duration;
 
     use super::*;
 
@@ -229,15 +226,7 @@ mod tests {
         python: &'a Path,
         (log, statsd): &'a (LogSettings, StatsdSettings),
     ) -> Plan<'a> {
-        Plan {
-            app,
-            python,
-            log,
-            statsd,
-            graceful_timeout: Duration::from_secs(3),
-            threads: 2,
-            descriptors: None,
-        }
+        Plan { app, python, log, statsd, threads: 2, descriptors: None }
     }
 
     #[test]
@@ -259,8 +248,7 @@ mod tests {
             text.into_string().unwrap(),
             format!(
                 "-c {PROGRAM} shop.main:app --links {} --loaded-files 9 --pulse 11 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
-                 --startup-timeout 2.5 \
-                 --graceful-timeout 3 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
+                 --startup-timeout 2.5 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",
                 numbers.join(",")
             )

@@ -167,8 +167,8 @@ class _Session:
                 try:
                     await self._drain(serving.over)
                 finally:
-                    # If the task was cancelled once more, requests are no longer waited for.
-                    await serving.finish(self._config.graceful_timeout if self._has_drained else 0)
+                    # If the task was cancelled once more, the edge has not drained and requests are not waited for.
+                    await serving.finish()
         finally:
             await lifespan.shutdown(self._config.shutdown_timeout)
 
@@ -181,8 +181,7 @@ class _Session:
             await self._until_over(over)
         finally:
             await self._drain(over)
-            timeout = self._config.graceful_timeout
-            await _in_thread(lambda: serving.finish(timeout))
+            await _in_thread(serving.finish)
 
     async def end(self) -> None:
         """Lets an edge that has drained end by itself: it writes its logs to their end."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hcrs import _hcrs
@@ -20,13 +22,30 @@ log = logging.getLogger("hcrs.error")
 #: Threads that run a WSGI app when the operator has not said how many.
 WSGI_THREADS = min(32, (os.cpu_count() or 1) + 4)
 
+#: Seconds that a request has to end after it was cancelled, or after its client was cut off.
+CANCEL_PATIENCE = 1.0
+
+#: Said of requests that do not end.
+LEAVING = "Leaving requests behind that did not end in time: %d (%s)"
+
+#: Different requests that a line of the log names.
+NAMED_MAX = 10
+
 
 class AsgiServing:
     """Serves an app on links, on one event loop, between lifespan startup and lifespan shutdown."""
 
     def __init__(
-        self, app: Any, links: list[_hcrs.Link], *, event_loop: Any, root_path: str, is_guess: bool = False
+        self,
+        app: Any,
+        links: list[_hcrs.Link],
+        *,
+        event_loop: Any,
+        root_path: str,
+        is_guess: bool = False,
+        stopping: Callable[[int], object] | None = None,
     ) -> None:
+        """``stopping`` is called with the number of the signal for which the process is to end, once."""
         #: What is served from ``start`` on.
         self.app = app
         #: A future of the loop, done when the edge has nothing more to send, or is gone.
@@ -43,7 +62,9 @@ class AsgiServing:
         self._root_path = root_path
         self._serving: list[_hcrs.AsgiLink] = []
         self._left_behind = LeftBehind(event_loop)
+        self._stopping = stopping
         self._undrained = len(links)
+        self._until = 0.0
 
     def start(self, state: dict[str, Any]) -> None:
         """Tells the edge that the app is ready. ``state`` is what each request's scope gets a copy of."""
@@ -54,6 +75,7 @@ class AsgiServing:
                 event_loop=self._loop,
                 root_path=self._root_path,
                 state=state,
+                stopping=self._on_stopping,
                 drained=self._on_drained,
                 gone=self._on_gone,
                 failed=self._on_failed,
@@ -64,39 +86,61 @@ class AsgiServing:
         for serving in self._serving:
             serving.start()
 
-    def tasks(self) -> list[Any]:
-        """The tasks of requests that run."""
-        return [task for serving in self._serving for task in serving.tasks()]
+    def tasks(self) -> dict[Any, dict[str, Any]]:
+        """The tasks of requests that run, with their scopes."""
+        return {task: scope for serving in self._serving for task, scope in serving.tasks().items()}
 
-    async def finish(self, graceful_timeout: float) -> bool:
-        """Gives the app ``graceful_timeout`` seconds for what it does after its responses; cancels the rest.
+    def time_left(self) -> float:
+        """Seconds that the edge has left for what the app still does: none if it has not drained."""
+        return 0.0 if self.edge_is_gone else max(0.0, self._until - time.monotonic())
+
+    async def finish(self) -> bool:
+        """Lets the app do what it does after its responses until the edge's time is up; cancels the rest.
 
         False if there is a request that does not end even then.
         """
         self._left_behind.close()
         tasks = self.tasks()
-        if tasks and not self.edge_is_gone:
-            await asyncio.wait(tasks, timeout=graceful_timeout)
+        if tasks:
+            await self._wait(list(tasks), self.time_left())
         self.is_stopping = True
         left = [task for task in tasks if not task.done()]
+        self._tell_cut_off([tasks[task] for task in left])
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=1)
-        has_finished = all(task.done() for task in tasks)
-        if has_finished:
-            await asyncio.sleep(0)  # what is to be done about tasks that have ended is done first
-            self._say_finished()
-        self._serving.clear()  # they hold on to this object as well
-        return has_finished
+            await self._wait(left, CANCEL_PATIENCE)
+        return await self._end({task: scope for task, scope in tasks.items() if not task.done()})
 
-    def _say_finished(self) -> None:
-        """Tells the edge that every request has been ended."""
+    async def _wait(self, tasks: list[Any], timeout: float) -> None:
+        await asyncio.wait(tasks, timeout=timeout)
+
+    async def _turn(self) -> None:
+        await asyncio.sleep(0)
+
+    def _tell_cut_off(self, scopes: list[dict[str, Any]]) -> None:
+        if scopes and not self.edge_is_gone:
+            tasks = "1 task of a request was" if len(scopes) == 1 else f"{len(scopes)} tasks of requests were"
+            log.warning("%s cut off at the end of the drain: %s", tasks, counted(map(request_line, scopes)))
+
+    async def _end(self, left: dict[Any, dict[str, Any]]) -> bool:
+        """Tells the edge how requests have ended; false if some are ``left``."""
+        if left:
+            log.warning(LEAVING, len(left), counted(map(request_line, left.values())))
+        await self._turn()  # what is to be done about tasks that have ended is done first
         if not self.edge_is_gone:
             for serving in self._serving:
-                serving.finish()
+                serving.finish(not left)
+        self._serving.clear()  # they hold on to this object as well
+        return not left
 
-    def _on_drained(self) -> None:
+    def _on_stopping(self, number: int) -> None:
+        stopping, self._stopping = self._stopping, None  # each link says it
+        if stopping is not None:
+            stopping(number)
+
+    def _on_drained(self, left: float) -> None:
+        self._until = max(self._until, time.monotonic() + left)
         self._undrained -= 1
         if self._undrained == 0 and not self.over.done():
             self.over.set_result(None)
@@ -136,6 +180,7 @@ class WsgiServing:
         is_guess: bool = False,
     ) -> None:
         self._doubt = Doubt("wsgi", is_guess)
+        self._until = 0.0
         self._server = _hcrs.WsgiServer(
             links,
             app,
@@ -158,29 +203,34 @@ class WsgiServing:
             thread.start()
         self._server.start()
 
-    def wait(self) -> bool:
-        """Blocks until the edge has nothing more to send (True), or is gone (False)."""
+    def wait_for_signal(self) -> int | None:
+        """Blocks until the process is to end; gives the signal for which it is, or None if the edge is gone."""
+        return self._server.wait_for_signal()
+
+    def wait(self) -> None:
+        """Blocks until the edge has nothing more to send, or is gone."""
         try:
-            return self._server.wait()
+            self._until = time.monotonic() + (self._server.wait() or 0.0)
         except RuntimeError as error:
             log.error("The link to the edge is broken: %s", error)
-            return False
 
     def has_free_thread(self) -> bool:
         """Whether a thread is free, or waits for a client and not for the app."""
         return self._server.has_free_thread()
 
-    def finish(self, timeout: float) -> bool:
-        """Blocks until the threads have ended, ``timeout`` seconds at most; False if one still runs a request."""
-        deadline = time.monotonic() + timeout
-        self._server.close(timeout)
+    def finish(self) -> bool:
+        """Blocks until the threads have ended, or the edge's time is up; False if one still runs a request."""
+        # Those whose clients were cut off notice when they read or write.
+        deadline = max(self._until, time.monotonic() + CANCEL_PATIENCE)
+        self._server.close(deadline - time.monotonic())
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() for thread in self._threads):
-            log.warning("Leaving requests behind that did not end in time")
-            return False
-        self._server.finish()
-        return True
+        has_finished = not any(thread.is_alive() for thread in self._threads)
+        if not has_finished:
+            left = self._server.left()
+            log.warning(LEAVING, len(left), counted(left))
+        self._server.finish(has_finished)
+        return has_finished
 
     def _work(self) -> None:
         while True:
@@ -197,6 +247,20 @@ class WsgiServing:
         else:
             log.error("Error in WSGI Framework", exc_info=error)
             self._doubt.look_at(error)
+
+
+def request_line(scope: dict[str, Any]) -> str:
+    """What a scope asks for, as in ``GET /mail``."""
+    return f"{scope.get('method') or 'WebSocket'} {scope.get('path')}"
+
+
+def counted(names: Iterable[str]) -> str:
+    """The names in order of their numbers, as in ``GET /mail (2), GET /report``."""
+    counts = collections.Counter(names).most_common()
+    texts = [name if number == 1 else f"{name} ({number})" for name, number in counts[:NAMED_MAX]]
+    if len(counts) > NAMED_MAX:
+        texts.append(f"{len(counts) - NAMED_MAX} others")
+    return ", ".join(texts)
 
 
 def spool_folder() -> str | None:

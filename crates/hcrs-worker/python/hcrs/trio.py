@@ -12,7 +12,6 @@ The app runs in the calling process, as it does with ``hcrs.asyncio.serve``.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
@@ -29,8 +28,6 @@ from hcrs.trio_serving import TrioServing
 from hcrs.typing import Framework
 
 __all__ = ["serve"]
-
-log = logging.getLogger("hcrs.error")
 
 
 async def serve(
@@ -161,8 +158,7 @@ class _Session:
                         try:
                             await self._drain(serving.over)
                         finally:
-                            if not await serving.finish(self._patience()):
-                                log.warning("Waiting for requests that do not end though they are cancelled")
+                            await serving.finish()
             finally:
                 with trio.CancelScope(shield=True):
                     await lifespan.shutdown(self._config.shutdown_timeout)
@@ -186,7 +182,7 @@ class _Session:
         finally:
             with trio.CancelScope(shield=True):
                 await self._drain(over)
-                await _in_thread(lambda: serving.finish(self._patience()))
+                await _in_thread(serving.finish)
 
     async def _until_over(self, nursery: trio.Nursery, over: Future) -> None:
         """Waits for the trigger, or for the edge to end by itself, or for Ctrl-C."""
@@ -218,10 +214,6 @@ class _Session:
             with trio.move_on_after(self._config.graceful_timeout + DRAIN_SLACK):
                 await over.wait()
         self._has_drained = True
-
-    def _patience(self) -> float:
-        """How long requests may go on after the drain, in seconds; not at all if a second Ctrl-C has cut it off."""
-        return self._config.graceful_timeout if self._has_drained else 0.0
 
 
 async def _shielded(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -15,26 +16,28 @@ class TrioServing(AsgiServing):
     """Serves an app on links, in the nursery of a loop, between lifespan startup and lifespan shutdown."""
 
     def __init__(
-        self, app: Any, links: list[_hcrs.Link], *, event_loop: TrioLoop, root_path: str, is_guess: bool = False
+        self,
+        app: Any,
+        links: list[_hcrs.Link],
+        *,
+        event_loop: TrioLoop,
+        root_path: str,
+        is_guess: bool = False,
+        stopping: Callable[[int], object] | None = None,
     ) -> None:
         super().__init__(
-            awaiting_by_trio(app), links, event_loop=event_loop, root_path=root_path, is_guess=is_guess
+            awaiting_by_trio(app),
+            links,
+            event_loop=event_loop,
+            root_path=root_path,
+            is_guess=is_guess,
+            stopping=stopping,
         )
 
-    async def finish(self, graceful_timeout: float) -> bool:
-        """As on asyncio. A nursery does not end before its tasks, so a request that is left holds it up."""
-        self._left_behind.close()
-        tasks = self.tasks()
-        for patience in (0 if self.edge_is_gone else graceful_timeout, 1):
-            with trio.move_on_after(patience):
-                for task in tasks:
-                    await task.wait()
-            self.is_stopping = True
+    async def _wait(self, tasks: list[Any], timeout: float) -> None:
+        with trio.move_on_after(timeout):
             for task in tasks:
-                task.cancel()
-        has_finished = all(task.done() for task in tasks)
-        if has_finished:
-            await trio.lowlevel.checkpoint()  # what is to be done about tasks that have ended is done first
-            self._say_finished()
-        self._serving.clear()  # they hold on to this object as well
-        return has_finished
+                await task.wait()
+
+    async def _turn(self) -> None:
+        await trio.lowlevel.checkpoint()

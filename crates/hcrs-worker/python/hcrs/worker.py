@@ -14,15 +14,18 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from hcrs import _hcrs, logs
+from hcrs.ending import end_soon, leave
 from hcrs.interface import KnownApp
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loaded_files import LoadedFiles
 from hcrs.loading import NoAppError, load
 from hcrs.pulse import Answering
 from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
+from hcrs.stop_signals import AppHandlers
 
 log = logging.getLogger("hcrs.error")
 T = TypeVar("T")
@@ -33,6 +36,7 @@ def main() -> int:
     args = arguments().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
+    handlers = AppHandlers()
     _hcrs.die_with_parent()
     try:
         links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
@@ -49,9 +53,9 @@ def main() -> int:
         if files is not None:
             files.keep_telling()
         if app.interface == "wsgi":
-            return run(WsgiWorker(args, app, links), pulse)
+            return run(WsgiWorker(args, app, links, handlers), pulse)
         worker = TrioWorker if args.worker_class == "trio" else AsgiWorker
-        return run(worker(args, app, new_loop(args.worker_class), links), pulse)
+        return run(worker(args, app, new_loop(args.worker_class), links, handlers), pulse)
     except BaseException as error:  # a module may call sys.exit()
         if files is not None:
             files.tell()
@@ -59,6 +63,7 @@ def main() -> int:
         why = f"{error}\n" if isinstance(error, NoAppError) else "".join(traceback.format_exception(error))
         for link in links:
             link.fail(why)
+        end_soon(1)
         return 1
 
 
@@ -92,7 +97,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--root-path", default="")
     parser.add_argument("--lifespan", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--startup-timeout", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--graceful-timeout", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--shutdown-timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--workers", type=int, default=1, metavar="NUMBER", help="of such processes")
     parser.add_argument("--wsgi-threads", type=int, default=WSGI_THREADS)
@@ -135,16 +139,28 @@ def new_loop(worker_class: str) -> Any:
 class AsgiWorker:
     """Runs an ASGI app on a loop of its own, from lifespan startup to lifespan shutdown."""
 
-    def __init__(self, args: argparse.Namespace, app: KnownApp, loop: Any, links: list[_hcrs.Link]) -> None:
+    def __init__(
+        self, args: argparse.Namespace, app: KnownApp, loop: Any, links: list[_hcrs.Link], handlers: AppHandlers
+    ) -> None:
         self._args = args
         self._app = app.app
         self._loop = loop
+        self._handlers = handlers
         self._serving = self._new_serving(app, links)
 
     def _new_serving(self, app: KnownApp, links: list[_hcrs.Link]) -> AsgiServing:
         return AsgiServing(
-            app.app, links, event_loop=self._loop, root_path=self._args.root_path, is_guess=app.is_guess
+            app.app,
+            links,
+            event_loop=self._loop,
+            root_path=self._args.root_path,
+            is_guess=app.is_guess,
+            stopping=self._on_stopping,
         )
+
+    def _on_stopping(self, number: int) -> None:
+        # Not at once, because a handler may do whatever it likes, and a link calls.
+        self._loop.call_soon(partial(self._handlers.call, number))
 
     def answering(self, pulse: _hcrs.Pulse) -> Answering:
         """What answers pings: the loop, in the end."""
@@ -168,6 +184,10 @@ class AsgiWorker:
                 return result
             except (SystemExit, KeyboardInterrupt):
                 continue  # raised by a request's task, which has logged it; the other requests go on
+            except RuntimeError:
+                if future.done() or self._loop.is_closed():
+                    raise
+                continue  # the app has stopped the loop, perhaps by its handler of SIGTERM; the requests go on
         return future.result()
 
     async def _until_over(self) -> None:
@@ -178,14 +198,16 @@ class AsgiWorker:
                 await asyncio.wait([self._serving.over])
 
     async def _stop(self, lifespan: Lifespan) -> int:
-        await self._serving.finish(self._args.graceful_timeout)
+        await self._serving.finish()
+        code = int(self._serving.link_is_broken)
         try:
             await lifespan.shutdown(self._args.shutdown_timeout)
         except (LifespanFailureError, LifespanTimeoutError) as error:
             log.error("%s", error)
-            return 1
+            code = 1
+        end_soon(code)
         await self._loop.shutdown_asyncgens()
-        return int(self._serving.link_is_broken)
+        return code
 
 
 class TrioWorker(AsgiWorker):
@@ -201,7 +223,12 @@ class TrioWorker(AsgiWorker):
         from hcrs.trio_serving import TrioServing
 
         return TrioServing(
-            app.app, links, event_loop=self._loop, root_path=self._args.root_path, is_guess=app.is_guess
+            app.app,
+            links,
+            event_loop=self._loop,
+            root_path=self._args.root_path,
+            is_guess=app.is_guess,
+            stopping=self._on_stopping,
         )
 
     async def _main(self) -> int:
@@ -228,7 +255,7 @@ class TrioWorker(AsgiWorker):
         return code
 
     async def _stop(self, lifespan: Lifespan) -> int:
-        has_finished = await self._serving.finish(self._args.graceful_timeout)
+        has_finished = await self._serving.finish()
         code = int(self._serving.link_is_broken)
         try:
             await lifespan.shutdown(self._args.shutdown_timeout)
@@ -237,16 +264,18 @@ class TrioWorker(AsgiWorker):
             code = 1
         if not has_finished:
             # A nursery does not end before its tasks, and these are shielded against being cancelled.
-            log.warning("Leaving requests behind that did not end in time")
             leave(code)
+        end_soon(code)
         return code
 
 
 class WsgiWorker:
     """Runs a WSGI app in a pool of threads."""
 
-    def __init__(self, args: argparse.Namespace, app: KnownApp, links: list[_hcrs.Link]) -> None:
-        self._graceful_timeout: float = args.graceful_timeout
+    def __init__(
+        self, args: argparse.Namespace, app: KnownApp, links: list[_hcrs.Link], handlers: AppHandlers
+    ) -> None:
+        self._handlers = handlers
         self._serving = WsgiServing(
             app.app,
             links,
@@ -264,19 +293,15 @@ class WsgiWorker:
     def run(self) -> int:
         """Runs the app until the edge says that this is enough."""
         self._serving.start()
-        drained = self._serving.wait()
-        if not self._serving.finish(self._graceful_timeout if drained else 0.5):
+        number = self._serving.wait_for_signal()
+        if number is not None:
+            self._handlers.call(number)
+        self._serving.wait()
+        if not self._serving.finish():
             # A thread cannot be ended from outside, and an interpreter does not end well around one that runs.
             leave(0)
+        end_soon(0)
         return 0
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the process around what still runs."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ pub(crate) struct Job {
     /// Its stream.
     pub(crate) stream: Arc<WsgiStream>,
     /// Its head, as it came.
-    pub(crate) head: Vec<u8>,
+    pub(crate) head: Arc<[u8]>,
     /// What of its body is not in the stream; `None` if all is.
     pub(crate) body: Option<Spooled>,
     /// Why its body is not whole, though it may be.
@@ -52,11 +52,12 @@ impl Waiting for Job {
 impl Job {
     /// A job for a request that has just come.
     pub(crate) fn new(link: Arc<WsgiLink>, request: &Request<'_>) -> Self {
-        let stream = link.remember(request);
+        let head = Arc::from(request.head);
+        let stream = link.remember(request, Arc::clone(&head));
         Self {
             link,
             stream,
-            head: request.head.to_vec(),
+            head,
             body: None,
             cut: None,
             id: request.stream,

@@ -40,6 +40,8 @@ pub(crate) struct WsgiLink {
 /// A request's stream, which a thread of the pool waits on.
 #[derive(Debug)]
 pub(crate) struct WsgiStream {
+    /// The head of its request.
+    head: Arc<[u8]>,
     state: Mutex<Stream<PyBackedBytes>>,
     changed: Condvar,
 }
@@ -59,11 +61,19 @@ impl WsgiLink {
     }
 
     /// The stream of a request that has just come.
-    pub(crate) fn remember(&self, request: &Request<'_>) -> Arc<WsgiStream> {
+    pub(crate) fn remember(&self, request: &Request<'_>, head: Arc<[u8]>) -> Arc<WsgiStream> {
         let state = Mutex::new(Stream::new(request));
-        let stream = Arc::new(WsgiStream { state, changed: Condvar::new() });
+        let stream = Arc::new(WsgiStream { head, state, changed: Condvar::new() });
         lock(&self.streams).insert(request.stream, stream.clone());
         stream
+    }
+
+    /// The methods and paths of the requests that have not ended, as in `GET /mail`.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let streams: Vec<_> = lock(&self.streams).values().cloned().collect();
+        let heads = streams.iter().filter_map(|stream| RequestView::parse(&stream.head).ok());
+        let named = |bytes| String::from_utf8_lossy(bytes);
+        heads.map(|head| format!("{} {}", named(head.method), named(head.path))).collect()
     }
 
     /// Whether a thread waits for a client, and not for the app.

@@ -12,7 +12,7 @@ mod spool;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hcrs_exchange::RequestView;
 use hcrs_link::FromWorker;
@@ -30,7 +30,7 @@ use crate::wsgi::input::Input;
 use crate::wsgi::job::Job;
 use crate::wsgi::link::{WsgiLink, content_length};
 use crate::wsgi::queue::Queue;
-use crate::wsgi::reader::{Over, Reader};
+use crate::wsgi::reader::{News, Reader};
 use crate::wsgi::response::Response;
 use crate::wsgi::spool::{Cut, Spool};
 
@@ -61,12 +61,17 @@ struct Shared {
     queue: Queue<Job>,
     spool: Arc<Spool>,
     end: Mutex<End>,
-    ended: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct End {
+    /// The signal for which the worker is to end, until somebody is told.
+    stopping: Option<u16>,
+    /// Links on which more may come.
     undrained: usize,
+    /// When what the app still does is cut off.
+    until: Option<Instant>,
     gone: bool,
     broken: Option<String>,
 }
@@ -112,7 +117,7 @@ impl WsgiServer {
                 queue: Queue::new(),
                 spool,
                 end: Mutex::new(end),
-                ended: Condvar::new(),
+                changed: Condvar::new(),
             }),
         })
     }
@@ -124,7 +129,7 @@ impl WsgiServer {
             let (link, shared, body_max) = (link.clone(), self.shared.clone(), self.max_body_size);
             std::thread::Builder::new().name("hcrs-link".into()).spawn(move || {
                 let reader = Reader::new(&link, &shared.queue, &shared.spool, body_max);
-                reader.run(&|over| shared.over(over));
+                reader.run(&|news| shared.take(news));
             })?;
         }
         Ok(())
@@ -148,19 +153,39 @@ impl WsgiServer {
         }
     }
 
-    /// Waits until the edge has nothing more to send (True) or is gone (False).
-    fn wait(&self, py: Python<'_>) -> PyResult<bool> {
-        let (gone, broken) = py.detach(|| {
-            let mut end = lock(&self.shared.end);
-            while !end.gone && end.undrained > 0 {
-                end = self.shared.ended.wait(end).unwrap_or_else(PoisonError::into_inner);
-            }
-            (end.gone, end.broken.take())
+    /// Waits until the worker is to end; gives the number of the signal for which it is, or None if the edge is gone.
+    fn wait_for_signal(&self, py: Python<'_>) -> Option<u16> {
+        py.detach(|| {
+            let is_serving = |end: &mut End| !end.is_over() && end.stopping.is_none();
+            let end = lock(&self.shared.end);
+            let mut end =
+                self.shared.changed.wait_while(end, is_serving).unwrap_or_else(PoisonError::into_inner);
+            end.stopping.take()
+        })
+    }
+
+    /// Waits until the edge has nothing more to send; gives the seconds that are left for what the app still does, or None
+    /// if the edge is gone.
+    fn wait(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let (left, broken) = py.detach(|| {
+            let end = lock(&self.shared.end);
+            let mut end = self
+                .shared
+                .changed
+                .wait_while(end, |end| !end.is_over())
+                .unwrap_or_else(PoisonError::into_inner);
+            let until = end.until.filter(|_| !end.gone);
+            (until.map(|until| until.saturating_duration_since(Instant::now())), end.broken.take())
         });
         match broken {
             Some(why) => Err(PyRuntimeError::new_err(why)),
-            None => Ok(!gone),
+            None => Ok(left.map(|left| left.as_secs_f64())),
         }
+    }
+
+    /// The requests that have not ended, as in `GET /mail`.
+    fn left(&self) -> Vec<String> {
+        self.links.iter().flat_map(|link| link.left()).collect()
     }
 
     /// Whether a thread is free, or waits for a client and not for the app.
@@ -174,26 +199,36 @@ impl WsgiServer {
         py.detach(|| self.shared.queue.close(patience));
     }
 
-    /// Tells the edge that every stream has been ended. To be called when the pool's threads have ended.
-    fn finish(&self, py: Python<'_>) {
+    /// Tells the edge that the app's requests are over. `all` says that the pool's threads have ended.
+    fn finish(&self, py: Python<'_>, all: bool) {
         for link in &self.links {
             // An error says that the edge is gone.
-            let _gone = py.detach(|| link.say(&FromWorker::Finished));
+            let _gone = py.detach(|| link.say(&FromWorker::Finished { all }));
         }
     }
 }
 
 impl Shared {
-    fn over(&self, over: Over) {
+    fn take(&self, news: News) {
         let mut end = lock(&self.end);
-        match over {
-            Over::Drained => end.undrained = end.undrained.saturating_sub(1),
-            Over::Gone(broken) => {
+        match news {
+            News::Stopping(signal) => end.stopping = Some(signal),
+            News::Drained(left) => {
+                end.undrained = end.undrained.saturating_sub(1);
+                end.until = end.until.max(Some(Instant::now() + left));
+            }
+            News::Gone(broken) => {
                 end.gone = true;
                 end.broken = end.broken.take().or(broken);
             }
         }
-        self.ended.notify_all();
+        self.changed.notify_all();
+    }
+}
+
+impl End {
+    fn is_over(&self) -> bool {
+        self.gone || self.undrained == 0
     }
 }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hcrs_exchange::RequestView;
 use hcrs_link::{FromEdge, FromWorker, Inbox, LinkError, Next, StreamId, StreamMap};
@@ -24,11 +25,13 @@ use crate::wsgi::spool::{MEMORY_MAX, Spool};
 const ANNOUNCE_FIRST: i64 = 1;
 const ANNOUNCE_LAST: i64 = 8;
 
-/// Why a link is read no more.
+/// What a link says to the worker as a whole.
 #[derive(Debug)]
-pub(crate) enum Over {
-    /// The edge has nothing more to send.
-    Drained,
+pub(crate) enum News {
+    /// The worker is to end, because the edge got the signal of this number or would send it.
+    Stopping(u16),
+    /// The edge has nothing more to send. The app has so much time left for what it still does.
+    Drained(Duration),
     /// The edge is gone, or has broken the protocol as the text says.
     Gone(Option<String>),
 }
@@ -75,8 +78,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads until the edge has nothing more to say. Runs in a thread of its own that never touches Python.
-    pub(crate) fn run(mut self, over: &dyn Fn(Over)) {
-        let gone = match self.read_frames(over) {
+    pub(crate) fn run(mut self, tell: &dyn Fn(News)) {
+        let gone = match self.read_frames(tell) {
             Ok(()) => None,
             Err(error) => Some(error.to_string()),
         };
@@ -88,10 +91,10 @@ impl<'a> Reader<'a> {
                 stream.update(|state| state.reset(&mut out));
             }
         }
-        over(Over::Gone(gone));
+        tell(News::Gone(gone));
     }
 
-    fn read_frames(&mut self, over: &dyn Fn(Over)) -> io::Result<()> {
+    fn read_frames(&mut self, tell: &dyn Fn(News)) -> io::Result<()> {
         let mut inbox = Inbox::new(TURN);
         loop {
             self.pass_withdrawn();
@@ -104,7 +107,7 @@ impl<'a> Reader<'a> {
             }
             while let Some((header, payload)) = inbox.next_frame().map_err(broken)? {
                 let frame = FromEdge::parse(&header, payload).map_err(broken)?;
-                self.take_frame(&frame, over).map_err(broken)?;
+                self.take_frame(&frame, tell).map_err(broken)?;
             }
             for id in std::mem::take(&mut self.grown) {
                 self.look_at_body(id);
@@ -224,7 +227,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take_frame(&mut self, frame: &FromEdge<'_>, over: &dyn Fn(Over)) -> Result<(), LinkError> {
+    fn take_frame(&mut self, frame: &FromEdge<'_>, tell: &dyn Fn(News)) -> Result<(), LinkError> {
         // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
         let known = |id: StreamId| lock(&self.link.streams).get(&id).cloned();
         match *frame {
@@ -246,7 +249,10 @@ impl<'a> Reader<'a> {
                     self.reset(&stream);
                 }
             }
-            FromEdge::Drain => over(Over::Drained),
+            FromEdge::Stopping { signal } => tell(News::Stopping(signal)),
+            FromEdge::Drain { left_ms } => {
+                tell(News::Drained(Duration::from_millis(u64::from(left_ms))));
+            }
             // WSGI has no place for either: an app cannot hear of a half-closed connection.
             FromEdge::Tls { .. } | FromEdge::HalfClose { .. } => {}
             FromEdge::Message { .. } => return Err(LinkError::Unexpected("Message")),

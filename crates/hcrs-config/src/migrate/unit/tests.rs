@@ -82,6 +82,7 @@ fn a_unit_keeps_what_is_its_own_and_starts_hcrs() {
         "WorkingDirectory=/srv/app",
         "ExecStart=/srv/venv/bin/hcrs --config /etc/hcrs/web.toml",
         "ExecReload=/bin/kill -HUP $MAINPID",
+        "KillMode=mixed",
         "TimeoutStopSec=160",
         "TimeoutStartSec=620",
         "Restart=always",
@@ -109,6 +110,20 @@ fn variables_of_the_unit_count_as_the_server_counts_them() {
     // Here a variable would win over the file, and there it did not.
     let start = "ExecStart=hcrs --config /etc/hcrs/web.toml --workers 4 --bind 0.0.0.0:8000";
     assert!(lines(&unit).contains(&start), "{unit}");
+}
+
+#[test]
+fn a_stop_has_the_time_that_it_may_take() {
+    let config = "graceful_timeout = 7\nshutdown_timeout = 5\n";
+    let (unit, _) = migrated(
+        "[Service]\nKillMode=process\nExecStart=hypercorn -c HERE/h.toml main:app\n",
+        &[("h.toml", config)],
+    );
+    let stop: Vec<_> = lines(&unit)
+        .into_iter()
+        .filter(|line| line.starts_with("Kill") || line.starts_with("TimeoutStop"))
+        .collect();
+    assert_eq!(stop, ["KillMode=process", "TimeoutStopSec=22"], "{unit}");
 }
 
 #[test]

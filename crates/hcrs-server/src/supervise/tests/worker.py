@@ -10,7 +10,8 @@ import struct
 import sys
 import time
 
-READY, FAILED, DRAIN = 64, 65, 10
+READY, FAILED, FINISHED = 64, 65, 67
+STOPPING, DRAIN = 10, 11
 
 assert sys.argv[1] == "-c", sys.argv
 if "--links" not in sys.argv:
@@ -31,9 +32,17 @@ def send(kind, payload=b""):
         link.sendall(struct.pack("<IBBHQ", len(payload), kind, 0, 0, 0) + payload)
 
 
-def read_drain(link):
+def read_frame(link):
     header = link.recv(16, socket.MSG_WAITALL)
-    return len(header) == 16 and header[4] == DRAIN
+    if len(header) < 16:
+        return None
+    length, kind = struct.unpack("<IB", header[:5])
+    link.recv(length, socket.MSG_WAITALL)
+    return kind
+
+
+def read_drain(link):
+    return read_frame(link) == STOPPING and read_frame(link) == DRAIN
 
 
 tell("started")
@@ -50,4 +59,7 @@ drained = all(list(map(read_drain, links)))
 tell("drained" if drained else "edge-lost")
 if behaviour == "stubborn":
     time.sleep(60)
+if behaviour == "slow":
+    send(FINISHED)
+    time.sleep(4)
 sys.exit(4 if behaviour == "bad-end" else 0)
