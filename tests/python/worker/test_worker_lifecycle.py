@@ -87,8 +87,15 @@ def test_an_app_without_lifespan_is_served(serve: Serve, code: str) -> None:
     running = serve(lifespan(code))
     assert running.link.fetch().body == b"served"
     assert running.drain() == 0
-    warned = "[WARNING] ASGI Framework Lifespan error, continuing without Lifespan support" in running.stderr
-    assert warned == ("raise" in code) == ("LookupError: no lifespan here" in running.stderr)
+    told = "ASGI Framework Lifespan error, continuing without Lifespan support: LookupError('no lifespan here')\n"
+    assert (f"[WARNING] {told}" in running.stderr) == ("raise" in code)
+    assert "Traceback" not in running.stderr, "most frameworks without lifespan raise"
+
+
+def test_where_an_app_without_lifespan_raises_is_told_for_debugging(serve: Serve) -> None:
+    running = serve(lifespan("raise LookupError('no lifespan here')"), "--loglevel", "debug")
+    assert running.drain() == 0
+    assert "\nLookupError: no lifespan here\n" in running.stderr, "the traceback is told"
 
 
 def test_what_a_startup_raises_stops_the_start(serve: Serve) -> None:

@@ -104,8 +104,11 @@ class Lifespan:
         if not self._answered["startup"].is_set():
             # sys.exit() is no way to say that lifespan is not known
             if self._mode == "auto" and not self._received and isinstance(error, Exception):
+                # Most frameworks without lifespan raise: a traceback in each worker would tell of no error.
                 log.warning(
-                    "ASGI Framework Lifespan error, continuing without Lifespan support", exc_info=error
+                    "ASGI Framework Lifespan error, continuing without Lifespan support: %r",
+                    error,
+                    exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
                 )
             else:
                 self._error = error
