@@ -13,7 +13,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python model proof soak autobahn generate bench lint lint-rust lint-python dependencies clean
+.PHONY: help build run test test-rust test-python model proof soak apps autobahn generate bench lint lint-rust lint-python dependencies clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ proof: build $(VENV)/tests.stamp ## run the full size of the tests that make tes
 
 soak: build $(VENV)/tests.stamp ## a quarter of an hour of mixed load, each answer checked; ARGS="--seconds 60" for less
 	$(VENV)/bin/python tests/soak/soak.py $(ARGS)
+
+apps: build $(VENV)/tests.stamp ## install apps of others, serve and drive them; ARGS="--only datasette,gradio" for some
+	$(VENV)/bin/python tests/apps/apps.py $(ARGS)
 
 autobahn: build ## run the Autobahn test suite; it wants a Python 2.7 (PYTHON2=...); ARGS="--cases '1.*'" for some
 	$(PYTHON) tests/autobahn/autobahn.py $(if $(PYTHON2),--python2 $(PYTHON2)) $(ARGS)

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ _FLAGS = (
 class Chromium:
     """A running browser, with a home folder of its own."""
 
-    def __init__(self, program: str, certutil: str, home: Path, authority: Path) -> None:
+    def __init__(
+        self, program: str, certutil: str, home: Path, authority: Path, *, flags: Sequence[str] = ()
+    ) -> None:
         """Puts the authority among those that the home's user trusts, as a developer would, and starts the browser."""
         database = home / ".pki" / "nssdb"
         database.mkdir(parents=True)
@@ -47,7 +49,7 @@ class Chromium:
         folders = {name: str(home / name.lower()) for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
         self._errors: list[str] = []
         self._process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={home / 'profile'}", "about:blank"],
+            [program, *_FLAGS, *flags, f"--user-data-dir={home / 'profile'}", "about:blank"],
             env={**os.environ, **folders, "HOME": str(home)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

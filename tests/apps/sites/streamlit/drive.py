@@ -1,0 +1,35 @@
+"""Streamlit: its page, and each run of its script over its WebSocket."""
+
+from __future__ import annotations
+
+from site_table import Site
+from visit import Visit
+
+
+def drive(visit: Visit) -> None:
+    with visit.page(stays=True) as page:
+        with visit.step("WebSocket of the page") as step:
+            page.until_text("run 1, hello nobody")
+            step.note = page.open_socket().protocol
+        with visit.step("runs anew for a button"):
+            page.click_text("button", "Again")
+            page.until_text("run 2, hello nobody")
+        with visit.step("runs anew for a text"):
+            page.type("input[aria-label=Name]", "Ann")
+            page.press_enter()
+            page.until_text("run 3, hello Ann")
+        with visit.step("page") as step:
+            step.note = page.assert_sound()
+
+
+SITE = Site(
+    "Streamlit",
+    ("streamlit", "starlette", "uvicorn"),
+    "app:app",
+    "asgi",
+    drive,
+    workers=1,
+    one_worker_because="a session lives in the process that has opened it",
+    ready="/_stcore/health",
+    page_may_report={"metrics": "it asks a server of its makers, and none is asked here"},
+)
