@@ -84,6 +84,7 @@ impl Pulse {
         let socket = take_descriptor(descriptor)?;
         fork::withhold(socket.as_raw_fd());
         let dump = memfd_create("hcrs-stacks", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        fork::withhold(dump.as_raw_fd());
         let shared = Shared { socket, dump, asked: Mutex::default(), changed: Condvar::new() };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -131,6 +132,7 @@ impl Pulse {
 impl Drop for Shared {
     fn drop(&mut self) {
         fork::release(self.socket.as_raw_fd());
+        fork::release(self.dump.as_raw_fd());
     }
 }
 

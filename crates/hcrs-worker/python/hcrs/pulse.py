@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import io
+import os
 import sys
 import threading
 import traceback
@@ -42,6 +43,7 @@ class Answering:
         try:
             faulthandler.register(number, file=descriptor, all_threads=True)
             can_dump = True
+            os.register_at_fork(after_in_child=lambda: faulthandler.unregister(number))
         except (OSError, RuntimeError, ValueError):  # not to be had; stacks then need the GIL
             can_dump = False
         threading.Thread(target=self._answer, name="hcrs-pulse", daemon=True).start()

@@ -65,6 +65,7 @@ class AsgiServing:
         self._stopping = stopping
         self._undrained = len(links)
         self._until = 0.0
+        self._signal: int | None = None
 
     def start(self, state: dict[str, Any]) -> None:
         """Tells the edge that the app is ready. ``state`` is what each request's scope gets a copy of."""
@@ -181,6 +182,7 @@ class WsgiServing:
     ) -> None:
         self._doubt = Doubt("wsgi", is_guess)
         self._until = 0.0
+        self._signal: int | None = None
         self._server = _hcrs.WsgiServer(
             links,
             app,
@@ -204,8 +206,22 @@ class WsgiServing:
         self._server.start()
 
     def wait_for_signal(self) -> int | None:
-        """Blocks until the process is to end; gives the signal for which it is, or None if the edge is gone."""
-        return self._server.wait_for_signal()
+        """Blocks until the process is to end; gives the signal for which it is, or None if the edge is gone.
+
+        It is another thread that waits for the edge: only between two steps of the main thread does Python call the handlers of
+        signals, which the app may have.
+        """
+        waiting = threading.Thread(target=self._wait_for_signal, name="hcrs-wsgi-end", daemon=True)
+        waiting.start()
+        while waiting.is_alive():
+            try:
+                waiting.join()
+            except BaseException:
+                log.exception("Error in a signal handler of the app")
+        return self._signal
+
+    def _wait_for_signal(self) -> None:
+        self._signal = self._server.wait_for_signal()
 
     def wait(self) -> None:
         """Blocks until the edge has nothing more to send, or is gone."""

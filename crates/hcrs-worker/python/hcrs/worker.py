@@ -10,14 +10,13 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import sys
 import traceback
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from hcrs import _hcrs, logs
+from hcrs import _hcrs, logs, signals
 from hcrs.ending import end_soon, leave
 from hcrs.interface import KnownApp
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
@@ -34,8 +33,7 @@ T = TypeVar("T")
 def main() -> int:
     """Serves the app until the edge says that this is enough; gives the exit code."""
     args = arguments().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the edge decides
+    signals.leave_to_edge()
     handlers = AppHandlers()
     _hcrs.die_with_parent()
     try:
