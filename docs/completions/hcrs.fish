@@ -61,7 +61,7 @@ complete -c hcrs -n "__fish_hcrs_needs_command" -l access-logfile -d 'Where the 
 complete -c hcrs -n "__fish_hcrs_needs_command" -l access-logformat -d 'What a line of the access log says, in atoms such as %(h)s. Unset, Hypercorn\'s line' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l error-logfile -d 'Where the error log goes: a file, - for standard error, syslog:, empty for nowhere [default: -]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l log-level -d 'The least severe message that is logged. Above info there are no access lines either [default: info]' -r
-complete -c hcrs -n "__fish_hcrs_needs_command" -l log-config -d 'The configuration of Python\'s logging in the workers: an INI file, json:FILE or toml:FILE' -r
+complete -c hcrs -n "__fish_hcrs_needs_command" -l log-config -d 'The configuration of Python\'s logging in the workers: an INI file, or one in JSON or TOML that is called so, as log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l statsd-host -d 'host:port of the statsd server that gets metrics, by UDP [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l statsd-prefix -d 'What the metrics\' names begin with; a dot follows [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l strict -d 'Take unknown settings for mistakes, not for warnings'
@@ -113,7 +113,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l access-logformat -d 'What a line of the access log says, in atoms such as %(h)s. Unset, Hypercorn\'s line' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l error-logfile -d 'Where the error log goes: a file, - for standard error, syslog:, empty for nowhere [default: -]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l log-level -d 'The least severe message that is logged. Above info there are no access lines either [default: info]' -r
-complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l log-config -d 'The configuration of Python\'s logging in the workers: an INI file, json:FILE or toml:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l log-config -d 'The configuration of Python\'s logging in the workers: an INI file, or one in JSON or TOML that is called so, as log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l statsd-host -d 'host:port of the statsd server that gets metrics, by UDP [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l statsd-prefix -d 'What the metrics\' names begin with; a dot follows [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l strict -d 'Take unknown settings for mistakes, not for warnings'
@@ -158,7 +158,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l access-logformat -d 'What a line of the access log says, in atoms such as %(h)s. Unset, Hypercorn\'s line' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l error-logfile -d 'Where the error log goes: a file, - for standard error, syslog:, empty for nowhere [default: -]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l log-level -d 'The least severe message that is logged. Above info there are no access lines either [default: info]' -r
-complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l log-config -d 'The configuration of Python\'s logging in the workers: an INI file, json:FILE or toml:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l log-config -d 'The configuration of Python\'s logging in the workers: an INI file, or one in JSON or TOML that is called so, as log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l statsd-host -d 'host:port of the statsd server that gets metrics, by UDP [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l statsd-prefix -d 'What the metrics\' names begin with; a dot follows [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l strict -d 'Take unknown settings for mistakes, not for warnings'

@@ -4,6 +4,7 @@
 mod bind;
 mod draft;
 mod flags;
+mod logconfig;
 mod migrate;
 mod proxies;
 mod python;

@@ -1,13 +1,13 @@
 //! What can be found out about settings without serving: whether addresses can be bound and files written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use crate::bind::bind;
-use crate::{Bind, LogTarget, PythonLogging, Settings, StartError};
+use crate::{Bind, LogTarget, Settings, StartError};
 
 /// Everything that would stop the start, as far as it shows in advance. What is there is left as it is: no socket
 /// listens, no file is made.
@@ -39,18 +39,7 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
     {
         problems.push(StartError::Pid(path.display().to_string(), error));
     }
-    if let Some(PythonLogging::File(path)) = &settings.log.python
-        && let Err(error) = File::open(without_kind(path))
-    {
-        problems.push(StartError::LogConfig(path.display().to_string(), error));
-    }
     problems
-}
-
-/// The path of `logconfig` without what says how the file is written.
-fn without_kind(path: &Path) -> &Path {
-    let text = path.to_str().unwrap_or_default();
-    ["json:", "toml:"].iter().find_map(|kind| text.strip_prefix(kind)).map_or(path, Path::new)
 }
 
 fn can_be_appended(path: &Path) -> io::Result<()> {
@@ -91,10 +80,8 @@ mod tests {
         };
         settings.log.access = Some(LogTarget::File(folder.path().join("access")));
         settings.log.error = Some(LogTarget::File(folder.path().to_owned()));
-        settings.log.python = Some(PythonLogging::File("json:missing.json".into()));
         let problems: Vec<String> = check(&settings).iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), 5, "{problems:?}");
-        assert!(problems[4].starts_with("cannot read json:missing.json: "), "{problems:?}");
+        assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(problems[0].starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{problems:?}");
         assert!(
             problems[1].contains("missing/socket") && problems[3].contains("missing/pid"),

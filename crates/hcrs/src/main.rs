@@ -116,6 +116,7 @@ fn run(mut config: Config) -> Result<Exit, StartError> {
 fn check(config: &Config) -> Exit {
     let mut warnings = config.warnings.clone();
     let mut problems = hcrs_server::check(&config.server);
+    problems.extend(config.check_logconfig());
     if let Some(tls) = &config.server.tls {
         match hcrs_tls::TlsConfig::load(tls.clone(), SystemTime::now()) {
             Ok((_, found)) => warnings.extend(found.iter().map(ToString::to_string)),

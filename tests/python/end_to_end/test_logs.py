@@ -415,12 +415,31 @@ format=configured %(levelname)s %(message)s
     for config, written, begin in (
         (str(ini), "app.log", "configured ERROR Error in ASGI Framework"),
         (f"json:{as_json}", "json.log", "Error in ASGI Framework"),
+        (str(as_json), "json.log", "Error in ASGI Framework"),
     ):
         server = serve("plain.py:app", logconfig=config)
         assert connect_h1(server.listener).get("/fail?after=nothing").status == 500
         log = tmp_path / written
         wait_until(log.exists, "the log")
         assert wait_until(log.read_text, "the log").startswith(begin)
+
+
+@pytest.mark.parametrize("app", ["main:app", "src/main.py:app"])
+def test_logconfig_may_name_what_stands_beside_the_app(serve: Callable[..., Server], tmp_path: Path, app: str) -> None:
+    folder = tmp_path / Path(app).parent
+    folder.mkdir(exist_ok=True)
+    (folder / "own.py").write_text(
+        "import logging\n\nclass Form(logging.Formatter):\n    def format(self, record): return 'own ' + record.getMessage()\n"
+    )
+    (folder / "main.py").write_text(
+        "import logging\n\nlogging.warning('loaded')\nasync def app(scope, receive, send): assert scope['type'] == 'http'\n"
+    )
+    handler = {"class": "logging.StreamHandler", "formatter": "own"}
+    config = {"version": 1, "formatters": {"own": {"()": "own.Form"}}, "handlers": {"it": handler}, "root": {"handlers": ["it"]}}
+    (tmp_path / "log.json").write_text(json.dumps(config))
+    (tmp_path / "hcrs.toml").write_text(f"bind = '127.0.0.1:0'\napplication_path = '{app}'\nlogconfig = 'log.json'\n")
+    server = serve(config_file=tmp_path / "hcrs.toml", cwd=tmp_path)
+    server.wait_for_log("^own loaded$")
 
 
 def test_a_logconfig_that_is_wrong_stops_the_start_with_its_name(launch: Callable[..., Server]) -> None:

@@ -124,6 +124,19 @@ def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path: Path, pki: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.toml"], "nothing was made"
 
 
+def test_a_check_reads_the_file_of_logconfig(tmp_path: Path) -> None:
+    (tmp_path / "log.json").write_text("{'version': 1}")
+    (tmp_path / "log.yaml").write_text("version: 1")
+    for name, problem in (
+        ("log.json", "cannot read log.json: it cannot be read as JSON: "),
+        ("log.yaml", "cannot read log.yaml: YAML is not read: write it as JSON or as TOML"),
+    ):
+        (tmp_path / "x.toml").write_text(f"logconfig = '{name}'\nbind = '127.0.0.1:0'\n")
+        result = run(tmp_path, "config", "check", "x.toml")
+        assert (result.returncode, result.stdout) == (CONFIG, "")
+        assert f"x.toml:1: logconfig: {problem}" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -145,6 +158,12 @@ def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path: Path, pki: P
         ([str(APPS / "lifespans.py") + ":fails"], NOT_STARTED, ["Lifespan failure in startup", "no database"]),
         (["--python", "/no/python", PLAIN], NOT_STARTED, ["/no/python"]),
         (["--log-config", "none.ini", PLAIN], NOT_STARTED, ["logconfig: there is no file 'none.ini'"]),
+        (["--log-config", "log.yaml", PLAIN], NOT_STARTED, ["logconfig: 'log.yaml' is YAML, which is not read"]),
+        (
+            ["--log-config", PLAIN.partition(":")[0], PLAIN],
+            NOT_STARTED,
+            ["plain.py' cannot be read as INI: File contains no section headers."],
+        ),
         (["-k", "gevent", PLAIN], CONFIG, ['--worker-class: expected "asyncio", "uvloop" or "trio", found']),
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,37 +16,49 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.server import DEADLINE, Listening, Server, command, wait_until
 
-#: Modules that a worker, or what starts it, imports from the standard library.
-NAMES = ["types", "queue", "logging", "json", "token", "runpy", "importlib", "asyncio", "threading", "faulthandler"]
-
 APP = """
 async def app(scope, receive, send):
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": __file__.encode()})
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [__file__.encode()]
 """
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with an app, and beside it files that have the names of the standard library's."""
+    """A folder with an app, and beside it files and packages that have the names of all the standard library's."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "main.py").write_text(APP)
-    for name in NAMES:
-        (folder / f"{name}.py").write_text("raise RuntimeError('it is the app that this is for')\n")
+    for name in sys.stdlib_module_names:
+        found = importlib.util.find_spec(name) if name != "__main__" else None
+        is_package = found is not None and found.submodule_search_locations is not None
+        path = folder / name / "__init__.py" if is_package else folder / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise RuntimeError('it is the app that this is for')\n")
     return folder
 
 
+@pytest.mark.parametrize("app", ["main:app", "wsgi:main:wsgi"])
 @pytest.mark.parametrize("worker_class", ["asyncio", "uvloop", "trio"])
 def test_files_named_like_the_standard_library_do_not_break_the_start(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], project: Path, tmp_path: Path, worker_class: str
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    project: Path,
+    tmp_path: Path,
+    app: str,
+    worker_class: str,
 ) -> None:
     if worker_class != "asyncio":
         pytest.importorskip(worker_class)
     config = tmp_path / "hcrs.toml"
     config.write_text(
-        f'bind = "127.0.0.1:0"\napplication_path = "main:app"\nuse_reloader = true\nworker_class = "{worker_class}"\n'
+        f'bind = "127.0.0.1:0"\napplication_path = "{app}"\nuse_reloader = true\nworker_class = "{worker_class}"\n'
     )
     server = serve(config_file=config, cwd=project)
     assert connect_h1(server.listener).get().body == str(project / "main.py").encode()

@@ -217,10 +217,22 @@ def test_an_app_that_is_not_there_is_told_in_a_line(serve: Serve, source: str, a
 
 @pytest.mark.parametrize(
     "path",
-    ["main", "main:app", "main.py:app", "asgi:main:app", "./main:make('x')", "sub/../main.py:holder.app"],
+    [
+        "main",
+        "main:app",
+        "main.py:app",
+        "asgi:main:app",
+        "./main:make('x')",
+        "sub/../main.py:holder.app",
+        "main:make(name='a:b')",
+        "asgi:main:make(name='a:b')",
+        "asgi:make(name='a:b')",
+        "asgi:app",
+    ],
 )
 def test_application_paths_are_those_of_hypercorn(serve: Serve, tmp_path: Path, path: str) -> None:
     (tmp_path / "sub").mkdir()
+    (tmp_path / "asgi.py").write_text("from main import app, make")
     source = (
         lifespan("return") + "\n    def make(name):\n        return app\n\n    class holder:\n        pass\n"
     )

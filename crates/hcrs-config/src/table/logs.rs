@@ -66,7 +66,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Path,
         unset,
         |v, d| fill(&mut d.server.log.python, v.path().map(PythonLogging::File).map(Some)),
-        "The configuration of Python's logging in the workers: an INI file, json:FILE or toml:FILE.",
+        "The configuration of Python's logging in the workers: an INI file, or one in JSON or TOML that is called so, as log.json \
+         or json:FILE.",
     )
     .flag("--log-config", None, "FILE")
     .aliases(&["log_config"]),

@@ -209,7 +209,10 @@ fn is_foreign(name: &OsStr, path: &Path) -> bool {
 
 /// The folder that an application path's module is looked for in: that of its file, or the working directory.
 fn folder_of(path: &str) -> PathBuf {
-    let path = ["asgi:", "wsgi:"].iter().find_map(|mode| path.strip_prefix(mode)).unwrap_or(path);
+    // A colon in the arguments of a call is no module's end.
+    let has_module = |rest: &&str| rest.split_once(':').is_some_and(|(module, _)| !module.contains('('));
+    let mode = |mode: &&str| path.strip_prefix(*mode).filter(has_module);
+    let path = ["asgi:", "wsgi:"].iter().find_map(mode).unwrap_or(path);
     let module = path.split(':').next().unwrap_or_default();
     let folder = Path::new(module).parent().unwrap_or(Path::new(""));
     real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
@@ -453,6 +456,7 @@ mod tests {
         }
         assert_eq!(folder_of("src/lib.py:app"), here.join("src"));
         assert_eq!(folder_of("asgi:src/lib.py:app"), here.join("src"));
+        assert_eq!(folder_of("asgi:create('src/x:y')"), here);
     }
 
     #[test]

@@ -6,6 +6,7 @@ Python's logging, what apps say to the loggers of other servers goes to the erro
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import json
 import logging
@@ -141,19 +142,41 @@ class CountHandler(logging.Handler):
             self._socket.send(f"{self._prefix}hypercorn.log.{kind}:1|c|@1.0{self._tags}".encode())
 
 
+class LogConfigError(ValueError):
+    """The file of ``logconfig`` cannot be read, for which a line says enough."""
+
+
 def apply_file(config: str) -> None:
-    """Applies ``logconfig`` as Hypercorn does: ``json:PATH``, ``toml:PATH``, or the path of an INI file."""
+    """Applies ``logconfig``: ``json:PATH``, ``toml:PATH``, a path that ends so, or the path of an INI file."""
     kind, _, path = config.partition(":")
-    if kind == "json":
-        apply_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    elif kind == "toml":
-        apply_dict(_toml().loads(Path(path).read_text(encoding="utf-8")))
-    else:
-        if not Path(config).is_file():
-            raise FileNotFoundError(f"logconfig: there is no file {config!r}")
-        defaults = {"__file__": config, "here": str(Path(config).parent)}
-        logging.config.fileConfig(config, defaults=defaults, disable_existing_loggers=False)
+    if kind not in ("json", "toml"):
+        kind, path = Path(config).suffix[1:], config
+    if kind in ("yaml", "yml"):
+        raise LogConfigError(f"logconfig: {path!r} is YAML, which is not read: write it as JSON or as TOML")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (IsADirectoryError, FileNotFoundError):
+        raise LogConfigError(f"logconfig: there is no file {path!r}") from None
+    parse = {"json": json.loads, "toml": _toml}.get(kind, lambda text: _ini(text, path))
+    try:
+        found = parse(text)
+    except (ValueError, LookupError, configparser.Error) as error:
+        form = kind.upper() if kind in ("json", "toml") else "INI"
+        raise LogConfigError(f"logconfig: {path!r} cannot be read as {form}: {error}") from None
+    if isinstance(found, configparser.RawConfigParser):
+        logging.config.fileConfig(found, disable_existing_loggers=False)
         _follow_others()
+    else:
+        apply_dict(found)
+
+
+def _ini(text: str, path: str) -> configparser.RawConfigParser:
+    found = configparser.ConfigParser({"__file__": path, "here": str(Path(path).parent)})
+    found.read_string(text, path)
+    for section in ("loggers", "handlers", "formatters"):
+        if not found.has_section(section):
+            raise LookupError(f"it has no section [{section}]")
+    return found
 
 
 def apply_dict(config: dict[str, Any]) -> None:
@@ -193,10 +216,10 @@ def _named(name: str) -> list[logging.Logger]:
     return chain if any(is_named) else []
 
 
-def _toml() -> Any:
+def _toml(text: str) -> Any:
     for name in ("tomllib", "tomli"):
         try:
-            return importlib.import_module(name)
+            return importlib.import_module(name).loads(text)
         except ModuleNotFoundError:
             continue
     raise RuntimeError("logconfig is a TOML file, which Python reads from 3.11 on: run 'pip install tomli'")

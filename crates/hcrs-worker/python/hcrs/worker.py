@@ -21,7 +21,7 @@ from hcrs.ending import end_soon, leave
 from hcrs.interface import KnownApp
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loaded_files import LoadedFiles
-from hcrs.loading import NoAppError, load
+from hcrs.loading import AppPath, NoAppError, load
 from hcrs.pulse import Answering
 from hcrs.serving import WSGI_THREADS, AsgiServing, WsgiServing
 from hcrs.stop_signals import AppHandlers
@@ -43,11 +43,14 @@ def main() -> int:
     pulse = None if args.pulse is None else _hcrs.Pulse(args.pulse)
     files = None if args.loaded_files is None else LoadedFiles(args.loaded_files)
     try:
+        import_loop(args.worker_class)
+        path = AppPath.parse(args.app)
+        sys.path.insert(behind_standard_library(), os.getcwd())
+        path.enter()  # the configuration of logging may name what stands there
         logs.configure(
             args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
         )
-        sys.path.insert(behind_standard_library(), os.getcwd())
-        app = load(args.app)
+        app = load(path)
         if files is not None:
             files.keep_telling()
         if app.interface == "wsgi":
@@ -58,7 +61,8 @@ def main() -> int:
         if files is not None:
             files.tell()
         # Where this package looked for the app is nobody's business.
-        why = f"{error}\n" if isinstance(error, NoAppError) else "".join(traceback.format_exception(error))
+        is_plain = isinstance(error, (NoAppError, logs.LogConfigError))
+        why = f"{error}\n" if is_plain else "".join(traceback.format_exception(error))
         for link in links:
             link.fail(why)
         end_soon(1)
@@ -114,6 +118,17 @@ def links_of(text: str) -> list[list[str]]:
     if not all(len(link) == 2 and all(map(str.isdecimal, link)) for link in links):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOCKET:MEMORY,...")
     return links
+
+
+def import_loop(worker_class: str) -> None:
+    """Imports what an event loop needs. If that is not installed, ``new_loop`` says so: WSGI apps need none."""
+    with suppress(ModuleNotFoundError):
+        if worker_class == "trio":
+            import hcrs.trio_lifespan
+            import hcrs.trio_loop
+            import hcrs.trio_serving  # noqa: F401
+        elif worker_class == "uvloop":
+            import uvloop  # noqa: F401
 
 
 def new_loop(worker_class: str) -> Any:
