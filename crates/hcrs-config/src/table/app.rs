@@ -143,7 +143,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Path,
         unset,
         |v, d| fill(&mut d.app.python, v.path().map(Some)),
-        "The interpreter of the workers. Unset, that of $VIRTUAL_ENV, beside the command, or on PATH.",
+        "The interpreter of the workers. Unset, that of python -m hcrs, of the virtual environment in which the command is \
+         installed, of $VIRTUAL_ENV, beside the command, or on PATH.",
     )
     .own()
     .flag("--python", None, "PATH"),

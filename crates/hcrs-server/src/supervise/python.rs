@@ -1,7 +1,10 @@
-//! Which Python runs the workers: the one that the operator names, else that of the virtual environment,
-//! the one beside this command (where the wheel puts it), or the first on `PATH`; it has to have hcrs.
+//! Which Python runs the workers: the one that the operator names, or that has called this command; else that of the virtual
+//! environment in which this command is installed, of the active one, the one beside this command, for which pip has installed
+//! it (`--user`), or the first on `PATH`. It has to have hcrs.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,10 +19,15 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 const PROBE: &str = "import sys; sys.path[:] = filter(None, sys.path); import importlib.util as u; \
                      s = u.find_spec('hcrs'); sys.exit(0 if s and s.origin else 3)";
 
-/// What is looked at, in this order.
+/// The variable by which `python -m hcrs` says which interpreter it is.
+pub(super) const CALLED_BY: &str = "_HCRS_CALLED_BY";
+/// Interpreters that are looked at, at most, to see for which of them this command was installed.
+const ON_PATH_MAX: usize = 8;
+
+/// What is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Places<'a> {
-    /// What the operator names. Nothing else is looked at then.
+    /// What the operator names, or [`CALLED_BY`]. Nothing else is looked at then.
     pub named: Option<&'a Path>,
     /// `$VIRTUAL_ENV`
     pub virtual_env: Option<&'a OsStr>,
@@ -35,20 +43,72 @@ impl Places<'_> {
         if let Some(named) = self.named {
             return vec![named.to_owned()];
         }
-        let virtual_env =
+        let active =
             self.virtual_env.filter(|folder| !folder.is_empty()).map(|folder| Path::new(folder).join("bin"));
-        let on_path =
-            self.path.into_iter().flat_map(std::env::split_paths).filter_map(|folder| python_in(&folder));
+        let (own, beside): (Vec<_>, Vec<_>) =
+            self.beside.iter().cloned().partition(|bin| is_virtual_env(bin));
+        let folders = own.into_iter().chain(active).chain(beside);
         let mut found: Vec<PathBuf> = Vec::new();
-        for python in
-            virtual_env.iter().chain(&self.beside).filter_map(|f| python_in(f)).chain(on_path.take(1))
-        {
+        let on_path = self.installed_for().into_iter().chain(self.on_path("python3"));
+        for python in folders.filter_map(|folder| python_in(&folder)).chain(on_path) {
             if !found.contains(&python) {
                 found.push(python);
             }
         }
         found
     }
+
+    /// Interpreters on `PATH` of the version for whose packages this command was installed: `pip install --user` puts no
+    /// interpreter beside it.
+    fn installed_for(&self) -> Vec<PathBuf> {
+        let libraries =
+            self.beside.iter().filter_map(|bin| bin.parent()?.join("lib").read_dir().ok()).flatten();
+        let versions = libraries.filter_map(Result::ok).filter(|library| {
+            let has_package = |packages: &str| library.path().join(packages).join("hcrs").is_dir();
+            has_package("site-packages") || has_package("dist-packages")
+        });
+        let names: BTreeSet<_> = versions.map(|library| library.file_name()).collect();
+        names.iter().flat_map(|name| self.on_path(name)).take(ON_PATH_MAX).collect()
+    }
+
+    /// The programs of that name on `PATH`.
+    fn on_path(&self, name: impl AsRef<Path>) -> Vec<PathBuf> {
+        let folders = self.path.into_iter().flat_map(std::env::split_paths);
+        let programs = folders.map(|folder| folder.join(&name)).filter(|program| program.is_file());
+        programs.take(ON_PATH_MAX).collect()
+    }
+
+    /// Whether this command was installed for the interpreter, so that nothing has to be asked.
+    fn is_certain(&self, python: &Path) -> bool {
+        let Some(bin) = python.parent().filter(|bin| self.beside.iter().any(|beside| beside == bin)) else {
+            return self.named.is_some();
+        };
+        is_virtual_env(bin) || self.installed_for().iter().all(|other| is_same(other, python))
+    }
+
+    /// What to tell of an active virtual environment that `chosen` is not of.
+    fn passed_over(&self, chosen: &Path) -> Option<String> {
+        let active = Path::new(self.virtual_env.filter(|_| self.named.is_none())?);
+        let bin = active.join("bin");
+        let is_active = chosen.parent().is_some_and(|folder| is_same(folder, &bin));
+        (!is_active && bin.is_dir()).then(|| {
+            format!(
+                "The app runs on {}, not on the Python of VIRTUAL_ENV, {}",
+                chosen.display(),
+                active.display()
+            )
+        })
+    }
+}
+
+/// Whether two paths lead to the same.
+fn is_same(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).ok() == fs::canonicalize(other).ok()
+}
+
+/// Whether a `bin` folder is a virtual environment's.
+fn is_virtual_env(bin: &Path) -> bool {
+    bin.parent().is_some_and(|folder| folder.join("pyvenv.cfg").is_file())
 }
 
 /// The interpreter of a `bin` folder. Its links are not resolved: the path is what makes it a venv's.
@@ -59,26 +119,41 @@ fn python_in(folder: &Path) -> Option<PathBuf> {
 /// The interpreters that there are, the one to prefer first; only the named one if one is named. Whether they
 /// have hcrs is not asked.
 pub fn interpreters(named: Option<&Path>) -> Vec<PathBuf> {
+    in_places(named, |places| places.candidates())
+}
+
+fn in_places<T>(named: Option<&Path>, look: impl FnOnce(&Places<'_>) -> T) -> T {
     let folder_of = |path: PathBuf| path.parent().map(Path::to_owned);
     let called = std::env::args_os().next().map(PathBuf::from).and_then(folder_of);
     let (virtual_env, path) = (std::env::var_os("VIRTUAL_ENV"), std::env::var_os("PATH"));
-    let places = Places {
-        named,
+    let called_by = std::env::var_os(CALLED_BY);
+    look(&Places {
+        named: named.or(called_by.as_deref().map(Path::new)),
         virtual_env: virtual_env.as_deref(),
-        // Called by its bare name, the command's folder is one of PATH, and so is its Python.
         beside: [called, std::env::current_exe().ok().and_then(folder_of)]
             .into_iter()
             .flatten()
             .filter(|folder| !folder.as_os_str().is_empty())
             .collect(),
         path: path.as_deref(),
-    };
-    places.candidates()
+    })
 }
 
 /// Finds the interpreter for the workers.
 pub(super) async fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
-    choose(interpreters(named)).await
+    let (mut candidates, is_certain) = in_places(named, |places| {
+        let candidates = places.candidates();
+        let is_certain = candidates.first().is_some_and(|python| places.is_certain(python));
+        (candidates, is_certain)
+    });
+    if is_certain {
+        candidates.truncate(1);
+    }
+    let python = choose(candidates).await?;
+    if let Some(told) = in_places(named, |places| places.passed_over(&python)) {
+        tracing::warn!("{told}");
+    }
+    Ok(python)
 }
 
 async fn choose(mut candidates: Vec<PathBuf>) -> Result<PathBuf, StartError> {
@@ -112,7 +187,12 @@ pub(super) async fn explain(python: &Path) -> Option<StartError> {
 async fn probe(python: &Path) -> Result<(), String> {
     let name = python.display();
     let mut command = Command::new(python);
-    command.args(["-c", PROBE]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["-c", PROBE])
+        .env_remove(CALLED_BY)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let run = command.kill_on_drop(true).status();
     match tokio::time::timeout(PROBE_TIMEOUT, run).await {
         Ok(Ok(status)) if status.success() => Ok(()),
@@ -131,7 +211,7 @@ mod tests {
     fn folder(status: u8) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let bin = folder.path().join("bin");
-        std::fs::create_dir(&bin).unwrap();
+        fs::create_dir(&bin).unwrap();
         // Another process writes it: one that this process has open could not be run while another test forks.
         let write = format!("printf '#!/bin/sh\\nexit {status}\\n' > python3 && chmod +x python3");
         let written =
@@ -170,6 +250,52 @@ mod tests {
             ..Places::default()
         };
         assert_eq!(chosen(&places).unwrap(), with.path().join("bin/python3"));
+    }
+
+    #[test]
+    fn a_command_of_a_virtual_environment_belongs_to_it() {
+        let (own, active, on_path) = (folder(0), folder(0), folder(0));
+        let path = std::env::join_paths([on_path.path().join("bin")]).unwrap();
+        let python = |folder: &tempfile::TempDir| folder.path().join("bin/python3");
+        let places = Places {
+            virtual_env: Some(active.path().as_os_str()),
+            beside: vec![own.path().join("bin")],
+            path: Some(&path),
+            ..Places::default()
+        };
+        assert_eq!(places.candidates(), [&active, &own, &on_path].map(python));
+        assert_eq!(places.passed_over(&python(&active)), None);
+        fs::write(own.path().join("pyvenv.cfg"), "").unwrap();
+        assert_eq!(places.candidates(), [&own, &active, &on_path].map(python));
+        let told = places.passed_over(&python(&own)).unwrap();
+        assert!(
+            told.contains(own.path().to_str().unwrap()) && told.contains(active.path().to_str().unwrap()),
+            "{told}"
+        );
+        let named = python(&on_path);
+        assert_eq!(Places { named: Some(&named), ..places }.passed_over(&named), None);
+    }
+
+    #[test]
+    fn a_users_command_is_of_the_version_that_has_installed_it() {
+        let (user, active, system) = (tempfile::tempdir().unwrap(), folder(3), folder(0));
+        fs::create_dir_all(user.path().join("bin")).unwrap();
+        fs::create_dir_all(user.path().join("lib/python3.99/site-packages/hcrs")).unwrap();
+        fs::create_dir_all(user.path().join("lib/python3.98/site-packages/other")).unwrap();
+        for (folder, version) in [(&active, "python3.99"), (&system, "python3.99"), (&system, "python3.98")] {
+            let bin = folder.path().join("bin");
+            std::os::unix::fs::symlink(bin.join("python3"), bin.join(version)).unwrap();
+        }
+        let path = std::env::join_paths([&active, &system].map(|f| f.path().join("bin"))).unwrap();
+        let places = Places {
+            virtual_env: Some(active.path().as_os_str()),
+            beside: vec![user.path().join("bin")],
+            path: Some(&path),
+            ..Places::default()
+        };
+        let chosen = chosen(&places).unwrap();
+        assert_eq!(chosen, system.path().join("bin/python3.99"));
+        assert!(places.passed_over(&chosen).is_some());
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         .env_remove(super::notify::VARIABLE)
         .env_remove(super::notify::WATCHDOG)
         .env_remove(super::notify::WATCHDOG_PID)
+        .env_remove(super::python::CALLED_BY)
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         .process_group(0)
         .kill_on_drop(true);

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
-
 from hcrs._hcrs import BodyTooLargeError, ClientGoneError, UnexpectedMessageError
 
+# Modules of the standard library are not imported here: with ``python -m hcrs`` the app's folder still comes first.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hcrs.config import Config
 
-__all__ = ["BodyTooLargeError", "ClientGoneError", "Config", "UnexpectedMessageError", "__version__"]
+    __version__: str
 
-try:
-    __version__ = version("hcrs")
-except PackageNotFoundError:  # run from a source tree
-    __version__ = "0+unknown"
+__all__ = ["BodyTooLargeError", "ClientGoneError", "Config", "UnexpectedMessageError", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    """Imports ``Config`` when it is asked for: workers need none."""
+    """Finds ``Config`` and ``__version__`` when they are asked for: workers need neither."""
     if name == "Config":
         from hcrs.config import Config
 
         return Config
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("hcrs")
+        except PackageNotFoundError:  # run from a source tree
+            return "0+unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -157,9 +157,8 @@ def apply_file(config: str) -> None:
         text = Path(path).read_text(encoding="utf-8")
     except (IsADirectoryError, FileNotFoundError):
         raise LogConfigError(f"logconfig: there is no file {path!r}") from None
-    parse = {"json": json.loads, "toml": _toml}.get(kind, lambda text: _ini(text, path))
     try:
-        found = parse(text)
+        found = json.loads(text) if kind == "json" else _toml(text) if kind == "toml" else _ini(text, path)
     except (ValueError, LookupError, configparser.Error) as error:
         form = kind.upper() if kind in ("json", "toml") else "INI"
         raise LogConfigError(f"logconfig: {path!r} cannot be read as {form}: {error}") from None

@@ -63,6 +63,8 @@ def main() -> int:
         # Where this package looked for the app is nobody's business.
         is_plain = isinstance(error, (NoAppError, logs.LogConfigError))
         why = f"{error}\n" if is_plain else "".join(traceback.format_exception(error))
+        if isinstance(error, ImportError):
+            why += f"The interpreter is {sys.executable}.\n"
         for link in links:
             link.fail(why)
         end_soon(1)
