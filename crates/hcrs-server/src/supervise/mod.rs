@@ -18,6 +18,7 @@ mod replace;
 mod roster;
 mod signals;
 mod start_up;
+mod terminal;
 mod watchdog;
 mod worker;
 
@@ -42,6 +43,7 @@ use self::reload::Watch;
 use self::replace::Replacements;
 use self::roster::{Roster, Step, Worker};
 use self::signals::{Signal, Stop, Stops};
+use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use crate::bind::BoundListener;
 use crate::control::{Control, Report, WorkerId};
@@ -100,6 +102,8 @@ async fn supervise(
         }
         _ => None,
     };
+    let terminal =
+        settings.app.as_ref().filter(|_| settings.caller.is_none()).and_then(Terminal::for_worker_of);
     let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
     let mut supervisor = Supervisor {
         roster: Roster::new(edge.len()),
@@ -117,6 +121,7 @@ async fn supervise(
         certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
         python,
         descriptors,
+        terminal,
         edge,
         sender,
         events,
@@ -212,6 +217,8 @@ struct Supervisor<'a> {
     /// There if there is an app.
     python: Option<PathBuf>,
     descriptors: Option<Rlimit>,
+    /// There if the worker is to have it.
+    terminal: Option<Terminal>,
     edge: Edge,
     roster: Roster,
     /// What kills a worker that has not ended.
@@ -345,6 +352,9 @@ impl Supervisor<'_> {
             Event::WorkerExited(id, status) => {
                 self.kills.remove(&id);
                 self.liveness.remove(id);
+                if let Some(terminal) = &self.terminal {
+                    terminal.restore();
+                }
                 (id, self.roster.exited(id, status.ok(), now))
             }
             Event::Signal(Signal::Stop(stop)) => return self.stops.counts(now).then_some(Change::Stop(stop)),
@@ -451,6 +461,7 @@ impl Supervisor<'_> {
             statsd: &self.settings.statsd,
             threads: self.edge.len(),
             descriptors: self.descriptors,
+            has_terminal: self.terminal.is_some(),
         };
         let worker::Started { pid, links, child, loaded, pulse } = worker::start(&plan, id)?;
         if let Some(pulse) = pulse {

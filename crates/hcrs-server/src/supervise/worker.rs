@@ -31,8 +31,9 @@ const LOGCONFIG_DICT: &str = "_HCRS_LOGCONFIG_DICT";
 
 /// A worker's program. Python puts the working directory before everything else, so that a file `types.py` or `queue.py`
 /// beside the app would be loaded in place of the standard library's; `-P` says that it shall not, from 3.11 on.
-const PROGRAM: &str =
-    "import sys; sys.path[:] = filter(None, sys.path); from hcrs.worker import main; sys.exit(main())";
+/// What a terminal sends meanwhile is not for the worker; it has handlers of its own later.
+const PROGRAM: &str = "import _signal, sys; _signal.signal(_signal.SIGINT, _signal.SIG_IGN); \
+                       sys.path[:] = filter(None, sys.path); from hcrs.worker import main; sys.exit(main())";
 
 /// What every worker is started with.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(super) struct Plan<'a> {
     pub threads: usize,
     /// The limit on descriptors that the edge was started with, and has raised for itself.
     pub descriptors: Option<Rlimit>,
+    /// Whether it reads from the terminal that the edge is in the foreground of.
+    pub has_terminal: bool,
 }
 
 /// A started worker.
@@ -85,15 +88,17 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
             &theirs,
             (told.as_ref().map(AsRawFd::as_raw_fd), answers.as_ref().map(AsRawFd::as_raw_fd)),
         ))
-        .stdin(Stdio::null())
+        .stdin(if plan.has_terminal { Stdio::inherit() } else { Stdio::null() })
         // The service manager hears of the server from the edge alone.
         .env_remove(super::notify::VARIABLE)
         .env_remove(super::notify::WATCHDOG)
         .env_remove(super::notify::WATCHDOG_PID)
         .env_remove(super::python::CALLED_BY)
-        // The terminal's SIGINT is for the edge, which then lets its workers finish.
-        .process_group(0)
         .kill_on_drop(true);
+    if !plan.has_terminal {
+        // The terminal's SIGINT is for the edge, which then lets its workers finish.
+        command.process_group(0);
+    }
     for name in &plan.app.withheld_variables {
         command.env_remove(name);
     }
@@ -227,7 +232,7 @@ mod tests {
         python: &'a Path,
         (log, statsd): &'a (LogSettings, StatsdSettings),
     ) -> Plan<'a> {
-        Plan { app, python, log, statsd, threads: 2, descriptors: None }
+        Plan { app, python, log, statsd, threads: 2, descriptors: None, has_terminal: false }
     }
 
     #[test]

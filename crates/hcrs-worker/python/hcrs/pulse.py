@@ -10,6 +10,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import Any, Protocol
 
 from hcrs import _hcrs
@@ -54,6 +56,7 @@ class Answering:
         self._pulse.close()
 
     def _answer(self) -> None:
+        threading.current_thread().pydev_do_not_trace = True  # type: ignore[attr-defined]  # debugpy is not to halt it
         while (is_for_stacks := self._pulse.next()) is not None:
             if is_for_stacks:
                 self._pulse.tell_stacks(stacks(self._loop))
@@ -62,7 +65,9 @@ class Answering:
                 self._ask_further()
 
     def _ask_further(self) -> None:
-        if self._is_free is not None:
+        if is_debugged():
+            self._pulse.loop_turns()  # whoever looks at it decides how long it stands
+        elif self._is_free is not None:
             if self._is_free():
                 self._pulse.loop_turns()
         elif self._loop is not None and not self._is_asked:
@@ -75,6 +80,25 @@ class Answering:
     def _on_turn(self) -> None:
         self._is_asked = False
         self._pulse.loop_turns()
+
+
+def is_debugged() -> bool:
+    """Whether a thread stands in a debugger that is made of ``bdb``, as pdb is, or one is connected to debugpy."""
+    debugpy = sys.modules.get("debugpy")
+    with suppress(Exception):  # it is what the app has made of it
+        if debugpy is not None and debugpy.is_client_connected():
+            return True
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and any(is_within(frame, vars(bdb)) for frame in sys._current_frames().values())
+
+
+def is_within(frame: FrameType | None, namespace: dict[str, Any]) -> bool:
+    """Whether one of a stack's functions is of a module with that namespace."""
+    while frame is not None:
+        if frame.f_globals is namespace:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def stacks(loop: Any) -> str:
