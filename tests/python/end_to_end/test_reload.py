@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,35 @@ def test_broken_save_leaves_the_old_app_serving_until_the_next_one(
     server.wait_for_log(ALL, 2)
     assert client.get().body == b"mended"
     assert server.log.count("cannot serve the app") == 2, "nothing is tried again before there is a change"
+
+
+@pytest.mark.parametrize("broken", ["def app(:", "raise SystemExit('not yet')", "import os; os._exit(5)"])
+def test_a_first_start_that_fails_waits_for_a_change(
+    launch: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client], broken: str
+) -> None:
+    project.write("main.py", broken)
+    server = launch(f"{project.folder}/main.py:app", use_reloader=True, workers=2, env={"PYTHONDONTWRITEBYTECODE": "1"})
+    server.wait_for_log("The app cannot be served; another start is tried with the next change")
+    project.write("main.py", broken + "  # still so")
+    server.wait_for_log("The app cannot be served; another start is tried with the next change", 2)
+    assert "Running on" not in server.log
+    project.write("main.py", MAIN)
+    client = connect_h2(server.wait_until_running().listener)
+    assert client.get().body == b"first"
+    assert len(server.worker_pids()) == 2
+    project.edit("main.py", "first", "second")
+    server.wait_for_log(ALL)
+    assert client.get().body == b"second"
+
+
+def test_a_start_that_waits_for_a_change_can_be_stopped(launch: Callable[..., Server], project: Project) -> None:
+    project.write("main.py", "def app(:")
+    server = launch(f"{project.folder}/main.py:app", use_reloader=True)
+    server.wait_for_log("SyntaxError")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("The app cannot be served", 2)
+    assert server.stop() == 0
+    assert not server.worker_pids()
 
 
 def test_module_that_a_request_has_imported_from_elsewhere_is_watched(

@@ -1,9 +1,12 @@
 //! From the first worker's start to the first connection: the listeners open when every worker is ready, and
-//! a worker that cannot serve at this point is the operator's fault to mend, so it ends the start.
+//! a worker that cannot serve at this point is the operator's fault to mend, so it ends the start. With `use_reloader` the
+//! operator is mending already: the next change of the app's files is waited for.
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::reload::Watch;
+use super::replace::Replacements;
 use super::roster::Worker;
 use super::{Change, Supervisor, end_text, notify, python};
 use crate::StartError;
@@ -48,6 +51,34 @@ impl Doors {
 impl Supervisor<'_> {
     /// Starts the workers, waits until all are ready, and opens the doors.
     pub(super) async fn start_up(&mut self, doors: Doors) -> Result<Started, StartError> {
+        loop {
+            match self.start_workers().await {
+                Ok(Started::Serving) => break,
+                Err(StartError::App(why)) if self.reload.is_some() => {
+                    tracing::error!(
+                        traceback = why,
+                        "The app cannot be served; another start is tried with the next change"
+                    );
+                    if let Started::Stopped = self.wait_for_change().await? {
+                        return Ok(Started::Stopped);
+                    }
+                }
+                other => return other,
+            }
+        }
+        let addresses = self.open(doors).await?;
+        for address in &addresses {
+            tracing::info!("Running on {address} (CTRL + C to quit)");
+        }
+        if let Some(caller) = &self.settings.caller {
+            caller.running(&addresses);
+        }
+        notify::tell(&self.settings, notify::State::Ready);
+        Ok(Started::Serving)
+    }
+
+    /// Starts a worker for each place, and waits until all are ready.
+    async fn start_workers(&mut self) -> Result<Started, StartError> {
         for place in 0..self.places.len() {
             self.start_worker(place).await.map_err(|error| {
                 let python = self.python.as_deref().unwrap_or("python".as_ref()).display();
@@ -69,24 +100,43 @@ impl Supervisor<'_> {
                 }
                 Change::Gone(worker) => return Err(self.explain(&worker).await),
                 Change::Stop(_) | Change::CallerGone => return Ok(Started::Stopped),
-                Change::ThreadLost(_) => {
-                    return Err(
-                        io::Error::other("a thread of the edge has ended; the error log says why").into()
-                    );
-                }
+                Change::ThreadLost(_) => return Err(thread_lost()),
                 // They may have loaded what has changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
                 Change::Spent(_) | Change::Drained(..) | Change::Files(_) | Change::Due => {}
             }
         }
-        let addresses = self.open(doors).await?;
-        for address in &addresses {
-            tracing::info!("Running on {address} (CTRL + C to quit)");
+        Ok(Started::Serving)
+    }
+
+    /// Ends the workers, and waits until one of the app's files has changed, or SIGHUP says that something has.
+    async fn wait_for_change(&mut self) -> Result<Started, StartError> {
+        self.kill_each(|_| true);
+        self.replacements = Replacements::default();
+        let mut has_changed = false;
+        while !(has_changed && self.roster.is_empty()) {
+            let look = self.reload.as_ref().and_then(Watch::due);
+            match self.next(look).await {
+                Change::Files(Some(path)) => {
+                    tracing::info!("Starting anew ({} has changed)", path.display());
+                    has_changed = true;
+                }
+                Change::Reload => has_changed = true,
+                Change::Due => {
+                    if let Some(reload) = &mut self.reload {
+                        reload.look(Instant::now(), &self.sender);
+                    }
+                }
+                Change::Stop(_) | Change::CallerGone => return Ok(Started::Stopped),
+                Change::ThreadLost(_) => return Err(thread_lost()),
+                Change::Ready(_)
+                | Change::Failed(_)
+                | Change::Gone(_)
+                | Change::Spent(_)
+                | Change::Drained(..)
+                | Change::Files(None) => {}
+            }
         }
-        if let Some(caller) = &self.settings.caller {
-            caller.running(&addresses);
-        }
-        notify::tell(&self.settings, notify::State::Ready);
         Ok(Started::Serving)
     }
 
@@ -128,4 +178,8 @@ impl Supervisor<'_> {
             }
         }
     }
+}
+
+fn thread_lost() -> StartError {
+    io::Error::other("a thread of the edge has ended; the error log says why").into()
 }
