@@ -535,3 +535,32 @@ def test_new_worker_that_hangs_gives_way_to_the_next_signal(
     server.wait_for_log(ALL)
     assert not set(before) & set(server.worker_pids())
     assert connect_h2(server.listener).get().status == 200
+
+
+def test_sighup_follows_the_link_that_the_server_was_started_in(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
+    app = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"RELEASE"})
+"""
+    for release in ("first", "second"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "main.py").write_text(app.replace("RELEASE", release))
+    current = tmp_path / "current"
+    current.symlink_to("first")
+    config = tmp_path / "hcrs.toml"
+    config.write_text("bind = '127.0.0.1:0'\napplication_path = 'main:app'\nerrorlog = '-'\n")
+    server = serve(config_file=config, cwd=current, env={"PWD": str(current), "PYTHONDONTWRITEBYTECODE": "1"})
+    client = connect_h1(server.listener)
+    assert client.get().body == b"first"
+    current.unlink()
+    current.symlink_to("second")
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    server.wait_for_log(r"Worker \d+ is ready")
+    assert connect_h1(server.listener).get().body == b"first", "nobody has asked for the other one"
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("All workers have been replaced")
+    assert connect_h1(server.listener).get().body == b"second"

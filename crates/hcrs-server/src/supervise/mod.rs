@@ -8,6 +8,7 @@ mod calling;
 mod certificates;
 mod drain;
 mod edge;
+mod folder;
 mod liveness;
 mod notify;
 mod orphans;
@@ -38,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::edge::Edge;
+use self::folder::Folder;
 use self::liveness::Liveness;
 use self::reload::Watch;
 use self::replace::Replacements;
@@ -121,6 +123,7 @@ async fn supervise(
         certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
         python,
         descriptors,
+        folder: Folder::named(std::env::var_os("PWD").as_deref()),
         terminal,
         edge,
         sender,
@@ -217,6 +220,8 @@ struct Supervisor<'a> {
     /// There if there is an app.
     python: Option<PathBuf>,
     descriptors: Option<Rlimit>,
+    /// Where workers start, if that can change.
+    folder: Option<Folder>,
     /// There if the worker is to have it.
     terminal: Option<Terminal>,
     edge: Edge,
@@ -360,6 +365,9 @@ impl Supervisor<'_> {
             Event::Signal(Signal::Stop(stop)) => return self.stops.counts(now).then_some(Change::Stop(stop)),
             Event::Signal(Signal::Reload) => {
                 notify::tell(&self.settings, notify::State::Reloading);
+                if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
+                    tracing::info!("New workers start in {}", path.display());
+                }
                 if let Some(certificates) = &mut self.certificates {
                     certificates.reload();
                 }
@@ -461,6 +469,7 @@ impl Supervisor<'_> {
             statsd: &self.settings.statsd,
             threads: self.edge.len(),
             descriptors: self.descriptors,
+            folder: self.folder.as_ref().and_then(Folder::path),
             has_terminal: self.terminal.is_some(),
         };
         let worker::Started { pid, links, child, loaded, pulse } = worker::start(&plan, id)?;

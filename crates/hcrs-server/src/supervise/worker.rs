@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,7 +20,7 @@ use super::liveness;
 use crate::control::{LinkEnd, WorkerId};
 use crate::link::LinkParts;
 use crate::tally::Tally;
-use crate::{AppSettings, LogSettings, PythonLogging, StatsdSettings};
+use crate::{AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings};
 
 /// Bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
 /// the processor after every frame or two. The system may allow less.
@@ -50,6 +50,8 @@ pub(super) struct Plan<'a> {
     pub threads: usize,
     /// The limit on descriptors that the edge was started with, and has raised for itself.
     pub descriptors: Option<Rlimit>,
+    /// Its working directory, if it is not the edge's.
+    pub folder: Option<&'a Path>,
     /// Whether it reads from the terminal that the edge is in the foreground of.
     pub has_terminal: bool,
 }
@@ -95,6 +97,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         .env_remove(super::notify::WATCHDOG_PID)
         .env_remove(super::python::CALLED_BY)
         .kill_on_drop(true);
+    if let Some(folder) = plan.folder {
+        command.current_dir(folder);
+    }
     if !plan.has_terminal {
         // The terminal's SIGINT is for the edge, which then lets its workers finish.
         command.process_group(0);
@@ -192,7 +197,12 @@ fn arguments(
     }
     option("--wsgi-max-body-size", app.wsgi_max_body_size.to_string());
     option("--loglevel", plan.log.level.as_str().to_owned());
-    option("--errorlog", plan.log.error.as_ref().map(ToString::to_string).unwrap_or_default());
+    let error_log = match &plan.log.error {
+        // The edge's file, wherever the worker starts.
+        Some(LogTarget::File(path)) => absolute(path).as_ref().unwrap_or(path).display().to_string(),
+        other => other.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    option("--errorlog", error_log);
     if let Some(PythonLogging::File(path)) = &plan.log.python {
         option("--logconfig", path.display().to_string());
     }
@@ -232,7 +242,7 @@ mod tests {
         python: &'a Path,
         (log, statsd): &'a (LogSettings, StatsdSettings),
     ) -> Plan<'a> {
-        Plan { app, python, log, statsd, threads: 2, descriptors: None, has_terminal: false }
+        Plan { app, python, log, statsd, threads: 2, descriptors: None, folder: None, has_terminal: false }
     }
 
     #[test]

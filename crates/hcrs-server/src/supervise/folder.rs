@@ -1,0 +1,70 @@
+//! The working directory of the workers. Where it is named by a symbolic link, as deployments have it that change the link
+//! from one release to the next, SIGHUP follows it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The folder that the server was started in, by the name that the shell gave it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// `$PWD`
+    name: PathBuf,
+    /// Where that led when it was followed last.
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The working directory, if `pwd` is a name of it that leads through a link.
+    pub(super) fn named(pwd: Option<&OsStr>) -> Option<Self> {
+        let name = Path::new(pwd?);
+        let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let is_this =
+            name.is_absolute() && identity(name).is_some_and(|it| Some(it) == identity(".".as_ref()));
+        let path = name.canonicalize().ok().filter(|path| is_this && path != name)?;
+        Some(Self { name: name.to_owned(), path })
+    }
+
+    /// Follows the name again; gives the folder if it is another one.
+    pub(super) fn follow(&mut self) -> Option<&Path> {
+        let path = self.name.canonicalize().ok().filter(|path| path.is_dir() && *path != self.path)?;
+        self.path = path;
+        Some(&self.path)
+    }
+
+    /// Where a worker is to start: nowhere else than the server if the folder is gone.
+    pub(super) fn path(&self) -> Option<&Path> {
+        Some(self.path.as_path()).filter(|path| path.is_dir())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_a_name_of_the_working_directory_is_followed() {
+        let here = std::env::current_dir().unwrap();
+        let folder = tempfile::TempDir::new().unwrap();
+        assert!(Folder::named(None).is_none());
+        for other in [folder.path(), Path::new("."), Path::new("/nowhere")] {
+            assert!(Folder::named(Some(other.as_os_str())).is_none());
+        }
+        let (link, next) = (folder.path().join("current"), folder.path().join("next"));
+        symlink(&here, &link).unwrap();
+        let mut found = Folder::named(Some(link.as_os_str())).unwrap();
+        assert_eq!(found.path(), Some(here.canonicalize().unwrap().as_path()));
+        assert_eq!(found.follow(), None);
+        fs::create_dir(&next).unwrap();
+        fs::remove_file(&link).unwrap();
+        assert_eq!(found.follow(), None);
+        symlink(&next, &link).unwrap();
+        let next = next.canonicalize().unwrap();
+        assert_eq!(found.follow(), Some(next.as_path()));
+        fs::remove_dir(&next).unwrap();
+        assert_eq!(found.path(), None);
+    }
+}
