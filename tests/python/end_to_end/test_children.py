@@ -183,3 +183,27 @@ def test_a_signal_to_a_child_does_not_wake_its_parents_handlers(
     child_of(client, "bare-fork", f"signal={signal.SIGUSR2}")
     assert client.get("/send-self").status == 200
     assert json.loads(client.get("/came?count=1").body) == ["own"]
+
+
+def test_a_crash_leaves_a_stack_in_the_error_log(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("children.py:app")
+    [worker] = server.worker_pids()
+    assert connect_h1(server.listener).get("/crash").status == 502
+    server.wait_for_log(rf"Worker {worker} was killed by SIGSEGV; another is started")
+    stack = r"Fatal Python error: Segmentation fault\n(.*\n)*?  File .*children.py.* in crash$"
+    server.wait_for_log(rf"\[ERROR\] Worker {worker} has crashed:\n{stack}")
+    assert server.log.count("Fatal Python error") == 1
+
+
+def test_a_crash_of_a_child_is_told_as_its_own(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("children.py:app")
+    assert connect_h1(server.listener).get("/crash-in-a-child").body == str(-signal.SIGSEGV).encode()
+    server.wait_for_log("^Fatal Python error: Segmentation fault")
+    [worker] = server.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    server.wait_for_log(rf"Worker {worker} was killed by SIGKILL; another is started")
+    assert "has crashed" not in server.log

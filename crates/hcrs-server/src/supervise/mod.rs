@@ -27,6 +27,7 @@ pub use python::interpreters;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -123,6 +124,7 @@ async fn supervise(
         certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
         python,
         descriptors,
+        crashes: BTreeMap::new(),
         folder: Folder::named(std::env::var_os("PWD").as_deref()),
         terminal,
         edge,
@@ -220,6 +222,8 @@ struct Supervisor<'a> {
     /// There if there is an app.
     python: Option<PathBuf>,
     descriptors: Option<Rlimit>,
+    /// Where the workers write their stacks if they crash.
+    crashes: BTreeMap<WorkerId, OwnedFd>,
     /// Where workers start, if that can change.
     folder: Option<Folder>,
     /// There if the worker is to have it.
@@ -357,6 +361,10 @@ impl Supervisor<'_> {
             Event::WorkerExited(id, status) => {
                 self.kills.remove(&id);
                 self.liveness.remove(id);
+                let crash = self.crashes.remove(&id).and_then(|file| worker::crash_of(&file));
+                if let (Some(stack), Some(worker)) = (crash, self.roster.get(id)) {
+                    tracing::error!(traceback = stack, "Worker {} has crashed:", worker.pid);
+                }
                 if let Some(terminal) = &self.terminal {
                     terminal.restore();
                 }
@@ -472,7 +480,8 @@ impl Supervisor<'_> {
             folder: self.folder.as_ref().and_then(Folder::path),
             has_terminal: self.terminal.is_some(),
         };
-        let worker::Started { pid, links, child, loaded, pulse } = worker::start(&plan, id)?;
+        let worker::Started { pid, links, child, loaded, pulse, crash } = worker::start(&plan, id)?;
+        self.crashes.insert(id, crash);
         if let Some(pulse) = pulse {
             self.liveness.add(id, pulse);
         }

@@ -10,8 +10,9 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::task::Poll;
 
-use hcrs_link::{BlockArea, ClaimTable};
-use rustix::io::{FdFlags, fcntl_setfd};
+use hcrs_link::{BlockArea, ClaimTable, STACKS_MAX};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::{FdFlags, fcntl_setfd, pread};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -69,6 +70,16 @@ pub(super) struct Started {
     pub loaded: Option<PipeReader>,
     /// Where it is asked whether it lives, if somebody wants to know.
     pub pulse: Option<OwnedFd>,
+    /// Where it writes its stack if it crashes.
+    pub crash: OwnedFd,
+}
+
+/// Descriptors that a worker is born with beside its links, by their numbers.
+#[derive(Debug, Default, Clone, Copy)]
+struct Inherited {
+    told: Option<RawFd>,
+    answers: Option<RawFd>,
+    crash: Option<RawFd>,
 }
 
 /// Starts a worker. It is killed when the child is dropped.
@@ -83,13 +94,15 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     let (loaded, told) = if plan.app.use_reloader { io::pipe().map(both_some)? } else { (None, None) };
     let (pulse, answers) =
         if plan.app.worker_timeout.is_zero() { (None, None) } else { liveness::pair().map(both_some)? };
+    let crash = memfd_create("hcrs-crash", MemfdFlags::CLOEXEC)?;
+    let inherited = Inherited {
+        told: told.as_ref().map(AsRawFd::as_raw_fd),
+        answers: answers.as_ref().map(AsRawFd::as_raw_fd),
+        crash: Some(crash.as_raw_fd()),
+    };
     let mut command = Command::new(plan.python);
     command
-        .args(arguments(
-            plan,
-            &theirs,
-            (told.as_ref().map(AsRawFd::as_raw_fd), answers.as_ref().map(AsRawFd::as_raw_fd)),
-        ))
+        .args(arguments(plan, &theirs, inherited))
         .stdin(if plan.has_terminal { Stdio::inherit() } else { Stdio::null() })
         // The service manager hears of the server from the edge alone.
         .env_remove(super::notify::VARIABLE)
@@ -125,7 +138,9 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     if let Some(answers) = &answers {
         fcntl_setfd(answers, FdFlags::empty())?;
     }
+    fcntl_setfd(&crash, FdFlags::empty())?;
     let child = command.spawn()?;
+    fcntl_setfd(&crash, FdFlags::CLOEXEC)?; // it is the only one that the edge keeps
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
     let tally = plan.app.max_requests.map(|limit| {
         let limit = limit.get().saturating_add(random_up_to(plan.app.max_requests_jitter));
@@ -139,7 +154,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         // Python programs that use select() break above 1024. If it fails, they get what the edge has.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
-    Ok(Started { pid, links, child, loaded, pulse })
+    Ok(Started { pid, links, child, loaded, pulse, crash })
 }
 
 fn both_some<A, B>((a, b): (A, B)) -> (Option<A>, Option<B>) {
@@ -166,12 +181,8 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     Ok((LinkEnd { parts, socket: ours }, theirs.into(), memory))
 }
 
-/// The command line; `told` and `answers` are descriptors that are only there if they are wanted.
-fn arguments(
-    plan: &Plan<'_>,
-    links: &[(OwnedFd, OwnedFd)],
-    (told, answers): (Option<RawFd>, Option<RawFd>),
-) -> Vec<OsString> {
+/// The command line.
+fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited) -> Vec<OsString> {
     let app = plan.app;
     let links: Vec<_> = links
         .iter()
@@ -180,11 +191,11 @@ fn arguments(
     let mut arguments: Vec<OsString> = ["-c", PROGRAM, &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
-    if let Some(told) = told {
-        option("--loaded-files", told.to_string());
-    }
-    if let Some(answers) = answers {
-        option("--pulse", answers.to_string());
+    let Inherited { told, answers, crash } = inherited;
+    for (name, descriptor) in [("--loaded-files", told), ("--pulse", answers), ("--crash", crash)] {
+        if let Some(descriptor) = descriptor {
+            option(name, descriptor.to_string());
+        }
     }
     option("--workers", app.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
@@ -212,6 +223,13 @@ fn arguments(
         option("--dogstatsd-tags", plan.statsd.tags.clone());
     }
     arguments
+}
+
+/// The stack that a worker has written because it crashed.
+pub(super) fn crash_of(file: &OwnedFd) -> Option<String> {
+    let mut text = vec![0; STACKS_MAX];
+    let length = pread(file, &mut text[..], 0).ok().filter(|&length| length > 0)?;
+    Some(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
 /// Waits for the end of a worker, and kills it when told to.
@@ -256,14 +274,18 @@ mod tests {
         let logs = (log, statsd);
         let links: Vec<_> =
             (0..2).map(|_| link(1).unwrap()).map(|(_, socket, claims)| (socket, claims)).collect();
-        let text = arguments(&plan(&app, Path::new("python3"), &logs), &links, (Some(9), Some(11)))
-            .join(std::ffi::OsStr::new(" "));
+        let text = arguments(
+            &plan(&app, Path::new("python3"), &logs),
+            &links,
+            Inherited { told: Some(9), answers: Some(11), crash: Some(12) },
+        )
+        .join(std::ffi::OsStr::new(" "));
         let numbers: Vec<_> =
             links.iter().map(|(s, c)| format!("{}:{}", s.as_raw_fd(), c.as_raw_fd())).collect();
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-c {PROGRAM} shop.main:app --links {} --loaded-files 9 --pulse 11 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                "-c {PROGRAM} shop.main:app --links {} --loaded-files 9 --pulse 11 --crash 12 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
                  --startup-timeout 2.5 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",
                 numbers.join(",")

@@ -6,10 +6,13 @@ while handlers do not outlive ``exec``. Children that are only forked get Python
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from types import FrameType
 from typing import Any
+
+from hcrs import _hcrs
 
 #: Signals whose default action would end the worker. SIGALRM is the app's alone.
 _OF_THE_EDGE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -26,6 +29,14 @@ def leave_to_edge() -> None:
         signal.signal(number, disregard)
         signal.siginterrupt(number, False)  # what the app waits for in C need not know of it
     os.register_at_fork(after_in_child=_restore)
+
+
+def tell_crashes(descriptor: int) -> None:
+    """Has a signal like SIGSEGV write where all threads stand, for the edge to log. Forked children write it to standard error."""
+    os.set_inheritable(descriptor, False)
+    _hcrs.withhold(descriptor)
+    faulthandler.enable(descriptor)
+    os.register_at_fork(after_in_child=lambda: faulthandler.enable(2) if faulthandler.is_enabled() else None)
 
 
 def disregard(number: int, frame: FrameType | None) -> None:

@@ -35,6 +35,8 @@ def main() -> int:
     args = arguments().parse_args()
     signals.leave_to_edge()
     handlers = AppHandlers()
+    if args.crash is not None:
+        signals.tell_crashes(args.crash)
     _hcrs.die_with_parent()
     try:
         links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
@@ -97,6 +99,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
     parser.add_argument("--loaded-files", type=int, metavar="DESCRIPTOR", help="where to tell which they are")
     parser.add_argument("--pulse", type=int, metavar="DESCRIPTOR", help="where it is asked whether this process lives")
+    parser.add_argument("--crash", type=int, metavar="DESCRIPTOR", help="where to write the stack of a crash")
     parser.add_argument("--worker-class", choices=("asyncio", "uvloop", "trio"), default="asyncio")
     parser.add_argument("--root-path", default="")
     parser.add_argument("--lifespan", choices=("auto", "on", "off"), default="auto")

@@ -1,9 +1,11 @@
 """An app that has children of every kind, and tells what they are born with and how they end."""
 
 import asyncio
+import ctypes
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -99,6 +101,11 @@ def bare_fork(number: int) -> Any:
     return found, waited_for(child)
 
 
+def crash() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
 def waited_for(child: int) -> Any:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -176,6 +183,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         while len(came) < int(query["count"][0]):
             await asyncio.sleep(0.01)
         return await answer(send, json.dumps(came).encode())
+    if path == "crash":
+        crash()
+    if path == "crash-in-a-child":
+        child = os.fork()
+        if child == 0:
+            crash()
+        return await answer(send, str(waited_for(child)).encode())
     if path == "nothing":
         return await answer(send, str(os.getpid()).encode())
     number = int(query.get("signal", ["15"])[0])
