@@ -41,6 +41,8 @@ pub(crate) struct Draft {
     pub(crate) mistakes: Vec<Mistake>,
     /// What the operator should know.
     pub(crate) warnings: Vec<Mistake>,
+    /// The warnings of what no setting is: beside a mistake they may say what was meant.
+    unknown: Vec<Mistake>,
 }
 
 impl Default for Draft {
@@ -64,6 +66,7 @@ impl Default for Draft {
             strict: false,
             mistakes: Vec::new(),
             warnings: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 }
@@ -82,6 +85,7 @@ impl Draft {
         if self.strict {
             self.mistakes.push(mistake);
         } else {
+            self.unknown.push(mistake.clone());
             self.warnings.push(mistake);
         }
     }
@@ -103,13 +107,14 @@ impl Draft {
         if !self.websocket_compression {
             self.server.connection.websocket.compression = None;
         }
+        let line = |warning: &Mistake| source.line(&warning.place, &warning.message);
         if !self.mistakes.is_empty() {
-            let problems =
+            let mistakes =
                 self.mistakes.iter().map(|mistake| source.excerpt(&mistake.place, &mistake.message));
-            return Err(ConfigError::Invalid(problems.collect()));
+            let unknown = self.unknown.iter().map(|unknown| format!("warning: {}", line(unknown)));
+            return Err(ConfigError::Invalid(mistakes.chain(unknown).collect()));
         }
-        let warnings =
-            self.warnings.iter().map(|warning| source.line(&warning.place, &warning.message)).collect();
+        let warnings = self.warnings.iter().map(line).collect();
         let resolved = self.resolved(source);
         self.server.app = Some(self.app).filter(|app| !app.path.is_empty());
         Ok(Config { server: self.server, warnings, resolved })

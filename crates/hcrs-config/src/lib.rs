@@ -25,7 +25,7 @@ use clap::Parser as _;
 
 use crate::draft::Draft;
 use crate::flags::{CertificateFlags, Said};
-use crate::migrate::MigrateFlags;
+use crate::migrate::{MigrateFlags, with_tip};
 use crate::source::Source;
 
 pub use crate::migrate::Migrated;
@@ -136,7 +136,8 @@ pub fn parse_in(
     // Decided by two words, so that an app in a module named `cert` or `config` can be served; `migrate:app` can too.
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str()).unwrap_or_default();
     let read = |command: clap::Command, arguments: &[OsString]| {
-        let matches = command.try_get_matches_from(arguments).map_err(ConfigError::Usage)?;
+        let matches =
+            command.try_get_matches_from(arguments).map_err(|error| ConfigError::Usage(with_tip(error)))?;
         configure(&Said::new(&matches), environment).map(Box::new)
     };
     match (word(1), word(2)) {

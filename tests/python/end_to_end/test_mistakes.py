@@ -82,6 +82,29 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         assert word in result.stderr, result.stderr
 
 
+def test_a_misspelt_key_is_told_beside_a_wrong_value(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("workers = 'two'\nkeep_alive_timeot = 5\n")
+    result = run(tmp_path, "config", "check", "x.toml")
+    assert result.returncode == CONFIG
+    assert "x.toml:1:11: workers: expected" in result.stderr
+    assert "warning: x.toml:2:1: unknown key: keep_alive_timeot, ignored; did you mean keep_alive_timeout?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "tip"),
+    [
+        (["--host", "0.0.0.0", "--port", "8000"], "tip: --host is of uvicorn: write --bind HOST:PORT; hcrs migrate -- COMMAND"),
+        (["--http2"], "tip: --http2 is of uvicorn: HTTP/2 is always spoken"),
+        (["--preload-app"], "tip: --preload-app is of gunicorn: workers are started anew, not forked"),
+    ],
+)
+def test_flags_of_other_servers_are_told_with_what_to_write_here(tmp_path: Path, flags: list[str], tip: str) -> None:
+    result = run(tmp_path, PLAIN, *flags)
+    assert (result.returncode, result.stdout) == (USAGE, "")
+    assert tip in result.stderr
+    assert result.stderr.count("tip:") == 1
+
+
 def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("bind = '127.0.0.1:0'\nkeep_alive_timeot = 5\n[hcrs]\nworkers = 2\n")
     result = run(tmp_path, "config", "check", "x.toml")

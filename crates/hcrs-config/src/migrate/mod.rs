@@ -13,6 +13,7 @@ mod meaning;
 mod output;
 mod row;
 mod sheet;
+mod tips;
 mod unit;
 mod uvicorn;
 mod words;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::flags::{MigrateFlags, marked};
 pub use self::output::Migrated;
+pub(crate) use self::tips::with_tip;
 
 use self::command::Invocation;
 use self::file::{Form, Found};

@@ -53,7 +53,6 @@ pub(crate) enum Takes {
 }
 
 /// What becomes of a setting.
-#[cfg_attr(not(test), expect(dead_code, reason = "the page docs/migrating.md says which settings are made"))]
 pub(crate) enum Outcome {
     /// It is this setting of ours, and its default is written out.
     Same(&'static str),
