@@ -119,7 +119,21 @@ fn python_in(folder: &Path) -> Option<PathBuf> {
 /// The interpreters that there are, the one to prefer first; only the named one if one is named. Whether they
 /// have hcrs is not asked.
 pub fn interpreters(named: Option<&Path>) -> Vec<PathBuf> {
-    in_places(named, |places| places.candidates())
+    in_places(named, found).candidates
+}
+
+/// What is in these places.
+struct Found {
+    /// The interpreters that exist, best first.
+    candidates: Vec<PathBuf>,
+    /// Whether the first need not be asked.
+    is_certain: bool,
+}
+
+fn found(places: &Places<'_>) -> Found {
+    let candidates = places.candidates();
+    let is_certain = candidates.first().is_some_and(|python| places.is_certain(python));
+    Found { candidates, is_certain }
 }
 
 fn in_places<T>(named: Option<&Path>, look: impl FnOnce(&Places<'_>) -> T) -> T {
@@ -141,11 +155,7 @@ fn in_places<T>(named: Option<&Path>, look: impl FnOnce(&Places<'_>) -> T) -> T 
 
 /// Finds the interpreter for the workers.
 pub(super) async fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
-    let (mut candidates, is_certain) = in_places(named, |places| {
-        let candidates = places.candidates();
-        let is_certain = candidates.first().is_some_and(|python| places.is_certain(python));
-        (candidates, is_certain)
-    });
+    let Found { mut candidates, is_certain } = in_places(named, found);
     if is_certain {
         candidates.truncate(1);
     }
