@@ -413,7 +413,7 @@ impl Supervisor<'_> {
             if worker.is_retired() && worker.ready_at.is_none() {
                 tracing::info!("Worker {}, which was given up while it started, is killed", worker.pid);
             } else {
-                tracing::error!("Worker {} {}; it is killed", worker.pid, overdue_text(worker));
+                tracing::error!("Worker {} {}; it is killed", worker.pid, worker.overdue_text());
             }
             self.kill(id);
         }
@@ -506,16 +506,6 @@ impl Supervisor<'_> {
 /// How a worker that is gone ended.
 fn end_text(worker: &Worker) -> String {
     worker.status.map_or_else(|| "ended".to_owned(), signals::describe)
-}
-
-fn overdue_text(worker: &Worker) -> &'static str {
-    if worker.failed.is_some() {
-        "does not end after it has failed"
-    } else if worker.ready_at.is_none() {
-        "is not ready within the startup timeout"
-    } else {
-        "does not end"
-    }
 }
 
 #[cfg(test)]

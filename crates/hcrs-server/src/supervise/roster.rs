@@ -51,6 +51,17 @@ impl Worker {
     pub(super) fn is_retired(&self) -> bool {
         self.stage != Stage::Serving
     }
+
+    /// What it has not done in time.
+    pub(super) fn overdue_text(&self) -> &'static str {
+        if self.failed.is_some() {
+            "does not end after it has failed"
+        } else if self.ready_at.is_none() {
+            "is not ready within the startup timeout"
+        } else {
+            "does not end"
+        }
+    }
 }
 
 /// What has become of a worker.
