@@ -8,7 +8,7 @@ use super::replace::Replacements;
 use super::roster::Worker;
 use super::{Change, Stop, Supervisor, end_text, notify};
 use crate::Outcome;
-use crate::control::{Control, Drain};
+use crate::control::{Control, Drain, WorkerId};
 
 /// How much later than its deadline a thread or a worker may say that it has finished: a worker gives the tasks that it has
 /// cancelled a second of it.
@@ -131,6 +131,35 @@ impl Supervisor<'_> {
             }
         }
         ended_well
+    }
+
+    /// Kills the workers whose time is up; gives one that had ended before.
+    pub(super) fn kill_overdue(&mut self, now: Instant) -> Option<Worker> {
+        while let Some((id, worker)) = self.roster.take_overdue(now) {
+            if worker.ended {
+                return self.roster.remove(id);
+            }
+            if worker.is_retired() && worker.ready_at.is_none() {
+                tracing::info!("Worker {}, which was given up while it started, is killed", worker.pid);
+            } else {
+                tracing::error!("Worker {} {}; it is killed", worker.pid, worker.overdue_text());
+            }
+            self.kill(id);
+        }
+        None
+    }
+
+    pub(super) fn kill(&mut self, id: WorkerId) {
+        if let Some(kill) = self.kills.remove(&id) {
+            let _ended_already = kill.send(());
+        }
+    }
+
+    pub(super) fn kill_each(&mut self, which: impl Fn(&Worker) -> bool) {
+        let ids: Vec<_> = self.roster.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.kill(id);
+        }
     }
 }
 

@@ -404,35 +404,6 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Kills the workers whose time is up; gives one that had ended before.
-    fn kill_overdue(&mut self, now: Instant) -> Option<Worker> {
-        while let Some((id, worker)) = self.roster.take_overdue(now) {
-            if worker.ended {
-                return self.roster.remove(id);
-            }
-            if worker.is_retired() && worker.ready_at.is_none() {
-                tracing::info!("Worker {}, which was given up while it started, is killed", worker.pid);
-            } else {
-                tracing::error!("Worker {} {}; it is killed", worker.pid, worker.overdue_text());
-            }
-            self.kill(id);
-        }
-        None
-    }
-
-    fn kill(&mut self, id: WorkerId) {
-        if let Some(kill) = self.kills.remove(&id) {
-            let _ended_already = kill.send(());
-        }
-    }
-
-    fn kill_each(&mut self, which: impl Fn(&Worker) -> bool) {
-        let ids: Vec<_> = self.roster.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| id).collect();
-        for id in ids {
-            self.kill(id);
-        }
-    }
-
     /// Logs how a worker ended, and when its place gets another.
     fn make_good(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
