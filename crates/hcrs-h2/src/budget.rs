@@ -1,4 +1,4 @@
-//! A budget that is spent at once and refilled over time.
+//! A budget that is spent at once and refilled over time, and by what a client does well.
 
 use std::time::Instant;
 
@@ -15,6 +15,11 @@ impl Budget {
     pub(crate) fn new(burst: u32, per_second: u32) -> Self {
         let burst = f64::from(burst);
         Self { left: burst, burst, per_second: f64::from(per_second), filled_at: None }
+    }
+
+    /// Gives back `count`, but never more than the burst in all.
+    pub(crate) fn earn(&mut self, count: u32) {
+        self.left = self.burst.min(self.left + f64::from(count));
     }
 
     /// Spends `count`; false once more was spent than there was.
@@ -42,5 +47,7 @@ mod tests {
         assert!(budget.spend(start + Duration::from_secs(2), 3), "one was overdrawn, four came back");
         assert!(!budget.spend(start + Duration::from_secs(2), 1));
         assert!(!budget.spend(start + Duration::from_secs(1000), 11), "never more than the burst");
+        budget.earn(5);
+        assert!(budget.spend(start + Duration::from_secs(1000), 4), "one was overdrawn");
     }
 }

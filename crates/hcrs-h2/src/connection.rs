@@ -72,6 +72,8 @@ pub struct Connection<T> {
     /// `h2` has come to the end while a pushed response was given to it.
     ended_early: Option<Ended>,
     reset_budget: Budget,
+    /// Responses that were given to `h2` whole since the reset budget was looked at.
+    answered: u32,
     frame_budget: Budget,
     updates_allowed: u32,
     max_fields: usize,
@@ -144,6 +146,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         pushes: Vec::new(),
         ended_early: None,
         reset_budget: Budget::new(settings.reset_burst, settings.reset_refill),
+        answered: 0,
         frame_budget: Budget::new(settings.frame_burst, settings.frame_refill),
         updates_allowed: UPDATES_PER_SEND,
         max_fields: settings.max_fields,
@@ -368,8 +371,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             self.updates_allowed = self.updates_allowed.saturating_sub(updates);
             (std::mem::take(&mut meter.reset_frames), std::mem::take(&mut meter.idle_frames) + excess)
         });
-        if resets > 0 && !self.reset_budget.spend(now, resets) {
-            return Err(Fault::TooManyResets);
+        if resets > 0 {
+            self.reset_budget.earn(std::mem::take(&mut self.answered));
+            if !self.reset_budget.spend(now, resets) {
+                return Err(Fault::TooManyResets);
+            }
         }
         if frames > 0 && !self.frame_budget.spend(now, frames) {
             return Err(Fault::TooManyFrames);

@@ -26,7 +26,8 @@ pub struct Settings {
     pub data_frame_budget: usize,
     /// Resets, of either end, that a client may cause in a burst.
     pub reset_burst: u32,
-    /// Resets that are forgiven each second.
+    /// Resets that are forgiven each second. Each response that is given out whole forgives one more: a connection that serves
+    /// many users at once has resets in proportion to its requests.
     pub reset_refill: u32,
     /// Frames without progress (PING, SETTINGS, PRIORITY, unknown, empty DATA, `WINDOW_UPDATE` beyond need) that a
     /// client may send in a burst.

@@ -71,7 +71,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             self.open_pushed(id);
         }
         if end {
-            self.close(key);
+            self.complete(key);
         }
         Ok(end)
     }
@@ -91,7 +91,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let len = data.len();
         if stream.bodiless {
             if end {
-                self.close(key);
+                self.complete(key);
             }
             return Ok((len, end));
         }
@@ -109,7 +109,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             if send.send_data(data, true).is_err() {
                 return Ok((len, self.reset_event(key)));
             }
-            self.close(key);
+            self.complete(key);
             return Ok((len, true));
         }
         if len > 0 {
@@ -133,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     ) -> Result<bool, Fault> {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
         if stream.bodiless {
-            self.close(key);
+            self.complete(key);
             return Ok(true);
         }
         if stream.send.is_none() {
@@ -161,6 +161,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.drop_promises(key);
             }
         }
+        self.close(key);
+    }
+
+    /// The stream's response was given to `h2` whole.
+    fn complete(&mut self, key: StreamKey) {
+        self.answered = self.answered.saturating_add(1);
         self.close(key);
     }
 
@@ -208,7 +214,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.updates_allowed = self.updates_allowed.saturating_add(updates);
         match pumped.outcome {
             Outcome::Open => {}
-            Outcome::Done => self.close(key),
+            Outcome::Done => self.complete(key),
             Outcome::Reset => {
                 self.reset_event(key);
             }

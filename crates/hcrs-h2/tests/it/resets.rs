@@ -168,6 +168,27 @@ fn rapid_resets_end_the_connection_after_the_burst_and_not_before() {
 }
 
 #[test]
+fn each_answered_request_forgives_a_reset() {
+    let settings = Settings { reset_burst: 10, reset_refill: 1, ..Settings::default() };
+    let (mut peer, mut server) = Peer::connect_with(&settings, &[], silent());
+    let mut ids = (0..).map(|n| 2 * n + 1);
+    for _ in 0..200 {
+        let (answered, cancelled) = (ids.next().unwrap(), ids.next().unwrap());
+        peer.say(&mut server, &peer::get(answered));
+        server.answer(answered, 200, b"whole");
+        peer.say(&mut server, &peer::get(cancelled));
+        peer.say(&mut server, &peer::cancel(cancelled));
+        assert!(server.ended.is_none());
+    }
+    for _ in 0..=10 {
+        let cancelled = ids.next().unwrap();
+        peer.say(&mut server, &peer::get(cancelled));
+        peer.say(&mut server, &peer::cancel(cancelled));
+    }
+    assert_eq!(ended_calm(&server), Some(Fault::TooManyResets));
+}
+
+#[test]
 fn an_honest_client_may_cancel_a_hundred_at_once() {
     let (mut peer, mut server) = Peer::connect(silent());
     for round in 0..4 {
