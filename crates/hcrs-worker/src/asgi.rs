@@ -17,7 +17,7 @@ use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use rustix::net::RecvFlags;
 
 use crate::awaitable::Sent;
@@ -593,6 +593,19 @@ impl AsgiLink {
             }
         }
         Ok(tasks)
+    }
+
+    /// The tasks of WebSockets that wait for a message after they were told of the end: nothing can come.
+    fn waiting_in_vain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let exchanges: Vec<_> =
+            lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
+        let waiting = exchanges.iter().filter_map(|exchange| {
+            let inner = exchange.get().lock();
+            let is_told = inner.websocket.as_ref().is_some_and(|messages| messages.end_was_told());
+            let waits = is_told && !inner.receivers.is_empty();
+            inner.running.as_ref().filter(|_| waits).map(|running| running.task.clone_ref(py))
+        });
+        PyList::new(py, waiting.collect::<Vec<_>>())
     }
 
     /// The requests whose tasks run on although their clients have left, and `seconds` ago or more.

@@ -89,6 +89,11 @@ impl Messages {
         self.end.is_none() || (!self.end_told && answers > 0)
     }
 
+    /// Whether the app was told of the end.
+    pub(crate) fn end_was_told(&self) -> bool {
+        self.end_told
+    }
+
     /// The edge says how the WebSocket was closed.
     pub(crate) fn close(&mut self, code: u16, reason: &[u8]) {
         self.end.get_or_insert_with(|| (code, String::from_utf8_lossy(reason).into_owned()));

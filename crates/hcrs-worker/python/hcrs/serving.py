@@ -96,12 +96,16 @@ class AsgiServing:
         return 0.0 if self.edge_is_gone else max(0.0, self._until - time.monotonic())
 
     async def finish(self) -> bool:
-        """Lets the app do what it does after its responses until the edge's time is up; cancels the rest.
+        """Lets the app do what it does after its responses until the edge's time is up; cancels the rest, and at once what waits
+        for clients that have left.
 
         False if there is a request that does not end even then.
         """
         self._left_behind.close()
         tasks = self.tasks()
+        for serving in self._serving:
+            for task in serving.waiting_in_vain():
+                task.cancel()
         if tasks:
             await self._wait(list(tasks), self.time_left())
         self.is_stopping = True
