@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 CONFIG ?= config/hypercorn.toml
 MODEL_STEPS ?= 10000000
+# Most tests wait for processes more than they compute.
+TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)
 
@@ -36,8 +38,8 @@ test: lint test-rust test-python ## run every check and every test
 test-rust: ## run the tests of the crates
 	cargo test --locked --workspace
 
-test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients
-	$(VENV)/bin/python -m pytest tests/python
+test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients; ARGS="-k NAME" for some
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --durations 20 $(ARGS) tests/python
 
 # With the checks of a debug build: the link's own assertions are rules, too.
 model: ## run the model of the link for long and keep the result; MODEL_STEPS=1000000 for less, HCRS_MODEL_SEED=N for another run
