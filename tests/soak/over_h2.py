@@ -53,11 +53,16 @@ class Stream:
                 raise self.failure
             await self.wait()
         data, self.pieces = b"".join(self.pieces), []
+        self.give_back()
+        return data
+
+    def give_back(self) -> None:
+        """Opens the windows again by what has come. The connection's is every stream's, so that what a stream that was given up
+        has not given back would stop the others one day."""
         owed, self.owed = self.owed, 0
         if owed and not self.connection.is_over:
             self.connection.protocol.acknowledge_received_data(owed, self.id)
             self.connection.flush()
-        return data
 
     async def send(self, data: bytes, *, end: bool = False) -> None:
         """Body bytes, as the windows take them."""
@@ -81,6 +86,7 @@ class Stream:
 
     def reset(self) -> None:
         """Gives it up."""
+        self.give_back()
         if not self.ended and not self.failure and not self.connection.is_over:
             self.connection.protocol.reset_stream(self.id, h2.errors.ErrorCodes.CANCEL)
             self.connection.flush()
@@ -178,6 +184,7 @@ class H2(asyncio.Protocol):
             self.close()
 
     def _fail(self, stream: Stream, why: Exception) -> None:
+        stream.give_back()
         if not stream.ended:
             stream.failure = stream.failure or why
         stream.change()
