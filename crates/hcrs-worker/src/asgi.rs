@@ -339,8 +339,11 @@ impl AsgiLink {
                     messages.close(code, reason);
                     Ok(())
                 })?;
-                let exchange = this.exchange(py, stream);
-                exchange.map_or(Ok(()), |exchange| this.client_left(exchange.bind(py)))
+                let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };
+                // One that waits for a client that reads no more is told by its error.
+                let senders = std::mem::take(&mut exchange.get().lock().senders);
+                wake(py, senders)?;
+                this.client_left(exchange.bind(py))
             }
             FromEdge::Credit { stream, amount } => {
                 let Some(exchange) = this.exchange(py, stream) else { return Ok(()) };

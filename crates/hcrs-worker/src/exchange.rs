@@ -164,8 +164,15 @@ impl Exchange {
 
     /// A step of `await send(...)` that could not be complete at once.
     pub fn flush_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
-        if slf.get().lock().stream.is_flushed() {
+        let (is_flushed, may_wait) = {
+            let inner = slf.get().lock();
+            (inner.stream.is_flushed(), inner.websocket.as_ref().is_none_or(|messages| messages.may_wait()))
+        };
+        if is_flushed {
             return Ok(Step::Return(slf.py().None().into_bound(slf.py())));
+        }
+        if !may_wait {
+            return Err(websocket::client_gone());
         }
         Self::wait(slf, |inner| &mut inner.senders).map(Step::Yield)
     }

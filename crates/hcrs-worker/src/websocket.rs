@@ -89,6 +89,11 @@ impl Messages {
         self.end.is_none() || (!self.end_told && answers > 0)
     }
 
+    /// Whether a `send` may wait for the client's window: a client that has closed its side may still read answers.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.end.is_none() || (!self.end_told && self.answers_left > 0)
+    }
+
     /// Whether the app was told of the end.
     pub(crate) fn end_was_told(&self) -> bool {
         self.end_told
@@ -242,11 +247,7 @@ pub(crate) fn send(
         ("websocket.send", Phase::Response) if !denied => {
             let may_send =
                 exchange.get().lock().websocket.as_mut().is_none_or(|messages| messages.may_send());
-            if may_send {
-                send_message(exchange, link, message)
-            } else {
-                Err(ClientGoneError::new_err("the client has gone"))
-            }
+            if may_send { send_message(exchange, link, message) } else { Err(client_gone()) }
         }
         ("websocket.close", Phase::Response) if !denied => close(exchange, link, message),
         ("websocket.close", Phase::Request) => refuse(exchange, link).map(|()| true),
@@ -371,6 +372,11 @@ fn close(
     };
     wake(py, waiters)?;
     sent(exchange, link, stalled)
+}
+
+/// What `send` raises once the client has left.
+pub(crate) fn client_gone() -> PyErr {
+    ClientGoneError::new_err("the client has gone")
 }
 
 /// Closed before it was accepted: 403 (ASGI WebSocket spec, "Close - send event").

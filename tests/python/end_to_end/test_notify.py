@@ -52,7 +52,7 @@ def test_service_manager_is_told_that_a_reload_is_over_also_when_the_app_cannot_
     server.signal(signal.SIGHUP)
     assert manager().startswith("RELOADING=1\n")
     assert manager() == "READY=1"
-    assert "goes on serving" in server.log
+    server.wait_for_log("goes on serving")
     assert connect_h1(server.listener).get().status == 200
 
 
