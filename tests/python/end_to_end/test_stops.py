@@ -337,7 +337,7 @@ def test_signal_that_comes_twice_at_once_is_one(
 # ---- the app's signal handlers ----
 
 HANDLER = """
-import signal, sys
+import os, signal
 
 async def app(scope, receive, send):
     assert scope["type"] == "http"
@@ -345,7 +345,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body"})
 
 def told(number, frame):
-    print("the app got", signal.Signals(number).name, file=sys.stderr, flush=True)
+    os.write(2, f"the app got {signal.Signals(number).name}\\n".encode())
     if callable(old):
         old(number, frame)
 
@@ -353,7 +353,7 @@ old = signal.signal(signal.SIGTERM, told)
 """
 
 IN_LOOP = """
-import asyncio, signal, sys
+import asyncio, os, signal
 
 async def app(scope, receive, send):
     assert scope["type"] == "lifespan"
@@ -366,17 +366,17 @@ async def app(scope, receive, send):
     await send({"type": "lifespan.shutdown.complete"})
 
 def told(number):
-    print("the app got", number.name, file=sys.stderr, flush=True)
+    os.write(2, f"the app got {number.name}\\n".encode())
 """
 
 ON_TRIO = """
-import signal, sys, trio
+import os, signal, trio
 
 async def watch(*, task_status):
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         task_status.started()
         async for number in signals:
-            print("the app got", signal.Signals(number).name, file=sys.stderr, flush=True)
+            os.write(2, f"the app got {signal.Signals(number).name}\\n".encode())
 
 async def app(scope, receive, send):
     assert scope["type"] == "lifespan"
