@@ -308,9 +308,11 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 drop(listeners.take());
                 let until = drain(&shared, order, &mut orders).await;
                 let (cut, all_ended) = (shared.cut.get(), shared.connections.borrow().is_empty());
-                if let Some(left) = shared.dispatch.left_over().filter(|_| cut == 0 && all_ended) {
+                let left = shared.dispatch.left_over().filter(|_| cut == 0 && all_ended);
+                if let Some(left) = &left {
                     tracing::warn!("accounting: edge thread {index} has drained, and {left} are left");
                 }
+                debug_assert!(left.is_none(), "everything has come back at the end of a drain");
                 shared.dispatch.drain(until.saturating_duration_since(clock::now()));
                 shared.flush_records();
                 report(&reports, Report::Drained(index, cut));

@@ -17,14 +17,15 @@ use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict};
 use rustix::net::RecvFlags;
 
 use crate::awaitable::Sent;
-use crate::exchange::{Exchange, Inner, Running};
+use crate::exchange::{Exchange, Inner};
 use crate::link::{Link, LinkEnd};
 use crate::lock;
 use crate::pulse::note_step;
+use crate::running::{self, LeftBehind, Running};
 use crate::scope::ScopeBuilder;
 use crate::slice::PACE;
 use crate::socket::{self, Received, TURN};
@@ -61,22 +62,6 @@ struct Events {
     gone: Py<PyAny>,
     failed: Py<PyAny>,
     left: Py<PyAny>,
-}
-
-/// Requests whose clients have left a while ago and whose tasks run on.
-#[derive(Debug)]
-#[pyclass(frozen, get_all, module = "hcrs._hcrs")]
-pub(crate) struct LeftBehind {
-    /// How many there are, also of those that have left just now.
-    all: usize,
-    /// How many have left as long ago as was asked for.
-    old: usize,
-    /// How many of those were not told of before.
-    new: usize,
-    /// For how many seconds the client that has left first has gone.
-    seconds: f64,
-    /// The path of its request; empty if there is none.
-    path: String,
 }
 
 /// The outbox and who will write it.
@@ -282,8 +267,7 @@ impl AsgiLink {
         if head.method == b"HEAD" {
             stream.set_head_only();
         }
-        let path = scope.get_item(intern!(py, "path"))?.map(Bound::unbind);
-        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream, messages, path))?;
+        let exchange = Bound::new(py, Exchange::new(slf.clone().unbind(), stream, messages))?;
         let receive = exchange.getattr(intern!(py, "receive"))?;
         let send = exchange.getattr(intern!(py, "send"))?;
         let task = this.app.bind(py).call1((&scope, receive, send)).and_then(|coroutine| {
@@ -421,6 +405,11 @@ impl AsgiLink {
             std::mem::take(receivers)
         };
         resume(py, waiters)
+    }
+
+    /// The exchanges that have not ended.
+    fn live(&self, py: Python<'_>) -> Vec<Py<Exchange>> {
+        lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect()
     }
 
     /// Moves one frame of a response's body on; false once it has to wait or is finished.
@@ -586,55 +575,18 @@ impl AsgiLink {
 
     /// The tasks of requests that run, and the scope that each was called with.
     fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let exchanges: Vec<_> =
-            lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
-        let tasks = PyDict::new(py);
-        for exchange in exchanges {
-            let running = exchange.get().lock().running.as_ref().map(|running| running.clone_ref(py));
-            if let Some(Running { task, scope }) = running {
-                tasks.set_item(task, scope)?;
-            }
-        }
-        Ok(tasks)
+        running::tasks(py, &self.live(py))
     }
 
     /// The tasks of WebSockets that wait for a message after they were told of the end: nothing can come.
-    fn waiting_in_vain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let exchanges: Vec<_> =
-            lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
-        let waiting = exchanges.iter().filter_map(|exchange| {
-            let inner = exchange.get().lock();
-            let is_told = inner.websocket.as_ref().is_some_and(|messages| messages.end_was_told());
-            let waits = is_told && !inner.receivers.is_empty();
-            inner.running.as_ref().filter(|_| waits).map(|running| running.task.clone_ref(py))
-        });
-        PyList::new(py, waiting.collect::<Vec<_>>())
+    fn waiting_in_vain(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        running::waiting_in_vain(py, &self.live(py))
     }
 
     /// The requests whose tasks run on although their clients have left, and `seconds` ago or more.
-    fn left_behind(&self, py: Python<'_>, seconds: f64) -> LeftBehind {
+    fn left_behind(&self, py: Python<'_>, seconds: f64) -> PyResult<LeftBehind> {
         let patience = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        let exchanges: Vec<_> =
-            lock(&self.exchanges).live.values().map(|exchange| exchange.clone_ref(py)).collect();
-        let (mut all, mut old, mut new) = (0, 0, 0);
-        let mut first: Option<(Duration, &Py<Exchange>)> = None;
-        for exchange in &exchanges {
-            let mut inner = exchange.get().lock();
-            let (Some(left_at), true) = (inner.left_at, inner.running.is_some()) else { continue };
-            all += 1;
-            let since = left_at.elapsed();
-            if since < patience {
-                continue;
-            }
-            old += 1;
-            new += usize::from(!std::mem::replace(&mut inner.is_left_told, true));
-            if first.is_none_or(|(longest, _)| since > longest) {
-                first = Some((since, exchange));
-            }
-        }
-        let path = first.and_then(|(_, exchange)| exchange.get().path(py)).unwrap_or_default();
-        let seconds = first.map_or(0.0, |(since, _)| since.as_secs_f64());
-        LeftBehind { all, old, new, seconds, path }
+        LeftBehind::among(py, &self.live(py), patience)
     }
 }
 

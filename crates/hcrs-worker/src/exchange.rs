@@ -18,6 +18,7 @@ use crate::awaitable::{SentInTurn, Step, Until, Wait};
 use crate::file;
 use crate::lock;
 use crate::message::{self, FieldError};
+use crate::running::Running;
 use crate::slice::Slice;
 use crate::trailers::Trailers;
 use crate::waiter::{Waiting, wake};
@@ -29,8 +30,6 @@ use crate::{ClientGoneError, UnexpectedMessageError};
 #[pyclass(frozen, module = "hcrs._hcrs")]
 pub struct Exchange {
     link: Py<AsgiLink>,
-    /// The path of its scope, for the log.
-    path: Option<Py<PyAny>>,
     inner: Mutex<Inner>,
 }
 
@@ -61,30 +60,9 @@ pub struct Inner {
     pub is_left_told: bool,
 }
 
-/// A task of the app that runs. It is dropped when the task has ended, because the scope may lead back to the exchange.
-#[derive(Debug)]
-pub struct Running {
-    /// The task.
-    pub task: Py<PyAny>,
-    /// The scope that it was called with.
-    pub scope: Py<PyDict>,
-}
-
-impl Running {
-    /// Another reference to both.
-    pub fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self { task: self.task.clone_ref(py), scope: self.scope.clone_ref(py) }
-    }
-}
-
 impl Exchange {
     /// An exchange of `link`.
-    pub fn new(
-        link: Py<AsgiLink>,
-        stream: Stream<PyBackedBytes>,
-        websocket: Option<Messages>,
-        path: Option<Py<PyAny>>,
-    ) -> Self {
+    pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>, websocket: Option<Messages>) -> Self {
         let inner = Inner {
             stream,
             receivers: Vec::new(),
@@ -98,12 +76,7 @@ impl Exchange {
             left_at: None,
             is_left_told: false,
         };
-        Self { link, path, inner: Mutex::new(inner) }
-    }
-
-    /// The path that was asked for.
-    pub(crate) fn path(&self, py: Python<'_>) -> Option<String> {
-        self.path.as_ref()?.extract(py).ok()
+        Self { link, inner: Mutex::new(inner) }
     }
 
     /// Its state.

@@ -11,6 +11,7 @@ mod link;
 mod message;
 mod process;
 mod pulse;
+mod running;
 mod scope;
 mod slice;
 mod socket;
@@ -62,7 +63,7 @@ mod _hcrs {
     #[pymodule_export]
     use super::UnexpectedMessageError;
     #[pymodule_export]
-    use super::asgi::{AsgiLink, LeftBehind};
+    use super::asgi::AsgiLink;
     #[pymodule_export]
     use super::fork::{leave_links, release, withhold};
     #[pymodule_export]
@@ -71,6 +72,8 @@ mod _hcrs {
     use super::process::die_with_parent;
     #[pymodule_export]
     use super::pulse::Pulse;
+    #[pymodule_export]
+    use super::running::LeftBehind;
     #[pymodule_export]
     use super::wsgi::WsgiServer;
 

@@ -371,7 +371,10 @@ fn close(
         (stalled, std::mem::take(&mut inner.receivers))
     };
     wake(py, waiters)?;
-    sent(exchange, link, stalled)
+    let is_sent = sent(exchange, link, stalled)?;
+    // Once the client has left, nobody is to be waited for.
+    let has_left = exchange.get().lock().websocket.as_ref().is_some_and(|messages| messages.end.is_some());
+    Ok(is_sent || has_left)
 }
 
 /// What `send` raises once the client has left.

@@ -288,6 +288,27 @@ def test_to_send_after_the_client_has_left_raises_and_that_is_no_error(
     clients.leave_quietly(leaving)
 
 
+def test_to_close_after_the_client_has_left_neither_waits_nor_raises(
+    asyncio_only: Server,
+    clients: Clients,
+    open_ws: Callable[[Server, str], WsClient],
+    leave: Callable[[WsClient], None],
+    seen: Callable[[Server, str], list[str]],
+    key: str,
+) -> None:
+    client = open_ws(asyncio_only, f"/closes-behind-what-is-unsent?{key}")
+
+    def is_stuck() -> bool:
+        before = seen(asyncio_only, key)
+        time.sleep(0.2)  # that nothing goes on shows over some time
+        return bool(before) and seen(asyncio_only, key) == before
+
+    wait_until(is_stuck, "a message to wait for the client's window")
+    leave(client)
+    wait_until(lambda: seen(asyncio_only, key)[-2:] == ["gone", "closed"], "the app to close")
+    clients.leave_quietly(asyncio_only)
+
+
 def test_the_end_of_a_websocket_is_told_once(
     leaving: Server,
     clients: Clients,

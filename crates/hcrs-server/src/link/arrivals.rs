@@ -40,9 +40,11 @@ impl Link {
             }
             FromWorker::Begun => Ok(()),
             FromWorker::Finished { all } => {
-                if let Some(left) = self.left_over(now).filter(|_| all) {
+                let left = self.left_over(now).filter(|_| all);
+                if let Some(left) = &left {
                     tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid);
                 }
+                debug_assert!(left.is_none(), "a worker that has finished has ended every stream");
                 notice(Notice::Finished);
                 Ok(())
             }

@@ -65,7 +65,6 @@ class AsgiServing:
         self._stopping = stopping
         self._undrained = len(links)
         self._until = 0.0
-        self._signal: int | None = None
 
     def start(self, state: dict[str, Any]) -> None:
         """Tells the edge that the app is ready. ``state`` is what each request's scope gets a copy of."""

@@ -147,6 +147,20 @@ async def closes_what_is_closed(receive: Any, send: Any, key: str) -> None:
     seen.append("closed")
 
 
+async def closes_behind_what_is_unsent(receive: Any, send: Any, key: str) -> None:
+    """Closes although its last message still waits for the client's window."""
+    seen = notes.setdefault(key, [])
+    await send({"type": "websocket.accept"})
+    try:
+        while True:
+            await send({"type": "websocket.send", "bytes": b"z" * 65536})
+            seen.append("sent")
+    except OSError:
+        seen.append("gone")
+    await send({"type": "websocket.close"})
+    seen.append("closed")
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] in ("http", "websocket"):
         await globals()[scope["path"][1:].replace("-", "_")](receive, send, scope["query_string"].decode())
