@@ -47,7 +47,7 @@ class AsgiServing:
     ) -> None:
         """``stopping`` is called with the number of the signal for which the process is to end, once."""
         #: What is served from ``start`` on.
-        self.app = app
+        self.app = self._adapted(app)
         #: A future of the loop, done when the edge has nothing more to send, or is gone.
         self.over = event_loop.create_future()
         #: The edge's end of a link has closed.
@@ -115,6 +115,9 @@ class AsgiServing:
         if left:
             await self._wait(left, CANCEL_PATIENCE)
         return await self._end({task: scope for task, scope in tasks.items() if not task.done()})
+
+    def _adapted(self, app: Any) -> Any:
+        return app
 
     async def _wait(self, tasks: list[Any], timeout: float) -> None:
         await asyncio.wait(tasks, timeout=timeout)
