@@ -2,6 +2,9 @@
 //! that stays as it stands.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hcrs_server::{AppSettings, Settings};
 
 use crate::migrate::command::{self, Invocation};
 use crate::migrate::gunicorn;
@@ -13,15 +16,9 @@ use crate::{ConfigError, read_file};
 
 /// What precedes the path of a command and is not part of it.
 const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
-/// How long what is under way may go on where nothing else is said, in seconds.
-const GRACEFUL: f64 = 3.0;
-/// How long the app's shutdown may take where nothing else is said, in seconds.
-const SHUTDOWN: f64 = 60.0;
-/// What a stop may take beside these two, with a little room, in seconds.
+/// What a stop may take beside the graceful and the shutdown timeout, with a little room, in seconds.
 const STOP: f64 = 10.0;
-/// How long the app's startup may take where nothing else is said, in seconds.
-const STARTUP: f64 = 60.0;
-/// What the interpreter and the imports may take beside that, with a little room, in seconds.
+/// What the interpreter and the imports may take beside the startup timeout, with a little room, in seconds.
 const IMPORTS: f64 = 20.0;
 /// The first descriptor that systemd passes on.
 const FIRST_SOCKET: usize = 3;
@@ -248,10 +245,15 @@ impl Unit {
             // The edge stops the workers. An app's handler of SIGTERM would be called twice if systemd signalled them, too.
             set("KillMode", "mixed".into());
         }
-        let seconds = |key: &str, default: f64| {
-            sheet.literal(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(default)
+        let (server, app) = (Settings::default(), AppSettings::new(String::new()));
+        let seconds = |key: &str, default: Duration| {
+            let told = sheet.literal(key).and_then(|text| text.parse::<f64>().ok());
+            told.unwrap_or(default.as_secs_f64())
         };
-        let needed = seconds("graceful_timeout", GRACEFUL) + seconds("shutdown_timeout", SHUTDOWN) + STOP;
+        let needed = seconds("graceful_timeout", server.graceful_timeout)
+            + seconds("shutdown_timeout", app.shutdown_timeout)
+            + STOP;
+        let start = seconds("startup_timeout", app.startup_timeout) + IMPORTS;
         match self.last("TimeoutStopSec").map(|entry| entry.value.trim_end_matches(['s', ' ']).parse::<f64>())
         {
             Some(Ok(given)) if given < needed => sheet.note(
@@ -263,8 +265,7 @@ impl Unit {
         }
         if self.last("TimeoutStartSec").or_else(|| self.last("TimeoutSec")).is_none() {
             // Other servers are said to have started before their app has.
-            let startup = sheet.literal("startup_timeout").and_then(|text| text.parse::<f64>().ok());
-            set("TimeoutStartSec", format!("{}", startup.unwrap_or(STARTUP) + IMPORTS));
+            set("TimeoutStartSec", format!("{start}"));
         }
         let there = self.environment(&mut Vec::new()).unwrap_or_default();
         let more = found.environment.iter().chain(&sheet.environment).filter(|set| !there.contains(set));
