@@ -27,8 +27,9 @@ MIB = 1 << 20
 #: What one client, or a handful, may make the edge or a worker hold beyond what it held before, in bytes.
 BOUND = 16 * MIB
 
-#: What a connection may hold beside what the queue counts, in bytes.
-CONNECTION = 48 << 10
+#: What a connection may hold beside what the queue counts, in bytes: the rest of one read of its socket, and what of it the
+#: protocol has not understood yet.
+CONNECTION = (48 << 10) + (32 << 10)
 
 #: A text message without a byte, masked by a key of zeros.
 EMPTY = frame(TEXT)[:2] + bytes(4)

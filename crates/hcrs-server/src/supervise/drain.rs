@@ -151,6 +151,7 @@ impl Supervisor<'_> {
 
     pub(super) fn kill(&mut self, id: WorkerId) {
         if let Some(kill) = self.kills.remove(&id) {
+            self.roster.killed(id);
             let _ended_already = kill.send(());
         }
     }

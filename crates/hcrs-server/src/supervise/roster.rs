@@ -29,6 +29,7 @@ pub(super) struct Worker {
     pub ended: bool,
     /// How it ended, if the system said so.
     pub status: Option<ExitStatus>,
+    killed: bool,
     stage: Stage,
     ready_links: usize,
     ended_links: usize,
@@ -101,6 +102,7 @@ impl Roster {
             ready_at: None,
             ended: false,
             status: None,
+            killed: false,
             stage: Stage::Serving,
             ready_links: 0,
             ended_links: 0,
@@ -125,11 +127,12 @@ impl Roster {
         self.workers.is_empty()
     }
 
-    /// One more link says that the worker is ready.
+    /// One more link says that the worker is ready. One that has been killed meanwhile is not.
     pub(super) fn ready(&mut self, id: WorkerId, now: Instant) -> Step {
         let Some(worker) = self.workers.get_mut(&id) else { return Step::Nothing };
         worker.ready_links += 1;
-        if worker.ready_links < self.links || worker.ready_at.is_some() || worker.failed.is_some() {
+        let is_new = worker.ready_at.is_none() && worker.failed.is_none() && !worker.killed;
+        if worker.ready_links < self.links || !is_new {
             return Step::Nothing;
         }
         worker.ready_at = Some(now);
@@ -159,6 +162,13 @@ impl Roster {
             worker.deadline = Some(worker.deadline.map_or(now + FAREWELL, |at| at.min(now + FAREWELL)));
         }
         Step::Nothing
+    }
+
+    /// The process is being killed; what it has said before may still arrive.
+    pub(super) fn killed(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.killed = true;
+        }
     }
 
     /// The process has ended.
@@ -249,6 +259,16 @@ mod tests {
         assert_eq!(roster.ready(1, now), Step::Ready);
         assert_eq!(roster.next_deadline(), None, "a ready worker may live as long as it likes");
         assert_eq!(roster.ready(9, now), Step::Nothing, "nobody has heard of worker 9");
+    }
+
+    #[test]
+    fn a_worker_that_is_killed_while_it_starts_is_not_ready_any_more() {
+        let (mut roster, now) = roster(1);
+        roster.killed(1);
+        assert_eq!(roster.ready(1, now), Step::Nothing, "it said so before it was killed");
+        assert_eq!(roster.get(1).unwrap().ready_at, None);
+        assert_eq!(roster.exited(1, STATUS, now), Step::Nothing);
+        assert_eq!(roster.detached(1, now), Step::Gone);
     }
 
     #[test]
