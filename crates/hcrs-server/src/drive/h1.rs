@@ -163,21 +163,20 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         loop {
             self.answer(now);
             self.read_events(now);
-            if self.poll_write(cx, now)?.is_pending() {
-                if self.out.len() - self.written >= OUT_MAX {
-                    break;
-                }
-            } else if self.file_is_next && self.poll_file(cx, now)?.is_ready() {
+            if self.poll_write(cx, now)?.is_ready()
+                && self.file_is_next
+                && self.poll_file(cx, now)?.is_ready()
+            {
                 continue;
             }
             if self.closing && self.is_drained() {
                 return Poll::Ready(Ok(()));
             }
-            if !self.file_is_next
-                && self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_output())
-            {
+            let has_room = self.out.len() < OUT_MAX && !self.file_is_next;
+            if has_room && self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_output()) {
                 continue;
             }
+            // A client that takes nothing may still have something to say: the rest of its body, or that it goes.
             if !self.wants_input() {
                 break;
             }
