@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use hcrs_exchange::{ForwardedStyle, Forwarding, PathPrefix, Trust};
+use hcrs_forwarded::{ForwardedStyle, Forwarding, Trust};
+use hcrs_http::PathPrefix;
 use hcrs_server::{Bind, Listener, ProxySettings};
 
 use crate::table::binds;

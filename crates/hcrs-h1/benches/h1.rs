@@ -6,8 +6,8 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use hcrs_exchange::{Address, Endpoints, ResponseHead, ResponseHeadWriter, Scheme};
 use hcrs_h1::{Connection, Event, Extra, Settings};
+use hcrs_http::{Address, Endpoints, ResponseHead, ResponseHeadWriter, Scheme};
 
 fn main() {
     divan::main();

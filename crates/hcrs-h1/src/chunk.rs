@@ -5,7 +5,7 @@
 mod extension;
 
 use bytes::{Buf as _, BytesMut};
-use hcrs_exchange::{Fault, is_field_name};
+use hcrs_http::{Fault, is_field_name};
 
 use crate::Settings;
 use extension::Extension;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use hcrs_exchange::{Blame, Endpoints, Fault, RequestHead, ResponseHead, Scheme, Version, is_field_name};
+use hcrs_http::{Blame, Endpoints, Fault, RequestHead, ResponseHead, Scheme, Version, is_field_name};
 
 use crate::Settings;
 use crate::chunk::ChunkDecoder;

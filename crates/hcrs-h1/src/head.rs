@@ -5,7 +5,7 @@
 
 use std::mem::MaybeUninit;
 
-use hcrs_exchange::{Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, is_authority};
+use hcrs_http::{Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, is_authority};
 
 use crate::target::Target;
 use crate::{BodyLength, Settings};

@@ -3,7 +3,7 @@
 //! What the app sends is checked here and nowhere later: names are tokens, values hold no controls, a length is
 //! one number and is kept. The hop's own fields (`connection`, `transfer-encoding`) are ours to say.
 
-use hcrs_exchange::{Fault, Reach, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name};
+use hcrs_http::{Fault, Reach, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name};
 
 use crate::Extra;
 use crate::head::{list, parse_length};
@@ -253,12 +253,12 @@ impl Framing {
         match self {
             Self::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(Fault::AppFailed)?;
-                hcrs_exchange::append(out, data);
+                hcrs_http::append(out, data);
             }
             // An empty chunk would be the last one.
             Self::Chunked if data.is_empty() => {}
             Self::Chunked => push_chunk(out, data),
-            Self::Close => hcrs_exchange::append(out, data),
+            Self::Close => hcrs_http::append(out, data),
             Self::Nothing => {}
         }
         Ok(())
@@ -316,7 +316,7 @@ fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
         out.push(DIGITS[(len >> (4 * place)) & 0xf]);
     }
     out.extend_from_slice(b"\r\n");
-    hcrs_exchange::append(out, data);
+    hcrs_http::append(out, data);
     out.extend_from_slice(b"\r\n");
 }
 

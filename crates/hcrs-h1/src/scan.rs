@@ -4,7 +4,7 @@
 //! that drips bytes costs no more than one that sends them at once. A line feed that no carriage return
 //! precedes is refused here, since httparse takes it for a line end.
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 
 /// Where the search for the empty line has come to, counted from the head's first byte.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! The request target's forms (RFC 9112 §3.2).
 
-use hcrs_exchange::{Fault, is_authority};
+use hcrs_http::{Fault, is_authority};
 
 /// A target taken apart.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use hcrs_exchange::{Address, Endpoints, ResponseHead, ResponseHeadWriter, Scheme};
 use hcrs_h2::{Connection, Event, Extra, PREFACE, Settings, StreamKey};
+use hcrs_http::{Address, Endpoints, ResponseHead, ResponseHeadWriter, Scheme};
 use http::{HeaderValue, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

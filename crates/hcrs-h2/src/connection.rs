@@ -19,7 +19,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use hcrs_exchange::{Endpoints, Fault, Scheme};
+use hcrs_http::{Endpoints, Fault, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::budget::Budget;

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use h2::Reason;
-use hcrs_exchange::{Fault, RequestHead};
+use hcrs_http::{Fault, RequestHead};
 
 /// Names a stream of a connection, and never another one, however long ago it was done or reset: a connection uses
 /// each number once (RFC 9113 §5.1.1).

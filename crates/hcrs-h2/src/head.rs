@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
-use hcrs_exchange::{
+use hcrs_http::{
     Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, base64,
     is_authority, is_trailer_name,
 };

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::{SendPushedResponse, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use http::{HeaderMap, Response};
 
 /// What a response's head is sent with.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use hcrs_exchange::{PIECE, append};
+use hcrs_http::{PIECE, append};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::meter::Meter;

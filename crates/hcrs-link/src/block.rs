@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use hcrs_exchange::PIECE;
+use hcrs_http::PIECE;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::frame::DATA_MAX;

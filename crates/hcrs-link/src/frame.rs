@@ -117,7 +117,7 @@ impl FrameHeader {
 pub(crate) fn push_frame(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8]) {
     out.reserve(HEADER_LEN + payload.len());
     out.extend_from_slice(&FrameHeader { len: payload.len(), ..header }.to_bytes());
-    hcrs_exchange::append(out, payload);
+    hcrs_http::append(out, payload);
 }
 
 /// Begins a frame whose payload the caller appends to `out`; returns what [`finish_frame`] needs.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use hcrs_exchange::ResponseHeadWriter;
+use hcrs_http::ResponseHeadWriter;
 
 use crate::block::{BLOCK_MIN, BlockArea};
 use crate::frame::{END, FLAGS_AT, HEAD_MAX, HEADER_LEN};

@@ -1,6 +1,6 @@
 //! A request that an app asks the edge to promise to the client, and to make itself.
 
-use hcrs_exchange::{ResponseHeadWriter, is_promise_path};
+use hcrs_http::{ResponseHeadWriter, is_promise_path};
 
 /// Begins the payload of a `Push` frame: length u16 and path, then the fields in the form of a response's head of status
 /// 0, which the caller writes and finishes. `None` if the path cannot be promised, or is longer than a payload may be.

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use tokio::sync::Notify;
 
 use crate::backlog::Backlog;

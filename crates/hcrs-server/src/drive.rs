@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hcrs_exchange::{RequestHead, ResponseHead, ResponseHeadWriter};
+use hcrs_http::{RequestHead, ResponseHead, ResponseHeadWriter};
 use tokio::time::Sleep;
 
 use crate::handshake::Client;
@@ -38,9 +38,9 @@ fn welcome(client: &Client, head: &RequestHead, stream: Option<u32>) -> (Respons
     let cipher = client.tls.as_ref().and_then(|tls| tls.known.facts.cipher_suite_name());
     let facts = Facts {
         protocol: match view.version {
-            hcrs_exchange::Version::Http10 => "HTTP/1.0",
-            hcrs_exchange::Version::Http11 => "HTTP/1.1",
-            hcrs_exchange::Version::Http2 => "HTTP/2",
+            hcrs_http::Version::Http10 => "HTTP/1.0",
+            hcrs_http::Version::Http11 => "HTTP/1.1",
+            hcrs_http::Version::Http2 => "HTTP/2",
         },
         tls: client.tls.as_ref().map(|tls| TlsFacts {
             version: tls.known.facts.version_name(),

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use hcrs_tls::TlsConfig;
 use http::HeaderValue;
 use slab::Slab;

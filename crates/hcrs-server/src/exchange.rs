@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_exchange::{Fault, RequestHead, ResponseHead};
+use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, StreamId, Window};
 
 use crate::backlog::Share;

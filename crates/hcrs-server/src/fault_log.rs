@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::{Blame, Fault};
+use hcrs_http::{Blame, Fault};
 
 use crate::log_writer::COMPLAINT_INTERVAL;
 

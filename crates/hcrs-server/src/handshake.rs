@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hcrs_exchange::{Endpoints, Scheme};
+use hcrs_http::{Endpoints, Scheme};
 use hcrs_tls::{ConnectionFacts, TlsConfig};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use hcrs_link::{
     BlockArea, ClaimTable, FromEdge, LinkError, MessageKind, Request, StreamId, StreamIds, TlsFacts,
 };

@@ -3,10 +3,8 @@
 use std::io;
 use std::net::IpAddr;
 
-use hcrs_exchange::{
-    Endpoints, PROXY_HEADER_MAX, Proxied, ProxyHeaderError, RequestHead, Scheme, parse_proxy_header,
-    without_forwarded,
-};
+use hcrs_forwarded::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header, without_forwarded};
+use hcrs_http::{Endpoints, RequestHead, Scheme};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
@@ -72,7 +70,7 @@ pub(crate) async fn peer(
         Proxied::Unix => (Endpoints::default(), false, false),
     };
     let endpoints = match &settings.stripped_prefix {
-        Some(prefix) => endpoints.with_path_prefix(prefix),
+        Some(prefix) => endpoints.with_prefix(prefix.as_bytes()),
         None => endpoints,
     };
     let scheme = if tls { Scheme::Https } else { Scheme::Http };

@@ -1,6 +1,6 @@
 //! The hosts that are served, where the operator has named some.
 
-use hcrs_exchange::{RequestHead, Scheme};
+use hcrs_http::{RequestHead, Scheme};
 
 /// The hosts that are served; named ones, or, as by default, all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn split(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
 
 #[cfg(test)]
 mod tests {
-    use hcrs_exchange::{Endpoints, RequestLine, Version};
+    use hcrs_http::{Endpoints, RequestLine, Version};
 
     use super::*;
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hcrs_exchange::{Forwarding, PathPrefix, Trust};
+use hcrs_forwarded::{Forwarding, Trust};
+use hcrs_http::PathPrefix;
 use http::HeaderValue;
 
 pub use crate::access_log::{AccessFormat, AccessFormatError};

@@ -11,7 +11,7 @@ use std::net::{ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;

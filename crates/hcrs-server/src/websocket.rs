@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Version};
+use hcrs_http::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Version};
 use hcrs_link::{DATA_MAX, MessageKind, REQUEST_WINDOW, Window, piece_cost};
 use hcrs_ws::{DeflatePool, Event, Failure, Handshake, HeldBytes, MessageRoom, Opening, close_code};
 

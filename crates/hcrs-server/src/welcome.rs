@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use hcrs_exchange::Address;
+use hcrs_http::Address;
 
 /// What the page shows.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 
-use hcrs_exchange::{Address, Endpoints, RequestHead, RequestLine, Scheme, Version};
+use hcrs_http::{Address, Endpoints, RequestHead, RequestLine, Scheme, Version};
 use hcrs_link::{ClaimTable, FrameHeader, FromEdge, FromWorker, HEADER_LEN, Request, StreamIds};
 
 const BATCH: u32 = 32;

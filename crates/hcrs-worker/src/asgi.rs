@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::{RequestView, Version};
+use hcrs_http::{RequestView, Version};
 use hcrs_link::{
     FromEdge, FromWorker, Inbox, LinkError, Outbox, PUSH_MAX, Request, Stalled, Stream, StreamId, StreamMap,
 };

@@ -259,7 +259,7 @@ impl Exchange {
         link: &Bound<'_, AsgiLink>,
         kind: HeadKind,
         status: u16,
-        fill: impl FnOnce(&mut hcrs_exchange::ResponseHeadWriter, &mut Vec<u8>) -> Result<Option<u64>, FieldError>,
+        fill: impl FnOnce(&mut hcrs_http::ResponseHeadWriter, &mut Vec<u8>) -> Result<Option<u64>, FieldError>,
     ) -> PyResult<Result<(), FieldError>> {
         let mut inner = self.lock();
         let stream = &mut inner.stream;

@@ -1,6 +1,6 @@
 //! Reads the messages that an app sends (ASGI HTTP spec) and says in words what is wrong with them.
 
-use hcrs_exchange::{ResponseHeadWriter, is_field_name, is_field_value, is_promise_name};
+use hcrs_http::{ResponseHeadWriter, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{HEAD_MAX, HINT_LEN_MAX, HeadTooLongError, begin_promise};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU8;
 
-use hcrs_exchange::{Address, RequestView, Scheme, Version};
+use hcrs_http::{Address, RequestView, Scheme, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};

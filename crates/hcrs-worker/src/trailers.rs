@@ -1,6 +1,6 @@
 //! The fields after a response's body, which an app may send in several messages.
 
-use hcrs_exchange::{ResponseHeadWriter, is_trailer_name};
+use hcrs_http::{ResponseHeadWriter, is_trailer_name};
 
 use pyo3::types::PyBytesMethods as _;
 

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use hcrs_exchange::RequestView;
+use hcrs_http::RequestView;
 use hcrs_link::{HeadKind, LinkError, MessageKind, Outbox, Phase, Stalled, Stream, piece_cost};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;

@@ -4,7 +4,7 @@ mod extensions;
 mod key;
 mod negotiate;
 
-use hcrs_exchange::is_field_name;
+use hcrs_http::is_field_name;
 
 use crate::Compression;
 use extensions::{Extension, Scanner};

@@ -275,7 +275,7 @@ impl Message {
             }
             self.data.reserve_exact(room - self.data.len());
         }
-        hcrs_exchange::append(&mut self.data, piece);
+        hcrs_http::append(&mut self.data, piece);
         Ok(())
     }
 

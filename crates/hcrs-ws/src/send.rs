@@ -163,5 +163,5 @@ fn cut(text: &str, max: usize) -> &str {
 fn write_frame(out: &mut Vec<u8>, lead: Lead, payload: &[u8]) {
     out.reserve(frame::header_len(payload.len()) + payload.len());
     frame::write_header(out, lead, payload.len());
-    hcrs_exchange::append(out, payload);
+    hcrs_http::append(out, payload);
 }

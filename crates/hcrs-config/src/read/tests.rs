@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
-use hcrs_exchange::ForwardedStyle;
+use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
     AccessFormat, Lifespan, LogLevel, LogTarget, PythonLogging, ServerNames, Settings, WorkerClass,
 };
@@ -195,7 +195,7 @@ fn every_key_of_proxies_ends_in_its_setting() {
     let prefix = |s: &Settings| s.proxies.forwarded.map(|forwarded| forwarded.prefix);
     ends_in(&trusting("forwarded_prefix = true"), prefix, Some(true));
     let stripped = |s: &Settings| s.proxies.stripped_prefix.clone();
-    ends_in("[hcrs]\nstripped_prefix = \"/a/\"", stripped, hcrs_exchange::PathPrefix::parse("/a"));
+    ends_in("[hcrs]\nstripped_prefix = \"/a/\"", stripped, hcrs_http::PathPrefix::parse("/a"));
     ends_in(&trusting("proxy_protocol = true"), |s| s.listeners[0].proxy_protocol, true);
     let timeout = |s: &Settings| s.proxies.protocol_timeout;
     ends_in("[hcrs]\nproxy_protocol_timeout = 2", timeout, Duration::from_secs(2));

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use hcrs_exchange::REQUEST_HEAD_MAX;
+use hcrs_http::REQUEST_HEAD_MAX;
 use hcrs_server::ServerNames;
 
 use super::fill;

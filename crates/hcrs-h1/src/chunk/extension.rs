@@ -1,6 +1,6 @@
 //! The grammar of a chunk's extensions (RFC 9112 §7.1.1), without the blanks that may stand before the first semicolon.
 
-use hcrs_exchange::is_field_name;
+use hcrs_http::is_field_name;
 
 /// Where reading is, behind a semicolon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

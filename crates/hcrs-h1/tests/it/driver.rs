@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::{Endpoints, Fault, RequestHead, ResponseHead, ResponseHeadWriter, Scheme};
 use hcrs_h1::{BodyLength, Connection, Event, Extra, Settings};
+use hcrs_http::{Endpoints, Fault, RequestHead, ResponseHead, ResponseHeadWriter, Scheme};
 
 /// An [`Event`] that can be compared; neighbouring pieces of a body are one.
 #[derive(Debug, Clone, PartialEq, Eq)]

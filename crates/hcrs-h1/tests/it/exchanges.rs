@@ -1,8 +1,8 @@
 //! Requests one after another: bodies, pipelining, 100-continue, and when the connection ends.
 
 use bytes::BytesMut;
-use hcrs_exchange::Fault;
 use hcrs_h1::{Awaits, BodyLength, Event, Extra};
+use hcrs_http::Fault;
 
 use crate::driver::{Seen, after, answer, connection, drain, response, see};
 

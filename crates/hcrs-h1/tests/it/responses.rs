@@ -1,7 +1,7 @@
 //! What goes out: framing, checks on what the app sent, and answers to faults. httparse reads it back.
 
-use hcrs_exchange::Fault;
 use hcrs_h1::{Connection, Extra};
+use hcrs_http::Fault;
 
 use crate::driver::{after, answer, connection, response};
 

@@ -1,7 +1,7 @@
 //! What is refused, with which answer, and what is taken all the same.
 
-use hcrs_exchange::Fault;
 use hcrs_h1::{BodyLength, Settings};
+use hcrs_http::Fault;
 
 use crate::driver::{Seen, connection, see, see_all};
 

@@ -12,7 +12,7 @@ use h2::server::SendPushedResponse;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use hcrs_exchange::{RequestHead, is_promise_name};
+use hcrs_http::{RequestHead, is_promise_name};
 
 use super::Connection;
 use crate::event::{Ended, Event, StreamKey};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
-use hcrs_exchange::{Fault, ResponseHead};
+use hcrs_http::{Fault, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;

@@ -1,6 +1,6 @@
 //! Which heads pass, and as what.
 
-use hcrs_exchange::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
+use hcrs_http::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 use http::Request;
 
 use super::*;
@@ -33,7 +33,7 @@ fn methods_and_heads_that_no_worker_could_be_given_are_refused() {
     for method in [long, "M".repeat(70_000)] {
         assert_eq!(read(get().method(method.as_str())), Err(Fault::BadRequest("method too long")));
     }
-    let large = HeaderValue::from_bytes(&vec![b'v'; hcrs_exchange::REQUEST_HEAD_MAX]).unwrap();
+    let large = HeaderValue::from_bytes(&vec![b'v'; hcrs_http::REQUEST_HEAD_MAX]).unwrap();
     assert_eq!(read(get().header("x-a", &large)), Err(Fault::HeadTooLarge));
     let (parts, ()) =
         get().method("M".repeat(70_000).as_str()).header("x-a", &large).body(()).unwrap().into_parts();

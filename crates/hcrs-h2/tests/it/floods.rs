@@ -1,7 +1,7 @@
 //! Frames that bring no progress, and heads that are too large: the answers owed, in flat memory.
 
-use hcrs_exchange::Fault;
 use hcrs_h2::Settings;
+use hcrs_http::Fault;
 
 use crate::peer::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,

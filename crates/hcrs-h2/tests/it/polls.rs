@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_exchange::{Endpoints, Fault, Scheme};
 use hcrs_h2::{BodyRoom, Extra, PREFACE, Settings};
+use hcrs_http::{Endpoints, Fault, Scheme};
 
 use crate::peer::{self, ACK, INITIAL_WINDOW, PING, Peer, window_update};
 use crate::pipe::pipe;

@@ -1,8 +1,8 @@
 //! Requests that are promised to the client, and what a client can do to them.
 
 use bytes::Bytes;
-use hcrs_exchange::{Fault, RequestHead};
 use hcrs_h2::{Event, Settings, StreamKey};
+use hcrs_http::{Fault, RequestHead};
 
 use crate::client::{Pair, get, read_body};
 use crate::peer::{
@@ -336,7 +336,7 @@ fn fields_of_a_connection_are_not_promised() {
 }
 
 fn some_request() -> RequestHead {
-    use hcrs_exchange::{Endpoints, RequestLine, Scheme, Version};
+    use hcrs_http::{Endpoints, RequestLine, Scheme, Version};
     let line = RequestLine {
         version: Version::Http2,
         scheme: Scheme::Https,

@@ -1,8 +1,8 @@
 //! Streams that end early, at the client's wish or by its fault, and how many of them are borne.
 
 use bytes::Bytes;
-use hcrs_exchange::Fault;
 use hcrs_h2::{Event, Settings};
+use hcrs_http::Fault;
 
 use crate::client::{self, Pair};
 use crate::peer::{

@@ -3,8 +3,8 @@
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use hcrs_exchange::Fault;
 use hcrs_h2::{Event, Extra, Settings};
+use hcrs_http::Fault;
 use http::{HeaderValue, Method};
 
 use crate::client::{self, Pair, both, read_body};

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hcrs_exchange::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 use hcrs_h2::{BodyRoom, Connection, Ended, Event, Extra, Settings, StreamKey};
+use hcrs_http::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 
 use crate::pipe::End;
 

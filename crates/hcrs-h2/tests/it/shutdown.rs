@@ -1,7 +1,7 @@
 //! How a connection ends at the server's wish.
 
-use hcrs_exchange::Fault;
 use hcrs_h2::Ended;
+use hcrs_http::Fault;
 
 use crate::client::{self, Pair, read_body};
 use crate::peer::{self, ACK, ENHANCE_YOUR_CALM, GOAWAY, NO_ERROR, PING, Peer};

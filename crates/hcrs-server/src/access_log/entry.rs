@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hcrs_exchange::{Address, Fault, Fields, Scheme};
+use hcrs_http::{Address, Fault, Fields, Scheme};
 
 /// A finished request, or one that was refused before it became one.
 #[derive(Debug, Clone)]

@@ -286,7 +286,7 @@ impl Compiler {
         if !matches!(kind, "i" | "o") {
             return Err(unknown());
         }
-        if !hcrs_exchange::is_field_name(field.as_bytes()) {
+        if !hcrs_http::is_field_name(field.as_bytes()) {
             return Err(AccessFormatError::FieldName(name.chars().take(60).collect()));
         }
         let field = field.to_ascii_lowercase().into_bytes();

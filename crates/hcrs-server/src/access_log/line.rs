@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use hcrs_exchange::Address;
+use hcrs_http::Address;
 
 use super::entry::AccessEntry;
 use super::format::{Atom, Part};

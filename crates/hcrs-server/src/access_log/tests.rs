@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use hcrs_exchange::{Address, Endpoints, Fault, RequestHead, RequestLine, Scheme, Version};
+use hcrs_http::{Address, Endpoints, Fault, RequestHead, RequestLine, Scheme, Version};
 use jiff::tz::TimeZone;
 
 use super::*;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::{Fault, RequestHead, ResponseHead};
 use hcrs_h1::{Awaits, Connection, Event};
+use hcrs_http::{Fault, RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::{Fault, RequestHead};
 use hcrs_h2::{Connection, Ended, Event, StreamKey};
+use hcrs_http::{Fault, RequestHead};
 use hcrs_ws::MessageRoom;
 use tokio::io::{AsyncRead, AsyncWrite};
 

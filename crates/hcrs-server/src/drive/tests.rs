@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hcrs_exchange::{Endpoints, Scheme};
+use hcrs_http::{Endpoints, Scheme};
 use hcrs_link::{ClaimTable, FrameHeader, FromEdge, FromWorker, StreamId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
@@ -318,7 +318,7 @@ fn a_worker_that_pushes_what_it_may_not_loses_its_link() {
     const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01h";
     let promise = |path: &[u8], field: Option<(&[u8], &[u8])>| {
         let mut payload = [&(path.len() as u16).to_le_bytes()[..], path].concat();
-        let mut fields = hcrs_exchange::ResponseHeadWriter::begin(&mut payload, 0);
+        let mut fields = hcrs_http::ResponseHeadWriter::begin(&mut payload, 0);
         if let Some((name, value)) = field {
             fields.field(&mut payload, name, value);
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::{Fault, RequestHead, RequestView, ResponseHead, Version};
+use hcrs_http::{Fault, RequestHead, RequestView, ResponseHead, Version};
 
 use crate::access_log::{AccessEntry, AccessLog};
 use crate::edge_thread::Shared;

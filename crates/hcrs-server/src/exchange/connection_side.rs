@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_exchange::{Fault, RequestHead};
+use hcrs_http::{Fault, RequestHead};
 use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
 use super::{Exchange, Output, Piece, Place, SentTo, Source};
@@ -229,7 +229,7 @@ impl Exchange {
 mod tests {
     use std::collections::VecDeque;
 
-    use hcrs_exchange::{Endpoints, RequestLine, Scheme, Version};
+    use hcrs_http::{Endpoints, RequestLine, Scheme, Version};
     use hcrs_link::{ClaimTable, FromWorker, StreamId};
 
     use super::*;

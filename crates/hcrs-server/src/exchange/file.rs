@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use hcrs_link::FILE_COST;
 
 use super::{Exchange, Piece, Response, Source};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_exchange::{Fault, RequestHead, ResponseHead};
+use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Window, piece_cost};
 use hcrs_ws::close_code;
 

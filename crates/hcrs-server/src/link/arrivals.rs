@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_exchange::{Fault, ResponseHead, is_field_name, is_field_value, is_promise_name};
+use hcrs_http::{Fault, ResponseHead, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{FromWorker, HINT_LEN_MAX, LinkError, StreamId, split_promise};
 
 use super::streams::Heard;

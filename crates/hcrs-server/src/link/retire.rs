@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 use hcrs_link::FromEdge;
 use hcrs_ws::close_code;
 

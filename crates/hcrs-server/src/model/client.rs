@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
 use bytes::Bytes;
-use hcrs_exchange::{Endpoints, RequestHead, RequestLine, Scheme, Version};
+use hcrs_http::{Endpoints, RequestHead, RequestLine, Scheme, Version};
 
 use super::Scene;
 use super::invariants::{Answer, Broken, Checked, Record, rule};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::Fault;
+use hcrs_http::Fault;
 
 /// Something that must not happen has happened; the text says what.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use hcrs_exchange::{RequestView, ResponseHeadWriter};
+use hcrs_http::{RequestView, ResponseHeadWriter};
 use hcrs_link::{
     BlockArea, ClaimTable, FileOut, FromEdge, FromWorker, HeadKind, HeadTooLongError, Inbox, LinkError,
     MESSAGE_MAX, Next, Outbox, PUSH_MAX, Phase, Stalled, Stream, StreamId, begin_promise,

@@ -1,6 +1,6 @@
 //! What a WebSocket holds, and gives back in time.
 
-use hcrs_exchange::{Endpoints, RequestLine, Scheme};
+use hcrs_http::{Endpoints, RequestLine, Scheme};
 use hcrs_ws::Compression;
 
 use super::*;

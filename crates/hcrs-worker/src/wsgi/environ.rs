@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use hcrs_exchange::{RequestView, Version};
+use hcrs_http::{RequestView, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};

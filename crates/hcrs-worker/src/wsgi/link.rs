@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use hcrs_exchange::RequestView;
+use hcrs_http::RequestView;
 use hcrs_link::{FileOut, FromWorker, Next, Outbox, Request, Stalled, Stream, StreamId, StreamMap};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hcrs_exchange::RequestView;
+use hcrs_http::RequestView;
 use hcrs_link::FromWorker;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hcrs_exchange::RequestView;
+use hcrs_http::RequestView;
 use hcrs_link::{FromEdge, FromWorker, Inbox, LinkError, Next, StreamId, StreamMap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;

@@ -344,7 +344,7 @@ impl Head {
             Self { status: code, fields: Vec::with_capacity(headers.len() + 1), content_length: None };
         // Checked here, so that the app is told in start_response and not later.
         let (mut scratch, mut seen) = (Vec::new(), Seen::default());
-        let mut writer = hcrs_exchange::ResponseHeadWriter::begin(&mut scratch, code);
+        let mut writer = hcrs_http::ResponseHeadWriter::begin(&mut scratch, code);
         for item in headers {
             let (name, value) =
                 item.extract::<(Bound<'_, PyString>, Bound<'_, PyString>)>().map_err(|_| {

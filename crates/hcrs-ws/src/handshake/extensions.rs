@@ -1,6 +1,6 @@
 //! The grammar of `sec-websocket-extensions` (RFC 6455 §9.1).
 
-use hcrs_exchange::is_field_name;
+use hcrs_http::is_field_name;
 
 use super::negotiate::{DeflateOffer, EXTENSION};
 

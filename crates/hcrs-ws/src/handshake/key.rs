@@ -1,6 +1,6 @@
 //! The proof that a server knows WebSocket (RFC 6455 §4.2.2).
 
-use hcrs_exchange::{BASE64_ALPHABET, base64};
+use hcrs_http::{BASE64_ALPHABET, base64};
 use sha1::{Digest as _, Sha1};
 
 /// What the key is hashed with (RFC 6455 §1.3).

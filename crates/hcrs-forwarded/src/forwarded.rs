@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 
-use crate::authority::is_authority;
-use crate::path_prefix::parse_prefix;
-use crate::{Address, Endpoints, RequestHead, Scheme, Trust};
+use hcrs_http::{Address, Endpoints, RequestHead, Scheme, is_authority, path_prefix};
+
+use crate::Trust;
 
 mod elements;
 
@@ -90,7 +90,7 @@ impl Forwarding {
             scheme: told(&schemes).and_then(parse_scheme),
             host: told(&hosts).filter(|host| is_host(host)).map(Cow::Borrowed),
             port: told(&ports).and_then(|port| parse_port(std::str::from_utf8(port).ok()?)),
-            prefix: told(&prefixes).and_then(parse_prefix),
+            prefix: told(&prefixes).and_then(path_prefix),
         })
     }
 

@@ -7,11 +7,8 @@ mod base64;
 mod endpoints;
 mod fault;
 mod fields;
-mod forwarded;
-mod network;
 mod path_prefix;
 mod promise;
-mod proxy_protocol;
 mod request;
 mod response;
 
@@ -21,11 +18,8 @@ pub use base64::{BASE64_ALPHABET, base64};
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Answer, Blame, Fault, Reach};
 pub use fields::{Fields, is_field_name, is_field_value, is_trailer_name};
-pub use forwarded::{ForwardedStyle, Forwarding, without_forwarded};
-pub use network::{Network, NetworkError, Trust};
-pub use path_prefix::PathPrefix;
+pub use path_prefix::{PATH_PREFIX_MAX, PathPrefix, path_prefix};
 pub use promise::{is_promise_name, is_promise_path};
-pub use proxy_protocol::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};
 pub use request::{METHOD_MAX, REQUEST_HEAD_MAX, RequestHead, RequestLine, RequestView, Scheme, Version};
 pub use response::{ResponseHead, ResponseHeadWriter};
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::is_field_name;
+use hcrs_http::is_field_name;
 
 /// One element of `Forwarded`, as far as it is of use here.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a proxy takes off the path of each request.
 
 /// The longest prefix of a path that a head can name, in bytes.
-pub(crate) const PREFIX_MAX: usize = u8::MAX as usize;
+pub const PATH_PREFIX_MAX: usize = u8::MAX as usize;
 
 /// A path that a proxy takes off the path of each request: it begins with a slash, ends without one, and stands as it would in
 /// a request's target.
@@ -12,7 +12,7 @@ impl PathPrefix {
     /// Returns the prefix; a slash at its end is taken off. `None` if it is longer than 255 bytes, or no path that a request
     /// could have.
     pub fn parse(text: &str) -> Option<Self> {
-        parse_prefix(text.as_bytes()).map(|path| Self(path.into()))
+        path_prefix(text.as_bytes()).map(|path| Self(path.into()))
     }
 
     /// Its bytes.
@@ -21,9 +21,9 @@ impl PathPrefix {
     }
 }
 
-/// A path without a slash at its end; `None` if it is too long, or none that a request could have. The app is given it decoded,
-/// so no segment may be a dot segment, or become several, by its encoding.
-pub(crate) fn parse_prefix(text: &[u8]) -> Option<&[u8]> {
+/// Returns the path without a slash at its end; `None` if it is longer than [`PATH_PREFIX_MAX`], or no path that a request could
+/// have. The app is given it decoded, so no segment may be a dot segment, or become several, by its encoding.
+pub fn path_prefix(text: &[u8]) -> Option<&[u8]> {
     let path = text.strip_suffix(b"/").unwrap_or(text);
     let is_segment = |segment: &[u8]| {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:@".contains(byte);
@@ -34,7 +34,7 @@ pub(crate) fn parse_prefix(text: &[u8]) -> Option<&[u8]> {
             })
     };
     let is_path = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').all(is_segment);
-    (is_path && path.len() <= PREFIX_MAX).then_some(path)
+    (is_path && path.len() <= PATH_PREFIX_MAX).then_some(path)
 }
 
 /// The bytes that percent-encoding (RFC 3986 §2.1) stands for; `None` if it is malformed.

@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
 
 use divan::{Bencher, black_box};
-use hcrs_exchange::{Address, Endpoints, RequestHead, RequestLine, RequestView, Scheme, Version};
+use hcrs_http::{Address, Endpoints, RequestHead, RequestLine, RequestView, Scheme, Version};
 
 fn main() {
     divan::main();

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU8;
 
-use crate::path_prefix::{PREFIX_MAX, PathPrefix};
+use crate::path_prefix::PATH_PREFIX_MAX;
 
 /// One end of a connection as ASGI names it: a host text and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +28,12 @@ impl Endpoints {
         Self { client: encode(client), server: encode(server), prefix: Box::default(), tls: None }
     }
 
-    /// The same ends with what a proxy has taken off the path of each request: at most [`PREFIX_MAX`] bytes.
-    pub(crate) fn with_prefix(self, prefix: &[u8]) -> Self {
-        debug_assert!(prefix.len() <= PREFIX_MAX, "the head says its length in a byte");
-        Self { prefix: prefix.into(), ..self }
-    }
-
-    /// The same ends with what a proxy has taken off the path of each request that comes over the connection.
+    /// Returns the same ends with what a proxy takes off the path of each request: at most [`PATH_PREFIX_MAX`] bytes, as
+    /// [`path_prefix`](crate::path_prefix) and [`PathPrefix`](crate::PathPrefix) check.
     #[must_use]
-    pub fn with_path_prefix(self, prefix: &PathPrefix) -> Self {
-        self.with_prefix(prefix.as_bytes())
+    pub fn with_prefix(self, prefix: &[u8]) -> Self {
+        debug_assert!(prefix.len() <= PATH_PREFIX_MAX, "the head says its length in a byte");
+        Self { prefix: prefix.into(), ..self }
     }
 
     /// The same ends with the number of what is known of the connection's TLS.

@@ -147,9 +147,10 @@ impl RequestHead {
         self.is_whole
     }
 
-    /// The same request with another scheme and other addresses. `field` gets each field and pushes what shall stand
-    /// in its place.
-    pub(crate) fn changed(
+    /// Returns the same request with another scheme and other addresses. `field` is called with each field and pushes what
+    /// replaces it.
+    #[must_use]
+    pub fn changed(
         &self,
         scheme: Scheme,
         endpoints: &Endpoints,

@@ -1,8 +1,7 @@
+use hcrs_http::{PATH_PREFIX_MAX, PathPrefix, RequestLine, Version};
 use proptest::prelude::*;
 
 use super::*;
-use crate::path_prefix::PREFIX_MAX;
-use crate::{PathPrefix, RequestLine, Version};
 
 const PROXY: &str = "10.0.0.1";
 
@@ -236,7 +235,7 @@ fn prefixes_are_read_where_they_are_wanted() {
     for value in ["/%2e%2e/x", "/%2E/x", "/.%2e", "/a%2f..%2Fb", "/a%2F%2Fb", "/a%2"] {
         assert_eq!(read(value, true), "", "{value}");
     }
-    let long = format!("/{}", "x".repeat(PREFIX_MAX));
+    let long = format!("/{}", "x".repeat(PATH_PREFIX_MAX));
     for value in [
         "",
         "/",
@@ -258,7 +257,7 @@ fn prefixes_are_read_where_they_are_wanted() {
     ] {
         assert_eq!(read(value, true), "", "{value}");
     }
-    assert_eq!(read(&long[..PREFIX_MAX], true).len(), PREFIX_MAX);
+    assert_eq!(read(&long[..PATH_PREFIX_MAX], true).len(), PATH_PREFIX_MAX);
 }
 
 #[test]
@@ -270,7 +269,7 @@ fn a_prefix_of_the_connection_stays_unless_another_one_is_said() {
         path: b"/p",
         query: b"",
     };
-    let endpoints = Endpoints::default().with_path_prefix(&PathPrefix::parse("/own/").unwrap());
+    let endpoints = Endpoints::default().with_prefix(PathPrefix::parse("/own/").unwrap().as_bytes());
     let with = |name: &[u8], value: &[u8]| {
         let mut head = RequestHead::new(Vec::new(), line, &endpoints);
         head.push_field(name, value);
