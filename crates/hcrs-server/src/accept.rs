@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hcrs_log::COMPLAINT_INTERVAL;
 use hcrs_tls::TlsConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_local;
@@ -14,7 +15,6 @@ use crate::admit;
 use crate::bind::{BoundListener, BoundSocket};
 use crate::clock;
 use crate::edge_thread::Shared;
-use crate::log_writer::COMPLAINT_INTERVAL;
 use crate::socket::Socket;
 
 /// How long to wait when the process or the machine has no descriptor left for another connection.

@@ -1,9 +1,6 @@
-//! Texts of the current time, made once a second: the `date` field (RFC 9110 §5.6.7) and the logs' local time.
+//! The `date` field (RFC 9110 §5.6.7), whose text is made once a second.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 /// Length of an IMF-fixdate, as in `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(crate) const HTTP_DATE_LEN: usize = 29;
@@ -35,40 +32,9 @@ impl HttpDate {
     }
 }
 
-/// Local time as a log line shows it, remade by `render` when the second has changed.
-#[derive(Debug)]
-pub(crate) struct LocalTime {
-    zone: TimeZone,
-    second: Option<u64>,
-}
-
-impl LocalTime {
-    /// Reads the machine's time zone.
-    pub(crate) fn new() -> Self {
-        Self { zone: TimeZone::system(), second: None }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn in_zone(zone: TimeZone) -> Self {
-        Self { zone, second: None }
-    }
-
-    /// Whether `now` is in another second than the last time; if so, its calendar form.
-    #[inline]
-    pub(crate) fn tick(&mut self, now: SystemTime) -> Option<jiff::Zoned> {
-        let second = unix_second(now);
-        if self.second == Some(second) {
-            return None;
-        }
-        self.second = Some(second);
-        let timestamp = i64::try_from(second).ok().and_then(|s| Timestamp::from_second(s).ok());
-        Some(timestamp.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.zone.clone()))
-    }
-}
-
 /// Whole seconds since 1970; a clock before that counts as 1970.
 fn unix_second(now: SystemTime) -> u64 {
-    /// The last second of the year 9999, after which neither form has a fixed length.
+    /// The last second of the year 9999, after which the form has no fixed length.
     const LAST: u64 = 253_402_300_799;
     now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST))
 }
@@ -95,14 +61,5 @@ mod tests {
         let mut date = HttpDate::new();
         assert_eq!(date.now(UNIX_EPOCH - Duration::from_secs(9)), b"Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(date.now(at(1 << 40)), b"Fri, 31 Dec 9999 23:59:59 GMT");
-    }
-
-    #[test]
-    fn local_time_is_made_once_a_second() {
-        let mut time = LocalTime::in_zone(TimeZone::fixed(jiff::tz::offset(-3)));
-        let first = time.tick(at(1_795_406_491)).unwrap();
-        assert_eq!(first.strftime("%Y-%m-%d %H:%M:%S %z").to_string(), "2026-11-23 01:01:31 -0300");
-        assert!(time.tick(at(1_795_406_491) + Duration::from_millis(1)).is_none());
-        assert!(time.tick(at(1_795_406_492)).is_some());
     }
 }

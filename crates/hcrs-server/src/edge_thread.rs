@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use hcrs_http::Fault;
+use hcrs_log::{AccessEntry, AccessLog, Statsd};
 use hcrs_tls::TlsConfig;
 use http::HeaderValue;
 use slab::Slab;
@@ -20,7 +21,6 @@ use tokio::task::spawn_local;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept;
-use crate::access_log::{AccessEntry, AccessLog};
 use crate::bind::BoundListener;
 use crate::clock;
 use crate::control::{Control, Drain, LinkEnd, Report, Retirement};
@@ -32,7 +32,6 @@ use crate::link::{Cut, Link, Notice};
 use crate::mailbox::Mailbox;
 use crate::piece;
 use crate::settings::{ConnectionSettings, Settings};
-use crate::statsd::Statsd;
 use crate::tls_facts::TlsNumbers;
 use crate::websocket;
 

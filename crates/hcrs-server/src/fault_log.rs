@@ -7,8 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use hcrs_http::{Blame, Fault};
-
-use crate::log_writer::COMPLAINT_INTERVAL;
+use hcrs_log::COMPLAINT_INTERVAL;
 
 /// How long a warning waits for others of its kind.
 const GATHERING: Duration = Duration::from_secs(1);

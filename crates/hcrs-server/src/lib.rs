@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod accept;
-mod access_log;
 mod admit;
 mod backlog;
 mod bind;
@@ -13,15 +12,12 @@ mod date;
 mod dispatch;
 mod drive;
 mod edge_thread;
-mod error_log;
-mod escape;
 mod exchange;
 mod fault_log;
 mod file_body;
 mod file_permits;
 mod handshake;
 mod link;
-mod log_writer;
 mod mailbox;
 #[cfg(test)]
 mod model;
@@ -35,15 +31,15 @@ mod send_file;
 mod server_names;
 mod settings;
 mod socket;
-mod statsd;
 mod supervise;
-mod syslog;
 mod tally;
 mod tls_facts;
 mod websocket;
 mod welcome;
 
 use std::io::ErrorKind;
+
+use hcrs_log::LogError;
 
 pub use caller::Caller;
 pub use check::check;
@@ -97,6 +93,12 @@ pub enum StartError {
     /// The operating system refused something that the edge needs.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl From<LogError> for StartError {
+    fn from(LogError { name, error }: LogError) -> Self {
+        Self::Log(name, error)
+    }
 }
 
 impl StartError {

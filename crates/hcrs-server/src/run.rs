@@ -6,13 +6,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hcrs_log::{LogWriter, StatsdTarget, access_log, error_log};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::log_writer::LogWriter;
 use crate::pid_file::PidFile;
-use crate::statsd::StatsdTarget;
-use crate::{Bind, Outcome, PythonLogging, Settings, StartError, access_log, bind, error_log, supervise};
+use crate::{Bind, Outcome, PythonLogging, Settings, StartError, bind, supervise};
 
 /// Workers for which one edge thread is enough: an edge thread's share of a request is a fraction of a worker's.
 const WORKERS_PER_THREAD: usize = 4;

@@ -11,6 +11,7 @@ mod tests {
     const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         ("hcrs-http", &[], &["tokio", "pyo3"]),
         ("hcrs-forwarded", &["hcrs-http"], &["tokio", "pyo3"]),
+        ("hcrs-log", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-h1", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-h2", &["hcrs-http"], &["pyo3"]),
         ("hcrs-ws", &["hcrs-http"], &["tokio", "h2", "httparse", "rustls", "pyo3"]),
@@ -19,7 +20,16 @@ mod tests {
         ("hcrs-worker", &["hcrs-http", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),
         (
             "hcrs-server",
-            &["hcrs-http", "hcrs-forwarded", "hcrs-h1", "hcrs-h2", "hcrs-ws", "hcrs-tls", "hcrs-link"],
+            &[
+                "hcrs-http",
+                "hcrs-forwarded",
+                "hcrs-h1",
+                "hcrs-h2",
+                "hcrs-ws",
+                "hcrs-tls",
+                "hcrs-link",
+                "hcrs-log",
+            ],
             &["pyo3", "httparse"],
         ),
         (
@@ -32,6 +42,7 @@ mod tests {
                 "hcrs-ws",
                 "hcrs-tls",
                 "hcrs-link",
+                "hcrs-log",
                 "hcrs-server",
             ],
             &["pyo3", "httparse"],

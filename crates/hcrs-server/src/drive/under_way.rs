@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use hcrs_http::{Fault, RequestHead, RequestView, ResponseHead, Version};
+use hcrs_log::{AccessEntry, AccessLog};
 
-use crate::access_log::{AccessEntry, AccessLog};
 use crate::edge_thread::Shared;
 use crate::exchange::Exchange;
 use crate::handshake::Client;

@@ -5,17 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hcrs_log::{AccessLog, LogWriter, Statsd, StatsdTarget};
 use hcrs_tls::TlsConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
 use crate::Settings;
-use crate::access_log::AccessLog;
 use crate::bind::BoundListener;
 use crate::control::{Control, LinkEnd};
 use crate::edge_thread::{self, EdgeThread, ThreadSetup};
-use crate::log_writer::LogWriter;
-use crate::statsd::{Statsd, StatsdTarget};
 
 /// Reports of one thread that may wait for the supervisor.
 const REPORTS: usize = 64;

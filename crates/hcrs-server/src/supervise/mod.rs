@@ -33,6 +33,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_log::{LogWriter, StatsdTarget};
 use hcrs_tls::TlsConfig;
 use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot};
@@ -50,8 +51,6 @@ use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use crate::bind::BoundListener;
 use crate::control::{Control, Report, WorkerId};
-use crate::log_writer::LogWriter;
-use crate::statsd::StatsdTarget;
 use crate::{Outcome, Settings, StartError};
 
 /// Events that may wait for the supervisor.

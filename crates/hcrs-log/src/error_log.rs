@@ -18,12 +18,12 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::date::LocalTime;
 use crate::escape::{self, push_escaped};
+use crate::local_time::LocalTime;
 use crate::log_writer::{LogWriter, Sink};
 use crate::statsd::{CountComplaints, StatsdTarget};
 use crate::syslog::Severity;
-use crate::{LogLevel, LogSettings, LogTarget, StartError};
+use crate::{LogError, LogLevel, LogSettings, LogTarget};
 
 /// The field whose value is shown on lines of its own.
 const TRACEBACK: &str = "traceback";
@@ -31,10 +31,7 @@ const TRACEBACK: &str = "traceback";
 /// Sends this process's events to the error log until the writer that it gives is closed.
 ///
 /// A process has one subscriber for its life: if there is one, it stays, and there is nothing to close.
-pub(crate) fn install(
-    settings: &LogSettings,
-    statsd: Option<&StatsdTarget>,
-) -> Result<Option<LogWriter>, StartError> {
+pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<Option<LogWriter>, LogError> {
     let sink = match &settings.error {
         None => {
             // Complaints count, even where nobody reads them.
@@ -50,8 +47,7 @@ pub(crate) fn install(
     let name = sink.to_string();
     let has_prefix = !matches!(sink, Sink::Syslog(_));
     // A log that cannot be written has no place left to say so.
-    let writer =
-        LogWriter::start("error-log", sink, |_, _| {}).map_err(|error| StartError::Log(name, error))?;
+    let writer = LogWriter::start("error-log", sink, |_, _| {}).map_err(|error| LogError { name, error })?;
     let subscriber = tracing_subscriber::registry().with(
         tracing_subscriber::fmt::layer()
             .with_ansi(false)

@@ -16,8 +16,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::StatsdSettings;
 use crate::log_writer::COMPLAINT_INTERVAL;
-use crate::settings::StatsdSettings;
 
 /// Bytes of a datagram: what an Ethernet frame takes, with room for tunnels.
 const DATAGRAM: usize = 1400;
@@ -28,7 +28,7 @@ const KINDS: usize = 16;
 
 /// Where metrics go, and what all of them begin and end with.
 #[derive(Debug, Clone)]
-pub(crate) struct StatsdTarget {
+pub struct StatsdTarget {
     socket: Arc<UdpSocket>,
     /// As in `shop.hypercorn.`
     prefix: Arc<str>,
@@ -38,7 +38,7 @@ pub(crate) struct StatsdTarget {
 
 impl StatsdTarget {
     /// Looks up the host and opens a socket to it; `None` if no metrics are wanted.
-    pub(crate) fn open(settings: &StatsdSettings) -> io::Result<Option<Self>> {
+    pub fn open(settings: &StatsdSettings) -> io::Result<Option<Self>> {
         if settings.host.is_empty() {
             return Ok(None);
         }
@@ -74,7 +74,7 @@ impl StatsdTarget {
 
 /// One edge thread's metrics.
 #[derive(Debug)]
-pub(crate) struct Statsd {
+pub struct Statsd {
     target: StatsdTarget,
     requests: u64,
     statuses: Vec<(u16, u64)>,
@@ -88,7 +88,8 @@ pub(crate) struct Statsd {
 }
 
 impl Statsd {
-    pub(crate) fn new(target: StatsdTarget) -> Self {
+    /// Returns the metrics of one edge thread, which are sent to `target`.
+    pub fn new(target: StatsdTarget) -> Self {
         Self {
             target,
             requests: 0,
@@ -102,7 +103,7 @@ impl Statsd {
     }
 
     /// Counts a request that is over; `status` is that of its response, if one was begun.
-    pub(crate) fn record(&mut self, status: Option<u16>, duration: Duration, fault: Option<Fault>) {
+    pub fn record(&mut self, status: Option<u16>, duration: Duration, fault: Option<Fault>) {
         self.requests += 1;
         if let Some(status) = status {
             count(&mut self.statuses, status);
@@ -129,12 +130,12 @@ impl Statsd {
     }
 
     /// Whether metrics wait to be sent.
-    pub(crate) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         self.requests > 0
     }
 
     /// Sends what has waited long enough; to be called every 100 ms or so.
-    pub(crate) fn flush_due(&mut self, now: Instant) {
+    pub fn flush_due(&mut self, now: Instant) {
         // The first look after a metric was added starts the clock, so it waits for two looks at most.
         if self.is_waiting() && now.saturating_duration_since(*self.since.get_or_insert(now)) >= AGE {
             self.flush();
@@ -142,7 +143,7 @@ impl Statsd {
     }
 
     /// Sends what there is.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         self.since = None;
         if self.requests == 0 {
             return;
@@ -190,7 +191,7 @@ impl Drop for Statsd {
 
 /// Counts complaints, whatever the level of the error log.
 #[derive(Debug)]
-pub(crate) struct CountComplaints(pub StatsdTarget);
+pub struct CountComplaints(pub StatsdTarget);
 
 impl<S: Subscriber> Layer<S> for CountComplaints {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

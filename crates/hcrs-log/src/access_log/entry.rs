@@ -6,7 +6,7 @@ use hcrs_http::{Address, Fault, Fields, Scheme};
 
 /// A finished request, or one that was refused before it became one.
 #[derive(Debug, Clone)]
-pub(crate) struct AccessEntry<'a> {
+pub struct AccessEntry<'a> {
     /// The client; `None` on a unix socket.
     pub client: Option<Address<'a>>,
     /// Of the connection.

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::date::LocalTime;
+use crate::local_time::LocalTime;
 
 /// The system's own socket.
 const SYSTEM_SOCKET: &str = "/dev/log";

@@ -19,11 +19,11 @@ const QUEUE: usize = 64;
 /// How long the end of a run waits for a log that cannot be written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest time between two complaints about a log that cannot be written.
-pub(crate) const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where a log's bytes go.
 #[derive(Debug)]
-pub(crate) enum Sink {
+pub enum Sink {
     /// Standard output.
     Output,
     /// Standard error.
@@ -97,14 +97,14 @@ enum Message {
 
 /// The writing thread, owned by the run.
 #[derive(Debug)]
-pub(crate) struct LogWriter {
+pub struct LogWriter {
     queue: SyncSender<Message>,
     closed: Receiver<()>,
 }
 
 impl LogWriter {
     /// Opens the log and starts its thread, which tells `complain` why it could not write, and how many lines are lost.
-    pub(crate) fn start(name: &str, sink: Sink, complain: fn(&io::Error, u64)) -> io::Result<Self> {
+    pub fn start(name: &str, sink: Sink, complain: fn(&io::Error, u64)) -> io::Result<Self> {
         let opened = sink.open()?;
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let (at_end, closed) = mpsc::sync_channel(1);
@@ -116,18 +116,18 @@ impl LogWriter {
     }
 
     /// A way to this writer's queue.
-    pub(crate) fn sender(&self) -> LogSender {
+    pub fn sender(&self) -> LogSender {
         LogSender { queue: self.queue.clone() }
     }
 
     /// Opens the file anew, for those who moved it away.
-    pub(crate) fn reopen(&self) {
+    pub fn reopen(&self) {
         // A full queue means that the file cannot be written anyway; the next signal will find it otherwise.
         let _full = self.queue.try_send(Message::Reopen);
     }
 
     /// Writes what is queued, for two seconds at most, and ends the thread.
-    pub(crate) fn close(self) {
+    pub fn close(self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         while let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Close) {
             if Instant::now() >= deadline {
@@ -141,7 +141,7 @@ impl LogWriter {
 
 /// The queue's inlet.
 #[derive(Debug, Clone)]
-pub(crate) struct LogSender {
+pub struct LogSender {
     queue: SyncSender<Message>,
 }
 

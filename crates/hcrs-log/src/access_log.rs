@@ -12,12 +12,12 @@ mod user;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::date::LocalTime;
+use crate::local_time::LocalTime;
 use crate::log_writer::{COMPLAINT_INTERVAL, LogSender, LogWriter, Sink};
 use crate::syslog::Severity;
-use crate::{LogLevel, LogSettings, LogTarget, StartError};
+use crate::{LogError, LogLevel, LogSettings, LogTarget};
 
-pub(crate) use entry::AccessEntry;
+pub use entry::AccessEntry;
 use format::Form;
 pub use format::{AccessFormat, AccessFormatError};
 use line::Surroundings;
@@ -28,7 +28,7 @@ const BATCH: usize = 32 << 10;
 const BATCH_AGE: Duration = Duration::from_millis(100);
 
 /// Opens the access log if the settings ask for one; its lines are of the level `INFO`.
-pub(crate) fn open(settings: &LogSettings) -> Result<Option<LogWriter>, StartError> {
+pub fn open(settings: &LogSettings) -> Result<Option<LogWriter>, LogError> {
     let sink = match &settings.access {
         _ if settings.level > LogLevel::Info => return Ok(None),
         None => return Ok(None),
@@ -40,12 +40,12 @@ pub(crate) fn open(settings: &LogSettings) -> Result<Option<LogWriter>, StartErr
     let complain = |error: &io::Error, lost: u64| {
         tracing::error!("The access log cannot be written, {lost} of its lines are lost: {error}");
     };
-    LogWriter::start("access-log", sink, complain).map(Some).map_err(|error| StartError::Log(name, error))
+    LogWriter::start("access-log", sink, complain).map(Some).map_err(|error| LogError { name, error })
 }
 
 /// One edge thread's share of the access log.
 #[derive(Debug)]
-pub(crate) struct AccessLog {
+pub struct AccessLog {
     sender: LogSender,
     format: AccessFormat,
     pid: u32,
@@ -66,7 +66,7 @@ pub(crate) struct AccessLog {
 
 impl AccessLog {
     /// A share of the log that `writer` writes.
-    pub(crate) fn new(writer: &LogWriter, settings: &LogSettings) -> Self {
+    pub fn new(writer: &LogWriter, settings: &LogSettings) -> Self {
         Self {
             sender: writer.sender(),
             format: settings.access_format.clone(),
@@ -84,12 +84,12 @@ impl AccessLog {
     }
 
     /// What lines will show of a request.
-    pub(crate) fn format(&self) -> &AccessFormat {
+    pub fn format(&self) -> &AccessFormat {
         &self.format
     }
 
     /// Adds the line of a request that is over.
-    pub(crate) fn record(&mut self, entry: &AccessEntry<'_>) {
+    pub fn record(&mut self, entry: &AccessEntry<'_>) {
         self.record_at(entry, SystemTime::now());
     }
 
@@ -122,12 +122,12 @@ impl AccessLog {
     }
 
     /// Whether lines wait to be handed over.
-    pub(crate) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         !self.batch.is_empty()
     }
 
     /// Hands the batch over if its lines have waited long enough; to be called every 100 ms or so.
-    pub(crate) fn flush_due(&mut self, now: Instant) {
+    pub fn flush_due(&mut self, now: Instant) {
         if self.batch.is_empty() {
             return;
         }
@@ -139,7 +139,7 @@ impl AccessLog {
     }
 
     /// Hands the batch over to be written.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         self.since = None;
         if self.batch.is_empty() {
             return;

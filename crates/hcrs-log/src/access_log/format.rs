@@ -200,12 +200,12 @@ impl AccessFormat {
     }
 
     /// Whether lines show the response's `content-length`.
-    pub(crate) fn shows_length(&self) -> bool {
+    pub fn shows_length(&self) -> bool {
         self.shows_length
     }
 
     /// The names of the response's fields that lines show.
-    pub(crate) fn response_fields(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn response_fields(&self) -> impl Iterator<Item = &[u8]> {
         self.response_fields.iter().map(AsRef::as_ref)
     }
 
