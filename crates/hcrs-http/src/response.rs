@@ -16,6 +16,21 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Returns a head with these fields.
+    ///
+    /// # Panics
+    ///
+    /// If a name or a value is longer than 65,535 bytes.
+    pub fn new<'a>(status: u16, fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut block = Vec::with_capacity(256);
+        let mut writer = ResponseHeadWriter::begin(&mut block, status);
+        for (name, value) in fields {
+            writer.field(&mut block, name, value);
+        }
+        writer.finish(&mut block);
+        Self::parse(block.into()).expect("invariant: a head just written has its form")
+    }
+
     /// Takes a block after checking its form. Status and fields may still be nonsense.
     pub fn parse(block: Bytes) -> Result<Self, MalformedHead> {
         let (fixed, rest) = block.split_first_chunk::<FIXED>().ok_or(MalformedHead)?;

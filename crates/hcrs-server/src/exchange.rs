@@ -11,14 +11,23 @@
 //!
 //! It arrives once: however often it is sent, its place in the order and its deadline are those of its arrival.
 
-mod connection_side;
+pub(crate) mod backlog;
+mod client_side;
 mod file;
-mod link_side;
+pub(crate) mod file_body;
+pub(crate) mod file_permits;
+pub(crate) mod mailbox;
 mod messages;
+mod origin;
+mod origin_side;
+pub(crate) mod piece;
 #[cfg(test)]
 pub(crate) mod seam;
+pub(crate) mod send_file;
+pub(crate) mod tls_info;
+pub(crate) mod websocket;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -27,15 +36,15 @@ use bytes::Bytes;
 use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, StreamId, Window};
 
-use crate::backlog::Share;
-use crate::file_body::FileBody;
-use crate::file_permits::FilePermit;
-use crate::link::Link;
-use crate::mailbox::Mailbox;
-use crate::tls_facts::NumberedFacts;
-use crate::websocket::WebSocket;
+use crate::exchange::backlog::Share;
+use crate::exchange::file_body::FileBody;
+use crate::exchange::file_permits::FilePermit;
+use crate::exchange::mailbox::Mailbox;
+use crate::exchange::tls_info::NumberedFacts;
+use crate::exchange::websocket::WebSocket;
 
 pub(crate) use file::SentOfFile;
+pub(crate) use origin::Origin;
 
 /// An exchange, shared by its connection and, while a worker has it, by a link.
 #[derive(Debug)]
@@ -45,13 +54,53 @@ pub(crate) struct Exchange {
     announced: Cell<bool>,
     /// Counts it among its connection's requests, for as long as a worker may run it.
     running: RefCell<Option<Rc<()>>>,
-    /// What is known of its connection's TLS.
-    tls: OnceCell<Rc<NumberedFacts>>,
+    /// The properties of its connection's TLS.
+    tls: Option<Rc<NumberedFacts>>,
     /// When the request arrived.
     arrived: Instant,
     /// Its response may hold files open.
     file_permit: RefCell<Option<FilePermit>>,
     state: RefCell<State>,
+}
+
+/// What an exchange is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The connection's name for it.
+    pub key: usize,
+    /// Where it announces output.
+    pub mailbox: Rc<Mailbox>,
+    /// The request's head.
+    pub head: RequestHead,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// The properties of its connection's TLS, which the head names by their number.
+    pub tls: Option<Rc<NumberedFacts>>,
+    /// Counts it among its connection's requests, until no worker has it any more.
+    pub running: Option<Rc<()>>,
+    /// Permits its response to hold files open, until something else is a part of it.
+    pub file_permit: Option<FilePermit>,
+    /// The WebSocket that the request asks for.
+    pub websocket: Option<WebSocket>,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+impl Parts {
+    /// A plain request over cleartext, named `key` by its connection.
+    pub(crate) fn new(key: usize, mailbox: Rc<Mailbox>, head: RequestHead, arrived: Instant) -> Self {
+        Self {
+            key,
+            mailbox,
+            head,
+            arrived,
+            tls: None,
+            running: None,
+            file_permit: None,
+            websocket: None,
+            expects_continue: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -89,8 +138,8 @@ pub(crate) struct SentTo {
 #[derive(Debug, Clone)]
 enum Place {
     Queued,
-    Sent(Rc<Link>, StreamId),
-    Begun(Rc<Link>, StreamId),
+    Sent(Rc<dyn Origin>, StreamId),
+    Begun(Rc<dyn Origin>, StreamId),
     Over,
 }
 
@@ -181,17 +230,20 @@ pub(crate) enum Output {
 }
 
 impl Exchange {
-    /// A request that has arrived; `key` is the connection's name for it.
-    pub(crate) fn new(key: usize, mailbox: Rc<Mailbox>, head: RequestHead, now: Instant) -> Rc<Self> {
-        let ended = !head.has_body();
+    /// Returns the exchange of a request that has arrived.
+    pub(crate) fn new(parts: Parts) -> Rc<Self> {
+        let Parts { key, mailbox, head, arrived, tls, running, file_permit, websocket, expects_continue } =
+            parts;
+        // The head of a WebSocket's request is all of the request, but the client's bytes follow it.
+        let ended = !head.has_body() && websocket.is_none();
         Rc::new(Self {
             key,
             mailbox,
             announced: Cell::new(false),
-            running: RefCell::new(None),
-            tls: OnceCell::new(),
-            arrived: now,
-            file_permit: RefCell::new(None),
+            running: RefCell::new(running),
+            tls,
+            arrived,
+            file_permit: RefCell::new(file_permit),
             state: RefCell::new(State {
                 place: Place::Queued,
                 share: None,
@@ -199,14 +251,12 @@ impl Exchange {
                 dead_workers: 0,
                 awaits_room: false,
                 sent: None,
-                head: Some(head),
-                expects_continue: false,
                 body: RequestBody {
                     waiting: VecDeque::new(),
                     replay: Vec::new(),
-                    exists: !ended,
+                    exists: head.has_body(),
                     ended,
-                    end_sent: ended,
+                    end_sent: !head.has_body(),
                     window: Window::new(REQUEST_WINDOW),
                     taken: 0,
                     unread: 0,
@@ -229,32 +279,11 @@ impl Exchange {
                     has_grown: false,
                 },
                 owed: Owed::new(RESPONSE_WINDOW),
-                websocket: None,
+                websocket: websocket.map(Box::new),
+                head: Some(head),
+                expects_continue,
             }),
         })
-    }
-
-    /// The request asks for a WebSocket.
-    pub(crate) fn set_websocket(&self, websocket: WebSocket) {
-        let mut state = self.state.borrow_mut();
-        state.websocket = Some(Box::new(websocket));
-        // The request is complete, the client's bytes are not.
-        state.body.ended = false;
-    }
-
-    /// The client waits for `100 Continue` before it sends the body.
-    pub(crate) fn set_expects_continue(&self) {
-        self.state.borrow_mut().expects_continue = true;
-    }
-
-    /// The request has come over TLS, of which this is known; its head names it by the number.
-    pub(crate) fn set_tls(&self, known: &Rc<NumberedFacts>) {
-        self.tls.get_or_init(|| Rc::clone(known));
-    }
-
-    /// Its response may hold files open if there is a permit, until something else is a part of it.
-    pub(crate) fn set_file_permit(&self, permit: Option<FilePermit>) {
-        *self.file_permit.borrow_mut() = permit;
     }
 
     /// Whether its response may hold files open.
@@ -264,12 +293,7 @@ impl Exchange {
 
     /// What is known of its connection's TLS.
     pub(crate) fn tls(&self) -> Option<&NumberedFacts> {
-        self.tls.get().map(Rc::as_ref)
-    }
-
-    /// Counts the exchange by a reference to `running`, until no worker has it any more.
-    pub(crate) fn count_as(&self, running: &Rc<()>) {
-        *self.running.borrow_mut() = Some(Rc::clone(running));
+        self.tls.as_deref()
     }
 
     /// The reference that counts it.
@@ -307,9 +331,9 @@ impl Response {
 impl State {
     /// Sends what the worker's window and the link take.
     fn send_body(&mut self) {
-        let (link, stream, is_begun) = match &self.place {
-            Place::Sent(link, stream) => (link, *stream, false),
-            Place::Begun(link, stream) => (link, *stream, true),
+        let (origin, stream, is_begun) = match &self.place {
+            Place::Sent(origin, stream) => (origin, *stream, false),
+            Place::Begun(origin, stream) => (origin, *stream, true),
             Place::Queued | Place::Over => return,
         };
         let body = &mut self.body;
@@ -318,7 +342,7 @@ impl State {
             if len == 0 || self.awaits_room {
                 return;
             }
-            if !link.has_room(stream) {
+            if !origin.has_room(stream) {
                 self.awaits_room = true;
                 return;
             }
@@ -330,14 +354,14 @@ impl State {
             debug_assert!(has_spent, "invariant: a piece is cut to the window");
             let end = body.ended && body.waiting.is_empty();
             body.end_sent = end;
-            link.send_data(stream, &piece, end);
+            origin.send_data(stream, &piece, end);
             if !is_begun {
                 body.replay.push(piece);
             }
         }
         if body.ended && !body.end_sent {
             body.end_sent = true;
-            link.send_data(stream, &[], true);
+            origin.send_data(stream, &[], true);
         }
     }
 
@@ -348,13 +372,13 @@ impl State {
         if self.response.ended {
             return;
         }
-        if let Place::Begun(link, stream) | Place::Sent(link, stream) = &self.place {
+        if let Place::Begun(origin, stream) | Place::Sent(origin, stream) = &self.place {
             if !std::mem::replace(&mut self.response.has_grown, true) {
                 credit += RESPONSE_WINDOW_GROWTH;
                 self.owed = Owed::new(RESPONSE_WINDOW + RESPONSE_WINDOW_GROWTH);
             }
             self.response.window.add(credit);
-            link.send_credit(*stream, credit);
+            origin.send_credit(*stream, credit);
         }
     }
 

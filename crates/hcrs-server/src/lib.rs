@@ -1,41 +1,25 @@
 #![doc = include_str!("../README.md")]
 
-mod accept;
-mod admit;
-mod backlog;
 mod bind;
 mod caller;
 mod check;
+mod client;
 mod clock;
-mod control;
-mod date;
-mod dispatch;
+mod connection;
 mod drive;
-mod edge_thread;
 mod exchange;
-mod fault_log;
-mod file_body;
-mod file_permits;
-mod handshake;
-mod link;
-mod mailbox;
 #[cfg(test)]
 mod model;
-mod negotiate;
+mod origin;
 mod pid_file;
-mod piece;
-mod proxy;
-mod rewind;
+mod request;
+mod route;
 mod run;
-mod send_file;
 mod server_names;
 mod settings;
-mod socket;
+mod state;
 mod supervise;
-mod tally;
-mod tls_facts;
-mod websocket;
-mod welcome;
+mod thread;
 
 use std::io::ErrorKind;
 

@@ -8,21 +8,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hcrs_h1::{Awaits, Connection, Event};
-use hcrs_http::{Fault, RequestHead, ResponseHead};
+use hcrs_http::Fault;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
-use super::under_way::{record_answered, record_unread};
-use super::{LOOK, Look, UnderWay, run_again, welcome};
+use super::in_flight::record_unread;
+use super::{InFlight, LOOK, Look, run_again};
+use crate::client::Client;
 use crate::clock;
-use crate::edge_thread::{FIRST_REQUEST, Phase};
-use crate::exchange::{Exchange, Output};
-use crate::file_permits::FilePermits;
-use crate::handshake::Client;
-use crate::send_file::SendFile;
-use crate::websocket::WebSocket;
+use crate::exchange::Output;
+use crate::exchange::send_file::SendFile;
+use crate::request::{Arrived, Intake};
+use crate::state::{FIRST_REQUEST, Phase};
 
 /// Room for one read.
 const READ: usize = 16 << 10;
@@ -70,8 +69,9 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
         file_is_next: false,
         file_room: 0,
         read_room: 0,
-        under_way: None,
-        file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
+        in_flight: None,
+        // One at a time; those that a client left behind end with their connection.
+        intake: Intake::new(&client, usize::MAX),
         requests: 0,
         skipped: 0,
         closing: false,
@@ -84,9 +84,9 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
     let serial = driver.client.serial;
     let ended = poll_fn(|cx| driver.poll(cx)).await;
     if let Err(End::Fault(fault)) = &ended
-        && let Some(under_way) = driver.under_way.take()
+        && let Some(in_flight) = driver.in_flight.take()
     {
-        under_way.cut(&driver.client, *fault, clock::now());
+        in_flight.cut(&driver.client, *fault, clock::now());
     }
     match ended {
         Ok(()) => {
@@ -126,8 +126,8 @@ struct Driver<T> {
     file_room: usize,
     /// Bytes that may be read in this turn.
     read_room: usize,
-    under_way: Option<UnderWay>,
-    file_permits: Rc<FilePermits>,
+    in_flight: Option<InFlight>,
+    intake: Intake,
     requests: u64,
     /// Bytes of a body that nobody wants, dropped so far.
     skipped: usize,
@@ -148,14 +148,14 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.file_room = FILE_PER_TURN;
         self.read_room = READ_PER_TURN;
         self.client.admitted.shared.websockets.begin_turn();
-        if let Some(under_way) = &self.under_way {
-            under_way.exchange.go_on();
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.exchange.go_on();
         }
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
             Phase::Draining | Phase::Finishing => {
-                if let Some(under_way) = &self.under_way {
-                    under_way.exchange.go_away(now);
+                if let Some(in_flight) = &self.in_flight {
+                    in_flight.exchange.go_away(now);
                 }
             }
             Phase::Cut => self.fail(Fault::DrainTimeout, now),
@@ -173,7 +173,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 return Poll::Ready(Ok(()));
             }
             let has_room = self.out.len() < OUT_MAX && !self.file_is_next;
-            if has_room && self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_output()) {
+            if has_room && self.in_flight.as_ref().is_some_and(|in_flight| in_flight.exchange.has_output()) {
                 continue;
             }
             // A client that takes nothing may still have something to say: the rest of its body, or that it goes.
@@ -189,7 +189,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 Poll::Pending => break,
             }
         }
-        if self.under_way.as_ref().is_some_and(|under_way| under_way.exchange.has_yielded()) {
+        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.exchange.has_yielded()) {
             run_again(cx);
         }
         if self.is_dismissed(now) {
@@ -218,7 +218,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         };
         // The rest of a body that nobody wants is not waited for either.
         let is_idle = self.connection.is_idle() || self.connection.response_ended();
-        is_over && !self.closing && self.under_way.is_none() && is_idle
+        is_over && !self.closing && self.in_flight.is_none() && is_idle
     }
 
     /// Passes on what the exchange has for the client, as far as there is room.
@@ -229,8 +229,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 self.file_is_next = true;
                 return;
             }
-            let Some(under_way) = &mut self.under_way else { return };
-            let Some(output) = under_way.exchange.next_output() else { return };
+            let Some(in_flight) = &mut self.in_flight else { return };
+            let Some(output) = in_flight.exchange.next_output() else { return };
             let (connection, out) = (&mut self.connection, &mut self.out);
             let shared = &self.client.admitted.shared;
             let outcome = match output {
@@ -239,7 +239,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     Ok(())
                 }
                 Output::Release(_) => {
-                    under_way.body_at = now;
+                    in_flight.body_at = now;
                     Ok(())
                 }
                 // Offered to none but clients of HTTP/2.
@@ -247,22 +247,24 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, .. } if head.status() == 101 => {
-                    under_way.note_head(&head, shared, now);
-                    shared.with_extra(now, |extra| connection.write_switch(&head, &extra.h1(), out))
+                    in_flight.note_head(&head, shared, now);
+                    shared.with_server_fields(now, |fields| connection.write_switch(&head, &fields.h1(), out))
                 }
                 Output::Head { head, end, body } => {
                     let body = if end { Some(0) } else { body };
                     let close = if body.is_some() { close_if_whole } else { close };
                     shared
-                        .with_extra(now, |extra| connection.write_head(&head, body, close, &extra.h1(), out))
-                        .inspect(|()| under_way.note_head(&head, shared, now))
+                        .with_server_fields(now, |fields| {
+                            connection.write_head(&head, body, close, &fields.h1(), out)
+                        })
+                        .inspect(|()| in_flight.note_head(&head, shared, now))
                         .and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
                 }
                 Output::Data { data, end } => {
                     let written = connection.write_data(&data, out);
-                    under_way.exchange.client_took(data.len());
+                    in_flight.exchange.client_took(data.len());
                     if written.is_ok() {
-                        under_way.note_sent(data.len());
+                        in_flight.note_sent(data.len());
                     }
                     written.and_then(|()| if end { connection.write_end(out) } else { Ok(()) })
                 }
@@ -292,21 +294,21 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
-        if self.under_way.is_none() && !self.connection.has_head_out() && fault != Fault::DrainTimeout {
+        if self.in_flight.is_none() && !self.connection.has_head_out() && fault != Fault::DrainTimeout {
             let since = self.head_since.unwrap_or(now);
             record_unread(&self.client, &self.input, fault, now.saturating_duration_since(since));
         }
         if self.connection.has_head_out() && !self.connection.response_ended() {
             self.closing = true;
-        } else if self.under_way.is_some() || fault != Fault::DrainTimeout {
+        } else if self.in_flight.is_some() || fault != Fault::DrainTimeout {
             let close = self.is_last_if_whole();
             let (connection, out) = (&mut self.connection, &mut self.out);
-            shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
+            shared.with_server_fields(now, |fields| connection.write_fault(fault, close, &fields.h1(), out));
         } else {
             self.closing = true;
         }
-        if let Some(under_way) = &mut self.under_way {
-            under_way.note_fault(fault);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.note_fault(fault);
         }
         self.finish(now);
     }
@@ -314,8 +316,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// The response is complete, or will never be.
     fn finish(&mut self, now: Instant) {
         self.file_is_next = false;
-        if let Some(under_way) = self.under_way.take()
-            && let Some(block) = under_way.finish(&self.client, now)
+        if let Some(in_flight) = self.in_flight.take()
+            && let Some(block) = in_flight.finish(&self.client, now)
         {
             self.connection.set_spare_block(block);
         }
@@ -339,32 +341,32 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Makes events of what was read.
     fn read_events(&mut self, now: Instant) {
         while !self.closing {
-            if let Some(under_way) = &self.under_way
-                && under_way.exchange.unread() >= UNREAD_MAX
+            if let Some(in_flight) = &self.in_flight
+                && in_flight.exchange.unread() >= UNREAD_MAX
             {
                 return;
             }
             if self.connection.has_switched()
-                && let Some(under_way) = &mut self.under_way
+                && let Some(in_flight) = &mut self.in_flight
             {
                 if self.input.is_empty() {
                     break;
                 }
-                under_way.receive_switched(&mut self.input, now);
+                in_flight.receive_switched(&mut self.input, now);
                 continue;
             }
             match self.connection.poll_event(&mut self.input) {
                 Ok(Some(Event::Request(request))) => self.begin(request, now),
                 Ok(Some(Event::Data(data))) => {
-                    if let Some(under_way) = &mut self.under_way {
-                        under_way.receive((data, self.connection.has_read_body()), now);
+                    if let Some(in_flight) = &mut self.in_flight {
+                        in_flight.receive((data, self.connection.has_read_body()), now);
                     } else {
                         self.skipped += data.len();
                         self.settle();
                     }
                 }
-                Ok(Some(Event::End)) => match &self.under_way {
-                    Some(under_way) => under_way.exchange.end_body(),
+                Ok(Some(Event::End)) => match &self.in_flight {
+                    Some(in_flight) => in_flight.exchange.end_body(),
                     None => self.settle(),
                 },
                 Ok(None) => break,
@@ -382,84 +384,20 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
     }
 
-    fn begin(&mut self, mut request: hcrs_h1::Request, now: Instant) {
-        request.head = self.client.without_proxies(request.head);
-        let shared = Rc::clone(&self.client.admitted.shared);
+    fn begin(&mut self, request: hcrs_h1::Request, now: Instant) {
         self.requests += 1;
-        if !request.head.is_whole() {
-            return self.refuse(&request.head, Fault::HeadTooLarge, now);
-        }
-        if !shared.settings.connection.server_names.serve(&request.head) {
-            return self.refuse(&request.head, Fault::UnknownHost, now);
-        }
-        if shared.settings.app.is_none() {
-            return self.welcome(&request, now);
-        }
-        let room = || shared.websockets.room_of_connection();
-        let websocket = match WebSocket::asked_for(&request.head, &shared.websockets, room) {
-            Ok(websocket) => websocket,
-            Err(refusal) => return self.answer_at_once(&request.head, &refusal, &Bytes::new(), now),
-        };
-        if websocket.is_some() {
-            request.head.set_websocket();
-        }
-        if shared.settings.connection.pathsend {
-            request.head.set_offers_files();
-        }
-        let exchange = Exchange::new(0, Rc::clone(&self.client.admitted.mailbox), request.head, now);
-        if let Some(tls) = &self.client.tls {
-            exchange.set_tls(&tls.known);
-        }
-        if let Some(websocket) = websocket {
-            exchange.set_websocket(websocket);
-        }
-        exchange.set_file_permit(self.file_permits.take());
-        if request.expect_continue {
-            exchange.set_expects_continue();
-        }
-        self.under_way = Some(UnderWay::new(Rc::clone(&exchange), None, now));
-        shared.dispatch.submit(&exchange, now);
-    }
-
-    fn welcome(&mut self, request: &hcrs_h1::Request, now: Instant) {
-        let (head, page) = welcome(&self.client, &request.head, None);
-        self.answer_at_once(&request.head, &head, &page, now);
-    }
-
-    /// Answers a request that no worker shall see with what the fault is owed.
-    fn refuse(&mut self, request: &RequestHead, fault: Fault, now: Instant) {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        let close = self.is_last_if_whole();
-        let (connection, out) = (&mut self.connection, &mut self.out);
-        shared.with_extra(now, |extra| connection.write_fault(fault, close, &extra.h1(), out));
-        record_answered(&self.client, request, None, (fault.answer().status, 0, Some(fault)));
-        self.finish(now);
-    }
-
-    /// Writes a whole response that no worker has a part in.
-    fn answer_at_once(&mut self, request: &RequestHead, head: &ResponseHead, body: &Bytes, now: Instant) {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        let close = self.is_last_if_whole();
-        let (connection, out) = (&mut self.connection, &mut self.out);
-        let written = shared
-            .with_extra(now, |extra| connection.write_head(head, Some(body.len()), close, &extra.h1(), out))
-            .and_then(|()| connection.write_data(body, out))
-            .and_then(|()| connection.write_end(out));
-        match written {
-            Ok(()) => {
-                record_answered(&self.client, request, None, (head.status(), body.len(), None));
-                self.finish(now);
-            }
-            Err(fault) => self.fail(fault, now),
-        }
+        let arrived =
+            Arrived { key: 0, stream: None, head: request.head, expects_continue: request.expect_continue };
+        let exchange = self.intake.take(&self.client, arrived, now);
+        self.in_flight = Some(InFlight::new(exchange, None, now));
     }
 
     fn wants_input(&self) -> bool {
         if self.closing || self.input_ended {
             return false;
         }
-        match (&self.under_way, self.connection.awaits()) {
-            (Some(under_way), Awaits::Body) => under_way.exchange.unread() < UNREAD_MAX,
+        match (&self.in_flight, self.connection.awaits()) {
+            (Some(in_flight), Awaits::Body) => in_flight.exchange.unread() < UNREAD_MAX,
             // Nothing is awaited, but the end of the connection has to be noticed.
             (_, Awaits::Nothing) => self.input.len() < PIPELINE_MAX,
             // Responses that the client does not read stop the next request.
@@ -476,9 +414,9 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             return Poll::Ready(Ok(()));
         }
         self.input_ended = true;
-        match &self.under_way {
+        match &self.in_flight {
             // The request is whole: its response is still owed, but the app is told that nobody may be there.
-            Some(under_way) if self.connection.request_ended() => under_way.exchange.half_close(clock::now()),
+            Some(in_flight) if self.connection.request_ended() => in_flight.exchange.half_close(clock::now()),
             _ => self.closing = true,
         }
         Poll::Ready(Ok(()))
@@ -487,8 +425,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), End>> {
         // What the exchange has by now was seen, or waits for room in the socket.
         self.client.admitted.mailbox.clear();
-        if let Some(under_way) = &self.under_way {
-            under_way.exchange.note_seen();
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.exchange.note_seen();
         }
         self.client.admitted.mailbox.rest();
         if self.is_busy() {
@@ -504,7 +442,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
     fn is_busy(&self) -> bool {
         let is_skipping = self.connection.response_ended();
-        self.under_way.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
+        self.in_flight.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
     }
 
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
@@ -519,21 +457,21 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             self.fail(Fault::HeadTimeout, now);
             self.closing = true;
         }
-        if let Some(under_way) = &self.under_way
-            && under_way.exchange.starves()
+        if let Some(in_flight) = &self.in_flight
+            && in_flight.exchange.starves()
             && self.connection.awaits() == Awaits::Body
-            && passed(under_way.body_at, settings.body_timeout)
+            && passed(in_flight.body_at, settings.body_timeout)
         {
             self.fail(Fault::BodyTimeout, now);
             self.closing = true;
         }
         let mut next = now + LOOK;
-        if let Some(under_way) = &self.under_way
-            && let Some(at) = under_way.exchange.tick(now)
+        if let Some(in_flight) = &self.in_flight
+            && let Some(at) = in_flight.exchange.tick(now)
         {
             next = next.min(at);
         }
-        let is_skipping = self.under_way.is_none() && self.connection.response_ended();
+        let is_skipping = self.in_flight.is_none() && self.connection.response_ended();
         if is_skipping && passed(self.idle_since, settings.keep_alive_timeout) {
             self.closing = true;
         }
@@ -554,8 +492,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
 
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
-        if let Some(under_way) = self.under_way.take() {
-            under_way.cut(&self.client, Fault::Gone, clock::now());
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.cut(&self.client, Fault::Gone, clock::now());
         }
     }
 }

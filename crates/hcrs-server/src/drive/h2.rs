@@ -9,17 +9,14 @@ use std::time::{Duration, Instant};
 
 use hcrs_h2::{Connection, Ended, Event, StreamKey};
 use hcrs_http::{Fault, RequestHead};
-use hcrs_ws::MessageRoom;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::under_way::record_answered;
-use super::{LOOK, Look, UnderWay, run_again, welcome};
+use super::{InFlight, LOOK, Look, run_again};
+use crate::client::Client;
 use crate::clock;
-use crate::edge_thread::{FIRST_REQUEST, Phase};
-use crate::exchange::{Exchange, Output};
-use crate::file_permits::FilePermits;
-use crate::handshake::Client;
-use crate::websocket::WebSocket;
+use crate::exchange::Output;
+use crate::request::{self, Arrived, Intake};
+use crate::state::{FIRST_REQUEST, Phase};
 
 use open_streams::OpenStreams;
 
@@ -52,9 +49,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         connection,
         streams: OpenStreams::default(),
         max_open: settings.h2.max_concurrent_streams as usize,
-        file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
-        running: Rc::new(()),
-        max_running,
+        intake: Intake::new(&client, max_running),
         requests: 0,
         shutdown: Shutdown::No,
         look: Look::new(now + settings.keep_alive_timeout.min(LOOK)),
@@ -63,7 +58,6 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         unsent_since: None,
         ready: Vec::new(),
         yielded: VecDeque::new(),
-        message_room: client.admitted.shared.websockets.room_of_connection(),
         client,
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
@@ -78,6 +72,11 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         // What is written last may still be on its way to a client that sends: it is read until it has closed, too.
         let _closed = tokio::time::timeout(limit, driver.connection.linger(LINGER_MAX)).await;
     }
+}
+
+fn arrived(key: StreamKey, head: RequestHead) -> Arrived {
+    // Clients of HTTP/2 send the body without being told to.
+    Arrived { key: key.slot(), stream: Some(key.id()), head, expects_continue: false }
 }
 
 fn note(client: &Client, ended: &Ended) {
@@ -97,10 +96,7 @@ struct Driver<T> {
     streams: OpenStreams,
     /// Streams that may be open before nothing is pushed any more.
     max_open: usize,
-    /// Counts the requests that workers have not ended.
-    file_permits: Rc<FilePermits>,
-    running: Rc<()>,
-    max_running: usize,
+    intake: Intake,
     requests: u64,
     shutdown: Shutdown,
     look: Look,
@@ -113,8 +109,6 @@ struct Driver<T> {
     ready: Vec<usize>,
     /// WebSockets that go on inflating, one in each turn.
     yielded: VecDeque<StreamKey>,
-    /// Room for the messages of all WebSockets together.
-    message_room: Rc<MessageRoom>,
 }
 
 /// How far the end of the connection has come.
@@ -149,12 +143,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             return self.poll_deadlines(cx, now);
         }
-        shared.with_extra(now, |extra| self.connection.begin_turn(&extra.h2));
+        shared.with_server_fields(now, |fields| self.connection.begin_turn(&fields.h2));
         shared.websockets.begin_turn();
         if let Some(key) = self.yielded.pop_front()
-            && let Some(under_way) = self.streams.get_mut(key)
+            && let Some(in_flight) = self.streams.get_mut(key)
         {
-            under_way.exchange.go_on();
+            in_flight.exchange.go_on();
         }
         loop {
             let mut ready = std::mem::take(&mut self.ready);
@@ -181,7 +175,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
         }
         let streams = &self.streams;
-        self.connection.open_window(|| streams.iter().any(|under_way| under_way.exchange.is_hungry()));
+        self.connection.open_window(|| streams.iter().any(|in_flight| in_flight.exchange.is_hungry()));
         if !self.yielded.is_empty() {
             run_again(cx);
         }
@@ -200,24 +194,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn handle(&mut self, cx: &mut Context<'_>, now: Instant, event: Event) {
         match event {
-            Event::Request { key, head } => self.begin(cx, now, key, head),
+            Event::Request { key, head } => self.begin(now, key, head),
             Event::Pushed { key, head } => self.begin_pushed(now, key, head),
             Event::Data { key, data, end } => {
-                if let Some(under_way) = self.streams.get_mut(key) {
-                    under_way.receive((data, end), now);
+                if let Some(in_flight) = self.streams.get_mut(key) {
+                    in_flight.receive((data, end), now);
                 }
             }
             Event::End { key } => {
-                if let Some(under_way) = self.streams.get_mut(key) {
-                    under_way.exchange.end_body();
+                if let Some(in_flight) = self.streams.get_mut(key) {
+                    in_flight.exchange.end_body();
                 }
             }
             Event::Sent { key, len, done } => {
                 let mut goes_on = false;
-                if let Some(under_way) = self.streams.get_mut(key) {
-                    under_way.exchange.client_took(len);
-                    under_way.note_sent(len);
-                    goes_on = under_way.exchange.has_output();
+                if let Some(in_flight) = self.streams.get_mut(key) {
+                    in_flight.exchange.client_took(len);
+                    in_flight.note_sent(len);
+                    goes_on = in_flight.exchange.has_output();
                 }
                 if done {
                     self.finish(key, now);
@@ -227,98 +221,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             Event::Reset { key } => self.cut(key, Fault::Gone, now),
             Event::Refused { stream_id, head, fault } => {
-                let answer = (fault.answer().status, 0, Some(fault));
-                record_answered(&self.client, &head, Some(stream_id), answer);
+                // The connection has answered it, and it has no place among the streams.
+                let arrived =
+                    Arrived { key: usize::MAX, stream: Some(stream_id), head, expects_continue: false };
+                let exchange = request::refused(&self.client, arrived, fault, now);
+                let mut in_flight = InFlight::new(exchange, Some(stream_id), now);
+                in_flight.note_fault(fault);
+                if let Some(block) = in_flight.finish(&self.client, now) {
+                    self.connection.recycle(block);
+                }
             }
         }
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey, head: RequestHead) {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        let head = self.client.without_proxies(head);
+    fn begin(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
         self.requests += 1;
+        let shared = &self.client.admitted.shared;
         if shared.settings.connection.has_had_enough(self.requests) || shared.phase() != Phase::Serving {
             self.close_gracefully(now);
         }
-        if !head.is_whole() {
-            return self.refuse(key, &head, Fault::HeadTooLarge);
-        }
-        if !shared.settings.connection.server_names.serve(&head) {
-            return self.refuse(key, &head, Fault::UnknownHost);
-        }
-        if shared.settings.app.is_none() && head.is_websocket() {
-            return self.refuse(key, &head, Fault::MethodNotAllowed);
-        }
-        if shared.settings.app.is_none() {
-            let (response, page) = welcome(&self.client, &head, Some(key.id()));
-            record_answered(&self.client, &head, Some(key.id()), (response.status(), page.len(), None));
-            if let Ok(false) = self.connection.send_head(key, &response, false) {
-                // The page's length is the one that its head announces.
-                let _sent = self.connection.send_data(cx, now, key, (page, true));
-            }
-            return;
-        }
-        if self.has_too_many_running() {
-            return self.refuse(key, &head, Fault::QueueFull);
-        }
-        let room = || Rc::clone(&self.message_room);
-        let websocket = match WebSocket::asked_for(&head, &shared.websockets, room) {
-            Ok(websocket) => websocket,
-            Err(refusal) => {
-                // Its fields are the server's own, and it has no body.
-                let _sent = self.connection.send_head(key, &refusal, true);
-                record_answered(&self.client, &head, Some(key.id()), (refusal.status(), 0, None));
-                return;
-            }
-        };
-        self.submit(now, key, head, websocket);
+        let exchange = self.intake.take(&self.client, arrived(key, head), now);
+        self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
     }
 
     /// Makes a request that the client was promised.
     fn begin_pushed(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
-        if self.has_too_many_running() {
-            let answer = (Fault::QueueFull.answer().status, 0, Some(Fault::QueueFull));
-            record_answered(&self.client, &head, Some(key.id()), answer);
-            return self.connection.fail(key, Fault::QueueFull);
-        }
-        self.submit(now, key, head, None);
-    }
-
-    fn has_too_many_running(&self) -> bool {
-        Rc::strong_count(&self.running) > self.max_running
-    }
-
-    fn submit(&mut self, now: Instant, key: StreamKey, mut head: RequestHead, websocket: Option<WebSocket>) {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        if shared.settings.connection.pathsend {
-            head.set_offers_files();
-        }
-        let mailbox = Rc::clone(&self.client.admitted.mailbox);
-        let exchange = Exchange::new(key.slot(), mailbox, head, now);
-        if let Some(tls) = &self.client.tls {
-            exchange.set_tls(&tls.known);
-        }
-        if let Some(websocket) = websocket {
-            exchange.set_websocket(websocket);
-        }
-        exchange.set_file_permit(self.file_permits.take());
-        exchange.count_as(&self.running);
-        self.streams.insert(key, UnderWay::new(Rc::clone(&exchange), Some(key.id()), now));
-        shared.dispatch.submit(&exchange, now);
-    }
-
-    /// Answers a request that no worker shall see with what the fault is owed.
-    fn refuse(&mut self, key: StreamKey, head: &RequestHead, fault: Fault) {
-        record_answered(&self.client, head, Some(key.id()), (fault.answer().status, 0, Some(fault)));
-        self.connection.fail(key, fault);
+        let exchange = self.intake.take_promised(&self.client, arrived(key, head), now);
+        self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
     }
 
     /// Passes on what an exchange has for the client.
     fn answer(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey) {
         loop {
-            let Some(under_way) = self.streams.get_mut(key) else { return };
-            let Some(output) = under_way.exchange.next_output() else {
-                if under_way.exchange.has_yielded() && !self.yielded.contains(&key) {
+            let Some(in_flight) = self.streams.get_mut(key) else { return };
+            let Some(output) = in_flight.exchange.next_output() else {
+                if in_flight.exchange.has_yielded() && !self.yielded.contains(&key) {
                     self.yielded.push_back(key);
                 }
                 return;
@@ -327,7 +264,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 // HTTP/2 clients send the body without being told to.
                 Output::Continue => Ok(false),
                 Output::Release(len) => {
-                    under_way.body_at = now;
+                    in_flight.body_at = now;
                     self.connection.release(key, len);
                     Ok(false)
                 }
@@ -340,14 +277,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Output::Head { head, end, .. } => {
                     let sent = self.connection.send_head(key, &head, end);
                     if sent.is_ok() {
-                        under_way.note_head(&head, &self.client.admitted.shared, now);
+                        in_flight.note_head(&head, &self.client.admitted.shared, now);
                     }
                     sent
                 }
                 Output::Data { data, end } => {
                     self.connection.send_data(cx, now, key, (data, end)).map(|(len, done)| {
-                        under_way.exchange.client_took(len);
-                        under_way.note_sent(len);
+                        in_flight.exchange.client_took(len);
+                        in_flight.note_sent(len);
                         done
                     })
                 }
@@ -365,7 +302,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn promise(&mut self, key: StreamKey, head: RequestHead) {
         let is_wanted = matches!(self.shutdown, Shutdown::No)
             && self.streams.len() < self.max_open
-            && !self.has_too_many_running();
+            && !self.intake.has_too_many_running();
         let refused = if is_wanted { self.connection.push(key, head) } else { Err(head) };
         if let Err(head) = refused {
             self.connection.recycle(head.into_block());
@@ -374,8 +311,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Answers with what the fault is owed, if no head was sent, and resets the stream otherwise.
     fn fail(&mut self, key: StreamKey, fault: Fault, now: Instant) {
-        if let Some(under_way) = self.streams.get_mut(key) {
-            under_way.note_fault(fault);
+        if let Some(in_flight) = self.streams.get_mut(key) {
+            in_flight.note_fault(fault);
         }
         self.connection.fail(key, fault);
         self.finish(key, now);
@@ -383,17 +320,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// The response is complete.
     fn finish(&mut self, key: StreamKey, now: Instant) {
-        self.end(key, now, |under_way, client| under_way.finish(client, now));
+        self.end(key, now, |in_flight, client| in_flight.finish(client, now));
     }
 
     /// The response will never be complete.
     fn cut(&mut self, key: StreamKey, fault: Fault, now: Instant) {
-        self.end(key, now, |under_way, client| under_way.cut(client, fault, now));
+        self.end(key, now, |in_flight, client| in_flight.cut(client, fault, now));
     }
 
-    fn end(&mut self, key: StreamKey, now: Instant, end: impl FnOnce(UnderWay, &Client) -> Option<Vec<u8>>) {
-        let Some(under_way) = self.streams.remove(key) else { return };
-        if let Some(block) = end(under_way, &self.client) {
+    fn end(&mut self, key: StreamKey, now: Instant, end: impl FnOnce(InFlight, &Client) -> Option<Vec<u8>>) {
+        let Some(in_flight) = self.streams.remove(key) else { return };
+        if let Some(block) = end(in_flight, &self.client) {
             self.connection.recycle(block);
         }
         if self.streams.len() == 0 {
@@ -407,8 +344,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             // Some clients take GOAWAY for the end, so one that has made no request yet is waited for.
             Phase::Draining if self.requests == 0 => None,
             Phase::Draining | Phase::Finishing => {
-                for under_way in self.streams.iter() {
-                    under_way.exchange.go_away(now);
+                for in_flight in self.streams.iter() {
+                    in_flight.exchange.go_away(now);
                 }
                 self.close_gracefully(now);
                 if phase == Phase::Finishing && self.streams.len() == 0 {
@@ -524,11 +461,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mut next = self.connection.unwanted_until(now).unwrap_or(now + LOOK).min(now + LOOK);
         for slot in self.streams.slots() {
             let Some(key) = self.streams.key_at(slot) else { continue };
-            let Some(under_way) = self.streams.get_mut(key) else { continue };
-            if let Some(at) = under_way.exchange.tick(now) {
+            let Some(in_flight) = self.streams.get_mut(key) else { continue };
+            if let Some(at) = in_flight.exchange.tick(now) {
                 next = next.min(at);
             }
-            if under_way.exchange.starves() && passed(under_way.body_at, settings.body_timeout) {
+            if in_flight.exchange.starves() && passed(in_flight.body_at, settings.body_timeout) {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
@@ -548,8 +485,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 impl<T> Driver<T> {
     /// The connection is over, and all that is under way on it.
     fn cut_all(&mut self, fault: Fault) {
-        for under_way in self.streams.drain() {
-            under_way.cut(&self.client, fault, clock::now());
+        for in_flight in self.streams.drain() {
+            in_flight.cut(&self.client, fault, clock::now());
         }
     }
 }

@@ -16,11 +16,10 @@ use hcrs_link::{ClaimTable, FrameHeader, FromEdge, FromWorker, StreamId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
-use crate::admit::admit;
-use crate::edge_thread::{Shared, run_link};
-use crate::handshake::Client;
-use crate::link::{Link, LinkParts, Notice};
-use crate::proxy::ForwardedFields;
+use crate::client::{Admitted, Client, ForwardedFields};
+use crate::origin::app::link::{Link, LinkParts, Notice};
+use crate::state::ThreadState;
+use crate::thread::run_link;
 use crate::{AppSettings, Settings};
 
 /// What an HTTP/2 client says first: the preface and empty SETTINGS.
@@ -29,19 +28,19 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// A request's HEADERS on stream 1 without `END_STREAM`, in HPACK's static table: POST http / of host `h`.
 const POST: &[u8] = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01h";
 
-fn shared(app: bool, change: impl FnOnce(&mut Settings)) -> Rc<Shared> {
+fn shared(app: bool, change: impl FnOnce(&mut Settings)) -> Rc<ThreadState> {
     let mut settings = Settings {
         app: app.then(|| AppSettings::new("app".to_owned())),
         io_threads: NonZeroUsize::new(1),
         ..Settings::default()
     };
     change(&mut settings);
-    Rc::new(Shared::new(Arc::new(settings), None, None))
+    Rc::new(ThreadState::new(Arc::new(settings), None, None))
 }
 
-fn client(shared: &Rc<Shared>) -> Client {
+fn client(shared: &Rc<ThreadState>) -> Client {
     Client {
-        admitted: admit(shared).expect("room for a connection"),
+        admitted: Admitted::new(shared),
         serial: 1,
         forwarded: ForwardedFields::AsTheyAre,
         scheme: Scheme::Http,
@@ -54,7 +53,7 @@ fn client(shared: &Rc<Shared>) -> Client {
 fn run<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     how: (bool, usize),
     drive: impl FnOnce(Client, DuplexStream) -> D,
-    talk: impl FnOnce(DuplexStream, Rc<Shared>) -> C,
+    talk: impl FnOnce(DuplexStream, Rc<ThreadState>) -> C,
 ) {
     run_with(how, |_| {}, drive, talk);
 }
@@ -64,7 +63,7 @@ fn run_with<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     (app, buffer): (bool, usize),
     change: impl FnOnce(&mut Settings),
     drive: impl FnOnce(Client, DuplexStream) -> D,
-    talk: impl FnOnce(DuplexStream, Rc<Shared>) -> C,
+    talk: impl FnOnce(DuplexStream, Rc<ThreadState>) -> C,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,13 +91,13 @@ async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
 }
 
 /// Attaches a worker that is ready and claims nothing, and gives its end of the link.
-async fn attach(shared: &Rc<Shared>) -> (std::os::unix::net::UnixStream, ClaimTable) {
+async fn attach(shared: &Rc<ThreadState>) -> (std::os::unix::net::UnixStream, ClaimTable) {
     attach_with(shared, |_| {}).await
 }
 
 /// Attaches a worker as [`attach`] does; `told` gets what its link has to tell.
 async fn attach_with(
-    shared: &Rc<Shared>,
+    shared: &Rc<ThreadState>,
     mut told: impl FnMut(&Notice) + 'static,
 ) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -133,7 +132,7 @@ fn say(mut worker: &std::os::unix::net::UnixStream, frames: &[FromWorker<'_>]) {
 }
 
 /// Waits for the request on the worker's end, claims it, and stops the clock; gives its stream.
-async fn claim(shared: &Shared, worker: &(std::os::unix::net::UnixStream, ClaimTable)) -> StreamId {
+async fn claim(shared: &ThreadState, worker: &(std::os::unix::net::UnixStream, ClaimTable)) -> StreamId {
     worker.0.set_nonblocking(true).unwrap();
     let mut head = [0; 4096];
     let n = loop {

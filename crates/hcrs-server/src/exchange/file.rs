@@ -9,8 +9,8 @@ use hcrs_http::Fault;
 use hcrs_link::FILE_COST;
 
 use super::{Exchange, Piece, Response, Source};
-use crate::file_body::{FileBody, Next, Sent};
-use crate::send_file::SendFile;
+use crate::exchange::file_body::{FileBody, Next, Sent};
+use crate::exchange::send_file::SendFile;
 
 /// What became of [`Exchange::poll_send_file`].
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use hcrs_link::{MessageKind, piece_cost};
 use hcrs_ws::close_code;
 
 use super::{Exchange, Piece, Place, State};
-use crate::websocket::{Next, Progress};
+use crate::exchange::websocket::{Next, Progress};
 
 impl Exchange {
     /// Bytes of a WebSocket have arrived on a connection of its own, whose buffer is lent, not copied.
@@ -176,18 +176,18 @@ impl State {
 
     /// Sends the messages that the worker's window takes, and the end of the WebSocket.
     pub(super) fn send_messages(&mut self) {
-        let (Some(websocket), Place::Begun(link, stream)) = (&mut self.websocket, &self.place) else {
+        let (Some(websocket), Place::Begun(origin, stream)) = (&mut self.websocket, &self.place) else {
             return;
         };
         while !self.awaits_room && websocket.has_for_app() {
-            if !link.has_room(*stream) {
+            if !origin.has_room(*stream) {
                 self.awaits_room = true;
                 return;
             }
             let Some(next) = websocket.next_for_app() else { return };
             match next {
-                Next::Piece(kind, piece, end) => link.send_message(*stream, kind, &piece, end),
-                Next::Close(code, reason) => link.send_close(*stream, code, &reason),
+                Next::Piece(kind, piece, end) => origin.send_message(*stream, kind, &piece, end),
+                Next::Close(code, reason) => origin.send_close(*stream, code, &reason),
             }
         }
     }

@@ -7,7 +7,7 @@ use hcrs_link::{FILE_COST, piece_cost};
 use super::{Exchange, Piece, Place};
 
 /// Workers that may die before they have begun a request.
-pub(crate) const DEAD_WORKERS_MAX: u8 = super::link_side::DEAD_WORKERS_MAX;
+pub(crate) const DEAD_WORKERS_MAX: u8 = super::origin_side::DEAD_WORKERS_MAX;
 
 /// What an exchange holds.
 #[derive(Debug, Clone, Copy)]

@@ -12,10 +12,10 @@ use super::Scene;
 use super::invariants::{Answer, Broken, Checked, Record, rule};
 use super::planted::{self, Planted};
 use super::random::{Random, Sizes};
-use crate::dispatch::Dispatch;
-use crate::exchange::{Exchange, Output};
-use crate::file_permits::{FilePermits, OpenFiles};
-use crate::mailbox::Mailbox;
+use crate::exchange::file_permits::{FilePermits, OpenFiles};
+use crate::exchange::mailbox::Mailbox;
+use crate::exchange::{Exchange, Output, Parts};
+use crate::origin::app::dispatch::Dispatch;
 
 /// A task was woken.
 #[derive(Debug, Default)]
@@ -162,13 +162,13 @@ impl Clients {
         }
         connection.keys[key] = Some(number);
         let weight = head.as_bytes().len();
-        let exchange = Exchange::new(key, Rc::clone(&connection.mailbox), head, scene.now);
         let is_held_back = has_body && scene.random.one_in(8);
-        if is_held_back {
-            exchange.set_expects_continue();
-        }
-        exchange.set_file_permit(connection.permits.take());
-        exchange.count_as(&connection.running);
+        let exchange = Exchange::new(Parts {
+            expects_continue: is_held_back,
+            file_permit: connection.permits.take(),
+            running: Some(Rc::clone(&connection.running)),
+            ..Parts::new(key, Rc::clone(&connection.mailbox), head, scene.now)
+        });
         self.made.push(Rc::downgrade(&exchange));
         if !has_body && let Ok(record) = scene.records.get(number) {
             record.is_upload_over = true;

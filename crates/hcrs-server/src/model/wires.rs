@@ -16,9 +16,9 @@ use super::pipe::Pipe;
 use super::planted::{self, Planted};
 use super::worker::Worker;
 use super::world::World;
-use crate::control::WorkerId;
-use crate::link::{Link, LinkParts, Notice};
-use crate::tally::Tally;
+use crate::origin::app::WorkerId;
+use crate::origin::app::link::{Link, LinkParts, Notice};
+use crate::origin::app::tally::Tally;
 
 /// The edge's end of a link.
 pub(super) struct EdgeEnd {

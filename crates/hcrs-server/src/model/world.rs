@@ -12,11 +12,11 @@ use super::random::Random;
 use super::terms::{Drawn, Step, Terms};
 use super::wires::Wire;
 use super::{Material, Scene};
-use crate::control::WorkerId;
-use crate::dispatch::{Dispatch, HALF_CLOSED_PATIENCE};
+use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::seam::DEAD_WORKERS_MAX;
-use crate::file_permits::OpenFiles;
-use crate::link::Link;
+use crate::origin::app::WorkerId;
+use crate::origin::app::dispatch::{Dispatch, HALF_CLOSED_PATIENCE};
+use crate::origin::app::link::Link;
 
 /// How often the edge thread looks after what waits.
 pub(super) const TICK: Duration = Duration::from_millis(10);

@@ -8,7 +8,8 @@ use super::replace::Replacements;
 use super::roster::Worker;
 use super::{Change, Stop, Supervisor, end_text, notify};
 use crate::Outcome;
-use crate::control::{Control, Drain, WorkerId};
+use crate::origin::app::WorkerId;
+use crate::thread::control::{Control, Drain};
 
 /// How much later than its deadline a thread or a worker may say that it has finished: a worker gives the tasks that it has
 /// cancelled a second of it.

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::Event;
 use crate::Settings;
 use crate::bind::BoundListener;
-use crate::control::{Control, LinkEnd};
-use crate::edge_thread::{self, EdgeThread, ThreadSetup};
+use crate::thread::control::{Control, LinkEnd};
+use crate::thread::{self, EdgeThread, ThreadSetup};
 
 /// Reports of one thread that may wait for the supervisor.
 const REPORTS: usize = 64;
@@ -41,7 +41,7 @@ impl Edge {
         let mut threads = Vec::with_capacity(listeners.len());
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (reports, mut reported) = mpsc::channel(REPORTS);
-            let thread = edge_thread::start(ThreadSetup {
+            let thread = thread::start(ThreadSetup {
                 index,
                 settings: Arc::clone(settings),
                 tls: tls.cloned(),

@@ -13,7 +13,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::pulse::{Patience, Pulse, Verdict};
 use super::{Event, Supervisor};
-use crate::control::{Control, WorkerId};
+use crate::origin::app::WorkerId;
+use crate::thread::control::Control;
 
 /// How long a worker may take to tell its stacks. It tries by the GIL first, and has a second for that.
 const STACKS_TIMEOUT: Duration = Duration::from_secs(3);

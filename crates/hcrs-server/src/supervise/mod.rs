@@ -50,7 +50,8 @@ use self::signals::{Signal, Stop, Stops};
 use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use crate::bind::BoundListener;
-use crate::control::{Control, Report, WorkerId};
+use crate::origin::app::WorkerId;
+use crate::thread::control::{Control, Report};
 use crate::{Outcome, Settings, StartError};
 
 /// Events that may wait for the supervisor.

@@ -9,7 +9,8 @@ use super::backoff::Backoff;
 use super::drain::note_end;
 use super::roster::Worker;
 use super::{Supervisor, end_text, notify};
-use crate::control::{Control, Retirement, WorkerId};
+use crate::origin::app::WorkerId;
+use crate::thread::control::{Control, Retirement};
 
 /// How much later than its time a worker that was replaced may begin its shutdown. Nobody waits for it.
 const RETIRE_SLACK: Duration = Duration::from_secs(5);

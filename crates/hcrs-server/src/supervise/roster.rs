@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::control::WorkerId;
+use crate::origin::app::WorkerId;
 
 /// How long after a worker's end the edge threads may take to read its last words and to end its links.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use super::roster::Worker;
 use super::{Change, Supervisor, end_text, notify, python};
 use crate::StartError;
 use crate::bind::BoundListener;
-use crate::control::Control;
+use crate::thread::control::Control;
 
 /// How long workers that have been killed may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Supervisor, notify};
 use crate::Settings;
-use crate::control::Control;
+use crate::thread::control::Control;
 
 /// The part of the interval after which threads that have not turned yet are looked at again.
 const AGAIN: u32 = 16;

@@ -18,9 +18,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::liveness;
-use crate::control::{LinkEnd, WorkerId};
-use crate::link::LinkParts;
-use crate::tally::Tally;
+use crate::origin::app::WorkerId;
+use crate::origin::app::link::LinkParts;
+use crate::origin::app::tally::Tally;
+use crate::thread::control::LinkEnd;
 use crate::{AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings};
 
 /// Bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on

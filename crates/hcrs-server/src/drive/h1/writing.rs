@@ -10,7 +10,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::{Driver, End, LINGER_MAX, READ};
 use crate::exchange::SentOfFile;
-use crate::send_file::SendFile;
+use crate::exchange::send_file::SendFile;
 
 impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
@@ -53,19 +53,19 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Whether the body goes on with a file that the socket can send by itself.
     pub(super) fn meets_file(&self) -> bool {
         let room = if self.io.sends_files() { self.connection.plain_room() } else { None };
-        room.zip(self.under_way.as_ref())
-            .is_some_and(|(room, under_way)| under_way.exchange.may_send_file(room))
+        room.zip(self.in_flight.as_ref())
+            .is_some_and(|(room, in_flight)| in_flight.exchange.may_send_file(room))
     }
 
     /// Sends the file that is next, behind what was written. Ready when something else is next.
     pub(super) fn poll_file(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
-        while let Some(under_way) = self.under_way.as_mut().filter(|_| self.file_is_next) {
+        while let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.file_is_next) {
             if self.file_room == 0 {
                 // Others get their turn; the file goes on in the next one.
                 cx.waker().wake_by_ref();
                 return Ok(Poll::Pending);
             }
-            match under_way.exchange.poll_send_file(cx, &mut self.io, self.file_room)? {
+            match in_flight.exchange.poll_send_file(cx, &mut self.io, self.file_room)? {
                 Poll::Pending => {
                     self.unsent_since.get_or_insert(now);
                     return Ok(Poll::Pending);
@@ -74,7 +74,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     self.unsent_since = None;
                     self.file_room -= len;
                     self.file_is_next = !last;
-                    under_way.note_sent(len);
+                    in_flight.note_sent(len);
                     self.connection.wrote_plain(len as u64);
                     if end {
                         match self.connection.write_end(&mut self.out) {

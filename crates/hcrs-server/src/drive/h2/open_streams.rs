@@ -2,35 +2,35 @@
 
 use hcrs_h2::StreamKey;
 
-use super::UnderWay;
+use super::InFlight;
 
 /// What is under way. Each stream has a place, in which another follows once it is over; its key finds it alone.
 #[derive(Debug, Default)]
 pub(super) struct OpenStreams {
-    places: Vec<Option<(StreamKey, UnderWay)>>,
+    places: Vec<Option<(StreamKey, InFlight)>>,
     count: usize,
 }
 
 impl OpenStreams {
-    pub(super) fn insert(&mut self, key: StreamKey, under_way: UnderWay) {
+    pub(super) fn insert(&mut self, key: StreamKey, in_flight: InFlight) {
         if self.places.len() <= key.slot() {
             self.places.resize_with(key.slot() + 1, || None);
         }
-        self.places[key.slot()] = Some((key, under_way));
+        self.places[key.slot()] = Some((key, in_flight));
         self.count += 1;
     }
 
-    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut UnderWay> {
+    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut InFlight> {
         match self.places.get_mut(key.slot())? {
-            Some((there, under_way)) if *there == key => Some(under_way),
+            Some((there, in_flight)) if *there == key => Some(in_flight),
             _ => None,
         }
     }
 
-    pub(super) fn remove(&mut self, key: StreamKey) -> Option<UnderWay> {
-        let (_, under_way) = self.places.get_mut(key.slot())?.take_if(|(there, _)| *there == key)?;
+    pub(super) fn remove(&mut self, key: StreamKey) -> Option<InFlight> {
+        let (_, in_flight) = self.places.get_mut(key.slot())?.take_if(|(there, _)| *there == key)?;
         self.count -= 1;
-        Some(under_way)
+        Some(in_flight)
     }
 
     /// Who has the place now.
@@ -48,12 +48,12 @@ impl OpenStreams {
         self.count
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &UnderWay> {
-        self.places.iter().flatten().map(|(_, under_way)| under_way)
+    pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
+        self.places.iter().flatten().map(|(_, in_flight)| in_flight)
     }
 
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = UnderWay> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = InFlight> {
         self.count = 0;
-        self.places.drain(..).flatten().map(|(_, under_way)| under_way)
+        self.places.drain(..).flatten().map(|(_, in_flight)| in_flight)
     }
 }

@@ -14,7 +14,7 @@ fn run_idle<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     how: (bool, usize),
     hello: &'static [u8],
     drive: impl FnOnce(Client, DuplexStream) -> D,
-    talk: impl FnOnce(DuplexStream, Rc<Shared>) -> C,
+    talk: impl FnOnce(DuplexStream, Rc<ThreadState>) -> C,
 ) {
     let (app, _) = how;
     let keep = |settings: &mut Settings| settings.connection.keep_alive_timeout = KEPT;

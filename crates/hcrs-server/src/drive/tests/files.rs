@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
-use crate::send_file::SendFile;
-use crate::socket::Socket;
+use crate::connection::socket::Socket;
+use crate::exchange::send_file::SendFile;
 
 /// What has left through a socket.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn attach(shared: &Rc<Shared>) -> Self {
+    async fn attach(shared: &Rc<ThreadState>) -> Self {
         let (link, claims) = attach(shared).await;
         link.set_nonblocking(true).unwrap();
         Self { link, claims, input: Vec::new() }
@@ -172,7 +172,7 @@ async fn tcp() -> (Socket, TcpStream) {
     (Socket::tcp(listener.accept().await.unwrap().0).unwrap(), client)
 }
 
-fn with_worker<F: Future<Output = ()>>(talk: impl FnOnce(Rc<Shared>, Worker) -> F) {
+fn with_worker<F: Future<Output = ()>>(talk: impl FnOnce(Rc<ThreadState>, Worker) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -185,7 +185,7 @@ fn with_worker<F: Future<Output = ()>>(talk: impl FnOnce(Rc<Shared>, Worker) -> 
 }
 
 /// Has a driver serve one end of a pair of sockets.
-fn serve(shared: &Rc<Shared>, socket: Socket) -> Rc<Counts> {
+fn serve(shared: &Rc<ThreadState>, socket: Socket) -> Rc<Counts> {
     let counts = Rc::new(Counts::default());
     let io = Counting(socket, Rc::clone(&counts));
     let (client, seen) = (client(shared), Rc::clone(&counts));

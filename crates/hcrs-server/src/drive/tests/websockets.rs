@@ -65,7 +65,12 @@ fn h2_frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Opens a WebSocket, which the worker accepts.
-async fn open(io: &mut DuplexStream, shared: &Rc<Shared>, worker: &(UnixStream, ClaimTable), is_h2: bool) {
+async fn open(
+    io: &mut DuplexStream,
+    shared: &Rc<ThreadState>,
+    worker: &(UnixStream, ClaimTable),
+    is_h2: bool,
+) {
     io.write_all(&if is_h2 { connect() } else { upgrade() }).await.unwrap();
     let stream = claim(shared, worker).await;
     say(&worker.0, &[FromWorker::Accept { stream, head: &[101, 0, 0, 0] }]);

@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use hcrs_http::Fault;
 use tokio::sync::Notify;
 
-use crate::backlog::Backlog;
 use crate::clock;
-use crate::control::WorkerId;
 use crate::exchange::Exchange;
-use crate::link::Link;
+use crate::exchange::backlog::Backlog;
 #[cfg(test)]
 use crate::model::planted;
+use crate::origin::app::WorkerId;
+use crate::origin::app::link::Link;
 use crate::settings::DispatchSettings;
 
 /// Stall timeouts after which unbegun requests leave a worker although every other has requests of its own to begin.

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use crate::link::LinkParts;
-
-/// Names a worker process: a later one in the same place has another number.
-pub(crate) type WorkerId = u64;
+use crate::origin::app::WorkerId;
+use crate::origin::app::link::LinkParts;
 
 /// The edge's end of a link to one worker.
 #[derive(Debug)]

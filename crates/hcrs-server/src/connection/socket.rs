@@ -11,7 +11,7 @@ use hcrs_http::{Address, Endpoints, append};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::send_file::SendFile;
+use crate::exchange::send_file::SendFile;
 
 /// Bytes that one read of the socket may take. TLS asks for 4 KiB at a time, which would cost a system call each.
 const READ_AHEAD: usize = 64 << 10;

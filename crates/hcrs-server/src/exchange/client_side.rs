@@ -174,7 +174,7 @@ impl Exchange {
         state.drop_payload();
         drop(state);
         match place {
-            Place::Sent(link, stream) | Place::Begun(link, stream) => link.abandon(stream),
+            Place::Sent(origin, stream) | Place::Begun(origin, stream) => origin.abandon(stream),
             Place::Queued | Place::Over => {}
         }
     }
@@ -182,7 +182,7 @@ impl Exchange {
     /// Takes the request back for good. False if a worker has begun it.
     fn give_up(&self) -> bool {
         match &self.state.borrow().place {
-            Place::Sent(link, stream) | Place::Begun(link, stream) => link.give_up(*stream),
+            Place::Sent(origin, stream) | Place::Begun(origin, stream) => origin.give_up(*stream),
             Place::Queued | Place::Over => true,
         }
     }
@@ -191,8 +191,8 @@ impl Exchange {
     /// that no worker begins soon is given up.
     pub(crate) fn half_close(&self, now: Instant) {
         self.state.borrow_mut().half_closed_at.get_or_insert(now);
-        if let Place::Sent(link, stream) | Place::Begun(link, stream) = &self.state.borrow().place {
-            link.send_half_close(*stream);
+        if let Place::Sent(origin, stream) | Place::Begun(origin, stream) = &self.state.borrow().place {
+            origin.send_half_close(*stream);
         }
     }
 
@@ -234,9 +234,10 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::dispatch::Dispatch;
-    use crate::link::{Link, LinkParts};
-    use crate::mailbox::Mailbox;
+    use crate::exchange::Parts;
+    use crate::exchange::mailbox::Mailbox;
+    use crate::origin::app::dispatch::Dispatch;
+    use crate::origin::app::link::{Link, LinkParts};
     use crate::settings::DispatchSettings;
 
     /// An exchange whose head was sent to a worker, and the worker's end of the claim table. With its body the backlog holds
@@ -258,7 +259,7 @@ mod tests {
         };
         let mut head = RequestHead::new(Vec::new(), asked, &Endpoints::default());
         head.set_has_body();
-        let exchange = Exchange::new(0, Rc::new(Mailbox::default()), head, now);
+        let exchange = Exchange::new(Parts::new(0, Rc::new(Mailbox::default()), head, now));
         dispatch.submit(&exchange, now);
         assert!(exchange.sent_to().is_some());
         (exchange, dispatch, ClaimTable::open(memory).unwrap())

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestHead, ResponseHead, ResponseHeadWriter, Version};
+use hcrs_http::{Fault, RequestHead, ResponseHead, Version};
 use hcrs_link::{DATA_MAX, MessageKind, REQUEST_WINDOW, Window, piece_cost};
 use hcrs_ws::{DeflatePool, Event, Failure, Handshake, HeldBytes, MessageRoom, Opening, close_code};
 
@@ -157,7 +157,7 @@ impl WebSocket {
         let handshake = Handshake::read(opening, view.fields()).map_err(|refusal| {
             let fields =
                 refusal.fields(opening).iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-            response_head(refusal.status(), fields)
+            ResponseHead::new(refusal.status(), fields)
         })?;
         let room = room();
         Ok(Some(Self {
@@ -199,7 +199,7 @@ impl WebSocket {
         self.connection = Some(hcrs_ws::Connection::new(settings, accepted.deflate, pool, &self.room));
         let ours = accepted.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let apps = head.fields().filter(|(name, _)| !is_of_handshake(name));
-        Ok(response_head(accepted.status, ours.chain(apps)))
+        Ok(ResponseHead::new(accepted.status, ours.chain(apps)))
     }
 
     /// Whether the app has accepted.
@@ -513,16 +513,6 @@ fn is_of_handshake(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
         || name.eq_ignore_ascii_case(b"upgrade")
         || name.eq_ignore_ascii_case(b"connection")
-}
-
-fn response_head<'a>(status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> ResponseHead {
-    let mut block = Vec::with_capacity(256);
-    let mut writer = ResponseHeadWriter::begin(&mut block, status);
-    for (name, value) in fields {
-        writer.field(&mut block, name, value);
-    }
-    writer.finish(&mut block);
-    ResponseHead::parse(block.into()).expect("invariant: a head just written has its form")
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use hcrs_link::FilePart;
 use rustix::fs::FileType;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::file_permits::OpenFile;
-use crate::piece::{PIECE, Room};
-use crate::send_file::SendFile;
+use crate::exchange::file_permits::OpenFile;
+use crate::exchange::piece::{PIECE, Room};
+use crate::exchange::send_file::SendFile;
 
 /// A part of fewer bytes is read, so that it leaves in one write with the head.
 const SEND_MIN: u64 = 32 << 10;

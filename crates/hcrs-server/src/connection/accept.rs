@@ -11,11 +11,11 @@ use hcrs_tls::TlsConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_local;
 
-use crate::admit;
+use super::socket::Socket;
+use super::{Entrance, admit};
 use crate::bind::{BoundListener, BoundSocket};
 use crate::clock;
-use crate::edge_thread::Shared;
-use crate::socket::Socket;
+use crate::state::ThreadState;
 
 /// How long to wait when the process or the machine has no descriptor left for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ impl Listening {
 }
 
 /// Listens, and gives each connection a task of its own, until the thread drains.
-pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option<Arc<TlsConfig>>) {
+pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: Option<Arc<TlsConfig>>) {
     let address = listener.address.clone();
     let tls = listener.tls.then_some(tls).flatten();
     let proxy_protocol = listener.proxy_protocol;
@@ -65,7 +65,7 @@ pub(crate) async fn run(shared: Rc<Shared>, listener: BoundListener, tls: Option
     let mut complained = None;
     let serve = |socket| {
         if let Some(admitted) = admit::admit(&shared) {
-            spawn_local(crate::handshake::serve(admitted, socket, proxy_protocol, tls.clone()));
+            spawn_local(super::serve(admitted, socket, Entrance { proxy_protocol, tls: tls.clone() }));
         }
     };
     loop {

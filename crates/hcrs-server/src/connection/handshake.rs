@@ -6,10 +6,8 @@
 
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use hcrs_http::{Endpoints, Scheme};
 use hcrs_tls::{ConnectionFacts, TlsConfig};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
@@ -17,79 +15,12 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::admit::Admitted;
-use crate::negotiate::{self, Alpn};
-use crate::proxy::{self, ForwardedFields, Peer};
-use crate::socket::Socket;
-use crate::tls_facts::NumberedFacts;
-
-/// A client's connection, whatever it speaks.
-#[derive(Debug)]
-pub(crate) struct Client {
-    /// Its place among the thread's connections.
-    pub admitted: Admitted,
-    /// Its number on this thread.
-    pub serial: u64,
-    /// What is done with fields in which a proxy speaks of its client.
-    pub forwarded: ForwardedFields,
-    /// Cleartext or TLS.
-    pub scheme: Scheme,
-    /// The addresses of both ends.
-    pub endpoints: Rc<Endpoints>,
-    /// What the handshake agreed on.
-    pub tls: Option<Agreed>,
-}
-
-/// What a TLS handshake agreed on.
-#[derive(Debug)]
-pub(crate) struct Agreed {
-    /// What apps are told of it.
-    pub known: Rc<NumberedFacts>,
-    /// The protocol that ALPN chose.
-    pub alpn: Option<String>,
-}
-
-/// Serves a connection from its first byte to its last.
-pub(crate) async fn serve(
-    admitted: Admitted,
-    mut socket: Socket,
-    proxy_protocol: bool,
-    tls: Option<Arc<TlsConfig>>,
-) {
-    let peer = proxy::peer(&mut socket, proxy_protocol, &admitted.shared.settings.proxies);
-    let peer = match admitted.while_welcome(peer).await {
-        Some(Ok(peer)) => peer,
-        Some(Err(refused)) => return tracing::debug!("A connection was closed at its start: {refused}"),
-        None => return,
-    };
-    let serial = admitted.shared.next_serial();
-    let Peer { endpoints, forwarded, scheme } = peer;
-    let Some(tls) = tls else {
-        let endpoints = Rc::new(endpoints);
-        let client = Client { admitted, serial, forwarded, scheme, endpoints, tls: None };
-        return negotiate::negotiate(client, socket, Alpn::None).await;
-    };
-    let (stream, facts) = match admitted.while_welcome(shake_hands(&admitted, socket, &tls)).await {
-        Some(Ok(done)) => done,
-        Some(Err(error)) => return tracing::debug!("connection {serial}: {error}"),
-        None => return,
-    };
-    let known = admitted.shared.tls_numbers.number(facts);
-    let endpoints = Rc::new(endpoints.with_tls(known.number));
-    let alpn = stream.get_ref().1.alpn_protocol();
-    let agreed = Agreed { known, alpn: alpn.map(|name| String::from_utf8_lossy(name).into_owned()) };
-    let alpn = match agreed.alpn.as_deref() {
-        Some("h2") => Alpn::H2,
-        Some(_) => Alpn::H1,
-        None => Alpn::None,
-    };
-    let client = Client { admitted, serial, forwarded, scheme: Scheme::Https, endpoints, tls: Some(agreed) };
-    negotiate::negotiate(client, stream, alpn).await;
-}
+use super::socket::Socket;
+use crate::client::{Admitted, Agreed};
 
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
-enum HandshakeError {
+pub(crate) enum HandshakeError {
     #[error("TLS handshake failed: {0}")]
     Failed(#[from] io::Error),
     #[error("no whole ClientHello in time")]
@@ -98,11 +29,12 @@ enum HandshakeError {
     Late(#[from] Elapsed),
 }
 
-async fn shake_hands(
+/// Terminates TLS on the socket.
+pub(crate) async fn shake_hands(
     admitted: &Admitted,
     socket: Socket,
     tls: &TlsConfig,
-) -> Result<(TlsStream<Socket>, ConnectionFacts), HandshakeError> {
+) -> Result<(TlsStream<Socket>, Agreed), HandshakeError> {
     let now = Instant::now();
     let deadline = now + tls.settings().handshake_timeout;
     // To the edge it is what a request's head is: the first that a client has to say.
@@ -117,8 +49,9 @@ async fn shake_hands(
     });
     let stream = timeout_at(deadline, handshake).await??;
     let choice = choice.expect("invariant: a handshake that is over was begun");
-    let facts = ConnectionFacts::of(stream.get_ref().1, &choice);
-    Ok((stream, facts))
+    let known = admitted.shared.tls_numbers.number(ConnectionFacts::of(stream.get_ref().1, &choice));
+    let alpn = stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    Ok((stream, Agreed { known, alpn }))
 }
 
 /// Begins what costs the thread time, when there is a place for it, and lets it run. The place is given back with the
@@ -137,6 +70,7 @@ async fn in_turn<F: Future>(places: &Semaphore, begin: impl FnOnce() -> F) -> F:
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::rc::Rc;
 
     use super::*;
 

@@ -1,43 +1,22 @@
-//! Proxies that stand before the edge: whom a connection is for, and whether its requests' fields are believed.
+//! Who a connection comes from: its own addresses, or those that the PROXY protocol names, and whether its requests' forwarded
+//! fields are trusted.
 
 use std::io;
 use std::net::IpAddr;
 
-use hcrs_forwarded::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header, without_forwarded};
-use hcrs_http::{Endpoints, RequestHead, Scheme};
+use hcrs_forwarded::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};
+use hcrs_http::{Endpoints, Scheme};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
+use super::socket::{self, Socket};
 use crate::ProxySettings;
-use crate::handshake::Client;
-use crate::socket::{self, Socket};
-
-/// What is done with the fields in which a proxy speaks of its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ForwardedFields {
-    /// They are fields like all others.
-    AsTheyAre,
-    /// They come from somebody who is trusted.
-    Believed,
-    /// The app does not see them.
-    Dropped,
-}
-
-/// Whom a connection is for.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    /// The addresses of both ends, those that the proxy names if there is one.
-    pub endpoints: Endpoints,
-    /// What is done with its requests' fields.
-    pub forwarded: ForwardedFields,
-    /// Whether it spoke TLS with the proxy; what it speaks here is still to be seen.
-    pub scheme: Scheme,
-}
+use crate::client::{ForwardedFields, Peer};
 
 /// Why a connection is closed before anything else is read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("{0} may not speak the PROXY protocol, only the trusted may")]
+    #[error("PROXY protocol header from the untrusted peer {0}; forwarded_allow_ips names trusted proxies")]
     Untrusted(String),
     #[error("{0} from {1}")]
     Header(ProxyHeaderError, String),
@@ -47,8 +26,8 @@ pub(crate) enum Refused {
     Io(#[from] io::Error),
 }
 
-/// Finds out whom the connection is for, by the header of the PROXY protocol if there has to be one.
-pub(crate) async fn peer(
+/// Returns who the connection comes from, as the PROXY protocol says if `proxy_protocol` asks for its header.
+pub(crate) async fn identify(
     socket: &mut Socket,
     proxy_protocol: bool,
     settings: &ProxySettings,
@@ -60,13 +39,13 @@ pub(crate) async fn peer(
     let own_endpoints = || own.map(socket::endpoints).unwrap_or_default();
     let (endpoints, is_trusted, tls) = match proxied {
         Proxied::Itself => (own_endpoints(), settings.trusted.of_peer(own_address), false),
-        // Such a proxy does not look into what it passes on: the fields are those of the client that it names, which
-        // is a hop and no peer, or of nobody knows whom.
+        // Such a proxy does not look into what it passes on, so the fields are those of the client that it names: a hop and no
+        // peer.
         Proxied::Client { client, server, tls } => {
             (socket::endpoints((client, server)), settings.trusted.of_hop(client.ip()), tls)
         }
         Proxied::Unnamed => (own_endpoints(), false, false),
-        // A socket of the proxy's machine, which nobody has spoken of when unix sockets were trusted.
+        // A unix socket on the proxy's machine: trust in unix sockets means those of this machine.
         Proxied::Unix => (Endpoints::default(), false, false),
     };
     let endpoints = match &settings.stripped_prefix {
@@ -82,7 +61,7 @@ fn forwarded(settings: &ProxySettings, is_trusted: bool) -> ForwardedFields {
         return ForwardedFields::AsTheyAre;
     }
     match is_trusted {
-        true if settings.forwarded.is_some() => ForwardedFields::Believed,
+        true if settings.forwarded.is_some() => ForwardedFields::Trusted,
         false if settings.drop_untrusted => ForwardedFields::Dropped,
         _ => ForwardedFields::AsTheyAre,
     }
@@ -97,7 +76,7 @@ async fn read_header(
     if !settings.trusted.of_peer(own_address) {
         return Err(Refused::Untrusted(name()));
     }
-    // On the heap, for else every connection would have room for it.
+    // Heap-allocated: inline it would enlarge every connection's future.
     let mut bytes = vec![0; PROXY_HEADER_MAX];
     let mut filled = 0;
     let read = async {
@@ -118,19 +97,4 @@ async fn read_header(
         timeout(settings.protocol_timeout, read).await.map_err(|_| Refused::Late(name()))??;
     socket.put_back(&bytes[len..filled]);
     Ok(proxied)
-}
-
-impl Client {
-    /// The head as the client would have sent it without the proxies between, as far as they are believed.
-    pub(crate) fn without_proxies(&self, head: RequestHead) -> RequestHead {
-        let changed = match self.forwarded {
-            ForwardedFields::AsTheyAre => return head,
-            ForwardedFields::Dropped => without_forwarded(&head),
-            ForwardedFields::Believed => {
-                let settings = &self.admitted.shared.settings.proxies;
-                settings.forwarded.and_then(|forwarded| forwarded.believe(&head, &settings.trusted))
-            }
-        };
-        changed.unwrap_or(head)
-    }
 }

@@ -26,7 +26,7 @@ fn open(terms: &Rc<Terms>) -> WebSocket {
     head.set_websocket();
     let asked_for = WebSocket::asked_for(&head, terms, || terms.room_of_connection());
     let mut websocket = asked_for.expect("a good handshake").expect("a WebSocket");
-    websocket.accept(&response_head(101, std::iter::empty())).expect("a good head");
+    websocket.accept(&ResponseHead::new(101, [])).expect("a good head");
     websocket
 }
 

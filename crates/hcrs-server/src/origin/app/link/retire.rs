@@ -7,6 +7,7 @@ use hcrs_link::FromEdge;
 use hcrs_ws::close_code;
 
 use super::{Life, Link};
+use crate::exchange::Origin as _;
 
 /// What was cut off in a worker.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

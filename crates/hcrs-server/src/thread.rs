@@ -1,42 +1,31 @@
 //! One edge thread: a current-thread runtime with its own listeners, connections and links. Nothing here is
 //! shared with another edge thread.
 
-use std::cell::{Cell, RefCell};
+pub(crate) mod control;
+
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use hcrs_http::Fault;
-use hcrs_log::{AccessEntry, AccessLog, Statsd};
+use hcrs_log::{AccessLog, Statsd};
 use hcrs_tls::TlsConfig;
-use http::HeaderValue;
-use slab::Slab;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio_util::sync::CancellationToken;
 
-use crate::accept;
 use crate::bind::BoundListener;
 use crate::clock;
-use crate::control::{Control, Drain, LinkEnd, Report, Retirement};
-use crate::date::HttpDate;
-use crate::dispatch::Dispatch;
-use crate::fault_log::FaultLog;
-use crate::file_permits::OpenFiles;
-use crate::link::{Cut, Link, Notice};
-use crate::mailbox::Mailbox;
-use crate::piece;
-use crate::settings::{ConnectionSettings, Settings};
-use crate::tls_facts::TlsNumbers;
-use crate::websocket;
+use crate::connection::accept;
+use crate::exchange::piece;
+use crate::origin::app::link::{Cut, Link, Notice};
+use crate::settings::Settings;
+use crate::state::{FIRST_REQUEST, Phase, ThreadState};
 
-/// The `server` of responses.
-const SERVER: &str = "hcrs";
+use control::{Control, Drain, LinkEnd, Report, Retirement};
 
 /// Controls that wait for the thread.
 const CONTROL_QUEUE: usize = 256;
@@ -46,10 +35,6 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// How long after work the allocator is asked to give back what it keeps. Work that goes on does not put it off.
 const GIVE_BACK: Duration = Duration::from_secs(3);
-
-/// How long, from the beginning of a drain, connections without a request may still make one: its client may have sent it
-/// before it could know.
-pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// How long a connection that is cut may take to say so: it writes one last frame at most.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -84,189 +69,6 @@ pub(crate) struct ThreadSetup {
     pub statsd: Option<Statsd>,
 }
 
-/// What the connections of an edge thread have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub settings: Arc<Settings>,
-    pub dispatch: Dispatch,
-    pub connections: RefCell<Slab<Rc<Mailbox>>>,
-    pub access: RefCell<Option<AccessLog>>,
-    pub statsd: RefCell<Option<Statsd>>,
-    faults: FaultLog,
-    /// What WebSockets run on.
-    pub websockets: Rc<websocket::Terms>,
-    /// Room for what connections of HTTP/2 hold of request bodies.
-    pub bodies: Rc<hcrs_h2::BodyRoom>,
-    /// The files that responses hold open.
-    pub open_files: Rc<OpenFiles>,
-    /// Places for TLS handshakes.
-    pub handshakes: Semaphore,
-    /// Numbers for what is known of TLS connections.
-    pub tls_numbers: TlsNumbers,
-    phase: Cell<Phase>,
-    /// Requests that were cut off at the end of the drain.
-    cut: Cell<usize>,
-    serial: Cell<u64>,
-    extra: RefCell<Extra>,
-    /// A connection has ended, or the phase has changed.
-    pub stir: Notify,
-    /// Cancelled when no more connections are to be accepted.
-    pub drains: CancellationToken,
-}
-
-/// Where the thread is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Requests are welcome.
-    Serving,
-    /// No connections are accepted. Those that are fresh, or about to go on, may make one request more.
-    Draining,
-    /// What is under way is finished, and connections without a request are closed.
-    Finishing,
-    /// Everything is cut off.
-    Cut,
-}
-
-/// What the fields of every response are joined by.
-#[derive(Debug)]
-pub(crate) struct Extra {
-    date: HttpDate,
-    until: Instant,
-    /// For HTTP/2.
-    pub h2: hcrs_h2::Extra,
-    /// `alt-svc` as HTTP/1.1 writes it.
-    alt_svc: Vec<u8>,
-}
-
-impl Extra {
-    fn new(settings: &ConnectionSettings) -> Self {
-        let server = settings.include_server_header.then(|| HeaderValue::from_static(SERVER));
-        let lines = settings.alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
-        Self {
-            date: HttpDate::new(),
-            until: clock::now(),
-            alt_svc: lines.flatten().collect(),
-            h2: hcrs_h2::Extra {
-                date: None,
-                server,
-                alt_svc: (!settings.alt_svc.is_empty()).then(|| settings.alt_svc.clone().into()),
-            },
-        }
-    }
-
-    /// For HTTP/1.1.
-    pub(crate) fn h1(&self) -> hcrs_h1::Extra<'_> {
-        hcrs_h1::Extra {
-            date: self.h2.date.as_ref().map(HeaderValue::as_bytes),
-            server: self.h2.server.as_ref().map(HeaderValue::as_bytes),
-            alt_svc: &self.alt_svc,
-        }
-    }
-}
-
-impl Shared {
-    pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>, statsd: Option<Statsd>) -> Self {
-        Self {
-            dispatch: Dispatch::new(settings.dispatch.clone()),
-            connections: RefCell::default(),
-            access: RefCell::new(access),
-            statsd: RefCell::new(statsd),
-            faults: FaultLog::default(),
-            websockets: websocket::Terms::new(&settings.connection),
-            bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
-            open_files: Rc::default(),
-            handshakes: Semaphore::new(settings.connection.max_handshakes),
-            tls_numbers: TlsNumbers::default(),
-            phase: Cell::new(Phase::Serving),
-            cut: Cell::new(0),
-            serial: Cell::new(0),
-            extra: RefCell::new(Extra::new(&settings.connection)),
-            stir: Notify::new(),
-            drains: CancellationToken::new(),
-            settings,
-        }
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase.get()
-    }
-
-    /// A number for a new connection.
-    pub(crate) fn next_serial(&self) -> u64 {
-        self.serial.set(self.serial.get() + 1);
-        self.serial.get()
-    }
-
-    /// The fields that responses get, with the date of `now`.
-    pub(crate) fn with_extra<R>(&self, now: Instant, with: impl FnOnce(&Extra) -> R) -> R {
-        let extra = &mut *self.extra.borrow_mut();
-        if now >= extra.until && self.settings.connection.include_date_header {
-            let wall = SystemTime::now();
-            let date =
-                HeaderValue::from_bytes(extra.date.now(wall)).expect("invariant: a date is a field value");
-            extra.h2.date = Some(date);
-            let into_second =
-                wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
-            extra.until = now + Duration::from_millis(u64::from(1000 - into_second.min(999)));
-        }
-        with(extra)
-    }
-
-    /// Whether anybody wants to know of the requests that are over.
-    pub(crate) fn keeps_record(&self) -> bool {
-        self.access.borrow().is_some() || self.statsd.borrow().is_some()
-    }
-
-    /// A request on the connection of that number has ended with the fault.
-    pub(crate) fn note_fault(&self, connection: u64, fault: Fault) {
-        if self.faults.note(connection, fault, clock::now()) {
-            self.dispatch.stir();
-        }
-    }
-
-    /// A request was cut off at the end of the drain.
-    pub(crate) fn note_cut(&self) {
-        self.cut.set(self.cut.get() + 1);
-    }
-
-    /// Writes about a request that is over.
-    pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
-        if let Some(access) = &mut *self.access.borrow_mut() {
-            access.record(entry);
-        }
-        if let Some(statsd) = &mut *self.statsd.borrow_mut() {
-            statsd.record(entry.status, entry.duration, entry.fault);
-        }
-        // What was written waits for others, but not for ever.
-        self.dispatch.stir();
-    }
-
-    /// Whether something was recorded that is not handed over.
-    fn has_records(&self) -> bool {
-        self.access.borrow().as_ref().is_some_and(AccessLog::is_waiting)
-            || self.statsd.borrow().as_ref().is_some_and(Statsd::is_waiting)
-    }
-
-    /// Hands over what was recorded.
-    fn flush_records(&self) {
-        self.faults.flush(clock::now());
-        if let Some(access) = &mut *self.access.borrow_mut() {
-            access.flush();
-        }
-        if let Some(statsd) = &mut *self.statsd.borrow_mut() {
-            statsd.flush();
-        }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.set(phase);
-        for (_, mailbox) in &*self.connections.borrow() {
-            mailbox.wake();
-        }
-        self.stir.notify_one();
-    }
-}
-
 /// Starts the thread. It accepts nothing until it is told to.
 pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
     let (control, orders) = mpsc::channel(CONTROL_QUEUE);
@@ -281,7 +83,7 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let ThreadSetup { index, settings, tls, listeners, reports, access, statsd } = setup;
-    let shared = Rc::new(Shared::new(settings, access, statsd));
+    let shared = Rc::new(ThreadState::new(settings, access, statsd));
     let looking_after = spawn_local(look_after(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();
@@ -306,7 +108,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 }
                 drop(listeners.take());
                 let until = drain(&shared, order, &mut orders).await;
-                let (cut, all_ended) = (shared.cut.get(), shared.connections.borrow().is_empty());
+                let (cut, all_ended) = (shared.cut(), shared.connections.borrow().is_empty());
                 let left = shared.dispatch.left_over().filter(|_| cut == 0 && all_ended);
                 if let Some(left) = &left {
                     tracing::warn!("accounting: edge thread {index} has drained, and {left} are left");
@@ -322,7 +124,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     shared.flush_records();
 }
 
-fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
+fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
     let LinkEnd { parts, socket } = end;
     let worker = parts.worker;
     let link = Link::new(parts, shared.settings.dispatch.start_credits, clock::now());
@@ -352,7 +154,7 @@ fn attach(shared: &Rc<Shared>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
 ///
 /// The link has a task of its own, so that a panic in it ends this link and nothing else.
 pub(crate) async fn run_link(
-    shared: &Shared,
+    shared: &ThreadState,
     link: &Rc<Link>,
     socket: UnixStream,
     notice: impl FnMut(Notice) + 'static,
@@ -364,7 +166,7 @@ pub(crate) async fn run_link(
 }
 
 /// Lets a worker finish what it has begun, for as long as it is given, and gives it nothing more.
-fn retire(shared: &Shared, Retirement { worker, grace }: Retirement) {
+fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     let now = clock::now();
     let Some(link) = shared.dispatch.retire(worker, SIGTERM, now) else { return };
     let until = now + grace;
@@ -393,7 +195,7 @@ fn tell_cut(cut: Cut, pid: u32, grace: Duration) {
 
 /// Lets the connections finish until their time is up, then cuts them off. Gives the end of that time, which a second
 /// order may have changed.
-async fn drain(shared: &Rc<Shared>, order: Drain, orders: &mut mpsc::Receiver<Control>) -> Instant {
+async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiver<Control>) -> Instant {
     let Drain { mut until, signal } = order;
     shared.dispatch.begin_drain(signal);
     shared.enter(Phase::Draining);
@@ -440,7 +242,7 @@ async fn drain(shared: &Rc<Shared>, order: Drain, orders: &mut mpsc::Receiver<Co
 
 /// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the logs, metrics, memory that
 /// is needed no more.
-async fn look_after(shared: Rc<Shared>) {
+async fn look_after(shared: Rc<ThreadState>) {
     let mut give_back_at = None::<Instant>;
     loop {
         if !shared.dispatch.is_waiting(clock::now()) && !shared.has_records() {

@@ -4,16 +4,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestHead, RequestView, ResponseHead, Version};
+use hcrs_http::{Fault, RequestView, ResponseHead, Version};
 use hcrs_log::{AccessEntry, AccessLog};
 
-use crate::edge_thread::Shared;
+use crate::client::Client;
 use crate::exchange::Exchange;
-use crate::handshake::Client;
+use crate::state::ThreadState;
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct InFlight {
     pub(super) exchange: Rc<Exchange>,
     /// When a byte of the body last arrived, or the app took the last one.
     pub(super) body_at: Instant,
@@ -30,7 +30,7 @@ pub(super) struct UnderWay {
     bytes_received: u64,
 }
 
-impl UnderWay {
+impl InFlight {
     /// A request that has just arrived, on the stream of that number if the protocol has streams.
     pub(super) fn new(exchange: Rc<Exchange>, stream: Option<u32>, now: Instant) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl UnderWay {
     }
 
     /// The response's head is on its way.
-    pub(super) fn note_head(&mut self, head: &ResponseHead, shared: &Shared, now: Instant) {
+    pub(super) fn note_head(&mut self, head: &ResponseHead, shared: &ThreadState, now: Instant) {
         self.status = Some(head.status());
         self.head_at = Some(now);
         let access = shared.access.borrow();
@@ -129,29 +129,6 @@ impl UnderWay {
             });
         }
         Some(head.into_block())
-    }
-}
-
-/// Writes about a request that the edge has answered by itself, and that no worker has seen.
-pub(super) fn record_answered(
-    client: &Client,
-    head: &RequestHead,
-    stream: Option<u32>,
-    (status, bytes_sent, fault): (u16, usize, Option<Fault>),
-) {
-    let shared = &client.admitted.shared;
-    if let Some(fault) = fault {
-        shared.note_fault(client.serial, fault);
-    }
-    if shared.keeps_record() {
-        let view = head.view();
-        let bytes_sent = if view.method == b"HEAD" { 0 } else { bytes_sent as u64 };
-        shared.record(&AccessEntry {
-            status: Some(status),
-            bytes_sent,
-            fault,
-            ..entry(client, &view, stream)
-        });
     }
 }
 

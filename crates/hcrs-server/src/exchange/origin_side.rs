@@ -9,10 +9,9 @@ use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Window, piece_cost};
 use hcrs_ws::close_code;
 
-use super::{Exchange, Hint, Piece, Place, SentTo, State};
-use crate::backlog::Backlog;
+use super::{Exchange, Hint, Origin, Piece, Place, SentTo, State};
 use crate::clock;
-use crate::link::Link;
+use crate::exchange::backlog::Backlog;
 #[cfg(test)]
 use crate::model::planted::{self, Planted};
 
@@ -62,14 +61,14 @@ impl Exchange {
         state.dead_workers <= DEAD_WORKERS_MAX
     }
 
-    /// The head was sent over `link`; the body follows it.
-    pub(crate) fn sent(&self, link: Rc<Link>, stream: StreamId, now: Instant) {
+    /// The head was sent to `origin`; the body follows it.
+    pub(crate) fn sent(&self, origin: Rc<dyn Origin>, stream: StreamId, to: SentTo) {
         let mut state = self.state.borrow_mut();
-        state.sent = Some(SentTo { pid: link.pid(), at: now });
+        state.sent = Some(to);
         if state.half_closed_at.is_some() {
-            link.send_half_close(stream);
+            origin.send_half_close(stream);
         }
-        state.place = Place::Sent(link, stream);
+        state.place = Place::Sent(origin, stream);
         state.awaits_room = false;
         state.send_body();
     }
@@ -94,8 +93,8 @@ impl Exchange {
     /// The worker has begun it: it will not be given to another.
     pub(crate) fn begun(&self) {
         let mut state = self.state.borrow_mut();
-        if let Place::Sent(link, stream) = &state.place {
-            state.place = Place::Begun(Rc::clone(link), *stream);
+        if let Place::Sent(origin, stream) = &state.place {
+            state.place = Place::Begun(Rc::clone(origin), *stream);
         }
         state.share = None;
         state.body.replay.clear();
@@ -194,6 +193,20 @@ impl Exchange {
         self.announce();
         self.tick(now);
         true
+    }
+
+    /// Answers with a whole response that the edge has made.
+    pub(crate) fn answer(&self, head: ResponseHead, body: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        let response = &mut state.response;
+        response.has_head = true;
+        response.head = Some(head);
+        response.ended = true;
+        if !body.is_empty() {
+            response.body.push_back(Piece::Bytes(body.into()));
+        }
+        drop(state);
+        self.announce();
     }
 
     /// The worker sent the response's head. False if it may not now.

@@ -2,24 +2,20 @@
 
 use std::fmt::{self, Write as _};
 
-use hcrs_http::Address;
+use hcrs_http::{Address, RequestHead, ResponseHead, Version};
 
-/// What the page shows.
+/// Facts about the connection that the request's head does not hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
-    /// The protocol, as in `HTTP/2`.
-    pub protocol: &'a str,
     /// TLS, if the connection has it.
     pub tls: Option<TlsFacts<'a>>,
     /// The connection's number.
     pub connection: u64,
     /// The stream's number, on HTTP/2.
     pub stream: Option<u32>,
-    /// The client; `None` on a unix socket.
-    pub client: Option<Address<'a>>,
 }
 
-/// What the handshake agreed on.
+/// The outcome of the TLS handshake.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TlsFacts<'a> {
     /// The version, as in `TLS 1.3`.
@@ -30,13 +26,28 @@ pub(crate) struct TlsFacts<'a> {
     pub alpn: Option<&'a str>,
 }
 
-/// The page's media type.
-pub(crate) fn content_type(html: bool) -> &'static str {
-    if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" }
+/// Returns the answer to a request: the page as HTML for a client that takes it, else as plain text.
+pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> (ResponseHead, Vec<u8>) {
+    let view = head.view();
+    let accept = view.fields().first(b"accept");
+    let html = accept.is_some_and(|accept| accept.windows(9).any(|part| part == b"text/html"));
+    let protocol = match view.version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2",
+    };
+    let page = page(protocol, view.client(), facts, html);
+    let content_type: &[u8] = if html { b"text/html; charset=utf-8" } else { b"text/plain; charset=utf-8" };
+    let length = page.len().to_string();
+    let fields: [(&[u8], &[u8]); 3] = [
+        (b"content-type", content_type),
+        (b"content-length", length.as_bytes()),
+        (b"cache-control", b"no-store"),
+    ];
+    (ResponseHead::new(200, fields), page)
 }
 
-/// The page, as HTML or as plain text.
-pub(crate) fn page(facts: &Facts<'_>, html: bool) -> Vec<u8> {
+fn page(protocol: &str, client: Option<Address<'_>>, facts: &Facts<'_>, html: bool) -> Vec<u8> {
     let mut rows = String::with_capacity(512);
     let mut row = |name: &str, value: &dyn fmt::Display| {
         let _infallible = if html {
@@ -45,7 +56,7 @@ pub(crate) fn page(facts: &Facts<'_>, html: bool) -> Vec<u8> {
             writeln!(rows, "  {name:<12}{value}")
         };
     };
-    row("Protocol", &facts.protocol);
+    row("Protocol", &protocol);
     match facts.tls {
         Some(tls) => {
             row("TLS", &tls.version);
@@ -58,7 +69,7 @@ pub(crate) fn page(facts: &Facts<'_>, html: bool) -> Vec<u8> {
     if let Some(stream) = facts.stream {
         row("Stream", &stream);
     }
-    match facts.client {
+    match client {
         Some(Address { host, port }) if host.contains(':') => row("Client", &format_args!("[{host}]:{port}")),
         Some(Address { host, port }) => row("Client", &format_args!("{host}:{port}")),
         None => row("Client", &"unix socket"),
@@ -131,18 +142,17 @@ mod tests {
 
     fn facts<'a>() -> Facts<'a> {
         Facts {
-            protocol: "HTTP/2",
             tls: Some(TlsFacts { version: "TLS 1.3", cipher: "TLS_AES_128_GCM_SHA256", alpn: Some("h2") }),
             connection: 17,
             stream: Some(5),
-            client: Some(Address { host: "::1", port: 54106 }),
         }
     }
 
     #[test]
     fn both_forms_show_how_the_request_came_in() {
         for html in [true, false] {
-            let page = String::from_utf8(page(&facts(), html)).unwrap();
+            let client = Some(Address { host: "::1", port: 54106 });
+            let page = String::from_utf8(page("HTTP/2", client, &facts(), html)).unwrap();
             for fact in ["HTTP/2", "TLS 1.3", "TLS_AES_128_GCM_SHA256", "h2", "17", "5", "[::1]:54106"] {
                 assert!(page.contains(fact), "{fact} is missing in {page}");
             }
@@ -152,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_cleartext_request_over_a_unix_socket_has_less_to_show() {
-        let facts = Facts { protocol: "HTTP/1.1", tls: None, stream: None, client: None, ..facts() };
-        let page = String::from_utf8(page(&facts, false)).unwrap();
+        let facts = Facts { tls: None, stream: None, ..facts() };
+        let page = String::from_utf8(page("HTTP/1.1", None, &facts, false)).unwrap();
         assert!(page.contains("  TLS         none\n"), "{page}");
         assert!(page.contains("  Client      unix socket\n"), "{page}");
         assert!(!page.contains("Stream") && !page.contains("ALPN"), "{page}");
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn values_cannot_become_markup() {
-        let page = page(&Facts { protocol: "<b>\"&'", ..facts() }, true);
+        let page = page("<b>\"&'", None, &facts(), true);
         assert!(String::from_utf8(page).unwrap().contains("<td>&lt;b&gt;&quot;&amp;&#39;</td>"));
     }
 }

@@ -32,10 +32,10 @@ use self::out::Out;
 use self::pump::Pump;
 use self::streams::Streams;
 use crate::clock;
-use crate::control::WorkerId;
-use crate::exchange::Exchange;
-use crate::tally::Tally;
-use crate::tls_facts::{NumberedFacts, Told};
+use crate::exchange::tls_info::{NumberedFacts, Told};
+use crate::exchange::{Exchange, Origin, SentTo};
+use crate::origin::app::WorkerId;
+use crate::origin::app::tally::Tally;
 
 /// What a link tells those who live with it.
 #[derive(Debug)]
@@ -202,68 +202,8 @@ impl Link {
             }));
             stream
         };
-        exchange.sent(Rc::clone(self), stream, now);
+        exchange.sent(Rc::<Self>::clone(self), stream, SentTo { pid: self.pid, at: now });
         self.wake();
-    }
-
-    /// Whether bodies are taken; the stream is told by [`Exchange::room_came`] when they are again.
-    pub(crate) fn has_room(&self, stream: StreamId) -> bool {
-        let has_room = self.out.borrow().has_room();
-        if !has_room {
-            self.starved.borrow_mut().push_back(stream);
-        }
-        has_room
-    }
-
-    /// Sends body bytes, for which the stream's window and the link have room.
-    pub(crate) fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool) {
-        self.push(&FromEdge::Data { stream, bytes, end });
-    }
-
-    /// Lets the worker send so much more of a response.
-    pub(crate) fn send_credit(&self, stream: StreamId, amount: u32) {
-        self.push(&FromEdge::Credit { stream, amount });
-    }
-
-    /// Sends a piece of a WebSocket's message, for which the stream's window and the link have room.
-    pub(crate) fn send_message(&self, stream: StreamId, kind: MessageKind, bytes: &[u8], end: bool) {
-        self.push(&FromEdge::Message { stream, kind, bytes, end });
-    }
-
-    /// Tells the worker that a WebSocket is closed.
-    pub(crate) fn send_close(&self, stream: StreamId, code: u16, reason: &str) {
-        self.push(&FromEdge::Close { stream, code, reason: reason.as_bytes() });
-    }
-
-    /// Tells the worker that the client has closed its side, and that the response is still wanted.
-    pub(crate) fn send_half_close(&self, stream: StreamId) {
-        self.push(&FromEdge::HalfClose { stream });
-    }
-
-    /// The edge has lost interest in a stream.
-    pub(crate) fn abandon(&self, stream: StreamId) {
-        {
-            let mut streams = self.streams.borrow_mut();
-            if streams.withdraw(&self.claims, stream).is_some() {
-                self.take_back();
-            } else {
-                let Some(entry) = streams.get_mut(stream) else { return };
-                entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
-            }
-        }
-        // A worker that has read a withdrawn request, and keeps it for later, need not keep it any longer.
-        self.push(&FromEdge::Reset { stream });
-    }
-
-    /// Takes a request back that no worker shall have. False if the worker has begun it.
-    #[must_use]
-    pub(crate) fn give_up(&self, stream: StreamId) -> bool {
-        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
-        if is_withdrawn {
-            self.take_back();
-            self.push(&FromEdge::Reset { stream });
-        }
-        is_withdrawn
     }
 
     /// Takes back the requests that the worker has not begun and that `which` picks, by when they were sent; the oldest
@@ -446,6 +386,59 @@ impl Link {
             }
             Err(pump::LinkIoError::Io(error)) => tracing::debug!("link to worker {}: {error}", self.pid),
         }
+    }
+}
+
+impl Origin for Link {
+    fn has_room(&self, stream: StreamId) -> bool {
+        let has_room = self.out.borrow().has_room();
+        if !has_room {
+            self.starved.borrow_mut().push_back(stream);
+        }
+        has_room
+    }
+
+    fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool) {
+        self.push(&FromEdge::Data { stream, bytes, end });
+    }
+
+    fn send_credit(&self, stream: StreamId, amount: u32) {
+        self.push(&FromEdge::Credit { stream, amount });
+    }
+
+    fn send_message(&self, stream: StreamId, kind: MessageKind, bytes: &[u8], end: bool) {
+        self.push(&FromEdge::Message { stream, kind, bytes, end });
+    }
+
+    fn send_close(&self, stream: StreamId, code: u16, reason: &str) {
+        self.push(&FromEdge::Close { stream, code, reason: reason.as_bytes() });
+    }
+
+    fn send_half_close(&self, stream: StreamId) {
+        self.push(&FromEdge::HalfClose { stream });
+    }
+
+    fn abandon(&self, stream: StreamId) {
+        {
+            let mut streams = self.streams.borrow_mut();
+            if streams.withdraw(&self.claims, stream).is_some() {
+                self.take_back();
+            } else {
+                let Some(entry) = streams.get_mut(stream) else { return };
+                entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
+            }
+        }
+        // A worker that has read a withdrawn request, and keeps it for later, need not keep it any longer.
+        self.push(&FromEdge::Reset { stream });
+    }
+
+    fn give_up(&self, stream: StreamId) -> bool {
+        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
+        if is_withdrawn {
+            self.take_back();
+            self.push(&FromEdge::Reset { stream });
+        }
+        is_withdrawn
     }
 }
 

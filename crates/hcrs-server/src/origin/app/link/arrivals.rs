@@ -12,7 +12,7 @@ use hcrs_link::{FromWorker, HINT_LEN_MAX, LinkError, StreamId, split_promise};
 use super::streams::Heard;
 use super::{Life, Link, Notice};
 use crate::exchange::Exchange;
-use crate::file_body::FileBody;
+use crate::exchange::file_body::FileBody;
 
 impl Link {
     /// Takes a frame. `files` holds the descriptors that came with what was read.

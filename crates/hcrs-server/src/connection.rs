@@ -1,0 +1,62 @@
+//! A client's connection, from its socket to the driver of its protocol.
+//!
+//! ```text
+//! accept ─► admit ─► peer ─► handshake ─► negotiate ─► drive
+//! ```
+
+pub(crate) mod accept;
+mod admit;
+mod handshake;
+mod negotiate;
+mod peer;
+mod rewind;
+pub(crate) mod socket;
+
+use std::fmt;
+use std::sync::Arc;
+
+use hcrs_tls::TlsConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::client::{Admitted, Client};
+use crate::drive;
+use crate::exchange::send_file::SendFile;
+
+use negotiate::Negotiated;
+use socket::Socket;
+
+/// How the connections of a listener begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    /// With a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// With a TLS handshake.
+    pub tls: Option<Arc<TlsConfig>>,
+}
+
+/// Serves a connection from its first byte to its last.
+async fn serve(admitted: Admitted, mut socket: Socket, entrance: Entrance) {
+    let serial = admitted.shared.next_serial();
+    let peer = peer::identify(&mut socket, entrance.proxy_protocol, &admitted.shared.settings.proxies);
+    let Some(peer) = unless_refused(serial, admitted.while_welcome(peer).await) else { return };
+    let Some(tls) = entrance.tls else {
+        return speak(Client::new(admitted, serial, peer, None), socket).await;
+    };
+    let agreed = admitted.while_welcome(handshake::shake_hands(&admitted, socket, &tls)).await;
+    let Some((stream, agreed)) = unless_refused(serial, agreed) else { return };
+    speak(Client::new(admitted, serial, peer, Some(agreed)), stream).await;
+}
+
+/// Drives the connection in the protocol that its client speaks.
+async fn speak<T: AsyncRead + AsyncWrite + SendFile + Unpin>(client: Client, io: T) {
+    match negotiate::negotiate(&client, io).await {
+        Some(Negotiated::H1(io, first)) => drive::h1::drive(client, io, first).await,
+        Some(Negotiated::H2(io)) => drive::h2::drive(client, io).await,
+        None => {}
+    }
+}
+
+/// Returns the outcome of a step; `None` if the connection is refused, which is logged, or if the thread has drained.
+fn unless_refused<T, E: fmt::Display>(serial: u64, step: Option<Result<T, E>>) -> Option<T> {
+    step?.inspect_err(|refused| tracing::debug!("connection {serial}: {refused}")).ok()
+}

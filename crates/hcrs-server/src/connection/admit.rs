@@ -1,0 +1,16 @@
+//! Admits a connection, or not: an edge thread has a limit of them.
+
+use std::rc::Rc;
+
+use crate::client::Admitted;
+use crate::state::ThreadState;
+
+/// Returns a place for the connection; `None` if there are too many already: it is then closed at once.
+pub(crate) fn admit(shared: &Rc<ThreadState>) -> Option<Admitted> {
+    let count = shared.connections.borrow().len();
+    if count >= shared.settings.connection.max_connections {
+        tracing::debug!("A connection was closed because there are {count} already (max_connections)");
+        return None;
+    }
+    Some(Admitted::new(shared))
+}

@@ -1,0 +1,4 @@
+//! What answers an exchange.
+
+pub(crate) mod app;
+pub(crate) mod welcome;

@@ -1,0 +1,143 @@
+//! Takes requests in, whatever protocol they came by: a head becomes an exchange, and its route says what answers it.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use hcrs_forwarded::without_forwarded;
+use hcrs_http::{Fault, RequestHead, ResponseHead};
+use hcrs_ws::MessageRoom;
+
+use crate::client::{Client, ForwardedFields};
+use crate::exchange::file_permits::FilePermits;
+use crate::exchange::websocket::WebSocket;
+use crate::exchange::{Exchange, Parts};
+use crate::origin::welcome::{self, Facts, TlsFacts};
+use crate::route::{Route, route};
+
+/// A request as its protocol has read it.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// The connection's name for its exchange.
+    pub key: usize,
+    /// The number of its stream, if the protocol has streams.
+    pub stream: Option<u32>,
+    /// The head.
+    pub head: RequestHead,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    file_permits: Rc<FilePermits>,
+    /// Room for the messages of all its WebSockets together.
+    message_room: OnceCell<Rc<MessageRoom>>,
+    /// Counts the requests that workers have not ended, by its references.
+    running: Rc<()>,
+    max_running: usize,
+}
+
+impl Intake {
+    /// The intake of a connection that may have `max_running` requests in workers, those that its client has reset included.
+    pub(crate) fn new(client: &Client, max_running: usize) -> Self {
+        Self {
+            file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
+            message_room: OnceCell::new(),
+            running: Rc::new(()),
+            max_running,
+        }
+    }
+
+    /// Whether the connection has as many requests in workers as it may.
+    pub(crate) fn has_too_many_running(&self) -> bool {
+        Rc::strong_count(&self.running) > self.max_running
+    }
+
+    /// Returns the exchange of a request, which its origin has begun to answer.
+    pub(crate) fn take(&self, client: &Client, mut arrived: Arrived, now: Instant) -> Rc<Exchange> {
+        arrived.head = resolve_client(client, arrived.head);
+        match route(&arrived.head, &client.admitted.shared.settings, self.has_too_many_running()) {
+            Route::App => self.submit(client, arrived, now),
+            Route::Welcome => {
+                let (head, page) = welcome(client, &arrived);
+                let exchange = Exchange::new(plain(client, arrived, now));
+                exchange.answer(head, page);
+                exchange
+            }
+            Route::Refused(fault) => refused(client, arrived, fault, now),
+        }
+    }
+
+    /// Returns the exchange of a request that an app has promised to the client.
+    pub(crate) fn take_promised(&self, client: &Client, arrived: Arrived, now: Instant) -> Rc<Exchange> {
+        if self.has_too_many_running() {
+            return refused(client, arrived, Fault::QueueFull, now);
+        }
+        self.submit(client, arrived, now)
+    }
+
+    fn submit(&self, client: &Client, mut arrived: Arrived, now: Instant) -> Rc<Exchange> {
+        let shared = &client.admitted.shared;
+        let room = || Rc::clone(self.message_room.get_or_init(|| shared.websockets.room_of_connection()));
+        let websocket = match WebSocket::asked_for(&arrived.head, &shared.websockets, room) {
+            Ok(websocket) => websocket,
+            Err(refusal) => {
+                let exchange = Exchange::new(plain(client, arrived, now));
+                exchange.answer(refusal, Vec::new());
+                return exchange;
+            }
+        };
+        if websocket.is_some() {
+            arrived.head.set_websocket();
+        }
+        if shared.settings.connection.pathsend {
+            arrived.head.set_offers_files();
+        }
+        let exchange = Exchange::new(Parts {
+            running: Some(Rc::clone(&self.running)),
+            file_permit: self.file_permits.take(),
+            websocket,
+            ..plain(client, arrived, now)
+        });
+        shared.dispatch.submit(&exchange, now);
+        exchange
+    }
+}
+
+/// Returns the exchange of a request that is answered with what the fault is owed.
+pub(crate) fn refused(client: &Client, arrived: Arrived, fault: Fault, now: Instant) -> Rc<Exchange> {
+    let exchange = Exchange::new(plain(client, arrived, now));
+    exchange.fail(fault);
+    exchange
+}
+
+fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
+    let Arrived { key, stream: _, head, expects_continue } = arrived;
+    let tls = client.tls.as_ref().map(|agreed| Rc::clone(&agreed.known));
+    Parts { tls, expects_continue, ..Parts::new(key, Rc::clone(&client.admitted.mailbox), head, now) }
+}
+
+/// Returns the head as the client would have sent it without proxies between, as far as they are trusted.
+fn resolve_client(client: &Client, head: RequestHead) -> RequestHead {
+    let resolved = match client.forwarded {
+        ForwardedFields::AsTheyAre => return head,
+        ForwardedFields::Dropped => without_forwarded(&head),
+        ForwardedFields::Trusted => {
+            let settings = &client.admitted.shared.settings.proxies;
+            settings.forwarded.and_then(|forwarded| forwarded.believe(&head, &settings.trusted))
+        }
+    };
+    resolved.unwrap_or(head)
+}
+
+fn welcome(client: &Client, arrived: &Arrived) -> (ResponseHead, Vec<u8>) {
+    let cipher = client.tls.as_ref().and_then(|tls| tls.known.facts.cipher_suite_name());
+    let tls = client.tls.as_ref().map(|tls| TlsFacts {
+        version: tls.known.facts.version_name(),
+        cipher: cipher.as_deref().unwrap_or("unknown"),
+        alpn: tls.alpn.as_deref(),
+    });
+    welcome::answer(&arrived.head, &Facts { tls, connection: client.serial, stream: arrived.stream })
+}

@@ -1,0 +1,176 @@
+//! State shared by all connections of an edge thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hcrs_http::Fault;
+use hcrs_log::{AccessEntry, AccessLog, Statsd};
+use slab::Slab;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::exchange::file_permits::OpenFiles;
+use crate::exchange::mailbox::Mailbox;
+use crate::exchange::tls_info::TlsNumbers;
+use crate::exchange::websocket;
+use crate::origin::app::dispatch::Dispatch;
+use crate::settings::Settings;
+
+mod date;
+mod fault_log;
+mod server_fields;
+
+use fault_log::FaultLog;
+use server_fields::ServerFields;
+
+/// How long, from the beginning of a drain, connections without a request may still make one: its client may have sent it
+/// before it could know.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
+/// State shared by all connections of an edge thread.
+#[derive(Debug)]
+pub(crate) struct ThreadState {
+    pub settings: Arc<Settings>,
+    pub dispatch: Dispatch,
+    pub connections: RefCell<Slab<Rc<Mailbox>>>,
+    pub access: RefCell<Option<AccessLog>>,
+    pub statsd: RefCell<Option<Statsd>>,
+    /// Faults that the error log has still to report.
+    pub faults: FaultLog,
+    /// What WebSockets run on.
+    pub websockets: Rc<websocket::Terms>,
+    /// Room for what connections of HTTP/2 hold of request bodies.
+    pub bodies: Rc<hcrs_h2::BodyRoom>,
+    /// The files that responses hold open.
+    pub open_files: Rc<OpenFiles>,
+    /// Places for TLS handshakes.
+    pub handshakes: Semaphore,
+    /// Numbers for what is known of TLS connections.
+    pub tls_numbers: TlsNumbers,
+    phase: Cell<Phase>,
+    cut: Cell<usize>,
+    serial: Cell<u64>,
+    server_fields: RefCell<ServerFields>,
+    /// A connection has ended, or the phase has changed.
+    pub stir: Notify,
+    /// Cancelled when no more connections are to be accepted.
+    pub drains: CancellationToken,
+}
+
+/// Where the thread is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Requests are welcome.
+    Serving,
+    /// No connections are accepted. Those that are fresh, or about to go on, may make one request more.
+    Draining,
+    /// What is under way is finished, and connections without a request are closed.
+    Finishing,
+    /// Everything is cut off.
+    Cut,
+}
+
+impl ThreadState {
+    pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>, statsd: Option<Statsd>) -> Self {
+        Self {
+            dispatch: Dispatch::new(settings.dispatch.clone()),
+            connections: RefCell::default(),
+            access: RefCell::new(access),
+            statsd: RefCell::new(statsd),
+            faults: FaultLog::default(),
+            websockets: websocket::Terms::new(&settings.connection),
+            bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
+            open_files: Rc::default(),
+            handshakes: Semaphore::new(settings.connection.max_handshakes),
+            tls_numbers: TlsNumbers::default(),
+            phase: Cell::new(Phase::Serving),
+            cut: Cell::new(0),
+            serial: Cell::new(0),
+            server_fields: RefCell::new(ServerFields::new(&settings.connection)),
+            stir: Notify::new(),
+            drains: CancellationToken::new(),
+            settings,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.set(self.serial.get() + 1);
+        self.serial.get()
+    }
+
+    /// Calls `with` with the fields that every response gets, their date that of `now`.
+    pub(crate) fn with_server_fields<R>(&self, now: Instant, with: impl FnOnce(&ServerFields) -> R) -> R {
+        let fields = &mut *self.server_fields.borrow_mut();
+        if self.settings.connection.include_date_header {
+            fields.refresh_date(now);
+        }
+        with(fields)
+    }
+
+    /// Whether anybody wants to know of the requests that are over.
+    pub(crate) fn keeps_record(&self) -> bool {
+        self.access.borrow().is_some() || self.statsd.borrow().is_some()
+    }
+
+    /// A request on the connection of that number has ended with the fault.
+    pub(crate) fn note_fault(&self, connection: u64, fault: Fault) {
+        if self.faults.note(connection, fault, clock::now()) {
+            self.dispatch.stir();
+        }
+    }
+
+    /// A request was cut off at the end of the drain.
+    pub(crate) fn note_cut(&self) {
+        self.cut.set(self.cut.get() + 1);
+    }
+
+    /// The requests that were cut off at the end of the drain.
+    pub(crate) fn cut(&self) -> usize {
+        self.cut.get()
+    }
+
+    /// Writes about a request that is over.
+    pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
+        if let Some(access) = &mut *self.access.borrow_mut() {
+            access.record(entry);
+        }
+        if let Some(statsd) = &mut *self.statsd.borrow_mut() {
+            statsd.record(entry.status, entry.duration, entry.fault);
+        }
+        // What was written waits for others, but not for ever.
+        self.dispatch.stir();
+    }
+
+    /// Whether something was recorded that is not handed over.
+    pub(crate) fn has_records(&self) -> bool {
+        self.access.borrow().as_ref().is_some_and(AccessLog::is_waiting)
+            || self.statsd.borrow().as_ref().is_some_and(Statsd::is_waiting)
+    }
+
+    /// Hands over what was recorded.
+    pub(crate) fn flush_records(&self) {
+        self.faults.flush(clock::now());
+        if let Some(access) = &mut *self.access.borrow_mut() {
+            access.flush();
+        }
+        if let Some(statsd) = &mut *self.statsd.borrow_mut() {
+            statsd.flush();
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        for (_, mailbox) in &*self.connections.borrow() {
+            mailbox.wake();
+        }
+        self.stir.notify_one();
+    }
+}

@@ -1,0 +1,62 @@
+//! The fields that the server adds to every response: `date`, `server` and `alt-svc`.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+
+use super::date::HttpDate;
+use crate::ConnectionSettings;
+use crate::clock;
+
+/// The `server` of responses.
+const SERVER: &str = "hcrs";
+
+/// The fields that the server adds to every response.
+#[derive(Debug)]
+pub(crate) struct ServerFields {
+    date: HttpDate,
+    until: Instant,
+    /// For HTTP/2.
+    pub h2: hcrs_h2::Extra,
+    /// `alt-svc` as HTTP/1.1 writes it.
+    alt_svc: Vec<u8>,
+}
+
+impl ServerFields {
+    pub(crate) fn new(settings: &ConnectionSettings) -> Self {
+        let server = settings.include_server_header.then(|| HeaderValue::from_static(SERVER));
+        let lines = settings.alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
+        Self {
+            date: HttpDate::new(),
+            until: clock::now(),
+            alt_svc: lines.flatten().collect(),
+            h2: hcrs_h2::Extra {
+                date: None,
+                server,
+                alt_svc: (!settings.alt_svc.is_empty()).then(|| settings.alt_svc.clone().into()),
+            },
+        }
+    }
+
+    /// For HTTP/1.1.
+    pub(crate) fn h1(&self) -> hcrs_h1::Extra<'_> {
+        hcrs_h1::Extra {
+            date: self.h2.date.as_ref().map(HeaderValue::as_bytes),
+            server: self.h2.server.as_ref().map(HeaderValue::as_bytes),
+            alt_svc: &self.alt_svc,
+        }
+    }
+
+    /// Renews the date once its second is over.
+    pub(crate) fn refresh_date(&mut self, now: Instant) {
+        if now < self.until {
+            return;
+        }
+        let wall = SystemTime::now();
+        let date = HeaderValue::from_bytes(self.date.now(wall)).expect("invariant: a date is a field value");
+        self.h2.date = Some(date);
+        let into_second =
+            wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+        self.until = now + Duration::from_millis(u64::from(1000 - into_second.min(999)));
+    }
+}
