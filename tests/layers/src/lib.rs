@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use serde_json::Value;
@@ -51,6 +52,28 @@ mod tests {
         ("layers", &[], &[]),
     ];
 
+    /// The modules of `hcrs-server`, in the order of a request's path: each may use those that stand behind it.
+    const PATH: &[&str] = &[
+        "run",
+        "check",
+        "supervise",
+        "thread",
+        "connection",
+        "drive",
+        "request",
+        "route",
+        "client",
+        "state",
+        "origin",
+        "exchange",
+        "bind",
+        "settings",
+        "caller",
+        "server_names",
+        "pid_file",
+        "clock",
+    ];
+
     fn packages() -> Vec<Value> {
         let output = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version=1", "--no-deps", "--manifest-path"])
@@ -94,6 +117,56 @@ mod tests {
             let manifest = package["manifest_path"].as_str().expect("manifest_path");
             let text = std::fs::read_to_string(manifest).expect("manifest is readable");
             assert!(text.contains("[lints]\nworkspace = true"), "{manifest} does not inherit the lints");
+        }
+    }
+
+    /// The Rust files of `hcrs-server` that are not tests alone, with the module that each belongs to.
+    fn files_of_the_server() -> Vec<(String, PathBuf)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/hcrs-server/src");
+        let (mut folders, mut files) = (vec![root.clone()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder of the crate") {
+                let path = entry.expect("an entry of the folder").path();
+                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                if matches!(&*name, "tests" | "model" | "seam" | "lib") {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let inside = path.strip_prefix(&root).expect("a file of the crate");
+                    let first =
+                        inside.components().next().expect("a component").as_os_str().to_string_lossy();
+                    files.push((first.trim_end_matches(".rs").to_owned(), path));
+                }
+            }
+        }
+        files
+    }
+
+    /// The modules that a file names as `crate::module`, its tests and what only tests import left out.
+    fn used_modules(text: &str) -> Vec<String> {
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = text.split("#[cfg(test)]\nuse ").enumerate().map(|(nth, part)| {
+            if nth == 0 { part } else { part.split_once('\n').map_or("", |(_, rest)| rest) }
+        });
+        let names = code
+            .flat_map(|part| part.split("crate::").skip(1))
+            .map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>());
+        names.filter(|name| !name.is_empty() && name != "model").collect()
+    }
+
+    #[test]
+    fn the_folders_of_the_server_follow_the_path_of_a_request() {
+        let rank = |module: &str| PATH.iter().position(|name| *name == module);
+        let files = files_of_the_server();
+        assert!(files.len() > 50, "the crate's files are found");
+        for (module, path) in files {
+            let own = rank(&module).unwrap_or_else(|| panic!("{module} has no place in the order"));
+            for used in used_modules(&std::fs::read_to_string(&path).expect("a file of the crate")) {
+                let Some(theirs) = rank(&used) else { continue };
+                assert!(theirs >= own, "{} must not use {used}: it stands before {module}", path.display());
+            }
         }
     }
 }
