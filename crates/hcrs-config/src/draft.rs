@@ -208,6 +208,13 @@ impl Draft {
             }
             _ => {}
         }
+        if self.server.connection.redirect_http
+            && !listeners.iter().any(|listener| tls && !listener.tls)
+            && let Some(value) = self.given.get("redirect_http")
+        {
+            let place = value.place.clone();
+            self.warn(&place, "redirect_http is ignored: there is no insecure_bind beside a bind with TLS");
+        }
         listeners
     }
 

@@ -45,6 +45,14 @@ impl BoundListener {
         Ok(rustix::net::listen(self, i32::try_from(backlog).unwrap_or(i32::MAX))?)
     }
 
+    /// The port; `None` for a unix socket.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match &self.socket {
+            BoundSocket::Tcp(socket) => socket.local_addr().ok().map(|address| address.port()),
+            BoundSocket::Unix(_) => None,
+        }
+    }
+
     /// The same socket for another thread.
     pub(crate) fn share(&self) -> io::Result<Self> {
         let socket = match &self.socket {

@@ -63,6 +63,15 @@ pub(crate) struct Exchange {
     state: RefCell<State>,
 }
 
+/// A response that its origin has whole.
+#[derive(Debug)]
+pub(crate) struct WholeResponse {
+    /// The head, which announces the body's length.
+    pub head: ResponseHead,
+    /// The body; empty if there is none.
+    pub body: Vec<u8>,
+}
+
 /// What an exchange is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {

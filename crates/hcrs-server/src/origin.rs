@@ -1,4 +1,5 @@
 //! What answers an exchange.
 
 pub(crate) mod app;
+pub(crate) mod redirect;
 pub(crate) mod welcome;

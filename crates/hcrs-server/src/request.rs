@@ -5,15 +5,16 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hcrs_forwarded::without_forwarded;
-use hcrs_http::{Fault, RequestHead, ResponseHead};
+use hcrs_http::{Fault, RequestHead};
 use hcrs_ws::MessageRoom;
 
 use crate::client::{Client, ForwardedFields};
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
-use crate::exchange::{Exchange, Parts};
+use crate::exchange::{Exchange, Parts, WholeResponse};
+use crate::origin::redirect;
 use crate::origin::welcome::{self, Facts, TlsFacts};
-use crate::route::{Route, route};
+use crate::route::{Circumstances, Route, route};
 
 /// A request as its protocol has read it.
 #[derive(Debug)]
@@ -58,14 +59,22 @@ impl Intake {
     /// Returns the exchange of a request, which its origin has begun to answer.
     pub(crate) fn take(&self, client: &Client, mut arrived: Arrived, now: Instant) -> Rc<Exchange> {
         arrived.head = resolve_client(client, arrived.head);
-        match route(&arrived.head, &client.admitted.shared.settings, self.has_too_many_running()) {
+        let shared = &client.admitted.shared;
+        let circumstances = Circumstances {
+            settings: &shared.settings,
+            https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
+            has_too_many_running: self.has_too_many_running(),
+        };
+        match route(&arrived.head, circumstances) {
             Route::App => self.submit(client, arrived, now),
             Route::Welcome => {
-                let (head, page) = welcome(client, &arrived);
-                let exchange = Exchange::new(plain(client, arrived, now));
-                exchange.answer(head, page);
-                exchange
+                let response = welcome(client, &arrived);
+                answered(client, arrived, response, now)
             }
+            Route::Redirect(port) => match redirect::answer(&arrived.head, port) {
+                Some(response) => answered(client, arrived, response, now),
+                None => refused(client, arrived, Fault::UnknownHost, now),
+            },
             Route::Refused(fault) => refused(client, arrived, fault, now),
         }
     }
@@ -84,9 +93,8 @@ impl Intake {
         let websocket = match WebSocket::asked_for(&arrived.head, &shared.websockets, room) {
             Ok(websocket) => websocket,
             Err(refusal) => {
-                let exchange = Exchange::new(plain(client, arrived, now));
-                exchange.answer(refusal, Vec::new());
-                return exchange;
+                let response = WholeResponse { head: refusal, body: Vec::new() };
+                return answered(client, arrived, response, now);
             }
         };
         if websocket.is_some() {
@@ -113,6 +121,13 @@ pub(crate) fn refused(client: &Client, arrived: Arrived, fault: Fault, now: Inst
     exchange
 }
 
+/// Returns the exchange of a request that the edge has answered.
+fn answered(client: &Client, arrived: Arrived, response: WholeResponse, now: Instant) -> Rc<Exchange> {
+    let exchange = Exchange::new(plain(client, arrived, now));
+    exchange.answer(response);
+    exchange
+}
+
 fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
     let Arrived { key, stream: _, head, expects_continue } = arrived;
     let tls = client.tls.as_ref().map(|agreed| Rc::clone(&agreed.known));
@@ -132,12 +147,13 @@ fn resolve_client(client: &Client, head: RequestHead) -> RequestHead {
     resolved.unwrap_or(head)
 }
 
-fn welcome(client: &Client, arrived: &Arrived) -> (ResponseHead, Vec<u8>) {
+fn welcome(client: &Client, arrived: &Arrived) -> WholeResponse {
     let cipher = client.tls.as_ref().and_then(|tls| tls.known.facts.cipher_suite_name());
     let tls = client.tls.as_ref().map(|tls| TlsFacts {
         version: tls.known.facts.version_name(),
         cipher: cipher.as_deref().unwrap_or("unknown"),
         alpn: tls.alpn.as_deref(),
     });
-    welcome::answer(&arrived.head, &Facts { tls, connection: client.serial, stream: arrived.stream })
+    let facts = Facts { tls, connection: client.serial, stream: arrived.stream };
+    welcome::answer(&arrived.head, &facts)
 }

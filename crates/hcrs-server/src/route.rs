@@ -1,7 +1,8 @@
 //! Where a request goes. The one place that decides it, for every protocol, without I/O and without a clock.
 
-use hcrs_http::{Fault, RequestHead};
+use hcrs_http::{Fault, RequestHead, Scheme};
 
+use crate::origin::redirect;
 use crate::settings::Settings;
 
 /// What answers a request.
@@ -11,24 +12,43 @@ pub(crate) enum Route {
     App,
     /// The page of a server without an app.
     Welcome,
+    /// A redirect to HTTPS at this port.
+    Redirect(u16),
     /// What the fault is owed.
     Refused(Fault),
 }
 
-/// Returns the route of a request whose head is `head`. `has_too_many_running`: its connection has as many requests in workers as it may.
-pub(crate) fn route(head: &RequestHead, settings: &Settings, has_too_many_running: bool) -> Route {
+/// What a route depends on beside the request's head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Circumstances<'a> {
+    /// The settings of the server.
+    pub settings: &'a Settings,
+    /// The port of HTTPS, if the connection is cleartext and its requests are to be redirected there.
+    pub https_port: Option<u16>,
+    /// Whether the connection has as many requests in workers as it may.
+    pub has_too_many_running: bool,
+}
+
+/// Returns the route of a request.
+pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
     if !head.is_whole() {
-        Route::Refused(Fault::HeadTooLarge)
-    } else if !settings.connection.server_names.serve(head) {
-        Route::Refused(Fault::UnknownHost)
-    } else if settings.app.is_none() {
-        // A CONNECT asks for nothing that the page could be.
-        if head.is_websocket() { Route::Refused(Fault::MethodNotAllowed) } else { Route::Welcome }
-    } else if has_too_many_running {
-        Route::Refused(Fault::QueueFull)
-    } else {
-        Route::App
+        return Route::Refused(Fault::HeadTooLarge);
     }
+    if !of.settings.connection.server_names.serve(head) {
+        return Route::Refused(Fault::UnknownHost);
+    }
+    if let Some(port) = of.https_port {
+        let view = head.view();
+        // A trusted proxy may have terminated TLS.
+        if view.scheme == Scheme::Http && redirect::applies_to(&view) {
+            return Route::Redirect(port);
+        }
+    }
+    if of.settings.app.is_none() {
+        // A CONNECT asks for nothing that the page could be.
+        return if head.is_websocket() { Route::Refused(Fault::MethodNotAllowed) } else { Route::Welcome };
+    }
+    if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App }
 }
 
 #[cfg(test)]
@@ -39,35 +59,50 @@ mod tests {
     use crate::AppSettings;
     use crate::bind::tests::settings;
 
-    fn head() -> RequestHead {
-        let line = RequestLine {
-            version: Version::Http2,
-            scheme: Scheme::Https,
-            method: b"GET",
-            path: b"/",
-            query: b"",
-        };
+    fn head(scheme: Scheme, path: &[u8]) -> RequestHead {
+        let line = RequestLine { version: Version::Http2, scheme, method: b"GET", path, query: b"" };
         let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
         head.push_field(b"host", b"example.com");
         head
     }
 
+    fn of(settings: &Settings) -> Circumstances<'_> {
+        Circumstances { settings, https_port: None, has_too_many_running: false }
+    }
+
+    fn with_app() -> Settings {
+        let mut settings = settings(Vec::new());
+        settings.app = Some(AppSettings::new("app".to_owned()));
+        settings
+    }
+
     #[test]
     fn a_server_without_an_app_has_its_page_and_nothing_to_connect_to() {
         let settings = settings(Vec::new());
-        assert_eq!(route(&head(), &settings, false), Route::Welcome);
-        let mut websocket = head();
-        websocket.set_websocket();
-        assert_eq!(route(&websocket, &settings, false), Route::Refused(Fault::MethodNotAllowed));
+        let mut head = head(Scheme::Https, b"/");
+        assert_eq!(route(&head, of(&settings)), Route::Welcome);
+        head.set_websocket();
+        assert_eq!(route(&head, of(&settings)), Route::Refused(Fault::MethodNotAllowed));
     }
 
     #[test]
     fn hosts_are_checked_before_anything_else_is_done() {
-        let mut settings = settings(Vec::new());
-        settings.app = Some(AppSettings::new("app".to_owned()));
-        assert_eq!(route(&head(), &settings, false), Route::App);
-        assert_eq!(route(&head(), &settings, true), Route::Refused(Fault::QueueFull));
+        let mut settings = with_app();
+        let head = head(Scheme::Https, b"/");
+        assert_eq!(route(&head, of(&settings)), Route::App);
+        let overloaded = Circumstances { has_too_many_running: true, ..of(&settings) };
+        assert_eq!(route(&head, overloaded), Route::Refused(Fault::QueueFull));
         settings.connection.server_names.push("example.org").unwrap();
-        assert_eq!(route(&head(), &settings, true), Route::Refused(Fault::UnknownHost));
+        let overloaded = Circumstances { has_too_many_running: true, https_port: Some(443), ..of(&settings) };
+        assert_eq!(route(&head, overloaded), Route::Refused(Fault::UnknownHost));
+    }
+
+    #[test]
+    fn cleartext_is_redirected_but_for_challenges_and_what_was_tls_before_a_proxy() {
+        let settings = with_app();
+        let of = Circumstances { https_port: Some(8443), ..of(&settings) };
+        assert_eq!(route(&head(Scheme::Http, b"/"), of), Route::Redirect(8443));
+        assert_eq!(route(&head(Scheme::Https, b"/"), of), Route::App);
+        assert_eq!(route(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), Route::App);
     }
 }

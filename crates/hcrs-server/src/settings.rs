@@ -272,6 +272,8 @@ pub struct ConnectionSettings {
     pub include_server_header: bool,
     /// What responses get as `alt-svc`, each value as a field of its own.
     pub alt_svc: Vec<HeaderValue>,
+    /// Whether requests of cleartext listeners are redirected to HTTPS, where a listener speaks it over TCP.
+    pub redirect_http: bool,
     /// Whether apps are offered to name files as bodies of responses (`http.response.pathsend`). Frameworks that see the
     /// offer send messages that many middlewares do not know.
     pub pathsend: bool,
@@ -303,6 +305,7 @@ impl Default for ConnectionSettings {
             include_date_header: true,
             include_server_header: true,
             alt_svc: Vec::new(),
+            redirect_http: false,
             pathsend: false,
             server_names: ServerNames::default(),
         }

@@ -50,6 +50,8 @@ pub(crate) struct ThreadState {
     pub handshakes: Semaphore,
     /// Numbers for what is known of TLS connections.
     pub tls_numbers: TlsNumbers,
+    /// The port that requests of cleartext connections are redirected to.
+    pub https_port: Cell<Option<u16>>,
     phase: Cell<Phase>,
     cut: Cell<usize>,
     serial: Cell<u64>,
@@ -86,6 +88,7 @@ impl ThreadState {
             open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_numbers: TlsNumbers::default(),
+            https_port: Cell::new(None),
             phase: Cell::new(Phase::Serving),
             cut: Cell::new(0),
             serial: Cell::new(0),

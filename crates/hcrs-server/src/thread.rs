@@ -84,6 +84,9 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let ThreadSetup { index, settings, tls, listeners, reports, access, statsd } = setup;
     let shared = Rc::new(ThreadState::new(settings, access, statsd));
+    if shared.settings.connection.redirect_http {
+        shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
+    }
     let looking_after = spawn_local(look_after(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();

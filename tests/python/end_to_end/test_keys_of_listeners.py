@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import GROUP, OWNER, shows
 from end_to_end.server import APPS, Server, wait_until
 
@@ -92,6 +93,37 @@ def test_trusted_proxies_speak_for_clients(server: Server, connect_h1: Callable[
     fields = "x-forwarded-for: 198.51.100.7, 192.0.2.1\r\nx-forwarded-prefix: /shop\r\n"
     told = connect_h1(server.listener).get("/", headers=fields)
     assert b'"client": "198.51.100.7"' in told.body and b'"root_path": "/shop"' in told.body
+
+
+@shows(
+    "plain.py:app",
+    bind="127.0.0.1:0",
+    insecure_bind="127.0.0.1:0",
+    certfile="<pki>/localhost.pem",
+    keyfile="<pki>/localhost.pem",
+    redirect_http=True,
+    server_names=["127.0.0.1"],
+)
+def test_cleartext_is_redirected_to_https(
+    server: Server, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+) -> None:
+    https, http = server.listeners
+    plain = connect_h1(http)
+
+    def redirected(target: str, fields: str = "") -> tuple[int, str | None]:
+        response = plain.get(target, headers=fields)
+        return response.status, response.header("location")
+
+    assert redirected("/a%20b?x=1") == (308, f"https://127.0.0.1:{https.port}/a%20b?x=1")
+    plain.request("POST", "/", headers="expect: 100-continue\r\ncontent-length: 4\r\n")
+    assert plain.response().status == 308
+    assert connect_h1(http).get("/.well-known/acme-challenge/token").status == 404, "the app's own answer"
+    stranger = connect_h1(http)
+    stranger.send(b"GET / HTTP/1.1\r\nhost: elsewhere.test\r\n\r\n")
+    assert stranger.response().status == 404, "hosts that are not named are not redirected"
+    response = connect_h2(http).get("/h2")
+    location = f"https://127.0.0.1:{https.port}/h2".encode()
+    assert (response.status, response.header(b"location")) == (308, location)
 
 
 @shows("settings.py:app", stripped_prefix="/shop/")

@@ -229,6 +229,7 @@ fn every_key_of_websockets_ends_in_its_setting() {
 #[test]
 fn files_are_offered_where_that_is_asked_for() {
     ends_in("[hcrs]\npathsend = true", |s| s.connection.pathsend, true);
+    ends_in("[hcrs]\nredirect_http = true", |s| s.connection.redirect_http, true);
 }
 
 #[test]

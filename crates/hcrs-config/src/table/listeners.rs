@@ -28,6 +28,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Where to listen without TLS, beside bind with TLS.",
     )
     .flag("--insecure-bind", None, "ADDRESS"),
+    Setting::new(
+        Listeners,
+        "redirect_http",
+        Kind::Boolean,
+        |d| d.server.connection.redirect_http.to_string(),
+        |v, d| fill(&mut d.server.connection.redirect_http, v.boolean()),
+        "Whether requests of insecure_bind are redirected to the same URL over https (308), at the first TCP port of bind. Paths \
+         below /.well-known/acme-challenge/ are not. server_names limits the hosts that are redirected.",
+    )
+    .own(),
     Setting::ignored(Listeners, "quic_bind", Kind::TextOrTexts, "HTTP/3 is not spoken.").flag(
         "--quic-bind",
         None,

@@ -16,7 +16,9 @@ use crate::client::{ForwardedFields, Peer};
 /// Why a connection is closed before anything else is read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("PROXY protocol header from the untrusted peer {0}; forwarded_allow_ips names trusted proxies")]
+    #[error(
+        "the peer {0} is not trusted to speak the PROXY protocol; name it in forwarded_allow_ips if it is a proxy"
+    )]
     Untrusted(String),
     #[error("{0} from {1}")]
     Header(ProxyHeaderError, String),

@@ -9,7 +9,7 @@ use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Window, piece_cost};
 use hcrs_ws::close_code;
 
-use super::{Exchange, Hint, Origin, Piece, Place, SentTo, State};
+use super::{Exchange, Hint, Origin, Piece, Place, SentTo, State, WholeResponse};
 use crate::clock;
 use crate::exchange::backlog::Backlog;
 #[cfg(test)]
@@ -195,8 +195,8 @@ impl Exchange {
         true
     }
 
-    /// Answers with a whole response that the edge has made.
-    pub(crate) fn answer(&self, head: ResponseHead, body: Vec<u8>) {
+    /// Answers with a whole response.
+    pub(crate) fn answer(&self, WholeResponse { head, body }: WholeResponse) {
         let mut state = self.state.borrow_mut();
         let response = &mut state.response;
         response.has_head = true;

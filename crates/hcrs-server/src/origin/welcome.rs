@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use hcrs_http::{Address, RequestHead, ResponseHead, Version};
 
+use crate::exchange::WholeResponse;
+
 /// Facts about the connection that the request's head does not hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
@@ -27,7 +29,7 @@ pub(crate) struct TlsFacts<'a> {
 }
 
 /// Returns the answer to a request: the page as HTML for a client that takes it, else as plain text.
-pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> (ResponseHead, Vec<u8>) {
+pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> WholeResponse {
     let view = head.view();
     let accept = view.fields().first(b"accept");
     let html = accept.is_some_and(|accept| accept.windows(9).any(|part| part == b"text/html"));
@@ -44,7 +46,7 @@ pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> (ResponseHead, Ve
         (b"content-length", length.as_bytes()),
         (b"cache-control", b"no-store"),
     ];
-    (ResponseHead::new(200, fields), page)
+    WholeResponse { head: ResponseHead::new(200, fields), body: page }
 }
 
 fn page(protocol: &str, client: Option<Address<'_>>, facts: &Facts<'_>, html: bool) -> Vec<u8> {
