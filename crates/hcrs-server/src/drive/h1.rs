@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::in_flight::record_unread;
-use super::{InFlight, LOOK, Look, run_again};
+use super::lifecycle::{Lifecycle, TICK};
+use super::{InFlight, run_again};
 use crate::client::Client;
 use crate::clock;
 use crate::exchange::Output;
@@ -59,7 +60,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
     let now = clock::now();
     let mut driver = Driver {
         connection: Connection::new(&settings.h1, client.scheme, Rc::clone(&client.endpoints)),
-        look: Look::new(now + settings.keep_alive_timeout.min(LOOK)),
+        lifecycle: Lifecycle::new(settings, now),
         io,
         input,
         input_ended: false,
@@ -76,9 +77,6 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
         skipped: 0,
         closing: false,
         has_looked_again: false,
-        idle_since: now,
-        head_since: None,
-        unsent_since: None,
         client,
     };
     let serial = driver.client.serial;
@@ -135,10 +133,7 @@ struct Driver<T> {
     closing: bool,
     /// In a drain, the socket was looked at for a last request.
     has_looked_again: bool,
-    look: Look,
-    idle_since: Instant,
-    head_since: Option<Instant>,
-    unsent_since: Option<Instant>,
+    lifecycle: Lifecycle,
 }
 
 impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
@@ -209,8 +204,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Whether the thread drains, and the connection has nothing under way and nothing to wait for: no first request, and
     /// none of a client that makes one after the other.
     fn is_dismissed(&self, now: Instant) -> bool {
-        let is_waited_for =
-            self.requests == 0 || now.saturating_duration_since(self.idle_since) < FIRST_REQUEST;
+        let is_waited_for = self.requests == 0 || self.lifecycle.idle_for(now) < FIRST_REQUEST;
         let is_over = match self.client.admitted.shared.phase() {
             Phase::Serving => false,
             Phase::Draining => !is_waited_for,
@@ -295,7 +289,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn fail(&mut self, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
         if self.in_flight.is_none() && !self.connection.has_head_out() && fault != Fault::DrainTimeout {
-            let since = self.head_since.unwrap_or(now);
+            let since = self.lifecycle.head_since().unwrap_or(now);
             record_unread(&self.client, &self.input, fault, now.saturating_duration_since(since));
         }
         if self.connection.has_head_out() && !self.connection.response_ended() {
@@ -321,7 +315,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         {
             self.connection.set_spare_block(block);
         }
-        self.idle_since = now;
+        self.lifecycle.rest(now);
         self.skipped = 0;
         self.settle();
     }
@@ -376,12 +370,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 }
             }
         }
-        match self.connection.awaits() {
-            Awaits::Head { started: true } => {
-                self.head_since.get_or_insert(now);
-            }
-            Awaits::Head { started: false } | Awaits::Body | Awaits::Nothing => self.head_since = None,
-        }
+        let is_awaited = match self.connection.awaits() {
+            Awaits::Head { started } => started,
+            Awaits::Body | Awaits::Nothing => false,
+        };
+        self.lifecycle.await_head(is_awaited, now);
     }
 
     fn begin(&mut self, request: hcrs_h1::Request, now: Instant) {
@@ -430,11 +423,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
         self.client.admitted.mailbox.rest();
         if self.is_busy() {
-            self.look.no_later_than(now + LOOK);
+            self.lifecycle.check_no_later_than(now + TICK);
         }
-        while self.look.poll(cx).is_ready() {
+        while self.lifecycle.poll(cx).is_ready() {
             let next = self.check_deadlines(now)?;
-            self.look.set(next.max(now + Duration::from_millis(1)));
+            self.lifecycle.check_again_at(next, now);
         }
         Poll::Pending
     }
@@ -442,37 +435,37 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
     fn is_busy(&self) -> bool {
         let is_skipping = self.connection.response_ended();
-        self.in_flight.is_some() || self.head_since.is_some() || self.unsent_since.is_some() || is_skipping
+        self.in_flight.is_some() || self.lifecycle.is_waiting() || is_skipping
     }
 
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
         let shared = Rc::clone(&self.client.admitted.shared);
         let settings = &shared.settings.connection;
-        let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
-        if self.unsent_since.is_some_and(|since| passed(since, settings.write_timeout)) {
-            return Err(End::Fault(Fault::WriteStalled));
-        }
-        if self.head_since.is_some_and(|since| passed(since, settings.head_timeout)) {
-            self.head_since = None;
-            self.fail(Fault::HeadTimeout, now);
-            self.closing = true;
+        match self.lifecycle.overdue(settings, now) {
+            Some(Fault::HeadTimeout) => {
+                self.fail(Fault::HeadTimeout, now);
+                self.lifecycle.await_head(false, now);
+                self.closing = true;
+            }
+            Some(fault) => return Err(End::Fault(fault)),
+            None => {}
         }
         if let Some(in_flight) = &self.in_flight
-            && in_flight.exchange.starves()
             && self.connection.awaits() == Awaits::Body
-            && passed(in_flight.body_at, settings.body_timeout)
+            && in_flight.is_body_overdue(settings.body_timeout, now)
         {
             self.fail(Fault::BodyTimeout, now);
             self.closing = true;
         }
-        let mut next = now + LOOK;
+        let mut next = now + TICK;
         if let Some(in_flight) = &self.in_flight
             && let Some(at) = in_flight.exchange.tick(now)
         {
             next = next.min(at);
         }
         let is_skipping = self.in_flight.is_none() && self.connection.response_ended();
-        if is_skipping && passed(self.idle_since, settings.keep_alive_timeout) {
+        let is_idle_too_long = self.lifecycle.idle_for(now) >= settings.keep_alive_timeout;
+        if is_skipping && is_idle_too_long {
             self.closing = true;
         }
         if self.closing {
@@ -481,12 +474,12 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.is_busy() {
             return Ok(next);
         }
-        if passed(self.idle_since, settings.keep_alive_timeout) {
+        if is_idle_too_long {
             self.closing = true;
             self.client.admitted.mailbox.wake();
-            return Ok(now + LOOK);
+            return Ok(now + TICK);
         }
-        Ok(self.idle_since + settings.keep_alive_timeout)
+        Ok(self.lifecycle.idle_until(settings.keep_alive_timeout))
     }
 }
 

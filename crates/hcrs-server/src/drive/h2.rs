@@ -11,7 +11,8 @@ use hcrs_h2::{Connection, Ended, Event, StreamKey};
 use hcrs_http::{Fault, RequestHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{InFlight, LOOK, Look, run_again};
+use super::lifecycle::{Lifecycle, TICK};
+use super::{InFlight, run_again};
 use crate::client::Client;
 use crate::clock;
 use crate::exchange::Output;
@@ -52,10 +53,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         intake: Intake::new(&client, max_running),
         requests: 0,
         shutdown: Shutdown::No,
-        look: Look::new(now + settings.keep_alive_timeout.min(LOOK)),
-        idle_since: now,
-        head_since: None,
-        unsent_since: None,
+        lifecycle: Lifecycle::new(settings, now),
         ready: Vec::new(),
         yielded: VecDeque::new(),
         client,
@@ -67,7 +65,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     note(&driver.client, &ended);
     if matches!(ended, Ended::Closed) && !matches!(driver.shutdown, Shutdown::No) {
         let is_serving = driver.client.admitted.shared.phase() == Phase::Serving;
-        let since_last = clock::now().saturating_duration_since(driver.idle_since);
+        let since_last = driver.lifecycle.idle_for(clock::now());
         let limit = if is_serving { LINGER } else { LINGER_IN_DRAIN }.saturating_sub(since_last);
         // What is written last may still be on its way to a client that sends: it is read until it has closed, too.
         let _closed = tokio::time::timeout(limit, driver.connection.linger(LINGER_MAX)).await;
@@ -99,12 +97,7 @@ struct Driver<T> {
     intake: Intake,
     requests: u64,
     shutdown: Shutdown,
-    look: Look,
-    idle_since: Instant,
-    /// Since when a header block, or the first SETTINGS, has been awaited.
-    head_since: Option<Instant>,
-    /// Since when the socket has been full.
-    unsent_since: Option<Instant>,
+    lifecycle: Lifecycle,
     /// The places of exchanges that have left word, emptied in each turn.
     ready: Vec<usize>,
     /// WebSockets that go on inflating, one in each turn.
@@ -183,11 +176,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.close_gracefully(now);
         }
         match self.connection.poll_drain(cx) {
-            Poll::Ready(Ok(())) => self.unsent_since = None,
+            Poll::Ready(Ok(())) => self.lifecycle.unblock_writing(),
             Poll::Ready(Err(error)) => return Poll::Ready(Ended::Io(error)),
-            Poll::Pending => {
-                self.unsent_since.get_or_insert(now);
-            }
+            Poll::Pending => self.lifecycle.block_writing(now),
         }
         self.poll_deadlines(cx, now)
     }
@@ -334,7 +325,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.connection.recycle(block);
         }
         if self.streams.len() == 0 {
-            self.idle_since = now;
+            self.lifecycle.rest(now);
         }
     }
 
@@ -349,7 +340,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 self.close_gracefully(now);
                 if phase == Phase::Finishing && self.streams.len() == 0 {
-                    self.look.no_later_than(self.idle_since + FIRST_REQUEST);
+                    self.lifecycle.check_no_later_than(self.lifecycle.idle_until(FIRST_REQUEST));
                 }
                 None
             }
@@ -361,7 +352,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     }
                 }
                 self.connection.graceful_shutdown();
-                self.shutdown = Shutdown::Abrupt(Fault::DrainTimeout, now + LOOK);
+                self.shutdown = Shutdown::Abrupt(Fault::DrainTimeout, now + TICK);
                 None
             }
         }
@@ -378,34 +369,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Ends without waiting for the client to have seen the GOAWAY before.
     fn close_finally(&mut self, now: Instant) {
         self.connection.final_shutdown();
-        self.shutdown = Shutdown::Final(now + LOOK);
+        self.shutdown = Shutdown::Final(now + TICK);
     }
 
     fn close_abruptly(&mut self, fault: Fault, now: Instant) {
         self.connection.abrupt_shutdown(fault);
-        self.shutdown = Shutdown::Abrupt(fault, now + LOOK);
+        self.shutdown = Shutdown::Abrupt(fault, now + TICK);
     }
 
-    /// Looks at the deadlines, if it is time to, and sets the next look.
+    /// Checks the deadlines if it is time to, and sets the next check.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
         self.client.admitted.mailbox.rest();
-        if self.connection.awaits_head() {
-            self.head_since.get_or_insert(now);
-        } else {
-            self.head_since = None;
-        }
+        self.lifecycle.await_head(self.connection.awaits_head(), now);
         let unwanted_until = self.connection.unwanted_until(now);
         if unwanted_until.is_some() {
-            self.idle_since = now;
+            self.lifecycle.rest(now);
         }
         if matches!(self.shutdown, Shutdown::Abrupt(..) | Shutdown::Final(_)) {
-            self.look.set(now);
+            self.lifecycle.check_at(now);
         } else if self.is_busy(now) {
-            self.look.no_later_than(unwanted_until.unwrap_or(now + LOOK).min(now + LOOK));
+            self.lifecycle.check_no_later_than(unwanted_until.unwrap_or(now + TICK).min(now + TICK));
         }
-        while self.look.poll(cx).is_ready() {
+        while self.lifecycle.poll(cx).is_ready() {
             match self.check_deadlines(now) {
-                Ok(next) => self.look.set(next.max(now + Duration::from_millis(1))),
+                Ok(next) => self.lifecycle.check_again_at(next, now),
                 Err(ended) => return Poll::Ready(ended),
             }
         }
@@ -417,23 +404,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn is_dismissed(&self, now: Instant) -> bool {
         self.client.admitted.shared.phase() >= Phase::Finishing
             && self.streams.len() == 0
-            && self.head_since.is_none()
-            && self.unsent_since.is_none()
-            && now.saturating_duration_since(self.idle_since) >= FIRST_REQUEST
+            && !self.lifecycle.is_waiting()
+            && self.lifecycle.idle_for(now) >= FIRST_REQUEST
     }
 
     /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
     fn is_busy(&self, now: Instant) -> bool {
         let is_ending = !matches!(self.shutdown, Shutdown::No);
         let has_streams = self.streams.len() > 0 || self.connection.unwanted_until(now).is_some();
-        has_streams || self.head_since.is_some() || self.unsent_since.is_some() || is_ending
+        has_streams || self.lifecycle.is_waiting() || is_ending
     }
 
-    /// Ends what is over its deadline; gives the instant of the next look.
+    /// Ends what is over its deadline, and returns when to check again.
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, Ended> {
         let shared = Rc::clone(&self.client.admitted.shared);
         let settings = &shared.settings.connection;
-        let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         match self.shutdown {
             Shutdown::Abrupt(fault, until) if now >= until => return Err(Ended::Fault(fault)),
             Shutdown::Final(until) if now >= until => return Err(Ended::Closed),
@@ -446,39 +431,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             _ => {}
         }
-        if self.unsent_since.is_some_and(|since| passed(since, settings.write_timeout)) {
-            return Err(Ended::Fault(Fault::WriteStalled));
-        }
-        if self.head_since.is_some_and(|since| passed(since, settings.head_timeout)) {
-            self.close_abruptly(Fault::HeadTimeout, now);
-            return Ok(now);
+        match self.lifecycle.overdue(settings, now) {
+            Some(Fault::HeadTimeout) => {
+                self.close_abruptly(Fault::HeadTimeout, now);
+                return Ok(now);
+            }
+            Some(fault) => return Err(Ended::Fault(fault)),
+            None => {}
         }
         if let Some(before) = now.checked_sub(settings.write_timeout) {
             for key in self.connection.stalled_since(before) {
                 self.fail(key, Fault::WriteStalled, now);
             }
         }
-        let mut next = self.connection.unwanted_until(now).unwrap_or(now + LOOK).min(now + LOOK);
+        let mut next = self.connection.unwanted_until(now).unwrap_or(now + TICK).min(now + TICK);
         for slot in self.streams.slots() {
             let Some(key) = self.streams.key_at(slot) else { continue };
             let Some(in_flight) = self.streams.get_mut(key) else { continue };
             if let Some(at) = in_flight.exchange.tick(now) {
                 next = next.min(at);
             }
-            if in_flight.exchange.starves() && passed(in_flight.body_at, settings.body_timeout) {
+            if in_flight.is_body_overdue(settings.body_timeout, now) {
                 self.fail(key, Fault::BodyTimeout, now);
             }
         }
         if self.is_busy(now) {
             return Ok(next);
         }
-        if passed(self.idle_since, settings.keep_alive_timeout) {
+        if self.lifecycle.idle_for(now) >= settings.keep_alive_timeout {
             // GOAWAY first, so that a request that is on its way is not lost without a word.
             self.close_gracefully(now);
             self.client.admitted.mailbox.wake();
-            return Ok(now + LOOK);
+            return Ok(now + TICK);
         }
-        Ok(self.idle_since + settings.keep_alive_timeout)
+        Ok(self.lifecycle.idle_until(settings.keep_alive_timeout))
     }
 }
 

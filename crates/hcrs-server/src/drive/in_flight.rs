@@ -55,6 +55,11 @@ impl InFlight {
         self.exchange.push_body(data, end);
     }
 
+    /// Whether the client has sent nothing of the body that the app waits for in `limit`.
+    pub(super) fn is_body_overdue(&self, limit: Duration, now: Instant) -> bool {
+        self.exchange.starves() && now.saturating_duration_since(self.body_at) >= limit
+    }
+
     /// Bytes of a WebSocket have arrived, which takes them all.
     pub(super) fn receive_switched(&mut self, input: &mut BytesMut, now: Instant) {
         self.body_at = now;

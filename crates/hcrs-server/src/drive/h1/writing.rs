@@ -19,11 +19,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 Poll::Ready(0) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
                 Poll::Ready(n) => {
                     self.written += n;
-                    self.unsent_since = None;
+                    self.lifecycle.unblock_writing();
                     self.flush_owed = true;
                 }
                 Poll::Pending => {
-                    self.unsent_since.get_or_insert(now);
+                    self.lifecycle.block_writing(now);
                     // What was written makes room for what follows.
                     self.out.drain(..self.written);
                     self.written = 0;
@@ -41,7 +41,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             self.flush_owed = false;
         }
         if !self.file_is_next {
-            self.unsent_since = None;
+            self.lifecycle.unblock_writing();
         }
         Ok(Poll::Ready(()))
     }
@@ -67,11 +67,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             }
             match in_flight.exchange.poll_send_file(cx, &mut self.io, self.file_room)? {
                 Poll::Pending => {
-                    self.unsent_since.get_or_insert(now);
+                    self.lifecycle.block_writing(now);
                     return Ok(Poll::Pending);
                 }
                 Poll::Ready(SentOfFile::Bytes { len, last, end }) => {
-                    self.unsent_since = None;
+                    self.lifecycle.unblock_writing();
                     self.file_room -= len;
                     self.file_is_next = !last;
                     in_flight.note_sent(len);

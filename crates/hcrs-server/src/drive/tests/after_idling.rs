@@ -23,7 +23,7 @@ fn run_idle<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
             tokio::time::pause();
         }
         io.write_all(hello).await.unwrap();
-        tokio::time::sleep(super::super::LOOK * 3).await;
+        tokio::time::sleep(super::super::lifecycle::TICK * 3).await;
         if app {
             tokio::time::resume();
         }

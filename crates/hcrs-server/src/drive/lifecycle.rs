@@ -1,0 +1,124 @@
+//! The deadlines of a connection, whatever its protocol: the instants that they count from, and the one timer that checks them.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hcrs_http::Fault;
+use tokio::time::Sleep;
+
+use crate::settings::ConnectionSettings;
+
+/// How often the deadlines of a connection with something in flight are checked: they may fire up to this late. An idle connection
+/// sleeps until its own.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// The shortest time between two checks.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// The deadlines of a connection.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    timer: Pin<Box<Sleep>>,
+    /// When the timer fires.
+    at: Instant,
+    /// Since when nothing has been in flight.
+    idle_since: Instant,
+    /// Since when a head has been awaited that was begun.
+    head_since: Option<Instant>,
+    /// Since when the socket has taken nothing of what is unsent.
+    unsent_since: Option<Instant>,
+}
+
+impl Lifecycle {
+    /// The deadlines of a connection that begins now.
+    pub(super) fn new(settings: &ConnectionSettings, now: Instant) -> Self {
+        let at = now + settings.keep_alive_timeout.min(TICK);
+        Self {
+            timer: Box::pin(tokio::time::sleep_until(at.into())),
+            at,
+            idle_since: now,
+            head_since: None,
+            unsent_since: None,
+        }
+    }
+
+    /// Notes that nothing is in flight from now on, or for as long as this is called.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.idle_since = now;
+    }
+
+    /// Notes whether the client has begun a head and has not finished it.
+    pub(super) fn await_head(&mut self, is_awaited: bool, now: Instant) {
+        if is_awaited {
+            self.head_since.get_or_insert(now);
+        } else {
+            self.head_since = None;
+        }
+    }
+
+    /// Since when the client has been sending the head that it has begun.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head_since
+    }
+
+    /// Notes that the socket takes nothing.
+    pub(super) fn block_writing(&mut self, now: Instant) {
+        self.unsent_since.get_or_insert(now);
+    }
+
+    /// Notes that the socket has taken bytes, or that none are left.
+    pub(super) fn unblock_writing(&mut self) {
+        self.unsent_since = None;
+    }
+
+    /// Whether a head or the socket is waited for, either of which has a deadline of its own.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.head_since.is_some() || self.unsent_since.is_some()
+    }
+
+    /// How long nothing has been in flight.
+    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.idle_since)
+    }
+
+    /// When the connection will have been idle for `limit`.
+    pub(super) fn idle_until(&self, limit: Duration) -> Instant {
+        self.idle_since + limit
+    }
+
+    /// Returns the fault of a deadline that has passed: that of writing, which ends the connection, or that of a head.
+    pub(super) fn overdue(&self, settings: &ConnectionSettings, now: Instant) -> Option<Fault> {
+        let passed = |since: Option<Instant>, limit| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+        };
+        if passed(self.unsent_since, settings.write_timeout) {
+            return Some(Fault::WriteStalled);
+        }
+        passed(self.head_since, settings.head_timeout).then_some(Fault::HeadTimeout)
+    }
+
+    /// Ready when the deadlines are to be checked, after which [`Lifecycle::check_at`] has to be called.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.as_mut().poll(cx)
+    }
+
+    /// Sets the next check.
+    pub(super) fn check_at(&mut self, at: Instant) {
+        self.at = at;
+        self.timer.as_mut().reset(at.into());
+    }
+
+    /// Sets the next check after one at `now`.
+    pub(super) fn check_again_at(&mut self, at: Instant, now: Instant) {
+        self.check_at(at.max(now + LEAST));
+    }
+
+    /// Brings the next check forward to `at`, if it is later: the connection was idle and has something in flight now.
+    pub(super) fn check_no_later_than(&mut self, at: Instant) {
+        if self.at > at {
+            self.check_at(at);
+        }
+    }
+}
