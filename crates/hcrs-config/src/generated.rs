@@ -71,7 +71,7 @@ fn reference_page() {
         "# Settings\n\n<!-- Made from the table in crates/hcrs-config/src/table; renew it with: make generate -->\n\n\
          The keys, their types and their defaults are Hypercorn's; those marked *hcrs* stand in the table `[hcrs]`, \
          which Hypercorn ignores. How files, variables and flags go together is told in \
-         [config/README.md](../config/README.md).\n",
+         [guide/configuration.md](guide/configuration.md).\n",
     );
     for group in Group::ALL {
         writeln!(

@@ -7,7 +7,7 @@ use crate::escape::{Quotes, push_escaped};
 
 /// What an access line says.
 ///
-/// Atoms are those of Hypercorn and gunicorn, and some that only this server knows; `config/README.md` lists them.
+/// Atoms are those of Hypercorn and gunicorn, and some that only this server knows; `docs/guide/logs.md` lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessFormat {
     pub(super) form: Form,
@@ -209,7 +209,7 @@ impl AccessFormat {
         self.response_fields.iter().map(AsRef::as_ref)
     }
 
-    /// One JSON object for each line; `config/README.md` lists its members.
+    /// One JSON object for each line; `docs/guide/logs.md` lists its members.
     pub fn json() -> Self {
         Self { form: Form::Json, response_fields: Vec::new(), shows_length: false }
     }
