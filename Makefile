@@ -72,9 +72,11 @@ lint-rust: ## check the crates' formatting, lints and documentation
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 
-lint-python: $(VENV)/tests.stamp ## check the lints and types of the package, the examples and the tests
+lint-python: $(VENV)/tests.stamp ## check the lints and types of the package, the examples and the tests, and the words of pages and comments
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python tests/words/words.py
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/words
 
 dependencies: $(CARGO_DENY)/bin/cargo-deny ## check dependencies, licences, and advisories where the network has them
 	tests/dependencies.sh $<
