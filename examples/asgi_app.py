@@ -44,7 +44,7 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """What an app opens once and closes at the end belongs here."""
+    """Opens what the app needs, before the first request, and closes it after the last one."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":

@@ -42,7 +42,7 @@ async def page() -> FileResponse:
 
 @app.websocket("/socket")
 async def socket(websocket: WebSocket) -> None:
-    """Gives each message back, and says which version of HTTP the WebSocket came by."""
+    """Returns each message, with the version of HTTP that the WebSocket uses."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(f"{text} by HTTP/{websocket.scope['http_version']}")
@@ -63,7 +63,7 @@ async def stream(count: int = 5, interval: float = 1.0) -> StreamingResponse:
 
 @app.post("/echo")
 async def echo(request: Request) -> Response:
-    """Gives the body back as it was."""
+    """Returns the body unchanged."""
     content_type = request.headers.get("content-type", "application/octet-stream")
     return Response(await request.body(), media_type=content_type)
 

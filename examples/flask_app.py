@@ -49,7 +49,7 @@ def stream() -> Response:
 
 @app.post("/echo")
 def echo() -> Response:
-    """Gives the body back as it was."""
+    """Returns the body unchanged."""
     return app.response_class(request.get_data(), content_type=request.content_type)
 
 

@@ -24,7 +24,7 @@ else:
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("words.toml")
 
-#: What stands in the place of code, so that the words on both sides of it do not form a phrase.
+#: Replaces code, so that the words on both sides of it do not form a phrase.
 CODE = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 #: A line of prose and its number, from 1.
@@ -38,7 +38,7 @@ class Rules:
     checked: list[str]
     generated: list[str]
     columns: int
-    #: What is not to be written, as a regular expression, and what to write instead.
+    #: Expressions for phrases that are not to be written, each with what to write instead.
     phrases: list[tuple[re.Pattern[str], str]]
     #: The same for the beginnings of comments and docstrings.
     openings: list[tuple[re.Pattern[str], str]]
@@ -94,8 +94,8 @@ def pattern(phrase: str, ending: str = "") -> re.Pattern[str]:
 
 
 def opening(words: str) -> re.Pattern[str]:
-    """Compiles the first words of a comment or a docstring: of a line before which there is none, or a blank one."""
-    return re.compile(rf"(?:\A|(?<=\n\n)|(?<={CODE}\n)){re.escape(words)}\b")
+    """Compiles the first words of a comment or a docstring, before which there is code or nothing."""
+    return re.compile(rf"(?:\A|(?<={CODE}\n)){re.escape(words)}\b")
 
 
 def without_code(text: str) -> Iterator[Line]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.x509.oid import NameOID
 
 from end_to_end.authority import Authority, presenting
 from end_to_end.h1_client import H1Client
@@ -148,11 +149,12 @@ def test_send_file(serve: Serve, browse: Callable[..., httpx.Client]) -> None:
 def test_client_certificate(
     start: Serve, trust: Callable[..., ssl.SSLContext], tmp_path: Path, browse: Callable[..., httpx.Client]
 ) -> None:
-    authority = Authority(tmp_path / "authority")
+    authority = Authority(tmp_path)
+    _, identity = authority.client((NameOID.COMMON_NAME, "client.test"))
     server = start("client_certificate", tls=True, ca_certs=str(authority.cafile), verify_mode="CERT_OPTIONAL")
     assert browse(server).get("/").status_code == 401
     context = trust()
-    presenting(context, authority.issue("client.test"))
+    presenting(context, identity)
     with httpx.Client(verify=context, timeout=DEADLINE) as client:
         answer = client.get(f"https://localhost:{server.listener.port}/")
     assert answer.status_code == 200
