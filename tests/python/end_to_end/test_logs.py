@@ -74,8 +74,8 @@ def test_format_names_the_worker_the_stream_and_the_times(
 
 def documented_atoms() -> list[str]:
     """Every atom that docs/guide/logs.md lists."""
-    readme = (Path(__file__).parents[3] / "config" / "README.md").read_text()
-    section = readme.partition("## The access log")[2].partition("\n## ")[0]
+    page = (Path(__file__).parents[3] / "docs" / "guide" / "logs.md").read_text()
+    section = page.partition("## The access log")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
     return [atom for row in rows for atom in re.findall(r"`([^`]+)`", row)]
 

@@ -16,7 +16,7 @@ from end_to_end.certificates import Pki
 from end_to_end.server import APPS, Server, command
 
 PLAIN = str(APPS / "plain.py") + ":app"
-README = Path(__file__).parents[3] / "config" / "README.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "guide" / "operation.md"
 
 USAGE, NOT_STARTED, CONFIG = 2, 1, 78
 
@@ -210,7 +210,7 @@ def test_an_address_in_use_is_told_with_what_to_do(serve: Callable[..., Server],
 
 def test_the_exit_codes_are_those_that_are_documented() -> None:
     """Of 0, 3 and 4 tell test_drain.py and test_workers.py; 70 is for what should never happen."""
-    table = README.read_text().partition("## Exit codes")[2]
+    table = GUIDE.read_text().partition("### Exit codes")[2].partition("\n## ")[0]
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == [0, 1, 2, 3, 4, 70, 78]
 
 
