@@ -48,7 +48,7 @@ HTTP = (
     Difference(
         "HTTP",
         "`server`",
-        "it names who has answered; the protocol stands in the response itself",
+        "it names the server; the protocol is visible in the response itself",
         (
             Seen("*/h1* !*/fields-of-the-app", "server", ["hypercorn-h11"], ["hcrs"]),
             Seen("*/h2* !*/fields-of-the-app", "server", ["hypercorn-h2"], ["hcrs"]),
@@ -65,8 +65,8 @@ HTTP = (
     ),
     Difference(
         "HTTP",
-        "a response that is whole at once",
-        "one write with its length, instead of a head and chunks; a client sees how long it is",
+        "a response that is complete at once",
+        "one write with the length, instead of a head and chunks; the client knows the length",
         (
             Seen(
                 on(
@@ -106,8 +106,8 @@ HTTP = (
     ),
     Difference(
         "HTTP",
-        "an error before the first byte of a body, the head being sent",
-        "the head waits a moment for what follows it, so the client can still be told",
+        "an error after the head was sent and before the first byte of the body",
+        "the head is held for a moment until more follows, so that an error can still be reported",
         (
             Seen(on("h1", AFTER_THE_HEAD), "end", "cut", "whole", all_else=True),
             Seen(on("h2c", AFTER_THE_HEAD), "end", "silent", "whole", all_else=True),
@@ -121,8 +121,11 @@ HTTP = (
     ),
     Difference(
         "HTTP",
-        "a body of another length than `content-length` says",
-        "what was said of the length must hold; over HTTP/1.1 a longer one would be taken for the next response",
+        "a body whose length differs from `content-length`",
+        (
+            "the announced length must be right; over HTTP/1.1 the excess of a longer body would be read as the "
+            "next response"
+        ),
         (
             Seen(on("h1 h2c", "nonsense-long nonsense-short"), "status", 200, 500, all_else=True),
             Seen("*/h2c/nonsense-long-later", "end", "connection lost", lambda it: "INTERNAL" in it, all_else=True),
@@ -131,7 +134,7 @@ HTTP = (
     Difference(
         "HTTP",
         "fields with an underscore in their names",
-        "`x_a` and `x-a` are one variable in WSGI, so one could forge the other",
+        "`x_a` and `x-a` are the same variable in WSGI, so one could forge the other",
         (Seen("plain/*/scope-underscore", "scope.headers", lambda it: len(it) == 3, lambda it: len(it) == 2),),
     ),
 )
@@ -140,7 +143,7 @@ HTTP1 = (
     Difference(
         "HTTP/1.1",
         "reason phrase",
-        "people and some old clients read it",
+        "humans and some old clients read it",
         (
             Seen("*/h1*/* !*/status-418 !*/status-599 !wsgi/h1/replace", "reason", "", some_words),
             Seen("raw/h1/pipelined*", "?.reason", "", some_words),
@@ -150,13 +153,13 @@ HTTP1 = (
     Difference(
         "HTTP/1.1",
         "HEAD for a response without a length",
-        "RFC 9110 §8.6 and RFC 9112 §6.1 leave it out; there is no body to be chunked",
+        "RFC 9110 §8.6 and RFC 9112 §6.1 allow leaving it out; there is no body to be chunked",
         (Seen(on("h1*", "head-of-a-stream status-to-head") + " wsgi/h1/head", "framing", CHUNKED, []),),
     ),
     Difference(
         "HTTP/1.1",
         "the connection after an app's error",
-        "the response is whole, so the connection is good for the next request",
+        "the response is complete, so the connection can be used for the next request",
         (
             Seen(
                 on("h1", f"fail-nothing leave-nothing post-fail {NOTHING_SENT} {UNSENDABLE}"),
@@ -170,25 +173,25 @@ HTTP1 = (
     Difference(
         "HTTP/1.1",
         "versions other than 1.0 and 1.1",
-        "505: what a message of another version means is not known",
+        "the meaning of a message of another version is unknown",
         (Seen("raw/h1/scope-3.7 raw/h1/scope-2.0", "status", 200, 505, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
         "HTTP/1.0 with `connection: keep-alive`",
-        "load generators and old proxies ask for it; RFC 9112 §9.3 allows it",
+        "load generators and old proxies request it; RFC 9112 §9.3 allows it",
         (Seen("raw/h1/scope-1.0-keep-alive", "after", "closed", "kept"),),
     ),
     Difference(
         "HTTP/1.1",
-        "a request behind `connection: close`",
-        "the first one is answered, what follows is not read (RFC 9112 §9.6)",
+        "a request after one with `connection: close`",
+        "the first one is answered, and further input is ignored (RFC 9112 §9.6)",
         (Seen("raw/h1/pipelined-after-close", "1.status", 400, 200, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
-        "`expect: 100-continue`, the body being here or not wanted",
-        "an interim response helps nobody then (RFC 9110 §10.1.1)",
+        "`expect: 100-continue`, if the body has arrived or is not read",
+        "an interim response serves no purpose then (RFC 9110 §10.1.1)",
         (
             Seen(on("h1", "expect-continue expect-continue-unread"), "interim", lambda it: it != ABSENT, ABSENT),
             Seen("raw/h1/continue-unread", "interim", 100, 200),
@@ -197,25 +200,25 @@ HTTP1 = (
     Difference(
         "HTTP/1.1",
         "`expect` with anything else",
-        "417, as RFC 9110 §10.1.1 offers: the expectation would not be met",
+        "RFC 9110 §10.1.1 allows 417; the expectation would not be met",
         (Seen("raw/h1/expect-something", "status", 200, 417, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
         "`upgrade: h2c`",
-        "RFC 9113 has dropped it, and no client of note sends it; prior knowledge is spoken",
+        "RFC 9113 has dropped it, and no major client sends it; prior knowledge is supported",
         (Seen("raw/h1/upgrade-h2c", "status", 101, 200, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
         "absolute-form targets",
-        "`path` is the path and `host` the target's, as RFC 9112 §3.2.2 says; no app can route a whole URL",
+        "`path` is the path and `host` the target's, as RFC 9112 §3.2.2 requires; no app can route a complete URL",
         (Seen("raw/h1/scope-absolute*", "status", 404, 200, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
-        "targets that are none",
-        "`*` is for OPTIONS, a target begins with a slash and has no fragment: 400",
+        "invalid targets",
+        "`*` is only for OPTIONS, and a target begins with a slash and has no fragment",
         (
             Seen("raw/h1/get-asterisk raw/h1/target-without-slash", "status", 404, 400, all_else=True),
             Seen("raw/h1/target-with-fragment", "status", 200, 400, all_else=True),
@@ -224,26 +227,28 @@ HTTP1 = (
     Difference(
         "HTTP/1.1",
         "CONNECT",
-        "this is no tunnel: 405",
+        "the server is not a tunnel",
         (Seen("raw/h1/connect", "status", 404, 405, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
         "a blank line before a request",
-        "RFC 9112 §2.2 asks servers to pass over it",
+        "RFC 9112 §2.2 asks servers to ignore it",
         (Seen("raw/h1/leading-blank-line", "status", 400, 200, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
-        "heads that are read in more than one way",
-        "bare line feeds, folded fields, an empty or odd `host`: servers that read them differently can be played off "
-        "against each other, so 400",
+        "ambiguous heads",
+        (
+            "bare line feeds, folded fields, an empty or malformed `host`: differences between two parsers can be "
+            "exploited"
+        ),
         (Seen(on("h1", "bare-line-feeds field-folded empty-host odd-host"), "status", 200, 400, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
-        "lengths that are said twice or in two ways",
-        "`content-length` beside chunks, repeated, or a coding in HTTP/1.0 are how requests are smuggled: 400",
+        "contradictory or repeated lengths",
+        "`content-length` beside chunks or repeated, and a coding in HTTP/1.0, are used for request smuggling",
         (
             Seen(
                 on("h1", "length-twice length-list length-and-chunked coding-in-1.0"),
@@ -256,26 +261,26 @@ HTTP1 = (
     ),
     Difference(
         "HTTP/1.1",
-        "chunk extensions that break their grammar",
-        "RFC 9112 §7.1.1 has names, and values after `=`; other readers may end the line elsewhere",
+        "malformed chunk extensions",
+        "RFC 9112 §7.1.1 defines names, and values after `=`; other parsers may end the line elsewhere",
         (Seen(on("h1", "chunk-extension-empty chunk-extension-of-words"), "status", 200, 400, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
-        "`content-length` with zeros in front",
-        "some readers take it for an octal number",
+        "`content-length` with leading zeros",
+        "some parsers read it as an octal number",
         (Seen("raw/h1/length-with-zeros", "status", 200, 400, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
-        "chunks whose lines do not end as they must",
-        "400 at once instead of waiting for a CR LF that does not come",
+        "chunks whose lines do not end in CR LF",
+        "an error at once is better than waiting for a CR LF that does not come",
         (Seen("raw/h1/chunk-unended-line", "end", "silent", "whole", all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
         "heads that are too large",
-        "414 for the target; fields are counted too, also when they arrive in one piece",
+        "414 is the status for the target; fields are counted too, also when they arrive in one piece",
         (
             Seen("raw/h1/long-line", "status", 431, 414, all_else=True),
             Seen("raw/h1/many-fields", "status", 200, 431, all_else=True),
@@ -284,13 +289,13 @@ HTTP1 = (
     Difference(
         "HTTP/1.1",
         "unknown transfer coding",
-        "400 and closed: where the body ends is not known",
+        "the end of the body is unknown, so the connection is closed too",
         (Seen("raw/h1/coding-unknown", "status", 501, 400, all_else=True),),
     ),
     Difference(
         "HTTP/1.1",
         "a client that leaves in the middle of a request",
-        "nobody is there to read an answer",
+        "no client is left to read an answer",
         (
             Seen("raw/h1/half-closed-before", "status", 400, ABSENT, all_else=True),
             Seen("raw/h1/half-closed-in-body", "status", all_else=True, now_and_then=True),
@@ -302,14 +307,13 @@ HTTP2 = (
     Difference(
         "HTTP/2",
         "`<`, `>` or a backtick in a path",
-        "RFC 9113 §8.3.1 wants a path as RFC 3986 has it; browsers escape these",
+        "RFC 9113 §8.3.1 requires a path as RFC 3986 defines it; browsers escape these characters",
         (Seen(on("h2*", "scope-angle"), "end", "whole", lambda it: "PROTOCOL_ERROR" in it, all_else=True),),
     ),
     Difference(
         "HTTP/2",
-        "a request that breaks the rules",
-        "RFC 9113 §8.1.1 makes it an error of the stream: it is reset, or answered with 400 where the app's part is "
-        "clear, and the other streams go on",
+        "a malformed request",
+        "RFC 9113 §8.1.1 makes it an error of the stream, which is reset or answered with 400; other streams continue",
         (
             Seen(
                 on(
@@ -328,25 +332,25 @@ HTTP2 = (
     Difference(
         "HTTP/2",
         "a path that is not ASCII",
-        "RFC 9113 §8.3.1: paths are encoded. 400, as over HTTP/1.1, and the connection goes on",
+        "RFC 9113 §8.3.1: paths are encoded. The answer is 400, as over HTTP/1.1, and the connection continues",
         (Seen("raw/h2c/path-not-ascii", "end", "connection lost", "whole", all_else=True),),
     ),
     Difference(
         "HTTP/2",
         "CONNECT",
-        "this is no tunnel: 405, and the connection goes on",
+        "the server is not a tunnel; the connection continues",
         (Seen("raw/h2c/connect", "end", "connection lost", "whole", all_else=True),),
     ),
     Difference(
         "HTTP/2",
         "an error of the app in the middle of a response",
-        "the client must not wait for the rest, nor take what it has for the whole",
+        "the client must not wait for the rest, nor take the part that it has for the whole response",
         (Seen("raw/h2c/fail-later", "end", "silent", lambda it: "INTERNAL_ERROR" in it),),
     ),
     Difference(
         "HTTP/2",
         "order of the request's fields",
-        "fields of the same name come one after the other, in their order; no meaning hangs on the rest (RFC 9110 §5.3)",
+        "fields of the same name are adjacent and in their order; the rest of the order has no meaning (RFC 9110 §5.3)",
         (
             Seen(
                 on("h2*", "scope-fields"), "scope.headers", lambda it: it[2][0] == b"a", lambda it: it[2][0] == b"x-b"
@@ -356,7 +360,7 @@ HTTP2 = (
     Difference(
         "HTTP/2",
         "a response before the request's body has ended",
-        "one stream must not cost the others their connection",
+        "one stream must not end the connection of the others",
         (
             Seen(on("h2*", "scope-put scope-patch unread post-fail"), "after", "closed", "kept", now_and_then=True),
             Seen(
@@ -372,7 +376,7 @@ HTTP2 = (
     Difference(
         "HTTP/2",
         "a status or a field that cannot be sent",
-        "the app is told by an exception and may answer otherwise; the connection and its other streams go on",
+        "the app gets an exception and may respond differently; the connection and its other streams continue",
         (
             Seen(
                 on("h2c", f"recovers {UNSENDABLE}"),
