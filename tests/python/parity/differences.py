@@ -392,9 +392,14 @@ ASGI = (
     Difference(
         "ASGI over HTTP",
         "`spec_version`",
-        "2.4 would promise that `send` raises once the client is gone. Frameworks that see it no longer listen for "
-        "`http.disconnect`, so a stream with nothing to send would outlive its client. After a disconnect `send` goes "
-        "nowhere, as before 2.4.",
+        (
+            "2.4 would promise that `send` raises once the client has left. Frameworks that see 2.4 no longer "
+            "listen for `http.disconnect`, so a stream with nothing to send would outlive its client. After a "
+            "disconnect `send` has no effect, as before 2.4. Below 2.4, Starlette's `StreamingResponse` calls "
+            "`receive` itself and drops the messages: a response that is made from the request's body "
+            "(`StreamingResponse(request.stream())`) loses that body on every server, so read the body first or "
+            "send the ASGI messages yourself."
+        ),
         (
             Seen(
                 "plain/*/scope* raw/*",
@@ -416,7 +421,7 @@ ASGI = (
     Difference(
         "ASGI over HTTP",
         "`extensions`",
-        "what is offered works",
+        "every extension that is offered works",
         (Seen("plain/*/scope* raw/* !raw/h1/scope-1.0*", "scope.extensions"),),
     ),
 )
@@ -424,7 +429,7 @@ EXTENSIONS = (
     Difference(
         "ASGI over HTTP",
         "`http.response.trailers`",
-        "beside a content-length HTTP/1.1 has no place for them: they are dropped",
+        "in HTTP/1.1 they cannot be sent beside a content-length, so they are dropped",
         (
             Seen("extensions/h1/trailers", "trailers", ABSENT, lambda it: len(it) == 3),
             Seen("extensions/h1/trailers*", "end", "cut", "whole"),
@@ -434,13 +439,13 @@ EXTENSIONS = (
     Difference(
         "ASGI over HTTP",
         "trailers in more than one message",
-        "`more_trailers` says that there are more",
+        "`more_trailers` announces more",
         (Seen("raw/h2c/trailers", "trailers", lambda it: len(it) == 1, lambda it: len(it) == 3),),
     ),
     Difference(
         "ASGI over HTTP",
         "trailers that were announced and never sent",
-        "the client must not take it for complete",
+        "the client must not treat it as complete",
         (Seen("raw/h2c/trailers-forgotten", "end", "silent", lambda it: "INTERNAL_ERROR" in it, all_else=True),),
     ),
     Difference(
@@ -452,7 +457,7 @@ EXTENSIONS = (
     Difference(
         "ASGI over HTTP",
         "`date` and `server` beside early hints",
-        "they belong to the response that follows",
+        "they belong to the final response",
         (Seen("raw/h2c/hints", "interim", lambda it: "server" in str(it), lambda it: "server" not in str(it)),),
     ),
 )
@@ -660,8 +665,10 @@ LIFESPAN = (
     Difference(
         "Lifespan",
         "an exception before startup is complete",
-        "a database that is not there must not look like an app without lifespan. Frameworks without lifespan raise at "
-        "the scope's type, before they receive.",
+        (
+            "a missing database must not look like an app without lifespan. Frameworks without lifespan raise at "
+            "the scope's type, before they receive."
+        ),
         (Seen("lifespan/raises", "serves", True, False, all_else=True),),
     ),
     Difference(
