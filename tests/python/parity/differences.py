@@ -475,8 +475,10 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "`spec_version`",
-        "an app that only sends would never end. A message that was received before may still be answered, by 16 messages "
-        "at most.",
+        (
+            "an app that only sends would never end. A message that was received before may still be answered, with"
+            " at most 16 messages."
+        ),
         (
             Seen(
                 "websocket/*/scope websocket/*/scope-protocols",
@@ -495,7 +497,7 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "fields of the 101 response",
-        "their order, and the letter case of `websocket`, which has none (RFC 6455 §4.1)",
+        "their order has no meaning, and `websocket` is case-insensitive (RFC 6455 §4.1)",
         (
             Seen(
                 "websocket/h1/* !*/refuse !*/deny !*/fail-before !*/version-* !*/key-none !*/subprotocol-not-offered "
@@ -509,7 +511,7 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "permessage-deflate",
-        "a quiet connection holds no compressor",
+        "an idle connection holds no compressor",
         (
             Seen(
                 "websocket/*/compression-offered",
@@ -523,7 +525,7 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "the client's close",
-        "apps can tell a farewell from a failure",
+        "apps can distinguish an orderly close from a failure",
         (
             Seen(
                 "websocket/*/close websocket/*/close-own-code websocket/*/close-without-code",
@@ -536,7 +538,7 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "the answer to the client's close",
-        "RFC 6455 §5.5.1 echoes the code; the reason is the client's own",
+        "RFC 6455 §5.5.1 echoes the code; the reason was the client's",
         (
             Seen(
                 "websocket/*/close websocket/*/close-own-code",
@@ -548,8 +550,8 @@ WEBSOCKET = (
     ),
     Difference(
         "WebSocket",
-        "frames that break the rules",
-        "closed with 1002 or 1007 and the reason, as RFC 6455 §7.1.7 has it, not by dropping the connection",
+        "invalid frames",
+        "RFC 6455 §7.1.7 closes with 1002 or 1007 and the reason, not by dropping the connection",
         (
             Seen(on("h1 h2c", BAD_FRAMES), "close", ABSENT, refused, all_else=True),
             Seen(on("h2c", BAD_FRAMES), "end", "silent", "ended"),
@@ -557,8 +559,8 @@ WEBSOCKET = (
     ),
     Difference(
         "WebSocket",
-        "reason of a Close frame of the server's own",
-        "it tells the client's author what to look for",
+        "reason of a Close frame that the server originates",
+        "it helps the client's author",
         (
             Seen("websocket/*/too-large", "close", now_and_then=True),
             # A client that still sends may find the connection reset before it has read the Close frame.
@@ -569,8 +571,10 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "`upgrade`, `connection` and `sec-websocket-key` over HTTP/2",
-        "HTTP/2 leaves them out (RFC 8441 §5), and apps look for them, python-socketio for `upgrade`; the key is another "
-        "one for each WebSocket",
+        (
+            "HTTP/2 leaves them out (RFC 8441 §5), and apps require them, such as python-socketio `upgrade`; the "
+            "key is different for each WebSocket"
+        ),
         (
             Seen(
                 "websocket/h2c/scope*",
@@ -583,7 +587,7 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "the end of a WebSocket over HTTP/2",
-        "the stream ends, and the connection and its other streams go on",
+        "only the stream ends; the connection and its other streams continue",
         (
             Seen("websocket/h2c/*", "end", "connection lost", "ended", now_and_then=True),
             Seen("websocket/h2c/too-large", "end", "silent", "ended", now_and_then=True),
@@ -592,7 +596,7 @@ WEBSOCKET = (
     Difference(
         "WebSocket",
         "a subprotocol that the client did not offer",
-        "the app can still accept; if it does not, the client gets 500 and not a lost connection",
+        "the app can still accept; if it does not, the client gets 500 instead of a lost connection",
         (Seen("websocket/*/subprotocol-not-offered", "status", ABSENT, 500, all_else=True),),
     ),
 )
@@ -600,7 +604,7 @@ WSGI = (
     Difference(
         "WSGI",
         "a response without a body",
-        "PEP 3333 lets an app return nothing; Hypercorn 0.18 answers 500",
+        "PEP 3333 allows an app to return nothing; Hypercorn 0.18 answers 500",
         (
             Seen(
                 "flask/*/nothing flask/*/options wsgi/*/empty wsgi/*/write",
@@ -614,13 +618,13 @@ WSGI = (
     Difference(
         "WSGI",
         "the connection after an app's error",
-        "the response is whole, so the connection is good for the next request",
+        "the response is complete, so the connection can be used for the next request",
         (Seen("wsgi/h1/raise", "after", "closed", "kept", all_else=True),),
     ),
     Difference(
         "WSGI",
         "a body of one piece",
-        "its length is known, and a client sees how long it is",
+        "its length is known, and so the client knows it too",
         (
             Seen(
                 "wsgi/h1/path wsgi/h1/nowhere wsgi/h1/lines wsgi/h1/replace wsgi/h1/echo",
@@ -636,19 +640,19 @@ WSGI = (
     Difference(
         "WSGI",
         "`SERVER_PROTOCOL` over HTTP/2",
-        "RFC 3875 §4.1.16: digits, a dot, digits; apps take the number apart",
+        "RFC 3875 §4.1.16: digits, a dot, digits; apps parse the number",
         (Seen("wsgi/h2/environ*", "environ.SERVER_PROTOCOL", "HTTP/2", "HTTP/2.0"),),
     ),
     Difference(
         "WSGI",
         "`SERVER_PORT`",
-        "PEP 3333 wants a string",
+        "PEP 3333 requires a string",
         (Seen("wsgi/*/environ*", "environ.SERVER_PORT", ("a number",), "<port>"),),
     ),
     Difference(
         "WSGI",
         "`RAW_URI`, `REQUEST_URI`, `REMOTE_PORT`, `wsgi.input_terminated`",
-        "Gunicorn and others have them, and frameworks look for them",
+        "Gunicorn and others have them, and frameworks use them",
         tuple(
             Seen("wsgi/*/environ*", f"environ.{name}", ABSENT)
             for name in ("RAW_URI", "REQUEST_URI", "REMOTE_PORT", "wsgi.input_terminated")
@@ -674,7 +678,7 @@ LIFESPAN = (
     Difference(
         "Signals and exit codes",
         "the server could not start",
-        "whoever started it must be able to see it",
+        "the process that started it must be able to detect it",
         (
             Seen(
                 "lifespan/fails lifespan/hangs lifespan/exits lifespan/import-fails lifespan/no-such-app "
@@ -688,7 +692,7 @@ LIFESPAN = (
     Difference(
         "Signals and exit codes",
         "the app's shutdown failed or took too long",
-        "4, so that it is noticed",
+        "the failure must be detectable",
         (Seen("lifespan/fails-at-shutdown lifespan/hangs-at-shutdown", "code", 0, 4),),
     ),
 )
@@ -696,13 +700,13 @@ LOGS = (
     Difference(
         "Logs",
         "refused requests",
-        "an operator wants to see what was refused",
+        "an operator should see which requests were refused",
         (Seen("access-log", "line refused", [], lambda it: len(it) == 1),),
     ),
     Difference(
         "Logs",
         "quotes, backslashes and control characters in what clients send",
-        "escaped, so that no client can forge a line or a part of one",
+        "a client must not be able to forge a line or a part of one",
         (Seen("access-log", "line encoded", lambda it: 'b" 1.1' in it[0], lambda it: 'b\\" 1.1' in it[0]),),
     ),
 )
