@@ -5,8 +5,8 @@ hcrs examples.mounted:app
     curl http://127.0.0.1:8000/new/x
 """
 
-from hcrs.middleware import AsyncioWSGIMiddleware, DispatcherMiddleware
-
 from examples import asgi_app, wsgi_app
+
+from hcrs.middleware import AsyncioWSGIMiddleware, DispatcherMiddleware
 
 app = DispatcherMiddleware({"/new": asgi_app.app, "/old": AsyncioWSGIMiddleware(wsgi_app.app)})

@@ -27,7 +27,7 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 def source(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """This file. The edge sends it by its descriptor, and the thread is free meanwhile."""
-    file = open(__file__, "rb")  # noqa: SIM115: the server closes it
+    file = open(__file__, "rb")  # noqa: SIM115 (the server closes it)
     start_response("200 OK", [("content-type", "text/plain"), ("content-length", str(os.fstat(file.fileno()).st_size))])
     served: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
     return served
