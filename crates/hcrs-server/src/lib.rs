@@ -103,12 +103,12 @@ impl StartError {
 fn remedy_for_address(error: &std::io::Error, address: &str) -> &'static str {
     let is_path = address.starts_with("unix:");
     match error.kind() {
-        ErrorKind::AddrInUse => "; something else is there: end it, or choose another address",
+        ErrorKind::AddrInUse => "; another process is using it; stop that process or choose another address",
         ErrorKind::AddrNotAvailable => {
-            "; this machine has no such address: 0.0.0.0 stands for all of its own"
+            "; no interface of this machine has this address; 0.0.0.0 stands for all of them"
         }
         ErrorKind::PermissionDenied if !is_path => {
-            "; ports below 1024 are for root, or for who has the capability CAP_NET_BIND_SERVICE"
+            "; binding a port below 1024 needs root or CAP_NET_BIND_SERVICE"
         }
         ErrorKind::NotFound if is_path => FOLDER_IS_MISSING,
         _ => "",
@@ -120,4 +120,4 @@ fn remedy_for_file(error: &std::io::Error) -> &'static str {
     if error.kind() == ErrorKind::NotFound { FOLDER_IS_MISSING } else { "" }
 }
 
-const FOLDER_IS_MISSING: &str = "; its folder has to be there";
+const FOLDER_IS_MISSING: &str = "; its directory does not exist";

@@ -36,7 +36,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
         tracing::warn!("{warning}");
     }
     if let Some(error) = no_metrics {
-        tracing::warn!("No metrics are sent: statsd_host {:?} cannot be used: {error}", settings.statsd.host);
+        tracing::warn!("Metrics are disabled: cannot use statsd_host {:?}: {error}", settings.statsd.host);
     }
     for warning in around(&settings, |name| std::env::var(name).ok()) {
         tracing::warn!("{warning}");
@@ -67,7 +67,7 @@ fn around(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Vec
         let unserved: Vec<_> = passed.filter(|fd| !is_served(fd)).map(|fd| format!("fd://{fd}")).collect();
         if !unserved.is_empty() {
             warnings.push(format!(
-                "The service manager has passed sockets that are not served: name them in bind, as in --bind {}",
+                "The service manager has passed sockets that nothing serves; name them in bind, as in --bind {}",
                 unserved.join(" --bind ")
             ));
         }

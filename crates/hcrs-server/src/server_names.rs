@@ -22,7 +22,7 @@ impl ServerNames {
         let (host, port) = split(name.as_bytes()).ok_or(EXPECTED)?;
         let host = &name[..host.len()];
         if host == "*" {
-            return Err("a name, as there are no wildcards; without any name every host is served");
+            return Err("a name: wildcards are not supported; without any name every host is served");
         }
         if !host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/@,?#*".contains(&byte)) {
             return Err(EXPECTED);

@@ -75,7 +75,7 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
     let handle = std::thread::Builder::new().name(format!("edge-{}", setup.index)).spawn(move || {
         match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime.block_on(run(setup, orders)),
-            Err(error) => tracing::error!("An edge thread cannot start: {error}"),
+            Err(error) => tracing::error!("Cannot start an edge thread: {error}"),
         }
     })?;
     Ok(EdgeThread { control, handle })
@@ -163,7 +163,7 @@ pub(crate) async fn run_link(
     notice: impl FnMut(Notice) + 'static,
 ) {
     if let Err(error) = spawn_local(Rc::clone(link).run(socket, notice)).await {
-        tracing::error!("The link to worker {} cannot go on: {error}", link.pid());
+        tracing::error!("The link to worker {} has failed: {error}", link.pid());
     }
     shared.dispatch.detach(link, clock::now());
 }
@@ -175,14 +175,14 @@ fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     let until = now + grace;
     spawn_local(async move {
         if tokio::time::timeout_at(until.into(), link.quiet()).await.is_err() {
-            tell_cut(link.cut(), link.pid(), grace);
+            log_cut(link.cut(), link.pid(), grace);
         }
         link.send_drain(until.saturating_duration_since(clock::now()));
     });
 }
 
 /// Logs what was cut off in a worker that was replaced.
-fn tell_cut(cut: Cut, pid: u32, grace: Duration) {
+fn log_cut(cut: Cut, pid: u32, grace: Duration) {
     let (Cut { requests, websockets }, grace) = (cut, grace.as_secs_f64());
     let (request, were) = if requests == 1 { ("request", "was") } else { ("requests", "were") };
     if requests > 0 {

@@ -124,7 +124,7 @@ def test_certificates_are_read_again_on_a_signal_and_broken_ones_are_not(
     assert first != second
     (tmp_path / "key.pem").write_text("broken")
     server.signal(signal.SIGHUP)
-    server.wait_for_log("The certificates stay as they were: .*key.pem")
+    server.wait_for_log("The certificates cannot be read again, .*key.pem")
     assert presented() == second
     make()
     server.wait_for_log("The certificates were read again", count=2)

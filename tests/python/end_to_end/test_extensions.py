@@ -407,7 +407,7 @@ def test_a_file_that_shrinks_cuts_its_response_off(
     os.truncate(large, 20 << 20)
     data, whole = read()
     assert not whole and len(data) <= 20 << 20
-    server.wait_for_log("the file of a response ended")
+    server.wait_for_log("The file of a response ended")
 
 
 def test_a_file_outlives_the_worker_that_named_it(

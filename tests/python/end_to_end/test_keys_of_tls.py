@@ -245,7 +245,7 @@ def test_new_certificates_are_taken_without_losing_a_connection(
         second = presented()
         assert still_answers()
         (tmp_path / "pair.pem").write_text("broken")
-        server.wait_for_log(r"The certificates stay as they were: .*pair\.pem")
+        server.wait_for_log(r"The certificates cannot be read again, .*pair\.pem")
         assert presented() == second and still_answers()
         put("localhost.pem")
         server.signal(signal.SIGHUP)

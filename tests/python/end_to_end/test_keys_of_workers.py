@@ -112,7 +112,7 @@ def test_a_worker_may_give_no_sign_of_life_for_so_long(
 ) -> None:
     client = blocked(server, connect_h2, tmp_path, 60)
     assert client.get().status == 200, "by another worker"
-    server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; it is killed and replaced \(worker_timeout\)")
+    server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; killing and replacing it \(worker_timeout\)")
 
 
 @shows("plain.py:app", retire_timeout=0.5)

@@ -43,9 +43,9 @@ def test_a_loop_that_never_turns(
     server, client = hung(serve, connect_h1, app, "/never-ends?secret=1", worker_class=worker_class)
     [old] = server.worker_pids()
     server.wait_for_log(rf"\[WARNING\] Worker {old} has not answered for 1(\.\d)? s: its event loop is blocked")
-    server.wait_for_log(rf"\[ERROR\] Worker {old} has not answered for 2(\.\d)? s: .*killed and replaced \(worker_timeout\)")
+    server.wait_for_log(rf"\[ERROR\] Worker {old} has not answered for 2(\.\d)? s: .*killing and replacing it \(worker_timeout\)")
     server.wait_for_log(rf"Requests of worker {old}, the oldest first:\n  \d\.\d s: GET /never-ends$")
-    server.wait_for_log(rf"Worker {old} stands here:\n(.*\n)*?.*in never_ends_in_the_loop")
+    server.wait_for_log(rf"Stacks of worker {old}:\n(.*\n)*?.*in never_ends_in_the_loop")
     assert_replaced(server, client, connect_h1, old)
     assert "secret" not in server.log
 
@@ -53,9 +53,9 @@ def test_a_loop_that_never_turns(
 def test_the_gil_that_is_never_passed_on(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server, client = hung(serve, connect_h1, "hangs.py:app", "/holds-the-gil")
     [old] = server.worker_pids()
-    server.wait_for_log(rf"Worker {old} has not answered for 2(\.\d)? s: something holds Python's GIL; it is killed")
+    server.wait_for_log(rf"Worker {old} has not answered for 2(\.\d)? s: something holds Python's GIL; killing")
     server.wait_for_log(r"s: GET /holds-the-gil$")
-    server.wait_for_log(rf"Worker {old} stands here:\n(.*\n)*?.*in holds_the_gil")
+    server.wait_for_log(rf"Stacks of worker {old}:\n(.*\n)*?.*in holds_the_gil")
     assert_replaced(server, client, connect_h1, old)
 
 
@@ -73,7 +73,7 @@ def test_a_process_that_was_stopped(
 def test_a_wsgi_pool_without_a_free_thread(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server, client = hung(serve, connect_h1, "wsgi:hangs.py:wsgi", "/never-ends", hcrs={"wsgi_threads": 1})
     [old] = server.worker_pids()
-    server.wait_for_log(rf"Worker {old} stands here:\n(.*\n)*?.*in never_ends_in_the_loop")
+    server.wait_for_log(rf"Stacks of worker {old}:\n(.*\n)*?.*in never_ends_in_the_loop")
     server.wait_for_log(r"s: GET /never-ends$")
     assert_replaced(server, client, connect_h1, old)
 
@@ -81,7 +81,7 @@ def test_a_wsgi_pool_without_a_free_thread(serve: Callable[..., Server], connect
 def test_the_others_serve_on_while_one_hangs(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server, client = hung(serve, connect_h1, "hangs.py:app", "/never-ends", workers=2)
     served = 0
-    while "stands here" not in server.log:
+    while "Stacks of worker" not in server.log:
         assert connect_h1(server.listener).get("/").status == 200
         served += 1
     assert served > 10

@@ -135,11 +135,11 @@ def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path: Path, pki: P
         result = run(tmp_path, "config", "check", "x.toml")
     assert (result.returncode, result.stdout) == (CONFIG, "")
     for word in (
-        f"x.toml:1: bind: cannot listen on {address}: Address already in use (os error 98); something else is there: end it",
+        f"x.toml:1: bind: cannot listen on {address}: Address already in use (os error 98); another process is using it; stop",
         "x.toml:2: insecure_bind: cannot listen on unix:",
         "x.toml:4: the key in keyfile",
         "does not belong to the first certificate",
-        "x.toml:5: accesslog: cannot write the log none/access.log: No such file or directory (os error 2); its folder has",
+        "x.toml:5: accesslog: cannot write the log none/access.log: No such file or directory (os error 2); its directory does",
         "x.toml:6: pid_path: cannot write the process id to none/pid",
         "x.toml:7: logconfig: cannot read json:none.json",
     ):

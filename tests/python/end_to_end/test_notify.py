@@ -70,7 +70,7 @@ def test_service_manager_that_is_not_there_does_not_stop_the_server(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
 ) -> None:
     server = serve("plain.py:app", env={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
-    server.wait_for_log("NOTIFY_SOCKET .* cannot be told anything")
+    server.wait_for_log(r"Cannot notify the service manager on .* \(NOTIFY_SOCKET\)")
     assert connect_h1(server.listener).get().status == 200
 
 

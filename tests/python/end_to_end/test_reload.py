@@ -119,9 +119,9 @@ def test_a_first_start_that_fails_waits_for_a_change(
 ) -> None:
     project.write("main.py", broken)
     server = launch(f"{project.folder}/main.py:app", use_reloader=True, workers=2, env={"PYTHONDONTWRITEBYTECODE": "1"})
-    server.wait_for_log("The app cannot be served; another start is tried with the next change")
+    server.wait_for_log("The app cannot be served; the next change of a file starts it again")
     project.write("main.py", broken + "  # still so")
-    server.wait_for_log("The app cannot be served; another start is tried with the next change", 2)
+    server.wait_for_log("The app cannot be served; the next change of a file starts it again", 2)
     assert "Running on" not in server.log
     project.write("main.py", MAIN)
     client = connect_h2(server.wait_until_running().listener)
@@ -232,7 +232,7 @@ def test_start_that_hangs_is_given_up_for_the_next_change(
     server.wait_for_log(ALL)
     assert client.get().body == b"first"
     assert client.goaway is None and not set(old) & set(server.worker_pids())
-    server.wait_for_log(r"Worker \d+, which was given up while it started, is killed")
+    server.wait_for_log(r"Killing worker \d+, which was superseded while it started")
     assert "ERROR" not in server.log
 
 

@@ -29,7 +29,7 @@ LINK_VERSION, SLOTS = CLAIM["LINK_VERSION"], CLAIM["SLOTS"]
 
 READY = r"Worker \d+ is ready and replaces worker \d+"
 ALL = "All workers have been replaced"
-SPENT = r"Worker (\d+) has been given as many requests as it may; it is replaced"
+SPENT = r"Worker (\d+) has reached max_requests; replacing it"
 
 
 def replace(server: Server, rounds: int = 1) -> None:
@@ -254,7 +254,7 @@ def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(
     for stream in waiting:
         assert json.loads(client.response(stream).body)["bytes"] == 1000
     assert client.response(blocked).status == 502
-    server.wait_for_log(f"Worker {old} does not end; it is killed")
+    server.wait_for_log(f"Worker {old} does not end; killing it")
     server.wait_for_log(ALL)
     assert client.get().status == 200
 

@@ -179,7 +179,7 @@ def test_worker_that_is_stuck_is_not_waited_for(
     connect_h1(server.listener).request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
     wait_until((tmp_path / "blocked").exists, "the worker to be stuck")
     assert stop(server) == 3
-    assert "does not end; it is killed" in server.log
+    assert "does not end; killing it" in server.log
 
 
 def test_shutdown_has_its_own_time_from_where_it_begins(run: Callable[..., Server]) -> None:

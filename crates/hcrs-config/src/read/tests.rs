@@ -351,7 +351,7 @@ fn wrong_values_say_what_was_expected() {
         ("cert_reqs = \"CERT_REQUIRE\"", "verify_mode: expected"),
         ("verify_mode = \"required\"", "CERT_REQUIRED"),
         ("server_names = ['a', 'http://b']", "1:22: server_names: expected a host name or address, with or"),
-        ("server_names = '*'", "1:16: server_names: expected a name, as there are no wildcards"),
+        ("server_names = '*'", "1:16: server_names: expected a name: wildcards are not supported"),
         ("alt_svc_headers = [\"a\\nb\"]", "1:20: alt_svc_headers: expected what a header field can say"),
         ("logconfig_dict = 'a'", "1:18: logconfig_dict: expected a table, found the string \"a\""),
         ("logconfig_dict.x = [inf]", "1:21: logconfig_dict: expected what Python's logging can be told"),

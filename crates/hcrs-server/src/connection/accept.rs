@@ -86,7 +86,7 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: O
                 let now = clock::now();
                 if complained.is_none_or(|at| now >= at + COMPLAINT_INTERVAL) {
                     complained = Some(now);
-                    tracing::error!("Cannot accept connections on {address} for now: {error}");
+                    tracing::error!("Cannot accept connections on {address}: {error}; trying again");
                 }
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }

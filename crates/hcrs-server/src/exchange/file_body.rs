@@ -92,7 +92,7 @@ impl FileBody {
     /// A part of the file that a worker has passed.
     pub(crate) fn new(descriptor: OwnedFd, part: FilePart) -> Self {
         let file = regular_file(descriptor)
-            .inspect_err(|error| tracing::warn!("a worker has passed what cannot be sent: {error}"));
+            .inspect_err(|error| tracing::warn!("A worker has passed a file that cannot be sent: {error}"));
         Self {
             file: file.ok().map(Arc::new),
             offset: part.offset,
@@ -148,7 +148,7 @@ impl FileBody {
             }
             match to.try_send_file(file, self.offset, len) {
                 Ok(0) => {
-                    tracing::warn!("the file of a response ended {} bytes early", self.left);
+                    tracing::warn!("The file of a response ended {} bytes early", self.left);
                     return Poll::Ready(Ok(Sent::Failed));
                 }
                 Ok(sent) => {
@@ -206,7 +206,7 @@ impl FileBody {
         };
         match outcome {
             Ok(piece) if piece.is_empty() => {
-                tracing::warn!("the file of a response ended {} bytes early", self.left);
+                tracing::warn!("The file of a response ended {} bytes early", self.left);
                 Next::Failed
             }
             Ok(piece) => {
@@ -216,7 +216,7 @@ impl FileBody {
                 Next::Piece(piece)
             }
             Err(error) => {
-                tracing::warn!("cannot read the file of a response: {error}");
+                tracing::warn!("Cannot read the file of a response: {error}");
                 Next::Failed
             }
         }

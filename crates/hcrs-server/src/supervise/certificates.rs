@@ -55,7 +55,9 @@ impl Certificates {
                 }
                 tracing::info!("The certificates were read again");
             }
-            Err(error) => tracing::error!("The certificates stay as they were: {error}"),
+            Err(error) => tracing::error!(
+                "The certificates cannot be read again, and the ones before stay in use: {error}"
+            ),
         }
     }
 }

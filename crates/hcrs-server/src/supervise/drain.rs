@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::reap::{is_success, log_end};
 use super::replace::Replacements;
 use super::roster::Worker;
-use super::{Change, Stop, Supervisor, end_text, notify};
+use super::{Change, Stop, Supervisor, notify};
 use crate::Outcome;
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Drain};
@@ -44,7 +45,7 @@ impl Supervisor<'_> {
     async fn finish_requests(&mut self, grace: Duration, stop: Stop) -> Drained {
         let signal = stop.number.as_raw().unsigned_abs() as u16;
         let mut until = Instant::now() + grace;
-        self.edge.tell_all(|| Control::Drain(Drain { until, signal })).await;
+        self.edge.send_all(|| Control::Drain(Drain { until, signal })).await;
         let mut drained: Vec<_> = (0..self.edge.len()).map(|thread| !self.edge.is_alive(thread)).collect();
         let mut finished = Finished::All;
         let mut patient = true;
@@ -66,9 +67,9 @@ impl Supervisor<'_> {
                     tracing::warn!("Cutting off what is under way ({name} again)");
                     patient = false;
                     until = Instant::now();
-                    self.edge.tell_all(|| Control::Drain(Drain { until, signal })).await;
+                    self.edge.send_all(|| Control::Drain(Drain { until, signal })).await;
                 }
-                Change::Gone(worker) => note_end(&worker),
+                Change::Gone(worker) => log_end(&worker),
                 Change::Due => {
                     tracing::error!("The edge has not drained in time");
                     finished = finished.max(Finished::CutOff);
@@ -113,7 +114,7 @@ impl Supervisor<'_> {
             match self.next(Some(limit)).await {
                 Change::Gone(worker) => {
                     ended_well &= worker.ready_at.is_none() || is_success(&worker);
-                    note_end(&worker);
+                    log_end(&worker);
                 }
                 Change::Stop(Stop { name, .. }) => {
                     tracing::warn!("Killing the workers ({name} again)");
@@ -141,9 +142,9 @@ impl Supervisor<'_> {
                 return self.roster.remove(id);
             }
             if worker.is_retired() && worker.ready_at.is_none() {
-                tracing::info!("Worker {}, which was given up while it started, is killed", worker.pid);
+                tracing::info!("Killing worker {}, which was superseded while it started", worker.pid);
             } else {
-                tracing::error!("Worker {} {}; it is killed", worker.pid, worker.overdue_text());
+                tracing::error!("Worker {} {}; killing it", worker.pid, worker.overdue_text());
             }
             self.kill(id);
         }
@@ -165,13 +166,6 @@ impl Supervisor<'_> {
     }
 }
 
-/// Logs the end of a worker that was told to end, if it did not go well.
-pub(super) fn note_end(worker: &Worker) {
-    if worker.ready_at.is_some() && !is_success(worker) {
-        tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
-    }
-}
-
 /// How the threads have drained.
 #[derive(Debug)]
 struct Drained {
@@ -188,8 +182,4 @@ enum Finished {
     All,
     CutOff,
     ThreadLost,
-}
-
-fn is_success(worker: &Worker) -> bool {
-    worker.status.is_some_and(|status| status.success())
 }

@@ -75,7 +75,7 @@ impl Edge {
     }
 
     /// Gives every thread the same order.
-    pub(super) async fn tell_all(&self, order: impl Fn() -> Control) {
+    pub(super) async fn send_all(&self, order: impl Fn() -> Control) {
         for index in 0..self.threads.len() {
             self.tell(index, order()).await;
         }
@@ -93,7 +93,7 @@ impl Edge {
         // A thread that has ended reports that itself.
         let send = thread.control.send_timeout(order, ORDER_TIMEOUT).await;
         if let Err(mpsc::error::SendTimeoutError::Timeout(order)) = send {
-            tracing::error!("Edge thread {index} takes no orders: {order:?}");
+            tracing::error!("Edge thread {index} is not responding: {order:?} was not delivered");
         }
     }
 

@@ -94,7 +94,7 @@ fn next(socket: impl AsFd, message: &mut [u8]) -> Option<Answer<'_>> {
 
 impl Supervisor<'_> {
     /// Looks at the pulse of each worker that serves, if it is time to.
-    pub(super) async fn feel_pulses(&mut self) {
+    pub(super) async fn check_pulses(&mut self) {
         let now = Instant::now();
         let Some(patience) = self.liveness.patience else { return };
         if self.liveness.due(now).is_none_or(|due| due > now) {
@@ -132,12 +132,12 @@ impl Supervisor<'_> {
         }
         for (id, pid, layer, silent) in hung {
             tracing::error!(
-                "Worker {pid} has not answered for {} s: {}{}; it is killed and replaced (worker_timeout)",
+                "Worker {pid} has not answered for {} s: {}{}; killing and replacing it (worker_timeout)",
                 tenths(silent),
                 why(layer),
                 if layer == Layer::Process { state_of(pid) } else { "" }
             );
-            self.edge.tell_all(|| Control::Describe(id)).await;
+            self.edge.send_all(|| Control::Describe(id)).await;
             self.ask_for_stacks(id, layer);
         }
     }
@@ -164,9 +164,9 @@ impl Supervisor<'_> {
     pub(super) fn kill_hung(&mut self, id: WorkerId, stacks: Option<&str>) {
         let Some(worker) = self.roster.get(id).filter(|worker| !worker.ended) else { return };
         if let Some(stacks) = stacks {
-            tracing::error!(traceback = stacks, "Worker {} stands here:", worker.pid);
+            tracing::error!(traceback = stacks, "Stacks of worker {}:", worker.pid);
         } else {
-            tracing::error!("Worker {} cannot tell where it stands", worker.pid);
+            tracing::error!("Worker {} did not report its stacks", worker.pid);
         }
         self.kill(id);
     }

@@ -14,6 +14,7 @@ mod notify;
 mod orphans;
 mod pulse;
 mod python;
+mod reap;
 mod reload;
 mod replace;
 mod roster;
@@ -96,7 +97,7 @@ async fn supervise(
         Some(app) if settings.caller.is_none() => Some(python::find(app.python.as_deref()).await?),
         _ => None,
     };
-    let doors = start_up::Doors::of(&listeners)?;
+    let doors = start_up::PendingListeners::of(&listeners)?;
     let edge = Edge::start(&settings, tls.as_ref(), listeners, (access_log, statsd), &sender)?;
     let workers = calling::places(&settings);
     let reload = match &settings.app {
@@ -252,7 +253,7 @@ impl Supervisor<'_> {
     /// Keeps the workers alive until the operator wants an end.
     async fn watch(&mut self) -> End {
         loop {
-            if self.replacements.take_round() {
+            if self.replacements.take_finished_round() {
                 tracing::info!("All workers have been replaced");
                 notify::tell(&self.settings, notify::State::Ready);
             }
@@ -262,19 +263,19 @@ impl Supervisor<'_> {
             let pulse = self.liveness.due(now);
             let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).min();
             match self.next(next).await {
-                Change::Ready(id) => self.succeed(id).await,
+                Change::Ready(id) => self.hand_over(id).await,
                 Change::Failed(id) => {
                     if let Some(worker) = self.roster.get(id) {
                         let why = worker.failed.as_deref().unwrap_or_default();
                         tracing::error!(traceback = why, "Worker {} cannot serve the app", worker.pid);
                     }
                 }
-                Change::Gone(worker) => self.bury(&worker),
+                Change::Gone(worker) => self.reap(&worker),
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.renew_all("SIGHUP").await,
                 Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
-                    self.feel_pulses().await;
+                    self.check_pulses().await;
                     if let Some(reload) = &mut self.reload {
                         reload.look(Instant::now(), &self.sender);
                     }
@@ -303,7 +304,7 @@ impl Supervisor<'_> {
                 return Change::Due;
             }
             let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
-            let beat = self.tell_watchdog(now).await;
+            let beat = self.notify_watchdog(now).await;
             let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).chain(beat).min();
             let event = match wake {
                 Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
@@ -314,7 +315,7 @@ impl Supervisor<'_> {
             };
             let event = event.expect("invariant: the supervisor holds a sender of its events");
             if let Event::WorkerExited(id, _) = event {
-                self.edge.tell_all(|| Control::Lost(id)).await;
+                self.edge.send_all(|| Control::Lost(id)).await;
             }
             if let Some(change) = self.take(event) {
                 return change;
@@ -404,30 +405,13 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Logs how a worker ended, and when its place gets another.
-    fn make_good(&mut self, worker: &Worker) {
-        let served = worker.ready_at.map(|at| at.elapsed());
-        let others_serve = self.roster.is_serving();
-        let delay = self.places[worker.place].after_death(served, others_serve);
-        let end = end_text(worker);
-        if delay.is_zero() {
-            tracing::error!("Worker {} {end}; another is started", worker.pid);
-        } else {
-            tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
-        }
-        self.starts.push((Instant::now() + delay, worker.place));
-    }
-
     async fn start_due(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, place)| place).collect();
         for place in due {
             if let Err(error) = self.start_worker(place).await {
                 let delay = self.places[place].after_death(None, self.roster.is_serving());
-                tracing::error!(
-                    "A worker cannot be started: {error}; trying again in {} s",
-                    delay.as_secs_f64()
-                );
+                tracing::error!("Cannot start a worker: {error}; trying again in {} s", delay.as_secs_f64());
                 self.starts.push((now + delay, place));
             }
         }
@@ -461,7 +445,7 @@ impl Supervisor<'_> {
         }
         let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
         self.roster.add(id, pid, place, Some(deadline));
-        self.replacements.is_met(place);
+        self.replacements.drop_wish(place);
         let (kill, killed) = oneshot::channel();
         self.kills.insert(id, kill);
         let events = self.sender.clone();
@@ -472,11 +456,6 @@ impl Supervisor<'_> {
         self.edge.attach(links).await;
         Ok(())
     }
-}
-
-/// How a worker that is gone ended.
-fn end_text(worker: &Worker) -> String {
-    worker.status.map_or_else(|| "ended".to_owned(), signals::describe)
 }
 
 #[cfg(test)]

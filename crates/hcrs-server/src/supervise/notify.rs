@@ -40,7 +40,7 @@ pub(super) fn tell(settings: &Settings, state: State) {
     }
     let Some(socket) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else { return };
     if let Err(error) = send(&socket, &message(state)) {
-        tracing::warn!("{VARIABLE} {} cannot be told anything: {error}", socket.display());
+        tracing::warn!("Cannot notify the service manager on {} ({VARIABLE}): {error}", socket.display());
     }
 }
 

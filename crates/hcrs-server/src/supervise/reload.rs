@@ -113,7 +113,7 @@ impl Watch {
             let _supervisor_gone = events.blocking_send(Event::Files(look.run()));
         });
         if let Err(error) = looking {
-            tracing::warn!("The app's files cannot be looked at: {error}");
+            tracing::warn!("Cannot watch the app's files: {error}");
             self.meanwhile = None;
             self.due = now + PERIOD;
         }
@@ -150,9 +150,7 @@ impl Watch {
         if found.is_cut && !std::mem::replace(&mut self.has_warned, true) {
             let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
             let folders = folders.join(", ");
-            tracing::warn!(
-                "There is too much in {folders}: files behind the first {ENTRIES_MAX} are not watched"
-            );
+            tracing::warn!("{folders} hold more than {ENTRIES_MAX} files; those behind are not watched");
         }
     }
 }

@@ -5,10 +5,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::Supervisor;
 use super::backoff::Backoff;
-use super::drain::note_end;
-use super::roster::Worker;
-use super::{Supervisor, end_text, notify};
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Retirement};
 
@@ -58,7 +56,7 @@ pub(super) enum Loss {
     /// It has been replaced, and is gone now.
     Retired,
     /// It has died before its replacement was ready, which is starting already.
-    Succeeded,
+    DiedBeforeHandover,
     /// It was to replace this one, which goes on serving; another is tried after the time, or when asked for.
     Unready(WorkerId, Option<Duration>),
 }
@@ -80,7 +78,7 @@ impl Replacements {
     }
 
     /// A worker is being started in the place anyway.
-    pub(super) fn is_met(&mut self, place: usize) {
+    pub(super) fn drop_wish(&mut self, place: usize) {
         self.waiting.retain(|&waiting| waiting != place);
     }
 
@@ -101,7 +99,7 @@ impl Replacements {
 
     /// `new` is starting for `old`, which serves.
     pub(super) fn begin(&mut self, place: usize, old: WorkerId, new: WorkerId) {
-        self.is_met(place);
+        self.drop_wish(place);
         self.pause = Pause::None;
         self.running = Some(Running::Starting { place, old: Some(old), new });
     }
@@ -125,7 +123,7 @@ impl Replacements {
     }
 
     /// What is starting will not do any more; gives the worker, which is to end. The place has to be asked for again.
-    pub(super) fn outdate(&mut self) -> Option<WorkerId> {
+    pub(super) fn supersede(&mut self) -> Option<WorkerId> {
         let Some(Running::Starting { old, new, .. }) = self.running else { return None };
         if old.is_none() {
             // It is the only one that its place has: it goes on starting there, and is replaced as others are.
@@ -141,8 +139,8 @@ impl Replacements {
         matches!(self.running, Some(Running::Starting { old: Some(old), .. } | Running::Retiring { old }) if old == id)
     }
 
-    /// A worker is gone. With `patient` nothing is tried again before somebody asks.
-    pub(super) fn gone(&mut self, id: WorkerId, patient: bool, now: Instant) -> Loss {
+    /// A worker is gone. With `until_asked` nothing is tried again before the next request for it.
+    pub(super) fn gone(&mut self, id: WorkerId, until_asked: bool, now: Instant) -> Loss {
         match self.running {
             Some(Running::Retiring { old }) if old == id => {
                 self.running = None;
@@ -150,14 +148,14 @@ impl Replacements {
             }
             Some(Running::Starting { place, old: Some(old), new }) if old == id => {
                 self.running = Some(Running::Starting { place, old: None, new });
-                Loss::Succeeded
+                Loss::DiedBeforeHandover
             }
             Some(Running::Starting { place, old, new }) if new == id => {
                 self.running = None;
                 let Some(old) = old else { return Loss::PlaceEmpty };
-                self.is_met(place);
+                self.drop_wish(place);
                 self.waiting.push_front(place);
-                if patient {
+                if until_asked {
                     self.pause = Pause::UntilAsked;
                     return Loss::Unready(old, None);
                 }
@@ -168,7 +166,7 @@ impl Replacements {
     }
 
     /// Whether all places were asked for and all are done, once.
-    pub(super) fn take_round(&mut self) -> bool {
+    pub(super) fn take_finished_round(&mut self) -> bool {
         let is_over = self.is_round && self.running.is_none() && self.waiting.is_empty();
         self.is_round &= !is_over;
         is_over
@@ -186,7 +184,7 @@ impl Supervisor<'_> {
     pub(super) fn replace_spent(&mut self, id: WorkerId) {
         let Some(worker) = self.roster.get(id).filter(|worker| !worker.ended) else { return };
         if !self.replacements.concerns(id) {
-            tracing::info!("Worker {} has been given as many requests as it may; it is replaced", worker.pid);
+            tracing::info!("Worker {} has reached max_requests; replacing it", worker.pid);
             self.replacements.want(worker.place);
         }
     }
@@ -198,7 +196,7 @@ impl Supervisor<'_> {
 
     /// Replaces every worker, the one that is just starting as a replacement at once: it may hang in what has been mended.
     pub(super) async fn renew_all(&mut self, why: &str) {
-        if let Some(new) = self.replacements.outdate() {
+        if let Some(new) = self.replacements.supersede() {
             self.retire(new).await;
         }
         self.replace_all(why);
@@ -210,7 +208,7 @@ impl Supervisor<'_> {
         let Some(place) = self.replacements.next(now) else { return };
         let Some(old) = self.roster.occupant(place) else {
             // It has died, and the next one is as new as a replacement would be.
-            self.replacements.is_met(place);
+            self.replacements.drop_wish(place);
             for (at, _) in self.starts.iter_mut().filter(|(_, waiting)| *waiting == place) {
                 *at = now;
             }
@@ -220,13 +218,13 @@ impl Supervisor<'_> {
             Ok(()) => self.replacements.begin(place, old, self.last_id),
             Err(error) => {
                 let delay = self.replacements.put_off(now).as_secs_f64();
-                tracing::error!("A worker cannot be started: {error}; trying again in {delay} s");
+                tracing::error!("Cannot start a worker: {error}; trying again in {delay} s");
             }
         }
     }
 
     /// A worker is ready: the one that it replaces finishes what it has begun.
-    pub(super) async fn succeed(&mut self, id: WorkerId) {
+    pub(super) async fn hand_over(&mut self, id: WorkerId) {
         let Some(worker) = self.roster.get(id) else { return };
         let pid = worker.pid;
         if worker.is_retired() {
@@ -249,7 +247,7 @@ impl Supervisor<'_> {
         let is_ready = self.roster.get(id).is_some_and(|worker| worker.ready_at.is_some());
         let patience = if is_ready { grace + RETIRE_SLACK } else { GIVEN_UP };
         self.roster.retire(id, Instant::now() + patience);
-        self.edge.tell_all(|| Control::Retire(Retirement { worker: id, grace })).await;
+        self.edge.send_all(|| Control::Retire(Retirement { worker: id, grace })).await;
     }
 
     /// How long what is under way in a worker that is replaced may go on. One who changes the app's files waits for the next
@@ -261,33 +259,6 @@ impl Supervisor<'_> {
             timeout.min(self.settings.graceful_timeout)
         } else {
             timeout
-        }
-    }
-
-    /// A worker is gone: says so, and sees to the next one.
-    pub(super) fn bury(&mut self, worker: &Worker) {
-        let end = end_text(worker);
-        let patient = self.reload.is_some();
-        match self.replacements.gone(worker.id, patient, Instant::now()) {
-            Loss::PlaceEmpty => self.make_good(worker),
-            Loss::Retired => note_end(worker),
-            Loss::Succeeded => {
-                tracing::error!("Worker {} {end}; its replacement is starting already", worker.pid);
-            }
-            Loss::Unready(old, delay) => {
-                let old = self.roster.get(old).map_or(0, |old| old.pid);
-                let again = delay.map_or_else(
-                    || "the next change".to_owned(),
-                    |delay| format!("{} s", delay.as_secs_f64()),
-                );
-                let when = if delay.is_some() { "in" } else { "with" };
-                tracing::error!(
-                    "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried {when} {again}",
-                    worker.pid
-                );
-                // A service manager that waits for the end of a reload is not kept waiting by an app that cannot be loaded.
-                notify::tell(&self.settings, notify::State::Ready);
-            }
         }
     }
 }
@@ -311,13 +282,13 @@ mod tests {
         assert_eq!(all.ready(3), Some(1));
         assert_eq!(all.due(now), None, "the old one has not ended");
         assert_eq!(all.gone(1, false, now), Loss::Retired);
-        assert!(!all.take_round());
+        assert!(!all.take_finished_round());
         assert_eq!((all.due(now), all.next(now)), (Some(now), Some(1)));
         all.begin(1, 2, 4);
         assert_eq!(all.ready(4), Some(2));
         assert_eq!(all.gone(2, false, now), Loss::Retired);
-        assert!(all.take_round());
-        assert!(!all.take_round(), "it is told once");
+        assert!(all.take_finished_round());
+        assert!(!all.take_finished_round(), "it is told once");
         assert_eq!(all.due(now), None);
     }
 
@@ -371,22 +342,22 @@ mod tests {
         let (mut all, now) = rolling(1);
         all.begin(0, 1, 2);
         assert!(all.concerns(1) && !all.concerns(2));
-        assert_eq!(all.gone(1, false, now), Loss::Succeeded);
+        assert_eq!(all.gone(1, false, now), Loss::DiedBeforeHandover);
         assert_eq!(all.ready(2), None, "there is nobody to retire");
-        assert!(all.take_round());
+        assert!(all.take_finished_round());
         let (mut all, now) = rolling(1);
         all.begin(0, 1, 2);
         all.gone(1, false, now);
         assert_eq!(all.gone(2, false, now), Loss::PlaceEmpty);
-        assert!(all.take_round());
+        assert!(all.take_finished_round());
     }
 
     #[test]
     fn what_was_starting_can_be_given_up_for_something_newer() {
         let (mut all, now) = rolling(1);
-        assert_eq!(all.outdate(), None);
+        assert_eq!(all.supersede(), None);
         all.begin(0, 1, 2);
-        assert_eq!(all.outdate(), Some(2));
+        assert_eq!(all.supersede(), Some(2));
         all.want_all(1);
         assert_eq!(all.ready(2), None, "it comes too late");
         assert_eq!(all.due(now), None, "it has not ended");
@@ -394,7 +365,7 @@ mod tests {
         assert_eq!(all.next(now), Some(0));
         all.begin(0, 1, 3);
         all.gone(1, true, now);
-        assert_eq!(all.outdate(), None, "it is the only one that the place has");
+        assert_eq!(all.supersede(), None, "it is the only one that the place has");
         assert_eq!(all.due(now), None, "nobody has asked for another");
         all.want_all(1);
         assert_eq!(all.next(now), Some(0), "which may hang, and is replaced then");
@@ -407,7 +378,7 @@ mod tests {
         let (mut all, now) = rolling(2);
         all.begin(0, 1, 3);
         assert_eq!(all.gone(2, false, now), Loss::PlaceEmpty);
-        all.is_met(1);
+        all.drop_wish(1);
         assert_eq!(all.ready(4), None);
         all.ready(3);
         assert_eq!(all.gone(3, false, now), Loss::PlaceEmpty, "it dies while the old one ends");

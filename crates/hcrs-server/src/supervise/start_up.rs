@@ -5,10 +5,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::reap::end_text;
 use super::reload::Watch;
 use super::replace::Replacements;
 use super::roster::Worker;
-use super::{Change, Supervisor, end_text, notify, python};
+use super::{Change, Supervisor, notify, python};
 use crate::StartError;
 use crate::bind::BoundListener;
 use crate::thread::control::Control;
@@ -26,12 +27,12 @@ pub(super) enum Started {
 
 /// Second handles of all listening sockets, by which they are opened before the threads accept: here an
 /// error can still end the start. They are closed then, so that a draining thread is the last to hold them.
-pub(super) struct Doors {
+pub(super) struct PendingListeners {
     doors: Vec<BoundListener>,
     addresses: Vec<String>,
 }
 
-impl Doors {
+impl PendingListeners {
     pub(super) fn of(listeners: &[Vec<BoundListener>]) -> io::Result<Self> {
         let doors = listeners.iter().flatten().map(BoundListener::share).collect::<io::Result<_>>()?;
         let addresses =
@@ -50,14 +51,14 @@ impl Doors {
 
 impl Supervisor<'_> {
     /// Starts the workers, waits until all are ready, and opens the doors.
-    pub(super) async fn start_up(&mut self, doors: Doors) -> Result<Started, StartError> {
+    pub(super) async fn start_up(&mut self, doors: PendingListeners) -> Result<Started, StartError> {
         loop {
             match self.start_workers().await {
                 Ok(Started::Serving) => break,
                 Err(StartError::App(why)) if self.reload.is_some() => {
                     tracing::error!(
                         traceback = why,
-                        "The app cannot be served; another start is tried with the next change"
+                        "The app cannot be served; the next change of a file starts it again"
                     );
                     if let Started::Stopped = self.wait_for_change().await? {
                         return Ok(Started::Stopped);
@@ -118,7 +119,7 @@ impl Supervisor<'_> {
             let look = self.reload.as_ref().and_then(Watch::due);
             match self.next(look).await {
                 Change::Files(Some(path)) => {
-                    tracing::info!("Starting anew ({} has changed)", path.display());
+                    tracing::info!("Starting again ({} has changed)", path.display());
                     has_changed = true;
                 }
                 Change::Reload => has_changed = true,
@@ -140,9 +141,9 @@ impl Supervisor<'_> {
         Ok(Started::Serving)
     }
 
-    async fn open(&self, doors: Doors) -> Result<Vec<String>, StartError> {
+    async fn open(&self, doors: PendingListeners) -> Result<Vec<String>, StartError> {
         let addresses = doors.open(self.settings.backlog)?;
-        self.edge.tell_all(|| Control::Accept).await;
+        self.edge.send_all(|| Control::Accept).await;
         Ok(addresses)
     }
 
@@ -157,7 +158,7 @@ impl Supervisor<'_> {
             return error;
         }
         StartError::App(format!(
-            "worker {} {} before it was ready, without saying why; what it wrote may",
+            "worker {} {} before it was ready and reported no reason; see its output above",
             worker.pid,
             end_text(worker)
         ))

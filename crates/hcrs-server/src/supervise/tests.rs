@@ -237,7 +237,7 @@ fn a_worker_that_does_not_end_is_killed() {
         running.hear("Running on").await;
         running.stop().await;
         let said = running.hear(&format!("Worker {} does", worker.as_raw_nonzero())).await;
-        assert_eq!(said, "not end; it is killed");
+        assert_eq!(said, "not end; killing it");
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
 }
@@ -311,7 +311,7 @@ fn a_replaced_worker_that_does_not_end_is_killed() {
         running.hear("Running on").await;
         running.reload().await;
         let said = running.hear(&format!("Worker {} does", old.as_raw_nonzero())).await;
-        assert_eq!(said, "not end; it is killed");
+        assert_eq!(said, "not end; killing it");
         let said = running.hear(&format!("Worker {} was", old.as_raw_nonzero())).await;
         assert_eq!(said, "killed by SIGKILL while shutting down");
         running.hear("All workers have been replaced").await;

@@ -47,7 +47,7 @@ fn interval(microseconds: &str, process: Option<&str>, own: u32) -> Option<Durat
 
 impl Supervisor<'_> {
     /// Tells the manager that all is well, if it is time to and true; gives the time of the next look.
-    pub(super) async fn tell_watchdog(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) async fn notify_watchdog(&mut self, now: Instant) -> Option<Instant> {
         let watchdog = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now);
         let Some(watchdog) = watchdog else { return self.watchdog.as_ref().map(|watchdog| watchdog.due) };
         let alive = (0..self.edge.len()).filter(|&thread| self.edge.is_alive(thread)).count();
@@ -60,7 +60,7 @@ impl Supervisor<'_> {
         watchdog.turned = Arc::default();
         let (due, turned) = (watchdog.due, Arc::clone(&watchdog.turned));
         notify::tell(&self.settings, notify::State::Alive);
-        self.edge.tell_all(|| Control::Turn(Arc::clone(&turned))).await;
+        self.edge.send_all(|| Control::Turn(Arc::clone(&turned))).await;
         Some(due)
     }
 }

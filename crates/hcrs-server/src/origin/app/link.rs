@@ -382,7 +382,7 @@ impl Link {
         match ended {
             Ok(()) => tracing::debug!("link to worker {} closed", self.pid),
             Err(pump::LinkIoError::Protocol(error)) => {
-                tracing::error!("Worker {} does not keep to the protocol of its link: {error}", self.pid);
+                tracing::error!("Worker {} has broken the protocol of its link: {error}", self.pid);
             }
             Err(pump::LinkIoError::Io(error)) => tracing::debug!("link to worker {}: {error}", self.pid),
         }

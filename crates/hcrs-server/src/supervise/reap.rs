@@ -1,0 +1,67 @@
+//! The end of a worker: how it is logged, and what follows it.
+
+use std::time::Instant;
+
+use super::replace::Loss;
+use super::roster::Worker;
+use super::{Supervisor, notify, signals};
+
+impl Supervisor<'_> {
+    /// Logs the end of a worker whose process and links have ended, and schedules what follows it.
+    pub(super) fn reap(&mut self, worker: &Worker) {
+        let end = end_text(worker);
+        let until_asked = self.reload.is_some();
+        match self.replacements.gone(worker.id, until_asked, Instant::now()) {
+            Loss::PlaceEmpty => self.schedule_restart(worker),
+            Loss::Retired => log_end(worker),
+            Loss::DiedBeforeHandover => {
+                tracing::error!("Worker {} {end}; its replacement is starting already", worker.pid);
+            }
+            Loss::Unready(old, delay) => {
+                let old = self.roster.get(old).map_or(0, |old| old.pid);
+                let again = delay.map_or_else(
+                    || "the next change".to_owned(),
+                    |delay| format!("{} s", delay.as_secs_f64()),
+                );
+                let when = if delay.is_some() { "in" } else { "with" };
+                tracing::error!(
+                    "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried {when} {again}",
+                    worker.pid
+                );
+                // A service manager that waits for the end of a reload is not kept waiting by an app that cannot be loaded.
+                notify::tell(&self.settings, notify::State::Ready);
+            }
+        }
+    }
+
+    /// Schedules another worker for the place of one that has died.
+    fn schedule_restart(&mut self, worker: &Worker) {
+        let served = worker.ready_at.map(|at| at.elapsed());
+        let others_serve = self.roster.is_serving();
+        let delay = self.places[worker.place].after_death(served, others_serve);
+        let end = end_text(worker);
+        if delay.is_zero() {
+            tracing::error!("Worker {} {end}; another is started", worker.pid);
+        } else {
+            tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
+        }
+        self.starts.push((Instant::now() + delay, worker.place));
+    }
+}
+
+/// Logs the end of a worker that was to end, if it failed.
+pub(super) fn log_end(worker: &Worker) {
+    if worker.ready_at.is_some() && !is_success(worker) {
+        tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
+    }
+}
+
+/// Whether the worker ended with exit code 0.
+pub(super) fn is_success(worker: &Worker) -> bool {
+    worker.status.is_some_and(|status| status.success())
+}
+
+/// How a worker ended, as in `was killed by SIGKILL`.
+pub(super) fn end_text(worker: &Worker) -> String {
+    worker.status.map_or_else(|| "ended".to_owned(), signals::describe)
+}
