@@ -35,3 +35,111 @@ pub(crate) trait Origin: Debug {
     #[must_use]
     fn give_up(&self, stream: StreamId) -> bool;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    use bytes::Bytes;
+    use hcrs_http::{Endpoints, RequestHead, RequestLine, ResponseHead, Scheme, Version};
+
+    use super::*;
+    use crate::clock;
+    use crate::exchange::mailbox::Mailbox;
+    use crate::exchange::{Exchange, Output, Parts, SentTo};
+
+    /// An origin that records what it is sent.
+    #[derive(Debug, Default)]
+    struct Recorder {
+        body: RefCell<Vec<u8>>,
+        credit: Cell<u32>,
+        is_abandoned: Cell<bool>,
+    }
+
+    impl Origin for Recorder {
+        fn has_room(&self, _: StreamId) -> bool {
+            true
+        }
+        fn send_data(&self, _: StreamId, bytes: &[u8], _: bool) {
+            self.body.borrow_mut().extend_from_slice(bytes);
+        }
+        fn send_credit(&self, _: StreamId, amount: u32) {
+            self.credit.set(self.credit.get() + amount);
+        }
+        fn send_message(&self, _: StreamId, _: MessageKind, _: &[u8], _: bool) {}
+        fn send_close(&self, _: StreamId, _: u16, _: &str) {}
+        fn send_half_close(&self, _: StreamId) {}
+        fn abandon(&self, _: StreamId) {
+            self.is_abandoned.set(true);
+        }
+        fn give_up(&self, _: StreamId) -> bool {
+            false
+        }
+    }
+
+    /// An upload that has begun at an origin.
+    fn begun() -> (Rc<Exchange>, Rc<Recorder>) {
+        let (path, query): (&[u8], &[u8]) = (b"/", b"");
+        let line =
+            RequestLine { version: Version::Http2, scheme: Scheme::Http, method: b"POST", path, query };
+        let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        head.set_has_body();
+        let exchange = Exchange::new(Parts::new(0, Rc::default(), head, clock::now()));
+        let origin = Rc::new(Recorder::default());
+        let stream = StreamId::new(1).expect("a number");
+        exchange.sent(Rc::<Recorder>::clone(&origin), stream, SentTo { pid: 1, at: clock::now() });
+        exchange.begun();
+        (exchange, origin)
+    }
+
+    #[test]
+    fn a_body_goes_to_the_origin_and_its_answer_to_the_client() {
+        let (exchange, origin) = begun();
+        exchange.push_body(Bytes::from_static(b"question"), true);
+        assert_eq!(*origin.body.borrow(), b"question");
+        assert!(exchange.push_head(ResponseHead::new(200, []), false));
+        assert!(exchange.push_data(Bytes::from_static(b"answer"), true));
+        assert!(matches!(exchange.next_output(), Some(Output::Head { end: false, body: Some(6), .. })));
+        let Some(Output::Data { data, end: true }) = exchange.next_output() else { panic!("no body") };
+        assert_eq!(data, "answer");
+    }
+
+    #[test]
+    fn credit_comes_back_as_the_client_takes_and_an_origin_hears_of_its_end() {
+        let (exchange, origin) = begun();
+        assert!(exchange.push_head(ResponseHead::new(200, []), false));
+        let piece = Bytes::from_static(&[0; 16 << 10]);
+        for _ in 0..3 {
+            assert!(exchange.push_data(piece.clone(), false));
+        }
+        assert_eq!(origin.credit.get(), 0, "the client has taken nothing");
+        while let Some(output) = exchange.next_output() {
+            if let Output::Data { data, .. } = output {
+                exchange.client_took(data.len());
+            }
+        }
+        assert!(origin.credit.get() >= 3 << 14);
+        exchange.abandon();
+        assert!(origin.is_abandoned.get());
+    }
+
+    #[test]
+    fn a_mailbox_learns_once_that_an_exchange_has_output() {
+        let mailbox = Rc::new(Mailbox::default());
+        let line = RequestLine {
+            version: Version::Http11,
+            scheme: Scheme::Http,
+            method: b"GET",
+            path: b"/",
+            query: b"",
+        };
+        let head = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        let exchange = Exchange::new(Parts::new(7, Rc::clone(&mailbox), head, clock::now()));
+        assert!(exchange.push_head(ResponseHead::new(200, []), false));
+        assert!(exchange.push_data(Bytes::from_static(b"a"), true));
+        let mut keys = Vec::new();
+        mailbox.take(&mut keys);
+        assert_eq!(keys, [7]);
+    }
+}
