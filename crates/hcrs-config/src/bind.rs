@@ -4,12 +4,31 @@ use std::net::Ipv6Addr;
 
 use hcrs_server::Bind;
 
-/// The port when none is written.
+use crate::value::{GivenValue, Mistake};
+
+/// Address of a server without `bind`, which is also Hypercorn's.
+pub const DEFAULT_BIND: &str = "127.0.0.1:8000";
+
+/// Port of a bind without one.
 const DEFAULT_PORT: u16 = 8000;
-/// What the kernel's `sockaddr_un` holds, without the closing zero.
+/// Longest path of a unix socket, in bytes: the kernel's `sockaddr_un` without the closing zero.
 const MAX_UNIX_PATH: usize = 107;
 
-/// Reads one bind string; the error says what was expected.
+/// Returns the addresses given for a setting such as `bind`.
+pub(crate) fn binds(given: &GivenValue<'_>) -> Result<Vec<Bind>, Mistake> {
+    let texts = given.text_or_texts()?;
+    texts
+        .into_iter()
+        .map(|(text, place)| {
+            parse(text).map_err(|reason| Mistake {
+                place: place.clone(),
+                message: format!("{text:?} cannot be bound: {reason}"),
+            })
+        })
+        .collect()
+}
+
+/// Parses one bind string. The error describes the expected form.
 pub(crate) fn parse(text: &str) -> Result<Bind, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return match path.len() {
@@ -24,7 +43,7 @@ pub(crate) fn parse(text: &str) -> Result<Bind, String> {
         };
     }
     if text.contains("://") {
-        return Err("a bind is \"HOST:PORT\" without a scheme; certfile and keyfile decide about TLS".into());
+        return Err("a bind is \"HOST:PORT\" without a scheme; certfile and keyfile enable TLS".into());
     }
     if text.chars().any(|c| c.is_whitespace() || c == '/') {
         return Err("a host has no spaces and no slashes".into());
@@ -35,11 +54,12 @@ pub(crate) fn parse(text: &str) -> Result<Bind, String> {
     match text.rsplit_once(':') {
         None if text.is_empty() => Err("expected \"HOST:PORT\", \"unix:PATH\" or \"fd://N\"".into()),
         None if text.bytes().all(|byte| byte.is_ascii_digit()) => Err(format!(
-            "a number alone would be a host; write \"127.0.0.1:{text}\", or \":{text}\" for every IPv4 interface"
+            "a number alone would be a host; write \"127.0.0.1:{text}\", or \":{text}\" for every IPv4 \
+             interface"
         )),
         None => Ok(tcp(text, DEFAULT_PORT)),
         Some((host, port)) if !host.contains(':') => Ok(tcp(host, parse_port(port)?)),
-        // Without brackets the last colon is read as the port's, as Hypercorn does, if an address is left.
+        // Without brackets the last colon precedes the port, as in Hypercorn, if an address is left.
         Some((host, port)) => match (is_ipv6(host), parse_port(port)) {
             (true, Ok(port)) => Ok(tcp(host, port)),
             _ if is_ipv6(text) => Ok(tcp(text, DEFAULT_PORT)),
@@ -73,7 +93,7 @@ fn parse_port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| format!("a port is a number from 0 to 65535, and {text:?} is not"))
 }
 
-/// An address, with a zone (RFC 4007 section 11) or without.
+/// Returns whether the text is an IPv6 address, with a zone (RFC 4007 section 11) or without.
 fn is_ipv6(text: &str) -> bool {
     let address = text.split_once('%').map_or(text, |(address, _)| address);
     address.parse::<Ipv6Addr>().is_ok()

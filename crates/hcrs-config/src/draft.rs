@@ -1,4 +1,5 @@
-//! The configuration in the making: keys fill it in one by one, and what hangs together is checked at the end.
+//! The draft of a configuration: settings fill it in one by one, and checks that involve several of them come
+//! last.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,43 +7,52 @@ use std::path::PathBuf;
 use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, Settings};
 use hcrs_tls::VerifyMode;
 
+use crate::bind::DEFAULT_BIND;
+use crate::defaults::Defaults;
+use crate::error::ConfigError;
 use crate::proxies::Proxies;
-use crate::setting::{Defaults, Setting};
 use crate::source::Source;
-use crate::value::{HIDDEN, Mistake, Place, SECRET, Value};
-use crate::{Config, ConfigError, Resolved, table};
+use crate::value::{Mistake, Place, Value};
 
-/// What has been read so far. It starts with the defaults.
+/// Configuration that is being read. It starts with the defaults.
 pub(crate) struct Draft {
-    /// What is not below.
+    /// Settings of the server without those that have fields here.
     pub(crate) server: Settings,
-    /// Its path is empty until there is one.
+    /// Settings of the app; the path is empty until one is given.
     pub(crate) app: AppSettings,
-    /// Its two files are below.
+    /// Settings of TLS without certificate and key, which have fields here.
     pub(crate) tls: hcrs_tls::Settings,
     pub(crate) bind: Vec<Bind>,
     pub(crate) insecure_bind: Option<(Vec<Bind>, Place)>,
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
-    /// Whether the terms of compression count.
+    /// Whether WebSockets may be compressed; otherwise the parameters of compression are dropped.
     pub(crate) websocket_compression: bool,
     pub(crate) user: Option<(u32, Place)>,
     pub(crate) group: Option<(u32, Place)>,
-    /// As JSON.
+    /// Configuration of Python's logging, as JSON.
     pub(crate) logconfig_dict: Option<(String, Place)>,
-    /// Hypercorn's way to ask for no worker process.
+    /// Whether `workers` is 0, by which Hypercorn serves within the main process.
     pub(crate) no_workers: bool,
-    /// What was given last for each key.
+    /// Last value given for each key.
     given: BTreeMap<&'static str, Value>,
-    /// Whether what is unknown stops the start.
+    /// Whether unknown settings are mistakes (`--strict`).
     pub(crate) strict: bool,
-    /// What stops the start.
+    /// Problems that prevent the start.
     pub(crate) mistakes: Vec<Mistake>,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub(crate) warnings: Vec<Mistake>,
-    /// The warnings of what no setting is: beside a mistake they may say what was meant.
+    /// Warnings about unknown settings, repeated beside mistakes because a misspelt key may be their cause.
     unknown: Vec<Mistake>,
+}
+
+/// Result of a draft without mistakes.
+pub(crate) struct Finished {
+    pub(crate) server: Settings,
+    pub(crate) warnings: Vec<String>,
+    /// Last value given for each key.
+    pub(crate) given: BTreeMap<&'static str, Value>,
 }
 
 impl Default for Draft {
@@ -52,7 +62,7 @@ impl Default for Draft {
             server,
             app,
             tls,
-            bind: crate::bind::parse(Self::DEFAULT_BIND).into_iter().collect(),
+            bind: crate::bind::parse(DEFAULT_BIND).into_iter().collect(),
             insecure_bind: None,
             certfile: None,
             keyfile: None,
@@ -72,15 +82,13 @@ impl Default for Draft {
 }
 
 impl Draft {
-    /// Where the server listens when nothing is said.
-    pub(crate) const DEFAULT_BIND: &'static str = "127.0.0.1:8000";
-
+    /// Adds a warning.
     pub(crate) fn warn(&mut self, place: &Place, message: impl Into<String>) {
         self.warnings.push(Mistake { place: place.clone(), message: message.into() });
     }
 
-    /// Something that no setting is: a warning, as Hypercorn ignores it, or with `--strict` a mistake.
-    pub(crate) fn unknown(&mut self, place: &Place, message: String) {
+    /// Adds an unknown setting: a warning, as Hypercorn ignores it, or with `--strict` a mistake.
+    pub(crate) fn add_unknown(&mut self, place: &Place, message: String) {
         let mistake = Mistake { place: place.clone(), message };
         if self.strict {
             self.mistakes.push(mistake);
@@ -90,13 +98,13 @@ impl Draft {
         }
     }
 
-    /// Takes note of what was given for a setting.
-    pub(crate) fn note(&mut self, setting: &'static Setting, value: &Value) {
-        self.given.insert(setting.key, value.clone());
+    /// Records the value given for a key.
+    pub(crate) fn record(&mut self, key: &'static str, value: &Value) {
+        self.given.insert(key, value.clone());
     }
 
-    /// Checks what concerns several keys and gives the whole, or every problem there is.
-    pub(crate) fn finish(mut self, source: &Source) -> Result<Config, ConfigError> {
+    /// Runs the checks that involve several settings and returns the result, or every mistake.
+    pub(crate) fn finish(mut self, source: &Source) -> Result<Finished, ConfigError> {
         self.server.tls = self.tls();
         self.server.listeners = self.listeners();
         let proxies = std::mem::take(&mut self.proxies);
@@ -115,33 +123,20 @@ impl Draft {
             return Err(ConfigError::Invalid(mistakes.chain(unknown).collect()));
         }
         let warnings = self.warnings.iter().map(line).collect();
-        let resolved = self.resolved(source);
         self.server.app = Some(self.app).filter(|app| !app.path.is_empty());
-        Ok(Config { server: self.server, warnings, resolved })
+        Ok(Finished { server: self.server, warnings, given: self.given })
     }
 
-    /// Every setting as it is now, and where that comes from.
-    fn resolved(&self, source: &Source) -> Vec<Resolved> {
-        let defaults = Defaults::default();
-        let resolve = |setting: &'static Setting| {
-            let (value, origin) = match self.given.get(setting.key) {
-                Some(_) if setting.key == SECRET => (HIDDEN.into(), &self.given[setting.key].place),
-                Some(value) => (value.literal(), &value.place),
-                None => ((setting.default)(&defaults), &Place::Nowhere),
-            };
-            Resolved { key: setting.key, own: setting.own, value, origin: source.origin(origin) }
-        };
-        table::all().map(resolve).collect()
+    fn place_of(&self, key: &str) -> Place {
+        self.given.get(key).map_or(Place::Nowhere, |value| value.place.clone())
     }
 
-    /// As with Hypercorn: who asks for both has something else in mind than what would happen.
+    /// Refuses a reloader without workers, as Hypercorn does: the two contradict each other.
     fn check_reloader(&mut self) {
-        if self.no_workers
-            && self.app.use_reloader
-            && let Some(value) = self.given.get("use_reloader")
-        {
-            let message = "use_reloader: there are no workers to reload, because workers is 0; set workers to 1 or more";
-            self.mistakes.push(Mistake { place: value.place.clone(), message: message.into() });
+        if self.no_workers && self.app.use_reloader && self.given.contains_key("use_reloader") {
+            let message = "use_reloader: there are no workers to reload, because workers is 0; \
+                           set workers to 1 or more";
+            self.mistakes.push(Mistake { place: self.place_of("use_reloader"), message: message.into() });
         }
     }
 
@@ -149,19 +144,23 @@ impl Draft {
         let (certfile, keyfile) = match (self.certfile.take(), self.keyfile.take()) {
             (Some((certfile, _)), Some((keyfile, _))) => (certfile, keyfile),
             (None, None) => {
-                self.tls_without_a_certificate();
+                self.check_tls_without_certificate();
                 return None;
             }
-            (Some((_, place)), None) => return self.half_of_tls(place, "certfile is set but keyfile is not"),
-            (None, Some((_, place))) => return self.half_of_tls(place, "keyfile is set but certfile is not"),
+            (Some((_, place)), None) => {
+                return self.refuse_incomplete_tls(place, "certfile is set but keyfile is not");
+            }
+            (None, Some((_, place))) => {
+                return self.refuse_incomplete_tls(place, "keyfile is set but certfile is not");
+            }
         };
         Some(hcrs_tls::Settings { certfile, keyfile, ..self.tls.clone() })
     }
 
-    /// What was to keep clients out must not be ignored silently, nor what was to be served to them.
-    fn tls_without_a_certificate(&mut self) {
-        let place =
-            |draft: &Self, key| draft.given.get(key).map_or(Place::Nowhere, |value| value.place.clone());
+    /// Reports settings of TLS that have no effect on a cleartext server.
+    ///
+    /// Those that would keep clients out, or that name certificates, are mistakes rather than warnings.
+    fn check_tls_without_certificate(&mut self) {
         let stops = [
             ("verify_mode", self.tls.verify_mode != VerifyMode::None),
             ("certificates", !self.tls.more_certificates.is_empty()),
@@ -170,20 +169,20 @@ impl Draft {
             let message = format!(
                 "{key} is set but certfile and keyfile are not: TLS needs both; for cleartext leave it out"
             );
-            self.mistakes.push(Mistake { place: place(self, key), message });
+            self.mistakes.push(Mistake { place: self.place_of(key), message });
         }
         let unused = [("ca_certs", self.tls.ca_certs.is_some()), ("crls", !self.tls.crls.is_empty())];
         for (key, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
             self.warn(
-                &place(self, key),
+                &self.place_of(key),
                 format!("{key} is ignored: without certfile and keyfile, bind is cleartext"),
             );
         }
     }
 
-    /// With one of the two files the listeners would silently be cleartext, so it is refused.
-    fn half_of_tls(&mut self, place: Place, what: &str) -> Option<hcrs_tls::Settings> {
-        let message = format!("{what}: TLS needs both; for cleartext leave both out");
+    /// Refuses one of the two files without the other: the listeners would silently be cleartext.
+    fn refuse_incomplete_tls(&mut self, place: Place, problem: &str) -> Option<hcrs_tls::Settings> {
+        let message = format!("{problem}: TLS needs both; for cleartext leave both out");
         self.mistakes.push(Mistake { place, message });
         None
     }
@@ -210,15 +209,15 @@ impl Draft {
         }
         if self.server.connection.redirect_http
             && !listeners.iter().any(|listener| tls && !listener.tls)
-            && let Some(value) = self.given.get("redirect_http")
+            && self.given.contains_key("redirect_http")
         {
-            let place = value.place.clone();
-            self.warn(&place, "redirect_http is ignored: there is no insecure_bind beside a bind with TLS");
+            let message = "redirect_http is ignored: there is no insecure_bind beside a bind with TLS";
+            self.warn(&self.place_of("redirect_http"), message);
         }
         listeners
     }
 
-    /// As in Hypercorn the file is the one that counts.
+    /// Uses `logconfig_dict` unless there is a `logconfig`, which takes precedence as in Hypercorn.
     fn logconfig_dict(&mut self) {
         match self.logconfig_dict.take() {
             Some((json, _)) if self.server.log.python.is_none() => {
@@ -232,13 +231,13 @@ impl Draft {
     fn socket_owner(&mut self) -> Option<(u32, u32)> {
         match (self.user.take(), self.group.take()) {
             (Some((user, _)), Some((group, _))) => Some((user, group)),
-            (Some((_, place)), None) => self.half_of_owner(&place, "user", "group"),
-            (None, Some((_, place))) => self.half_of_owner(&place, "group", "user"),
+            (Some((_, place)), None) => self.ignore_incomplete_owner(&place, "user", "group"),
+            (None, Some((_, place))) => self.ignore_incomplete_owner(&place, "group", "user"),
             (None, None) => None,
         }
     }
 
-    fn half_of_owner(&mut self, place: &Place, set: &str, unset: &str) -> Option<(u32, u32)> {
+    fn ignore_incomplete_owner(&mut self, place: &Place, set: &str, unset: &str) -> Option<(u32, u32)> {
         self.warn(place, format!("{set} is ignored: without {unset}, unix sockets keep their owner"));
         None
     }

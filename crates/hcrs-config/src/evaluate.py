@@ -1,6 +1,6 @@
 import sys
 
-sys.path[:] = filter(None, sys.path)  # what stands beside the configuration may have the name of a module below
+sys.path[:] = filter(None, sys.path)  # a file beside the configuration may have the name of a module below
 import importlib
 import importlib.machinery
 import importlib.util
@@ -9,13 +9,13 @@ import os
 import types
 
 result = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
-os.dup2(2, 1)  # what the configuration prints is for the operator
+os.dup2(2, 1)  # output of the configuration is for the operator
 sys.dont_write_bytecode = True
 library = os.path.dirname(os.__file__)
 standard = (library, os.path.join(library, "lib-dynload"))
 behind = max((place for place, path in enumerate(sys.path, 1) if path in standard), default=0)
 sys.path.insert(behind, os.getcwd())
-kind, target, *told = sys.argv[1:]  # and callables that are told as well
+kind, target, *callables = sys.argv[1:]  # names that are printed even if they are callable
 if kind == "file":
     loader = importlib.machinery.SourceFileLoader("configuration", target)
     found = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
@@ -49,7 +49,7 @@ def toml(value):
 
 for name in dir(found):
     value = getattr(found, name)
-    own = name.startswith("_") or isinstance(value, types.ModuleType)
-    if own or value is None or (callable(value) and name not in told):
+    is_setting = not name.startswith("_") and not isinstance(value, types.ModuleType)
+    if not is_setting or value is None or (callable(value) and name not in callables):
         continue
     result.write(f"{toml(name)} = {toml(value)}\n")

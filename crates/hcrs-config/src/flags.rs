@@ -1,26 +1,33 @@
-//! The command line, with Hypercorn's names; each flag becomes the value of its setting.
+//! The flags of the commands, with Hypercorn's names. Each becomes the value of its setting.
 
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, Parser, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
-use crate::setting::{Defaults, Group, Kind, Rule, Setting};
+use crate::defaults::Defaults;
+use crate::kind::{ValueKind, parse_mask};
+use crate::setting::{Group, Setting};
 use crate::table;
-use crate::value::{Datum, Place, Value, mask};
+use crate::value::{Datum, Place, Value};
 
 const OTHER_COMMANDS: &str = "\
 Other commands:
-  hcrs config check FILE   says everything that is wrong with a configuration
-  hcrs config show [FILE]  says what each setting is, and where that comes from
-  hcrs migrate FILE        makes such a file of another server's settings,
-                           its command (-- COMMAND) or its unit (--systemd UNIT)
-  hcrs cert dev            writes a certificate for developing on this machine
+  hcrs config check FILE   checks a configuration and reports every problem
+  hcrs config show [FILE]  shows every setting, its value and its origin
+  hcrs migrate FILE        converts the settings of another server, its command line
+                           (-- COMMAND) or its systemd unit (--systemd UNIT)
+  hcrs cert dev            creates a certificate for local development
 
-Each setting can also be given in the file or as the variable HCRS_ and its key in capitals. A flag wins over
-the environment, the environment over the file.";
+Each setting can also be given in the file, or as the environment variable HCRS_KEY with the key in capitals.
+Flags override the environment, and the environment overrides the file.";
 
-/// The command that serves.
+/// Description of `hcrs config check`.
+pub(crate) const CHECK: &str = "Checks a configuration and reports every problem";
+/// Description of `hcrs config show`.
+pub(crate) const SHOW: &str = "Shows every setting, its value and its origin";
+
+/// Returns the command that serves.
 pub(crate) fn serve() -> Command {
     settings(
         Command::new("hcrs")
@@ -28,21 +35,21 @@ pub(crate) fn serve() -> Command {
             .about("Serves ASGI and WSGI apps over HTTP/2 and HTTP/1.1")
             .long_about(
                 "Serves ASGI and WSGI apps over HTTP/2 and HTTP/1.1.\n\n\
-                 Without an app, and without a file hypercorn.toml here, a page is served that says that the \
-                 server works.",
+                 Without an app, and without a file hypercorn.toml in the current directory, a welcome page \
+                 is served.",
             )
             .after_help(OTHER_COMMANDS)
             .arg(
                 Arg::new(APPLICATION)
                     .value_name("APPLICATION")
-                    .help("The app as MODULE:APP; asgi: or wsgi: before it says which of the two it is"),
+                    .help("The app as MODULE:APP; prefix it with asgi: or wsgi: to set the interface"),
             ),
     )
 }
 
-/// `hcrs config check` and `hcrs config show`.
+/// Returns `hcrs config check` or `hcrs config show`.
 pub(crate) fn config(name: &'static str, about: &'static str) -> Command {
-    let file = Arg::new(FILE).value_name("FILE").help("The configuration, as --config takes it");
+    let file = Arg::new(FILE).value_name("FILE").help("The configuration, in the form of --config");
     settings(Command::new(name).about(about).arg(file.conflicts_with(CONFIG)))
 }
 
@@ -58,14 +65,14 @@ fn settings(mut command: Command) -> Command {
             .long(CONFIG)
             .overrides_with(CONFIG)
             .value_name("FILE")
-            .help("The settings: a TOML file, file:PATH in Python, or python:MODULE"),
+            .help("The configuration: a TOML file, file:PATH for a Python file, or python:MODULE"),
     );
     command = command.arg(
         Arg::new(STRICT)
             .long(STRICT)
             .overrides_with(STRICT)
             .action(ArgAction::SetTrue)
-            .help("Take unknown settings for mistakes, not for warnings"),
+            .help("Treat unknown settings as errors instead of warnings"),
     );
     let defaults = Defaults::default();
     for group in Group::ALL {
@@ -82,9 +89,9 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
     let flag = setting.flag?;
     let default = (setting.default)(defaults);
     let mut help = setting.doc.trim_end_matches('.').to_owned();
-    if matches!(setting.rule, Rule::Ignored(_)) {
+    if setting.ignored_reason().is_some() {
         help = format!("Ignored: {help}");
-    } else if !default.is_empty() && setting.kind != Kind::Boolean {
+    } else if !default.is_empty() && setting.kind != ValueKind::Boolean {
         help = format!("{help} [default: {}]", default.trim_matches('"'));
     }
     let argument = Arg::new(setting.key)
@@ -92,37 +99,38 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
         .short(flag.short)
         .aliases(flag.aliases)
         .help(help);
-    if setting.kind == Kind::Boolean {
+    if setting.kind == ValueKind::Boolean {
         return Some(argument.action(ArgAction::SetTrue).overrides_with(setting.key));
     }
     let (parser, action): (ValueParser, ArgAction) = match setting.kind {
-        Kind::Whole(..) => (value_parser!(i64).into(), ArgAction::Set),
-        Kind::Seconds(_) => (value_parser!(f64).into(), ArgAction::Set),
-        Kind::Mask => (ValueParser::new(permission_bits), ArgAction::Set),
-        Kind::Texts | Kind::TextOrTexts => (value_parser!(String), ArgAction::Append),
+        ValueKind::Whole(..) => (value_parser!(i64).into(), ArgAction::Set),
+        ValueKind::Seconds(_) => (value_parser!(f64).into(), ArgAction::Set),
+        ValueKind::Mask => (ValueParser::new(permission_bits), ArgAction::Set),
+        ValueKind::Texts | ValueKind::TextOrTexts => (value_parser!(String), ArgAction::Append),
         _ => (value_parser!(String), ArgAction::Set),
     };
-    // Said twice, the last one counts, but a list is made of all.
+    // The last of several occurrences counts; those of a list add up.
     let argument =
         if matches!(action, ArgAction::Set) { argument.overrides_with(setting.key) } else { argument };
     Some(argument.value_name(flag.value).value_parser(parser).action(action).allow_negative_numbers(true))
 }
 
 fn permission_bits(text: &str) -> Result<i64, String> {
-    mask(text).ok_or_else(|| "expected a number, in decimal or as 0o22 in octal".into())
+    parse_mask(text).ok_or_else(|| "expected a number, in decimal or in octal as 0o22".into())
 }
 
-/// What a command line says.
-pub(crate) struct Said {
-    /// Where the settings are.
+/// Values given by flags.
+pub(crate) struct FlagValues {
+    /// Name of the configuration (`--config`).
     pub(crate) config: Option<String>,
-    /// Whether what is unknown is a mistake.
+    /// Whether unknown settings are mistakes (`--strict`).
     pub(crate) strict: bool,
-    /// The settings that were given.
+    /// Values of settings.
     pub(crate) values: Vec<(&'static Setting, Value)>,
 }
 
-impl Said {
+impl FlagValues {
+    /// Collects the values from parsed arguments.
     pub(crate) fn new(matches: &ArgMatches) -> Self {
         let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
         let mut values = Vec::new();
@@ -133,10 +141,10 @@ impl Said {
                 None => continue,
             };
             let datum = match setting.kind {
-                Kind::Boolean => matches.get_flag(key).then_some(Datum::Boolean(true)),
-                Kind::Whole(..) | Kind::Mask => matches.get_one(key).copied().map(Datum::Integer),
-                Kind::Seconds(_) => matches.get_one(key).copied().map(Datum::Float),
-                Kind::Texts | Kind::TextOrTexts => matches.get_many::<String>(key).map(|texts| {
+                ValueKind::Boolean => matches.get_flag(key).then_some(Datum::Boolean(true)),
+                ValueKind::Whole(..) | ValueKind::Mask => matches.get_one(key).copied().map(Datum::Integer),
+                ValueKind::Seconds(_) => matches.get_one(key).copied().map(Datum::Float),
+                ValueKind::Texts | ValueKind::TextOrTexts => matches.get_many::<String>(key).map(|texts| {
                     let value =
                         |text: &String| Value { datum: Datum::Text(text.clone()), place: place.clone() };
                     Datum::Array(texts.map(value).collect())
@@ -148,7 +156,7 @@ impl Said {
         Self { config: text(CONFIG).or_else(|| text(FILE)), strict: matches.get_flag(STRICT), values }
     }
 
-    /// What was given for a setting as text.
+    /// Returns the value of a setting that takes text.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.values.iter().find(|(setting, _)| setting.key == key).and_then(|(_, value)| match &value.datum {
             Datum::Text(text) => Some(text.as_str()),
@@ -157,35 +165,50 @@ impl Said {
     }
 }
 
-/// Writes cert.pem and key.pem, a certificate for developing on this machine that is good for twelve days, and
-/// ca.pem, the local authority that has signed it.
+/// Creates a certificate for local development, valid for twelve days: cert.pem and key.pem, signed by the
+/// local authority ca.pem
 ///
-/// One that is still good is kept, and so is the authority. Give ca.pem to clients as an authority that they
-/// trust: curl --cacert certs/ca.pem
+/// A certificate that is still valid is kept, and so is the authority. Clients have to trust ca.pem:
+/// curl --cacert certs/ca.pem
 #[derive(Debug, Parser)]
-#[command(name = "hcrs cert dev", version)]
+#[command(name = "hcrs cert dev", bin_name = "hcrs cert dev", version)]
 pub(crate) struct CertificateFlags {
-    /// The folder; it is made if need be
+    /// Directory of the files; created if it does not exist
     #[arg(long, value_name = "FOLDER", default_value = "certs")]
     pub(crate) dir: PathBuf,
-    /// A host name or address in the certificate; may be repeated
+    /// Host name or address in the certificate; may be repeated
     #[arg(long, value_name = "NAME", default_values = hcrs_tls::DevCertificate::LOCAL_NAMES)]
     pub(crate) name: Vec<String>,
-    /// Replace a certificate that is still good
+    /// Replace a certificate that is still valid
     #[arg(long)]
     pub(crate) force: bool,
 }
 
+/// Returns the whole command without `migrate`, for completions.
+///
+/// The commands below `hcrs` are dispatched by [`parse`](crate::parse) and not by clap, so that an app in a
+/// module with the name of a command can be served.
+pub fn command() -> Command {
+    let parent = |name: &'static str| Command::new(name).disable_help_subcommand(true);
+    serve()
+        .disable_help_subcommand(true)
+        .subcommand(
+            parent("config")
+                .about("Checks or shows a configuration")
+                .subcommand(config("check", CHECK))
+                .subcommand(config("show", SHOW)),
+        )
+        .subcommand(
+            parent("cert").about("Creates certificates").subcommand(CertificateFlags::command().name("dev")),
+        )
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn flags_do_not_contradict_each_other() {
-        serve().debug_assert();
-        config("check", "").debug_assert();
-        CertificateFlags::command().debug_assert();
+        command().debug_assert();
     }
 }

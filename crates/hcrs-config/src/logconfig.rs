@@ -1,4 +1,4 @@
-//! Whether the file of `logconfig` can be what it is said to be. It is the workers that read it, by Python's own means.
+//! Checks the syntax of the file of `logconfig`, which the workers read with Python's own functions.
 
 use std::fs;
 use std::io;
@@ -7,13 +7,13 @@ use std::path::Path;
 use hcrs_server::{PythonLogging, StartError};
 use toml::de::DeTable;
 
-use crate::Config;
+use crate::config::Config;
 
-/// What Python's `fileConfig` wants of an INI file.
+/// Sections that Python's `fileConfig` requires in an INI file.
 const SECTIONS: [&str; 3] = ["loggers", "handlers", "formatters"];
 
 impl Config {
-    /// What is wrong with the file of `logconfig`, as far as it shows without Python.
+    /// Returns the error of the file of `logconfig`, as far as it can be found without Python.
     pub fn check_logconfig(&self) -> Option<StartError> {
         let Some(PythonLogging::File(path)) = &self.server.log.python else { return None };
         check(path).err().map(|error| StartError::LogConfig(path.display().to_string(), error))
@@ -34,7 +34,7 @@ fn check(path: &Path) -> io::Result<()> {
         let text = read(path)?;
         DeTable::parse(&text).map(drop).map_err(|error| invalid("TOML", &error.message()))
     } else if ends_in("yaml") || ends_in("yml") {
-        Err(io::Error::other("YAML is not read: write it as JSON or as TOML"))
+        Err(io::Error::other("YAML is not supported; convert the file to JSON or TOML"))
     } else {
         let text = read(path)?;
         let has = |section: &str| text.lines().any(|line| line.trim_end() == format!("[{section}]"));
@@ -46,7 +46,7 @@ fn check(path: &Path) -> io::Result<()> {
 }
 
 fn invalid(form: &str, error: &dyn std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("it cannot be read as {form}: {error}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is not valid {form}: {error}"))
 }
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_what_it_is_said_to_be() {
+    fn a_file_has_the_syntax_of_its_format() {
         let folder = tempfile::TempDir::new().unwrap();
         let ini = "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n";
         for (kind, name, text, problem) in [
@@ -63,11 +63,11 @@ mod tests {
             ("", "b.json", "{\"version\": 1}", ""),
             ("toml:", "c", "version = 1", ""),
             ("", "c.toml", "version = 1", ""),
-            ("json:", "d", ini, "it cannot be read as JSON: "),
-            ("json:", "e", "[]", "it cannot be read as JSON: "),
-            ("toml:", "f", "version 1", "it cannot be read as TOML: "),
-            ("", "g.conf", "{}", "it cannot be read as INI: it has no section [loggers]"),
-            ("", "h.yaml", "version: 1", "YAML is not read: write it as JSON or as TOML"),
+            ("json:", "d", ini, "it is not valid JSON: "),
+            ("json:", "e", "[]", "it is not valid JSON: "),
+            ("toml:", "f", "version 1", "it is not valid TOML: "),
+            ("", "g.conf", "{}", "it is not valid INI: it has no section [loggers]"),
+            ("", "h.yaml", "version: 1", "YAML is not supported; convert the file to JSON or TOML"),
         ] {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();

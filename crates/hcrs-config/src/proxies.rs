@@ -1,4 +1,4 @@
-//! The keys about proxies that stand before the server.
+//! Settings of reverse proxies in front of the server.
 
 use std::num::NonZeroUsize;
 
@@ -6,31 +6,33 @@ use hcrs_forwarded::{ForwardedStyle, Forwarding, Trust};
 use hcrs_http::PathPrefix;
 use hcrs_server::{Bind, Listener, ProxySettings};
 
-use crate::table::binds;
-use crate::value::{Datum, Given, Mistake, Place};
+use crate::bind::binds;
+use crate::value::{Datum, GivenValue, Mistake, Place};
 
-/// The variable that Gunicorn and Uvicorn read as well.
+/// Variable shared with Gunicorn and Uvicorn.
 const VARIABLE: &str = "FORWARDED_ALLOW_IPS";
 
-/// What has been read so far.
+/// Settings of proxies that are being read.
 #[derive(Default)]
 pub(crate) struct Proxies {
     pub(crate) settings: ProxySettings,
-    /// Unsaid, the old fields are read as soon as somebody is trusted.
+    /// Value of `proxy_headers`; if unset, the legacy fields are read as soon as any proxy is trusted.
     pub(crate) headers: Option<(Option<ForwardedStyle>, Place)>,
     pub(crate) hops: Option<NonZeroUsize>,
     pub(crate) prefix: bool,
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) protocol: Option<ProxyProtocol>,
 }
 
-/// Which listeners expect the PROXY protocol.
-pub(crate) enum Protocol {
+/// Listeners that expect the PROXY protocol.
+pub(crate) enum ProxyProtocol {
+    /// Every listener, or none.
     All(bool, Place),
+    /// The listeners with these addresses.
     Some(Vec<Bind>, Place),
 }
 
 impl Proxies {
-    /// Applies the environment, which the file and the flags win over.
+    /// Applies the shared variable, which the file and the flags override.
     pub(crate) fn apply_environment(
         &mut self,
         variable: impl Fn(&str) -> Option<String>,
@@ -40,47 +42,48 @@ impl Proxies {
         match add(&mut self.settings.trusted, &words, &Place::Nowhere) {
             Ok(()) => {}
             Err(Mistake { place, message }) => {
-                mistakes
-                    .push(Mistake { place, message: format!("{VARIABLE} of the environment: {message}") });
+                let message = format!("environment variable {VARIABLE}: {message}");
+                mistakes.push(Mistake { place, message });
             }
         }
     }
 
-    /// Checks the whole and marks the listeners.
+    /// Checks the settings together and marks the listeners that expect the PROXY protocol.
     pub(crate) fn finish(mut self, listeners: &mut [Listener], mistakes: &mut Vec<Mistake>) -> ProxySettings {
-        let nobody = self.settings.trusted.is_empty();
-        let nobody_for = |key: &str, place: Place| {
+        let trusts_none = self.settings.trusted.is_empty();
+        let without_trust = |key: &str, place: Place| {
             let message =
-                format!("{key}: nobody is trusted, name the proxies in forwarded_allow_ips of [hcrs]");
+                format!("{key}: no proxy is trusted; name the proxies in forwarded_allow_ips of [hcrs]");
             Mistake { place, message }
         };
         let style = match self.headers {
-            Some((Some(_), place)) if nobody => {
-                mistakes.push(nobody_for("proxy_headers", place));
+            Some((Some(_), place)) if trusts_none => {
+                mistakes.push(without_trust("proxy_headers", place));
                 None
             }
             Some((style, _)) => style,
-            None => (!nobody).then_some(ForwardedStyle::Legacy),
+            None => (!trusts_none).then_some(ForwardedStyle::Legacy),
         };
         self.settings.forwarded =
             style.map(|style| Forwarding { style, hops: self.hops, prefix: self.prefix });
         match self.protocol {
-            Some(Protocol::All(true, place) | Protocol::Some(_, place)) if nobody => {
-                mistakes.push(nobody_for("proxy_protocol", place));
+            Some(ProxyProtocol::All(true, place) | ProxyProtocol::Some(_, place)) if trusts_none => {
+                mistakes.push(without_trust("proxy_protocol", place));
             }
-            Some(Protocol::All(expected, _)) => {
+            Some(ProxyProtocol::All(expected, _)) => {
                 for listener in listeners {
                     listener.proxy_protocol = expected;
                 }
             }
-            Some(Protocol::Some(binds, place)) => {
+            Some(ProxyProtocol::Some(binds, place)) => {
                 for bind in binds {
                     match listeners.iter_mut().find(|listener| listener.bind == bind) {
                         Some(listener) => listener.proxy_protocol = true,
                         None => mistakes.push(Mistake {
                             place: place.clone(),
                             message: format!(
-                                "proxy_protocol: {bind} is neither in bind nor in insecure_bind"
+                                "proxy_protocol: {bind} is neither in bind nor in insecure_bind; name one of \
+                                 their addresses"
                             ),
                         }),
                     }
@@ -92,10 +95,10 @@ impl Proxies {
     }
 }
 
-/// Addresses, networks, `unix` and `*`: in one string with commas, or in an array.
-pub(crate) fn trust(value: &Given<'_>) -> Result<Trust, Mistake> {
+/// Returns trusted peers: addresses, networks, `unix` and `*`, in one string with commas or in an array.
+pub(crate) fn trust(given: &GivenValue<'_>) -> Result<Trust, Mistake> {
     let mut trust = Trust::default();
-    for (words, place) in value.text_or_texts()? {
+    for (words, place) in given.text_or_texts()? {
         add(&mut trust, words, place)?;
     }
     Ok(trust)
@@ -108,36 +111,36 @@ fn add(trust: &mut Trust, words: &str, place: &Place) -> Result<(), Mistake> {
     })
 }
 
-/// Which fields are read.
-pub(crate) fn headers(value: &Given<'_>) -> Result<Option<(Option<ForwardedStyle>, Place)>, Mistake> {
-    let style = match value.text() {
+/// Returns the style of the fields that are read, and the place where it was given.
+pub(crate) fn headers(given: &GivenValue<'_>) -> Result<Option<(Option<ForwardedStyle>, Place)>, Mistake> {
+    let style = match given.text() {
         Ok("legacy") => Some(ForwardedStyle::Legacy),
         Ok("modern") => Some(ForwardedStyle::Modern),
         Ok("off") => None,
         _ => {
-            return Err(value.expected("\"legacy\" (X-Forwarded-*), \"modern\" (Forwarded) or \"off\""));
+            return Err(given.expected("\"legacy\" (X-Forwarded-*), \"modern\" (Forwarded) or \"off\""));
         }
     };
-    Ok(Some((style, value.value.place.clone())))
+    Ok(Some((style, given.value.place.clone())))
 }
 
-/// What a proxy takes off each path; nothing if it is empty.
-pub(crate) fn prefix(value: &Given<'_>) -> Result<Option<PathPrefix>, Mistake> {
-    match value.text()? {
+/// Returns the prefix that a proxy removes from each path, or `None` if it is empty.
+pub(crate) fn prefix(given: &GivenValue<'_>) -> Result<Option<PathPrefix>, Mistake> {
+    match given.text()? {
         "" | "/" => Ok(None),
         text => PathPrefix::parse(text).map(Some).ok_or_else(|| {
-            value.expected("a path as requests have it, such as \"/api\", of 255 bytes at most")
+            given.expected("a path of at most 255 bytes in the form of a request, as in \"/api\"")
         }),
     }
 }
 
-/// `true` for every listener, or the binds of those that expect it.
-pub(crate) fn protocol(value: &Given<'_>) -> Result<Option<Protocol>, Mistake> {
-    let place = value.value.place.clone();
-    Ok(Some(match value.value.datum {
-        Datum::Boolean(expected) => Protocol::All(expected, place),
-        Datum::Text(_) | Datum::Array(_) => Protocol::Some(binds(value)?, place),
-        _ => return Err(value.expected("true, false or the binds of those listeners")),
+/// Returns the listeners that expect the PROXY protocol: `true` for all of them, or their addresses.
+pub(crate) fn protocol(given: &GivenValue<'_>) -> Result<Option<ProxyProtocol>, Mistake> {
+    let place = given.value.place.clone();
+    Ok(Some(match given.value.datum {
+        Datum::Boolean(expected) => ProxyProtocol::All(expected, place),
+        Datum::Text(_) | Datum::Array(_) => ProxyProtocol::Some(binds(given)?, place),
+        _ => return Err(given.expected("true, false or the addresses of listeners")),
     }))
 }
 
@@ -154,7 +157,7 @@ mod tests {
         let source = Source::new("hcrs.toml".into(), text.into());
         draft.proxies.apply_environment(|_| environment.map(str::to_owned), &mut draft.mistakes);
         crate::read::apply_file(&source, &mut draft);
-        draft.finish(&source).map(|config| config.server).map_err(|error| error.to_string())
+        draft.finish(&source).map(|finished| finished.server).map_err(|error| error.to_string())
     }
 
     fn proxies(environment: Option<&str>, text: &str) -> ProxySettings {
@@ -162,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_unless_it_is_written() {
+    fn no_proxy_is_trusted_by_default() {
         let settings = proxies(None, "");
         assert!(settings.trusted.is_empty() && settings.forwarded.is_none() && !settings.drop_untrusted);
         assert!(proxies(Some(" "), "").trusted.is_empty());
     }
 
     #[test]
-    fn trust_brings_the_old_fields_with_it() {
+    fn the_legacy_fields_are_read_once_a_proxy_is_trusted() {
         let old = Some(Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: false });
         let settings = proxies(None, "[hcrs]\nforwarded_allow_ips = '127.0.0.1, unix'");
         assert_eq!((settings.forwarded, settings.trusted.unix), (old, true));
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_trusts_unless_the_file_does() {
+    fn the_file_overrides_the_variable() {
         assert!(proxies(Some("*"), "").trusted.everyone);
         assert!(proxies(Some("*"), "").forwarded.is_some());
         let settings = proxies(Some("*"), "[hcrs]\nforwarded_allow_ips = 'unix'");
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proxy_protocol_is_a_matter_of_listeners() {
+    fn the_proxy_protocol_is_expected_by_listeners() {
         let of = |text: &str| -> Vec<bool> {
             let text = format!("bind = ['a:1', 'b:2']\n[hcrs]\nforwarded_allow_ips = '::1'\n{text}");
             read(None, &text).unwrap().listeners.iter().map(|listener| listener.proxy_protocol).collect()
@@ -209,11 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_what_was_meant() {
+    fn mistakes_name_the_correction() {
         for (text, words) in [
-            ("proxy_headers = 'modern'", &["nobody is trusted", "forwarded_allow_ips"][..]),
-            ("proxy_protocol = true", &["nobody is trusted"]),
-            ("proxy_protocol = '127.0.0.1:8000'", &["nobody is trusted"]),
+            ("proxy_headers = 'modern'", &["no proxy is trusted", "forwarded_allow_ips"][..]),
+            ("proxy_protocol = true", &["no proxy is trusted"]),
+            ("proxy_protocol = '127.0.0.1:8000'", &["no proxy is trusted"]),
             ("forwarded_allow_ips = '::1'\nproxy_protocol = ['h:1']", &["h:1", "neither in bind"]),
             ("forwarded_allow_ips = '10.0.0.1/8'", &["10.0.0.0/8"]),
             ("forwarded_allow_ips = 'proxy'", &["\"proxy\"", "expected an address"]),

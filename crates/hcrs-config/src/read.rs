@@ -1,50 +1,123 @@
-//! Reads the file, the environment and the flags, in this order: what is read later wins, which is all there
-//! is to precedence.
+//! Reads the file, the environment and the flags, in this order: a later value replaces an earlier one, which
+//! is all there is to precedence.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::draft::Draft;
+use crate::config::{Config, Resolved};
+use crate::defaults::Defaults;
+use crate::draft::{Draft, Finished};
+use crate::environment::SHARED_VARIABLES;
+use crate::error::ConfigError;
+use crate::secret::{HIDDEN, SECRET};
 use crate::setting::{Rule, Setting};
+use crate::similar::nearest;
 use crate::source::Source;
 use crate::table;
-use crate::value::{Given, Mistake, Place, Value};
+use crate::value::{Datum, GivenValue, Mistake, Place, Value};
 
-/// The table of what Hypercorn does not have.
-pub(crate) const OWN_TABLE: &str = "hcrs";
+/// Table of the settings that Hypercorn does not have.
+pub const EXTENSION_TABLE: &str = "hcrs";
 
-/// Variables of the environment that others have agreed on, and the settings that they set.
-pub(crate) const SHARED_VARIABLES: &[(&str, &str)] = &[("WEB_CONCURRENCY", "workers"), ("PORT", "bind")];
+/// Top-level entry of a TOML file.
+#[derive(Debug, Clone)]
+pub struct TomlEntry {
+    /// Key.
+    pub key: String,
+    /// Value of the key.
+    pub datum: Datum,
+    /// File and line of the key.
+    pub origin: String,
+}
 
-/// Applies the whole file; what is wrong with it is collected in the draft.
+/// Parses a TOML file into its top-level entries, in the order of the file.
+///
+/// The error shows each place where the syntax is wrong.
+pub fn parse_toml(name: &str, text: String) -> Result<Vec<TomlEntry>, ConfigError> {
+    let source = Source::new(name.to_owned(), text);
+    let (document, errors) = DeTable::parse_recoverable(source.text());
+    if !errors.is_empty() {
+        let problems = errors.iter().map(|error| {
+            let mistake = syntax_mistake(error);
+            source.excerpt(&mistake.place, &mistake.message)
+        });
+        return Err(ConfigError::Invalid(problems.collect()));
+    }
+    let entry = |(key, written): (&Key<'_>, &Spanned<DeValue<'_>>)| TomlEntry {
+        key: key.get_ref().to_string(),
+        datum: Value::from(written).datum,
+        origin: source.origin(&Place::File(key.span())),
+    };
+    Ok(in_order(document.get_ref()).into_iter().map(entry).collect())
+}
+
+/// Checks the text of a configuration file as if the server were started with it.
+pub fn check_text(name: &str, text: String) -> Result<Config, ConfigError> {
+    let source = Source::new(name.to_owned(), text);
+    let mut draft = Draft::default();
+    apply_file(&source, &mut draft);
+    finish(draft, &source)
+}
+
+/// Finishes a draft and resolves the value and the origin of every setting.
+pub(crate) fn finish(draft: Draft, source: &Source) -> Result<Config, ConfigError> {
+    let Finished { server, warnings, given } = draft.finish(source)?;
+    Ok(Config { server, warnings, resolved: resolve(&given, source) })
+}
+
+/// Returns every setting with its effective value and the origin of the value.
+fn resolve(given: &BTreeMap<&'static str, Value>, source: &Source) -> Vec<Resolved> {
+    let defaults = Defaults::default();
+    let resolve = |setting: &'static Setting| {
+        let (value, place) = match given.get(setting.key) {
+            Some(value) if setting.key == SECRET => (HIDDEN.into(), &value.place),
+            Some(value) => (value.literal(), &value.place),
+            None => ((setting.default)(&defaults), &Place::Nowhere),
+        };
+        let origin = source.origin(place);
+        Resolved { key: setting.key, is_extension: setting.is_extension, value, origin }
+    };
+    table::all().map(resolve).collect()
+}
+
+/// Applies the whole file and collects its mistakes in the draft.
 pub(crate) fn apply_file(source: &Source, draft: &mut Draft) {
     let (document, errors) = DeTable::parse_recoverable(source.text());
     if !errors.is_empty() {
-        draft.mistakes.extend(errors.iter().map(|error| Mistake {
-            place: error.span().map_or(Place::Nowhere, Place::File),
-            message: error.message().replace('\n', ", "),
-        }));
+        draft.mistakes.extend(errors.iter().map(syntax_mistake));
         return;
     }
     for (key, value) in in_order(document.get_ref()) {
         match value.get_ref() {
-            DeValue::Table(own) if key.get_ref() == OWN_TABLE => {
-                for (key, value) in in_order(own) {
-                    entry(true, own, (key, value), source, draft);
+            DeValue::Table(extensions) if key.get_ref() == EXTENSION_TABLE => {
+                let mut table = TableReader { is_extension: true, table: extensions, source, draft };
+                for (key, value) in in_order(extensions) {
+                    table.apply_entry(key, value);
                 }
             }
-            _ if key.get_ref() == OWN_TABLE => {
+            _ if key.get_ref() == EXTENSION_TABLE => {
                 let mistake = Value::from(value).expected("a table, [hcrs]");
-                draft.mistakes.push(named(OWN_TABLE, mistake));
+                draft.mistakes.push(with_key(EXTENSION_TABLE, mistake));
             }
-            _ => entry(false, document.get_ref(), (key, value), source, draft),
+            _ => {
+                let table = document.get_ref();
+                TableReader { is_extension: false, table, source, draft }.apply_entry(key, value);
+            }
         }
     }
 }
 
-/// Applies the environment: `HCRS_` and a key in capitals, and what others have agreed on.
+fn syntax_mistake(error: &toml::de::Error) -> Mistake {
+    Mistake {
+        place: error.span().map_or(Place::Nowhere, Place::File),
+        message: error.message().replace('\n', ", "),
+    }
+}
+
+/// Applies the environment: variables of the form `HCRS_KEY`, and those shared with other servers.
 pub(crate) fn apply_environment(environment: &[(OsString, OsString)], draft: &mut Draft) {
     let value_of =
         |variable: &str| environment.iter().find(|(name, _)| name == variable).map(|(_, value)| value);
@@ -70,7 +143,10 @@ pub(crate) fn apply_environment(environment: &[(OsString, OsString)], draft: &mu
                 let value = Value::from_text(setting.kind, &text, place);
                 apply(setting, &value, draft);
             }
-            None => draft.mistakes.push(Mistake { place, message: "expected UTF-8 text".into() }),
+            None => draft.mistakes.push(Mistake {
+                place,
+                message: "the value is not UTF-8; set it to UTF-8 text or unset it".into(),
+            }),
         }
     }
 }
@@ -84,87 +160,101 @@ pub(crate) fn apply_flags(values: Vec<(&'static Setting, Value)>, draft: &mut Dr
 
 fn apply(setting: &'static Setting, value: &Value, draft: &mut Draft) {
     match setting.rule {
-        Rule::Obeyed(set) => match set(&Given { value, kind: setting.kind }, draft) {
-            Ok(()) => draft.note(setting, value),
+        Rule::Obeyed(set) => match set(&GivenValue { value, kind: setting.kind }, draft) {
+            Ok(()) => draft.record(setting.key, value),
             Err(mistake) if matches!(mistake.place, Place::File(_)) => {
-                draft.mistakes.push(named(&setting.name(), mistake));
+                draft.mistakes.push(with_key(&setting.name(), mistake));
             }
             Err(mistake) => draft.mistakes.push(mistake),
         },
-        Rule::Ignored(why) => {
-            draft.warn(&value.place, format!("{} is ignored: {}", setting.name(), why.trim_end_matches('.')));
+        Rule::Ignored(reason) => {
+            let message = format!("{} is ignored: {}", setting.name(), reason.trim_end_matches('.'));
+            draft.warn(&value.place, message);
         }
     }
 }
 
 type Key<'a> = Spanned<DeString<'a>>;
 
-/// The entries of a table as they stand in the file.
+/// Returns the entries of a table in the order of the file.
 fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<(&'a Key<'a>, &'a Spanned<DeValue<'a>>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
 }
 
-fn entry(
-    own: bool,
-    beside: &DeTable<'_>,
-    (key, written): (&Key<'_>, &Spanned<DeValue<'_>>),
-    source: &Source,
-    draft: &mut Draft,
-) {
-    let name = key.get_ref().as_ref();
-    let prefix = if own { "[hcrs] " } else { "" };
-    let mut value = Value::from(written);
-    let place = Place::File(key.span());
-    if matches!(written.get_ref(), DeValue::Table(_)) {
-        // The span of a table is its header, but of one that is spelled by dots it may be anything.
-        value.place = place.clone();
-    }
-    let here = || table::all().filter(|setting| setting.own == own);
-    if let Some(setting) = here().find(|setting| setting.key == name) {
-        if matches!(setting.rule, Rule::Ignored(_)) {
-            value.place = place;
-        }
-        return apply(setting, &value, draft);
-    }
-    let plain = name.to_ascii_lowercase().replace('-', "_");
-    if let Some(setting) = here().find(|setting| setting.aliases.contains(&plain.as_str())) {
-        if beside.keys().any(|key| key.get_ref() == setting.key) {
-            return draft
-                .warn(&place, format!("{name} is ignored beside {}, which means the same", setting.key));
-        }
-        draft.warn(&place, format!("{name} is taken as {}, which is its name in Hypercorn", setting.key));
-        return apply(setting, &value, draft);
-    }
-    let nearest = nearest(here(), &plain);
-    if source.is_evaluated() && nearest.is_none() {
-        return;
-    }
-    if let Some(setting) = table::find(name) {
-        let where_to = if setting.own { "belongs into the table [hcrs]" } else { "stands above all tables" };
-        return draft.unknown(&place, format!("unknown key: {prefix}{name}, ignored; it {where_to}"));
-    }
-    if matches!(written.get_ref(), DeValue::Table(_)) {
-        let message = format!("unknown table [{prefix}{name}], ignored: settings stand above all tables");
-        return draft.unknown(&place, message);
-    }
-    let hint = nearest.map_or(String::new(), |known| format!("; did you mean {known}?"));
-    draft.unknown(&place, format!("unknown key: {prefix}{name}, ignored{hint}"));
+/// Reader of one of the two tables of a file: the top level, or `[hcrs]`.
+struct TableReader<'a, 'b> {
+    is_extension: bool,
+    table: &'a DeTable<'a>,
+    source: &'a Source,
+    draft: &'b mut Draft,
 }
 
-fn named(key: &str, mistake: Mistake) -> Mistake {
+impl TableReader<'_, '_> {
+    /// Applies the setting of this key, or reports that there is none.
+    fn apply_entry(&mut self, key: &Key<'_>, written: &Spanned<DeValue<'_>>) {
+        let name = key.get_ref().as_ref();
+        let mut value = Value::from(written);
+        let place = Place::File(key.span());
+        if matches!(written.get_ref(), DeValue::Table(_)) {
+            // The span of a table is its header; of one with dotted keys it may be anything.
+            value.place = place.clone();
+        }
+        if let Some(setting) = self.settings().find(|setting| setting.key == name) {
+            if setting.ignored_reason().is_some() {
+                value.place = place;
+            }
+            return apply(setting, &value, self.draft);
+        }
+        let normalized = name.to_ascii_lowercase().replace('-', "_");
+        if let Some(setting) = self.settings().find(|setting| setting.aliases.contains(&normalized.as_str()))
+        {
+            if self.table.keys().any(|key| key.get_ref() == setting.key) {
+                let message = format!("{name} is ignored beside {}, which means the same", setting.key);
+                return self.draft.warn(&place, message);
+            }
+            let message = format!("{name} is taken as {}, which is its name in Hypercorn", setting.key);
+            self.draft.warn(&place, message);
+            return apply(setting, &value, self.draft);
+        }
+        self.report_unknown(name, &normalized, &place, written);
+    }
+
+    fn report_unknown(
+        &mut self,
+        name: &str,
+        normalized: &str,
+        place: &Place,
+        written: &Spanned<DeValue<'_>>,
+    ) {
+        let nearest = nearest(self.settings().map(|setting| setting.key), normalized);
+        if self.source.is_evaluated() && nearest.is_none() {
+            return;
+        }
+        let prefix = if self.is_extension { "[hcrs] " } else { "" };
+        let message = if let Some(setting) = table::find(name) {
+            let correction =
+                if setting.is_extension { "belongs in the table [hcrs]" } else { "belongs above all tables" };
+            format!("unknown key: {prefix}{name}, ignored; it {correction}")
+        } else if matches!(written.get_ref(), DeValue::Table(_)) {
+            format!("unknown table [{prefix}{name}], ignored; settings belong above all tables")
+        } else {
+            let hint = nearest.map_or(String::new(), |known| format!("; did you mean {known}?"));
+            format!("unknown key: {prefix}{name}, ignored{hint}")
+        };
+        self.draft.add_unknown(place, message);
+    }
+
+    /// Returns the settings of this table.
+    fn settings(&self) -> impl Iterator<Item = &'static Setting> + use<> {
+        let is_extension = self.is_extension;
+        table::all().filter(move |setting| setting.is_extension == is_extension)
+    }
+}
+
+fn with_key(key: &str, mistake: Mistake) -> Mistake {
     Mistake { message: format!("{key}: {}", mistake.message), ..mistake }
-}
-
-/// The known name that is most like the unknown one, if any is like it.
-fn nearest(known: impl Iterator<Item = &'static Setting>, name: &str) -> Option<&'static str> {
-    const LIKE: f64 = 0.65;
-    known
-        .map(|setting| (strsim::normalized_damerau_levenshtein(setting.key, name), setting.key))
-        .filter(|(likeness, _)| *likeness >= LIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, key)| key)
 }
 
 #[cfg(test)]

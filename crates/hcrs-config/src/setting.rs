@@ -1,61 +1,60 @@
-//! What is said once of each setting: its name, type, default, flag, meaning, and how it is obeyed.
+//! The description of a setting: its key, kind, default, flag and documentation, and the code that obeys it.
 
-use std::time::Duration;
-
-use hcrs_server::{AppSettings, Settings};
-
+use crate::defaults::Defaults;
 use crate::draft::Draft;
-use crate::value::{Given, Mistake, SECRETS};
+use crate::environment::variable;
+use crate::kind::ValueKind;
+use crate::value::{GivenValue, Mistake};
 
-/// Puts what was given into the draft.
-pub(crate) type Apply = fn(&Given<'_>, &mut Draft) -> Result<(), Mistake>;
+/// Stores a given value in the draft.
+pub(crate) type Apply = fn(&GivenValue<'_>, &mut Draft) -> Result<(), Mistake>;
 
-/// One setting.
+/// Description of a setting.
 #[derive(Clone, Copy)]
-pub(crate) struct Setting {
-    /// Hypercorn's name, or ours for what Hypercorn does not have.
-    pub(crate) key: &'static str,
-    /// What it is about.
+pub struct Setting {
+    /// Name in the file; Hypercorn's, unless the setting is an extension.
+    pub key: &'static str,
+    /// Section of the reference.
     pub(crate) group: Group,
-    /// Whether it stands in the table `[hcrs]`.
-    pub(crate) own: bool,
-    /// What may be written.
-    pub(crate) kind: Kind,
-    /// What it means, with its unit, in a sentence or two.
+    /// Whether the setting is an extension of Hypercorn's, in the table `[hcrs]`.
+    pub is_extension: bool,
+    /// Kind of value that it takes.
+    pub kind: ValueKind,
+    /// Meaning, with the unit, in a sentence or two.
     pub(crate) doc: &'static str,
-    /// The default as it would be written in the file; empty if it is unset.
+    /// Default in the form of the file; empty if the setting is unset.
     pub(crate) default: fn(&Defaults) -> String,
-    /// How it is obeyed, or why it is not.
+    /// How the setting is obeyed, or why it is ignored.
     pub(crate) rule: Rule,
-    /// Its flag, if it has one.
-    pub(crate) flag: Option<Flag>,
-    /// Other spellings in a file, which mean the same.
-    pub(crate) aliases: &'static [&'static str],
+    /// Flag, if it has one.
+    pub flag: Option<Flag>,
+    /// Alternative spellings in a file.
+    pub aliases: &'static [&'static str],
 }
 
-/// A flag of the command line.
-#[derive(Clone, Copy)]
-pub(crate) struct Flag {
-    /// With its dashes, as it is shown.
-    pub(crate) long: &'static str,
-    /// The letter of its short form.
-    pub(crate) short: Option<char>,
-    /// What the help calls its value.
-    pub(crate) value: &'static str,
-    /// Other names, without dashes.
-    pub(crate) aliases: &'static [&'static str],
+/// Flag of the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// Long form, with its dashes.
+    pub long: &'static str,
+    /// Letter of the short form.
+    pub short: Option<char>,
+    /// Placeholder for the value in the help; empty if the flag takes none.
+    pub value: &'static str,
+    /// Alternative long forms, without dashes.
+    pub aliases: &'static [&'static str],
 }
 
-/// What is done with a setting.
+/// Effect of a setting.
 #[derive(Clone, Copy)]
 pub(crate) enum Rule {
-    /// It is obeyed.
+    /// The setting is obeyed by this function.
     Obeyed(Apply),
-    /// Hypercorn has it; here it is ignored, for this reason.
+    /// Hypercorn has the setting; hcrs ignores it, for this reason.
     Ignored(&'static str),
 }
 
-/// What a setting is about, in the order of the reference.
+/// Section of the reference, in its order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
     Listeners,
@@ -74,7 +73,7 @@ impl Group {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Listeners => "Listeners",
-            Self::Proxies => "Proxies in front",
+            Self::Proxies => "Reverse proxies",
             Self::App => "App and workers",
             Self::Deadlines => "Deadlines",
             Self::Tls => "TLS",
@@ -84,68 +83,13 @@ impl Group {
     }
 }
 
-/// What may be written.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
-    Boolean,
-    /// A whole number within both bounds.
-    Whole(i64, i64),
-    /// Permission bits; as text they are decimal, or octal after `0o`.
-    Mask,
-    /// Seconds, fractions allowed, from this bound on.
-    Seconds(f64),
-    Text,
-    Path,
-    /// One of these words, in any case.
-    OneOf(&'static [&'static str]),
-    /// An array of strings.
-    Texts,
-    /// A string or an array of strings.
-    TextOrTexts,
-    /// True or false, or the binds for which it is true.
-    BooleanOrBinds,
-    /// A name or its number.
-    NameOrNumber,
-    /// A table whose keys are not ours.
-    Table,
-    /// An array of tables.
-    Tables,
-}
-
-/// At least a millisecond: a deadline of nothing would refuse everything.
-pub(crate) const ABOVE_ZERO: Kind = Kind::Seconds(0.001);
-/// From nothing on.
-pub(crate) const FROM_ZERO: Kind = Kind::Seconds(0.0);
-/// No deadline is longer than a year: what is meant is "never", and nothing here waits for ever.
-pub(crate) const MAX_SECONDS: f64 = 31_536_000.0;
-
-/// The settings as they are when nothing is set, as the crates that obey them say.
-pub(crate) struct Defaults {
-    pub(crate) server: Settings,
-    pub(crate) app: AppSettings,
-    pub(crate) tls: hcrs_tls::Settings,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            server: Settings::default(),
-            app: AppSettings {
-                withheld_variables: SECRETS.iter().map(|key| variable(key)).collect(),
-                ..AppSettings::new(String::new())
-            },
-            tls: hcrs_tls::Settings::new("", ""),
-        }
-    }
-}
-
 impl Setting {
-    /// One of Hypercorn's, obeyed.
+    /// Creates a setting of Hypercorn's that is obeyed.
     #[expect(clippy::too_many_arguments, reason = "the lines that use it read as a table")]
     pub(crate) const fn new(
         group: Group,
         key: &'static str,
-        kind: Kind,
+        kind: ValueKind,
         default: fn(&Defaults) -> String,
         apply: Apply,
         doc: &'static str,
@@ -153,7 +97,7 @@ impl Setting {
         Self {
             key,
             group,
-            own: false,
+            is_extension: false,
             kind,
             doc,
             default,
@@ -163,34 +107,39 @@ impl Setting {
         }
     }
 
-    /// One of Hypercorn's that is ignored, and why.
-    pub(crate) const fn ignored(group: Group, key: &'static str, kind: Kind, why: &'static str) -> Self {
+    /// Creates a setting of Hypercorn's that is ignored, with the reason.
+    pub(crate) const fn ignored(
+        group: Group,
+        key: &'static str,
+        kind: ValueKind,
+        reason: &'static str,
+    ) -> Self {
         Self {
             key,
             group,
-            own: false,
+            is_extension: false,
             kind,
-            doc: why,
+            doc: reason,
             default: unset,
-            rule: Rule::Ignored(why),
+            rule: Rule::Ignored(reason),
             flag: None,
             aliases: &[],
         }
     }
 
-    /// In the table `[hcrs]`.
-    pub(crate) const fn own(mut self) -> Self {
-        self.own = true;
+    /// Moves the setting into the table `[hcrs]`.
+    pub(crate) const fn extension(mut self) -> Self {
+        self.is_extension = true;
         self
     }
 
-    /// With a flag; `long` has its dashes.
+    /// Adds a flag; `long` has its dashes.
     pub(crate) const fn flag(mut self, long: &'static str, short: Option<char>, value: &'static str) -> Self {
         self.flag = Some(Flag { long, short, value, aliases: &[] });
         self
     }
 
-    /// With more names for its flag.
+    /// Adds alternative names of the flag.
     pub(crate) const fn flag_aliases(mut self, aliases: &'static [&'static str]) -> Self {
         if let Some(flag) = &mut self.flag {
             flag.aliases = aliases;
@@ -198,58 +147,32 @@ impl Setting {
         self
     }
 
-    /// With more spellings in a file.
+    /// Adds alternative spellings in a file.
     pub(crate) const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
 
-    /// The variable of the environment that sets it.
-    pub(crate) fn variable(&self) -> String {
+    /// Returns the environment variable that sets it.
+    pub fn variable(&self) -> String {
         variable(self.key)
     }
 
-    /// The key as it is told, with its table.
-    pub(crate) fn name(&self) -> String {
-        if self.own { format!("[hcrs] {}", self.key) } else { self.key.to_owned() }
+    /// Returns the key with its table, as messages show it.
+    pub fn name(&self) -> String {
+        if self.is_extension { format!("[hcrs] {}", self.key) } else { self.key.to_owned() }
     }
-}
 
-/// The default of what has none.
-pub(crate) fn unset(_: &Defaults) -> String {
-    String::new()
-}
-
-/// Seconds as they are written in the file.
-pub(crate) fn seconds(duration: Duration) -> String {
-    duration.as_secs_f64().to_string()
-}
-
-/// A string as it is written in the file.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for letter in text.chars() {
-        match letter {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            control if control.is_control() => {
-                quoted.extend(format!("\\u{:04X}", u32::from(control)).chars());
-            }
-            letter => quoted.push(letter),
+    /// Returns the reason why the setting is ignored, if it is.
+    pub fn ignored_reason(&self) -> Option<&'static str> {
+        match self.rule {
+            Rule::Obeyed(_) => None,
+            Rule::Ignored(reason) => Some(reason),
         }
     }
-    quoted.push('"');
-    quoted
 }
 
-/// An array of strings as it is written in the file.
-pub(crate) fn array<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    format!("[{}]", texts.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
-}
-
-/// The variable of the environment that sets the key.
-fn variable(key: &str) -> String {
-    format!("HCRS_{}", key.to_ascii_uppercase())
+/// Returns the default of a setting that has none.
+pub(crate) fn unset(_: &Defaults) -> String {
+    String::new()
 }

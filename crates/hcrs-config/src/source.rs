@@ -1,34 +1,36 @@
-//! The configuration's text, and how a place in it is shown: file, line, column, the line itself, a marker.
+//! The text of a configuration, and the form in which messages show a place in it.
 
 use std::ops::Range;
 
 use crate::value::Place;
 
-/// The text of the file; empty without one.
+/// Text of a configuration file with the file's name; empty if there is no file.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     name: String,
     text: String,
-    /// Whether the text is what a Python file came to, whose places mean nothing to its author.
+    /// Whether the text was generated from a configuration in Python, so that its places mean nothing to the
+    /// author.
     evaluated: bool,
 }
 
 impl Source {
+    /// Creates a source from a TOML file.
     pub(crate) fn new(name: String, text: String) -> Self {
         Self { name, text, evaluated: false }
     }
 
-    /// What a configuration in Python came to.
+    /// Creates a source from the TOML that a configuration in Python was evaluated to.
     pub(crate) fn evaluated(name: String, text: String) -> Self {
         Self { name, text, evaluated: true }
     }
 
-    /// Whether it is written in Python, where names that are no settings are the author's own.
+    /// Returns whether the configuration is in Python, where unknown names are the author's own variables.
     pub(crate) fn is_evaluated(&self) -> bool {
         self.evaluated
     }
 
-    /// Where something stands, without the column.
+    /// Returns the place as the origin of a value, without the column.
     pub(crate) fn origin(&self, place: &Place) -> String {
         match place {
             Place::Flag(flag) => (*flag).into(),
@@ -39,11 +41,12 @@ impl Source {
         }
     }
 
+    /// Returns the text.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// One line: where, and what.
+    /// Returns the message on one line, preceded by its place.
     pub(crate) fn line(&self, place: &Place, message: &str) -> String {
         match place {
             Place::Flag(flag) => format!("{flag}: {message}"),
@@ -57,7 +60,8 @@ impl Source {
         }
     }
 
-    /// Where, what, and for a place in the file also the line with a marker below.
+    /// Returns the message preceded by its place and, for a place in the file, followed by the line with a
+    /// marker below.
     pub(crate) fn excerpt(&self, place: &Place, message: &str) -> String {
         let head = self.line(place, message);
         let Place::File(span) = place else { return head };
@@ -72,7 +76,8 @@ impl Source {
         format!("{head}\n{margin} |\n{number} | {line}\n{margin} | {before}{marker}")
     }
 
-    /// Line and column, from 1 on and in characters, and the text of the line.
+    /// Returns the line number and the column (in characters) of an offset, both counted from 1, and the
+    /// line's text.
     fn locate(&self, offset: usize) -> (usize, usize, &str) {
         let boundary = (0..=offset.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at));
         let before = &self.text[..boundary.unwrap_or(0)];
@@ -81,7 +86,8 @@ impl Source {
         (before.matches('\n').count() + 1, before[start..].chars().count() + 1, line)
     }
 
-    /// How many characters to mark: the span's, but not beyond its line, and one at least.
+    /// Returns the number of characters to mark: those of the span up to the end of its line, and at least
+    /// one.
     fn width(&self, span: &Range<usize>, rest_of_line: usize) -> usize {
         let marked = self.text.get(span.clone()).map_or(1, |text| text.chars().count());
         marked.min(rest_of_line).max(1)

@@ -1,4 +1,4 @@
-//! Every setting there is. File, environment, flags, help and the generated pages all come from here.
+//! The table of all settings. File, environment, flags, help and the generated pages are derived from it.
 
 mod app;
 mod deadlines;
@@ -11,14 +11,13 @@ mod websocket;
 
 use std::num::NonZeroUsize;
 
-pub(crate) use listeners::binds;
-pub(crate) use protocols::HEAD_MAX;
+pub use protocols::HEAD_MAX;
 
 use crate::setting::Setting;
-use crate::value::{Given, Mistake};
+use crate::value::{GivenValue, Mistake};
 
-/// All settings, group by group.
-pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
+/// Returns all settings, group by group.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
     [
         listeners::SETTINGS,
         proxies::SETTINGS,
@@ -33,19 +32,20 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
     .flatten()
 }
 
-/// The setting of this name.
-pub(crate) fn find(key: &str) -> Option<&'static Setting> {
+/// Returns the setting with this key.
+pub fn find(key: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.key == key)
 }
 
-/// More processes or threads than this are a slip of the keyboard.
+/// Largest number of processes or threads; more are taken for a typing error.
 const MAX_COUNT: i64 = 1024;
 
-fn fill<T>(setting: &mut T, read: Result<T, Mistake>) -> Result<(), Mistake> {
-    *setting = read?;
+/// Stores a value that was read in its field.
+fn store<T>(field: &mut T, read: Result<T, Mistake>) -> Result<(), Mistake> {
+    *field = read?;
     Ok(())
 }
 
-fn count(given: &Given<'_>) -> Result<NonZeroUsize, Mistake> {
+fn count(given: &GivenValue<'_>) -> Result<NonZeroUsize, Mistake> {
     Ok(NonZeroUsize::new(given.whole()?).unwrap_or(NonZeroUsize::MIN))
 }

@@ -1,4 +1,6 @@
-//! The command line as a whole: file and flags together, and how problems look.
+//! Whole command lines: files, variables and flags together, and the form of problems.
+
+mod problems;
 
 use std::fs;
 use std::num::NonZeroU64;
@@ -20,7 +22,7 @@ fn config(words: &[&str]) -> Config {
     }
 }
 
-/// A file of this content, and its folder, which lives as long as the guard.
+/// Creates a file with this content. The guard removes its directory.
 fn file(content: &str) -> (TempDir, String) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("hcrs.toml");
@@ -43,7 +45,8 @@ fn binds(config: &Config) -> Vec<String> {
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     let (_folder, path) = file(
-        "application_path = \"file:app\"\nworkers = 3\nbind = [\"a:1\", \"b:2\"]\nbacklog = 7\nkeep_alive_timeout = 9\n",
+        "application_path = \"file:app\"\nworkers = 3\nbind = [\"a:1\", \"b:2\"]\nbacklog = 7\n\
+         keep_alive_timeout = 9\n",
     );
     let config = config(&["-c", &path, "-w", "5", "-b", "c:3", "--keep-alive", "0.5", "flag:app"]);
     let app = config.server.app.as_ref().unwrap();
@@ -57,13 +60,12 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
-fn a_reloader_needs_workers_in_the_end() {
+fn a_reloader_needs_workers() {
     let (_folder, path) = file("workers = 0\n");
     assert_eq!(
         problems(&["-c", &path, "--reload", "m:a"]),
-        [
-            "--reload: use_reloader: there are no workers to reload, because workers is 0; set workers to 1 or more"
-        ]
+        ["--reload: use_reloader: there are no workers to reload, because workers is 0; set workers to 1 \
+             or more"]
     );
     let app = config(&["-c", &path, "--reload", "-w", "2", "m:a"]).server.app.unwrap();
     assert_eq!((app.use_reloader, app.workers.get()), (true, 2));
@@ -252,7 +254,7 @@ fn the_environment_stands_between_file_and_flags() {
 }
 
 #[test]
-fn tables_are_written_in_variables_as_in_the_file() {
+fn tables_in_variables_have_the_form_of_the_file() {
     let variables = [
         ("HCRS_LOGCONFIG_DICT", "{ version = 1, loggers = { 'a.b' = { level = \"INFO\" } } }"),
         ("HCRS_CERTIFICATES", "[{ certfile = \"c\", keyfile = \"k\" }]"),
@@ -306,7 +308,7 @@ fn wrong_variables_are_named() {
 }
 
 #[test]
-fn strict_makes_mistakes_of_what_is_unknown() {
+fn unknown_settings_are_mistakes_with_strict() {
     let (_folder, path) = file("worker = 1\nlog_level = \"info\"\n[hypercorn]\n");
     let problems = problems(&["--strict", "-c", &path]);
     assert_eq!(problems.len(), 2, "{problems:?}");
@@ -326,7 +328,8 @@ fn configuration_in_python_is_evaluated() {
         "import multiprocessing, pathlib, ssl\ncores = 4\nprint('hello')\ndef helper(): pass\n\
          workers = cores + 1\nbind = ('a:1', \"b:2\")\npid_path = pathlib.Path('p') / 'id'\n\
          certfile = 'c'; keyfile = 'k'; ca_certs = 'a'\nverify_mode = ssl.CERT_REQUIRED\n\
-         keep_alive_timeout = 2.5\napplication_path = 'm:\u{1F980}\\\\\"'\nhcrs = {'queue_size': 3}\nworker = 9\n",
+         keep_alive_timeout = 2.5\napplication_path = 'm:\u{1F980}\\\\\"'\nhcrs = {'queue_size': 3}\n\
+         worker = 9\n",
     )
     .unwrap();
     let config = config(&["-c", &format!("file:{}", path.display())]);
@@ -356,7 +359,7 @@ fn configuration_in_python_is_evaluated() {
 }
 
 #[test]
-fn every_setting_is_shown_with_where_it_comes_from() {
+fn every_setting_is_shown_with_its_origin() {
     let (_folder, path) = file("workers = 2\nkeyfile = \"k\"\nkeyfile_password = \"secret\"\n");
     let environment = [("HCRS_BACKLOG".into(), "5".into())];
     let words = ["hcrs", "config", "show", &path, "--certfile", "c", "--keep", "4"];
@@ -379,104 +382,17 @@ fn every_setting_is_shown_with_where_it_comes_from() {
     let again = shown.replace("keyfile_password = (hidden)", "");
     let (_folder, path) = file(&again);
     let read = self::config(&["--strict", "-c", &path]);
-    assert_eq!((read.warnings.len(), read.server.backlog), (0, 5), "what is shown can be read");
+    assert_eq!((read.warnings.len(), read.server.backlog), (0, 5), "the output is a valid file");
 }
 
 #[test]
-fn flags_may_be_shortened_and_the_mask_is_decimal_unless_it_says_octal() {
+fn flags_may_be_shortened_and_the_mask_is_decimal_unless_it_is_marked_octal() {
     assert_eq!(config(&["--keep", "9"]).server.connection.keep_alive_timeout.as_secs(), 9);
     assert_eq!(config(&["--log-file", "e"]).server.log.error, Some(LogTarget::File("e".into())));
     assert_eq!(config(&["--access-log", "-"]).server.log.access, Some(LogTarget::Standard));
     assert_eq!(config(&["-m", "022"]).server.umask, Some(22));
     assert_eq!(config(&["-m", "0o22"]).server.umask, Some(0o22));
     assert!(matches!(parse_words(&["--work", "2"]), Err(ConfigError::Usage(_))), "ambiguous");
-}
-
-#[test]
-fn usage_errors_exit_with_2_and_help_and_version_with_0() {
-    for (words, code) in [
-        (&["--no-such-flag"][..], 2),
-        (&["--workers", "two"], 2),
-        (&["a:b", "c:d"], 2),
-        (&["cert", "dev", "stray"], 2),
-        (&["--help"], 0),
-        (&["--version"], 0),
-        (&["cert", "dev", "--help"], 0),
-    ] {
-        match parse_words(words) {
-            Err(ConfigError::Usage(error)) => assert_eq!(error.exit_code(), code, "{words:?}"),
-            other => panic!("{words:?}: {other:?}"),
-        }
-    }
-    let Err(ConfigError::Usage(version)) = parse_words(&["--version"]) else { panic!("no version") };
-    assert_eq!(version.to_string(), concat!("hcrs ", env!("CARGO_PKG_VERSION"), "\n"));
-}
-
-#[test]
-fn wrong_flags_are_named() {
-    assert_eq!(
-        problems(&["-w", "5000", "-b", "5000", "--certfile", "c"]),
-        [
-            "--bind: \"5000\" cannot be bound: a number alone would be a host; write \"127.0.0.1:5000\", \
-             or \":5000\" for every IPv4 interface",
-            "--workers: expected a whole number from 0 to 1024, found 5000",
-            "--certfile: certfile is set but keyfile is not: TLS needs both; for cleartext leave both out",
-        ]
-    );
-}
-
-#[test]
-fn problems_of_a_file_are_all_told_and_shown() {
-    let (_folder, path) =
-        file("# servers\nbind = [\"a:1\",\n\t\"ö:x\"]\nworkers = \"two\" # äöü\n\n[hcrs]\nio_threads = 0\n");
-    let shown = problems(&["-c", &path, "--backlog", "0"]).join("\n").replace(&path, "hcrs.toml");
-    assert_eq!(
-        shown,
-        "\
-hcrs.toml:3:2: bind: \"ö:x\" cannot be bound: a port is a number from 0 to 65535, and \"x\" is not
-  |
-3 | \t\"ö:x\"]
-  | \t^^^^^
-hcrs.toml:4:11: workers: expected a whole number from 0 to 1024, found the string \"two\"
-  |
-4 | workers = \"two\" # äöü
-  |           ^^^^^
-hcrs.toml:7:14: [hcrs] io_threads: expected a whole number from 1 to 1024, found 0
-  |
-7 | io_threads = 0
-  |              ^
---backlog: expected a whole number from 1 to 2147483647, found 0"
-    );
-}
-
-#[test]
-fn syntax_errors_are_told_by_place() {
-    for (toml, place) in [
-        ("workers = 1\nworkers = 2\n", ":2:1: duplicate key"),
-        ("workers = \n", ":1:"),
-        ("bind = [\"a:1\"\n", ":1:"),
-        ("= 3", ":1:1: "),
-        ("a = \"\u{1}\"", ":1:6: "),
-        ("workers = 1_", ":1:"),
-    ] {
-        let (_folder, path) = file(toml);
-        let problems = problems(&["-c", &path]);
-        assert!(problems[0].starts_with(&format!("{path}{place}")), "{toml:?}: {problems:?}");
-        assert_eq!(problems[0].lines().count(), 4, "{problems:?}");
-    }
-}
-
-#[test]
-fn files_that_cannot_be_read_are_named() {
-    let folder = TempDir::new().unwrap();
-    let missing = folder.path().join("missing.toml");
-    assert!(problems(&["-c", missing.to_str().unwrap()])[0].contains("cannot read the configuration"));
-    assert!(problems(&["-c", folder.path().to_str().unwrap()])[0].contains("cannot read the configuration"));
-    assert!(problems(&["-c", "/dev/zero"])[0].contains("at most 1048576 bytes"));
-    assert!(problems(&["-c", "file:missing.py"])[0].contains("cannot read the configuration"));
-    let binary = folder.path().join("binary.toml");
-    fs::write(&binary, b"\xff\xfe").unwrap();
-    assert!(problems(&["-c", binary.to_str().unwrap()])[0].contains("UTF-8"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A value as it was written, in the file or as a flag, and how it is read as what a key expects.
+//! Values as they were written, in the file, as a flag or in a variable, and their conversion to the type of
+//! a setting.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -8,47 +9,61 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::setting::{Kind, MAX_SECONDS, quoted};
+use crate::kind::{MAX_SECONDS, ValueKind, parse_mask, quoted};
+use crate::secret::{HIDDEN, SECRET};
 
-/// Where something was written.
+/// Place where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// As this flag.
+    /// This flag.
     Flag(&'static str),
-    /// In this variable of the environment.
+    /// This environment variable.
     Variable(String),
-    /// In the file, in these bytes.
+    /// These bytes of the file.
     File(Range<usize>),
-    /// It follows from several places, or from none.
+    /// No single place: the value follows from several, or from none.
     Nowhere,
 }
 
-/// What is wrong with what was written at a place.
+/// Wrong value, or a warning about one, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mistake {
     pub(crate) place: Place,
     pub(crate) message: String,
 }
 
-/// What was written, and where.
+/// Written value with its place.
 #[derive(Debug, Clone)]
-pub(crate) struct Value {
-    pub(crate) datum: Datum,
+pub struct Value {
+    /// The value itself.
+    pub datum: Datum,
     pub(crate) place: Place,
 }
 
-/// What was written.
+/// Written value without its place.
 #[derive(Debug, Clone)]
-pub(crate) enum Datum {
+pub enum Datum {
+    /// `true` or `false`.
     Boolean(bool),
+    /// A whole number.
     Integer(i64),
+    /// A number with a fraction, infinity or NaN.
     Float(f64),
+    /// A string.
     Text(String),
+    /// An array.
     Array(Vec<Value>),
-    /// The entries of a table, as they stand in the file.
+    /// The entries of a table, in the order of the file.
     Table(Vec<(String, Value)>),
-    /// What no key expects: a date, or a number that does not fit.
+    /// A value that no setting takes, described in words: a date, or a number out of range.
     Other(&'static str),
+}
+
+impl From<Datum> for Value {
+    /// Returns the value without a place.
+    fn from(datum: Datum) -> Self {
+        Self { datum, place: Place::Nowhere }
+    }
 }
 
 impl From<&Spanned<DeValue<'_>>> for Value {
@@ -74,6 +89,15 @@ impl From<&Spanned<DeValue<'_>>> for Value {
     }
 }
 
+impl Datum {
+    /// Parses text from outside the file, such as a flag's value, as a value of this kind.
+    ///
+    /// Text that cannot be parsed stays text, which the setting then refuses.
+    pub fn from_text(kind: ValueKind, text: &str) -> Self {
+        Value::from_text(kind, text, Place::Nowhere).datum
+    }
+}
+
 impl Value {
     fn text(&self) -> Result<&str, Mistake> {
         match &self.datum {
@@ -83,7 +107,7 @@ impl Value {
         }
     }
 
-    /// The mistake of having written this and not what is expected.
+    /// Returns the mistake of a value that is not the expected one.
     pub(crate) fn expected(&self, expected: impl Display) -> Mistake {
         Mistake { place: self.place.clone(), message: format!("expected {expected}, found {}", self.found()) }
     }
@@ -100,11 +124,11 @@ impl Value {
             }
             Datum::Array(_) => "an array".into(),
             Datum::Table(_) => "a table".into(),
-            Datum::Other(what) => (*what).into(),
+            Datum::Other(description) => (*description).into(),
         }
     }
 
-    /// As it would be written in the file.
+    /// Returns the value in the form of the file, with passwords hidden.
     pub(crate) fn literal(&self) -> String {
         match &self.datum {
             Datum::Boolean(value) => value.to_string(),
@@ -121,40 +145,39 @@ impl Value {
                 };
                 format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
             }
-            Datum::Other(what) => (*what).into(),
+            Datum::Other(description) => (*description).into(),
         }
     }
 
-    /// Reads text from outside the file as what a setting takes. What cannot be read stays text, and is told
-    /// as such by the setting.
-    pub(crate) fn from_text(kind: Kind, text: &str, place: Place) -> Self {
+    /// Parses text from outside the file as a value of this kind.
+    ///
+    /// Text that cannot be parsed stays text, which the setting then refuses.
+    pub(crate) fn from_text(kind: ValueKind, text: &str, place: Place) -> Self {
         let as_text = || Datum::Text(text.to_owned());
         let datum = match kind {
-            Kind::Boolean => match text.to_ascii_lowercase().as_str() {
+            ValueKind::Boolean => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Datum::Boolean(true),
                 "false" | "0" | "no" | "off" | "" => Datum::Boolean(false),
                 _ => as_text(),
             },
-            Kind::Whole(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
-            Kind::Mask => mask(text).map_or_else(as_text, Datum::Integer),
-            Kind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
-            Kind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
-            Kind::Texts | Kind::TextOrTexts | Kind::BooleanOrBinds => {
+            ValueKind::Whole(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
+            ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
+            ValueKind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
+            ValueKind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
+            ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::BooleanOrBinds => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 let value = |part: &str| Self { datum: Datum::Text(part.into()), place: place.clone() };
                 Datum::Array(parts.map(value).collect())
             }
-            Kind::Table | Kind::Tables => {
+            ValueKind::Table | ValueKind::Tables => {
                 return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
             }
-            Kind::Text | Kind::Path | Kind::OneOf(_) | Kind::NameOrNumber => as_text(),
+            ValueKind::Text | ValueKind::Path | ValueKind::OneOf(_) | ValueKind::NameOrNumber => as_text(),
         };
         Self { datum, place }
     }
-}
 
-impl Value {
-    /// Reads what could stand behind a key in the file; everything in it has this place.
+    /// Parses text as the value of a key in a TOML file. The value and everything in it get this place.
     pub(crate) fn from_toml(text: &str, place: &Place) -> Option<Self> {
         const KEY: &str = "value";
         let document = format!("{KEY} = {text}");
@@ -163,7 +186,7 @@ impl Value {
         Some(Self::from(value).at(place))
     }
 
-    /// The same at another place.
+    /// Returns the value, and everything in it, at another place.
     fn at(self, place: &Place) -> Self {
         let datum = match self.datum {
             Datum::Array(values) => Datum::Array(values.into_iter().map(|value| value.at(place)).collect()),
@@ -192,8 +215,9 @@ impl Value {
                     return Err(Mistake {
                         place: place.clone(),
                         message: format!(
-                            "{object} cannot be passed to the workers: write its name as a string, as in \
-                             \"ext://package.module.name\" or, for \"()\" and \"class\", \"package.module.name\""
+                            "{object} cannot be passed to the workers; write its name as a string, as in \
+                             \"ext://package.module.name\" or, for \"()\" and \"class\", \
+                             \"package.module.name\""
                         ),
                     });
                 }
@@ -202,46 +226,31 @@ impl Value {
             }
             Datum::Float(_) | Datum::Other(_) => {
                 return Err(self.expected(
-                    "what Python's logging can be told: text, a number, true, false, an array or a table",
+                    "a value for Python's logging: text, a finite number, true, false, an array or a table",
                 ));
             }
         })
     }
 }
 
-/// The one key of the table that stands for an object in a configuration in Python that TOML has no form for.
+/// Only key of the table that stands for a Python object without a TOML form (`evaluate.py`).
 const PYTHON_OBJECT: &str = "python";
 
-/// A key as it is written in the file.
+/// Returns a key in the form of the file.
 fn bare_or_quoted(key: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { quoted(key) }
 }
 
-/// What is not shown, wherever it stands.
-pub(crate) const SECRET: &str = "keyfile_password";
-/// What may hold a secret: handlers of Python's logging have passwords. No worker gets their variables.
-pub(crate) const SECRETS: [&str; 2] = [SECRET, "logconfig_dict"];
-/// What is shown instead.
-pub(crate) const HIDDEN: &str = "(hidden)";
-
-/// Decimal as Hypercorn reads it, also with a leading zero, so that a command line keeps its meaning.
-pub(crate) fn mask(text: &str) -> Option<i64> {
-    match text.strip_prefix("0o") {
-        Some(octal) => i64::from_str_radix(octal, 8).ok(),
-        None => text.parse().ok(),
-    }
-}
-
-/// A value that was given for a setting.
+/// Value that was given for a setting, with the kind that the setting takes.
 #[derive(Clone, Copy)]
-pub(crate) struct Given<'a> {
+pub(crate) struct GivenValue<'a> {
     pub(crate) value: &'a Value,
-    /// What the setting takes.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
 }
 
-impl<'a> Given<'a> {
+impl<'a> GivenValue<'a> {
+    /// Returns a boolean.
     pub(crate) fn boolean(&self) -> Result<bool, Mistake> {
         match self.value.datum {
             Datum::Boolean(value) => Ok(value),
@@ -249,10 +258,10 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A whole number within the bounds of the setting.
+    /// Returns a whole number within the bounds of the setting.
     pub(crate) fn whole<T: TryFrom<i64>>(&self) -> Result<T, Mistake> {
         let (least, most) = match self.kind {
-            Kind::Whole(least, most) => (least, most),
+            ValueKind::Whole(least, most) => (least, most),
             _ => (0, 0o777),
         };
         if let Datum::Integer(value) = self.value.datum
@@ -264,9 +273,9 @@ impl<'a> Given<'a> {
         Err(self.expected(format_args!("a whole number from {least} to {most}")))
     }
 
-    /// Seconds, fractions allowed, from the bound of the setting on.
+    /// Returns a number of seconds within the bounds of the setting, as a duration.
     pub(crate) fn seconds(&self) -> Result<Duration, Mistake> {
-        let least = if let Kind::Seconds(least) = self.kind { least } else { 0.0 };
+        let least = if let ValueKind::Seconds(least) = self.kind { least } else { 0.0 };
         self.number()
             .filter(|seconds| (least..=MAX_SECONDS).contains(seconds))
             .map(Duration::from_secs_f64)
@@ -275,17 +284,19 @@ impl<'a> Given<'a> {
 
     fn number(&self) -> Option<f64> {
         match self.value.datum {
-            #[expect(clippy::cast_precision_loss, reason = "what is not exact is far beyond the bounds")]
+            #[expect(clippy::cast_precision_loss, reason = "numbers that lose precision are out of bounds")]
             Datum::Integer(value) => Some(value as f64),
             Datum::Float(value) => Some(value),
             _ => None,
         }
     }
 
+    /// Returns a string.
     pub(crate) fn text(&self) -> Result<&'a str, Mistake> {
         self.value.text()
     }
 
+    /// Returns a path that is not empty.
     pub(crate) fn path(&self) -> Result<PathBuf, Mistake> {
         match self.text() {
             Ok("") | Err(_) => Err(self.expected("a path as a string")),
@@ -293,7 +304,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A table as JSON.
+    /// Returns a table as JSON.
     pub(crate) fn table_as_json(&self) -> Result<String, Mistake> {
         match self.value.datum {
             Datum::Table(_) => self.value.json(),
@@ -301,7 +312,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// The elements of an array of strings.
+    /// Returns the elements of an array of strings, with their places.
     pub(crate) fn texts(&self) -> Result<Vec<(&'a str, &'a Place)>, Mistake> {
         let Datum::Array(values) = &self.value.datum else {
             return Err(self.expected("an array of strings"));
@@ -309,7 +320,7 @@ impl<'a> Given<'a> {
         values.iter().map(|value| Ok((value.text()?, &value.place))).collect()
     }
 
-    /// The elements of an array of strings, or a string as the only one.
+    /// Returns the elements of an array of strings, or a string as its only element, with their places.
     pub(crate) fn text_or_texts(&self) -> Result<Vec<(&'a str, &'a Place)>, Mistake> {
         match &self.value.datum {
             Datum::Text(_) => Ok(vec![(self.text()?, &self.value.place)]),
@@ -318,12 +329,12 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// With the place, for those who are checked together later.
+    /// Returns a value that was read together with its place, for checks that involve several settings.
     pub(crate) fn placed<T>(&self, read: Result<T, Mistake>) -> Result<Option<(T, Place)>, Mistake> {
         Ok(Some((read?, self.value.place.clone())))
     }
 
-    /// The mistake of having written this and not what is expected.
+    /// Returns the mistake of a value that is not the expected one.
     pub(crate) fn expected(&self, expected: impl Display) -> Mistake {
         self.value.expected(expected)
     }

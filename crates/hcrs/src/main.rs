@@ -1,4 +1,5 @@
-//! The command `hcrs`: reads its arguments, serves, and says by its exit code how that ended.
+//! The command `hcrs`: parses its arguments, runs what they ask for, and reports the outcome by its exit
+//! code.
 
 mod allocator;
 
@@ -14,23 +15,23 @@ use hcrs_config::{Command, Config, ConfigError};
 use hcrs_server::{Caller, Outcome, StartError};
 use hcrs_tls::{DevCertificate, make_dev_certificate};
 
-/// The exit codes, which those who start the server may rely on.
+/// Exit code of the command; part of its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Exit {
-    /// Done, or drained after a signal to stop.
+    /// The command succeeded, or the server drained after a signal to stop.
     Done = 0,
     /// The server could not start: an address in use, an app that cannot be loaded, no Python.
     NotStarted = 1,
-    /// The arguments are wrong (clap's code).
+    /// The arguments are invalid (clap's code).
     Usage = 2,
-    /// The drain took too long: requests were cut off.
+    /// The drain exceeded its deadline, and requests were cut off.
     CutOff = 3,
     /// The app's lifespan shutdown failed or took too long.
     ShutdownFailed = 4,
-    /// A part of the server itself failed.
+    /// A thread of the server failed.
     Internal = 70,
-    /// The configuration is wrong: the file, a value, or a certificate that it names.
+    /// The configuration is invalid: the file, a value, or a certificate that it names.
     Config = 78,
 }
 
@@ -40,7 +41,7 @@ impl Termination for Exit {
     }
 }
 
-/// As the first argument: the program that has started this one serves the app. It is for the package `hcrs`.
+/// First argument by which the package `hcrs` starts the command for a program that runs the app itself.
 const CALLER: &str = "--caller";
 
 fn main() -> Exit {
@@ -52,24 +53,41 @@ fn main() -> Exit {
             Err(error) => fail(Exit::Usage, &format!("{CALLER}: {error}")),
         };
     }
-    match hcrs_config::parse(arguments) {
+    if arguments.get(1).is_some_and(|argument| argument == "migrate") {
+        return migrate(&arguments[1..]);
+    }
+    match hcrs_config::parse(arguments, hcrs_migrate::flag_advice) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Check(config)) => check(&config),
         Ok(Command::Show(config)) => {
             warn(&config.warnings);
-            let _ = io::stdout().write_all(config.shown().as_bytes()); // as with help
+            let _ = io::stdout().write_all(config.shown().as_bytes()); // a closed output is no failure
             Exit::Done
         }
-        Ok(Command::Migrate(migrated)) => match migrated.deliver(&mut io::stdout()) {
-            Ok(()) => Exit::Done,
-            Err(problems) => fail(Exit::NotStarted, &problems.join("\n")),
-        },
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
-        Err(ConfigError::Usage(error)) => {
-            let _ = error.print(); // help that nobody can read is no failure
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Reports invalid arguments or an invalid configuration, or prints the requested help.
+fn refuse(error: &ConfigError) -> Exit {
+    match error {
+        ConfigError::Usage(error) => {
+            let _ = error.print(); // a closed output is no failure
             if error.use_stderr() { Exit::Usage } else { Exit::Done }
         }
-        Err(error @ ConfigError::Invalid(_)) => fail(Exit::Config, &error),
+        ConfigError::Invalid(_) => fail(Exit::Config, error),
+    }
+}
+
+fn migrate(arguments: &[OsString]) -> Exit {
+    let migrated = match hcrs_migrate::parse(arguments) {
+        Ok(migrated) => migrated,
+        Err(error) => return refuse(&error),
+    };
+    match migrated.write(&mut io::stdout()) {
+        Ok(()) => Exit::Done,
+        Err(problems) => fail(Exit::NotStarted, &problems.join("\n")),
     }
 }
 
@@ -78,18 +96,20 @@ fn serve(config: &Config) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             let exit = if matches!(error, StartError::Tls(_)) { Exit::Config } else { Exit::NotStarted };
-            fail(exit, &config.told(&error))
+            fail(exit, &config.explain(&error))
         }
     }
 }
 
-/// Serves for a calling program, which is told why if that fails.
+/// Serves for a program that runs the app itself, and sends it the reason of a failure.
 fn serve_for(caller: &Arc<Caller>, arguments: Vec<OsString>) -> Exit {
-    // The program decides about its settings; only whom to trust is said by what surrounds both.
+    // The program determines its settings; only the trust in proxies depends on the environment.
     let environment: Vec<_> = std::env::vars_os().filter(|(name, _)| name == "FORWARDED_ALLOW_IPS").collect();
     let mut config = match hcrs_config::parse_in(arguments, &environment) {
         Ok(Command::Serve(config)) => *config,
-        Ok(_) => return fail(Exit::Usage, &format!("{CALLER} serves an app")),
+        Ok(_) => {
+            return fail(Exit::Usage, &format!("{CALLER} is for serving an app and takes no other command"));
+        }
         Err(error) => {
             caller.failed(None, &error.to_string());
             return Exit::Config;
@@ -112,7 +132,7 @@ fn run(mut config: Config) -> Result<Exit, StartError> {
     })
 }
 
-/// Says what is wrong beyond the file itself: certificates, logs, addresses.
+/// Checks what the file refers to: certificates, logs, addresses.
 fn check(config: &Config) -> Exit {
     let mut warnings = config.warnings.clone();
     let mut problems = hcrs_server::check(&config.server);
@@ -125,16 +145,16 @@ fn check(config: &Config) -> Exit {
     }
     warn(&warnings);
     if problems.is_empty() {
-        say("the configuration is good");
+        print_line("the configuration is valid");
         return Exit::Done;
     }
-    let problems: Vec<_> = problems.iter().map(|problem| config.told(problem)).collect();
+    let problems: Vec<_> = problems.iter().map(|problem| config.explain(problem)).collect();
     fail(Exit::Config, &problems.join("\n"))
 }
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        let _ = writeln!(io::stderr(), "warning: {warning}"); // what is printed otherwise counts
+        let _ = writeln!(io::stderr(), "warning: {warning}"); // the command's own output matters more
     }
 }
 
@@ -142,27 +162,31 @@ fn certificate(folder: &Path, names: &[String], force: bool) -> Exit {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let present = DevCertificate::in_folder(folder);
     if !force && present.is_usable(&names, SystemTime::now()) {
-        say(&format!("{} is still good and was kept", present.certfile.display()));
+        print_line(&format!(
+            "{} is still valid and was kept; use --force to replace it",
+            present.certfile.display()
+        ));
         return Exit::Done;
     }
     match make_dev_certificate(folder, &names) {
         Ok(made) => {
-            say(&format!("wrote {} and {}", made.certfile.display(), made.keyfile.display()));
-            say(&trust(&made));
+            print_line(&format!("wrote {} and {}", made.certfile.display(), made.keyfile.display()));
+            print_line(&trust_instructions(&made));
             Exit::Done
         }
         Err(error) => fail(Exit::NotStarted, &error),
     }
 }
 
-/// How clients come to accept the certificate.
-fn trust(made: &DevCertificate) -> String {
+/// Returns the commands by which clients trust the certificate's authority.
+fn trust_instructions(made: &DevCertificate) -> String {
     let ca = made.cafile.display();
     format!(
         "signed by the local authority {ca}; to trust it:\n  \
          curl        curl --cacert {ca} https://localhost:8443/\n  \
          Python      SSL_CERT_FILE={ca}\n  \
-         Debian      sudo cp {ca} /usr/local/share/ca-certificates/hcrs-dev.crt && sudo update-ca-certificates\n  \
+         Debian      sudo cp {ca} /usr/local/share/ca-certificates/hcrs-dev.crt && \
+         sudo update-ca-certificates\n  \
          Fedora      sudo trust anchor {ca}\n  \
          macOS       security add-trusted-cert -k ~/Library/Keychains/login.keychain-db {ca}\n  \
          Chromium    certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n hcrs-dev -i {ca}\n  \
@@ -170,11 +194,11 @@ fn trust(made: &DevCertificate) -> String {
     )
 }
 
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}"); // the files are what counts
+fn print_line(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}"); // a closed output is no failure
 }
 
 fn fail(exit: Exit, error: &impl Display) -> Exit {
-    let _ = writeln!(io::stderr(), "hcrs: {error}"); // the exit code says it too
+    let _ = writeln!(io::stderr(), "hcrs: {error}"); // the exit code reports it as well
     exit
 }

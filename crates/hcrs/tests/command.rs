@@ -1,4 +1,4 @@
-//! The command as others start it: what it prints and how it exits, as far as no Python is needed.
+//! The command as a process: its output and its exit code, as far as no Python is needed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -35,6 +35,11 @@ fn version_and_help_are_printed_to_standard_output() {
     assert_eq!((out.as_str(), err.as_str()), (concat!("hcrs ", env!("CARGO_PKG_VERSION"), "\n"), ""));
     let (out, err) = exits(folder.path(), &["--help"], 0);
     assert!(out.contains("--worker-class") && err.is_empty(), "{out}{err}");
+    for command in [&["config", "check"][..], &["config", "show"], &["cert", "dev"], &["migrate"]] {
+        let (out, _) = exits(folder.path(), &[command, &["--help"]].concat(), 0);
+        let usage = format!("Usage: hcrs {} [OPTIONS]", command.join(" "));
+        assert!(out.contains(&usage), "{usage}\n{out}");
+    }
 }
 
 #[test]
@@ -45,7 +50,7 @@ fn wrong_arguments_exit_with_2() {
 }
 
 #[test]
-fn wrong_configuration_exits_with_78_and_says_where() {
+fn wrong_configuration_exits_with_78_and_names_the_place() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("x.toml"), "workers = 'two'\n").unwrap();
     let (_, err) = exits(folder.path(), &["-c", "x.toml"], 78);
@@ -82,7 +87,7 @@ fn warnings_begin_the_error_log() {
 }
 
 #[test]
-fn development_certificate_is_written_once_and_kept_while_it_is_good() {
+fn development_certificate_is_kept_while_it_is_valid() {
     let folder = TempDir::new().unwrap();
     let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
     assert!(out.starts_with("wrote certs/cert.pem and certs/key.pem\n"), "{out}");
@@ -92,7 +97,7 @@ fn development_certificate_is_written_once_and_kept_while_it_is_good() {
     let first = fs::read(&key).unwrap();
 
     let (out, _) = exits(folder.path(), &["cert", "dev"], 0);
-    assert_eq!(out, "certs/cert.pem is still good and was kept\n");
+    assert_eq!(out, "certs/cert.pem is still valid and was kept; use --force to replace it\n");
     assert_eq!(first, fs::read(&key).unwrap());
 
     exits(folder.path(), &["cert", "dev", "--force"], 0);
@@ -109,7 +114,7 @@ fn configuration_is_checked_without_serving() {
     let good = "bind = '127.0.0.1:0'\ncertfile = 'certs/cert.pem'\nkeyfile = 'certs/key.pem'\n";
     fs::write(folder.path().join("x.toml"), good).unwrap();
     let (out, err) = exits(folder.path(), &["config", "check", "x.toml"], 0);
-    assert_eq!((out.as_str(), err.as_str()), ("the configuration is good\n", ""));
+    assert_eq!((out.as_str(), err.as_str()), ("the configuration is valid\n", ""));
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -48,7 +48,8 @@ mod tests {
             ],
             &["pyo3", "httparse"],
         ),
-        ("hcrs", &["hcrs-config", "hcrs-server", "hcrs-tls"], &["pyo3"]),
+        ("hcrs-migrate", &["hcrs-config", "hcrs-server"], &["tokio", "pyo3", "httparse"]),
+        ("hcrs", &["hcrs-config", "hcrs-migrate", "hcrs-server", "hcrs-tls"], &["pyo3"]),
         ("layers", &[], &[]),
     ];
 

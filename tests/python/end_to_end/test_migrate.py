@@ -20,7 +20,7 @@ from end_to_end.server import APPS, DEADLINE, Server, command, wait_until
 #: How the app of these tests is named where a server is told a folder besides.
 PLAIN = ["plain:app", "--app-dir", str(APPS)]
 
-NO_COUNTERPART = "# What has no counterpart, or not quite:"
+NO_COUNTERPART = "# Without an exact counterpart:"
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -112,7 +112,7 @@ def test_uvicorns_command_with_tls_is_served(
         "io_threads": "1",
         "forwarded_allow_ips": '["127.0.0.1", "::1"]',
     }
-    assert "--timeout-worker-healthcheck 9: worker_timeout of [hcrs] looks further" in notes(toml)
+    assert "--timeout-worker-healthcheck 9: worker_timeout of [hcrs] covers more" in notes(toml)
     server = start(path)
     assert len(server.worker_pids()) == 2
     assert server.listener.scheme == "https"
@@ -148,7 +148,7 @@ def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(
     )
     toml, path = migrate("uvicorn.json")
     assert settings(toml)["keep_alive_timeout"] == "11"
-    assert "X-A:b: fields for every response are added by the app" in notes(toml)
+    assert "X-A:b: add fields to every response in the app" in notes(toml)
     toml = toml.replace('loglevel = "warning"', 'loglevel = "info"')  # by which the tests see that it runs
     path.write_text(toml)
     server = start(path)
@@ -244,7 +244,7 @@ def test_gunicorns_own_file_of_the_folder_is_followed_unasked(tmp_path: Path) ->
     (tmp_path / "gunicorn.conf.py").write_text("workers = 7\nclass Mine: pass\nworker_class = Mine\n")
     toml = run(tmp_path, "--", "gunicorn", "m:a").stdout
     assert settings(toml)["workers"] == "7"
-    assert "worker_class = <class 'configuration.Mine'>: this class is not known" in notes(toml)
+    assert "worker_class = <class 'configuration.Mine'>: the class is not known" in notes(toml)
 
 
 def test_file_in_python_that_fails_is_told_with_its_traceback(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_socket_that_systemd_holds_is_served(start: Callable[..., Server], tmp_p
 def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     (tmp_path / "there.toml").write_text("mine")
     result = run(tmp_path, "-o", "there.toml", "uvicorn", "m:a", code=1)
-    assert "there.toml exists: --force replaces it" in result.stderr
+    assert "there.toml exists; use --force to replace it" in result.stderr
     assert (tmp_path / "there.toml").read_text() == "mine"
     run(tmp_path, "-o", "there.toml", "--force", "uvicorn", "m:a")
     assert 'application_path = "m:a"' in (tmp_path / "there.toml").read_text()

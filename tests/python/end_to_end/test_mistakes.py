@@ -93,9 +93,9 @@ def test_a_misspelt_key_is_told_beside_a_wrong_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "tip"),
     [
-        (["--host", "0.0.0.0", "--port", "8000"], "tip: --host is of uvicorn: write --bind HOST:PORT; hcrs migrate -- COMMAND"),
-        (["--http2"], "tip: --http2 is of uvicorn: HTTP/2 is always spoken"),
-        (["--preload-app"], "tip: --preload-app is of gunicorn: workers are started anew, not forked"),
+        (["--host", "0.0.0.0", "--port", "8000"], "tip: --host is a flag of uvicorn: use --bind HOST:PORT; hcrs migrate -- COMMAND"),
+        (["--http2"], "tip: --http2 is a flag of uvicorn: HTTP/2 is always enabled"),
+        (["--preload-app"], "tip: --preload-app is a flag of gunicorn: workers are new processes, not forks"),
     ],
 )
 def test_flags_of_other_servers_are_told_with_what_to_write_here(tmp_path: Path, flags: list[str], tip: str) -> None:
@@ -108,13 +108,13 @@ def test_flags_of_other_servers_are_told_with_what_to_write_here(tmp_path: Path,
 def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("bind = '127.0.0.1:0'\nkeep_alive_timeot = 5\n[hcrs]\nworkers = 2\n")
     result = run(tmp_path, "config", "check", "x.toml")
-    assert (result.returncode, result.stdout) == (0, "the configuration is good\n")
+    assert (result.returncode, result.stdout) == (0, "the configuration is valid\n")
     hint = "x.toml:2:1: unknown key: keep_alive_timeot, ignored; did you mean keep_alive_timeout?"
     assert f"warning: {hint}" in result.stderr
     for arguments in (("-c", "x.toml", "--strict", PLAIN), ("config", "check", "--strict", "x.toml")):
         result = run(tmp_path, *arguments)
         assert result.returncode == CONFIG
-        assert hint in result.stderr and "[hcrs] workers, ignored; it stands above all tables" in result.stderr
+        assert hint in result.stderr and "[hcrs] workers, ignored; it belongs above all tables" in result.stderr
 
 
 def test_a_check_finds_what_a_start_would_find_one_by_one(tmp_path: Path, pki: Pki) -> None:
@@ -151,8 +151,8 @@ def test_a_check_reads_the_file_of_logconfig(tmp_path: Path) -> None:
     (tmp_path / "log.json").write_text("{'version': 1}")
     (tmp_path / "log.yaml").write_text("version: 1")
     for name, problem in (
-        ("log.json", "cannot read log.json: it cannot be read as JSON: "),
-        ("log.yaml", "cannot read log.yaml: YAML is not read: write it as JSON or as TOML"),
+        ("log.json", "cannot read log.json: it is not valid JSON: "),
+        ("log.yaml", "cannot read log.yaml: YAML is not supported; convert the file to JSON or TOML"),
     ):
         (tmp_path / "x.toml").write_text(f"logconfig = '{name}'\nbind = '127.0.0.1:0'\n")
         result = run(tmp_path, "config", "check", "x.toml")

@@ -1,8 +1,9 @@
-//! How long things may take.
+//! Deadlines of connections, requests and workers.
 
-use super::fill;
+use super::store;
+use crate::kind::{ABOVE_ZERO, FROM_ZERO, seconds};
 use crate::setting::Group::Deadlines;
-use crate::setting::{ABOVE_ZERO, FROM_ZERO, Setting, seconds};
+use crate::setting::Setting;
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
@@ -10,8 +11,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "keep_alive_timeout",
         ABOVE_ZERO,
         |d| seconds(d.server.connection.keep_alive_timeout),
-        |v, d| fill(&mut d.server.connection.keep_alive_timeout, v.seconds()),
-        "How long a connection may stay without a request, in seconds.",
+        |v, d| store(&mut d.server.connection.keep_alive_timeout, v.seconds()),
+        "Time after which a connection without a request is closed, in seconds.",
     )
     .flag("--keep-alive", None, "SECONDS")
     .aliases(&["keep_alive", "timeout_keep_alive"]),
@@ -20,9 +21,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "read_timeout",
         ABOVE_ZERO,
         |d| seconds(d.server.connection.body_timeout),
-        |v, d| fill(&mut d.server.connection.body_timeout, v.seconds()),
-        "The longest gap in a request's body while next to nothing of it waits for the app, and in a message of a WebSocket, in \
-         seconds. In Hypercorn: of any read, and unset.",
+        |v, d| store(&mut d.server.connection.body_timeout, v.seconds()),
+        "Longest pause within a request's body, while almost nothing of it waits for the app, and within a \
+         WebSocket message, in seconds. In Hypercorn it applies to every read and is unset.",
     )
     .flag("--read-timeout", None, "SECONDS"),
     Setting::new(
@@ -30,9 +31,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "graceful_timeout",
         FROM_ZERO,
         |d| seconds(d.server.graceful_timeout),
-        |v, d| fill(&mut d.server.graceful_timeout, v.seconds()),
-        "How long requests, and what the app does after its responses, may go on after the signal to stop, in seconds. What is left \
-         is cut off, and the app's lifespan shutdown follows.",
+        |v, d| store(&mut d.server.graceful_timeout, v.seconds()),
+        "Time for requests, and for the app's work after its responses, to finish after the signal to stop, \
+         in seconds. The rest is cut off, and the app's lifespan shutdown follows.",
     )
     .flag("--graceful-timeout", None, "SECONDS"),
     Setting::new(
@@ -40,74 +41,77 @@ pub(super) const SETTINGS: &[Setting] = &[
         "startup_timeout",
         ABOVE_ZERO,
         |d| seconds(d.app.startup_timeout),
-        |v, d| fill(&mut d.app.startup_timeout, v.seconds()),
-        "How long the app's lifespan startup may take, in seconds.",
+        |v, d| store(&mut d.app.startup_timeout, v.seconds()),
+        "Time limit of the app's lifespan startup, in seconds.",
     ),
     Setting::new(
         Deadlines,
         "shutdown_timeout",
         FROM_ZERO,
         |d| seconds(d.app.shutdown_timeout),
-        |v, d| fill(&mut d.app.shutdown_timeout, v.seconds()),
-        "How long the app's lifespan shutdown may take from where it begins, in seconds.",
+        |v, d| store(&mut d.app.shutdown_timeout, v.seconds()),
+        "Time limit of the app's lifespan shutdown, from its start, in seconds.",
     ),
     Setting::new(
         Deadlines,
         "retire_timeout",
         FROM_ZERO,
         |d| seconds(d.app.retire_timeout),
-        |v, d| fill(&mut d.app.retire_timeout, v.seconds()),
-        "How long requests and WebSockets may go on in a worker that has been replaced (SIGHUP, max_requests), in seconds; with \
-         use_reloader no longer than graceful_timeout.",
+        |v, d| store(&mut d.app.retire_timeout, v.seconds()),
+        "Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, \
+         max_requests), in seconds; with use_reloader at most graceful_timeout.",
     )
-    .own()
+    .extension()
     .flag("--retire-timeout", None, "SECONDS"),
     Setting::new(
         Deadlines,
         "head_timeout",
         ABOVE_ZERO,
         |d| seconds(d.server.connection.head_timeout),
-        |v, d| fill(&mut d.server.connection.head_timeout, v.seconds()),
-        "How long a request's head, TLS's ClientHello, or HTTP/2's preface, may take to arrive, in seconds.",
+        |v, d| store(&mut d.server.connection.head_timeout, v.seconds()),
+        "Time limit for the arrival of a request's head, TLS's ClientHello or HTTP/2's preface, in seconds.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Deadlines,
         "write_timeout",
         ABOVE_ZERO,
         |d| seconds(d.server.connection.write_timeout),
-        |v, d| fill(&mut d.server.connection.write_timeout, v.seconds()),
-        "How long a client may leave a response unread before it is given up, in seconds.",
+        |v, d| store(&mut d.server.connection.write_timeout, v.seconds()),
+        "Time for which a client may leave a response unread before the response is aborted, in seconds.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Deadlines,
         "queue_timeout",
         FROM_ZERO,
         |d| seconds(d.server.dispatch.queue_timeout),
-        |v, d| fill(&mut d.server.dispatch.queue_timeout, v.seconds()),
-        "How long a request may wait, from its arrival until a worker begins it, before it gets 503, in seconds.",
+        |v, d| store(&mut d.server.dispatch.queue_timeout, v.seconds()),
+        "Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it \
+         gets 503.",
     )
-    .own()
+    .extension()
     .flag("--queue-timeout", None, "SECONDS"),
     Setting::new(
         Deadlines,
         "stall_timeout",
         ABOVE_ZERO,
         |d| seconds(d.server.dispatch.stall_timeout),
-        |v, d| fill(&mut d.server.dispatch.stall_timeout, v.seconds()),
-        "How long a worker may leave a request unbegun, and do nothing else, before others are given it, in seconds.",
+        |v, d| store(&mut d.server.dispatch.stall_timeout, v.seconds()),
+        "Time after which requests that an inactive worker has not begun are given to other workers, in \
+         seconds.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Deadlines,
         "worker_timeout",
         FROM_ZERO,
         |d| seconds(d.app.worker_timeout),
-        |v, d| fill(&mut d.app.worker_timeout, v.seconds()),
-        "How long a worker may give no sign of life before it is killed and replaced, in seconds; 0 for ever. Its event loop \
-         gives one when it turns, a pool of WSGI threads when one of them is free, waits for a client or ends a request.",
+        |v, d| store(&mut d.app.worker_timeout, v.seconds()),
+        "Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables \
+         it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits \
+         for a client or finishes a request.",
     )
-    .own()
+    .extension()
     .flag("--worker-timeout", None, "SECONDS"),
 ];

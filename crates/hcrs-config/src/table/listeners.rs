@@ -1,44 +1,43 @@
-//! Where connections are accepted.
+//! Settings of the listeners.
 
-use hcrs_server::Bind;
-
-use super::fill;
-use crate::bind;
-use crate::draft::Draft;
+use super::store;
+use crate::bind::{DEFAULT_BIND, binds};
+use crate::kind::{ValueKind, array};
 use crate::setting::Group::Listeners;
-use crate::setting::{Kind, Setting, array, unset};
-use crate::value::{Given, Mistake};
+use crate::setting::{Setting, unset};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Listeners,
         "bind",
-        Kind::TextOrTexts,
-        |_| array([Draft::DEFAULT_BIND]),
-        |v, d| fill(&mut d.bind, binds(v)),
-        "Where to listen: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS.",
+        ValueKind::TextOrTexts,
+        |_| array([DEFAULT_BIND]),
+        |v, d| store(&mut d.bind, binds(v)),
+        "Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and \
+         keyfile, TLS.",
     )
     .flag("--bind", Some('b'), "ADDRESS"),
     Setting::new(
         Listeners,
         "insecure_bind",
-        Kind::TextOrTexts,
+        ValueKind::TextOrTexts,
         |_| array([]),
-        |v, d| fill(&mut d.insecure_bind, v.placed(binds(v))),
-        "Where to listen without TLS, beside bind with TLS.",
+        |v, d| store(&mut d.insecure_bind, v.placed(binds(v))),
+        "Addresses to listen on without TLS, when bind uses TLS.",
     )
     .flag("--insecure-bind", None, "ADDRESS"),
     Setting::new(
         Listeners,
         "redirect_http",
-        Kind::Boolean,
+        ValueKind::Boolean,
         |d| d.server.connection.redirect_http.to_string(),
-        |v, d| fill(&mut d.server.connection.redirect_http, v.boolean()),
-        "Whether requests of insecure_bind are redirected to the same URL over https (308), at the first TCP port of bind. Paths \
-         below /.well-known/acme-challenge/ are not. server_names limits the hosts that are redirected.",
+        |v, d| store(&mut d.server.connection.redirect_http, v.boolean()),
+        "Redirects requests on insecure_bind to the same URL with https (308), at the first TCP port of \
+         bind, except for paths below /.well-known/acme-challenge/. server_names limits the hosts that are \
+         redirected.",
     )
-    .own(),
-    Setting::ignored(Listeners, "quic_bind", Kind::TextOrTexts, "HTTP/3 is not spoken.").flag(
+    .extension(),
+    Setting::ignored(Listeners, "quic_bind", ValueKind::TextOrTexts, "HTTP/3 is not supported.").flag(
         "--quic-bind",
         None,
         "ADDRESS",
@@ -46,19 +45,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Listeners,
         "backlog",
-        Kind::Whole(1, i32::MAX as i64),
+        ValueKind::Whole(1, i32::MAX as i64),
         |d| d.server.backlog.to_string(),
-        |v, d| fill(&mut d.server.backlog, v.whole()),
-        "Connections that may wait to be accepted, for each listener.",
+        |v, d| store(&mut d.server.backlog, v.whole()),
+        "Number of connections of each listener that may wait to be accepted.",
     )
     .flag("--backlog", None, "NUMBER"),
     Setting::new(
         Listeners,
         "umask",
-        Kind::Mask,
+        ValueKind::Mask,
         unset,
-        |v, d| fill(&mut d.server.umask, v.whole().map(Some)),
-        "What is masked out of the permissions of unix sockets. As a flag in decimal, or as 0o022.",
+        |v, d| store(&mut d.server.umask, v.whole().map(Some)),
+        "Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022.",
     )
     .flag("--umask", Some('m'), "MASK"),
     Setting::new(
@@ -66,8 +65,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "user",
         OWNER,
         unset,
-        |v, d| fill(&mut d.user, v.placed(v.whole())),
-        "The number of the user that owns unix sockets; with group. No privileges are dropped.",
+        |v, d| store(&mut d.user, v.placed(v.whole())),
+        "Numeric user id that owns unix sockets; requires group. The server does not change its own user.",
     )
     .flag("--user", Some('u'), "NUMBER"),
     Setting::new(
@@ -75,44 +74,30 @@ pub(super) const SETTINGS: &[Setting] = &[
         "group",
         OWNER,
         unset,
-        |v, d| fill(&mut d.group, v.placed(v.whole())),
-        "The number of the group that owns unix sockets; with user.",
+        |v, d| store(&mut d.group, v.placed(v.whole())),
+        "Numeric group id that owns unix sockets; requires user.",
     )
     .flag("--group", Some('g'), "NUMBER"),
     Setting::new(
         Listeners,
         "io_threads",
-        Kind::Whole(1, super::MAX_COUNT),
+        ValueKind::Whole(1, super::MAX_COUNT),
         unset,
-        |v, d| fill(&mut d.server.io_threads, super::count(v).map(Some)),
-        "Threads that serve connections. Unset, one for four workers.",
+        |v, d| store(&mut d.server.io_threads, super::count(v).map(Some)),
+        "Number of edge threads, which serve connections. Unset, one for every four workers.",
     )
-    .own()
+    .extension()
     .flag("--io-threads", None, "NUMBER"),
     Setting::new(
         Listeners,
         "max_connections",
-        Kind::Whole(1, 1 << 24),
+        ValueKind::Whole(1, 1 << 24),
         |d| d.server.connection.max_connections.to_string(),
-        |v, d| fill(&mut d.server.connection.max_connections, v.whole()),
-        "Connections of one thread; more are closed at once.",
+        |v, d| store(&mut d.server.connection.max_connections, v.whole()),
+        "Largest number of connections of one edge thread; further ones are closed at once.",
     )
-    .own(),
+    .extension(),
 ];
 
-/// The greatest number is what `chown` takes for "leave it".
-const OWNER: Kind = Kind::Whole(0, u32::MAX as i64 - 1);
-
-/// Addresses to listen on.
-pub(crate) fn binds(given: &Given<'_>) -> Result<Vec<Bind>, Mistake> {
-    let texts = given.text_or_texts()?;
-    texts
-        .into_iter()
-        .map(|(text, place)| {
-            bind::parse(text).map_err(|reason| Mistake {
-                place: place.clone(),
-                message: format!("{text:?} cannot be bound: {reason}"),
-            })
-        })
-        .collect()
-}
+/// Ids of users and groups. `chown` takes the largest number as "do not change".
+const OWNER: ValueKind = ValueKind::Whole(0, u32::MAX as i64 - 1);

@@ -1,21 +1,23 @@
-//! What is written about requests and about the server.
+//! Settings of the logs and the metrics.
 
 use hcrs_server::{AccessFormat, LogLevel, LogTarget, PythonLogging};
 
-use super::fill;
+use super::store;
 use crate::draft::Draft;
+use crate::kind::{ValueKind, quoted};
 use crate::setting::Group::Logs;
-use crate::setting::{Kind, Setting, quoted, unset};
-use crate::value::{Given, Mistake};
+use crate::setting::{Setting, unset};
+use crate::value::{GivenValue, Mistake};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Logs,
         "accesslog",
-        Kind::Text,
+        ValueKind::Text,
         unset,
-        |v, d| fill(&mut d.server.log.access, log_target(v)),
-        "Where the access log goes: a file, - for standard output, syslog:, unset or empty for nowhere.",
+        |v, d| store(&mut d.server.log.access, log_target(v)),
+        "Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables \
+         it.",
     )
     .flag("--access-logfile", None, "FILE")
     .flag_aliases(&["access-log"])
@@ -23,29 +25,29 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Logs,
         "access_log_format",
-        Kind::Text,
+        ValueKind::Text,
         unset,
         access_log_format,
-        "What a line of the access log says, in atoms such as %(h)s. Unset, Hypercorn's line.",
+        "Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn's format.",
     )
     .flag("--access-logformat", None, "FORMAT")
     .aliases(&["access_logformat"]),
     Setting::new(
         Logs,
         "access_log_json",
-        Kind::Boolean,
+        ValueKind::Boolean,
         |_| "false".into(),
         access_log_json,
-        "Whether each line of the access log is a JSON object, whatever access_log_format says.",
+        "Writes each line of the access log as a JSON object and ignores access_log_format.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Logs,
         "errorlog",
-        Kind::Text,
+        ValueKind::Text,
         |_| quoted("-"),
-        |v, d| fill(&mut d.server.log.error, log_target(v)),
-        "Where the error log goes: a file, - for standard error, syslog:, empty for nowhere.",
+        |v, d| store(&mut d.server.log.error, log_target(v)),
+        "Destination of the error log: a file, - for standard error, or syslog:; empty disables it.",
     )
     .flag("--error-logfile", None, "FILE")
     .flag_aliases(&["log-file", "error-log"])
@@ -53,67 +55,67 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Logs,
         "loglevel",
-        Kind::OneOf(&["debug", "info", "warning", "error", "critical"]),
+        ValueKind::OneOf(&["debug", "info", "warning", "error", "critical"]),
         |d| quoted(d.server.log.level.as_str()),
         log_level,
-        "The least severe message that is logged. Above info there are no access lines either.",
+        "Least severe level that is logged. Above info, the access log is off as well.",
     )
     .flag("--log-level", None, "LEVEL")
     .aliases(&["log_level"]),
     Setting::new(
         Logs,
         "logconfig",
-        Kind::Path,
+        ValueKind::Path,
         unset,
-        |v, d| fill(&mut d.server.log.python, v.path().map(PythonLogging::File).map(Some)),
-        "The configuration of Python's logging in the workers: an INI file, or one in JSON or TOML that is called so, as log.json \
-         or json:FILE.",
+        |v, d| store(&mut d.server.log.python, v.path().map(PythonLogging::File).map(Some)),
+        "Configuration file of Python's logging in the workers: INI, or JSON or TOML by its extension or \
+         prefix, as in log.json or json:FILE.",
     )
     .flag("--log-config", None, "FILE")
     .aliases(&["log_config"]),
     Setting::new(
         Logs,
         "logconfig_dict",
-        Kind::Table,
+        ValueKind::Table,
         unset,
-        |v, d| fill(&mut d.logconfig_dict, v.placed(v.table_as_json())),
-        "The configuration of Python's logging in the workers as a table, as logging.config.dictConfig takes it. \
-         Only without logconfig.",
+        |v, d| store(&mut d.logconfig_dict, v.placed(v.table_as_json())),
+        "Configuration of Python's logging in the workers as a table, in the form of \
+         logging.config.dictConfig. Ignored with logconfig.",
     ),
-    Setting::ignored(Logs, "logger_class", Kind::Text, "The server's own log is not written by Python."),
+    Setting::ignored(Logs, "logger_class", ValueKind::Text, "The server's own log is not written by Python."),
     Setting::new(
         Logs,
         "statsd_host",
-        Kind::Text,
+        ValueKind::Text,
         |d| quoted(&d.server.statsd.host),
         statsd_host,
-        "host:port of the statsd server that gets metrics, by UDP.",
+        "Address of the statsd server that receives metrics over UDP, as host:port.",
     )
     .flag("--statsd-host", None, "HOST:PORT"),
     Setting::new(
         Logs,
         "statsd_prefix",
-        Kind::Text,
+        ValueKind::Text,
         |d| quoted(&d.server.statsd.prefix),
-        |v, d| fill(&mut d.server.statsd.prefix, v.text().map(String::from)),
-        "What the metrics' names begin with; a dot follows.",
+        |v, d| store(&mut d.server.statsd.prefix, v.text().map(String::from)),
+        "Prefix of the metrics' names; a dot follows it.",
     )
     .flag("--statsd-prefix", None, "PREFIX"),
     Setting::new(
         Logs,
         "dogstatsd_tags",
-        Kind::Text,
+        ValueKind::Text,
         |d| quoted(&d.server.statsd.tags),
-        |v, d| fill(&mut d.server.statsd.tags, v.text().map(String::from)),
-        "Tags of each metric, as in env:test,zone:1, for servers that know them.",
+        |v, d| store(&mut d.server.statsd.tags, v.text().map(String::from)),
+        "Tags of every metric, as in env:test,zone:1, for servers that support them.",
     ),
 ];
 
-fn log_target(given: &Given<'_>) -> Result<Option<LogTarget>, Mistake> {
+fn log_target(given: &GivenValue<'_>) -> Result<Option<LogTarget>, Mistake> {
     LogTarget::parse(given.text()?).map_err(|message| Mistake { place: given.value.place.clone(), message })
 }
 
-fn statsd_host(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+fn statsd_host(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     let host = given.text()?;
     let has_port =
         host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
@@ -124,20 +126,20 @@ fn statsd_host(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     Ok(())
 }
 
-fn access_log_format(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+fn access_log_format(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     draft.server.log.access_format = AccessFormat::parse(given.text()?)
         .map_err(|error| Mistake { place: given.value.place.clone(), message: error.to_string() })?;
     Ok(())
 }
 
-fn access_log_json(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+fn access_log_json(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     if given.boolean()? {
         draft.server.log.access_format = AccessFormat::json();
     }
     Ok(())
 }
 
-fn log_level(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+fn log_level(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     draft.server.log.level = match given.text()?.to_ascii_lowercase().as_str() {
         "debug" => LogLevel::Debug,
         "info" => LogLevel::Info,

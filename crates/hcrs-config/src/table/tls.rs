@@ -1,33 +1,34 @@
-//! Who we are, whom we let in, and what may be spoken.
+//! Settings of TLS: certificates, client certificates, versions and algorithms.
 
 use std::str::FromStr;
 
 use hcrs_tls::{CertificateFiles, KeyExchange, Password, TlsError, TlsVersion, VerifyFlags, VerifyMode};
 
-use super::fill;
+use super::store;
 use crate::draft::Draft;
+use crate::kind::{ABOVE_ZERO, ValueKind, array, quoted, seconds};
 use crate::setting::Group::Tls;
-use crate::setting::{ABOVE_ZERO, Kind, Setting, array, quoted, seconds, unset};
-use crate::value::{Datum, Given, Mistake, Value};
+use crate::setting::{Setting, unset};
+use crate::value::{Datum, GivenValue, Mistake, Value};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Tls,
         "certfile",
-        Kind::Path,
+        ValueKind::Path,
         unset,
-        |v, d| fill(&mut d.certfile, v.placed(v.path())),
-        "PEM file with the certificate and then its issuers. With keyfile it turns TLS on; one of the two \
-         alone is an error.",
+        |v, d| store(&mut d.certfile, v.placed(v.path())),
+        "PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the \
+         two alone is an error.",
     )
     .flag("--certfile", None, "FILE")
     .aliases(&["ssl_certfile"]),
     Setting::new(
         Tls,
         "keyfile",
-        Kind::Path,
+        ValueKind::Path,
         unset,
-        |v, d| fill(&mut d.keyfile, v.placed(v.path())),
+        |v, d| store(&mut d.keyfile, v.placed(v.path())),
         "PEM file with the certificate's private key.",
     )
     .flag("--keyfile", None, "FILE")
@@ -35,28 +36,29 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Tls,
         "keyfile_password",
-        Kind::Text,
+        ValueKind::Text,
         unset,
-        |v, d| fill(&mut d.tls.keyfile_password, v.text().map(|text| Some(Password::from(text)))),
-        "Decrypts the key. Better set by HCRS_KEYFILE_PASSWORD than by a flag, which others can see.",
+        |v, d| store(&mut d.tls.keyfile_password, v.text().map(|text| Some(Password::from(text)))),
+        "Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other \
+         users of the machine can see.",
     )
     .flag("--keyfile-password", None, "PASSWORD"),
     Setting::new(
         Tls,
         "ca_certs",
-        Kind::Path,
+        ValueKind::Path,
         unset,
-        |v, d| fill(&mut d.tls.ca_certs, v.path().map(Some)),
+        |v, d| store(&mut d.tls.ca_certs, v.path().map(Some)),
         "PEM file with the authorities whose client certificates are accepted.",
     )
     .flag("--ca-certs", None, "FILE"),
     Setting::new(
         Tls,
         "verify_mode",
-        Kind::NameOrNumber,
+        ValueKind::NameOrNumber,
         |_| "\"CERT_NONE\"".into(),
-        |v, d| fill(&mut d.tls.verify_mode, named::<VerifyMode>(v)),
-        "Whether clients are asked for a certificate: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2).",
+        |v, d| store(&mut d.tls.verify_mode, named::<VerifyMode>(v)),
+        "Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2).",
     )
     .flag("--verify-mode", None, "MODE")
     .flag_aliases(&["cert-reqs"])
@@ -64,121 +66,122 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         Tls,
         "verify_flags",
-        Kind::NameOrNumber,
+        ValueKind::NameOrNumber,
         unset,
-        |v, d| fill(&mut d.tls.verify_flags, named::<VerifyFlags>(v)),
-        "How clients' certificates are checked: names of Python's ssl.VerifyFlags joined by |, or the number.",
+        |v, d| store(&mut d.tls.verify_flags, named::<VerifyFlags>(v)),
+        "How client certificates are verified: names of Python's ssl.VerifyFlags joined by |, or the number.",
     ),
     Setting::new(
         Tls,
         "ciphers",
-        Kind::Text,
+        ValueKind::Text,
         |d| quoted(&d.tls.ciphers),
-        |v, d| fill(&mut d.tls.ciphers, v.text().map(String::from)),
-        "The cipher suites of TLS 1.2, as a list of OpenSSL's. Those of TLS 1.3 are always on.",
+        |v, d| store(&mut d.tls.ciphers, v.text().map(String::from)),
+        "Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled.",
     )
     .flag("--ciphers", None, "LIST"),
     Setting::new(
         Tls,
         "alpn_protocols",
-        Kind::Texts,
+        ValueKind::Texts,
         |d| array(d.tls.alpn_protocols.iter().map(String::as_str)),
         alpn_protocols,
-        "The protocols that are offered to clients, the preferred one first: h2 and http/1.1.",
+        "Protocols offered to clients by ALPN, in order of preference: h2 and http/1.1.",
     ),
     Setting::new(
         Tls,
         "ssl_handshake_timeout",
         ABOVE_ZERO,
         |d| seconds(d.tls.handshake_timeout),
-        |v, d| fill(&mut d.tls.handshake_timeout, v.seconds()),
-        "How long a TLS handshake may take, in seconds; its ClientHello has to arrive within head_timeout.",
+        |v, d| store(&mut d.tls.handshake_timeout, v.seconds()),
+        "Time limit of a TLS handshake, in seconds; its ClientHello must arrive within head_timeout.",
     ),
     Setting::new(
         Tls,
         "certificates",
-        Kind::Tables,
+        ValueKind::Tables,
         unset,
         certificates,
-        "More certificates, each a table [[hcrs.certificates]] with certfile, keyfile and perhaps \
-         keyfile_password. A client gets the one for the name that it asks for.",
+        "Additional certificates, each a table [[hcrs.certificates]] with certfile, keyfile and optionally \
+         keyfile_password. A client gets the certificate for the server name that it requests.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Tls,
         "crls",
-        Kind::TextOrTexts,
+        ValueKind::TextOrTexts,
         |_| array([]),
         |v, d| {
             let files = v.text_or_texts()?;
             d.tls.crls = files.into_iter().map(|(file, _)| file.into()).collect();
             Ok(())
         },
-        "PEM files with lists of revoked client certificates. A certificate that none of them covers is refused.",
+        "PEM files with revocation lists of client certificates. A certificate that no list covers is \
+         refused.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Tls,
         "minimum_version",
-        Kind::Text,
+        ValueKind::Text,
         |_| "\"1.2\"".into(),
-        |v, d| fill(&mut d.tls.minimum_version, named::<TlsVersion>(v)),
-        "The oldest TLS version that is spoken: 1.2 or 1.3.",
+        |v, d| store(&mut d.tls.minimum_version, named::<TlsVersion>(v)),
+        "Oldest TLS version that is accepted: 1.2 or 1.3.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Tls,
         "key_exchange",
-        Kind::TextOrTexts,
+        ValueKind::TextOrTexts,
         |d| array(d.tls.key_exchange.iter().map(|group| group.name())),
         key_exchange,
-        "The groups for the key exchange that clients may choose from.",
+        "Key exchange groups from which clients may choose.",
     )
-    .own(),
+    .extension(),
     Setting::new(
         Tls,
         "max_handshakes",
-        Kind::Whole(1, 1 << 20),
+        ValueKind::Whole(1, 1 << 20),
         |d| d.server.connection.max_handshakes.to_string(),
-        |v, d| fill(&mut d.server.connection.max_handshakes, v.whole()),
-        "TLS handshakes that one thread answers before whatever else is ready has its turn; more wait for the next. \
-         Silent clients do not count.",
+        |v, d| store(&mut d.server.connection.max_handshakes, v.whole()),
+        "Number of TLS handshakes that an edge thread answers before other work has its turn; further ones \
+         wait for the next turn. Clients that have sent nothing do not count.",
     )
-    .own(),
+    .extension(),
 ];
 
-/// A word of TLS, or its number.
-fn named<T: FromStr<Err = TlsError>>(given: &Given<'_>) -> Result<T, Mistake> {
+/// Returns a named value of TLS, given by its name or its number.
+fn named<T: FromStr<Err = TlsError>>(given: &GivenValue<'_>) -> Result<T, Mistake> {
     let word = match &given.value.datum {
         Datum::Integer(number) => number.to_string(),
         Datum::Float(number) => number.to_string(),
         Datum::Text(text) => text.clone(),
         _ => return Err(given.expected("a name or a number")),
     };
-    word.parse().map_err(|error| unknown(given.value, error))
+    word.parse().map_err(|error| mistake(given.value, error))
 }
 
-/// The error without the setting's name, which is told with the place.
-fn unknown(value: &Value, error: TlsError) -> Mistake {
+/// Returns the error as a mistake without the setting's name, which the place already shows.
+fn mistake(value: &Value, error: TlsError) -> Mistake {
     match error {
         TlsError::UnknownName { expected, .. } => value.expected(expected),
         other => Mistake { place: value.place.clone(), message: other.to_string() },
     }
 }
 
-fn key_exchange(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+fn key_exchange(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     let groups = given.text_or_texts()?.into_iter().map(|(name, place)| {
         name.parse::<KeyExchange>().map_err(|error| {
             let value = Value { datum: Datum::Text(name.to_owned()), place: place.clone() };
-            unknown(&value, error)
+            mistake(&value, error)
         })
     });
     draft.tls.key_exchange = groups.collect::<Result<_, _>>()?;
     Ok(())
 }
 
-/// Only what is really spoken may be promised to a client.
-fn alpn_protocols(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+/// Accepts only protocols that the server implements.
+fn alpn_protocols(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     let names = given.texts()?;
     if let Some((name, place)) =
         names.iter().find(|(name, _)| !hcrs_tls::Settings::ALPN_PROTOCOLS.contains(name))
@@ -192,7 +195,7 @@ fn alpn_protocols(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     Ok(())
 }
 
-fn certificates(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+fn certificates(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     let expected = "an array of tables, each with certfile and keyfile";
     let Datum::Array(tables) = &given.value.datum else { return Err(given.expected(expected)) };
     let mut pairs = Vec::new();
@@ -200,12 +203,12 @@ fn certificates(given: &Given<'_>, draft: &mut Draft) -> Result<(), Mistake> {
         let Datum::Table(entries) = &table.datum else { return Err(table.expected(expected)) };
         let (mut certfile, mut keyfile, mut password) = (None, None, None);
         for (key, value) in entries {
-            let entry = Given { value, kind: Kind::Path };
+            let entry = GivenValue { value, kind: ValueKind::Path };
             match key.as_str() {
                 "certfile" => certfile = Some(entry.path()?),
                 "keyfile" => keyfile = Some(entry.path()?),
                 "keyfile_password" => password = Some(Password::from(entry.text()?)),
-                _ => return Err(value.expected("certfile, keyfile or keyfile_password and nothing else")),
+                _ => return Err(value.expected("only the keys certfile, keyfile and keyfile_password")),
             }
         }
         let (Some(certfile), Some(keyfile)) = (certfile, keyfile) else {
