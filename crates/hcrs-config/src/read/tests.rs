@@ -229,7 +229,12 @@ fn every_key_of_websockets_ends_in_its_setting() {
 #[test]
 fn pathsend_is_enabled_on_request() {
     ends_in("[hcrs]\npathsend = true", |s| s.connection.pathsend, true);
-    ends_in("[hcrs]\nredirect_http = true", |s| s.connection.redirect_http, true);
+}
+
+#[test]
+fn redirect_http_needs_an_insecure_bind() {
+    let toml = "insecure_bind = \"b:2\"\n[hcrs]\nredirect_http = true";
+    ends_in(toml, |s| s.connection.redirect_http, true);
 }
 
 #[test]

@@ -183,4 +183,8 @@ fn changed_values_are_a_warning() {
         "insecure_bind = \"a:1\"",
         "test.toml:1:17: insecure_bind is ignored: without certfile and keyfile, bind is cleartext already",
     );
+    warns(
+        "[hcrs]\nredirect_http = true",
+        "test.toml:2:17: redirect_http is ignored: there is no insecure_bind beside a bind with TLS",
+    );
 }
