@@ -171,7 +171,7 @@ def test_a_check_reads_the_file_of_logconfig(tmp_path: Path) -> None:
         (["-b", "192.0.2.1:0", PLAIN], NOT_STARTED, ["--bind: cannot listen on 192.0.2.1:0", "0.0.0.0 stands for all"]),
         (["-b", "no.such.host.invalid:0", PLAIN], NOT_STARTED, ["--bind: cannot listen on no.such.host.invalid:0"]),
         (["-b", "fd://99", PLAIN], NOT_STARTED, ["--bind: cannot listen on fd://99: Bad file descriptor"]),
-        (["-p", "none/pid", PLAIN], NOT_STARTED, ["--pid: cannot write the process id to none/pid", "folder has to be there"]),
+        (["-p", "none/pid", PLAIN], NOT_STARTED, ["--pid: cannot write the process id to none/pid", "its directory does not exist"]),
         (["--access-logfile", "none/log", PLAIN], NOT_STARTED, ["--access-logfile: cannot write the log none/log"]),
         (["no_such:app"], NOT_STARTED, ["module not found. There is no no_such in /", "none is installed for /"]),
         (["no_such.part:app"], NOT_STARTED, ["module not found. There is no no_such in /"]),
