@@ -1,4 +1,4 @@
-//! Drives a worker process over a link, without an edge, and tells the CPU time that a request costs it.
+//! Drives a worker process over a link, without an edge, and prints the CPU time that a request costs it.
 //!
 //! `PYTHON=... cargo bench -p hcrs-worker`, with the package `hcrs` installed for that Python.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a benchmark prints, and ends where it fails")]
@@ -13,6 +13,26 @@ use hcrs_link::{ClaimTable, FrameHeader, FromEdge, FromWorker, HEADER_LEN, Reque
 
 const BATCH: u32 = 32;
 const BATCHES: u32 = 4_000;
+
+/// The options that an edge passes to every worker, beside the links and the worker class.
+const OPTIONS: [&str; 16] = [
+    "--workers",
+    "1",
+    "--root-path",
+    "",
+    "--lifespan",
+    "auto",
+    "--startup-timeout",
+    "60",
+    "--shutdown-timeout",
+    "60",
+    "--wsgi-max-body-size",
+    "16777216",
+    "--loglevel",
+    "info",
+    "--errorlog",
+    "-",
+];
 
 const APPS: [(&str, &str); 3] = [
     (
@@ -115,6 +135,7 @@ impl Edge {
         let worker = Command::new(python)
             .args(["-m", "hcrs.worker", "load_app:app", "--worker-class", worker_class])
             .args(["--links", &format!("{}:{}", far.as_raw_fd(), page.as_raw_fd())])
+            .args(OPTIONS)
             .current_dir(directory)
             .spawn()
             .expect("a worker");

@@ -45,6 +45,19 @@ _claim = numbers("hcrs-link/src/claim.rs")
 SLOTS, LINK_VERSION = (_claim[name] for name in ("SLOTS", "LINK_VERSION"))
 FREE, OFFERED, CLAIMED, WITHDRAWN = (_claim[state] for state in ("FREE", "OFFERED", "BEGUN", "WITHDRAWN"))
 
+OPTIONS = {
+    "--workers": "1",
+    "--worker-class": "asyncio",
+    "--root-path": "",
+    "--lifespan": "auto",
+    "--startup-timeout": "60",
+    "--shutdown-timeout": "60",
+    "--wsgi-max-body-size": str(16 << 20),
+    "--loglevel": "info",
+    "--errorlog": "-",
+}
+"""The options that an edge passes to every worker."""
+
 WAIT = 20.0
 """Seconds after which a frame that does not come fails the test."""
 
@@ -391,6 +404,12 @@ class Worker:
         return self.process.wait(WAIT)
 
 
+def command(app: str, links: str, *arguments: str) -> list[str]:
+    """Returns the command line of a worker, whose ``arguments`` replace those of ``OPTIONS``."""
+    options = [word for option in OPTIONS.items() for word in option]
+    return [sys.executable, "-m", "hcrs.worker", app, "--links", links, *options, *arguments]
+
+
 @contextmanager
 def worker(
     tmp_path: Path,
@@ -417,7 +436,7 @@ def worker(
     stderr_path = tmp_path / "stderr"
     with stderr_path.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hcrs.worker", app, "--links", ",".join(names), *arguments],
+            command(app, ",".join(names), *arguments),
             cwd=tmp_path,
             stderr=stderr,
             pass_fds=inherited,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker.conftest import Serve
-from worker.fake_edge import FAILED, LINK_VERSION, READY, worker
+from worker.fake_edge import FAILED, LINK_VERSION, READY, command, worker
 
 LIFESPAN = """
     import asyncio, sys
@@ -445,12 +445,8 @@ def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 def test_links_that_are_no_descriptors_are_refused() -> None:
     for links in ("3", "a:b", "3:4,", "1:2", "900:901"):
-        refused = subprocess.run(
-            [sys.executable, "-m", "hcrs.worker", "main:app", "--links", links],
-            capture_output=True,
-            check=False,
-        )
-        assert refused.returncode != 0
+        refused = subprocess.run(command("main:app", links), capture_output=True, text=True, check=False)
+        assert refused.returncode != 0 and "arguments are required" not in refused.stderr, refused.stderr
 
 
 def test_ready_is_the_first_word(tmp_path: Path) -> None:
