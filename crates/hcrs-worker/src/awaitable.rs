@@ -1,8 +1,8 @@
-//! What `receive()` and `send()` give to `await`.
+//! The awaitables that `receive()` and `send()` return.
 //!
-//! A result that is there at once is handed over without a future; only what has to wait makes a [`Waiting`], and
-//! yields it to the task in the way of `asyncio.Future.__await__`. The objects have all of a coroutine's
-//! methods, so that `asyncio.create_task(receive())` works too.
+//! A result that is available at once is returned without a future. An awaitable that has to wait creates a
+//! [`Waiting`] and yields it to the task, as `asyncio.Future.__await__` does. The objects have all methods of
+//! a coroutine, so that `asyncio.create_task(receive())` works too.
 //!
 //! [`Waiting`]: crate::waiter::Waiting
 
@@ -17,17 +17,17 @@ use crate::lock;
 
 /// One step of an awaitable.
 #[derive(Debug)]
-pub enum Step<'py> {
-    /// It is done.
+pub(crate) enum Step<'py> {
+    /// The awaitable is done, with this result.
     Return(Bound<'py, PyAny>),
-    /// It waits for this future.
+    /// The awaitable waits for this future.
     Yield(Bound<'py, PyAny>),
 }
 
-/// The result of a `send` that was complete at once; there is one of them.
+/// The awaitable of a `send` that was complete at once. Each link has one.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct Sent;
+pub(crate) struct Sent;
 
 #[pymethods]
 impl Sent {
@@ -60,37 +60,40 @@ impl Sent {
     fn close(&self) {}
 }
 
-/// A `send` that is complete, or has failed, once the loop has had a turn: the app has sent much in this one, or nobody
-/// is there to send to, so that an app that does nothing but send leaves the others theirs.
+/// The awaitable of a `send` that yields a turn of the loop before it completes or fails.
+///
+/// It is for an app that has sent much in this turn, or whose client has left, so that an app that only sends
+/// does not keep other tasks from running.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct SentInTurn {
+pub(crate) struct SentInTurn {
     link: Py<AsgiLink>,
     step: Mutex<TurnStep>,
 }
 
-/// How far a [`SentInTurn`] is.
+/// The state of a [`SentInTurn`].
 #[derive(Debug)]
 enum TurnStep {
-    /// It was not awaited yet.
+    /// Not awaited yet.
     Begin {
-        /// It takes the time of an app that sends to nobody without end.
+        /// Whether the turn lasts for [`PACE`](crate::slice::PACE).
         paced: bool,
         error: Option<PyErr>,
     },
-    /// The loop has its turn.
+    /// Waiting while the loop has its turn, with the error that follows.
     Wait(Option<PyErr>),
+    /// Done.
     Over,
 }
 
 impl SentInTurn {
-    /// A `send` on `link` that succeeds.
-    pub fn new(link: Py<AsgiLink>, paced: bool) -> Self {
+    /// Creates the awaitable of a `send` on `link` that succeeds.
+    pub(crate) fn new(link: Py<AsgiLink>, paced: bool) -> Self {
         Self { link, step: Mutex::new(TurnStep::Begin { paced, error: None }) }
     }
 
-    /// A `send` on `link` that fails.
-    pub fn failing(link: Py<AsgiLink>, paced: bool, error: PyErr) -> Self {
+    /// Creates the awaitable of a `send` on `link` that fails with `error`.
+    pub(crate) fn failing(link: Py<AsgiLink>, paced: bool, error: PyErr) -> Self {
         Self { link, step: Mutex::new(TurnStep::Begin { paced, error: Some(error) }) }
     }
 
@@ -138,26 +141,26 @@ impl SentInTurn {
     }
 }
 
-/// What a [`Wait`] is for.
+/// The event that a [`Wait`] waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// The next message for the app; taken when it is awaited, not before.
+pub(crate) enum Until {
+    /// The next message for the app, which is taken when it is awaited and not before.
     Received,
-    /// What was sent has left.
+    /// All that the app has sent is in the outbox.
     Flushed,
 }
 
-/// A `receive`, or a `send` that could not leave at once.
+/// The awaitable of a `receive`, or of a `send` that has to wait.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct Wait {
+pub(crate) struct Wait {
     exchange: Py<Exchange>,
     until: Until,
 }
 
 impl Wait {
-    /// Waits on `exchange`.
-    pub fn new(exchange: Py<Exchange>, until: Until) -> Self {
+    /// Creates an awaitable for an event of `exchange`.
+    pub(crate) fn new(exchange: Py<Exchange>, until: Until) -> Self {
         Self { exchange, until }
     }
 
@@ -206,7 +209,7 @@ impl Wait {
     fn close(&self) {}
 }
 
-/// The exception that `throw` was given, as an instance or as a class and its value.
+/// Returns the exception that `throw` was called with, as an instance or as a class and its value.
 fn thrown(kind: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyErr {
     if kind.is_instance_of::<pyo3::exceptions::PyBaseException>() {
         return PyErr::from_value(kind.clone());

@@ -1,9 +1,9 @@
-//! A bounded cache in which a key has exactly one place: what another key puts there replaces it.
+//! A bounded cache in which each key has exactly one slot, where another key's value may replace its value.
 //!
-//! Requests repeat: the same fields, targets and addresses come again and again, and Python objects made
-//! from them are immutable, so they may be shared. Nothing long and nothing secret is kept.
+//! Requests repeat the same fields, targets and addresses, and the Python objects made of them are immutable,
+//! so that requests can share them. Long keys are not cached, and callers do not cache secrets.
 
-/// The longest key that is kept, in bytes.
+/// Bytes of the longest key that is cached.
 pub(crate) const KEY_MAX: usize = 128;
 
 /// A direct-mapped cache of `V` by a key in two parts.
@@ -21,13 +21,14 @@ struct Slot<V> {
 }
 
 impl<V> DirectMapped<V> {
-    /// A cache of `slots` entries, a power of two.
+    /// Creates a cache of `slots` entries, a power of two.
     pub(crate) fn new(slots: usize) -> Self {
         assert!(slots.is_power_of_two(), "invariant: the number of slots is a power of two");
         Self { slots: (0..slots).map(|_| None).collect() }
     }
 
-    /// The value kept for the key, or the one that `make` gives, which is then kept if the key is short.
+    /// Passes the key's value to `read` and returns the result. A value that is not cached is made by `make`,
+    /// and cached if the key has at most [`KEY_MAX`] bytes.
     #[inline]
     pub(crate) fn get_or_try_insert<R, E>(
         &mut self,
@@ -60,7 +61,8 @@ fn index(hash: u64, slots: usize) -> usize {
     (hash >> 32) as usize & (slots - 1)
 }
 
-/// Multiplies and rotates eight bytes at a time. A peer that makes keys collide only empties a slot.
+/// Hashes eight bytes at a time by rotation and multiplication. A client that makes keys collide only evicts
+/// a value.
 #[inline]
 fn hash(a: &[u8], b: &[u8]) -> u64 {
     let mut h = (a.len() as u64) << 8 | b.len() as u64;

@@ -1,4 +1,4 @@
-//! A request as the app holds it: the `receive` and `send` that it is called with.
+//! An exchange of an ASGI app: the `receive` and `send` with which the app is called.
 //!
 //! No code of the app runs while a lock is held here: neither a call, nor the making of an object that the
 //! garbage collector tracks, nor the drop of an object of the app.
@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use hcrs_http::ResponseHeadWriter;
 use hcrs_link::{FileOut, HeadKind, MESSAGE_MAX, Next, Phase, Stalled, Stream};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -17,8 +18,8 @@ use crate::asgi::AsgiLink;
 use crate::awaitable::{SentInTurn, Step, Until, Wait};
 use crate::file;
 use crate::lock;
-use crate::message::{self, FieldError};
-use crate::running::Running;
+use crate::message::{self, BodyMessage, FieldError, TrailersMessage};
+use crate::request_tasks::RequestTask;
 use crate::slice::Slice;
 use crate::trailers::Trailers;
 use crate::waiter::{Waiting, wake};
@@ -28,68 +29,72 @@ use crate::{ClientGoneError, UnexpectedMessageError};
 /// One request and its response.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct Exchange {
+pub(crate) struct Exchange {
     link: Py<AsgiLink>,
     inner: Mutex<Inner>,
 }
 
-/// What belongs to an exchange and changes.
+/// The mutable state of an exchange.
 #[derive(Debug)]
-pub struct Inner {
-    /// The protocol's state.
-    pub stream: Stream<PyBackedBytes>,
-    /// `receive`s that wait.
-    pub receivers: Vec<Waiting>,
-    /// `send`s that wait.
-    pub senders: Vec<Waiting>,
-    /// The app's task, while it runs.
-    pub running: Option<Running>,
-    /// The context of the app's task, where the task does not tell it; held while it runs.
-    pub context: Option<Py<PyAny>>,
-    /// It stands in the link's queue of streams that wait for room.
-    pub queued: bool,
-    /// Trailers of which more are to come.
-    pub trailers: Option<Box<Trailers>>,
-    /// What has come over a WebSocket; `None` for an ordinary request.
-    pub websocket: Option<Box<Messages>>,
-    /// What it has used of the loop's time.
+pub(crate) struct Inner {
+    /// The state of the link's protocol.
+    pub(crate) stream: Stream<PyBackedBytes>,
+    /// The futures of pending `receive`s.
+    pub(crate) receivers: Vec<Waiting>,
+    /// The futures of pending `send`s.
+    pub(crate) senders: Vec<Waiting>,
+    /// The app's task, while it is running.
+    pub(crate) task: Option<RequestTask>,
+    /// The context of the running task, if the task itself does not provide it.
+    pub(crate) context: Option<Py<PyAny>>,
+    /// Whether the exchange is in the link's queue of exchanges that wait for room.
+    pub(crate) queued: bool,
+    /// Incomplete trailers.
+    pub(crate) trailers: Option<Box<Trailers>>,
+    /// The state of a WebSocket; `None` for an ordinary request.
+    pub(crate) websocket: Option<Box<Messages>>,
+    /// The part of the loop's time that the exchange has used.
     pub(crate) slice: Slice,
-    /// When its client has left, or has closed its side.
-    pub left_at: Option<Instant>,
-    /// The log has told that its task runs on although the client has left.
-    pub is_left_told: bool,
+    /// The time at which the client has left, or has closed its side.
+    pub(crate) left_at: Option<Instant>,
+    /// Whether the task was counted as abandoned already.
+    pub(crate) is_counted_as_abandoned: bool,
 }
 
 impl Exchange {
-    /// An exchange of `link`.
-    pub fn new(link: Py<AsgiLink>, stream: Stream<PyBackedBytes>, websocket: Option<Messages>) -> Self {
+    /// Creates an exchange of `link`.
+    pub(crate) fn new(
+        link: Py<AsgiLink>,
+        stream: Stream<PyBackedBytes>,
+        websocket: Option<Messages>,
+    ) -> Self {
         let inner = Inner {
             stream,
             receivers: Vec::new(),
             senders: Vec::new(),
-            running: None,
+            task: None,
             context: None,
             queued: false,
             trailers: None,
             websocket: websocket.map(Box::new),
             slice: Slice::default(),
             left_at: None,
-            is_left_told: false,
+            is_counted_as_abandoned: false,
         };
         Self { link, inner: Mutex::new(inner) }
     }
 
-    /// Its state.
-    pub fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    /// Locks the state.
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         lock(&self.inner)
     }
 
-    /// A step of `await receive()`.
-    pub fn receive_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+    /// Runs a step of `await receive()`.
+    pub(crate) fn receive_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
         let py = slf.py();
         let link = slf.get().link.bind(py);
         if let Some(paced) = slf.get().owes_turn(link) {
-            // Before anything is taken: whoever is cancelled here loses nothing.
+            // Before a message is taken, so that a task that is cancelled here loses none.
             return AsgiLink::turn_for_others(link, paced).map(Step::Yield);
         }
         if slf.get().lock().websocket.is_some() {
@@ -121,7 +126,7 @@ impl Exchange {
         Ok(Step::Return(message.into_any()))
     }
 
-    /// Whether a `receive` that is ready has to give the loop a turn first, and whether it is paced.
+    /// Returns whether the turn is paced, if a `receive` that is ready has to yield a turn of the loop first.
     fn owes_turn(&self, link: &Bound<'_, AsgiLink>) -> Option<bool> {
         let inner = &mut *self.lock();
         let is_ready = match &inner.websocket {
@@ -131,12 +136,12 @@ impl Exchange {
         if !is_ready || inner.slice.spend(link.get().turn_number()) {
             return None;
         }
-        let tells_again = inner.websocket.is_none() && inner.stream.has_told_disconnect();
-        Some(tells_again && inner.slice.spend_on_nobody())
+        let is_repeated_disconnect = inner.websocket.is_none() && inner.stream.has_told_disconnect();
+        Some(is_repeated_disconnect && inner.slice.spend_without_client())
     }
 
-    /// A step of `await send(...)` that could not be complete at once.
-    pub fn flush_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+    /// Runs a step of an `await send(...)` that could not complete at once.
+    pub(crate) fn flush_step<'py>(slf: &Bound<'py, Self>) -> PyResult<Step<'py>> {
         let (is_flushed, may_wait) = {
             let inner = slf.get().lock();
             (inner.stream.is_flushed(), inner.websocket.as_ref().is_none_or(|messages| messages.may_wait()))
@@ -157,7 +162,7 @@ impl Exchange {
         let py = slf.py();
         let (new, yielded) = slf.get().link.bind(py).get().wait(py)?;
         let mut waiting = std::mem::take(waiters(&mut slf.get().lock()));
-        // Those that were cancelled would otherwise pile up when an app asks again and again.
+        // Cancelled futures would otherwise accumulate if an app receives again and again.
         let mut at = 0;
         while at < waiting.len() {
             if waiting[at].is_done(py)? {
@@ -167,11 +172,12 @@ impl Exchange {
             }
         }
         waiting.push(new);
-        // Dropping them may have run code of the app, which may wait by now.
+        // The drops may have run code of the app that has added futures meanwhile.
         waiters(&mut slf.get().lock()).append(&mut waiting);
         Ok(yielded)
     }
 
+    /// Sends the response's head, from `http.response.start`.
     pub(crate) fn start(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let status = message::status(message)?;
         let headers = message::headers(message)?;
@@ -211,7 +217,7 @@ impl Exchange {
         AsgiLink::pushed(link)
     }
 
-    /// Sends hints before the response (RFC 8297).
+    /// Sends early hints before the response (RFC 8297).
     fn early_hint(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let head = message::early_hint(message)?;
         let link = self.link.bind(py);
@@ -219,7 +225,7 @@ impl Exchange {
         AsgiLink::pushed(link)
     }
 
-    /// Has a request promised to the client and made for it (RFC 9113 §8.4).
+    /// Promises a request to the client, which the edge then makes on its behalf (RFC 9113 §8.4).
     fn promise(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let payload = message::promise(message)?;
         let link = self.link.bind(py);
@@ -227,7 +233,8 @@ impl Exchange {
             let mut inner = self.lock();
             if !inner.stream.knows_pushes() {
                 return Err(UnexpectedMessageError::new_err(
-                    "http.response.push is for HTTP/2 only: a scope's 'extensions' name it where the client takes pushes",
+                    "http.response.push is only for HTTP/2: the scope's 'extensions' contain it if the client \
+                     accepts pushes",
                 ));
             }
             inner.stream.promise(&payload, &mut link.get().out().outbox);
@@ -235,9 +242,9 @@ impl Exchange {
         AsgiLink::pushed(link)
     }
 
-    /// Takes trailers, which are sent when they are complete.
+    /// Collects trailers and sends them once they are complete.
     fn trailers(&self, py: Python<'_>, message: &Bound<'_, PyDict>) -> PyResult<()> {
-        let (parts, end) = message::trailers(message)?;
+        let TrailersMessage { parts, end } = message::trailers(message)?;
         let link = self.link.bind(py);
         let waiters = {
             let mut inner = self.lock();
@@ -254,12 +261,14 @@ impl Exchange {
         AsgiLink::pushed(link)
     }
 
+    /// Puts a head into the outbox, whose fields `fill` writes. An error of `fill` leaves the outbox
+    /// unchanged.
     pub(crate) fn push_head(
         &self,
         link: &Bound<'_, AsgiLink>,
         kind: HeadKind,
         status: u16,
-        fill: impl FnOnce(&mut hcrs_http::ResponseHeadWriter, &mut Vec<u8>) -> Result<Option<u64>, FieldError>,
+        fill: impl FnOnce(&mut ResponseHeadWriter, &mut Vec<u8>) -> Result<Option<u64>, FieldError>,
     ) -> PyResult<Result<(), FieldError>> {
         let mut inner = self.lock();
         let stream = &mut inner.stream;
@@ -276,7 +285,7 @@ impl Exchange {
             length = fill(head, bytes)?;
             Ok(())
         });
-        // Such a response has no body on the wire, whatever length it announces.
+        // These responses have no body on the wire, whatever length they announce.
         let bodiless = stream.is_head_only() || matches!(status, 204 | 304);
         let length = length.filter(|_| !bodiless);
         if bodiless {
@@ -285,7 +294,7 @@ impl Exchange {
         Ok(mark.map(|mark| stream.start(mark, length)))
     }
 
-    /// Takes a part of a file, which the edge reads and sends; false if `send` has to wait.
+    /// Sends a part of a file, which the edge reads. Returns false if `send` has to wait.
     fn file(slf: &Bound<'_, Self>, file: Option<FileOut>, end: bool) -> PyResult<bool> {
         let py = slf.py();
         let link = slf.get().link.bind(py);
@@ -300,17 +309,17 @@ impl Exchange {
         })
     }
 
-    /// Takes a piece of body; false if `send` has to wait.
+    /// Sends a piece of the body. Returns false if `send` has to wait.
     pub(crate) fn body(slf: &Bound<'_, Self>, message: &Bound<'_, PyDict>) -> PyResult<bool> {
-        let (body, end) = message::body(message)?;
+        let BodyMessage { bytes, end } = message::body(message)?;
         let py = slf.py();
         let link = slf.get().link.bind(py);
-        let body = body.unwrap_or_else(|| link.get().no_bytes(py));
+        let body = bytes.unwrap_or_else(|| link.get().no_bytes(py));
         let len = AsRef::<[u8]>::as_ref(&body).len() as u64;
         Self::push_body(slf, len, end, |stream| stream.body(body, end, &mut link.get().out().outbox))
     }
 
-    /// Counts a piece of body and passes it on by `push`; false if `send` has to wait.
+    /// Checks the length of a piece of the body and sends it by `push`. Returns false if `send` has to wait.
     fn push_body(
         slf: &Bound<'_, Self>,
         len: u64,
@@ -332,7 +341,7 @@ impl Exchange {
             let waiters = if is_over { std::mem::take(&mut inner.receivers) } else { Vec::new() };
             (stalled, waiters)
         };
-        // After the response a waiting receive gets its http.disconnect.
+        // Once the response is complete, a pending receive returns http.disconnect.
         wake(py, waiters)?;
         if stalled == Stalled::Outbox {
             AsgiLink::make_room(link, slf)?;
@@ -344,12 +353,12 @@ impl Exchange {
 
 #[pymethods]
 impl Exchange {
-    /// The app's `receive`.
+    /// Returns the awaitable of the app's `receive`.
     fn receive(slf: Bound<'_, Self>) -> Wait {
         Wait::new(slf.unbind(), Until::Received)
     }
 
-    /// The app's `send`. What is wrong with the message is raised at once.
+    /// Sends a message of the app. An error of the message is raised at once, before the result is awaited.
     fn send<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let (message, kind) = message::kind(message)?;
@@ -390,7 +399,7 @@ impl Exchange {
                 slf.get().early_hint(py, message)?;
                 true
             }
-            // For test clients; a server has no use for it.
+            // It is for test clients, and has no effect in a server.
             (Ok(message::Kind::Debug), Phase::Request) => true,
             (Ok(kind), _) => return slf.get().failed(py, unexpected(kind.as_str(), phase)),
             (Err(other), _) => return slf.get().failed(py, unexpected(&other.to_string_lossy(), phase)),
@@ -402,7 +411,7 @@ impl Exchange {
         }
     }
 
-    /// Called with the app's task when it has ended.
+    /// Completes the exchange. The event loop calls this with the app's task when the task has ended.
     #[pyo3(name = "_task_done")]
     fn task_done(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         AsgiLink::ended(slf.get().link.bind(slf.py()), slf, task)
@@ -410,13 +419,13 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// The awaitable of a `send` that is complete, which gives the loop a turn if it is owed one.
+    /// Returns the awaitable of a `send` that is complete. It yields a turn of the loop if one is due.
     fn sent<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let link = self.link.bind(py).get();
         let paced = {
             let inner = &mut *self.lock();
             if inner.stream.is_gone() {
-                inner.slice.spend_on_nobody()
+                inner.slice.spend_without_client()
             } else if inner.slice.spend(link.turn_number()) {
                 return Ok(link.sent(py));
             } else {
@@ -426,25 +435,27 @@ impl Exchange {
         Ok(Bound::new(py, SentInTurn::new(self.link.clone_ref(py), paced))?.into_any())
     }
 
-    /// A `send` that may fail for ever in the same way: raises at once, or from an awaitable that gives the loop a turn if
-    /// it is owed one.
+    /// Raises the error of a `send` that may be repeated without end: at once, or from an awaitable that
+    /// yields a turn of the loop if one is due.
     fn failed<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
         let paced = {
             let slice = &mut self.lock().slice;
             if slice.spend(self.link.bind(py).get().turn_number()) {
                 return Err(error);
             }
-            slice.spend_on_nobody()
+            slice.spend_without_client()
         };
         Ok(Bound::new(py, SentInTurn::failing(self.link.clone_ref(py), paced, error))?.into_any())
     }
 }
 
-/// Whether a `send` fails because of the state that the exchange is in, and not because of its message.
+/// Returns whether a `send` has failed because of the state of the exchange rather than because of its
+/// message.
 fn is_repeatable(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<UnexpectedMessageError>(py) || error.is_instance_of::<ClientGoneError>(py)
 }
 
+/// Creates the error of a message of type `kind` that is not allowed in this phase.
 pub(crate) fn unexpected(kind: &str, phase: Phase) -> PyErr {
     UnexpectedMessageError::new_err(format!(
         "Unexpected message type, {kind} given the state {}",

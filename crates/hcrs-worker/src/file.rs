@@ -1,5 +1,5 @@
-//! Files that an app names as a response's body. They are opened here, so that the app hears at once what is wrong
-//! with them and may remove them as soon as `send` has returned; the edge reads them.
+//! Files that an app names as a response's body. They are opened here, so that errors are raised at once and
+//! the app may remove the file as soon as `send` has returned. The edge reads them.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::message::type_name;
 
-/// The file of `http.response.pathsend`; `None` if it is empty.
+/// Opens the file of `http.response.pathsend`. Returns `None` if it is empty.
 pub(crate) fn of_path(message: &Bound<'_, PyDict>) -> PyResult<Option<FileOut>> {
     let path = message
         .get_item(intern!(message.py(), "path"))?
@@ -28,8 +28,10 @@ pub(crate) fn of_path(message: &Bound<'_, PyDict>) -> PyResult<Option<FileOut>> 
     Ok(part(descriptor, 0, size))
 }
 
-/// The part of a file of `http.response.zerocopysend`; `None` if it is empty. Without an offset the part begins where
-/// the descriptor stands, which is moved to its end, as `os.sendfile` would.
+/// Opens the part of a file of `http.response.zerocopysend`. Returns `None` if it is empty.
+///
+/// Without an offset the part begins at the descriptor's position, which is moved to the part's end, as by
+/// `os.sendfile`.
 pub(crate) fn of_descriptor(message: &Bound<'_, PyDict>) -> PyResult<Option<FileOut>> {
     let py = message.py();
     let file = message
@@ -59,8 +61,9 @@ pub(crate) fn of_descriptor(message: &Bound<'_, PyDict>) -> PyResult<Option<File
     Ok(part(descriptor, offset, len))
 }
 
-/// What is left of an open file, from where it stands, if it is one of Python's own kinds and its `read` is theirs;
-/// `None` for all else. A descriptor alone does not say that it holds what `read` gives: that of a `GzipFile` does not.
+/// Returns the rest of an open file from its position, if it is of one of Python's own types and its `read`
+/// is not replaced. Other objects with a descriptor, such as a `GzipFile`, may read other bytes than the
+/// descriptor has.
 pub(crate) fn rest_of(file: &Bound<'_, PyAny>) -> Option<FileOut> {
     let py = file.py();
     let read = reader(file).ok()?;
@@ -77,7 +80,7 @@ pub(crate) fn rest_of(file: &Bound<'_, PyAny>) -> Option<FileOut> {
     part(descriptor, offset, size.saturating_sub(offset))
 }
 
-/// The `read` of a file-like object; that of the file in it for what `tempfile` wraps around one.
+/// Returns the `read` of a file-like object, or of the inner file of a wrapper of `tempfile`.
 fn reader<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyCFunction>> {
     let py = file.py();
     let wrapper = py.import(intern!(py, "tempfile"))?.getattr(intern!(py, "_TemporaryFileWrapper"))?;
@@ -91,7 +94,7 @@ fn reader<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyCFunction>> {
     }
 }
 
-/// Whether it is, exactly, one of the kinds that `open` gives for bytes.
+/// Returns whether the file is exactly of one of the types that `open` returns for bytes.
 fn is_plain(file: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = file.py();
     let io = py.import(intern!(py, "io"))?;
@@ -115,17 +118,17 @@ fn number_of(message: &Bound<'_, PyDict>, key: &str) -> PyResult<Option<u64>> {
     }
     let number = number
         .extract()
-        .map_err(|_| PyValueError::new_err(format!("'{key}' must be a number of bytes from 0 on")))?;
+        .map_err(|_| PyValueError::new_err(format!("'{key}' must be a number of bytes, 0 or more")))?;
     Ok(Some(number))
 }
 
-/// Opens a file without waiting for anything that is none, such as a pipe.
+/// Opens a file. It does not block on special files such as pipes.
 fn open(path: &std::path::Path, name: &str) -> PyResult<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     rustix::fs::open(path, flags, Mode::empty()).map_err(|error| os_error(error, name))
 }
 
-/// The size of a regular file.
+/// Returns the size of a regular file.
 fn size(descriptor: &OwnedFd, name: &str) -> PyResult<u64> {
     let status = fstat(descriptor).map_err(|error| os_error(error, name))?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
@@ -134,7 +137,7 @@ fn size(descriptor: &OwnedFd, name: &str) -> PyResult<u64> {
     Ok(status.st_size.cast_unsigned())
 }
 
-/// As `open` raises it: of the class that belongs to the number, with the file's name.
+/// Creates the error that Python's `open` would raise: of the class of the number, with the file's name.
 fn os_error(error: Errno, name: &str) -> PyErr {
     let text = std::io::Error::from(error).to_string();
     let text = text.split(" (os error").next().unwrap_or_default().to_owned();

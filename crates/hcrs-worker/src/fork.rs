@@ -1,5 +1,6 @@
-//! What a process that the app forks has of the links: nothing. It inherits the sockets and the memory shared with the
-//! edge, but the requests are its parent's; and as long as it held a socket, nobody would see the end of its parent.
+//! The detachment of forked child processes from the links. A child inherits the sockets and the memory
+//! shared with the edge, but the requests are its parent's, and its copies of the sockets would hide the
+//! parent's end from the edge.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -13,34 +14,36 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::lock;
 
-/// Descriptors that are of the process that has opened them, and not of its children.
+/// Descriptors that forked children do not keep.
 static OURS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
-/// Has Python call [`leave_links`] in each child that is forked by its means.
+/// Registers [`leave_links`] to be called in each child that Python forks.
 pub(crate) fn watch(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let leave = module.getattr("_leave_links")?;
     let when = [("after_in_child", leave)].into_py_dict(module.py())?;
     module.py().import("os")?.call_method("register_at_fork", (), Some(&when)).map(drop)
 }
 
-/// Has forked children find a closed connection behind the number of this descriptor, until [`release`].
+/// Makes forked children replace this descriptor by a closed connection, until [`release`].
 #[pyfunction]
 pub(crate) fn withhold(descriptor: RawFd) {
     lock(&OURS).push(descriptor);
 }
 
-/// Ends [`withhold`]; to be called before the descriptor is closed.
+/// Undoes [`withhold`]. Must be called before the descriptor is closed.
 #[pyfunction]
 pub(crate) fn release(descriptor: RawFd) {
     lock(&OURS).retain(|&ours| ours != descriptor);
 }
 
-/// In a forked child: puts a closed connection in the place of each descriptor that was withheld, so that the numbers,
-/// which loops and objects hold, stay taken, and leaves the memory of all links.
+/// Replaces, in a forked child, each withheld descriptor by a closed connection, and detaches from the memory
+/// of all links.
+///
+/// The numbers stay in use, because event loops and objects still hold them.
 #[pyfunction]
 #[pyo3(name = "_leave_links")]
 pub(crate) fn leave_links() -> PyResult<()> {
-    // Another thread may have held the lock in the instant of the fork. It does not exist here.
+    // Another thread may have held the lock at the time of the fork. It does not exist in the child.
     let descriptors = OURS.try_lock().map(|ours| ours.clone()).unwrap_or_default();
     if descriptors.is_empty() {
         return Ok(());
@@ -55,11 +58,11 @@ pub(crate) fn leave_links() -> PyResult<()> {
     Ok(())
 }
 
-/// Makes `descriptor` another name of `dead`.
+/// Makes `descriptor` a duplicate of `dead`.
 fn replace(descriptor: RawFd, dead: &OwnedFd) -> io::Result<()> {
     #[expect(unsafe_code, reason = "a number of a descriptor that another object owns")]
-    // SAFETY: its owner withholds it and releases it before it closes it, so it is open. What is made of the number here
-    // is never dropped: it stays the owner's, which finds a connection there that has ended.
+    // SAFETY: the descriptor is open, because its owner releases it before closing it. The `OwnedFd` made of
+    // it here is never dropped, so the descriptor stays its owner's, which finds a closed connection there.
     let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(descriptor) });
     rustix::io::dup3(dead.as_fd(), &mut number, rustix::io::DupFlags::CLOEXEC)?;
     Ok(())

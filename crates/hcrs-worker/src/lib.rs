@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// One thread touches Python for ASGI, and the GIL orders everything; the locks only tell the compiler so.
+// For ASGI one thread uses Python, and the GIL serializes everything; the locks are never contended.
 
 mod asgi;
 mod awaitable;
@@ -11,7 +11,7 @@ mod link;
 mod message;
 mod process;
 mod pulse;
-mod running;
+mod request_tasks;
 mod scope;
 mod slice;
 mod socket;
@@ -38,17 +38,18 @@ pyo3::create_exception!(
     hcrs,
     BodyTooLargeError,
     pyo3::exceptions::PyException,
-    "A request's body is longer than `wsgi_max_body_size`; the client is answered with 413."
+    "A request's body is longer than `wsgi_max_body_size`; the client gets status 413."
 );
 
 pyo3::create_exception!(
     hcrs,
     ClientGoneError,
     pyo3::exceptions::PyConnectionResetError,
-    "The client has gone, so that nobody is there to send to."
+    "The client has disconnected, so that nothing can be received from it or sent to it."
 );
 
-/// Locks, also after a panic in another holder: what the locks guard is changed in whole steps.
+/// Locks `mutex`, even after a panic of another holder: the guarded data is consistent between any two
+/// changes.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -73,7 +74,7 @@ mod _hcrs {
     #[pymodule_export]
     use super::pulse::Pulse;
     #[pymodule_export]
-    use super::running::LeftBehind;
+    use super::request_tasks::AbandonedTasks;
     #[pymodule_export]
     use super::wsgi::WsgiServer;
 

@@ -1,5 +1,5 @@
-//! A worker's end of one link before the app is there: the descriptors that the edge has passed on, and the
-//! words that a worker can say without an app.
+//! The worker's end of a link before an app is served on it: the descriptors that the edge has passed, and
+//! the report that there is no app.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -13,18 +13,19 @@ use rustix::net::{SendFlags, send};
 
 use crate::{fork, lock, pulse};
 
-/// Bytes of a failure's text that are told to the edge; of a longer one the end, where the error stands.
+/// Bytes of a failure's text that are sent to the edge. Of a longer text the end is sent, which contains the
+/// error.
 const FAILURE_MAX: usize = 64 << 10;
 
-/// The socket, and what the memory shared with the edge holds.
+/// The socket and the shared memory of a link.
 #[derive(Debug)]
-pub struct LinkEnd {
+pub(crate) struct LinkEnd {
     /// The stream socket.
-    pub socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
     /// The claim table.
-    pub claims: ClaimTable,
+    pub(crate) claims: ClaimTable,
     /// The blocks for large pieces of body, until the outbox takes them.
-    pub blocks: Option<BlockArea>,
+    pub(crate) blocks: Option<BlockArea>,
 }
 
 impl LinkEnd {
@@ -33,9 +34,10 @@ impl LinkEnd {
         Self { socket, claims, blocks }
     }
 
-    /// Passes a request, and begins it unless the edge has withdrawn it: it must be run if and only if this returns true.
+    /// Passes a request and, unless the edge has withdrawn it, begins it. The request must be run if and only
+    /// if this returns true.
     #[must_use]
-    pub fn claim(&self, slot: usize, stream: StreamId) -> bool {
+    pub(crate) fn claim(&self, slot: usize, stream: StreamId) -> bool {
         let is_begun = self.claims.claim(slot, stream);
         if is_begun {
             pulse::note_step();
@@ -50,23 +52,23 @@ impl Drop for LinkEnd {
     }
 }
 
-/// A link that serves no app yet.
+/// A link on which no app is served yet.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct Link {
+pub(crate) struct Link {
     end: Mutex<Option<LinkEnd>>,
 }
 
 impl Link {
-    /// Gives the link's end to what will serve the app on it.
-    pub fn take(&self) -> PyResult<LinkEnd> {
+    /// Takes the link's end out, to serve an app on it.
+    pub(crate) fn take(&self) -> PyResult<LinkEnd> {
         lock(&self.end).take().ok_or_else(|| PyRuntimeError::new_err("this link already serves an app"))
     }
 }
 
 #[pymethods]
 impl Link {
-    /// Takes the descriptors of a link: a stream socket and shared memory.
+    /// Creates a link from its inherited descriptors, a stream socket and shared memory.
     #[new]
     fn new(socket: RawFd, memory: RawFd) -> PyResult<Self> {
         let socket = take_descriptor(socket)?;
@@ -75,7 +77,7 @@ impl Link {
         Ok(Self { end: Mutex::new(Some(LinkEnd::new(socket, claims, blocks))) })
     }
 
-    /// Tells the edge that the app cannot be served, and why.
+    /// Reports to the edge that the app cannot be served, and the reason.
     fn fail(&self, py: Python<'_>, why: &str) -> PyResult<()> {
         let mut start = why.len().saturating_sub(FAILURE_MAX);
         while !why.is_char_boundary(start) {
@@ -91,7 +93,8 @@ impl Link {
     }
 }
 
-/// Writes all of `bytes`, waiting while the socket is full. Never call it with the interpreter attached.
+/// Writes all of `bytes`, blocking while the socket is full. Must not be called with the interpreter
+/// attached.
 pub(crate) fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match send(socket, bytes, SendFlags::NOSIGNAL) {
@@ -106,15 +109,15 @@ pub(crate) fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<(
     Ok(())
 }
 
-/// Owns an inherited descriptor, which programs that the app starts do not inherit again.
+/// Takes ownership of an inherited descriptor, and sets its close-on-exec flag.
 pub(crate) fn take_descriptor(fd: RawFd) -> PyResult<OwnedFd> {
     if fd < 3 {
-        return Err(pyo3::exceptions::PyValueError::new_err(format!("{fd} is no descriptor of a link")));
+        return Err(pyo3::exceptions::PyValueError::new_err(format!("{fd} is not a descriptor of a link")));
     }
     #[expect(unsafe_code, reason = "a number that was inherited from the edge becomes an owned descriptor")]
-    // SAFETY: the edge has passed this descriptor to this process for this purpose only; its number stands
-    // in the arguments once, and nothing else in the process uses it. A wrong number fails in fcntl below
-    // before anything else is done with it.
+    // SAFETY: the edge has passed this descriptor to this process for this purpose only. Its number is in the
+    // arguments once, and nothing else in the process uses it. A wrong number fails in fcntl below before any
+    // other use.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from)?;
     Ok(fd)

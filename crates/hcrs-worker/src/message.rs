@@ -1,4 +1,4 @@
-//! Reads the messages that an app sends (ASGI HTTP spec) and says in words what is wrong with them.
+//! Reads the messages that an app sends (ASGI HTTP spec), with an error message for each mistake in them.
 
 use hcrs_http::{ResponseHeadWriter, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{HEAD_MAX, HINT_LEN_MAX, HeadTooLongError, begin_promise};
@@ -8,10 +8,11 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
-/// Fields that a response's head, or its trailers, may have: what the form in which they cross the link can count.
+/// Fields that a response's head, or its trailers, may have at most: the count in the link's encoding has 16
+/// bits.
 pub(crate) const FIELDS_MAX: usize = u16::MAX as usize;
 
-/// A message by its `type`.
+/// The `type` of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `http.response.start`
@@ -33,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The type's text.
+    /// Returns the type as text.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Start => "http.response.start",
@@ -48,13 +49,13 @@ impl Kind {
     }
 }
 
-/// A message's type; `Err` holds its text if it is none of [`Kind`].
+/// A message's type; `Err` holds the text of a type other than those of [`Kind`].
 pub(crate) type Type<'py> = Result<Kind, Bound<'py, PyString>>;
 
-/// A message as a dict, and its type.
+/// A message as a dict, with its type.
 pub(crate) type Typed<'a, 'py> = (&'a Bound<'py, PyDict>, Type<'py>);
 
-/// Takes a message by its form.
+/// Checks that a message is a dict with a type.
 pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a, 'py>> {
     let py = message.py();
     let dict = message.cast::<PyDict>().map_err(|_| {
@@ -80,7 +81,7 @@ pub(crate) fn kind<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<Typed<'a
     Ok((dict, Ok(known)))
 }
 
-/// The `status` of `http.response.start`.
+/// Returns the `status` of `http.response.start`.
 pub(crate) fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
     let status = message
         .get_item(intern!(message.py(), "status"))?
@@ -96,7 +97,7 @@ pub(crate) fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
     }
 }
 
-/// Whether `http.response.start` announces trailers.
+/// Returns whether `http.response.start` announces trailers.
 pub(crate) fn announces_trailers(message: &Bound<'_, PyDict>) -> PyResult<bool> {
     match message.get_item(intern!(message.py(), "trailers"))? {
         Some(trailers) => trailers.is_truthy(),
@@ -104,17 +105,26 @@ pub(crate) fn announces_trailers(message: &Bound<'_, PyDict>) -> PyResult<bool> 
     }
 }
 
-/// The `headers` and the opposite of `more_trailers` of `http.response.trailers`.
-pub(crate) fn trailers<'py>(message: &Bound<'py, PyDict>) -> PyResult<(Parts<'py>, bool)> {
+/// The contents of `http.response.trailers`.
+#[derive(Debug)]
+pub(crate) struct TrailersMessage<'py> {
+    /// The `headers`.
+    pub(crate) parts: Parts<'py>,
+    /// The opposite of `more_trailers`.
+    pub(crate) end: bool,
+}
+
+/// Reads `http.response.trailers`.
+pub(crate) fn trailers<'py>(message: &Bound<'py, PyDict>) -> PyResult<TrailersMessage<'py>> {
     let end = match message.get_item(intern!(message.py(), "more_trailers"))? {
         Some(more) => !more.is_truthy()?,
         None => true,
     };
     let parts = headers(message)?.map_or_else(|| Ok(Vec::new()), |headers| parts(&headers))?;
-    Ok((parts, end))
+    Ok(TrailersMessage { parts, end })
 }
 
-/// The head that the `links` of `http.response.early_hint` make, in the form that crosses the link (RFC 8297).
+/// Encodes the `links` of `http.response.early_hint` as the head of an interim response (RFC 8297).
 pub(crate) fn early_hint(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
     let py = message.py();
     let mut block = Vec::new();
@@ -127,7 +137,8 @@ pub(crate) fn early_hint(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
         }
         for link in links.try_iter().map_err(|_| wrong())? {
             let link = bytes_of(&link?, "a link")?;
-            write_field(&mut head, &mut block, (b"link", link.as_bytes()), &mut seen)?;
+            let field = Field { name: b"link", value: link.as_bytes() };
+            write_field(&mut head, &mut block, field, &mut seen)?;
             if block.len() > HINT_LEN_MAX {
                 return Err(PyValueError::new_err(format!(
                     "the links of an early hint are longer than {HINT_LEN_MAX} bytes"
@@ -139,7 +150,7 @@ pub(crate) fn early_hint(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
     Ok(block)
 }
 
-/// The request that `http.response.push` promises, in the form that crosses the link.
+/// Encodes the request that `http.response.push` promises.
 pub(crate) fn promise(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
     let py = message.py();
     let path = message
@@ -150,7 +161,7 @@ pub(crate) fn promise(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
     })?;
     let (mut block, mut head) = begin_promise(path.encode_utf8()?.as_bytes()).ok_or_else(|| {
         PyValueError::new_err(format!(
-            "'path' must begin with a slash, hold no '#' and what is special in it percent-encoded, not {:?}",
+            "'path' must begin with a slash, be percent-encoded and have no '#', not {:?}",
             path.to_string_lossy()
         ))
     })?;
@@ -160,12 +171,12 @@ pub(crate) fn promise(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
         let name = name.as_bytes().trim_ascii();
         if !is_promise_name(name) {
             return Err(PyValueError::new_err(format!(
-                "header b\"{}\" may not stand in a promised request: it has no body, and the host of the request that \
-                 it comes with",
+                "header b\"{}\" is not allowed in a promised request, which has no body, and the host of the \
+                 request that it belongs to",
                 name.escape_ascii()
             )));
         }
-        write_field(&mut head, &mut block, (name, value.as_bytes()), &mut seen)?;
+        write_field(&mut head, &mut block, Field { name, value: value.as_bytes() }, &mut seen)?;
         if block.len() > HINT_LEN_MAX {
             return Err(PyValueError::new_err(format!(
                 "path and headers of a promised request are longer than {HINT_LEN_MAX} bytes"
@@ -176,7 +187,7 @@ pub(crate) fn promise(message: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
     Ok(block)
 }
 
-/// The `headers` of a message; `None` if there are none.
+/// Returns the `headers` of a message, or `None` if it has none.
 pub(crate) fn headers<'py>(message: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyAny>>> {
     message.get_item(intern!(message.py(), "headers"))
 }
@@ -184,7 +195,7 @@ pub(crate) fn headers<'py>(message: &Bound<'py, PyDict>) -> PyResult<Option<Boun
 /// A response's fields as bytes objects.
 pub(crate) type Parts<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
 
-/// Takes any iterable of pairs apart. This may run code of the app.
+/// Reads any iterable of pairs. This may run code of the app.
 pub(crate) fn parts<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
     let wrong = |what: &Bound<'_, PyAny>| {
         PyTypeError::new_err(format!(
@@ -207,7 +218,7 @@ pub(crate) fn parts<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
     Ok(parts)
 }
 
-/// Checks and writes fields that [`parts`] gave; gives the length of the body that they announce.
+/// Checks and writes fields that [`parts`] returned. Returns the content-length among them.
 pub(crate) fn write_parts(
     parts: &Parts<'_>,
     head: &mut ResponseHeadWriter,
@@ -215,13 +226,13 @@ pub(crate) fn write_parts(
 ) -> Result<Option<u64>, FieldError> {
     let mut seen = Seen::default();
     for (name, value) in parts {
-        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut seen)?;
+        write_field(head, out, Field { name: name.as_bytes(), value: value.as_bytes() }, &mut seen)?;
     }
     Ok(seen.length)
 }
 
-/// Checks and writes the fields of a list of plain pairs of bytes, which runs no code of the app; gives the length
-/// of the body that they announce.
+/// Checks and writes the fields of a list of plain pairs of bytes, which runs no code of the app. Returns the
+/// content-length among them.
 pub(crate) fn write_list(
     headers: &Bound<'_, PyList>,
     head: &mut ResponseHeadWriter,
@@ -230,27 +241,27 @@ pub(crate) fn write_list(
     let mut seen = Seen::default();
     for item in headers.iter() {
         let (name, value) = plain_pair(&item).ok_or(FieldError::NotPlain)?;
-        write_field(head, out, (name.as_bytes(), value.as_bytes()), &mut seen)?;
+        write_field(head, out, Field { name: name.as_bytes(), value: value.as_bytes() }, &mut seen)?;
     }
     Ok(seen.length)
 }
 
-/// What is wrong with a response's field.
+/// An error in a response's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldError {
-    /// The name is no token.
+pub(crate) enum FieldError {
+    /// The name is not a token.
     Name(Vec<u8>),
-    /// The value holds what may not stand on the wire.
+    /// The value of the field of this name holds characters that are not allowed.
     Value(Vec<u8>),
-    /// The content-length is no number, or differs from an earlier one.
+    /// The content-length is not a number, or differs from an earlier one.
     Length(Vec<u8>),
-    /// The field may not stand in trailers.
+    /// The field is not allowed in trailers.
     Trailer(Vec<u8>),
-    /// All together are longer than [`HEAD_MAX`].
+    /// The fields are longer than [`HEAD_MAX`] in all.
     TooLarge,
-    /// They are more than [`FIELDS_MAX`].
+    /// There are more than [`FIELDS_MAX`] fields.
     TooMany,
-    /// Something that [`write_list`] leaves to [`parts`].
+    /// The list holds an item that is not a plain pair, which [`write_list`] leaves to [`parts`].
     NotPlain,
 }
 
@@ -271,53 +282,60 @@ impl From<FieldError> for PyErr {
                 name.escape_ascii()
             )),
             FieldError::Length(value) => PyValueError::new_err(format!(
-                "content-length b\"{}\" is not the one number of bytes that the body has",
+                "content-length b\"{}\" is not a number of bytes, or not the only one",
                 value.escape_ascii()
             )),
             FieldError::Trailer(name) => PyValueError::new_err(format!(
-                "header b\"{}\" may not stand in trailers: it is needed before the body",
+                "header b\"{}\" is not allowed in trailers: it is needed before the body",
                 name.escape_ascii()
             )),
             FieldError::TooLarge => {
                 PyValueError::new_err(format!("the response's headers are larger than {HEAD_MAX} bytes"))
             }
             FieldError::TooMany => PyValueError::new_err(format!(
-                "a response has {FIELDS_MAX} headers at most, a WebSocket's subprotocol among them"
+                "a response has at most {FIELDS_MAX} headers, including a WebSocket's subprotocol"
             )),
             FieldError::NotPlain => PyTypeError::new_err("'headers' must hold pairs of bytes"),
         }
     }
 }
 
-/// What was seen of a head's fields so far.
+/// Totals of a head's fields so far.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Seen {
-    /// Bytes, against [`HEAD_MAX`].
+    /// Bytes, at most [`HEAD_MAX`].
     size: usize,
-    /// Fields, against [`FIELDS_MAX`].
+    /// Fields, at most [`FIELDS_MAX`].
     count: usize,
     /// The content-length.
     length: Option<u64>,
 }
 
 impl Seen {
-    /// The length that the body is to have, if a field has said so.
+    /// Returns the content-length, if there is one.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
 }
 
-/// What a field takes of [`HEAD_MAX`] beside its bytes: their lengths.
+/// Bytes of a field that count against [`HEAD_MAX`] beside name and value: their lengths.
 const FIELD_COST: usize = 6;
 
-/// Checks one field, whitespace around it taken away, and writes it.
+/// The name and value of a field.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// Checks a field and writes it without the whitespace around name and value.
 pub(crate) fn write_field(
     head: &mut ResponseHeadWriter,
     out: &mut Vec<u8>,
-    (name, value): (&[u8], &[u8]),
+    field: Field<'_>,
     seen: &mut Seen,
 ) -> Result<(), FieldError> {
-    let (name, value) = (name.trim_ascii(), value.trim_ascii());
+    let (name, value) = (field.name.trim_ascii(), field.value.trim_ascii());
     seen.size += name.len() + value.len() + FIELD_COST;
     if seen.size > HEAD_MAX || name.len() > usize::from(u16::MAX) {
         return Err(FieldError::TooLarge);
@@ -345,15 +363,25 @@ fn length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
 
-/// The `body` and the opposite of `more_body` of `http.response.body`.
-pub(crate) fn body(message: &Bound<'_, PyDict>) -> PyResult<(Option<PyBackedBytes>, bool)> {
-    let py = message.py();
-    let end = is_last(message)?;
-    let Some(body) = message.get_item(intern!(py, "body"))? else { return Ok((None, end)) };
-    Ok((Some(bytes_of(&body, "'body'")?.into()), end))
+/// The contents of `http.response.body`.
+#[derive(Debug)]
+pub(crate) struct BodyMessage {
+    /// The `body`, if there is one.
+    pub(crate) bytes: Option<PyBackedBytes>,
+    /// The opposite of `more_body`.
+    pub(crate) end: bool,
 }
 
-/// The opposite of a message's `more_body`.
+/// Reads `http.response.body`.
+pub(crate) fn body(message: &Bound<'_, PyDict>) -> PyResult<BodyMessage> {
+    let py = message.py();
+    let end = is_last(message)?;
+    let body = message.get_item(intern!(py, "body"))?;
+    let bytes = body.map(|body| bytes_of(&body, "'body'")).transpose()?.map(Into::into);
+    Ok(BodyMessage { bytes, end })
+}
+
+/// Returns the opposite of a message's `more_body`.
 pub(crate) fn is_last(message: &Bound<'_, PyDict>) -> PyResult<bool> {
     match message.get_item(intern!(message.py(), "more_body"))? {
         Some(more) => Ok(!more.is_truthy()?),
@@ -377,8 +405,8 @@ fn plain_pair<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyBytes>, Bou
     Some((name.cast_into_exact().ok()?, value.cast_into_exact().ok()?))
 }
 
-/// The same bytes, in an object that runs no code of the app when it is dropped: what is kept is dropped under locks,
-/// and a subclass may have a finalizer.
+/// Returns the same bytes in an object whose drop runs no code of the app. Stored bytes are dropped under
+/// locks, and a subclass of bytes may have a finalizer.
 pub(crate) fn without_finalizer<'py>(bytes: &Bound<'py, PyBytes>) -> Bound<'py, PyBytes> {
     if bytes.is_exact_instance_of::<PyBytes>() {
         bytes.clone()
@@ -387,7 +415,7 @@ pub(crate) fn without_finalizer<'py>(bytes: &Bound<'py, PyBytes>) -> Bound<'py, 
     }
 }
 
-/// The bytes of an object that holds some, as [`without_finalizer`] gives them.
+/// Returns the bytes of a bytes-like object, in an object as of [`without_finalizer`].
 pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
     let py = object.py();
     if let Ok(bytes) = object.cast::<PyBytes>() {
@@ -401,6 +429,7 @@ pub(crate) fn bytes_of<'py>(object: &Bound<'py, PyAny>, what: &str) -> PyResult<
     }
 }
 
+/// Returns the name of an object's type, for error messages.
 pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| String::from("something else"), |name| name.to_string())
 }

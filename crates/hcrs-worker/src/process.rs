@@ -1,10 +1,10 @@
-//! Ties the life of a worker to that of the edge that has started it.
+//! The end of a worker with the edge that has started it.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
-/// Has the kernel kill this process when the thread that has started it ends.
+/// Makes the kernel kill this process when the thread that has started it ends.
 #[pyfunction]
 pub(crate) fn die_with_parent() -> PyResult<()> {
     let parent = getppid();

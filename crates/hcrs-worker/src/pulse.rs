@@ -1,7 +1,8 @@
-//! A worker's answers to the edge's question whether it lives.
+//! A worker's answers to the edge's liveness pings.
 //!
-//! Three answer each ping, and each of them shows more than the one before: a thread without Python that the process runs, a
-//! thread of Python that the GIL is passed on, and whatever that thread can get the event loop or the pool to do.
+//! Each ping has three answers, each of which shows more than the one before: a thread without Python answers
+//! that the process runs, a thread of Python that the GIL is passed on, and the event loop or the pool that
+//! the app makes progress.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -19,20 +20,23 @@ use rustix::process::Signal;
 use crate::link::take_descriptor;
 use crate::{fork, lock};
 
-/// The signal by which `faulthandler` writes the stacks without the GIL. Nobody else uses it: Linux itself never sends it.
+/// The signal at which `faulthandler` writes the stacks without the GIL. It has no other use: Linux never
+/// sends it.
 const DUMP: Signal = Signal::STKFLT;
 
-/// How long Python may take to tell its stacks, before they are taken without its help.
+/// Time that Python may take to report its stacks, before `faulthandler` dumps them.
 const BY_PYTHON: Duration = Duration::from_secs(1);
 
-/// Room for a question.
+/// Bytes of the buffer for a message of the edge.
 const QUESTION: usize = 16;
 
-/// Requests that were begun, and tasks and threads that have ended one.
+/// Number of requests that were begun, plus the number that have ended.
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
-/// The app has got on: a request was begun, or has ended. Many requests that block for a while each may run in one turn of the
-/// loop; who gets through them is busy, and not hung.
+/// Records the app's progress: a request was begun, or has ended.
+///
+/// Many requests that each block for a while may run in one turn of the loop. Such a worker is busy and not
+/// hung.
 pub(crate) fn note_step() {
     STEPS.fetch_add(1, Ordering::Relaxed);
 }
@@ -47,7 +51,7 @@ pub(crate) struct Pulse {
 #[derive(Debug)]
 struct Shared {
     socket: OwnedFd,
-    /// What `faulthandler` writes to.
+    /// The file to which `faulthandler` writes.
     dump: OwnedFd,
     asked: Mutex<State>,
     changed: Condvar,
@@ -55,30 +59,31 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the last ping.
+    /// Number of the last ping.
     ping: u32,
-    /// The last one that the thread of Python has taken.
+    /// Number of the last ping that the thread of Python has taken.
     taken: u32,
     stacks: Stacks,
-    /// `faulthandler` knows what to do at the signal.
+    /// Whether `faulthandler` handles the signal.
     can_dump: bool,
-    /// Python is not to be woken any more: the interpreter ends.
+    /// Whether the interpreter is shutting down, so that Python is not woken any more.
     closed: bool,
 }
 
+/// The progress of a request of the edge for the stacks.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stacks {
     #[default]
     NotAsked,
     Asked,
-    /// Python makes them.
+    /// The thread of Python is collecting them.
     Taken,
-    Told,
+    Sent,
 }
 
 #[pymethods]
 impl Pulse {
-    /// Takes the descriptor that the edge has passed on.
+    /// Creates a pulse from the inherited descriptor.
     #[new]
     fn new(descriptor: RawFd) -> PyResult<Self> {
         let socket = take_descriptor(descriptor)?;
@@ -89,12 +94,13 @@ impl Pulse {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The descriptor and the signal for `faulthandler`.
+    /// Returns the descriptor and the signal for `faulthandler`.
     fn dump(&self) -> (RawFd, i32) {
         (self.shared.dump.as_raw_fd(), DUMP.as_raw())
     }
 
-    /// Answers from now on. `can_dump` says that `faulthandler` knows of [`Pulse::dump`].
+    /// Starts answering. `can_dump` is whether `faulthandler` uses the descriptor and signal of
+    /// [`Pulse::dump`].
     fn start(&self, can_dump: bool) -> PyResult<()> {
         lock(&self.shared.asked).can_dump = can_dump;
         let shared = Arc::clone(&self.shared);
@@ -102,27 +108,28 @@ impl Pulse {
         Ok(())
     }
 
-    /// Waits for the next question: True for stacks, False for a ping. None once there are no more.
+    /// Waits for the next message of the edge. Returns True for stacks, False for a ping, and None once
+    /// closed.
     fn next(&self, py: Python<'_>) -> Option<bool> {
         py.detach(|| self.shared.next())
     }
 
-    /// The interpreter has come to answer.
-    fn interpreter_turns(&self) {
-        self.shared.turns(Layer::Interpreter);
+    /// Answers for the interpreter.
+    fn note_interpreter_turn(&self) {
+        self.shared.answer(Layer::Interpreter);
     }
 
-    /// The event loop, or the pool, has come to answer.
-    fn loop_turns(&self) {
-        self.shared.turns(Layer::Loop);
+    /// Answers for the event loop or the pool.
+    fn note_loop_turn(&self) {
+        self.shared.answer(Layer::Loop);
     }
 
-    /// Where all threads and tasks stand.
-    fn tell_stacks(&self, text: &str) {
-        self.shared.tell_stacks(text.as_bytes());
+    /// Sends the stacks of all threads and tasks.
+    fn send_stacks(&self, text: &str) {
+        self.shared.send_stacks(text.as_bytes());
     }
 
-    /// Lets the thread that waits in `next` end: the interpreter is about to.
+    /// Ends the wait in `next`. Must be called before the interpreter shuts down.
     fn close(&self) {
         lock(&self.shared.asked).closed = true;
         self.shared.changed.notify_all();
@@ -137,7 +144,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    /// The thread that never touches Python: reads what is asked until the edge is gone.
+    /// Handles the edge's messages until the edge is gone, in a thread that never uses Python.
     fn run(&self) {
         let mut message = [0; QUESTION];
         let mut steps = STEPS.load(Ordering::Relaxed);
@@ -152,10 +159,10 @@ impl Shared {
                 Some(Asked::Ping(number)) => {
                     lock(&self.asked).ping = number;
                     self.changed.notify_all();
-                    self.turns(Layer::Process);
+                    self.answer(Layer::Process);
                     let now = STEPS.load(Ordering::Relaxed);
                     if std::mem::replace(&mut steps, now) != now {
-                        self.turns(Layer::Loop);
+                        self.answer(Layer::Loop);
                     }
                 }
                 Some(Asked::Stacks) => self.find_stacks(),
@@ -182,45 +189,45 @@ impl Shared {
         }
     }
 
-    fn turns(&self, layer: Layer) {
+    fn answer(&self, layer: Layer) {
         let number = lock(&self.asked).ping;
-        self.say(Answer::Turns(layer, number));
+        self.send(Answer::Turns(layer, number));
     }
 
-    fn say(&self, answer: Answer<'_>) {
-        // An edge that does not read is not waited for; it misses what it asks for anew soon.
+    fn send(&self, answer: Answer<'_>) {
+        // If the edge does not read, the answer is dropped: the edge will ask again.
         let _missed = send(&self.socket, &answer.to_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
-    fn tell_stacks(&self, text: &[u8]) {
-        lock(&self.asked).stacks = Stacks::Told;
+    fn send_stacks(&self, text: &[u8]) {
+        lock(&self.asked).stacks = Stacks::Sent;
         self.changed.notify_all();
-        self.say(Answer::Stacks(text));
+        self.send(Answer::Stacks(text));
     }
 
-    /// Has Python tell its stacks, or takes them without the GIL if it does not get it.
+    /// Requests the stacks of the thread of Python, and dumps them without the GIL if it does not answer.
     fn find_stacks(&self) {
         let mut state = lock(&self.asked);
         if !state.closed {
             state.stacks = Stacks::Asked;
             self.changed.notify_all();
-            let told =
-                self.changed.wait_timeout_while(state, BY_PYTHON, |state| state.stacks != Stacks::Told);
-            state = told.unwrap_or_else(PoisonError::into_inner).0;
+            let waited =
+                self.changed.wait_timeout_while(state, BY_PYTHON, |state| state.stacks != Stacks::Sent);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let (is_told, can_dump) = (state.stacks == Stacks::Told, state.can_dump);
+        let (is_sent, can_dump) = (state.stacks == Stacks::Sent, state.can_dump);
         drop(state);
-        if !is_told {
+        if !is_sent {
             let text = if can_dump { self.dump_stacks() } else { Vec::new() };
-            self.tell_stacks(&text);
+            self.send_stacks(&text);
         }
     }
 
-    /// The stacks of all threads, by `faulthandler`.
+    /// Returns the stacks of all threads, as `faulthandler` writes them.
     fn dump_stacks(&self) -> Vec<u8> {
         #[expect(unsafe_code, reason = "a signal to the calling thread")]
-        // SAFETY: raise has no conditions. faulthandler's handler, which is made for a process in any state, runs on this
-        // thread before it returns.
+        // SAFETY: raise has no preconditions. The handler of faulthandler, which works in any state of the
+        // process, runs on this thread before raise returns.
         let raised = unsafe { libc::raise(DUMP.as_raw()) };
         let mut text = vec![0; STACKS_MAX];
         let length =

@@ -1,7 +1,7 @@
 //! Builds an ASGI HTTP scope from a request's head in one pass (ASGI HTTP spec, "HTTP Connection Scope").
 //!
-//! The keys that do not change stand in a template for each version and scheme; objects that come again are
-//! shared out of bounded caches. They are immutable, so no request sees another's changes.
+//! Constant keys are in a template for each version and scheme. Repeated objects are shared by bounded
+//! caches; they are immutable, so that no request sees changes by another.
 
 use std::num::NonZeroU8;
 
@@ -14,12 +14,13 @@ use crate::cache::DirectMapped;
 use crate::target::percent_decode;
 use crate::tls::TlsScopes;
 
-/// The version of ASGI's HTTP specification that scopes name. 2.4 would promise that `send` raises once the client is
-/// gone; frameworks that see it no longer listen for `http.disconnect`, so that a stream with nothing to send would
-/// live on after its client.
+/// The version of ASGI's HTTP specification in scopes. Version 2.4 would promise that `send` raises after a
+/// disconnect; frameworks that see it do not listen for `http.disconnect`, so that a stream with nothing to
+/// send would outlive its client.
 const SPEC_VERSION: &str = "2.3";
 
-/// The version for WebSockets: there `send` raises once the client is gone, and nothing is lost by it.
+/// The version of ASGI's WebSocket specification in scopes. On a WebSocket `send` does raise after a
+/// disconnect.
 const WEBSOCKET_SPEC_VERSION: &str = "2.4";
 
 const FIELDS_KEPT: usize = 512;
@@ -32,7 +33,7 @@ const SCHEMES: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 /// The methods of RFC 9110 §9 and RFC 5789.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Builds scopes.
+/// A builder of scopes, with the caches of their values.
 #[derive(Debug)]
 pub(crate) struct ScopeBuilder {
     templates: Vec<Template>,
@@ -45,18 +46,19 @@ pub(crate) struct ScopeBuilder {
     tls: TlsScopes,
 }
 
-/// What requests of one version and scheme have in common.
+/// The common part of the scopes of one version and scheme.
 #[derive(Debug)]
 struct Template {
     scope: Py<PyDict>,
-    /// By what [`Offered`] numbers. Copied for each request; the empty dicts in them are shared.
+    /// The extensions by [`Offered::kind`]. The dicts are copied for each request; the empty dicts in them
+    /// are shared.
     extensions: Vec<Py<PyDict>>,
 }
 
-/// What some requests are offered and others of the same version are not.
+/// The extensions that depend on the request and not only on its version.
 #[derive(Debug, Clone, Copy)]
 struct Offered {
-    /// The place for `tls`, which is each connection's own.
+    /// Whether there is a key for `tls`, whose value depends on the connection.
     tls: bool,
     pushes: bool,
     files: bool,
@@ -74,7 +76,7 @@ impl Offered {
     }
 }
 
-/// What a request target becomes.
+/// The values of a scope that are made of the request target.
 #[derive(Debug)]
 struct Target {
     path: Py<PyString>,
@@ -83,7 +85,7 @@ struct Target {
 }
 
 impl ScopeBuilder {
-    /// A builder for an app mounted at `root_path` whose lifespan left `state`.
+    /// Creates a builder for an app at `root_path`, with the `state` of its lifespan.
     pub(crate) fn new(py: Python<'_>, root_path: &str, state: &Bound<'_, PyDict>) -> PyResult<Self> {
         let asgi = PyDict::new(py);
         asgi.set_item("spec_version", SPEC_VERSION)?;
@@ -113,7 +115,7 @@ impl ScopeBuilder {
         })
     }
 
-    /// The scope of the request with this head.
+    /// Builds the scope of the request with this head.
     pub(crate) fn build<'py>(
         &mut self,
         py: Python<'py>,
@@ -157,7 +159,8 @@ impl ScopeBuilder {
         Ok(scope)
     }
 
-    /// The scope of the request for a WebSocket with this head (ASGI WebSocket spec, "WebSocket Connection Scope").
+    /// Builds the scope of the WebSocket request with this head (ASGI WebSocket spec, "WebSocket Connection
+    /// Scope").
     pub(crate) fn build_websocket<'py>(
         &mut self,
         py: Python<'py>,
@@ -185,7 +188,8 @@ impl ScopeBuilder {
         Ok(scope)
     }
 
-    /// Notes what a number of TLS facts means from now on; false if the payload does not have its form.
+    /// Assigns TLS facts to a number, in place of any earlier ones. Returns false if the payload is
+    /// malformed.
     pub(crate) fn learn_tls(&mut self, number: NonZeroU8, payload: &[u8]) -> bool {
         self.tls.learn(number, payload)
     }
@@ -223,7 +227,8 @@ impl ScopeBuilder {
     }
 }
 
-/// What a proxy has taken off the path belongs to the root, and ASGI's path contains its root.
+/// Prepends the prefix that a proxy has removed from the path to `root_path`, and to `path`, which contains
+/// the root.
 fn put_prefix_back(scope: &Bound<'_, PyDict>, prefix: &[u8]) -> PyResult<()> {
     let py = scope.py();
     let prefix = PyString::new(py, &String::from_utf8_lossy(&percent_decode(prefix)));
@@ -235,7 +240,7 @@ fn put_prefix_back(scope: &Bound<'_, PyDict>, prefix: &[u8]) -> PyResult<()> {
     Ok(())
 }
 
-/// Fields whose values are not kept beyond their request.
+/// Returns whether a field's value is secret, and so is not cached.
 fn is_secret(name: &[u8]) -> bool {
     matches!(name, b"cookie" | b"authorization" | b"proxy-authorization")
 }
@@ -249,7 +254,7 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
     version * SCHEMES.len() + scheme as usize
 }
 
-/// The extensions of ASGI that a version of the protocol allows.
+/// Creates the `extensions` of a scope.
 fn extensions(py: Python<'_>, version: Version, offered: Offered) -> PyResult<Bound<'_, PyDict>> {
     const FILES: &[&str] = &["http.response.pathsend", "http.response.zerocopysend"];
     let files = if offered.files { FILES } else { &[] };
@@ -270,7 +275,7 @@ fn extensions(py: Python<'_>, version: Version, offered: Offered) -> PyResult<Bo
     Ok(extensions)
 }
 
-/// A scope in which every key stands, so that setting the request's own never makes the dict grow.
+/// Creates a scope with all keys, so that the dict does not grow when the request's values are set.
 fn template<'py>(
     py: Python<'py>,
     version: Version,
@@ -295,7 +300,8 @@ fn template<'py>(
     Ok(scope)
 }
 
-/// A method as scopes name it. Interned strings live on for ever (Python 3.12), so what a client makes up is not.
+/// Creates a scope's `method`. Unknown methods are not interned, because interned strings are immortal
+/// (Python 3.12).
 fn method<'py>(py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
     let method = String::from_utf8_lossy(method).to_ascii_uppercase();
     if METHODS.contains(&&*method) { PyString::intern(py, &method) } else { PyString::new(py, &method) }

@@ -1,38 +1,41 @@
-//! How long one exchange keeps the loop before the others have their turn.
+//! The share of a turn of the loop that one exchange may use.
 //!
-//! A `receive` or `send` that is ready completes without a future, so an app that always finds one ready would run without
-//! end. Each exchange has a slice of messages and of time for each turn of the loop; a call beyond it gives the loop a turn.
-//! What comes over the link begins a new slice, so an exchange has two in one turn of the loop at most.
+//! A `receive` or `send` that is ready completes without a future, so that an app for which one is always
+//! ready would keep the loop. Each exchange has a slice, a number of messages and a time, in each turn of the
+//! loop. A call beyond the slice yields a turn of the loop. A turn of the link begins a new slice, so that an
+//! exchange has at most two slices in one turn of the loop.
 
 use std::time::{Duration, Instant};
 
-/// Messages that an exchange receives and sends in one turn of the loop.
+/// Messages that an exchange may receive and send in one slice.
 const MESSAGES_MAX: u32 = 64;
 
-/// How long an exchange goes on in one turn of the loop.
+/// Duration of a slice.
 const TIME_MAX: Duration = Duration::from_millis(1);
 
-/// Messages after which the clock is looked at. A request without a body and its whole response are fewer.
+/// Messages of a slice before the clock is read. A request without a body and its response are fewer.
 const MESSAGES_UNTIMED: u32 = 4;
 
-/// Turns that an app gives the loop for calls that nobody is there to hear, before they are paced.
+/// Turns of the loop that an app whose client has left yields before they are paced.
 const TURNS_UNPACED: u32 = 1000;
 
-/// How long each such turn lasts after that: an app that never notices that its client has left uses next to no CPU.
+/// Duration of each paced turn, by which an app that never notices its client's disconnect uses hardly any
+/// CPU time.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
 
-/// What an exchange has used of its slice.
+/// The used part of an exchange's slice.
 #[derive(Debug, Default)]
 pub(crate) struct Slice {
-    /// The turn of the link that it began in.
+    /// Number of the link's turn in which the slice began.
     turn: u64,
     messages: u32,
     since: Option<Instant>,
-    turns_for_nobody: u32,
+    turns_without_client: u32,
 }
 
 impl Slice {
-    /// Counts a message in this turn of the link. False if the loop is owed a turn, with which a new slice begins.
+    /// Counts a message in this turn of the link. Returns false if the slice is used up: the caller has to
+    /// yield a turn of the loop, with which a new slice begins.
     #[must_use]
     pub(crate) fn spend(&mut self, turn: u64) -> bool {
         if turn != self.turn {
@@ -50,11 +53,12 @@ impl Slice {
         false
     }
 
-    /// Counts a turn that the app gives the loop although nobody is there any more. True if it has to last for [`PACE`].
+    /// Counts a turn of the loop that the app yields after its client has left. Returns true if the turn has
+    /// to last for [`PACE`].
     #[must_use]
-    pub(crate) fn spend_on_nobody(&mut self) -> bool {
-        self.turns_for_nobody = self.turns_for_nobody.saturating_add(1);
-        self.turns_for_nobody > TURNS_UNPACED
+    pub(crate) fn spend_without_client(&mut self) -> bool {
+        self.turns_without_client = self.turns_without_client.saturating_add(1);
+        self.turns_without_client > TURNS_UNPACED
     }
 }
 
@@ -63,17 +67,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slice_ends_after_so_many_messages_and_a_new_one_begins() {
+    fn a_slice_ends_after_its_messages_and_a_new_one_begins() {
         let mut slice = Slice::default();
         for _ in 0..3 {
-            // On a slow machine the time may be over first.
+            // On a slow machine the time may run out first.
             let spent = (0..=MESSAGES_MAX).take_while(|_| slice.spend(0)).count();
             assert!((4..=MESSAGES_MAX as usize).contains(&spent), "{spent}");
         }
     }
 
     #[test]
-    fn a_slice_ends_after_so_much_time() {
+    fn a_slice_ends_after_its_time() {
         let mut slice = Slice::default();
         for _ in 0..=MESSAGES_UNTIMED {
             assert!(slice.spend(0));

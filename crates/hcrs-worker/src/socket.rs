@@ -1,4 +1,4 @@
-//! The socket of a link: reads into an inbox, writes out of an outbox.
+//! Reads from a link's socket into an inbox, and writes from an outbox.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -8,21 +8,21 @@ use hcrs_link::{Inbox, Outbox};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg};
 
-/// Bytes that are read in one turn of the loop: other callbacks get their turn after so much.
+/// Bytes that are read in one turn of the loop, so that other callbacks get their turn.
 pub(crate) const TURN: usize = 256 << 10;
 
-/// What a read gave.
+/// The outcome of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// Bytes.
+    /// Bytes were read.
     Some,
-    /// Nothing is there now.
+    /// There is nothing to read at present.
     Nothing,
     /// The edge is gone.
     Eof,
 }
 
-/// Reads once, at most as much as a turn may take or an unfinished frame needs.
+/// Reads once, at most the bytes of a turn or those that an unfinished frame needs.
 pub(crate) fn receive(inbox: &mut Inbox, socket: impl AsFd, flags: RecvFlags) -> io::Result<Received> {
     loop {
         return match recv(&socket, &mut *inbox.room(), flags) {
@@ -38,7 +38,7 @@ pub(crate) fn receive(inbox: &mut Inbox, socket: impl AsFd, flags: RecvFlags) ->
     }
 }
 
-/// Writes what the socket takes. `WouldBlock` means that something still waits.
+/// Writes as much as the socket takes. The error `WouldBlock` means that bytes are left.
 pub(crate) fn write(outbox: &mut Outbox, socket: impl AsFd) -> io::Result<()> {
     const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
     while !outbox.is_empty() {

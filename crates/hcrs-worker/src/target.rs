@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The path with each `%XX` replaced by its byte; what is no valid escape stays as it is.
+/// Replaces each `%XX` of the path by its byte. Invalid escapes are left unchanged.
 pub(crate) fn percent_decode(path: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = path.iter().position(|&b| b == b'%') else { return Cow::Borrowed(path) };
     let mut out = path[..first].to_vec();

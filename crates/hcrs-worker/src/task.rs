@@ -1,8 +1,9 @@
 //! Starts the task of a request so that its first step runs at once.
 //!
-//! From Python 3.12 on asyncio does so itself (`eager_start`). Before that a task hands its first step to
-//! `loop.call_soon`; while the task is made, that name leads here, and the step is then run in the task's own
-//! context. It stays a true first step of a true task: `current_task`, sniffio and anyio see what they expect.
+//! From Python 3.12 on asyncio supports this (`eager_start`). Before that, a task passes its first step to
+//! `loop.call_soon`, which is replaced by [`Capture`] while the task is created; the step is then run in the
+//! task's own context. It is an ordinary first step of an ordinary task, so that `current_task`, sniffio and
+//! anyio work as usual.
 
 use std::sync::Mutex;
 
@@ -15,35 +16,36 @@ use crate::lock;
 /// The name of request tasks, as debuggers and `asyncio.all_tasks` show it.
 const TASK_NAME: &str = "hcrs.request";
 
-/// Makes tasks on one loop.
+/// A factory of request tasks on one loop.
 #[derive(Debug)]
 pub(crate) struct TaskStarter {
     event_loop: Py<PyAny>,
     task_type: Py<PyAny>,
     kwargs: Py<PyDict>,
-    how: How,
+    method: Method,
 }
 
+/// The way in which a task's first step is run.
 #[derive(Debug)]
-enum How {
+enum Method {
     /// `asyncio.Task(..., eager_start=True)`
     Eager,
-    /// The first step is caught in `capture` and run at once.
+    /// The first step is captured and run at once.
     Captured { capture: Py<Capture>, call_soon: Py<PyAny> },
-    /// The loop starts the task when it comes to it.
+    /// The loop runs the first step in a later turn.
     Later,
 }
 
-/// The task of a request.
+/// A started task of a request.
 #[derive(Debug)]
 pub(crate) struct Started<'py> {
     pub(crate) task: Bound<'py, PyAny>,
-    /// Its context, where the task itself does not tell.
+    /// The task's context, if it is known and the task itself does not provide it.
     pub(crate) context: Option<Py<PyAny>>,
 }
 
-/// The context in which a task's steps run, if it is known: from Python 3.12 on tasks tell, before that it has to be kept
-/// from its start.
+/// Returns the context in which a task's steps run, if it is known. From Python 3.12 on the task provides it;
+/// before that it has to be `kept` from the task's start.
 pub(crate) fn context_of<'py>(
     task: &Bound<'py, PyAny>,
     kept: Option<Py<PyAny>>,
@@ -56,48 +58,48 @@ pub(crate) fn context_of<'py>(
 }
 
 impl TaskStarter {
-    /// Finds out what this Python and this loop allow.
+    /// Creates a starter, with the best method that this version of Python and this loop support.
     pub(crate) fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
         let task_type = py.import("asyncio")?.getattr("Task")?;
         let kwargs = PyDict::new(py);
         kwargs.set_item("loop", event_loop)?;
         kwargs.set_item("name", TASK_NAME)?;
-        let how = if py.version_info() >= (3, 12) {
+        let method = if py.version_info() >= (3, 12) {
             kwargs.set_item("eager_start", true)?;
-            How::Eager
+            Method::Eager
         } else {
             let capture = Py::new(py, Capture::default())?;
             let call_soon = capture.bind(py).getattr("call_soon")?;
             let name = intern!(py, "call_soon");
             if event_loop.setattr(name, &call_soon).is_ok() {
                 event_loop.delattr(name)?;
-                How::Captured { capture, call_soon: call_soon.unbind() }
+                Method::Captured { capture, call_soon: call_soon.unbind() }
             } else {
-                How::Later
+                Method::Later
             }
         };
         Ok(Self {
             event_loop: event_loop.clone().unbind(),
             task_type: task_type.unbind(),
             kwargs: kwargs.unbind(),
-            how,
+            method,
         })
     }
 
-    /// Whether the app has asked for tasks of its own making (`loop.set_task_factory`).
+    /// Returns whether the app has set a task factory (`loop.set_task_factory`).
     pub(crate) fn has_factory(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(!self.event_loop.bind(py).call_method0(intern!(py, "get_task_factory"))?.is_none())
     }
 
-    /// Makes the task of `coroutine` by the loop's own means.
+    /// Creates the task of `coroutine` by the loop's `create_task`.
     pub(crate) fn start_later<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Started<'py>> {
         let py = coroutine.py();
         let task = self.event_loop.bind(py).call_method1(intern!(py, "create_task"), (coroutine,))?;
         Ok(Started { task, context: None })
     }
 
-    /// As [`start_later`](Self::start_later), for a loop without a factory of tasks. Python 3.11 takes the context and
-    /// does not tell it.
+    /// Creates the task of `coroutine` by the `create_task` of a loop without a task factory. In Python 3.11
+    /// tasks accept a context but do not provide it, so it is kept.
     fn start_in_turn<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Started<'py>> {
         let py = coroutine.py();
         if py.version_info() < (3, 11) || py.version_info() >= (3, 12) {
@@ -110,16 +112,17 @@ impl TaskStarter {
         Ok(Started { task: create.call((coroutine,), Some(&kwargs))?, context: Some(context.unbind()) })
     }
 
-    /// Makes the task of `coroutine` and runs its first step, which nothing but a loop's callback may do.
+    /// Creates the task of `coroutine` and runs its first step. Must be called in a callback of the loop,
+    /// outside of any task.
     pub(crate) fn start<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Started<'py>> {
         let py = coroutine.py();
-        match &self.how {
-            How::Later => self.start_in_turn(coroutine),
-            How::Eager => {
+        match &self.method {
+            Method::Later => self.start_in_turn(coroutine),
+            Method::Eager => {
                 let task = self.task_type.bind(py).call((coroutine,), Some(self.kwargs.bind(py)))?;
                 Ok(Started { task, context: None })
             }
-            How::Captured { capture, call_soon } => {
+            Method::Captured { capture, call_soon } => {
                 let (event_loop, name) = (self.event_loop.bind(py), intern!(py, "call_soon"));
                 event_loop.setattr(name, call_soon)?;
                 let task = self.task_type.bind(py).call((coroutine,), Some(self.kwargs.bind(py)));
@@ -135,7 +138,8 @@ impl TaskStarter {
         let step = if caught.len() == 1 {
             caught.pop()
         } else {
-            // A finalizer of the garbage collector has called it too: its calls go where they belong.
+            // A finalizer run by the garbage collector has called it too. Its calls are passed on to the
+            // loop.
             let at = caught.iter().position(|call| call.is_step_of(&task));
             let step = at.map(|at| caught.remove(at));
             for call in caught {
@@ -154,7 +158,7 @@ impl TaskStarter {
             all.extend(args.bind(py).iter());
             run.call1(PyTuple::new(py, all)?)
         };
-        // SystemExit and KeyboardInterrupt leave a step although the task has kept them.
+        // A step raises SystemExit and KeyboardInterrupt although the task has stored them.
         match ran {
             Err(error) if !task.call_method0(intern!(py, "done"))?.is_truthy()? => Err(error),
             Ok(_) | Err(_) => Ok(Started { task, context: Some(context) }),
@@ -162,10 +166,10 @@ impl TaskStarter {
     }
 }
 
-/// Stands in for `loop.call_soon` while a task is made.
+/// A replacement of `loop.call_soon` while a task is created.
 #[derive(Debug, Default)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct Capture {
+pub(crate) struct Capture {
     calls: Mutex<Vec<Call>>,
 }
 

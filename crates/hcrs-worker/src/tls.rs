@@ -1,4 +1,4 @@
-//! What requests find under `tls` in their scope's extensions (ASGI, "TLS Extension"), by the number that their heads name.
+//! The `tls` extension of scopes (ASGI, "TLS Extension"), by the number in the request's head.
 
 use std::num::NonZeroU8;
 
@@ -8,53 +8,55 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-/// The meaning of numbers, as the edge told them last. There are no more than a number has values.
+/// The TLS facts of each number, as the edge has sent them last. There are at most 255 numbers.
 #[derive(Debug, Default)]
 pub(crate) struct TlsScopes {
-    /// By number, less one.
-    meant: Vec<Option<Meant>>,
+    /// The facts by number, minus one.
+    facts: Vec<Option<Facts>>,
 }
 
+/// The facts of one number.
 #[derive(Debug)]
-enum Meant {
-    /// No request has named it yet.
-    Told(Box<[u8]>),
-    /// Copied for each request; what is in it cannot be changed.
+enum Facts {
+    /// The payload of the frame, before the first request with the number.
+    Payload(Box<[u8]>),
+    /// The extension, which is copied for each request. Its values are immutable.
     Extension(Py<PyDict>),
 }
 
 impl TlsScopes {
-    /// Notes what a number means from now on; false if the payload does not have its form.
+    /// Assigns facts to a number, in place of any earlier ones. Returns false if the payload is malformed.
     pub(crate) fn learn(&mut self, number: NonZeroU8, payload: &[u8]) -> bool {
-        let at = place(number);
-        if self.meant.len() <= at {
-            self.meant.resize_with(at + 1, || None);
+        let at = index(number);
+        if self.facts.len() <= at {
+            self.facts.resize_with(at + 1, || None);
         }
-        self.meant[at] = Some(Meant::Told(payload.into()));
+        self.facts[at] = Some(Facts::Payload(payload.into()));
         TlsFacts::parse(payload).is_some()
     }
 
-    /// The extension of a request that names this number.
+    /// Returns the extension of a request with this number.
     pub(crate) fn extension<'py>(
         &mut self,
         py: Python<'py>,
         number: NonZeroU8,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let meant = self.meant.get_mut(place(number)).and_then(Option::as_mut);
-        let unknown = || PyConnectionError::new_err("a request names TLS facts that the edge has not told");
-        let meant = meant.ok_or_else(unknown)?;
-        if let Meant::Told(payload) = meant {
+        let known = self.facts.get_mut(index(number)).and_then(Option::as_mut);
+        let unknown =
+            || PyConnectionError::new_err("a request refers to TLS facts that the edge has not sent");
+        let known = known.ok_or_else(unknown)?;
+        if let Facts::Payload(payload) = known {
             let facts = TlsFacts::parse(payload).ok_or_else(unknown)?;
-            *meant = Meant::Extension(build(py, &facts)?.unbind());
+            *known = Facts::Extension(build(py, &facts)?.unbind());
         }
-        match meant {
-            Meant::Extension(extension) => extension.bind(py).copy(),
-            Meant::Told(_) => Err(unknown()),
+        match known {
+            Facts::Extension(extension) => extension.bind(py).copy(),
+            Facts::Payload(_) => Err(unknown()),
         }
     }
 }
 
-fn place(number: NonZeroU8) -> usize {
+fn index(number: NonZeroU8) -> usize {
     usize::from(number.get()) - 1
 }
 
@@ -64,7 +66,7 @@ fn build<'py>(py: Python<'py>, facts: &TlsFacts<'_>) -> PyResult<Bound<'py, PyDi
     extension.set_item(intern!(py, "server_cert"), facts.server_certificate)?;
     extension.set_item(intern!(py, "client_cert_chain"), PyTuple::new(py, &facts.client_certificates)?)?;
     extension.set_item(intern!(py, "client_cert_name"), facts.client_name)?;
-    // A client whose certificate does not verify has no connection.
+    // A client whose certificate does not verify is not connected.
     extension.set_item(intern!(py, "client_cert_error"), py.None())?;
     extension.set_item(intern!(py, "tls_version"), known(facts.version))?;
     extension.set_item(intern!(py, "cipher_suite"), known(facts.cipher_suite))?;

@@ -1,14 +1,14 @@
-//! The fields after a response's body, which an app may send in several messages.
+//! A response's trailers, which an app may send in several messages.
 
 use hcrs_http::{ResponseHeadWriter, is_trailer_name};
 
 use pyo3::types::PyBytesMethods as _;
 
-use crate::message::{FieldError, Parts, Seen, write_field};
+use crate::message::{Field, FieldError, Parts, Seen, write_field};
 
-/// Trailers so far, checked, in the form of a head.
+/// The trailers that were sent so far, checked and encoded as a head.
 #[derive(Debug)]
-pub struct Trailers {
+pub(crate) struct Trailers {
     block: Vec<u8>,
     writer: ResponseHeadWriter,
     seen: Seen,
@@ -23,7 +23,7 @@ impl Default for Trailers {
 }
 
 impl Trailers {
-    /// Adds the fields of one message, all of them or, with an error, none.
+    /// Adds the fields of one message. If one of them is invalid, none is added.
     pub(crate) fn add(&mut self, parts: &Parts<'_>) -> Result<(), FieldError> {
         let mut scratch = Vec::new();
         let mut trial = ResponseHeadWriter::begin(&mut scratch, 0);
@@ -33,7 +33,7 @@ impl Trailers {
             if !is_trailer_name(name) {
                 return Err(FieldError::Trailer(name.to_vec()));
             }
-            write_field(&mut trial, &mut scratch, (name, value.as_bytes()), &mut seen)?;
+            write_field(&mut trial, &mut scratch, Field { name, value: value.as_bytes() }, &mut seen)?;
         }
         for (name, value) in parts {
             let (name, value) = (name.as_bytes().trim_ascii(), value.as_bytes().trim_ascii());
@@ -43,7 +43,7 @@ impl Trailers {
         Ok(())
     }
 
-    /// The block that goes to the edge.
+    /// Returns the block for the edge.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.writer.finish(&mut self.block);
         self.block

@@ -1,9 +1,10 @@
-//! What a task waits for in `receive()` and `send()`: a future that can let its task go on at once.
+//! The futures that tasks wait for in `receive()` and `send()`, which can resume their tasks at once.
 //!
-//! A future of the loop hands its task to `loop.call_soon`, so that a message would wait for another trip of the loop,
-//! and what the app sends for one more. A [`Waiter`] is what asyncio's tasks take for a future; when a frame has come, in
-//! a turn of the link, which is a callback of the loop where no task runs, it runs the step of the task itself, in the
-//! task's own context. It stays a true step of a true task.
+//! A future of the loop passes its task to `loop.call_soon`, so that a message would be received one turn of
+//! the loop late, and its answer sent another turn late. A [`Waiter`] has the interface that asyncio's tasks
+//! require of a future. When a frame has arrived, in a turn of the link, which is a callback of the loop
+//! outside of any task, the waiter runs the task's step itself, in the task's own context. It is an ordinary
+//! step of an ordinary task.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,17 +18,17 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::lock;
 
-/// Something that a `receive` or `send` waits for.
+/// The future of a pending `receive` or `send`.
 #[derive(Debug)]
-pub enum Waiting {
-    /// On a loop of asyncio.
+pub(crate) enum Waiting {
+    /// A future for a loop of asyncio.
     Waiter(Py<Waiter>),
-    /// On a loop with futures of its own.
+    /// A future of another loop.
     Future(Py<PyAny>),
 }
 
 impl Waiting {
-    /// Makes one, and what is to be yielded to the task.
+    /// Creates a future. Returns it with the object that is to be yielded to the task.
     pub(crate) fn new<'py>(
         event_loop: &Bound<'py, PyAny>,
         is_asyncio: bool,
@@ -42,7 +43,7 @@ impl Waiting {
         Ok((Self::Future(future.clone().unbind()), future))
     }
 
-    /// Whether nobody waits any more.
+    /// Returns whether the future is set or cancelled.
     pub(crate) fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
         match self {
             Self::Waiter(waiter) => Ok(waiter.get().done()),
@@ -50,7 +51,7 @@ impl Waiting {
         }
     }
 
-    /// Lets the task go on when the loop comes to it.
+    /// Resumes the task in a later turn of the loop.
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Self::Waiter(waiter) => Waiter::settle(waiter.bind(py), State::Set),
@@ -61,7 +62,7 @@ impl Waiting {
         }
     }
 
-    /// Has `event_loop` let the task go on after a while.
+    /// Resumes the task by a timer of `event_loop`.
     pub(crate) fn wake_later(&self, event_loop: &Bound<'_, PyAny>, after: Duration) -> PyResult<()> {
         let py = event_loop.py();
         let set = match self {
@@ -72,7 +73,7 @@ impl Waiting {
         event_loop.call_method1(call_later, (after.as_secs_f64(), set, py.None())).map(drop)
     }
 
-    /// Lets the task go on at once, which nothing but a loop's callback may do.
+    /// Resumes the task at once. Must be called in a callback of the loop, outside of any task.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Self::Waiter(waiter) => {
@@ -84,22 +85,23 @@ impl Waiting {
     }
 }
 
-/// Lets waiting tasks look again when the loop comes to them.
+/// Resumes tasks in a later turn of the loop, for them to check their condition again.
 pub(crate) fn wake(py: Python<'_>, waiting: Vec<Waiting>) -> PyResult<()> {
     waiting.into_iter().try_for_each(|waiting| waiting.wake(py))
 }
 
-/// Lets waiting tasks look again at once, which nothing but a turn of the link may do.
+/// Resumes tasks at once, for them to check their condition again. Must be called in a turn of the link.
 pub(crate) fn resume(py: Python<'_>, waiting: Vec<Waiting>) -> PyResult<()> {
     waiting.into_iter().try_for_each(|waiting| waiting.resume(py))
 }
 
-/// A future that is never set to anything but None.
+/// A future of asyncio whose result is always None.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
-pub struct Waiter {
+pub(crate) struct Waiter {
     event_loop: Py<PyAny>,
-    /// How a task tells a future that is yielded to it from one that is not.
+    /// The attribute `_asyncio_future_blocking`, by which a task recognizes a future that was yielded to it
+    /// properly.
     blocking: AtomicBool,
     inner: Mutex<Inner>,
 }
@@ -114,7 +116,7 @@ struct Inner {
 enum State {
     Pending,
     Set,
-    /// With the reason that was given.
+    /// Cancelled, with the message that was given.
     Cancelled(Option<Py<PyAny>>),
 }
 
@@ -130,8 +132,8 @@ impl Waiter {
         Self { event_loop, blocking: AtomicBool::new(true), inner: Mutex::new(inner) }
     }
 
-    /// Ends the wait; gives who is to be called, or `None` if it had ended.
-    fn end(&self, state: State) -> Option<Vec<Callback>> {
+    /// Settles the future. Returns the callbacks, or `None` if it was settled before.
+    fn set_state(&self, state: State) -> Option<Vec<Callback>> {
         let mut inner = lock(&self.inner);
         if !matches!(inner.state, State::Pending) {
             return None;
@@ -140,23 +142,23 @@ impl Waiter {
         Some(std::mem::take(&mut inner.callbacks))
     }
 
-    /// Ends the wait, and has the loop call those who asked for it.
+    /// Settles the future and schedules its callbacks.
     fn settle(slf: &Bound<'_, Self>, state: State) -> PyResult<()> {
-        let callbacks = slf.get().end(state).unwrap_or_default();
+        let callbacks = slf.get().set_state(state).unwrap_or_default();
         callbacks.into_iter().try_for_each(|callback| callback.call_soon(slf))
     }
 
-    /// Ends the wait, and calls those who asked for it.
+    /// Sets the future and calls its callbacks at once.
     fn resume(slf: &Bound<'_, Self>) {
         let py = slf.py();
-        for Callback { function, context } in slf.get().end(State::Set).unwrap_or_default() {
+        for Callback { function, context } in slf.get().set_state(State::Set).unwrap_or_default() {
             let ran = match context {
                 Some(context) => context.bind(py).call_method1(intern!(py, "run"), (function, slf)),
                 None => function.bind(py).call1((slf,)),
             };
             match ran {
                 Ok(_) => {}
-                // They leave a step although the task has kept them.
+                // A step raises these although the task has stored them.
                 Err(error) if error.is_instance_of::<PySystemExit>(py) => {}
                 Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {}
                 Err(error) => error.write_unraisable(py, Some(slf.as_any())),
@@ -202,7 +204,7 @@ impl Waiter {
         self.result(py)
     }
 
-    /// Ends the wait, as the callback of a timer.
+    /// Sets the future, as the callback of a timer.
     #[pyo3(name = "_set")]
     fn set(slf: &Bound<'_, Self>, _nothing: &Bound<'_, PyAny>) -> PyResult<()> {
         Self::settle(slf, State::Set)
@@ -232,7 +234,7 @@ impl Waiter {
     }
 
     fn remove_done_callback(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<usize> {
-        // Comparing may run code of the app, which no lock may see.
+        // The comparison may run code of the app, so no lock may be held.
         let mut removed = 0;
         let callbacks = std::mem::take(&mut lock(&slf.get().inner).callbacks);
         for Callback { function: theirs, context } in callbacks {

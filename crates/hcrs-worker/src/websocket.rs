@@ -1,6 +1,6 @@
-//! A WebSocket as the app holds it (ASGI WebSocket spec): messages in, messages out, and how it ends.
+//! The WebSocket of an exchange (ASGI WebSocket spec): its messages in both directions, and its end.
 //!
-//! The rule of `exchange.rs` holds here, too: no code of the app runs while a lock is held.
+//! As in `exchange.rs`, no code of the app runs while a lock is held.
 
 use std::collections::VecDeque;
 
@@ -18,118 +18,160 @@ use crate::exchange::{Exchange, unexpected};
 use crate::message;
 use crate::waiter::wake;
 
-/// The status of an accepting head, which the edge replaces by the one of the client's protocol.
+/// The status of an accepting head, which the edge replaces by that of the client's protocol.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// Close codes (RFC 6455 §7.4.1) that are the server's to say.
+/// The close code of a WebSocket that was closed without a code (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
+
+/// The close code of a WebSocket whose client has disconnected without a Close frame (RFC 6455 §7.4.1).
 const ABNORMAL: u16 = 1006;
+
+/// The close code of a WebSocket that the app has left open (RFC 6455 §7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
-/// What has come over a WebSocket and was not taken by the app.
+/// The state of a WebSocket, with the messages that have arrived and that the app has not received.
 ///
-/// The edge sends no more than the request window ahead of the app, but for one message: bytes of a message
-/// whose end has not come are credited at once, because the app cannot take them. The edge bounds a message.
+/// The edge sends at most the request window ahead of the app, except for one message: the pieces of an
+/// incomplete message are credited at once, because the app cannot receive them. The edge limits the size of
+/// a message.
 #[derive(Debug)]
-pub struct Messages {
+pub(crate) struct Messages {
+    /// The subprotocols that the client offers.
     offered: Vec<String>,
-    connect_told: bool,
-    /// The app answers with an ordinary response.
-    denied: bool,
-    /// The app has accepted.
-    accepted: bool,
+    handshake: Handshake,
+    delivered: Delivered,
+    /// The pieces of the incomplete message.
     partial: Vec<u8>,
     complete: VecDeque<Message>,
-    end: Option<(u16, String)>,
-    /// The app was told of the end, by the client or by itself.
-    end_told: bool,
-    /// Messages by which the app may answer the one that it took last, though its client has left by now.
+    /// The close by the client, or its disconnect.
+    end: Option<Close>,
+    /// Number of messages by which the app may still answer the last one received, if the client has left
+    /// since.
     answers_left: u8,
 }
 
-/// Messages that answer one: a client that has left may have left more of them behind, and the app is to see them all, and
-/// the client's own close code. An app that sends more than this and does not receive is told by its `send`.
+/// The app's answer to the client's handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handshake {
+    Pending,
+    Accepted,
+    /// Answered with an ordinary response.
+    Denied,
+}
+
+/// The progress of the events that the app receives: connect, then messages, then the disconnect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivered {
+    Nothing,
+    Connect,
+    End,
+}
+
+/// The code and reason of a close.
+#[derive(Debug, Clone)]
+struct Close {
+    code: u16,
+    reason: String,
+}
+
+/// A piece of a message, as a frame of the link has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessagePiece<'a> {
+    pub(crate) kind: MessageKind,
+    pub(crate) bytes: &'a [u8],
+    /// Whether this is the last piece.
+    pub(crate) end: bool,
+}
+
+/// Messages that an app may send, after its client has left, for each message that it receives.
+///
+/// Messages of the client may still be waiting then, and the app is to receive them all, and the client's
+/// close code, before its `send` raises. An app that sends more than this without receiving gets the error
+/// earlier.
 const ANSWERS_MAX: u8 = 16;
 
 #[derive(Debug)]
 struct Message {
-    /// A str or bytes, as the kind says.
+    /// A str if `is_text`, else bytes.
     content: Py<PyAny>,
     is_text: bool,
-    /// What the edge is owed credit for.
+    /// The cost for which the edge gets credit when the app receives the message.
     owed: usize,
 }
 
 impl Messages {
-    /// Nothing has come yet; the client offers these subprotocols.
+    /// Creates the state of a WebSocket whose client offers these subprotocols.
     pub(crate) fn new(offered: Vec<String>) -> Self {
         Self {
             offered,
-            connect_told: false,
-            denied: false,
-            accepted: false,
+            handshake: Handshake::Pending,
+            delivered: Delivered::Nothing,
             partial: Vec::new(),
             complete: VecDeque::new(),
             end: None,
-            end_told: false,
             answers_left: 0,
         }
     }
 
-    /// Whether [`receive`] gives something.
+    /// Returns whether [`receive`] returns a message.
     pub(crate) fn has_next(&self, phase: Phase) -> bool {
         let is_over = self.end.is_some() || phase == Phase::Closed;
-        !self.connect_told || !self.complete.is_empty() || (is_over && !self.end_told)
+        self.delivered == Delivered::Nothing
+            || !self.complete.is_empty()
+            || (is_over && self.delivered != Delivered::End)
     }
 
-    /// Counts a message that the app sends. False if its client has left, and the app knows or ought to.
+    /// Counts a message that the app sends. Returns false if the client has left and the app has received the
+    /// end, or has sent more than [`ANSWERS_MAX`] messages without receiving.
     fn may_send(&mut self) -> bool {
         let answers = self.answers_left;
         self.answers_left = answers.saturating_sub(1);
-        self.end.is_none() || (!self.end_told && answers > 0)
+        self.end.is_none() || (self.delivered != Delivered::End && answers > 0)
     }
 
-    /// Whether a `send` may wait for the client's window: a client that has closed its side may still read answers.
+    /// Returns whether a `send` may wait for the client's window. A client that has closed its side may still
+    /// read answers.
     pub(crate) fn may_wait(&self) -> bool {
-        self.end.is_none() || (!self.end_told && self.answers_left > 0)
+        self.end.is_none() || (self.delivered != Delivered::End && self.answers_left > 0)
     }
 
-    /// Whether the app was told of the end.
-    pub(crate) fn end_was_told(&self) -> bool {
-        self.end_told
+    /// Returns whether the app has received the disconnect.
+    pub(crate) fn has_delivered_end(&self) -> bool {
+        self.delivered == Delivered::End
     }
 
-    /// The edge says how the WebSocket was closed.
+    /// Records the close that the edge has reported.
     pub(crate) fn close(&mut self, code: u16, reason: &[u8]) {
-        self.end.get_or_insert_with(|| (code, String::from_utf8_lossy(reason).into_owned()));
+        self.end.get_or_insert_with(|| Close { code, reason: String::from_utf8_lossy(reason).into_owned() });
     }
 
-    /// Takes a piece of a message, the last one if `end`.
+    /// Takes a piece of a message.
     pub(crate) fn arrive(
         &mut self,
         py: Python<'_>,
-        (kind, payload, end): (MessageKind, &[u8], bool),
+        piece: MessagePiece<'_>,
         stream: &mut Stream<PyBackedBytes>,
         out: &mut Outbox,
     ) -> Result<(), LinkError> {
         if self.end.is_some() {
             return Ok(());
         }
-        let owed = piece_cost(payload.len());
-        if !end {
-            self.partial.extend_from_slice(payload);
+        let owed = piece_cost(piece.bytes.len());
+        if !piece.end {
+            self.partial.extend_from_slice(piece.bytes);
             stream.took_messages(owed, out);
             return Ok(());
         }
         let mut joined = std::mem::take(&mut self.partial);
         let whole = if joined.is_empty() {
-            payload
+            piece.bytes
         } else {
-            joined.extend_from_slice(payload);
+            joined.extend_from_slice(piece.bytes);
             &joined
         };
-        // Neither is an object that the garbage collector tracks, so a lock may be held.
-        let is_text = kind == MessageKind::Text;
+        // The garbage collector tracks neither str nor bytes, so a lock may be held.
+        let is_text = piece.kind == MessageKind::Text;
         let content = if is_text {
             PyString::from_bytes(py, whole).map_err(|_| LinkError::Unexpected("Message"))?.into_any()
         } else {
@@ -139,18 +181,19 @@ impl Messages {
         Ok(())
     }
 
-    /// The client is gone without a Close frame.
+    /// Records that the client has disconnected without a Close frame.
     pub(crate) fn lose(&mut self) {
-        self.end.get_or_insert((ABNORMAL, String::new()));
+        self.end.get_or_insert(Close { code: ABNORMAL, reason: String::new() });
     }
 
-    /// The app's task has ended. True if it has failed, that is, neither accepted nor declined.
+    /// Finishes the WebSocket, whose task has ended. Returns true if the app has neither accepted nor denied
+    /// it.
     pub(crate) fn finish(&mut self, stream: &mut Stream<PyBackedBytes>, out: &mut Outbox) -> bool {
-        if !self.accepted {
+        if self.handshake != Handshake::Accepted {
             return stream.finish(out);
         }
         if stream.phase() == Phase::Response {
-            // Left open: the client is not told that all is well.
+            // The app has left it open, which is no normal close.
             stream.close(INTERNAL_ERROR, "", out);
         }
         stream.finish_websocket(out);
@@ -158,7 +201,7 @@ impl Messages {
     }
 }
 
-/// The subprotocols that a request offers, in order. The edge has checked their form.
+/// Returns the subprotocols that a request offers, in order. The edge has checked their syntax.
 pub(crate) fn subprotocols(head: &RequestView<'_>) -> Vec<String> {
     let mut offered: Vec<String> = Vec::new();
     for (_, value) in head.fields().filter(|(name, _)| *name == b"sec-websocket-protocol") {
@@ -173,7 +216,7 @@ pub(crate) fn subprotocols(head: &RequestView<'_>) -> Vec<String> {
     offered
 }
 
-/// The next message for the app; `None` if there is none yet.
+/// Returns the next message for the app, or `None` if there is none yet.
 pub(crate) fn receive<'py>(
     exchange: &Bound<'py, Exchange>,
     link: &Bound<'py, AsgiLink>,
@@ -181,29 +224,30 @@ pub(crate) fn receive<'py>(
     enum Next {
         Connect,
         Message(Message),
-        End(u16, String),
+        End(Close),
     }
     let py = exchange.py();
     let next = {
         let mut inner = exchange.get().lock();
         let is_closed = inner.stream.phase() == Phase::Closed;
         let Some(messages) = &mut inner.websocket else { return Ok(None) };
-        if !std::mem::replace(&mut messages.connect_told, true) {
+        if messages.delivered == Delivered::Nothing {
+            messages.delivered = Delivered::Connect;
             Next::Connect
         } else if let Some(message) = messages.complete.pop_front().filter(|_| !is_closed) {
             messages.answers_left = ANSWERS_MAX;
             inner.stream.took_messages(message.owed, &mut link.get().out().outbox);
             Next::Message(message)
-        } else if messages.end_told {
-            // It is told once: an app that asks again waits, as one does on a connection where nothing can come.
+        } else if messages.delivered == Delivered::End {
+            // The disconnect is delivered once. A further receive waits until its task is cancelled.
             return Ok(None);
-        } else if let Some((code, reason)) = messages.end.clone() {
-            messages.end_told = true;
+        } else if let Some(close) = messages.end.clone() {
+            messages.delivered = Delivered::End;
             inner.stream.heard_end(&mut link.get().out().outbox);
-            Next::End(code, reason)
+            Next::End(close)
         } else if is_closed {
-            messages.end_told = true;
-            Next::End(NORMAL, String::new())
+            messages.delivered = Delivered::End;
+            Next::End(Close { code: NORMAL, reason: String::new() })
         } else {
             return Ok(None);
         }
@@ -220,7 +264,7 @@ pub(crate) fn receive<'py>(
             message.set_item(given, content)?;
             message.set_item(missing, py.None())?;
         }
-        Next::End(code, reason) => {
+        Next::End(Close { code, reason }) => {
             message.set_item(kind, intern!(py, "websocket.disconnect"))?;
             message.set_item(intern!(py, "code"), code)?;
             message.set_item(intern!(py, "reason"), reason)?;
@@ -229,7 +273,7 @@ pub(crate) fn receive<'py>(
     Ok(Some(message))
 }
 
-/// Takes a message of the app; false if `send` has to wait.
+/// Sends a message of the app. Returns false if `send` has to wait.
 pub(crate) fn send(
     exchange: &Bound<'_, Exchange>,
     link: &Bound<'_, AsgiLink>,
@@ -241,7 +285,10 @@ pub(crate) fn send(
         Ok(kind) => kind.as_str(),
         Err(other) => other.to_str()?,
     };
-    let denied = exchange.get().lock().websocket.as_ref().is_some_and(|messages| messages.denied);
+    let denied = {
+        let inner = exchange.get().lock();
+        inner.websocket.as_ref().is_some_and(|messages| messages.handshake == Handshake::Denied)
+    };
     match (kind, phase) {
         ("websocket.accept", Phase::Request) => accept(exchange, link, message).map(|()| true),
         ("websocket.send", Phase::Response) if !denied => {
@@ -254,7 +301,7 @@ pub(crate) fn send(
         ("websocket.http.response.start", Phase::Request) => {
             exchange.get().start(exchange.py(), message)?;
             if let Some(messages) = &mut exchange.get().lock().websocket {
-                messages.denied = true;
+                messages.handshake = Handshake::Denied;
             }
             Ok(true)
         }
@@ -281,7 +328,7 @@ fn accept(
     let mut parts = headers.map(|headers| message::parts(&headers)).transpose()?.unwrap_or_default();
     if parts.iter().any(|(name, _)| name.as_bytes().eq_ignore_ascii_case(b"sec-websocket-protocol")) {
         return Err(PyValueError::new_err(
-            "the subprotocol is said by 'subprotocol', not by a sec-websocket-protocol header",
+            "the subprotocol is set by 'subprotocol', not by a sec-websocket-protocol header",
         ));
     }
     if let Some(chosen) = &subprotocol {
@@ -301,7 +348,7 @@ fn accept(
         message::write_parts(&parts, head, out).map(|_| None)
     })??;
     if let Some(messages) = &mut exchange.get().lock().websocket {
-        messages.accepted = true;
+        messages.handshake = Handshake::Accepted;
     }
     AsgiLink::pushed(link)
 }
@@ -329,7 +376,7 @@ fn send_message(
     sent(exchange, link, stalled)
 }
 
-/// Passes a message on; only one that has to wait is kept.
+/// Sends a message. `keep` returns it as an object, which is stored only if the message has to wait.
 fn push_message<'py>(
     exchange: &Bound<'py, Exchange>,
     link: &Bound<'py, AsgiLink>,
@@ -352,11 +399,7 @@ fn close(
 ) -> PyResult<bool> {
     let py = exchange.py();
     let code = match given(message, intern!(py, "code"))? {
-        Some(code) => code.extract::<u16>().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "'code' must be a close code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), not {code}"
-            ))
-        })?,
+        Some(code) => sendable_code(&code)?,
         None => NORMAL,
     };
     let reason = match given(message, intern!(py, "reason"))? {
@@ -372,17 +415,29 @@ fn close(
     };
     wake(py, waiters)?;
     let is_sent = sent(exchange, link, stalled)?;
-    // Once the client has left, nobody is to be waited for.
+    // Once the client has left there is nothing to wait for.
     let has_left = exchange.get().lock().websocket.as_ref().is_some_and(|messages| messages.end.is_some());
     Ok(is_sent || has_left)
 }
 
-/// What `send` raises once the client has left.
+/// Returns a close code, if it may be sent (RFC 6455 §7.4).
+fn sendable_code(code: &Bound<'_, PyAny>) -> PyResult<u16> {
+    match code.extract() {
+        Ok(code @ (1000..=1003 | 1007..=1014 | 3000..=4999)) => Ok(code),
+        Ok(_) | Err(_) => Err(PyValueError::new_err(format!(
+            "'code' must be a close code that may be sent (1000 to 1003, 1007 to 1014, 3000 to 4999), not \
+             {code}"
+        ))),
+    }
+}
+
+/// Creates the error that `send` raises once the client has left.
 pub(crate) fn client_gone() -> PyErr {
     ClientGoneError::new_err("the client has gone")
 }
 
-/// Closed before it was accepted: 403 (ASGI WebSocket spec, "Close - send event").
+/// Denies the WebSocket with 403, as a close before the acceptance (ASGI WebSocket spec, "Close - send
+/// event").
 fn refuse(exchange: &Bound<'_, Exchange>, link: &Bound<'_, AsgiLink>) -> PyResult<()> {
     exchange.get().push_head(link, HeadKind::Response, 403, |head, out| {
         head.field(out, b"content-length", b"0");
@@ -406,7 +461,7 @@ fn sent(exchange: &Bound<'_, Exchange>, link: &Bound<'_, AsgiLink>, stalled: Sta
     Ok(stalled == Stalled::No || exchange.get().lock().stream.is_flushed())
 }
 
-/// A key of a message, unless it is missing or None.
+/// Returns the value of a message's key, unless it is missing or None.
 fn given<'py>(
     message: &Bound<'py, PyDict>,
     key: &Bound<'py, PyString>,

@@ -279,7 +279,7 @@ def test_to_send_after_the_client_has_left_raises_and_that_is_no_error(
     if target == "blind-echo":
         expected = ["websocket.receive", "websocket.disconnect", "ClientGoneError True"]
         assert seen(leaving, key) == expected
-    leaving.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: ClientGoneError")
+    leaving.wait_for_log(r"\[DEBUG\] The app has ended because its client has disconnected: ClientGoneError")
     clients.leave_quietly(leaving)
 
 
@@ -390,7 +390,7 @@ def test_an_upload_that_is_given_up_is_no_error(
         stream = h2.request("POST", f"/upload?{key}", body=b"abc", end=False)
         wait_until(lambda: seen(starlette, key), "the request to begin")
         h2.reset(stream)
-    starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: ClientDisconnect")
+    starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has disconnected: ClientDisconnect")
     clients.leave_quietly(starlette)
 
 
@@ -409,7 +409,7 @@ def test_a_websocket_of_starlette_ends_with_its_client(
         client.send("hello")
         wait_until(lambda: seen(starlette, key) == ["hello"], "the message")
     leave(client)
-    starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: WebSocketDisconnect")
+    starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has disconnected: WebSocketDisconnect")
     clients.leave_quietly(starlette)
 
 
@@ -422,5 +422,5 @@ def test_a_wsgi_app_that_writes_to_nobody_is_no_error(serve: Serve, clients: Cli
     else:
         assert asking.h2.head(asking.stream).status == 200
     asking.leave()
-    server.wait_for_log(r"\[DEBUG\] The app has ended because its client has left: ClientGoneError")
+    server.wait_for_log(r"\[DEBUG\] The app has ended because its client has disconnected: ClientGoneError")
     clients.leave_quietly(server)

@@ -97,7 +97,7 @@ def test_clients_that_decline_hear_of_none(
 def test_over_http_1_it_raises_in_words(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listener)
     assert client.get("/page").status == 500
-    server.wait_for_log("UnexpectedMessageError: http.response.push is for HTTP/2 only")
+    server.wait_for_log("UnexpectedMessageError: http.response.push is only for HTTP/2")
     extensions = json.loads(connect_h1(server.listener).get("/show").body)["extensions"]
     assert "http.response.push" not in extensions
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_promised_is_said_in_words(server: Server, connect_h2: Ca
     kinds = [text.partition(":")[0] for text in raised]
     assert kinds == ["KeyError", "TypeError", *["ValueError"] * 12, "TypeError"], raised
     assert "must begin with a slash" in raised[2] and "is not a token" in raised[7]
-    assert "may not stand in a promised request" in raised[8] and "longer than 16384 bytes" in raised[12]
+    assert "is not allowed in a promised request" in raised[8] and "longer than 16384 bytes" in raised[12]
     assert all(stream.promise is None for stream in client.streams.values())
     assert client.get("/afterwards").status == 200
     said = wait_until(lambda: shown(client)["counts"].get("afterwards"), "the app to push after its response")

@@ -264,9 +264,9 @@ def test_tasks_that_outlive_their_clients_for_long_are_counted_in_one_line(serve
     running = serve_on(
         """
         import asyncio
-        from hcrs import leaving
+        from hcrs import client_disconnects
 
-        leaving.PATIENCE, leaving.INTERVAL = 0.2, 0.05
+        client_disconnects.PATIENCE, client_disconnects.INTERVAL = 0.2, 0.05
 
         async def app(scope, receive, send):
             assert scope["type"] != "lifespan"
@@ -278,12 +278,12 @@ def test_tasks_that_outlive_their_clients_for_long_are_counted_in_one_line(serve
     websocket = running.link.request(request_head(target=b"/stays/here", websocket=True), end=False)
     running.link.ping()
     running.link.reset(streams[0])
-    told = "1 task runs on although its client has left 0.2 s ago or earlier; the first of them 0 s ago, of /stays/0\n"
-    wait_for(running, told)
+    line = "1 task is still running 0.2 s or more after its client disconnected; the first client disconnected 0 s ago,"
+    wait_for(running, f"{line} from /stays/0\n")
     for stream in (*streams[1:], websocket):
         running.link.reset(stream)
-    wait_for(running, "4 tasks run on although their clients have left 0.2 s ago or earlier; the first of them")
-    assert len(re.findall("runs? on", running.stderr)) <= 4, running.stderr
+    wait_for(running, "4 tasks are still running 0.2 s or more after their clients disconnected; the first client")
+    assert len(re.findall("still running", running.stderr)) <= 4, running.stderr
     assert "ERROR" not in running.stderr
 
 

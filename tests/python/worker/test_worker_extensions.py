@@ -276,4 +276,4 @@ def test_a_push_is_a_frame_where_the_client_takes_it_and_nothing_or_an_error_els
     payloads, text = ask(2)
     assert payloads == [] and "http.response.push" not in text and text.endswith("None)")
     payloads, text = ask(2, version=11)
-    assert payloads == [] and "for HTTP/2 only" in text
+    assert payloads == [] and "only for HTTP/2" in text

@@ -223,7 +223,7 @@ def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> No
         ),
         (
             "send({'type':START,'status':200,'headers':[(b'content-length',b'1'),(b'content-length',b'2')]})",
-            'ValueError: content-length b"2" is not the one number',
+            'ValueError: content-length b"2" is not a number',
         ),
         (
             "send({'type':START,'status':200,'headers':[(b'a',b'x'*2**21)]})",
@@ -231,11 +231,11 @@ def test_an_app_that_cannot_even_be_called_resets_its_stream(serve: Serve) -> No
         ),
         (
             "send({'type':START,'status':200,'headers':[(b'a',b'')]*65536})",
-            "ValueError: a response has 65535 headers at most",
+            "ValueError: a response has at most 65535 headers",
         ),
         (
             "send({'type':START,'status':200,'headers':((b'a',b'') for _ in range(65536))})",
-            "ValueError: a response has 65535 headers at most",
+            "ValueError: a response has at most 65535 headers",
         ),
     ],
 )
@@ -343,7 +343,7 @@ def test_as_many_headers_as_the_link_can_count_are_sent_and_not_one_more(serve: 
     accepted = response_head(running.link.expect(stream, ACCEPT).payload)
     assert (accepted.status, len(accepted.headers), accepted[b"sec-websocket-protocol"]) == (101, 65535, b"chat")
     refused = running.link.expect(stream, TEXT)
-    assert refused.payload == b"a response has 65535 headers at most, a WebSocket's subprotocol among them"
+    assert refused.payload == b"a response has at most 65535 headers, including a WebSocket's subprotocol"
 
 
 def test_as_many_trailers_as_the_link_can_count_are_sent_and_not_one_more(serve: Serve) -> None:
@@ -352,7 +352,7 @@ def test_as_many_trailers_as_the_link_can_count_are_sent_and_not_one_more(serve:
     running.link.expect(stream, RESPONSE)
     assert len(response_head(running.link.expect(stream, TRAILERS).payload).headers) == 65535
     assert running.drain() == 0
-    assert "ValueError: a response has 65535 headers at most" in running.stderr
+    assert "ValueError: a response has at most 65535 headers" in running.stderr
 
 
 def test_a_withdrawn_request_is_never_begun(serve: Serve) -> None:

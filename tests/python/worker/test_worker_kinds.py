@@ -134,7 +134,7 @@ def test_an_app_of_each_kind_is_seen_for_what_it_is_and_served(serve: Serve, exp
     running = serve(KINDS, app=f"main:{expression}")
     assert running.link.fetch().body.decode() == repr(version)
     assert running.drain() == 0
-    assert "taken for" not in running.stderr
+    assert "detected as" not in running.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_app_that_was_taken_for_something_else_says_how_to_name_it(serve: Ser
         running.link.expect(stream, APP_FAILED)
     assert running.drain() == 0
     assert running.stderr.count("Error in WSGI Framework") == 2
-    hints = re.findall("The app was taken for WSGI .* 'asgi:MODULE:APP'", running.stderr)
+    hints = re.findall("The app was detected as WSGI .* 'asgi:MODULE:APP'", running.stderr)
     assert len(hints) == 1
 
 
@@ -169,19 +169,19 @@ def test_an_app_that_returns_nothing_that_can_be_awaited_fails_in_words(serve: S
     running = serve(KINDS + "    def plain(scope, receive, send):\n        return None\n", app="main:plain")
     running.link.expect(running.link.get(), APP_FAILED)
     assert running.drain() == 0
-    assert "TypeError: The app has returned NoneType, which cannot be awaited" in running.stderr
+    assert "TypeError: The app has returned NoneType; an ASGI app must return an awaitable" in running.stderr
 
 
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("make", "it takes no arguments: it is a factory, and has to be called, as in 'module:make()'"),
-        ("Instance", "it takes no arguments: it is a class, and has to be called, as in 'module:Instance()'"),
-        ("nothing", "it is asynchronous, and does not take (scope, receive, send)"),
-        ("two", "it is asynchronous, and does not take (scope, receive, send)"),
-        ("four", "it takes neither (scope, receive, send), as ASGI says, nor (environ, start_response)"),
-        ("'app'", "it is of type str, and neither ASGI nor WSGI"),
-        ("None", "it is of type NoneType, and neither ASGI nor WSGI"),
+        ("make", "it takes no arguments: it is a factory and has to be called, as in 'module:make()'"),
+        ("Instance", "it takes no arguments: it is a class and has to be called, as in 'module:Instance()'"),
+        ("nothing", "it is asynchronous but does not take (scope, receive, send)"),
+        ("two", "it is asynchronous but does not take (scope, receive, send)"),
+        ("four", "it takes neither (scope, receive, send), as ASGI requires, nor (environ, start_response)"),
+        ("'app'", "it is of type str, which is neither ASGI nor WSGI"),
+        ("None", "it is of type NoneType, which is neither ASGI nor WSGI"),
     ],
 )
 def test_what_cannot_be_an_app_stops_the_start(serve: Serve, expression: str, said: str) -> None:
@@ -201,7 +201,7 @@ django.conf.settings.configure()
 django.setup()
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
-from hcrs.interface import know
+from hcrs.app_interface import detect
 from hcrs.middleware import DispatcherMiddleware, ProxyFixMiddleware, AsyncioWSGIMiddleware
 
 class Endpoint(starlette.endpoints.HTTPEndpoint): pass
@@ -215,7 +215,7 @@ wsgi = [
     flask.Flask("a"), flask.Flask("a").wsgi_app, get_wsgi_application(), validator(flask.Flask("a")),
     get_wsgi_application().__call__,
 ]
-print([know(app).interface for app in asgi], [know(app).interface for app in wsgi])
+print([detect(app).interface for app in asgi], [detect(app).interface for app in wsgi])
 """
     seen = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == f"{['asgi'] * 9} {['wsgi'] * 5}"

@@ -200,13 +200,13 @@ def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(
     [
         ("", "other:app", "Cannot load application from 'other:app', module not found. There is no other in /"),
         ("", "main.part:app", "Cannot load application from 'main.part:app', module not found."),
-        ("", "main:app", "'main:app', application not found. main has nothing that can be called."),
+        ("", "main:app", "'main:app', application not found. main defines no callables."),
         (
             "import json\nfrom pathlib import Path\nlimit = 3\ndef make_app(): pass\ndef a(): pass",
             "main",
-            "Cannot load application from 'main', application not found. main has make_app, a.",
+            "Cannot load application from 'main', application not found. main defines make_app, a.",
         ),
-        ("app = {}", "main:app", "Cannot load application from 'main:app': it is of type dict, and neither ASGI nor WSGI"),
+        ("app = {}", "main:app", "Cannot load application from 'main:app': it is of type dict, which is neither ASGI nor WSGI"),
     ],
 )
 def test_an_app_that_is_not_there_is_told_in_a_line(serve: Serve, source: str, app: str, said: str) -> None:
@@ -357,7 +357,7 @@ def test_a_task_that_cannot_be_cancelled_is_left_behind_and_the_shutdown_runs(se
     )
     assert running.link.fetch().body == b"served"
     assert running.drain(0.1) == 0
-    assert "Leaving requests behind that did not end in time: 1 (GET /)" in running.stderr
+    assert "Abandoning requests that did not end in time: 1 (GET /)" in running.stderr
     assert "shut down" in running.stderr
     assert not running.link.finished().is_end
 
@@ -410,13 +410,13 @@ def test_child_process_that_does_not_end_is_named_and_left_behind(serve: Serve) 
         """
     )
     assert running.drain() == 0
-    assert "[WARNING] Ending around what has not ended: process Warehouse" in running.stderr
+    assert "[WARNING] Exiting although these have not ended: process Warehouse" in running.stderr
 
 
 def test_what_atexit_does_not_end_is_left_behind(serve: Serve) -> None:
     running = serve("import atexit, time\natexit.register(time.sleep, 600)\n" + textwrap.dedent(lifespan("return")))
     assert running.drain() == 0
-    assert "Ending although the interpreter has not ended" in running.stderr
+    assert "Exiting although the interpreter has not shut down" in running.stderr
 
 
 def test_a_worker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -144,4 +144,4 @@ def test_tls_facts_that_the_edge_cannot_have_sent_break_the_link(serve: Serve) -
     running = serve(ECHO_SCOPE)
     running.link.get(tls_number=3)
     assert running.process.wait(20) == 1
-    assert "TLS facts that the edge has not told" in running.stderr
+    assert "TLS facts that the edge has not sent" in running.stderr

@@ -228,7 +228,7 @@ def test_drain_does_not_wait_for_a_task_that_cannot_be_cancelled(on_trio: Serve)
     running = on_trio(APP)
     assert running.link.fetch(b"/shielded").body == b"'served'"
     assert running.drain(0.1) == 0
-    assert "Leaving requests behind that did not end in time: 1 (GET /shielded)" in running.stderr
+    assert "Abandoning requests that did not end in time: 1 (GET /shielded)" in running.stderr
 
 
 def test_when_the_edge_is_gone_the_worker_cancels_shuts_down_and_ends(on_trio: Serve, tmp_path: Path) -> None:

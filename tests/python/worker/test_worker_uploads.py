@@ -232,7 +232,7 @@ def test_a_body_that_cannot_be_kept_is_refused_and_the_reason_told(serve: Serve,
     assert running.link.response(stream).status == 507
     assert running.link.fetch(b"/hello").body == b"hello"
     assert running.drain() == 0
-    assert f"could not be kept in {spool}, and its client gets 507: No such file" in running.stderr
+    assert f"could not be stored in {spool}, and its client gets 507: No such file" in running.stderr
     assert "TMPDIR" in running.stderr
 
 

@@ -506,7 +506,7 @@ def test_a_body_beyond_the_limit_is_answered_with_413(serve: Serve) -> None:
         (b"/raises", "LookupError: in the app"),
         (b"/raises_exit", "SystemExit: 3"),
         (b"/never_starts", "before it called start_response"),
-        (b"/gives_text", "iterable must give bytes, not str"),
+        (b"/gives_text", "iterable must yield bytes, not str"),
     ],
 )
 def test_a_failed_app_resets_its_stream_and_harms_no_other(serve: Serve, path: bytes, logged: str) -> None:
@@ -560,7 +560,7 @@ def test_the_longest_head_is_sent_and_a_longer_one_is_the_apps_failure(serve: Se
         ("'200%20OK',[('a%20b','c')]", 'ValueError: header name b"a b" is not a token'),
         ("'200%20OK',[('a','\\u20ac')]", "ValueError: '€' has a character beyond Latin-1"),
         ("'200%20OK',[('Connection','close')]", "AssertionError: 'connection' is a hop-by-hop header"),
-        ("'200%20OK',[('Content-Length','-1')]", 'ValueError: content-length b"-1" is not the one number'),
+        ("'200%20OK',[('Content-Length','-1')]", 'ValueError: content-length b"-1" is not a number'),
         ("'200%20OK',[]", "no error"),
     ],
 )
@@ -716,7 +716,7 @@ def test_a_file_of_text_is_the_apps_failure(serve: Serve) -> None:
     stream = running.link.get(b"/files?text")
     running.link.expect(stream, APP_FAILED)
     assert running.drain() == 0
-    assert "must give bytes, not str" in running.stderr
+    assert "must yield bytes, not str" in running.stderr
 
 
 @pytest.mark.usefixtures("texts")
@@ -854,7 +854,7 @@ def test_drain_lets_requests_end_and_leaves_those_that_do_not(serve: Serve) -> N
     assert running.link.read().kind == BEGUN
     assert running.drain(2) == 0
     assert running.link.response(nap).body == b"slept"
-    assert "Leaving requests behind that did not end in time: 1 (GET /sleeps)" in running.stderr
+    assert "Abandoning requests that did not end in time: 1 (GET /sleeps)" in running.stderr
     assert not running.link.finished().is_end
 
 

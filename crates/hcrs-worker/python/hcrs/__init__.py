@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hcrs._hcrs import BodyTooLargeError, ClientGoneError, UnexpectedMessageError
 
-# Modules of the standard library are not imported here: with ``python -m hcrs`` the app's folder still comes first.
+# The standard library is not imported here: under ``python -m hcrs`` the app's directory still precedes it in sys.path.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hcrs.config import Config
@@ -15,7 +15,7 @@ __all__ = ["BodyTooLargeError", "ClientGoneError", "Config", "UnexpectedMessageE
 
 
 def __getattr__(name: str) -> object:
-    """Finds ``Config`` and ``__version__`` when they are asked for: workers need neither."""
+    """Imports ``Config`` and ``__version__`` at their first use: workers need neither."""
     if name == "Config":
         from hcrs.config import Config
 

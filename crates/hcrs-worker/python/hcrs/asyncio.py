@@ -6,8 +6,8 @@
 
     asyncio.run(serve(app, Config()))
 
-The app runs in the calling process, as it is: closures and objects that live there work. Clients' connections, TLS and
-HTTP are in a process beside it, the edge, which ends with the calling one.
+The app runs in the calling process, so it may use closures and objects of the program. Clients' connections, TLS and
+HTTP are handled by a child process, the edge, which exits with the calling process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal, TypeVar
 
 from hcrs import _hcrs
-from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, known, warn_of_settings, wsgi_serving
+from hcrs.app_interface import ServableApp
+from hcrs.asgi_runner import AsgiRunner
 from hcrs.config import Config
 from hcrs.edge import END_POLL, END_TIMEOUT, Edge, LinkMessage, RunningMessage
-from hcrs.interface import KnownApp
+from hcrs.embed import DRAIN_SLACK, ErrorLog, app_name, detect_app, new_wsgi_runner, warn_of_ignored_settings
 from hcrs.lifespan import Lifespan
-from hcrs.serving import AsgiServing
 from hcrs.typing import Framework
 
 __all__ = ["serve"]
@@ -44,39 +44,39 @@ async def serve(
     """Serves ``app`` until ``shutdown_trigger()`` completes, or until SIGINT or SIGTERM if there is none.
 
     Then requests finish within ``config.graceful_timeout``, and the app's lifespan shutdown follows. Cancelling the
-    task that serves has the same effect. Signals are only watched by the main thread, and a second one cuts off what is
-    under way.
+    task has the same effect. Signals are handled only in the main thread, and a second one cuts off the requests in
+    flight.
 
-    ``mode`` says what the app speaks, if it cannot be told by looking at it. ``on_listening`` is called with the URLs of
-    all listeners once clients are served: with a port of 0, that is where the real one is found.
+    ``mode`` is the app's interface, if its signature does not show it. ``on_listening`` is called with the URLs of all
+    listeners once clients are served, which for port 0 contain the port that was chosen.
 
-    Raises ``EdgeStartError`` (an ``OSError``) if an address cannot be bound or the like, ``ConfigError`` (a ``ValueError``)
-    if the configuration is wrong, ``LifespanFailureError`` or ``LifespanTimeoutError`` if the app cannot start or end,
-    and ``EdgeLostError`` if the server's process dies.
+    Raises ``EdgeStartError`` (an ``OSError``) if the server cannot start, as when an address cannot be bound,
+    ``ConfigError`` (a ``ValueError``) if the configuration is wrong, ``LifespanFailureError`` or
+    ``LifespanTimeoutError`` if the app's startup or shutdown fails, and ``EdgeLostError`` if the server's process dies.
 
-    One process serves: ``config.workers`` and what else concerns worker processes has no effect here.
+    The app has one process: ``config.workers`` and other settings of worker processes have no effect.
     """
-    warn_of_settings(config)
-    served = known(app, mode)
-    with ErrorLog(config), contextlib.closing(_Calling(Edge(config, app_name(app)))) as calling:
-        links = await calling.links
-        with _stop_signals(shutdown_trigger is None, calling) as stop:
+    warn_of_ignored_settings(config)
+    servable = detect_app(app, mode)
+    with ErrorLog(config), contextlib.closing(_EdgeEvents(Edge(config, app_name(app)))) as edge:
+        links = await edge.links
+        with _stop_signals(shutdown_trigger is None, edge) as stop:
             trigger = stop.wait if shutdown_trigger is None else shutdown_trigger
-            session = _Session(config, calling, trigger, on_listening)
+            session = _Session(config, edge, trigger, on_listening)
             try:
-                await (session.serve_asgi if served.interface == "asgi" else session.serve_wsgi)(served, links)
+                await (session.serve_asgi if servable.interface == "asgi" else session.serve_wsgi)(servable, links)
             finally:
                 await session.end()
 
 
-class _Calling:
-    """The edge as the event loop sees it."""
+class _EdgeEvents:
+    """The messages of the edge and its end, as futures of the event loop."""
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self._loop = asyncio.get_running_loop()
         self._links: list[_hcrs.Link] = []
-        #: All links, once they have come.
+        #: All links, once they have arrived.
         self.links: asyncio.Future[list[_hcrs.Link]] = self._loop.create_future()
         #: The URLs of the listeners, once clients are served.
         self.running: asyncio.Future[list[str]] = self._loop.create_future()
@@ -90,7 +90,7 @@ class _Calling:
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
-            self._over(error)
+            self._settle(error)
             return
         if isinstance(message, LinkMessage):
             self._links.append(_hcrs.Link(message.socket, message.memory))
@@ -100,25 +100,25 @@ class _Calling:
             if not self.running.done():
                 self.running.set_result(message.addresses)
         else:
-            self._over(None)
+            self._settle(None)
 
-    def _over(self, error: Exception | None) -> None:
+    def _settle(self, error: Exception | None) -> None:
         self._loop.remove_reader(self._edge.socket.fileno())
         if not self.links.done() or not self.running.done():
             error = error or self._edge.lost()
         for future in (self.links, self.running):
             if error is not None and not future.done():
                 future.set_exception(error)
-                future.exception()  # nobody may ask for it any more
+                future.exception()  # marks it as retrieved; serve may have returned already
         if not self.closed.done():
             self.closed.set_result(None)
 
     def stop(self) -> None:
-        """Asks the edge to drain and end; asked again, it cuts off what is under way."""
+        """Requests the edge to drain and exit. A second request cuts off the requests in flight."""
         self._edge.stop()
 
     async def end(self) -> None:
-        """Waits until the edge's process has ended. Raises ``EdgeLostError`` if it did so by itself."""
+        """Waits until the edge's process has exited. Raises ``EdgeLostError`` if nothing has asked it to."""
         await asyncio.wait([self.closed], timeout=END_TIMEOUT)
         deadline = self._loop.time() + END_TIMEOUT
         while self._edge.poll() is None and self._loop.time() < deadline:
@@ -126,7 +126,7 @@ class _Calling:
         self._edge.check_end()
 
     def close(self) -> None:
-        """Ends the edge at once if it still runs."""
+        """Kills the edge if it is still running."""
         self._loop.remove_reader(self._edge.socket.fileno())
         for future in (self.links, self.running, self.closed):
             future.cancel()
@@ -139,59 +139,54 @@ class _Session:
     def __init__(
         self,
         config: Config,
-        calling: _Calling,
+        edge: _EdgeEvents,
         trigger: Callable[..., Awaitable[Any]],
         on_listening: Callable[[list[str]], object] | None,
     ) -> None:
         self._config = config
-        self._calling = calling
+        self._edge = edge
         self._trigger = trigger
         self._on_listening = on_listening
         self._has_drained = False
 
-    async def serve_asgi(self, app: KnownApp, links: list[_hcrs.Link]) -> None:
+    async def serve_asgi(self, app: ServableApp, links: list[_hcrs.Link]) -> None:
         lifespan = Lifespan(app.app)
         await lifespan.startup(self._config.startup_timeout)
-        serving = AsgiServing(
-            app.app,
-            links,
-            event_loop=asyncio.get_running_loop(),
-            root_path=self._config.root_path,
-            is_guess=app.is_guess,
-        )
+        loop = asyncio.get_running_loop()
+        runner = AsgiRunner(app, links, event_loop=loop, root_path=self._config.root_path)
         try:
-            serving.start(lifespan.state)
+            runner.start(lifespan.state)
             try:
-                await self._until_over(serving.over)
+                await self._wait_for_stop(runner.over)
             finally:
                 try:
-                    await self._drain(serving.over)
+                    await self._drain(runner.over)
                 finally:
-                    # If the task was cancelled once more, the edge has not drained and requests are not waited for.
-                    await serving.finish()
+                    # If the task was cancelled once more, the edge has not drained and requests get no more time.
+                    await runner.finish()
         finally:
             await lifespan.shutdown(self._config.shutdown_timeout)
 
-    async def serve_wsgi(self, app: KnownApp, links: list[_hcrs.Link]) -> None:
-        serving = wsgi_serving(app, links, self._config)
-        serving.start()
-        drained = _in_thread(serving.wait)
+    async def serve_wsgi(self, app: ServableApp, links: list[_hcrs.Link]) -> None:
+        runner = new_wsgi_runner(app, links, self._config)
+        runner.start()
+        drained = _in_thread(runner.wait)
         over = asyncio.ensure_future(_finished(drained))
         try:
-            await self._until_over(over)
+            await self._wait_for_stop(over)
         finally:
             await self._drain(over)
-            await _in_thread(serving.finish)
+            await _in_thread(runner.finish)
 
     async def end(self) -> None:
-        """Lets an edge that has drained end by itself: it writes its logs to their end."""
+        """Waits until an edge that has drained exits by itself, after it has written its logs."""
         if self._has_drained:
-            await self._calling.end()
+            await self._edge.end()
 
-    async def _until_over(self, over: asyncio.Future[None]) -> None:
-        """Waits for the trigger, or for the edge to end by itself."""
+    async def _wait_for_stop(self, over: asyncio.Future[None]) -> None:
+        """Waits for the trigger, or for the end of the edge."""
         trigger = asyncio.ensure_future(_awaited(self._trigger))
-        running = self._calling.running
+        running = self._edge.running
         first: list[asyncio.Future[Any]] = [trigger, over, running]
         try:
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -207,7 +202,7 @@ class _Session:
 
     async def _drain(self, over: asyncio.Future[None]) -> None:
         if not over.done():
-            self._calling.stop()
+            self._edge.stop()
             await asyncio.wait([over], timeout=self._config.graceful_timeout + DRAIN_SLACK)
         self._has_drained = True
 
@@ -221,7 +216,7 @@ async def _finished(future: asyncio.Future[Any]) -> None:
 
 
 def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Runs ``work`` in a thread of its own, since the loop's pool may be full of what the app does there."""
+    """Runs ``work`` in a thread of its own, because the app may have filled the loop's thread pool."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -231,7 +226,7 @@ def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
     def run() -> None:
         result = work()
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits any more
             loop.call_soon_threadsafe(set_result, result)
 
     threading.Thread(target=run, name="hcrs-serve", daemon=True).start()
@@ -239,29 +234,29 @@ def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
 
 @contextlib.contextmanager
-def _stop_signals(wanted: bool, calling: _Calling) -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set."""
+def _stop_signals(wanted: bool, edge: _EdgeEvents) -> Iterator[asyncio.Event]:
+    """Provides an event that SIGINT and SIGTERM set if ``wanted``. A second signal stops the edge at once."""
     stop = asyncio.Event()
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def told() -> None:
+    def on_signal() -> None:
         if stop.is_set():
-            calling.stop()  # for the second time
+            edge.stop()  # for the second time
         stop.set()
 
     signals = _Signals.of(asyncio.get_running_loop())
-    signals.callbacks.append(told)
+    signals.callbacks.append(on_signal)
     try:
         yield stop
     finally:
-        signals.callbacks.remove(told)
+        signals.callbacks.remove(on_signal)
         signals.restore_if_unused()
 
 
 class _Signals:
-    """SIGINT and SIGTERM on one loop, for every call of ``serve`` on it."""
+    """The handlers of SIGINT and SIGTERM on one loop, shared by all calls of ``serve`` on it."""
 
     _current: _Signals | None = None
 
@@ -270,25 +265,25 @@ class _Signals:
         self._loop = loop
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in self._before:
-            loop.add_signal_handler(number, self._tell)
+            loop.add_signal_handler(number, self._call_back)
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> _Signals:
-        """Watches them, unless this is done already."""
+        """Returns the handlers of ``loop``, which are installed by the first call."""
         if cls._current is None or cls._current._loop is not loop:
             cls._current = cls(loop)
         return cls._current
 
-    def _tell(self) -> None:
+    def _call_back(self) -> None:
         for callback in list(self.callbacks):
             callback()
 
     def restore_if_unused(self) -> None:
-        """Gives the signals back to what handled them before."""
+        """Restores the previous handlers if no call of ``serve`` needs these any more."""
         if self.callbacks:
             return
         for number, handler in self._before.items():
             self._loop.remove_signal_handler(number)
-            if handler is not None:  # else it was none of Python's
+            if handler is not None:  # None stands for a handler that Python has not installed
                 signal.signal(number, handler)
         type(self)._current = None

@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "ConfigError"]
 
-#: Methods by which a program shapes Hypercorn from within. Ignoring them would open what they are to close.
+#: Methods by which a program customizes Hypercorn. To ignore them could open what they are to close.
 _REPLACED = ("create_ssl_context", "create_sockets", "response_headers")
 
 
 class ConfigError(ValueError):
-    """The configuration is wrong; the text says where, and what is expected."""
+    """The configuration is wrong; the message has the place and the expected value."""
 
 
 class Config:
-    """What the server runs on.
+    """The settings of the server.
 
-    The attributes, their units and their defaults are Hypercorn's, but for ``keep_alive_max_requests``, which is unset.
-    ``None`` leaves a choice to the server, and as ``errorlog`` it is nowhere. Values are checked when the server starts,
-    and unknown attributes give a warning then. The files of ``certfile`` and its like are relative to the working
-    directory. ``hcrs`` holds the settings that Hypercorn does not have, as the table ``[hcrs]`` of a configuration file
-    does.
+    The attributes, their units and their defaults are Hypercorn's, except for ``keep_alive_max_requests``, which is
+    unset. ``None`` leaves the choice to the server; ``errorlog = None`` disables the log. Values are checked when the
+    server starts, which also warns of unknown attributes. The paths of ``certfile`` and other files are relative to the
+    working directory. ``hcrs`` holds the settings that Hypercorn does not have, like the table ``[hcrs]`` of a
+    configuration file.
     """
 
     access_log_format: str = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
@@ -103,7 +103,7 @@ class Config:
 
     @property
     def bind(self) -> list[str]:
-        """Where to listen: ``HOST:PORT``, ``unix:PATH`` or ``fd://N``; may be set to one string."""
+        """The addresses to listen on: ``HOST:PORT``, ``unix:PATH`` or ``fd://N``; may be set to one string."""
         return self._bind
 
     @bind.setter
@@ -112,7 +112,7 @@ class Config:
 
     @property
     def insecure_bind(self) -> list[str]:
-        """Where to listen without TLS, beside ``bind`` with TLS."""
+        """The addresses to listen on without TLS, if ``bind`` uses TLS."""
         return self._insecure_bind
 
     @insecure_bind.setter
@@ -121,7 +121,7 @@ class Config:
 
     @property
     def quic_bind(self) -> list[str]:
-        """Where to listen for HTTP/3."""
+        """The addresses to listen on for HTTP/3."""
         return self._quic_bind
 
     @quic_bind.setter
@@ -139,7 +139,7 @@ class Config:
 
     @property
     def ssl_enabled(self) -> bool:
-        """Whether ``bind`` speaks TLS."""
+        """Whether ``bind`` uses TLS."""
         return self.certfile is not None and self.keyfile is not None
 
     def set_cert_reqs(self, value: int) -> None:
@@ -151,34 +151,34 @@ class Config:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
-        """Makes a configuration of a mapping, of keyword arguments, or of both."""
+        """Creates a configuration from a mapping, from keyword arguments, or from both."""
         config = cls()
         for name, value in {**(mapping or {}), **kwargs}.items():
-            # A property that is only read raises; Hypercorn leaves it as well.
+            # A read-only property raises; Hypercorn ignores it as well.
             with contextlib.suppress(AttributeError):
                 setattr(config, name, value)
         return config
 
     @classmethod
     def from_toml(cls, filename: str | bytes | os.PathLike[str]) -> Self:
-        """Makes a configuration of a TOML file, as the command's ``--config`` does."""
+        """Creates a configuration from a TOML file, as the command's ``--config`` does."""
         with open(filename, "rb") as file:
             return cls.from_mapping(tomllib.load(file))
 
     @classmethod
     def from_pyfile(cls, filename: str | bytes | os.PathLike[str]) -> Self:
-        """Runs a Python file and makes a configuration of its variables."""
+        """Runs a Python file and creates a configuration from its variables."""
         path = os.fsdecode(filename)
         spec = importlib.util.spec_from_file_location("hcrs_config_file", path)
         if spec is None or spec.loader is None:
-            raise ConfigError(f"{path} is no Python file: its name has to end in .py")
+            raise ConfigError(f"{path} is not a Python file: its name must end in .py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return cls.from_object(module)
 
     @classmethod
     def from_object(cls, instance: object | str) -> Self:
-        """Makes a configuration of an object's attributes; a string names a module, or something in one."""
+        """Creates a configuration from an object's attributes; a string names a module, or an object in a module."""
         if isinstance(instance, str):
             instance = _imported(instance)
         names = (name for name in dir(instance) if not name.startswith("__"))
@@ -188,20 +188,20 @@ class Config:
         )
 
     def to_toml(self, *, without: Iterable[str] = (), instead: Mapping[str, Any] | None = None) -> str:
-        """The text of a configuration file that says what this object was told; defaults are left out.
+        """Returns the text of a configuration file with the attributes that were set; defaults are left out.
 
-        ``without`` names attributes that are left out as well, and ``instead`` has other values for some.
-        Raises ``ConfigError`` if something cannot be said in such a file.
+        ``without`` names further attributes to leave out, and ``instead`` has values that replace those of the object.
+        Raises ``ConfigError`` if a value cannot be written to such a file.
         """
         written = {}
-        for name, value in self._told().items():
+        for name, value in self._changed().items():
             value = (instead or {}).get(name, value)
             if name == "errorlog" and value is None:
-                value = ""  # nowhere, and not the default
+                value = ""  # no log, rather than the default
             if name in without or value is None:
                 continue
             if isinstance(value, logging.Logger):
-                warnings.warn(f"Config.{name} is a Logger, which the server cannot write to", stacklevel=3)
+                warnings.warn(f"Config.{name} is a Logger, to which the server cannot write", stacklevel=3)
                 continue
             written[name] = value
         try:
@@ -209,14 +209,14 @@ class Config:
         except TypeError as error:
             raise ConfigError(f"Config.{error}") from None
 
-    def _told(self) -> dict[str, Any]:
-        """The attributes that were set, on the object or in a class of its own."""
+    def _changed(self) -> dict[str, Any]:
+        """Returns the attributes that were set, on the object or in a derived class."""
         for name in _REPLACED:
             if hasattr(self, name):
                 raise ConfigError(
-                    f"Config.{name} is a way to shape Hypercorn that hcrs does not have: use the settings"
+                    f"Config.{name} customizes Hypercorn in a way that hcrs does not support: use the settings"
                 )
-        told: dict[str, Any] = {}
+        changed: dict[str, Any] = {}
         for values in [*(vars(kind) for kind in reversed(_own_classes(type(self)))), vars(self)]:
             for name in values:
                 public = name[1:] if name in ("_bind", "_insecure_bind", "_quic_bind", "_root_path") else name
@@ -225,12 +225,12 @@ class Config:
                     warnings.warn("Config.logger_class has no effect: the server writes its logs itself", stacklevel=4)
                 if public.startswith("_") or callable(value) or public in ("ssl_enabled", "cert_reqs"):
                     continue
-                told[public] = value
-        return told
+                changed[public] = value
+        return changed
 
 
 def _own_classes(kind: type) -> list[type]:
-    """The classes that a program has derived from ``Config``, the most derived first."""
+    """Returns the classes that the program has derived from ``Config``, the most derived first."""
     return [base for base in kind.__mro__ if base not in (Config, object)]
 
 

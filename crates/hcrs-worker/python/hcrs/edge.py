@@ -1,7 +1,7 @@
-"""The edge beside a calling program: the command ``hcrs`` as a child process, and what the two say to each other.
+"""The edge of a program that calls ``serve``: the command ``hcrs`` as a child process, and the messages between them.
 
-They share a socket that keeps messages apart (``SOCK_SEQPACKET``), which is the child's standard input. The edge's end of
-it closes when the edge ends, and the program's when the program does, however that happens.
+They share a socket that preserves message boundaries (``SOCK_SEQPACKET``) and is the child's standard input. When
+either process ends, in whatever way, its end of the socket closes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from hcrs.logger_pipe import LoggerPipe
 
 log = logging.getLogger("hcrs.error")
 
-#: The longest message that the edge sends, in bytes: a failure's text.
+#: Bytes of the longest message of the edge, the text of a failure.
 _MESSAGE_MAX = 128 << 10
-#: How long the edge may take to end once its end of the socket is closed, in seconds; it is killed then.
+#: Seconds that the edge may take to exit after it has closed its end of the socket, before it is killed.
 END_TIMEOUT = 5.0
-#: How often that end is looked for, in seconds.
+#: Seconds between two checks whether the edge has exited.
 END_POLL = 0.005
-#: Exit codes of an edge that was told to end, perhaps by a signal from outside: drained, or cut off.
-_TOLD_TO_END = (0, 3)
-#: What a program that calls ``serve`` decides by itself, or has no process for.
-_OF_WORKERS = (
+#: Exit codes of an edge that was stopped, perhaps by a signal: after it has drained, or after it has cut off requests.
+_STOPPED = (0, 3)
+#: Settings that the edge of such a program does not get: the program decides them, or they concern worker processes.
+_NOT_PASSED = (
     "application_path",
     "daemon",
     "debug",
@@ -49,15 +49,15 @@ _OF_WORKERS = (
 
 
 class EdgeStartError(OSError):
-    """The server cannot start; ``errno`` is the system's number of the error, if there is one."""
+    """The server cannot start; ``errno`` is the system's error number, if there is one."""
 
 
 class EdgeLostError(ConnectionError):
-    """The server has ended although nobody has asked it to."""
+    """The server's process has exited unexpectedly."""
 
 
 class LinkMessage(NamedTuple):
-    """One link, of ``links`` that come."""
+    """The descriptors of a link, one of ``links`` in all."""
 
     links: int
     socket: int
@@ -65,29 +65,29 @@ class LinkMessage(NamedTuple):
 
 
 class RunningMessage(NamedTuple):
-    """Clients are served."""
+    """The report that clients are served, with the URLs of the listeners."""
 
     addresses: list[str]
 
 
 def command() -> str:
-    """The path of the command ``hcrs`` that was installed with this package."""
+    """Returns the path of the command ``hcrs`` that was installed with this package."""
     package = Path(__file__).resolve().parent
     beside_python = Path(sys.executable or sys.prefix).parent
-    # site-packages stand in lib/pythonX.Y (or below a folder given to `pip install --target`) of what has a bin.
+    # site-packages is in lib/pythonX.Y of a prefix that has a bin, or in a directory given to `pip install --target`.
     around_package = [folder / "bin" for folder in package.parents[:4]]
     for folder in [beside_python, Path(sys.prefix) / "bin", *around_package]:
         if (folder / "hcrs").is_file() and os.access(folder / "hcrs", os.X_OK):
             return str(folder / "hcrs")
     found = shutil.which("hcrs")
     if found is None:
-        raise FileNotFoundError("the command hcrs is not installed: it belongs to the package hcrs, beside Python")
+        raise FileNotFoundError("the command hcrs is not installed: reinstall the package hcrs, which contains it")
     return found
 
 
 @contextlib.contextmanager
 def configuration(text: str) -> Iterator[int]:
-    """A descriptor that a child process can read ``text`` from."""
+    """Provides a descriptor from which a child process can read ``text``."""
     memory = os.memfd_create("hcrs.toml", os.MFD_CLOEXEC)
     try:
         with open(memory, "w", encoding="utf-8", closefd=False) as file:
@@ -98,20 +98,20 @@ def configuration(text: str) -> Iterator[int]:
 
 
 def listening_descriptors(config: Config) -> list[int]:
-    """The descriptors that ``fd://N`` names, which the edge has to inherit."""
+    """Returns the descriptors of ``fd://N`` addresses, which the edge has to inherit."""
     numbers = []
     for binds in (config.bind, config.insecure_bind, config.quic_bind):
-        if isinstance(binds, (list, tuple)):  # else the server refuses it
+        if isinstance(binds, (list, tuple)):  # the server rejects anything else
             numbers += [bind[5:] for bind in binds if isinstance(bind, str) and bind.startswith("fd://")]
     return [int(number) for number in numbers if number.isdecimal()]
 
 
 class Edge:
-    """A running edge."""
+    """The running child process."""
 
     def __init__(self, config: Config, name: str) -> None:
-        """Starts it. ``name`` is what the list of processes shows as its app."""
-        self._is_told = False
+        """Starts the edge. ``name`` is the app's name in the list of processes."""
+        self._is_stopping = False
         with contextlib.ExitStack() as undo:
             pipes = {}
             for log_name in ("accesslog", "errorlog"):
@@ -119,10 +119,10 @@ class Edge:
                     pipes[log_name] = LoggerPipe(logger)
                     undo.callback(pipes[log_name].discard)
             paths = {log_name: pipe.path for log_name, pipe in pipes.items()}
-            text = config.to_toml(without=_OF_WORKERS, instead=paths)
+            text = config.to_toml(without=_NOT_PASSED, instead=paths)
             self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undo.callback(self.socket.close)
-            # A process that the program forks must not keep the edge alive that has lost the program.
+            # A process that the program forks must not keep the edge alive once the program has ended.
             _hcrs.withhold(self.socket.fileno())
             undo.callback(_hcrs.release, self.socket.fileno())
             self.socket.setblocking(False)
@@ -132,7 +132,7 @@ class Edge:
                     [command(), "--caller", "--config", f"/dev/fd/{memory}", name],
                     stdin=theirs.fileno(),
                     pass_fds=[memory, *inherited],
-                    start_new_session=True,  # the terminal's Ctrl-C is for the program, which then says stop
+                    start_new_session=True,  # the terminal's Ctrl-C is for the program, which then stops the edge
                 )
             undo.pop_all()
         self._pipes = list(pipes.values())
@@ -141,13 +141,14 @@ class Edge:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id of the edge."""
         return self._process.pid
 
     def receive(self) -> LinkMessage | RunningMessage | None:
-        """The next message; ``None`` if the edge has ended.
+        """Returns the next message, or ``None`` if the edge has ended.
 
-        Raises ``BlockingIOError`` if there is none yet, and ``EdgeStartError`` or ``ConfigError`` if that is the message.
+        Raises ``BlockingIOError`` if there is no message yet, and ``EdgeStartError`` or ``ConfigError`` if the message
+        reports that the edge cannot start.
         """
         try:
             message, descriptors, _, _ = socket.recv_fds(self.socket, _MESSAGE_MAX, 2, socket.MSG_CMSG_CLOEXEC)
@@ -163,7 +164,7 @@ class Edge:
             return RunningMessage(text.splitlines())
         if word == "failed":
             raise self._failure(int(number), text)
-        raise EdgeLostError(f"the edge has said {head!r}, which this package does not know: are they of one version?")
+        raise EdgeLostError(f"unknown message {head!r} from the edge: its version may differ from this package's")
 
     def _failure(self, number: int, text: str) -> Exception:
         if number:
@@ -172,17 +173,17 @@ class Edge:
         return ConfigError(text) if code == os.EX_CONFIG else EdgeStartError(text)
 
     def stop(self) -> None:
-        """Asks the edge to finish what is under way and end; asked again, it ends at once."""
-        self._is_told = True
-        with contextlib.suppress(OSError):  # it has ended already
+        """Requests the edge to drain and exit. A second request makes it exit at once."""
+        self._is_stopping = True
+        with contextlib.suppress(OSError):  # it has exited already
             self.socket.send(b"stop")
 
     def poll(self) -> int | None:
-        """Its exit code, or minus the signal that has killed it; ``None`` while it runs."""
+        """Returns the exit code, or minus the signal that has killed the edge; ``None`` while it is running."""
         return self._process.poll()
 
     def wait(self) -> int:
-        """Blocks until it has ended, which it is about to do; gives what ``poll`` does."""
+        """Blocks until the edge has exited, and kills it after ``END_TIMEOUT``. Returns what ``poll`` does."""
         try:
             return self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -190,15 +191,15 @@ class Edge:
             return self._process.wait()
 
     def check_end(self) -> None:
-        """Looks at how it has ended, which it is about to do. Raises ``EdgeLostError`` if that was by itself."""
-        if self.wait() in _TOLD_TO_END:
+        """Waits for the exit of the edge. Raises ``EdgeLostError`` if nothing has asked it to."""
+        if self.wait() in _STOPPED:
             return
-        if not self._is_told:
+        if not self._is_stopping:
             raise self.lost()
-        log.error("The server has not ended well: %s", self.lost())
+        log.error("The server exited abnormally: %s", self.lost())
 
     def close(self) -> None:
-        """Ends it at once if it still runs."""
+        """Kills the edge if it is still running, and waits until its logs are written."""
         if self.socket.fileno() >= 0:
             _hcrs.release(self.socket.fileno())
         self.socket.close()
@@ -209,7 +210,7 @@ class Edge:
             pipe.finish()
 
     def lost(self) -> EdgeLostError:
-        """The error that it has ended by itself."""
+        """Returns the error of an edge that has exited unexpectedly."""
         code = self.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         return EdgeLostError(f"the edge, process {self.pid}, {how}")

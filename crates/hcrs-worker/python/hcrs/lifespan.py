@@ -1,4 +1,4 @@
-"""The ASGI lifespan protocol, once in each worker, by Hypercorn's rules."""
+"""The ASGI lifespan protocol by Hypercorn's rules, run once in each worker."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from hcrs._hcrs import UnexpectedMessageError
 
 log = logging.getLogger("hcrs.error")
 
+#: Seconds that the lifespan task has to end after it was cancelled.
+CANCEL_PATIENCE = 1.0
+
 
 class LifespanFailureError(Exception):
-    """The app has said that its startup or shutdown failed."""
+    """The app has reported that its startup or shutdown failed."""
 
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(f"Lifespan failure in {stage}. '{message}'")
@@ -30,13 +33,13 @@ class LifespanTimeoutError(Exception):
 
 
 class Lifespan:
-    """Runs the app's lifespan task and speaks with it."""
+    """The app's lifespan task and the messages to and from it."""
 
     def __init__(self, app: Any, mode: str = "auto") -> None:
-        """``mode``: ``off`` asks for no lifespan, ``on`` takes one that is not supported for a failed startup.
+        """``mode`` is ``off`` for no lifespan, ``on`` if the app must support lifespan, or ``auto``.
 
-        With ``auto`` an app that raises before it has received ``lifespan.startup`` does not know lifespan; what is
-        raised after that comes from its startup, which has failed.
+        With ``auto``, an app that raises before it has received ``lifespan.startup`` is taken not to support lifespan;
+        an exception after that is a failure of its startup.
         """
         self.state: dict[str, Any] = {}
         self._app = app
@@ -52,7 +55,7 @@ class Lifespan:
         self._supported = True
 
     async def startup(self, timeout: float) -> None:
-        """Waits for ``lifespan.startup.complete``, or until it is clear that the app knows no lifespan."""
+        """Waits for ``lifespan.startup.complete``, or until the app turns out not to support lifespan."""
         if self._mode == "off":
             return
         self._task = asyncio.create_task(self._run(), name="hcrs.lifespan")
@@ -63,14 +66,14 @@ class Lifespan:
             raise
 
     async def shutdown(self, timeout: float) -> None:
-        """Waits for ``lifespan.shutdown.complete``; an app without lifespan has none."""
+        """Waits for ``lifespan.shutdown.complete``, unless the app does not support lifespan."""
         if self._task is None or not self._supported:
             return
         try:
             await self._ask("shutdown", timeout)
         finally:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=1)
+            await asyncio.wait([self._task], timeout=CANCEL_PATIENCE)
 
     async def _ask(self, stage: str, timeout: float) -> None:
         self._asked = stage
@@ -91,20 +94,20 @@ class Lifespan:
         except asyncio.CancelledError:
             pass
         except BaseException as error:
-            self._raised(error)
+            self._on_raised(error)
         finally:
             self._supported = False
             for answered in self._answered.values():
                 answered.set()
 
-    def _raised(self, error: BaseException) -> None:
+    def _on_raised(self, error: BaseException) -> None:
         stage = self._asked
         if stage in self._failures:
-            return  # the app has said so itself
+            return  # the app has reported the failure itself
         if not self._answered["startup"].is_set():
-            # sys.exit() is no way to say that lifespan is not known
+            # SystemExit does not show that lifespan is not supported.
             if self._mode == "auto" and not self._received and isinstance(error, Exception):
-                # Most frameworks without lifespan raise: a traceback in each worker would tell of no error.
+                # Most frameworks without lifespan raise, so a traceback in each worker would look like an error.
                 log.warning(
                     "ASGI Framework Lifespan error, continuing without Lifespan support: %r",
                     error,

@@ -1,4 +1,4 @@
-"""Tells the edge which files a worker has loaded, so that it sees when they change."""
+"""Reports to the edge the files that a worker has loaded, which the edge watches for changes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import time
 
 from hcrs import _hcrs
 
-#: Seconds between two looks at what was loaded meanwhile.
+#: Seconds between two reports of files that were loaded meanwhile.
 PERIOD = 0.5
 
 
 class LoadedFiles:
-    """The files of all modules, on their way to the edge."""
+    """The pipe by which the files of all modules are reported to the edge."""
 
     def __init__(self, descriptor: int) -> None:
-        """``descriptor`` is a pipe that takes paths, each of which ends in NUL."""
+        """``descriptor`` is the pipe, to which paths are written, each followed by NUL."""
         os.set_inheritable(descriptor, False)
-        _hcrs.withhold(descriptor)  # a forked child is not to keep the edge waiting for its end
+        _hcrs.withhold(descriptor)  # a forked child must not keep the pipe open
         self._descriptor = descriptor
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._lock = threading.Lock()
 
-    def tell(self) -> bool:
-        """Tells which files were loaded since the last time; False if nobody listens."""
+    def report(self) -> bool:
+        """Reports the files that were loaded since the last report. Returns False if the edge has closed the pipe."""
         with self._lock:
-            new = {path for module in list(sys.modules.values()) if (path := file_of(module)) is not None} - self._told
-            self._told |= new
+            loaded = {path for module in list(sys.modules.values()) if (path := file_of(module)) is not None}
+            new = loaded - self._reported
+            self._reported |= new
             data = b"".join(os.fsencode(os.path.realpath(path)) + b"\0" for path in sorted(new))
             try:
                 while data:
@@ -37,16 +38,16 @@ class LoadedFiles:
                 return False
             return True
 
-    def keep_telling(self) -> None:
-        """Tells of later ones as well, for as long as the process lives."""
-        threading.Thread(target=self._keep_telling, name="hcrs-loaded-files", daemon=True).start()
+    def keep_reporting(self) -> None:
+        """Starts a thread that reports newly loaded files for as long as the process lives."""
+        threading.Thread(target=self._keep_reporting, name="hcrs-loaded-files", daemon=True).start()
 
-    def _keep_telling(self) -> None:
-        while self.tell():
+    def _keep_reporting(self) -> None:
+        while self.report():
             time.sleep(PERIOD)
 
 
 def file_of(module: object) -> str | None:
-    """A module's file, if it has one. What is no ordinary module is not asked, it may run code."""
+    """Returns a module's file, if it has one. The module's own attribute lookup, which may run code, is not used."""
     path = getattr(module, "__dict__", {}).get("__file__")
     return path if isinstance(path, str) and "\0" not in path else None

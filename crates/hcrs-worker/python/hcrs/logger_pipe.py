@@ -1,4 +1,4 @@
-"""Hands what the edge logs to a Python logger, for programs whose ``accesslog`` or ``errorlog`` is one."""
+"""Forwards the edge's log lines to a Python logger, for programs whose ``accesslog`` or ``errorlog`` is a logger."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import re
 import threading
 
-#: How long the lines of an edge that has ended may take to be logged, in seconds.
+#: Seconds that are waited until the last lines of an edge that has exited are logged.
 _JOIN_TIMEOUT = 1.0
-#: What stands before a line's message: time, process and level, which a logger knows by itself.
+#: The prefix of a line: time, process and level, which a logger adds by itself.
 _HEAD = re.compile(r"\[[^\]]*\] \[\d+\] \[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
 
 
 class LoggerPipe:
-    """A pipe that the edge takes for a log file. A thread reads it, since the program's loop may have ended first."""
+    """A pipe that the edge opens as a log file. A thread reads it, as the program's loop may end before the edge."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -23,21 +23,21 @@ class LoggerPipe:
 
     @property
     def path(self) -> str:
-        """What the edge, which inherits the descriptor, opens."""
+        """The path by which the edge, which inherits the descriptor, opens the pipe."""
         return f"/dev/fd/{self.descriptor}"
 
     def start(self) -> None:
-        """Reads from now on; the edge has inherited the other end."""
+        """Starts reading. The edge must have inherited the other end."""
         os.close(self.descriptor)
         self._thread.start()
 
     def discard(self) -> None:
-        """Closes both ends; for an edge that does not start."""
+        """Closes both ends, if the edge could not be started."""
         os.close(self.descriptor)
         os.close(self._lines)
 
     def finish(self) -> None:
-        """Waits until all is logged that an edge has written before its end."""
+        """Waits until all lines of an edge that has exited are logged."""
         self._thread.join(_JOIN_TIMEOUT)
 
     def _read(self) -> None:
@@ -52,13 +52,13 @@ class LoggerPipe:
 
 
 class LoggerHandler(logging.Handler):
-    """Passes records on to another logger."""
+    """A handler that passes records on to another logger."""
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Has the other logger treat the record as its own."""
+        """Passes the record to the other logger, if that is enabled for its level."""
         if self._logger.isEnabledFor(record.levelno):
             self._logger.handle(record)

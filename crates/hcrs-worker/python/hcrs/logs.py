@@ -1,7 +1,8 @@
-"""A worker's part of the logs: the error log in Hypercorn's form, and what the operator says about Python's logging.
+"""A worker's logging: the error log in Hypercorn's format, and the operator's configuration of Python's logging.
 
-Requests are logged by the edge. Here the logger ``hcrs.error`` gets what apps raise. Where the operator does not configure
-Python's logging, what apps say to the loggers of other servers goes to the error log as well; no other logger is touched.
+Requests are logged by the edge, and exceptions of apps here, by the logger ``hcrs.error``. If the operator does not
+configure Python's logging, records that apps send to the loggers of other servers go to the error log as well. No other
+logger is changed.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from urllib.parse import parse_qs
 
 log = logging.getLogger("hcrs.error")
 
-#: Where the edge puts ``logconfig_dict``, which may hold secrets that a command line would show.
+#: The variable by which the edge passes ``logconfig_dict``, which may hold secrets that a command line would show.
 DICT_VARIABLE = "_HCRS_LOGCONFIG_DICT"
 
-#: The loggers of other servers' error logs, which apps write to as well, each with the one that has its handlers by default.
-OF_OTHERS = {"hypercorn.error": "hypercorn.error", "uvicorn.error": "uvicorn", "gunicorn.error": "gunicorn.error"}
+#: The loggers of other servers' error logs, to which apps may write, each with the logger that has its handlers.
+OTHER_SERVERS = {"hypercorn.error": "hypercorn.error", "uvicorn.error": "uvicorn", "gunicorn.error": "gunicorn.error"}
 
 TIME = "[%Y-%m-%d %H:%M:%S %z]"
 FORM = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
@@ -36,7 +37,7 @@ FORM = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 def configure(
     level: str, target: str, config: str = "", statsd: str = "", statsd_prefix: str = "", tags: str = ""
 ) -> None:
-    """Sets up logging; raises what is wrong with the operator's own configuration."""
+    """Sets up logging. Raises the error of an invalid configuration by the operator."""
     written = os.environ.pop(DICT_VARIABLE, "")
     own = handler_of(target) if target else None
     if own is not None:
@@ -47,21 +48,21 @@ def configure(
     elif written:
         apply_dict(json.loads(written))
     elif own is not None:
-        lend(own)
+        share_with_other_loggers(own)
     if own is not None and own in log.handlers and (config or written):
-        # Python closes every handler before it configures logging, and not all of them can go on after that.
+        # Python closes every handler before it configures logging, and some kinds do not work after that.
         log.removeHandler(own)
         log.addHandler(handler_of(target))
     if statsd:
         try:
             log.addHandler(CountHandler(statsd, statsd_prefix, tags))
         except OSError as error:
-            log.warning("No metrics are sent: statsd_host %r cannot be used: %s", statsd, error)
+            log.warning("Metrics are disabled: statsd_host %r cannot be used: %s", statsd, error)
 
 
-def lend(handler: logging.Handler) -> None:
-    """Lets apps log by the loggers of other servers, as they do where they were written for these."""
-    for name in OF_OTHERS.values():
+def share_with_other_loggers(handler: logging.Handler) -> None:
+    """Adds the handler to the loggers of other servers, for apps that were written for those."""
+    for name in OTHER_SERVERS.values():
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(log.level)
@@ -69,32 +70,32 @@ def lend(handler: logging.Handler) -> None:
 
 
 def handler_of(target: str) -> logging.Handler:
-    """The handler of ``-``, of a file, or of ``syslog:`` as the edge writes it."""
+    """Returns the handler of ``-``, of a file, or of ``syslog:``, which writes as the edge does."""
     if target == "-":
         handler: logging.Handler = logging.StreamHandler(sys.stderr)
     elif target.startswith("syslog:"):
         return syslog_handler(target[len("syslog:") :])
     else:
-        # It follows a file that is moved away, so that nobody has to send workers a signal.
+        # It reopens a file that was rotated, so that workers need no signal for it.
         handler = logging.handlers.WatchedFileHandler(target, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(Formatter(FORM, TIME))
     return handler
 
 
 class Formatter(logging.Formatter):
-    """Leaves no character in what apps raise, and so in what clients have sent, that a terminal would obey."""
+    """A formatter that escapes control characters, which exceptions may contain because clients have sent them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's lines."""
-        return _UNFIT.sub(lambda found: "".join(map("\\x{:02x}".format, found[0].encode())), super().format(record))
+        """Returns the formatted record without control characters."""
+        return _CONTROLS.sub(lambda found: "".join(map("\\x{:02x}".format, found[0].encode())), super().format(record))
 
 
-#: Controls but tabs and line ends, and marks that turn the direction of what follows: those of the edge (escape.rs).
-_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+#: Control characters except tabs and line ends, and marks that change the text direction, as in the edge's escape.rs.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def syslog_handler(target: str) -> logging.Handler:
-    """A handler that writes the datagrams that the edge writes; the defaults are the edge's too."""
+    """Returns a handler that writes syslog datagrams in the edge's format, with the edge's defaults."""
     where, _, options = target.partition("?")
     option = {name: values[-1] for name, values in parse_qs(options).items()}
     is_udp = where.startswith("udp://")
@@ -116,14 +117,14 @@ def syslog_handler(target: str) -> logging.Handler:
 
 
 def _rfc3339(record: logging.LogRecord, datefmt: str | None = None) -> str:
-    """The record's time; ``strftime`` alone leaves the colon out of the offset."""
+    """Returns the record's time with a colon in the offset, which ``strftime`` does not write."""
     from datetime import datetime
 
     return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
 
 
 class CountHandler(logging.Handler):
-    """Counts what is logged, by way of statsd, under Hypercorn's names."""
+    """A handler that counts log records in statsd, under Hypercorn's names."""
 
     def __init__(self, host: str, prefix: str, tags: str) -> None:
         super().__init__(logging.WARNING)
@@ -136,18 +137,18 @@ class CountHandler(logging.Handler):
         self._tags = f"|#{tags}" if tags else ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends one count. What the system does not take at once is lost."""
+        """Sends one count, which is lost if the socket's buffer is full."""
         kind = "exception" if record.exc_info else record.levelname.lower()
         with suppress(OSError):
             self._socket.send(f"{self._prefix}hypercorn.log.{kind}:1|c|@1.0{self._tags}".encode())
 
 
 class LogConfigError(ValueError):
-    """The file of ``logconfig`` cannot be read, for which a line says enough."""
+    """The file of ``logconfig`` cannot be read. It is reported without a traceback."""
 
 
 def apply_file(config: str) -> None:
-    """Applies ``logconfig``: ``json:PATH``, ``toml:PATH``, a path that ends so, or the path of an INI file."""
+    """Applies ``logconfig``: ``json:PATH``, ``toml:PATH``, a path with that suffix, or the path of an INI file."""
     kind, _, path = config.partition(":")
     if kind not in ("json", "toml"):
         kind, path = Path(config).suffix[1:], config
@@ -179,16 +180,16 @@ def _ini(text: str, path: str) -> configparser.RawConfigParser:
 
 
 def apply_dict(config: dict[str, Any]) -> None:
-    """Applies a dictionary; the server's own logger is not silenced by not being named."""
+    """Applies a dictionary. The server's own logger stays enabled if the dictionary does not name it."""
     logging.config.dictConfig(config)
     log.disabled = False
     _follow_others()
 
 
 def _follow_others() -> None:
-    """What a configuration says of another server's error log holds for ours, unless it names none."""
-    for name in OF_OTHERS:
-        chain = _named(name)
+    """Applies the configuration of another server's error log, if there is one, to the logger ``hcrs.error``."""
+    for name in OTHER_SERVERS:
+        chain = _configured(name)
         if not chain:
             continue
         log.handlers[:] = [handler for logger in chain for handler in logger.handlers]
@@ -199,8 +200,8 @@ def _follow_others() -> None:
         return
 
 
-def _named(name: str) -> list[logging.Logger]:
-    """A logger and those above it that its records reach, but the root; none if nothing is configured of them."""
+def _configured(name: str) -> list[logging.Logger]:
+    """Returns a logger and the ancestors that its records reach, without the root; empty if none is configured."""
     chain: list[logging.Logger] = []
     while name:
         logger = logging.root.manager.loggerDict.get(name)
@@ -211,8 +212,8 @@ def _named(name: str) -> list[logging.Logger]:
             if not logger.propagate:
                 break
         name = name.rpartition(".")[0]
-    is_named = [bool(it.handlers) or it.level != logging.NOTSET or not it.propagate for it in chain]
-    return chain if any(is_named) else []
+    is_configured = [bool(it.handlers) or it.level != logging.NOTSET or not it.propagate for it in chain]
+    return chain if any(is_configured) else []
 
 
 def _toml(text: str) -> Any:
@@ -221,4 +222,4 @@ def _toml(text: str) -> Any:
             return importlib.import_module(name).loads(text)
         except ModuleNotFoundError:
             continue
-    raise RuntimeError("logconfig is a TOML file, which Python reads from 3.11 on: run 'pip install tomli'")
+    raise RuntimeError("logconfig is a TOML file, which needs Python 3.11 or tomli: run 'pip install tomli'")

@@ -1,4 +1,4 @@
-"""Runs the server with its worker processes, as the command ``hcrs`` does, from within a program."""
+"""Runs the command ``hcrs``, the server with its worker processes, from within a program."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hcrs.edge import command, configuration, listening_descriptors
 
 __all__ = ["run"]
 
-#: What is meant for the server when this process gets it.
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+#: Signals to this process that are passed on to the server.
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def run(config: Config) -> int:
-    """Serves ``config.application_path`` until a signal says to stop, and gives the exit code of the command.
+    """Serves ``config.application_path`` until a signal stops it. Returns the exit code of the command.
 
-    Called in the main thread, it passes signals on to the server; the server dies with the thread that has called it.
+    In the main thread, signals are passed on to the server. The server is killed when the calling thread ends.
     """
     config_text = config.to_toml()
     is_main = threading.current_thread() is threading.main_thread()
@@ -32,20 +32,20 @@ def run(config: Config) -> int:
             [command(), "--config", f"/dev/fd/{memory}", *python],
             stdin=subprocess.DEVNULL,
             pass_fds=[memory, *listening_descriptors(config)],
-            # The terminal's Ctrl-C arrives once: from here, or else from the terminal.
+            # So that the terminal's Ctrl-C reaches the server once, by way of this process if it is passed on.
             start_new_session=is_main,
             preexec_fn=_hcrs.die_with_parent,
         )
-        stack.callback(server.kill)  # if an exception ends the wait
+        stack.callback(server.kill)  # in case an exception interrupts the wait
         if is_main:
-            stack.enter_context(_passed_on_to(server))
+            stack.enter_context(_forwarding_signals(server))
         return server.wait()
 
 
 @contextlib.contextmanager
-def _passed_on_to(server: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forwarding_signals(server: subprocess.Popen[bytes]) -> Iterator[None]:
     before = {
-        number: signal.signal(number, lambda number, _frame: server.send_signal(number)) for number in _PASSED_ON
+        number: signal.signal(number, lambda number, _frame: server.send_signal(number)) for number in _FORWARDED
     }
     try:
         yield

@@ -1,7 +1,7 @@
-"""The signals by which a server is stopped, in a worker.
+"""The app's handlers of the signals that stop a server.
 
-They are the edge's, which then drains its workers. An app that has a handler of its own for one of them expects to be told:
-the worker raises the signal in itself when its drain begins.
+The edge handles these signals and drains its workers. An app that has installed a handler expects it to be called, so
+the worker raises the signal in its own process when the drain begins.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class AppHandlers:
-    """The handlers that the app has put in the place of the worker's."""
+    """The handlers by which the app has replaced those of the worker."""
 
     def __init__(self) -> None:
-        """To be made before the app is loaded: what is there now is not the app's."""
+        """Records the present handlers. Must be called before the app is loaded."""
         self._before = {number: signal.getsignal(number) for number in NUMBERS}
 
     def call(self, number: int) -> None:
-        """Raises the signal, if the app has a handler for it. To be called in the main thread."""
+        """Raises the signal if the app has a handler for it. Must be called in the main thread."""
         handler = signal.getsignal(number)
         if handler in (self._before.get(signal.Signals(number), handler), signal.SIG_DFL, signal.SIG_IGN, None):
             return
         try:
             signal.raise_signal(number)
-            time.sleep(0)  # before Python 3.12 a handler may run a little later: here, at the latest
+            time.sleep(0)  # before Python 3.12 a handler may run a little later, but here at the latest
         except (SystemExit, KeyboardInterrupt):
-            pass  # it wants the process to end, which it does
+            pass  # the process is about to exit anyway
         except BaseException:
             log.exception("Error in the app's handler of %s", signal.Signals(number).name)

@@ -12,7 +12,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dumps(settings: Mapping[str, Any]) -> str:
-    """The text of a file. Raises ``TypeError``, which names the setting, for what TOML has no form for."""
+    """Returns the text of a file. Raises ``TypeError`` with the setting's name if TOML cannot represent a value."""
     return "".join(f"{_key(name)} = {_value(name, value)}\n" for name, value in settings.items())
 
 
@@ -25,7 +25,7 @@ def _value(name: str, value: Any) -> str:
         value = os.fspath(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):  # ssl.VerifyMode and its like as well
+    if isinstance(value, int):  # also ssl.VerifyMode and the like
         return str(int(value))
     if isinstance(value, float):
         return repr(float(value))

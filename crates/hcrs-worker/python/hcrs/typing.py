@@ -1,6 +1,6 @@
-"""The types of apps, and of what they receive and send, under Hypercorn's names (https://asgi.readthedocs.io, PEP 3333).
+"""The types of apps and of their scopes and events, under Hypercorn's names (https://asgi.readthedocs.io, PEP 3333).
 
-All keys of scopes and events may be absent for a type checker, as the specification lets most of them be.
+To a type checker all keys of scopes and events are optional, as most of them are in the specification.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 
 
 class ASGIVersions(TypedDict, total=False):
-    """What ``scope["asgi"]`` says."""
+    """The value of ``scope["asgi"]``."""
 
     spec_version: str
     version: str
@@ -37,21 +37,21 @@ class _ConnectionScope(TypedDict, total=False):
 
 
 class HTTPScope(_ConnectionScope, total=False):
-    """A request."""
+    """The scope of a request."""
 
     type: Literal["http"]
     method: str
 
 
 class WebsocketScope(_ConnectionScope, total=False):
-    """A WebSocket."""
+    """The scope of a WebSocket."""
 
     type: Literal["websocket"]
     subprotocols: Iterable[str]
 
 
 class LifespanScope(TypedDict, total=False):
-    """The app's life."""
+    """The scope of the lifespan protocol."""
 
     type: Literal["lifespan"]
     asgi: ASGIVersions
@@ -71,13 +71,13 @@ class HTTPRequestEvent(TypedDict, total=False):
 
 
 class HTTPDisconnectEvent(TypedDict, total=False):
-    """The response is complete, or the client is gone."""
+    """The end of the exchange: the response is complete, or the client has disconnected."""
 
     type: Literal["http.disconnect"]
 
 
 class HTTPResponseStartEvent(TypedDict, total=False):
-    """A response's head."""
+    """The head of a response."""
 
     type: Literal["http.response.start"]
     status: int
@@ -94,7 +94,7 @@ class HTTPResponseBodyEvent(TypedDict, total=False):
 
 
 class HTTPResponseTrailersEvent(TypedDict, total=False):
-    """Fields after a response's body."""
+    """The trailer fields after a response's body."""
 
     type: Literal["http.response.trailers"]
     headers: Headers
@@ -102,14 +102,14 @@ class HTTPResponseTrailersEvent(TypedDict, total=False):
 
 
 class HTTPEarlyHintEvent(TypedDict, total=False):
-    """Links that are sent before the response."""
+    """Link fields that are sent before the response."""
 
     type: Literal["http.response.early_hint"]
     links: Iterable[bytes]
 
 
 class HTTPServerPushEvent(TypedDict, total=False):
-    """A request that the client will make, answered before it does."""
+    """A request that the server promises to the client and answers by itself."""
 
     type: Literal["http.response.push"]
     path: str
@@ -117,13 +117,13 @@ class HTTPServerPushEvent(TypedDict, total=False):
 
 
 class WebsocketConnectEvent(TypedDict, total=False):
-    """A client wants a WebSocket."""
+    """The request of a client for a WebSocket."""
 
     type: Literal["websocket.connect"]
 
 
 class WebsocketAcceptEvent(TypedDict, total=False):
-    """It gets it."""
+    """The app's acceptance of a WebSocket."""
 
     type: Literal["websocket.accept"]
     subprotocol: str | None
@@ -131,7 +131,7 @@ class WebsocketAcceptEvent(TypedDict, total=False):
 
 
 class WebsocketReceiveEvent(TypedDict, total=False):
-    """A message of the client's."""
+    """A WebSocket message from the client."""
 
     type: Literal["websocket.receive"]
     bytes: bytes | None
@@ -139,7 +139,7 @@ class WebsocketReceiveEvent(TypedDict, total=False):
 
 
 class WebsocketSendEvent(TypedDict, total=False):
-    """A message to the client."""
+    """A WebSocket message to the client."""
 
     type: Literal["websocket.send"]
     bytes: bytes | None
@@ -147,7 +147,7 @@ class WebsocketSendEvent(TypedDict, total=False):
 
 
 class WebsocketCloseEvent(TypedDict, total=False):
-    """The app's end of a WebSocket; before it was accepted, its denial."""
+    """The close of a WebSocket by the app; before the acceptance, its denial."""
 
     type: Literal["websocket.close"]
     code: int
@@ -155,7 +155,7 @@ class WebsocketCloseEvent(TypedDict, total=False):
 
 
 class WebsocketDisconnectEvent(TypedDict, total=False):
-    """The client's end of a WebSocket."""
+    """The close of a WebSocket by the client."""
 
     type: Literal["websocket.disconnect"]
     code: int
@@ -171,7 +171,7 @@ class WebsocketResponseStartEvent(TypedDict, total=False):
 
 
 class WebsocketResponseBodyEvent(TypedDict, total=False):
-    """A piece of that response's body."""
+    """A piece of the body of a response that denies a WebSocket."""
 
     type: Literal["websocket.http.response.body"]
     body: bytes
@@ -179,38 +179,38 @@ class WebsocketResponseBodyEvent(TypedDict, total=False):
 
 
 class LifespanStartupEvent(TypedDict, total=False):
-    """The app is to start."""
+    """The server's request to start."""
 
     type: Literal["lifespan.startup"]
 
 
 class LifespanShutdownEvent(TypedDict, total=False):
-    """The app is to end."""
+    """The server's request to shut down."""
 
     type: Literal["lifespan.shutdown"]
 
 
 class LifespanStartupCompleteEvent(TypedDict, total=False):
-    """It has started."""
+    """The app's report that it has started."""
 
     type: Literal["lifespan.startup.complete"]
 
 
 class LifespanStartupFailedEvent(TypedDict, total=False):
-    """It cannot start."""
+    """The app's report that it cannot start."""
 
     type: Literal["lifespan.startup.failed"]
     message: str
 
 
 class LifespanShutdownCompleteEvent(TypedDict, total=False):
-    """It has ended."""
+    """The app's report that it has shut down."""
 
     type: Literal["lifespan.shutdown.complete"]
 
 
 class LifespanShutdownFailedEvent(TypedDict, total=False):
-    """It has ended with an error."""
+    """The app's report that its shutdown failed."""
 
     type: Literal["lifespan.shutdown.failed"]
     message: str

@@ -1,4 +1,4 @@
-"""``wsgi.errors``: what an app writes goes where the error log goes (PEP 3333, "Input and Error Streams")."""
+"""``wsgi.errors``: a stream by which apps write to the error log (PEP 3333, "Input and Error Streams")."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class ErrorStream:
-    """A text stream into a logger's streams, without the form of a log line; at once, so nothing is left to flush."""
+    """A text stream to the streams of a logger's handlers. The text is written unformatted and unbuffered."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
 
     def write(self, text: str) -> int:
-        """Writes the text as it is."""
+        """Writes the text unchanged."""
         if not isinstance(text, str):
             raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
         handlers = [handler for handler in self._log.handlers if isinstance(handler, logging.StreamHandler)]
@@ -34,4 +34,4 @@ class ErrorStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Has nothing to do."""
+        """Does nothing, as nothing is buffered."""

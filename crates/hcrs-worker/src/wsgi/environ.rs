@@ -1,6 +1,6 @@
 //! Builds a WSGI environ from a request's head (PEP 3333, "environ Variables").
 //!
-//! Strings are "native": bytes taken for Latin-1, as PEP 3333 wants it.
+//! Strings are "native": bytes decoded as Latin-1, as PEP 3333 requires.
 
 use std::borrow::Cow;
 
@@ -16,20 +16,20 @@ use crate::wsgi::file::FileWrapper;
 const NAMES_KEPT: usize = 256;
 const VALUES_KEPT: usize = 512;
 
-/// What is the same for all requests of a worker.
+/// The values of an environ that are the same for all requests of a worker.
 #[derive(Debug)]
 pub(crate) struct Server<'py> {
-    /// The path below which the app is mounted.
+    /// The path under which the app is mounted.
     pub(crate) root_path: &'py str,
-    /// More than one thread runs the app.
+    /// Whether more than one thread runs the app.
     pub(crate) multithread: bool,
-    /// More than one process runs the app.
+    /// Whether more than one process runs the app.
     pub(crate) multiprocess: bool,
     /// The stream to the error log.
     pub(crate) errors: &'py Bound<'py, PyAny>,
 }
 
-/// What is the same in all environs, and the strings that come again.
+/// A builder of environs, with the caches of their strings.
 #[derive(Debug)]
 pub(crate) struct EnvironBuilder {
     template: Py<PyDict>,
@@ -57,13 +57,14 @@ impl EnvironBuilder {
         })
     }
 
-    /// A dict to be filled. It is made apart from [`EnvironBuilder::fill`], for making it may start the garbage
-    /// collector, and so any code.
+    /// Returns the dict of which each environ is a copy. The copy is not made in [`EnvironBuilder::fill`],
+    /// which runs under a lock, because a new dict may start the garbage collector and so run code of the
+    /// app.
     pub(crate) fn template<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         self.template.bind(py).clone()
     }
 
-    /// The path below the app's root; `None` if the request is for something outside of it.
+    /// Returns the path below the app's root, or `None` if the request is for a path outside of it.
     pub(crate) fn path_info<'a>(&self, head: &RequestView<'a>) -> Option<Cow<'a, [u8]>> {
         let path = percent_decode(head.path);
         below(self.root_path.as_bytes(), &path)?;
@@ -74,7 +75,7 @@ impl EnvironBuilder {
         })
     }
 
-    /// Sets all that the request's head says.
+    /// Sets the values of the request's head.
     pub(crate) fn fill(
         &mut self,
         environ: &Bound<'_, PyDict>,
@@ -84,7 +85,7 @@ impl EnvironBuilder {
         let py = environ.py();
         environ.set_item(intern!(py, "REQUEST_METHOD"), self.method(py, head.method))?;
         if !head.prefix.is_empty() {
-            // A proxy has taken it off the path.
+            // The prefix that a proxy has removed from the path.
             let script_name = [&percent_decode(head.prefix), self.root_path.as_bytes()].concat();
             environ.set_item(intern!(py, "SCRIPT_NAME"), self.value(py, &script_name))?;
         }
@@ -101,7 +102,7 @@ impl EnvironBuilder {
         let (host, port) = head.server().map_or(("localhost", 80), |server| (server.host, server.port));
         environ.set_item(intern!(py, "SERVER_NAME"), self.value(py, host.as_bytes()))?;
         environ.set_item(intern!(py, "SERVER_PORT"), self.value(py, port.to_string().as_bytes()))?;
-        // A client on a unix socket has no address, but CGI (RFC 3875 §4.1.8) wants the variable.
+        // A client on a unix socket has no address, but CGI requires the variable (RFC 3875 §4.1.8).
         let client = head.client().map_or("", |client| client.host);
         environ.set_item(intern!(py, "REMOTE_ADDR"), self.value(py, client.as_bytes()))?;
         if let Some(client) = head.client() {
@@ -119,7 +120,8 @@ impl EnvironBuilder {
 
     fn field(&mut self, environ: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
         let py = environ.py();
-        // `x_a` would be taken for `x-a`, which proxies vouch for; `proxy` for the variable HTTP_PROXY.
+        // `x_a` would be mistaken for `x-a`, which proxies set or remove; `proxy` for the variable
+        // HTTP_PROXY.
         if name.contains(&b'_') || name == b"proxy" {
             return Ok(());
         }
@@ -150,7 +152,7 @@ impl EnvironBuilder {
         }
     }
 
-    /// The path and query as the client has written them.
+    /// Returns the path and query as the client has sent them.
     fn target<'py>(&mut self, py: Python<'py>, head: &RequestView<'_>) -> Bound<'py, PyString> {
         if head.query.is_empty() {
             self.value(py, head.path)
@@ -171,13 +173,13 @@ impl EnvironBuilder {
     }
 }
 
-/// The rest of `path` below `root`, at the boundary of a segment.
+/// Returns the rest of `path` below `root`, if `root` ends at the boundary of a segment.
 fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let rest = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
     (rest.is_empty() || rest[0] == b'/' || root.is_empty()).then_some(rest)
 }
 
-/// The variable of a field, which is given in lower case.
+/// Returns the variable of a field, whose name is in lower case.
 fn variable(name: &[u8]) -> String {
     let upper: String =
         name.iter().map(|&b| if b == b'-' { '_' } else { char::from(b.to_ascii_uppercase()) }).collect();
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_taken_for_latin_1() {
+    fn bytes_are_decoded_as_latin_1() {
         assert_eq!(text(b"a\xc3\xa9"), "a\u{c3}\u{a9}");
     }
 }

@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 
 use crate::file;
 
-/// Bytes that the server reads of a file at a time; the block size that an app suggests is smaller as a rule.
+/// Bytes of a file that the server reads at a time, as the block size that an app suggests is usually small.
 pub(crate) const FILE_READ: usize = 64 << 10;
 
-/// Gives a file-like object's bytes block by block.
+/// An iterator over the blocks of a file-like object.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
 pub(crate) struct FileWrapper {
@@ -19,12 +19,12 @@ pub(crate) struct FileWrapper {
 }
 
 impl FileWrapper {
-    /// What is left of the file, if it is a plain one, for the edge to send.
+    /// Returns the rest of the file for the edge to send, if it is a plain file.
     pub(crate) fn rest(&self, py: Python<'_>) -> Option<FileOut> {
         file::rest_of(self.file.bind(py))
     }
 
-    /// The next block of at least so many bytes, as far as the file has them; empty at its end.
+    /// Reads the next block of at least `size` bytes, or fewer at the end of the file, where it is empty.
     pub(crate) fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyAny>> {
         self.file.bind(py).call_method1(intern!(py, "read"), (self.block_size.max(size),))
     }
@@ -39,7 +39,7 @@ impl FileWrapper {
         Self { file: filelike, block_size }
     }
 
-    /// The file's `close`, if it has one.
+    /// Returns the file's `close`, if it has one.
     #[getter]
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.file.bind(py).getattr(intern!(py, "close"))

@@ -21,23 +21,34 @@ pub(crate) struct Input {
     read: Mutex<Read>,
 }
 
-/// What was read. It is taken out of its lock by the thread that reads.
+/// The state of reading, which a thread takes out of its lock while it reads.
 #[derive(Debug, Default)]
 struct Read {
-    /// The body's beginning, if it was spooled.
+    /// The beginning of the body, if it was spooled.
     spooled: Option<Spooled>,
-    /// Bytes that were read of it.
+    /// Bytes of the spooled part that were read.
     spooled_at: u64,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that the app has read.
     at: usize,
-    eof: bool,
-    /// Bytes that may still come.
+    progress: Progress,
+    /// Bytes that may still arrive before the body is too large.
     left: usize,
-    too_large: bool,
+}
+
+/// The progress of a body.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Arriving,
+    /// Read to its end, or to the point at which the client has left.
+    Ended,
+    /// Longer than allowed, and not read further.
+    TooLarge,
 }
 
 impl Input {
-    /// The body of `stream`, of at most `max` bytes, of which the first ones are `spooled`.
+    /// Creates the body of `stream`, of at most `max` bytes, the first of which are `spooled`.
     pub(crate) fn new(
         link: Arc<WsgiLink>,
         stream: Arc<WsgiStream>,
@@ -47,17 +58,18 @@ impl Input {
         Self { link, stream, read: Mutex::new(Read { spooled, left: max, ..Read::default() }) }
     }
 
-    /// Gives back what is held of the body, also if the app keeps this object.
+    /// Drops the spooled part of the body, as the app may keep this object.
     pub(crate) fn close(&self) {
         let _closed = lock(&self.read).spooled.take();
     }
 
-    /// Whether the app has met the limit.
+    /// Returns whether the app has read up to the limit of the body's size.
     pub(crate) fn is_too_large(&self) -> bool {
-        lock(&self.read).too_large
+        lock(&self.read).progress == Progress::TooLarge
     }
 
-    /// Runs `take` on what is there and more until it gives bytes, or all there are at the end of the body.
+    /// Reads until `take`, called with the buffered bytes, returns the number of bytes to take, or until the
+    /// body ends, where all are taken.
     fn read_until<'py>(
         &self,
         py: Python<'py>,
@@ -69,7 +81,7 @@ impl Input {
             if let Some(len) = take(there) {
                 break Ok(len);
             }
-            if read.eof {
+            if read.progress != Progress::Arriving {
                 break Ok(there.len());
             }
             if let Err(error) = self.fill(py, &mut read) {
@@ -91,13 +103,13 @@ impl Input {
         match self.next(py, read)? {
             Next::Body { piece, more } => {
                 if piece.len() > read.left {
-                    (read.eof, read.too_large) = (true, true);
+                    read.progress = Progress::TooLarge;
                     return Err(BodyTooLargeError::new_err(
                         "the request's body is longer than wsgi_max_body_size",
                     ));
                 }
                 read.left -= piece.len();
-                read.eof = !more;
+                read.progress = if more { Progress::Arriving } else { Progress::Ended };
                 if read.buffer.is_empty() {
                     read.buffer = piece;
                 } else {
@@ -106,13 +118,15 @@ impl Input {
                 Ok(())
             }
             Next::Disconnect | Next::Wait => {
-                read.eof = true;
-                Err(ClientGoneError::new_err("the client has gone before the end of its request's body"))
+                read.progress = Progress::Ended;
+                Err(ClientGoneError::new_err(
+                    "the client has disconnected before the end of its request's body",
+                ))
             }
         }
     }
 
-    /// The next piece of the body: from the spool, then from the stream, which has the rest of it.
+    /// Returns the next piece of the body, from the spool and then from the stream.
     fn next(&self, py: Python<'_>, read: &mut Read) -> PyResult<Next> {
         if let Some(spooled) = &read.spooled {
             let piece = py.detach(|| spooled.read(read.spooled_at, MESSAGE_MAX))?;
@@ -139,14 +153,14 @@ impl Input {
     }
 }
 
-/// A size argument: none and negative ones mean all.
+/// Returns the limit of a size argument. None and negative numbers stand for no limit.
 fn limit(size: Option<i64>) -> usize {
     size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
 }
 
 #[pymethods]
 impl Input {
-    /// Reads `size` bytes, or all.
+    /// Reads `size` bytes, or the whole body.
     #[pyo3(signature = (size = None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
         let max = limit(size);
@@ -159,7 +173,7 @@ impl Input {
         self.line(py, size)
     }
 
-    /// Reads lines until their length reaches `hint`, or all.
+    /// Reads lines until their total length reaches `hint`, or all lines.
     #[pyo3(signature = (hint = None, /))]
     fn readlines<'py>(&self, py: Python<'py>, hint: Option<i64>) -> PyResult<Bound<'py, PyList>> {
         let hint = hint.filter(|&hint| hint > 0);

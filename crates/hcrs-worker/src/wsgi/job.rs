@@ -10,36 +10,35 @@ use crate::wsgi::link::{WsgiLink, WsgiStream};
 use crate::wsgi::queue::Waiting;
 use crate::wsgi::spool::{Cut, Spool, Spooled};
 
-/// Whether a request is held until its body is there.
+/// The outcome of [`Job::hold`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// It is.
+    /// The request is held until its body has arrived.
     Yes,
-    /// There are too many: it needs a thread that says so, and is not begun.
+    /// Too many requests are held. A thread has to respond with the error, and the request is not begun yet.
     Refused,
-    /// The edge has withdrawn it.
+    /// The edge has withdrawn the request.
     Withdrawn,
 }
 
-/// A request, from the frame that has brought it to the end of its response. It owns its stream's place among those of
-/// the link.
+/// A request, from its arrival to the end of its response. Its drop removes its stream from the link.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// Its link.
+    /// The link of the request.
     pub(crate) link: Arc<WsgiLink>,
-    /// Its stream.
+    /// The stream of the request.
     pub(crate) stream: Arc<WsgiStream>,
-    /// Its head, as it came.
+    /// The head of the request, as encoded on the link.
     pub(crate) head: Arc<[u8]>,
-    /// What of its body is not in the stream; `None` if all is.
+    /// The part of the body that is not in the stream; `None` if there is none.
     pub(crate) body: Option<Spooled>,
-    /// Why its body is not whole, though it may be.
+    /// The reason for which the body was not spooled to its end.
     pub(crate) cut: Option<Cut>,
     id: StreamId,
     slot: u16,
-    /// Its client sends the body only after `100 Continue`.
+    /// Whether the client sends the body only after `100 Continue`.
     expects_continue: bool,
-    /// It was begun.
+    /// Whether the request was begun.
     claimed: bool,
 }
 
@@ -50,10 +49,10 @@ impl Waiting for Job {
 }
 
 impl Job {
-    /// A job for a request that has just come.
+    /// Creates the job of a request that has just arrived.
     pub(crate) fn new(link: Arc<WsgiLink>, request: &Request<'_>) -> Self {
         let head = Arc::from(request.head);
-        let stream = link.remember(request, Arc::clone(&head));
+        let stream = link.add_stream(request, Arc::clone(&head));
         Self {
             link,
             stream,
@@ -67,17 +66,18 @@ impl Job {
         }
     }
 
-    /// The name of its stream.
+    /// Returns the number of the stream.
     pub(crate) fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Whether its client sends the body only after `100 Continue`.
+    /// Returns whether the client sends the body only after `100 Continue`.
     pub(crate) fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// Begins the request; false if the edge has withdrawn it, which then knows that it was passed over.
+    /// Begins the request. Returns false if the edge has withdrawn it; the claim table then shows that it was
+    /// passed.
     pub(crate) fn claim(&mut self) -> bool {
         if !self.claimed {
             self.claimed = self.link.end.claims.claim(usize::from(self.slot), self.id);
@@ -88,7 +88,7 @@ impl Job {
         self.claimed
     }
 
-    /// Whether its body has arrived, or more of it than the `max` bytes that it may have.
+    /// Returns whether the body has arrived, or more of it than the allowed `max` bytes.
     pub(crate) fn is_whole(&self, max: usize) -> bool {
         let spooled = self.body.as_ref().map_or(0, Spooled::len);
         let left = usize::try_from((max as u64).saturating_sub(spooled)).unwrap_or(usize::MAX);
@@ -96,17 +96,17 @@ impl Job {
         stream.has_uploaded(usize::MAX) || stream.has_uploaded(left.saturating_add(1))
     }
 
-    /// Begins the request for a thread; false if the edge has withdrawn it.
+    /// Begins the request in a thread of the pool. Returns false if the edge has withdrawn it.
     pub(crate) fn begin(&mut self) -> bool {
         if let Some(body) = &mut self.body {
-            body.leave();
+            body.end_upload();
         }
-        // What the reader claims says nothing about whether the pool gets on.
+        // Not in claim, because a claim by the reader shows no progress of the pool.
         note_step();
         self.claim()
     }
 
-    /// Begins the request, so that its body arrives before it gets a thread.
+    /// Begins the request before it gets a thread, so that its body arrives meanwhile.
     pub(crate) fn hold(&mut self, spool: &Arc<Spool>) -> Held {
         let Some(body) = spool.begin() else {
             self.cut = Some(Cut::Full);
@@ -122,6 +122,6 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.link.forget(self.id);
+        self.link.remove_stream(self.id);
     }
 }

@@ -1,4 +1,4 @@
-//! A link that serves a WSGI app, as the pool's threads write to it.
+//! A link that serves a WSGI app: its streams, and the write side, which the pool's threads use.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,30 +17,30 @@ use crate::link::LinkEnd;
 use crate::lock;
 use crate::socket;
 
-/// Microseconds since a link's last write in which a thread that has more to do leaves its response for later:
-/// one write then wakes the edge for several of them.
+/// Microseconds after a link's last write in which a thread with further requests leaves its response in the
+/// outbox, so that one write wakes the edge for several responses.
 const GATHER: u64 = 500;
 
-/// One link, shared by its reader and the pool.
+/// A link, shared by its reader and the pool.
 #[derive(Debug)]
 pub(crate) struct WsgiLink {
     pub(super) end: LinkEnd,
     pub(super) out: Mutex<Outbox>,
-    /// A request was begun, or a response left for later, since the last write.
+    /// Whether a request was begun, or a response was left in the outbox, since the last write.
     pub(super) unannounced: AtomicBool,
-    /// When it was made.
+    /// The time at which the link was created.
     made: Instant,
-    /// When it was last written, in microseconds since then.
+    /// The time of the last write, in microseconds since `made`.
     written: AtomicU64,
     pub(super) streams: Mutex<StreamMap<Arc<WsgiStream>>>,
-    /// Threads that wait for a client: for more of a body, or for it to take more of a response.
+    /// Number of threads that wait for a client to send more of a body or to take more of a response.
     waiting: AtomicUsize,
 }
 
-/// A request's stream, which a thread of the pool waits on.
+/// A request's stream, on which a thread of the pool can wait.
 #[derive(Debug)]
 pub(crate) struct WsgiStream {
-    /// The head of its request.
+    /// The head of the request.
     head: Arc<[u8]>,
     state: Mutex<Stream<PyBackedBytes>>,
     changed: Condvar,
@@ -60,45 +60,46 @@ impl WsgiLink {
         }
     }
 
-    /// The stream of a request that has just come.
-    pub(crate) fn remember(&self, request: &Request<'_>, head: Arc<[u8]>) -> Arc<WsgiStream> {
+    /// Creates and stores the stream of a request that has just arrived.
+    pub(crate) fn add_stream(&self, request: &Request<'_>, head: Arc<[u8]>) -> Arc<WsgiStream> {
         let state = Mutex::new(Stream::new(request));
         let stream = Arc::new(WsgiStream { head, state, changed: Condvar::new() });
         lock(&self.streams).insert(request.stream, stream.clone());
         stream
     }
 
-    /// The methods and paths of the requests that have not ended, as in `GET /mail`.
-    pub(crate) fn left(&self) -> Vec<String> {
+    /// Returns the methods and paths of the requests that have not ended, as in `GET /mail`.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
         let streams: Vec<_> = lock(&self.streams).values().cloned().collect();
         let heads = streams.iter().filter_map(|stream| RequestView::parse(&stream.head).ok());
         let named = |bytes| String::from_utf8_lossy(bytes);
         heads.map(|head| format!("{} {}", named(head.method), named(head.path))).collect()
     }
 
-    /// Whether a thread waits for a client, and not for the app.
+    /// Returns whether a thread waits for a client rather than for the app.
     pub(crate) fn awaits_client(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Drops a stream that is over.
-    pub(crate) fn forget(&self, stream: StreamId) {
+    /// Removes a stream that is over.
+    pub(crate) fn remove_stream(&self, stream: StreamId) {
         lock(&self.streams).remove(&stream);
     }
 
-    /// Says something about the link itself.
-    pub(crate) fn say(&self, frame: &FromWorker<'_>) -> io::Result<()> {
+    /// Sends a frame at once. Must not be called with the interpreter attached.
+    pub(crate) fn send(&self, frame: &FromWorker<'_>) -> io::Result<()> {
         let mut out = lock(&self.out);
         out.push(frame);
         self.write_all(&mut out)
     }
 
-    /// The outbox, for a thread that holds the GIL: it lets go of it while another one writes.
+    /// Locks the outbox for a thread that holds the GIL, which is released while another thread writes.
     pub(crate) fn out(&self, py: Python<'_>) -> MutexGuard<'_, Outbox> {
         self.out.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what waits, or leaves it for the end of the thread's next request if the last write was just now.
+    /// Writes the outbox, or leaves that to the end of the thread's next request if the last write was within
+    /// [`GATHER`].
     pub(crate) fn flush_or_gather(&self, py: Python<'_>) {
         let now = self.made.elapsed().as_micros() as u64;
         if now.saturating_sub(self.written.load(Ordering::Relaxed)) < GATHER {
@@ -108,14 +109,14 @@ impl WsgiLink {
         }
     }
 
-    /// Writes what a thread has left for later.
+    /// Writes the responses that threads have left in the outbox.
     pub(crate) fn flush_gathered(&self, py: Python<'_>) {
         if self.unannounced.load(Ordering::Acquire) {
             self.flush(py);
         }
     }
 
-    /// Writes what waits, keeping the GIL as long as the socket takes it at once.
+    /// Writes the outbox, without releasing the GIL unless the socket is full.
     pub(crate) fn flush(&self, py: Python<'_>) {
         let written = {
             let mut out = self.out(py);
@@ -127,11 +128,12 @@ impl WsgiLink {
             socket::write(&mut out, &self.end.socket)
         };
         if written.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            // Other errors mean that the edge is gone, which the reader sees.
+            // Other errors mean that the edge is gone, which the reader notices.
             let _written = py.detach(|| self.write_all(&mut lock(&self.out)));
         }
     }
 
+    /// Writes the outbox, blocking while the socket is full.
     pub(super) fn write_all(&self, out: &mut Outbox) -> io::Result<()> {
         loop {
             match socket::write(out, &self.end.socket) {
@@ -145,24 +147,25 @@ impl WsgiLink {
     }
 }
 
-/// The length that a request announces for its body.
+/// Returns the content-length of a request.
 pub(crate) fn content_length(head: &RequestView<'_>) -> Option<u64> {
     std::str::from_utf8(head.fields().first(b"content-length")?).ok()?.parse().ok()
 }
 
 impl WsgiStream {
-    /// The protocol's state.
+    /// Locks the state of the link's protocol.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Stream<PyBackedBytes>> {
         lock(&self.state)
     }
 
+    /// Changes the state and wakes the thread that waits on it.
     pub(super) fn update<R>(&self, change: impl FnOnce(&mut Stream<PyBackedBytes>) -> R) -> R {
         let changed = change(&mut self.lock());
         self.changed.notify_all();
         changed
     }
 
-    /// The next piece of the request's body, waiting for it; `Next::Wait` is never given.
+    /// Waits for the next piece of the request's body. Never returns [`Next::Wait`].
     pub(crate) fn next(&self, py: Python<'_>, link: &WsgiLink, max: usize) -> Next {
         loop {
             let next = {
@@ -177,20 +180,20 @@ impl WsgiStream {
         }
     }
 
-    /// Sends a piece of the response's body, waiting for the client; false once the client is gone. The caller
-    /// flushes the link after the last piece.
+    /// Sends a piece of the response's body and waits for the client. Returns false once the client is gone.
+    /// The caller has to flush the link after the last piece.
     pub(crate) fn body(&self, py: Python<'_>, link: &WsgiLink, piece: PyBackedBytes, end: bool) -> bool {
         let stalled = {
             let mut out = link.out(py);
             self.lock().body(piece, end, &mut out)
         };
         if end && self.lock().is_flushed() {
-            return true; // written by the caller, perhaps together with other responses
+            return true; // the caller writes it, perhaps together with other responses
         }
-        self.leave(py, link, stalled)
+        self.drain(py, link, stalled)
     }
 
-    /// Sends a part of a file as the last piece of the response's body, waiting for the client.
+    /// Sends a part of a file as the last piece of the response's body and waits for the client.
     pub(crate) fn file(&self, py: Python<'_>, link: &WsgiLink, file: FileOut) {
         let stalled = {
             let mut out = link.out(py);
@@ -200,11 +203,12 @@ impl WsgiStream {
             }
             state.file(file, true, &mut out)
         };
-        self.leave(py, link, stalled);
+        self.drain(py, link, stalled);
     }
 
-    /// Writes what was sent, waiting for the client; false once the client is gone.
-    fn leave(&self, py: Python<'_>, link: &WsgiLink, mut stalled: Stalled) -> bool {
+    /// Writes until nothing of the response is left, waiting for the client. Returns false once the client is
+    /// gone.
+    fn drain(&self, py: Python<'_>, link: &WsgiLink, mut stalled: Stalled) -> bool {
         loop {
             link.flush(py);
             if self.lock().is_flushed() {
@@ -222,7 +226,7 @@ impl WsgiStream {
         }
     }
 
-    /// Waits for the client, which has deadlines at the edge.
+    /// Waits until `ready`. The wait has no deadline here because the edge has deadlines for the client.
     fn wait(&self, py: Python<'_>, link: &WsgiLink, ready: fn(&Stream<PyBackedBytes>) -> bool) {
         link.waiting.fetch_add(1, Ordering::Relaxed);
         py.detach(|| {

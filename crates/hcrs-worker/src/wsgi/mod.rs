@@ -1,4 +1,4 @@
-//! Serves a WSGI app: a reader for each link, a queue, and threads that run the app (PEP 3333).
+//! A server of a WSGI app (PEP 3333): a reader for each link, a queue, and threads that run the app.
 
 mod environ;
 mod file;
@@ -20,7 +20,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList};
 
 use crate::link::Link;
 use crate::lock;
@@ -30,20 +30,20 @@ use crate::wsgi::input::Input;
 use crate::wsgi::job::Job;
 use crate::wsgi::link::{WsgiLink, content_length};
 use crate::wsgi::queue::Queue;
-use crate::wsgi::reader::{News, Reader};
+use crate::wsgi::reader::{LinkEvent, Reader};
 use crate::wsgi::response::Response;
 use crate::wsgi::spool::{Cut, Spool};
 
-/// The answer to a body above `wsgi_max_body_size`.
+/// The status for a body above `wsgi_max_body_size`.
 const CONTENT_TOO_LARGE: u16 = 413;
 
-/// The answer to an upload beyond those that a worker holds.
+/// The status for an upload beyond the limits of the spool.
 const SERVICE_UNAVAILABLE: u16 = 503;
 
-/// The answer to a body that cannot be kept (RFC 4918 §11.5).
+/// The status for a body that cannot be stored (RFC 4918 §11.5).
 const INSUFFICIENT_STORAGE: u16 = 507;
 
-/// A worker's links and the WSGI app behind them.
+/// A worker's links and the WSGI app that is served on them.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
 pub(crate) struct WsgiServer {
@@ -51,11 +51,11 @@ pub(crate) struct WsgiServer {
     app: Py<PyAny>,
     environs: Mutex<EnvironBuilder>,
     max_body_size: usize,
-    failed: Py<PyAny>,
+    on_failed: Py<PyAny>,
     shared: Arc<Shared>,
 }
 
-/// What the readers share with the pool.
+/// State shared by the readers and the pool.
 #[derive(Debug)]
 struct Shared {
     queue: Queue<Job>,
@@ -64,13 +64,14 @@ struct Shared {
     changed: Condvar,
 }
 
+/// The reports of the links about the end of the worker.
 #[derive(Debug, Default)]
 struct End {
-    /// The signal for which the worker is to end, until somebody is told.
+    /// The signal for which the worker is to end, until it is returned by `wait_for_signal`.
     stopping: Option<u16>,
-    /// Links on which more may come.
+    /// Number of links on which more may arrive.
     undrained: usize,
-    /// When what the app still does is cut off.
+    /// The time at which the app's remaining work is cut off.
     until: Option<Instant>,
     gone: bool,
     broken: Option<String>,
@@ -78,13 +79,14 @@ struct End {
 
 #[pymethods]
 impl WsgiServer {
-    /// Makes links serve `app`; `failed(exception or None, whether the client has left)` is called when it has raised or
-    /// not answered. `errors`,
-    /// `multithread` and `multiprocess` are for the environ. Long bodies are kept in `spool_folder`, or without one
-    /// in memory.
+    /// Creates a server of `app` on the links.
+    ///
+    /// `on_failed(exception or None, client has left)` is called when the app has raised or left a response
+    /// incomplete. `errors`, `multithread` and `multiprocess` are values of the environ. Large bodies are
+    /// stored in `spool_folder`, or in memory if that is None.
     #[new]
     #[pyo3(signature = (
-        links, app, *, root_path, max_body_size, spool_folder, errors, multithread, multiprocess, failed
+        links, app, *, root_path, max_body_size, spool_folder, errors, multithread, multiprocess, on_failed
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
     fn new(
@@ -97,7 +99,7 @@ impl WsgiServer {
         errors: &Bound<'_, PyAny>,
         multithread: bool,
         multiprocess: bool,
-        failed: Py<PyAny>,
+        on_failed: Py<PyAny>,
     ) -> PyResult<Self> {
         let ends =
             links.iter().map(|link| link.cast::<Link>()?.get().take()).collect::<PyResult<Vec<_>>>()?;
@@ -112,7 +114,7 @@ impl WsgiServer {
                 &Server { root_path, multithread, multiprocess, errors },
             )?),
             max_body_size,
-            failed,
+            on_failed,
             shared: Arc::new(Shared {
                 queue: Queue::new(),
                 spool,
@@ -122,24 +124,24 @@ impl WsgiServer {
         })
     }
 
-    /// Says Ready and reads the links from now on.
+    /// Sends Ready on all links and starts their readers.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         for link in &self.links {
-            py.detach(|| link.say(&FromWorker::Ready))?;
+            py.detach(|| link.send(&FromWorker::Ready))?;
             let (link, shared, body_max) = (link.clone(), self.shared.clone(), self.max_body_size);
             std::thread::Builder::new().name("hcrs-link".into()).spawn(move || {
                 let reader = Reader::new(&link, &shared.queue, &shared.spool, body_max);
-                reader.run(&|news| shared.take(news));
+                reader.run(&|event| shared.take(event));
             })?;
         }
         Ok(())
     }
 
-    /// Runs requests, one after another, until the server is closed: the body of a thread of the pool.
+    /// Runs requests one after another until the server is closed, as the body of a thread of the pool.
     fn work(&self, py: Python<'_>) -> PyResult<()> {
-        let mut sought = false;
+        let mut was_woken = false;
         loop {
-            while let Some(job) = self.shared.queue.take(std::mem::take(&mut sought)) {
+            while let Some(job) = self.shared.queue.take(std::mem::take(&mut was_woken)) {
                 self.run(py, job)?;
                 note_step();
             }
@@ -149,11 +151,12 @@ impl WsgiServer {
             if !py.detach(|| self.shared.queue.sleep()) {
                 return Ok(());
             }
-            sought = true;
+            was_woken = true;
         }
     }
 
-    /// Waits until the worker is to end; gives the number of the signal for which it is, or None if the edge is gone.
+    /// Waits until the worker is to end. Returns the number of the signal that is the reason, or None if the
+    /// edge is gone.
     fn wait_for_signal(&self, py: Python<'_>) -> Option<u16> {
         py.detach(|| {
             let is_serving = |end: &mut End| !end.is_over() && end.stopping.is_none();
@@ -164,8 +167,8 @@ impl WsgiServer {
         })
     }
 
-    /// Waits until the edge has nothing more to send; gives the seconds that are left for what the app still does, or None
-    /// if the edge is gone.
+    /// Waits until the edge has nothing more to send. Returns the seconds that the app has left, or None if
+    /// the edge is gone.
     fn wait(&self, py: Python<'_>) -> PyResult<Option<f64>> {
         let (left, broken) = py.detach(|| {
             let end = lock(&self.shared.end);
@@ -183,41 +186,41 @@ impl WsgiServer {
         }
     }
 
-    /// The requests that have not ended, as in `GET /mail`.
-    fn left(&self) -> Vec<String> {
-        self.links.iter().flat_map(|link| link.left()).collect()
+    /// Returns the requests that have not ended, as in `GET /mail`.
+    fn unfinished(&self) -> Vec<String> {
+        self.links.iter().flat_map(|link| link.unfinished()).collect()
     }
 
-    /// Whether a thread is free, or waits for a client and not for the app.
+    /// Returns whether a thread is idle, or waits for a client rather than for the app.
     fn has_free_thread(&self) -> bool {
         self.shared.queue.has_idle() || self.links.iter().any(|link| link.awaits_client())
     }
 
-    /// Lets the pool's threads end once they have nothing more to do, or after `timeout` seconds.
+    /// Makes the pool's threads end once the queue is empty, or after `timeout` seconds.
     fn close(&self, py: Python<'_>, timeout: f64) {
         let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         py.detach(|| self.shared.queue.close(patience));
     }
 
-    /// Tells the edge that the app's requests are over. `all` says that the pool's threads have ended.
+    /// Reports to the edge that the app's shutdown begins, and whether `all` threads of the pool have ended.
     fn finish(&self, py: Python<'_>, all: bool) {
         for link in &self.links {
-            // An error says that the edge is gone.
-            let _gone = py.detach(|| link.say(&FromWorker::Finished { all }));
+            // An error means that the edge is gone.
+            let _gone = py.detach(|| link.send(&FromWorker::Finished { all }));
         }
     }
 }
 
 impl Shared {
-    fn take(&self, news: News) {
+    fn take(&self, event: LinkEvent) {
         let mut end = lock(&self.end);
-        match news {
-            News::Stopping(signal) => end.stopping = Some(signal),
-            News::Drained(left) => {
+        match event {
+            LinkEvent::Stopping(signal) => end.stopping = Some(signal),
+            LinkEvent::Drained(left) => {
                 end.undrained = end.undrained.saturating_sub(1);
                 end.until = end.until.max(Some(Instant::now() + left));
             }
-            News::Gone(broken) => {
+            LinkEvent::Gone(broken) => {
                 end.gone = true;
                 end.broken = end.broken.take().or(broken);
             }
@@ -233,8 +236,8 @@ impl End {
 }
 
 impl WsgiServer {
-    /// The builder of environs. A thread that waits for it lets go of the GIL, for the one that has it may need
-    /// the GIL again: the first use of an interned string gives it up for a moment.
+    /// Locks the builder of environs. A thread that waits for the lock releases the GIL, because the holder
+    /// of the lock may need the GIL again: the first use of an interned string releases it for a moment.
     fn environs(&self, py: Python<'_>) -> MutexGuard<'_, EnvironBuilder> {
         self.environs.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,16 +256,17 @@ impl WsgiServer {
         self.flush(py, &job.link);
         drop(job);
         if failed || error.is_some() {
-            self.failed.bind(py).call1((error.map(|error| error.into_value(py)), has_left))?;
+            self.on_failed.bind(py).call1((error.map(|error| error.into_value(py)), has_left))?;
         }
         Ok(())
     }
 
-    /// Writes a response: at once if there is nothing else to do.
+    /// Writes a response, at once if no other request is waiting.
     fn flush(&self, py: Python<'_>, link: &WsgiLink) {
         if self.shared.queue.is_empty() { link.flush(py) } else { link.flush_or_gather(py) }
     }
 
+    /// Responds to a request, by the app or, for a request that it does not get, with an error.
     fn answer(&self, response: &Bound<'_, Response>, job: &mut Job) -> PyResult<()> {
         let py = response.py();
         let head =
@@ -271,7 +275,7 @@ impl WsgiServer {
             return Ok(());
         }
         if head.websocket {
-            return response.get().answer(py, 403, "This app has no WebSockets\n");
+            return response.get().answer(py, 403, "This app does not support WebSockets\n");
         }
         if head.method == b"HEAD" {
             response.get().set_head_only();
@@ -299,17 +303,29 @@ impl WsgiServer {
                 return Err(error.into());
             }
         }
+        self.call_app(response, job, &environ)
+    }
+
+    /// Calls the app and sends its response. A body beyond the limit is refused when the app reads it.
+    fn call_app(
+        &self,
+        response: &Bound<'_, Response>,
+        job: &mut Job,
+        environ: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let py = response.py();
         let body = job.body.take();
         let input = Input::new(job.link.clone(), job.stream.clone(), body, self.max_body_size);
         let input = Bound::new(py, input)?;
         environ.set_item(intern!(py, "wsgi.input"), &input)?;
         let start_response = response.getattr(intern!(py, "start_response"))?;
         let ran = self.app.bind(py).call1((environ, start_response)).and_then(|iterable| {
-            // What the app answers after it was refused the rest of the body is its failure, not the client's answer.
+            // After the app was refused the rest of the body, any other response is replaced by that of the
+            // refusal.
             let refused = input.get().is_too_large()
                 && response.get().unsent_status().is_some_and(|status| status != CONTENT_TOO_LARGE);
             let sent = if refused { self.refuse(response) } else { response.get().send_all(&iterable) };
-            self.flush(py, &job.link); // what close does may take its time
+            self.flush(py, &job.link); // close may take a while
             let closed = match iterable.getattr_opt(intern!(py, "close"))? {
                 Some(close) => close.call0().map(drop),
                 None => Ok(()),
@@ -323,7 +339,7 @@ impl WsgiServer {
         ran
     }
 
-    #[expect(clippy::unused_self, reason = "one of the answers of the server")]
+    #[expect(clippy::unused_self, reason = "one of the responses of the server")]
     fn refuse(&self, response: &Bound<'_, Response>) -> PyResult<()> {
         response.get().answer(response.py(), CONTENT_TOO_LARGE, "Content Too Large\n")
     }

@@ -1,8 +1,9 @@
-//! The requests that no thread of the pool has taken yet.
+//! The queue of requests that no thread of the pool has taken yet.
 //!
-//! Threads that run Python share the GIL, so more of them awake is less done. One thread takes request after
-//! request without letting the GIL go; a second one is woken to stand by for it, and gets it when the first
-//! blocks or its switch interval ends. It wakes the next one when it takes a request and leaves others.
+//! Threads that run Python share the GIL, so that more running threads make less progress. One thread takes
+//! request after request without releasing the GIL. A second one is woken to wait for the GIL, which it gets
+//! when the first blocks or its switch interval ends. A thread that takes a request and leaves others in the
+//! queue wakes the next thread.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -10,13 +11,13 @@ use std::time::Duration;
 
 use crate::lock;
 
-/// A request that waits.
+/// A request in the queue.
 pub(crate) trait Waiting {
-    /// Whether the edge has taken it back: no thread may run it.
+    /// Returns whether the edge has withdrawn the request, so that no thread may run it.
     fn is_withdrawn(&self) -> bool;
 }
 
-/// A queue, bounded by what puts requests into it: the claim slots of the links, and the uploads that are held.
+/// A queue of requests. Its length is bounded by the claim slots of the links and the limit of held uploads.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
@@ -27,18 +28,25 @@ pub(crate) struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     waiting: VecDeque<T>,
-    /// Threads that sleep.
+    /// Number of threads that sleep.
     idle: usize,
-    /// A thread is to wake up.
-    call: bool,
-    /// A thread is awake, has nothing to do and tries to get the GIL.
-    seeking: bool,
+    wakeup: Wakeup,
     closed: bool,
+}
+
+/// The thread that is being woken, of which there is at most one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wakeup {
+    None,
+    /// A sleeping thread is to wake up.
+    Requested,
+    /// A thread has woken up and waits for the GIL.
+    Awake,
 }
 
 impl<T: Waiting> Queue<T> {
     pub(crate) fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), idle: 0, call: false, seeking: false, closed: false };
+        let state = State { waiting: VecDeque::new(), idle: 0, wakeup: Wakeup::None, closed: false };
         Self { state: Mutex::new(state), woken: Condvar::new(), emptied: Condvar::new() }
     }
 
@@ -46,10 +54,10 @@ impl<T: Waiting> Queue<T> {
     pub(crate) fn push(&self, requests: impl IntoIterator<Item = T>) {
         let mut state = lock(&self.state);
         state.waiting.extend(requests);
-        self.call_one(&mut state);
+        self.wake_one(&mut state);
     }
 
-    /// Takes out the requests that the edge has withdrawn.
+    /// Removes and returns the requests that the edge has withdrawn.
     pub(crate) fn take_withdrawn(&self) -> Vec<T> {
         let mut state = lock(&self.state);
         let mut withdrawn = Vec::new();
@@ -65,7 +73,7 @@ impl<T: Waiting> Queue<T> {
         withdrawn
     }
 
-    /// Takes out the request that `is_it`, if no thread has taken it.
+    /// Removes and returns the request for which `is_it` returns true, unless a thread has taken it.
     pub(crate) fn remove(&self, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let mut state = lock(&self.state);
         let at = state.waiting.iter().position(is_it)?;
@@ -74,46 +82,48 @@ impl<T: Waiting> Queue<T> {
         request
     }
 
-    /// Takes the next request, if there is one. `sought` by the thread that [`Queue::sleep`] has woken.
-    pub(crate) fn take(&self, sought: bool) -> Option<T> {
+    /// Takes the next request, if there is one. `was_woken` is whether this is the thread's first call since
+    /// [`Queue::sleep`].
+    pub(crate) fn take(&self, was_woken: bool) -> Option<T> {
         let mut state = lock(&self.state);
-        if sought {
-            state.seeking = false;
+        if was_woken {
+            state.wakeup = Wakeup::None;
         }
         let request = state.waiting.pop_front();
         self.note_emptied(&state);
-        self.call_one(&mut state);
+        self.wake_one(&mut state);
         request
     }
 
-    /// Sleeps until there may be something to take; false once the queue is closed. Never call it with the GIL.
+    /// Sleeps until there may be a request to take. Returns false once the queue is closed. Must not be
+    /// called with the GIL.
     pub(crate) fn sleep(&self) -> bool {
         let mut state = lock(&self.state);
         state.idle += 1;
-        self.call_one(&mut state);
-        while !state.call && !state.closed {
+        self.wake_one(&mut state);
+        while state.wakeup != Wakeup::Requested && !state.closed {
             state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.idle -= 1;
         if state.closed {
             return false;
         }
-        state.call = false;
-        state.seeking = true;
+        state.wakeup = Wakeup::Awake;
         true
     }
 
-    /// Whether a thread has nothing to do.
+    /// Returns whether a thread is idle.
     pub(crate) fn has_idle(&self) -> bool {
         lock(&self.state).idle > 0
     }
 
-    /// Whether no request waits.
+    /// Returns whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.state).waiting.is_empty()
     }
 
-    /// Lets all threads end, once everything is taken or `patience` is over. Never call it with the GIL.
+    /// Closes the queue once it is empty, or after `patience`, so that its threads end. Must not be called
+    /// with the GIL.
     pub(crate) fn close(&self, patience: Duration) {
         let state = lock(&self.state);
         let waited = self.emptied.wait_timeout_while(state, patience, |state| !state.waiting.is_empty());
@@ -129,9 +139,9 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
-    fn call_one(&self, state: &mut State<T>) {
-        if !state.waiting.is_empty() && state.idle > 0 && !state.call && !state.seeking {
-            state.call = true;
+    fn wake_one(&self, state: &mut State<T>) {
+        if !state.waiting.is_empty() && state.idle > 0 && state.wakeup == Wakeup::None {
+            state.wakeup = Wakeup::Requested;
             self.woken.notify_one();
         }
     }
@@ -149,7 +159,7 @@ mod tests {
         }
     }
 
-    /// A queue that is closed at once, if nothing waits.
+    /// Closes the queue. Returns whether that was possible at once, because the queue is empty.
     fn is_done(queue: &Queue<u32>) -> bool {
         let began = std::time::Instant::now();
         queue.close(Duration::from_secs(20));
@@ -157,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn withdrawn_requests_are_given_back_and_the_others_keep_their_order() {
+    fn withdrawn_requests_are_returned_and_the_others_keep_their_order() {
         let queue = Queue::new();
         queue.push([10_001, 1, 10_002, 10_003, 2, 3, 10_004]);
         assert_eq!(queue.take_withdrawn(), [10_001, 10_002, 10_003, 10_004]);
@@ -169,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_taken_out_where_it_waits() {
+    fn a_request_is_removed_from_anywhere_in_the_queue() {
         let queue = Queue::new();
         queue.push([1, 2, 3]);
         assert_eq!(queue.remove(|&request| request == 2), Some(2));
@@ -199,16 +209,16 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let mut sought = false;
+                    let mut was_woken = false;
                     loop {
-                        while let Some(request) = queue.take(std::mem::take(&mut sought)) {
+                        while let Some(request) = queue.take(std::mem::take(&mut was_woken)) {
                             sum.fetch_add(request as usize, Ordering::SeqCst);
                             taken.fetch_add(1, Ordering::SeqCst);
                         }
                         if !queue.sleep() {
                             return;
                         }
-                        sought = true;
+                        was_woken = true;
                     }
                 });
             }

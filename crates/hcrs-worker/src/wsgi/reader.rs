@@ -1,7 +1,7 @@
-//! What comes from the edge: a thread without Python reads a link, and gives requests to the pool.
+//! The reader of a link: a thread that does not use Python and passes the edge's requests on to the pool.
 //!
-//! A request whose body is not whole yet is begun and held, and its body spooled as it arrives, so that no slow upload
-//! has a thread.
+//! A request whose body is incomplete is begun and held, and its body is spooled as it arrives, so that no
+//! slow upload occupies a thread of the pool.
 
 use std::io;
 use std::sync::Arc;
@@ -20,19 +20,21 @@ use crate::wsgi::link::{WsgiLink, WsgiStream, content_length};
 use crate::wsgi::queue::Queue;
 use crate::wsgi::spool::{MEMORY_MAX, Spool};
 
-/// Milliseconds after which the edge is told of requests that were begun and have not answered yet, and given
-/// what a thread has left for later; while nothing changes the reader looks less and less often.
+/// Milliseconds after which begun requests without a response are announced to the edge, and responses that
+/// threads have left in the outbox are written.
 const ANNOUNCE_FIRST: i64 = 1;
+
+/// Milliseconds between two such checks at most; the interval doubles while there is nothing to announce.
 const ANNOUNCE_LAST: i64 = 8;
 
-/// What a link says to the worker as a whole.
+/// An event of a link that concerns the worker as a whole.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum LinkEvent {
     /// The worker is to end, because the edge got the signal of this number or would send it.
     Stopping(u16),
-    /// The edge has nothing more to send. The app has so much time left for what it still does.
+    /// The edge has nothing more to send, and the app has this time left.
     Drained(Duration),
-    /// The edge is gone, or has broken the protocol as the text says.
+    /// The edge is gone; or, with an error text, it has broken the protocol.
     Gone(Option<String>),
 }
 
@@ -42,22 +44,23 @@ pub(crate) struct Reader<'a> {
     link: &'a Arc<WsgiLink>,
     jobs: &'a Queue<Job>,
     spool: &'a Arc<Spool>,
-    /// Longer bodies are refused.
+    /// Bytes of the longest body that is accepted.
     body_max: usize,
-    /// Requests that have come in this turn, and those whose bodies have become whole.
+    /// Requests that have arrived in this turn, and held requests whose bodies are complete.
     ready: Vec<Job>,
-    /// Requests that were begun and have no thread until their bodies are whole.
+    /// Requests that were begun and wait for the rest of their bodies.
     held: StreamMap<Job>,
-    /// Those of them whose bodies have grown in this turn.
+    /// Held requests of whose bodies more has arrived in this turn.
     grown: Vec<StreamId>,
-    /// Something was put into the outbox.
+    /// Whether frames were put into the outbox.
     has_pushed: bool,
-    /// Milliseconds to the next look, if anything is to be looked after.
+    /// Milliseconds to the next check for requests to announce; `None` if there are no requests.
     pause: Option<i64>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of `link`, which gives requests to `jobs` with bodies of at most `body_max` bytes.
+    /// Creates a reader of `link`, which passes requests with bodies of at most `body_max` bytes on to
+    /// `jobs`.
     pub(crate) fn new(
         link: &'a Arc<WsgiLink>,
         jobs: &'a Queue<Job>,
@@ -77,9 +80,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads until the edge has nothing more to say. Runs in a thread of its own that never touches Python.
-    pub(crate) fn run(mut self, tell: &dyn Fn(News)) {
-        let gone = match self.read_frames(tell) {
+    /// Reads until the edge closes the link. Runs in a thread of its own that never uses Python.
+    pub(crate) fn run(mut self, report: &dyn Fn(LinkEvent)) {
+        let gone = match self.read_frames(report) {
             Ok(()) => None,
             Err(error) => Some(error.to_string()),
         };
@@ -91,10 +94,10 @@ impl<'a> Reader<'a> {
                 stream.update(|state| state.reset(&mut out));
             }
         }
-        tell(News::Gone(gone));
+        report(LinkEvent::Gone(gone));
     }
 
-    fn read_frames(&mut self, tell: &dyn Fn(News)) -> io::Result<()> {
+    fn read_frames(&mut self, report: &dyn Fn(LinkEvent)) -> io::Result<()> {
         let mut inbox = Inbox::new(TURN);
         loop {
             self.pass_withdrawn();
@@ -107,20 +110,20 @@ impl<'a> Reader<'a> {
             }
             while let Some((header, payload)) = inbox.next_frame().map_err(broken)? {
                 let frame = FromEdge::parse(&header, payload).map_err(broken)?;
-                self.take_frame(&frame, tell).map_err(broken)?;
+                self.take_frame(&frame, report).map_err(broken)?;
             }
             for id in std::mem::take(&mut self.grown) {
-                self.look_at_body(id);
+                self.check_body(id);
             }
-            self.give_to_pool();
+            self.pass_to_pool();
             if std::mem::take(&mut self.has_pushed) {
-                // A dead socket is seen by the next read.
+                // An error shows in the next read as well.
                 let _written = self.link.write_all(&mut lock(&self.link.out));
             }
         }
     }
 
-    /// Tells the edge of the requests that it has withdrawn that no thread will run them.
+    /// Passes the requests that the edge has withdrawn, which frees their slots in the claim table.
     fn pass_withdrawn(&mut self) {
         for mut job in self.jobs.take_withdrawn() {
             let begun = job.claim();
@@ -128,8 +131,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Gives requests to the pool, but holds those whose bodies are not whole.
-    fn give_to_pool(&mut self) {
+    /// Passes requests on to the pool, but holds those whose bodies are incomplete.
+    fn pass_to_pool(&mut self) {
         for mut job in std::mem::take(&mut self.ready) {
             if job.stream.lock().is_gone() {
                 self.end(job);
@@ -137,7 +140,7 @@ impl<'a> Reader<'a> {
             }
             let held = self.waits_for_body(&job).then(|| job.hold(self.spool));
             match held {
-                Some(Held::Yes) => self.keep(job),
+                Some(Held::Yes) => self.store_held(job),
                 Some(Held::Withdrawn) => {}
                 Some(Held::Refused) | None => self.ready.push(job),
             }
@@ -148,7 +151,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the request's body is to arrive before it gets a thread.
+    /// Returns whether the request is to be held until its body has arrived.
     fn waits_for_body(&self, job: &Job) -> bool {
         if job.body.is_some() || job.is_whole(self.body_max) {
             return false;
@@ -157,8 +160,8 @@ impl<'a> Reader<'a> {
         announced.is_none_or(|length| length <= self.body_max as u64)
     }
 
-    /// Keeps a request that is held.
-    fn keep(&mut self, job: Job) {
+    /// Stores a request that is held.
+    fn store_held(&mut self, job: Job) {
         // A client that expects 100 (Continue) sends nothing before it.
         if job.expects_continue() {
             let mut out = lock(&self.link.out);
@@ -167,13 +170,13 @@ impl<'a> Reader<'a> {
         }
         let id = job.id();
         self.held.insert(id, job);
-        // What has come with the request may be all that comes without credit.
-        self.look_at_body(id);
+        // The part of the body that came with the request may be all that comes without credit.
+        self.check_body(id);
         self.pause = Some(ANNOUNCE_FIRST);
     }
 
-    /// Spools what has come of a body if it is much, or lets its request go on if that is all.
-    fn look_at_body(&mut self, id: StreamId) {
+    /// Spools the arrived part of a body if it is large, or readies the request if the body is complete.
+    fn check_body(&mut self, id: StreamId) {
         let Some(job) = self.held.get_mut(&id) else { return };
         let mut is_ready = job.is_whole(self.body_max);
         if !is_ready && job.stream.lock().has_uploaded(MEMORY_MAX) {
@@ -192,7 +195,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends a request that no thread has taken: its client is gone.
+    /// Ends a request that no thread has taken, because its client is gone.
     fn end(&mut self, mut job: Job) {
         if job.claim() {
             let mut out = lock(&self.link.out);
@@ -210,14 +213,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Wakes the edge if requests were begun that it does not know of; sets the time to look again.
+    /// Announces begun requests to the edge, if there are any, and sets the time of the next check.
     fn announce(&mut self) {
         if self.link.unannounced.swap(false, Ordering::AcqRel) {
             let mut out = lock(&self.link.out);
             if out.is_empty() {
                 out.push(&FromWorker::Begun);
             }
-            // A dead socket is seen by the next read.
+            // An error shows in the next read as well.
             let _written = self.link.write_all(&mut out);
             self.pause = Some(ANNOUNCE_FIRST);
         } else if self.jobs.is_empty() && lock(&self.link.streams).is_empty() {
@@ -227,8 +230,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take_frame(&mut self, frame: &FromEdge<'_>, tell: &dyn Fn(News)) -> Result<(), LinkError> {
-        // A stream that is not known is over, or was withdrawn: its frames mean nothing any more.
+    fn take_frame(&mut self, frame: &FromEdge<'_>, report: &dyn Fn(LinkEvent)) -> Result<(), LinkError> {
+        // A frame of an unknown stream has no effect: its request is over, or was withdrawn.
         let known = |id: StreamId| lock(&self.link.streams).get(&id).cloned();
         match *frame {
             FromEdge::Request(request) => self.ready.push(Job::new(self.link.clone(), &request)),
@@ -249,11 +252,11 @@ impl<'a> Reader<'a> {
                     self.reset(&stream);
                 }
             }
-            FromEdge::Stopping { signal } => tell(News::Stopping(signal)),
+            FromEdge::Stopping { signal } => report(LinkEvent::Stopping(signal)),
             FromEdge::Drain { left_ms } => {
-                tell(News::Drained(Duration::from_millis(u64::from(left_ms))));
+                report(LinkEvent::Drained(Duration::from_millis(u64::from(left_ms))));
             }
-            // WSGI has no place for either: an app cannot hear of a half-closed connection.
+            // WSGI has no interface for either.
             FromEdge::Tls { .. } | FromEdge::HalfClose { .. } => {}
             FromEdge::Message { .. } => return Err(LinkError::Unexpected("Message")),
             FromEdge::Close { .. } => return Err(LinkError::Unexpected("Close")),
@@ -261,7 +264,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The client is gone: a request that has no thread ends here, and gives back all that it holds.
+    /// Resets a stream, whose client is gone. A request that no thread has taken ends here and releases its
+    /// resources.
     fn reset(&mut self, stream: &Arc<WsgiStream>) {
         {
             let mut out = lock(&self.link.out);

@@ -1,4 +1,4 @@
-//! `start_response`, `write` and the iterable: how a WSGI app answers (PEP 3333).
+//! The response of a WSGI app: `start_response`, `write` and the iterable (PEP 3333).
 
 use std::sync::{Arc, Mutex};
 
@@ -11,11 +11,11 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::ClientGoneError;
 use crate::lock;
-use crate::message::{FIELDS_MAX, FieldError, Seen, without_finalizer, write_field};
+use crate::message::{FIELDS_MAX, Field, FieldError, Seen, type_name, without_finalizer, write_field};
 use crate::wsgi::file::{FILE_READ, FileWrapper};
 use crate::wsgi::link::{WsgiLink, WsgiStream};
 
-/// Fields of the connection, which are the server's to send (RFC 2616 §13.5.1, PEP 3333 "Other HTTP Features").
+/// Hop-by-hop fields, which only the server may send (RFC 2616 §13.5.1, PEP 3333 "Other HTTP Features").
 const HOP_BY_HOP: [&[u8]; 8] = [
     b"connection",
     b"keep-alive",
@@ -29,7 +29,7 @@ const HOP_BY_HOP: [&[u8]; 8] = [
 
 const TOO_SHORT: &str = "the response's body is shorter than its content-length";
 
-/// A response under way.
+/// A response in progress.
 #[derive(Debug)]
 #[pyclass(frozen, module = "hcrs._hcrs")]
 pub(crate) struct Response {
@@ -41,20 +41,29 @@ pub(crate) struct Response {
 #[derive(Debug, Default)]
 struct State {
     head: Option<Head>,
-    /// The head was sent.
-    sent: bool,
-    /// Body bytes that were sent.
+    progress: Progress,
+    /// Bytes of the body that were sent.
     len: u64,
-    /// The last frame was sent.
-    ended: bool,
-    /// The request's method is HEAD.
+    /// Whether the request's method is HEAD.
     head_only: bool,
 }
 
-/// What became of a piece of body.
+/// The progress of a response.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Progress {
+    /// Nothing was sent.
+    #[default]
+    Pending,
+    /// The head was sent.
+    Begun,
+    /// The last frame was sent.
+    Ended,
+}
+
+/// The outcome of sending a piece of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
-    /// It has left, or will.
+    /// The piece was sent, or will be.
     Yes,
     /// The response has no body on the wire, and is complete.
     Bodiless,
@@ -62,7 +71,7 @@ enum Sent {
     Gone,
 }
 
-/// What `start_response` was given, checked.
+/// The status and fields of `start_response`, checked.
 #[derive(Debug)]
 struct Head {
     status: u16,
@@ -75,29 +84,29 @@ impl Response {
         Self { link, stream, state: Mutex::default() }
     }
 
-    /// Notes that the request's method is HEAD.
+    /// Marks the request's method as HEAD.
     pub(crate) fn set_head_only(&self) {
         lock(&self.state).head_only = true;
     }
 
-    /// The status that the app has given, while it can still be replaced.
+    /// Returns the status of `start_response`, unless the head was sent.
     pub(crate) fn unsent_status(&self) -> Option<u16> {
         let state = lock(&self.state);
-        state.head.as_ref().filter(|_| !state.sent).map(|head| head.status)
+        state.head.as_ref().filter(|_| state.progress == Progress::Pending).map(|head| head.status)
     }
 
-    /// Whether the head has gone out.
+    /// Returns whether the head was sent.
     pub(crate) fn is_sent(&self) -> bool {
-        lock(&self.state).sent
+        lock(&self.state).progress != Progress::Pending
     }
 
-    /// Sends what the app's iterable gives; the caller closes the iterable.
+    /// Sends the pieces of the app's iterable, which the caller closes.
     pub(crate) fn send_all(&self, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = iterable.py();
         if let Ok(file) = iterable.cast_exact::<FileWrapper>() {
             return self.send_file(py, file.get());
         }
-        // A len of 1 says that the first piece is all (PEP 3333, "Handling the Content-Length Header").
+        // With a len of 1 the first piece is the whole body (PEP 3333, "Handling the Content-Length Header").
         let only_one = match iterable.cast_exact::<PyList>() {
             Ok(list) => list.len() == 1,
             Err(_) => iterable.hasattr(intern!(py, "__len__"))? && iterable.len()? == 1,
@@ -134,7 +143,7 @@ impl Response {
         }
     }
 
-    /// Has the edge send what is left of a file, but no more than the announced length wants.
+    /// Lets the edge send the rest of a file, up to the announced length.
     fn send_rest(&self, py: Python<'_>, mut file: FileOut) -> PyResult<()> {
         let wanted = {
             let state = lock(&self.state);
@@ -142,7 +151,7 @@ impl Response {
             announced.map(|length| length - state.len)
         };
         match wanted {
-            // All was sent before, by way of `write`.
+            // The whole body was sent before, by `write`.
             Some(0) => return self.send_end(py),
             Some(wanted) if file.len < wanted => return Err(PyValueError::new_err(TOO_SHORT)),
             Some(wanted) => file.len = wanted,
@@ -152,13 +161,13 @@ impl Response {
         self.send_head(py)?;
         let mut state = lock(&self.state);
         state.len += file.len;
-        state.ended = true;
+        state.progress = Progress::Ended;
         drop(state);
         self.stream.file(py, &self.link, file);
         Ok(())
     }
 
-    /// Answers by the server itself.
+    /// Sends a response of the server itself.
     pub(crate) fn answer(&self, py: Python<'_>, status: u16, text: &'static str) -> PyResult<()> {
         let mut fields = vec![
             (b"content-type".to_vec(), b"text/plain; charset=utf-8".to_vec()),
@@ -183,7 +192,7 @@ impl Response {
         }
     }
 
-    /// Sends a piece, with the head before it.
+    /// Sends a piece of the body, after the head if that was not sent.
     fn send_piece(&self, py: Python<'_>, piece: PyBackedBytes) -> PyResult<Sent> {
         self.send_head(py)?;
         let end = {
@@ -193,7 +202,7 @@ impl Response {
                 self.send_end(py)?;
                 return Ok(Sent::Bodiless);
             }
-            if state.ended {
+            if state.progress == Progress::Ended {
                 return Err(PyValueError::new_err("the response's body is longer than its content-length"));
             }
             let before = state.len;
@@ -205,14 +214,15 @@ impl Response {
                         "the response's body is longer than its content-length",
                     ));
                 }
-                length => state.ended = length == Some(state.len),
+                Some(length) if state.len == length => state.progress = Progress::Ended,
+                Some(_) | None => {}
             }
-            state.ended
+            state.progress == Progress::Ended
         };
         Ok(if self.stream.body(py, &self.link, piece, end) { Sent::Yes } else { Sent::Gone })
     }
 
-    /// Whether the announced length still wants bytes.
+    /// Returns whether fewer bytes were sent than the announced length.
     fn is_short(&self) -> bool {
         let state = lock(&self.state);
         let announced = state.head.as_ref().and_then(|head| head.content_length);
@@ -222,20 +232,21 @@ impl Response {
     fn send_head(&self, py: Python<'_>) -> PyResult<()> {
         let (status, fields) = {
             let mut state = lock(&self.state);
-            if state.sent {
+            if state.progress != Progress::Pending {
                 return Ok(());
             }
             let head = state.head.as_mut().map(|head| (head.status, std::mem::take(&mut head.fields)));
-            state.sent = head.is_some();
-            head.ok_or_else(|| {
+            let head = head.ok_or_else(|| {
                 PyAssertionError::new_err("the app has sent a body before it called start_response")
-            })?
+            })?;
+            state.progress = Progress::Begun;
+            head
         };
         let pushed = self.push_head(py, status, &fields);
         if pushed.is_err() {
             // An app that catches the error may begin another response.
             let mut state = lock(&self.state);
-            (state.head, state.sent) = (None, false);
+            (state.head, state.progress) = (None, Progress::Pending);
         }
         Ok(pushed?)
     }
@@ -267,7 +278,7 @@ impl Response {
         if self.is_short() && !self.stream.lock().is_gone() {
             return Err(PyValueError::new_err(TOO_SHORT));
         }
-        if !std::mem::replace(&mut lock(&self.state).ended, true) {
+        if std::mem::replace(&mut lock(&self.state).progress, Progress::Ended) != Progress::Ended {
             self.stream.body(py, &self.link, PyBytes::new(py, b"").into(), true);
         }
         Ok(())
@@ -276,7 +287,7 @@ impl Response {
 
 #[pymethods]
 impl Response {
-    /// Takes status and headers; they go out with the first piece of the body.
+    /// Sets status and headers, which are sent with the first piece of the body.
     #[pyo3(signature = (status, headers, exc_info = None))]
     fn start_response<'py>(
         slf: &Bound<'py, Self>,
@@ -287,7 +298,7 @@ impl Response {
         let py = slf.py();
         let (started, sent) = {
             let state = lock(&slf.get().state);
-            (state.head.is_some(), state.sent)
+            (state.head.is_some(), state.progress != Progress::Pending)
         };
         match exc_info {
             None if started => {
@@ -303,7 +314,7 @@ impl Response {
         slf.getattr(intern!(py, "write"))
     }
 
-    /// The old way to send a body: whole pieces, at once.
+    /// Sends a piece of the body at once, as the callable that `start_response` returns.
     #[pyo3(signature = (data, /))]
     fn write(&self, data: &Bound<'_, PyBytes>) -> PyResult<()> {
         if data.as_bytes().is_empty() {
@@ -317,7 +328,7 @@ impl Response {
 }
 
 impl State {
-    /// Whether the response has no body on the wire, whatever the app gives (RFC 9110 §6.4.1).
+    /// Returns whether the response has no body on the wire, even if the app sends one (RFC 9110 §6.4.1).
     fn is_bodiless(&self) -> bool {
         self.head_only || self.head.as_ref().is_some_and(Head::is_bodiless)
     }
@@ -331,18 +342,20 @@ impl Head {
     fn read(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Self> {
         let status = status
             .cast::<PyString>()
-            .map_err(|_| PyTypeError::new_err(format!("the status must be a str, not {}", kind(status))))?
+            .map_err(|_| {
+                PyTypeError::new_err(format!("the status must be a str, not {}", type_name(status)))
+            })?
             .to_cow()?;
         let code = status.split(' ').next().filter(|code| code.len() == 3).and_then(|code| code.parse().ok());
         let Some(code @ 200..=999) = code else {
             return Err(PyValueError::new_err(format!("the status must be like '200 OK', not {status:?}")));
         };
         let headers = headers.cast::<PyList>().map_err(|_| {
-            PyTypeError::new_err(format!("the headers must be a list, not {}", kind(headers)))
+            PyTypeError::new_err(format!("the headers must be a list, not {}", type_name(headers)))
         })?;
         let mut head =
             Self { status: code, fields: Vec::with_capacity(headers.len() + 1), content_length: None };
-        // Checked here, so that the app is told in start_response and not later.
+        // Checked here, so that start_response raises and not a later call.
         let (mut scratch, mut seen) = (Vec::new(), Seen::default());
         let mut writer = hcrs_http::ResponseHeadWriter::begin(&mut scratch, code);
         for item in headers {
@@ -355,10 +368,10 @@ impl Head {
             if HOP_BY_HOP.contains(&&name[..]) {
                 let name = String::from_utf8_lossy(&name);
                 return Err(PyAssertionError::new_err(format!(
-                    "'{name}' is a hop-by-hop header, which the server sends"
+                    "'{name}' is a hop-by-hop header, which only the server may send"
                 )));
             }
-            write_field(&mut writer, &mut scratch, (&name, &value), &mut seen)?;
+            write_field(&mut writer, &mut scratch, Field { name: &name, value: &value }, &mut seen)?;
             head.fields.push((name, value));
         }
         head.content_length = seen.length();
@@ -366,10 +379,10 @@ impl Head {
     }
 }
 
-/// A piece of the body, of the one type that PEP 3333 allows.
+/// Returns the bytes of a piece of the body, which must be of type bytes (PEP 3333).
 fn bytes(piece: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
     let piece = piece.cast::<PyBytes>().map_err(|_| {
-        PyTypeError::new_err(format!("a WSGI app's iterable must give bytes, not {}", kind(piece)))
+        PyTypeError::new_err(format!("a WSGI app's iterable must yield bytes, not {}", type_name(piece)))
     })?;
     Ok(without_finalizer(piece).into())
 }
@@ -386,8 +399,4 @@ fn latin1(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
                 .map_err(|_| PyValueError::new_err(format!("{text:?} has a character beyond Latin-1")))
         })
         .collect()
-}
-
-fn kind(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().name().map_or_else(|_| String::from("something else"), |name| name.to_string())
 }

@@ -1,5 +1,5 @@
-//! Request bodies that arrive before their requests get threads. What a worker holds of them is bounded; the longer
-//! ones are kept in files without names.
+//! The storage of request bodies that arrive before their requests get threads. Its number of uploads, files
+//! and bytes is limited. Large bodies are stored in unnamed files.
 
 use std::fs::File;
 use std::io;
@@ -12,23 +12,23 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 use crate::lock;
 
-/// Bytes of a body that wait in memory for the rest of it; with more, they go into a file. Half of the window, of which
-/// a client may use some for padding.
+/// Bytes of an incomplete body that stay in memory; more are moved to a file. Half of the window, because a
+/// client may use some of that for padding.
 pub(crate) const MEMORY_MAX: usize = hcrs_link::REQUEST_WINDOW as usize / 2;
 
-/// Requests of a worker that were begun and have no thread yet: with [`MEMORY_MAX`], 32 MiB of bodies in memory.
+/// Uploads of a worker that are held at a time: with [`MEMORY_MAX`], 32 MiB of bodies in memory.
 const UPLOADS_MAX: usize = 512;
 
-/// Bodies of a worker in files: a quarter of the descriptors that a process commonly may have.
+/// Bodies of a worker in files: a quarter of the usual limit of a process's descriptors.
 const FILES_MAX: usize = 256;
 
-/// Bytes of a worker in files, if no single body may be longer.
+/// Bytes of a worker in files, unless a single body may be longer.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// The same where there is no folder for files, so that they are memory.
+/// Bytes of a worker in files if there is no directory for them, so that the files are in memory.
 const BYTES_MAX_WITHOUT_FOLDER: u64 = 64 << 20;
 
-/// The bodies of a worker, and where they are kept.
+/// The storage of a worker.
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: Option<PathBuf>,
@@ -36,6 +36,7 @@ pub(crate) struct Spool {
     held: Mutex<Held>,
 }
 
+/// The storage in use.
 #[derive(Debug, Default)]
 struct Held {
     uploads: usize,
@@ -43,33 +44,34 @@ struct Held {
     bytes: u64,
 }
 
-/// What has arrived of one request's body and is not in memory.
+/// The stored part of one request's body.
 #[derive(Debug)]
 pub(crate) struct Spooled {
     spool: Arc<Spool>,
     file: Option<File>,
     len: u64,
-    /// It counts among the uploads.
+    /// Whether the body counts as an upload.
     is_upload: bool,
 }
 
-/// Why a body cannot be kept.
+/// The reason for which a body cannot be stored.
 #[derive(Debug)]
 pub(crate) enum Cut {
-    /// The worker holds as much as it may.
+    /// A limit of the worker is reached.
     Full,
-    /// The system does not take it.
+    /// The file could not be created or written.
     Failed(io::Error),
 }
 
 impl Spool {
-    /// Keeps files in `folder`, or in memory if there is none; one body is at most `body_max` bytes long.
+    /// Creates a storage with files in `folder`, or in memory if there is none, for bodies of at most
+    /// `body_max` bytes.
     pub(crate) fn new(folder: Option<PathBuf>, body_max: usize) -> Arc<Self> {
         let bytes_max = if folder.is_some() { BYTES_MAX } else { BYTES_MAX_WITHOUT_FOLDER };
         Arc::new(Self { folder, bytes_max: bytes_max.max(body_max as u64), held: Mutex::default() })
     }
 
-    /// Begins to hold an upload; `None` if there are too many.
+    /// Begins an upload. Returns `None` if there are too many.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<Spooled> {
         let mut held = lock(&self.held);
         if held.uploads >= UPLOADS_MAX {
@@ -87,7 +89,7 @@ impl Spool {
             }
             held.files += 1;
         }
-        nameless(self.folder.as_deref()).map_err(|error| {
+        unnamed(self.folder.as_deref()).map_err(|error| {
             lock(&self.held).files -= 1;
             self.failed(&error)
         })
@@ -105,8 +107,8 @@ impl Spool {
     fn failed(&self, error: &io::Error) -> Cut {
         let folder = self.folder.as_deref().unwrap_or(Path::new("memory"));
         let text = format!(
-            "a request's body could not be kept in {}, and its client gets 507: {error}. Make room there, or name \
-             another folder by TMPDIR",
+            "a request's body could not be stored in {}, and its client gets 507: {error}. Free some space there, \
+             or set TMPDIR to another directory",
             folder.display()
         );
         Cut::Failed(io::Error::new(error.kind(), text))
@@ -114,7 +116,7 @@ impl Spool {
 }
 
 impl Spooled {
-    /// Adds a piece of the body.
+    /// Appends a piece of the body.
     pub(crate) fn store(&mut self, piece: &[u8]) -> Result<(), Cut> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -126,12 +128,12 @@ impl Spooled {
         file.write_all_at(piece, at).map_err(|error| self.spool.failed(&error))
     }
 
-    /// Bytes that are kept.
+    /// Returns the number of bytes stored.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// The bytes from `at` on, at most `max` of them; none at the end.
+    /// Reads at most `max` bytes from `at` on; none at the end.
     pub(crate) fn read(&self, at: u64, max: usize) -> io::Result<Vec<u8>> {
         let left = usize::try_from(self.len - at).unwrap_or(usize::MAX);
         let mut piece = vec![0; left.min(max)];
@@ -141,8 +143,8 @@ impl Spooled {
         Ok(piece)
     }
 
-    /// Its request has a thread: it counts no more among the uploads.
-    pub(crate) fn leave(&mut self) {
+    /// Ends the upload, as the request has a thread.
+    pub(crate) fn end_upload(&mut self) {
         if std::mem::take(&mut self.is_upload) {
             lock(&self.spool.held).uploads -= 1;
         }
@@ -151,22 +153,22 @@ impl Spooled {
 
 impl Drop for Spooled {
     fn drop(&mut self) {
-        self.leave();
+        self.end_upload();
         let mut held = lock(&self.spool.held);
         held.files -= usize::from(self.file.is_some());
         held.bytes -= self.len;
     }
 }
 
-/// Opens a new file that nobody else can open, and that is gone once it is closed.
-fn nameless(folder: Option<&Path>) -> io::Result<File> {
+/// Opens a new file without a name, which is deleted when it is closed.
+fn unnamed(folder: Option<&Path>) -> io::Result<File> {
     let Some(folder) = folder else {
         return Ok(rustix::fs::memfd_create("hcrs-upload", MemfdFlags::CLOEXEC)?.into());
     };
     let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
     match rustix::fs::open(folder, flags | OFlags::TMPFILE, mode) {
         Ok(file) => Ok(file.into()),
-        // Not every file system has such files, nor does every kernel know of them.
+        // Not every file system and kernel supports O_TMPFILE.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
             named_and_removed(folder)
         }
@@ -221,7 +223,7 @@ mod tests {
             assert_eq!(whole(&spooled), b"some bytes and more");
             assert_eq!(held(&spool), (1, 1, 19));
             assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "the file has no name");
-            spooled.leave();
+            spooled.end_upload();
             assert_eq!(held(&spool), (0, 1, 19));
             drop(spooled);
             assert_eq!(held(&spool), (0, 0, 0));
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_gone_is_named_in_the_error() {
+    fn a_missing_directory_is_named_in_the_error() {
         let spool = Spool::new(Some("/nowhere/at/all".into()), 1);
         let mut spooled = spool.begin().unwrap();
         let Err(Cut::Failed(error)) = spooled.store(b"x") else { panic!("it was stored") };

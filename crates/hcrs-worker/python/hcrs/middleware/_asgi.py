@@ -1,4 +1,4 @@
-"""The words of ASGI that the middleware shares."""
+"""The ASGI types and functions that the middleware shares."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.~%!$&'()*+;=-]+)(?::\d{1,5})?", r
 
 
 def is_host(text: str) -> bool:
-    """Whether it may stand as ``host``: a name or an address, and perhaps a port (RFC 3986 section 3.2.2)."""
+    """Returns whether ``text`` is a valid host, with or without a port (RFC 3986 section 3.2.2)."""
     return _HOST.fullmatch(text) is not None
 
 
 async def refuse(
     scope: Scope, receive: Receive, send: Send, status: int, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    """Answers with a status and no body. A WebSocket is denied with it where the server can say so."""
+    """Responds with a status and no body. A WebSocket is denied with the status if the server supports that."""
     if scope["type"] == "http":
         start, body = "http.response.start", "http.response.body"
     elif "websocket.http.response" in (scope.get("extensions") or {}):

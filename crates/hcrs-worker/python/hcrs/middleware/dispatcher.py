@@ -1,4 +1,4 @@
-"""Mounts several apps, each below a path."""
+"""Mounts several apps, each under a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("hcrs.error")
 
 
 class _Mount:
-    """The lifespan of one mounted app. One that knows no lifespan does not hold up the others."""
+    """The lifespan of one mounted app. An app without lifespan does not delay the others."""
 
     def __init__(self, path: str, app: ASGIApp, new_event: Callable[[], Any]) -> None:
         self.path = path
@@ -26,13 +26,13 @@ class _Mount:
         self._never = new_event()
 
     async def run(self, scope: Scope) -> None:
-        """Runs until the app leaves its lifespan."""
+        """Runs the app's lifespan to its end."""
         try:
             await self.app(scope, self._receive, self._send)
         except Exception as error:
             if self.stopping.is_set() and not self.stopped.is_set():
                 self.failure = repr(error)
-            log.warning("The app at %r is without lifespan: %r", self.path, error)
+            log.warning("The app at %r does not support lifespan: %r", self.path, error)
         finally:
             self.started.set()
             self.stopped.set()
@@ -57,9 +57,9 @@ class _Mount:
 
 
 class _DispatcherMiddleware:
-    """Gives a request to the first app whose path its own lies below: the same, or longer behind a slash.
+    """Passes a request to the first app whose path is that of the request, or a prefix of it up to a slash.
 
-    The app's ``root_path`` is longer by that path; ``path`` stays whole.
+    The app's path is appended to ``root_path``; ``path`` is unchanged.
     """
 
     def __init__(self, mounts: dict[str, ASGIApp]) -> None:
@@ -79,8 +79,8 @@ class _DispatcherMiddleware:
     async def _handle_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError
 
-    async def _lead(self, mounts: list[_Mount], receive: Receive, send: Send) -> None:
-        """Passes on what the server says to all mounts, and answers when all have answered."""
+    async def _run_mounts(self, mounts: list[_Mount], receive: Receive, send: Send) -> None:
+        """Passes the server's messages on to all mounts, and answers when all mounts have answered."""
         await receive()
         if not await _answer("startup", mounts, send):
             return
@@ -91,13 +91,13 @@ class _DispatcherMiddleware:
 
 
 class AsyncioDispatcherMiddleware(_DispatcherMiddleware):
-    """For servers on asyncio."""
+    """The dispatcher for servers on asyncio."""
 
     async def _handle_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         mounts = [_Mount(path, app, asyncio.Event) for path, app in self.mounts.items()]
         tasks = [asyncio.create_task(mount.run(scope)) for mount in mounts]
         try:
-            await self._lead(mounts, receive, send)
+            await self._run_mounts(mounts, receive, send)
         finally:
             for task in tasks:
                 task.cancel()
@@ -105,7 +105,7 @@ class AsyncioDispatcherMiddleware(_DispatcherMiddleware):
 
 
 class TrioDispatcherMiddleware(_DispatcherMiddleware):
-    """For servers on trio."""
+    """The dispatcher for servers on trio."""
 
     async def _handle_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         import trio
@@ -114,16 +114,16 @@ class TrioDispatcherMiddleware(_DispatcherMiddleware):
         async with trio.open_nursery() as nursery:
             for mount in mounts:
                 nursery.start_soon(mount.run, scope)
-            await self._lead(mounts, receive, send)
+            await self._run_mounts(mounts, receive, send)
             nursery.cancel_scope.cancel()
 
 
-#: Hypercorn's name for it.
+#: Hypercorn's name of the dispatcher for asyncio.
 DispatcherMiddleware = AsyncioDispatcherMiddleware
 
 
 async def _answer(stage: str, mounts: list[_Mount], send: Send) -> bool:
-    """Waits for every mount, and says how it went."""
+    """Waits for all mounts and sends the outcome to the server. Returns whether all have succeeded."""
     for mount in mounts:
         await (mount.started if stage == "startup" else mount.stopped).wait()
     failures = [f"{mount.path}: {mount.failure}" for mount in mounts if mount.failure is not None]
@@ -135,6 +135,6 @@ async def _answer(stage: str, mounts: list[_Mount], send: Send) -> bool:
 
 
 def _below(path: str, root: str) -> str | None:
-    """What is left of the path below the root, at a slash; ``None`` if it is not below."""
+    """Returns the rest of the path after the root, or ``None`` if the path is not under the root."""
     rest = path[len(root) :]
     return rest if path.startswith(root) and (not rest or rest.startswith("/")) else None

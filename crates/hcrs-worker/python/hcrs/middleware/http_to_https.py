@@ -1,4 +1,4 @@
-"""Sends clients that come without TLS to the same place with TLS."""
+"""Redirects clients without TLS to the same URL with TLS."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hcrs.middleware._asgi import ASGIApp, Receive, Scope, Send, is_host, refuse
 
 
 class HTTPToHTTPSRedirectMiddleware:
-    """Answers ``http`` and ``ws`` with 307 to ``https`` and ``wss`` at ``host``.
+    """Redirects ``http`` and ``ws`` by status 307 to ``https`` and ``wss`` at ``host``.
 
-    Without a host it is the one that the client has named. That is good as long as the server is reached by its own
-    names only: else a client can be sent elsewhere by whoever makes its requests.
+    ``None`` stands for the host of the request. That is safe only if the server accepts no requests for hosts other
+    than its own: an attacker who controls a client's requests could otherwise redirect it to another host.
     """
 
     def __init__(self, app: ASGIApp, host: str | None) -> None:
@@ -39,7 +39,7 @@ class HTTPToHTTPSRedirectMiddleware:
 
 
 def _path(scope: Scope) -> bytes:
-    """The path as the client has sent it, with what a mount or a proxy has taken off it."""
+    """Returns the path as the client has sent it, including the root path that a mount or a proxy has removed."""
     raw: bytes | None = scope.get("raw_path")
     if raw is None:
         raw = quote(scope["path"]).encode("ascii")

@@ -1,5 +1,5 @@
-"""Believes a number of proxies. The server's own setting ``forwarded_allow_ips``, which believes addresses, is safer:
-with this middleware anybody who reaches the server past the proxies is believed as well."""
+"""Trusts a number of proxies. The server's setting ``forwarded_allow_ips``, which trusts addresses, is safer: this
+middleware also trusts clients that reach the server without passing the proxies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]
 
 
 class ProxyFixMiddleware:
-    """Sets client, scheme and host to what the proxy that is ``trusted_hops`` away says.
+    """Sets client, scheme and host to the values from the proxy that is ``trusted_hops`` away.
 
-    ``legacy`` reads ``X-Forwarded-For``, ``-Proto`` and ``-Host``; ``modern`` reads ``Forwarded`` (RFC 7239), and the
-    former where it is absent. Values are counted from the right; a field with fewer of them is not believed.
+    ``legacy`` reads ``X-Forwarded-For``, ``-Proto`` and ``-Host``; ``modern`` reads ``Forwarded`` (RFC 7239), or the
+    former fields if it is absent. Values are counted from the right; a field with fewer values is ignored.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class ProxyFixMiddleware:
         await self.app(scope, receive, send)
 
     def _fixed(self, scope: Scope) -> Scope:
-        client, scheme, host = self._said(scope["headers"])
-        # A copy one level deep: nothing below is changed, and what lies in `state` may not be copied at all.
+        client, scheme, host = self._forwarded(scope["headers"])
+        # A shallow copy: nested objects are not changed, and those in `state` may not support copying.
         scope = dict(scope)
         if client is not None:
             scope["client"] = _address(client)
@@ -51,7 +51,7 @@ class ProxyFixMiddleware:
             scope["headers"] = [*others, (b"host", host.encode("latin-1"))]
         return scope
 
-    def _said(self, headers: Headers) -> tuple[str | None, str | None, str | None]:
+    def _forwarded(self, headers: Headers) -> tuple[str | None, str | None, str | None]:
         if self.mode == "modern":
             values = [value.decode("latin-1") for name, value in headers if name.lower() == b"forwarded"]
             if values:
@@ -73,14 +73,14 @@ class ProxyFixMiddleware:
         return values[-self.trusted_hops] if len(values) >= self.trusted_hops else None
 
     def _pairs(self, lines: list[str]) -> dict[str, str]:
-        """What the element says that is ``trusted_hops`` from the right; nothing if it is not there or malformed."""
+        """Returns the pairs of the element ``trusted_hops`` from the right; none if it is missing or malformed."""
         elements = [element for line in reversed(lines) for element in _elements_from_right(line)]
         return _parse_pairs(elements[self.trusted_hops - 1]) if len(elements) >= self.trusted_hops else {}
 
 
 def _elements_from_right(line: str) -> Iterator[str]:
-    """What commas part that no quotes enclose. Read from the right, a quote that a client has left open swallows
-    nothing of what proxies have added."""
+    """Yields the elements between commas outside of quotes. As they are read from the right, a quote that a client has
+    left open does not affect the elements that proxies have appended."""
     end = at = len(line)
     while at > 0:
         at -= 1
@@ -95,7 +95,7 @@ def _elements_from_right(line: str) -> Iterator[str]:
 
 
 def _opening_quote(line: str, closing: int) -> int:
-    """The place of the last quote before ``closing`` that no backslash escapes; -1 if there is none."""
+    """Returns the index of the last unescaped quote before ``closing``, or -1 if there is none."""
     at = line.rfind('"', 0, closing)
     while at >= 0:
         start = at
@@ -121,7 +121,7 @@ def _parse_pairs(element: str) -> dict[str, str]:
 
 
 def _address(text: str) -> tuple[str, int]:
-    """Takes brackets and port apart; what is no address stays as it is, as an obfuscated name may be."""
+    """Splits an address and its port. Other text, such as an obfuscated name, is returned unchanged."""
     found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::(\w+))?|(\d+\.\d+\.\d+\.\d+):(\w+)", text, re.ASCII)
     if found is None:
         return text, 0

@@ -1,6 +1,6 @@
 """Runs a WSGI app (PEP 3333) as an ASGI app, in a thread.
 
-The server runs WSGI apps by itself; this is for mounting one beside ASGI apps.
+The server runs WSGI apps natively; this middleware mounts one beside ASGI apps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ SendFromThread = Callable[[Message], None]
 
 
 class _WSGIMiddleware:
-    """The request's body is read to its end first; more than ``max_body_size`` bytes are answered with 413."""
+    """The WSGI app as an ASGI app. It is called once the request's body is complete; a body of more than
+    ``max_body_size`` bytes is answered with 413."""
 
     def __init__(self, wsgi_app: WSGIApp, max_body_size: int = MAX_BODY_SIZE) -> None:
         self.wsgi_app = wsgi_app
@@ -52,12 +53,12 @@ class _WSGIMiddleware:
             raise ValueError(f"Unknown scope type, {scope['type']}")
 
     async def _run(self, call: Callable[[SendFromThread], None], send: Send) -> None:
-        """Runs the call in a thread, with a function that sends from there and waits until it is done."""
+        """Runs the call in a thread, with a function that sends from the thread and waits until the message is sent."""
         raise NotImplementedError
 
 
 class AsyncioWSGIMiddleware(_WSGIMiddleware):
-    """For servers on asyncio; the threads are those of the loop's default executor."""
+    """The middleware for servers on asyncio. Apps run in the loop's default executor."""
 
     async def _run(self, call: Callable[[SendFromThread], None], send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -74,12 +75,12 @@ class AsyncioWSGIMiddleware(_WSGIMiddleware):
         try:
             await asyncio.to_thread(call, send_now)
         finally:
-            # If this task was cancelled, the thread still runs and must not send any more.
+            # If this task was cancelled, the thread is still running and must not send any more.
             gone = True
 
 
 class TrioWSGIMiddleware(_WSGIMiddleware):
-    """For servers on trio."""
+    """The middleware for servers on trio."""
 
     async def _run(self, call: Callable[[SendFromThread], None], send: Send) -> None:
         import trio
@@ -88,14 +89,14 @@ class TrioWSGIMiddleware(_WSGIMiddleware):
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
-    """There is nothing to start and nothing to stop."""
+    """Answers the lifespan messages: there is nothing to start or stop."""
     for stage in ("startup", "shutdown"):
         await receive()
         await send({"type": f"lifespan.{stage}.complete"})
 
 
 class _Call:
-    """One run of the app."""
+    """One call of the app."""
 
     def __init__(self, app: WSGIApp, send: SendFromThread) -> None:
         self._app = app
@@ -129,7 +130,7 @@ class _Call:
             raise RuntimeError("start_response was called twice")
         code = status.split(" ", 1)[0]
         if len(code) != 3 or not (code.isascii() and code.isdigit()):
-            raise ValueError(f"a status is three digits and a reason, not {status!r}")
+            raise ValueError(f"a status must be three digits and a reason, not {status!r}")
         self._head = {
             "type": "http.response.start",
             "status": int(code),
@@ -150,7 +151,7 @@ class _Call:
 
 
 def _path_info(scope: Scope) -> str | None:
-    """The path below the root; ``None`` if the request is for something else."""
+    """Returns the path below the root, or ``None`` if the request is for a path outside of it."""
     root = str(scope.get("root_path") or "").rstrip("/")
     rest: str = scope["path"][len(root) :]
     if not scope["path"].startswith(root) or (rest and not rest.startswith("/")):
@@ -184,7 +185,7 @@ def _environ(scope: Scope, path_info: str, body: bytes) -> dict[str, Any]:
         environ["REMOTE_PORT"] = str(port)
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        # `x_a` would be taken for `x-a`, which proxies vouch for; `proxy` for the variable HTTP_PROXY.
+        # `x_a` would be mistaken for `x-a`, which proxies set or remove; `proxy` for the variable HTTP_PROXY.
         if "_" in name or name == "proxy":
             continue
         key = name.upper().replace("-", "_")
@@ -197,5 +198,5 @@ def _environ(scope: Scope, path_info: str, body: bytes) -> dict[str, Any]:
 
 
 def _native(text: str) -> str:
-    """The bytes of the text, taken for Latin-1, as PEP 3333 wants strings."""
+    """Returns the text's UTF-8 bytes decoded as Latin-1, as PEP 3333 requires of strings."""
     return text.encode("utf-8", "surrogateescape").decode("latin-1")

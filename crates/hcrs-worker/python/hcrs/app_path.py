@@ -1,4 +1,4 @@
-"""Finds the app that the operator has named, by the rules of Hypercorn's application path."""
+"""The application path, by which the operator names the app as with Hypercorn, and the import of the app."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 
-from hcrs.interface import Interface, KnownApp, know
+from hcrs.app_interface import Interface, ServableApp, detect
 
-#: Names that are told where none of them was meant.
-_HINTS = 5
+#: Names that an error suggests at most.
+_SUGGESTIONS_MAX = 5
 
 
 class NoAppError(Exception):
-    """The application path names a module or an attribute that does not exist, or something that is no app."""
+    """The application path names a module or an attribute that does not exist, or an object that is not an app."""
 
 
 class AppPath(NamedTuple):
-    """``[asgi:|wsgi:]module[:attribute]``, taken apart.
+    """The parts of ``[asgi:|wsgi:]module[:attribute]``.
 
-    The module part may be a path; the attribute part is an expression in the module's namespace, ``app`` if there is none.
+    The module part may be a path; the attribute part is an expression in the module's namespace, by default ``app``.
     """
 
     text: str
@@ -31,7 +31,7 @@ class AppPath(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> AppPath:
-        """Raises ``ValueError`` if something else than an interface stands first."""
+        """Parses an application path. Raises ``ValueError`` if its prefix is not an interface."""
         interface: Interface | None = None
         mode, _, rest = path.partition(":")
         if ":" in rest and not is_expression(rest):
@@ -41,18 +41,18 @@ class AppPath(NamedTuple):
         module, _, expression = path.partition(":")
         return cls(path, interface, Path(module).resolve(), expression or "app")
 
-    def enter(self) -> None:
-        """Has modules looked for in the module's folder before all others."""
+    def add_to_sys_path(self) -> None:
+        """Puts the module's directory before all others in ``sys.path``."""
         sys.path.insert(0, str(self.module.parent))
 
     @property
-    def name(self) -> str:
-        """The module's."""
+    def module_name(self) -> str:
+        """The name by which the module is imported."""
         return self.module.with_suffix("").name if self.module.suffix == ".py" else self.module.name
 
 
 def is_expression(text: str) -> bool:
-    """Whether Python could evaluate it."""
+    """Returns whether ``text`` is a Python expression."""
     try:
         compile(text, "the application path", "eval")
     except (SyntaxError, ValueError):
@@ -60,13 +60,13 @@ def is_expression(text: str) -> bool:
     return True
 
 
-def load(path: AppPath) -> KnownApp:
-    """Loads the app, from a folder that was entered before."""
+def load(path: AppPath) -> ServableApp:
+    """Imports the app. The module's directory has to be in ``sys.path``."""
     try:
-        module = importlib.import_module(path.name)
+        module = importlib.import_module(path.module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{path.name}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
+        if error.name is None or not f"{path.module_name}.".startswith(f"{error.name}."):
+            raise  # a module that the app itself imports
         raise NoAppError(
             f"Cannot load application from '{path.text}', module not found."
             f" There is no {error.name} in {path.module.parent}, and none is installed for {sys.executable}."
@@ -75,16 +75,16 @@ def load(path: AppPath) -> KnownApp:
         app = eval(path.expression, vars(module))  # the operator's own expression
     except NameError as error:
         raise NoAppError(
-            f"Cannot load application from '{path.text}', application not found.{hint(module)}"
+            f"Cannot load application from '{path.text}', application not found.{suggestions(module)}"
         ) from error
     try:
-        return know(app, path.interface)
+        return detect(app, path.interface)
     except TypeError as error:
         raise NoAppError(f"Cannot load application from '{path.text}': {error}") from None
 
 
-def hint(module: ModuleType) -> str:
-    """What the module has that could be meant."""
+def suggestions(module: ModuleType) -> str:
+    """Returns a sentence with the callables of the module that may be the app."""
     own = (
         name
         for name, value in vars(module).items()
@@ -92,5 +92,5 @@ def hint(module: ModuleType) -> str:
         and callable(value)
         and (getattr(value, "__module__", None) == module.__name__ or not isinstance(value, (type, FunctionType)))
     )
-    names = sorted(own, key=lambda name: ("app" not in name.lower(), name))[:_HINTS]
-    return f" {module.__name__} has {', '.join(names)}." if names else f" {module.__name__} has nothing that can be called."
+    names = sorted(own, key=lambda name: ("app" not in name.lower(), name))[:_SUGGESTIONS_MAX]
+    return f" {module.__name__} defines {', '.join(names)}." if names else f" {module.__name__} defines no callables."

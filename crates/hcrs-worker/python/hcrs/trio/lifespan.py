@@ -1,4 +1,4 @@
-"""The lifespan protocol on trio."""
+"""The ASGI lifespan protocol on trio."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import trio
 
-from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
+from hcrs.lifespan import CANCEL_PATIENCE, Lifespan, LifespanFailureError, LifespanTimeoutError
 
 
 class TrioLifespan(Lifespan):
-    """Runs the app's lifespan in a task of ``nursery``."""
+    """The app's lifespan, run in a task of a nursery."""
 
     def __init__(self, app: Any, nursery: trio.Nursery, mode: str = "auto") -> None:
-        super().__init__(self._in_scope, mode)
+        super().__init__(self._run_in_scope, mode)
         self._nursery = nursery
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -23,7 +23,7 @@ class TrioLifespan(Lifespan):
         self._answered = {"startup": trio.Event(), "shutdown": trio.Event()}
 
     async def startup(self, timeout: float) -> None:
-        """Waits for ``lifespan.startup.complete``, or until it is clear that the app knows no lifespan."""
+        """Waits for ``lifespan.startup.complete``, or until the app turns out not to support lifespan."""
         if self._mode == "off":
             self._supported = False
             self._ended.set()
@@ -32,14 +32,14 @@ class TrioLifespan(Lifespan):
         await self._ask("startup", timeout)
 
     async def shutdown(self, timeout: float) -> None:
-        """Waits for ``lifespan.shutdown.complete``; an app without lifespan has none."""
+        """Waits for ``lifespan.shutdown.complete``, unless the app does not support lifespan."""
         if self._supported:
             await self._ask("shutdown", timeout)
 
     async def end(self) -> None:
-        """Cancels what the app has left running, and waits a little for it."""
+        """Cancels the lifespan task if it is still running, and waits briefly for it."""
         self._scope.cancel()
-        with trio.move_on_after(1):
+        with trio.move_on_after(CANCEL_PATIENCE):
             await self._ended.wait()
 
     async def _ask(self, stage: str, timeout: float) -> None:
@@ -53,8 +53,8 @@ class TrioLifespan(Lifespan):
         if stage in self._failures:
             raise LifespanFailureError(stage, self._failures[stage]) from self._error
 
-    async def _in_scope(self, scope: Any, receive: Any, send: Any) -> None:
-        # What cancels the app ends here, so that it is no error of the app.
+    async def _run_in_scope(self, scope: Any, receive: Any, send: Any) -> None:
+        # The scope catches its own cancellation, which is no error of the app.
         try:
             with self._scope:
                 await self._app_itself(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What every ``serve`` needs in the calling process, whatever its event loop."""
+"""Serving an app from within a program: the parts that do not depend on the event loop."""
 
 from __future__ import annotations
 
@@ -8,58 +8,57 @@ import warnings
 from typing import Any, Literal
 
 from hcrs import _hcrs, logs
+from hcrs.app_interface import ServableApp, detect
 from hcrs.config import Config, ConfigError
-from hcrs.interface import KnownApp, know
 from hcrs.logger_pipe import LoggerHandler
-from hcrs.serving import WSGI_THREADS, WsgiServing
+from hcrs.wsgi_runner import WSGI_THREADS, WsgiRunner
 
-#: How much later than the graceful timeout the edge may say that it has drained, in seconds.
+#: Seconds after the graceful timeout that are waited for the edge's report that it has drained.
 DRAIN_SLACK = 5.0
 
 
-def warn_of_settings(config: Config) -> None:
-    """Names what ``serve`` does not obey; for its first line."""
+def warn_of_ignored_settings(config: Config) -> None:
+    """Warns of settings that ``serve`` ignores. Must be called by ``serve`` itself, for the warning's location."""
     if config.workers != 1:
         warnings.warn("Config.workers has no effect on serve(), which uses the calling process", stacklevel=3)
     if config.debug:
         warnings.warn("Config.debug has no effect on serve(): the loop is the calling program's", stacklevel=3)
 
 
-def known(app: Any, mode: Literal["asgi", "wsgi"] | None) -> KnownApp:
-    """The app and what it speaks."""
+def detect_app(app: Any, mode: Literal["asgi", "wsgi"] | None) -> ServableApp:
+    """Returns the app with its interface: ``mode``, or else the detected one."""
     if mode not in (None, "asgi", "wsgi"):
         raise ValueError(f"mode is 'asgi', 'wsgi' or None, not {mode!r}")
-    return know(app, mode)
+    return detect(app, mode)
 
 
 def app_name(app: Any) -> str:
-    """A name for the list of processes."""
+    """Returns a name of the app for the list of processes."""
     kind = app if isinstance(app, (type, types.FunctionType)) else type(app)
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def wsgi_serving(app: KnownApp, links: list[_hcrs.Link], config: Config) -> WsgiServing:
-    """Makes the pool of threads that runs a WSGI app."""
+def new_wsgi_runner(app: ServableApp, links: list[_hcrs.Link], config: Config) -> WsgiRunner:
+    """Creates the pool of threads that runs a WSGI app."""
     threads = config.hcrs.get("wsgi_threads", WSGI_THREADS)
     if not isinstance(threads, int) or threads < 1:
-        raise ConfigError(f"Config.hcrs: wsgi_threads is a number of threads, and {threads!r} is not")
-    return WsgiServing(
-        app.app,
+        raise ConfigError(f"Config.hcrs: wsgi_threads must be a positive number of threads, not {threads!r}")
+    return WsgiRunner(
+        app,
         links,
         root_path=config.root_path,
         threads=threads,
         max_body_size=config.wsgi_max_body_size,
         multiprocess=False,
-        is_guess=app.is_guess,
     )
 
 
 class ErrorLog:
-    """Sends what goes wrong in the app to ``config.errorlog``, in Hypercorn's form.
+    """The handler that writes the app's errors to ``config.errorlog`` in Hypercorn's format, while ``serve`` runs.
 
-    A program that has set up Python's logging decides itself what becomes of the logger ``hcrs.error``; then this does
-    nothing, unless ``config.errorlog`` is a logger. ``config.logconfig`` and ``config.logconfig_dict`` set it up too, as
-    with Hypercorn. Several calls of ``serve`` at a time share what the first of them says.
+    If the program has configured Python's logging, directly or by ``config.logconfig`` or ``config.logconfig_dict``,
+    the logger ``hcrs.error`` is left as it is, unless ``config.errorlog`` is a logger. Concurrent calls of ``serve``
+    share the handler of the first.
     """
 
     _uses = 0
@@ -81,7 +80,7 @@ class ErrorLog:
         kind._handler = self._new_handler()
         kind._propagated = self._log.propagate
         if is_logger:
-            self._log.propagate = False  # what the other logger propagates would come twice
+            self._log.propagate = False  # or the records would reach the other logger's ancestors twice
         self._log.addHandler(kind._handler)
         if self._log.level == logging.NOTSET:
             self._log.setLevel(getattr(logging, str(self._config.loglevel).upper(), logging.INFO))

@@ -1,13 +1,4 @@
-"""Serves an app from within a program, on its trio event loop.
-
-    import trio
-    from hcrs.config import Config
-    from hcrs.trio import serve
-
-    trio.run(serve, app, Config())
-
-The app runs in the calling process, as it does with ``hcrs.asyncio.serve``.
-"""
+"""``hcrs.trio.serve``: an app of the calling program, served on its trio event loop."""
 
 from __future__ import annotations
 
@@ -18,13 +9,13 @@ from typing import Any, Literal
 import trio
 
 from hcrs import _hcrs
-from hcrs.calling import DRAIN_SLACK, ErrorLog, app_name, known, warn_of_settings, wsgi_serving
+from hcrs.app_interface import ServableApp
 from hcrs.config import Config
 from hcrs.edge import END_POLL, END_TIMEOUT, Edge, LinkMessage, RunningMessage
-from hcrs.interface import KnownApp
-from hcrs.trio_lifespan import TrioLifespan
-from hcrs.trio_loop import Future, TrioLoop
-from hcrs.trio_serving import TrioServing
+from hcrs.embed import DRAIN_SLACK, ErrorLog, app_name, detect_app, new_wsgi_runner, warn_of_ignored_settings
+from hcrs.trio.event_loop import Future, TrioLoop
+from hcrs.trio.lifespan import TrioLifespan
+from hcrs.trio.runner import TrioRunner
 from hcrs.typing import Framework
 
 __all__ = ["serve"]
@@ -38,27 +29,27 @@ async def serve(
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
     mode: Literal["asgi", "wsgi"] | None = None,
 ) -> None:
-    """Serves ``app`` until ``shutdown_trigger()`` completes; without one, until it is cancelled or by Ctrl-C.
+    """Serves ``app`` until ``shutdown_trigger()`` completes; without a trigger, until cancelled or until Ctrl-C.
 
-    Then requests finish within ``config.graceful_timeout``, and the app's lifespan shutdown follows; to be cancelled
-    has the same effect, and a second Ctrl-C cuts off what is under way. No signal handlers are installed.
+    Then requests finish within ``config.graceful_timeout``, and the app's lifespan shutdown follows. Cancellation has
+    the same effect, and a second Ctrl-C cuts off the requests in flight. No signal handlers are installed.
 
-    ``await nursery.start(serve, app, config)`` gives the URLs of all listeners once clients are served: with a port of
-    0, that is where the real one is found. ``mode`` says what the app speaks, if it cannot be told by looking at it.
+    ``await nursery.start(serve, app, config)`` returns the URLs of all listeners once clients are served, which for
+    port 0 contain the port that was chosen. ``mode`` is the app's interface, if its signature does not show it.
 
-    Raises what ``hcrs.asyncio.serve`` does, and not in an exception group. Trio waits for each request's task: one that
-    shields itself against being cancelled holds up the end.
+    Raises the exceptions of ``hcrs.asyncio.serve``, not wrapped in an exception group. Trio waits for the task of each
+    request, so a task that shields itself from cancellation delays the return.
     """
-    warn_of_settings(config)
-    served = known(app, mode)
-    with ErrorLog(config), contextlib.closing(_Calling(Edge(config, app_name(app)))) as calling:
-        links = await calling.links()
-        session = _Session(served, links, config, calling, shutdown_trigger, task_status)
-        await session.run(session.serve_asgi if served.interface == "asgi" else session.serve_wsgi)
+    warn_of_ignored_settings(config)
+    servable = detect_app(app, mode)
+    with ErrorLog(config), contextlib.closing(_EdgeEvents(Edge(config, app_name(app)))) as edge:
+        links = await edge.links()
+        session = _Session(servable, links, config, edge, shutdown_trigger, task_status)
+        await session.run(session.serve_asgi if servable.interface == "asgi" else session.serve_wsgi)
 
 
-class _Calling:
-    """The edge as a task sees it."""
+class _EdgeEvents:
+    """The messages of the edge and its end, awaited by tasks."""
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
@@ -73,7 +64,7 @@ class _Calling:
                 await trio.lowlevel.wait_readable(self._edge.socket)
 
     async def links(self) -> list[_hcrs.Link]:
-        """All links, once they have come."""
+        """Waits for all links."""
         links: list[_hcrs.Link] = []
         while isinstance(message := await self._next(), LinkMessage):
             links.append(_hcrs.Link(message.socket, message.memory))
@@ -82,14 +73,14 @@ class _Calling:
         raise self._edge.lost()
 
     async def running(self) -> list[str]:
-        """The URLs of the listeners, once clients are served."""
+        """Waits until clients are served. Returns the URLs of the listeners."""
         message = await self._next()
         if isinstance(message, RunningMessage):
             return message.addresses
         raise self._edge.lost()
 
     async def end(self) -> None:
-        """Waits until the edge's process has ended. Raises ``EdgeLostError`` if it did so by itself."""
+        """Waits until the edge's process has exited. Raises ``EdgeLostError`` if nothing has asked it to."""
         with trio.move_on_after(END_TIMEOUT), contextlib.suppress(OSError, ValueError):
             while await self._next() is not None:
                 pass
@@ -104,23 +95,23 @@ class _Session:
 
     def __init__(
         self,
-        app: KnownApp,
+        app: ServableApp,
         links: list[_hcrs.Link],
         config: Config,
-        calling: _Calling,
+        edge: _EdgeEvents,
         trigger: Callable[..., Awaitable[Any]] | None,
         task_status: trio.TaskStatus[list[str]],
     ) -> None:
         self._app = app
         self._links = links
         self._config = config
-        self._calling = calling
+        self._edge = edge
         self._trigger = trigger
         self._task_status = task_status
         self._has_drained = False
 
     async def run(self, serve: Callable[[trio.Nursery], Awaitable[None]]) -> None:
-        """Runs it with a nursery that outlives the caller's cancellation, so that requests can finish."""
+        """Runs ``serve`` with a nursery that outlives the caller's cancellation, so that requests can finish."""
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as outer:
@@ -134,31 +125,28 @@ class _Session:
             if failure is not None:
                 raise failure
         finally:
-            if self._has_drained:  # then the edge ends by itself, and writes its logs to their end
+            if self._has_drained:  # the edge exits by itself then, after it has written its logs
                 with trio.CancelScope(shield=True):
-                    await self._calling.end()
+                    await self._edge.end()
 
     async def serve_asgi(self, nursery: trio.Nursery) -> None:
         """Serves an ASGI app."""
         lifespan = TrioLifespan(self._app.app, nursery)
         loop = TrioLoop()
         loop.run_in(nursery)
-        app = self._app
-        serving = TrioServing(
-            app.app, self._links, event_loop=loop, root_path=self._config.root_path, is_guess=app.is_guess
-        )
+        runner = TrioRunner(self._app, self._links, event_loop=loop, root_path=self._config.root_path)
         try:
             await lifespan.startup(self._config.startup_timeout)
             try:
-                serving.start(lifespan.state)
+                runner.start(lifespan.state)
                 try:
-                    await self._until_over(nursery, serving.over)
+                    await self._wait_for_stop(nursery, runner.over)
                 finally:
                     with trio.CancelScope(shield=True):
                         try:
-                            await self._drain(serving.over)
+                            await self._drain(runner.over)
                         finally:
-                            await serving.finish()
+                            await runner.finish()
             finally:
                 with trio.CancelScope(shield=True):
                     await lifespan.shutdown(self._config.shutdown_timeout)
@@ -168,24 +156,24 @@ class _Session:
 
     async def serve_wsgi(self, nursery: trio.Nursery) -> None:
         """Serves a WSGI app."""
-        serving = wsgi_serving(self._app, self._links, self._config)
+        runner = new_wsgi_runner(self._app, self._links, self._config)
         over = Future()
 
         async def wait() -> None:
-            await _in_thread(serving.wait)
+            await _in_thread(runner.wait)
             over.set_result(None)
 
-        serving.start()
+        runner.start()
         nursery.start_soon(wait)
         try:
-            await self._until_over(nursery, over)
+            await self._wait_for_stop(nursery, over)
         finally:
             with trio.CancelScope(shield=True):
                 await self._drain(over)
-                await _in_thread(serving.finish)
+                await _in_thread(runner.finish)
 
-    async def _until_over(self, nursery: trio.Nursery, over: Future) -> None:
-        """Waits for the trigger, or for the edge to end by itself, or for Ctrl-C."""
+    async def _wait_for_stop(self, nursery: trio.Nursery, over: Future) -> None:
+        """Waits for the trigger, for Ctrl-C, or for the end of the edge."""
         stop = trio.Event()
         failures: list[Exception] = []
 
@@ -197,7 +185,7 @@ class _Session:
             stop.set()
 
         async def running() -> None:
-            self._task_status.started(await self._calling.running())
+            self._task_status.started(await self._edge.running())
             await trio.sleep_forever()
 
         for wait in (over.wait, running, self._trigger):
@@ -210,7 +198,7 @@ class _Session:
 
     async def _drain(self, over: Future) -> None:
         if not over.done():
-            self._calling.stop()
+            self._edge.stop()
             with trio.move_on_after(self._config.graceful_timeout + DRAIN_SLACK):
                 await over.wait()
         self._has_drained = True
@@ -224,5 +212,5 @@ async def _shielded(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
-    """Runs ``work`` in a thread beside those that the app may use up."""
+    """Runs ``work`` in a thread beyond those of trio's default limit, which the app may use up."""
     await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
