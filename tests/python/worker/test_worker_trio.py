@@ -352,3 +352,20 @@ def test_tasks_that_an_app_leaves_behind_live_on_in_its_context(serve: Serve) ->
     paths = ["/answered", "/gone", "/raises"]
     assert sorted(seen) == [(where, path) for where in ("nursery", "system") for path in paths]
     assert running.drain() == 0
+
+
+LOADED = """
+    import sys
+
+    async def app(scope, receive, send):
+        loaded = sorted(name for name in sys.modules if name.startswith("hcrs.trio"))
+        unused = [name for name in ("hcrs.config", "hcrs.edge", "hcrs.embed") if name in sys.modules]
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr((loaded, unused)).encode()})
+"""
+
+
+def test_the_modules_for_programs_that_embed_the_server_are_not_loaded(on_trio: Serve) -> None:
+    loaded, unused = literal_eval(on_trio(LOADED, "--lifespan", "off").link.fetch(b"/").body.decode())
+    assert loaded == ["hcrs.trio", "hcrs.trio.event_loop", "hcrs.trio.lifespan", "hcrs.trio.runner"]
+    assert unused == []
