@@ -60,11 +60,11 @@ pub(crate) struct AsgiLink {
 /// Callables of the worker's main program for events of the link.
 #[derive(Debug)]
 struct Callbacks {
-    on_stopping: Py<PyAny>,
-    on_drained: Py<PyAny>,
-    on_gone: Py<PyAny>,
-    on_failed: Py<PyAny>,
-    on_client_left: Py<PyAny>,
+    stopping: Py<PyAny>,
+    drained: Py<PyAny>,
+    gone: Py<PyAny>,
+    failed: Py<PyAny>,
+    client_left: Py<PyAny>,
 }
 
 /// The state that a turn needs and nothing else does.
@@ -149,7 +149,7 @@ impl AsgiLink {
             let has_left = finished.client_has_left;
             // In the request's context, so that log records of the failure belong to it like those of the
             // app.
-            let on_failed = this.callbacks.on_failed.bind(py);
+            let on_failed = this.callbacks.failed.bind(py);
             match ended.map_or(Ok(None), |task| context_of(task, finished.context))? {
                 Some(context) => context.call_method1(intern!(py, "run"), (on_failed, error, has_left))?,
                 None => on_failed.call1((error, has_left))?,
@@ -253,7 +253,7 @@ impl AsgiLink {
         this.event_loop
             .bind(py)
             .call_method1(intern!(py, "remove_reader"), (this.end.socket.as_raw_fd(),))?;
-        this.callbacks.on_gone.bind(py).call1((why.map(|why| why.into_value(py)),))?;
+        this.callbacks.gone.bind(py).call1((why.map(|why| why.into_value(py)),))?;
         Ok(())
     }
 }
@@ -348,7 +348,13 @@ impl AsgiLink {
             event_loop: event_loop.clone().unbind(),
             is_asyncio: event_loop.is_instance(&py.import("asyncio")?.getattr("AbstractEventLoop")?)?,
             starter: TaskStarter::new(py, event_loop)?,
-            callbacks: Callbacks { on_stopping, on_drained, on_gone, on_failed, on_client_left },
+            callbacks: Callbacks {
+                stopping: on_stopping,
+                drained: on_drained,
+                gone: on_gone,
+                failed: on_failed,
+                client_left: on_client_left,
+            },
             sent: Py::new(py, Sent)?,
             no_bytes: PyBytes::new(py, b"").unbind(),
         })

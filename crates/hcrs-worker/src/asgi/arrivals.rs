@@ -48,10 +48,10 @@ impl AsgiLink {
             FromEdge::Reset { stream } => {
                 exchange(stream).map_or(Ok(()), |exchange| Self::on_reset(slf, exchange.bind(py)))
             }
-            FromEdge::Stopping { signal } => this.callbacks.on_stopping.bind(py).call1((signal,)).map(drop),
+            FromEdge::Stopping { signal } => this.callbacks.stopping.bind(py).call1((signal,)).map(drop),
             FromEdge::Drain { left_ms } => {
                 let left = Duration::from_millis(u64::from(left_ms)).as_secs_f64();
-                this.callbacks.on_drained.bind(py).call1((left,)).map(drop)
+                this.callbacks.drained.bind(py).call1((left,)).map(drop)
             }
             FromEdge::Request(_) | FromEdge::Tls { .. } => Ok(()),
         }
@@ -103,7 +103,7 @@ impl AsgiLink {
             inner.left_at.get_or_insert_with(Instant::now);
             is_first && inner.task.is_some()
         };
-        if runs_on { self.callbacks.on_client_left.bind(exchange.py()).call0().map(drop) } else { Ok(()) }
+        if runs_on { self.callbacks.client_left.bind(exchange.py()).call0().map(drop) } else { Ok(()) }
     }
 
     /// Returns the exchange of a stream, unless it is over or was withdrawn.
