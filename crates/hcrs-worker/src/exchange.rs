@@ -233,8 +233,8 @@ impl Exchange {
             let mut inner = self.lock();
             if !inner.stream.knows_pushes() {
                 return Err(UnexpectedMessageError::new_err(
-                    "http.response.push is only for HTTP/2: the scope's 'extensions' contain it if the client \
-                     accepts pushes",
+                    "http.response.push is only for HTTP/2: the scope's 'extensions' contain it if the \
+                     client accepts pushes",
                 ));
             }
             inner.stream.promise(&payload, &mut link.get().out().outbox);

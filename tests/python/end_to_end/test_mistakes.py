@@ -175,7 +175,7 @@ def test_a_check_reads_the_file_of_logconfig(tmp_path: Path) -> None:
         (["--access-logfile", "none/log", PLAIN], NOT_STARTED, ["--access-logfile: cannot write the log none/log"]),
         (["no_such:app"], NOT_STARTED, ["module not found. There is no no_such in /", "none is installed for /"]),
         (["no_such.part:app"], NOT_STARTED, ["module not found. There is no no_such in /"]),
-        ([PLAIN.replace(":app", ":ap")], NOT_STARTED, ["application not found. plain has app, app_headers, "]),
+        ([PLAIN.replace(":app", ":ap")], NOT_STARTED, ["application not found. plain defines app, app_headers, "]),
         ([PLAIN.replace(":app", ":None")], NOT_STARTED, ["it is of type NoneType, which is neither ASGI nor WSGI"]),
         ([str(APPS / "broken.py") + ":app"], NOT_STARTED, ["RuntimeError: broken on purpose"]),
         ([str(APPS / "lifespans.py") + ":fails"], NOT_STARTED, ["Lifespan failure in startup", "no database"]),

@@ -107,8 +107,8 @@ impl Spool {
     fn failed(&self, error: &io::Error) -> Cut {
         let folder = self.folder.as_deref().unwrap_or(Path::new("memory"));
         let text = format!(
-            "a request's body could not be stored in {}, and its client gets 507: {error}. Free some space there, \
-             or set TMPDIR to another directory",
+            "a request's body could not be stored in {}, and its client gets 507: {error}. Free some space \
+             there, or set TMPDIR to another directory",
             folder.display()
         );
         Cut::Failed(io::Error::new(error.kind(), text))
