@@ -57,7 +57,7 @@ def configure(
         try:
             log.addHandler(CountHandler(statsd, statsd_prefix, tags))
         except OSError as error:
-            log.warning("Metrics are disabled: statsd_host %r cannot be used: %s", statsd, error)
+            log.warning("Metrics are disabled: cannot use statsd_host %r: %s", statsd, error)
 
 
 def share_with_other_loggers(handler: logging.Handler) -> None:
