@@ -66,7 +66,7 @@ def test_a_process_that_was_stopped(
     [old] = server.worker_pids()
     wait_until((tmp_path / "begun").exists, "the request to be begun")
     os.kill(old, signal.SIGSTOP)
-    server.wait_for_log(rf"Worker {old} has not answered .*the process does not run \(it was stopped by a signal\); it is")
+    server.wait_for_log(rf"Worker {old} has not answered .*the process does not run \(it was stopped by a signal\); killing")
     assert_replaced(server, client, connect_h1, old)
 
 
