@@ -1,7 +1,7 @@
-//! What proxies say about a request's client: `X-Forwarded-*` and `Forwarded` (RFC 7239).
+//! The fields in which proxies describe a request's client: `X-Forwarded-*` and `Forwarded` (RFC 7239).
 //!
-//! The fields are read from the right, where the nearest proxy has written, and only as far as somebody who is
-//! trusted has written: the first address that is not trusted is the client, and what stands left of it is the
+//! The fields are read from the right, where the nearest proxy has written, and only as far as a trusted hop
+//! has written: the first address that is not trusted is the client, and everything left of it may be the
 //! client's own invention.
 
 use std::borrow::Cow;
@@ -16,31 +16,31 @@ mod elements;
 
 use elements::{Element, legacy_elements, modern_elements};
 
-/// Which fields the proxies write. The others are never read, for they may be the client's.
+/// The fields that the proxies write. All others are ignored, because they may be the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedStyle {
-    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, and `-Prefix` where it is wanted.
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, and `-Prefix` if [`Forwarding::prefix`] is set.
     Legacy,
     /// `Forwarded`, RFC 7239.
     Modern,
 }
 
-/// How far the fields are believed when a trusted peer sends them.
+/// The policy by which a trusted peer's fields are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarding {
-    /// Which fields are read.
+    /// The fields that are read.
     pub style: ForwardedStyle,
-    /// How many proxies there are, if it is their number that is trusted and not the addresses that they name. A
-    /// request with fewer elements has come another way: nothing in it is believed.
+    /// The number of proxies, if their number is trusted and not the addresses that they name. A request with
+    /// fewer elements has come another way, and its fields are ignored.
     pub hops: Option<NonZeroUsize>,
-    /// Whether `X-Forwarded-Prefix` is read beside the other old fields. A proxy that does not write it passes on what
-    /// the client has written.
+    /// Whether `X-Forwarded-Prefix` is read beside the other legacy fields. A proxy that does not write it
+    /// passes on the client's.
     pub prefix: bool,
 }
 
-/// What the believed part of the fields says.
+/// The facts in the trusted part of the fields.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Said<'a> {
+struct Reported<'a> {
     client: Option<Node>,
     scheme: Option<Scheme>,
     host: Option<Cow<'a, [u8]>>,
@@ -48,21 +48,22 @@ struct Said<'a> {
     prefix: Option<&'a [u8]>,
 }
 
-/// An address and a port, which is 0 if none was said.
+/// An address and a port, which is 0 if it is unknown.
 type Node = (IpAddr, u16);
 
 impl Forwarding {
-    /// The head as it would be if the client had sent it itself, to a server that stands where the proxies stand;
-    /// `None` if the proxies say nothing. To be called only for requests of a peer that `trust` believes.
-    pub fn believe(self, head: &RequestHead, trust: &Trust) -> Option<RequestHead> {
-        let said = match self.style {
+    /// Returns the head as it would be if the client had sent it to the outermost proxy's address without
+    /// proxies between; `None` if the fields report nothing. May be called only for requests of a peer that
+    /// `trust` trusts.
+    pub fn resolve_client(self, head: &RequestHead, trust: &Trust) -> Option<RequestHead> {
+        let reported = match self.style {
             ForwardedStyle::Legacy => self.legacy(head, trust),
             ForwardedStyle::Modern => self.modern(head, trust),
         };
-        said.filter(|said| *said != Said::default()).map(|said| said.applied_to(head))
+        reported.filter(|reported| *reported != Reported::default()).map(|reported| reported.applied_to(head))
     }
 
-    fn legacy<'a>(self, head: &'a RequestHead, trust: &Trust) -> Option<Said<'a>> {
+    fn legacy<'a>(self, head: &'a RequestHead, trust: &Trust) -> Option<Reported<'a>> {
         let (mut nodes, mut schemes, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut ports, mut prefixes) = (Vec::new(), Vec::new());
         for (name, value) in head.view().fields() {
@@ -81,43 +82,43 @@ impl Forwarding {
                 break;
             }
         }
-        let hops = walk.believed(!nodes.is_empty())?;
-        // Proxies add to the list of addresses, but some set the others anew: a list that is shorter begins with what
-        // the outermost of them has said.
-        let told = |lines: &[&'a [u8]]| legacy_elements(lines).take(hops).last();
-        Some(Said {
+        let hops = walk.trusted_elements(!nodes.is_empty())?;
+        // Proxies add to the list of addresses, but some replace the other lists: a list that is shorter
+        // begins with the element of the outermost proxy that did.
+        let outermost = |lines: &[&'a [u8]]| legacy_elements(lines).take(hops).last();
+        Some(Reported {
             client: walk.client,
-            scheme: told(&schemes).and_then(parse_scheme),
-            host: told(&hosts).filter(|host| is_host(host)).map(Cow::Borrowed),
-            port: told(&ports).and_then(|port| parse_port(std::str::from_utf8(port).ok()?)),
-            prefix: told(&prefixes).and_then(path_prefix),
+            scheme: outermost(&schemes).and_then(parse_scheme),
+            host: outermost(&hosts).filter(|host| is_host(host)).map(Cow::Borrowed),
+            port: outermost(&ports).and_then(|port| parse_port(std::str::from_utf8(port).ok()?)),
+            prefix: outermost(&prefixes).and_then(path_prefix),
         })
     }
 
-    fn modern<'a>(self, head: &'a RequestHead, trust: &Trust) -> Option<Said<'a>> {
+    fn modern<'a>(self, head: &'a RequestHead, trust: &Trust) -> Option<Reported<'a>> {
         let lines: Vec<_> =
             head.view().fields().filter(|(name, _)| *name == b"forwarded").map(|(_, value)| value).collect();
         let mut walk = Walk::new(self.hops, trust);
-        let mut said = Said::default();
+        let mut reported = Reported::default();
         for element in modern_elements(&lines) {
             let Some(Element { node, scheme, host }) = element else { break };
-            // The outermost that says it counts.
-            said.scheme = scheme.as_deref().and_then(parse_scheme).or(said.scheme);
-            said.host = host.filter(|host| is_host(host)).or(said.host);
+            // The outermost element that has the parameter counts.
+            reported.scheme = scheme.as_deref().and_then(parse_scheme).or(reported.scheme);
+            reported.host = host.filter(|host| is_host(host)).or(reported.host);
             if walk.is_over(node.as_deref().and_then(parse_node)) {
                 break;
             }
         }
-        walk.believed(!lines.is_empty())?;
-        said.client = walk.client;
-        Some(said)
+        walk.trusted_elements(!lines.is_empty())?;
+        reported.client = walk.client;
+        Some(reported)
     }
 }
 
-/// The way from proxy to proxy towards the client.
+/// A walk from proxy to proxy towards the client.
 struct Walk<'a> {
     trust: &'a Trust,
-    /// [`Forwarding::hops`]
+    /// The value of [`Forwarding::hops`].
     asked: Option<NonZeroUsize>,
     client: Option<Node>,
     hops: usize,
@@ -128,22 +129,23 @@ impl<'a> Walk<'a> {
         Self { trust, asked, client: None, hops: 0 }
     }
 
-    /// Goes on to the next element, which a trusted hop has written. True if nothing further left is believed.
+    /// Takes the next element, which a trusted hop has written. Returns whether the elements left of it are
+    /// not trusted.
     ///
-    /// An element without an address (`unknown`, an obfuscated identifier, a mistake) ends the walk: the nearest hop
-    /// that has an address is then the client, as far as can be said.
+    /// An element without an address (`unknown`, an obfuscated identifier, a mistake) ends the walk: the
+    /// nearest hop that has an address is then the client, as far as is known.
     fn is_over(&mut self, node: Option<Node>) -> bool {
         self.hops += 1;
         self.client = node.or(self.client);
         match self.asked {
             Some(hops) => self.hops >= hops.get(),
-            None => node.is_none_or(|(address, _)| !self.trust.of_hop(address)),
+            None => node.is_none_or(|(address, _)| !self.trust.trusts_hop(address)),
         }
     }
 
-    /// How many elements were written by those who are trusted, at least one; `None` if the request has come another
-    /// way than it has to.
-    fn believed(&self, has_elements: bool) -> Option<usize> {
+    /// Returns the number of elements that trusted hops have written, at least one; `None` if the request did
+    /// not come through all proxies.
+    fn trusted_elements(&self, has_elements: bool) -> Option<usize> {
         match self.asked {
             Some(hops) if has_elements && self.hops < hops.get() => None,
             Some(hops) => Some(hops.get()),
@@ -152,7 +154,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Said<'_> {
+impl Reported<'_> {
     fn applied_to(self, head: &RequestHead) -> RequestHead {
         let view = head.view();
         let scheme = self.scheme.unwrap_or(view.scheme);
@@ -177,14 +179,14 @@ impl Said<'_> {
             }
         });
         if let Some(host) = host {
-            // A request of HTTP/1.0 needs no host of its own.
+            // A request of HTTP/1.0 may have no host of its own.
             changed.push_field(b"host", &with_port(host, added_port));
         }
         changed
     }
 }
 
-/// The head without the fields in which a proxy speaks of the client; `None` if it has none.
+/// Returns the head without the fields in which proxies describe the client; `None` if it has none of them.
 pub fn without_forwarded(head: &RequestHead) -> Option<RequestHead> {
     let is_forwarded = |name: &[u8]| name == b"forwarded" || name.starts_with(b"x-forwarded-");
     let view = head.view();
@@ -199,7 +201,7 @@ pub fn without_forwarded(head: &RequestHead) -> Option<RequestHead> {
     }))
 }
 
-/// `ADDRESS`, `IPV4:PORT`, `[IPV6]` or `[IPV6]:PORT`; the port may be obfuscated (RFC 7239 §6).
+/// Parses `ADDRESS`, `IPV4:PORT`, `[IPV6]` or `[IPV6]:PORT`; the port may be obfuscated (RFC 7239 §6).
 fn parse_node(text: &[u8]) -> Option<Node> {
     let text = std::str::from_utf8(text).ok()?;
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -224,7 +226,7 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// WebSocket's names are those of the same two schemes.
+/// Parses a scheme. `ws` and `wss` are WebSocket's names for the same two.
 fn parse_scheme(text: &[u8]) -> Option<Scheme> {
     let is = |name: &str| text.eq_ignore_ascii_case(name.as_bytes());
     if is("https") || is("wss") {
@@ -239,12 +241,12 @@ fn parse_scheme(text: &[u8]) -> Option<Scheme> {
 /// The longest host that a proxy may name, in bytes: a name of DNS (RFC 1035 §2.3.4) and a port.
 const HOST_MAX: usize = 255 + ":65535".len();
 
-/// Whether it may stand as `host` (RFC 3986 §3.2.2), without user information.
+/// Whether `text` is a valid `host` (RFC 3986 §3.2.2), without user information.
 fn is_host(text: &[u8]) -> bool {
     text.len() <= HOST_MAX && is_authority(text) && split_host(text).is_some()
 }
 
-/// The name or address without brackets, and the port.
+/// Returns the name or the address without brackets, and the port.
 fn split_host(text: &[u8]) -> Option<(&str, Option<u16>)> {
     let text = std::str::from_utf8(text).ok()?;
     let (host, rest) = match text.strip_prefix('[') {

@@ -1,28 +1,29 @@
-//! Whom to trust: networks in CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3), and peers on unix sockets.
+//! Trusted peers: networks in CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3), and peers on unix sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The addresses that share their first bits.
+/// A network: the addresses that share their first bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     first: IpAddr,
     prefix: u8,
 }
 
-/// Why a text is no network.
+/// The reason why a text is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// It is neither an address nor an address with a prefix's length.
+    /// The text is neither an address nor an address with a prefix length.
     #[error("expected an address or a network as in 10.0.0.0/8 or fd00::/8")]
     Malformed,
-    /// There are bits behind the prefix, so that it is unclear what is meant.
-    #[error("the address has bits behind its prefix: the network is {0}, a single address has no /")]
-    BitsBehindPrefix(Network),
+    /// Host bits are set, so it is unclear whether the network or the address is meant.
+    #[error("host bits are set: the network is {0}; a single address is written without /")]
+    HostBitsSet(Network),
 }
 
 impl Network {
-    /// Whether the address is one of them. An IPv4 address that is mapped to IPv6 is taken for the IPv4 address.
+    /// Whether the address is in the network. An IPv4 address that is mapped to IPv6 counts as the IPv4
+    /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.prefix) == Some(self.first)
     }
@@ -46,14 +47,14 @@ impl FromStr for Network {
             return Err(NetworkError::Malformed);
         }
         let (address, prefix) = match written.to_canonical() {
-            // A network of mapped addresses is one of IPv4, as long as it names no others.
+            // A network of mapped addresses is one of IPv4, as long as it has no others.
             address @ IpAddr::V4(_) if written.is_ipv6() && prefix >= 96 => (address, prefix - 96),
             _ if written.is_ipv6() => (written, prefix),
             address => (address, prefix),
         };
         let first = masked(address, prefix).ok_or(NetworkError::Malformed)?;
         let network = Self { first, prefix };
-        if first == address { Ok(network) } else { Err(NetworkError::BitsBehindPrefix(network)) }
+        if first == address { Ok(network) } else { Err(NetworkError::HostBitsSet(network)) }
     }
 }
 
@@ -67,33 +68,33 @@ fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The address with all bits behind the prefix cleared; `None` if it has fewer bits than the prefix.
+/// Returns the address with its host bits cleared; `None` if it has fewer bits than the prefix.
 fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
-    let behind = u32::from(bits(address).checked_sub(prefix)?);
+    let host_bits = u32::from(bits(address).checked_sub(prefix)?);
     Some(match address {
         IpAddr::V4(address) => {
-            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(behind).unwrap_or(0)).into()
+            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0)).into()
         }
         IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(behind).unwrap_or(0)).into()
+            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)).into()
         }
     })
 }
 
-/// Who is believed when it speaks of somebody else. Nobody by default.
+/// The peers whose reports about a client are trusted. By default there are none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trust {
     /// Peers in these networks.
     pub networks: Vec<Network>,
     /// Peers on unix sockets.
     pub unix: bool,
-    /// Whoever connects, but nobody whom it names.
+    /// Every peer that connects, but no hop that it names.
     pub everyone: bool,
 }
 
 impl Trust {
-    /// Adds what the words say, which commas or blanks part: addresses, networks, `unix`, or `*` for whoever
-    /// connects. The error names the word.
+    /// Adds the peers in a list of words, with commas or blanks between them: addresses, networks, `unix`, or
+    /// `*` for every peer that connects. The error has the word that is none of these.
     pub fn add(&mut self, words: &str) -> Result<(), (String, NetworkError)> {
         for word in words.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
             match word {
@@ -105,19 +106,19 @@ impl Trust {
         Ok(())
     }
 
-    /// Whether nobody is trusted.
+    /// Whether no peer is trusted.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && !self.unix && !self.everyone
     }
 
-    /// Whether a peer with this address is believed; it has none on a unix socket.
-    pub fn of_peer(&self, address: Option<IpAddr>) -> bool {
-        self.everyone || address.map_or(self.unix, |address| self.of_hop(address))
+    /// Whether a peer with this address is trusted; a peer on a unix socket has none.
+    pub fn trusts_peer(&self, address: Option<IpAddr>) -> bool {
+        self.everyone || address.map_or(self.unix, |address| self.trusts_hop(address))
     }
 
-    /// Whether a hop that another one names, in a field or by the PROXY protocol, is believed. [`Trust::everyone`] does not reach so far: it would make
-    /// the client whatever the client itself has written.
-    pub fn of_hop(&self, address: IpAddr) -> bool {
+    /// Whether a hop that another hop names, in a field or by the PROXY protocol, is trusted.
+    /// [`Trust::everyone`] does not count here: with it, a client could name any address as its own.
+    pub fn trusts_hop(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
 }
@@ -169,15 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_trusted_by_default_and_everyone_only_as_the_peer() {
+    fn no_peer_is_trusted_by_default_and_everyone_is_only_as_the_peer() {
         let nobody = Trust::default();
-        assert!(nobody.is_empty() && !nobody.of_peer(None));
+        assert!(nobody.is_empty() && !nobody.trusts_peer(None));
         let address = "127.0.0.1".parse().unwrap();
-        assert!(!nobody.of_peer(Some(address)));
+        assert!(!nobody.trusts_peer(Some(address)));
         let everyone = Trust { everyone: true, ..Trust::default() };
-        assert!(everyone.of_peer(Some(address)) && everyone.of_peer(None) && !everyone.of_hop(address));
+        assert!(
+            everyone.trusts_peer(Some(address))
+                && everyone.trusts_peer(None)
+                && !everyone.trusts_hop(address)
+        );
         let unix = Trust { unix: true, ..Trust::default() };
-        assert!(unix.of_peer(None) && !unix.of_peer(Some(address)));
+        assert!(unix.trusts_peer(None) && !unix.trusts_peer(Some(address)));
     }
 
     proptest! {

@@ -1,67 +1,67 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy says in front of a connection about the one that it accepted
+//! The PROXY protocol, versions 1 and 2: a header in which a proxy describes the connection that it accepted
 //! (haproxy's `proxy-protocol.txt`). Bytes in, result out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest line of version 1, its line end included (section 2.1).
+/// Length of the longest line of version 1 with its line end, in bytes (section 2.1).
 const V1_MAX: usize = 107;
 const V1_START: &[u8] = b"PROXY ";
 
-/// How version 2 begins (section 2.2).
+/// The signature of version 2 (section 2.2).
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The signature, version and command, family, length.
+/// Length of signature, version and command, family, and length, in bytes.
 const V2_FIXED: usize = 16;
-/// Addresses and TLVs of version 2, in bytes. Addresses take 216 at most; what clouds and balancers add is a few
-/// hundred.
+/// Most bytes of addresses and TLVs of version 2. Addresses take 216 at most; the TLVs of clouds and load
+/// balancers a few hundred.
 const V2_REST_MAX: usize = 1024 - V2_FIXED;
 
-/// No header is longer, in bytes.
+/// Length of the longest header, in bytes.
 pub const PROXY_HEADER_MAX: usize = V2_FIXED + V2_REST_MAX;
 
 /// TLV types (section 2.2.3 and following).
 const TLV_CRC32C: u8 = 0x03;
 const TLV_SSL: u8 = 0x20;
-/// In the first byte of the SSL TLV: the client spoke TLS with the proxy.
+/// A bit in the first byte of the SSL TLV: the client used TLS to the proxy.
 const CLIENT_SSL: u8 = 0x01;
 
-/// What the proxy says.
+/// The client of a connection, as the proxy describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxied {
-    /// The proxy speaks for itself (`LOCAL`, a health check): the connection's own addresses count.
+    /// The proxy itself (`LOCAL`, a health check): the connection's own addresses count.
     Itself,
-    /// For somebody whom it does not name (`UNKNOWN`, `AF_UNSPEC`): the connection's own addresses count, but the
-    /// proxy has not said who writes what follows.
+    /// A client that the proxy does not name (`UNKNOWN`, `AF_UNSPEC`): the connection's own addresses count,
+    /// but the bytes that follow come from an unknown client.
     Unnamed,
-    /// For a client on a unix socket, which has no address.
+    /// A client on a unix socket, which has no address.
     Unix,
-    /// For a client with an address.
+    /// A client with an address.
     Client {
         /// The client's address.
         client: SocketAddr,
         /// The address that the client connected to.
         server: SocketAddr,
-        /// Whether the client spoke TLS with the proxy, as far as it says so.
+        /// Whether the proxy reports that the client used TLS.
         tls: bool,
     },
 }
 
-/// Why the bytes are not, or do not begin as, a header of the PROXY protocol.
+/// The reason why bytes are no header of the PROXY protocol, nor the beginning of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyHeaderError {
-    /// The bytes begin in another way: most likely a client that speaks for itself.
+    /// The bytes do not begin as a header: most likely they come from a client without a proxy.
     #[error("no PROXY protocol header")]
     Absent,
-    /// More bytes than [`PROXY_HEADER_MAX`], or than a line of version 1 has.
+    /// The header is longer than [`PROXY_HEADER_MAX`], or than a line of version 1 may be.
     #[error("PROXY protocol header too long")]
     TooLong,
-    /// It begins as a header and is none.
+    /// The bytes begin as a header and are none.
     #[error("malformed PROXY protocol header: {0}")]
     Malformed(&'static str),
 }
 use ProxyHeaderError::{Absent, Malformed, TooLong};
 
-/// Reads the header at the start of `bytes`: what it says and how many bytes it has, or `None` while it is incomplete.
-/// Bytes that cannot become a header are refused as soon as that can be seen.
+/// Parses the header at the start of `bytes`. Returns its contents and its length, or `None` while it is
+/// incomplete. Bytes that cannot become a header are refused as soon as that can be seen.
 pub fn parse_proxy_header(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, ProxyHeaderError> {
     let begins = |start: &[u8]| {
         let seen = bytes.len().min(start.len());
@@ -87,7 +87,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, ProxyHeaderError> 
     let is_ipv4 = match words.next() {
         Some("TCP4") => true,
         Some("TCP6") => false,
-        // What follows has to be ignored.
+        // The rest of the line has to be ignored.
         Some("UNKNOWN") => return Ok(Some((Proxied::Unnamed, end + 1))),
         _ => return Err(Malformed("unknown protocol")),
     };
@@ -104,14 +104,14 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, ProxyHeaderError> 
     Ok(Some((Proxied::Client { client, server, tls: false }, end + 1)))
 }
 
-/// A port without sign and without leading zeros.
+/// Parses a port without sign and without leading zeros.
 fn decimal(word: &str) -> Option<u16> {
     let canonical = word == "0" || !word.starts_with(['0', '+']);
     word.parse().ok().filter(|_| canonical)
 }
 
 fn parse_v2(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, ProxyHeaderError> {
-    // Wrong bytes are refused as they come, not when the length says that all are there.
+    // Wrong bytes are refused as they come, and not only when the header is complete.
     let is_local = match bytes.get(12) {
         None => return Ok(None),
         Some(0x20) => true,
@@ -139,7 +139,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, ProxyHeaderError> 
     Ok(Some((proxied, len)))
 }
 
-/// Reads the addresses; gives what is left for TLVs.
+/// Reads the addresses. Returns them and the bytes that are left for TLVs.
 fn addresses(family: u8, rest: &[u8]) -> Result<(Proxied, &[u8]), ProxyHeaderError> {
     const SHORT: ProxyHeaderError = Malformed("addresses cut short");
     let client = |client: IpAddr, server: IpAddr, ports: [u8; 4]| Proxied::Client {
@@ -161,12 +161,12 @@ fn addresses(family: u8, rest: &[u8]) -> Result<(Proxied, &[u8]), ProxyHeaderErr
             Ok((client(Ipv6Addr::from(*from).into(), Ipv6Addr::from(*to).into(), *ports), rest))
         }
         0x31 | 0x32 => Ok((Proxied::Unix, rest.get(216..).ok_or(SHORT)?)),
-        // AF_UNSPEC: nothing is said about the rest, which may not even be TLVs.
+        // AF_UNSPEC: the specification does not define the rest, which may not even be TLVs.
         _ => Ok((Proxied::Unnamed, &[])),
     }
 }
 
-/// Goes over the TLVs that begin at `at`; gives whether they say that the client spoke TLS.
+/// Checks the TLVs that begin at `at`. Returns whether they report that the client used TLS.
 fn check_tlvs(header: &[u8], mut at: usize) -> Result<bool, ProxyHeaderError> {
     let mut is_tls = false;
     while at < header.len() {
@@ -190,7 +190,8 @@ fn check_tlvs(header: &[u8], mut at: usize) -> Result<bool, ProxyHeaderError> {
     Ok(is_tls)
 }
 
-/// CRC-32C (RFC 9260 appendix A), bit by bit: headers are short and come once in a connection.
+/// Returns the CRC-32C (RFC 9260 appendix A), computed bit by bit: headers are short and come once in a
+/// connection.
 fn crc32c(parts: [&[u8]; 3]) -> u32 {
     let mut crc = u32::MAX;
     for byte in parts.into_iter().flatten() {

@@ -141,7 +141,7 @@ fn resolve_client(client: &Client, head: RequestHead) -> RequestHead {
         ForwardedFields::Dropped => without_forwarded(&head),
         ForwardedFields::Trusted => {
             let settings = &client.admitted.shared.settings.proxies;
-            settings.forwarded.and_then(|forwarded| forwarded.believe(&head, &settings.trusted))
+            settings.forwarded.and_then(|forwarded| forwarded.resolve_client(&head, &settings.trusted))
         }
     };
     resolved.unwrap_or(head)

@@ -1,24 +1,25 @@
 //! The elements of lists that proxies append to, from the last to the first.
 //!
-//! The order of reading matters for more than speed: read from the left, a quote that a client has opened and not
-//! closed would swallow what the proxies have added.
+//! The order matters for more than speed: read from the left, a quote that a client has opened and not closed
+//! would swallow the elements that the proxies have added.
 
 use std::borrow::Cow;
 
 use hcrs_http::is_field_name;
 
-/// One element of `Forwarded`, as far as it is of use here.
+/// One element of `Forwarded`, without the parameters that are not used here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Element<'a> {
-    /// `for`
+    /// The parameter `for`.
     pub(super) node: Option<Cow<'a, [u8]>>,
-    /// `proto`
+    /// The parameter `proto`.
     pub(super) scheme: Option<Cow<'a, [u8]>>,
-    /// `host`
+    /// The parameter `host`.
     pub(super) host: Option<Cow<'a, [u8]>>,
 }
 
-/// The elements of comma-separated lists without quotes, the last one first; empty ones are none (RFC 9110 §5.6.1).
+/// Returns the elements of comma-separated lists without quotes, the last one first. Empty elements do not
+/// count (RFC 9110 §5.6.1).
 pub(super) fn legacy_elements<'a>(lines: &[&'a [u8]]) -> impl Iterator<Item = &'a [u8]> {
     lines
         .iter()
@@ -28,7 +29,7 @@ pub(super) fn legacy_elements<'a>(lines: &[&'a [u8]]) -> impl Iterator<Item = &'
         .filter(|element| !element.is_empty())
 }
 
-/// The elements of `Forwarded`, the last one first; `None` stands for one that is malformed.
+/// Returns the elements of `Forwarded`, the last one first, with `None` for a malformed one.
 pub(super) fn modern_elements<'a>(lines: &[&'a [u8]]) -> impl Iterator<Item = Option<Element<'a>>> {
     lines.iter().rev().flat_map(|&line| {
         let mut rest = Some(line);
@@ -46,7 +47,8 @@ pub(super) fn modern_elements<'a>(lines: &[&'a [u8]]) -> impl Iterator<Item = Op
     })
 }
 
-/// Where the last element begins, behind the last comma that no quotes enclose; `None` if a quote has no other.
+/// Returns the place where the last element begins, behind the last comma outside quotes; `None` if a quote
+/// is not closed.
 fn last_element(line: &[u8]) -> Option<usize> {
     let mut at = line.len();
     while at > 0 {
@@ -59,7 +61,7 @@ fn last_element(line: &[u8]) -> Option<usize> {
     Some(0)
 }
 
-/// The last quote that no backslash escapes.
+/// Returns the place of the last quote that no backslash escapes.
 fn opening_quote(mut before: &[u8]) -> Option<usize> {
     loop {
         let at = before.iter().rposition(|&byte| byte == b'"')?;
@@ -71,7 +73,7 @@ fn opening_quote(mut before: &[u8]) -> Option<usize> {
     }
 }
 
-/// `name=value` pairs with semicolons between them; each name at most once (RFC 7239 §4).
+/// Parses `name=value` pairs with semicolons between them; each name may occur once (RFC 7239 §4).
 fn parse_element(element: &[u8]) -> Option<Element<'_>> {
     let mut parsed = Element::default();
     let mut rest = element;
@@ -99,9 +101,10 @@ fn parse_element(element: &[u8]) -> Option<Element<'_>> {
     Some(parsed)
 }
 
-/// A quoted string without its quotes and escapes, or what stands before the next semicolon; and what follows.
+/// Returns a quoted string without its quotes and escapes, or the text before the next semicolon, and the
+/// text that follows.
 ///
-/// Values with colons and brackets ought to be quoted, but much is written without, and nothing else can be meant.
+/// Values with colons and brackets ought to be quoted, but often are not, and have no other meaning.
 fn parse_value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let (value, after) = text.split_at(text.iter().position(|&byte| byte == b';').unwrap_or(text.len()));
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_elements_are_told_apart() {
+    fn malformed_elements_are_recognized() {
         for text in [
             "for",
             "=a",
@@ -182,8 +185,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_client_sends_the_proxys_element_is_the_last(line in proptest::collection::vec(any::<u8>(), 0..80)) {
-            for (added, node) in [(&b", for=192.0.2.1"[..], &b"192.0.2.1"[..]), (b",for=\"[::1]:80\"", b"[::1]:80")] {
+        fn whatever_the_client_sends_the_proxys_element_is_the_last(
+            line in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let elements =
+                [(&b", for=192.0.2.1"[..], &b"192.0.2.1"[..]), (b",for=\"[::1]:80\"", b"[::1]:80")];
+            for (added, node) in elements {
                 let line = [&line, added].concat();
                 let first = modern_elements(&[&line]).next().unwrap().unwrap();
                 prop_assert_eq!(first.node.as_deref(), Some(node));

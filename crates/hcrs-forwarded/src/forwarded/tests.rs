@@ -26,13 +26,13 @@ fn head(fields: &[(&str, &str)]) -> RequestHead {
     head
 }
 
-fn believe(style: ForwardedStyle, hops: usize, head: &RequestHead) -> Option<RequestHead> {
+fn resolved(style: ForwardedStyle, hops: usize, head: &RequestHead) -> Option<RequestHead> {
     let mut trust = Trust::default();
     trust.add("10.0.0.0/8, fd00::/8").unwrap();
-    Forwarding { style, hops: NonZeroUsize::new(hops), prefix: false }.believe(head, &trust)
+    Forwarding { style, hops: NonZeroUsize::new(hops), prefix: false }.resolve_client(head, &trust)
 }
 
-/// `client scheme host server`
+/// Returns a head's facts as `client scheme host server`.
 fn seen(head: &RequestHead) -> String {
     let view = head.view();
     let address =
@@ -43,13 +43,13 @@ fn seen(head: &RequestHead) -> String {
 
 fn legacy(hops: usize, fields: &[(&str, &str)]) -> String {
     let head = head(fields);
-    seen(&believe(ForwardedStyle::Legacy, hops, &head).unwrap_or(head))
+    seen(&resolved(ForwardedStyle::Legacy, hops, &head).unwrap_or(head))
 }
 
 fn modern(hops: usize, lines: &[&str]) -> String {
     let fields: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
     let head = head(&fields);
-    seen(&believe(ForwardedStyle::Modern, hops, &head).unwrap_or(head))
+    seen(&resolved(ForwardedStyle::Modern, hops, &head).unwrap_or(head))
 }
 
 const UNCHANGED: &str = "10.0.0.1|1000 http inner:8000 10.0.0.9|8000";
@@ -140,7 +140,7 @@ fn a_proxy_may_say_only_a_part() {
 }
 
 #[test]
-fn hosts_that_are_none_are_not_believed() {
+fn malformed_hosts_are_ignored() {
     for host in ["", "a@b", "a/b", "a b", "a:", "a:x", "a:99999", "[::1", "[x]", "::1", "a\"b", "a\\b", ":80"]
     {
         assert_eq!(legacy(0, &[("x-forwarded-host", host)]), UNCHANGED, "{host}");
@@ -193,7 +193,7 @@ fn forwarded_is_walked_alike() {
         assert_eq!(modern(0, lines), expected, "{lines:?}");
     }
     let head = head(&[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https")]);
-    assert!(believe(ForwardedStyle::Modern, 0, &head).is_none(), "not the fields that count");
+    assert!(resolved(ForwardedStyle::Modern, 0, &head).is_none(), "not the fields that count");
 }
 
 #[test]
@@ -201,13 +201,13 @@ fn everyone_is_trusted_as_the_peer_only() {
     let trust = Trust { everyone: true, ..Trust::default() };
     let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: false };
     let head = head(&[("x-forwarded-for", "6.6.6.6, 192.0.2.1")]);
-    assert_eq!(client_of(&seen(&forwarding.believe(&head, &trust).unwrap())), "192.0.2.1|0");
+    assert_eq!(client_of(&seen(&forwarding.resolve_client(&head, &trust).unwrap())), "192.0.2.1|0");
 }
 
 #[test]
 fn nothing_else_of_the_head_is_changed() {
     let before = head(&[("b", "1"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-host", "a"), ("b", "2")]);
-    let after = believe(ForwardedStyle::Legacy, 0, &before).unwrap();
+    let after = resolved(ForwardedStyle::Legacy, 0, &before).unwrap();
     let (before, after) = (before.view(), after.view());
     assert_eq!((after.method, after.path, after.query), (before.method, before.path, before.query));
     assert_eq!(
@@ -224,9 +224,9 @@ fn prefixes_are_read_where_they_are_wanted() {
     let read = |value: &str, prefix: bool| {
         let head = head(&[("x-forwarded-prefix", value)]);
         let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix };
-        let believed = forwarding.believe(&head, &Trust::default()).unwrap_or(head);
-        assert_eq!(believed.view().path, b"/p");
-        String::from_utf8(believed.view().prefix.to_vec()).unwrap()
+        let resolved = forwarding.resolve_client(&head, &Trust::default()).unwrap_or(head);
+        assert_eq!(resolved.view().path, b"/p");
+        String::from_utf8(resolved.view().prefix.to_vec()).unwrap()
     };
     assert_eq!(read("/api", false), "");
     for (value, prefix) in [("/api", "/api"), ("/a/b%20c/", "/a/b%20c"), ("/evil, /api", "/api")] {
@@ -276,9 +276,9 @@ fn a_prefix_of_the_connection_stays_unless_another_one_is_said() {
         head
     };
     let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: true };
-    let believed = |name, value| forwarding.believe(&with(name, value), &Trust::default()).unwrap();
-    assert_eq!(believed(b"x-forwarded-proto", b"https").view().prefix, b"/own");
-    assert_eq!(believed(b"x-forwarded-prefix", b"/said").view().prefix, b"/said");
+    let resolved = |name, value| forwarding.resolve_client(&with(name, value), &Trust::default()).unwrap();
+    assert_eq!(resolved(b"x-forwarded-proto", b"https").view().prefix, b"/own");
+    assert_eq!(resolved(b"x-forwarded-prefix", b"/said").view().prefix, b"/said");
     assert_eq!(without_forwarded(&with(b"forwarded", b"for=a")).unwrap().view().prefix, b"/own");
 }
 
@@ -296,7 +296,12 @@ proptest! {
     #[test]
     fn clients_cannot_change_what_the_proxy_says(
         fields in proptest::collection::vec(
-            (0usize..5, proptest::collection::vec(prop_oneof![Just(b','), Just(b'"'), any::<u8>()], 0..40)), 0..8),
+            (
+                0usize..5,
+                proptest::collection::vec(prop_oneof![Just(b','), Just(b'"'), any::<u8>()], 0..40),
+            ),
+            0..8,
+        ),
     ) {
         let names =
             ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
@@ -312,11 +317,11 @@ proptest! {
         }
         for style in [ForwardedStyle::Legacy, ForwardedStyle::Modern] {
             for hops in [0, 1] {
-                let believed = believe(style, hops, &head).unwrap();
-                prop_assert_eq!(seen(&believed), "192.0.2.1|0 https a.test a.test|443");
+                let resolved = resolved(style, hops, &head).unwrap();
+                prop_assert_eq!(seen(&resolved), "192.0.2.1|0 https a.test a.test|443");
             }
             for hops in [2, 3] {
-                let _any_answer = believe(style, hops, &head);
+                let _any_answer = resolved(style, hops, &head);
             }
         }
     }

@@ -17,14 +17,14 @@ fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
     tlv
 }
 
-/// 192.0.2.1:4660 to 192.0.2.2:443.
+/// The addresses and ports of a connection from 192.0.2.1:4660 to 192.0.2.2:443.
 const IPV4: [u8; 12] = [192, 0, 2, 1, 192, 0, 2, 2, 0x12, 0x34, 1, 187];
 
 fn client(client: &str, server: &str, tls: bool) -> Proxied {
     Proxied::Client { client: client.parse().unwrap(), server: server.parse().unwrap(), tls }
 }
 
-/// What the whole header says; it is followed by other bytes, and each part of it is incomplete.
+/// Returns the contents of the whole header, which other bytes follow; each part of it is incomplete.
 fn said(header: &[u8]) -> Result<Proxied, ProxyHeaderError> {
     let mut bytes = header.to_vec();
     bytes.extend_from_slice(b"\nGET / HTTP/1.1\r\n");
@@ -150,7 +150,10 @@ fn what_is_no_header_of_version_2_is_refused_as_soon_as_it_shows() {
 
 proptest! {
     #[test]
-    fn any_bytes_have_an_answer(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), start in 0usize..4) {
+    fn any_bytes_have_an_answer(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        start in 0usize..4,
+    ) {
         let starts = [&b""[..], V1_START, V2_START, b"PROXY TCP4 "];
         bytes.splice(..0, starts[start].iter().copied());
         if let Ok(Some((_, len))) = parse_proxy_header(&bytes) {

@@ -40,11 +40,11 @@ pub(crate) async fn identify(
         if proxy_protocol { read_header(socket, own_address, settings).await? } else { Proxied::Itself };
     let own_endpoints = || own.map(socket::endpoints).unwrap_or_default();
     let (endpoints, is_trusted, tls) = match proxied {
-        Proxied::Itself => (own_endpoints(), settings.trusted.of_peer(own_address), false),
+        Proxied::Itself => (own_endpoints(), settings.trusted.trusts_peer(own_address), false),
         // Such a proxy does not look into what it passes on, so the fields are those of the client that it names: a hop and no
         // peer.
         Proxied::Client { client, server, tls } => {
-            (socket::endpoints((client, server)), settings.trusted.of_hop(client.ip()), tls)
+            (socket::endpoints((client, server)), settings.trusted.trusts_hop(client.ip()), tls)
         }
         Proxied::Unnamed => (own_endpoints(), false, false),
         // A unix socket on the proxy's machine: trust in unix sockets means those of this machine.
@@ -75,7 +75,7 @@ async fn read_header(
     settings: &ProxySettings,
 ) -> Result<Proxied, Refused> {
     let name = || own_address.map_or_else(|| "a unix socket".to_owned(), |address| address.to_string());
-    if !settings.trusted.of_peer(own_address) {
+    if !settings.trusted.trusts_peer(own_address) {
         return Err(Refused::Untrusted(name()));
     }
     // Heap-allocated: inline it would enlarge every connection's future.
