@@ -1,5 +1,5 @@
-//! The local authority that signs development certificates: its key stays in one folder, and by its name
-//! constraints (RFC 5280 section 4.2.1.10) whoever trusts it trusts it for the names of that folder alone.
+//! The local authority that signs development certificates. Its key stays in one folder, and its name
+//! constraints (RFC 5280 section 4.2.1.10) limit the trust in it to the names of that folder.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::development::{BACK_DATED, DAY, VALID_FOR};
 use crate::{DevCertificate, TlsError, provider, x509};
 
-/// How long an authority lives. Who trusts it by hand need not do it again so soon.
+/// Validity of an authority: long, because trusting it takes a person some work.
 const AUTHORITY_VALID_FOR: Duration = DAY.saturating_mul(730);
 
 pub(crate) struct Authority {
@@ -27,14 +27,14 @@ pub(crate) struct Authority {
     certificate: CertificateDer<'static>,
 }
 
-/// A certificate with its key, not yet written.
+/// A certificate with its key, before both are written.
 pub(crate) struct Leaf {
     pub key: KeyPair,
     pub certificate: CertificateDer<'static>,
 }
 
 impl Authority {
-    /// The authority in these files, if it can be read and outlives a certificate that it signs now.
+    /// Loads the authority in these files, if it can be read and outlives a certificate that it signs now.
     pub(crate) fn load(cafile: &Path, ca_keyfile: &Path, now: SystemTime) -> Option<Self> {
         let certificate = CertificateDer::from_pem_file(cafile).ok()?;
         let key = KeyPair::from_pem(&fs::read_to_string(ca_keyfile).ok()?).ok()?;
@@ -43,13 +43,13 @@ impl Authority {
             .then_some(Self { key, certificate })
     }
 
-    /// A new authority for certificates with these names.
+    /// Creates an authority for certificates with these names.
     pub(crate) fn new(names: &[&str], now: SystemTime) -> Result<Self, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(TlsError::Generate)?;
         let mut params = params(&key);
         params.not_before = (now - BACK_DATED).into();
         params.not_after = (now + AUTHORITY_VALID_FOR).into();
-        // With a kind of name that has no subtree, any name of that kind would be allowed.
+        // Without a subtree for a kind of name, any name of that kind would be allowed.
         let mut all: Vec<&str> = DevCertificate::LOCAL_NAMES.to_vec();
         all.extend(names.iter().filter(|name| !DevCertificate::LOCAL_NAMES.contains(name)));
         let permitted_subtrees = parsed(&all)?.subject_alt_names.iter().filter_map(subtree).collect();
@@ -83,8 +83,8 @@ impl Authority {
         Ok(Leaf { key, certificate })
     }
 
-    /// A certificate that clients who trust this authority accept for the names; nothing if they do not
-    /// because the files are not a pair or its name constraints have no such names.
+    /// Signs a certificate that clients of this authority accept for the names; `None` if they would not,
+    /// because the files are not a pair or the name constraints do not allow the names.
     pub(crate) fn issue_acceptable(&self, names: &[&str], now: SystemTime) -> Option<Leaf> {
         let leaf = self.issue(names, now).ok()?;
         let trusted = [self.certificate.clone()];
@@ -92,8 +92,8 @@ impl Authority {
     }
 }
 
-/// The parts of the authority's certificate that follow from its key and that its signatures need: so it can
-/// be taken up again without parsing it.
+/// Returns the parts of the authority's certificate that its signatures need. They follow from its key, so
+/// the certificate need not be parsed to be used again.
 fn params(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let identifier = params.key_identifier(key).first_chunk().copied().map_or(0, u32::from_be_bytes);
@@ -104,13 +104,13 @@ fn params(key: &KeyPair) -> CertificateParams {
     params
 }
 
-/// Parameters with the host names and IP addresses as subject alternative names.
+/// Returns parameters with the host names and IP addresses as subject alternative names.
 fn parsed(names: &[&str]) -> Result<CertificateParams, TlsError> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     CertificateParams::new(names).map_err(TlsError::Generate)
 }
 
-/// The name and, of a host, what is below it.
+/// Returns the subtree of a name: the name and, for a host, all names below it.
 fn subtree(name: &SanType) -> Option<GeneralSubtree> {
     match name {
         SanType::DnsName(name) => {

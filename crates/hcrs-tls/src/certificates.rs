@@ -1,4 +1,4 @@
-//! The server's certificates, and which of them a client gets.
+//! The server's certificates, and the choice of one for a client.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +11,8 @@ use crate::identity::Identity;
 use crate::sni::Names;
 use crate::{Settings, TlsError, TlsWarning, ciphers};
 
-/// At least one certificate; the first is for those who ask for none of the names.
+/// The server's certificates, at least one. The first is for clients that ask for a name that no certificate
+/// has.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     identities: Vec<Identity>,
@@ -32,8 +33,8 @@ impl Certificates {
         Ok(Self { identities, names })
     }
 
-    /// The place of the certificate for this client: of those for the name, the first whose key the client
-    /// can verify; so a name may have an ECDSA and an RSA certificate.
+    /// Returns the place of the certificate for a client: of those for the name, the first whose key the
+    /// client can verify. So a name may have an ECDSA and an RSA certificate.
     pub(crate) fn choose(&self, hello: &ClientHello<'_>) -> usize {
         let mut places = hello.server_name().into_iter().flat_map(|name| self.names.find(name)).peekable();
         let first = places.peek().copied().unwrap_or_default();
@@ -50,7 +51,7 @@ impl Certificates {
         &self.identities
     }
 
-    /// What is wrong with them at this time.
+    /// Returns warnings about certificates that are not valid at this time.
     pub(crate) fn out_of_date(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> + '_ {
         self.identities.iter().filter_map(move |identity| identity.out_of_date(now))
     }

@@ -1,11 +1,11 @@
-//! OpenSSL's cipher list format over the suites that there are, and which of them a client is better off with.
+//! OpenSSL's cipher list format for the suites of this crate, and their order for each kind of client.
 
 use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
 use rustls::{CipherSuite, SignatureAlgorithm, SupportedCipherSuite};
 
 use crate::{TlsError, TlsWarning};
 
-/// The algorithms that encrypt what is sent.
+/// An algorithm that encrypts records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bulk {
     Aes128,
@@ -13,7 +13,7 @@ enum Bulk {
     ChaCha20,
 }
 
-/// A suite of TLS 1.2; all of them have ECDHE and an AEAD.
+/// A suite of TLS 1.2. Each has ECDHE and an AEAD.
 #[derive(Debug)]
 struct Suite {
     openssl: &'static str,
@@ -23,7 +23,7 @@ struct Suite {
     bulk: Bulk,
 }
 
-/// In the order that a selector brings them: AES-128 first, for it is safe as well and costs less.
+/// The suites of TLS 1.2 in the order of a selector: AES-128 first, because it is as safe and costs less.
 static TLS12: [Suite; 6] = [
     Suite {
         openssl: "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -77,7 +77,7 @@ struct Suite13 {
     bulk: Bulk,
 }
 
-/// In the order for clients that are quick at AES.
+/// The suites of TLS 1.3 in the order for clients with instructions for AES.
 static TLS13: [Suite13; 3] = [
     Suite13 { iana: "TLS_AES_128_GCM_SHA256", id: CipherSuite::TLS13_AES_128_GCM_SHA256, bulk: Bulk::Aes128 },
     Suite13 { iana: "TLS_AES_256_GCM_SHA384", id: CipherSuite::TLS13_AES_256_GCM_SHA384, bulk: Bulk::Aes256 },
@@ -88,13 +88,14 @@ static TLS13: [Suite13; 3] = [
     },
 ];
 
-/// Selectors of OpenSSL that no suite here answers to, because their algorithms are old, weak or rare. To
-/// exclude one of them is to have what one wants; to ask for one is worth a warning.
+/// Selectors of OpenSSL that match no suite of this crate, because their algorithms are old, weak or rare.
+/// Excluding one is fine; asking for one causes a warning.
 #[rustfmt::skip]
 const ABSENT: &[&str] = &[
     "COMPLEMENTOFALL", "COMPLEMENTOFDEFAULT", "LOW", "MEDIUM", "EXP", "EXPORT", "EXPORT40", "EXPORT56",
     "SSLv2", "SSLv3", "TLSv1", "TLSv1.0",
-    "RSA", "kRSA", "DH", "DHE", "EDH", "ADH", "kDH", "kDHE", "kEDH", "kDHr", "kDHd", "kECDHr", "kECDHe", "AECDH",
+    "RSA", "kRSA", "DH", "DHE", "EDH", "ADH", "kDH", "kDHE", "kEDH", "kDHr", "kDHd", "kECDHr", "kECDHe",
+    "AECDH",
     "aNULL", "aDH", "aECDH", "aDSS", "DSS", "aGOST", "aGOST01", "kGOST",
     "PSK", "kPSK", "aPSK", "kECDHEPSK", "kDHEPSK", "kRSAPSK", "SRP", "kSRP", "aSRP", "KRB5", "kKRB5", "aKRB5",
     "NULL", "eNULL", "AESCCM", "AESCCM8", "ARIA", "ARIA128", "ARIA256", "ARIAGCM", "CAMELLIA", "CAMELLIA128",
@@ -102,7 +103,7 @@ const ABSENT: &[&str] = &[
     "MD5", "SHA", "SHA1", "SHA256", "SHA384", "GOST94",
 ];
 
-/// What a list comes to.
+/// The result of a list.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Selection {
     /// Suites of TLS 1.2 in the list's order.
@@ -111,7 +112,8 @@ pub(crate) struct Selection {
 }
 
 /// Reads a list as `openssl ciphers` does: elements between colons, commas or spaces; `!` excludes for good,
-/// `-` takes out, `+` moves to the end; selectors joined by `+` must all hold; `@STRENGTH` sorts by key length.
+/// `-` removes, `+` moves to the end; selectors joined by `+` must all match; `@STRENGTH` sorts by key
+/// length.
 pub(crate) fn select(list: &str) -> Result<Selection, TlsError> {
     let mut warnings = Vec::new();
     let mut chosen: Vec<&Suite> = Vec::new();
@@ -120,7 +122,7 @@ pub(crate) fn select(list: &str) -> Result<Selection, TlsError> {
         if let Some(command) = element.strip_prefix('@') {
             match command {
                 "STRENGTH" => chosen.sort_by_key(|suite| suite.bulk == Bulk::Aes128),
-                // 112 bits of security is the least that is implemented anyway.
+                // No suite has less than 112 bits of security.
                 "SECLEVEL=0" | "SECLEVEL=1" | "SECLEVEL=2" => {}
                 _ if command.starts_with("SECLEVEL=") => {
                     warnings.push(TlsWarning::SecurityLevel { name: element.to_owned() });
@@ -170,7 +172,7 @@ pub(crate) fn select(list: &str) -> Result<Selection, TlsError> {
     Ok(Selection { suites: chosen.iter().map(|suite| suite.id).collect(), warnings })
 }
 
-/// The suites that a name or selectors joined by `+` mean; nothing when a part is unknown.
+/// Returns the suites that match a name or selectors joined by `+`; `None` if a part is unknown.
 fn find(name: &str) -> Option<Vec<&'static Suite>> {
     let mut suites: Vec<&Suite> = TLS12.iter().collect();
     for part in name.split('+') {
@@ -202,7 +204,8 @@ fn selector(word: &str) -> Option<Selector> {
     Some(selector)
 }
 
-/// What a client is quick at. Who has no instructions for AES puts `ChaCha20` first.
+/// The algorithm that a client's hardware is fast at. A client without instructions for AES puts `ChaCha20`
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Favourite {
     Aes,
@@ -210,7 +213,7 @@ pub(crate) enum Favourite {
 }
 
 impl Favourite {
-    /// Told by the first suite in the client's list that exists here.
+    /// Returns the kind of a client by the first suite in its list that this crate has.
     pub(crate) fn of(offered: &[CipherSuite]) -> Self {
         match offered.iter().find_map(|id| bulk(*id)) {
             Some(Bulk::ChaCha20) => Self::ChaCha20,
@@ -218,8 +221,9 @@ impl Favourite {
         }
     }
 
-    /// All suites in the order in which the server takes them for such a client: those of TLS 1.3, then the
-    /// selected ones of TLS 1.2. Among those of AES and among those of `ChaCha20` the list's order holds.
+    /// Returns all suites in the order in which the server prefers them for such a client: those of TLS 1.3,
+    /// then the selected ones of TLS 1.2. Among those of AES and among those of `ChaCha20` the list's order
+    /// holds.
     pub(crate) fn order(self, selected: &[CipherSuite]) -> Vec<SupportedCipherSuite> {
         let mut ids: Vec<CipherSuite> = TLS13.iter().map(|suite| suite.id).collect();
         ids.extend(selected);
@@ -235,8 +239,8 @@ fn bulk(id: CipherSuite) -> Option<Bulk> {
     all.find(|(other, _)| *other == id).map(|(_, bulk)| bulk)
 }
 
-/// Whether a client that offers these suites can be served by a key of this algorithm: in TLS 1.2 the suite
-/// says how the server signs (Ed25519 counts as ECDSA, RFC 8422 section 5.10).
+/// Whether a client that offers these suites accepts a key of this algorithm: in TLS 1.2 the suite decides
+/// how the server signs (Ed25519 counts as ECDSA, RFC 8422 section 5.10).
 pub(crate) fn fit(offered: &[CipherSuite], key: SignatureAlgorithm) -> bool {
     let auth = if key == SignatureAlgorithm::ED25519 { SignatureAlgorithm::ECDSA } else { key };
     offered.iter().any(|id| {

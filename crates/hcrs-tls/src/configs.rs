@@ -1,4 +1,5 @@
-//! What one reading of the files comes to: a `rustls::ServerConfig` for every certificate and kind of client.
+//! The configurations from one reading of the files: a `rustls::ServerConfig` for each certificate and kind
+//! of client.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,12 +15,12 @@ use crate::ciphers::{self, Favourite, Selection};
 use crate::verify::Policy;
 use crate::{Settings, TlsError, TlsVersion, TlsWarning, key_exchange, provider};
 
-/// The configurations that new connections get. They differ in the certificate and in the order of the
-/// cipher suites, and share their ticket keys, so that a client resumes on whichever it comes to.
+/// The configurations for new connections. They differ in the certificate and in the order of the cipher
+/// suites, and share their ticket keys, so that a client can resume with any of them.
 #[derive(Debug)]
 pub struct ServerConfigs {
     certificates: Arc<Certificates>,
-    /// By the place of the certificate.
+    /// The configurations by the place of the certificate.
     variants: Vec<Variants>,
     policy: Policy,
     ticketer: Arc<dyn ProducesTickets>,
@@ -32,17 +33,17 @@ struct Variants {
     chacha20: Arc<ServerConfig>,
 }
 
-/// What a client gets.
+/// The configuration chosen for a client.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// To go on with the handshake.
+    /// The configuration to continue the handshake with.
     pub config: Arc<ServerConfig>,
-    /// The server's certificate in it, as PEM.
+    /// The server's certificate in the configuration, as PEM.
     pub certificate: Arc<str>,
 }
 
 impl ServerConfigs {
-    /// Reads all files. The ticket keys of `before` are kept if it lets in the same clients.
+    /// Reads all files. The ticket keys of `before` are kept if it accepts the same clients.
     pub(crate) fn load(
         settings: &Settings,
         before: Option<&Self>,
@@ -68,9 +69,9 @@ impl ServerConfigs {
         Ok((Self { certificates, variants, policy, ticketer }, warnings))
     }
 
-    /// The configuration for the client that says this: the certificate by the name it asks for, the order
-    /// of the suites by what it is quick at. AES-128 comes before AES-256 unless `ciphers` says otherwise;
-    /// `ChaCha20` comes first for those who put it first.
+    /// Returns the configuration for a client by its first message: the certificate by the name it asks for,
+    /// the order of the suites by the algorithm that it is fast at. AES-128 comes before AES-256 unless
+    /// `ciphers` orders them otherwise; `ChaCha20` comes first for clients that put it first.
     pub fn choose(&self, hello: &ClientHello<'_>) -> Choice {
         let place = self.certificates.choose(hello);
         let Variants { aes, chacha20 } = &self.variants[place];
@@ -82,13 +83,13 @@ impl ServerConfigs {
         Choice { config: Arc::clone(config), certificate: Arc::clone(certificate) }
     }
 
-    /// The certificates and CRLs that are not good at this time.
+    /// Returns warnings about certificates and CRLs that are not valid at this time.
     pub fn out_of_date(&self, now: SystemTime) -> Vec<TlsWarning> {
         self.certificates.out_of_date(now).chain(self.policy.out_of_date(now)).collect()
     }
 }
 
-/// One configuration for all clients: certificates by name, cipher suites in the client's order.
+/// Returns one configuration for all clients: certificates by name, cipher suites in the client's order.
 pub(crate) fn for_all(settings: &Settings) -> Result<ServerConfig, TlsError> {
     let parts = Parts::load(settings, &mut Vec::new())?;
     let ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
@@ -97,7 +98,7 @@ pub(crate) fn for_all(settings: &Settings) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-/// What every configuration is made of.
+/// The parts that all configurations share.
 struct Parts {
     certificates: Arc<Certificates>,
     policy: Policy,
@@ -123,8 +124,9 @@ impl Parts {
         Ok(Self { certificates, policy, verifier, suites, groups, oldest, alpn, provider })
     }
 
-    /// Sessions resume by tickets alone, so that no session is kept in memory and no lock is taken; the
-    /// ticket keys are random, rotate, and end with the process. Early data is refused: it can be replayed.
+    /// Returns a configuration. Sessions resume by tickets alone, so that no session is kept in memory and no
+    /// lock is taken; the ticket keys are random, rotate, and end with the process. Early data is refused,
+    /// because it can be replayed.
     fn config(
         &self,
         resolver: Arc<dyn ResolvesServerCert>,
@@ -145,13 +147,13 @@ impl Parts {
         config.alpn_protocols.clone_from(&self.alpn);
         config.ticketer = Arc::clone(ticketer);
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 1; // one is all that a client needs to resume; each costs some 250 bytes
+        config.send_tls13_tickets = 1; // a client needs one to resume; each costs some 250 bytes
         config.max_early_data_size = 0;
         Ok(config)
     }
 }
 
-/// The protocol names as they go on the wire (RFC 7301 section 3.1: 1 to 255 bytes each).
+/// Returns the protocol names as on the wire (RFC 7301 section 3.1: 1 to 255 bytes each).
 fn alpn(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
     names
         .iter()

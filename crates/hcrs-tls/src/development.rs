@@ -12,21 +12,21 @@ use crate::settings::CertificateFiles;
 use crate::{TlsError, pem, provider, x509};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Browsers let a certificate given by hash (WebTransport) live 14 days at most; this stays below.
+/// Validity of a certificate. Browsers accept at most 14 days for one that is given by hash (WebTransport).
 pub(crate) const VALID_FOR: Duration = DAY.saturating_mul(12);
-/// How far the start of validity lies in the past, for clocks that are behind.
+/// Time by which the start of validity lies in the past, for clocks that are behind.
 pub(crate) const BACK_DATED: Duration = DAY;
-/// A certificate that ends sooner than this is made anew.
+/// Remaining validity below which a certificate is replaced.
 const WORTH_KEEPING: Duration = DAY;
 
-/// Where a development certificate, its key and its authority are.
+/// The files of a development certificate, its key and its authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevCertificate {
     /// The certificate and then its authority's; also the file to give to a client as its only authority.
     pub certfile: PathBuf,
     /// The private key, readable by its owner only.
     pub keyfile: PathBuf,
-    /// The authority's certificate alone: what to put into the trust store of a browser or a system.
+    /// The authority's certificate alone, for the trust store of a browser or a system.
     pub cafile: PathBuf,
     /// The authority's private key, readable by its owner only.
     pub ca_keyfile: PathBuf,
@@ -36,7 +36,8 @@ impl DevCertificate {
     /// The names that a certificate for this machine has.
     pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-    /// `cert.pem`, `key.pem`, `ca.pem` and `ca-key.pem` in the folder, whether they exist or not.
+    /// Returns the paths of `cert.pem`, `key.pem`, `ca.pem` and `ca-key.pem` in the folder, whether they
+    /// exist or not.
     pub fn in_folder(folder: &Path) -> Self {
         Self {
             certfile: folder.join("cert.pem"),
@@ -46,8 +47,8 @@ impl DevCertificate {
         }
     }
 
-    /// Whether certificate and key are there, belong together, and are good for all the names for another
-    /// day to a client that is given the certificate's file.
+    /// Whether certificate and key exist, belong together, and are accepted for all the names, for another
+    /// day, by a client that has the certificate's file.
     pub fn is_usable(&self, names: &[&str], now: SystemTime) -> bool {
         let files = CertificateFiles {
             certfile: self.certfile.clone(),
@@ -62,20 +63,20 @@ impl DevCertificate {
         }) && is_accepted(&chain[0], chain, names, then)
     }
 
-    /// Whether the authority is there and can sign for all the names: if so, [`make_dev_certificate`] keeps
-    /// it, and who trusts it has nothing to do.
+    /// Whether the authority exists and can sign for all the names. If so, [`make_dev_certificate`] keeps it,
+    /// and clients that trust it need no change.
     pub fn authority_is_usable(&self, names: &[&str], now: SystemTime) -> bool {
         Authority::load(&self.cafile, &self.ca_keyfile, now)
             .is_some_and(|authority| authority.issue_acceptable(names, now).is_some())
     }
 }
 
-/// Writes a new certificate (ECDSA P-256, valid for twelve days) and its key into the folder, making it if
-/// need be.
+/// Writes a new certificate (ECDSA P-256, valid for twelve days) and its key into the folder, which is
+/// created if it does not exist.
 ///
-/// It is signed by the authority in the folder. There is a new one, good for two years, if there was none or
-/// it cannot sign for all the names. `names` are host names and IP addresses. Files that are there already
-/// are replaced.
+/// The authority in the folder signs it. If there is none, or it cannot sign for all the names, a new one is
+/// created, valid for two years. `names` are host names and IP addresses. Files that are there already are
+/// replaced.
 pub fn make_dev_certificate(folder: &Path, names: &[&str]) -> Result<DevCertificate, TlsError> {
     write_certificate(folder, names, SystemTime::now())
 }
@@ -104,8 +105,8 @@ pub(crate) fn write_certificate(
     Ok(made)
 }
 
-/// Writes the file under another name and moves it into place: its mode holds from its first byte on, and
-/// nobody reads half a file.
+/// Writes the file under another name and moves it into place, so that its mode holds from the first byte on
+/// and no process reads half a file.
 fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), TlsError> {
     let beside = path.with_extension(format!("pem.{}", std::process::id()));
     let written = write_new(&beside, content, mode).and_then(|()| fs::rename(&beside, path));

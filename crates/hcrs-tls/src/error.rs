@@ -1,9 +1,9 @@
-//! What can be wrong with certificates and keys, in words for the one who wrote the paths.
+//! Errors of settings, certificates and keys, in words for the operator.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no TLS configuration or no development certificate.
+/// The reason why there is no TLS configuration, or no development certificate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -12,7 +12,7 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file or its folder cannot be written.
@@ -20,7 +20,7 @@ pub enum TlsError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file has damaged PEM text.
@@ -28,17 +28,23 @@ pub enum TlsError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The description of the damage.
         detail: String,
     },
     /// The certificate file has no certificate.
-    #[error("certfile {} holds no certificate: a block \"-----BEGIN CERTIFICATE-----\" is expected", path.display())]
+    #[error(
+        "certfile {} holds no certificate: a block \"-----BEGIN CERTIFICATE-----\" is expected",
+        path.display()
+    )]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
     /// The key file has no private key.
-    #[error("keyfile {} holds no private key: a block \"-----BEGIN PRIVATE KEY-----\" is expected", path.display())]
+    #[error(
+        "keyfile {} holds no private key: a block \"-----BEGIN PRIVATE KEY-----\" is expected",
+        path.display()
+    )]
     NoKey {
         /// The file.
         path: PathBuf,
@@ -57,8 +63,8 @@ pub enum TlsError {
     },
     /// The private key is encrypted in the form that PEM had before PKCS #8 (RFC 1421).
     #[error(
-        "the key in keyfile {0} is encrypted in the old form \"Proc-Type: 4,ENCRYPTED\", which is not read; \
-         convert it with: openssl pkcs8 -topk8 -in {0} -out new-key.pem",
+        "the key in keyfile {0} is encrypted in the old form \"Proc-Type: 4,ENCRYPTED\", \
+         which is not supported; convert it with: openssl pkcs8 -topk8 -in {0} -out new-key.pem",
         path.display()
     )]
     LegacyEncryption {
@@ -74,7 +80,7 @@ pub enum TlsError {
     UnknownEncryption {
         /// The file.
         path: PathBuf,
-        /// What the library said.
+        /// The error of the library.
         detail: String,
     },
     /// The private key has a form or an algorithm that cannot sign here.
@@ -82,7 +88,7 @@ pub enum TlsError {
     UnusableKey {
         /// The file.
         path: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         source: rustls::Error,
     },
     /// The certificate cannot be parsed.
@@ -90,7 +96,7 @@ pub enum TlsError {
     UnusableCertificate {
         /// The file.
         path: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         source: rustls::Error,
     },
     /// Certificate and key are not a pair.
@@ -106,20 +112,20 @@ pub enum TlsError {
         /// The key's file.
         keyfile: PathBuf,
     },
-    /// A word that is none of those that a setting takes.
+    /// A setting has a word that it does not accept.
     #[error("{setting}: {name:?} is not known; expected {expected}")]
     UnknownName {
         /// The setting.
         setting: &'static str,
         /// The word.
         name: String,
-        /// What it takes.
+        /// The words that the setting accepts.
         expected: &'static str,
     },
-    /// `ciphers` leaves no suite.
+    /// `ciphers` selects no suite.
     #[error(
         "ciphers: {list:?} leaves no cipher suite for TLS 1.2; \
-         ECDHE with AES-GCM or ChaCha20-Poly1305 is what there is, as in \"ECDHE+AESGCM\""
+         select some with ECDHE and AES-GCM or ChaCha20-Poly1305, as in \"ECDHE+AESGCM\""
     )]
     NoCiphers {
         /// The list.
@@ -134,7 +140,7 @@ pub enum TlsError {
          add x25519, or set minimum_version to 1.3"
     )]
     NoKeyExchangeForTls12,
-    /// Clients' certificates are to be verified, but by no authority.
+    /// Clients' certificates have to be verified, but there is no authority.
     #[error("verify_mode is {mode} but ca_certs is not set: no client certificate could be accepted")]
     NoAuthorities {
         /// The mode's name.
@@ -146,7 +152,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// Revocation is to be checked, but there are no lists.
+    /// Revocation has to be checked, but there are no lists.
     #[error(
         "verify_flags asks for CRLs but there is none in ca_certs or crls: \
          every client certificate would be refused"
@@ -163,10 +169,10 @@ pub enum TlsError {
     UnusableCrl {
         /// The file.
         path: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         detail: String,
     },
-    /// Authorities and CRLs together make no verifier.
+    /// No verifier can be built from the authorities and CRLs.
     #[error("client certificates cannot be verified: {0}")]
     Verifier(String),
     /// A protocol name that ALPN cannot carry.
@@ -178,7 +184,7 @@ pub enum TlsError {
     /// The cryptography provider refused to start.
     #[error("TLS cannot start: {0}")]
     Provider(rustls::Error),
-    /// A development certificate cannot be made, for instance for a name that is not one.
+    /// A development certificate cannot be made, for instance for an invalid name.
     #[error("cannot make a certificate: {0}")]
     Generate(rcgen::Error),
 }

@@ -13,7 +13,7 @@ use crate::settings::CertificateFiles;
 use crate::x509::{self, Validity};
 use crate::{TlsError, TlsWarning, key, pem};
 
-/// Who the server is to some of its clients.
+/// An identity of the server: a certificate with its key.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub certified: Arc<CertifiedKey>,
@@ -26,7 +26,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads both files; whatever is wrong is told by file.
+    /// Reads both files. The error names the file.
     pub(crate) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let CertificateFiles { certfile, keyfile, keyfile_password } = files;
         let chain: Vec<CertificateDer<'static>> = pem::blocks(certfile, &pem::read(certfile)?)?;
@@ -54,12 +54,12 @@ impl Identity {
         })
     }
 
-    /// That no client can ask for it.
+    /// Returns a warning if no client can ask for the certificate.
     pub(crate) fn nameless(&self) -> Option<TlsWarning> {
         self.names.is_empty().then(|| TlsWarning::NoNames { path: self.certfile.clone() })
     }
 
-    /// That clients refuse it at this time.
+    /// Returns a warning if clients refuse the certificate at this time.
     pub(crate) fn out_of_date(&self, now: SystemTime) -> Option<TlsWarning> {
         let Validity { start, end } = self.validity.as_ref()?;
         let path = || self.certfile.clone();

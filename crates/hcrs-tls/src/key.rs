@@ -12,10 +12,10 @@ use crate::{Password, TlsError};
 
 const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
-/// RFC 1421 section 4.6.1.1: the first header of an encrypted block in the old form.
+/// The first header of an encrypted block in the old form (RFC 1421 section 4.6.1.1).
 const LEGACY_MARK: &str = "Proc-Type: 4,ENCRYPTED";
 
-/// The first private key in the file.
+/// Loads the first private key in the file.
 pub(crate) fn load(path: &Path, password: Option<&Password>) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
     match PrivateKeyDer::from_pem_slice(&text) {
@@ -29,7 +29,8 @@ pub(crate) fn load(path: &Path, password: Option<&Password>) -> Result<PrivateKe
     }
 }
 
-/// PKCS #8's `EncryptedPrivateKeyInfo` (RFC 5958 section 3) with the schemes of PBES2 (RFC 8018 section 6.2).
+/// Decrypts PKCS #8's `EncryptedPrivateKeyInfo` (RFC 5958 section 3) with the schemes of PBES2 (RFC 8018
+/// section 6.2).
 fn decrypt(
     path: &Path,
     block: &str,
@@ -51,12 +52,12 @@ fn decrypt(
             | pkcs5::Error::NoPbes1CryptSupport
             | pkcs5::Error::AlgorithmParametersInvalid { .. }),
         )) => Err(unknown(path, &error.to_string())),
-        // What a wrong key decrypts to has bad padding, or by chance good padding and no structure.
+        // With a wrong key the plaintext has bad padding, or by chance good padding and no structure.
         Err(_) => Err(TlsError::WrongPassword { path: path.into() }),
     }
 }
 
-/// The object identifier of the scheme, when the structure around it is sound.
+/// Returns the object identifier of the scheme, if the structure around it is valid.
 fn scheme(document: &[u8]) -> Option<ObjectIdentifier> {
     let fields = Vec::<Any>::from_der(document).ok()?;
     Some(fields.first()?.decode_as::<AlgorithmIdentifierRef<'_>>().ok()?.oid)

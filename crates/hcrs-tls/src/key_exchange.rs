@@ -12,9 +12,9 @@ use crate::{TlsError, TlsVersion};
 /// A group of the registry "TLS Supported Groups".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyExchange {
-    /// `X25519MLKEM768`: both X25519 and ML-KEM-768, which is safe from quantum computers. TLS 1.3 only.
+    /// `X25519MLKEM768`: X25519 and ML-KEM-768, which is safe from quantum computers. TLS 1.3 only.
     X25519MlKem768,
-    /// `SecP256r1MLKEM768`: both P-256 and ML-KEM-768. TLS 1.3 only.
+    /// `SecP256r1MLKEM768`: P-256 and ML-KEM-768. TLS 1.3 only.
     Secp256r1MlKem768,
     /// `MLKEM768` alone. TLS 1.3 only.
     MlKem768,
@@ -29,7 +29,7 @@ pub enum KeyExchange {
 }
 
 impl KeyExchange {
-    /// Every group that there is.
+    /// All groups.
     pub const ALL: [Self; 7] = [
         Self::X25519MlKem768,
         Self::Secp256r1MlKem768,
@@ -40,7 +40,7 @@ impl KeyExchange {
         Self::Secp384r1,
     ];
 
-    /// The name in IANA's registry.
+    /// Returns the name in IANA's registry.
     pub fn name(self) -> &'static str {
         match self {
             Self::X25519MlKem768 => "X25519MLKEM768",
@@ -75,7 +75,7 @@ impl fmt::Display for KeyExchange {
 impl FromStr for KeyExchange {
     type Err = TlsError;
 
-    /// The name in IANA's registry or one of the common aliases, in either case.
+    /// Parses the name in IANA's registry or one of the common aliases, in either case.
     fn from_str(name: &str) -> Result<Self, TlsError> {
         let known = match name.to_ascii_lowercase().as_str() {
             "p-256" | "prime256v1" => Some(Self::Secp256r1),
@@ -85,12 +85,14 @@ impl FromStr for KeyExchange {
         known.ok_or_else(|| TlsError::UnknownName {
             setting: "key_exchange",
             name: name.to_owned(),
-            expected: "X25519MLKEM768, SecP256r1MLKEM768, MLKEM768, MLKEM1024, x25519, secp256r1 or secp384r1",
+            expected: "X25519MLKEM768, SecP256r1MLKEM768, MLKEM768, MLKEM1024, x25519, secp256r1 \
+                       or secp384r1",
         })
     }
 }
 
-/// The groups as the TLS library has them. Some group must be fit for the oldest version that is spoken.
+/// Returns the groups as the TLS library has them. At least one must be usable in the oldest version that is
+/// accepted.
 pub(crate) fn groups(
     names: &[KeyExchange],
     oldest: TlsVersion,

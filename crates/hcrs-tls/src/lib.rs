@@ -7,8 +7,8 @@ mod ciphers;
 mod configs;
 mod development;
 mod error;
-mod facts;
 mod identity;
+mod info;
 mod key;
 mod key_exchange;
 mod pem;
@@ -28,7 +28,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use configs::{Choice, ServerConfigs};
 pub use development::{DevCertificate, make_dev_certificate};
 pub use error::TlsError;
-pub use facts::ConnectionFacts;
+pub use info::TlsInfo;
 pub use key_exchange::KeyExchange;
 pub use reload::TlsConfig;
 pub use settings::{CertificateFiles, Password, Settings};
@@ -36,14 +36,16 @@ pub use verify::{VerifyFlags, VerifyMode};
 pub use version::TlsVersion;
 pub use warning::TlsWarning;
 
-/// One configuration for every client, for those who cannot look at its first message or reload.
+/// Builds one configuration for all clients, for a caller that cannot read a client's first message or
+/// reload.
 ///
-/// The certificate is chosen by name; the cipher suite by the client's order. [`TlsConfig`] does more.
+/// It chooses the certificate by name, and the cipher suite by the client's order. [`TlsConfig`] does more.
 pub fn server_config(settings: &Settings) -> Result<Arc<ServerConfig>, TlsError> {
     configs::for_all(settings).map(Arc::new)
 }
 
-/// The cryptography, always named: with a second provider in the build the process-wide default would panic.
+/// Returns the cryptography provider. It is always named, because with a second provider in the build the
+/// process-wide default would panic.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

@@ -1,4 +1,4 @@
-//! TLS whose files may be replaced while it runs.
+//! Reloading of the files while the server runs.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use crate::{ServerConfigs, Settings, TlsError, TlsWarning};
 
-/// The settings and what their files came to when they were last read. It is shared by all that accept
-/// connections. When to read again is said from outside: nothing is watched here.
+/// The settings, and the configurations from the last reading of their files. All listeners share it. Its
+/// owner calls [`TlsConfig::reload`] when files have changed: this crate does not watch them.
 #[derive(Debug)]
 pub struct TlsConfig {
     settings: Settings,
@@ -22,15 +22,15 @@ impl TlsConfig {
         Ok((Self { settings, current: RwLock::new(Arc::new(configs)) }, warnings))
     }
 
-    /// What a new connection is to use; to be asked once for each.
+    /// Returns the configurations for a new connection. To be called once for each connection.
     pub fn current(&self) -> Arc<ServerConfigs> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads all files again, for the connections that come after. Those that there are go on as they began,
-    /// and sessions resume, unless the authorities or the CRLs changed. With an error everything stays as it
-    /// was. A certificate and a key that are written one after the other may be met half way: the error says
-    /// that they are no pair, and the next call finds them whole.
+    /// Reads all files again, for later connections. Open connections are not affected, and sessions resume
+    /// unless the authorities or the CRLs changed. An error leaves everything as it was. If a certificate and
+    /// its key are being replaced one after the other, the error is that they are no pair, and a later call
+    /// succeeds.
     pub fn reload(&self, now: SystemTime) -> Result<Vec<TlsWarning>, TlsError> {
         let (configs, mut warnings) = ServerConfigs::load(&self.settings, Some(&self.current()))?;
         warnings.extend(configs.out_of_date(now));
@@ -38,12 +38,12 @@ impl TlsConfig {
         Ok(warnings)
     }
 
-    /// The files whose change is a reason to reload.
+    /// Returns the files whose change is a reason to reload.
     pub fn files(&self) -> Vec<PathBuf> {
         self.settings.files()
     }
 
-    /// The settings, which stay the same.
+    /// Returns the settings, which never change.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -1,4 +1,4 @@
-//! What TLS runs on, with its defaults.
+//! Settings of TLS, with their defaults.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,24 +8,24 @@ use crate::key_exchange::KeyExchange;
 use crate::verify::{VerifyFlags, VerifyMode};
 use crate::version::TlsVersion;
 
-/// The identity of the TLS listeners, whom they let in, and what they may negotiate.
+/// The settings of the TLS listeners: identity, clients' certificates, and negotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// PEM file with the certificate first and then its issuers, without the root.
     pub certfile: PathBuf,
     /// PEM file with the certificate's private key: PKCS #8, PKCS #1 or SEC 1; only PKCS #8 may be encrypted.
     pub keyfile: PathBuf,
-    /// Decrypts the key; not looked at when the key is not encrypted.
+    /// The password of an encrypted key; ignored if the key is not encrypted.
     pub keyfile_password: Option<Password>,
-    /// Certificates for other names. Each is given to the clients that ask for one of its names (RFC 6066
-    /// section 3); the one of [`Settings::certfile`] also to those that ask for a name that no certificate
-    /// has, or for none.
+    /// Certificates for other names. Each is sent to clients that ask for one of its names (RFC 6066 section
+    /// 3). The one of [`Settings::certfile`] is also sent to clients that ask for no name, or for a name that
+    /// no certificate has.
     pub more_certificates: Vec<CertificateFiles>,
     /// PEM file with the authorities whose client certificates are accepted; CRLs in it count as well.
     pub ca_certs: Option<PathBuf>,
     /// Whether clients are asked for a certificate.
     pub verify_mode: VerifyMode,
-    /// How clients' certificates are checked.
+    /// The checks on clients' certificates.
     pub verify_flags: VerifyFlags,
     /// PEM files with certificate revocation lists. With any of them every certificate of a client's chain
     /// is checked, unless [`VerifyFlags::CRL_CHECK_LEAF`] alone is set. A certificate whose issuer has no
@@ -33,14 +33,14 @@ pub struct Settings {
     pub crls: Vec<PathBuf>,
     /// The cipher suites of TLS 1.2, in OpenSSL's cipher list format. Those of TLS 1.3 are always on.
     pub ciphers: String,
-    /// The oldest version that is spoken.
+    /// The oldest version that is accepted.
     pub minimum_version: TlsVersion,
     /// The key exchange groups that are accepted; among them the client's order decides.
     pub key_exchange: Vec<KeyExchange>,
     /// ALPN protocol names (RFC 7301), the preferred one first. A client that offers only others is refused
-    /// with alert 120; one that offers none is let in.
+    /// with alert 120; one that offers none is accepted.
     pub alpn_protocols: Vec<String>,
-    /// Time from accepting a connection to the end of its handshake.
+    /// The time from accepting a connection to the end of its handshake.
     pub handshake_timeout: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Settings {
     pub const KEY_EXCHANGE: [KeyExchange; 4] =
         [KeyExchange::X25519MlKem768, KeyExchange::X25519, KeyExchange::Secp256r1, KeyExchange::Secp384r1];
 
-    /// The defaults for this certificate and key.
+    /// Returns the default settings with this certificate and key.
     pub fn new(certfile: impl Into<PathBuf>, keyfile: impl Into<PathBuf>) -> Self {
         Self {
             certfile: certfile.into(),
@@ -74,7 +74,7 @@ impl Settings {
         }
     }
 
-    /// Every certificate with its key, the default one first.
+    /// Returns all certificates with their keys, the default one first.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = CertificateFiles> {
         let first = CertificateFiles {
             certfile: self.certfile.clone(),
@@ -84,7 +84,7 @@ impl Settings {
         std::iter::once(first).chain(self.more_certificates.iter().cloned())
     }
 
-    /// Every file that is read, each once.
+    /// Returns all files that are read, each once.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> =
             self.certificates().flat_map(|pair| [pair.certfile, pair.keyfile]).collect();
@@ -99,15 +99,15 @@ impl Settings {
 /// A certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// As [`Settings::certfile`].
+    /// The certificate, as [`Settings::certfile`].
     pub certfile: PathBuf,
-    /// As [`Settings::keyfile`].
+    /// The key, as [`Settings::keyfile`].
     pub keyfile: PathBuf,
-    /// As [`Settings::keyfile_password`].
+    /// The password, as [`Settings::keyfile_password`].
     pub keyfile_password: Option<Password>,
 }
 
-/// A password, which does not show in logs: `Debug` hides it.
+/// A password. `Debug` hides it, so it does not show in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 

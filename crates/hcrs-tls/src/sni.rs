@@ -1,4 +1,4 @@
-//! Which certificate a client gets, by the name it asks for (RFC 6066 section 3, RFC 9525 section 6.3).
+//! The choice of a certificate by the name that a client asks for (RFC 6066 section 3, RFC 9525 section 6.3).
 
 use std::collections::HashMap;
 
@@ -6,17 +6,17 @@ use rustls_pki_types::DnsName;
 
 /// The names of several certificates, each with the places of the certificates that have it.
 ///
-/// A wildcard stands for exactly one label, the leftmost; one that is part of a label or stands elsewhere
-/// matches nothing.
+/// A wildcard matches exactly one label, the leftmost; one that is part of a label or stands elsewhere
+/// matches no name.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     exact: HashMap<String, Vec<usize>>,
-    /// By what follows `*.`.
+    /// The wildcards, by the name that follows `*.`.
     wildcard: HashMap<String, Vec<usize>>,
 }
 
 impl Names {
-    /// Each item is the DNS names of one certificate.
+    /// Indexes certificates; each item has the DNS names of one.
     pub(crate) fn new<'a>(certificates: impl IntoIterator<Item = &'a [String]>) -> Self {
         let mut table = Self::default();
         for (place, names) in certificates.into_iter().enumerate() {
@@ -40,7 +40,8 @@ impl Names {
         }
     }
 
-    /// The places of the certificates for the name: those that have it itself, then those with a wildcard.
+    /// Returns the places of the certificates for a name: those that have the name itself, then those with a
+    /// wildcard.
     pub(crate) fn find(&self, name: &str) -> impl Iterator<Item = usize> + '_ {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let exact = self.exact.get(&name);

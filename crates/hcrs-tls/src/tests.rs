@@ -27,9 +27,9 @@ use super::*;
 mod choice;
 mod clients;
 mod development;
-mod facts;
 mod files;
 mod handshake;
+mod info;
 mod keys;
 mod reload;
 
@@ -75,7 +75,7 @@ fn client_with(
     config
 }
 
-/// Carries bytes to and fro until neither side has any; the first error of either side ends it.
+/// Carries bytes between both sides until neither has any, or until the first error of either side.
 fn handshake(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
@@ -87,7 +87,7 @@ fn handshake(
     Ok((server, client))
 }
 
-/// As a listener does it: the configuration is chosen by the client's first message.
+/// Handshakes as a listener does: the configuration is chosen by the client's first message.
 fn choose_and_shake(
     configs: &ServerConfigs,
     client: &Arc<ClientConfig>,
@@ -164,7 +164,7 @@ impl Pki {
         self.write("ca.pem", self.ca.pem())
     }
 
-    /// A server's certificate, in files of its own.
+    /// Issues a server's certificate, in files of its own.
     fn server(&self, names: &[&str], algorithm: &'static SignatureAlgorithm) -> CertificateFiles {
         self.server_from(names, algorithm, |_| {})
     }
@@ -189,13 +189,13 @@ impl Pki {
         }
     }
 
-    /// Settings with the certificates, the default one first.
+    /// Returns settings with the certificates, the default one first.
     fn settings(mut files: Vec<CertificateFiles>) -> Settings {
         let first = files.remove(0);
         Settings { more_certificates: files, ..Settings::new(first.certfile, first.keyfile) }
     }
 
-    /// Settings with one certificate for localhost.
+    /// Returns settings with one certificate for localhost.
     fn localhost(&self) -> Settings {
         Self::settings(vec![self.server(&["localhost"], &rcgen::PKCS_ECDSA_P256_SHA256)])
     }
@@ -241,7 +241,8 @@ fn issue_client(
     }
 }
 
-/// A list of the issuer that ends after so many days (or ended so many days ago) with these serial numbers.
+/// Returns a list of the issuer with these serial numbers, which expires after `days` days, or did before if
+/// negative.
 fn crl(issuer: &CertifiedIssuer<'static, KeyPair>, days: i64, revoked: &[u64]) -> String {
     let now = SystemTime::now();
     let this_update = (now - 30 * crate::development::DAY).into();

@@ -1,4 +1,4 @@
-//! Clients' certificates: whether one is asked for, and by whom it must have been issued.
+//! Clients' certificates: whether one is asked for, and the authorities that may have issued it.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -19,17 +19,18 @@ use crate::{Settings, TlsError, TlsWarning, pem};
 /// Whether clients are asked for a certificate; names and numbers are those of Python's `ssl.VerifyMode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyMode {
-    /// `CERT_NONE`, 0: they are not asked.
+    /// `CERT_NONE`, 0: clients are not asked.
     #[default]
     None,
-    /// `CERT_OPTIONAL`, 1: they are asked. Who has none is let in; who sends one that is not good is refused.
+    /// `CERT_OPTIONAL`, 1: clients are asked. A client without a certificate is accepted, one with an invalid
+    /// certificate is refused.
     Optional,
-    /// `CERT_REQUIRED`, 2: who has no good one is refused.
+    /// `CERT_REQUIRED`, 2: a client without a valid certificate is refused.
     Required,
 }
 
 impl VerifyMode {
-    /// Python's name.
+    /// Returns Python's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "CERT_NONE",
@@ -53,7 +54,7 @@ impl fmt::Display for VerifyMode {
 impl FromStr for VerifyMode {
     type Err = TlsError;
 
-    /// Python's name, with or without `VerifyMode.` before it, or its number.
+    /// Parses Python's name, with or without `VerifyMode.` before it, or its number.
     fn from_str(name: &str) -> Result<Self, TlsError> {
         match name.strip_prefix("VerifyMode.").unwrap_or(name) {
             "CERT_NONE" | "0" => Ok(Self::None),
@@ -72,17 +73,18 @@ impl TryFrom<i64> for VerifyMode {
     }
 }
 
-/// How clients' certificates are checked; the bits are those of Python's `ssl.VerifyFlags`.
+/// The checks on clients' certificates; the bits are those of Python's `ssl.VerifyFlags`.
 ///
-/// [`Self::X509_STRICT`], [`Self::X509_TRUSTED_FIRST`] and [`Self::X509_PARTIAL_CHAIN`] change nothing:
-/// that is how certificates are always checked here. Other bits are left out with a warning.
+/// [`Self::X509_STRICT`], [`Self::X509_TRUSTED_FIRST`] and [`Self::X509_PARTIAL_CHAIN`] have no effect:
+/// certificates are always checked that way. Other bits are ignored with a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifyFlags(u32);
 
 impl VerifyFlags {
     /// `VERIFY_CRL_CHECK_LEAF`: the client's own certificate must not be on its issuer's CRL.
     pub const CRL_CHECK_LEAF: Self = Self(0x4);
-    /// `VERIFY_CRL_CHECK_CHAIN`: neither must the certificates between it and the authority.
+    /// `VERIFY_CRL_CHECK_CHAIN`: as before, and the certificates between it and the authority must not be on
+    /// theirs.
     pub const CRL_CHECK_CHAIN: Self = Self(0xc);
     /// `VERIFY_X509_STRICT`: no workarounds for broken certificates.
     pub const X509_STRICT: Self = Self(0x20);
@@ -90,7 +92,7 @@ impl VerifyFlags {
     pub const X509_TRUSTED_FIRST: Self = Self(0x8000);
     /// `VERIFY_X509_PARTIAL_CHAIN`: a certificate in `ca_certs` is an authority though it is not self-signed.
     pub const X509_PARTIAL_CHAIN: Self = Self(0x8_0000);
-    /// Not implemented; the name is known so that the warning can tell the bit.
+    /// `VERIFY_ALLOW_PROXY_CERTS`: not implemented; the name is known so that the warning can show the bit.
     const ALLOW_PROXY_CERTS: Self = Self(0x40);
 
     const NAMES: [(&str, Self); 7] = [
@@ -103,12 +105,12 @@ impl VerifyFlags {
         ("VERIFY_X509_PARTIAL_CHAIN", Self::X509_PARTIAL_CHAIN),
     ];
 
-    /// Flags from their bits, known or not.
+    /// Returns the flags with these bits, known or not.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
-    /// The bits.
+    /// Returns the bits.
     pub const fn bits(self) -> u32 {
         self.0
     }
@@ -118,7 +120,7 @@ impl VerifyFlags {
         self.0 & flags.0 == flags.0
     }
 
-    /// The bits that mean nothing here.
+    /// Returns the bits that are not implemented.
     fn unknown(self) -> u32 {
         let known =
             Self::CRL_CHECK_CHAIN | Self::X509_STRICT | Self::X509_TRUSTED_FIRST | Self::X509_PARTIAL_CHAIN;
@@ -137,7 +139,7 @@ impl BitOr for VerifyFlags {
 impl FromStr for VerifyFlags {
     type Err = TlsError;
 
-    /// Python's names joined by `|`, with or without `VerifyFlags.` before them, or the number.
+    /// Parses Python's names joined by `|`, with or without `VerifyFlags.` before them, or the number.
     fn from_str(names: &str) -> Result<Self, TlsError> {
         if let Ok(bits) = names.parse() {
             return Ok(Self(bits));
@@ -157,19 +159,19 @@ impl FromStr for VerifyFlags {
     }
 }
 
-/// Whom to let in, as read from the files. Tickets given out under one policy must not be taken under
-/// another, so two of them can be compared.
+/// The policy on clients' certificates, as read from the files. Policies can be compared, because a ticket
+/// that was issued under one must not be accepted under another.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     mode: VerifyMode,
     authorities: Vec<CertificateDer<'static>>,
-    /// Empty if revocation is not checked.
+    /// The revocation lists; empty if revocation is not checked.
     crls: Vec<CertificateRevocationListDer<'static>>,
     leaf_only: bool,
     next_updates: Vec<NextUpdate>,
 }
 
-/// When a list is due to be replaced.
+/// The next update of a list.
 #[derive(Debug, PartialEq, Eq)]
 struct NextUpdate {
     path: PathBuf,
@@ -177,8 +179,9 @@ struct NextUpdate {
 }
 
 impl Policy {
-    /// Reads `ca_certs` and `crls`. Authorities that cannot be used are left out with a warning, since fewer
-    /// of them let fewer clients in; a CRL that cannot be used is an error, for it would let more in.
+    /// Reads `ca_certs` and `crls`. An authority that cannot be used is skipped with a warning, since fewer
+    /// clients are accepted without it. A CRL that cannot be used is an error, since more clients would be
+    /// accepted without it.
     pub(crate) fn load(
         settings: &Settings,
         provider: &Arc<CryptoProvider>,
@@ -244,7 +247,7 @@ impl Policy {
         Ok(())
     }
 
-    /// The number of lists in the text.
+    /// Adds the lists in the text. Returns their number.
     fn add_crls(
         &mut self,
         path: &Path,
@@ -272,7 +275,8 @@ impl Policy {
         Arc::new(roots)
     }
 
-    /// What does the checking. Lists that are past their next update revoke everything, as in OpenSSL.
+    /// Returns the verifier. A list past its next update revokes all certificates of its issuer, as in
+    /// OpenSSL.
     pub(crate) fn verifier(
         &self,
         provider: &Arc<CryptoProvider>,
@@ -292,7 +296,7 @@ impl Policy {
         builder.build().map_err(|error| TlsError::Verifier(error.to_string()))
     }
 
-    /// The lists that are past their next update.
+    /// Returns warnings about lists past their next update.
     pub(crate) fn out_of_date(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> + '_ {
         let late = self.next_updates.iter().filter(move |next| now > next.moment.time);
         late.map(|next| TlsWarning::CrlExpired { path: next.path.clone(), end: next.moment.text.clone() })

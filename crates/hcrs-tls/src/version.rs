@@ -1,4 +1,4 @@
-//! The versions of TLS that are spoken.
+//! The versions of TLS.
 
 use std::str::FromStr;
 
@@ -18,7 +18,7 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
-    /// This version and the newer ones.
+    /// Returns this version and all newer ones.
     pub(crate) fn and_newer(self) -> Vec<&'static SupportedProtocolVersion> {
         match self {
             Self::Tls12 => vec![&TLS13, &TLS12],
@@ -30,7 +30,8 @@ impl TlsVersion {
 impl FromStr for TlsVersion {
     type Err = TlsError;
 
-    /// `1.2`, `TLSv1.2`, `TLS 1.2` or the name in Python's `ssl.TLSVersion`, `TLSv1_2`; likewise for 1.3.
+    /// Parses `1.2`, `TLSv1.2`, `TLS 1.2` or the name in Python's `ssl.TLSVersion`, `TLSv1_2`; likewise for
+    /// 1.3.
     fn from_str(name: &str) -> Result<Self, TlsError> {
         match name {
             "1.2" | "TLSv1.2" | "TLS 1.2" | "TLSv1_2" => Ok(Self::Tls12),

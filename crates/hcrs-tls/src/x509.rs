@@ -1,4 +1,4 @@
-//! What certificates and CRLs say about themselves (RFC 5280). Nothing here decides whom to trust.
+//! The contents of certificates and CRLs (RFC 5280). Trust is decided elsewhere.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::time::Time;
 
-/// A moment, to compare and to print.
+/// An instant that can be compared and printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub time: SystemTime,
@@ -23,21 +23,21 @@ impl From<Time> for Moment {
     }
 }
 
-/// The first and the last moment of a certificate.
+/// The first and the last instant of a certificate's validity.
 #[derive(Debug, Clone)]
 pub(crate) struct Validity {
     pub start: Moment,
     pub end: Moment,
 }
 
-/// When a certificate is valid (section 4.1.2.5).
+/// Returns the validity of a certificate (section 4.1.2.5).
 pub(crate) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let validity = certificate.tbs_certificate().validity();
     Some(Validity { start: validity.not_before.into(), end: validity.not_after.into() })
 }
 
-/// The DNS names among the subject alternative names (section 4.2.1.6), as they are written there.
+/// Returns the DNS names among the subject alternative names (section 4.2.1.6), as written there.
 pub(crate) fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok(certificate) = Certificate::from_der(certificate) else { return Vec::new() };
     let Ok(Some((_, names))) = certificate.tbs_certificate().get_extension::<SubjectAltName>() else {
@@ -50,12 +50,12 @@ pub(crate) fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     names.collect()
 }
 
-/// The subject (section 4.1.2.6) as a string (RFC 4514).
+/// Returns the subject (section 4.1.2.6) as a string (RFC 4514).
 pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
     Some(Certificate::from_der(certificate).ok()?.tbs_certificate().subject().to_string())
 }
 
-/// When a list is due to be replaced (section 5.1.2.5).
+/// Returns the instant of a list's next update (section 5.1.2.5).
 pub(crate) fn next_update(crl: &CertificateRevocationListDer<'_>) -> Option<Moment> {
     let list: CertificateList = CertificateList::from_der(crl).ok()?;
     list.tbs_cert_list.next_update.map(Moment::from)

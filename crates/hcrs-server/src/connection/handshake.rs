@@ -8,7 +8,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
-use hcrs_tls::{ConnectionFacts, TlsConfig};
+use hcrs_tls::{TlsInfo, TlsConfig};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
@@ -49,7 +49,7 @@ pub(crate) async fn shake_hands(
     });
     let stream = timeout_at(deadline, handshake).await??;
     let choice = choice.expect("invariant: a handshake that is over was begun");
-    let known = admitted.shared.tls_numbers.number(ConnectionFacts::of(stream.get_ref().1, &choice));
+    let known = admitted.shared.tls_numbers.number(TlsInfo::of(stream.get_ref().1, &choice));
     let alpn = stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     Ok((stream, Agreed { known, alpn }))
 }

@@ -7,14 +7,14 @@ use std::cell::RefCell;
 use std::num::NonZeroU8;
 use std::rc::{Rc, Weak};
 
-use hcrs_tls::ConnectionFacts;
+use hcrs_tls::TlsInfo;
 
 /// How many different facts a thread and its workers hold on to.
 const NUMBERS: usize = u8::MAX as usize;
 
 /// The facts about a connection, and the number that its requests name them by.
 #[derive(Debug)]
-pub(crate) struct NumberedFacts<F = ConnectionFacts> {
+pub(crate) struct NumberedFacts<F = TlsInfo> {
     pub facts: F,
     pub number: NonZeroU8,
     /// Tells apart those that had the number one after another.
@@ -23,7 +23,7 @@ pub(crate) struct NumberedFacts<F = ConnectionFacts> {
 
 /// The numbers of an edge thread, and what they mean.
 #[derive(Debug)]
-pub(crate) struct TlsNumbers<F = ConnectionFacts>(RefCell<Numbers<F>>);
+pub(crate) struct TlsNumbers<F = TlsInfo>(RefCell<Numbers<F>>);
 
 #[derive(Debug)]
 struct Numbers<F> {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The OpenSSL names of what the list selects, and its warnings.
+/// Returns the OpenSSL names of the suites that the list selects, and its warnings.
 fn selected(list: &str) -> (Vec<&'static str>, Vec<TlsWarning>) {
     let Selection { suites, warnings } = select(list).unwrap();
     let name = |id| TLS12.iter().find(|suite| suite.id == id).unwrap().openssl;

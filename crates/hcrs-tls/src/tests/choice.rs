@@ -1,4 +1,4 @@
-//! What a client gets by its first message: certificate, suite, group, version.
+//! The choices by a client's first message: certificate, suite, group, version.
 
 use rustls::crypto::aws_lc_rs::{ALL_CIPHER_SUITES, kx_group};
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme};

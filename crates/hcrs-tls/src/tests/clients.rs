@@ -1,4 +1,4 @@
-//! Clients' certificates: who is asked, who is let in, and what revokes them.
+//! Clients' certificates: requests for them, acceptance, and revocation.
 
 use rustls::CertificateError;
 
@@ -71,7 +71,7 @@ fn a_revoked_certificate_is_refused_if_revocation_is_checked() {
     let chain = VerifyFlags::CRL_CHECK_CHAIN;
     let none = VerifyFlags::default();
     for (settings, flags, checked) in [
-        (&in_ca_certs, none, false), // as in OpenSSL, which has the list but is not told to look
+        (&in_ca_certs, none, false), // as in OpenSSL, which has the list but no flag to check it
         (&in_ca_certs, leaf, true),
         (&in_ca_certs, chain, true),
         (&in_crls, none, true),

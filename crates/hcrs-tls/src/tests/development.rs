@@ -1,4 +1,4 @@
-//! The development certificate and its authority, as they come and go.
+//! The development certificate and its authority: creation, reuse and replacement.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,4 +1,4 @@
-//! What broken files are answered with.
+//! The errors for broken files.
 
 use super::*;
 

@@ -1,13 +1,13 @@
-//! What an app and the access log are told about a connection.
+//! The info about a connection, for apps and the access log.
 
 use rcgen::DnValue;
 
 use super::*;
 
-fn facts(settings: &Settings, client: &Arc<ClientConfig>) -> ConnectionFacts {
+fn info(settings: &Settings, client: &Arc<ClientConfig>) -> TlsInfo {
     let (tls, _) = TlsConfig::load(settings.clone(), SystemTime::now()).unwrap();
     let (server, choice) = choose_and_shake(&tls.current(), client, "localhost").unwrap();
-    ConnectionFacts::of(&server, &choice)
+    TlsInfo::of(&server, &choice)
 }
 
 fn verifying(pki: &Pki) -> Settings {
@@ -22,10 +22,10 @@ fn version_and_cipher_suite_have_their_registered_numbers_and_names() {
         (&TLS12, 0x0303, "TLS 1.2", 0xc02b, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
         (&TLS13, 0x0304, "TLS 1.3", 0x1301, "TLS_AES_128_GCM_SHA256"),
     ] {
-        let facts = facts(&settings, &client(&pki.cafile(), &[version], &[]));
-        assert_eq!((facts.version(), facts.version_name()), (Some(number), name));
-        assert_eq!(facts.cipher_suite(), Some(suite));
-        assert_eq!(facts.cipher_suite_name().as_deref(), Some(suite_name));
+        let info = info(&settings, &client(&pki.cafile(), &[version], &[]));
+        assert_eq!((info.version(), info.version_name()), (Some(number), name));
+        assert_eq!(info.cipher_suite(), Some(suite));
+        assert_eq!(info.cipher_suite_name().as_deref(), Some(suite_name));
     }
 }
 
@@ -33,19 +33,19 @@ fn version_and_cipher_suite_have_their_registered_numbers_and_names() {
 fn the_servers_certificate_is_the_one_that_was_sent() {
     let pki = Pki::new();
     let settings = pki.localhost();
-    let facts = facts(&settings, &pki.trusting_client(None));
-    let sent = CertificateDer::from_pem_slice(facts.server_certificate().as_bytes()).unwrap();
+    let info = info(&settings, &pki.trusting_client(None));
+    let sent = CertificateDer::from_pem_slice(info.server_certificate().as_bytes()).unwrap();
     assert_eq!(sent, CertificateDer::from_pem_file(&settings.certfile).unwrap());
-    assert!(facts.server_certificate().starts_with("-----BEGIN CERTIFICATE-----\n"));
-    assert!(facts.server_certificate().ends_with("\n-----END CERTIFICATE-----\n"));
+    assert!(info.server_certificate().starts_with("-----BEGIN CERTIFICATE-----\n"));
+    assert!(info.server_certificate().ends_with("\n-----END CERTIFICATE-----\n"));
 }
 
 #[test]
 fn a_client_without_a_certificate_has_no_name() {
     let pki = Pki::new();
-    let facts = facts(&verifying(&pki), &pki.trusting_client(None));
-    assert_eq!(facts.client_certificates(), [""; 0]);
-    assert_eq!(facts.client_name(), None);
+    let info = info(&verifying(&pki), &pki.trusting_client(None));
+    assert_eq!(info.client_certificates(), [""; 0]);
+    assert_eq!(info.client_name(), None);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn the_clients_whole_chain_is_told_its_own_certificate_first() {
     let settings = verifying(&pki);
     let client = client_with(provider(), &pki.cafile(), &[&TLS13, &TLS12], &[], Some(&identity));
     let client = Arc::new(client);
-    let first = facts(&settings, &client);
+    let first = info(&settings, &client);
     let told: Vec<_> = first
         .client_certificates()
         .iter()
@@ -78,9 +78,9 @@ fn a_resumed_session_still_tells_who_the_client_is() {
     for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
         let (server, choice) = choose_and_shake(&tls.current(), &client, "localhost").unwrap();
         assert_eq!(server.handshake_kind(), Some(kind));
-        let facts = ConnectionFacts::of(&server, &choice);
-        assert_eq!(facts.client_name(), Some("CN=client"));
-        assert_eq!(facts.client_certificates().len(), 1);
+        let info = TlsInfo::of(&server, &choice);
+        assert_eq!(info.client_name(), Some("CN=client"));
+        assert_eq!(info.client_certificates().len(), 1);
     }
 }
 
@@ -90,7 +90,7 @@ fn subjects_are_written_as_rfc_4514_says() {
     let settings = verifying(&pki);
     let subject = |change: fn(&mut DistinguishedName)| {
         let identity = issue_client(&pki.ca, 1, |params| change(&mut params.distinguished_name));
-        facts(&settings, &pki.trusting_client(Some(&identity))).client_name().unwrap().to_owned()
+        info(&settings, &pki.trusting_client(Some(&identity))).client_name().unwrap().to_owned()
     };
     // Section 2.1: the last relative name comes first.
     let ordered = subject(|name| {
@@ -100,7 +100,7 @@ fn subjects_are_written_as_rfc_4514_says() {
         name.push(DnType::CommonName, "J. Smith");
     });
     assert_eq!(ordered, "CN=J. Smith,OU=Sales,O=Example,C=DE");
-    // Section 2.4: what has a meaning is escaped.
+    // Section 2.4: special characters are escaped.
     for (value, written) in [
         ("Smith, James \"Jim\" <j>+x;y\\z", r#"CN=Smith\, James \"Jim\" \<j\>\+x\;y\\z"#),
         ("#1 = one", r"CN=\#1 = one"),
@@ -112,10 +112,11 @@ fn subjects_are_written_as_rfc_4514_says() {
         let identity = issue_client(&pki.ca, 1, |params| {
             params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(value.into()));
         });
-        let facts = facts(&settings, &pki.trusting_client(Some(&identity)));
-        assert_eq!(facts.client_name(), Some(written), "{value:?}");
+        let info = info(&settings, &pki.trusting_client(Some(&identity)));
+        assert_eq!(info.client_name(), Some(written), "{value:?}");
     }
-    // Section 2.3: an attribute type without a short name is told by its number, its value as BER in hexadecimal.
+    // Section 2.3: an attribute type without a short name is written as its number, its value as BER in
+    // hexadecimal.
     let numbered = subject(|name| name.push(DnType::from_oid(&[1, 3, 6, 1, 4, 1, 99999, 1]), "x"));
     assert_eq!(numbered, "1.3.6.1.4.1.99999.1=#0c0178");
     assert_eq!(subject(|_| {}), "", "a certificate may have an empty subject");

@@ -1,4 +1,4 @@
-//! Files that change while TLS runs.
+//! Files that change while the server runs.
 
 use rustls::HandshakeKind;
 
@@ -11,7 +11,7 @@ fn loaded(settings: Settings) -> TlsConfig {
     tls
 }
 
-/// Puts a new pair in the place of the old one.
+/// Replaces the old pair with a new one.
 fn replace(old: &Settings, new: &CertificateFiles) {
     fs::copy(&new.certfile, &old.certfile).unwrap();
     fs::copy(&new.keyfile, &old.keyfile).unwrap();
