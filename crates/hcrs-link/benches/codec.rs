@@ -1,4 +1,4 @@
-//! What a frame costs to write and to read, and what a claim costs.
+//! The cost of writing and reading a frame, and of a claim.
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
 
 use divan::{Bencher, black_box};

@@ -1,12 +1,12 @@
-//! Blocks: memory shared by the edge and a worker, through which large pieces of a response's body pass without
-//! the system copying them in and out of a socket.
+//! Blocks: memory shared by the edge and a worker, through which large pieces of a response's body pass
+//! without being copied into and out of a socket.
 //!
 //! ```text
 //! free ──put (worker)──► full ──lend (edge, on the Block frame)──► lent ──drop (edge)──► free
 //! ```
 //!
-//! When no block is free, a piece goes over the socket, so a client that does not read costs the others speed at
-//! most. The edge copies or encrypts what stands in a block and never interprets it: a worker that writes
+//! When no block is free, a piece goes over the socket, so a client that does not read costs others speed at
+//! most. The edge copies or encrypts the bytes in a block and never interprets them: a worker that writes
 //! into a lent block changes the bytes of its own response and nothing else.
 
 use std::os::fd::AsFd;
@@ -19,25 +19,25 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::frame::DATA_MAX;
 
-/// Blocks of a link; each holds [`DATA_MAX`] bytes. Memory is taken only by those that were used.
+/// Number of blocks of a link, each of [`DATA_MAX`] bytes. Only blocks that were used take memory.
 pub const BLOCKS: usize = 64;
 
-/// The shortest piece that is worth a block, in bytes.
+/// Length of the shortest piece that is worth a block, in bytes.
 pub const BLOCK_MIN: usize = 8 << 10;
 
-/// Where the blocks' states begin in the link's memory: after the page of the claim table.
+/// Start of the blocks' states in the link's memory, in bytes: after the page of the claim table.
 const START: usize = 4096;
 
-/// Bytes of the states' page, which the blocks follow.
+/// Size of the states' page, which the blocks follow, in bytes.
 const STATES: usize = 4096;
 
 const LEN: usize = STATES + BLOCKS * DATA_MAX;
 
-/// Bytes of the link's memory with its blocks.
+/// Size of the link's memory with its blocks, in bytes.
 pub(crate) const END: usize = START + LEN;
 
-/// A block's state. Both ends change it by these functions alone, in which the order of the accesses to the block's bytes
-/// rests on that of the state's.
+/// The steps of a block's state. Both ends change it by these functions alone, whose memory orderings also
+/// order the accesses to the block's bytes.
 pub(crate) mod state {
     use std::sync::atomic::Ordering;
 
@@ -52,17 +52,17 @@ pub(crate) mod state {
         state.load(Ordering::Acquire) == FREE
     }
 
-    /// Worker: the block has been written to.
+    /// Worker: marks a block that has been written to as full.
     pub(crate) fn fill(state: &impl Word<u32>) {
         state.store(FULL, Ordering::Release);
     }
 
-    /// Edge: a full block may be read from now on. False if it is not full.
+    /// Edge: marks a full block as lent, after which it may be read. Returns false if it is not full.
     pub(crate) fn lend(state: &impl Word<u32>) -> bool {
         state.compare_exchange(FULL, LENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Edge: the block is read no more.
+    /// Edge: marks a block that is no longer read as free.
     pub(crate) fn free(state: &impl Word<u32>) {
         state.store(FREE, Ordering::Release);
     }
@@ -82,8 +82,8 @@ impl BlockArea {
             return Ok(None);
         }
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least END long and sealed against
-        // shrinking; it is unmapped only in Drop.
+        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least END long and sealed
+        // against shrinking; it is unmapped only in Drop.
         let map = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
@@ -94,22 +94,22 @@ impl BlockArea {
                 START as u64,
             )?
         };
-        let map = NonNull::new(map).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        let map = NonNull::new(map).ok_or_else(|| std::io::Error::other("mmap returned a null page"))?;
         crate::fork::note(map, LEN);
         Ok(Some(Self { map: map.cast() }))
     }
 
-    /// Worker: copies `bytes` into a free block and gives its number. `None` if none is free, or if the bytes are
-    /// more than [`DATA_MAX`].
+    /// Worker: copies `bytes` into a free block and returns its number. `None` if no block is free, or for
+    /// more than [`DATA_MAX`] bytes.
     pub fn put(&self, bytes: &[u8]) -> Option<usize> {
         if bytes.len() > DATA_MAX {
             return None;
         }
-        // The first free one, so that little traffic keeps to few blocks, which stay in the processor's caches.
+        // The first free block, so that little traffic uses few blocks, which stay in the processor's caches.
         let block = (0..BLOCKS).find(|&block| state::is_free(self.state(block)))?;
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: the block lies within the mapping and holds DATA_MAX bytes; a free one is read by nobody, and only
-        // the worker, under its outbox's lock, fills blocks.
+        // SAFETY: the block lies within the mapping and holds DATA_MAX bytes; a free block has no reader, and
+        // only the worker, under its outbox's lock, fills blocks.
         let room = unsafe { std::slice::from_raw_parts_mut(self.bytes(block).as_ptr(), bytes.len()) };
         for (room, piece) in room.chunks_mut(PIECE).zip(bytes.chunks(PIECE)) {
             room.copy_from_slice(piece);
@@ -118,8 +118,8 @@ impl BlockArea {
         Some(block)
     }
 
-    /// Edge: the first `len` bytes of a full block, which becomes free when they are dropped. `None` if there is no
-    /// such block, or it is not full.
+    /// Edge: returns the first `len` bytes of a full block, which becomes free when they are dropped. `None`
+    /// if there is no such block, or it is not full.
     pub fn lend(self: &Arc<Self>, block: usize, len: usize) -> Option<Block> {
         if block >= BLOCKS || len > DATA_MAX {
             return None;
@@ -130,7 +130,8 @@ impl BlockArea {
     fn state(&self, block: usize) -> &AtomicU32 {
         assert!(block < BLOCKS, "invariant: blocks are below {BLOCKS}");
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: the mapping begins with a page of aligned words for as long as self lives, and block is below BLOCKS.
+        // SAFETY: the mapping begins with a page of aligned words for as long as self lives, and block is
+        // below BLOCKS.
         unsafe {
             self.map.cast::<AtomicU32>().add(block).as_ref()
         }
@@ -159,12 +160,12 @@ impl Drop for BlockArea {
 // SAFETY: the area is only a pointer to a mapping that belongs to the process, not to a thread.
 unsafe impl Send for BlockArea {}
 
-#[expect(unsafe_code, reason = "who may touch a block is said by its state, which is atomic")]
+#[expect(unsafe_code, reason = "the state of a block, which is atomic, decides which end may access it")]
 // SAFETY: the states are atomics; a block's bytes are written by the worker while it is free and read by the
 // edge while it is lent.
 unsafe impl Sync for BlockArea {}
 
-/// Bytes in a block that the edge was lent; free again when dropped.
+/// The bytes in a block that is lent to the edge. The block becomes free when they are dropped.
 #[derive(Debug)]
 pub struct Block {
     area: Arc<BlockArea>,
@@ -175,8 +176,8 @@ pub struct Block {
 impl AsRef<[u8]> for Block {
     fn as_ref(&self) -> &[u8] {
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: the block holds DATA_MAX bytes, len is not more, the area outlives self, and the worker writes to no
-        // block that is lent.
+        // SAFETY: the block holds DATA_MAX bytes, len is not more, the area outlives self, and the worker
+        // writes to no block that is lent.
         unsafe {
             std::slice::from_raw_parts(self.area.bytes(self.number).as_ptr(), self.len)
         }
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_blocks_and_no_more() {
+    fn the_number_of_blocks_is_bounded() {
         let (edge, worker) = area();
         let taken: Vec<_> = (0..BLOCKS).map(|_| worker.put(b"x").unwrap()).collect();
         assert_eq!(worker.put(b"x"), None);

@@ -1,14 +1,14 @@
-//! The claim table: the first page of the memory that the edge and a worker share, with a word for each request that was
-//! sent and whose frame the worker has perhaps not passed.
+//! The claim table: the first page of the memory that the edge and a worker share. It has a word for each
+//! request that was sent and that the worker may not have passed yet.
 //!
 //! ```text
 //! free ──offer (edge)──► offered ──claim (worker)──► begun ──release (edge)──────────────► free
 //!                           └─────withdraw (edge)──► withdrawn ──claim fails (worker)──► free
 //! ```
 //!
-//! `claim` and `withdraw` are compare-and-swaps on the same word, so exactly one of them succeeds. A withdrawn slot stays
-//! taken until the worker has come to the request's frame: so a link holds no more requests that a worker has not
-//! read than it has slots, whatever becomes of the requests.
+//! `claim` and `withdraw` are compare-and-swaps on the same word, so exactly one of them succeeds. A
+//! withdrawn slot stays taken until the worker has read the request's frame: so the number of slots bounds
+//! the requests on a link that a worker has not read, even if they are withdrawn.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
@@ -18,19 +18,20 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::StreamId;
 
-/// Requests that a link can hold whose frames the worker is not known to have passed.
+/// Most requests on a link that the worker is not known to have passed.
 pub const SLOTS: usize = 64;
 
-/// The version of what edge and worker say to each other: the frames, the claim table and the blocks. It stands in the
-/// memory that they share, where each end sees it before it says anything.
+/// The version of the protocol between edge and worker: the frames, the claim table and the blocks. It is in
+/// the shared memory, where each end reads it before it sends a frame.
 pub const LINK_VERSION: u64 = 3;
 
-/// Where the version stands, in words.
+/// Place of the version, in words.
 const VERSION_AT: usize = SLOTS;
 
 const LEN: usize = (SLOTS + 1) * size_of::<AtomicU64>();
 
-/// A claim word: the stream's number above two bits of state. Both ends change it by these functions alone.
+/// The steps of a claim word, which has the stream's number above two bits of state. Both ends change it by
+/// these functions alone.
 pub(crate) mod word {
     use std::sync::atomic::Ordering;
 
@@ -59,7 +60,7 @@ pub(crate) mod word {
         match word.compare_exchange(offered, begun, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(found) => {
-                // Nobody else changes a word of this state.
+                // Neither end changes a word in this state elsewhere.
                 if found == of(stream, WITHDRAWN) {
                     word.store(FREE, Ordering::Release);
                 }
@@ -93,7 +94,7 @@ pub struct ClaimTable {
 }
 
 impl ClaimTable {
-    /// Makes a link's memory with a table and blocks, and the descriptor by which each end opens them.
+    /// Creates a link's memory with a table and blocks, and the descriptor by which each end opens them.
     pub fn create() -> std::io::Result<(Self, OwnedFd)> {
         use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
         let fd = memfd_create("hcrs-link", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -105,8 +106,8 @@ impl ClaimTable {
         Ok((table, fd))
     }
 
-    /// Opens the table behind a descriptor that [`ClaimTable::create`] made, perhaps in another version of hcrs: the
-    /// error then says what to do.
+    /// Opens the table behind a descriptor that [`ClaimTable::create`] made. If another version of hcrs made
+    /// it, the error tells the operator to restart the server.
     pub fn open(fd: impl AsFd) -> std::io::Result<Self> {
         let size = rustix::fs::fstat(&fd)?.st_size;
         if u64::try_from(size).unwrap_or(0) < LEN as u64 {
@@ -118,8 +119,9 @@ impl ClaimTable {
             other => Err(std::io::Error::new(
                 std::io::ErrorKind::InvalidData,
                 format!(
-                    "the running hcrs speaks version {other} of the link and the installed package version \
-                     {LINK_VERSION}: hcrs has been installed anew since it was started; restart it, a reload is not enough"
+                    "the running hcrs uses version {other} of the link protocol and the installed package \
+                     version {LINK_VERSION}: the package was reinstalled since hcrs was started; restart \
+                     hcrs, because a reload is not enough"
                 ),
             )),
         }
@@ -127,8 +129,8 @@ impl ClaimTable {
 
     fn map(fd: impl AsFd) -> std::io::Result<Self> {
         #[expect(unsafe_code, reason = "shared memory is where the OS begins")]
-        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least LEN long and that its maker has
-        // sealed against shrinking; it is unmapped only in Drop, and reached only through atomics.
+        // SAFETY: a fresh mapping chosen by the kernel, of a file that is at least LEN long and that its
+        // maker has sealed against shrinking; it is unmapped only in Drop, and reached only through atomics.
         let page = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
@@ -139,7 +141,7 @@ impl ClaimTable {
                 0,
             )?
         };
-        let page = NonNull::new(page).ok_or_else(|| std::io::Error::other("mmap gave a null page"))?;
+        let page = NonNull::new(page).ok_or_else(|| std::io::Error::other("mmap returned a null page"))?;
         crate::fork::note(page, LEN);
         Ok(Self { page: page.cast() })
     }
@@ -149,20 +151,21 @@ impl ClaimTable {
         word::offer(self.slot(slot), stream);
     }
 
-    /// Worker: passes the request, and begins it if the edge has not withdrawn it. To be called once for each request
-    /// that was read; it must be run if and only if this returns true.
+    /// Worker: passes the request, and begins it if the edge has not withdrawn it. Has to be called once for
+    /// each request that was read; the request must be run if and only if this returns true.
     #[must_use]
     pub fn claim(&self, slot: usize, stream: StreamId) -> bool {
         slot < SLOTS && word::claim(self.slot(slot), stream)
     }
 
-    /// Worker: whether the request waits to be begun. Once false it stays so: the edge has withdrawn it, or it was
-    /// begun.
+    /// Worker: whether the request waits to be begun. It never does again once it was begun or the edge has
+    /// withdrawn it.
     pub fn is_offered(&self, slot: usize, stream: StreamId) -> bool {
         slot < SLOTS && word::is_offered(self.slot(slot), stream)
     }
 
-    /// Edge: takes back a request that was not begun. False if it was. The slot is not free yet.
+    /// Edge: withdraws a request that was not begun. Returns false if it was. The slot stays taken until
+    /// [`ClaimTable::is_passed`].
     #[must_use]
     pub fn withdraw(&self, slot: usize, stream: StreamId) -> bool {
         word::withdraw(self.slot(slot), stream)
@@ -262,7 +265,7 @@ mod tests {
         assert!(worker.is_offered(5, first) && !worker.is_offered(5, second));
         assert!(!worker.is_offered(SLOTS, first), "a slot out of range offers nothing");
         assert!(edge.withdraw(5, first));
-        assert!(!worker.is_offered(5, first) && !edge.is_passed(5), "to look is not to pass");
+        assert!(!worker.is_offered(5, first) && !edge.is_passed(5), "looking does not pass the request");
         assert!(!worker.claim(5, first) && edge.is_passed(5));
         edge.offer(5, second);
         assert!(!worker.is_offered(5, first) && worker.is_offered(5, second));
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_another_version_is_refused_in_words_that_say_what_to_do() {
+    fn memory_of_another_version_is_refused_with_advice() {
         let (edge, fd) = ClaimTable::create().unwrap();
         edge.word(VERSION_AT).store(LINK_VERSION + 1, Ordering::Release);
         let error = ClaimTable::open(&fd).unwrap_err().to_string();

@@ -1,54 +1,54 @@
-//! Flow control by stream: a sender spends a window, a receiver returns credit for what was taken.
+//! Flow control by stream: a sender spends a window, a receiver returns credit for the bytes that were taken.
 //!
-//! Everything that is queued for a stream takes of a window. What becomes an object of its own at the receiver (a piece of
-//! a response's body, a piece of a message, a hint) takes [`PIECE_COST`] beside its bytes, so that a window bounds memory
-//! however small the pieces are. A request's body is joined where it arrives, so that its bytes are all it costs.
+//! Everything that is queued for a stream costs a part of a window. A frame that becomes an object of its own
+//! at the receiver (a piece of a response's body, a piece of a message, a hint) costs [`PIECE_COST`] beside
+//! its bytes, so that a window bounds memory however small the pieces are. A request's body is joined where
+//! it arrives, so it costs its bytes alone.
 
-/// What the edge may send of a request ahead of the app's `receive`.
+/// The window for a request's body: what the edge may send before the app calls `receive`.
 pub const REQUEST_WINDOW: u32 = 128 << 10;
 
-/// What the worker may send of a response ahead of the client, at first: what a client that reads nothing makes the edge
-/// hold for one stream.
+/// The first window for a response: what the worker may send before the client reads, and so what the edge
+/// holds of one stream for a client that does not read.
 pub const RESPONSE_WINDOW: u32 = 64 << 10;
 
-/// What the edge adds to a response's window once the client has begun to read its body.
+/// The credit that the edge adds to a response's window once the client has begun to read the body.
 pub const RESPONSE_WINDOW_GROWTH: u32 = 192 << 10;
 
-/// What a piece takes of a window beside its bytes: at least what its object and its place in a queue take of memory.
+/// The cost of a piece beside its bytes: at least the memory of its object and its place in a queue.
 pub const PIECE_COST: usize = 128;
 
-/// What a part of a file takes of the response's window, however long it is: it bounds the descriptors that a stream
-/// holds open.
+/// The cost of a part of a file, however long it is. It bounds the descriptors that a stream holds open.
 pub const FILE_COST: usize = 32 << 10;
 
-/// What hints (interim heads and promises) leave of the response's window to the response.
+/// The part of the response's window that hints (interim heads and promises) leave to the response.
 pub const WINDOW_LEFT_BY_HINTS: usize = RESPONSE_WINDOW as usize / 2;
 
-/// What a piece of `len` bytes takes of a window.
+/// Returns the cost of a piece of `len` bytes.
 #[inline]
 pub const fn piece_cost(len: usize) -> usize {
     len + PIECE_COST
 }
 
-/// What a sender may still send.
+/// The window of a sender: what it may still send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     left: u32,
 }
 
 impl Window {
-    /// A window of `size`.
+    /// Creates a window of `size`.
     pub fn new(size: u32) -> Self {
         Self { left: size }
     }
 
-    /// What may be spent now.
+    /// Returns the cost that may be spent now.
     #[inline]
     pub fn left(self) -> usize {
         self.left as usize
     }
 
-    /// The bytes that the next piece may have; 0 if there can be none.
+    /// Returns the most bytes that the next piece may have; 0 if no piece may be sent.
     #[inline]
     pub fn room(self) -> usize {
         self.left().saturating_sub(PIECE_COST)
@@ -60,7 +60,7 @@ impl Window {
         piece_cost(len) <= self.left()
     }
 
-    /// Spends `cost`; false, and nothing is spent, if it is more than [`Window::left`].
+    /// Spends `cost`. Returns false, and spends nothing, if it is more than [`Window::left`].
     #[must_use]
     #[inline]
     pub fn spend(&mut self, cost: usize) -> bool {
@@ -80,7 +80,7 @@ impl Window {
     }
 }
 
-/// What a receiver owes: credit is returned in steps of at least a quarter of the window.
+/// The credit that a receiver owes. It is returned in steps of at least a quarter of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owed {
     taken: u32,
@@ -88,17 +88,18 @@ pub struct Owed {
 }
 
 impl Owed {
-    /// Owes nothing yet on a window of `size`.
+    /// Creates an account that owes no credit yet, for a window of `size`.
     pub fn new(size: u32) -> Self {
         Self { taken: 0, step: Self::step(size) }
     }
 
-    /// The credit that is worth a frame on a window of `size`: a sender that misses less cannot tell what was taken of it.
+    /// Returns the credit that is worth a frame, for a window of `size`. A receiver holds back less than
+    /// that.
     pub const fn step(size: u32) -> u32 {
         size / 4
     }
 
-    /// Notes that `cost` was taken; returns the credit once it is worth a frame.
+    /// Notes that `cost` was taken. Returns the credit once it is worth a frame.
     #[must_use]
     #[inline]
     pub fn take(&mut self, cost: usize) -> Option<u32> {
@@ -107,7 +108,7 @@ impl Owed {
     }
 }
 
-/// What a receiver may hold back of a window, with nothing left to take, never keeps a sender from its next piece.
+/// Checks that the credit that a receiver holds back never keeps a sender from its next piece.
 const _: () = {
     let held_back = Owed::step(RESPONSE_WINDOW) as usize;
     assert!(FILE_COST + held_back <= RESPONSE_WINDOW as usize);

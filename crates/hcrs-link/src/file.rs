@@ -1,16 +1,16 @@
 //! A part of a file that a worker passes to the edge.
 
-/// Which bytes of a file are meant; its descriptor passes beside the frame.
+/// The range of a file's bytes. The file's descriptor passes beside the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilePart {
-    /// Where the part begins, in bytes.
+    /// Start of the part, in bytes.
     pub offset: u64,
-    /// Its bytes.
+    /// Length of the part, in bytes.
     pub len: u64,
 }
 
 impl FilePart {
-    /// Reads a payload; `None` if it does not have the form, or the part is empty.
+    /// Parses a payload; `None` if it is malformed or the part is empty.
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let bytes: &[u8; 16] = payload.try_into().ok()?;
         let (offset, len) = bytes.split_first_chunk()?;
@@ -18,7 +18,7 @@ impl FilePart {
         (len > 0).then_some(Self { offset, len })
     }
 
-    /// The payload.
+    /// Returns the payload.
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.offset.to_le_bytes());

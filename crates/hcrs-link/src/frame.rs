@@ -1,73 +1,74 @@
-//! How frames stand on the link: payload length u32, kind u8, flags u8, argument u16, stream u64 (little-endian), payload.
+//! The encoding of frames: payload length u32, kind u8, flags u8, argument u16, stream u64 (little-endian),
+//! payload.
 //!
-//! What the frames say is in [`FromEdge`](crate::FromEdge) and [`FromWorker`](crate::FromWorker).
+//! The meaning of frames is in [`FromEdge`](crate::FromEdge) and [`FromWorker`](crate::FromWorker).
 
 use crate::StreamId;
 
-/// Bytes of a frame's header.
+/// Length of a frame's header, in bytes.
 pub const HEADER_LEN: usize = 16;
 
-/// The longest payload that either end accepts.
+/// Length of the longest payload that either end accepts, in bytes.
 pub const PAYLOAD_MAX: usize = HEAD_MAX + (4 << 10);
 
-/// The longest head of a request or of a response, in bytes as it stands on the link.
+/// Length of the longest head of a request or of a response, in bytes as encoded on the link.
 pub const HEAD_MAX: usize = 1 << 20;
 
-/// The most bytes of a body that a frame or a block carries: no stream holds up another for longer.
+/// Most bytes of a body that a frame or a block carries, so that no stream delays another for longer.
 pub const DATA_MAX: usize = 64 << 10;
 
-/// Nothing more follows in this direction of the stream; of a message: it ends.
+/// Flag: the stream ends in this direction, or the message ends.
 pub(crate) const END: u8 = 1;
 
-/// Of a request: the client sends the body only after `100 Continue`.
+/// Flag of a request: the client sends the body only after `100 Continue`.
 pub(crate) const EXPECT: u8 = 2;
 
-/// Of a request: parts of files may be a part of its response.
+/// Flag of a request: its response may have parts of files.
 pub(crate) const FILES: u8 = 4;
 
-/// Where the flags stand in a header.
+/// Place of the flags in a header.
 pub(crate) const FLAGS_AT: usize = 5;
 
-/// A frame's header, before its kind is known to be one that its sender may send.
+/// A frame's header, whose kind has not been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Bytes of payload that follow.
+    /// Length of the payload, in bytes.
     pub len: usize,
     pub(crate) kind: u8,
     pub(crate) flags: u8,
-    /// A small number whose meaning is the kind's.
+    /// A small number whose meaning depends on the kind.
     pub(crate) argument: u16,
-    /// `None` for the link itself.
+    /// The stream; `None` for the link itself.
     pub(crate) stream: Option<StreamId>,
 }
 
-/// The other end does not keep to the protocol; the link is closed.
+/// A breach of the protocol by the other end, on which the link is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The payload is longer than [`PAYLOAD_MAX`].
     #[error("frame of {0} bytes on the link")]
     TooLong(usize),
-    /// No stream can have the number.
+    /// The number is none that a stream can have.
     #[error("impossible stream number {0} on the link")]
     Stream(u64),
-    /// A frame that its sender may not send, or not now, or whose payload does not have its kind's form.
+    /// The frame may not be sent now, or its payload is malformed.
     #[error("misplaced or malformed {0} frame on the link")]
     Unexpected(&'static str),
-    /// A frame of a kind that its sender does not have.
+    /// The kind is none that the sender has.
     #[error("unknown frame kind {0} on the link")]
     UnknownKind(u8),
-    /// The other end has not read more than it may leave unread.
-    #[error("{0} bytes on the link are unread")]
+    /// The other end has left more bytes unread than it may.
+    #[error("the other end has left {0} bytes on the link unread")]
     Unread(usize),
 }
 
 impl FrameHeader {
-    /// A header whose length is written when the payload is.
+    /// Creates a header whose length is set when the payload is written.
     pub(crate) fn new(kind: u8, flags: u8, argument: u16, stream: Option<StreamId>) -> Self {
         Self { len: 0, kind, flags, argument, stream }
     }
 
-    /// Reads the header at the start of `input`; `None` while it is incomplete.
+    /// Parses the header at the start of `input`; `None` while it is incomplete.
     #[inline]
     pub fn parse(input: &[u8]) -> Result<Option<Self>, LinkError> {
         let Some((h, _)) = input.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
@@ -89,7 +90,7 @@ impl FrameHeader {
         }))
     }
 
-    /// Header and payload at the start of `input`; `None` while incomplete.
+    /// Returns header and payload at the start of `input`; `None` while they are incomplete.
     #[inline]
     pub fn split(input: &[u8]) -> Result<Option<(Self, &[u8])>, LinkError> {
         let Some(header) = Self::parse(input)? else { return Ok(None) };
@@ -112,7 +113,7 @@ impl FrameHeader {
     }
 }
 
-/// Appends a whole frame; the header's `len` is taken from the payload.
+/// Appends a complete frame. The header's `len` is taken from the payload.
 #[inline]
 pub(crate) fn push_frame(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8]) {
     out.reserve(HEADER_LEN + payload.len());
@@ -120,7 +121,7 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8])
     hcrs_http::append(out, payload);
 }
 
-/// Begins a frame whose payload the caller appends to `out`; returns what [`finish_frame`] needs.
+/// Begins a frame whose payload the caller appends to `out`. Returns its start, for [`finish_frame`].
 #[inline]
 pub(crate) fn begin_frame(out: &mut Vec<u8>, header: FrameHeader) -> usize {
     let start = out.len();
@@ -135,7 +136,7 @@ pub(crate) fn finish_frame(out: &mut [u8], start: usize) {
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
 }
 
-/// The flag [`END`], or none.
+/// Returns the flag [`END`] if `end`, or no flag.
 #[inline]
 pub(crate) fn end_flag(end: bool) -> u8 {
     if end { END } else { 0 }
@@ -154,8 +155,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_come_out_as_they_went_in_however_the_stream_is_cut(
-            frames in proptest::collection::vec((header(), proptest::collection::vec(any::<u8>(), 0..50)), 0..8),
+        fn frames_are_read_back_however_the_stream_is_split(
+            frames in proptest::collection::vec(
+                (header(), proptest::collection::vec(any::<u8>(), 0..50)), 0..8,
+            ),
             cuts in proptest::collection::vec(1usize..40, 1..40),
         ) {
             let mut wire = Vec::new();

@@ -1,4 +1,4 @@
-//! What the edge says to a worker.
+//! The frames from the edge to a worker.
 
 use crate::frame::{END, EXPECT, FILES, FrameHeader, LinkError, end_flag, push_frame};
 use crate::{MessageKind, StreamId};
@@ -20,7 +20,7 @@ const DRAIN: u8 = 11;
 pub enum FromEdge<'a> {
     /// A request, to be claimed before it is begun.
     Request(Request<'a>),
-    /// Bytes of a request's body, the last ones if `end`. They take as much of the request's window as they are.
+    /// Bytes of a request's body, the last ones if `end`. Each byte costs one of the request's window.
     Data {
         /// The request's stream.
         stream: StreamId,
@@ -29,18 +29,18 @@ pub enum FromEdge<'a> {
         /// The body is complete.
         end: bool,
     },
-    /// A piece of a WebSocket's message. It takes [`piece_cost`](crate::piece_cost) of the request's window.
+    /// A piece of a WebSocket's message. It costs [`piece_cost`](crate::piece_cost) of the request's window.
     Message {
         /// The WebSocket's stream.
         stream: StreamId,
-        /// What the message is.
+        /// The kind of the message.
         kind: MessageKind,
         /// The bytes of the piece.
         bytes: &'a [u8],
         /// The message is complete.
         end: bool,
     },
-    /// The WebSocket is closed from the client's side.
+    /// The client's side has closed the WebSocket.
     Close {
         /// The WebSocket's stream.
         stream: StreamId,
@@ -49,15 +49,15 @@ pub enum FromEdge<'a> {
         /// The reason, UTF-8.
         reason: &'a [u8],
     },
-    /// So much of the response's window was taken by the client and may be sent again.
+    /// The client has taken a part of the response's window, which may be spent again.
     Credit {
         /// The response's stream.
         stream: StreamId,
-        /// What is added to the window.
+        /// The cost that is added to the window.
         amount: u32,
     },
-    /// The client has closed its side of the connection after the whole request. The app gets `http.disconnect`; its
-    /// response is still wanted.
+    /// The client has closed its side of the connection after the whole request. The app gets
+    /// `http.disconnect`; its response is still wanted.
     HalfClose {
         /// The request's stream.
         stream: StreamId,
@@ -68,39 +68,40 @@ pub enum FromEdge<'a> {
         /// The request's stream.
         stream: StreamId,
     },
-    /// What requests mean from now on that name this number: facts in the form of [`TlsFacts`](crate::TlsFacts).
+    /// The TLS info of all later requests with this number, as encoded by [`TlsInfo`](crate::TlsInfo).
     Tls {
         /// The number.
         number: u16,
-        /// The facts.
-        facts: &'a [u8],
+        /// The encoded info.
+        info: &'a [u8],
     },
-    /// The worker is to end: no new requests come, and what is under way is finished. The app's own handler of the
-    /// signal, if it has one, is called.
+    /// The worker has to stop: no new requests come, and those in flight are finished. The app's own handler
+    /// of the signal, if it has one, is called.
     Stopping {
         /// The signal's number.
         signal: u16,
     },
-    /// Nothing more will come: once every link of the worker has said so, finish what the app still does, within the time
-    /// that is left, run the lifespan shutdown and exit.
+    /// The last frame. Once every link of the worker has sent it, the worker finishes the work of the app
+    /// within the time that is left, runs the lifespan shutdown and exits.
     Drain {
-        /// Milliseconds after which what still runs is cut off.
+        /// Milliseconds after which remaining work is cancelled.
         left_ms: u32,
     },
 }
 
-/// A request as it stands on the link.
+/// A request as encoded on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Its stream.
+    /// The request's stream.
     pub stream: StreamId,
-    /// Its claim slot.
+    /// The request's claim slot.
     pub slot: u16,
     /// The whole head.
     pub head: &'a [u8],
     /// A body follows.
     pub has_body: bool,
-    /// The client sends the body only after `100 Continue`: the worker says when the app waits for it.
+    /// The client sends the body only after `100 Continue`: the worker sends
+    /// [`FromWorker::AwaitsBody`](crate::FromWorker::AwaitsBody) when the app waits for it.
     pub expects_continue: bool,
     /// [`FromWorker::File`](crate::FromWorker::File) may be a part of the response.
     pub takes_files: bool,
@@ -134,7 +135,7 @@ impl<'a> FromEdge<'a> {
             }
             Self::HalfClose { stream } => push_frame(out, frame(HALF_CLOSE, 0, stream), &[]),
             Self::Reset { stream } => push_frame(out, frame(RESET, 0, stream), &[]),
-            Self::Tls { number, facts } => push_frame(out, FrameHeader::new(TLS, 0, number, None), facts),
+            Self::Tls { number, info } => push_frame(out, FrameHeader::new(TLS, 0, number, None), info),
             Self::Stopping { signal } => push_frame(out, FrameHeader::new(STOPPING, 0, signal, None), &[]),
             Self::Drain { left_ms } => {
                 push_frame(out, FrameHeader::new(DRAIN, 0, 0, None), &left_ms.to_le_bytes());
@@ -142,7 +143,7 @@ impl<'a> FromEdge<'a> {
         }
     }
 
-    /// The frame that a header and its payload make.
+    /// Parses a frame from its header and payload.
     #[inline]
     pub fn parse(header: &FrameHeader, payload: &'a [u8]) -> Result<Self, LinkError> {
         let name = match header.kind {
@@ -162,7 +163,7 @@ impl<'a> FromEdge<'a> {
         let number = || payload.try_into().map(u32::from_le_bytes).map_err(|_| malformed);
         let Some(stream) = header.stream else {
             return match header.kind {
-                TLS => Ok(Self::Tls { number: header.argument, facts: payload }),
+                TLS => Ok(Self::Tls { number: header.argument, info: payload }),
                 STOPPING => Ok(Self::Stopping { signal: header.argument }),
                 DRAIN => Ok(Self::Drain { left_ms: number()? }),
                 _ => Err(malformed),
@@ -213,7 +214,7 @@ mod tests {
                 takes_files,
             })
         };
-        let said = [
+        let frames = [
             request(false, false, false),
             request(true, true, false),
             request(true, false, true),
@@ -225,11 +226,11 @@ mod tests {
             FromEdge::Credit { stream, amount: u32::MAX },
             FromEdge::HalfClose { stream },
             FromEdge::Reset { stream },
-            FromEdge::Tls { number: 7, facts: b"facts" },
+            FromEdge::Tls { number: 7, info: b"info" },
             FromEdge::Stopping { signal: 15 },
             FromEdge::Drain { left_ms: 60_000 },
         ];
-        for frame in said {
+        for frame in frames {
             let mut wire = Vec::new();
             frame.write(&mut wire);
             let (header, payload) = FrameHeader::split(&wire).unwrap().unwrap();

@@ -1,15 +1,15 @@
-//! What a worker says to the edge.
+//! The frames from a worker to the edge.
 
 use crate::frame::{FrameHeader, LinkError, begin_frame, end_flag, finish_frame, push_frame};
 use crate::{FilePart, MessageKind, StreamId};
 
-/// The most `Interim` frames of one stream.
+/// Most `Interim` frames of one stream.
 pub const INTERIM_MAX: u8 = 16;
 
-/// The most `Push` frames of one stream.
+/// Most `Push` frames of one stream.
 pub const PUSH_MAX: u8 = 16;
 
-/// The longest payload of an `Interim` or a `Push` frame.
+/// Length of the longest payload of an `Interim` or a `Push` frame, in bytes.
 pub const HINT_LEN_MAX: usize = 16 << 10;
 
 const READY: u8 = 64;
@@ -33,22 +33,22 @@ const HEARD_CLOSE: u8 = 81;
 const APP_FAILED: u8 = 82;
 const DONE: u8 = 83;
 
-/// A frame of a worker. What is about a stream says, too, that the request was begun.
+/// A frame of a worker. Each frame of a stream implies that the request was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromWorker<'a> {
     /// The app is loaded and its lifespan startup complete.
     Ready,
     /// The app cannot be served.
     Failed {
-        /// What the operator should read, UTF-8.
+        /// The message for the operator, UTF-8.
         why: &'a [u8],
     },
-    /// Requests were begun; the claim table says which.
+    /// Requests were begun; the claim table has which.
     Begun,
-    /// What the app does for requests is over, and its shutdown begins.
+    /// The app's work on requests is over, and its shutdown begins.
     Finished {
-        /// Every stream has been ended: nothing more will be said. Otherwise there are requests that do not end though
-        /// their time is up.
+        /// Every stream has ended, and no frame follows. Otherwise requests are still running though their
+        /// time is up.
         all: bool,
     },
     /// An interim response's head (103), before the final one.
@@ -58,12 +58,12 @@ pub enum FromWorker<'a> {
         /// The head.
         head: &'a [u8],
     },
-    /// A request that the edge is to promise to the client and to make itself, in the form that
+    /// A request that the edge should promise to the client and make itself, in the form that
     /// [`split_promise`](crate::split_promise) reads.
     Push {
-        /// The stream of the request beside whose response it is promised.
+        /// The stream of the request that the promise belongs to.
         stream: StreamId,
-        /// Its path and its fields.
+        /// The path and the fields of the promised request.
         promise: &'a [u8],
     },
     /// A response's head.
@@ -75,8 +75,8 @@ pub enum FromWorker<'a> {
         /// The response is complete.
         end: bool,
     },
-    /// The app accepts the WebSocket that the request asks for. The status of the head means nothing: the client's
-    /// protocol decides it.
+    /// The app accepts the WebSocket that the request asks for. The status of the head is ignored: the
+    /// client's protocol decides it.
     Accept {
         /// The request's stream.
         stream: StreamId,
@@ -92,13 +92,13 @@ pub enum FromWorker<'a> {
         /// The response is complete.
         end: bool,
     },
-    /// Bytes of a response's body that stand in a block of the link's memory.
+    /// Bytes of a response's body in a block of the link's memory.
     Block {
         /// The response's stream.
         stream: StreamId,
         /// The block's number.
         block: u16,
-        /// The bytes in it.
+        /// Number of bytes in the block.
         len: usize,
         /// The response is complete.
         end: bool,
@@ -123,7 +123,7 @@ pub enum FromWorker<'a> {
     Message {
         /// The WebSocket's stream.
         stream: StreamId,
-        /// What the message is.
+        /// The kind of the message.
         kind: MessageKind,
         /// The bytes of the piece.
         bytes: &'a [u8],
@@ -139,11 +139,11 @@ pub enum FromWorker<'a> {
         /// The reason, UTF-8.
         reason: &'a [u8],
     },
-    /// So much of the request's window was taken by the app and may be sent again.
+    /// The app has taken a part of the request's window, which may be spent again.
     Credit {
         /// The request's stream.
         stream: StreamId,
-        /// What is added to the window.
+        /// The cost that is added to the window.
         amount: u32,
     },
     /// The app waits for a body that the client holds back until it gets `100 Continue`.
@@ -151,7 +151,8 @@ pub enum FromWorker<'a> {
         /// The request's stream.
         stream: StreamId,
     },
-    /// The app has taken [`FromEdge::Close`](crate::FromEdge::Close), and has answered the messages before it.
+    /// The app has received [`FromEdge::Close`](crate::FromEdge::Close), and has answered the messages before
+    /// it.
     HeardClose {
         /// The WebSocket's stream.
         stream: StreamId,
@@ -161,7 +162,7 @@ pub enum FromWorker<'a> {
         /// The request's stream.
         stream: StreamId,
     },
-    /// The app's task has ended, where nothing else has said so: after the edge's
+    /// The app's task has ended, where no other frame implies it: after the edge's
     /// [`FromEdge::Reset`](crate::FromEdge::Reset), and after a WebSocket. The stream's last frame.
     Done {
         /// The request's stream.
@@ -169,16 +170,16 @@ pub enum FromWorker<'a> {
     },
 }
 
-/// A head that is written in place.
+/// The kind of a head that is written in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadKind {
-    /// [`FromWorker::Response`].
+    /// The head of a [`FromWorker::Response`].
     Response,
-    /// [`FromWorker::Accept`].
+    /// The head of a [`FromWorker::Accept`].
     Accept,
 }
 
-/// Begins a frame whose head the caller appends to `out`; returns what [`finish_head`] needs.
+/// Begins a frame whose head the caller appends to `out`. Returns its start, for [`finish_head`].
 #[inline]
 pub(crate) fn begin_head(out: &mut Vec<u8>, kind: HeadKind, stream: StreamId) -> usize {
     let kind = match kind {
@@ -242,7 +243,7 @@ impl<'a> FromWorker<'a> {
         }
     }
 
-    /// The frame that a header and its payload make.
+    /// Parses a frame from its header and payload.
     #[inline]
     pub fn parse(header: &FrameHeader, payload: &'a [u8]) -> Result<Self, LinkError> {
         let malformed = LinkError::Unexpected(name(header.kind).ok_or(LinkError::UnknownKind(header.kind))?);
@@ -278,7 +279,7 @@ impl<'a> FromWorker<'a> {
         })
     }
 
-    /// The frame's name, for errors.
+    /// Returns the frame's name, for errors.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ready => "Ready",
@@ -336,7 +337,7 @@ mod tests {
     #[test]
     fn what_the_worker_writes_is_what_the_edge_reads() {
         let stream = StreamId::new(5).unwrap();
-        let said = [
+        let frames = [
             FromWorker::Ready,
             FromWorker::Failed { why: b"no app" },
             FromWorker::Begun,
@@ -359,7 +360,7 @@ mod tests {
             FromWorker::AppFailed { stream },
             FromWorker::Done { stream },
         ];
-        for frame in said {
+        for frame in frames {
             let mut wire = Vec::new();
             frame.write(&mut wire);
             let (header, payload) = FrameHeader::split(&wire).unwrap().unwrap();

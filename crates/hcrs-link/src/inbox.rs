@@ -1,8 +1,8 @@
-//! The bytes that came from the other end and the frames in them.
+//! The bytes that arrived from the other end, and the frames in them.
 
 use crate::frame::{FrameHeader, HEADER_LEN, LinkError};
 
-/// A buffer that is read into, and split into frames without a copy.
+/// A buffer that a socket is read into, and that is split into frames without a copy.
 #[derive(Debug)]
 pub struct Inbox {
     bytes: Vec<u8>,
@@ -13,23 +13,24 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox that takes `size` bytes with one read, or an unfinished frame as a whole.
+    /// Creates an inbox that takes up to `size` bytes in one read, or all of an unfinished frame.
     pub fn new(size: usize) -> Self {
         Self { bytes: vec![0; size], start: 0, end: 0, size }
     }
 
-    /// Where to read to; never empty once [`Inbox::next_frame`] has given all frames.
+    /// Returns the part of the buffer to read into; it is not empty once [`Inbox::next_frame`] has returned
+    /// all frames.
     pub fn room(&mut self) -> &mut [u8] {
         self.make_room();
         &mut self.bytes[self.end..]
     }
 
-    /// So many bytes were read into [`Inbox::room`].
+    /// Notes that `len` bytes were read into [`Inbox::room`].
     pub fn filled(&mut self, len: usize) {
         self.end = self.bytes.len().min(self.end + len);
     }
 
-    /// The next whole frame.
+    /// Returns the next complete frame.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<(FrameHeader, &[u8])>, LinkError> {
         let Some(header) = FrameHeader::parse(&self.bytes[self.start..self.end])? else { return Ok(None) };

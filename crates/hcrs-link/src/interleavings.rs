@@ -1,8 +1,9 @@
-//! Every interleaving of what edge and worker do to a claim word and to blocks, and every value that the memory model lets
-//! them see, in small cases: loom runs each case until none is left. Faults that are built in on purpose show that these
-//! tests would find them.
+//! Every interleaving of the steps of edge and worker on a claim word and on blocks, and every value that the
+//! memory model lets them see, in small cases: loom runs each case until none is left. Bugs that are built in
+//! on purpose show that these tests would find them.
 //!
-//! Nobody waits in a case: who finds nothing to do goes on, and what is left is done at the end. So a case is finite.
+//! No thread waits in a case: one without work goes on, and remaining work is done at the end. So a case is
+//! finite.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -16,11 +17,13 @@ use crate::StreamId;
 use crate::block::state;
 use crate::claim::word;
 
-/// What goes through the link's socket, in order: who takes a frame sees what was done before it was sent.
+/// The link's socket, which preserves order: the receiver of a frame sees everything that was done before it
+/// was sent.
 struct Frames<T> {
-    /// How many were sent.
+    /// Number of frames that were sent.
     sent: AtomicUsize,
-    /// Those that were not taken, and how many were. No words of loom's: `sent` says what may be looked at.
+    /// The frames that were not taken, and the number of those that were. These are no words of loom's:
+    /// `sent` decides what may be read.
     waiting: Mutex<(VecDeque<T>, usize)>,
 }
 
@@ -53,9 +56,9 @@ impl<T> Frames<T> {
 struct Link {
     word: AtomicU64,
     requests: Frames<StreamId>,
-    /// How often each stream's request was run.
+    /// Number of times that each stream's request was run.
     runs: [std::sync::atomic::AtomicUsize; 3],
-    /// How the edge withdraws a request.
+    /// The edge's way to withdraw a request.
     withdraw: Withdraw,
 }
 
@@ -67,7 +70,7 @@ impl Link {
         Arc::new(Self { word, requests: Frames::new(), runs: Default::default(), withdraw })
     }
 
-    /// Worker: comes to the next request, if it sees one.
+    /// Worker: passes the next request, if it sees one.
     fn pass(&self) {
         if let Some(stream) = self.requests.take()
             && word::claim(&self.word, stream)
@@ -87,7 +90,7 @@ impl Link {
         self.requests.send(stream(number));
     }
 
-    /// Edge: withdraws a request; false if it is begun.
+    /// Edge: withdraws a request. Returns false if it is begun.
     fn withdraw(&self, number: u64) -> bool {
         (self.withdraw)(&self.word, stream(number))
     }
@@ -107,8 +110,8 @@ fn stream(number: u64) -> StreamId {
     StreamId::new(number).unwrap()
 }
 
-/// Requests one after the other in one slot, each withdrawn if it was not begun, and as many workers' threads, which look for
-/// a request so many times each.
+/// Runs requests one after the other in one slot, each withdrawn if it was not begun, and as many workers'
+/// threads, each of which looks for a request a number of times.
 fn requests_pass(requests: u64, threads: usize, looks: usize, withdraw: Withdraw) {
     loom::model(move || {
         let link = Link::new(withdraw);
@@ -154,13 +157,13 @@ fn no_slot_is_offered_again_before_its_last_request_was_read() {
     requests_pass(2, 1, 2, word::withdraw);
 }
 
-/// As threads of a pool do.
+/// The case of several threads of a pool.
 #[test]
 fn threads_that_share_a_link_run_each_request_once() {
     requests_pass(2, 2, 1, word::withdraw);
 }
 
-/// The fault that these tests are for: a slot is free as soon as its request is withdrawn.
+/// The bug that these tests are for: a slot is free as soon as its request is withdrawn.
 fn withdraw_and_free(word: &AtomicU64, stream: StreamId) -> bool {
     let withdrawn = word::withdraw(word, stream);
     if withdrawn {
@@ -175,7 +178,7 @@ fn a_slot_that_the_withdrawal_frees_is_found() {
     requests_pass(2, 1, 2, withdraw_and_free);
 }
 
-/// A withdrawal that looks first and writes then.
+/// A withdrawal that reads first and writes then.
 fn withdraw_in_two_steps(word: &AtomicU64, stream: StreamId) -> bool {
     let is_begun = word::is_begun(word);
     if !is_begun {
@@ -192,20 +195,20 @@ fn a_withdrawal_in_two_steps_is_found() {
 
 // ---- blocks ----
 
-/// Blocks whose contents loom watches: who reaches one while another does, without knowing that it is over, fails the test.
+/// Blocks whose contents loom watches: two threads that access one without being ordered fail the test.
 struct Blocks<const N: usize> {
     states: [AtomicU32; N],
     contents: [UnsafeCell<u32>; N],
-    /// The numbers of full blocks, and what stands in them.
+    /// The numbers of full blocks, and their contents.
     frames: Frames<(usize, u32)>,
-    /// How the edge frees a block.
+    /// The edge's way to free a block.
     free: Free,
 }
 
 type Free = fn(&AtomicU32);
 
 #[expect(unsafe_code, reason = "the contents are shared as those of the real blocks are")]
-// SAFETY: loom fails a test in which two threads reach a cell at once.
+// SAFETY: loom fails a test in which two threads access a cell at once.
 unsafe impl<const N: usize> Sync for Blocks<N> {}
 
 impl<const N: usize> Blocks<N> {
@@ -218,12 +221,12 @@ impl<const N: usize> Blocks<N> {
         })
     }
 
-    /// Worker: passes a piece by way of a block, if one is free; otherwise the socket takes it.
+    /// Worker: passes a piece through a block if one is free; otherwise the socket takes it.
     fn put(&self, piece: u32) {
         let Some(block) = (0..N).find(|&block| state::is_free(&self.states[block])) else { return };
         self.contents[block].with_mut(|content| {
             #[expect(unsafe_code, reason = "loom gives a pointer")]
-            // SAFETY: loom has checked that nobody else reaches the cell.
+            // SAFETY: loom has checked that no other thread accesses the cell.
             unsafe {
                 *content = piece;
             }
@@ -232,7 +235,7 @@ impl<const N: usize> Blocks<N> {
         self.frames.send((block, piece));
     }
 
-    /// Edge: the next block that it is told of, if it sees one.
+    /// Edge: takes the next block that was announced, if it sees one.
     fn lend(&self) -> Option<(usize, u32)> {
         let (block, piece) = self.frames.take()?;
         assert!(state::lend(&self.states[block]), "a block that was told of is full");
@@ -244,7 +247,7 @@ impl<const N: usize> Blocks<N> {
     fn check(&self, (block, piece): (usize, u32)) {
         self.contents[block].with(|content| {
             #[expect(unsafe_code, reason = "loom gives a pointer")]
-            // SAFETY: loom has checked that nobody writes to the cell.
+            // SAFETY: loom has checked that no other thread writes to the cell.
             let found = unsafe { *content };
             assert_eq!(found, piece, "what is lent does not change");
         });
@@ -256,7 +259,8 @@ impl<const N: usize> Blocks<N> {
     }
 }
 
-/// The worker puts pieces into blocks, and the edge, which looks so many times, holds each until it has seen the next.
+/// Runs a worker that puts pieces into blocks, and an edge that looks a number of times and holds each block
+/// until it has seen the next.
 fn pieces_pass<const N: usize>(pieces: u32, looks: usize, free: Free) {
     loom::model(move || {
         let blocks = Blocks::<N>::new(free);
@@ -292,7 +296,7 @@ fn blocks_come_back_while_others_are_lent() {
     pieces_pass::<2>(3, 3, state::free);
 }
 
-/// A block that is freed without a word to the worker that the edge's reads are over.
+/// A block that is freed without ordering the edge's reads before the worker's next write.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn a_block_that_is_freed_too_weakly_is_found() {

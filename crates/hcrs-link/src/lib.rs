@@ -36,13 +36,13 @@ pub use promise::{begin_promise, split_promise};
 pub use pulse::{Answer, Asked, Layer, PULSE_MAX, STACKS_MAX};
 pub use stream::{MESSAGE_MAX, Next, Phase, Stalled, Stream};
 pub use stream_id::{StreamId, StreamIds, StreamMap};
-pub use tls::TlsFacts;
+pub use tls::TlsInfo;
 
-/// What a WebSocket's message is.
+/// The kind of a WebSocket's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageKind {
-    /// UTF-8 as a whole.
+    /// A message that is UTF-8 as a whole.
     Text,
-    /// Any bytes.
+    /// A message of any bytes.
     Binary,
 }

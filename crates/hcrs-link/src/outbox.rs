@@ -1,4 +1,5 @@
-//! The frames of a worker that wait to be written to the edge: filled during a turn, written once at its end.
+//! The frames of a worker that wait to be written to the edge. They are gathered during a turn and written at
+//! its end.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,38 +11,38 @@ use crate::frame::{END, FLAGS_AT, HEAD_MAX, HEADER_LEN};
 use crate::from_worker::{FromWorker, HeadKind, begin_head, finish_head};
 use crate::{FilePart, StreamId};
 
-/// Bytes above which no further response body is put into an outbox: `send` waits.
+/// Number of bytes from which on an outbox takes no further response body: the app's `send` waits.
 pub(crate) const OUTBOX_MAX: usize = 1 << 20;
 
-/// A larger buffer than this is given back once it is empty.
+/// Capacity above which a buffer is freed once it is empty, in bytes.
 const KEPT_CAPACITY: usize = 256 << 10;
 
-/// The frames of one link that were not written yet.
+/// The frames of one link that have not been written.
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
     written: usize,
-    /// Counts the writes, so that a [`HeadMark`] of an earlier one is known to be stale.
+    /// Number of writes, by which a [`HeadMark`] from before a write is known to be stale.
     epoch: u64,
     closed: bool,
-    /// Where large pieces of body go instead of through the socket.
+    /// The blocks that large pieces of a body take instead of the socket.
     blocks: Option<BlockArea>,
-    /// Descriptors that pass with the frame that begins at the place in `bytes`, in order.
+    /// Descriptors in order, each with the place in `bytes` where its frame begins.
     files: VecDeque<(usize, OwnedFd)>,
 }
 
-/// A part of a file, of at least one byte, on its way into a response.
+/// A part of a file, of at least one byte, that is to be sent in a response.
 #[derive(Debug)]
 pub struct FileOut {
     /// The file.
     pub descriptor: OwnedFd,
-    /// Where the part begins.
+    /// Start of the part, in bytes.
     pub offset: u64,
-    /// Its bytes.
+    /// Length of the part, in bytes.
     pub len: u64,
 }
 
-/// Where a response's head lies in the outbox, as long as nothing was written or appended since.
+/// The place of a response's head in the outbox. It is valid until anything is written or appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadMark {
     epoch: u64,
@@ -49,32 +50,32 @@ pub struct HeadMark {
     end: usize,
 }
 
-/// What is to be written next.
+/// The bytes that are to be written next.
 #[derive(Debug)]
 pub struct Pending<'a> {
-    /// The bytes; empty if nothing waits.
+    /// The bytes; empty if none wait.
     pub bytes: &'a [u8],
-    /// A descriptor that passes with the first of them.
+    /// The descriptor that passes with the first byte.
     pub descriptor: Option<BorrowedFd<'a>>,
 }
 
-/// A response's head is longer than [`HEAD_MAX`].
+/// The error for a response's head that is longer than [`HEAD_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the response's head is longer than {HEAD_MAX} bytes")]
 pub struct HeadTooLongError;
 
 impl Outbox {
-    /// An outbox of a link whose memory has these blocks.
+    /// Creates an outbox of a link whose memory has these blocks.
     pub fn new(blocks: Option<BlockArea>) -> Self {
         Self { blocks, ..Self::default() }
     }
 
-    /// Bytes that wait.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
-    /// Whether nothing waits.
+    /// Whether no bytes wait.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -84,7 +85,7 @@ impl Outbox {
         self.len() >= OUTBOX_MAX
     }
 
-    /// Drops what waits and takes nothing any more: the edge is gone.
+    /// Drops all frames, and those that are appended later, because the edge is gone.
     pub fn close(&mut self) {
         self.closed = true;
         self.bytes = Vec::new();
@@ -101,7 +102,8 @@ impl Outbox {
         }
     }
 
-    /// Appends bytes of a body, at most [`DATA_MAX`](crate::DATA_MAX); large ones by way of a block, if one is free.
+    /// Appends at most [`DATA_MAX`](crate::DATA_MAX) bytes of a body. Large pieces go through a block if one
+    /// is free.
     #[inline]
     pub fn push_body(&mut self, end: bool, stream: StreamId, bytes: &[u8]) {
         let block = match &self.blocks {
@@ -126,7 +128,7 @@ impl Outbox {
         self.push(&FromWorker::File { stream, part, end });
     }
 
-    /// Appends a response's head, whose fields `fill` writes; when that fails nothing is appended.
+    /// Appends a response's head, whose fields `fill` writes. If that fails, nothing is appended.
     pub fn push_head<E: From<HeadTooLongError>>(
         &mut self,
         kind: HeadKind,
@@ -151,7 +153,7 @@ impl Outbox {
         Ok(mark)
     }
 
-    /// Says that the head is the whole response. False if it is too late for that.
+    /// Marks the head as the whole response. Returns false if the mark is stale.
     #[must_use]
     pub fn end_at_head(&mut self, mark: HeadMark) -> bool {
         let fresh = self.is_last(mark);
@@ -161,7 +163,7 @@ impl Outbox {
         fresh
     }
 
-    /// Takes a head back that has not left yet, so that the edge can still answer for a failed app.
+    /// Removes a head, if its mark is not stale, so that the edge can answer for an app that failed.
     pub fn take_back(&mut self, mark: HeadMark) {
         if self.is_last(mark) {
             self.bytes.truncate(mark.start);
@@ -172,8 +174,8 @@ impl Outbox {
         self.epoch == mark.epoch && self.bytes.len() == mark.end && mark.start + HEADER_LEN <= mark.end
     }
 
-    /// What is to be written next: all that waits, or what can be written with at most one descriptor. Heads that
-    /// are in the outbox can no longer be changed after that.
+    /// Returns the bytes that are to be written next: all that wait, or those up to a second descriptor.
+    /// Marks of heads become stale.
     pub fn pending(&mut self) -> Pending<'_> {
         self.epoch += 1;
         let is_here = |(at, _): &&(usize, OwnedFd)| *at == self.written;
@@ -183,7 +185,7 @@ impl Outbox {
         Pending { bytes: &self.bytes[self.written..end], descriptor }
     }
 
-    /// So many bytes of what [`Outbox::pending`] gave were written, with the descriptor if there was one.
+    /// Notes that `len` bytes of [`Outbox::pending`] were written, with the descriptor if there was one.
     pub fn wrote(&mut self, len: usize) {
         if len == 0 {
             return;
@@ -203,8 +205,8 @@ impl Outbox {
         }
     }
 
-    /// Moves what waits to the front once that is cheap, so that the buffer does not grow by what has left. To be called
-    /// when the socket takes no more.
+    /// Moves waiting bytes to the front of the buffer once that is cheap, so that the buffer does not keep
+    /// bytes that have left. To be called when the socket is full.
     pub fn compact(&mut self) {
         if self.written >= self.len() {
             self.bytes.drain(..self.written);
@@ -222,7 +224,7 @@ mod tests {
     use crate::FrameHeader;
 
     impl Outbox {
-        /// Takes all that waits.
+        /// Takes all bytes that wait. Returns them and the number of descriptors.
         pub(crate) fn take_all(&mut self) -> (Vec<u8>, usize) {
             let (mut bytes, mut files) = (Vec::new(), 0);
             while !self.is_empty() {

@@ -1,9 +1,10 @@
-//! A request that an app asks the edge to promise to the client, and to make itself.
+//! Promised requests: an app asks the edge to promise a request to the client, and to make it itself.
 
 use hcrs_http::{ResponseHeadWriter, is_promise_path};
 
-/// Begins the payload of a `Push` frame: length u16 and path, then the fields in the form of a response's head of status
-/// 0, which the caller writes and finishes. `None` if the path cannot be promised, or is longer than a payload may be.
+/// Begins the payload of a `Push` frame: length u16 and path, then the fields in the form of a response's
+/// head of status 0. The caller writes the fields and finishes the head. `None` if the path cannot be
+/// promised, or is too long for a payload.
 pub fn begin_promise(path: &[u8]) -> Option<(Vec<u8>, ResponseHeadWriter)> {
     if path.len() > crate::HINT_LEN_MAX || !is_promise_path(path) {
         return None;
@@ -15,7 +16,7 @@ pub fn begin_promise(path: &[u8]) -> Option<(Vec<u8>, ResponseHeadWriter)> {
     Some((out, fields))
 }
 
-/// The path in a payload and the place where its fields begin; `None` if it does not have the form.
+/// Returns the path in a payload and the place where its fields begin; `None` if the payload is malformed.
 pub fn split_promise(payload: &[u8]) -> Option<(&[u8], usize)> {
     let (len, rest) = payload.split_first_chunk()?;
     let len = usize::from(u16::from_le_bytes(*len));

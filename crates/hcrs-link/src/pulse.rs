@@ -1,43 +1,43 @@
-//! What the edge's supervisor and a worker say to each other beside the links, over a socket that keeps messages apart: whether
-//! each layer of the worker still turns, and where it stands if one does not.
+//! The messages of the edge's supervisor and a worker beside the links, over a socket that preserves message
+//! boundaries: whether each layer of the worker responds, and the stacks of a worker of which one does not.
 
-/// The longest text of stacks, in bytes: it has to pass through the socket as one message.
+/// Length of the longest text of stacks, in bytes: it has to pass through the socket as one message.
 pub const STACKS_MAX: usize = 64 << 10;
 
-/// Bytes of the longest message.
+/// Length of the longest message, in bytes.
 pub const PULSE_MAX: usize = 1 + STACKS_MAX;
 
-/// The layers of a worker, from the lowest. One that stands still holds up all above it.
+/// A layer of a worker, in order from the lowest. A layer that is blocked blocks all layers above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     /// The process: a thread that never touches Python answers.
     Process,
-    /// The interpreter: a thread answers that needs the GIL for it.
+    /// The interpreter: a thread answers that takes the GIL.
     Interpreter,
-    /// The event loop, or a pool of threads of which one is free or has ended a request.
+    /// The event loop, or a pool of threads in which one is free or has completed a request.
     Loop,
 }
 
 impl Layer {
-    /// All of them, the lowest first.
+    /// All layers, the lowest first.
     pub const ALL: [Self; 3] = [Self::Process, Self::Interpreter, Self::Loop];
 }
 
-/// From the edge to a worker.
+/// A message from the edge to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// Every layer that turns is to answer with this number, or a later one's.
+    /// Asks each layer to answer with this number, or with that of a later ping.
     Ping(u32),
-    /// The stacks of all threads and tasks are to be told.
+    /// Asks for the stacks of all threads and tasks.
     Stacks,
 }
 
-/// From a worker to the edge.
+/// A message from a worker to the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// The layer turns, and has seen the ping of this number.
+    /// The layer responds, and has read the ping of this number.
     Turns(Layer, u32),
-    /// Where all threads and tasks stand.
+    /// The stacks of all threads and tasks.
     Stacks(&'a [u8]),
 }
 
@@ -46,7 +46,7 @@ const STACKS: u8 = 2;
 const TURNS: [u8; 3] = [3, 4, 5];
 
 impl Asked {
-    /// The message.
+    /// Returns the message.
     pub fn to_bytes(self) -> [u8; 5] {
         match self {
             Self::Ping(number) => numbered(PING, number),
@@ -54,7 +54,7 @@ impl Asked {
         }
     }
 
-    /// Reads a message; `None` if it is none.
+    /// Parses a message; `None` if it is malformed.
     pub fn parse(message: &[u8]) -> Option<Self> {
         match message.split_first()? {
             (&PING, number) => Some(Self::Ping(u32::from_le_bytes(number.try_into().ok()?))),
@@ -65,7 +65,7 @@ impl Asked {
 }
 
 impl<'a> Answer<'a> {
-    /// The message.
+    /// Returns the message.
     pub fn to_bytes(self) -> Vec<u8> {
         match self {
             Self::Turns(layer, number) => numbered(TURNS[layer as usize], number).to_vec(),
@@ -73,7 +73,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Reads a message; `None` if it is none.
+    /// Parses a message; `None` if it is malformed.
     pub fn parse(message: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = message.split_first()?;
         if kind == STACKS {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_told_apart() {
+    fn what_is_no_message_is_recognized() {
         for message in [&b""[..], b"\x01", b"\x01abcde", b"\x09abcd", b"\x03", b"\x05abcdef"] {
             assert_eq!(Asked::parse(message), None, "{message:?}");
             assert_eq!(Answer::parse(message), None, "{message:?}");

@@ -1,36 +1,37 @@
-//! One request and its response as a worker sees them: what has arrived and was not taken, what was sent and has not
-//! left. Frames in, frames out; no Python.
+//! One request and its response as a worker sees them: bytes that have arrived and that the app has not
+//! taken, and bytes that the app has sent and that have not left. Frames in, frames out; no Python.
 
 mod file;
+mod hints;
+mod request_body;
+mod websocket;
 
 use std::collections::VecDeque;
 
-use crate::credit::{
-    FILE_COST, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, WINDOW_LEFT_BY_HINTS, Window, piece_cost,
-};
-use crate::frame::{DATA_MAX, LinkError};
-use crate::from_worker::{FromWorker, HINT_LEN_MAX, INTERIM_MAX};
+use crate::credit::{FILE_COST, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, Window, piece_cost};
+use crate::frame::DATA_MAX;
+use crate::from_worker::FromWorker;
 use crate::outbox::{FileOut, HeadMark, Outbox};
 use crate::{MessageKind, Request, StreamId};
 
-/// Body bytes that one `http.request` message or one read holds at most.
+/// Most body bytes in one `http.request` message or one read.
 pub const MESSAGE_MAX: usize = 64 << 10;
 
-/// How far the app has come with its response.
+/// The app's progress with its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing was sent.
+    /// The app has sent no head.
     Request,
-    /// The head was sent.
+    /// The app has sent the head.
     Response,
-    /// The last body message was sent, and trailers were announced.
+    /// The app has sent the last body message, and announced trailers.
     Trailers,
     /// The response is complete.
     Closed,
 }
 
 impl Phase {
-    /// The word for it in error messages.
+    /// Returns the phase's name in error messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Request => "REQUEST",
@@ -41,26 +42,26 @@ impl Phase {
     }
 }
 
-/// What the app receives next.
+/// The next input of the app.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// A piece of the request's body.
     Body {
         /// The bytes.
         piece: Vec<u8>,
-        /// Whether more follows.
+        /// Whether more of the body follows.
         more: bool,
     },
-    /// The client is gone, or the response complete.
+    /// The client is gone, or the response is complete.
     Disconnect,
-    /// Nothing yet.
+    /// No input has arrived yet.
     Wait,
 }
 
-/// Why a response's body does not move.
+/// The reason why a response's body does not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stalled {
-    /// It does move, or there is nothing to move.
+    /// The body moves, or no bytes wait.
     No,
     /// The stream's window is used up: the edge returns credit.
     Window,
@@ -68,7 +69,7 @@ pub enum Stalled {
     Outbox,
 }
 
-/// What waits for the window or the outbox.
+/// An item that waits for the window or the outbox.
 #[derive(Debug)]
 enum Unsent<B> {
     /// A piece of a response's body.
@@ -81,10 +82,11 @@ enum Unsent<B> {
     Done,
 }
 
-/// A stream; `B` is a piece of a response's body, or a message.
+/// A stream of a link. `B` is a piece of a response's body, or a message.
 #[derive(Debug)]
 pub struct Stream<B> {
     id: StreamId,
+    /// Bytes of the request's body that the app has not taken.
     arrived: Vec<u8>,
     owed: Owed,
     /// The whole request body has arrived.
@@ -93,42 +95,43 @@ pub struct Stream<B> {
     taken: bool,
     /// The client holds the body back until the app asks for it.
     awaits_demand: bool,
+    /// The client is gone.
     gone: bool,
     /// The client has closed its side; it may still read the response.
     half_closed: bool,
-    /// The app was told that nothing more will come.
-    told_disconnect: bool,
+    /// The app has received a disconnect.
+    has_disconnected: bool,
     phase: Phase,
     head: Option<HeadMark>,
     /// The request's method is HEAD.
     head_only: bool,
-    /// Body bytes that the announced content-length still wants.
+    /// Body bytes that are missing from the announced content-length.
     length_left: Option<u64>,
     /// A part of a file that waits for the window, after all of `unsent`.
     file: Option<FileOut>,
-    /// The edge takes descriptors of files for this response, as long as nothing else is a part of its body; otherwise
-    /// their bytes are read here.
+    /// The edge accepts descriptors of files for this response, as long as its body has no other bytes.
+    /// Otherwise the files' bytes are read here.
     passes_files: bool,
     /// The response has no body on the wire.
     bodiless: bool,
     /// Trailers follow the body.
     has_trailers: bool,
-    /// They wait for the body to leave.
+    /// Trailers that wait for the body to leave.
     trailers: Option<Vec<u8>>,
-    /// Interim heads that were sent.
+    /// Number of interim heads that were sent.
     interims: u8,
-    /// Requests that may still be promised to the client; `None` where the protocol knows no pushes.
+    /// Number of requests that may still be promised to the client; `None` if the protocol has no pushes.
     pushes: Option<u8>,
     window: Window,
     unsent: VecDeque<Unsent<B>>,
-    /// Bytes of the first unsent piece that have left.
+    /// Number of bytes of the first unsent piece that have left.
     sent: usize,
     /// The stream's last frame was pushed.
     ended: bool,
 }
 
 impl<B: AsRef<[u8]>> Stream<B> {
-    /// The stream of a request that has just come.
+    /// Creates the stream of a request.
     pub fn new(request: &Request<'_>) -> Self {
         Self {
             id: request.stream,
@@ -139,7 +142,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             awaits_demand: request.expects_continue,
             gone: false,
             half_closed: false,
-            told_disconnect: false,
+            has_disconnected: false,
             phase: Phase::Request,
             head: None,
             head_only: false,
@@ -158,28 +161,12 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
     }
 
-    /// Its number on the link.
+    /// Returns the stream's number on the link.
     pub fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Returns credit for pieces of messages, of this cost in all, that the app took or that wait for the rest of their
-    /// message.
-    pub fn took_messages(&mut self, cost: usize, out: &mut Outbox) {
-        if let Some(amount) = self.owed.take(cost) {
-            out.push(&FromWorker::Credit { stream: self.id, amount });
-        }
-    }
-
-    /// Tells the edge that the app has heard of the WebSocket's end, on which a client that broke the protocol is told.
-    /// The app has answered by then what it wanted to.
-    pub fn heard_end(&mut self, out: &mut Outbox) {
-        if !self.gone && !self.ended && self.phase == Phase::Response {
-            out.push(&FromWorker::HeardClose { stream: self.id });
-        }
-    }
-
-    /// How far the response is.
+    /// Returns the progress of the response.
     pub fn phase(&self) -> Phase {
         self.phase
     }
@@ -189,27 +176,17 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.gone
     }
 
-    /// Whether nothing that the app has sent waits any more.
+    /// Whether all bytes that the app has sent have left.
     pub fn is_flushed(&self) -> bool {
         self.unsent.is_empty() && self.file.is_none()
     }
 
-    /// Whether a part of a file waits: nothing may be sent after it meanwhile.
+    /// Whether a part of a file waits. No other bytes may be sent after it meanwhile.
     pub fn has_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Takes body bytes from the edge.
-    pub fn arrive(&mut self, data: &[u8], end: bool) -> Result<(), LinkError> {
-        if self.received || self.arrived.len() + data.len() > REQUEST_WINDOW as usize {
-            return Err(LinkError::Unexpected("Data"));
-        }
-        self.arrived.extend_from_slice(data);
-        self.received = end;
-        Ok(())
-    }
-
-    /// The client is gone. That the app's task has ended is still said.
+    /// Notes that the client is gone. The end of the app's task is still reported.
     pub fn reset(&mut self, out: &mut Outbox) {
         self.gone = true;
         self.arrived = Vec::new();
@@ -221,62 +198,18 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
     }
 
-    /// The client has closed its side after the whole request: the app hears of it once it has taken the body.
+    /// Notes that the client has closed its side after the whole request. The app receives a disconnect once
+    /// it has taken the body.
     pub fn half_close(&mut self) {
         self.half_closed = true;
     }
 
-    /// Whether [`Stream::next`] has given [`Next::Disconnect`].
-    pub fn has_told_disconnect(&self) -> bool {
-        self.told_disconnect
+    /// Whether [`Stream::next`] has returned [`Next::Disconnect`].
+    pub fn has_disconnected(&self) -> bool {
+        self.has_disconnected
     }
 
-    /// Takes what the app receives next, at most `max` bytes of it; credit and the first demand go to `out`.
-    pub fn next(&mut self, max: usize, out: &mut Outbox) -> Next {
-        if self.gone || self.phase == Phase::Closed || (self.taken && self.half_closed) {
-            self.told_disconnect = true;
-            return Next::Disconnect;
-        }
-        if self.taken {
-            return Next::Wait;
-        }
-        if self.arrived.is_empty() && !self.received {
-            self.ask(out);
-            return Next::Wait;
-        }
-        self.awaits_demand = false;
-        let rest = if self.arrived.len() > max { self.arrived.split_off(max) } else { Vec::new() };
-        let piece = std::mem::replace(&mut self.arrived, rest);
-        self.taken = self.received && self.arrived.is_empty();
-        if !self.received
-            && let Some(amount) = self.owed.take(piece.len())
-        {
-            out.push(&FromWorker::Credit { stream: self.id, amount });
-        }
-        Next::Body { piece, more: !self.taken }
-    }
-
-    /// Demands a body that the client holds back, once; the edge then sends 100 (Continue).
-    pub fn ask(&mut self, out: &mut Outbox) {
-        if std::mem::take(&mut self.awaits_demand) {
-            out.push(&FromWorker::AwaitsBody { stream: self.id });
-        }
-    }
-
-    /// Whether the body, or so many bytes of it, wait for the app, or nothing more will come.
-    pub fn has_uploaded(&self, enough: usize) -> bool {
-        self.gone || self.received || self.arrived.len() >= enough
-    }
-
-    /// Whether [`Stream::next`] gives something.
-    pub fn has_next(&self) -> bool {
-        self.gone
-            || self.phase == Phase::Closed
-            || (self.half_closed && self.taken)
-            || (!self.taken && (self.received || !self.arrived.is_empty()))
-    }
-
-    /// Whether [`Stream::pump`] is not held up by the window.
+    /// Whether the window allows [`Stream::pump`] to move a frame.
     pub fn can_send(&self) -> bool {
         let is_file = self.unsent.is_empty() && self.file.is_some() && self.passes_files;
         let wanted = if is_file { FILE_COST } else { piece_cost(1) };
@@ -293,7 +226,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.head_only
     }
 
-    /// Notes the response's head, and the length of the body that it announces.
+    /// Notes the response's head, and the body's length that it announces.
     pub fn start(&mut self, head: HeadMark, length: Option<u64>) {
         self.phase = Phase::Response;
         self.head = Some(head);
@@ -303,38 +236,6 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Notes that trailers follow the body.
     pub fn announce_trailers(&mut self) {
         self.has_trailers = true;
-    }
-
-    /// Sends an interim head. What is too much is left out: it is only a hint.
-    pub fn interim(&mut self, head: &[u8], out: &mut Outbox) {
-        if self.interims < INTERIM_MAX && self.spend_on_hint(head) {
-            self.interims += 1;
-            out.push(&FromWorker::Interim { stream: self.id, head });
-        }
-    }
-
-    fn spend_on_hint(&mut self, hint: &[u8]) -> bool {
-        let cost = piece_cost(hint.len());
-        let is_modest = hint.len() <= HINT_LEN_MAX && self.window.left() >= WINDOW_LEFT_BY_HINTS + cost;
-        !self.gone && is_modest && self.window.spend(cost)
-    }
-
-    /// Notes how many requests may be promised to the client, in a protocol that knows pushes.
-    pub fn set_pushes(&mut self, pushes: u8) {
-        self.pushes = Some(pushes);
-    }
-
-    /// Whether the protocol knows pushes.
-    pub fn knows_pushes(&self) -> bool {
-        self.pushes.is_some()
-    }
-
-    /// Has a request promised to the client. What it does not take, or is too much, is left out: it is only a hint.
-    pub fn promise(&mut self, promise: &[u8], out: &mut Outbox) {
-        if self.pushes.is_some_and(|left| left > 0) && self.spend_on_hint(promise) {
-            self.pushes = self.pushes.map(|left| left - 1);
-            out.push(&FromWorker::Push { stream: self.id, promise });
-        }
     }
 
     /// Ends the response with trailers, which leave after the body.
@@ -351,8 +252,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
     }
 
-    /// Counts a piece of the response's body, the last one if `end`, against the announced length. The error says
-    /// how the body is wrong.
+    /// Counts a piece of the response's body, the last one if `end`, against the announced length. The error
+    /// describes how the body differs from it.
     pub fn count(&mut self, len: u64, end: bool) -> Result<(), &'static str> {
         let Some(left) = self.length_left else { return Ok(()) };
         let left = left.checked_sub(len).ok_or("longer")?;
@@ -368,7 +269,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.bodiless = true;
     }
 
-    /// Whether parts of files are of use.
+    /// Whether parts of files are sent: the response has a body and the client is there.
     pub fn takes_files(&self) -> bool {
         !self.bodiless && !self.gone
     }
@@ -382,7 +283,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.pump_all(out)
     }
 
-    /// Notes that a head was sent which goes nowhere.
+    /// Notes that the app has sent a head that is dropped.
     pub fn start_nowhere(&mut self) {
         self.phase = Phase::Response;
     }
@@ -416,47 +317,6 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.pump_all(out)
     }
 
-    /// Sends a WebSocket's message if nothing holds it up; false if [`Stream::message`] has to take it.
-    #[must_use]
-    pub fn message_at_once(&mut self, kind: MessageKind, message: &[u8], out: &mut Outbox) -> bool {
-        if self.gone {
-            return true;
-        }
-        let is_free = self.is_flushed() && message.len() <= DATA_MAX && !out.is_full();
-        let has_left = is_free && self.window.spend(piece_cost(message.len()));
-        if has_left {
-            out.push(&FromWorker::Message { stream: self.id, kind, bytes: message, end: true });
-        }
-        has_left
-    }
-
-    /// Takes a WebSocket's message.
-    pub fn message(&mut self, kind: MessageKind, message: B, out: &mut Outbox) -> Stalled {
-        if self.gone {
-            return Stalled::No;
-        }
-        self.unsent.push_back(Unsent::Message(kind, message));
-        self.pump_all(out)
-    }
-
-    /// Takes the end of a WebSocket, after which no message follows.
-    pub fn close(&mut self, code: u16, reason: &str, out: &mut Outbox) -> Stalled {
-        self.phase = Phase::Closed;
-        if self.gone {
-            return Stalled::No;
-        }
-        self.unsent.push_back(Unsent::Close(code, reason.to_owned()));
-        self.pump_all(out)
-    }
-
-    /// The app's task that had a WebSocket has ended: says so once everything has left.
-    pub fn finish_websocket(&mut self, out: &mut Outbox) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.unsent.push_back(Unsent::Done);
-            self.pump_all(out);
-        }
-    }
-
     fn pump_all(&mut self, out: &mut Outbox) -> Stalled {
         loop {
             match self.pump(out) {
@@ -466,7 +326,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
     }
 
-    /// Moves one frame of what waits to `out`.
+    /// Moves one waiting frame to `out`.
     pub fn pump(&mut self, out: &mut Outbox) -> Stalled {
         let stream = self.id;
         let (bytes, message) = match self.unsent.front() {
@@ -522,14 +382,15 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.window.add(credit);
     }
 
-    /// Whether nothing more may be sent, though the app has not said that it is the end: the announced length is met, or
+    /// Whether the response is complete though the app has not ended it: the announced length is reached, or
     /// the response has no body.
     fn is_complete(&self) -> bool {
         let is_body_complete = self.bodiless || self.length_left == Some(0);
         self.phase == Phase::Response && is_body_complete && !self.has_trailers
     }
 
-    /// The app's task has ended. True if it has failed, that is, left its response unfinished for a client that waits.
+    /// Notes that the app's task has ended. Returns whether it has failed, that is, has left its response
+    /// unfinished for a client that waits.
     pub fn finish(&mut self, out: &mut Outbox) -> bool {
         if self.ended || (self.phase == Phase::Closed && !self.gone) {
             return false;
@@ -546,7 +407,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             }
             return false;
         }
-        let has_failed = !self.told_disconnect;
+        let has_failed = !self.has_disconnected;
         if let Some(head) = self.head.take() {
             out.take_back(head);
         }
@@ -562,7 +423,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
     fn end(&mut self, out: &mut Outbox) {
         self.ended = true;
         if !self.head.is_some_and(|head| out.end_at_head(head)) {
-            // It takes nothing of the window: a stream has one end.
+            // It costs nothing of the window, since a stream ends once.
             out.push(&FromWorker::Data { stream: self.id, bytes: &[], end: true });
         }
     }

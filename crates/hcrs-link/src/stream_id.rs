@@ -1,26 +1,27 @@
-//! Names of streams. A name is given once in the life of a link, so no frame that is read late can be taken for one of
-//! another stream.
+//! Numbers of streams. A number is used once in the life of a link, so a frame that is read late is never
+//! taken for one of another stream.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 
-/// Bits of a number that a claim word has room for, beside the request's state.
+/// Number of bits that a claim word has for a stream's number, beside the request's state.
 pub(crate) const BITS: u32 = 62;
 
-/// The name of a stream on a link; never used twice.
+/// The number of a stream on a link, which is never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(NonZeroU64);
 
 impl StreamId {
-    /// The stream of this number; `None` for 0, which is the link itself, and for what a claim word cannot hold.
+    /// Returns the stream with this number; `None` for 0, which is the link itself, and for a number that
+    /// does not fit a claim word.
     #[inline]
     pub fn new(number: u64) -> Option<Self> {
         NonZeroU64::new(number).filter(|number| number.get() >> BITS == 0).map(Self)
     }
 
-    /// The number.
+    /// Returns the number.
     #[inline]
     pub fn get(self) -> u64 {
         self.0.get()
@@ -33,7 +34,7 @@ impl fmt::Debug for StreamId {
     }
 }
 
-/// Gives out the numbers of a link's streams, each once.
+/// An allocator of a link's stream numbers, which returns each number once.
 #[derive(Debug)]
 pub struct StreamIds {
     next: u64,
@@ -47,18 +48,18 @@ impl Default for StreamIds {
 }
 
 impl StreamIds {
-    /// Numbers from 1 to `last`, which tests make small.
+    /// Creates an allocator of the numbers from 1 to `last`. Tests use a small `last`.
     pub fn up_to(last: u64) -> Self {
         Self { next: 1, last: last.min((1 << BITS) - 1) }
     }
 
-    /// Whether every number has been given out. The link then takes no more requests.
+    /// Whether every number has been used. The link then takes no more requests.
     pub fn are_used_up(&self) -> bool {
         self.next > self.last
     }
 
-    /// The next number; `None` once they are used up.
-    #[expect(clippy::should_implement_trait, reason = "not a sequence that anybody iterates over")]
+    /// Returns the next number; `None` once all are used.
+    #[expect(clippy::should_implement_trait, reason = "an allocator and not a sequence to iterate over")]
     pub fn next(&mut self) -> Option<StreamId> {
         let id = StreamId::new(self.next).filter(|_| !self.are_used_up())?;
         self.next += 1;
@@ -66,10 +67,10 @@ impl StreamIds {
     }
 }
 
-/// Values by stream. The numbers are the edge's own, so no client chooses where they fall.
+/// A map from streams to values. The edge chooses the numbers, so a client cannot provoke collisions.
 pub type StreamMap<T> = HashMap<StreamId, T, BuildHasherDefault<StreamHasher>>;
 
-/// Spreads numbers that count up.
+/// A hasher for consecutive numbers.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct StreamHasher(u64);
 

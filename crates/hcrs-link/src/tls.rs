@@ -1,26 +1,27 @@
-//! What a worker is told of a TLS connection, once for all requests that name it: version u16, cipher suite u16, then the
-//! server's certificate, the client's name and the client's certificates, each with its length (u32) before it.
+//! The facts about a TLS connection as they cross the link, once for all requests of the connection: version
+//! u16, cipher suite u16, then the server's certificate, the client's name and the client's certificates,
+//! each with its length (u32) before it.
 
-/// The number of a length that says: there is none.
+/// The length of a part that is absent.
 const NONE: u32 = u32::MAX;
 
-/// The facts about a connection; certificates are PEM, which is ASCII.
+/// The facts about a TLS connection; certificates are PEM, which is ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFacts<'a> {
-    /// The version's number on the wire, as in 0x0304; 0 if it is not known.
+pub struct TlsInfo<'a> {
+    /// The version's number on the wire, as in 0x0304; 0 if it is unknown.
     pub version: u16,
-    /// The cipher suite's number; 0 if it is not known.
+    /// The cipher suite's number; 0 if it is unknown.
     pub cipher_suite: u16,
-    /// The certificate that the client was given.
+    /// The certificate that the server sent.
     pub server_certificate: &'a str,
-    /// The subject of the client's certificate (RFC 4514).
+    /// The subject of the client's certificate (RFC 4514); `None` without one.
     pub client_name: Option<&'a str>,
-    /// What the client sent, its own certificate first.
+    /// The certificates that the client sent, its own first.
     pub client_certificates: Vec<&'a str>,
 }
 
-impl<'a> TlsFacts<'a> {
-    /// As they stand on the link.
+impl<'a> TlsInfo<'a> {
+    /// Returns the payload.
     pub fn to_bytes(&self) -> Vec<u8> {
         let chain = self.client_certificates.iter().map(|certificate| certificate.len() + 4).sum::<usize>();
         let name = self.client_name.unwrap_or_default();
@@ -36,7 +37,7 @@ impl<'a> TlsFacts<'a> {
         out
     }
 
-    /// Reads a payload; `None` if it does not have this form.
+    /// Parses a payload; `None` if it is malformed.
     pub fn parse(payload: &'a [u8]) -> Option<Self> {
         let (version, rest) = payload.split_first_chunk()?;
         let (cipher_suite, mut rest) = rest.split_first_chunk()?;
@@ -75,28 +76,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn facts_come_out_as_they_went_in(
+        fn an_info_is_read_back_as_it_was_written(
             version: u16, cipher_suite: u16, server: String, name: Option<String>,
             chain in proptest::collection::vec(any::<String>(), 0..4),
         ) {
-            let facts = TlsFacts {
+            let info = TlsInfo {
                 version,
                 cipher_suite,
                 server_certificate: &server,
                 client_name: name.as_deref(),
                 client_certificates: chain.iter().map(String::as_str).collect(),
             };
-            let payload = facts.to_bytes();
-            prop_assert_eq!(TlsFacts::parse(&payload), Some(facts));
+            let payload = info.to_bytes();
+            prop_assert_eq!(TlsInfo::parse(&payload), Some(info));
             for cut in [1, 5] {
-                let cut = TlsFacts::parse(&payload[..payload.len() - cut.min(payload.len())]);
-                prop_assert!(cut.is_none_or(|facts| facts.client_certificates.len() < chain.len()));
+                let cut = TlsInfo::parse(&payload[..payload.len() - cut.min(payload.len())]);
+                prop_assert!(cut.is_none_or(|info| info.client_certificates.len() < chain.len()));
             }
         }
 
         #[test]
         fn no_bytes_make_the_reader_panic(payload in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _outcome = TlsFacts::parse(&payload);
+            let _outcome = TlsInfo::parse(&payload);
         }
     }
 }

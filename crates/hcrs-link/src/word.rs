@@ -1,18 +1,20 @@
-//! The atomic words of the memory that edge and worker share, as the steps of the claim table and of the blocks need them.
+//! The atomic words of the memory that edge and worker share, with the operations that the claim table and
+//! the blocks need.
 //!
-//! The steps are generic over the word, so that loom runs the very same ones in every interleaving (`interleavings.rs`).
+//! The steps of both are generic over the word, so that loom runs the same code in every interleaving
+//! (`interleavings.rs`).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// An atomic word.
 pub(crate) trait Word<T> {
-    /// Its value.
+    /// Returns the word's value.
     fn load(&self, order: Ordering) -> T;
 
-    /// Sets it.
+    /// Sets the word.
     fn store(&self, value: T, order: Ordering);
 
-    /// Sets it to `new` if it is `current`; otherwise the error holds what it is.
+    /// Sets the word to `new` if it is `current`; otherwise the error has its value.
     fn compare_exchange(&self, current: T, new: T, success: Ordering, failure: Ordering) -> Result<T, T>;
 }
 

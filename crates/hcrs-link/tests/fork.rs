@@ -1,4 +1,4 @@
-//! By itself, because it takes away the memory of every link in its process.
+//! A test of its own, because it replaces the memory of every link in its process.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn who_has_left_the_shared_memory_reads_nothing_there_and_tells_nothing() {
 
     assert!(!worker.claim(3, stream), "nothing is offered here");
     assert_eq!(blocks.put(&bytes), Some(block), "all blocks are free here");
-    // Opened anew, as the other end sees it.
+    // Opened again, as the other end sees it.
     let edge = ClaimTable::open(&fd).unwrap();
     let lent = Arc::new(BlockArea::open(&fd).unwrap().unwrap());
     assert!(edge.claim(3, stream), "the offer stands");

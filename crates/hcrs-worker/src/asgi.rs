@@ -172,9 +172,9 @@ impl AsgiLink {
             let Some((header, payload)) = turn.inbox.next_frame().map_err(broken)? else { break };
             match FromEdge::parse(&header, payload).map_err(broken)? {
                 FromEdge::Request(request) => begun |= Self::begin(slf, &mut turn.scopes, &request, eager)?,
-                FromEdge::Tls { number, facts } => {
+                FromEdge::Tls { number, info } => {
                     let number = u8::try_from(number).ok().and_then(NonZeroU8::new);
-                    if !number.is_some_and(|number| turn.scopes.learn_tls(number, facts)) {
+                    if !number.is_some_and(|number| turn.scopes.learn_tls(number, info)) {
                         return Err(broken(LinkError::Unexpected("Tls")));
                     }
                 }

@@ -136,7 +136,7 @@ impl Exchange {
         if !is_ready || inner.slice.spend(link.get().turn_number()) {
             return None;
         }
-        let is_repeated_disconnect = inner.websocket.is_none() && inner.stream.has_told_disconnect();
+        let is_repeated_disconnect = inner.websocket.is_none() && inner.stream.has_disconnected();
         Some(is_repeated_disconnect && inner.slice.spend_without_client())
     }
 

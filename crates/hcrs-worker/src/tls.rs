@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU8;
 
-use hcrs_link::TlsFacts;
+use hcrs_link::TlsInfo;
 use pyo3::exceptions::PyConnectionError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -32,7 +32,7 @@ impl TlsScopes {
             self.facts.resize_with(at + 1, || None);
         }
         self.facts[at] = Some(Facts::Payload(payload.into()));
-        TlsFacts::parse(payload).is_some()
+        TlsInfo::parse(payload).is_some()
     }
 
     /// Returns the extension of a request with this number.
@@ -46,7 +46,7 @@ impl TlsScopes {
             || PyConnectionError::new_err("a request refers to TLS facts that the edge has not sent");
         let known = known.ok_or_else(unknown)?;
         if let Facts::Payload(payload) = known {
-            let facts = TlsFacts::parse(payload).ok_or_else(unknown)?;
+            let facts = TlsInfo::parse(payload).ok_or_else(unknown)?;
             *known = Facts::Extension(build(py, &facts)?.unbind());
         }
         match known {
@@ -60,7 +60,7 @@ fn index(number: NonZeroU8) -> usize {
     usize::from(number.get()) - 1
 }
 
-fn build<'py>(py: Python<'py>, facts: &TlsFacts<'_>) -> PyResult<Bound<'py, PyDict>> {
+fn build<'py>(py: Python<'py>, facts: &TlsInfo<'_>) -> PyResult<Bound<'py, PyDict>> {
     let known = |number: u16| (number != 0).then_some(number);
     let extension = PyDict::new(py);
     extension.set_item(intern!(py, "server_cert"), facts.server_certificate)?;

@@ -338,7 +338,7 @@ def test_workers_go_on_serving_when_another_version_was_installed_under_them(
     before = server.worker_pids()
     installed.touch()
     server.signal(signal.SIGHUP)
-    server.wait_for_log(rf"^the running hcrs speaks version {LINK_VERSION + 1} of the link .*restart it, a reload is not enough$")
+    server.wait_for_log(rf"^the running hcrs uses version {LINK_VERSION + 1} of the link protocol .*restart hcrs, because a reload is not enough$")
     server.wait_for_log(r"worker \d+ goes on serving")
     assert client.get().body == b"hello"
     assert set(before) <= set(server.worker_pids())

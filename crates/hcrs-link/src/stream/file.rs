@@ -1,4 +1,4 @@
-//! A part of a file in a response's body: its descriptor passes to the edge, or its bytes are read here.
+//! A part of a file in a response's body. Its descriptor passes to the edge, or its bytes are read here.
 
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
@@ -10,7 +10,7 @@ use crate::from_worker::FromWorker;
 use crate::outbox::{FileOut, Outbox};
 
 impl<B: AsRef<[u8]>> Stream<B> {
-    /// Moves the part that waits on, or one piece of it.
+    /// Moves the waiting part, or one piece of it.
     pub(super) fn pump_file(&mut self, out: &mut Outbox) -> Stalled {
         let Some(file) = &mut self.file else { return Stalled::No };
         if out.is_full() {
@@ -32,7 +32,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
             }
             let piece = match read(file, len) {
                 Ok(piece) if !piece.is_empty() => piece,
-                // It is shorter than it was, or cannot be read: the response cannot be completed.
+                // The file is shorter than it was, or cannot be read: the response cannot be completed.
                 Ok(_) | Err(_) => {
                     self.file = None;
                     self.trailers = None;
@@ -63,7 +63,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
     }
 }
 
-/// At most `len` bytes of a part of a file.
+/// Reads at most `len` bytes of a part of a file.
 fn read(file: &FileOut, len: usize) -> Result<Vec<u8>, Errno> {
     let mut piece = Vec::with_capacity(len);
     loop {

@@ -1,15 +1,16 @@
-//! What a stream takes, sends and owes.
+//! Streams: what they accept, send and owe.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::outbox::HeadTooLongError;
 use crate::{FrameHeader, HEADER_LEN, HeadKind, PIECE_COST};
+use crate::{HINT_LEN_MAX, INTERIM_MAX, WINDOW_LEFT_BY_HINTS};
 
-/// A frame's name, whether it ends something, and its bytes.
+/// A frame's name, whether it has END, and its bytes.
 type Frame = (&'static str, bool, Vec<u8>);
 
-/// The frames of an outbox, which is empty then.
+/// Takes all frames of an outbox.
 fn drain(out: &mut Outbox) -> Vec<Frame> {
     let (bytes, _) = out.take_all();
     let (mut frames, mut rest) = (Vec::new(), &bytes[..]);
@@ -132,7 +133,7 @@ fn a_complete_body_that_waits_for_the_window_carries_the_end() {
 }
 
 #[test]
-fn an_app_that_was_told_of_the_disconnect_need_not_answer() {
+fn an_app_that_has_received_the_disconnect_need_not_answer() {
     for told in [false, true] {
         let mut out = Outbox::default();
         let mut stream = new(false);
@@ -141,7 +142,7 @@ fn an_app_that_was_told_of_the_disconnect_need_not_answer() {
         if told {
             assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
         }
-        assert_eq!((stream.has_told_disconnect(), stream.finish(&mut out)), (told, !told));
+        assert_eq!((stream.has_disconnected(), stream.finish(&mut out)), (told, !told));
         assert_eq!(drain(&mut out)[0].0, if told { "Done" } else { "AppFailed" });
     }
 }
@@ -352,7 +353,8 @@ proptest! {
                 for (name, end, payload) in drain(&mut out) {
                     prop_assert!(payload.len() <= DATA_MAX || name != "Data");
                     sent += if name == "Data" { payload.len() } else { 0 };
-                    spent += if name == "Data" && !payload.is_empty() { piece_cost(payload.len()) } else { 0 };
+                    let is_piece = name == "Data" && !payload.is_empty();
+                    spent += if is_piece { piece_cost(payload.len()) } else { 0 };
                     ends += usize::from(end);
                 }
                 prop_assert!(spent <= allowed);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use hcrs_http::Fault;
 use hcrs_link::{
-    BlockArea, ClaimTable, FromEdge, LinkError, MessageKind, Request, StreamId, StreamIds, TlsFacts,
+    BlockArea, ClaimTable, FromEdge, LinkError, MessageKind, Request, StreamId, StreamIds, TlsInfo,
 };
 use tokio::sync::Notify;
 
@@ -444,12 +444,12 @@ impl Origin for Link {
 
 /// Says what a number of TLS facts means from now on.
 fn tell(NumberedFacts { facts, number, .. }: &NumberedFacts, out: &mut Out) {
-    let told = TlsFacts {
+    let told = TlsInfo {
         version: facts.version().unwrap_or(0),
         cipher_suite: facts.cipher_suite().unwrap_or(0),
         server_certificate: facts.server_certificate(),
         client_name: facts.client_name(),
         client_certificates: facts.client_certificates().iter().map(String::as_str).collect(),
     };
-    out.push(&FromEdge::Tls { number: u16::from(number.get()), facts: &told.to_bytes() });
+    out.push(&FromEdge::Tls { number: u16::from(number.get()), info: &told.to_bytes() });
 }

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_has_left_makes_room_and_what_waits_keeps_its_order() {
         let mut out = Out::default();
-        let facts = |number: u16| FromEdge::Tls { number, facts: &[7; 100] };
+        let facts = |number: u16| FromEdge::Tls { number, info: &[7; 100] };
         let (mut seen, mut expected) = (Vec::new(), Vec::new());
         for number in 0..20_000 {
             out.push(&facts(number));
