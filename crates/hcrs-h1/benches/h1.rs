@@ -1,4 +1,4 @@
-//! What an exchange costs on an HTTP/1.1 connection.
+//! The cost of an exchange on an HTTP/1.1 connection.
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
 
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use hcrs_h1::{Connection, Event, Extra, Settings};
+use hcrs_h1::{Connection, Event, ServerFields, Settings};
 use hcrs_http::{Address, Endpoints, ResponseHead, ResponseHeadWriter, Scheme};
 
 fn main() {
@@ -19,7 +19,8 @@ const SMALL: &[u8] =
 
 const BROWSER: &[u8] = b"GET /items/42?q=x HTTP/1.1\r\nHost: localhost:8000\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0\r\n\
-    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\n\
     Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\n\
     Cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\nUpgrade-Insecure-Requests: 1\r\n\
     Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nPriority: u=0, i\r\n\r\n";
@@ -41,10 +42,10 @@ fn response() -> ResponseHead {
     ResponseHead::parse(Bytes::from(block)).expect("well-formed")
 }
 
-const EXTRA: Extra<'static> =
-    Extra { date: Some(b"Sun, 06 Nov 1994 08:49:37 GMT"), server: Some(b"hcrs-h1"), alt_svc: b"" };
+const EXTRA: ServerFields<'static> =
+    ServerFields { date: Some(b"Sun, 06 Nov 1994 08:49:37 GMT"), server: Some(b"hcrs-h1"), alt_svc: b"" };
 
-/// Reads the request in `input` up to its end and gives its block back.
+/// Reads the request in `input` up to its end and returns its block.
 fn read(connection: &mut Connection, input: &mut BytesMut) {
     while let Some(event) = connection.poll_event(input).expect("a good request") {
         if let Event::Request(request) = event {
@@ -62,7 +63,7 @@ fn answer(connection: &mut Connection, head: &ResponseHead, out: &mut Vec<u8>) {
     connection.next_exchange();
 }
 
-/// Read, answered, next: all that HTTP costs of a small exchange.
+/// The whole cost of HTTP in a small exchange: read, answer, next.
 #[divan::bench(args = [("small", SMALL), ("browser", BROWSER)].map(|(name, wire)| Case { name, wire }))]
 fn exchange(bencher: Bencher<'_, '_>, case: Case) {
     let (mut connection, head) = (connection(), response());
@@ -74,7 +75,7 @@ fn exchange(bencher: Bencher<'_, '_>, case: Case) {
     });
 }
 
-/// The response's share of it.
+/// The cost of the response alone.
 #[divan::bench]
 fn response_small(bencher: Bencher<'_, '_>) {
     let (mut connection, head) = (connection(), response());
@@ -87,7 +88,7 @@ fn response_small(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A head that comes byte by byte, as from a client that means harm.
+/// A head that comes byte by byte, as from a hostile client.
 #[divan::bench]
 fn head_dripped(bencher: Bencher<'_, '_>) {
     let (mut connection, head) = (connection(), response());

@@ -1,6 +1,7 @@
 //! Decodes a chunked body and its trailer section (RFC 9112 §7.1), byte by byte.
 //!
-//! Stricter than the grammar asks: a size has one to sixteen hexadecimal digits and no blank near it. Extensions and trailers are counted against their limits and dropped.
+//! The decoder is stricter than the grammar: a size has one to sixteen hexadecimal digits and no blank near
+//! it. Extensions and trailers are counted against their limits and dropped.
 
 mod extension;
 
@@ -10,7 +11,7 @@ use hcrs_http::{Fault, is_field_name};
 use crate::Settings;
 use extension::Extension;
 
-/// What comes next.
+/// The expected next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     SizeStart,
@@ -32,7 +33,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct ChunkDecoder {
     state: State,
-    /// The size as read so far, then what is left of the chunk's data.
+    /// The size as read so far, then the number of bytes that are left of the chunk's data.
     size: u64,
     extension_bytes: usize,
     trailer_bytes: usize,
@@ -51,8 +52,8 @@ impl ChunkDecoder {
         self.state == State::Done
     }
 
-    /// Removes framing from the front of `input` and returns how many bytes of data now stand there. The data of
-    /// all chunks that are here is pushed together, so that many small chunks make one piece.
+    /// Removes framing from the front of `input` and returns the number of bytes of data that are there now.
+    /// The data of all chunks in `input` is moved together, so that many small chunks make one piece.
     pub(crate) fn decode(&mut self, input: &mut BytesMut, settings: &Settings) -> Result<usize, Fault> {
         let mut data = 0;
         let mut at = 0;
@@ -64,7 +65,7 @@ impl ChunkDecoder {
             }
             let len = usize::try_from(self.size).unwrap_or(usize::MAX).min(input.len() - at);
             if data == 0 {
-                // No data in front of it yet: the framing is dropped and nothing has to move.
+                // No data precedes the framing, so it can be dropped without moving anything.
                 input.advance(at);
                 at = 0;
             } else {
@@ -153,12 +154,13 @@ impl ChunkDecoder {
     }
 }
 
-/// Drops the framing between the `data` bytes at the front and `at`, where reading has come to.
+/// Removes the framing between the `data` bytes at the front and `at`, the place up to which bytes were read.
 fn close_gap(input: &mut BytesMut, data: usize, at: usize) {
     if data == 0 {
         input.advance(at);
     } else if at > data {
-        // The shorter side moves, or pipelined requests behind many small bodies would be moved again and again.
+        // The shorter side moves: otherwise pipelined requests behind many small bodies would be moved again
+        // and again.
         if data <= input.len() - at {
             input.copy_within(..data, at - data);
             input.advance(at - data);
@@ -174,7 +176,7 @@ fn hex_digit(byte: u8) -> Option<u64> {
     char::from(byte).to_digit(16).map(u64::from)
 }
 
-/// Visible, blank or beyond ASCII: what may stand in a field value and in an extension's quoted string.
+/// Whether a field value, or an extension's quoted string, may have the byte: visible, blank or beyond ASCII.
 fn is_text(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
@@ -186,7 +188,8 @@ mod tests {
     const SETTINGS: Settings =
         Settings { max_head_bytes: 0, max_fields: 2, max_chunk_extension_bytes: 8, max_trailer_bytes: 40 };
 
-    /// Feeds `wire` in pieces of `step` bytes; gives the data, and what is left if the body is complete.
+    /// Decodes `wire` in pieces of `step` bytes. Returns the data, and the rest of the input if the body is
+    /// complete.
     fn decode(wire: &[u8], step: usize) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
         let mut decoder = ChunkDecoder::new();
         let mut input = BytesMut::new();
@@ -220,7 +223,7 @@ mod tests {
                 let (got, left) = decode(wire.as_bytes(), step).expect(wire);
                 assert_eq!(got, data.as_bytes(), "{wire:?} by {step}");
                 match rest {
-                    // Cut into pieces, what comes after the body is added behind what is left.
+                    // In pieces, the bytes after the body are appended to the rest.
                     Some(rest) => assert_eq!(left.as_deref(), Some(rest.as_bytes()), "{wire:?} by {step}"),
                     None => assert_eq!(left, None, "{wire:?} by {step}"),
                 }

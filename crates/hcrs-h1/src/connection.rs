@@ -1,79 +1,22 @@
-//! One connection: which exchange it is in, what it reads next, and whether it lives on.
+//! One connection: the exchange in progress, the state of reading, and whether the connection persists.
 
 use std::rc::Rc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use hcrs_http::{Blame, Endpoints, Fault, RequestHead, ResponseHead, Scheme, Version, is_field_name};
+use hcrs_http::{Blame, Endpoints, Fault, ResponseHead, Scheme, Version, is_field_name};
 
-use crate::Settings;
 use crate::chunk::ChunkDecoder;
+use crate::event::{Awaits, BodyLength, Event, Request};
 use crate::head::{self, ParsedHead};
-use crate::response::{self, Response, Terms};
+use crate::response::{self, Response, ResponseContext};
 use crate::scan::HeadScan;
-
-/// A request whose head has arrived.
-#[derive(Debug)]
-pub struct Request {
-    /// The head: names in lower case, values without surrounding blanks.
-    pub head: RequestHead,
-    /// The body that follows.
-    pub body: BodyLength,
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    pub expect_continue: bool,
-}
-
-/// How a request's body is delimited (RFC 9112 §6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyLength {
-    /// There is none, or its length is zero.
-    None,
-    /// That many bytes, at least one.
-    Known(u64),
-    /// Chunks until the last one.
-    Chunked,
-}
-
-/// What the client has sent.
-#[derive(Debug)]
-pub enum Event {
-    /// A head. With [`BodyLength::None`] the request ends here, without [`Event::End`].
-    Request(Request),
-    /// A piece of the body as it arrived, never empty.
-    Data(Bytes),
-    /// The body, trailers included, is complete.
-    End,
-}
-
-/// What the connection waits for from the client, so that the caller can choose a deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Awaits {
-    /// A request's head.
-    Head {
-        /// Some bytes of it are here.
-        started: bool,
-    },
-    /// More of the body.
-    Body,
-    /// Nothing: the request is complete, broken, or held back by its client until `100 Continue`.
-    Nothing,
-}
-
-/// What the server adds to the fields of a response.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Extra<'a> {
-    /// Value of `date`, unless the app has sent its own.
-    pub date: Option<&'a [u8]>,
-    /// Value of `server`, unless the app has sent its own.
-    pub server: Option<&'a [u8]>,
-    /// The lines of `alt-svc`, each with its end, whatever the app has sent.
-    pub alt_svc: &'a [u8],
-}
+use crate::{ServerFields, Settings};
 
 /// The server side of one HTTP/1.1 connection.
 ///
-/// An exchange goes `poll_event` until the request is there, `write_head`, `write_data`, `write_end`, and
-/// `next_exchange` once both ends of it are reached; what a client sends meanwhile may be read between any two
-/// of these.
+/// In each exchange the caller calls `poll_event` until the request has arrived, then `write_head`,
+/// `write_data` and `write_end`, and `next_exchange` once both request and response are complete. It may call
+/// `poll_event` between any two of these.
 #[derive(Debug)]
 pub struct Connection {
     settings: Settings,
@@ -81,26 +24,28 @@ pub struct Connection {
     endpoints: Rc<Endpoints>,
     spare_block: Vec<u8>,
     reading: Reading,
-    /// Some bytes of the next head are here.
+    /// Some bytes of the next head have arrived.
     head_started: bool,
-    /// The client has asked for `100 Continue` and sent nothing since.
+    /// The client has asked for `100 Continue` and sent no byte since.
     continue_owed: bool,
-    terms: Terms,
+    context: ResponseContext,
     response: Response,
 }
 
-/// What is read next.
+/// The state of reading.
 #[derive(Debug)]
 enum Reading {
+    /// A head is being read.
     Head(HeadProgress),
-    /// A body of known length, with so many bytes to come.
+    /// A body of known length is being read; that many bytes are to come.
     Known(u64),
+    /// A body in chunks is being read.
     Chunked(ChunkDecoder),
-    /// Another protocol, whose bytes are passed on as they come.
+    /// The connection has switched to another protocol, whose bytes are passed on as they come.
     Switched,
     /// The request is complete.
     Ended,
-    /// The client broke the protocol: where the next message would start is unknown.
+    /// The client broke the protocol: the start of a next message is unknown.
     Broken,
 }
 
@@ -111,17 +56,20 @@ struct HeadProgress {
     line_checked: bool,
 }
 
-/// Empty lines that are skipped in front of a request line (RFC 9112 §2.2): old clients send one after a body.
+/// Most empty lines that are skipped in front of a request line (RFC 9112 §2.2): old clients send one after a
+/// body.
 const MAX_EMPTY_LINES: u8 = 2;
 
-/// Pieces of a body up to this length are copied out, so that a small piece does not keep a large buffer.
+/// Length up to which pieces of a body are copied, in bytes, so that a small piece does not keep a large
+/// buffer.
 const COPIED_PIECE_BYTES: usize = 4 * 1024;
 
-/// The terms before a head is read, for the answer to a malformed one.
-const NO_TERMS: Terms = Terms { version: Version::Http11, is_head_method: false, keep_alive: true };
+/// The context before a head is read, for the answer to a malformed one.
+const NO_REQUEST: ResponseContext =
+    ResponseContext { version: Version::Http11, is_head_method: false, keep_alive: true };
 
 impl Connection {
-    /// A connection that awaits its first head.
+    /// Creates a connection that awaits its first head.
     pub fn new(settings: &Settings, scheme: Scheme, endpoints: Rc<Endpoints>) -> Self {
         Self {
             settings: *settings,
@@ -131,24 +79,26 @@ impl Connection {
             reading: Reading::Head(HeadProgress::default()),
             head_started: false,
             continue_owed: false,
-            terms: NO_TERMS,
+            context: NO_REQUEST,
             response: Response::Awaited,
         }
     }
 
-    /// Gives a block for the next request's head to be written into, such as the last one's.
+    /// Sets the block that the next request's head is written into, such as the last one's.
     pub fn set_spare_block(&mut self, block: Vec<u8>) {
         self.spare_block = block;
     }
 
-    /// Whether the connection has switched: all that comes is another protocol's.
+    /// Whether the connection has switched to another protocol.
     pub fn has_switched(&self) -> bool {
         matches!(self.reading, Reading::Switched)
     }
 
-    /// Reads from the front of `input`, consuming what it understood. `Ok(None)`: more bytes are needed, or
-    /// nothing may be read before [`Connection::next_exchange`]; call it until then. What it left in `input`
-    /// must still stand at the front at the next call. After a fault nothing more is read.
+    /// Parses the front of `input` and removes the bytes that it has parsed. Returns `Ok(None)` when it needs
+    /// more bytes, or when [`Connection::next_exchange`] has to come first; the caller calls it until then.
+    ///
+    /// The caller only appends to `input` between two calls: the connection has searched the bytes that it
+    /// left there, and does not search them again. After a fault no further request is read.
     pub fn poll_event(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Fault> {
         let polled = match self.reading {
             Reading::Head(_) => self.poll_head(input),
@@ -183,7 +133,7 @@ impl Connection {
         }
         let found = progress.scan.find_end(input, self.settings.max_head_bytes);
         let Ok(Some(len)) = found else {
-            // Before the scan's own fault, so that how the bytes were cut does not choose the answer.
+            // Before the scan's own fault, so that the answer does not depend on how the bytes were split.
             progress.check_early(input)?;
             return found.map(|_| None);
         };
@@ -197,7 +147,7 @@ impl Connection {
         let ParsedHead { head, body, version, is_head_method, keep_alive, expect_continue } = parsed;
         self.head_started = false;
         self.continue_owed = expect_continue;
-        self.terms = Terms { version, is_head_method, keep_alive };
+        self.context = ResponseContext { version, is_head_method, keep_alive };
         self.reading = match body {
             BodyLength::None => Reading::Ended,
             BodyLength::Known(length) => Reading::Known(length),
@@ -232,12 +182,13 @@ impl Connection {
         }
     }
 
-    /// Whether the data that came last is known to be the body's last, before [`Event::End`] says so.
+    /// Whether the last data event is known to have been the body's last, before [`Event::End`] has been
+    /// returned.
     pub fn has_read_body(&self) -> bool {
         matches!(self.reading, Reading::Known(0))
     }
 
-    /// What is awaited from the client, as of the last [`Connection::poll_event`].
+    /// Returns the part of a request that is awaited, as of the last [`Connection::poll_event`].
     pub fn awaits(&self) -> Awaits {
         match self.reading {
             Reading::Head(_) => Awaits::Head { started: self.head_started },
@@ -247,8 +198,8 @@ impl Connection {
         }
     }
 
-    /// Writes `100 Continue` if the client expects it, has sent nothing of the body and has no response yet.
-    /// Returns whether it did.
+    /// Appends `100 Continue` to `out` if the client expects it, has sent no byte of the body and has no
+    /// response yet. Returns whether it did.
     pub fn write_continue(&mut self, out: &mut Vec<u8>) -> bool {
         if !self.continue_owed || self.has_head_out() {
             return false;
@@ -258,25 +209,31 @@ impl Connection {
         true
     }
 
-    /// Writes an interim response's head (RFC 9110 §15.2), before the final one; nothing to a client of HTTP/1.0, which
-    /// would take it for the final one. [`Fault::AppFailed`], with nothing appended, for any status but 103, a
-    /// malformed name or value, or after the final head.
+    /// Appends the head of an interim response (RFC 9110 §15.2) to `out`. Appends nothing for a client of
+    /// HTTP/1.0, which would take it for the final one.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`], with nothing appended, for any status but 103, for a malformed name or value,
+    /// and after the final head.
     pub fn write_interim(&mut self, head: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
         if matches!(self.reading, Reading::Head(_)) || self.has_head_out() || head.status() != 103 {
             return Err(Fault::AppFailed);
         }
-        if self.terms.version == Version::Http10 {
+        if self.context.version == Version::Http10 {
             return Ok(());
         }
         response::write_interim(head, out)
     }
 
-    /// Writes a response's head and settles its framing: the app's `content-length`, else `body_now`, the length
-    /// of a body that is known to be all (0 if the head ends the response), else chunks, or for HTTP/1.0 the end
-    /// of the connection. `close` asks for `connection: close`.
+    /// Appends a response's head to `out` and chooses its framing: the app's `content-length`; else
+    /// `body_now`, the length of a body that is complete (0 if the head ends the response); else chunks, or
+    /// for HTTP/1.0 the end of the connection. `close` asks for `connection: close`.
     ///
-    /// [`Fault::AppFailed`], with nothing appended to `out`, if the head is not one that can be sent: a status
-    /// outside 200..=999, a malformed name or value, lengths that differ from each other or from `body_now`, a
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`], with nothing appended, for a head that cannot be sent: a status outside
+    /// 200..=999, a malformed name or value, lengths that differ from each other or from `body_now`, a
     /// transfer coding other than `chunked`, a second head.
     #[expect(
         clippy::too_many_arguments,
@@ -287,51 +244,60 @@ impl Connection {
         head: &ResponseHead,
         body_now: Option<usize>,
         close: bool,
-        extra: &Extra<'_>,
+        server_fields: &ServerFields<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         if matches!(self.reading, Reading::Head(_)) || self.has_head_out() {
             return Err(Fault::AppFailed);
         }
-        let terms = Terms { keep_alive: !close && self.may_live_on(), ..self.terms };
-        let (framing, keep_alive) = response::write_head(terms, head, body_now, extra, out)?;
+        let context = ResponseContext { keep_alive: !close && self.may_persist(), ..self.context };
+        let (framing, keep_alive) = response::write_head(context, head, body_now, server_fields, out)?;
         self.response = Response::Body(framing);
-        self.terms.keep_alive = keep_alive;
+        self.context.keep_alive = keep_alive;
         Ok(())
     }
 
-    /// Writes the head of a `101 Switching Protocols`, the answer to a request that is complete and asked for it (RFC
-    /// 9110 §15.2.2). From then on what the client sends comes as [`Event::Data`] and what
-    /// [`Connection::write_data`] is given goes out as it is; [`Connection::write_end`] ends the connection.
+    /// Appends the head of a `101 Switching Protocols` to `out`, which answers a complete request that asked
+    /// for it (RFC 9110 §15.2.2). After it, [`Connection::poll_event`] passes the client's bytes on as
+    /// [`Event::Data`], [`Connection::write_data`] writes without framing, and [`Connection::write_end`] ends
+    /// the connection.
     ///
-    /// [`Fault::AppFailed`], with nothing appended, if a field is malformed or this is not the time for it.
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`], with nothing appended, if a field is malformed, the request is not complete or
+    /// of HTTP/1.0, or a head has been written.
     pub fn write_switch(
         &mut self,
         head: &ResponseHead,
-        extra: &Extra<'_>,
+        server_fields: &ServerFields<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        if !self.request_ended() || self.has_head_out() || self.terms.version != Version::Http11 {
+        if !self.request_ended() || self.has_head_out() || self.context.version != Version::Http11 {
             return Err(Fault::AppFailed);
         }
-        self.response = Response::Body(response::write_switch(head, extra, out)?);
+        self.response = Response::Body(response::write_switch(head, server_fields, out)?);
         self.reading = Reading::Switched;
-        self.terms.keep_alive = false;
+        self.context.keep_alive = false;
         Ok(())
     }
 
-    /// Writes a piece of the response's body, in the framing that its head announced; drops it where a response
-    /// has no body. [`Fault::AppFailed`], with nothing appended, if it is more than `content-length` allows or
-    /// comes before the head or after the end.
+    /// Appends a piece of the response's body to `out`, in the framing that the head announced. Drops the
+    /// piece if the response has no body.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`], with nothing appended, for more bytes than `content-length` allows, before the
+    /// head, and after the end.
     pub fn write_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let Response::Body(framing) = &mut self.response else { return Err(Fault::AppFailed) };
         let written = framing.write_data(data, out);
-        self.terms.keep_alive &= written.is_ok();
+        self.context.keep_alive &= written.is_ok();
         written
     }
 
-    /// Bytes of the body that may go out behind `out` as they are, written by somebody else, who says so with
-    /// [`Connection::wrote_plain`]. `None` where the body has to be framed, or dropped, or its head is not out.
+    /// Returns the number of body bytes that the caller may write itself, without framing, after all of
+    /// `out`; it then calls [`Connection::wrote_plain`]. `None` if the body has to be framed or dropped, or
+    /// the head has not been written.
     pub fn plain_room(&self) -> Option<u64> {
         match self.response {
             Response::Body(framing) => framing.plain_room(),
@@ -339,42 +305,56 @@ impl Connection {
         }
     }
 
-    /// So many bytes of the body, within [`Connection::plain_room`], were written by somebody else.
+    /// Notes that the caller has written `len` bytes of the body itself, within [`Connection::plain_room`].
     pub fn wrote_plain(&mut self, len: u64) {
         if let Response::Body(framing) = &mut self.response {
             framing.wrote_plain(len);
         }
     }
 
-    /// Ends the response. [`Fault::AppFailed`] if fewer bytes than `content-length` were written: then only the
-    /// end of the connection tells the client.
+    /// Ends the response.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`] if fewer bytes than `content-length` were written: the connection then has to be
+    /// closed, which is the only sign that the client gets.
     pub fn write_end(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let Response::Body(framing) = self.response else { return Err(Fault::AppFailed) };
         let written = framing.write_end(out);
-        self.terms.keep_alive &= written.is_ok();
+        self.context.keep_alive &= written.is_ok();
         self.response = Response::Ended;
         written
     }
 
-    /// Ends the response with the fields of `trailers`, or without them where the body is not in chunks. Errors are
-    /// those of [`Connection::write_end`], and [`Fault::AppFailed`] for a field that cannot be sent there.
+    /// Ends the response with the fields of `trailers`, or without them if the body is not in chunks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::write_end`], and [`Fault::AppFailed`] for a field that may not be sent in trailers.
     pub fn write_trailers(&mut self, trailers: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
         let Response::Body(framing) = self.response else { return Err(Fault::AppFailed) };
-        framing.write_trailers(trailers, out).inspect_err(|_| self.terms.keep_alive = false)?;
+        framing.write_trailers(trailers, out).inspect_err(|_| self.context.keep_alive = false)?;
         self.response = Response::Ended;
         Ok(())
     }
 
-    /// Writes a whole response for a fault, without a body; nothing if a head is out already. It announces
-    /// `connection: close` if `close` asks for it, if the fault reaches the connection, or if the client is to
-    /// blame and its request is not complete.
-    pub fn write_fault(&mut self, fault: Fault, close: bool, extra: &Extra<'_>, out: &mut Vec<u8>) {
+    /// Appends the response to a fault, which has no body, to `out`; does nothing if a head has been written.
+    /// The response announces `connection: close` if `close` asks for it, if the fault closes the connection,
+    /// or if the client is to blame and its request is not complete.
+    pub fn write_fault(
+        &mut self,
+        fault: Fault,
+        close: bool,
+        server_fields: &ServerFields<'_>,
+        out: &mut Vec<u8>,
+    ) {
         if self.has_head_out() {
             return;
         }
         let cut_short = fault.blame() == Blame::Peer && !self.request_ended();
-        let terms = Terms { keep_alive: !close && !cut_short && self.may_live_on(), ..self.terms };
-        self.terms.keep_alive = response::write_fault(terms, fault, extra, out);
+        let keep_alive = !close && !cut_short && self.may_persist();
+        let context = ResponseContext { keep_alive, ..self.context };
+        self.context.keep_alive = response::write_fault(context, fault, server_fields, out);
         self.response = Response::Ended;
         if cut_short {
             self.break_off();
@@ -391,7 +371,7 @@ impl Connection {
         self.response == Response::Ended
     }
 
-    /// Bytes of the request's body that are still to come, as far as `content-length` has told.
+    /// Returns the number of body bytes that are still to come by `content-length`; 0 for a body without one.
     pub fn body_left(&self) -> u64 {
         match self.reading {
             Reading::Known(left) => left,
@@ -404,48 +384,49 @@ impl Connection {
         matches!(self.reading, Reading::Ended)
     }
 
-    /// Whether no exchange is under way and no byte of a next one is here.
+    /// Whether no exchange is in progress and no byte of a next one has arrived.
     pub fn is_idle(&self) -> bool {
         matches!(self.reading, Reading::Head(_)) && !self.head_started && !self.has_head_out()
     }
 
-    /// Whether the connection ends with this exchange, even if the rest of the request is still read: version,
-    /// `connection` of either side, framing, or a breach of the protocol demand it.
+    /// Whether the connection has to close after this exchange, even if the rest of the request is read:
+    /// because of the version, a `connection` field of either side, the framing, or a broken request.
     pub fn must_close(&self) -> bool {
-        !self.terms.keep_alive
+        !self.context.keep_alive
     }
 
-    /// Whether the connection can carry another exchange after this one: nothing demands its end, and the
-    /// request has been read to its own.
+    /// Whether the connection can carry another exchange after this one: it need not close, and the request
+    /// has been read to its end.
     pub fn can_keep_alive(&self) -> bool {
-        self.terms.keep_alive && self.request_ended()
+        self.context.keep_alive && self.request_ended()
     }
 
-    /// Forgets the finished exchange and awaits the next head. Without effect unless request and response have
-    /// ended and [`Connection::can_keep_alive`].
+    /// Ends the exchange and awaits the next head. Has no effect unless request and response have ended and
+    /// [`Connection::can_keep_alive`].
     pub fn next_exchange(&mut self) {
         if self.response_ended() && self.can_keep_alive() {
             self.reading = Reading::Head(HeadProgress::default());
             self.continue_owed = false;
-            self.terms = NO_TERMS;
+            self.context = NO_REQUEST;
             self.response = Response::Awaited;
         }
     }
 
-    /// A client that still waits for `100 Continue` may send its body after a final response or leave it out, so
-    /// that nobody knows what its next bytes are (RFC 9110 §10.1.1).
-    fn may_live_on(&self) -> bool {
-        self.terms.keep_alive && !self.continue_owed
+    /// Whether the client allows another exchange. A client that still waits for `100 Continue` may send its
+    /// body after a final response or leave it out, so its next bytes could be either a body or a request
+    /// (RFC 9110 §10.1.1).
+    fn may_persist(&self) -> bool {
+        self.context.keep_alive && !self.continue_owed
     }
 
     fn break_off(&mut self) {
         self.reading = Reading::Broken;
-        self.terms.keep_alive = false;
+        self.context.keep_alive = false;
     }
 }
 
 impl HeadProgress {
-    /// Refuses, before the rest is here, what cannot become a head: HTTP/0.9, odd versions.
+    /// Refuses a request line that cannot begin a head (HTTP/0.9, odd versions) before the rest has arrived.
     fn check_early(&mut self, input: &[u8]) -> Result<(), Fault> {
         let first_line = self.scan.first_line();
         if first_line > 0 && !self.line_checked {

@@ -1,35 +1,38 @@
-//! A complete head's bytes become a [`RequestHead`] and what the connection has to know of it.
+//! Parses a complete head into a [`RequestHead`] and the facts that the connection needs of it.
 //!
-//! httparse takes the lines apart and refuses controls, folds and blanks in wrong places; the checks here are
-//! those that it leaves open, most of them about how long the message is (RFC 9112 §6).
+//! httparse splits the lines and refuses controls, folds and blanks in wrong places; the checks here are
+//! those that it leaves to its user, most of them about the message's length (RFC 9112 §6).
 
 use std::mem::MaybeUninit;
 
-use hcrs_http::{Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, is_authority};
+use hcrs_http::{
+    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, is_authority,
+    request_content_length,
+};
 
 use crate::target::Target;
 use crate::{BodyLength, Settings};
 
-/// What one head says.
+/// A parsed head.
 #[derive(Debug)]
 pub(crate) struct ParsedHead {
     pub(crate) head: RequestHead,
     pub(crate) body: BodyLength,
     pub(crate) version: Version,
-    /// The response must not have a body.
+    /// The method is HEAD: the response must not have a body.
     pub(crate) is_head_method: bool,
-    /// The client would use the connection again.
+    /// The client allows the connection to be reused.
     pub(crate) keep_alive: bool,
     pub(crate) expect_continue: bool,
 }
 
-/// Fields that are kept on the stack while a head is read; more go to the heap.
+/// Number of fields that are kept on the stack while a head is parsed; a head with more takes the heap.
 const FIELDS_ON_STACK: usize = 256;
 
-/// Names up to this length are put into lower case on the stack.
+/// Length up to which names are put into lower case on the stack, in bytes.
 const SHORT_NAME_BYTES: usize = 64;
 
-/// Reads `bytes`, which end with the empty line and hold no bare line feed.
+/// Parses `bytes`, which end with the empty line and have no bare line feed.
 pub(crate) fn parse(
     bytes: &[u8],
     settings: &Settings,
@@ -52,7 +55,8 @@ pub(crate) fn parse(
     }
 }
 
-/// Looks at a request line, its line end included, whose fields have not arrived: nonsense is refused at once.
+/// Checks a request line with its line end before its fields have arrived, so that nonsense is refused at
+/// once.
 pub(crate) fn check_request_line(line: &[u8]) -> Result<(), Fault> {
     let mut request = httparse::Request::new(&mut []);
     match request.parse(line) {
@@ -82,7 +86,8 @@ fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
     }
 }
 
-/// Whether the request line is method, target and version, each after one space, and the version well-formed.
+/// Whether the request line has a method, a target and a version with one space between them, and the version
+/// is well-formed.
 fn names_a_version(bytes: &[u8]) -> bool {
     let line = &bytes[..memchr::memchr(b'\r', bytes).unwrap_or(bytes.len())];
     let mut parts = line.split(|&b| b == b' ').skip(2);
@@ -130,7 +135,7 @@ fn read(
         version,
         is_head_method: method == "HEAD",
         keep_alive: match message.persistence {
-            Persistence::Unsaid => version == Version::Http11,
+            Persistence::Default => version == Version::Http11,
             Persistence::KeepAlive => true,
             Persistence::Close => false,
         },
@@ -138,18 +143,18 @@ fn read(
     })
 }
 
-/// Room for the block's fixed part and two addresses.
+/// Room for the block's fixed part and two addresses, in bytes.
 const BESIDE_THE_HEAD: usize = 128;
 
 fn is_host(field: &httparse::Header<'_>) -> bool {
     field.name.eq_ignore_ascii_case("host")
 }
 
-/// What the fields say about the message and the connection.
+/// The facts in the fields about the message and the connection.
 #[derive(Debug)]
 struct Message<'a> {
     version: Version,
-    /// The target's authority, which stands for `host`.
+    /// The target's authority, which replaces `host`.
     authority: Option<&'a [u8]>,
     has_host: bool,
     length: Option<u64>,
@@ -158,10 +163,11 @@ struct Message<'a> {
     expect_continue: bool,
 }
 
-/// What `connection` says about the time after this exchange (RFC 9112 §9.3); `close` is never taken back.
+/// The client's choice, in `connection`, for the time after this exchange (RFC 9112 §9.3). `close` is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Persistence {
-    Unsaid,
+    /// The version's default.
+    Default,
     KeepAlive,
     Close,
 }
@@ -174,7 +180,7 @@ impl<'a> Message<'a> {
             has_host: false,
             length: None,
             chunked: false,
-            persistence: Persistence::Unsaid,
+            persistence: Persistence::Default,
             expect_continue: false,
         }
     }
@@ -215,7 +221,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// RFC 9112 §3.2.
+    /// Reads `host` (RFC 9112 §3.2).
     fn host(&mut self, value: &[u8]) -> Result<(), Fault> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(Fault::BadRequest("more than one host"));
@@ -227,7 +233,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// RFC 9110 §10.1.1.
+    /// Reads `expect` (RFC 9110 §10.1.1).
     fn expect(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.version == Version::Http11 {
             if !value.eq_ignore_ascii_case(b"100-continue") {
@@ -238,30 +244,29 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// RFC 9112 §9.3.
+    /// Reads `connection` (RFC 9112 §9.3).
     fn connection(&mut self, value: &[u8]) {
         for token in list(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.persistence = Persistence::Close;
-            } else if token.eq_ignore_ascii_case(b"keep-alive") && self.persistence == Persistence::Unsaid {
+            } else if token.eq_ignore_ascii_case(b"keep-alive") && self.persistence == Persistence::Default {
                 self.persistence = Persistence::KeepAlive;
             }
         }
     }
 
-    /// RFC 9112 §6.2. One field with one number; what RFC 9110 §8.6 lets a reader mend is refused.
+    /// Reads `content-length` (RFC 9112 §6.2): one field with one number. Lists and repeats, which RFC 9110
+    /// §8.6 lets a recipient repair, are refused.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.length.is_some() {
             return Err(Fault::BadRequest("more than one content-length"));
         }
-        // Zeros in front are in the grammar, and there are readers that take them for octal numbers.
-        let is_plain = value.len() == 1 || !value.starts_with(b"0");
-        let length = parse_length(value).filter(|_| is_plain);
+        let length = request_content_length(value);
         self.length = Some(length.ok_or(Fault::BadRequest("malformed content-length"))?);
         Ok(())
     }
 
-    /// RFC 9112 §6.1.
+    /// Reads `transfer-encoding` (RFC 9112 §6.1).
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.version == Version::Http10 {
             return Err(Fault::BadRequest("transfer-encoding in an HTTP/1.0 request"));
@@ -276,7 +281,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// RFC 9112 §6.3.
+    /// Returns the length of the body (RFC 9112 §6.3).
     fn body(&self) -> Result<BodyLength, Fault> {
         if !self.has_host && self.version == Version::Http11 {
             return Err(Fault::BadRequest("no host"));
@@ -290,7 +295,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A body whose last coding is not `chunked` has no known end; codings before it are merely not spoken here.
+/// Returns the fault for a transfer coding other than `chunked`. A body whose last coding is not `chunked`
+/// has no known end; codings before it are merely not supported.
 fn foreign_coding(value: &[u8]) -> Fault {
     let mut codings = list(value).rev();
     let ends = codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
@@ -301,20 +307,7 @@ fn foreign_coding(value: &[u8]) -> Fault {
     }
 }
 
-/// The elements of a comma-separated list, without the blanks around them.
+/// Returns the elements of a comma-separated list, without the blanks around them.
 pub(crate) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii)
-}
-
-/// A length: digits only, at least one, no more than fit.
-pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    value.iter().try_fold(0u64, |length, &b| {
-        if !b.is_ascii_digit() {
-            return None;
-        }
-        length.checked_mul(10)?.checked_add(u64::from(b - b'0'))
-    })
 }

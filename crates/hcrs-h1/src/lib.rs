@@ -3,6 +3,7 @@
 
 mod chunk;
 mod connection;
+mod event;
 mod head;
 mod response;
 mod scan;
@@ -10,5 +11,7 @@ mod settings;
 mod status;
 mod target;
 
-pub use connection::{Awaits, BodyLength, Connection, Event, Extra, Request};
+pub use connection::Connection;
+pub use event::{Awaits, BodyLength, Event, Request};
+pub use response::ServerFields;
 pub use settings::Settings;

@@ -1,29 +1,42 @@
-//! Responses onto the wire: the head with its framing settled (RFC 9112 §6), then the body inside it.
+//! Encodes responses: the head with the framing it chooses (RFC 9112 §6), then the body in that framing.
 //!
-//! What the app sends is checked here and nowhere later: names are tokens, values hold no controls, a length is
-//! one number and is kept. The hop's own fields (`connection`, `transfer-encoding`) are ours to say.
+//! The app's head is checked here and nowhere later: names are tokens, values have no controls, a length is
+//! one number and the body keeps to it. The fields of the connection itself (`connection`,
+//! `transfer-encoding`) are the server's.
 
-use hcrs_http::{Fault, Reach, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name};
+use hcrs_http::{
+    Fault, ResponseHead, Version, content_length, is_field_name, is_field_value, is_trailer_name,
+};
 
-use crate::Extra;
-use crate::head::{list, parse_length};
+use crate::head::list;
 use crate::status::push_status_line;
 
-/// How far the response of an exchange is.
+/// The fields that the server adds to a response.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerFields<'a> {
+    /// The value of `date`, for a response whose app has sent none.
+    pub date: Option<&'a [u8]>,
+    /// The value of `server`, for a response whose app has sent none.
+    pub server: Option<&'a [u8]>,
+    /// The lines of `alt-svc`, each with its line end. They are added to each response.
+    pub alt_svc: &'a [u8],
+}
+
+/// The progress of an exchange's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Response {
-    /// No final head is out.
+    /// No final head has been written.
     Awaited,
-    /// The head is out, the body follows.
+    /// The head has been written, the body follows.
     Body(Framing),
-    /// Complete.
+    /// The response is complete.
     Ended,
 }
 
-/// How a response's body is delimited.
+/// The delimitation of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// So many bytes are still to come.
+    /// By length: that many bytes are still to come.
     Length(u64),
     /// In chunks.
     Chunked,
@@ -33,36 +46,37 @@ pub(crate) enum Framing {
     Nothing,
 }
 
-/// What a request settles about its response.
+/// The facts of the request and of the connection that shape a response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct ResponseContext {
     pub(crate) version: Version,
     pub(crate) is_head_method: bool,
-    /// The connection can live on, as far as client and server are concerned.
+    /// Client and server allow another exchange on the connection.
     pub(crate) keep_alive: bool,
 }
 
-/// Appends a head. Gives the framing of what follows and whether the connection can still live on; after an
-/// error nothing is appended.
+/// Appends a head. Returns the framing of the body and whether the connection can carry another exchange. An
+/// error leaves `out` as it was.
 pub(crate) fn write_head(
-    terms: Terms,
+    context: ResponseContext,
     head: &ResponseHead,
     body_now: Option<usize>,
-    extra: &Extra<'_>,
+    server_fields: &ServerFields<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(Framing, bool), Fault> {
     let start = out.len();
-    let written = push_head(terms, head, body_now, extra, out);
+    let written = push_head(context, head, body_now, server_fields, out);
     if written.is_err() {
         out.truncate(start);
     }
     written
 }
 
-/// Appends the head of a `101 Switching Protocols`, after which nothing is framed any more.
+/// Appends the head of a `101 Switching Protocols`. The bytes after it have no framing. An error leaves `out`
+/// as it was.
 pub(crate) fn write_switch(
     head: &ResponseHead,
-    extra: &Extra<'_>,
+    server_fields: &ServerFields<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Framing, Fault> {
     if head.fields().any(|(name, value)| !is_field_name(name) || !is_field_value(value)) {
@@ -79,22 +93,22 @@ pub(crate) fn write_switch(
         has_server |= name.eq_ignore_ascii_case(b"server");
         push_field(out, name, value);
     }
-    if let Some(date) = extra.date.filter(|_| !has_date) {
+    if let Some(date) = server_fields.date.filter(|_| !has_date) {
         push_field(out, b"date", date);
     }
-    if let Some(server) = extra.server.filter(|_| !has_server) {
+    if let Some(server) = server_fields.server.filter(|_| !has_server) {
         push_field(out, b"server", server);
     }
-    out.extend_from_slice(extra.alt_svc);
+    out.extend_from_slice(server_fields.alt_svc);
     out.extend_from_slice(b"\r\n");
     Ok(Framing::Close)
 }
 
 fn push_head(
-    terms: Terms,
+    context: ResponseContext,
     head: &ResponseHead,
     body_now: Option<usize>,
-    extra: &Extra<'_>,
+    server_fields: &ServerFields<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(Framing, bool), Fault> {
     let status = head.status();
@@ -102,22 +116,22 @@ fn push_head(
         return Err(Fault::AppFailed);
     }
     push_status_line(out, status);
-    let said = push_app_fields(head, status, out)?;
-    if !said.date
-        && let Some(date) = extra.date
+    let app_fields = push_app_fields(head, status, out)?;
+    if !app_fields.has_date
+        && let Some(date) = server_fields.date
     {
         push_field(out, b"date", date);
     }
-    if !said.server
-        && let Some(server) = extra.server
+    if !app_fields.has_server
+        && let Some(server) = server_fields.server
     {
         push_field(out, b"server", server);
     }
-    out.extend_from_slice(extra.alt_svc);
+    out.extend_from_slice(server_fields.alt_svc);
     let body_now = body_now.map(|len| len as u64);
-    let framing = if terms.is_head_method || matches!(status, 204 | 304) {
+    let framing = if context.is_head_method || matches!(status, 204 | 304) {
         Framing::Nothing
-    } else if let Some(length) = said.length {
+    } else if let Some(length) = app_fields.length {
         if body_now.is_some_and(|len| len != length) {
             return Err(Fault::AppFailed);
         }
@@ -125,43 +139,44 @@ fn push_head(
     } else if let Some(length) = body_now {
         push_content_length(out, length);
         Framing::Length(length)
-    } else if terms.version == Version::Http11 {
+    } else if context.version == Version::Http11 {
         push_field(out, b"transfer-encoding", b"chunked");
         Framing::Chunked
     } else {
         Framing::Close
     };
-    let keep_alive = terms.keep_alive && !said.close && framing != Framing::Close;
-    push_connection(out, terms.version, keep_alive);
+    let keep_alive = context.keep_alive && !app_fields.close && framing != Framing::Close;
+    push_connection(out, context.version, keep_alive);
     out.extend_from_slice(b"\r\n");
     Ok((framing, keep_alive))
 }
 
-/// What the app's own fields said.
+/// The facts in the app's own fields.
 #[derive(Debug, Default)]
-struct Said {
-    date: bool,
-    server: bool,
+struct AppFields {
+    has_date: bool,
+    has_server: bool,
+    /// The app asks for `connection: close`.
     close: bool,
     length: Option<u64>,
 }
 
-fn push_app_fields(head: &ResponseHead, status: u16, out: &mut Vec<u8>) -> Result<Said, Fault> {
-    let mut said = Said::default();
+fn push_app_fields(head: &ResponseHead, status: u16, out: &mut Vec<u8>) -> Result<AppFields, Fault> {
+    let mut seen = AppFields::default();
     for (name, value) in head.fields() {
         if !is_field_name(name) || !is_field_value(value) {
             return Err(Fault::AppFailed);
         }
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"date") => said.date = true,
-            6 if name.eq_ignore_ascii_case(b"server") => said.server = true,
+            4 if name.eq_ignore_ascii_case(b"date") => seen.has_date = true,
+            6 if name.eq_ignore_ascii_case(b"server") => seen.has_server = true,
             10 if name.eq_ignore_ascii_case(b"connection") => {
-                said.close |= push_connection_options(name, value, out);
+                seen.close |= push_connection_options(name, value, out);
                 continue;
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = parse_length(value.trim_ascii()).ok_or(Fault::AppFailed)?;
-                match said.length.replace(length) {
+                let length = content_length(value.trim_ascii()).ok_or(Fault::AppFailed)?;
+                match seen.length.replace(length) {
                     Some(before) if before != length => return Err(Fault::AppFailed),
                     Some(_) => continue,
                     // RFC 9110 §8.6: a length is not allowed beside 204.
@@ -179,10 +194,10 @@ fn push_app_fields(head: &ResponseHead, status: u16, out: &mut Vec<u8>) -> Resul
         }
         push_field(out, name, value);
     }
-    Ok(said)
+    Ok(seen)
 }
 
-/// Passes on the options that are not about keeping the connection; gives whether the app would close it.
+/// Appends the options that are not about persistence. Returns whether the app asks for `close`.
 fn push_connection_options(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> bool {
     let mut close = false;
     for option in list(value) {
@@ -195,7 +210,7 @@ fn push_connection_options(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> bool
     close
 }
 
-/// Appends an interim head (RFC 9110 §15.2); after an error nothing is appended.
+/// Appends an interim head (RFC 9110 §15.2). An error leaves `out` as it was.
 pub(crate) fn write_interim(head: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
     let start = out.len();
     push_status_line(out, head.status());
@@ -222,33 +237,36 @@ fn push_fields(
     Ok(())
 }
 
-/// Appends the whole response that a fault is answered with. Gives whether the connection can still live on.
-pub(crate) fn write_fault(terms: Terms, fault: Fault, extra: &Extra<'_>, out: &mut Vec<u8>) -> bool {
-    let answer = fault.answer();
-    let keep_alive = terms.keep_alive && answer.reach == Reach::Stream;
-    push_status_line(out, answer.status);
-    if fault == Fault::MethodNotAllowed {
-        // RFC 9110 §15.5.6 demands the field; empty, it says that the target, a foreign host, has no methods here.
-        push_field(out, b"allow", b"");
+/// Appends the whole response to a fault. Returns whether the connection can carry another exchange.
+pub(crate) fn write_fault(
+    context: ResponseContext,
+    fault: Fault,
+    server_fields: &ServerFields<'_>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let keep_alive = context.keep_alive && !fault.closes_connection();
+    push_status_line(out, fault.status());
+    if let Some(allow) = fault.allow() {
+        push_field(out, b"allow", allow.as_bytes());
     }
     if let Some(seconds) = fault.retry_after() {
         push_field(out, b"retry-after", itoa::Buffer::new().format(seconds).as_bytes());
     }
-    if let Some(date) = extra.date {
+    if let Some(date) = server_fields.date {
         push_field(out, b"date", date);
     }
-    if let Some(server) = extra.server {
+    if let Some(server) = server_fields.server {
         push_field(out, b"server", server);
     }
-    out.extend_from_slice(extra.alt_svc);
+    out.extend_from_slice(server_fields.alt_svc);
     push_content_length(out, 0);
-    push_connection(out, terms.version, keep_alive);
+    push_connection(out, context.version, keep_alive);
     out.extend_from_slice(b"\r\n");
     keep_alive
 }
 
 impl Framing {
-    /// Appends a piece of the body. On an error nothing is appended.
+    /// Appends a piece of the body. An error leaves `out` as it was.
     pub(crate) fn write_data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         match self {
             Self::Length(left) => {
@@ -264,7 +282,8 @@ impl Framing {
         Ok(())
     }
 
-    /// Bytes that may stand on the wire as they are.
+    /// Returns the number of bytes that may be written without framing; `None` if the body has to be framed
+    /// or dropped.
     pub(crate) fn plain_room(self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(left),
@@ -273,14 +292,14 @@ impl Framing {
         }
     }
 
-    /// Counts bytes that stand there.
+    /// Counts bytes that were written without framing.
     pub(crate) fn wrote_plain(&mut self, len: u64) {
         if let Self::Length(left) = self {
             *left = left.saturating_sub(len);
         }
     }
 
-    /// Appends the end of the body with trailers, where the framing has a place for them.
+    /// Appends the end of the body, with trailers if the framing has a place for them.
     pub(crate) fn write_trailers(self, trailers: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Fault> {
         if self != Self::Chunked {
             return self.write_end(out);
@@ -294,7 +313,7 @@ impl Framing {
         written
     }
 
-    /// Appends the end of the body, if all of it was written.
+    /// Appends the end of the body if it is complete.
     pub(crate) fn write_end(self, out: &mut Vec<u8>) -> Result<(), Fault> {
         match self {
             Self::Length(0) | Self::Close | Self::Nothing => Ok(()),
@@ -333,7 +352,7 @@ fn push_content_length(out: &mut Vec<u8>, length: u64) {
     push_field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 
-/// RFC 9112 §9.6, and §9.3 for the answer that HTTP/1.0 clients wait for.
+/// Appends `connection` (RFC 9112 §9.6). Clients of HTTP/1.0 wait for `keep-alive` in the response (§9.3).
 fn push_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
     if !keep_alive {
         push_field(out, b"connection", b"close");

@@ -1,24 +1,24 @@
-//! Finds where a head ends, without ever looking at a byte twice.
+//! Finds the end of a head, and looks at each byte once.
 //!
-//! A head may come in many small reads (RFC 9112 §2.2); what was seen of it is remembered, so that a client
-//! that drips bytes costs no more than one that sends them at once. A line feed that no carriage return
-//! precedes is refused here, since httparse takes it for a line end.
+//! A head may come in many small reads (RFC 9112 §2.2). The scan remembers its place, so that a client that
+//! sends byte by byte costs no more than one that sends a head at once. A line feed without a carriage return
+//! is refused here, since httparse takes it for a line end.
 
 use hcrs_http::Fault;
 
-/// Where the search for the empty line has come to, counted from the head's first byte.
+/// The progress of the search for the empty line, in bytes from the head's start.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScan {
-    /// Bytes searched.
+    /// Number of bytes searched.
     seen: usize,
-    /// Start of the line that is not complete.
+    /// Start of the line that is incomplete.
     line: usize,
     /// Length of the request line, its line end included; 0 until it is complete.
     first_line: usize,
 }
 
 impl HeadScan {
-    /// The head's length, its empty line included, once all of it is in `input` within `limit` bytes.
+    /// Returns the head's length with its empty line, once all of it is in `input` within `limit` bytes.
     pub(crate) fn find_end(&mut self, input: &[u8], limit: usize) -> Result<Option<usize>, Fault> {
         let window = &input[..input.len().min(limit)];
         for offset in memchr::memchr_iter(b'\n', &window[self.seen..]) {
@@ -46,7 +46,7 @@ impl HeadScan {
         }
     }
 
-    /// Length of the request line, its line end included; 0 until it is complete.
+    /// Returns the length of the request line with its line end; 0 until it is complete.
     pub(crate) fn first_line(&self) -> usize {
         self.first_line
     }

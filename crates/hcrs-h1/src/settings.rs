@@ -1,16 +1,18 @@
-//! What this crate runs on: the ceilings of what a client may send.
+//! Settings: the limits on a client's requests.
 
-/// Ceilings for one connection.
+/// The limits of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Most bytes of a request line and its fields together, the empty line included.
-    /// Beyond: 414 if the request line alone is longer, else 431. Default 16 KiB.
+    /// Most bytes of a request line and its fields together, with the empty line. A longer head is answered
+    /// with 414 if the request line alone is longer, else with 431. Default 16 KiB.
     pub max_head_bytes: usize,
-    /// Most fields of a head, and again of a trailer section. Beyond: 431. At most 65 535. Default 256.
+    /// Most fields of a head, and again of a trailer section. More are answered with 431. At most 65 535.
+    /// Default 256.
     pub max_fields: usize,
-    /// Most bytes of chunk extensions in one body, all chunks together. Beyond: 400. Default 16 KiB.
+    /// Most bytes of chunk extensions in one body, all chunks together. More are answered with 400. Default
+    /// 16 KiB.
     pub max_chunk_extension_bytes: usize,
-    /// Most bytes of a trailer section. Beyond: 431. Default 16 KiB.
+    /// Most bytes of a trailer section. More are answered with 431. Default 16 KiB.
     pub max_trailer_bytes: usize,
 }
 

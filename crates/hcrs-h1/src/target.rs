@@ -2,19 +2,19 @@
 
 use hcrs_http::{Fault, is_authority};
 
-/// A target taken apart.
+/// A parsed target.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
-    /// Before the first `?`, still percent-encoded; `*` for the whole server.
+    /// The part before the first `?`, still percent-encoded; `*` for the whole server.
     pub(crate) path: &'a [u8],
-    /// After the first `?`.
+    /// The part after the first `?`.
     pub(crate) query: &'a [u8],
-    /// The authority of the absolute form, which wins over `host`.
+    /// The authority of the absolute form, which replaces `host`.
     pub(crate) authority: Option<&'a [u8]>,
 }
 
 impl<'a> Target<'a> {
-    /// Takes a target apart. CONNECT, the only method with an authority alone, is not served.
+    /// Parses a target. CONNECT, the only method with an authority alone, is not served.
     pub(crate) fn parse(method: &[u8], target: &'a [u8]) -> Result<Self, Fault> {
         if method == b"CONNECT" {
             return Err(Fault::MethodNotAllowed);

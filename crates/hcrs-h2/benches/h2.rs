@@ -1,4 +1,4 @@
-//! What HTTP/2 costs the server: requests that the `h2` crate's client packed, read, answered and written.
+//! The cost of HTTP/2 to the server: requests that the `h2` crate's client packed are read and answered.
 //!
 //! A round is two turns of the connection, as at the edge: the requests arrive; the app's answers do.
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use hcrs_h2::{Connection, Event, Extra, PREFACE, Settings, StreamKey};
+use hcrs_h2::{Connection, Event, PREFACE, ServerFields, Settings, StreamKey};
 use hcrs_http::{Address, Endpoints, ResponseHead, ResponseHeadWriter, Scheme};
 use http::{HeaderValue, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -74,7 +74,7 @@ fn upload_in_frames(bencher: Bencher<'_, '_>, frame_len: usize) {
 struct Server {
     connection: Connection<Wire>,
     wire: Wire,
-    extra: Extra,
+    fields: ServerFields,
     now: Instant,
     /// Streams that wait for their answer.
     begun: Vec<StreamKey>,
@@ -106,7 +106,7 @@ impl Server {
         };
         // From then on the streams' window is the server's.
         wire.push(&frame(SETTINGS, ACK, 0, &[]));
-        let extra = Extra {
+        let fields = ServerFields {
             date: Some(HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT")),
             server: Some(HeaderValue::from_static("hcrs-h2")),
             alt_svc: None,
@@ -116,7 +116,7 @@ impl Server {
         let mut server = Self {
             connection,
             wire,
-            extra,
+            fields,
             now: Instant::now(),
             begun: Vec::new(),
             next_id: 1,
@@ -130,7 +130,7 @@ impl Server {
     /// One poll of the connection.
     fn turn(&mut self) {
         let cx = &mut Context::from_waker(Waker::noop());
-        self.connection.begin_turn(&self.extra);
+        self.connection.begin_turn(&self.fields);
         while let Poll::Ready(event) = self.connection.poll_event(cx, self.now) {
             match event.expect("an honest client") {
                 Event::Request { key, head, .. } => {
@@ -150,15 +150,14 @@ impl Server {
 
     /// Answers all streams, at the beginning of the next turn.
     fn answer(&mut self, head: &ResponseHead, body: &Bytes) {
-        let cx = &mut Context::from_waker(Waker::noop());
-        self.connection.begin_turn(&self.extra);
+        self.connection.begin_turn(&self.fields);
         for key in std::mem::take(&mut self.begun) {
             self.connection.send_head(key, black_box(head), false).expect("a good head");
-            self.connection.send_data(cx, self.now, key, (body.clone(), true)).expect("a good body");
+            self.connection.send_data(self.now, key, body.clone(), true).expect("a good body");
         }
     }
 
-    /// The client's share: it opens the window again and sends requests.
+    /// Acts as the client: opens the window again and sends requests.
     fn request(&mut self, streams: u32, body: usize) {
         if body > 0 {
             let taken = (streams * body as u32).to_be_bytes();

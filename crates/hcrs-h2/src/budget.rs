@@ -1,8 +1,8 @@
-//! A budget that is spent at once and refilled over time, and by what a client does well.
+//! A budget that a client's events spend, and that time and completed responses refill.
 
 use std::time::Instant;
 
-/// So many events in a burst, and so many more each second.
+/// A number of events in a burst, and a number of further events each second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     left: f64,
@@ -17,12 +17,12 @@ impl Budget {
         Self { left: burst, burst, per_second: f64::from(per_second), filled_at: None }
     }
 
-    /// Gives back `count`, but never more than the burst in all.
+    /// Adds `count`, up to the burst in all.
     pub(crate) fn earn(&mut self, count: u32) {
         self.left = self.burst.min(self.left + f64::from(count));
     }
 
-    /// Spends `count`; false once more was spent than there was.
+    /// Spends `count`. Returns false once more was spent than there was.
     pub(crate) fn spend(&mut self, now: Instant, count: u32) -> bool {
         if let Some(filled_at) = self.filled_at {
             let elapsed = now.saturating_duration_since(filled_at).as_secs_f64();

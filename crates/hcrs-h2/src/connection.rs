@@ -1,8 +1,8 @@
-//! One HTTP/2 connection: polled for what the client does, told what to send.
+//! One HTTP/2 connection: its caller polls it for events and sends responses.
 //!
-//! Request bodies are taken from `h2` as soon as they are there, because `h2` counts small unread frames against
-//! the whole connection; the client's window opens only by [`Connection::release`]. Response bodies are given to
-//! `h2` only as far as the client's window goes, because `h2` keeps whatever it is given.
+//! Request bodies are taken from `h2` as soon as they arrive, because `h2` counts small unread frames against
+//! the whole connection; the client's window opens only by [`Connection::release`]. Response bodies are
+//! passed to `h2` only as far as the client's window allows, because `h2` buffers without limit.
 
 mod pushes;
 mod responses;
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::budget::Budget;
 use crate::event::{Ended, Event, StreamKey};
-use crate::head::{self, Extra};
+use crate::head::{self, ServerFields};
 use crate::settings::Settings;
 use crate::spare;
 use crate::stream::Stream;
@@ -32,54 +32,54 @@ use crate::streams::Streams;
 use crate::transport::Transport;
 use crate::turn::TurnWaker;
 use pushes::Push;
-use responses::{UPDATES_PER_SEND, refuse};
+use responses::{UPDATES_PER_SEND, reason, refuse};
 use unwanted::Unwanted;
 use window::Window;
 
 pub use window::BodyRoom;
 
-/// Looks at `h2` in one turn, after which the runtime decides when the next one is due.
-const LOOKS_PER_TURN: u32 = 16;
+/// Most polls of `h2` in one turn, after which other tasks of the runtime get theirs.
+const POLLS_PER_TURN: u32 = 16;
 
-/// Streams whose reset `h2` may be made to send in a connection's life: what it holds of them while the client does not
-/// read is bounded by nothing else. The budget of [`Settings::reset_burst`] ends a hostile client much sooner, and an
-/// honest one has a new connection before that: see [`Connection::nears_its_end`].
+/// Most streams that a client may make `h2` reset in a connection's life: nothing else bounds the memory that
+/// `h2` holds for them while the client does not read. The budget of [`Settings::reset_burst`] ends a hostile
+/// client much sooner, and an honest one has a new connection before that: see [`Connection::nears_its_end`].
 const MAX_INTERNAL_RESETS: usize = 4096;
 
-/// An HTTP/2 connection, server side.
+/// The server side of one HTTP/2 connection.
 #[derive(Debug)]
 pub struct Connection<T> {
     h2: h2::server::Connection<Transport<T>, Bytes>,
     transport: Transport<T>,
     turn: Arc<TurnWaker>,
-    /// `turn`, as `h2` is given it.
+    /// The waker of `turn`, with which `h2` is polled.
     turn_waker: Waker,
     streams: Streams,
-    /// Streams whose request's body is still arriving.
+    /// Streams whose request body is still arriving.
     reading: Vec<StreamKey>,
-    /// Bodies that still arrive although their streams were answered.
+    /// Request bodies that still arrive although their streams were answered.
     unwanted: Vec<Unwanted>,
-    /// GOAWAY was said.
+    /// GOAWAY was sent.
     goes_away: bool,
     /// Streams whose response waits for the client's window.
     blocked: Vec<StreamKey>,
-    /// Bytes of body that were given to `h2` since it had none left.
+    /// Bytes of response bodies that were passed to `h2` since its buffers were last empty.
     handed: usize,
-    /// Resets that the meter saw and `h2` has perhaps not.
+    /// Streams whose reset the meter has seen and `h2` perhaps not.
     resets: Vec<u32>,
     events: VecDeque<Event>,
     pushes: Vec<Push>,
-    /// `h2` has come to the end while a pushed response was given to it.
+    /// The end of the connection, if `h2` reached it while it was polled for a pushed response.
     ended_early: Option<Ended>,
     reset_budget: Budget,
-    /// Responses that were given to `h2` whole since the reset budget was looked at.
+    /// Responses that were passed to `h2` completely since the reset budget was last checked.
     answered: u32,
     frame_budget: Budget,
     updates_allowed: u32,
     max_fields: usize,
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
-    extra: Extra,
+    server_fields: ServerFields,
     window: Window,
 }
 
@@ -96,16 +96,16 @@ fn builder(settings: &Settings) -> h2::server::Builder {
         // Resets before a stream is begun are in the reset budget, like all others.
         .max_pending_accept_reset_streams(settings.reset_burst as usize)
         .max_local_error_reset_streams(Some(MAX_INTERNAL_RESETS))
-        // So many streams may be answered early whose clients have not heard of it.
+        // Streams that were answered early, and whose clients do not know it yet.
         .max_concurrent_reset_streams(2 * settings.max_concurrent_streams as usize);
     if settings.extended_connect {
-        // What it is used for is checked with the head: WebSocket alone (RFC 8441).
+        // The head's check allows it for WebSocket alone (RFC 8441).
         builder.enable_connect_protocol();
     }
     builder
 }
 
-/// Exchanges prefaces and settings. What the connection holds of bodies takes of `room`.
+/// Exchanges prefaces and settings. The request bodies that the connection holds count against `room`.
 pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
     settings: &Settings,
@@ -119,7 +119,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     let mut handshake = std::pin::pin!(builder.handshake(transport.clone()));
     let h2 = std::future::poll_fn(|cx| {
         transport.begin_turn();
-        turn.look();
+        turn.begin_poll();
         let outcome = handshake.as_mut().poll(&mut Context::from_waker(&turn_waker));
         if let Poll::Ready(Err(error)) = transport.poll_drain(cx) {
             return Poll::Ready(Err(Ended::Io(error)));
@@ -152,30 +152,31 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         max_fields: settings.max_fields,
         scheme,
         endpoints,
-        extra: Extra::default(),
+        server_fields: ServerFields::default(),
         window: Window::new(room, settings),
     })
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Begins a poll of the connection, with the fields that its responses get from now on.
+    /// Begins a turn: a poll of the connection by its task. Responses of this turn get the server's fields.
     ///
-    /// What is sent before the next [`Connection::poll_event`] does not wake the task: that call looks anyway.
-    pub fn begin_turn(&mut self, extra: &Extra) {
+    /// Frames that are sent before the next [`Connection::poll_event`] do not wake the task, since that call
+    /// polls `h2`.
+    pub fn begin_turn(&mut self, server_fields: &ServerFields) {
         self.turn.begin();
         self.transport.begin_turn();
-        if self.extra.date != extra.date
-            || self.extra.server != extra.server
-            || self.extra.alt_svc.is_some() != extra.alt_svc.is_some()
+        if self.server_fields.date != server_fields.date
+            || self.server_fields.server != server_fields.server
+            || self.server_fields.alt_svc.is_some() != server_fields.alt_svc.is_some()
         {
-            self.extra = extra.clone();
+            self.server_fields = server_fields.clone();
         }
     }
 
-    /// The next event. `Pending` means that the client has nothing more to say for now; call
-    /// [`Connection::poll_drain`] before the task goes to sleep.
+    /// Returns the next event. `Pending` means that there is none for now; [`Connection::poll_drain`] has to
+    /// be called before the task goes to sleep.
     pub fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>> {
-        let mut looks = 0;
+        let mut polls = 0;
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(Ok(event));
@@ -183,14 +184,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             if let Some(ended) = self.ended_early.take() {
                 return self.end_turn(cx, ended);
             }
-            self.turn.look();
+            self.turn.begin_poll();
             match self.h2.poll_accept(&mut Context::from_waker(&self.turn_waker)) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.begin_stream(request, respond),
                 Poll::Ready(Some(Err(error))) => return self.end_turn(cx, error.into()),
                 Poll::Ready(None) => return self.end_turn(cx, Ended::Closed),
                 Poll::Pending => {
                     if let Err(fault) = self.check_budgets(now) {
-                        self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                        self.h2.abrupt_shutdown(reason(fault));
                         return self.end_turn(cx, Ended::Fault(fault));
                     }
                     if !self.transport.is_full() {
@@ -199,16 +200,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     let reads_again = self.poll_pushes();
                     self.poll_resets();
                     self.poll_bodies();
-                    // Seen by the next look at h2, which follows where there is something of a body.
+                    // Takes effect at the next poll of h2, which follows if a body has arrived.
                     self.open_window(|| false);
                     self.poll_unwanted(now);
                     self.poll_blocked(now);
-                    looks += 1;
+                    polls += 1;
                     if !self.events.is_empty() {
                         continue;
                     }
                     let has_news = self.turn.end(cx) || reads_again;
-                    if has_news && looks < LOOKS_PER_TURN {
+                    if has_news && polls < POLLS_PER_TURN {
                         continue;
                     }
                     if has_news || self.transport.owes_read() {
@@ -220,47 +221,50 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Writes the frames of all streams at once. Pending means that the socket is full; the task is woken.
+    /// Writes the frames of all streams at once. `Pending` means that the socket is full; the task is woken
+    /// once it is not.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let was_full = self.transport.is_full();
         let drained = self.transport.poll_drain(cx);
         if was_full && drained.is_ready() && !self.blocked.is_empty() {
-            // There is room for what was held back from h2.
+            // There is room again for bodies that were not passed to h2.
             cx.waker().wake_by_ref();
         }
         drained
     }
 
-    /// Opens the client's window again by body bytes that were taken.
+    /// Opens the client's window again by `len` body bytes that the app has taken.
     pub fn release(&mut self, key: StreamKey, len: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(recv) = stream.recv.as_mut() else { return };
-        // An error says that the stream was reset meanwhile, or has not as many: there is no window to open.
+        // An error means that the stream was reset meanwhile, or holds fewer bytes: there is no window to
+        // open.
         if recv.flow_control().release_capacity(len).is_ok() {
             let released = len.min(stream.held);
             stream.held -= released;
-            self.window.give_back(released);
+            self.window.release(released);
             self.narrow_window();
         }
     }
 
-    /// Says GOAWAY, lets the streams that are open end, and then ends with [`Ended::Closed`].
+    /// Sends GOAWAY, lets the open streams end, and then ends with [`Ended::Closed`].
     pub fn graceful_shutdown(&mut self) {
         self.goes_away = true;
         self.h2.graceful_shutdown();
     }
 
-    /// Says GOAWAY for good, which names the last stream that was served, and ends as soon as that is written.
+    /// Sends the final GOAWAY, which names the last stream that was served, and ends as soon as it is
+    /// written.
     pub fn final_shutdown(&mut self) {
         self.h2.abrupt_shutdown(Reason::NO_ERROR);
     }
 
-    /// Says GOAWAY with the fault's code and ends as soon as that is written.
+    /// Sends GOAWAY with the fault's code and ends as soon as it is written.
     pub fn abrupt_shutdown(&mut self, fault: Fault) {
-        self.h2.abrupt_shutdown(Reason::from(fault.answer().h2_code));
+        self.h2.abrupt_shutdown(reason(fault));
     }
 
-    /// Writes what `h2` still wants to say, then closes the transport.
+    /// Writes the frames that `h2` still has to send, then closes the transport.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _news = self.turn.end(cx);
         self.transport.begin_turn();
@@ -275,9 +279,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Reads and drops what the client sends after the connection has ended with [`Ended::Closed`], until it closes its side
-    /// or has sent `max` bytes: a socket that is closed with bytes unread is reset, and the client might lose the end of
-    /// its last responses.
+    /// Reads and drops the client's bytes after the connection has ended with [`Ended::Closed`], until the
+    /// client closes its side or has sent `max` bytes. A socket that is closed with unread bytes is reset,
+    /// and the client might lose the end of its last responses.
     pub async fn linger(&mut self, max: usize) {
         let mut left = max;
         while left > 0 {
@@ -288,31 +292,31 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Whether it is time for [`Connection::graceful_shutdown`]: the client has made `h2` reset half as many streams as it
-    /// bears in a connection's life.
+    /// Whether it is time for [`Connection::graceful_shutdown`]: the client has made `h2` reset half of the
+    /// streams that a connection may reset in its life.
     pub fn nears_its_end(&self) -> bool {
         self.transport.with_meter(|meter| meter.own_resets) >= MAX_INTERNAL_RESETS / 2
     }
 
-    /// Streams that are open.
+    /// Returns the number of open streams.
     pub fn open_streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// Whether responses that were handed over are still on their way to the client.
+    /// Whether frames that were passed to `h2` still wait for the socket.
     pub fn has_unsent(&self) -> bool {
         !self.transport.is_drained()
     }
 
-    /// Whether the client has begun a header block, another frame that is no body, or the connection, and stopped
-    /// midway. A client that got something else done in this turn has not stopped.
+    /// Whether the client has stopped in the middle of a header block, of another frame that is no body, or
+    /// of the preface. A client that completed a frame in this turn has not stopped.
     pub fn awaits_head(&self) -> bool {
         self.transport.with_meter(|meter| meter.awaits_head())
     }
 
-    /// Takes a block of bytes that the head of another request on this thread is built in.
+    /// Takes a block of bytes for the head of another request on this thread.
     pub fn recycle(&mut self, block: Vec<u8>) {
-        spare::give(block);
+        spare::keep(block);
     }
 
     fn end_turn(&mut self, cx: &Context<'_>, ended: Ended) -> Poll<Result<Event, Ended>> {
@@ -332,7 +336,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     let head = head::refused(&parts, self.scheme, &self.endpoints, self.max_fields);
                     let stream_id = respond.stream_id().as_u32();
                     self.events.push_back(Event::Refused { stream_id, head, fault });
-                    refuse(respond, fault, &self.extra);
+                    refuse(respond, fault, &self.server_fields);
                     return self.keep_unwanted(recv);
                 }
             };
@@ -353,7 +357,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.events.push_back(Event::Request { key, head });
     }
 
-    /// Whether the client has reset a stream before it was begun: then the app need not hear of it.
+    /// Whether the client has reset a stream before it was begun. The app gets no event for such a stream.
     fn was_reset(&mut self, respond: &mut SendResponse<Bytes>) -> bool {
         let noted = self.transport.with_meter(|meter| !meter.resets.is_empty());
         (noted || !self.resets.is_empty())
@@ -393,7 +397,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.reset_event(key);
                 self.forget_pushed(id);
             } else {
-                // h2 has not come to this frame yet.
+                // h2 has not processed this frame yet.
                 self.resets.push(id);
             }
         }
@@ -430,7 +434,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Closes a stream that the client has given up; the event tells the caller.
+    /// Closes a stream that the client has reset, and queues the event.
     fn reset_event(&mut self, key: StreamKey) -> bool {
         self.close(key);
         self.events.push_back(Event::Reset { key });
@@ -441,7 +445,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if let Some(stream) = self.streams.remove(key) {
             self.reading.retain(|&reading| reading != key);
             self.blocked.retain(|&blocked| blocked != key);
-            self.window.give_back(stream.held);
+            self.window.release(stream.held);
             if let Some(recv) = stream.recv {
                 self.keep_unwanted(recv);
             }

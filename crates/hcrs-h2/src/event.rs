@@ -1,4 +1,4 @@
-//! What a connection tells its driver.
+//! The events of a connection.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use bytes::Bytes;
 use h2::Reason;
 use hcrs_http::{Fault, RequestHead};
 
-/// Names a stream of a connection, and never another one, however long ago it was done or reset: a connection uses
-/// each number once (RFC 9113 §5.1.1).
+/// The key of a stream on a connection. It never means another stream, since a connection uses each number
+/// once (RFC 9113 §5.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamKey {
     pub(crate) slot: usize,
@@ -15,51 +15,60 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
-    /// Its place among the streams that are open at a time: a small number, which the next stream may have once this one
-    /// is over.
+    /// Returns the stream's place among the open streams: a number below the most streams that were open at a
+    /// time. A later stream may have the same place.
     pub fn slot(self) -> usize {
         self.slot
     }
 
-    /// Its number on the wire.
+    /// Returns the stream's number on the wire.
     pub fn id(self) -> u32 {
         self.id
     }
 }
 
-/// What a client did.
+/// The immediate result of [`Connection::send_data`](crate::Connection::send_data).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Number of bytes that were taken; an [`Event::Sent`] follows for the rest.
+    pub len: usize,
+    /// The response is complete and the stream over.
+    pub done: bool,
+}
+
+/// An event on a connection.
 #[derive(Debug)]
 pub enum Event {
-    /// A stream began. Without a body no `Data` or `End` follows.
+    /// A stream began. If its request has no body, no `Data` or `End` follows.
     Request {
         /// The stream.
         key: StreamKey,
         /// The request's head.
         head: RequestHead,
     },
-    /// A request that was promised to the client begins, as if the client had made it.
+    /// A request that was promised to the client began, as if the client had made it.
     Pushed {
         /// The stream.
         key: StreamKey,
         /// The request's head.
         head: RequestHead,
     },
-    /// A stream began and was refused at once, with the answer that the fault is owed. It is over, and has no key.
+    /// A stream began and was answered at once with a fault's response. It is over, and has no key.
     Refused {
-        /// Its number on the wire.
+        /// The stream's number on the wire.
         stream_id: u32,
-        /// What can be said of the request's head, for a log.
+        /// The request's head as far as it can be represented, for a log.
         head: RequestHead,
-        /// Why.
+        /// The reason.
         fault: Fault,
     },
-    /// Bytes of a request's body. They hold the client's window until they are released.
+    /// Bytes of a request's body arrived. They hold the client's window until they are released.
     Data {
         /// The stream.
         key: StreamKey,
         /// The bytes.
         data: Bytes,
-        /// They are known to be the last, before [`Event::End`] says so.
+        /// The bytes are known to be the last, before [`Event::End`].
         end: bool,
     },
     /// The request's body is complete.
@@ -67,30 +76,30 @@ pub enum Event {
         /// The stream.
         key: StreamKey,
     },
-    /// Bytes of the response that had to wait were taken.
+    /// Bytes of a response that had to wait were taken.
     Sent {
         /// The stream.
         key: StreamKey,
-        /// How many bytes.
+        /// Number of bytes.
         len: usize,
         /// The response is complete and the stream over.
         done: bool,
     },
-    /// The client reset the stream, or broke the protocol on it; it is over.
+    /// The client reset a stream, or broke the protocol on it. The stream is over.
     Reset {
         /// The stream.
         key: StreamKey,
     },
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Debug)]
 pub enum Ended {
     /// The client closed it, or a graceful shutdown is complete.
     Closed,
-    /// The client broke the protocol; GOAWAY says how.
+    /// The client broke the protocol; GOAWAY has the reason.
     Protocol(Option<Reason>),
-    /// The client overdrew a budget; `GOAWAY(ENHANCE_YOUR_CALM)` was sent.
+    /// The client exceeded a budget; GOAWAY with the fault's code was sent.
     Fault(Fault),
     /// The transport failed.
     Io(io::Error),

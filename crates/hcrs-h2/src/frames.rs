@@ -1,33 +1,46 @@
-//! Walks over a stream of frames, however it is cut: where they begin and end, and what their headers say
-//! (RFC 9113 §4.1). Checks nothing: that is for `h2` to do.
+//! Finds the frames in a stream of bytes, however it is split: their beginnings, ends and headers (RFC 9113
+//! §4.1). Frames are not checked: `h2` does that.
 
+/// Frame types (RFC 9113 §6).
+pub(crate) const DATA: u8 = 0x0;
+pub(crate) const HEADERS: u8 = 0x1;
+pub(crate) const RST_STREAM: u8 = 0x3;
+pub(crate) const SETTINGS: u8 = 0x4;
+pub(crate) const PUSH_PROMISE: u8 = 0x5;
+pub(crate) const WINDOW_UPDATE: u8 = 0x8;
+pub(crate) const CONTINUATION: u8 = 0x9;
+
+/// Frame flags (RFC 9113 §6).
+pub(crate) const END_STREAM: u8 = 0x1;
+pub(crate) const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+
+/// Length of a frame's header, in bytes.
 const HEADER: usize = 9;
 
-/// With the error code that is all of `RST_STREAM`'s payload, or the stream that `PUSH_PROMISE`'s begins with.
+/// Length of a header with the error code that is the payload of `RST_STREAM`, or the stream with which the
+/// payload of `PUSH_PROMISE` begins, in bytes.
 const HEADER_AND_CODE: usize = HEADER + 4;
 
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const PUSH_PROMISE: u8 = 0x5;
-const PADDED: u8 = 0x8;
+/// Identifier of `SETTINGS_ENABLE_PUSH`.
 const ENABLE_PUSH: u16 = 0x2;
 
-/// Bytes of one setting.
+/// Length of one setting, in bytes.
 const SETTING: usize = 6;
 
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Bytes of payload.
+    /// Length of the payload, in bytes.
     pub(crate) len: usize,
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream_id: u32,
-    /// The error code, if this is `RST_STREAM`; the promised stream, if it is `PUSH_PROMISE`.
+    /// The error code of an `RST_STREAM`, or the promised stream of a `PUSH_PROMISE`.
     pub(crate) code: Option<u32>,
 }
 
-/// What the walker has come to.
+/// A place that the walker has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A frame's header is complete.
@@ -36,7 +49,7 @@ pub(crate) enum Step {
     Ended(Frame),
 }
 
-/// Keeps its place between two pieces of the stream.
+/// A walker over a stream of frames. It keeps its place between two pieces of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Walker {
     header: [u8; HEADER_AND_CODE],
@@ -50,7 +63,8 @@ pub(crate) struct Walker {
 }
 
 impl Walker {
-    /// The next step in `bytes`, which are taken from the front; `None` once all are.
+    /// Takes bytes from the front of `bytes` up to the next step and returns it; `None` once all bytes are
+    /// taken.
     pub(crate) fn step(&mut self, bytes: &mut &[u8]) -> Option<Step> {
         let Some(frame) = self.frame else { return self.fill(bytes) };
         let skip = self.payload_left.min(bytes.len());
@@ -67,12 +81,13 @@ impl Walker {
         Some(Step::Ended(frame))
     }
 
-    /// The kind of the frame that has begun and not ended; some number if not even that is there.
+    /// Returns the kind of the frame that has begun and not ended; a number that is no kind if its header is
+    /// incomplete.
     pub(crate) fn kind_midway(&self) -> Option<u8> {
-        const NOT_THERE: u8 = 0xff;
+        const UNKNOWN: u8 = 0xff;
         match self.frame {
             Some(frame) => Some(frame.kind),
-            None if self.filled > 0 => Some(NOT_THERE),
+            None if self.filled > 0 => Some(UNKNOWN),
             None => None,
         }
     }
@@ -143,7 +158,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_last_word_on_pushes_counts_however_it_is_cut() {
+    fn the_last_setting_about_pushes_counts_however_it_is_split() {
         let settings = |values: &[(u16, u32)]| {
             let entries =
                 values.iter().map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat());

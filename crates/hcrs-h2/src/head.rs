@@ -1,4 +1,4 @@
-//! Heads: a request's is checked for what `h2` lets through, a response's is checked for what an app can send.
+//! Heads: a request's is checked for the errors that `h2` lets through, a response's for the errors of apps.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
@@ -7,19 +7,19 @@ use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_http::{
     Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, base64,
-    is_authority, is_trailer_name,
+    content_length, is_authority, is_connection_specific, is_trailer_name, request_content_length,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
-/// Fields that the server adds.
+/// The fields that the server adds to a response.
 #[derive(Debug, Clone, Default)]
-pub struct Extra {
-    /// `date`, unless the app has sent its own.
+pub struct ServerFields {
+    /// The value of `date`, for a response whose app has sent none.
     pub date: Option<HeaderValue>,
-    /// `server`, unless the app has sent its own.
+    /// The value of `server`, for a response whose app has sent none.
     pub server: Option<HeaderValue>,
-    /// `alt-svc`, each of them whatever the app has sent.
+    /// The values of `alt-svc`. They are added to each response.
     pub alt_svc: Option<Rc<[HeaderValue]>>,
 }
 
@@ -46,18 +46,18 @@ pub(crate) fn request(
     }
     let target = parts.uri.path_and_query().ok_or(Fault::BadRequest("no path"))?;
     let path = target.path();
-    // Asked of the whole, because `path` gives a slash for a path that is missing before a query.
+    // Checked on the whole target, because `path` returns a slash for a path that is missing before a query.
     if !(target.as_str().starts_with('/') || path == "*" && parts.method == Method::OPTIONS) {
         return Err(Fault::BadRequest("path does not begin with a slash"));
     }
-    // RFC 9113 §8.3.1: in the form of RFC 3986, which knows no other characters.
+    // RFC 9113 §8.3.1: the path has the form of RFC 3986, which has no other characters.
     if !target.as_str().is_ascii() {
         return Err(Fault::BadRequest("path with bytes beyond ASCII"));
     }
     let line = RequestLine {
         version: Version::Http2,
         scheme,
-        // What HTTP/1.1 asks for a WebSocket with.
+        // The method by which HTTP/1.1 asks for a WebSocket.
         method: if is_websocket { b"GET" } else { parts.method.as_str().as_bytes() },
         path: path.as_bytes(),
         query: target.query().unwrap_or("").as_bytes(),
@@ -72,9 +72,10 @@ pub(crate) fn request(
     head.whole()
 }
 
-/// Appends the fields by which HTTP/1.1 asks for a WebSocket and which extended CONNECT leaves out (RFC 8441 §5): apps
-/// look for `upgrade`, and take the key for a name of the WebSocket. What the client has sent of them is left out: of a
-/// connection's own fields `h2` refuses all, and [`fields`] drops the key, which means nothing over HTTP/2.
+/// Appends the fields by which HTTP/1.1 asks for a WebSocket and which extended CONNECT does not have (RFC
+/// 8441 §5): apps look for `upgrade`, and use the key as a name of the WebSocket. The client's own never get
+/// this far: `h2` refuses connection-specific fields, and [`fields`] drops the key, which has no meaning over
+/// HTTP/2.
 fn push_upgrade(head: &mut RequestHead) {
     head.push_field(b"upgrade", b"websocket");
     head.push_field(b"connection", b"upgrade");
@@ -84,7 +85,7 @@ fn push_upgrade(head: &mut RequestHead) {
     head.push_field(b"sec-websocket-key", base64(nonce.as_flattened()).as_bytes());
 }
 
-/// What was sent of a request that cannot be served, unchecked and as far as a head can carry it.
+/// Returns the head of a request that cannot be served, unchecked and as far as a head can represent it.
 pub(crate) fn refused(
     parts: &request::Parts,
     scheme: Scheme,
@@ -106,7 +107,8 @@ pub(crate) fn refused(
     head
 }
 
-/// The one host of a request: `:authority`, which `Host` may repeat but not contradict (RFC 9113 §8.3.1).
+/// Returns the one host of a request: `:authority`, which `Host` may repeat but not contradict (RFC 9113
+/// §8.3.1).
 fn host(parts: &request::Parts) -> Result<&[u8], Fault> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
@@ -140,15 +142,13 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
             continue;
         }
         // A name with an underscore would collide with another one in a WSGI environ.
-        let is_told_otherwise =
-            name == header::HOST || head.is_websocket() && name == header::SEC_WEBSOCKET_KEY;
-        if is_told_otherwise || name.as_str().contains('_') {
+        let is_replaced = name == header::HOST || head.is_websocket() && name == header::SEC_WEBSOCKET_KEY;
+        if is_replaced || name.as_str().contains('_') {
             continue;
         }
         if name == header::CONTENT_LENGTH {
             lengths += 1;
-            // As over HTTP/1.1, where there are readers that take such numbers for octal.
-            if bytes.len() > 1 && bytes.starts_with(b"0") {
+            if request_content_length(bytes).is_none() {
                 return Err(Fault::BadRequest("malformed content-length"));
             }
         }
@@ -161,7 +161,7 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
         0 => {}
         1 => head.push_field(b"cookie", fields[header::COOKIE].as_bytes()),
         _ => {
-            // Crumbs are joined before anything that is not HTTP/2 sees them (RFC 9113 §8.2.3).
+            // Crumbs are joined before they are passed to anything but HTTP/2 (RFC 9113 §8.2.3).
             let crumbs: Vec<&[u8]> =
                 fields.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
             head.push_field(b"cookie", &crumbs.join(&b"; "[..]));
@@ -170,8 +170,11 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A response's head for `h2`, and the length that the app announced.
-pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<()>, Option<u64>), Fault> {
+/// Returns a response's head for `h2`, and the length that the app announced.
+pub(crate) fn response(
+    head: &ResponseHead,
+    server_fields: &ServerFields,
+) -> Result<(Response<()>, Option<u64>), Fault> {
     let status = StatusCode::from_u16(head.status()).map_err(|_| Fault::AppFailed)?;
     if status.is_informational() {
         return Err(Fault::AppFailed);
@@ -179,16 +182,16 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
     let mut response = Response::new(());
     *response.status_mut() = status;
     let fields = response.headers_mut();
-    let added = 2 + extra.alt_svc.as_ref().map_or(0, |values| values.len());
+    let added = 2 + server_fields.alt_svc.as_ref().map_or(0, |values| values.len());
     fields.try_reserve(head.field_count() + added).map_err(|_| Fault::AppFailed)?;
     let (mut length, mut has_date, mut has_server) = (None, false, false);
     for (name, value) in head.fields() {
         let name = HeaderName::from_bytes(name).map_err(|_| Fault::AppFailed)?;
-        if is_connection_specific(&name) {
+        if is_connection_specific(name.as_str().as_bytes()) {
             continue;
         }
         if name == header::CONTENT_LENGTH {
-            let announced = parse_length(value).ok_or(Fault::AppFailed)?;
+            let announced = content_length(value).ok_or(Fault::AppFailed)?;
             if length.is_some_and(|first| first != announced) {
                 return Err(Fault::AppFailed);
             }
@@ -202,24 +205,24 @@ pub(crate) fn response(head: &ResponseHead, extra: &Extra) -> Result<(Response<(
         let value = share_value(head, value)?;
         fields.try_append(name, value).map_err(|_| Fault::AppFailed)?;
     }
-    add(fields, header::DATE, extra.date.as_ref().filter(|_| !has_date));
-    add(fields, header::SERVER, extra.server.as_ref().filter(|_| !has_server));
-    add_alt_svc(fields, extra);
+    add(fields, header::DATE, server_fields.date.as_ref().filter(|_| !has_date));
+    add(fields, header::SERVER, server_fields.server.as_ref().filter(|_| !has_server));
+    add_alt_svc(fields, server_fields);
     Ok((response, length))
 }
 
-/// An interim response's head for `h2`.
+/// Returns an interim response's head for `h2`.
 pub(crate) fn interim(head: &ResponseHead) -> Result<Response<()>, Fault> {
     if head.status() != 103 {
         return Err(Fault::AppFailed);
     }
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(103).expect("invariant: 103 is a status");
-    append_all(head, |name| !is_connection_specific(name), response.headers_mut())?;
+    append_all(head, |name| !is_connection_specific(name.as_str().as_bytes()), response.headers_mut())?;
     Ok(response)
 }
 
-/// A response's trailers for `h2`.
+/// Returns a response's trailers for `h2`.
 pub(crate) fn trailers(head: &ResponseHead) -> Result<HeaderMap, Fault> {
     let mut fields = HeaderMap::new();
     append_all(head, |name| is_trailer_name(name.as_str().as_bytes()), &mut fields)?;
@@ -241,23 +244,22 @@ fn append_all(
     Ok(())
 }
 
-/// A response without a body, for a fault.
-pub(crate) fn fault(fault: Fault, extra: &Extra) -> Response<()> {
+/// Returns the response to a fault, which has no body.
+pub(crate) fn fault(fault: Fault, server_fields: &ServerFields) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() =
-        StatusCode::from_u16(fault.answer().status).expect("invariant: the fault table holds valid statuses");
+        StatusCode::from_u16(fault.status()).expect("invariant: the fault table holds valid statuses");
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    if fault == Fault::MethodNotAllowed {
-        // RFC 9110 §15.5.6 demands the field; empty, it says that the target has no methods here.
-        fields.insert(header::ALLOW, HeaderValue::from_static(""));
+    if let Some(allow) = fault.allow() {
+        fields.insert(header::ALLOW, HeaderValue::from_static(allow));
     }
     if let Some(seconds) = fault.retry_after() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    add(fields, header::DATE, extra.date.as_ref());
-    add(fields, header::SERVER, extra.server.as_ref());
-    add_alt_svc(fields, extra);
+    add(fields, header::DATE, server_fields.date.as_ref());
+    add(fields, header::SERVER, server_fields.server.as_ref());
+    add_alt_svc(fields, server_fields);
     response
 }
 
@@ -267,8 +269,8 @@ fn add(fields: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
     }
 }
 
-fn add_alt_svc(fields: &mut HeaderMap, extra: &Extra) {
-    for value in extra.alt_svc.iter().flat_map(|values| values.iter()) {
+fn add_alt_svc(fields: &mut HeaderMap, server_fields: &ServerFields) {
+    for value in server_fields.alt_svc.iter().flat_map(|values| values.iter()) {
         fields.append(header::ALT_SVC, value.clone());
     }
 }
@@ -276,21 +278,6 @@ fn add_alt_svc(fields: &mut HeaderMap, extra: &Extra) {
 fn share_value(head: &ResponseHead, value: &[u8]) -> Result<HeaderValue, Fault> {
     let value: Bytes = head.share(value);
     HeaderValue::from_maybe_shared(value).map_err(|_| Fault::AppFailed)
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// Fields that have no meaning in a response of HTTP/2 (RFC 9113 §8.2.2).
-fn is_connection_specific(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
-    )
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ mod transport;
 mod turn;
 
 pub use connection::{BodyRoom, Connection, handshake};
-pub use event::{Ended, Event, StreamKey};
-pub use head::Extra;
+pub use event::{Ended, Event, Sent, StreamKey};
+pub use head::ServerFields;
 pub use settings::Settings;
 
-/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+/// The client connection preface, which an HTTP/2 client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

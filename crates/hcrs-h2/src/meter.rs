@@ -1,22 +1,17 @@
-//! Watches the frames of both directions: it counts what brings no progress, notes which streams were reset, and
-//! knows whether the client stopped in the middle of a head. Payloads are passed over (RFC 9113 §4.1).
+//! Watches the frames of both directions: counts those without progress, notes the streams that were reset,
+//! and detects a client that stops in the middle of a head. Payloads are skipped (RFC 9113 §4.1).
 
-use crate::frames::{Frame, Step, Walker};
+use h2::Reason;
 
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const PUSH_PROMISE: u8 = 0x5;
-const WINDOW_UPDATE: u8 = 0x8;
-const CONTINUATION: u8 = 0x9;
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
+use crate::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS, Step,
+    WINDOW_UPDATE, Walker,
+};
 
-/// Most reset streams that are noted between two looks; a client that causes more is over its budget anyway.
+/// Most reset streams that are noted between two polls; a client that causes more exceeds its budget anyway.
 const NOTED_RESETS: usize = 1024;
 
-/// What has left for the client of a pushed stream, by its number.
+/// A frame of a pushed stream that has left for the client, with the stream's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PushStep {
     /// The promise.
@@ -27,7 +22,7 @@ pub(crate) enum PushStep {
     Over(u32),
 }
 
-/// What was seen since the last look.
+/// The counts since the connection last took them.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     incoming: Walker,
@@ -35,15 +30,16 @@ pub(crate) struct Meter {
     preface_left: usize,
     /// Streams that the client reset, or made `h2` reset.
     pub(crate) resets: Vec<u32>,
-    /// How many those were, noted or not.
+    /// Number of such resets, noted or not.
     pub(crate) reset_frames: u32,
-    /// PING, SETTINGS, PRIORITY, `PUSH_PROMISE`, GOAWAY, unknown frames, and DATA frames without a byte.
+    /// Number of PING, SETTINGS, PRIORITY, `PUSH_PROMISE`, GOAWAY and unknown frames, and of DATA frames
+    /// without a byte.
     pub(crate) idle_frames: u32,
-    /// `WINDOW_UPDATE` frames: the connection weighs them against the DATA that it sent.
+    /// Number of `WINDOW_UPDATE` frames. The connection compares them with the DATA frames that it sent.
     pub(crate) window_updates: u32,
-    /// Resets in the connection's life that `h2` has sent, as far as can be told, by its own decision.
+    /// Number of resets in the connection's life that `h2` has most likely sent by its own decision.
     pub(crate) own_resets: usize,
-    /// Steps of pushed streams, in order. Streams are pushed in small numbers only.
+    /// Steps of pushed streams, in order. Few streams are pushed at a time.
     pub(crate) push_steps: Vec<PushStep>,
     has_settings: bool,
     /// A header block has begun, and its last frame has not ended.
@@ -53,7 +49,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// A meter for a connection whose preface has not been read.
+    /// Creates a meter for a connection whose preface has not been read.
     pub(crate) fn new() -> Self {
         Self { preface_left: crate::PREFACE.len(), ..Self::default() }
     }
@@ -63,18 +59,19 @@ impl Meter {
         self.went_on = false;
     }
 
-    /// Whether the client has begun something that is no body, and has not gone on with it for a turn.
+    /// Whether the client has begun a header block or a frame that is no body, and has not gone on with it
+    /// for a turn.
     pub(crate) fn awaits_head(&self) -> bool {
         let is_midway = self.in_header_block || self.incoming.kind_midway().is_some_and(|kind| kind != DATA);
         !self.has_settings || is_midway && !self.went_on
     }
 
-    /// Whether the client takes pushes: it has said what it takes, and has not declined.
+    /// Whether the client accepts pushes: it has sent its settings, and they do not decline.
     pub(crate) fn takes_pushes(&self) -> bool {
         self.has_settings && self.incoming.enable_push != Some(0)
     }
 
-    /// Looks at bytes that were read.
+    /// Inspects bytes that were read.
     pub(crate) fn inspect_incoming(&mut self, mut bytes: &[u8]) {
         let preface = self.preface_left.min(bytes.len());
         self.preface_left -= preface;
@@ -92,15 +89,19 @@ impl Meter {
         }
     }
 
-    /// Looks at bytes that are about to be written.
+    /// Inspects bytes that are about to be written.
     pub(crate) fn inspect_outgoing(&mut self, mut bytes: &[u8]) {
         while let Some(step) = self.outgoing.step(&mut bytes) {
             let Step::Begun(frame) = step else { continue };
-            if frame.kind == RST_STREAM && frame.code.is_some_and(is_clients_doing) {
-                self.note_reset(frame.stream_id);
-                self.own_resets += 1;
+            if frame.kind == RST_STREAM
+                && let Some(reason) = frame.code.map(Reason::from)
+            {
+                let is_caused_by_client = is_caused_by_client(reason);
+                if is_caused_by_client {
+                    self.note_reset(frame.stream_id);
+                }
+                self.own_resets += usize::from(is_caused_by_client || reason == Reason::STREAM_CLOSED);
             }
-            self.own_resets += usize::from(frame.kind == RST_STREAM && frame.code == Some(STREAM_CLOSED));
             if frame.kind == PUSH_PROMISE {
                 self.push_steps.extend(frame.code.map(PushStep::Promised));
             } else if is_servers(frame.stream_id) {
@@ -145,21 +146,18 @@ fn is_servers(stream_id: u32) -> bool {
     stream_id != 0 && stream_id.is_multiple_of(2)
 }
 
-/// The code of a reset that answers a frame on a stream that is over.
-const STREAM_CLOSED: u32 = 0x5;
-
-/// Whether a stream that is reset with this code is so because of what its client sent (CVE-2025-8671).
+/// Whether a frame of the client causes the server to reset a stream for this reason (CVE-2025-8671).
 ///
-/// [`STREAM_CLOSED`] is not among them: it answers what was on its way when the server itself had ended a stream.
-fn is_clients_doing(code: u32) -> bool {
-    const PROTOCOL_ERROR: u32 = 0x1;
-    const FLOW_CONTROL_ERROR: u32 = 0x3;
-    const FRAME_SIZE_ERROR: u32 = 0x6;
-    const REFUSED_STREAM: u32 = 0x7;
-    const COMPRESSION_ERROR: u32 = 0x9;
+/// `STREAM_CLOSED` is not among them: it answers a frame that was in flight when the server itself ended the
+/// stream.
+fn is_caused_by_client(reason: Reason) -> bool {
     matches!(
-        code,
-        PROTOCOL_ERROR | FLOW_CONTROL_ERROR | FRAME_SIZE_ERROR | REFUSED_STREAM | COMPRESSION_ERROR
+        reason,
+        Reason::PROTOCOL_ERROR
+            | Reason::FLOW_CONTROL_ERROR
+            | Reason::FRAME_SIZE_ERROR
+            | Reason::REFUSED_STREAM
+            | Reason::COMPRESSION_ERROR
     )
 }
 
@@ -210,12 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn of_the_servers_own_resets_only_the_clients_doing_counts() {
+    fn of_the_servers_own_resets_only_those_that_the_client_caused_count() {
         let mut meter = Meter::default();
         for code in 0..14u32 {
             meter.inspect_outgoing(&frame(3, 0, code, &code.to_be_bytes()));
         }
         assert_eq!(meter.resets, [1, 3, 6, 7, 9]);
-        assert_eq!(meter.own_resets, 6, "those, and the one for a stream that is closed");
+        assert_eq!(meter.own_resets, 6, "the five, and the one for a stream that is closed");
     }
 }

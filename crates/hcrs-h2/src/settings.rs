@@ -1,38 +1,40 @@
-//! The limits of an HTTP/2 connection.
+//! Settings of an HTTP/2 connection.
 
-/// What an HTTP/2 connection runs on.
+/// The limits of an HTTP/2 connection.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Streams of one connection at a time; more are refused (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    /// Most streams of one connection at a time; more are refused (`SETTINGS_MAX_CONCURRENT_STREAMS`).
     pub max_concurrent_streams: u32,
-    /// Bytes of a request's header list, each field counted with 32 more (RFC 9113 §6.5.2).
+    /// Most bytes of a request's header list, with 32 more for each field (RFC 9113 §6.5.2).
     pub max_header_list_size: u32,
-    /// The largest frame that a client may send, in bytes.
+    /// Size of the largest frame that a client may send, in bytes.
     pub max_inbound_frame_size: u32,
-    /// Fields of a request, cookie crumbs and repeats counted.
+    /// Most fields of a request, with each cookie crumb and repeat.
     pub max_fields: usize,
-    /// Whether WebSockets may be asked for by extended CONNECT (`SETTINGS_ENABLE_CONNECT_PROTOCOL`, RFC 8441); if not,
-    /// streams that do are reset.
+    /// Whether clients may ask for a WebSocket by extended CONNECT (`SETTINGS_ENABLE_CONNECT_PROTOCOL`, RFC
+    /// 8441). If not, their streams are reset.
     pub extended_connect: bool,
-    /// Bytes of a request's body that may be unread on one stream.
+    /// Most bytes of a request's body that may be unread on one stream.
     pub stream_window: u32,
-    /// Bytes of bodies that may be unread on the whole connection before its window opens only for streams that are read.
+    /// Number of unread body bytes on the whole connection from which on its window opens only for streams
+    /// that an app reads.
     pub connection_room: usize,
-    /// Bytes of bodies that may be unread on all connections that share a room, before no window opens any further.
+    /// Number of unread body bytes on all connections of a thread from which on no window opens any further.
     pub thread_room: usize,
-    /// Bytes of a response that are handed to HTTP/2 ahead of the client's window.
+    /// Most bytes of a response that `h2` takes ahead of the client's window.
     pub max_send_buffer_size: usize,
-    /// Small DATA frames: what their padding up to 256 bytes may add up to while they are unread, in bytes.
+    /// Most bytes by which unread DATA frames may fall short of 256 bytes each, all frames of a connection
+    /// together.
     pub data_frame_budget: usize,
-    /// Resets, of either end, that a client may cause in a burst.
+    /// Most resets, of either end, that a client may cause in a burst.
     pub reset_burst: u32,
-    /// Resets that are forgiven each second. Each response that is given out whole forgives one more: a connection that serves
-    /// many users at once has resets in proportion to its requests.
+    /// Number of resets that are forgiven each second. Each completed response forgives one more, because a
+    /// connection that serves many users has resets in proportion to its requests.
     pub reset_refill: u32,
-    /// Frames without progress (PING, SETTINGS, PRIORITY, unknown, empty DATA, `WINDOW_UPDATE` beyond need) that a
-    /// client may send in a burst.
+    /// Most frames without progress (PING, SETTINGS, PRIORITY, unknown, empty DATA, needless `WINDOW_UPDATE`)
+    /// that a client may send in a burst.
     pub frame_burst: u32,
-    /// Such frames that are forgiven each second.
+    /// Number of frames without progress that are forgiven each second.
     pub frame_refill: u32,
 }
 

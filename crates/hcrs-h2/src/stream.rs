@@ -1,4 +1,4 @@
-//! One stream: what `h2` has of it, and what of its response waits for the client's window.
+//! One stream: its handles in `h2`, and the part of its response that waits for the client's window.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use hcrs_http::Fault;
 use http::{HeaderMap, Response};
 
-/// What a response's head is sent with.
+/// The handle with which a response's head is sent.
 #[derive(Debug)]
 pub(crate) enum Respond {
     Requested(SendResponse<Bytes>),
@@ -37,7 +37,7 @@ impl Respond {
     pub(crate) fn send_informational(&mut self, head: Response<()>) -> Result<(), h2::Error> {
         match self {
             Self::Requested(respond) => respond.send_informational(head),
-            // h2 has no way to; hints for what was not asked for would be of little use.
+            // h2 cannot send it; hints for a response that was not asked for would be of little use.
             Self::Pushed(_) => Ok(()),
         }
     }
@@ -61,53 +61,54 @@ impl Respond {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: u32,
-    /// Until the response's head is sent.
+    /// The handle for the response's head; `None` once the head is sent.
     pub(crate) respond: Option<Respond>,
-    /// From then on until the body begins, if the client takes pushes.
+    /// The handle for promises between the response's head and its body, if the client accepts pushes.
     promiser: Option<SendResponse<Bytes>>,
     takes_pushes: bool,
-    /// Its body may follow its head: that of a pushed response not before the head has left.
+    /// The response's body may be sent: for a pushed response, once its head has left.
     pub(crate) is_open: bool,
-    /// From then on.
+    /// The handle for the response's body; `None` until the head is sent.
     pub(crate) send: Option<SendStream<Bytes>>,
-    /// The request's body.
+    /// The handle for the request's body; `None` if it has none.
     pub(crate) recv: Option<RecvStream>,
-    /// Bytes of it that were not released.
+    /// Bytes of the request's body that were not released.
     pub(crate) held: usize,
+    /// The request's method is HEAD.
     pub(crate) is_head: bool,
     /// Body bytes that the announced content-length still allows.
     pub(crate) length_left: Option<u64>,
     /// The response has no body on the wire (HEAD, 204, 304), whatever the app sends.
     pub(crate) bodiless: bool,
-    /// Pieces of the body that `h2` has not been given.
+    /// Pieces of the response's body that were not passed to `h2`.
     pub(crate) pending: VecDeque<Bytes>,
-    /// They are the last.
+    /// The pending pieces are the last.
     pub(crate) pending_end: bool,
-    /// What follows the last piece.
+    /// Trailers to be sent after the last piece.
     pub(crate) trailers: Option<HeaderMap>,
-    /// Since when they have waited, without a byte of progress.
+    /// Since when the pending pieces have waited without a byte of progress.
     pub(crate) waiting_since: Option<Instant>,
 }
 
-/// How far [`Stream::pump`] came.
+/// The progress made by [`Stream::pump`].
 #[derive(Debug, Default)]
 pub(crate) struct Pumped {
-    /// Bytes that were given to `h2`.
+    /// Number of bytes that were passed to `h2`.
     pub(crate) taken: usize,
-    /// Pieces that they were.
+    /// Number of pieces that were passed to `h2`.
     pub(crate) pieces: u32,
     pub(crate) outcome: Outcome,
 }
 
-/// How a stream stands.
+/// The state of a stream after a step.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It goes on.
+    /// The stream goes on.
     #[default]
     Open,
     /// The response is complete.
     Done,
-    /// The client has reset it.
+    /// The client has reset the stream.
     Reset,
 }
 
@@ -123,7 +124,7 @@ impl Stream {
         Self { takes_pushes, recv, is_head, ..stream }
     }
 
-    /// A stream that was promised to the client.
+    /// Creates a stream that was promised to the client.
     pub(crate) fn pushed(respond: SendPushedResponse<Bytes>) -> Self {
         Self::begun(respond.stream_id().as_u32(), Respond::Pushed(respond), false)
     }
@@ -148,8 +149,8 @@ impl Stream {
         }
     }
 
-    /// Keeps what requests are promised with, once the head is sent: until the body begins, behind which a promise could
-    /// be stuck in `h2`.
+    /// Keeps the handle for promises after the head is sent. It is dropped once the body begins, because a
+    /// promise could be stuck behind the body in `h2`.
     pub(crate) fn keep_promiser(&mut self, respond: Respond) {
         if let Respond::Requested(respond) = respond
             && self.takes_pushes
@@ -158,7 +159,7 @@ impl Stream {
         }
     }
 
-    /// What requests are promised with; `None` on a stream that was itself pushed.
+    /// Returns the handle for promises; `None` on a stream that was itself pushed.
     pub(crate) fn promiser(&mut self) -> Option<&mut SendResponse<Bytes>> {
         match &mut self.respond {
             Some(Respond::Requested(respond)) => Some(respond),
@@ -167,9 +168,9 @@ impl Stream {
         }
     }
 
-    /// Whether a stream whose reset was seen is over: not before `h2` has come to the frame.
+    /// Whether a stream whose reset the meter has seen is over: not before `h2` has processed the frame.
     pub(crate) fn is_reset(&mut self) -> bool {
-        // Nobody is woken by a stream: after each poll of the connection all are looked at that may have changed.
+        // Streams wake no task: each poll of the connection checks all streams that may have changed.
         let cx = &mut Context::from_waker(Waker::noop());
         match (&mut self.respond, &mut self.send) {
             (Some(respond), _) => respond.poll_reset(cx).is_ready(),
@@ -180,7 +181,7 @@ impl Stream {
         }
     }
 
-    /// Counts body bytes against the announced length.
+    /// Counts body bytes against the announced length. The error means that the body breaks it.
     pub(crate) fn spend_length(&mut self, len: usize, end: bool) -> Result<(), Fault> {
         if let Some(left) = &mut self.length_left {
             *left = left.checked_sub(len as u64).ok_or(Fault::AppFailed)?;
@@ -191,7 +192,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Gives `h2` as much of the pending body as the client's window takes, and at most `room` bytes.
+    /// Passes as much of the pending body to `h2` as the client's window allows, and at most `room` bytes.
     pub(crate) fn pump(&mut self, now: Instant, room: usize) -> Pumped {
         let mut pumped = Pumped::default();
         if !self.is_open {
@@ -201,7 +202,7 @@ impl Stream {
         let Some(send) = &mut self.send else { return pumped };
         self.promiser = None;
         let end = self.pending_end && self.trailers.is_none();
-        pumped.outcome = give(send, &mut self.pending, end, room, &mut pumped);
+        pumped.outcome = pass_on(send, &mut self.pending, end, room, &mut pumped);
         if self.pending.is_empty()
             && pumped.outcome == Outcome::Open
             && let Some(trailers) = self.trailers.take()
@@ -218,7 +219,7 @@ impl Stream {
     }
 }
 
-fn give(
+fn pass_on(
     send: &mut SendStream<Bytes>,
     pending: &mut VecDeque<Bytes>,
     end: bool,
@@ -228,7 +229,7 @@ fn give(
     while let Some(front) = pending.front_mut() {
         let room = room - pumped.taken;
         if room == 0 {
-            // A reset is seen all the same.
+            // A reset has to be noticed even so.
             let reset = send.poll_reset(&mut Context::from_waker(Waker::noop()));
             return if reset.is_ready() { Outcome::Reset } else { Outcome::Open };
         }
@@ -258,6 +259,6 @@ fn give(
     if !end {
         return Outcome::Open;
     }
-    // Nothing was left to carry END_STREAM: an empty frame does.
+    // No piece is left to carry END_STREAM, so an empty frame does.
     if send.send_data(Bytes::new(), true).is_err() { Outcome::Reset } else { Outcome::Done }
 }

@@ -1,11 +1,11 @@
-//! The streams of a connection that are open, by key.
+//! The open streams of a connection, by key.
 
 use slab::Slab;
 
 use crate::event::StreamKey;
 use crate::stream::Stream;
 
-/// The open streams. A key of one that has ended finds nothing.
+/// The open streams. The key of a stream that has ended finds none.
 #[derive(Debug, Default)]
 pub(crate) struct Streams(Slab<Stream>);
 
@@ -28,7 +28,7 @@ impl Streams {
         self.0.try_remove(key.slot)
     }
 
-    /// The stream with a number on the wire.
+    /// Returns the stream with a number on the wire.
     pub(crate) fn find(&mut self, id: u32) -> Option<(StreamKey, &mut Stream)> {
         let (slot, stream) = self.0.iter_mut().find(|(_, stream)| stream.id == id)?;
         Some((StreamKey { slot, id }, stream))

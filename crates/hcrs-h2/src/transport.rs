@@ -1,8 +1,9 @@
-//! The I/O under `h2`: frames are gathered and leave in one write, and what comes in is metered.
+//! The I/O under `h2`: frames are gathered and leave in one write, and the frames of both directions are
+//! metered.
 //!
-//! `h2` wants a write for each DATA frame of more than 256 bytes. Here its writes go into a buffer and its
-//! flushes do nothing; the connection drains the buffer itself, after `h2` has been polled until it had nothing
-//! more to do. It must never be drained by a timer: what waits, waits for the next poll.
+//! `h2` makes a write for each DATA frame of more than 256 bytes. Here its writes go into a buffer and its
+//! flushes do nothing; the connection drains the buffer itself, once it has polled `h2` until it was pending.
+//! The buffer must never be drained by a timer: its bytes wait for the next poll.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -17,19 +18,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::meter::Meter;
 use crate::turn::{Arrival, TurnWaker};
 
-/// Bytes that are gathered before they are written in any case.
+/// Number of bytes at which the buffer is written in any case.
 const GATHER: usize = 64 << 10;
 
-/// Bytes that one turn of the connection may read before another connection gets its own. It also bounds what `h2`
-/// holds before this crate looks at it: 64 KiB are 6500 DATA frames of one byte each, a third of their budget.
+/// Number of bytes that one turn of a connection may read before other connections get theirs. It also bounds
+/// the frames that `h2` holds before this crate counts them: 64 KiB are 6500 DATA frames of one byte each, a
+/// third of their budget.
 const READ_PER_TURN: usize = 64 << 10;
 
 thread_local! {
-    /// One gathered buffer, kept between drains, so that idle connections hold none.
+    /// A buffer that is kept between drains, so that idle connections hold none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A handle to the I/O, of which `h2` has one and the connection the other.
+/// A handle to the I/O. `h2` has one, the connection the other.
 #[derive(Debug)]
 pub(crate) struct Transport<T>(Rc<RefCell<Inner<T>>>);
 
@@ -39,14 +41,14 @@ struct Inner<T> {
     out: Vec<u8>,
     written: usize,
     read_this_turn: usize,
-    /// The turn's share was read, and there may be more.
+    /// The turn's share was read, and more bytes may be there.
     read_owed: bool,
-    /// Nothing is to be read for now.
-    reads_are_held: bool,
-    /// The last read of this turn found nothing: `h2` tries again for each stream that it hands out.
+    /// Reads are paused.
+    reads_are_paused: bool,
+    /// The last read of this turn found no bytes. `h2` tries again for each stream that it returns.
     is_dry: bool,
     arrival: Arc<Arrival>,
-    /// `arrival`, as the I/O is given it.
+    /// The waker of `arrival`, with which the I/O is polled.
     arrival_waker: Waker,
     flush_owed: bool,
     /// The last write found the socket full.
@@ -69,7 +71,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
             written: 0,
             read_this_turn: 0,
             read_owed: false,
-            reads_are_held: false,
+            reads_are_paused: false,
             is_dry: false,
             arrival_waker: Waker::from(Arc::clone(&arrival)),
             arrival,
@@ -79,7 +81,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
         })))
     }
 
-    /// Begins a turn of the connection: it may read its share again.
+    /// Begins a turn of the connection, which may read a share of its own.
     pub(crate) fn begin_turn(&self) {
         let inner = &mut *self.0.borrow_mut();
         inner.read_this_turn = 0;
@@ -93,33 +95,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
         self.0.borrow().read_owed
     }
 
-    /// Looks at what the meter has seen.
-    pub(crate) fn with_meter<R>(&self, look: impl FnOnce(&mut Meter) -> R) -> R {
-        look(&mut self.0.borrow_mut().meter)
+    /// Calls a closure with the meter.
+    pub(crate) fn with_meter<R>(&self, inspect: impl FnOnce(&mut Meter) -> R) -> R {
+        inspect(&mut self.0.borrow_mut().meter)
     }
 
-    /// Whether bytes wait to be written.
+    /// Whether all bytes have been written.
     pub(crate) fn is_drained(&self) -> bool {
         let inner = self.0.borrow();
         inner.out.is_empty() && !inner.flush_owed
     }
 
-    /// Whether the socket took no more when it was last written to.
+    /// Whether the last write found the socket full.
     pub(crate) fn is_full(&self) -> bool {
         self.0.borrow().is_full
     }
 
-    /// Has reads find nothing, whatever there is, or no longer so. Nobody is woken for what they miss.
-    pub(crate) fn hold_reads(&self, hold: bool) {
-        self.0.borrow_mut().reads_are_held = hold;
+    /// Pauses or resumes reading. No task is woken for bytes that arrive meanwhile.
+    pub(crate) fn pause_reads(&self, pause: bool) {
+        self.0.borrow_mut().reads_are_paused = pause;
     }
 
-    /// Writes what was gathered. Pending means that the socket is full and that the task is woken when it is not.
+    /// Writes the buffer. `Pending` means that the socket is full; the task is woken once it is not.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_drain(cx)
     }
 
-    /// Reads once, for nobody; returns the bytes, 0 at the client's end.
+    /// Reads once and drops the bytes. Returns their number, 0 at the end of the client's stream.
     pub(crate) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = [0; 4 << 10];
         let mut buf = ReadBuf::new(&mut room);
@@ -187,10 +189,11 @@ fn poll_write_pieces<T: AsyncWrite + Unpin>(
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
-    /// Wakes the turn that the transport was made for, not the task. Pending without any wake-up once the turn's share was read: [`Transport::owes_read`] says so.
+    /// Wakes the turn that the transport was created with, not the task. Returns `Pending` without a wake-up
+    /// once the turn's share was read, which [`Transport::owes_read`] reports.
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
-        if inner.reads_are_held {
+        if inner.reads_are_paused {
             return Poll::Pending;
         }
         if inner.read_this_turn >= READ_PER_TURN {

@@ -1,42 +1,43 @@
 //! Wakes the connection's task, but not while that task polls the connection.
 //!
-//! `h2` wakes its task whenever it is given something to send. Most of that is given to it within a turn of the
-//! connection, which looks at `h2` again before it ends: a wake-up would only have the runtime poll for nothing.
+//! `h2` wakes its task whenever a frame is passed to it. Most frames are passed to it within a turn of the
+//! connection, which polls `h2` again before it ends: a wake-up would only make the runtime poll without
+//! need.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
-/// The waker that `h2` is given.
+/// The waker with which `h2` is polled.
 #[derive(Debug, Default)]
 pub(crate) struct TurnWaker {
-    /// The task is in a turn, and will look.
+    /// The task is in a turn, and polls `h2` before it ends.
     in_turn: AtomicBool,
-    /// Somebody asked for a look since the last one.
+    /// A poll of `h2` was requested since the last one.
     is_woken: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
 impl TurnWaker {
-    /// A waker, and the handle that its turns are told to.
+    /// Creates a waker and the handle that turns are marked on.
     pub(crate) fn new() -> (Arc<Self>, Waker) {
         let turn = Arc::new(Self::default());
         (Arc::clone(&turn), Waker::from(turn))
     }
 
-    /// Begins a turn: until it ends, wake-ups are only noted. The turn has to look before it ends.
+    /// Begins a turn: until it ends, wake-ups are only noted. The turn has to poll `h2` before it ends.
     pub(crate) fn begin(&self) {
         self.in_turn.store(true, Ordering::SeqCst);
     }
 
-    /// Begins a look: what was noted until now is about to be seen.
-    pub(crate) fn look(&self) {
+    /// Begins a poll of `h2`, which serves all wake-ups that were noted until now.
+    pub(crate) fn begin_poll(&self) {
         self.begin();
         self.is_woken.store(false, Ordering::SeqCst);
     }
 
-    /// Ends the turn: from now on the task of `cx` is woken. True if the turn's last look was too early to see all,
-    /// and another one, or another turn, has to follow.
+    /// Ends the turn: further wake-ups wake the task of `cx`. Returns true if a wake-up was noted after the
+    /// turn's last poll, so that another poll, or another turn, has to follow.
     #[must_use]
     pub(crate) fn end(&self, cx: &Context<'_>) -> bool {
         {
@@ -45,7 +46,7 @@ impl TurnWaker {
                 *task = Some(cx.waker().clone());
             }
         }
-        // In this order: whoever wakes after the store wakes the task, whoever did before it is seen here.
+        // In this order: a wake-up after the store wakes the task, and one before the store is seen here.
         self.in_turn.store(false, Ordering::SeqCst);
         self.is_woken.load(Ordering::SeqCst)
     }
@@ -66,7 +67,7 @@ impl Wake for TurnWaker {
     }
 }
 
-/// Wakes a turn, and tells bytes that arrived from all else that does.
+/// A waker for a turn that notes that bytes have arrived.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     turn: Arc<TurnWaker>,
@@ -124,51 +125,51 @@ mod tests {
 
         turn.begin();
         waker.wake_by_ref();
-        turn.look();
-        assert!(!turn.end(&cx), "the look saw it");
+        turn.begin_poll();
+        assert!(!turn.end(&cx), "the poll served it");
         assert_eq!(count.take(), 0);
 
         waker.wake_by_ref();
         assert_eq!(count.take(), 1);
 
-        turn.look();
+        turn.begin_poll();
         waker.wake_by_ref();
-        assert!(turn.end(&cx), "it came after the look");
+        assert!(turn.end(&cx), "it came after the poll");
         assert_eq!(count.take(), 0);
     }
 
     #[test]
     fn no_wake_up_of_another_thread_is_lost() {
-        const NEWS: usize = 20_000;
+        const WAKE_UPS: usize = 20_000;
         let count = Arc::new(Count::default());
         let task = Waker::from(Arc::clone(&count));
         let cx = Context::from_waker(&task);
         let (turn, waker) = TurnWaker::new();
-        let told = Arc::new(AtomicUsize::new(0));
-        let teller = {
-            let told = Arc::clone(&told);
+        let sent = Arc::new(AtomicUsize::new(0));
+        let sender = {
+            let sent = Arc::clone(&sent);
             std::thread::spawn(move || {
-                for n in 1..=NEWS {
-                    told.store(n, Ordering::SeqCst);
+                for n in 1..=WAKE_UPS {
+                    sent.store(n, Ordering::SeqCst);
                     waker.wake_by_ref();
                 }
             })
         };
         let mut seen = 0;
         let mut asleep = 0usize;
-        while seen < NEWS {
-            turn.look();
-            seen = told.load(Ordering::SeqCst);
+        while seen < WAKE_UPS {
+            turn.begin_poll();
+            seen = sent.load(Ordering::SeqCst);
             if turn.end(&cx) {
                 continue;
             }
-            // Asleep: only a wake-up of the task ends it.
-            while seen < NEWS && count.take() == 0 {
+            // Asleep until a wake-up of the task.
+            while seen < WAKE_UPS && count.take() == 0 {
                 std::thread::yield_now();
                 asleep += 1;
-                assert!(asleep < 100_000_000, "asleep at {seen} of {}", told.load(Ordering::SeqCst));
+                assert!(asleep < 100_000_000, "asleep at {seen} of {}", sent.load(Ordering::SeqCst));
             }
         }
-        teller.join().unwrap();
+        sender.join().unwrap();
     }
 }

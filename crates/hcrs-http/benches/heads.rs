@@ -1,4 +1,4 @@
-//! What a head costs to write and to read.
+//! The cost of writing and reading a head.
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
 
 use divan::{Bencher, black_box};

@@ -1,10 +1,10 @@
 //! Copying blocks of bytes.
 
-/// The largest piece that is copied at once.
+/// Length of the largest piece that is copied at once, in bytes.
 ///
-/// For larger ones the C library changes to an instruction (`rep movsb`) that is several times slower on some
-/// processors when source and destination are not aligned alike, which here they hardly ever are: frame headers
-/// stand between the payloads.
+/// For larger pieces the C library changes to an instruction (`rep movsb`) that is several times slower on
+/// some processors when source and destination are not aligned alike, which here they hardly ever are: frame
+/// headers stand between the payloads.
 pub const PIECE: usize = 2 << 10;
 
 /// Appends `bytes` to `out`, as `extend_from_slice` does, at a speed that does not depend on their alignment.

@@ -1,4 +1,5 @@
-//! The authority that a request names its host with: in its target, in `host` or in `:authority` (RFC 3986 §3.2).
+//! The authority by which a request names its host: in its target, in `host` or in `:authority` (RFC 3986
+//! §3.2).
 
 /// Whether `text` is a host and perhaps a port, and nothing else: no user, no path, no list, not empty.
 pub fn is_authority(text: &[u8]) -> bool {
@@ -14,7 +15,7 @@ pub fn is_authority(text: &[u8]) -> bool {
     host_is_good && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
 }
 
-/// A port may be empty (RFC 3986 §3.2.3).
+/// Whether `text` is a port, which may be empty (RFC 3986 §3.2.3).
 fn is_port(text: &[u8]) -> bool {
     text.iter()
         .try_fold(0u16, |port, b| {
@@ -24,7 +25,8 @@ fn is_port(text: &[u8]) -> bool {
         .is_some()
 }
 
-/// A byte of a registered name (RFC 3986 §3.2.2), but for the comma, which looks like a list of hosts.
+/// Whether a registered name may have the byte (RFC 3986 §3.2.2). The comma is left out, because it looks
+/// like a list of hosts.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

@@ -1,9 +1,9 @@
-//! Base64, as the key of a WebSocket's handshake and the answer to it are written (RFC 6455 §4).
+//! Base64, in which the keys of a WebSocket's handshake are written (RFC 6455 §4).
 
-/// The digits, by their values (RFC 4648 §4).
+/// The digits in the order of their values (RFC 4648 §4).
 pub const BASE64_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// The bytes in base64, padded (RFC 4648 §4).
+/// Encodes the bytes in padded base64 (RFC 4648 §4).
 pub fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

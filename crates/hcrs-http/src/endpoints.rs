@@ -1,19 +1,19 @@
-//! The two ends of a client's connection, encoded once when it is accepted.
+//! The addresses of a client's connection, encoded once when it is accepted.
 
 use std::num::NonZeroU8;
 
 use crate::path_prefix::PATH_PREFIX_MAX;
 
-/// One end of a connection as ASGI names it: a host text and a port.
+/// The address of one end of a connection, as ASGI has it: a host text and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address<'a> {
     /// The IP address without brackets.
     pub host: &'a str,
-    /// The port; 0 when there is none.
+    /// The port; 0 if there is none.
     pub port: u16,
 }
 
-/// Client and server address of a connection, ready to be copied into each of its request heads.
+/// The client's and the server's address of a connection, ready to be copied into each of its request heads.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
     client: Box<[u8]>,
@@ -23,36 +23,37 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Encodes both ends; `None` where there is no address, as on a unix socket.
+    /// Encodes both addresses. An end on a unix socket has none.
     pub fn new(client: Option<Address<'_>>, server: Option<Address<'_>>) -> Self {
         Self { client: encode(client), server: encode(server), prefix: Box::default(), tls: None }
     }
 
-    /// Returns the same ends with what a proxy takes off the path of each request: at most [`PATH_PREFIX_MAX`] bytes, as
-    /// [`path_prefix`](crate::path_prefix) and [`PathPrefix`](crate::PathPrefix) check.
+    /// Returns the same addresses with the prefix that a proxy removes from the path of each request: at most
+    /// [`PATH_PREFIX_MAX`] bytes, as [`path_prefix`](crate::path_prefix()) and
+    /// [`PathPrefix`](crate::PathPrefix) check.
     #[must_use]
     pub fn with_prefix(self, prefix: &[u8]) -> Self {
-        debug_assert!(prefix.len() <= PATH_PREFIX_MAX, "the head says its length in a byte");
+        debug_assert!(prefix.len() <= PATH_PREFIX_MAX, "the head has one byte for its length");
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// The same ends with the number of what is known of the connection's TLS.
+    /// Returns the same addresses with the number of the connection's TLS info.
     #[must_use]
     pub fn with_tls(self, number: NonZeroU8) -> Self {
         Self { tls: Some(number), ..self }
     }
 
-    /// That number; `None` on a cleartext connection.
+    /// Returns the number of the connection's TLS info; `None` for a cleartext connection.
     pub(crate) fn tls(&self) -> Option<NonZeroU8> {
         self.tls
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     pub fn client(&self) -> Option<Address<'_>> {
         decode(&self.client)
     }
 
-    /// The address that the client connected to.
+    /// Returns the address that the client connected to.
     pub fn server(&self) -> Option<Address<'_>> {
         decode(&self.server)
     }

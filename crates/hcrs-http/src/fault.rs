@@ -1,21 +1,43 @@
-//! What can go wrong with an exchange, who is to blame, how far it reaches, and what is answered.
+//! The fault table: everything that can end or refuse an exchange, and all that follows from it.
 //!
-//! This is the one table: nobody else chooses a status, a reset code or a log level for a fault.
+//! The response's status, the HTTP/2 error code, the WebSocket's close code, the log level, the counter's
+//! name and whether the connection closes are decided here and nowhere else.
 
-/// Who is to blame.
+use crate::close_code;
+
+/// The party to blame for a fault. It decides how loud the log is about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The client. Expected, counted, logged at debug.
+    /// The client: expected on an open network.
     Peer,
-    /// The Python app. Counted; the worker logs it at error, with its traceback where there is one.
+    /// The Python app. The worker itself logs the traceback, at error.
     App,
-    /// A worker process that died or broke the link. Counted; a warning tells how many requests it cost.
+    /// A worker process that died, broke the link or was replaced.
     Worker,
-    /// Too much to do: a limit was reached. Counted; a warning tells how many requests were refused in a while.
-    Load,
+    /// Too much load: a limit was reached.
+    Overload,
 }
 
-/// How far a fault reaches.
+impl Blame {
+    /// Returns the level at which the edge logs such a fault.
+    pub fn log_level(self) -> FaultLogLevel {
+        match self {
+            Self::Peer | Self::App => FaultLogLevel::Debug,
+            Self::Worker | Self::Overload => FaultLogLevel::Warn,
+        }
+    }
+}
+
+/// The level of a log record about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultLogLevel {
+    /// One record for each fault, for an operator who is looking for it.
+    Debug,
+    /// One record for all faults of some seconds, for any operator.
+    Warn,
+}
+
+/// The extent of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// One exchange; its connection goes on (on HTTP/1.1 only if framing allows).
@@ -24,178 +46,220 @@ pub enum Reach {
     Connection,
 }
 
-/// What ended an exchange, or refused it.
+/// An error code of HTTP/2 (RFC 9113 §7); `as u32` is its number on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum H2Code {
+    /// `NO_ERROR`
+    NoError = 0x0,
+    /// `PROTOCOL_ERROR`
+    ProtocolError = 0x1,
+    /// `INTERNAL_ERROR`
+    InternalError = 0x2,
+    /// `REFUSED_STREAM`
+    RefusedStream = 0x7,
+    /// `CANCEL`
+    Cancel = 0x8,
+    /// `ENHANCE_YOUR_CALM`
+    EnhanceYourCalm = 0xb,
+}
+
+/// The reason why an exchange was ended or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The request breaks the protocol; the text says how.
+    /// The request breaks the protocol; the text describes how.
     BadRequest(&'static str),
-    /// The request's head has more bytes or fields than allowed.
+    /// The request's head, or its trailer section, has more bytes or fields than allowed.
     HeadTooLarge,
     /// The request's target is longer than allowed.
     TargetTooLong,
     /// The method or target form is one that this server does not serve (CONNECT).
     MethodNotAllowed,
-    /// A host that is none of those that are served here.
+    /// The request's host is none of those that are served here.
     UnknownHost,
-    /// An `Expect` other than `100-continue`.
+    /// The request has an `Expect` other than `100-continue`.
     ExpectationFailed,
-    /// A protocol version that is not spoken here.
+    /// The request has a protocol version that is not supported.
     VersionNotSupported,
-    /// A transfer coding that is not spoken here.
+    /// The request has a transfer coding that is not supported.
     CodingNotSupported,
     /// The request's head did not arrive in time.
     HeadTimeout,
     /// The request's body stopped arriving.
     BodyTimeout,
-    /// The request's body is longer than the app may be given.
-    BodyTooLarge,
     /// The client stopped reading.
     WriteStalled,
     /// The client reset the stream or closed the connection.
-    Gone,
-    /// More resets than an honest client needs (CVE-2023-44487, CVE-2025-8671).
+    ClientGone,
+    /// The client caused more resets than an honest client needs (CVE-2023-44487, CVE-2025-8671).
     TooManyResets,
-    /// More frames without progress than an honest client sends.
+    /// The client sent more frames without progress than an honest client does.
     TooManyFrames,
     /// The app raised, returned early, or sent what cannot be sent.
     AppFailed,
     /// The worker died after it had begun the request.
     WorkerLost,
-    /// The worker was replaced, and the request has outlasted the time that it had for what was under way.
+    /// The worker was replaced, and the request outlasted the time that its drain allows.
     RetireTimeout,
-    /// No worker took the request within the queue deadline.
+    /// No worker began the request within the queue timeout.
     QueueTimeout,
     /// The queue is full.
     QueueFull,
-    /// The server is going down and the drain's deadline has passed.
+    /// The server is shutting down and the drain's deadline has passed.
     DrainTimeout,
 }
 
-/// What a fault becomes on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
-    /// Status of the response, where none has been started and one can still be sent.
-    pub status: u16,
-    /// HTTP/2 error code (RFC 9113 §7) of the `RST_STREAM`, or of the GOAWAY if it reaches the connection.
-    pub h2_code: u32,
-    /// How far it reaches.
-    pub reach: Reach,
+/// A row of the table.
+struct Row {
+    blame: Blame,
+    reach: Reach,
+    status: u16,
+    h2_code: H2Code,
+    close_code: Option<u16>,
+    counter: &'static str,
+    text: &'static str,
 }
 
 impl Fault {
-    /// Who is to blame.
-    pub fn blame(self) -> Blame {
-        match self {
-            Self::BadRequest(_)
-            | Self::HeadTooLarge
-            | Self::TargetTooLong
-            | Self::MethodNotAllowed
-            | Self::UnknownHost
-            | Self::ExpectationFailed
-            | Self::VersionNotSupported
-            | Self::CodingNotSupported
-            | Self::HeadTimeout
-            | Self::BodyTimeout
-            | Self::BodyTooLarge
-            | Self::WriteStalled
-            | Self::Gone
-            | Self::TooManyResets
-            | Self::TooManyFrames => Blame::Peer,
-            Self::AppFailed => Blame::App,
-            Self::WorkerLost | Self::RetireTimeout => Blame::Worker,
-            Self::QueueTimeout | Self::QueueFull | Self::DrainTimeout => Blame::Load,
-        }
-    }
-
-    /// The answer owed.
-    pub fn answer(self) -> Answer {
+    /// The table. Columns: blame, reach, status, HTTP/2 error code, WebSocket close code, counter, text.
+    #[rustfmt::skip]
+    fn row(self) -> Row {
+        use Blame::{App, Overload, Peer, Worker};
+        use H2Code::{Cancel, EnhanceYourCalm, InternalError, NoError, ProtocolError, RefusedStream};
         use Reach::{Connection, Stream};
-        let (status, h2_code, reach) = match self {
-            Self::BadRequest(_) => (400, PROTOCOL_ERROR, Stream),
-            Self::HeadTooLarge => (431, PROTOCOL_ERROR, Stream),
-            Self::TargetTooLong => (414, PROTOCOL_ERROR, Stream),
-            Self::MethodNotAllowed => (405, PROTOCOL_ERROR, Stream),
-            Self::UnknownHost => (404, NO_ERROR, Stream),
-            Self::ExpectationFailed => (417, PROTOCOL_ERROR, Stream),
-            Self::VersionNotSupported => (505, PROTOCOL_ERROR, Connection),
-            Self::CodingNotSupported => (501, PROTOCOL_ERROR, Stream),
-            Self::HeadTimeout => (408, NO_ERROR, Connection),
-            Self::BodyTimeout => (408, CANCEL, Stream),
-            Self::BodyTooLarge => (413, NO_ERROR, Stream),
-            Self::WriteStalled | Self::Gone => (500, CANCEL, Stream),
-            Self::TooManyResets | Self::TooManyFrames => (429, ENHANCE_YOUR_CALM, Connection),
-            Self::AppFailed => (500, INTERNAL_ERROR, Stream),
-            Self::WorkerLost | Self::RetireTimeout => (502, INTERNAL_ERROR, Stream),
-            Self::QueueTimeout | Self::QueueFull => (503, REFUSED_STREAM, Stream),
-            Self::DrainTimeout => (503, CANCEL, Stream),
+        use close_code::{GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, SERVICE_RESTART};
+        let (blame, reach, status, h2_code, close_code, counter, text) = match self {
+            Self::BadRequest(text) => (Peer, Stream, 400, ProtocolError, None, "bad_request", text),
+            Self::HeadTooLarge =>
+                (Peer, Stream, 431, ProtocolError, None, "head_too_large", "request head too large"),
+            Self::TargetTooLong =>
+                (Peer, Stream, 414, ProtocolError, None, "target_too_long", "request target too long"),
+            Self::MethodNotAllowed =>
+                (Peer, Stream, 405, ProtocolError, None, "method_not_allowed", "method not served"),
+            Self::UnknownHost => (Peer, Stream, 404, NoError, None, "unknown_host", "host not served"),
+            Self::ExpectationFailed =>
+                (Peer, Stream, 417, ProtocolError, None, "expectation_failed", "unknown expectation"),
+            Self::VersionNotSupported =>
+                (Peer, Connection, 505, ProtocolError, None, "version_not_supported",
+                 "protocol version not supported"),
+            Self::CodingNotSupported =>
+                (Peer, Stream, 501, ProtocolError, None, "coding_not_supported",
+                 "transfer coding not supported"),
+            Self::HeadTimeout =>
+                (Peer, Connection, 408, NoError, None, "head_timeout", "request head did not arrive in time"),
+            Self::BodyTimeout =>
+                (Peer, Stream, 408, Cancel, Some(POLICY_VIOLATION), "body_timeout",
+                 "request body stopped arriving"),
+            Self::WriteStalled =>
+                (Peer, Stream, 500, Cancel, None, "write_stalled", "client stopped reading"),
+            Self::ClientGone => (Peer, Stream, 500, Cancel, None, "gone", "client went away"),
+            Self::TooManyResets =>
+                (Peer, Connection, 429, EnhanceYourCalm, None, "too_many_resets", "too many stream resets"),
+            Self::TooManyFrames =>
+                (Peer, Connection, 429, EnhanceYourCalm, None, "too_many_frames",
+                 "too many frames without progress"),
+            Self::AppFailed =>
+                (App, Stream, 500, InternalError, Some(INTERNAL_ERROR), "app_failed", "app failed"),
+            Self::WorkerLost =>
+                (Worker, Stream, 502, InternalError, Some(SERVICE_RESTART), "worker_lost", "worker died"),
+            Self::RetireTimeout =>
+                (Worker, Stream, 502, InternalError, Some(SERVICE_RESTART), "retire_timeout",
+                 "cut off in a worker that was replaced"),
+            Self::QueueTimeout =>
+                (Overload, Stream, 503, RefusedStream, None, "queue_timeout",
+                 "no worker took the request in time"),
+            Self::QueueFull =>
+                (Overload, Stream, 503, RefusedStream, None, "queue_full", "request queue full"),
+            Self::DrainTimeout =>
+                (Overload, Stream, 503, Cancel, Some(GOING_AWAY), "drain_timeout",
+                 "cut off at the end of the drain"),
         };
-        Answer { status, h2_code, reach }
+        Row { blame, reach, status, h2_code, close_code, counter, text }
     }
 
-    /// Seconds for `Retry-After`, where trying again is sensible.
-    pub fn retry_after(self) -> Option<u32> {
-        matches!(self.blame(), Blame::Load).then_some(1)
+    /// Returns the party to blame.
+    pub fn blame(self) -> Blame {
+        self.row().blame
     }
 
-    /// What metrics call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "bad_request",
-            Self::HeadTooLarge => "head_too_large",
-            Self::TargetTooLong => "target_too_long",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::UnknownHost => "unknown_host",
-            Self::ExpectationFailed => "expectation_failed",
-            Self::VersionNotSupported => "version_not_supported",
-            Self::CodingNotSupported => "coding_not_supported",
-            Self::HeadTimeout => "head_timeout",
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyTooLarge => "body_too_large",
-            Self::WriteStalled => "write_stalled",
-            Self::Gone => "gone",
-            Self::TooManyResets => "too_many_resets",
-            Self::TooManyFrames => "too_many_frames",
-            Self::AppFailed => "app_failed",
-            Self::WorkerLost => "worker_lost",
-            Self::RetireTimeout => "retire_timeout",
-            Self::QueueTimeout => "queue_timeout",
-            Self::QueueFull => "queue_full",
-            Self::DrainTimeout => "drain_timeout",
-        }
+    /// Returns the extent of the fault.
+    pub fn reach(self) -> Reach {
+        self.row().reach
     }
 
-    /// What the operator reads in the log.
+    /// Whether the fault ends the connection and not only the exchange.
+    pub fn closes_connection(self) -> bool {
+        self.reach() == Reach::Connection
+    }
+
+    /// Returns the status of the response, for an exchange whose response has not begun.
+    pub fn status(self) -> u16 {
+        self.row().status
+    }
+
+    /// Returns the code of the `RST_STREAM`, or of the GOAWAY if the fault reaches the connection.
+    pub fn h2_code(self) -> H2Code {
+        self.row().h2_code
+    }
+
+    /// Returns the code of the Close frame that ends an open WebSocket; `None` for a fault that ends none, or
+    /// that leaves no way to send the frame.
+    pub fn close_code(self) -> Option<u16> {
+        self.row().close_code
+    }
+
+    /// Returns the level at which the edge logs the fault.
+    pub fn log_level(self) -> FaultLogLevel {
+        self.blame().log_level()
+    }
+
+    /// Returns the name of the fault's counter in metrics.
+    pub fn counter(self) -> &'static str {
+        self.row().counter
+    }
+
+    /// Returns the description for logs.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest(why) => why,
-            Self::HeadTooLarge => "request head too large",
-            Self::TargetTooLong => "request target too long",
-            Self::MethodNotAllowed => "method not served",
-            Self::UnknownHost => "host not served",
-            Self::ExpectationFailed => "unknown expectation",
-            Self::VersionNotSupported => "protocol version not supported",
-            Self::CodingNotSupported => "transfer coding not supported",
-            Self::HeadTimeout => "request head did not arrive in time",
-            Self::BodyTimeout => "request body stopped arriving",
-            Self::BodyTooLarge => "request body too large",
-            Self::WriteStalled => "client stopped reading",
-            Self::Gone => "client went away",
-            Self::TooManyResets => "too many stream resets",
-            Self::TooManyFrames => "too many frames without progress",
-            Self::AppFailed => "app failed",
-            Self::WorkerLost => "worker died",
-            Self::RetireTimeout => "cut off in a worker that was replaced",
-            Self::QueueTimeout => "no worker took the request in time",
-            Self::QueueFull => "request queue full",
-            Self::DrainTimeout => "cut off at the end of the drain",
-        }
+        self.row().text
+    }
+
+    /// Returns the value of the response's `allow` field, which RFC 9110 §15.5.6 requires with 405. It is
+    /// empty: a target that is refused like that has no methods here.
+    pub fn allow(self) -> Option<&'static str> {
+        (self.status() == 405).then_some("")
+    }
+
+    /// Returns the value of the response's `retry-after` field, in seconds, where trying again is sensible.
+    pub fn retry_after(self) -> Option<u32> {
+        (self.blame() == Blame::Overload).then_some(1)
     }
 }
 
-// RFC 9113 §7
-const NO_ERROR: u32 = 0x0;
-const PROTOCOL_ERROR: u32 = 0x1;
-const INTERNAL_ERROR: u32 = 0x2;
-const REFUSED_STREAM: u32 = 0x7;
-const CANCEL: u32 = 0x8;
-const ENHANCE_YOUR_CALM: u32 = 0xb;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
+        assert_eq!(Fault::MethodNotAllowed.allow(), Some(""));
+        assert_eq!(Fault::HeadTooLarge.allow(), None);
+    }
+
+    #[test]
+    fn blame_decides_how_loud_the_log_is() {
+        for (fault, level) in [
+            (Fault::ClientGone, FaultLogLevel::Debug),
+            (Fault::AppFailed, FaultLogLevel::Debug),
+            (Fault::WorkerLost, FaultLogLevel::Warn),
+            (Fault::QueueFull, FaultLogLevel::Warn),
+        ] {
+            assert_eq!(fault.log_level(), level, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn overload_alone_asks_the_client_to_try_again() {
+        assert_eq!(Fault::QueueTimeout.retry_after(), Some(1));
+        assert_eq!(Fault::WorkerLost.retry_after(), None);
+    }
+}

@@ -3,7 +3,7 @@
 
 use crate::MalformedHead;
 
-/// Bytes in front of each field: the two lengths.
+/// Length of the two lengths in front of each field, in bytes.
 pub(crate) const PREFIX: usize = 6;
 
 /// The fields of a head, in order, repeats included.
@@ -13,7 +13,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Takes a block whose form [`Fields::check`] has seen.
+    /// Takes a block whose form [`Fields::check`] has checked.
     pub(crate) fn new(block: &'a [u8]) -> Self {
         Self { rest: block }
     }
@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
         if at == block.len() { Ok(()) } else { Err(MalformedHead) }
     }
 
-    /// The first value of the field `name`, which is given in lower case.
+    /// Returns the first value of the field `name`, whatever its case.
     pub fn first(mut self, name: &[u8]) -> Option<&'a [u8]> {
         self.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
@@ -76,31 +76,41 @@ pub fn is_field_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&b| TOKEN[usize::from(b)])
 }
 
-/// Whether the field `name` may stand in trailers: not one that frames or routes the message, or that a recipient
-/// has to know before the body (RFC 9110 §6.5.1).
+/// Whether the field `name` is about one connection and not about the message (RFC 9110 §7.6.1): HTTP/2 has
+/// no such fields (RFC 9113 §8.2.2).
+#[inline]
+pub fn is_connection_specific(name: &[u8]) -> bool {
+    // By length first, because this is asked of each field of each response over HTTP/2.
+    let candidates: &[&[u8]] = match name.len() {
+        2 => &[b"te"],
+        7 => &[b"upgrade"],
+        10 => &[b"connection", b"keep-alive"],
+        16 => &[b"proxy-connection"],
+        17 => &[b"transfer-encoding"],
+        _ => return false,
+    };
+    candidates.iter().any(|candidate| candidate.eq_ignore_ascii_case(name))
+}
+
+/// Whether the field `name` may stand in trailers: not one that frames or routes the message, or that a
+/// recipient has to know before the body (RFC 9110 §6.5.1).
 pub fn is_trailer_name(name: &[u8]) -> bool {
-    const NEVER: [&[u8]; 19] = [
+    const NEVER: [&[u8]; 13] = [
         b"authorization",
         b"cache-control",
-        b"connection",
         b"content-encoding",
         b"content-length",
         b"content-range",
         b"content-type",
         b"cookie",
         b"host",
-        b"keep-alive",
         b"max-forwards",
         b"proxy-authorization",
-        b"proxy-connection",
         b"set-cookie",
-        b"te",
         b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
         b"www-authenticate",
     ];
-    !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
+    !is_connection_specific(name) && !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
 }
 
 /// Whether `value` may stand on the wire: no CR, LF, NUL or other control but tab (RFC 9110 §5.5).
@@ -130,6 +140,17 @@ mod tests {
         assert!(is_field_name(b"x-request-id"));
         for bad in [&b""[..], b"a b", b"a:", b"a\r\n", b"\xc3\xa9", b"(x)"] {
             assert!(!is_field_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_one_connection_are_recognized_in_any_case() {
+        for name in ["te", "Upgrade", "Connection", "KEEP-ALIVE", "proxy-connection", "transfer-encoding"] {
+            assert!(is_connection_specific(name.as_bytes()), "{name}");
+            assert!(!is_trailer_name(name.as_bytes()), "{name}");
+        }
+        for name in ["", "t", "content-length", "connections", "date", "trailer"] {
+            assert!(!is_connection_specific(name.as_bytes()), "{name}");
         }
     }
 

@@ -1,28 +1,29 @@
-//! What a proxy takes off the path of each request.
+//! The prefix that a proxy removes from the path of each request.
 
-/// The longest prefix of a path that a head can name, in bytes.
+/// Length of the longest prefix that a head can carry, in bytes.
 pub const PATH_PREFIX_MAX: usize = u8::MAX as usize;
 
-/// A path that a proxy takes off the path of each request: it begins with a slash, ends without one, and stands as it would in
-/// a request's target.
+/// A prefix that a proxy removes from the path of each request. It begins with a slash, does not end with
+/// one, and is percent-encoded as in a request's target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPrefix(Box<[u8]>);
 
 impl PathPrefix {
-    /// Returns the prefix; a slash at its end is taken off. `None` if it is longer than 255 bytes, or no path that a request
-    /// could have.
+    /// Parses a prefix and removes a slash at its end. `None` if it is longer than [`PATH_PREFIX_MAX`], or is
+    /// no path that a request could have.
     pub fn parse(text: &str) -> Option<Self> {
         path_prefix(text.as_bytes()).map(|path| Self(path.into()))
     }
 
-    /// Its bytes.
+    /// Returns the prefix's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Returns the path without a slash at its end; `None` if it is longer than [`PATH_PREFIX_MAX`], or no path that a request could
-/// have. The app is given it decoded, so no segment may be a dot segment, or become several, by its encoding.
+/// Returns the path without a slash at its end; `None` if it is longer than [`PATH_PREFIX_MAX`], or is no
+/// path that a request could have. The app gets it decoded, so no segment may decode to a dot segment or to
+/// several segments.
 pub fn path_prefix(text: &[u8]) -> Option<&[u8]> {
     let path = text.strip_suffix(b"/").unwrap_or(text);
     let is_segment = |segment: &[u8]| {
@@ -37,7 +38,7 @@ pub fn path_prefix(text: &[u8]) -> Option<&[u8]> {
     (is_path && path.len() <= PATH_PREFIX_MAX).then_some(path)
 }
 
-/// The bytes that percent-encoding (RFC 3986 §2.1) stands for; `None` if it is malformed.
+/// Decodes percent-encoding (RFC 3986 §2.1); `None` if it is malformed.
 fn decoded(segment: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = segment.iter();
     let mut text = Vec::with_capacity(segment.len());

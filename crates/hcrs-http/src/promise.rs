@@ -1,7 +1,9 @@
-//! What an app may promise: a request that its client has not made, and that is made for it (RFC 9113 §8.4).
+//! Promised requests: an app may have a request made that its client has not made (RFC 9113 §8.4).
 
-/// Whether `path` can be the target of a promised request: absolute, what is special in it percent-encoded
-/// (RFC 3986 §3.3 and §3.4).
+use crate::is_connection_specific;
+
+/// Whether `path` can be the target of a promised request: it is absolute, and bytes that RFC 3986 §3.3 and
+/// §3.4 do not allow are percent-encoded.
 pub fn is_promise_path(path: &[u8]) -> bool {
     let may_stand = |byte: &u8| {
         byte.is_ascii_alphanumeric()
@@ -11,22 +13,11 @@ pub fn is_promise_path(path: &[u8]) -> bool {
     path.first() == Some(&b'/') && path.iter().all(may_stand)
 }
 
-/// Whether the field `name` may stand in a promised request, which has no body, the host of the request that it comes
-/// with, and no connection of its own.
+/// Whether the field `name` may stand in a promised request. Such a request has no body, takes the host of
+/// the request that it belongs to, and has no connection of its own.
 pub fn is_promise_name(name: &[u8]) -> bool {
-    const NEVER: [&[u8]; 10] = [
-        b"connection",
-        b"content-length",
-        b"expect",
-        b"host",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    ];
-    !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
+    const NEVER: [&[u8]; 4] = [b"content-length", b"expect", b"host", b"trailer"];
+    !is_connection_specific(name) && !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

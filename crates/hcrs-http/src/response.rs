@@ -9,7 +9,7 @@ use crate::fields::{self, Fields};
 
 const FIXED: usize = 4;
 
-/// A response's head as it came from a worker: its form is checked, its contents are not.
+/// A response's head as it came from a worker. Its form is checked, its contents are not.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
     block: Bytes,
@@ -31,35 +31,35 @@ impl ResponseHead {
         Self::parse(block.into()).expect("invariant: a head just written has its form")
     }
 
-    /// Takes a block after checking its form. Status and fields may still be nonsense.
+    /// Takes a block after checking its form. Status and fields may still be invalid.
     pub fn parse(block: Bytes) -> Result<Self, MalformedHead> {
         let (fixed, rest) = block.split_first_chunk::<FIXED>().ok_or(MalformedHead)?;
         Fields::check(rest, usize::from(u16::from_le_bytes([fixed[2], fixed[3]])))?;
         Ok(Self { block })
     }
 
-    /// The status code as the worker gave it.
+    /// Returns the status code that the worker sent, which may be invalid.
     pub fn status(&self) -> u16 {
         u16::from_le_bytes([self.block[0], self.block[1]])
     }
 
-    /// Number of fields.
+    /// Returns the number of fields.
     pub fn field_count(&self) -> usize {
         usize::from(u16::from_le_bytes([self.block[2], self.block[3]]))
     }
 
-    /// The fields, in order.
+    /// Returns the fields, in order.
     pub fn fields(&self) -> Fields<'_> {
         Fields::new(&self.block[FIXED..])
     }
 
-    /// A part of this head, such as a value out of [`ResponseHead::fields`], kept without a copy.
+    /// Returns a part of this head, such as a value of [`ResponseHead::fields`], without a copy.
     pub fn share(&self, part: &[u8]) -> Bytes {
         self.block.slice_ref(part)
     }
 }
 
-/// Writes a response's head straight into the buffer that it leaves in.
+/// A writer of a response's head, straight into the buffer that it leaves in.
 #[derive(Debug)]
 #[must_use = "a head has to be finished"]
 pub struct ResponseHeadWriter {

@@ -109,7 +109,7 @@ impl Statsd {
             count(&mut self.statuses, status);
         }
         if let Some(fault) = fault {
-            count(&mut self.faults, fault.name());
+            count(&mut self.faults, fault.counter());
         }
         let micros = duration.as_micros();
         let milliseconds = format_args!("{}.{:03}|ms", micros / 1000, micros % 1000);
@@ -236,8 +236,8 @@ mod tests {
         let mut statsd = Statsd::new(target);
         statsd.record(Some(200), Duration::from_micros(1_500), None);
         statsd.record(Some(503), Duration::from_micros(20), Some(Fault::QueueFull));
-        statsd.record(Some(200), Duration::from_secs(2), Some(Fault::Gone));
-        statsd.record(None, Duration::ZERO, Some(Fault::Gone));
+        statsd.record(Some(200), Duration::from_secs(2), Some(Fault::ClientGone));
+        statsd.record(None, Duration::ZERO, Some(Fault::ClientGone));
         let start = Instant::now();
         statsd.flush_due(start);
         assert!(statsd.is_waiting(), "young metrics wait");

@@ -1,8 +1,8 @@
-//! The grammar of a chunk's extensions (RFC 9112 §7.1.1), without the blanks that may stand before the first semicolon.
+//! The grammar of a chunk's extensions (RFC 9112 §7.1.1). Blanks before the first semicolon are not accepted.
 
 use hcrs_http::is_field_name;
 
-/// Where reading is, behind a semicolon.
+/// A place in an extension, behind its semicolon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extension {
     BeforeName,
@@ -17,7 +17,7 @@ pub(super) enum Extension {
 }
 
 impl Extension {
-    /// The place after one more byte; `None` if it may not stand here.
+    /// Returns the place after one more byte; `None` if the byte is not allowed here.
     pub(super) fn next(self, byte: u8) -> Option<Self> {
         let is_blank = matches!(byte, b' ' | b'\t');
         let is_token = is_field_name(&[byte]);

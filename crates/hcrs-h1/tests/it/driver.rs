@@ -1,12 +1,12 @@
-//! Drives a connection as the server does, and makes what comes out easy to compare.
+//! Drives a connection as the server does, and makes its events easy to compare.
 
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_h1::{BodyLength, Connection, Event, Extra, Settings};
+use hcrs_h1::{BodyLength, Connection, Event, ServerFields, Settings};
 use hcrs_http::{Endpoints, Fault, RequestHead, ResponseHead, ResponseHeadWriter, Scheme};
 
-/// An [`Event`] that can be compared; neighbouring pieces of a body are one.
+/// An [`Event`] that can be compared; adjacent pieces of a body are one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Head(String, BodyLength),
@@ -23,7 +23,7 @@ pub(crate) fn connection_with(settings: Settings) -> Connection {
     Connection::new(&settings, Scheme::Http, Rc::new(Endpoints::default()))
 }
 
-/// `METHOD path?query version`, then each field on a line.
+/// Returns `METHOD path?query version`, then each field on a line.
 pub(crate) fn describe(head: &RequestHead) -> String {
     let view = head.view();
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
@@ -35,7 +35,7 @@ pub(crate) fn describe(head: &RequestHead) -> String {
     described
 }
 
-/// Polls until nothing more comes.
+/// Polls until there is no further event.
 pub(crate) fn drain(connection: &mut Connection, input: &mut BytesMut, seen: &mut Vec<Seen>) {
     loop {
         match connection.poll_event(input) {
@@ -58,7 +58,7 @@ pub(crate) fn drain(connection: &mut Connection, input: &mut BytesMut, seen: &mu
     }
 }
 
-/// Everything that one connection, which answers each request once it is complete, sees in `pieces`.
+/// Returns the events of a connection that reads `pieces` and answers each request once it is complete.
 pub(crate) fn see_all<'a>(settings: Settings, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
     let mut connection = connection_with(settings);
     let mut input = BytesMut::new();
@@ -80,7 +80,7 @@ pub(crate) fn see_all<'a>(settings: Settings, pieces: impl IntoIterator<Item = &
     seen
 }
 
-/// The events of one read.
+/// Returns the events of one read.
 pub(crate) fn see(wire: &[u8]) -> Vec<Seen> {
     see_all(Settings::default(), [wire])
 }
@@ -104,13 +104,13 @@ pub(crate) fn response(status: u16, fields: &[(&str, &str)]) -> ResponseHead {
     ResponseHead::parse(Bytes::from(block)).expect("written by its own writer")
 }
 
-/// Answers with a small response and gives its bytes.
+/// Answers with a small response and returns its bytes.
 pub(crate) fn answer(connection: &mut Connection) -> String {
     let mut out = Vec::new();
     connection
-        .write_head(&response(200, &[]), Some(2), false, &Extra::default(), &mut out)
+        .write_head(&response(200, &[]), Some(2), false, &ServerFields::default(), &mut out)
         .expect("a good head");
-    connection.write_data(b"ok", &mut out).expect("as long as it said");
+    connection.write_data(b"ok", &mut out).expect("as long as announced");
     connection.write_end(&mut out).expect("complete");
     String::from_utf8(out).expect("text")
 }

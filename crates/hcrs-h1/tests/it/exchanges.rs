@@ -1,7 +1,7 @@
-//! Requests one after another: bodies, pipelining, 100-continue, and when the connection ends.
+//! Consecutive requests: bodies, pipelining, 100-continue, and the end of the connection.
 
 use bytes::BytesMut;
-use hcrs_h1::{Awaits, BodyLength, Event, Extra};
+use hcrs_h1::{Awaits, BodyLength, Event, ServerFields};
 use hcrs_http::Fault;
 
 use crate::driver::{Seen, after, answer, connection, drain, response, see};
@@ -18,7 +18,8 @@ fn bodies_are_given_in_the_framing_announced() {
         ],
     );
     assert_eq!(
-        see(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n3\r\nhel\r\n2;x\r\nlo\r\n0\r\nt: u\r\n\r\n"),
+        see(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n\
+              3\r\nhel\r\n2;x\r\nlo\r\n0\r\nt: u\r\n\r\n"),
         [
             Seen::Head(head("transfer-encoding: Chunked"), BodyLength::Chunked),
             Seen::Data(b"hello".to_vec()),
@@ -59,7 +60,8 @@ fn the_last_piece_of_a_known_length_is_seen_to_be_the_last() {
 fn pipelined_requests_wait_for_their_turn() {
     let mut connection = connection();
     let mut input = BytesMut::from(
-        &b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nxGET /3 HTTP/1.1\r\nhost: a\r\n\r\n"[..],
+        &b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx\
+           GET /3 HTTP/1.1\r\nhost: a\r\n\r\n"[..],
     );
     let mut paths = Vec::new();
     for _ in 0..3 {
@@ -159,7 +161,9 @@ fn the_connection_lives_on_if_both_sides_and_the_framing_allow() {
         let mut connection = after(request);
         let mut out = Vec::new();
         let head = response(200, response_fields);
-        connection.write_head(&head, Some(0), false, &Extra::default(), &mut out).expect("a good head");
+        connection
+            .write_head(&head, Some(0), false, &ServerFields::default(), &mut out)
+            .expect("a good head");
         connection.write_end(&mut out).expect("complete");
         let text = String::from_utf8(out).expect("text");
         let said: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("connection: ")).collect();
@@ -189,7 +193,7 @@ fn a_head_that_does_not_arrive_is_answered_and_ends_the_connection() {
     let mut input = BytesMut::from("GET / HT");
     assert!(matches!(connection.poll_event(&mut input), Ok(None)));
     let mut out = Vec::new();
-    connection.write_fault(Fault::HeadTimeout, false, &Extra::default(), &mut out);
+    connection.write_fault(Fault::HeadTimeout, false, &ServerFields::default(), &mut out);
     assert_eq!(out, b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     assert!(connection.response_ended() && connection.must_close());
     input.extend_from_slice(b"TP/1.1\r\nhost: a\r\n\r\n");
@@ -206,7 +210,7 @@ fn after_101_bytes_go_both_ways_as_they_are() {
     assert_eq!(input, "early", "it may be a pipelined request");
     let head = response(101, &[("upgrade", "x"), ("connection", "upgrade"), ("content-length", "0")]);
     let mut out = Vec::new();
-    let extra = Extra { date: Some(b"now"), server: None, alt_svc: b"" };
+    let extra = ServerFields { date: Some(b"now"), server: None, alt_svc: b"" };
     connection.write_switch(&head, &extra, &mut out).unwrap();
     assert_eq!(
         out.escape_ascii().to_string(),
@@ -235,7 +239,7 @@ fn a_switch_is_refused_where_http_does_not_allow_it() {
         let mut connection = connection();
         drain(&mut connection, &mut BytesMut::from(request), &mut Vec::new());
         let mut out = Vec::new();
-        assert_eq!(connection.write_switch(&head, &Extra::default(), &mut out), Err(Fault::AppFailed));
+        assert_eq!(connection.write_switch(&head, &ServerFields::default(), &mut out), Err(Fault::AppFailed));
         assert_eq!(out, b"");
     }
 }

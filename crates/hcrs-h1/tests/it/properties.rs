@@ -1,11 +1,11 @@
-//! What holds for every input, however it is cut.
+//! Properties that hold for every input, however it is split.
 
 use hcrs_h1::Settings;
 use proptest::prelude::*;
 
 use crate::driver::{Seen, see_all};
 
-/// Small limits, so that they are met.
+/// Limits that are small enough to be reached.
 const TIGHT: Settings =
     Settings { max_head_bytes: 120, max_fields: 4, max_chunk_extension_bytes: 12, max_trailer_bytes: 24 };
 
@@ -50,7 +50,7 @@ fn request() -> impl Strategy<Value = String> {
     })
 }
 
-/// `wire` in pieces of the lengths given, again and again.
+/// Splits `wire` into pieces of the lengths given, again and again.
 fn cut<'a>(wire: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = wire;
@@ -65,7 +65,7 @@ fn cut<'a>(wire: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// What was seen, but for data that a fault in the same read swallowed.
+/// Returns the events without the data that a fault in the same read swallowed.
 fn comparable(mut seen: Vec<Seen>) -> Vec<Seen> {
     if let [.., Seen::Data(_), fault @ Seen::Fault(_)] = &seen[..] {
         let fault = fault.clone();

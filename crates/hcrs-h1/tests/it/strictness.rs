@@ -1,22 +1,22 @@
-//! What is refused, with which answer, and what is taken all the same.
+//! Requests that are refused, their answers, and odd requests that are accepted.
 
 use hcrs_h1::{BodyLength, Settings};
 use hcrs_http::Fault;
 
 use crate::driver::{Seen, connection, see, see_all};
 
-/// The status that `wire` is refused with, if it is, in one read and byte by byte.
+/// Returns the status with which `wire` is refused, if it is, in one read and byte by byte.
 fn refusal(wire: &str) -> Option<u16> {
     let whole = see(wire.as_bytes());
     let dripped = see_all(Settings::default(), wire.as_bytes().chunks(1));
     assert_eq!(whole.last(), dripped.last(), "{wire:?}");
     match whole.last() {
-        Some(Seen::Fault(fault)) => Some(fault.answer().status),
+        Some(Seen::Fault(fault)) => Some(fault.status()),
         _ => None,
     }
 }
 
-/// A GET with these lines after its request line.
+/// Returns a GET with these lines after its request line.
 fn get(fields: &str) -> String {
     format!("GET / HTTP/1.1\r\n{fields}\r\n")
 }
@@ -207,7 +207,8 @@ fn refuses_what_cannot_become_a_request_before_the_rest_is_here() {
 
 #[test]
 fn refuses_malformed_chunks_and_ends_the_connection() {
-    let wire = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\n";
+    let wire = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+        2\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\n";
     let seen = see(wire);
     assert!(matches!(seen[..], [Seen::Head(..), Seen::Fault(Fault::BadRequest(_))]), "{seen:?}");
 }
@@ -224,9 +225,11 @@ fn nothing_is_read_after_a_fault() {
 
 #[test]
 fn fields_are_given_in_order_in_lower_case_without_blanks_around_values() {
-    let wire = "GeT /a?b=c HTTP/1.1\r\nHost: A:80\r\nX-Long-Name-0123456789012345678901234567890123456789012345678901234567890: \t v w \t\r\n\
+    let wire = "GeT /a?b=c HTTP/1.1\r\nHost: A:80\r\n\
+                X-Long-Name-0123456789012345678901234567890123456789012345678901234567890: \t v w \t\r\n\
                 X: 1\r\nContent_Length: 5\r\ny_z: 2\r\nx:\r\nX: caf\u{e9}\r\n\r\n";
-    let head = "GeT /a?b=c 1.1\nhost: A:80\nx-long-name-0123456789012345678901234567890123456789012345678901234567890: v w\n\
+    let head = "GeT /a?b=c 1.1\nhost: A:80\n\
+                x-long-name-0123456789012345678901234567890123456789012345678901234567890: v w\n\
                 x: 1\nx: \nx: caf\\xc3\\xa9";
     assert_eq!(see(wire.as_bytes()), [Seen::Head(head.into(), BodyLength::None)]);
 }

@@ -1,9 +1,10 @@
-//! Requests that are promised to the client and made for it (RFC 9113 §8.4).
+//! Server push: requests that are promised to the client and made for it (RFC 9113 §8.4).
 //!
-//! `h2` panics if the client resets a promised stream before its `PUSH_PROMISE` has left `h2`, ends the connection if the
-//! client does so while the head of the response waits in `h2`, and keeps whatever it is given for a stream that the
-//! client does not let open. So nothing is read from the client while a promise, or the head of a pushed response, is
-//! on its way out of `h2`; a promise becomes a request, and a head is followed by its body, once it was seen to leave.
+//! `h2` panics if the client resets a promised stream before its `PUSH_PROMISE` has left `h2`, ends the
+//! connection if the client does so while the head of the response waits in `h2`, and buffers without limit
+//! for a stream that the client does not let open. So nothing is read from the client while a promise, or the
+//! head of a pushed response, waits in `h2`; a promise becomes a request, and the body follows a head, once
+//! the meter has seen its frame leave.
 
 use std::task::{Context, Poll};
 
@@ -19,7 +20,8 @@ use crate::event::{Ended, Event, StreamKey};
 use crate::meter::PushStep;
 use crate::stream::Stream;
 
-/// Pushed streams of a connection at a time, from the promise to the end of the response. What is more is not pushed.
+/// Most pushed streams of a connection at a time, from the promise to the end of the response. Further
+/// promises are dropped.
 pub(super) const PUSHES_MAX: usize = 32;
 
 /// A pushed stream that has not ended on the wire.
@@ -29,15 +31,16 @@ pub(super) struct Push {
     stage: Stage,
 }
 
+/// The progress of a pushed stream.
 #[derive(Debug)]
 enum Stage {
-    /// The promise is on its way out of `h2`, on this stream.
+    /// The promise, made on this stream, waits in `h2`.
     Promising(StreamKey, Box<(SendPushedResponse<Bytes>, RequestHead)>),
-    /// It has left.
+    /// The promise has left `h2`.
     Promised,
-    /// The head of the response is on its way out of `h2`.
+    /// The head of the response waits in `h2`.
     Opening,
-    /// It has left.
+    /// The head of the response has left `h2`.
     Open,
 }
 
@@ -48,9 +51,9 @@ impl Push {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Promises a request to the client of a stream on which no body was sent yet. Once the promise is on its way the
-    /// request comes as [`Event::Pushed`]. Gives the head back if it cannot be promised, which nobody need hear of: the
-    /// client has not asked for it.
+    /// Promises a request to the client of a stream on which no body was sent yet. Once the promise has left,
+    /// the request comes as [`Event::Pushed`]. The error has the head of a request that cannot be promised;
+    /// it may be dropped silently, because the client has not asked for it.
     pub fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
         let max = self.h2.max_concurrent_send_streams().min(PUSHES_MAX);
         if !self.takes_pushes() || self.pushes.len() >= max || self.transport.is_full() {
@@ -69,20 +72,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(())
     }
 
-    /// Whether the client takes pushes at all.
+    /// Whether the client accepts pushes at all.
     pub(super) fn takes_pushes(&self) -> bool {
         self.transport.with_meter(|meter| meter.takes_pushes())
     }
 
-    /// Whether the client lets the head of one more pushed response out.
+    /// Whether the client allows one more pushed response.
     pub(super) fn can_open_pushed(&self) -> bool {
         let is_open = |push: &&Push| matches!(push.stage, Stage::Opening | Stage::Open);
-        // To ask h2 takes a lock.
+        // Asking h2 takes a lock.
         self.pushes.is_empty()
             || self.pushes.iter().filter(is_open).count() < self.h2.max_concurrent_send_streams()
     }
 
-    /// The head of a pushed response was given to `h2`.
+    /// Notes that the head of a pushed response was passed to `h2`.
     pub(super) fn open_pushed(&mut self, id: u32) {
         if let Some(push) = self.pushes.iter_mut().find(|push| push.id == id) {
             push.stage = Stage::Opening;
@@ -90,12 +93,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.write_ahead();
     }
 
-    /// Follows pushed streams by what has left for the client. True if there may be something to read again.
+    /// Updates pushed streams by the frames that have left. Returns whether reads were resumed.
     pub(super) fn poll_pushes(&mut self) -> bool {
         if self.pushes.is_empty() {
             return false;
         }
-        let was_held = self.pushes.iter().any(Push::is_leaving);
+        let was_paused = self.pushes.iter().any(Push::is_leaving);
         for step in self.transport.with_meter(|meter| std::mem::take(&mut meter.push_steps)) {
             match step {
                 PushStep::Promised(id) => self.begin_pushed(id),
@@ -110,14 +113,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 PushStep::Over(id) => self.forget_pushed(id),
             }
         }
-        was_held && !self.hold_reads()
+        was_paused && !self.pause_reads()
     }
 
-    /// Holds reads while something has to leave first, and no longer.
-    fn hold_reads(&self) -> bool {
-        let is_held = self.pushes.iter().any(Push::is_leaving);
-        self.transport.hold_reads(is_held);
-        is_held
+    /// Pauses reads while a promise or a head has to leave first, and resumes them otherwise. Returns whether
+    /// they are paused.
+    fn pause_reads(&self) -> bool {
+        let is_paused = self.pushes.iter().any(Push::is_leaving);
+        self.transport.pause_reads(is_paused);
+        is_paused
     }
 
     fn begin_pushed(&mut self, id: u32) {
@@ -129,34 +133,34 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// A pushed stream is over.
+    /// Forgets a pushed stream that is over.
     pub(super) fn forget_pushed(&mut self, id: u32) {
         self.pushes.retain(|push| push.id != id);
     }
 
-    /// A stream is reset, and with it the promises that have not left go.
+    /// Drops the promises of a stream that is reset, if they have not left.
     pub(super) fn drop_promises(&mut self, parent: StreamKey) {
         if !self.pushes.is_empty() {
             self.pushes.retain(|push| !matches!(push.stage, Stage::Promising(on, _) if on == parent));
-            self.hold_reads();
+            self.pause_reads();
         }
     }
 
-    /// Has `h2` write what it has before it reads on. What does not leave now keeps the client from being read.
+    /// Makes `h2` write its frames before it reads. Frames that do not leave now keep reads paused.
     fn write_ahead(&mut self) {
-        self.transport.hold_reads(true);
+        self.transport.pause_reads(true);
         match self.h2.poll_accept(&mut Context::from_waker(&self.turn_waker)) {
             Poll::Ready(Some(Ok((request, respond)))) => self.begin_stream(request, respond),
             Poll::Ready(Some(Err(error))) => self.ended_early = Some(error.into()),
             Poll::Ready(None) => self.ended_early = Some(Ended::Closed),
             Poll::Pending => {}
         }
-        // Whoever gives something to h2 asks for events afterwards, which reads.
+        // The caller polls for events after it has passed anything to h2, and that reads.
         let _is_read_later = self.poll_pushes();
     }
 }
 
-/// The promised request for `h2`; `None` if it has a field that may not stand there.
+/// Returns the promised request for `h2`; `None` if it has a field that a promised request may not have.
 fn request(head: &RequestHead) -> Option<Request<()>> {
     let view = head.view();
     let mut target = view.path.to_vec();

@@ -1,6 +1,6 @@
-//! The response: its head, its body as far as the client's window goes, its trailers, or what a fault is owed.
+//! Responses: the head, the body as far as the client's window allows, the trailers, and the answer to a
+//! fault.
 
-use std::task::Context;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,39 +10,45 @@ use hcrs_http::{Fault, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
-use crate::event::{Event, StreamKey};
-use crate::head::{self, Extra};
+use crate::event::{Event, Sent, StreamKey};
+use crate::head::{self, ServerFields};
 use crate::stream::{Outcome, Pumped, Respond, Stream};
 
-/// A final piece of body that is given to `h2` whatever the client's window, in bytes: it spares small responses
-/// two locks, and bounds what a client that reads nothing can hold to this times its streams.
+/// Length up to which the last piece of a body is passed to `h2` whatever the client's window, in bytes. It
+/// saves small responses two locks, and a client that does not read makes `h2` hold at most this for each
+/// stream.
 const DIRECT: usize = 16 << 10;
 
-/// Bytes of body that `h2` may hold because the socket is full: what else the client's windows would take stays with
-/// its stream, where it counts against the window of the one who sends it.
+/// Most bytes of bodies that `h2` may hold while the socket is full. Further bytes that the client's windows
+/// allow stay with their stream, where they count against the worker's window.
 const HANDED_MAX: usize = 256 << 10;
 
-/// `WINDOW_UPDATE` frames that one piece of sent body may cause before they count as frames without progress.
+/// Number of `WINDOW_UPDATE` frames that a client may send for one piece of body before they count as frames
+/// without progress.
 pub(super) const UPDATES_PER_SEND: u32 = 10;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Sends an interim response's head, before the final one.
+    /// Sends the head of an interim response, before the final one.
     ///
-    /// An error is the app's fault and leaves the stream as it was.
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`] for a head that cannot be sent; the stream is as before.
     pub fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
         let head = head::interim(interim)?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         let Some(respond) = &mut stream.respond else { return Err(Fault::AppFailed) };
-        // Only a stream that the client has reset can refuse it now, and that is told elsewhere.
+        // Only a stream that the client has reset can refuse it now, and Event::Reset reports that.
         let _gone = respond.send_informational(head);
         Ok(())
     }
 
-    /// Sends a response's head; `end` if no body follows. Done if the stream is over.
+    /// Sends a response's head, with `end` if no body follows. Returns whether the stream is over.
     ///
-    /// An error is the app's fault and leaves the stream as it was.
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`] for a head that cannot be sent; the stream is as before.
     pub fn send_head(&mut self, key: StreamKey, response: &ResponseHead, end: bool) -> Result<bool, Fault> {
-        let (head, length) = head::response(response, &self.extra)?;
+        let (head, length) = head::response(response, &self.server_fields)?;
         let can_open_pushed = self.can_open_pushed();
         let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
         let Some(mut respond) = stream.respond.take() else { return Err(Fault::AppFailed) };
@@ -55,7 +61,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         stream.length_left = length;
         let last = end || stream.bodiless;
         if is_pushed && !can_open_pushed {
-            // The client goes without what it has not asked for.
+            // The client did not ask for the response, so it can do without.
             respond.send_reset(Reason::CANCEL);
             return Ok(self.reset_event(key));
         }
@@ -76,24 +82,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(end)
     }
 
-    /// Sends body bytes; `end` if they are the last. Gives the bytes that were taken at once and whether the stream
-    /// is over; the rest follows as [`Event::Sent`].
+    /// Sends body bytes, with `end` if they are the last. Returns the number of bytes that were taken at
+    /// once; an [`Event::Sent`] follows for the rest.
     ///
-    /// An error means that the app sent no head, or broke its own content-length; the stream has to be failed.
-    pub fn send_data(
-        &mut self,
-        _: &mut Context<'_>,
-        now: Instant,
-        key: StreamKey,
-        (data, end): (Bytes, bool),
-    ) -> Result<(usize, bool), Fault> {
-        let Some(stream) = self.streams.get_mut(key) else { return Ok((data.len(), true)) };
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`] if no head was sent, or if the body breaks the app's `content-length`. The caller
+    /// then has to fail the stream.
+    pub fn send_data(&mut self, now: Instant, key: StreamKey, data: Bytes, end: bool) -> Result<Sent, Fault> {
         let len = data.len();
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(Sent { len, done: true }) };
         if stream.bodiless {
             if end {
                 self.complete(key);
             }
-            return Ok((len, end));
+            return Ok(Sent { len, done: end });
         }
         if stream.send.is_none() {
             return Err(Fault::AppFailed);
@@ -107,24 +110,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         {
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
             if send.send_data(data, true).is_err() {
-                return Ok((len, self.reset_event(key)));
+                return Ok(Sent { len, done: self.reset_event(key) });
             }
             self.complete(key);
-            return Ok((len, true));
+            return Ok(Sent { len, done: true });
         }
         if len > 0 {
             stream.pending.push_back(data);
         }
         stream.pending_end = end;
         let pumped = self.pump_or_block(key, now);
-        Ok((pumped.taken, pumped.outcome == Outcome::Done))
+        Ok(Sent { len: pumped.taken, done: pumped.outcome == Outcome::Done })
     }
 
-    /// Ends a response with trailers, once its body is sent. Done if the stream is over; otherwise [`Event::Sent`]
-    /// says so later.
+    /// Ends a response with trailers, once its body is sent. Returns whether the stream is over; otherwise an
+    /// [`Event::Sent`] reports its end later.
     ///
-    /// An error means that the app sent no head, broke its own content-length, or that a field cannot be sent
-    /// there; the stream has to be failed.
+    /// # Errors
+    ///
+    /// [`Fault::AppFailed`] if no head was sent, if the body breaks the app's `content-length`, or for a
+    /// field that may not be sent in trailers. The caller then has to fail the stream.
     pub fn send_trailers(
         &mut self,
         now: Instant,
@@ -146,17 +151,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(self.pump_or_block(key, now).outcome == Outcome::Done)
     }
 
-    /// Answers with the status that the fault is owed, if no head was sent; resets the stream otherwise. It is over.
+    /// Ends a stream with a fault: sends a response with the fault's status if no head was sent, and resets
+    /// the stream otherwise.
     pub fn fail(&mut self, key: StreamKey, fault: Fault) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         match stream.respond.take() {
-            Some(Respond::Requested(respond)) => refuse(respond, fault, &self.extra),
+            Some(Respond::Requested(respond)) => refuse(respond, fault, &self.server_fields),
             Some(Respond::Pushed(mut respond)) => {
-                respond.send_reset(Reason::from(fault.answer().h2_code));
+                respond.send_reset(reason(fault));
             }
             None => {
                 if let Some(send) = &mut stream.send {
-                    send.send_reset(Reason::from(fault.answer().h2_code));
+                    send.send_reset(reason(fault));
                 }
                 self.drop_promises(key);
             }
@@ -164,13 +170,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.close(key);
     }
 
-    /// The stream's response was given to `h2` whole.
+    /// Closes a stream whose response was passed to `h2` completely.
     fn complete(&mut self, key: StreamKey) {
         self.answered = self.answered.saturating_add(1);
         self.close(key);
     }
 
-    /// The streams whose response has waited for the client's window since before `instant`.
+    /// Returns the streams whose response has waited for the client's window since `instant` or longer.
     pub fn stalled_since(&self, instant: Instant) -> Vec<StreamKey> {
         let stalled = |stream: &Stream| stream.waiting_since.is_some_and(|since| since <= instant);
         self.blocked.iter().copied().filter(|&key| self.streams.get(key).is_some_and(stalled)).collect()
@@ -187,7 +193,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             if self.is_waiting(key) {
                 at += 1;
                 if self.handed >= HANDED_MAX {
-                    // The next turn begins with those that got nothing in this one.
+                    // The next turn begins with the streams that had no share of this one.
                     self.blocked.rotate_left(at);
                     return;
                 }
@@ -197,7 +203,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Gives `h2` what it takes now; the rest waits to be looked at again.
+    /// Passes to `h2` the bytes that it takes now. The rest waits in the stream, which is polled in each
+    /// turn.
     fn pump_or_block(&mut self, key: StreamKey, now: Instant) -> Pumped {
         let pumped = self.pump(key, now);
         if self.is_waiting(key) && !self.blocked.contains(&key) {
@@ -227,8 +234,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 }
 
-/// Answers with what a fault is owed.
-pub(super) fn refuse(mut respond: SendResponse<Bytes>, fault: Fault, extra: &Extra) {
-    // An error says that the client has reset the stream: nobody waits for the answer.
-    let _gone = respond.send_response(head::fault(fault, extra), true);
+/// Answers a request with the response to a fault.
+pub(super) fn refuse(mut respond: SendResponse<Bytes>, fault: Fault, server_fields: &ServerFields) {
+    // An error means that the client has reset the stream and does not wait for the answer.
+    let _gone = respond.send_response(head::fault(fault, server_fields), true);
+}
+
+/// Returns the fault's error code, as `h2` has it.
+pub(super) fn reason(fault: Fault) -> Reason {
+    Reason::from(fault.h2_code() as u32)
 }

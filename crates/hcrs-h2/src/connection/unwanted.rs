@@ -1,12 +1,14 @@
-//! Bodies that still arrive although their streams were answered: they are read and dropped for as long as their clients
-//! go on, within a limit, and only then is a client told to stop (RFC 9113 §8.1).
+//! Request bodies that still arrive although their streams were answered. They are read and dropped while the
+//! client sends, within a limit, and only then is the stream reset (RFC 9113 §8.1).
 //!
-//! There are clients that do not look at a response before their body has left (httpx), and some that lose one that a
-//! reset follows at once (curl 7.88, which stops by itself and waits for the reset). So the window is opened meanwhile.
+//! Some clients read no response before they have sent their body (httpx), and some lose a response that a
+//! reset follows at once (curl 7.88, which stops by itself and waits for the reset). So the window is opened
+//! meanwhile.
 //!
-//! `h2` forgets a stream soon after it has reset it, the sooner the more there are, and then takes what was on its way
-//! for an offence: it resets the stream again for each frame, and bears only so many resets in a connection's life. So
-//! before the reset the window is no longer opened, and what can still be on its way is awaited.
+//! `h2` forgets a stream soon after it has reset it, the sooner the more there are, and then treats frames in
+//! flight as an offence: it resets the stream again for each frame, and allows a bounded number of resets in
+//! a connection's life. So the window is no longer opened before the reset, and frames that can still be in
+//! flight are awaited.
 
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -16,30 +18,32 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 
-/// How long the client's window is opened for such a body. Its stream counts among those that are open meanwhile.
+/// Time for which the client's window is opened for an unwanted body. Its stream counts as open meanwhile.
 const OPEN: Duration = Duration::from_secs(5);
 
-/// A body of which nothing has come for so long is over, and the client has had the response for as long.
+/// Time without a byte after which an unwanted body is over. The client has had the response for that long.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Such a body. To drop it tells the client to stop.
+/// An unwanted body. Dropping it resets the stream, so that the client stops sending.
 #[derive(Debug)]
 pub(super) struct Unwanted {
     recv: RecvStream,
-    /// When it was first looked at, and when something of it came last.
+    /// Unset until the body is first polled.
     times: Option<Times>,
-    /// What `h2` takes for unread of it.
+    /// Bytes of the body that `h2` counts as unread.
     in_flight: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Times {
+    /// The first poll of the body.
     since: Instant,
+    /// The last arrival of a byte.
     last: Instant,
 }
 
 impl Times {
-    /// The next instant at which time alone changes something.
+    /// Returns the next instant at which a deadline passes.
     fn next(self, now: Instant) -> Instant {
         let quiet = self.last + QUIET;
         [self.since + OPEN, self.since + OPEN + QUIET]
@@ -59,7 +63,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// When [`Connection::poll_event`] has to be called for such bodies at the latest; `None` if there are none.
+    /// Returns the instant at which [`Connection::poll_event`] has to be called for unwanted bodies at the
+    /// latest; `None` if there are none.
     pub fn unwanted_until(&self, now: Instant) -> Option<Instant> {
         self.unwanted.iter().map(|body| body.times.map_or(now, |times| times.next(now))).min()
     }
@@ -77,7 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 }
 
 impl Unwanted {
-    /// Its bytes that `h2` takes for unread.
+    /// Returns the number of bytes that `h2` counts as unread.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -86,7 +91,8 @@ impl Unwanted {
         self.in_flight = self.recv.flow_control().used_capacity();
     }
 
-    /// Drops what has come. False once it has ended, or the client is to be told to stop.
+    /// Drops the bytes that have arrived. Returns false once the body has ended, or the stream has to be
+    /// reset.
     fn goes_on(&mut self, now: Instant) -> bool {
         let times = self.times.get_or_insert(Times { since: now, last: now });
         loop {
@@ -102,7 +108,7 @@ impl Unwanted {
         }
         let flow = self.recv.flow_control();
         if !passed(times.since, OPEN) {
-            // Also what was taken before the response had ended, and given to nobody.
+            // Includes bytes that arrived before the response ended and that the app has not taken.
             let used = flow.used_capacity();
             let has_opened = flow.release_capacity(used).is_ok();
             self.count();

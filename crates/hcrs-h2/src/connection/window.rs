@@ -1,8 +1,8 @@
-//! The window of the connection, which follows what is held of bodies: it is open a little further than that, as long as there
-//! is room for more.
+//! The window of the connection. It is a little larger than the request bodies that the connection holds, as
+//! long as there is room for more.
 //!
-//! A window that is as large as those of all streams together would let each client fill it. One that is not, and stays as it
-//! is, would let bodies that nobody reads stop those that are read.
+//! A window as large as those of all streams together would let each client fill it. A smaller window of a
+//! fixed size would let bodies that no app reads stop those that an app reads.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,16 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Connection;
 use crate::settings::Settings;
 
-/// How far the window of a connection is open beyond what is held of its bodies, in bytes.
+/// Bytes by which the window of a connection exceeds the bodies that it holds.
 const AHEAD: u32 = 512 << 10;
 
-/// By how much it changes at a time.
+/// Bytes by which the window changes at a time.
 const STEP: u32 = AHEAD / 4;
 
-/// The least window, with what is held: one upload at full speed does not change it.
+/// The smallest window, in bytes: one upload at full speed does not change it.
 pub(super) const LEAST: u32 = AHEAD + STEP;
 
-/// Room for what the connections of a thread hold of bodies that were not read.
+/// Room for the unread request bodies of all connections of a thread.
 #[derive(Debug)]
 pub struct BodyRoom {
     size: usize,
@@ -29,12 +29,12 @@ pub struct BodyRoom {
 }
 
 impl BodyRoom {
-    /// The room of a thread.
+    /// Creates the room of a thread.
     pub fn of_thread(settings: &Settings) -> Rc<Self> {
         Rc::new(Self { size: settings.thread_room, taken: Cell::new(0) })
     }
 
-    /// Bytes that are taken.
+    /// Returns the number of bytes that are taken.
     pub fn taken(&self) -> usize {
         self.taken.get()
     }
@@ -48,11 +48,11 @@ impl BodyRoom {
 #[derive(Debug)]
 pub(super) struct Window {
     room: Rc<BodyRoom>,
-    /// Bytes from which on the window is opened only for streams that are read.
+    /// Number of held bytes from which on the window is opened only for streams that an app reads.
     size: usize,
-    /// Bytes of open streams that were not released.
+    /// Bytes of open streams that have not been released.
     held: usize,
-    /// What `h2` was told that the window is, with what was not released.
+    /// The window that was set in `h2`, which includes bytes that have not been released.
     target: u32,
 }
 
@@ -61,19 +61,19 @@ impl Window {
         Self { room: Rc::clone(room), size: settings.connection_room, held: 0, target: LEAST }
     }
 
-    /// Bytes have come.
+    /// Notes bytes that have arrived.
     pub(super) fn hold(&mut self, len: usize) {
         self.held += len;
         self.room.taken.set(self.room.taken.get() + len);
     }
 
-    /// Bytes are not held any more.
-    pub(super) fn give_back(&mut self, len: usize) {
+    /// Notes bytes that are no longer held.
+    pub(super) fn release(&mut self, len: usize) {
         self.held -= len;
         self.room.taken.set(self.room.taken.get() - len);
     }
 
-    /// Whether it may be opened further though no stream is known to be read.
+    /// Whether the window may be opened further even if no stream is known to be read.
     fn has_room(&self) -> bool {
         self.held < self.size
     }
@@ -81,13 +81,14 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.give_back(self.held);
+        self.release(self.held);
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Opens the window of the connection as far as there is room. Beyond its own room it is opened only if `is_hungry` says
-    /// that a stream is read of which nothing is there. To be called once in each turn.
+    /// Opens the window of the connection as far as there is room. Beyond the connection's own room it is
+    /// opened only if `is_hungry` returns true, that is, if an app reads a stream of which no byte is there.
+    /// To be called once in each turn.
     pub fn open_window(&mut self, is_hungry: impl FnOnce() -> bool) {
         let wanted = self.wanted_window();
         if wanted >= self.window.target.saturating_add(STEP)
@@ -98,7 +99,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Takes back what the window is open beyond need, before `h2` tells the client of it.
+    /// Narrows a window that is larger than needed, before `h2` announces it to the client.
     pub(super) fn narrow_window(&mut self) {
         let wanted = self.wanted_window();
         if self.window.target >= wanted.saturating_add(STEP) {
@@ -111,7 +112,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.h2.set_target_window_size(target);
     }
 
-    /// A little more than what `h2` takes for unread: what is held, and what was dropped of bodies that nobody wants.
+    /// Returns the window for the bytes that `h2` counts as unread: held bytes, and dropped bytes of unwanted
+    /// bodies.
     fn wanted_window(&self) -> u32 {
         let unwanted: usize = self.unwanted.iter().map(super::Unwanted::in_flight).sum();
         let in_flight = u32::try_from(self.window.held + unwanted).unwrap_or(u32::MAX);

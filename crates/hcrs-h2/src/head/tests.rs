@@ -1,4 +1,4 @@
-//! Which heads pass, and as what.
+//! Heads that are accepted, and those that are refused.
 
 use hcrs_http::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 use http::Request;
@@ -42,7 +42,7 @@ fn methods_and_heads_that_no_worker_could_be_given_are_refused() {
 
 #[test]
 fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
-    let of = |reason| fault(reason, &Extra::default()).headers().get(header::ALLOW).cloned();
+    let of = |reason| fault(reason, &ServerFields::default()).headers().get(header::ALLOW).cloned();
     assert_eq!(of(Fault::MethodNotAllowed).as_ref().map(HeaderValue::as_bytes), Some(&b""[..]));
     assert_eq!(of(Fault::HeadTooLarge), None);
 }
@@ -122,8 +122,8 @@ fn send(status: u16, fields: &[(&[u8], &[u8])]) -> Result<(Response<()>, Option<
     }
     writer.finish(&mut out);
     let alt_svc = Some(["h2=\":1\"", "h3=\":2\""].map(HeaderValue::from_static).into());
-    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs")), alt_svc };
-    response(&ResponseHead::parse(out.into()).unwrap(), &extra)
+    let server_fields = ServerFields { date: None, server: Some(HeaderValue::from_static("hcrs")), alt_svc };
+    response(&ResponseHead::parse(out.into()).unwrap(), &server_fields)
 }
 
 #[test]

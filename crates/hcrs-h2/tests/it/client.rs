@@ -1,4 +1,4 @@
-//! An honest client, of the `h2` crate, polled by hand beside the server.
+//! An honest client, that of the `h2` crate, polled by hand beside the server.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -31,7 +31,7 @@ impl Pair {
         Self::beside(&BodyRoom::of_thread(settings), settings, builder, app)
     }
 
-    /// The same, with others in the room.
+    /// Creates a client's connection and the server's, with other connections in the room.
     pub(crate) fn beside(
         room: &Rc<BodyRoom>,
         settings: &Settings,
@@ -81,7 +81,7 @@ impl Pair {
         send.send_request(request, end).expect("a good request")
     }
 
-    /// Sends a request without a body; gives the response and its body.
+    /// Sends a request without a body. Returns the response and its body.
     pub(crate) fn fetch(&mut self, request: Request<()>) -> Result<(Response<()>, Vec<u8>), h2::Error> {
         let (response, _) = self.begin(request, true);
         self.run(async {

@@ -18,7 +18,7 @@ fn an_early_answer_turns_the_rest_of_the_body_away_and_the_connection_lives() {
     let kinds: Vec<u8> = frames.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [HEADERS, DATA], "what is on its way comes first");
     assert!(server.connection.unwanted_until(server.now).is_some());
-    // What the client had already sent is dropped without a word, and so is what comes after the reset.
+    // Bytes that the client had already sent are dropped silently, and so are bytes after the reset.
     assert_eq!(peer.say(&mut server, &peer::data(1, &[0; 16_384])), []);
     server.wait(2);
     server.turn(|_| {});
@@ -99,7 +99,7 @@ fn a_body_that_goes_on_for_ever_is_turned_away_once_nothing_more_can_be_on_its_w
     peer.say(&mut server, &peer::post(1));
     server.answer(1, 200, b"enough");
     peer.read(&mut server);
-    // Not quiet, but no further than the window goes once the time is over.
+    // The client sends on, but no further than the window allows once the time is over.
     for _ in 0..14 {
         server.now += Duration::from_millis(400);
         let frames = peer.say(&mut server, &peer::data(1, &[0; 1000]));

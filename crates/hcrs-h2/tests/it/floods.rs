@@ -1,4 +1,4 @@
-//! Frames that bring no progress, and heads that are too large: the answers owed, in flat memory.
+//! Frames without progress, and heads that are too large: their answers, in bounded memory.
 
 use hcrs_h2::Settings;
 use hcrs_http::Fault;
@@ -9,10 +9,10 @@ use crate::peer::{
 };
 use crate::server::{Seen, Server, ended_calm, page, silent};
 
-/// What a flood may cost one connection, in bytes.
+/// Most memory that a flood may cost one connection, in bytes.
 const FLAT: u64 = 512 << 10;
 
-/// Says `frame` so often, in flights of a hundred; gives the code of the GOAWAY that it met.
+/// Sends `frame` up to `count` times, a hundred at a time. Returns the code of the GOAWAY that answered.
 fn flood(peer: &mut Peer, server: &mut Server, frame: &[u8], count: usize) -> Option<u32> {
     let flight = frame.repeat(100);
     for _ in 0..count / 100 {

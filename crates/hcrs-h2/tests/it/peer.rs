@@ -1,4 +1,4 @@
-//! A client that packs its frames by hand and says what no honest one would (RFC 9113 §4.1, §6).
+//! A client that packs its frames by hand and sends what no honest one would (RFC 9113 §4.1, §6).
 //!
 //! Header blocks are literal fields without Huffman coding or indexing (RFC 7541 §6.2.2).
 
@@ -88,13 +88,14 @@ impl Peer {
         assert_eq!(self.io.send(bytes), bytes.len(), "the pipe is full");
     }
 
-    /// Sends bytes, lets the server see them, and gives what it sent.
+    /// Sends bytes, lets the server read them, and returns the frames that it sent.
     pub(crate) fn say(&mut self, server: &mut Server, bytes: &[u8]) -> Vec<Frame> {
         self.send(bytes);
         self.read(server)
     }
 
-    /// Lets the server run until it sleeps; gives the frames that it sent, but for its answers to SETTINGS and PING.
+    /// Lets the server run until it sleeps. Returns the frames that it sent, without its answers to SETTINGS
+    /// and PING.
     pub(crate) fn read(&mut self, server: &mut Server) -> Vec<Frame> {
         loop {
             server.settle();
@@ -134,7 +135,8 @@ impl Frame {
         assert_eq!(self.kind, HEADERS);
         match self.payload[..] {
             [first @ 0x88..=0x8e, ..] => INDEXED[usize::from(first - 0x88)],
-            // A literal value in Huffman's code, of which digits alone are read: 0 to 2 in five bits, the rest in six.
+            // A literal value in Huffman's code, of which digits alone are read: 0 to 2 in five bits, the
+            // rest in six.
             [0x48, len @ 0x82..=0x83, ref rest @ ..] => {
                 let bits: Vec<u8> = rest[..usize::from(len & 0x7f)]
                     .iter()

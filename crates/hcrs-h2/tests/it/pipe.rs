@@ -1,4 +1,4 @@
-//! Two ends of an in-memory connection, of one thread, that count what is done with them.
+//! Two ends of an in-memory connection, of one thread, that count reads and writes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ struct Lane {
     capacity: usize,
     /// Bytes that arrive right after a read that found nothing.
     late: Vec<u8>,
-    /// Nothing can be read, and whoever tries is told to try again.
+    /// Each read is pending, and wakes its task at once.
     restless: bool,
     closed: bool,
     writes: usize,
@@ -59,7 +59,7 @@ pub(crate) fn pipe_of(capacity: usize) -> (End, End) {
 }
 
 impl End {
-    /// Writes what fits; gives its length.
+    /// Writes as many bytes as fit. Returns their number.
     pub(crate) fn send(&self, bytes: &[u8]) -> usize {
         self.outgoing.borrow_mut().push(bytes)
     }
@@ -69,7 +69,7 @@ impl End {
         self.outgoing.borrow_mut().late.extend_from_slice(bytes);
     }
 
-    /// Has each read of the other end be pending and its task woken at once, or no longer so.
+    /// Makes each read of the other end pending and wakes its task at once, or no longer.
     pub(crate) fn be_restless(&self, restless: bool) {
         self.outgoing.borrow_mut().restless = restless;
     }
@@ -83,12 +83,12 @@ impl End {
         lane.bytes.drain(..).collect()
     }
 
-    /// Says that no more will be written.
+    /// Closes this end's direction.
     pub(crate) fn close(&self) {
         self.outgoing.borrow_mut().close();
     }
 
-    /// Whether the other end has said so.
+    /// Whether the other end has closed its direction.
     pub(crate) fn is_closed(&self) -> bool {
         self.incoming.borrow().closed
     }

@@ -1,4 +1,4 @@
-//! How often the connection's task is woken: not for nothing, and never too seldom.
+//! The wake-ups of a connection's task: none without need, and none missing.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_h2::{BodyRoom, Extra, PREFACE, Settings};
+use hcrs_h2::{BodyRoom, PREFACE, ServerFields, Settings};
 use hcrs_http::{Endpoints, Fault, Scheme};
 
 use crate::peer::{self, ACK, INITIAL_WINDOW, PING, Peer, window_update};
@@ -122,7 +122,7 @@ fn what_arrives_while_a_connection_closes_wakes_the_task() {
     let woken = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Context::from_waker(&waker);
-    server.connection.begin_turn(&Extra::default());
+    server.connection.begin_turn(&ServerFields::default());
     server.connection.graceful_shutdown();
     assert!(server.connection.poll_close(&mut cx).is_pending());
     let goodbye = peer.io.take();

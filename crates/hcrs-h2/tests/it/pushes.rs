@@ -1,4 +1,4 @@
-//! Requests that are promised to the client, and what a client can do to them.
+//! Requests that are promised to the client, and the ways in which a client treats them.
 
 use bytes::Bytes;
 use hcrs_h2::{Event, Settings, StreamKey};
@@ -15,17 +15,17 @@ const PUSH_PROMISE: u8 = 0x5;
 const ENABLE_PUSH: u16 = 0x2;
 const MAX_CONCURRENT: u16 = 0x3;
 
-fn promise(hands: &mut Hands<'_, '_>, key: StreamKey, request: &RequestHead) -> bool {
+fn promise(hands: &mut Hands<'_>, key: StreamKey, request: &RequestHead) -> bool {
     let fields = [(&b"accept"[..], &b"text/css"[..])];
     hands.connection.push(key, request.promised(b"/style.css?v=1", fields.into_iter())).is_ok()
 }
 
-/// An app that promises so many requests with each, says which it could, and answers nothing.
-fn promising(count: usize, mut told: impl FnMut(bool) + 'static) -> App {
+/// An app that promises `count` requests with each request, notes which it could, and answers none.
+fn promising(count: usize, mut note: impl FnMut(bool) + 'static) -> App {
     Box::new(move |hands, event| {
         if let Event::Request { key, head, .. } = event {
             for _ in 0..count {
-                told(promise(hands, *key, head));
+                note(promise(hands, *key, head));
             }
         }
     })
@@ -119,8 +119,7 @@ fn a_promise_can_follow_the_head_and_not_the_body() {
     server.turn(|hands| {
         assert!(!hands.connection.send_head(key, &head(200, &[]), false).unwrap());
         assert!(promise(hands, key, &request));
-        let piece = (Bytes::from_static(b"first"), false);
-        hands.connection.send_data(hands.cx, hands.now, key, piece).unwrap();
+        hands.connection.send_data(hands.now, key, Bytes::from_static(b"first"), false).unwrap();
         assert!(!promise(hands, key, &request), "the body has begun");
     });
     let kinds: Vec<u8> = peer.read(&mut server).iter().map(|frame| frame.kind).collect();
@@ -150,7 +149,7 @@ fn no_more_are_under_way_than_the_servers_own_limit() {
 
 #[test]
 fn a_promised_stream_that_the_client_resets_is_told_and_harms_nothing() {
-    // Before the response, in it, and when the response has been given away.
+    // Before the response, in it, and when the response has been passed to h2.
     let (mut peer, mut server) = with_a_promise(&[]);
     server.take_seen();
     peer.say(&mut server, &cancel(2));
@@ -187,7 +186,7 @@ fn a_reset_that_crosses_the_head_of_the_response_does_not_cost_the_connection() 
 fn a_reset_of_a_stream_that_is_yet_to_be_promised_does_not_cost_the_connection() {
     let (mut peer, mut server) = Peer::connect(promising(1, |could| assert!(could)));
     for id in [1, 3, 5] {
-        // It arrives between the app's wish and the next look at what the client says.
+        // It arrives between the app's promise and the next read.
         peer.io.send_late(&cancel(id + 1));
         peer.say(&mut server, &peer::get(id));
     }
@@ -270,8 +269,8 @@ fn nothing_is_promised_while_the_socket_is_full() {
     let (key, other) = (server.key(1), server.key(3));
     server.turn(|hands| {
         hands.connection.send_head(other, &head(200, &[]), false).unwrap();
-        let body = (Bytes::from(vec![b'x'; 30_000]), false);
-        hands.connection.send_data(hands.cx, hands.now, other, body).unwrap();
+        let body = Bytes::from(vec![b'x'; 30_000]);
+        hands.connection.send_data(hands.now, other, body, false).unwrap();
     });
     let request = some_request();
     server.turn(|hands| assert!(!promise(hands, key, &request)));
@@ -297,8 +296,8 @@ fn what_does_not_leave_at_once_keeps_the_client_from_being_read() {
         server.turn(|hands| {
             for &key in others {
                 hands.connection.send_head(key, &head(200, &[]), false).unwrap();
-                let body = (Bytes::from(vec![b'x'; 20_000]), false);
-                hands.connection.send_data(hands.cx, hands.now, key, body).unwrap();
+                let body = Bytes::from(vec![b'x'; 20_000]);
+                hands.connection.send_data(hands.now, key, body, false).unwrap();
             }
             hands.connection.send_head(*last, &head(200, &[]), false).unwrap();
             assert!(promise(hands, *last, &request));

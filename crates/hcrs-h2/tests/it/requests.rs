@@ -1,4 +1,4 @@
-//! What the client sends, as events: heads, bodies, windows.
+//! The client's requests as events: heads, bodies, windows.
 
 use bytes::Bytes;
 use hcrs_h2::{Event, Settings};

@@ -1,7 +1,7 @@
-//! Streams that end early, at the client's wish or by its fault, and how many of them are borne.
+//! Streams that end early, at the client's wish or by its fault, and the limit on their number.
 
 use bytes::Bytes;
-use hcrs_h2::{Event, Settings};
+use hcrs_h2::{Event, Sent, Settings};
 use hcrs_http::Fault;
 
 use crate::client::{self, Pair};
@@ -38,8 +38,8 @@ fn a_reset_is_told_whatever_the_stream_is_doing() {
                 hands.connection.send_head(key, &head(200, &[]), false).unwrap();
             }
             if waits {
-                let body = (Bytes::from(vec![0; 100_000]), false);
-                hands.connection.send_data(hands.cx, hands.now, key, body).unwrap();
+                let body = Bytes::from(vec![0; 100_000]);
+                hands.connection.send_data(hands.now, key, body, false).unwrap();
             }
         });
         peer.read(&mut server);
@@ -72,8 +72,8 @@ fn what_the_app_does_after_a_reset_is_dropped() {
     server.turn(|hands| {
         let connection = &mut *hands.connection;
         assert_eq!(connection.send_head(key, &head(200, &[]), false), Ok(true));
-        let body = (Bytes::from_static(b"late"), false);
-        assert_eq!(connection.send_data(hands.cx, hands.now, key, body), Ok((4, true)));
+        let sent = connection.send_data(hands.now, key, Bytes::from_static(b"late"), false);
+        assert_eq!(sent, Ok(Sent { len: 4, done: true }));
         connection.release(key, 10);
         connection.fail(key, Fault::AppFailed);
     });
@@ -85,7 +85,7 @@ fn an_answer_that_crosses_a_reset_is_dropped() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
     server.take_seen();
-    // The reset lies in the socket, and nobody has read it.
+    // The reset waits in the socket, unread.
     peer.send(&peer::cancel(1));
     let key = server.key(1);
     server.turn(|hands| answer(hands, key, &head(200, &[]), Bytes::from(vec![0; 100_000])));
@@ -97,9 +97,9 @@ fn an_answer_that_crosses_a_reset_is_dropped() {
 #[test]
 fn a_place_that_is_used_again_never_mixes_two_streams() {
     let (mut peer, mut server) = Peer::connect(Box::new(|hands, event| {
-        // The first stream is given up with its body half handed out.
+        // The first stream is failed with its body half delivered.
         if let Event::Data { key, .. } = event {
-            hands.connection.fail(*key, Fault::BodyTooLarge);
+            hands.connection.fail(*key, Fault::BodyTimeout);
         }
     }));
     peer.send(&[peer::post(1), peer::data(1, b"a"), peer::data(1, b"b")].concat());
@@ -122,7 +122,7 @@ fn a_place_that_is_used_again_never_mixes_two_streams() {
     assert_eq!(of(3), [&Seen::Request(3, "GET /".into(), false)]);
     assert_eq!(of(5), [&Seen::Request(5, "POST /".into(), true), &Seen::Data(5, 1)]);
 
-    // The place of the stream that is over is the next one's, but not its key.
+    // The next stream has the place of the one that is over, but not its key.
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
     let old = server.key(1);
@@ -132,10 +132,10 @@ fn a_place_that_is_used_again_never_mixes_two_streams() {
     assert_ne!(server.key(3), old);
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1), Seen::Request(3, "GET /".into(), false)]);
     server.turn(|hands| {
-        // What is done about the old stream does nothing to the new one.
+        // Calls with the old stream's key do not affect the new one.
         assert_eq!(hands.connection.send_head(old, &head(404, &[]), true), Ok(true));
-        let body = (Bytes::from_static(b"old"), true);
-        assert_eq!(hands.connection.send_data(hands.cx, hands.now, old, body), Ok((3, true)));
+        let sent = hands.connection.send_data(hands.now, old, Bytes::from_static(b"old"), true);
+        assert_eq!(sent, Ok(Sent { len: 3, done: true }));
         hands.connection.fail(old, Fault::AppFailed);
     });
     server.answer(3, 200, b"three");

@@ -1,9 +1,9 @@
-//! What goes out: few writes, as much as the window takes, and what an app may not do.
+//! Responses: few writes, as much as the window allows, and the errors of apps.
 
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use hcrs_h2::{Event, Extra, Settings};
+use hcrs_h2::{Event, Sent, ServerFields, Settings};
 use hcrs_http::Fault;
 use http::{HeaderValue, Method};
 
@@ -19,7 +19,7 @@ fn download(len: usize) -> App {
     page(vec![7; len])
 }
 
-/// The bytes that were taken of one stream's response, and whether it is done, as its events say.
+/// Returns the bytes that were taken of one stream's response, and whether it is done, by its events.
 fn sent(seen: &[Seen], id: u32) -> (usize, usize) {
     let (mut bytes, mut dones) = (0, 0);
     for seen in seen {
@@ -77,9 +77,9 @@ fn a_body_longer_than_the_window_waits_and_goes_on() {
         hands.connection.send_head(key, &head(200, &[]), false).unwrap();
         for piece in [body.slice(..300_000), body.slice(300_000..)] {
             let end = piece.len() > 300_000;
-            let (taken, done) = hands.connection.send_data(hands.cx, hands.now, key, (piece, end)).unwrap();
-            assert!(!done);
-            given += taken;
+            let sent = hands.connection.send_data(hands.now, key, piece, end).unwrap();
+            assert!(!sent.done);
+            given += sent.len;
         }
     });
     assert_eq!(given, 65_535, "the window that every client begins with");
@@ -103,7 +103,7 @@ fn h2_is_never_given_more_than_the_window_and_one_send_buffer() {
     assert!(bytes <= 256 << 10, "{bytes} bytes were taken of which the client has read none");
     assert!(held.bytes_max <= 256 << 10, "{} bytes are held", held.bytes_max);
     assert!(server.connection.has_unsent());
-    // It goes on with the socket, and never holds more.
+    // The response goes on with the socket, and h2 never holds more.
     let held = allocation_counter::measure(|| {
         for _ in 0..100 {
             peer.io.take();
@@ -153,7 +153,7 @@ fn a_client_that_opens_no_window_is_given_little() {
 
 #[test]
 fn a_response_that_stalls_again_waits_once() {
-    let piece = |len| (Bytes::from(vec![0; len]), false);
+    let piece = |len| Bytes::from(vec![0; len]);
     let mut first = None;
     let (mut peer, mut server) = Peer::connect_with(
         &Settings::default(),
@@ -162,13 +162,15 @@ fn a_response_that_stalls_again_waits_once() {
             Event::Request { key, .. } if key.id() == 1 => {
                 let key = *first.insert(*key);
                 hands.connection.send_head(key, &head(200, &[]), false).unwrap();
-                hands.connection.send_data(hands.cx, hands.now, key, piece(100)).unwrap();
+                hands.connection.send_data(hands.now, key, piece(100), false).unwrap();
             }
-            // By now the window has let that go, and nobody has looked.
+            // By now the window allows that, and the connection has not been polled.
             Event::Request { .. } => {
                 let key = first.expect("the first request");
-                assert_eq!(hands.connection.send_data(hands.cx, hands.now, key, piece(50)), Ok((150, false)));
-                assert_eq!(hands.connection.send_data(hands.cx, hands.now, key, piece(100)), Ok((50, false)));
+                for (len, taken) in [(50, 150), (100, 50)] {
+                    let sent = hands.connection.send_data(hands.now, key, piece(len), false);
+                    assert_eq!(sent, Ok(Sent { len: taken, done: false }));
+                }
             }
             _ => {}
         }),
@@ -219,10 +221,9 @@ fn pieces_that_wait_keep_their_order_and_an_empty_end_ends() {
         hands.connection.send_head(key, &head(200, &[]), false).unwrap();
         for n in 0..100u8 {
             let piece = Bytes::from(vec![n; 1000]);
-            hands.connection.send_data(hands.cx, hands.now, key, (piece, false)).unwrap();
+            hands.connection.send_data(hands.now, key, piece, false).unwrap();
         }
-        let (_, done) = hands.connection.send_data(hands.cx, hands.now, key, (Bytes::new(), true)).unwrap();
-        assert!(!done);
+        assert!(!hands.connection.send_data(hands.now, key, Bytes::new(), true).unwrap().done);
     });
     let body = pair.run(async { read_body(&mut response.await.unwrap().into_body()).await.unwrap() });
     let expected: Vec<u8> = (0..100u8).flat_map(|n| [n; 1000]).collect();
@@ -266,8 +267,9 @@ fn the_server_adds_its_fields_to_answers_of_its_own_too() {
     let (mut peer, mut server) = Peer::connect(silent());
     peer.say(&mut server, &peer::get(1));
     let alt_svc = Some([HeaderValue::from_static("clear")].into());
-    let extra = Extra { date: None, server: Some(HeaderValue::from_static("hcrs-h2")), alt_svc };
-    server.connection.begin_turn(&extra);
+    let server_fields =
+        ServerFields { date: None, server: Some(HeaderValue::from_static("hcrs-h2")), alt_svc };
+    server.connection.begin_turn(&server_fields);
     let key = server.key(1);
     server.connection.fail(key, Fault::QueueFull);
     let mut cx = Context::from_waker(Waker::noop());
@@ -280,7 +282,7 @@ fn the_server_adds_its_fields_to_answers_of_its_own_too() {
 #[test]
 fn a_fault_before_the_head_is_answered_with_its_status() {
     let table = [
-        (Fault::BodyTooLarge, 413),
+        (Fault::BodyTimeout, 408),
         (Fault::AppFailed, 500),
         (Fault::WorkerLost, 502),
         (Fault::QueueTimeout, 503),
@@ -300,26 +302,26 @@ fn a_fault_before_the_head_is_answered_with_its_status() {
 }
 
 #[test]
-fn a_body_too_large_is_refused_while_it_arrives_and_the_connection_lives() {
+fn a_body_is_refused_while_it_arrives_and_the_connection_lives() {
     let mut pair = Pair::new(Box::new(|hands, event| match event {
         Event::Request { key, head, .. } if !head.has_body() => {
             answer(hands, *key, &crate::server::head(200, &[]), Bytes::from_static(b"ok"));
         }
-        Event::Data { key, .. } => hands.connection.fail(*key, Fault::BodyTooLarge),
+        Event::Data { key, .. } => hands.connection.fail(*key, Fault::BodyTimeout),
         _ => {}
     }));
     for _ in 0..5 {
         let (response, mut body) = pair.begin(client::post("/upload"), false);
         body.send_data(Bytes::from(vec![0; 1 << 20]), false).unwrap();
-        assert_eq!(pair.run(response).unwrap().status(), 413);
-        // What is on its way is read first.
+        assert_eq!(pair.run(response).unwrap().status(), 408);
+        // Bytes in flight are read first.
         let resets = std::iter::repeat_with(|| {
             pair.server.wait(1);
             pair.server.turn(|_| {});
             pair.run(std::future::ready(()));
             body.poll_reset(&mut Context::from_waker(Waker::noop()))
         });
-        let reset = resets.take(200).find(Poll::is_ready).expect("the client is told to stop");
+        let reset = resets.take(200).find(Poll::is_ready).expect("the stream is reset");
         assert!(matches!(reset, Poll::Ready(Ok(h2::Reason::NO_ERROR))), "{reset:?}");
     }
     assert_eq!(pair.fetch(client::get("/")).unwrap().1, b"ok");
@@ -334,10 +336,7 @@ fn a_fault_after_the_head_resets_the_stream_with_its_code() {
         let key = server.key(1);
         server.turn(|hands| {
             hands.connection.send_head(key, &head(200, &[]), false).unwrap();
-            hands
-                .connection
-                .send_data(hands.cx, hands.now, key, (Bytes::from(vec![0; 100_000]), false))
-                .unwrap();
+            hands.connection.send_data(hands.now, key, Bytes::from(vec![0; 100_000]), false).unwrap();
         });
         assert_eq!(peer::body_len(&peer.read(&mut server), 1), 10);
         let key = server.key(1);
@@ -350,7 +349,7 @@ fn a_fault_after_the_head_resets_the_stream_with_its_code() {
 }
 
 #[test]
-fn an_app_that_breaks_its_own_length_is_told_and_the_client_reset() {
+fn an_app_that_breaks_its_own_length_fails_and_the_client_is_reset() {
     // More than announced, less than announced, and a head alone.
     let table: [&[(&'static [u8], bool)]; 3] =
         [&[(b"abc", false), (b"def", false)], &[(b"abc", true)], &[(b"abc", false), (b"", true)]];
@@ -363,8 +362,7 @@ fn an_app_that_breaks_its_own_length_is_told_and_the_client_reset() {
             let outcomes: Vec<_> = pieces
                 .iter()
                 .map(|&(piece, end)| {
-                    let piece = (Bytes::from_static(piece), end);
-                    hands.connection.send_data(hands.cx, hands.now, key, piece)
+                    hands.connection.send_data(hands.now, key, Bytes::from_static(piece), end)
                 })
                 .collect();
             assert_eq!(outcomes.last(), Some(&Err(Fault::AppFailed)));
@@ -381,7 +379,7 @@ fn an_app_that_breaks_its_own_length_is_told_and_the_client_reset() {
         assert_eq!(hands.connection.send_head(key, &short, true), Err(Fault::AppFailed));
         hands.connection.fail(key, Fault::AppFailed);
     });
-    assert_eq!(peer.read(&mut server)[0].status(), 500, "no head was sent, so it can still be said");
+    assert_eq!(peer.read(&mut server)[0].status(), 500, "no head was sent, so the status can still be");
 }
 
 #[test]
@@ -394,8 +392,8 @@ fn a_second_head_is_refused_and_nonsense_leaves_the_stream_as_it_was() {
         assert_eq!(hands.connection.send_head(key, &nonsense, false), Err(Fault::AppFailed));
         assert_eq!(hands.connection.send_head(key, &head(404, &[]), false), Ok(false));
         assert_eq!(hands.connection.send_head(key, &head(404, &[]), false), Err(Fault::AppFailed));
-        let end = (Bytes::from_static(b"ok"), true);
-        assert_eq!(hands.connection.send_data(hands.cx, hands.now, key, end), Ok((2, true)));
+        let sent = hands.connection.send_data(hands.now, key, Bytes::from_static(b"ok"), true);
+        assert_eq!(sent, Ok(Sent { len: 2, done: true }));
     });
     assert_eq!(peer.read(&mut server)[0].status(), 404);
 }
@@ -422,8 +420,8 @@ fn data_before_a_head_is_an_error_of_the_app() {
     for end in [false, true] {
         let key = server.key(1);
         server.turn(|hands| {
-            let piece = (Bytes::from_static(b"early"), end);
-            let outcome = hands.connection.send_data(hands.cx, hands.now, key, piece);
+            let piece = Bytes::from_static(b"early");
+            let outcome = hands.connection.send_data(hands.now, key, piece, end);
             assert_eq!(outcome, Err(Fault::AppFailed));
         });
     }

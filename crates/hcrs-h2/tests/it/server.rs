@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hcrs_h2::{BodyRoom, Connection, Ended, Event, Extra, Settings, StreamKey};
+use hcrs_h2::{BodyRoom, Connection, Ended, Event, ServerFields, Settings, StreamKey};
 use hcrs_http::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 
 use crate::pipe::End;
@@ -19,9 +19,9 @@ const MANY_POLLS: usize = 10_000;
 /// An [`Event`] that can be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// The stream's number on the wire, method and target; whether a body follows.
+    /// A request: the stream's number on the wire, method and target, and whether a body follows.
     Request(u32, String, bool),
-    /// The same of a request that was promised.
+    /// A request that was promised: number, method and target.
     Pushed(u32, String),
     Data(u32, usize),
     End(u32),
@@ -47,8 +47,8 @@ impl Wakes {
     }
 }
 
-/// What the app does about an event.
-pub(crate) type App = Box<dyn FnMut(&mut Hands<'_, '_>, &Event)>;
+/// The reaction of an app to an event.
+pub(crate) type App = Box<dyn FnMut(&mut Hands<'_>, &Event)>;
 
 /// A connection, its app, and what has happened.
 pub(crate) struct Server {
@@ -61,15 +61,14 @@ pub(crate) struct Server {
     app: App,
     /// The keys of all streams that began.
     keys: Vec<StreamKey>,
-    /// A stream is read of which nothing is there.
+    /// The app reads a stream of which no byte is there.
     pub(crate) is_hungry: bool,
     closing: bool,
 }
 
-/// What the app can do with its connection.
-pub(crate) struct Hands<'a, 'cx> {
+/// The connection as the app uses it.
+pub(crate) struct Hands<'a> {
     pub(crate) connection: &'a mut Connection<End>,
-    pub(crate) cx: &'a mut Context<'cx>,
     pub(crate) now: Instant,
 }
 
@@ -79,7 +78,7 @@ impl Server {
         Self::beside(&BodyRoom::of_thread(settings), io, settings, app)
     }
 
-    /// The same, with others in the room.
+    /// Exchanges prefaces, with other connections in the room.
     pub(crate) fn beside(room: &Rc<BodyRoom>, io: End, settings: &Settings, app: App) -> Self {
         let counted = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&counted));
@@ -103,8 +102,8 @@ impl Server {
         server
     }
 
-    /// One poll of the connection, which begins with what the app has to say.
-    pub(crate) fn turn(&mut self, act: impl FnOnce(&mut Hands<'_, '_>)) {
+    /// Polls the connection once, beginning with what the app sends.
+    pub(crate) fn turn(&mut self, act: impl FnOnce(&mut Hands<'_>)) {
         if self.ended.is_some() {
             return;
         }
@@ -115,13 +114,13 @@ impl Server {
         if self.closing {
             return self.close(&mut cx);
         }
-        self.connection.begin_turn(&Extra::default());
-        act(&mut Hands { connection: &mut self.connection, cx: &mut cx, now: self.now });
+        self.connection.begin_turn(&ServerFields::default());
+        act(&mut Hands { connection: &mut self.connection, now: self.now });
         while let Poll::Ready(outcome) = self.connection.poll_event(&mut cx, self.now) {
             match outcome {
                 Ok(event) => {
                     self.note(&event);
-                    let mut hands = Hands { connection: &mut self.connection, cx: &mut cx, now: self.now };
+                    let mut hands = Hands { connection: &mut self.connection, now: self.now };
                     (self.app)(&mut hands, &event);
                 }
                 Err(Ended::Fault(fault)) => {
@@ -152,7 +151,7 @@ impl Server {
         }
     }
 
-    /// Polls the connection as long as somebody wakes it; gives the number of polls.
+    /// Polls the connection as long as it is woken. Returns the number of polls.
     pub(crate) fn settle(&mut self) -> usize {
         let mut polls = 0;
         while self.ended.is_none() && self.is_woken() {
@@ -163,7 +162,7 @@ impl Server {
         polls
     }
 
-    /// Whether somebody wants the connection to be polled.
+    /// Whether the connection was woken.
     pub(crate) fn is_woken(&self) -> bool {
         self.woken.0.load(Ordering::SeqCst) > 0
     }
@@ -187,7 +186,7 @@ impl Server {
         self.settle();
     }
 
-    /// What was seen since the last call.
+    /// Returns the events since the last call.
     pub(crate) fn take_seen(&mut self) -> Vec<Seen> {
         std::mem::take(&mut self.seen)
     }
@@ -237,10 +236,10 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
 }
 
 /// Sends a whole response.
-pub(crate) fn answer(hands: &mut Hands<'_, '_>, key: StreamKey, head: &ResponseHead, body: Bytes) {
+pub(crate) fn answer(hands: &mut Hands<'_>, key: StreamKey, head: &ResponseHead, body: Bytes) {
     let over = hands.connection.send_head(key, head, false).expect("a good head");
     assert!(!over);
-    hands.connection.send_data(hands.cx, hands.now, key, (body, true)).expect("a good body");
+    hands.connection.send_data(hands.now, key, body, true).expect("a good body");
 }
 
 /// A response's head.

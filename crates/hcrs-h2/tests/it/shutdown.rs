@@ -1,4 +1,4 @@
-//! How a connection ends at the server's wish.
+//! Connections that the server ends.
 
 use hcrs_h2::Ended;
 use hcrs_http::Fault;
@@ -67,7 +67,7 @@ fn an_abrupt_shutdown_says_why_and_closes() {
 #[test]
 fn a_goodbye_waits_for_a_socket_that_is_full() {
     let (mut peer, mut server) = Peer::connect_narrow(64, &[], silent());
-    // Answers that nobody reads leave less room than GOAWAY takes.
+    // Unread answers leave less room than GOAWAY takes.
     peer.send(&peer::frame(PING, 0, 0, &[0; 8]).repeat(3));
     server.settle();
     server.connection.abrupt_shutdown(Fault::HeadTimeout);

@@ -1,4 +1,4 @@
-//! The window of the connection: it follows what is held of bodies, within the room for them.
+//! The window of the connection: it follows the bodies that are held, within the room for them.
 
 use std::rc::Rc;
 
@@ -9,12 +9,12 @@ use hcrs_h2::{BodyRoom, Settings};
 use crate::client::{self, Pair};
 use crate::server::{Seen, silent};
 
-/// How far a window is open beyond what is held, at most.
+/// Most bytes by which a window exceeds the bodies that are held.
 const AHEAD: usize = (512 << 10) * 5 / 4;
 
 const MIB: usize = 1 << 20;
 
-/// Requests whose bodies the client sends as far as it may, and nobody reads.
+/// Requests whose bodies the client sends as far as it may, and that no app reads.
 struct Uploads {
     pair: Pair,
     bodies: Vec<SendStream<Bytes>>,

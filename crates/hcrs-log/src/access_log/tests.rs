@@ -130,7 +130,7 @@ fn each_atom_says_what_hypercorns_and_gunicorns_say() {
         query: b"q=%20",
         fields: Some(head.view().fields()),
         response_fields: &kept,
-        fault: Some(Fault::Gone),
+        fault: Some(Fault::ClientGone),
         stream: Some(5),
         bytes_received: 3,
         ..entry()

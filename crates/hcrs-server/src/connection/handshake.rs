@@ -8,7 +8,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
-use hcrs_tls::{TlsInfo, TlsConfig};
+use hcrs_tls::{TlsConfig, TlsInfo};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;

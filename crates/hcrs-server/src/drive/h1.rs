@@ -486,7 +486,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         if let Some(in_flight) = self.in_flight.take() {
-            in_flight.cut(&self.client, Fault::Gone, clock::now());
+            in_flight.cut(&self.client, Fault::ClientGone, clock::now());
         }
     }
 }

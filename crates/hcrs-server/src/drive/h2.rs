@@ -149,13 +149,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             for slot in ready.drain(..) {
                 // It may be another's by now, for whom to be looked at does no harm.
                 if let Some(key) = self.streams.key_at(slot) {
-                    self.answer(cx, now, key);
+                    self.answer(now, key);
                 }
             }
             self.ready = ready;
             while let Poll::Ready(event) = self.connection.poll_event(cx, now) {
                 match event {
-                    Ok(event) => self.handle(cx, now, event),
+                    Ok(event) => self.handle(now, event),
                     Err(Ended::Fault(fault)) => {
                         self.close_abruptly(fault, now);
                         return self.poll_deadlines(cx, now);
@@ -183,7 +183,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.poll_deadlines(cx, now)
     }
 
-    fn handle(&mut self, cx: &mut Context<'_>, now: Instant, event: Event) {
+    fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Request { key, head } => self.begin(now, key, head),
             Event::Pushed { key, head } => self.begin_pushed(now, key, head),
@@ -207,10 +207,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 if done {
                     self.finish(key, now);
                 } else if goes_on {
-                    self.answer(cx, now, key);
+                    self.answer(now, key);
                 }
             }
-            Event::Reset { key } => self.cut(key, Fault::Gone, now),
+            Event::Reset { key } => self.cut(key, Fault::ClientGone, now),
             Event::Refused { stream_id, head, fault } => {
                 // The connection has answered it, and it has no place among the streams.
                 let arrived =
@@ -242,7 +242,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     /// Passes on what an exchange has for the client.
-    fn answer(&mut self, cx: &mut Context<'_>, now: Instant, key: StreamKey) {
+    fn answer(&mut self, now: Instant, key: StreamKey) {
         loop {
             let Some(in_flight) = self.streams.get_mut(key) else { return };
             let Some(output) = in_flight.exchange.next_output() else {
@@ -272,13 +272,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     }
                     sent
                 }
-                Output::Data { data, end } => {
-                    self.connection.send_data(cx, now, key, (data, end)).map(|(len, done)| {
-                        in_flight.exchange.client_took(len);
-                        in_flight.note_sent(len);
-                        done
-                    })
-                }
+                Output::Data { data, end } => self.connection.send_data(now, key, data, end).map(|sent| {
+                    in_flight.exchange.client_took(sent.len);
+                    in_flight.note_sent(sent.len);
+                    sent.done
+                }),
                 Output::Fault(fault) => Err(fault),
             };
             match outcome {
@@ -479,6 +477,6 @@ impl<T> Driver<T> {
 
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
-        self.cut_all(Fault::Gone);
+        self.cut_all(Fault::ClientGone);
     }
 }

@@ -90,7 +90,7 @@ impl InFlight {
 
     /// The exchange ends with a fault, which was answered if no head was out.
     pub(super) fn note_fault(&mut self, fault: Fault) {
-        self.status.get_or_insert(fault.answer().status);
+        self.status.get_or_insert(fault.status());
         self.fault.get_or_insert(fault);
     }
 
@@ -164,7 +164,7 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
         query: parts.next().unwrap_or_default(),
         version,
         fields: None,
-        status: Some(fault.answer().status),
+        status: Some(fault.status()),
         content_length: None,
         response_fields: &[],
         bytes_sent: 0,

@@ -342,7 +342,7 @@ impl Exchange {
             state.place = Place::Over;
             let is_complete =
                 state.response.ended || state.websocket.is_some() || state.response.fault.is_some();
-            let fault = if state.half_closed_at.is_some() { Fault::Gone } else { Fault::AppFailed };
+            let fault = if state.half_closed_at.is_some() { Fault::ClientGone } else { Fault::AppFailed };
             (is_complete, fault)
         };
         if !is_complete {

@@ -155,7 +155,7 @@ impl Records {
             }
             Answer::Reset => true,
             Answer::Fault(Fault::AppFailed) => record.has_failed,
-            Answer::Fault(Fault::Gone) => record.has_heard_close && !record.has_failed,
+            Answer::Fault(Fault::ClientGone) => record.has_heard_close && !record.has_failed,
             Answer::Fault(Fault::WorkerLost) => record.is_worker_lost || record.lost_before > dead_workers,
             Answer::Fault(Fault::RetireTimeout) => record.is_cut,
             Answer::Fault(Fault::QueueTimeout) => record.begun_by.is_none() && is_due && !record.has_head,

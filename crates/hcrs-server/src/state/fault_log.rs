@@ -34,7 +34,7 @@ impl FaultLog {
                 tracing::debug!("connection {connection}: {}", fault.as_str());
                 false
             }
-            Blame::Worker | Blame::Load => {
+            Blame::Worker | Blame::Overload => {
                 let gathered = &mut *self.gathered.borrow_mut();
                 gathered.since.get_or_insert(now);
                 match gathered.counts.iter_mut().find(|(other, _)| *other == fault) {
@@ -89,7 +89,9 @@ mod tests {
     #[test]
     fn faults_of_clients_and_apps_wait_for_nothing() {
         let log = FaultLog::default();
-        assert!(!log.note(1, Fault::Gone, Instant::now()) && !log.note(1, Fault::AppFailed, Instant::now()));
+        assert!(
+            !log.note(1, Fault::ClientGone, Instant::now()) && !log.note(1, Fault::AppFailed, Instant::now())
+        );
         assert_eq!(log.due(), None);
     }
 

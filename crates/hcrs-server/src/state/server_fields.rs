@@ -17,7 +17,7 @@ pub(crate) struct ServerFields {
     date: HttpDate,
     until: Instant,
     /// For HTTP/2.
-    pub h2: hcrs_h2::Extra,
+    pub h2: hcrs_h2::ServerFields,
     /// `alt-svc` as HTTP/1.1 writes it.
     alt_svc: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl ServerFields {
             date: HttpDate::new(),
             until: clock::now(),
             alt_svc: lines.flatten().collect(),
-            h2: hcrs_h2::Extra {
+            h2: hcrs_h2::ServerFields {
                 date: None,
                 server,
                 alt_svc: (!settings.alt_svc.is_empty()).then(|| settings.alt_svc.clone().into()),
@@ -39,8 +39,8 @@ impl ServerFields {
     }
 
     /// For HTTP/1.1.
-    pub(crate) fn h1(&self) -> hcrs_h1::Extra<'_> {
-        hcrs_h1::Extra {
+    pub(crate) fn h1(&self) -> hcrs_h1::ServerFields<'_> {
+        hcrs_h1::ServerFields {
             date: self.h2.date.as_ref().map(HeaderValue::as_bytes),
             server: self.h2.server.as_ref().map(HeaderValue::as_bytes),
             alt_svc: &self.alt_svc,

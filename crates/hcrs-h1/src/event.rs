@@ -1,0 +1,51 @@
+//! The events of a connection, and the part of a request that it awaits.
+
+use bytes::Bytes;
+use hcrs_http::RequestHead;
+
+/// A request whose head has arrived.
+#[derive(Debug)]
+pub struct Request {
+    /// The head. Names are in lower case, values have no blanks around them.
+    pub head: RequestHead,
+    /// How the body that follows is delimited.
+    pub body: BodyLength,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+}
+
+/// The delimitation of a request's body (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is no body, or its length is zero.
+    None,
+    /// The body has that many bytes, at least one.
+    Known(u64),
+    /// The body comes in chunks until the last one.
+    Chunked,
+}
+
+/// An event on the connection: a part of a request has arrived.
+#[derive(Debug)]
+pub enum Event {
+    /// A head. With [`BodyLength::None`] it is the whole request, and no [`Event::End`] follows.
+    Request(Request),
+    /// A piece of the body as it arrived, never empty.
+    Data(Bytes),
+    /// The body, trailers included, is complete.
+    End,
+}
+
+/// The part of a request that the connection waits for, by which the caller chooses a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// A request's head.
+    Head {
+        /// Whether some bytes of the head have arrived.
+        started: bool,
+    },
+    /// More of a body.
+    Body,
+    /// No part: the request is complete, broken, or held back by its client until `100 Continue`.
+    Nothing,
+}
