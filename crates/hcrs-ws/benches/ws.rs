@@ -1,4 +1,4 @@
-//! What a message costs on a WebSocket.
+//! The cost of a message on a WebSocket.
 #![allow(missing_docs, reason = "a benchmark has no readers of its interface")]
 
 use std::rc::Rc;
@@ -6,7 +6,9 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use hcrs_ws::{Compression, Connection, DeflatePool, DeflateTerms, Event, Kind, MessageRoom, Settings};
+use hcrs_ws::{
+    Compression, Connection, DeflatePool, DeflateTerms, Event, MessageKind, MessageRoom, Settings,
+};
 
 fn main() {
     divan::main();
@@ -68,15 +70,15 @@ fn terms(takeover: bool) -> DeflateTerms {
     }
 }
 
-/// Reads what `wire` holds and sends each message back.
+/// Reads `wire` and sends each message back.
 fn echo(connection: &mut Connection, input: &mut BytesMut, wire: &[u8], out: &mut Vec<u8>) {
     out.clear();
     input.reserve(wire.len());
     input.extend_from_slice(black_box(wire));
     while let Some(event) = connection.poll_event(input).expect("a good frame") {
         match event {
-            Event::Text(data) => connection.write_message(Kind::Text, &data, out).expect("open"),
-            Event::Binary(data) => connection.write_message(Kind::Binary, &data, out).expect("open"),
+            Event::Text(data) => connection.write_message(MessageKind::Text, &data, out).expect("open"),
+            Event::Binary(data) => connection.write_message(MessageKind::Binary, &data, out).expect("open"),
             _ => {
                 connection.write_replies(out);
             }
@@ -85,7 +87,7 @@ fn echo(connection: &mut Connection, input: &mut BytesMut, wire: &[u8], out: &mu
     black_box(&out);
 }
 
-/// A text message there and back: all that WebSocket costs of it.
+/// A text message there and back: the whole cost of WebSocket.
 #[divan::bench(args = [32, 4096])]
 fn echo_text(bencher: Bencher<'_, '_>, len: usize) {
     let (mut connection, mut input, mut out) = (connection(None), BytesMut::with_capacity(65536), Vec::new());
@@ -93,7 +95,7 @@ fn echo_text(bencher: Bencher<'_, '_>, len: usize) {
     bencher.counter(BytesCount::new(len)).bench_local(|| echo(&mut connection, &mut input, &wire, &mut out));
 }
 
-/// The same, many in one read.
+/// Text messages there and back, many in one read.
 #[divan::bench(args = [32, 4096])]
 fn echo_text_64_at_once(bencher: Bencher<'_, '_>, len: usize) {
     let (mut connection, mut input, mut out) = (connection(None), BytesMut::with_capacity(65536), Vec::new());
@@ -103,7 +105,7 @@ fn echo_text_64_at_once(bencher: Bencher<'_, '_>, len: usize) {
         .bench_local(|| echo(&mut connection, &mut input, &wire, &mut out));
 }
 
-/// Large binary messages, where unmasking is what is left.
+/// Large binary messages, whose cost is that of unmasking.
 #[divan::bench(args = [65536, 1 << 20])]
 fn unmask(bencher: Bencher<'_, '_>, len: usize) {
     let (mut connection, mut input) = (connection(None), BytesMut::new());
@@ -121,19 +123,19 @@ fn deflate(bencher: Bencher<'_, '_>, (takeover, len): (bool, usize)) {
     let message = text(len);
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         out.clear();
-        connection.write_message(Kind::Text, black_box(&message), &mut out).expect("open");
+        connection.write_message(MessageKind::Text, black_box(&message), &mut out).expect("open");
         black_box(&out);
     });
 }
 
-/// Inflating what the client has compressed.
+/// Inflating a message that the client has compressed.
 #[divan::bench(args = [300, 4096, 65536])]
 fn inflate(bencher: Bencher<'_, '_>, len: usize) {
     let pool = Rc::new(DeflatePool::new(&Compression::default()));
     let (mut connection, mut input) =
         (connection_in(&pool, Some(terms(false))), BytesMut::with_capacity(65536));
     let mut packed = Vec::new();
-    connection.write_message(Kind::Text, &text(len), &mut packed).expect("open");
+    connection.write_message(MessageKind::Text, &text(len), &mut packed).expect("open");
     let header = if packed[1] < 126 { 2 } else { 4 };
     let wire = frame(0xc1, &packed[header..]);
     bencher.counter(BytesCount::new(len)).bench_local(|| {

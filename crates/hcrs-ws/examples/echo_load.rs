@@ -1,8 +1,10 @@
-//! The load of the benchmark's WebSocket scenarios (tests/bench): a closed loop on many connections to an echo.
+//! The load of the benchmark's WebSocket scenarios (tests/bench): a closed loop on many connections to an
+//! echo.
 //!
-//! `echo_load PORT CONNECTIONS BYTES MESSAGES` opens the connections, has each send a text of so many bytes, wait for
-//! its echo and send again, until so many messages have come back, and prints what it saw as JSON. It is meant to
-//! cost the machine as little as can be: one thread, one read and one write for a message, and every frame masked once.
+//! `echo_load PORT CONNECTIONS BYTES MESSAGES` opens the connections, has each send a text of that many
+//! bytes, wait for its echo and send again, until that many messages have come back, and prints the results
+//! as JSON. It is meant to use little of the machine: one thread, one read and one write for each message,
+//! and each frame masked once.
 #![allow(clippy::print_stdout, reason = "what it prints is its result")]
 
 use std::error::Error;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-/// A server that says nothing for so long has failed the rest.
+/// Time without a byte after which the server has failed the remaining messages.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -30,13 +32,13 @@ struct Client {
     failed: bool,
 }
 
-/// What all clients share.
+/// State shared by all clients.
 struct Load {
     request: Vec<u8>,
     echo: Vec<u8>,
     /// Messages that are still to be sent.
     left: usize,
-    /// How long each took, in µs.
+    /// The duration of each, in µs.
     took: Vec<u32>,
     buffer: Vec<u8>,
 }

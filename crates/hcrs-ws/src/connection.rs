@@ -1,9 +1,10 @@
-//! One WebSocket: what is under way in both directions, and how far its end has come.
+//! One WebSocket: the messages in progress in both directions, and the closing handshake.
 
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use hcrs_http::close_code;
 
 use crate::close::{self, Failure};
 use crate::deflate::{DeflatePool, Packer, Unpacker};
@@ -14,16 +15,16 @@ use crate::room::{HeldBytes, MessageRoom};
 use crate::settings::Settings;
 use crate::utf8::Utf8;
 
-/// What a message holds.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// UTF-8.
+pub enum MessageKind {
+    /// A message of UTF-8 text.
     Text,
-    /// Any bytes.
+    /// A message of any bytes.
     Binary,
 }
 
-/// What the client has sent.
+/// An event on the connection: the client has sent a message or a control frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A text message, valid UTF-8.
@@ -32,9 +33,10 @@ pub enum Event {
     Binary(Bytes),
     /// A ping with this payload. [`Connection::write_replies`] answers it.
     Ping(Bytes),
-    /// A pong with this payload, asked for or not.
+    /// A pong with this payload, solicited or not.
     Pong(Bytes),
-    /// A Close frame, the last event. [`Connection::write_replies`] answers it, unless it is the answer itself.
+    /// A Close frame, the last event. [`Connection::write_replies`] answers it, unless it is the answer
+    /// itself.
     Close {
         /// The client's code, or [`NO_STATUS`](crate::close_code::NO_STATUS).
         code: u16,
@@ -43,22 +45,23 @@ pub enum Event {
         /// Whether it answers a Close frame of this end.
         is_reply: bool,
     },
-    /// Nothing yet: what may be inflated in a turn has been. Call again once others have had their turn, after
-    /// [`DeflatePool::begin_turn`].
+    /// The turn's share of inflated bytes is used up. The caller polls again, after
+    /// [`DeflatePool::begin_turn`], once other connections have had their turn.
     Yield,
 }
 
 /// The server side of one WebSocket, from the handshake's end on.
 ///
-/// What was read goes through [`Connection::poll_event`] until that gives `None`, each event followed by
-/// [`Connection::write_replies`] into what is to be written. While the app takes no messages,
-/// [`Connection::poll_control`] stands in for `poll_event`. After a fault the app may still answer the messages before
-/// it: the fault is answered by the next `write_replies`. What is to be written then is written, and the transport is
-/// closed as soon as [`Connection::is_closed`]; until then, if this end
-/// closed first, the client's answer is awaited for as long as the caller's deadline allows.
+/// The caller calls [`Connection::poll_event`] with the bytes that it has read until that returns `None`, and
+/// after each event [`Connection::write_replies`] with its output. While the app takes no messages, it calls
+/// [`Connection::poll_control`] instead of `poll_event`. After a failure the app may still answer the
+/// messages before it; the next `write_replies` answers the failure. The caller writes its output and closes
+/// the transport once [`Connection::is_closed`]. If this end closed first, it waits for the client's answer
+/// until a deadline of its own.
 ///
-/// At most it holds one message up to `max_message_size`, one ping's payload, and the decompressor that the
-/// message needs or context takeover keeps. What it has not read stays with the caller.
+/// The connection holds at most one message up to `max_message_size`, one ping's payload, and the
+/// decompressor that the message needs or context takeover keeps. Bytes that it has not read stay with the
+/// caller.
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) max_message_size: usize,
@@ -69,14 +72,14 @@ pub struct Connection {
     pub(crate) frame: Option<DataFrame>,
     /// The message that the next data frame continues.
     pub(crate) message: Option<Message>,
-    /// Bytes from the front of the input up to which the frames have been looked at ahead of their turn, and the
-    /// control frames among them told.
+    /// Number of bytes at the front of the input whose frames were inspected ahead of their turn. Events for
+    /// the control frames among them have been returned.
     pub(crate) looked_at: usize,
     pub(crate) packer: Option<Packer>,
     pub(crate) min_packed_size: usize,
     /// The message that is being sent in fragments.
     pub(crate) sending: Option<Sending>,
-    /// The payload of the latest ping without an answer.
+    /// The payload of the latest unanswered ping.
     pong_owed: Option<Bytes>,
     pub(crate) keep_alive: Option<KeepAlive>,
     closing: Closing,
@@ -85,33 +88,33 @@ pub struct Connection {
 /// A data frame whose header has been read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DataFrame {
-    /// Bytes of the payload to come.
+    /// Number of bytes of the payload that are to come.
     pub(crate) left: u64,
-    /// The masking key, turned so that it begins at the next byte.
+    /// The masking key, rotated so that it begins at the next byte.
     pub(crate) key: [u8; 4],
-    /// The message ends with it.
+    /// The message ends with this frame.
     pub(crate) fin: bool,
 }
 
-/// A message of which some is here.
+/// A message that has arrived in part.
 #[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     pub(crate) is_packed: bool,
-    /// Frames so far.
+    /// Number of frames so far.
     pub(crate) fragments: u32,
-    /// Bytes announced so far, as they come: compressed, if the message is.
+    /// Number of bytes announced so far, as on the wire: compressed, if the message is.
     pub(crate) announced: u64,
     pub(crate) utf8: Utf8,
     pub(crate) data: Vec<u8>,
-    /// What the room of `data` takes of that for all messages.
+    /// The share of `data` in the room for all messages.
     pub(crate) held: HeldBytes,
 }
 
-/// A message of which some has been sent.
+/// A message that has been sent in part.
 #[derive(Debug)]
 pub(crate) struct Sending {
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     pub(crate) is_packed: bool,
     pub(crate) utf8: Utf8,
 }
@@ -119,17 +122,18 @@ pub(crate) struct Sending {
 /// The closing handshake (RFC 6455 §7.1).
 #[derive(Debug, Default)]
 struct Closing {
-    /// What [`Connection::write_replies`] is to send: a payload's code and reason.
+    /// Code and reason of the Close frame that [`Connection::write_replies`] has to send.
     owed: Option<(u16, &'static str)>,
     is_sent: bool,
     is_received: bool,
-    /// The client broke the protocol: nothing more of it is read.
+    /// The client broke the protocol: its further bytes are dropped.
     is_failed: bool,
 }
 
 impl Connection {
-    /// A connection whose handshake is done, with what that agreed on compression. The pool is shared with the
-    /// other connections of the thread, the room with the other WebSockets of the client's connection.
+    /// Creates a connection whose handshake is complete, with the agreement on compression. The pool is
+    /// shared with the other connections of the thread, the room with the other WebSockets of the client's
+    /// connection.
     pub fn new(
         settings: &Settings,
         deflate: Option<DeflateTerms>,
@@ -161,9 +165,9 @@ impl Connection {
         }
     }
 
-    /// Appends what is owed for what was read, a pong or a Close frame; false if nothing is. Called after each
-    /// event it answers every ping; called later, while writing is held up, it answers the latest (RFC 6455
-    /// §5.5.3).
+    /// Appends the pong or the Close frame that is owed. Returns false if none is. If it is called after each
+    /// event, it answers each ping; if it is called later, because writing was not possible, it answers the
+    /// latest (RFC 6455 §5.5.3).
     pub fn write_replies(&mut self, out: &mut Vec<u8>) -> bool {
         let pong = self.pong_owed.take();
         if let Some(payload) = &pong {
@@ -171,16 +175,17 @@ impl Connection {
         }
         let close = self.closing.owed.take();
         if let Some((code, reason)) = close {
-            self.write_close_frame((code != close::close_code::NO_STATUS).then_some((code, reason)), out);
+            self.write_close_frame((code != close_code::NO_STATUS).then_some((code, reason)), out);
         }
         pong.is_some() || close.is_some()
     }
 
-    /// Takes the time and appends a ping if one is due. Gives when to call it next, which is earlier than it
-    /// said before if [`Event::Pong`] came since; `None` if there are no pings, or no more.
+    /// Appends a ping if one is due. Returns the instant of the next call, which is earlier than the one
+    /// before if [`Event::Pong`] came since; `None` if there are no pings, or no more. The error means that a
+    /// pong is missing.
     ///
-    /// Any byte of the client extends the time for its pong, so that a long message is not taken for death.
-    /// While the caller does not read (`is_reading` is false) the pong is not missed.
+    /// Any byte of the client extends the time for its pong, so that a client that sends a long message does
+    /// not time out. While the caller does not read (`is_reading` is false), no pong is missed.
     pub fn tick(
         &mut self,
         now: Instant,
@@ -198,42 +203,44 @@ impl Connection {
         Ok(Some(tick.next))
     }
 
-    /// Whether messages can still be sent: neither end has closed.
+    /// Whether messages can be sent, that is, neither end has closed.
     pub fn can_send(&self) -> bool {
         !self.closing.is_sent && !self.closing.is_received
     }
 
-    /// Whether the client has broken the protocol and was not told yet.
+    /// Whether the client has broken the protocol and the Close frame about it has not been sent.
     pub fn has_failed(&self) -> bool {
         self.closing.is_failed && !self.closing.is_sent
     }
 
     /// Whether this end has sent its Close frame and awaits the client's.
     pub fn awaits_close(&self) -> bool {
-        self.closing.is_sent && !self.is_deaf()
+        self.closing.is_sent && !self.drops_input()
     }
 
-    /// Whether nothing more will be sent or read: both ends have closed, or this one has after a fault. The
-    /// server closes the transport first (RFC 6455 §7.1.1).
+    /// Whether no more frames will be sent or read: both ends have closed, or this one has after a failure.
+    /// The server closes the transport first (RFC 6455 §7.1.1).
     pub fn is_closed(&self) -> bool {
-        self.closing.is_sent && self.is_deaf()
+        self.closing.is_sent && self.drops_input()
     }
 
-    /// How many bytes of a message have come that is not complete; `None` if there is no such message.
+    /// Returns the number of bytes that have arrived of an incomplete message; `None` if there is no such
+    /// message.
     pub fn unfinished(&self) -> Option<u64> {
         let message = self.message.as_ref()?;
         Some(message.announced - self.frame.map_or(0, |frame| frame.left))
     }
 
-    /// Gives up an unfinished message that has not gone on in time: the connection fails, as it does when the client breaks
-    /// the protocol.
+    /// Fails the connection because an incomplete message has not gone on in time, as if the client had
+    /// broken the protocol.
     pub fn give_up_message(&mut self) -> Failure {
         self.fail(Failure::STALLED);
         Failure::STALLED
     }
 
-    /// Gives back the memory that context takeover keeps for messages to the client, such as when the
-    /// connection has been quiet. The next message is compressed by itself.
+    /// Frees the memory that context takeover keeps for messages to the client. To be called when the
+    /// connection has been quiet for a while. The next message is compressed without reference to earlier
+    /// ones.
     pub fn shed_context(&mut self) {
         if self.sending.is_none()
             && let Some(packer) = &mut self.packer
@@ -242,12 +249,12 @@ impl Connection {
         }
     }
 
-    /// Whether what comes is neither read nor answered: the client has closed, or broken the protocol.
-    pub(crate) fn is_deaf(&self) -> bool {
+    /// Whether further bytes are dropped and not answered: the client has closed, or broken the protocol.
+    pub(crate) fn drops_input(&self) -> bool {
         self.closing.is_received || self.closing.is_failed
     }
 
-    /// Whether data that comes is read over, since this end has closed.
+    /// Whether further data frames are skipped, since this end has closed.
     pub(crate) fn is_discarding(&self) -> bool {
         self.closing.is_sent
     }
@@ -258,7 +265,7 @@ impl Connection {
         }
     }
 
-    /// Takes the client's Close frame.
+    /// Handles the client's Close frame.
     pub(crate) fn receive_close(&mut self, payload: &[u8]) -> Result<Event, Failure> {
         let (code, reason) = close::parse(payload)?;
         let is_reply = self.closing.is_sent;
@@ -279,7 +286,7 @@ impl Connection {
         self.forget_incoming();
     }
 
-    /// Appends a Close frame, the last that is sent; `reason` fits.
+    /// Appends a Close frame, the last frame that is sent; `reason` has to fit.
     pub(crate) fn write_close_frame(&mut self, status: Option<(u16, &str)>, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
         if let Some((code, reason)) = status {
@@ -294,7 +301,7 @@ impl Connection {
         self.forget_incoming();
     }
 
-    /// What has come of a message is for nobody any more.
+    /// Drops an incomplete message.
     fn forget_incoming(&mut self) {
         self.message = None;
         self.unpacker = None;
@@ -304,7 +311,7 @@ impl Connection {
 impl Message {
     pub(crate) fn new(lead: Lead, room: &Rc<MessageRoom>) -> Self {
         Self {
-            kind: if lead.opcode == Opcode::Text { Kind::Text } else { Kind::Binary },
+            kind: if lead.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary },
             is_packed: lead.rsv1,
             fragments: 0,
             announced: 0,

@@ -1,4 +1,4 @@
-//! The header of a frame (RFC 6455 §5.2), each fault found with the first byte that shows it.
+//! The header of a frame (RFC 6455 §5.2). Each error is found with the first byte that shows it.
 
 use crate::close::Failure;
 
@@ -32,7 +32,7 @@ impl Opcode {
     }
 }
 
-/// The first byte.
+/// The first byte of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lead {
     pub(crate) opcode: Opcode,
@@ -67,17 +67,17 @@ impl Lead {
     }
 }
 
-/// What the bytes between the first and the masking key say.
+/// The lengths in the bytes between the first and the masking key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Length {
-    /// Bytes of the payload.
+    /// Length of the payload, in bytes.
     pub(crate) payload: u64,
-    /// Bytes of the header up to the masking key.
+    /// Length of the header up to the masking key, in bytes.
     pub(crate) header: usize,
 }
 
 impl Length {
-    /// Reads a client's frame from its first byte on; `None` if more bytes are needed.
+    /// Parses the lengths of a client's frame; `None` if more bytes are needed.
     pub(crate) fn parse(lead: Lead, input: &[u8]) -> Result<Option<Self>, Failure> {
         let Some(&second) = input.get(1) else { return Ok(None) };
         if second & MASKED == 0 {
@@ -108,24 +108,24 @@ impl Length {
     }
 }
 
-/// A whole header.
+/// A complete header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) lead: Lead,
     pub(crate) payload: u64,
     pub(crate) key: [u8; 4],
-    /// Bytes of the header itself.
+    /// Length of the header itself, in bytes.
     pub(crate) len: usize,
 }
 
 impl Header {
-    /// The rest, once the length is known; `None` if the masking key is not all there.
+    /// Completes a header whose lengths are known; `None` if the masking key is incomplete.
     pub(crate) fn complete(lead: Lead, length: Length, input: &[u8]) -> Option<Self> {
         let key = *input.get(length.header..)?.first_chunk()?;
         Some(Self { lead, payload: length.payload, key, len: length.header + key.len() })
     }
 
-    /// Reads a client's frame without regard to what came before it.
+    /// Parses a client's frame without regard to earlier frames.
     pub(crate) fn parse(input: &[u8]) -> Result<Option<Self>, Failure> {
         let Some(&first) = input.first() else { return Ok(None) };
         let lead = Lead::parse(first)?;
@@ -133,13 +133,13 @@ impl Header {
         Ok(length.and_then(|length| Self::complete(lead, length, input)))
     }
 
-    /// Bytes of the frame, as far as they can be counted.
+    /// Returns the length of the frame in bytes, or the largest number if it is longer.
     pub(crate) fn frame_len(&self) -> usize {
         usize::try_from(self.payload).unwrap_or(usize::MAX).saturating_add(self.len)
     }
 }
 
-/// Bytes of the header of a server's frame.
+/// Returns the length of the header of a server's frame, in bytes.
 pub(crate) fn header_len(payload: usize) -> usize {
     match payload {
         0..=125 => 2,
@@ -148,7 +148,7 @@ pub(crate) fn header_len(payload: usize) -> usize {
     }
 }
 
-/// Appends the header of a server's frame: not masked.
+/// Appends the header of a server's frame, which is not masked.
 pub(crate) fn write_header(out: &mut Vec<u8>, lead: Lead, payload: usize) {
     let first = lead.opcode.to_bits() | if lead.fin { FIN } else { 0 } | if lead.rsv1 { RSV1 } else { 0 };
     match payload {

@@ -1,4 +1,4 @@
-//! The opening handshake (RFC 6455 §4.2), as HTTP/1.1 (Upgrade) and HTTP/2 (RFC 8441, extended CONNECT) ask for it.
+//! The opening handshake (RFC 6455 §4.2), over HTTP/1.1 (Upgrade) and HTTP/2 (RFC 8441, extended CONNECT).
 
 mod extensions;
 mod key;
@@ -11,7 +11,7 @@ use extensions::{Extension, Scanner};
 use negotiate::DeflateOffer;
 pub use negotiate::DeflateTerms;
 
-/// How the client asks for a WebSocket.
+/// The form in which a client asks for a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// HTTP/1.1's GET with `upgrade: websocket` (RFC 6455 §4.1).
@@ -20,10 +20,10 @@ pub enum Opening {
     ExtendedConnect,
 }
 
-/// Why a request does not open a WebSocket, and with which response to refuse it.
+/// The reason why a request does not open a WebSocket, and the response that refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another version than 13, or none.
+    /// The version is not 13, or is missing.
     #[error("sec-websocket-version is not 13")]
     WrongVersion,
     /// A field breaks its grammar or is missing.
@@ -32,7 +32,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The response's status: 426 (RFC 6455 §4.4) or 400.
+    /// Returns the response's status: 426 (RFC 6455 §4.4) or 400.
     pub fn status(self) -> u16 {
         match self {
             Self::WrongVersion => 426,
@@ -40,8 +40,8 @@ impl Refusal {
         }
     }
 
-    /// Fields of the response that say how to ask instead; `connection: upgrade`, which a 426 needs on HTTP/1.1
-    /// along with `upgrade`, only for [`Opening::Upgrade`].
+    /// Returns the fields of the response, which show how to ask instead. `connection: upgrade`, which a 426
+    /// needs on HTTP/1.1 along with `upgrade`, is only for [`Opening::Upgrade`].
     pub fn fields(self, opening: Opening) -> &'static [(&'static str, &'static str)] {
         match (self, opening) {
             (Self::WrongVersion, Opening::Upgrade) => {
@@ -53,13 +53,13 @@ impl Refusal {
     }
 }
 
-/// The app chose a subprotocol that the client did not offer.
+/// The error of an app that chose a subprotocol that the client did not offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("subprotocol was not offered by the client")]
 pub struct SubprotocolNotOffered;
 
 /// Whether an HTTP/1.1 request asks for a WebSocket: GET, `websocket` in `upgrade` and `upgrade` in
-/// `connection`. What does not is an ordinary request. Requests of HTTP/1.0 ask for nothing (RFC 9110 §7.8).
+/// `connection`. Any other is an ordinary request, and so is each request of HTTP/1.0 (RFC 9110 §7.8).
 pub fn asks_for_websocket<'a>(method: &[u8], fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
     let (mut upgrade, mut connection) = (false, false);
     for (name, value) in fields {
@@ -72,30 +72,30 @@ pub fn asks_for_websocket<'a>(method: &[u8], fields: impl IntoIterator<Item = (&
     method == b"GET" && upgrade && connection
 }
 
-/// A client's good request for a WebSocket, for as long as the app decides.
+/// A client's valid request for a WebSocket, which waits for the app's decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
     opening: Opening,
-    /// Value of `sec-websocket-accept`; empty for [`Opening::ExtendedConnect`].
+    /// The value of `sec-websocket-accept`; empty for [`Opening::ExtendedConnect`].
     accept: String,
     subprotocols: Vec<String>,
     offers: Vec<DeflateOffer>,
 }
 
-/// What accepts a WebSocket.
+/// The response that opens a WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// The response's status: 101, or 200 for [`Opening::ExtendedConnect`].
     pub status: u16,
     /// The response's fields, without those of the app.
     pub fields: Vec<(&'static str, String)>,
-    /// What was agreed on permessage-deflate; `None`: messages are not compressed.
+    /// The agreement on permessage-deflate; `None` if messages are not compressed.
     pub deflate: Option<DeflateTerms>,
 }
 
 impl Handshake {
-    /// Reads a request's fields; names may have any case. That it is a GET that asks for an upgrade, or a CONNECT
-    /// with the right `:protocol`, and that it has no body, is known to the caller.
+    /// Reads a request's fields; names may have any case. The caller has checked that the request is a GET
+    /// that asks for an upgrade, or a CONNECT with the right `:protocol`, and that it has no body.
     pub fn read<'a>(
         opening: Opening,
         fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
@@ -128,14 +128,14 @@ impl Handshake {
         Ok(this)
     }
 
-    /// The subprotocols that the client offers, best first, each once.
+    /// Returns the subprotocols that the client offers, in its order of preference, each once.
     pub fn subprotocols(&self) -> &[String] {
         &self.subprotocols
     }
 
-    /// Makes the response that opens the WebSocket, with the `subprotocol` that the app chose among
-    /// [`Handshake::subprotocols`], and compression if there are terms for it and the client offers acceptable
-    /// ones.
+    /// Returns the response that opens the WebSocket, with the `subprotocol` that the app chose among
+    /// [`Handshake::subprotocols`], and with compression if it is enabled and the client makes an acceptable
+    /// offer.
     pub fn accept(
         &self,
         subprotocol: Option<&str>,
@@ -197,17 +197,18 @@ impl Handshake {
 
 const PREFIX: &[u8] = b"sec-websocket-";
 
-/// Subprotocols beyond so many are refused: each is compared with the ones before.
+/// Most subprotocols of a request; more are refused, because each is compared with the ones before.
 const MAX_SUBPROTOCOLS: usize = 64;
 
-/// Offers of permessage-deflate beyond so many are not looked at.
+/// Most offers of permessage-deflate that are read; further ones are ignored.
 const MAX_OFFERS: usize = 16;
 
 fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// The items of a comma-separated list, without blanks around them; empty ones do not count (RFC 9110 §5.6.1).
+/// Returns the items of a comma-separated list, without blanks around them. Empty items do not count (RFC
+/// 9110 §5.6.1).
 fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }

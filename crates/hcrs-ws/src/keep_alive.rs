@@ -1,34 +1,34 @@
-//! Pings of the server and the time that a client has to answer.
+//! The server's pings, and the client's time to answer.
 
 use std::time::{Duration, Instant};
 
-/// A client has let the time for a pong pass without a sign of life.
+/// The error for a client that has sent no byte in the time for a pong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no pong in time")]
 pub struct PongMissing;
 
-/// Longer than any connection lasts; keeps sums of times within range.
+/// A duration that is longer than any connection, so that sums of times stay within range.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// One connection's pings: never more than one without an answer.
+/// The pings of one connection, of which at most one is unanswered.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     interval: Duration,
     timeout: Duration,
-    /// Number of the last ping; its payload.
+    /// The number of the last ping, which is its payload.
     sent: u64,
-    /// When the next ping is due; `None`: at once.
+    /// When the next ping is due; `None` means at once.
     due: Option<Instant>,
-    /// Until when the last ping may be without an answer; `None`: it has one.
+    /// Until when the last ping may be unanswered; `None` if it is answered.
     deadline: Option<Instant>,
-    /// Bytes have come since the deadline was set.
+    /// Bytes have arrived since the deadline was set.
     heard: bool,
 }
 
-/// What a tick asks for.
+/// The result of a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
-    /// The payload of a ping to be sent.
+    /// The payload of a ping that is to be sent.
     pub(crate) ping: Option<[u8; 8]>,
     /// When the next tick is due.
     pub(crate) next: Instant,
@@ -40,19 +40,19 @@ impl KeepAlive {
         Self { interval, timeout, sent: 0, due: None, deadline: None, heard: false }
     }
 
-    /// Notes that bytes have come.
+    /// Notes that bytes have arrived.
     pub(crate) fn hear(&mut self) {
         self.heard = true;
     }
 
-    /// Takes a pong's payload; only that of the last ping counts.
+    /// Handles a pong's payload; only that of the last ping counts.
     pub(crate) fn on_pong(&mut self, payload: &[u8]) {
         if payload == self.sent.to_be_bytes() {
             self.deadline = None;
         }
     }
 
-    /// Takes the time. Nobody is found dead while the server does not read.
+    /// Checks the deadlines. No pong is missed while the server does not read.
     pub(crate) fn tick(&mut self, now: Instant, is_reading: bool) -> Result<Tick, PongMissing> {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             if is_reading && !self.heard {

@@ -14,12 +14,13 @@ mod send;
 mod settings;
 mod utf8;
 
-pub use close::{Failure, close_code};
-pub use connection::{Connection, Event, Kind};
+pub use close::Failure;
+pub use connection::{Connection, Event, MessageKind};
 pub use deflate::DeflatePool;
 pub use handshake::{
     Accepted, DeflateTerms, Handshake, Opening, Refusal, SubprotocolNotOffered, asks_for_websocket,
 };
+pub use hcrs_http::close_code;
 pub use keep_alive::PongMissing;
 pub use room::{HeldBytes, MessageRoom};
 pub use send::SendError;

@@ -1,8 +1,8 @@
 //! Masking of payloads (RFC 6455 §5.3).
 
-/// Masks or unmasks `data`, whose first byte falls on the first of `key`.
+/// Masks or unmasks `data`. Its first byte belongs to the first of `key`.
 ///
-/// Eight bytes at a time, in a form that the compiler widens to what the processor has.
+/// It takes eight bytes at a time, in a form that the compiler can vectorize.
 #[inline]
 pub(crate) fn apply(data: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
@@ -16,7 +16,7 @@ pub(crate) fn apply(data: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key for what follows `len` bytes.
+/// Returns the key for the bytes that follow `len` bytes.
 #[inline]
 pub(crate) fn after(mut key: [u8; 4], len: usize) -> [u8; 4] {
     key.rotate_left(len % 4);

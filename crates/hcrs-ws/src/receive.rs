@@ -1,48 +1,49 @@
-//! What the client sends: frames are taken apart, unmasked, joined to messages, inflated and checked.
+//! Receiving: the client's frames are parsed, unmasked, joined to messages, inflated and checked.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::close::Failure;
-use crate::connection::{Connection, DataFrame, Event, Kind, Message};
+use crate::connection::{Connection, DataFrame, Event, Message, MessageKind};
 use crate::deflate::Unpacker;
 use crate::frame::{Header, Lead, Length, Opcode};
 use crate::mask;
 
-/// Messages up to this length are copied out, so that a small one does not keep a large buffer.
+/// Length up to which messages are copied, in bytes, so that a small one does not keep a large buffer.
 const COPIED_MESSAGE_BYTES: usize = 4 * 1024;
 
-/// Compressed bytes that are inflated at a time, to a thousand times as many at most.
+/// Number of compressed bytes that are inflated at a time, to at most a thousand times as many.
 const PACKED_PIECE: usize = 1024;
 
-/// Compressed bytes of a message that are allowed beyond twice the size that it may inflate to: flushes of many
-/// small fragments.
+/// Number of compressed bytes that a message may have beyond twice its largest inflated size, for the flushes
+/// of many small fragments.
 const PACKED_ROOM: u64 = 1 << 20;
 
-/// How far the front of the input was read.
+/// The result of reading the front of the input.
 enum Read {
     Event(Event),
-    /// The next frame can be looked at.
+    /// The next frame can be read.
     Next,
     /// More bytes are needed.
     Starved,
 }
 
 impl Connection {
-    /// Reads from the front of `input`, consuming what it understood. `Ok(None)`: more bytes are needed. What it
-    /// left in `input` must still stand at the front at the next call. A failure is told once; it is answered by
-    /// [`Connection::write_replies`]. After it, and after [`Event::Close`], input is dropped.
+    /// Parses the front of `input` and removes the bytes that it has parsed. Returns `Ok(None)` when it needs
+    /// more bytes. The caller only appends to `input` between two calls.
     ///
-    /// Once this end has sent a Close frame, messages are read over: not joined, inflated or checked.
+    /// A failure is returned once, and [`Connection::write_replies`] answers it. After it, and after
+    /// [`Event::Close`], input is dropped. Once this end has sent a Close frame, messages are skipped: they
+    /// are not joined, inflated or checked.
     pub fn poll_event(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Failure> {
         self.poll(input, Self::read_messages)
     }
 
-    /// As [`Connection::poll_event`], while no message can be taken: messages stay in `input`, unread, and pings
-    /// and pongs are found among and behind them, as far as bytes are there. A Close frame is told after the
-    /// messages before it, in its turn.
+    /// Polls for control frames while the app takes no messages: messages stay in `input`, unread, and pings
+    /// and pongs among and behind them are returned. A Close frame is returned in its turn, after the
+    /// messages before it.
     ///
-    /// So what is held meanwhile is what the caller goes on reading into `input`: it reads up to a bound of its
-    /// own, and not beyond.
+    /// The bytes that the caller reads into `input` meanwhile are held there, so the caller has to bound
+    /// them.
     pub fn poll_control(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Failure> {
         self.poll(input, Self::read_control)
     }
@@ -52,7 +53,7 @@ impl Connection {
         input: &mut BytesMut,
         read: impl FnOnce(&mut Self, &mut BytesMut) -> Result<Option<Event>, Failure>,
     ) -> Result<Option<Event>, Failure> {
-        if self.is_deaf() {
+        if self.drops_input() {
             input.clear();
             return Ok(None);
         }
@@ -76,7 +77,7 @@ impl Connection {
     }
 
     fn read_control(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Failure> {
-        // What stands at the front need not wait there.
+        // Control frames at the front need not wait.
         while self.frame.is_none()
             && let Some(&first) = input.first()
             && !Lead::parse(first).is_ok_and(|lead| !lead.opcode.is_control())
@@ -90,13 +91,13 @@ impl Connection {
         Ok(self.look_ahead(input))
     }
 
-    /// Looks for a ping or pong behind data, and leaves it there, marked as told.
+    /// Returns a ping or pong behind data, and leaves its frame there, marked as handled.
     fn look_ahead(&mut self, input: &[u8]) -> Option<Event> {
         loop {
             let under_way = self.frame.map_or(0, |frame| usize::try_from(frame.left).unwrap_or(usize::MAX));
             let at = self.looked_at.max(under_way);
             let frame = input.get(at..)?;
-            // Faults are told in their turn.
+            // Failures are returned in their turn.
             let header = Header::parse(frame).ok()??;
             let opcode = header.lead.opcode;
             let end = header.frame_len();
@@ -135,8 +136,8 @@ impl Connection {
         }
     }
 
-    /// Reads a header and checks it, byte by byte, against what came before: how the bytes were cut does not
-    /// choose the fault.
+    /// Reads a header and checks it against earlier frames, byte by byte, so that the failure does not depend
+    /// on how the bytes were split.
     fn read_header(&self, input: &[u8]) -> Result<Option<Header>, Failure> {
         let Some(&first) = input.first() else { return Ok(None) };
         let lead = Lead::parse(first)?;
@@ -151,7 +152,7 @@ impl Connection {
         Ok(Header::complete(lead, length, input))
     }
 
-    /// Whether such a data frame may come now (RFC 6455 §5.4, RFC 7692 §6).
+    /// Checks that such a data frame may come now (RFC 6455 §5.4, RFC 7692 §6).
     fn check_order(&self, lead: Lead) -> Result<(), Failure> {
         match (&self.message, lead.opcode) {
             (None, Opcode::Continuation) => Err(Failure::protocol("continuation of no message")),
@@ -168,7 +169,7 @@ impl Connection {
         let announced = self.message.as_ref().map_or(0, |message| message.announced);
         let is_packed = self.message.as_ref().map_or(lead.rsv1, |message| message.is_packed);
         let max = self.max_message_size as u64;
-        // What inflates to nothing must end as well; no compressor doubles what it is given.
+        // Compressed bytes that inflate to none need a limit as well; no compressor doubles its input.
         let max = if is_packed { max.saturating_mul(2).saturating_add(PACKED_ROOM) } else { max };
         if announced.saturating_add(payload) > max { Err(Failure::TOO_BIG) } else { Ok(()) }
     }
@@ -182,7 +183,7 @@ impl Connection {
         self.frame = Some(DataFrame { left: header.payload, key: header.key, fin: header.lead.fin });
     }
 
-    /// Reads what is here of the payload.
+    /// Reads the part of the payload that has arrived.
     fn read_payload(&mut self, input: &mut BytesMut) -> Result<Read, Failure> {
         let Some(frame) = &mut self.frame else { return Ok(Read::Next) };
         let is_packed = self.message.as_ref().is_some_and(|message| message.is_packed);
@@ -204,7 +205,7 @@ impl Connection {
             self.frame = None;
         }
         let mut whole = None;
-        // Without a message it is read over, since this end has closed.
+        // Without a message the payload is skipped, since this end has closed.
         if let Some(message) = &mut self.message {
             if let Some(unpacker) = self.unpacker.as_mut().filter(|_| is_packed) {
                 message.inflate(unpacker, piece, is_last, self.max_message_size)?;
@@ -224,8 +225,8 @@ impl Connection {
         if is_last && let Some(message) = self.message.take() {
             let data = whole.unwrap_or_else(|| message.data.into());
             return Ok(Read::Event(match message.kind {
-                Kind::Text => Event::Text(data),
-                Kind::Binary => Event::Binary(data),
+                MessageKind::Text => Event::Text(data),
+                MessageKind::Binary => Event::Binary(data),
             }));
         }
         Ok(Read::Next)
@@ -258,13 +259,14 @@ impl Connection {
 impl Message {
     /// Checks a piece, or the last one, of text.
     fn check(&mut self, piece: &[u8], is_last: bool) -> Result<(), Failure> {
-        if self.kind == Kind::Text && !(self.utf8.push(piece) && (!is_last || self.utf8.is_complete())) {
+        if self.kind == MessageKind::Text && !(self.utf8.push(piece) && (!is_last || self.utf8.is_complete()))
+        {
             return Err(Failure::NOT_UTF8);
         }
         Ok(())
     }
 
-    /// Appends a piece, when at most `to_come` bytes follow in the same frame or message.
+    /// Appends a piece that at most `to_come` bytes follow in the same frame or message.
     fn append(&mut self, piece: &[u8], to_come: u64) -> Result<(), Failure> {
         let needed = self.data.len() + piece.len();
         if needed > self.data.capacity() {
@@ -304,7 +306,7 @@ impl Message {
     }
 }
 
-/// Takes the front of `input`.
+/// Takes `len` bytes from the front of `input`.
 fn take(input: &mut BytesMut, len: usize) -> Bytes {
     if len > COPIED_MESSAGE_BYTES {
         return input.split_to(len).freeze();

@@ -1,43 +1,45 @@
-//! Room for messages that are held: what the WebSockets of a connection, and those of a thread, may hold together.
+//! Room for held messages: the limit on those of a connection's WebSockets, and on those of a thread's.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::Settings;
 
-/// Bytes of a WebSocket's message that are not counted, so that whoever takes all the room takes none from those that send
-/// small messages. It is less than what a stream's window lets a client leave unread in any case.
+/// Bytes of a WebSocket's message that are not counted, so that a client that takes all the room does not
+/// affect clients with small messages. It is less than a stream's window, which a client can leave unread in
+/// any case.
 const UNCOUNTED: usize = 64 << 10;
 
-/// How many of the largest messages a connection, and a thread, have room for at least.
+/// Number of messages of the largest size for which a connection, and a thread, have room at least.
 const LARGEST_IN_CONNECTION: usize = 2;
 const LARGEST_IN_THREAD: usize = 8;
 
-/// Room for the messages that are held at a time: unfinished ones, and those that wait for the app. A client may have many
-/// WebSockets on one connection (RFC 8441), and what it sends may inflate to a thousand times as much.
+/// Room for the messages that are held at a time: incomplete ones, and those that wait for the app. A client
+/// may have many WebSockets on one connection (RFC 8441), and its bytes may inflate to a thousand times as
+/// many.
 #[derive(Debug)]
 pub struct MessageRoom {
     size: usize,
     taken: Cell<usize>,
-    /// The thread's, of which this is a connection's share.
+    /// The thread's room, if this is a connection's share of it.
     within: Option<Rc<MessageRoom>>,
 }
 
 impl MessageRoom {
-    /// The room of a thread.
+    /// Creates the room of a thread.
     pub fn of_thread(settings: &Settings) -> Rc<Self> {
         let least = settings.max_message_size.saturating_mul(LARGEST_IN_THREAD);
         Rc::new(Self { size: settings.thread_room.max(least), taken: Cell::new(0), within: None })
     }
 
-    /// The room of one connection of the thread.
+    /// Creates the room of one connection of the thread.
     pub fn of_connection(thread: &Rc<Self>, settings: &Settings) -> Rc<Self> {
         let least = settings.max_message_size.saturating_mul(LARGEST_IN_CONNECTION);
         let within = Some(Rc::clone(thread));
         Rc::new(Self { size: settings.connection_room.max(least), taken: Cell::new(0), within })
     }
 
-    /// Bytes that are taken.
+    /// Returns the number of bytes that are taken.
     pub fn taken(&self) -> usize {
         self.taken.get()
     }
@@ -62,7 +64,7 @@ impl MessageRoom {
     }
 }
 
-/// What one message takes of the room, until this is dropped.
+/// The bytes that one message takes of the room, until this is dropped.
 #[derive(Debug)]
 pub struct HeldBytes {
     room: Rc<MessageRoom>,
@@ -70,12 +72,12 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// Nothing yet.
+    /// Creates a share of no bytes.
     pub fn new(room: &Rc<MessageRoom>) -> Self {
         Self { room: Rc::clone(room), counted: 0 }
     }
 
-    /// Takes room for `len` bytes in all; false, and nothing changes, if there is not as much.
+    /// Takes room for `len` bytes in all. Returns false, and changes nothing, if the room has fewer.
     #[must_use]
     pub fn try_hold(&mut self, len: usize) -> bool {
         let more = len.saturating_sub(UNCOUNTED).saturating_sub(self.counted);
@@ -86,7 +88,7 @@ impl HeldBytes {
         has_room
     }
 
-    /// Counts `len` bytes in all that are there already, whatever the room.
+    /// Takes room for `len` bytes in all, even if the room has fewer, for bytes that are held already.
     pub fn hold(&mut self, len: usize) {
         self.room.give_back(self.counted);
         self.counted = len.saturating_sub(UNCOUNTED);

@@ -1,17 +1,19 @@
-//! What is sent to the client: messages whole or in fragments, pings, and the Close frame.
+//! Sending: messages, complete or in fragments, pings, and the Close frame.
 
-use crate::close::{close_code, is_valid_code};
-use crate::connection::{Connection, Kind, Sending};
+use hcrs_http::close_code;
+
+use crate::close::is_valid_code;
+use crate::connection::{Connection, MessageKind, Sending};
 use crate::frame::{self, Lead, MAX_CONTROL_PAYLOAD, Opcode};
 use crate::utf8::Utf8;
 
-/// Why nothing was written.
+/// The reason why no frame was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// One of the ends has closed.
     #[error("the WebSocket is closed")]
     Closed,
-    /// A text is not UTF-8.
+    /// The text is not UTF-8.
     #[error("text is not UTF-8")]
     NotUtf8,
     /// A message that is being sent in fragments has not ended, or is of the other kind.
@@ -26,15 +28,20 @@ pub enum SendError {
 }
 
 impl Connection {
-    /// Appends a message as one frame, compressed if that was agreed and it is long enough.
-    pub fn write_message(&mut self, kind: Kind, data: &[u8], out: &mut Vec<u8>) -> Result<(), SendError> {
+    /// Appends a message as one frame. It is compressed if that was agreed and it is long enough.
+    pub fn write_message(
+        &mut self,
+        kind: MessageKind,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
         if !self.can_send() {
             return Err(SendError::Closed);
         }
         if self.sending.is_some() {
             return Err(SendError::InFragments);
         }
-        if kind == Kind::Text && simdutf8::basic::from_utf8(data).is_err() {
+        if kind == MessageKind::Text && simdutf8::basic::from_utf8(data).is_err() {
             return Err(SendError::NotUtf8);
         }
         let lead = Lead { opcode: kind.opcode(), fin: true, rsv1: false };
@@ -50,12 +57,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Appends a frame of a message that is sent in pieces, `is_last` ending it. All pieces have the same kind; a
-    /// character of a text may be cut. It is compressed if that was agreed, unless it has only one piece that is
-    /// too short for it.
+    /// Appends a frame of a message that is sent in pieces, with `is_last` for its last one. All pieces have
+    /// the same kind; a piece of a text may end within a character. The message is compressed if that was
+    /// agreed, unless it has only one piece that is too short for it.
     pub fn write_fragment(
         &mut self,
-        kind: Kind,
+        kind: MessageKind,
         data: &[u8],
         is_last: bool,
         out: &mut Vec<u8>,
@@ -100,10 +107,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Appends a Close frame: nothing can be sent after it, and messages that come are read over until the
-    /// client's own Close frame. A reason of more than 123 bytes is cut between two characters.
-    /// [`close_code::NO_STATUS`] stands for a frame without a code, which has no reason either. A fault of the client
-    /// is answered instead, if it was not yet.
+    /// Appends a Close frame. No frame can be sent after it, and messages are skipped until the client's own
+    /// Close frame. A reason of more than 123 bytes is cut between two characters. [`close_code::NO_STATUS`]
+    /// stands for a frame without a code, which has no reason either. If a failure of the client has not been
+    /// answered, its Close frame is sent instead.
     pub fn write_close(&mut self, code: u16, reason: &str, out: &mut Vec<u8>) -> Result<(), SendError> {
         if !self.can_send() {
             return Err(SendError::Closed);
@@ -132,10 +139,10 @@ impl Connection {
 
 impl Sending {
     fn check(&mut self, data: &[u8], is_last: bool) -> Result<(), SendError> {
-        if self.kind == Kind::Binary {
+        if self.kind == MessageKind::Binary {
             return Ok(());
         }
-        // A copy, so that a piece that is refused leaves no trace.
+        // A copy, so that a refused piece changes no state.
         let mut utf8 = self.utf8;
         if !utf8.push(data) || (is_last && !utf8.is_complete()) {
             return Err(SendError::NotUtf8);
@@ -145,7 +152,7 @@ impl Sending {
     }
 }
 
-impl Kind {
+impl MessageKind {
     fn opcode(self) -> Opcode {
         match self {
             Self::Text => Opcode::Text,
@@ -154,7 +161,7 @@ impl Kind {
     }
 }
 
-/// The longest beginning of `text` that has at most `max` bytes.
+/// Returns the longest beginning of `text` that has at most `max` bytes.
 fn cut(text: &str, max: usize) -> &str {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     &text[..ends.take_while(|&end| end <= max).last().unwrap_or(0)]

@@ -1,15 +1,15 @@
 //! UTF-8 in pieces (RFC 3629), refused at the first byte that cannot belong to it.
 
-/// Checks one text, given in pieces.
+/// A validator of one text that comes in pieces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Utf8 {
-    /// The beginning of a character that the last piece cut, in its first `cut_len` bytes.
+    /// The beginning of a character that the last piece split, in the first `cut_len` bytes.
     cut: [u8; 4],
     cut_len: u8,
 }
 
 impl Utf8 {
-    /// Takes the next piece; false if no continuation can make the text valid.
+    /// Checks the next piece. Returns false if no continuation can make the text valid.
     #[inline]
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
         let Some(rest) = self.complete_cut(piece) else { return false };
@@ -29,7 +29,7 @@ impl Utf8 {
         self.cut_len == 0
     }
 
-    /// Completes the character that was cut and gives what follows it; `None` if it cannot be completed.
+    /// Completes a split character and returns the bytes that follow it; `None` if it cannot be completed.
     fn complete_cut<'a>(&mut self, mut piece: &'a [u8]) -> Option<&'a [u8]> {
         while self.cut_len > 0 {
             let Some((&byte, rest)) = piece.split_first() else { break };
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// Where `bytes` is refused when it comes byte by byte: at which byte, or by its end.
+    /// Returns the byte at which `bytes` is refused when it comes byte by byte.
     fn refused_at(bytes: &[u8]) -> Option<usize> {
         let mut check = Utf8::default();
         for (at, byte) in bytes.iter().enumerate() {
@@ -116,7 +116,8 @@ mod tests {
                 let end = (at + length).min(bytes.len());
                 let accepted = check.push(&bytes[at..end]);
                 let so_far = std::str::from_utf8(&bytes[..end]);
-                prop_assert_eq!(accepted, so_far.is_ok_and(|_| true) || so_far.is_err_and(|e| e.error_len().is_none()));
+                let is_open = so_far.is_ok_and(|_| true) || so_far.is_err_and(|e| e.error_len().is_none());
+                prop_assert_eq!(accepted, is_open);
                 if !accepted {
                     return Ok(());
                 }

@@ -378,8 +378,8 @@ impl WebSocket {
     pub(crate) fn send(&mut self, kind: MessageKind, data: &[u8], end: bool) -> Option<Progress> {
         let mut progress = Progress::default();
         let kind = match kind {
-            MessageKind::Text => hcrs_ws::Kind::Text,
-            MessageKind::Binary => hcrs_ws::Kind::Binary,
+            MessageKind::Text => hcrs_ws::MessageKind::Text,
+            MessageKind::Binary => hcrs_ws::MessageKind::Binary,
         };
         match self.connection.as_mut()?.write_fragment(kind, data, end, &mut progress.out) {
             // What is sent after the end goes nowhere.

@@ -8,7 +8,7 @@ use zlib_rs::{Deflate, DeflateFlush};
 use super::TAIL;
 use super::pool::DeflatePool;
 
-/// Room for what a flush adds to data that does not shrink.
+/// Room for the bytes that a flush adds to data that does not shrink.
 const FLUSH_ROOM: usize = 64;
 
 /// The compressing half of one connection.
@@ -16,7 +16,7 @@ pub(crate) struct Packer {
     pool: Rc<DeflatePool>,
     window_bits: u8,
     takeover: bool,
-    /// Lent for a message, or kept between messages: then it is counted.
+    /// The compressor, borrowed for a message or kept between messages; a kept one is counted.
     deflater: Option<Deflate>,
     is_counted: bool,
 }
@@ -26,8 +26,8 @@ impl Packer {
         Self { pool, window_bits, takeover, deflater: None, is_counted: false }
     }
 
-    /// Compresses a whole message and gives the payload to `write`; `None` if the message is better sent as it
-    /// is, which only a message that later ones cannot refer to may be.
+    /// Compresses a whole message and calls `write` with the payload, or with `None` if the message is
+    /// shorter uncompressed. That is allowed only for a message that later ones cannot refer to.
     pub(crate) fn pack_message(&mut self, data: &[u8], write: impl FnOnce(Option<&[u8]>)) {
         let pool = Rc::clone(&self.pool);
         pool.with_packed(|packed| {
@@ -37,7 +37,7 @@ impl Packer {
         });
     }
 
-    /// Compresses a fragment and gives the payload to `write`.
+    /// Compresses a fragment and calls `write` with the payload.
     pub(crate) fn pack_fragment(&mut self, data: &[u8], is_last: bool, write: impl FnOnce(&[u8])) {
         let pool = Rc::clone(&self.pool);
         pool.with_packed(|packed| {
@@ -46,7 +46,7 @@ impl Packer {
         });
     }
 
-    /// Gives up the kept compressor: the next message starts afresh, which the client need not know.
+    /// Drops the kept compressor. The next message starts a new context, which the client need not know.
     pub(crate) fn shed(&mut self) {
         if self.is_counted {
             self.is_counted = false;
@@ -59,7 +59,8 @@ impl Packer {
 
     fn pack(&mut self, data: &[u8], is_last: bool, packed: &mut Vec<u8>) {
         if data.is_empty() {
-            // A flush with nothing new writes nothing, so the empty block is written by hand (RFC 7692 §7.2.3.6).
+            // A flush without new data writes no byte, so the empty block is written by hand (RFC 7692
+            // §7.2.3.6).
             packed.push(0);
             if !is_last {
                 packed.extend_from_slice(&TAIL);

@@ -1,4 +1,4 @@
-//! Compressors and decompressors that the connections of one thread lend each other.
+//! The pool of compressors and decompressors that the connections of one thread share.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -7,32 +7,33 @@ use zlib_rs::{Deflate, DeflateConfig, Inflate};
 
 use crate::Compression;
 
-/// Windows that a compressor can have. 8 is not among them: no zlib writes a raw stream with it.
+/// Window sizes of a compressor, as base-two logarithms. 8 is missing: no zlib writes a raw stream with it.
 pub(crate) const WINDOW_BITS: std::ops::RangeInclusive<u8> = 9..=15;
 
-/// Decompressors that are kept for the next message.
+/// Number of decompressors that are kept for later messages.
 const SPARE_INFLATERS: usize = 4;
 
-/// Bytes that are inflated at a time.
+/// Number of bytes that are inflated at a time.
 const SCRATCH: usize = 16 << 10;
 
-/// Bytes that are inflated in one turn, but for a piece more, whichever connections they are for.
+/// Number of bytes that all connections together inflate in one turn, to within one piece.
 const INFLATED_PER_TURN: usize = 256 << 10;
 
-/// A buffer longer than this is given back to the system after the message.
+/// Capacity above which a buffer is freed after a message, in bytes.
 const KEPT_BUFFER: usize = 256 << 10;
 
-/// What the connections of one thread share for permessage-deflate: state that is lent for the time of a
-/// message, buffers, and the count of the compressors that connections keep.
+/// The pool that the connections of one thread share for permessage-deflate: compressors and decompressors
+/// that are borrowed for the time of a message, buffers, and the count of the compressors that connections
+/// keep.
 ///
-/// It takes nothing until something is compressed, and then, at rest, at most one compressor for each of the
-/// seven window sizes that clients ask for, four decompressors, and some 300 KiB of buffers.
+/// It takes no memory until a message is compressed, and then, at rest, at most one compressor for each of
+/// the seven window sizes that clients ask for, four decompressors, and some 300 KiB of buffers.
 pub struct DeflatePool {
     level: u8,
     mem_level: u8,
     max_contexts: usize,
     contexts: Cell<usize>,
-    /// Bytes that were inflated in this turn.
+    /// Number of bytes that were inflated in this turn.
     inflated: Cell<usize>,
     deflaters: RefCell<[Option<Deflate>; 7]>,
     inflaters: RefCell<Vec<Inflate>>,
@@ -41,7 +42,7 @@ pub struct DeflatePool {
 }
 
 impl DeflatePool {
-    /// An empty pool; `compression` decides how its compressors are made.
+    /// Creates an empty pool; `compression` has the parameters of its compressors.
     pub fn new(compression: &Compression) -> Self {
         Self {
             level: compression.level.clamp(1, 9),
@@ -56,12 +57,12 @@ impl DeflatePool {
         }
     }
 
-    /// A compressor at the start of a stream.
+    /// Takes a compressor at the start of a stream.
     pub(crate) fn take_deflater(&self, window_bits: u8) -> Deflate {
         self.deflaters.borrow_mut()[slot(window_bits)].take().unwrap_or_else(|| {
             Deflate::new_with_config(DeflateConfig {
                 level: self.level.into(),
-                // Negative: a raw stream, without the wrapping of zlib.
+                // Negative means a raw stream, without zlib's header.
                 window_bits: -i32::from(window_bits),
                 mem_level: self.mem_level.into(),
                 ..DeflateConfig::default()
@@ -69,7 +70,7 @@ impl DeflatePool {
         })
     }
 
-    /// Takes a compressor back, whatever it was in the middle of.
+    /// Puts a compressor back, in whatever state it is.
     pub(crate) fn put_deflater(&self, window_bits: u8, mut deflater: Deflate) {
         let slot = &mut self.deflaters.borrow_mut()[slot(window_bits)];
         if slot.is_none() {
@@ -78,12 +79,12 @@ impl DeflatePool {
         }
     }
 
-    /// A decompressor at the start of a stream, for any window.
+    /// Takes a decompressor at the start of a stream, for any window.
     pub(crate) fn take_inflater(&self) -> Inflate {
         self.inflaters.borrow_mut().pop().unwrap_or_else(|| Inflate::new(false, *WINDOW_BITS.end()))
     }
 
-    /// Takes a decompressor back, whatever it was in the middle of.
+    /// Puts a decompressor back, in whatever state it is.
     pub(crate) fn put_inflater(&self, mut inflater: Inflate) {
         let mut inflaters = self.inflaters.borrow_mut();
         if inflaters.len() < SPARE_INFLATERS {
@@ -92,12 +93,12 @@ impl DeflatePool {
         }
     }
 
-    /// Begins a turn, in which so much may be inflated that others need not wait long for theirs.
+    /// Begins a turn, with a new share of bytes that may be inflated in it.
     pub fn begin_turn(&self) {
         self.inflated.set(0);
     }
 
-    /// Whether the turn's share was inflated.
+    /// Whether the turn's share is used up.
     pub(crate) fn has_inflated_its_share(&self) -> bool {
         self.inflated.get() >= INFLATED_PER_TURN
     }
@@ -106,7 +107,7 @@ impl DeflatePool {
         self.inflated.set(self.inflated.get() + len);
     }
 
-    /// Counts a compressor that a connection keeps; false if that would be one too many.
+    /// Counts a compressor that a connection keeps. Returns false, and counts none, if the limit is reached.
     pub(crate) fn count_context(&self) -> bool {
         let may = self.contexts.get() < self.max_contexts;
         if may {
@@ -120,14 +121,14 @@ impl DeflatePool {
         self.contexts.set(self.contexts.get() - 1);
     }
 
-    /// Lends the buffer that is inflated into.
+    /// Calls a closure with the buffer that is inflated into.
     pub(crate) fn with_scratch<T>(&self, inflate: impl FnOnce(&mut [u8]) -> T) -> T {
         let mut scratch = self.scratch.borrow_mut();
         scratch.resize(SCRATCH, 0);
         inflate(&mut scratch)
     }
 
-    /// Lends the buffer that is compressed into, empty.
+    /// Calls a closure with the buffer that is compressed into, which is empty.
     pub(crate) fn with_packed<T>(&self, pack: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut packed = self.packed.borrow_mut();
         packed.clear();

@@ -17,7 +17,7 @@ pub(crate) struct Unpacker {
     inflater: Option<Inflate>,
     /// The last bytes of the message's payload so far.
     last: [u8; 4],
-    /// The payload so far ends with the end of a stream (BFINAL), or is empty: nothing is open.
+    /// The payload so far ends with the end of a stream (BFINAL), or is empty.
     at_start: bool,
 }
 
@@ -26,12 +26,12 @@ impl Unpacker {
         Self { pool, window_bits, takeover, inflater: None, last: [0; 4], at_start: true }
     }
 
-    /// Whether others have to have their turn before more is inflated.
+    /// Whether the turn's share is used up, so that other connections have to get theirs.
     pub(crate) fn must_yield(&self) -> bool {
         self.pool.has_inflated_its_share()
     }
 
-    /// Inflates the next piece of a message into `sink`, whose fault ends it.
+    /// Inflates the next piece of a message into `sink`. A failure of `sink` ends it.
     pub(crate) fn unpack(
         &mut self,
         piece: &[u8],
@@ -43,7 +43,7 @@ impl Unpacker {
         self.remember(piece);
         let (pool, takeover, bits) = (&self.pool, self.takeover, self.window_bits);
         let inflater = self.inflater.get_or_insert_with(|| {
-            // A kept window is as small as agreed; what is lent serves all.
+            // A kept window is as small as agreed; a borrowed one serves all.
             if takeover { Inflate::new(false, bits) } else { pool.take_inflater() }
         });
         self.at_start = false;
@@ -54,7 +54,7 @@ impl Unpacker {
             pool.count_inflated(step.written);
             rest = &rest[step.read..];
             if step.ended {
-                // A stream may end within a message (RFC 7692 §7.2.3.4); a new one begins behind it.
+                // A stream may end within a message (RFC 7692 §7.2.3.4); a new one follows.
                 inflater.reset(false);
                 if rest.is_empty() {
                     self.at_start = true;
@@ -73,8 +73,8 @@ impl Unpacker {
         &mut self,
         sink: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        // A payload whose last block is whole cannot end in the bits of the header of another one, so a tail that
-        // the client left in is known by its last byte.
+        // A payload whose last block is complete cannot end within the header of another block, so a tail
+        // that the client did not remove is recognized by its last byte.
         if !self.at_start && self.last != TAIL {
             self.unpack_tail(sink)?;
         }
@@ -82,7 +82,8 @@ impl Unpacker {
         Ok(())
     }
 
-    /// The byte behind the tail must not be wanted: else the message ends within a block.
+    /// Inflates the tail. The decompressor must not want a byte behind it: otherwise the message ends within
+    /// a block.
     fn unpack_tail(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         const TAIL_AND_ONE: [u8; 5] = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0];
         let Some(inflater) = &mut self.inflater else { return Ok(()) };
@@ -124,11 +125,11 @@ impl fmt::Debug for Unpacker {
     }
 }
 
-/// What one call of the decompressor did.
+/// The result of one call of the decompressor.
 struct Step {
     read: usize,
     written: usize,
-    /// The output is full: there may be more of it.
+    /// The output is full, and more may follow.
     is_full: bool,
     /// The stream has ended.
     ended: bool,
@@ -145,7 +146,7 @@ fn step(
     let status = inflater.decompress(input, scratch, flush);
     let read = (inflater.total_in() - read) as usize;
     let written = (inflater.total_out() - written) as usize;
-    // What came before a fault has its own faults, which count first.
+    // Output before an error may fail as well, and comes first.
     sink(&scratch[..written])?;
     let status = status.map_err(|_| Failure::NOT_DEFLATE)?;
     Ok(Step { read, written, is_full: written == scratch.len(), ended: status == Status::StreamEnd })

@@ -4,7 +4,7 @@ use hcrs_http::is_field_name;
 
 use super::negotiate::{DeflateOffer, EXTENSION};
 
-/// The field breaks its grammar.
+/// The error for a field that breaks its grammar.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -13,11 +13,11 @@ pub(super) struct Malformed;
 pub(super) enum Extension {
     /// A permessage-deflate that can be accepted or declined.
     Deflate(DeflateOffer),
-    /// Another one, or one with parameters that it does not have: declined.
+    /// Another extension, or a permessage-deflate with unknown parameters: it is declined.
     Unknown,
 }
 
-/// Reads one field from its front.
+/// A scanner of one field.
 pub(super) struct Scanner<'a> {
     rest: &'a [u8],
 }
@@ -27,7 +27,7 @@ impl<'a> Scanner<'a> {
         Self { rest: value }
     }
 
-    /// The next extension, if there is one.
+    /// Reads the next extension, if there is one.
     pub(super) fn next_extension(&mut self) -> Result<Option<Extension>, Malformed> {
         self.skip_blanks();
         while self.eat(b',') {}
@@ -46,7 +46,7 @@ impl<'a> Scanner<'a> {
         Ok(Some(offer.map_or(Extension::Unknown, Extension::Deflate)))
     }
 
-    /// A token, and the blanks behind it.
+    /// Reads a token and the blanks behind it.
     fn token(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.rest.iter().position(|&byte| !is_field_name(&[byte])).unwrap_or(self.rest.len());
         let (token, rest) = self.rest.split_at(len);
@@ -55,7 +55,7 @@ impl<'a> Scanner<'a> {
         if token.is_empty() { Err(Malformed) } else { Ok(token) }
     }
 
-    /// A token, or a token in quotes: what it means does not depend on its form.
+    /// Reads a token, or a token in quotes, which has the same meaning.
     fn value(&mut self) -> Result<Vec<u8>, Malformed> {
         let Some(mut quoted) = self.rest.strip_prefix(b"\"") else { return self.token().map(<[u8]>::to_vec) };
         let mut value = Vec::new();
@@ -77,7 +77,7 @@ impl<'a> Scanner<'a> {
         if is_field_name(&value) { Ok(value) } else { Err(Malformed) }
     }
 
-    /// Takes a separator, and the blanks behind it, if it comes next.
+    /// Reads a separator and the blanks behind it, if it comes next.
     fn eat(&mut self, separator: u8) -> bool {
         let Some((_, rest)) = self.rest.split_first().filter(|(first, _)| **first == separator) else {
             return false;

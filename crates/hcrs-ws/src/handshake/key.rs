@@ -3,15 +3,15 @@
 use hcrs_http::{BASE64_ALPHABET, base64};
 use sha1::{Digest as _, Sha1};
 
-/// What the key is hashed with (RFC 6455 §1.3).
+/// The suffix that is hashed with the key (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The value of `sec-websocket-accept` for a key; `None` if that is not 16 bytes in base64.
+/// Returns the value of `sec-websocket-accept` for a key; `None` if the key is not 16 bytes in base64.
 pub(super) fn accept(key: &[u8]) -> Option<String> {
     is_key(key).then(|| base64(&Sha1::new().chain_update(key).chain_update(GUID).finalize()))
 }
 
-/// 16 bytes are 22 digits and two signs that nothing follows.
+/// Whether the key is 16 bytes in base64: 22 digits and two padding signs.
 fn is_key(key: &[u8]) -> bool {
     key.strip_suffix(b"==").is_some_and(|digits| {
         digits.len() == 22 && digits.iter().all(|digit| BASE64_ALPHABET.contains(digit))

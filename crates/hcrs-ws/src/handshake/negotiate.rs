@@ -1,4 +1,4 @@
-//! Offers of permessage-deflate and what is agreed (RFC 7692 §5 and §7.1).
+//! Negotiation of permessage-deflate (RFC 7692 §5 and §7.1).
 
 use crate::Compression;
 use crate::deflate::WINDOW_BITS;
@@ -11,22 +11,22 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// The window of who was not asked for less.
+/// Base-two logarithm of the window of an end that was not asked for a smaller one.
 const FULL_WINDOW_BITS: u8 = 15;
 
-/// What one offer asks for.
+/// The parameters of an offer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct DeflateOffer {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// [`FULL_WINDOW_BITS`] if it came without a value.
+    /// The client's window; [`FULL_WINDOW_BITS`] if the parameter has no value.
     client_max_window_bits: Option<u8>,
 }
 
 impl DeflateOffer {
-    /// Adds a parameter; `None` if it is unknown, a repeat, or has a value that it must not have: such an offer
-    /// is declined (RFC 7692 §7.1).
+    /// Adds a parameter. `None` if it is unknown, repeated, or has an invalid value: such an offer is
+    /// declined (RFC 7692 §7.1).
     pub(super) fn with(mut self, name: &[u8], value: Option<&[u8]>) -> Option<Self> {
         if name == SERVER_NO_CONTEXT_TAKEOVER.as_bytes() {
             set_flag(&mut self.server_no_context_takeover, value)?;
@@ -43,20 +43,20 @@ impl DeflateOffer {
     }
 }
 
-/// What was agreed on permessage-deflate.
+/// The agreed parameters of permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeflateTerms {
     /// Base-two logarithm of the window for messages to the client, 9 to 15.
     pub server_max_window_bits: u8,
-    /// The same for messages of the client, 8 to 15.
+    /// Base-two logarithm of the window for messages of the client, 8 to 15.
     pub client_max_window_bits: u8,
-    /// Whether messages to the client may refer to the ones before.
+    /// Whether messages to the client may refer to earlier ones.
     pub server_context_takeover: bool,
-    /// Whether messages of the client may refer to the ones before.
+    /// Whether messages of the client may refer to earlier ones.
     pub client_context_takeover: bool,
 }
 
-/// The terms of the first acceptable offer, and the response's value.
+/// Returns the terms of the first acceptable offer, and the response's value.
 pub(super) fn agree(offers: &[DeflateOffer], compression: &Compression) -> Option<(DeflateTerms, String)> {
     offers.iter().find_map(|&offer| agree_on(offer, compression))
 }
@@ -67,7 +67,7 @@ fn agree_on(offer: DeflateOffer, ours: &Compression) -> Option<(DeflateTerms, St
     if !WINDOW_BITS.contains(&server_bits) {
         return None;
     }
-    // Only a client that says so can do with less than the full window.
+    // Only a client that offers the parameter can use a smaller window.
     let client_bits = match offer.client_max_window_bits {
         Some(bits) => bits.min(clamp(ours.client_max_window_bits)),
         None => FULL_WINDOW_BITS,
@@ -106,7 +106,7 @@ fn set_bits(bits: &mut Option<u8>, value: u8) -> Option<()> {
     bits.replace(value).is_none().then_some(())
 }
 
-/// 8 to 15, without leading zeros.
+/// Parses a window's base-two logarithm: 8 to 15, without leading zeros.
 fn window_bits(value: &[u8]) -> Option<u8> {
     match value {
         [digit @ b'8'..=b'9'] => Some(digit - b'0'),

@@ -1,6 +1,6 @@
 //! The closing handshake (RFC 6455 §7).
 
-use hcrs_ws::{Event, Kind, SendError};
+use hcrs_ws::{Event, MessageKind, SendError};
 
 use crate::driver::{
     CLOSE, CONTINUATION, FIN, Frame, Seen, Server, TEXT, close, close_frame, closed_with, frame, ping,
@@ -74,7 +74,7 @@ fn this_end_closes_and_awaits_the_answer() {
     assert!(connection.awaits_close() && !connection.is_closed() && !connection.can_send());
     out.clear();
 
-    // Messages on their way are read over, broken ones too; pings get no answer any more.
+    // Messages in flight are skipped, broken ones too; pings are no longer answered.
     let wire = [
         text("late"),
         frame(FIN | TEXT, b"\xff"),
@@ -133,8 +133,8 @@ fn nothing_is_sent_after_a_close_of_either_end() {
     for mut server in [closed, received, failed] {
         server.out.clear();
         let Server { connection, out, .. } = &mut server;
-        assert_eq!(connection.write_message(Kind::Text, b"x", out), Err(SendError::Closed));
-        assert_eq!(connection.write_fragment(Kind::Text, b"x", false, out), Err(SendError::Closed));
+        assert_eq!(connection.write_message(MessageKind::Text, b"x", out), Err(SendError::Closed));
+        assert_eq!(connection.write_fragment(MessageKind::Text, b"x", false, out), Err(SendError::Closed));
         assert_eq!(connection.write_ping(b"", out), Err(SendError::Closed));
         assert_eq!(connection.write_close(1000, "", out), Err(SendError::Closed));
         assert!(out.is_empty());
@@ -151,7 +151,7 @@ fn messages_before_a_fault_can_be_answered_before_it_is() {
     assert_eq!(connection.poll_event(input), Ok(Some(Event::Text("hello".into()))));
     assert_eq!(connection.poll_event(input).unwrap_err().code, 1002);
     assert!(connection.has_failed() && connection.can_send() && !connection.is_closed());
-    connection.write_message(Kind::Text, b"hello", out).unwrap();
+    connection.write_message(MessageKind::Text, b"hello", out).unwrap();
     connection.write_close(1000, "what the app says", out).unwrap();
     assert!(connection.is_closed() && !connection.has_failed() && !connection.can_send());
     let sent = server.sent();
@@ -191,11 +191,11 @@ fn long_reasons_are_cut_between_characters() {
 fn a_message_in_fragments_must_end_before_another() {
     let mut server = Server::new();
     let Server { connection, out, .. } = &mut server;
-    connection.write_fragment(Kind::Text, b"begun", false, out).unwrap();
-    assert_eq!(connection.write_message(Kind::Text, b"x", out), Err(SendError::InFragments));
-    assert_eq!(connection.write_fragment(Kind::Binary, b"x", true, out), Err(SendError::InFragments));
+    connection.write_fragment(MessageKind::Text, b"begun", false, out).unwrap();
+    assert_eq!(connection.write_message(MessageKind::Text, b"x", out), Err(SendError::InFragments));
+    assert_eq!(connection.write_fragment(MessageKind::Binary, b"x", true, out), Err(SendError::InFragments));
     assert_eq!(connection.write_ping(&[0; 126], out), Err(SendError::PingTooLong));
-    connection.write_fragment(Kind::Text, b"", true, out).unwrap();
-    connection.write_message(Kind::Text, b"x", out).unwrap();
+    connection.write_fragment(MessageKind::Text, b"", true, out).unwrap();
+    connection.write_message(MessageKind::Text, b"x", out).unwrap();
     assert_eq!(out, b"\x01\x05begun\x80\x00\x81\x01x");
 }

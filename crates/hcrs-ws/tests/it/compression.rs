@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hcrs_ws::{Compression, DeflateTerms, Event, Kind, Settings};
+use hcrs_ws::{Compression, DeflateTerms, Event, MessageKind, Settings};
 
 use crate::driver::{
     BINARY, CONTINUATION, Client, FIN, Frame, NO_TAKEOVER, RSV1, Seen, Server, TAKEOVER, TEXT, fails_at,
@@ -170,7 +170,7 @@ fn every_agreed_window_and_effort_goes_both_ways() {
                 let mut server = Server::with(&settings, Some(terms));
                 let mut client = Client::new(terms);
                 for len in [0, 1, 16, 300, 4096, 40_000, 300, 0, 5000] {
-                    server.send(Kind::Text, &text.as_bytes()[..len]);
+                    server.send(MessageKind::Text, &text.as_bytes()[..len]);
                     let frames = server.sent();
                     assert_eq!(frames.len(), 1);
                     assert_eq!(client.message(&frames), &text.as_bytes()[..len], "{terms:?} {level} {len}");
@@ -207,10 +207,10 @@ fn fragments_to_the_client_are_one_compressed_message() {
         for size in [1, 700, 3000] {
             let Server { connection, out, .. } = &mut server;
             for piece in text.as_bytes().chunks(size) {
-                connection.write_fragment(Kind::Text, piece, false, out).unwrap();
+                connection.write_fragment(MessageKind::Text, piece, false, out).unwrap();
             }
-            connection.write_fragment(Kind::Text, b"", false, out).unwrap();
-            connection.write_fragment(Kind::Text, b"", true, out).unwrap();
+            connection.write_fragment(MessageKind::Text, b"", false, out).unwrap();
+            connection.write_fragment(MessageKind::Text, b"", true, out).unwrap();
             let frames = server.sent();
             assert_eq!(frames[0].first, PACKED_TEXT);
             assert_eq!(frames.last().unwrap().first, FIN | CONTINUATION);
@@ -218,8 +218,8 @@ fn fragments_to_the_client_are_one_compressed_message() {
 
             // And with data in the last one.
             let Server { connection, out, .. } = &mut server;
-            connection.write_fragment(Kind::Text, b"a", false, out).unwrap();
-            connection.write_fragment(Kind::Text, text.as_bytes(), true, out).unwrap();
+            connection.write_fragment(MessageKind::Text, b"a", false, out).unwrap();
+            connection.write_fragment(MessageKind::Text, text.as_bytes(), true, out).unwrap();
             assert_eq!(client.message(&server.sent())[1..], *text.as_bytes());
         }
     }
@@ -231,9 +231,9 @@ fn short_messages_and_those_that_do_not_shrink_are_sent_as_they_are() {
     let min = settings.compression.clone().unwrap().min_size;
     let mut server = Server::with(&settings, Some(NO_TAKEOVER));
     let text = sample(min);
-    server.send(Kind::Text, &text.as_bytes()[..min - 1]);
-    server.send(Kind::Text, text.as_bytes());
-    server.send(Kind::Binary, &noise(5000));
+    server.send(MessageKind::Text, &text.as_bytes()[..min - 1]);
+    server.send(MessageKind::Text, text.as_bytes());
+    server.send(MessageKind::Binary, &noise(5000));
     let firsts: Vec<u8> = server.sent().iter().map(|frame| frame.first).collect();
     assert_eq!(firsts, [FIN | TEXT, FIN | PACKED_TEXT, FIN | BINARY]);
 }
@@ -243,11 +243,11 @@ fn an_empty_message_is_one_byte() {
     let mut server = Server::with(&packing(&Compression::default()), Some(TAKEOVER));
     let mut client = Client::new(TAKEOVER);
     for _ in 0..3 {
-        server.send(Kind::Text, b"");
+        server.send(MessageKind::Text, b"");
         let frames = server.sent();
         assert!(frames[0].payload.len() <= 1, "{frames:?}");
         assert_eq!(client.message(&frames), b"");
-        server.send(Kind::Text, b"full");
+        server.send(MessageKind::Text, b"full");
         assert_eq!(client.message(&server.sent()), b"full");
     }
 }
@@ -258,7 +258,7 @@ fn context_takeover_makes_repeats_small_until_it_is_shed() {
     let mut client = Client::new(TAKEOVER);
     let mut server = Server::with(&packing(&Compression::default()), Some(TAKEOVER));
     let mut send = |server: &mut Server| {
-        server.send(Kind::Text, text.as_bytes());
+        server.send(MessageKind::Text, text.as_bytes());
         let frames = server.sent();
         assert_eq!(client.message(&frames), text.as_bytes());
         frames[0].payload.len()
@@ -277,7 +277,7 @@ fn contexts_are_kept_up_to_a_number() {
     let text = sample(400);
     let mut sizes = Vec::new();
     let mut send = |server: &mut Server, client: &mut Client| {
-        server.send(Kind::Text, text.as_bytes());
+        server.send(MessageKind::Text, text.as_bytes());
         let frames = server.sent();
         assert_eq!(client.message(&frames), text.as_bytes());
         sizes.push(frames[0].payload.len());
@@ -311,11 +311,14 @@ fn messages_under_way_do_not_mix_in_a_pool() {
     for _ in 0..2 {
         for (server, packed) in servers.iter_mut().zip(&packed) {
             assert!(server.feed(&frame(PACKED_TEXT, &packed[..100])).is_empty());
-            server.connection.write_fragment(Kind::Text, b"begun ", false, &mut server.out).unwrap();
+            server.connection.write_fragment(MessageKind::Text, b"begun ", false, &mut server.out).unwrap();
         }
         for ((server, packed), text) in servers.iter_mut().zip(&packed).zip(&texts) {
             assert_eq!(server.feed(&frame(FIN | CONTINUATION, &packed[100..])), [saw_text(text)]);
-            server.connection.write_fragment(Kind::Text, text.as_bytes(), true, &mut server.out).unwrap();
+            server
+                .connection
+                .write_fragment(MessageKind::Text, text.as_bytes(), true, &mut server.out)
+                .unwrap();
             let message = Client::new(NO_TAKEOVER).message(&server.sent());
             assert_eq!(message, format!("begun {text}").as_bytes());
         }

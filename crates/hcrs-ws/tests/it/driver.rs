@@ -1,10 +1,10 @@
-//! Drives a connection as the server does, and plays its client.
+//! Drives a connection as the server does, and acts as its client.
 
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use hcrs_ws::{
-    Compression, Connection, DeflatePool, DeflateTerms, Event, Failure, Kind, MessageRoom, Settings,
+    Compression, Connection, DeflatePool, DeflateTerms, Event, Failure, MessageKind, MessageRoom, Settings,
 };
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush};
 
@@ -20,7 +20,7 @@ pub(crate) const PONG: u8 = 0xa;
 /// The masking key of RFC 6455 §5.7.
 pub(crate) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// What a connection tells.
+/// An event of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Event(Event),
@@ -35,7 +35,7 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A connection with what goes in and out of it.
+/// A connection with its input and output.
 pub(crate) struct Server {
     pub(crate) connection: Connection,
     pub(crate) input: BytesMut,
@@ -76,7 +76,7 @@ impl Server {
         self.drain(Connection::poll_event)
     }
 
-    /// Reads `wire` while messages cannot be taken.
+    /// Reads `wire` while the app takes no messages.
     pub(crate) fn feed_paused(&mut self, wire: &[u8]) -> Vec<Seen> {
         self.input.extend_from_slice(wire);
         self.drain(Connection::poll_control)
@@ -98,7 +98,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn send(&mut self, kind: Kind, data: &[u8]) {
+    pub(crate) fn send(&mut self, kind: MessageKind, data: &[u8]) {
         self.connection.write_message(kind, data, &mut self.out).expect("open");
     }
 
@@ -226,8 +226,8 @@ pub(crate) fn closed_with(frames: &[Frame]) -> u16 {
     u16::from_be_bytes(*last.payload.first_chunk().expect("a code"))
 }
 
-/// What one connection, with default settings, sees in `wire`, however it is cut; and the code it is failed with
-/// must be the one in its Close frame.
+/// Returns the events of a connection with default settings for `wire`, however it is split. The code of a
+/// failure must be the one in the Close frame.
 pub(crate) fn see(wire: &[u8]) -> Vec<Seen> {
     see_with(&Settings::default(), None, wire)
 }
@@ -253,7 +253,7 @@ fn check_failure(server: &mut Server, seen: &[Seen]) {
     }
 }
 
-/// Bytes at which a connection that is fed byte by byte fails, and with which code.
+/// Returns the byte at which a connection that reads byte by byte fails, and the code.
 pub(crate) fn fails_at(deflate: Option<DeflateTerms>, wire: &[u8]) -> Option<(usize, u16)> {
     let mut server = Server::with(&Settings::default(), deflate);
     wire.iter().enumerate().find_map(|(at, byte)| match server.feed(&[*byte]).pop() {

@@ -16,7 +16,7 @@ fn pings_are_answered_while_messages_wait() {
     assert_eq!(seen, [saw_ping(b"1"), saw_pong(b"2")]);
     assert_eq!(server.sent(), [pong_frame(b"1")]);
     assert_eq!(server.feed_paused(&[ping(b"3"), text("three")].concat()), [saw_ping(b"3")]);
-    // Then the messages come, and what was told is not told again.
+    // Then the messages come, and no event is repeated.
     assert_eq!(
         server.feed(&ping(b"4")),
         [saw_text("one"), saw_text("two"), saw_text("three"), saw_ping(b"4")]
@@ -86,7 +86,7 @@ fn pinging() -> Server {
     Server::with(&settings, None)
 }
 
-/// Ticks, and gives the payload of the ping that was sent, if one was, and when the next tick is due.
+/// Ticks. Returns the payload of the ping that was sent, if one was, and the instant of the next tick.
 fn tick(server: &mut Server, now: Instant) -> Result<(Option<Vec<u8>>, Option<Instant>), PongMissing> {
     let mut out = Vec::new();
     let next = server.connection.tick(now, true, &mut out)?;

@@ -1,6 +1,6 @@
 //! Frames (RFC 6455 §5): lengths, masks, reserved bits and opcodes, control frames, fragments.
 
-use hcrs_ws::Kind;
+use hcrs_ws::MessageKind;
 
 use crate::driver::{
     BINARY, CLOSE, CONTINUATION, FIN, Frame, KEY, PING, PONG, Seen, Server, TEXT, binary, fails_at,
@@ -14,12 +14,12 @@ fn the_examples_of_rfc_6455_section_5_7() {
     assert_eq!(see(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), [saw_text("Hello")]);
 
     let mut server = Server::new();
-    server.send(Kind::Text, b"Hello");
+    server.send(MessageKind::Text, b"Hello");
     assert_eq!(server.out, b"\x81\x05Hello");
     server.out.clear();
     let Server { connection, out, .. } = &mut server;
-    connection.write_fragment(Kind::Text, b"Hel", false, out).unwrap();
-    connection.write_fragment(Kind::Text, b"lo", true, out).unwrap();
+    connection.write_fragment(MessageKind::Text, b"Hel", false, out).unwrap();
+    connection.write_fragment(MessageKind::Text, b"lo", true, out).unwrap();
     assert_eq!(out, b"\x01\x03Hel\x80\x02lo");
     out.clear();
     connection.write_ping(b"Hello", out).unwrap();
@@ -29,10 +29,10 @@ fn the_examples_of_rfc_6455_section_5_7() {
     assert_eq!(see(b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), [saw_pong(b"Hello")]);
 
     server.out.clear();
-    server.send(Kind::Binary, &[7; 256]);
+    server.send(MessageKind::Binary, &[7; 256]);
     assert_eq!(server.out[..4], *b"\x82\x7e\x01\x00");
     server.out.clear();
-    server.send(Kind::Binary, &vec![7; 65536]);
+    server.send(MessageKind::Binary, &vec![7; 65536]);
     assert_eq!(server.out[..10], *b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00");
 }
 
@@ -44,8 +44,8 @@ fn messages_of_every_class_of_length_go_both_ways() {
         assert_eq!(server.feed(&text(&payload)), [saw_text(&payload)]);
         assert_eq!(server.feed(&binary(payload.as_bytes())), [saw_binary(payload.as_bytes())]);
         assert!(server.input.is_empty());
-        server.send(Kind::Text, payload.as_bytes());
-        server.send(Kind::Binary, payload.as_bytes());
+        server.send(MessageKind::Text, payload.as_bytes());
+        server.send(MessageKind::Binary, payload.as_bytes());
         let frames = server.sent();
         assert_eq!(frames.iter().map(|frame| frame.first).collect::<Vec<_>>(), [FIN | TEXT, FIN | BINARY]);
         assert!(frames.iter().all(|frame| frame.payload == payload.as_bytes()));
@@ -203,11 +203,11 @@ fn nothing_is_read_after_a_failure() {
 fn fragments_to_the_client_may_have_any_length() {
     let mut server = Server::new();
     let Server { connection, out, .. } = &mut server;
-    connection.write_fragment(Kind::Binary, b"", false, out).unwrap();
+    connection.write_fragment(MessageKind::Binary, b"", false, out).unwrap();
     connection.write_ping(b"between", out).unwrap();
-    connection.write_fragment(Kind::Binary, &[1; 300], false, out).unwrap();
-    connection.write_fragment(Kind::Binary, b"", true, out).unwrap();
-    connection.write_fragment(Kind::Text, b"whole", true, out).unwrap();
+    connection.write_fragment(MessageKind::Binary, &[1; 300], false, out).unwrap();
+    connection.write_fragment(MessageKind::Binary, b"", true, out).unwrap();
+    connection.write_fragment(MessageKind::Text, b"whole", true, out).unwrap();
     let of = |first, payload: &[u8]| Frame { first, payload: payload.to_vec() };
     assert_eq!(
         server.sent(),

@@ -24,7 +24,7 @@ fn with(more: &[Field]) -> Vec<Field> {
     [GOOD, more].concat()
 }
 
-/// The good request with the value of one field changed.
+/// Returns the valid request with the value of one field changed.
 fn changed(name: &str, value: &'static str) -> Vec<Field> {
     GOOD.iter().map(|field| if field.0 == name { (field.0, value) } else { *field }).collect()
 }
@@ -82,7 +82,7 @@ fn an_extended_connect_needs_no_key() {
     let accepted = handshake.accept(Some("chat"), None).unwrap();
     assert_eq!(accepted.status, 200);
     assert_eq!(accepted.fields, [("sec-websocket-protocol", "chat".to_owned())]);
-    // A key is not looked at.
+    // A key is ignored.
     let fields = [("sec-websocket-version", "13"), ("sec-websocket-key", "?")];
     assert!(Handshake::read(Opening::ExtendedConnect, bytes(&fields)).is_ok());
     assert_eq!(Handshake::read(Opening::ExtendedConnect, bytes(&[])), Err(Refusal::WrongVersion));

@@ -1,4 +1,4 @@
-//! What is too much is refused as soon as it is announced, and counts nothing twice.
+//! Limits: messages beyond them are refused as soon as they are announced, and no byte counts twice.
 
 use hcrs_ws::{Compression, Settings};
 

@@ -1,7 +1,7 @@
-//! What connections hold, in bytes of the allocator.
+//! The memory of connections, in bytes of the allocator.
 
 use allocation_counter::measure;
-use hcrs_ws::{Compression, Connection, DeflateTerms, Kind, Settings};
+use hcrs_ws::{Compression, Connection, DeflateTerms, MessageKind, Settings};
 
 use crate::driver::{
     CONTINUATION, Client, FIN, NO_TAKEOVER, RSV1, Seen, Server, TAKEOVER, TEXT, frame, packing, ping, pool,
@@ -10,7 +10,7 @@ use crate::driver::{
 
 const KIB: i64 = 1024;
 
-/// Bytes that are still held when `run` is over, in what it returns.
+/// Returns the number of bytes that the result of `run` holds.
 fn held<T>(run: impl FnOnce() -> T) -> i64 {
     let mut kept = None;
     let info = measure(|| kept = Some(run()));
@@ -18,7 +18,7 @@ fn held<T>(run: impl FnOnce() -> T) -> i64 {
     info.bytes_current
 }
 
-/// The most bytes that were held at once while `run` went on.
+/// Returns the most bytes that were held at a time during `run`.
 fn most(run: impl FnOnce()) -> u64 {
     measure(run).bytes_max
 }
@@ -28,7 +28,7 @@ fn exchange(server: &mut Server, terms: DeflateTerms) {
     let message = sample(3000);
     let packed = Client::new(terms).pack(message.as_bytes());
     assert_eq!(server.feed(&frame(FIN | RSV1 | TEXT, &packed)), [saw_text(&message)]);
-    server.send(Kind::Text, message.as_bytes());
+    server.send(MessageKind::Text, message.as_bytes());
     assert_eq!(server.sent()[0].first, FIN | RSV1 | TEXT);
     (server.input, server.out) = Default::default();
 }
@@ -38,7 +38,7 @@ fn a_quiet_connection_holds_next_to_nothing() {
     assert!(size_of::<Connection>() <= 640, "{}", size_of::<Connection>());
     let settings = packing(&Compression::default());
     let pool = pool(&settings);
-    // What the pool itself keeps.
+    // The pool's own memory.
     exchange(&mut Server::in_pool(&settings, Some(NO_TAKEOVER), &pool), NO_TAKEOVER);
     let bytes = held(|| {
         let mut server = Server::in_pool(&settings, Some(NO_TAKEOVER), &pool);
@@ -60,11 +60,11 @@ fn a_pool_is_empty_until_it_is_used_and_bounded_afterwards() {
         // All in the middle of a message in both directions, then all at rest.
         for server in &mut servers {
             server.feed(&frame(RSV1 | TEXT, &packed[..50]));
-            server.connection.write_fragment(Kind::Text, b"begun", false, &mut server.out).unwrap();
+            server.connection.write_fragment(MessageKind::Text, b"begun", false, &mut server.out).unwrap();
         }
         for server in &mut servers {
             server.feed(&frame(FIN | CONTINUATION, &packed[50..]));
-            server.connection.write_fragment(Kind::Text, b"ended", true, &mut server.out).unwrap();
+            server.connection.write_fragment(MessageKind::Text, b"ended", true, &mut server.out).unwrap();
             (server.input, server.out) = Default::default();
         }
         (servers, pool)
@@ -72,7 +72,7 @@ fn a_pool_is_empty_until_it_is_used_and_bounded_afterwards() {
     assert!(bytes < 700 * KIB, "one compressor and four decompressors: {bytes}");
 }
 
-/// What one more connection holds after an exchange, when the pool has what it keeps.
+/// Returns the memory of one more connection after an exchange, without the pool's own.
 fn held_with(compression: &Compression, terms: DeflateTerms, is_shed: bool) -> i64 {
     let settings = packing(compression);
     let pool = pool(&settings);
@@ -88,7 +88,10 @@ fn held_with(compression: &Compression, terms: DeflateTerms, is_shed: bool) -> i
         let mut server = Server::in_pool(&settings, Some(terms), &pool);
         // Not the pool's own compressor.
         let mut another = Server::in_pool(&settings, Some(terms), &pool);
-        another.connection.write_fragment(Kind::Text, b"begun", false, &mut another.out).expect("open");
+        another
+            .connection
+            .write_fragment(MessageKind::Text, b"begun", false, &mut another.out)
+            .expect("open");
         exchange(&mut server, terms);
         if is_shed {
             server.connection.shed_context();

@@ -1,8 +1,8 @@
-//! What is agreed on permessage-deflate (RFC 7692 §5 and §7.1).
+//! Negotiation of permessage-deflate (RFC 7692 §5 and §7.1).
 
 use hcrs_ws::{Compression, DeflateTerms, Handshake, Opening, Refusal};
 
-/// What `values` of `sec-websocket-extensions` lead to: terms, and the response's value.
+/// Returns the terms and the response's value for `values` of `sec-websocket-extensions`.
 fn negotiate(values: &[&str], compression: &Compression) -> Result<Option<(DeflateTerms, String)>, Refusal> {
     let version = (&b"sec-websocket-version"[..], &b"13"[..]);
     let extensions = values.iter().map(|value| (&b"sec-websocket-extensions"[..], value.as_bytes()));
@@ -44,7 +44,8 @@ fn what_a_client_asks_for_is_granted() {
         ("; server_no_context_takeover", "; server_no_context_takeover"),
         ("; client_no_context_takeover", "; client_no_context_takeover"),
         (
-            "; client_max_window_bits; server_max_window_bits=10; client_no_context_takeover; server_no_context_takeover",
+            "; client_max_window_bits; server_max_window_bits=10; client_no_context_takeover; \
+             server_no_context_takeover",
             "; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=10",
         ),
     ] {
@@ -137,9 +138,8 @@ fn offers_with_wrong_parameters_are_declined() {
 #[test]
 fn the_first_acceptable_offer_wins() {
     for values in [
-        &[
-            "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=10, permessage-deflate",
-        ][..],
+        &["permessage-deflate; server_max_window_bits=8, \
+             permessage-deflate; server_max_window_bits=10, permessage-deflate"][..],
         &[
             "x-webkit-deflate-frame, permessage-deflate; bad",
             "permessage-deflate; server_max_window_bits=10",

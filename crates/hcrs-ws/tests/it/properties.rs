@@ -1,6 +1,6 @@
-//! What holds for every input, however it is cut.
+//! Properties that hold for every input, however it is split.
 
-use hcrs_ws::{Compression, DeflateTerms, Event, Kind, Settings};
+use hcrs_ws::{Compression, DeflateTerms, Event, MessageKind, Settings};
 use proptest::prelude::*;
 
 use crate::driver::{
@@ -8,12 +8,12 @@ use crate::driver::{
     packing,
 };
 
-/// Small limits, so that they are met.
+/// Limits that are small enough to be reached.
 fn tight() -> Settings {
     Settings { max_message_size: 60, max_fragments: 4, ..Settings::default() }
 }
 
-/// What a client may send, in rare cases something that is refused.
+/// Bytes that a client may send, in rare cases bytes that are refused.
 fn piece_of_wire() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop_oneof![
         4 => "\\PC{0,20}".prop_map(String::into_bytes),
@@ -27,14 +27,15 @@ fn piece_of_wire() -> impl Strategy<Value = Vec<u8>> {
         4 => (0x9u8..=0xa, proptest::collection::vec(any::<u8>(), 0..20))
             .prop_map(|(opcode, payload)| frame(FIN | opcode, &payload)),
         1 => (any::<u8>(), payload).prop_map(|(first, payload)| frame(first, &payload)),
-        1 => proptest::collection::vec(any::<u8>(), 0..20).prop_map(|payload| frame(FIN | RSV1 | TEXT, &payload)),
+        1 => proptest::collection::vec(any::<u8>(), 0..20)
+            .prop_map(|payload| frame(FIN | RSV1 | TEXT, &payload)),
         1 => proptest::collection::vec(any::<u8>(), 0..8).prop_map(|payload| frame(FIN | 0x8, &payload)),
         1 => Just(frame(CONTINUATION, b"")),
         1 => proptest::collection::vec(any::<u8>(), 0..10),
     ]
 }
 
-/// `wire` in pieces of the lengths given, again and again.
+/// Splits `wire` into pieces of the lengths given, again and again.
 fn cut<'a>(wire: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = wire;
@@ -49,7 +50,7 @@ fn cut<'a>(wire: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// Events and frames of a connection that is fed `pieces`.
+/// Returns events and frames of a connection that reads `pieces`.
 fn run(settings: &Settings, deflate: Option<DeflateTerms>, pieces: &[&[u8]]) -> (Vec<Seen>, Vec<u8>) {
     let mut server = Server::with(settings, deflate);
     let seen = pieces.iter().flat_map(|piece| server.feed(piece)).collect();
@@ -138,12 +139,13 @@ proptest! {
         let mut client = Client::new(terms.unwrap_or(NO_TAKEOVER));
         for (text, is_whole, size) in &messages {
             if *is_whole {
-                server.send(Kind::Text, text.as_bytes());
+                server.send(MessageKind::Text, text.as_bytes());
             } else {
                 for piece in text.as_bytes().chunks(*size) {
-                    server.connection.write_fragment(Kind::Text, piece, false, &mut server.out).unwrap();
+                    let out = &mut server.out;
+                    server.connection.write_fragment(MessageKind::Text, piece, false, out).unwrap();
                 }
-                server.connection.write_fragment(Kind::Text, b"", true, &mut server.out).unwrap();
+                server.connection.write_fragment(MessageKind::Text, b"", true, &mut server.out).unwrap();
             }
             prop_assert_eq!(client.message(&server.sent()), text.as_bytes());
         }

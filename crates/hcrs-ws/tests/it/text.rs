@@ -1,6 +1,6 @@
-//! Text is UTF-8 (RFC 6455 §8.1), and what is not is refused at the first byte that shows it.
+//! Text is UTF-8 (RFC 6455 §8.1); other bytes are refused at the first one that shows it.
 
-use hcrs_ws::{Kind, SendError};
+use hcrs_ws::{MessageKind, SendError};
 
 use crate::driver::{
     BINARY, CONTINUATION, FIN, Seen, Server, TEXT, binary, fails_at, fragments, frame, saw_binary, saw_text,
@@ -138,13 +138,13 @@ fn text_to_the_client_is_checked_too() {
     let mut server = Server::new();
     let Server { connection, out, .. } = &mut server;
     for invalid in INVALID {
-        assert_eq!(connection.write_message(Kind::Text, invalid, out), Err(SendError::NotUtf8));
-        assert_eq!(connection.write_fragment(Kind::Text, invalid, true, out), Err(SendError::NotUtf8));
+        assert_eq!(connection.write_message(MessageKind::Text, invalid, out), Err(SendError::NotUtf8));
+        assert_eq!(connection.write_fragment(MessageKind::Text, invalid, true, out), Err(SendError::NotUtf8));
     }
     assert!(out.is_empty());
-    connection.write_fragment(Kind::Text, b"\xe2\x82", false, out).unwrap();
-    assert_eq!(connection.write_fragment(Kind::Text, b"", true, out), Err(SendError::NotUtf8));
-    assert_eq!(connection.write_fragment(Kind::Text, b"x", false, out), Err(SendError::NotUtf8));
-    connection.write_fragment(Kind::Text, b"\xac", true, out).unwrap();
+    connection.write_fragment(MessageKind::Text, b"\xe2\x82", false, out).unwrap();
+    assert_eq!(connection.write_fragment(MessageKind::Text, b"", true, out), Err(SendError::NotUtf8));
+    assert_eq!(connection.write_fragment(MessageKind::Text, b"x", false, out), Err(SendError::NotUtf8));
+    connection.write_fragment(MessageKind::Text, b"\xac", true, out).unwrap();
     assert_eq!(out, b"\x01\x02\xe2\x82\x80\x01\xac");
 }
