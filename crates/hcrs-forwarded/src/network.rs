@@ -171,10 +171,10 @@ mod tests {
 
     #[test]
     fn no_peer_is_trusted_by_default_and_everyone_is_only_as_the_peer() {
-        let nobody = Trust::default();
-        assert!(nobody.is_empty() && !nobody.trusts_peer(None));
+        let none = Trust::default();
+        assert!(none.is_empty() && !none.trusts_peer(None));
         let address = "127.0.0.1".parse().unwrap();
-        assert!(!nobody.trusts_peer(Some(address)));
+        assert!(!none.trusts_peer(Some(address)));
         let everyone = Trust { everyone: true, ..Trust::default() };
         assert!(
             everyone.trusts_peer(Some(address))

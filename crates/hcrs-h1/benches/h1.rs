@@ -57,13 +57,13 @@ fn read(connection: &mut Connection, input: &mut BytesMut) {
 fn answer(connection: &mut Connection, head: &ResponseHead, out: &mut Vec<u8>) {
     out.clear();
     connection.write_head(black_box(head), Some(13), false, &EXTRA, out).expect("a good head");
-    connection.write_data(b"{\"ok\": true}\n", out).expect("as long as it said");
+    connection.write_data(b"{\"ok\": true}\n", out).expect("as long as announced");
     connection.write_end(out).expect("complete");
     black_box(&out);
     connection.next_exchange();
 }
 
-/// The whole cost of HTTP in a small exchange: read, answer, next.
+/// Measures the whole cost of HTTP in a small exchange: read, answer, next.
 #[divan::bench(args = [("small", SMALL), ("browser", BROWSER)].map(|(name, wire)| Case { name, wire }))]
 fn exchange(bencher: Bencher<'_, '_>, case: Case) {
     let (mut connection, head) = (connection(), response());
@@ -75,7 +75,7 @@ fn exchange(bencher: Bencher<'_, '_>, case: Case) {
     });
 }
 
-/// The cost of the response alone.
+/// Measures the cost of the response alone.
 #[divan::bench]
 fn response_small(bencher: Bencher<'_, '_>) {
     let (mut connection, head) = (connection(), response());
@@ -88,7 +88,7 @@ fn response_small(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A head that comes byte by byte, as from a hostile client.
+/// Measures a head that comes byte by byte, as from a hostile client.
 #[divan::bench]
 fn head_dripped(bencher: Bencher<'_, '_>) {
     let (mut connection, head) = (connection(), response());
@@ -102,7 +102,7 @@ fn head_dripped(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A body of 64 KiB in chunks of the given size.
+/// Measures a body of 64 KiB in chunks of the given size.
 #[divan::bench(args = [16, 1024, 65536])]
 fn body_chunked(bencher: Bencher<'_, '_>, chunk: usize) {
     let mut wire = b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();

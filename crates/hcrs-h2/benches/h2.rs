@@ -57,7 +57,7 @@ fn requests_answered(bencher: Bencher<'_, '_>, round: Round) {
     });
 }
 
-/// One body of 64 KiB that the app takes as it comes.
+/// Measures one body of 64 KiB that the app takes as it comes.
 #[divan::bench(args = [100, 1024, 16_384])]
 fn upload_in_frames(bencher: Bencher<'_, '_>, frame_len: usize) {
     let mut server = Server::new();
@@ -127,7 +127,7 @@ impl Server {
         server
     }
 
-    /// One poll of the connection.
+    /// Polls the connection once.
     fn turn(&mut self) {
         let cx = &mut Context::from_waker(Waker::noop());
         self.connection.begin_turn(&self.fields);
@@ -200,7 +200,8 @@ fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     [&len[..], &[kind, flags], &id.to_be_bytes(), payload].concat()
 }
 
-/// How the `h2` crate's client packs the same request twice: the second time from its table.
+/// Returns two header blocks of the same request as the `h2` crate's client packs it: the second one from its
+/// table.
 fn client_blocks(request: impl Fn() -> http::request::Builder) -> [Vec<u8>; 2] {
     let cx = &mut Context::from_waker(Waker::noop());
     let wire = Wire::default();

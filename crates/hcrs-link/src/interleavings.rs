@@ -157,7 +157,7 @@ fn no_slot_is_offered_again_before_its_last_request_was_read() {
     requests_pass(2, 1, 2, word::withdraw);
 }
 
-/// The case of several threads of a pool.
+/// Claims as several threads of a pool do.
 #[test]
 fn threads_that_share_a_link_run_each_request_once() {
     requests_pass(2, 2, 1, word::withdraw);
@@ -238,7 +238,7 @@ impl<const N: usize> Blocks<N> {
     /// Edge: takes the next block that was announced, if it sees one.
     fn lend(&self) -> Option<(usize, u32)> {
         let (block, piece) = self.frames.take()?;
-        assert!(state::lend(&self.states[block]), "a block that was told of is full");
+        assert!(state::lend(&self.states[block]), "an announced block is full");
         assert!(!state::lend(&self.states[block]), "and is lent once");
         self.check((block, piece));
         Some((block, piece))
@@ -287,7 +287,7 @@ fn pieces_pass<const N: usize>(pieces: u32, looks: usize, free: Free) {
 }
 
 #[test]
-fn a_block_is_written_only_while_nobody_reads_it() {
+fn a_block_is_written_only_while_no_end_reads_it() {
     pieces_pass::<1>(2, 2, state::free);
 }
 

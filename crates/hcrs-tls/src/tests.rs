@@ -45,12 +45,12 @@ fn fixture() -> Fixture {
     Fixture { settings: Settings::new(made.certfile, made.keyfile), folder }
 }
 
-/// A client that trusts the certificates in the file.
+/// Returns a client that trusts the certificates in the file.
 fn client(cafile: &Path, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Arc<ClientConfig> {
     Arc::new(client_with(provider(), cafile, versions, alpn, None))
 }
 
-/// A client that trusts the certificates in the file, with its own cryptography and certificate.
+/// Returns a client that trusts the certificates in the file, with its own cryptography and certificate.
 fn client_with(
     provider: Arc<CryptoProvider>,
     cafile: &Path,

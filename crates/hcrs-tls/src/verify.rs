@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use crate::x509::{self, Moment};
 use crate::{Settings, TlsError, TlsWarning, pem};
 
-/// Whether clients are asked for a certificate; names and numbers are those of Python's `ssl.VerifyMode`.
+/// The demand for a client's certificate; names and numbers are those of Python's `ssl.VerifyMode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyMode {
     /// `CERT_NONE`, 0: clients are not asked.

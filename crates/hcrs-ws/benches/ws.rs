@@ -16,7 +16,7 @@ fn main() {
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Text of `len` bytes in the manner of an API's.
+/// Returns text of `len` bytes in the manner of an API's.
 fn text(len: usize) -> Vec<u8> {
     let items =
         (0..).map(|n| format!("{{\"id\":{n},\"name\":\"item {}\",\"price\":{}}},", n * 7, n * 31 % 97));
@@ -25,7 +25,7 @@ fn text(len: usize) -> Vec<u8> {
     text
 }
 
-/// A client's frame.
+/// Returns a client's frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut wire = vec![first];
     match payload.len() {
@@ -87,7 +87,7 @@ fn echo(connection: &mut Connection, input: &mut BytesMut, wire: &[u8], out: &mu
     black_box(&out);
 }
 
-/// A text message there and back: the whole cost of WebSocket.
+/// Measures a text message there and back: the whole cost of WebSocket.
 #[divan::bench(args = [32, 4096])]
 fn echo_text(bencher: Bencher<'_, '_>, len: usize) {
     let (mut connection, mut input, mut out) = (connection(None), BytesMut::with_capacity(65536), Vec::new());
@@ -95,7 +95,7 @@ fn echo_text(bencher: Bencher<'_, '_>, len: usize) {
     bencher.counter(BytesCount::new(len)).bench_local(|| echo(&mut connection, &mut input, &wire, &mut out));
 }
 
-/// Text messages there and back, many in one read.
+/// Measures text messages there and back, many in one read.
 #[divan::bench(args = [32, 4096])]
 fn echo_text_64_at_once(bencher: Bencher<'_, '_>, len: usize) {
     let (mut connection, mut input, mut out) = (connection(None), BytesMut::with_capacity(65536), Vec::new());
@@ -105,7 +105,7 @@ fn echo_text_64_at_once(bencher: Bencher<'_, '_>, len: usize) {
         .bench_local(|| echo(&mut connection, &mut input, &wire, &mut out));
 }
 
-/// Large binary messages, whose cost is that of unmasking.
+/// Measures large binary messages, whose cost is that of unmasking.
 #[divan::bench(args = [65536, 1 << 20])]
 fn unmask(bencher: Bencher<'_, '_>, len: usize) {
     let (mut connection, mut input) = (connection(None), BytesMut::new());
@@ -116,7 +116,7 @@ fn unmask(bencher: Bencher<'_, '_>, len: usize) {
     });
 }
 
-/// Compressing to the client.
+/// Measures compressing to the client.
 #[divan::bench(args = [(false, 300), (true, 300), (false, 4096), (true, 4096)])]
 fn deflate(bencher: Bencher<'_, '_>, (takeover, len): (bool, usize)) {
     let (mut connection, mut out) = (connection(Some(terms(takeover))), Vec::new());
@@ -128,7 +128,7 @@ fn deflate(bencher: Bencher<'_, '_>, (takeover, len): (bool, usize)) {
     });
 }
 
-/// Inflating a message that the client has compressed.
+/// Measures inflating a message that the client has compressed.
 #[divan::bench(args = [300, 4096, 65536])]
 fn inflate(bencher: Bencher<'_, '_>, len: usize) {
     let pool = Rc::new(DeflatePool::new(&Compression::default()));

@@ -44,8 +44,9 @@ struct Load {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let told: Vec<usize> = std::env::args().skip(1).map(|word| word.parse()).collect::<Result<_, _>>()?;
-    let &[port, connections, bytes, messages] = told.as_slice() else {
+    let arguments: Vec<usize> =
+        std::env::args().skip(1).map(|word| word.parse()).collect::<Result<_, _>>()?;
+    let &[port, connections, bytes, messages] = arguments.as_slice() else {
         return Err("usage: echo_load PORT CONNECTIONS BYTES MESSAGES".into());
     };
     let (port, connections) = (u16::try_from(port)?, connections.min(messages));
@@ -141,7 +142,7 @@ impl Load {
 }
 
 impl Client {
-    /// A WebSocket whose handshake is done. Nothing is offered, and so nothing compressed.
+    /// Returns a WebSocket whose handshake is done. Nothing is offered, and so nothing compressed.
     fn open(port: u16) -> Result<Self, Box<dyn Error>> {
         let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         socket.set_nodelay(true)?;
@@ -165,7 +166,7 @@ impl Client {
     }
 }
 
-/// A text as one frame.
+/// Returns a text as one frame.
 fn frame(text: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
     let masked = if key.is_some() { MASKED } else { 0 };
     let mut frame = vec![TEXT];

@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    /// Bytes that are often nearly UTF-8.
+    /// Returns bytes that are often nearly UTF-8.
     fn nearly_utf8() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             4 => any::<char>().prop_map(|c| c.to_string().into_bytes()),

@@ -278,7 +278,7 @@ fn a_prefix_of_the_connection_stays_unless_another_one_is_said() {
     let forwarding = Forwarding { style: ForwardedStyle::Legacy, hops: None, prefix: true };
     let resolved = |name, value| forwarding.resolve_client(&with(name, value), &Trust::default()).unwrap();
     assert_eq!(resolved(b"x-forwarded-proto", b"https").view().prefix, b"/own");
-    assert_eq!(resolved(b"x-forwarded-prefix", b"/said").view().prefix, b"/said");
+    assert_eq!(resolved(b"x-forwarded-prefix", b"/sent").view().prefix, b"/sent");
     assert_eq!(without_forwarded(&with(b"forwarded", b"for=a")).unwrap().view().prefix, b"/own");
 }
 

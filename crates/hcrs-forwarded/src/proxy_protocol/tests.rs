@@ -25,7 +25,7 @@ fn client(client: &str, server: &str, tls: bool) -> Proxied {
 }
 
 /// Returns the contents of the whole header, which other bytes follow; each part of it is incomplete.
-fn said(header: &[u8]) -> Result<Proxied, ProxyHeaderError> {
+fn parsed(header: &[u8]) -> Result<Proxied, ProxyHeaderError> {
     let mut bytes = header.to_vec();
     bytes.extend_from_slice(b"\nGET / HTTP/1.1\r\n");
     let (proxied, len) = parse_proxy_header(&bytes)?.expect("complete");
@@ -39,15 +39,15 @@ fn said(header: &[u8]) -> Result<Proxied, ProxyHeaderError> {
 #[test]
 fn version_1_names_the_client() {
     let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 4660 443\r\n";
-    assert_eq!(said(header), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
+    assert_eq!(parsed(header), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
     let header = b"PROXY TCP6 2001:db8::1 2001:db8::2 0 65535\r\n";
-    assert_eq!(said(header), Ok(client("[2001:db8::1]:0", "[2001:db8::2]:65535", false)));
+    assert_eq!(parsed(header), Ok(client("[2001:db8::1]:0", "[2001:db8::2]:65535", false)));
 }
 
 #[test]
 fn version_1_may_not_know_the_client() {
-    assert_eq!(said(b"PROXY UNKNOWN\r\n"), Ok(Proxied::Unnamed));
-    assert_eq!(said(b"PROXY UNKNOWN anything at all 1 2 3\r\n"), Ok(Proxied::Unnamed));
+    assert_eq!(parsed(b"PROXY UNKNOWN\r\n"), Ok(Proxied::Unnamed));
+    assert_eq!(parsed(b"PROXY UNKNOWN anything at all 1 2 3\r\n"), Ok(Proxied::Unnamed));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_longest_line_of_version_1_is_read() {
     let long = "ffff:".repeat(7) + "ffff";
     let line = format!("PROXY UNKNOWN {long} {long} 65535 65535\r\n");
     assert_eq!(line.len(), V1_MAX);
-    assert_eq!(said(line.as_bytes()), Ok(Proxied::Unnamed));
+    assert_eq!(parsed(line.as_bytes()), Ok(Proxied::Unnamed));
     assert_eq!(parse_proxy_header(format!("PROXY UNKNOWN {}", "x".repeat(200)).as_bytes()), Err(TooLong));
 }
 
@@ -87,30 +87,30 @@ fn what_is_no_line_of_version_1_is_refused() {
 
 #[test]
 fn version_2_names_the_client() {
-    assert_eq!(said(&v2(0x21, 0x11, &IPV4)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
-    assert_eq!(said(&v2(0x21, 0x12, &IPV4)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
+    assert_eq!(parsed(&v2(0x21, 0x11, &IPV4)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
+    assert_eq!(parsed(&v2(0x21, 0x12, &IPV4)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
     let (from, to) = ("2001:db8::1".parse::<Ipv6Addr>().unwrap(), "::1".parse::<Ipv6Addr>().unwrap());
     let rest = [&from.octets()[..], &to.octets(), &[0, 7, 0, 80]].concat();
-    assert_eq!(said(&v2(0x21, 0x21, &rest)), Ok(client("[2001:db8::1]:7", "[::1]:80", false)));
-    assert_eq!(said(&v2(0x21, 0x31, &[b'/'; 216])), Ok(Proxied::Unix));
+    assert_eq!(parsed(&v2(0x21, 0x21, &rest)), Ok(client("[2001:db8::1]:7", "[::1]:80", false)));
+    assert_eq!(parsed(&v2(0x21, 0x31, &[b'/'; 216])), Ok(Proxied::Unix));
 }
 
 #[test]
-fn health_checks_speak_for_the_proxy_and_unknown_families_for_somebody() {
-    assert_eq!(said(&v2(0x20, 0, &[])), Ok(Proxied::Itself));
-    assert_eq!(said(&v2(0x20, 0x11, &IPV4)), Ok(Proxied::Itself));
-    assert_eq!(said(&v2(0x21, 0, &[1, 2, 3])), Ok(Proxied::Unnamed));
-    assert_eq!(said(&v2(0x21, 0x10, &IPV4)), Ok(Proxied::Unnamed));
+fn health_checks_are_the_proxys_own_and_unknown_families_unnamed() {
+    assert_eq!(parsed(&v2(0x20, 0, &[])), Ok(Proxied::Itself));
+    assert_eq!(parsed(&v2(0x20, 0x11, &IPV4)), Ok(Proxied::Itself));
+    assert_eq!(parsed(&v2(0x21, 0, &[1, 2, 3])), Ok(Proxied::Unnamed));
+    assert_eq!(parsed(&v2(0x21, 0x10, &IPV4)), Ok(Proxied::Unnamed));
 }
 
 #[test]
 fn tlvs_are_passed_over_and_say_whether_the_client_spoke_tls() {
     let other = [tlv(0x04, &[0; 40]), tlv(0xea, b"\x01vpce-1234"), tlv(0x02, b"")].concat();
     let rest = [&IPV4[..], &other].concat();
-    assert_eq!(said(&v2(0x21, 0x11, &rest)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
+    assert_eq!(parsed(&v2(0x21, 0x11, &rest)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", false)));
     for (flags, tls) in [(0x01, true), (0x07, true), (0x00, false), (0x02, false)] {
         let rest = [&IPV4[..], &other, &tlv(TLV_SSL, &[flags, 0, 0, 0, 0])].concat();
-        assert_eq!(said(&v2(0x21, 0x11, &rest)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", tls)));
+        assert_eq!(parsed(&v2(0x21, 0x11, &rest)), Ok(client("192.0.2.1:4660", "192.0.2.2:443", tls)));
     }
 }
 
@@ -122,7 +122,7 @@ fn checksums_are_checked() {
     let at = V2_FIXED + IPV4.len() + 6 + 3;
     let crc = crc32c([&header, b"", b""]);
     header[at..at + 4].copy_from_slice(&crc.to_be_bytes());
-    assert!(said(&header).is_ok());
+    assert!(parsed(&header).is_ok());
     header[V2_FIXED] ^= 1;
     assert_eq!(parse_proxy_header(&header), Err(Malformed("checksum")));
     let rest = [&IPV4[..], &tlv(TLV_CRC32C, &[0; 3])].concat();
@@ -181,7 +181,7 @@ proptest! {
         let (client, server) = (SocketAddr::new(ip(from), ports[0]), SocketAddr::new(ip(to), ports[1]));
         let family = if v6 { "TCP6" } else { "TCP4" };
         let line = format!("PROXY {family} {} {} {} {}\r\n", ip(from), ip(to), ports[0], ports[1]);
-        prop_assert_eq!(said(line.as_bytes()), Ok(Proxied::Client { client, server, tls: false }));
+        prop_assert_eq!(parsed(line.as_bytes()), Ok(Proxied::Client { client, server, tls: false }));
         let mut rest = Vec::new();
         for address in [ip(from), ip(to)] {
             match address {
@@ -192,6 +192,6 @@ proptest! {
         rest.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
         rest.extend(tlv(TLV_SSL, &[u8::from(tls), 0, 0, 0, 0]));
         let header = v2(0x21, if v6 { 0x21 } else { 0x11 }, &rest);
-        prop_assert_eq!(said(&header), Ok(Proxied::Client { client, server, tls }));
+        prop_assert_eq!(parsed(&header), Ok(Proxied::Client { client, server, tls }));
     }
 }

@@ -166,8 +166,8 @@ fn the_connection_lives_on_if_both_sides_and_the_framing_allow() {
             .expect("a good head");
         connection.write_end(&mut out).expect("complete");
         let text = String::from_utf8(out).expect("text");
-        let said: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("connection: ")).collect();
-        assert_eq!(said, Vec::from_iter(announced), "{request:?}");
+        let seen: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("connection: ")).collect();
+        assert_eq!(seen, Vec::from_iter(announced), "{request:?}");
         assert_eq!(connection.can_keep_alive(), lives, "{request:?}");
         connection.next_exchange();
         assert_eq!(connection.is_idle(), lives, "{request:?}");

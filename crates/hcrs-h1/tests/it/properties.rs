@@ -9,7 +9,7 @@ use crate::driver::{Seen, see_all};
 const TIGHT: Settings =
     Settings { max_head_bytes: 120, max_fields: 4, max_chunk_extension_bytes: 12, max_trailer_bytes: 24 };
 
-/// A field as a client might send it, in rare cases one that is refused.
+/// Returns a field as a client might send it, in rare cases one that is refused.
 fn field() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[A-Za-z][a-zA-Z-]{0,8}: ?[ -~]{0,12}\r\n",

@@ -85,7 +85,7 @@ fn framing_follows_from_request_status_and_length() {
     ] {
         let case = format!("{request:?} {status} {fields:?} {body_now:?}");
         let (code, fields) = read_back(&write(&mut after(request), status, fields, body_now).expect(&case));
-        let said: Vec<_> = fields
+        let seen: Vec<_> = fields
             .iter()
             .map(|(name, value)| (&name[..], &value[..]))
             .filter(|(name, _)| {
@@ -94,7 +94,7 @@ fn framing_follows_from_request_status_and_length() {
                     .any(|framing| framing.eq_ignore_ascii_case(name))
             })
             .collect();
-        assert_eq!((code, said), (status, Vec::from_iter(framing)), "{case}");
+        assert_eq!((code, seen), (status, Vec::from_iter(framing)), "{case}");
     }
 }
 
@@ -157,9 +157,9 @@ fn other_options_of_connection_are_passed_on() {
     )
     .expect("a good head");
     let (_, fields) = read_back(&text);
-    let said: Vec<_> =
+    let seen: Vec<_> =
         fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection")).map(|f| &f.1[..]).collect();
-    assert_eq!(said, ["upgrade", "close"]);
+    assert_eq!(seen, ["upgrade", "close"]);
 }
 
 fn body(connection: &mut Connection, pieces: &[&str]) -> Result<String, Fault> {

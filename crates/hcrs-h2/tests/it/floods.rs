@@ -16,7 +16,7 @@ const FLAT: u64 = 512 << 10;
 fn flood(peer: &mut Peer, server: &mut Server, frame: &[u8], count: usize) -> Option<u32> {
     let flight = frame.repeat(100);
     for _ in 0..count / 100 {
-        let frames = peer.say(server, &flight);
+        let frames = peer.round_trip(server, &flight);
         if server.ended.is_some() {
             return goodbye(&frames);
         }
@@ -38,7 +38,7 @@ fn frames_without_progress_end_the_connection_after_the_burst_and_not_before() {
     ];
     for (name, frame) in floods {
         let (mut peer, mut server) = Peer::connect_with(&settings, &[], silent());
-        peer.say(&mut server, &peer::post(1));
+        peer.round_trip(&mut server, &peer::post(1));
         assert_eq!(flood(&mut peer, &mut server, &frame, 1900), None, "{name}");
         server.wait(10);
         assert_eq!(
@@ -59,7 +59,7 @@ fn frames_without_progress_end_the_connection_after_the_burst_and_not_before() {
 fn empty_data_frames_end_the_connection() {
     for (flags, payload) in [(0, &[][..]), (0x8, &[3, 0, 0, 0][..])] {
         let (mut peer, mut server) = Peer::connect(silent());
-        peer.say(&mut server, &peer::post(1));
+        peer.round_trip(&mut server, &peer::post(1));
         let frame = peer::frame(DATA, flags, 1, payload);
         let code = flood(&mut peer, &mut server, &frame, 20_000);
         assert_eq!(code, Some(ENHANCE_YOUR_CALM));
@@ -67,7 +67,7 @@ fn empty_data_frames_end_the_connection() {
 }
 
 #[test]
-fn a_flood_whose_answers_nobody_reads_stops_the_reading() {
+fn a_flood_with_unread_answers_stops_the_reading() {
     let (peer, mut server) = Peer::connect_narrow(16 << 10, &[], silent());
     let pings = peer::frame(PING, 0, 0, &[0; 8]).repeat(500);
     let mut sent = 0;
@@ -84,7 +84,7 @@ fn a_flood_whose_answers_nobody_reads_stops_the_reading() {
 }
 
 #[test]
-fn resets_that_nobody_reads_are_bounded() {
+fn unread_resets_are_bounded() {
     // Each of these makes h2 reset a stream; none of the resets can be written.
     let (peer, mut server) = Peer::connect_narrow(1 << 10, &[], silent());
     let malformed = peer::request("GET", &[("te", "gzip")]);
@@ -102,11 +102,11 @@ fn resets_that_nobody_reads_are_bounded() {
 fn window_updates_that_follow_data_are_no_offence() {
     let settings = Settings { frame_burst: 100, frame_refill: 1, ..Settings::default() };
     let (mut peer, mut server) = Peer::connect_with(&settings, &[], page(vec![7; 2_000_000]));
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let mut received = 65_535;
     while received < 2_000_000 {
         let updates = [peer::window_update(0, 1000), peer::window_update(1, 1000)].concat();
-        received += peer::body_len(&peer.say(&mut server, &updates), 1);
+        received += peer::body_len(&peer.round_trip(&mut server, &updates), 1);
         assert!(server.ended.is_none(), "after {received} bytes");
     }
 }
@@ -116,7 +116,7 @@ fn a_continuation_flood_ends_the_connection_within_the_limit_of_a_head() {
     let field = peer::block(&[("x-a", "1")]);
     for (name, block) in [("empty", &[][..]), ("small", &field)] {
         let (mut peer, mut server) = Peer::connect(silent());
-        peer.say(&mut server, &peer::frame(HEADERS, END_STREAM, 1, &peer::request("GET", &[])));
+        peer.round_trip(&mut server, &peer::frame(HEADERS, END_STREAM, 1, &peer::request("GET", &[])));
         let more = peer::frame(CONTINUATION, 0, 1, block);
         let mut code = None;
         let held = allocation_counter::measure(|| code = flood(&mut peer, &mut server, &more, 1000));
@@ -134,7 +134,7 @@ fn a_head_over_the_limit_is_answered_and_one_far_over_it_ends_the_connection() {
         let fields: Vec<(&str, &str)> = names.iter().map(|name| (&name[..], &value[..])).collect();
         peer::request("GET", &fields)
     };
-    let say = |peer: &mut Peer, server: &mut Server, id: u32, block: &[u8]| {
+    let request = |peer: &mut Peer, server: &mut Server, id: u32, block: &[u8]| {
         let mut pieces = block.chunks(16_384).peekable();
         let mut kind = HEADERS;
         let mut frames = Vec::new();
@@ -146,18 +146,18 @@ fn a_head_over_the_limit_is_answered_and_one_far_over_it_ends_the_connection() {
         }
         let mut got = Vec::new();
         for piece in frames.chunks(100_000) {
-            got.extend(if server.ended.is_none() { peer.say(server, piece) } else { Vec::new() });
+            got.extend(if server.ended.is_none() { peer.round_trip(server, piece) } else { Vec::new() });
         }
         got
     };
     let (mut peer, mut server) = Peer::connect(page("ok"));
-    assert_eq!(say(&mut peer, &mut server, 1, &head_of(7))[0].status(), 200);
-    let frames = say(&mut peer, &mut server, 3, &head_of(9));
+    assert_eq!(request(&mut peer, &mut server, 1, &head_of(7))[0].status(), 200);
+    let frames = request(&mut peer, &mut server, 3, &head_of(9));
     assert_eq!(frames[0].status(), 431);
-    let frames = say(&mut peer, &mut server, 5, &peer::request("GET", &[]));
+    let frames = request(&mut peer, &mut server, 5, &peer::request("GET", &[]));
     assert_eq!(frames[0].status(), 200, "the connection lives");
     server.take_seen();
-    say(&mut peer, &mut server, 7, &head_of(40));
+    request(&mut peer, &mut server, 7, &head_of(40));
     assert!(server.ended.is_some());
     assert_eq!(server.take_seen(), []);
 }
@@ -167,7 +167,7 @@ fn more_fields_than_allowed_are_too_large_a_head_however_small_they_are() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     let crumbs = [("cookie", "a=1")].repeat(257);
     let block = peer::request("GET", &crumbs);
-    let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
+    let frames = peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
     assert_eq!(frames[0].status(), 431);
     assert_eq!(server.take_seen(), [Seen::Refused(1, "GET /".into())]);
 }
@@ -180,11 +180,12 @@ fn a_malformed_head_resets_its_stream_and_the_connection_lives() {
     for (n, fields) in (0u32..).zip(table) {
         let id = 2 * n + 1;
         let block = peer::request("GET", fields);
-        let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, id, &block));
+        let frames =
+            peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, id, &block));
         assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, PROTOCOL_ERROR), "{fields:?}");
     }
     assert_eq!(server.take_seen(), []);
-    assert_eq!(peer.say(&mut server, &peer::get(99))[0].status(), 200);
+    assert_eq!(peer.round_trip(&mut server, &peer::get(99))[0].status(), 200);
 }
 
 #[test]
@@ -192,7 +193,7 @@ fn bytes_that_no_field_may_have_end_the_connection() {
     for field in [("X-Upper", "1"), ("x-a", "1\r\nx-b: 2"), ("", "1"), ("x a", "1"), ("x-a", "\0")] {
         let (mut peer, mut server) = Peer::connect(page("ok"));
         let block = peer::request("GET", &[field]);
-        let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
+        let frames = peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
         assert_eq!(goodbye(&frames), Some(PROTOCOL_ERROR), "{field:?}");
         assert_eq!(server.take_seen(), []);
     }
@@ -201,7 +202,7 @@ fn bytes_that_no_field_may_have_end_the_connection() {
 #[test]
 fn what_is_no_http2_at_all_ends_the_connection() {
     let (mut peer, mut server) = Peer::connect(silent());
-    let frames = peer.say(&mut server, &peer::frame(DATA, 0, 0, b"on no stream"));
+    let frames = peer.round_trip(&mut server, &peer::frame(DATA, 0, 0, b"on no stream"));
     assert_eq!(goodbye(&frames), Some(PROTOCOL_ERROR));
     assert!(server.ended.is_some());
 }

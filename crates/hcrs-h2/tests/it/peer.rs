@@ -47,17 +47,17 @@ pub(crate) struct Frame {
 }
 
 impl Peer {
-    /// A connection with this crate's defaults whose client announces no settings.
+    /// Returns a connection with this crate's defaults whose client announces no settings.
     pub(crate) fn connect(app: App) -> (Self, Server) {
         Self::connect_with(&Settings::default(), &[], app)
     }
 
-    /// A connection whose client announces `announced`.
+    /// Returns a connection whose client announces `announced`.
     pub(crate) fn connect_with(settings: &Settings, announced: &[(u16, u32)], app: App) -> (Self, Server) {
         Self::over(pipe(), settings, announced, app)
     }
 
-    /// A connection that holds no more than `capacity` bytes on their way.
+    /// Returns a connection that holds no more than `capacity` bytes on their way.
     pub(crate) fn connect_narrow(capacity: usize, announced: &[(u16, u32)], app: App) -> (Self, Server) {
         Self::over(pipe_of(capacity), &Settings::default(), announced, app)
     }
@@ -89,7 +89,7 @@ impl Peer {
     }
 
     /// Sends bytes, lets the server read them, and returns the frames that it sent.
-    pub(crate) fn say(&mut self, server: &mut Server, bytes: &[u8]) -> Vec<Frame> {
+    pub(crate) fn round_trip(&mut self, server: &mut Server, bytes: &[u8]) -> Vec<Frame> {
         self.send(bytes);
         self.read(server)
     }
@@ -123,13 +123,13 @@ impl Peer {
 }
 
 impl Frame {
-    /// The number that the frame's payload begins with: an error code, or an increment.
+    /// Returns the number that the frame's payload begins with: an error code, or an increment.
     pub(crate) fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
 
-    /// The status of a response whose first field is the first of its value on the connection.
+    /// Returns the status of a response whose first field is the first of its value on the connection.
     pub(crate) fn status(&self) -> u16 {
         const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
         assert_eq!(self.kind, HEADERS);
@@ -159,13 +159,13 @@ impl Frame {
     }
 }
 
-/// A frame's bytes.
+/// Returns a frame's bytes.
 pub(crate) fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     let [_, len @ ..] = (payload.len() as u32).to_be_bytes();
     [&len[..], &[kind, flags], &id.to_be_bytes(), payload].concat()
 }
 
-/// The header block of `fields`.
+/// Returns the header block of `fields`.
 pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -178,7 +178,7 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// An integer with a prefix of seven bits (RFC 7541 §5.1).
+/// Returns an integer with a prefix of seven bits (RFC 7541 §5.1).
 fn push_length(block: &mut Vec<u8>, mut len: usize) {
     if len < 127 {
         return block.push(len as u8);
@@ -192,53 +192,53 @@ fn push_length(block: &mut Vec<u8>, mut len: usize) {
     block.push(len as u8);
 }
 
-/// The header block of a request.
+/// Returns the header block of a request.
 pub(crate) fn request(method: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let line = [(":method", method), (":scheme", "https"), (":authority", "a"), (":path", "/")];
     block(&[&line, fields].concat())
 }
 
-/// A whole request without a body.
+/// Returns a whole request without a body.
 pub(crate) fn get(id: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, id, &request("GET", &[]))
 }
 
-/// A request whose body follows.
+/// Returns a request whose body follows.
 pub(crate) fn post(id: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, id, &request("POST", &[]))
 }
 
-/// Body bytes.
+/// Returns body bytes.
 pub(crate) fn data(id: u32, body: &[u8]) -> Vec<u8> {
     frame(DATA, 0, id, body)
 }
 
-/// The last body bytes.
+/// Returns the last body bytes.
 pub(crate) fn last_data(id: u32, body: &[u8]) -> Vec<u8> {
     frame(DATA, END_STREAM, id, body)
 }
 
-/// `RST_STREAM(CANCEL)`
+/// Returns `RST_STREAM(CANCEL)`
 pub(crate) fn cancel(id: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, id, &CANCEL.to_be_bytes())
 }
 
-/// `WINDOW_UPDATE`
+/// Returns `WINDOW_UPDATE`
 pub(crate) fn window_update(id: u32, increment: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, id, &increment.to_be_bytes())
 }
 
-/// The frames of one stream.
+/// Returns the frames of one stream.
 pub(crate) fn of_stream(frames: &[Frame], id: u32) -> Vec<&Frame> {
     frames.iter().filter(|frame| frame.id == id).collect()
 }
 
-/// The body bytes of one stream.
+/// Returns the body bytes of one stream.
 pub(crate) fn body_len(frames: &[Frame], id: u32) -> usize {
     of_stream(frames, id).iter().filter(|frame| frame.kind == DATA).map(|frame| frame.payload.len()).sum()
 }
 
-/// The code of the GOAWAY that is the last frame.
+/// Returns the code of the GOAWAY that is the last frame.
 pub(crate) fn goodbye(frames: &[Frame]) -> Option<u32> {
     frames.last().filter(|frame| frame.kind == GOAWAY).map(Frame::code)
 }

@@ -34,12 +34,12 @@ struct Lane {
     writer: Option<Waker>,
 }
 
-/// Both ends of a new connection.
+/// Returns both ends of a new connection.
 pub(crate) fn pipe() -> (End, End) {
     pipe_of(CAPACITY)
 }
 
-/// Both ends of a new connection that holds no more than `capacity` bytes in each direction.
+/// Returns both ends of a new connection that holds no more than `capacity` bytes in each direction.
 pub(crate) fn pipe_of(capacity: usize) -> (End, End) {
     let lane = || {
         Rc::new(RefCell::new(Lane {

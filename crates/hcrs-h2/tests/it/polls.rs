@@ -42,7 +42,7 @@ fn the_socket_is_read_until_it_is_empty_and_not_for_each_request() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     let requests: Vec<u8> = (0..64).flat_map(|n| peer::get(2 * n + 1)).collect();
     let before = peer.io.reads_seen();
-    peer.say(&mut server, &requests);
+    peer.round_trip(&mut server, &requests);
     assert_eq!(server.take_seen().len(), 64);
     let reads = peer.io.reads_seen() - before;
     assert!(reads <= 4, "{reads} reads");
@@ -51,14 +51,14 @@ fn the_socket_is_read_until_it_is_empty_and_not_for_each_request() {
 #[test]
 fn an_upload_takes_one_poll_for_each_flight_and_one_for_each_release() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
-    peer.say(&mut server, &peer::post(1));
+    peer.round_trip(&mut server, &peer::post(1));
     for _ in 0..10 {
         peer.send(&peer::data(1, &[0; 10_000]));
         assert_eq!(server.settle(), 1);
     }
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &[peer::post(1), peer::data(1, &[0; 16_384]).repeat(3)].concat());
-    peer.say(&mut server, &peer::data(1, &[0; 16_384]).repeat(2));
+    peer.round_trip(&mut server, &[peer::post(1), peer::data(1, &[0; 16_384]).repeat(3)].concat());
+    peer.round_trip(&mut server, &peer::data(1, &[0; 16_384]).repeat(2));
     let key = server.key(1);
     server.turn(|hands| hands.connection.release(key, 5 * 16_384));
     assert!(!server.is_woken());
@@ -69,7 +69,7 @@ fn an_upload_takes_one_poll_for_each_flight_and_one_for_each_release() {
 fn a_window_that_opens_takes_one_poll() {
     let (mut peer, mut server) =
         Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 1000)], page(vec![7; 100_000]));
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     for _ in 0..10 {
         peer.send(&window_update(1, 5000));
         assert_eq!(server.settle(), 1);
@@ -84,7 +84,7 @@ fn what_arrives_after_the_last_look_is_seen() {
         let (first, late) = (4 * n + 1, 4 * n + 3);
         server.take_seen();
         peer.io.send_late(&peer::get(late));
-        let frames = peer.say(&mut server, &peer::get(first));
+        let frames = peer.round_trip(&mut server, &peer::get(first));
         assert_eq!((peer::body_len(&frames, first), peer::body_len(&frames, late)), (2, 2));
         assert_eq!(server.take_seen().len(), 2);
     }
@@ -135,7 +135,7 @@ fn what_arrives_while_a_connection_closes_wakes_the_task() {
 #[test]
 fn what_is_done_between_turns_wakes_the_task() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &[peer::get(1), peer::get(3)].concat());
+    peer.round_trip(&mut server, &[peer::get(1), peer::get(3)].concat());
     assert!(!server.is_woken());
     let key = server.key(1);
     server.connection.fail(key, Fault::WorkerLost);
@@ -150,7 +150,7 @@ fn what_is_done_between_turns_wakes_the_task() {
 #[test]
 fn a_client_that_sends_without_end_gets_its_share_and_others_their_turn() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::post(1));
+    peer.round_trip(&mut server, &peer::post(1));
     peer.send(&peer::data(1, &[0; 16_000]).repeat(8));
     server.take_seen();
     server.turn(|_| {});

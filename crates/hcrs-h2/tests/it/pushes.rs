@@ -20,7 +20,7 @@ fn promise(hands: &mut Hands<'_>, key: StreamKey, request: &RequestHead) -> bool
     hands.connection.push(key, request.promised(b"/style.css?v=1", fields.into_iter())).is_ok()
 }
 
-/// An app that promises `count` requests with each request, notes which it could, and answers none.
+/// Returns an app that promises `count` requests with each request, notes which it could, and answers none.
 fn promising(count: usize, mut note: impl FnMut(bool) + 'static) -> App {
     Box::new(move |hands, event| {
         if let Event::Request { key, head, .. } = event {
@@ -39,13 +39,13 @@ fn promised(frames: &[peer::Frame]) -> Vec<u32> {
 /// Connects and makes a request for which the app promises one more.
 fn with_a_promise(announced: &[(u16, u32)]) -> (Peer, Server) {
     let (mut peer, mut server) = Peer::connect_with(&Settings::default(), announced, promising(1, |_| {}));
-    let frames = peer.say(&mut server, &peer::get(1));
+    let frames = peer.round_trip(&mut server, &peer::get(1));
     assert_eq!(promised(&frames), [2]);
     (peer, server)
 }
 
 fn lives(peer: &mut Peer, server: &mut Server, id: u32) {
-    let frames = peer.say(server, &peer::get(id));
+    let frames = peer.round_trip(server, &peer::get(id));
     assert!(frames.iter().all(|frame| frame.kind != GOAWAY), "{frames:?}");
     server.answer(id, 200, b"ok");
     let frames = peer.read(server);
@@ -101,19 +101,19 @@ fn a_client_that_declines_hears_of_none() {
     for announced in [&[(ENABLE_PUSH, 0)][..], &[(MAX_CONCURRENT, 0)]] {
         let (mut peer, mut server) =
             Peer::connect_with(&Settings::default(), announced, promising(1, |could| assert!(!could)));
-        assert!(promised(&peer.say(&mut server, &peer::get(1))).is_empty());
+        assert!(promised(&peer.round_trip(&mut server, &peer::get(1))).is_empty());
         lives(&mut peer, &mut server, 3);
     }
     let (mut peer, mut server) = with_a_promise(&[]);
     let decline = [&ENABLE_PUSH.to_be_bytes()[..], &0u32.to_be_bytes()].concat();
-    let frames = peer.say(&mut server, &[frame(SETTINGS, 0, 0, &decline), peer::get(3)].concat());
+    let frames = peer.round_trip(&mut server, &[frame(SETTINGS, 0, 0, &decline), peer::get(3)].concat());
     assert!(promised(&frames).is_empty(), "it may do so at any time");
 }
 
 #[test]
 fn a_promise_can_follow_the_head_and_not_the_body() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let key = server.key(1);
     let request = some_request();
     server.turn(|hands| {
@@ -131,19 +131,19 @@ fn a_promise_can_follow_the_head_and_not_the_body() {
 fn no_more_are_open_than_the_client_lets() {
     let (mut peer, mut server) =
         Peer::connect_with(&Settings::default(), &[(MAX_CONCURRENT, 2)], promising(3, |_| {}));
-    assert_eq!(promised(&peer.say(&mut server, &peer::get(1))), [2, 4]);
+    assert_eq!(promised(&peer.round_trip(&mut server, &peer::get(1))), [2, 4]);
     server.answer(2, 200, b"x");
     assert_eq!(of_stream(&peer.read(&mut server), 2).last().unwrap().flags, END_STREAM);
-    assert_eq!(promised(&peer.say(&mut server, &peer::get(3))), [6], "one is over");
-    peer.say(&mut server, &cancel(4));
-    assert_eq!(promised(&peer.say(&mut server, &peer::get(5))), [8], "another is over");
+    assert_eq!(promised(&peer.round_trip(&mut server, &peer::get(3))), [6], "one is over");
+    peer.round_trip(&mut server, &cancel(4));
+    assert_eq!(promised(&peer.round_trip(&mut server, &peer::get(5))), [8], "another is over");
 }
 
 #[test]
 fn no_more_are_under_way_than_the_servers_own_limit() {
     let (mut peer, mut server) = Peer::connect(promising(20, |_| {}));
-    let first = promised(&peer.say(&mut server, &peer::get(1))).len();
-    let second = promised(&peer.say(&mut server, &peer::get(3))).len();
+    let first = promised(&peer.round_trip(&mut server, &peer::get(1))).len();
+    let second = promised(&peer.round_trip(&mut server, &peer::get(3))).len();
     assert_eq!((first, second), (20, 12));
 }
 
@@ -152,7 +152,7 @@ fn a_promised_stream_that_the_client_resets_is_told_and_harms_nothing() {
     // Before the response, in it, and when the response has been passed to h2.
     let (mut peer, mut server) = with_a_promise(&[]);
     server.take_seen();
-    peer.say(&mut server, &cancel(2));
+    peer.round_trip(&mut server, &cancel(2));
     assert_eq!(server.take_seen(), [Seen::Reset(2)]);
     lives(&mut peer, &mut server, 3);
 
@@ -160,12 +160,12 @@ fn a_promised_stream_that_the_client_resets_is_told_and_harms_nothing() {
     server.answer(2, 200, &[b'x'; 5000]);
     assert_eq!(peer::body_len(&peer.read(&mut server), 2), 1000);
     server.take_seen();
-    peer.say(&mut server, &cancel(2));
+    peer.round_trip(&mut server, &cancel(2));
     lives(&mut peer, &mut server, 3);
 
     let (mut peer, mut server) = with_a_promise(&[]);
     server.answer(2, 200, b"x");
-    peer.say(&mut server, &cancel(2));
+    peer.round_trip(&mut server, &cancel(2));
     lives(&mut peer, &mut server, 3);
 }
 
@@ -188,7 +188,7 @@ fn a_reset_of_a_stream_that_is_yet_to_be_promised_does_not_cost_the_connection()
     for id in [1, 3, 5] {
         // It arrives between the app's promise and the next read.
         peer.io.send_late(&cancel(id + 1));
-        peer.say(&mut server, &peer::get(id));
+        peer.round_trip(&mut server, &peer::get(id));
     }
     let pushed =
         server.take_seen().into_iter().filter(|seen| matches!(seen, Seen::Pushed(..) | Seen::Reset(_)));
@@ -205,7 +205,7 @@ fn a_reset_of_the_request_takes_its_promises_along_or_leaves_them() {
     for n in 0..40 {
         let id = 2 * n + 1;
         peer.io.send_late(&cancel(id));
-        let frames = peer.say(&mut server, &peer::get(id));
+        let frames = peer.round_trip(&mut server, &peer::get(id));
         for pushed in promised(&frames) {
             server.answer(pushed, 200, b"x");
         }
@@ -219,7 +219,7 @@ fn a_reset_of_the_request_takes_its_promises_along_or_leaves_them() {
 fn a_response_that_the_client_no_longer_lets_open_is_reset() {
     let (mut peer, mut server) = with_a_promise(&[]);
     let none = [&MAX_CONCURRENT.to_be_bytes()[..], &0u32.to_be_bytes()].concat();
-    peer.say(&mut server, &frame(SETTINGS, 0, 0, &none));
+    peer.round_trip(&mut server, &frame(SETTINGS, 0, 0, &none));
     server.answer(2, 200, b"x");
     let frames = peer.read(&mut server);
     let about = of_stream(&frames, 2);
@@ -242,7 +242,7 @@ fn a_pushed_request_that_fails_is_reset_and_not_answered() {
 fn trailers_of_a_pushed_response_whose_head_waits_for_the_socket_follow_it() {
     let (mut peer, mut server) =
         Peer::connect_narrow(4 << 10, &[(INITIAL_WINDOW, 1 << 20)], promising(1, |_| {}));
-    peer.say(&mut server, &[window_update(0, 1 << 20), peer::get(1)].concat());
+    peer.round_trip(&mut server, &[window_update(0, 1 << 20), peer::get(1)].concat());
     let (page, pushed) = (server.key(1), server.key(2));
     server.turn(|hands| answer(hands, page, &head(200, &[]), Bytes::from(vec![0; 300_000])));
     server.turn(|hands| {
@@ -265,7 +265,7 @@ fn trailers_of_a_pushed_response_whose_head_waits_for_the_socket_follow_it() {
 #[test]
 fn nothing_is_promised_while_the_socket_is_full() {
     let (mut peer, mut server) = Peer::connect_narrow(4 << 10, &[], silent());
-    peer.say(&mut server, &[peer::get(1), peer::get(3)].concat());
+    peer.round_trip(&mut server, &[peer::get(1), peer::get(3)].concat());
     let (key, other) = (server.key(1), server.key(3));
     server.turn(|hands| {
         hands.connection.send_head(other, &head(200, &[]), false).unwrap();
@@ -284,10 +284,10 @@ fn what_does_not_leave_at_once_keeps_the_client_from_being_read() {
     let wide = [(INITIAL_WINDOW, 1 << 20)];
     for reset_the_parent in [false, true] {
         let (mut peer, mut server) = Peer::connect_narrow(4 << 10, &wide, silent());
-        peer.say(&mut server, &window_update(0, 1 << 20));
+        peer.round_trip(&mut server, &window_update(0, 1 << 20));
         let ids: Vec<u32> = (0..10).map(|n| 2 * n + 1).collect();
         for &id in &ids {
-            peer.say(&mut server, &peer::get(id));
+            peer.round_trip(&mut server, &peer::get(id));
         }
         let keys: Vec<StreamKey> = ids.iter().map(|&id| server.key(id)).collect();
         server.take_seen();
@@ -325,7 +325,7 @@ fn what_does_not_leave_at_once_keeps_the_client_from_being_read() {
 #[test]
 fn fields_of_a_connection_are_not_promised() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let (key, request) = (server.key(1), some_request());
     for name in [&b"connection"[..], b"content-length", b"te", b"a b"] {
         let promised = request.promised(b"/", [(name, &b"1"[..])].into_iter());

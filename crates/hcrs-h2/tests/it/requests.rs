@@ -31,16 +31,16 @@ fn trailers_end_a_body() {
     let (mut peer, mut server) = Peer::connect(silent());
     let trailers = peer::block(&[("checksum", "1")]);
     peer.send(&[peer::post(1), peer::data(1, b"abc")].concat());
-    peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+    peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
     assert_eq!(server.take_seen()[1..], [Seen::Data(1, 3), Seen::End(1)]);
 }
 
 #[test]
-fn pseudo_fields_in_trailers_reach_nobody() {
+fn pseudo_fields_in_trailers_are_dropped() {
     let (mut peer, mut server) = Peer::connect(silent());
     let trailers = peer::block(&[(":path", "/other"), ("checksum", "1")]);
     peer.send(&[peer::post(1), peer::data(1, b"abc")].concat());
-    peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+    peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
     let seen = server.take_seen();
     assert_eq!(seen, [Seen::Request(1, "POST /".into(), true), Seen::Data(1, 3), Seen::End(1)]);
 }
@@ -50,29 +50,29 @@ fn a_head_that_h2_lets_through_is_answered_and_the_app_never_sees_it() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")];
     let mismatch = peer::block(&[&line[..], &[("host", "b")]].concat());
-    let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &mismatch));
+    let frames = peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &mismatch));
     assert_eq!((frames[0].status(), frames[0].flags & END_STREAM), (400, END_STREAM));
     let connect = peer::block(&[(":method", "CONNECT"), (":authority", "a:443")]);
-    let frames = peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS, 3, &connect));
+    let frames = peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS, 3, &connect));
     assert_eq!(frames[0].status(), 405);
     server.wait(2);
     server.turn(|_| {});
     let frames = peer.read(&mut server);
     assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, NO_ERROR), "its body is not wanted");
     assert_eq!(server.take_seen(), [Seen::Refused(1, "GET /".into()), Seen::Refused(3, "CONNECT ".into())]);
-    assert_eq!(peer.say(&mut server, &peer::get(5))[0].status(), 200, "the connection lives");
+    assert_eq!(peer.round_trip(&mut server, &peer::get(5))[0].status(), 200, "the connection lives");
 }
 
 #[test]
 fn a_path_begins_with_a_slash_and_not_with_its_query() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
-    let mut say = |id, path| {
+    let mut get = |id, path| {
         let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", path)];
-        peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, id, &peer::block(&line)))
+        peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, id, &peer::block(&line)))
     };
-    assert_eq!(say(1, "/?x")[0].status(), 200);
-    assert_eq!(say(3, "?x")[0].status(), 400);
-    let frames = say(5, "x");
+    assert_eq!(get(1, "/?x")[0].status(), 200);
+    assert_eq!(get(3, "?x")[0].status(), 400);
+    let frames = get(5, "x");
     assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "h2 refuses it");
 }
 
@@ -101,14 +101,14 @@ fn the_window_opens_only_as_far_as_the_app_has_taken() {
 #[test]
 fn releasing_more_than_came_opens_nothing() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &[peer::post(1), peer::data(1, &[0; 9000])].concat());
+    peer.round_trip(&mut server, &[peer::post(1), peer::data(1, &[0; 9000])].concat());
     let key = server.key(1);
     server.turn(|hands| hands.connection.release(key, 9001));
     assert_eq!(peer.read(&mut server), []);
 }
 
 #[test]
-fn a_hundred_streams_that_nobody_reads_leave_the_others_quick() {
+fn a_hundred_unread_streams_leave_the_others_quick() {
     let mut pair = Pair::new(Box::new({
         let mut page = page("ok");
         move |hands, event| match event {
@@ -140,15 +140,15 @@ fn a_hundred_streams_that_nobody_reads_leave_the_others_quick() {
 #[test]
 fn thousands_of_tiny_frames_that_the_app_does_not_read_are_no_offence() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::post(1));
+    peer.round_trip(&mut server, &peer::post(1));
     let tiny = peer::data(1, b"x").repeat(25_000);
     for _ in 0..4 {
-        assert_eq!(peer.say(&mut server, &tiny), []);
+        assert_eq!(peer.round_trip(&mut server, &tiny), []);
     }
     let received: usize =
         server.take_seen().iter().map(|seen| if let Seen::Data(_, len) = seen { *len } else { 0 }).sum();
     assert_eq!(received, 100_000);
-    let frames = peer.say(&mut server, &peer::get(3));
+    let frames = peer.round_trip(&mut server, &peer::get(3));
     assert_eq!(frames, []);
     server.answer(3, 200, b"ok");
     assert_eq!(peer.read(&mut server)[0].status(), 200);
@@ -158,8 +158,8 @@ fn thousands_of_tiny_frames_that_the_app_does_not_read_are_no_offence() {
 fn a_body_longer_than_announced_is_a_reset() {
     let (mut peer, mut server) = Peer::connect(silent());
     let block = peer::request("POST", &[("content-length", "3")]);
-    peer.say(&mut server, &peer::frame(HEADERS, END_HEADERS, 1, &block));
-    let frames = peer.say(&mut server, &peer::last_data(1, b"four"));
+    peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS, 1, &block));
+    let frames = peer.round_trip(&mut server, &peer::last_data(1, b"four"));
     assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR));
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1)]);
     assert_eq!(server.connection.open_streams(), 0);
@@ -172,19 +172,19 @@ fn a_head_that_stops_midway_is_awaited() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     assert!(!server.connection.awaits_head());
 
-    peer.say(&mut server, &peer::frame(HEADERS, END_STREAM, 1, begin));
+    peer.round_trip(&mut server, &peer::frame(HEADERS, END_STREAM, 1, begin));
     assert!(server.connection.awaits_head(), "CONTINUATION is missing");
-    let frames = peer.say(&mut server, &peer::frame(CONTINUATION, END_HEADERS, 1, rest));
+    let frames = peer.round_trip(&mut server, &peer::frame(CONTINUATION, END_HEADERS, 1, rest));
     assert_eq!(frames[0].status(), 200);
     assert!(!server.connection.awaits_head());
 
     let (mut sent, whole) = (0, peer::get(3));
     for cut in [3, 9, 15, whole.len() - 1] {
-        peer.say(&mut server, &whole[sent..cut]);
+        peer.round_trip(&mut server, &whole[sent..cut]);
         sent = cut;
         assert!(server.connection.awaits_head(), "the frame stops after {cut} bytes");
     }
-    assert_eq!(peer.say(&mut server, &whole[sent..])[0].id, 3);
+    assert_eq!(peer.round_trip(&mut server, &whole[sent..])[0].id, 3);
     assert!(!server.connection.awaits_head());
 }
 
@@ -193,9 +193,9 @@ fn a_busy_client_whose_reads_end_midway_is_not_awaited() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     let (one, other, third) = (peer::get(1), peer::get(3), peer::get(5));
     let half = one.len() / 2;
-    peer.say(&mut server, &[&one[..], &other[..half]].concat());
+    peer.round_trip(&mut server, &[&one[..], &other[..half]].concat());
     assert!(!server.connection.awaits_head(), "it went on in this turn");
-    peer.say(&mut server, &[&other[half..], &third[..half]].concat());
+    peer.round_trip(&mut server, &[&other[half..], &third[..half]].concat());
     assert!(!server.connection.awaits_head());
     server.turn(|_| {});
     assert!(server.connection.awaits_head(), "and now it does not");
@@ -204,8 +204,8 @@ fn a_busy_client_whose_reads_end_midway_is_not_awaited() {
 #[test]
 fn a_stalled_body_is_no_awaited_head() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::post(1));
-    peer.say(&mut server, &peer::data(1, b"half of it")[..14]);
+    peer.round_trip(&mut server, &peer::post(1));
+    peer.round_trip(&mut server, &peer::data(1, b"half of it")[..14]);
     assert!(!server.connection.awaits_head());
 }
 

@@ -44,7 +44,7 @@ fn a_reset_is_told_whatever_the_stream_is_doing() {
         });
         peer.read(&mut server);
         server.take_seen();
-        assert_eq!(peer.say(&mut server, &peer::cancel(1)), []);
+        assert_eq!(peer.round_trip(&mut server, &peer::cancel(1)), []);
         let seen = server.take_seen();
         assert_eq!(seen, [Seen::Reset(1)], "upload {uploads}, head {head_sent}, waits {waits}");
         assert_eq!(server.connection.open_streams(), 0);
@@ -55,19 +55,19 @@ fn a_reset_is_told_whatever_the_stream_is_doing() {
 #[test]
 fn a_reset_of_a_response_without_a_body_on_the_wire_is_told_too() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let key = server.key(1);
     server.turn(|hands| assert_eq!(hands.connection.send_head(key, &head(204, &[]), false), Ok(false)));
     server.take_seen();
-    peer.say(&mut server, &peer::cancel(1));
+    peer.round_trip(&mut server, &peer::cancel(1));
     assert_eq!(server.take_seen(), [Seen::Reset(1)]);
 }
 
 #[test]
 fn what_the_app_does_after_a_reset_is_dropped() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
-    peer.say(&mut server, &peer::cancel(1));
+    peer.round_trip(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::cancel(1));
     let key = server.key(1);
     server.turn(|hands| {
         let connection = &mut *hands.connection;
@@ -83,7 +83,7 @@ fn what_the_app_does_after_a_reset_is_dropped() {
 #[test]
 fn an_answer_that_crosses_a_reset_is_dropped() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     server.take_seen();
     // The reset waits in the socket, unread.
     peer.send(&peer::cancel(1));
@@ -124,10 +124,10 @@ fn a_place_that_is_used_again_never_mixes_two_streams() {
 
     // The next stream has the place of the one that is over, but not its key.
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let old = server.key(1);
-    peer.say(&mut server, &peer::cancel(1));
-    peer.say(&mut server, &peer::get(3));
+    peer.round_trip(&mut server, &peer::cancel(1));
+    peer.round_trip(&mut server, &peer::get(3));
     assert_eq!(server.key(3).slot(), old.slot());
     assert_ne!(server.key(3), old);
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1), Seen::Request(3, "GET /".into(), false)]);
@@ -150,8 +150,8 @@ fn rapid_resets_end_the_connection_after_the_burst_and_not_before() {
     let (mut peer, mut server) = Peer::connect_with(&settings, &[], silent());
     let cancel = |peer: &mut Peer, server: &mut _, n: u32| {
         let id = 2 * n + 1;
-        peer.say(server, &peer::get(id));
-        peer.say(server, &peer::cancel(id))
+        peer.round_trip(server, &peer::get(id));
+        peer.round_trip(server, &peer::cancel(id))
     };
     for n in 0..50 {
         assert_eq!(cancel(&mut peer, &mut server, n), []);
@@ -174,16 +174,16 @@ fn each_answered_request_forgives_a_reset() {
     let mut ids = (0..).map(|n| 2 * n + 1);
     for _ in 0..200 {
         let (answered, cancelled) = (ids.next().unwrap(), ids.next().unwrap());
-        peer.say(&mut server, &peer::get(answered));
+        peer.round_trip(&mut server, &peer::get(answered));
         server.answer(answered, 200, b"whole");
-        peer.say(&mut server, &peer::get(cancelled));
-        peer.say(&mut server, &peer::cancel(cancelled));
+        peer.round_trip(&mut server, &peer::get(cancelled));
+        peer.round_trip(&mut server, &peer::cancel(cancelled));
         assert!(server.ended.is_none());
     }
     for _ in 0..=10 {
         let cancelled = ids.next().unwrap();
-        peer.say(&mut server, &peer::get(cancelled));
-        peer.say(&mut server, &peer::cancel(cancelled));
+        peer.round_trip(&mut server, &peer::get(cancelled));
+        peer.round_trip(&mut server, &peer::cancel(cancelled));
     }
     assert_eq!(ended_calm(&server), Some(Fault::TooManyResets));
 }
@@ -198,13 +198,13 @@ fn an_honest_client_may_cancel_a_hundred_at_once() {
         server.take_seen();
         match round {
             0 | 1 => {
-                peer.say(&mut server, &requests);
-                assert_eq!(peer.say(&mut server, &cancels), []);
+                peer.round_trip(&mut server, &requests);
+                assert_eq!(peer.round_trip(&mut server, &cancels), []);
                 assert_eq!(server.take_seen().len(), 200);
             }
             // The server was busy, and reads all of it at once.
             _ => {
-                assert_eq!(peer.say(&mut server, &[requests, cancels].concat()), []);
+                assert_eq!(peer.round_trip(&mut server, &[requests, cancels].concat()), []);
                 assert_eq!(server.take_seen(), [], "the app never sees what was cancelled before it began");
             }
         }
@@ -218,7 +218,7 @@ fn requests_and_resets_in_one_flight_never_reach_the_app() {
     let (mut peer, mut server) = Peer::connect(silent());
     let flight: Vec<u8> =
         (0..3000).flat_map(|n| [peer::get(2 * n + 1), peer::cancel(2 * n + 1)].concat()).collect();
-    let frames = peer.say(&mut server, &flight);
+    let frames = peer.round_trip(&mut server, &flight);
     assert_eq!(goodbye(&frames), Some(ENHANCE_YOUR_CALM));
     assert!(server.ended.is_some());
     assert_eq!(server.take_seen(), []);
@@ -234,15 +234,15 @@ fn a_stream_that_the_client_has_h2_reset_is_over_at_once_and_counts() {
         let (mut peer, mut server) = Peer::connect_with(&settings, &[], silent());
         for n in 0..20 {
             let id = 2 * n + 1;
-            peer.say(&mut server, &peer::get(id));
+            peer.round_trip(&mut server, &peer::get(id));
             server.take_seen();
-            let frames = peer.say(&mut server, &offence(id));
+            let frames = peer.round_trip(&mut server, &offence(id));
             assert_eq!((frames.len(), frames[0].kind, frames[0].id), (1, RST_STREAM, id));
             assert_eq!(server.take_seen(), [Seen::Reset(id)]);
             assert_eq!(server.connection.open_streams(), 0);
         }
-        peer.say(&mut server, &peer::get(41));
-        let frames = peer.say(&mut server, &offence(41));
+        peer.round_trip(&mut server, &peer::get(41));
+        let frames = peer.round_trip(&mut server, &offence(41));
         assert_eq!(goodbye(&frames), Some(ENHANCE_YOUR_CALM));
         assert_eq!(ended_calm(&server), Some(Fault::TooManyResets));
     }
@@ -253,7 +253,7 @@ fn streams_beyond_the_limit_are_refused_and_the_connection_lives() {
     let settings = Settings { max_concurrent_streams: 10, ..Settings::default() };
     let (mut peer, mut server) = Peer::connect_with(&settings, &[], silent());
     let requests: Vec<u8> = (0..15).flat_map(|n| peer::get(2 * n + 1)).collect();
-    let frames = peer.say(&mut server, &requests);
+    let frames = peer.round_trip(&mut server, &requests);
     let refused: Vec<(u8, u32, u32)> =
         frames.iter().map(|frame| (frame.kind, frame.id, frame.code())).collect();
     let expected: Vec<_> = (10..15).map(|n| (RST_STREAM, 2 * n + 1, REFUSED_STREAM)).collect();
@@ -261,7 +261,7 @@ fn streams_beyond_the_limit_are_refused_and_the_connection_lives() {
     assert_eq!(server.connection.open_streams(), 10);
     server.answer(1, 200, b"ok");
     peer.read(&mut server);
-    assert_eq!(peer.say(&mut server, &peer::get(31)), [], "one is over, so another may begin");
+    assert_eq!(peer.round_trip(&mut server, &peer::get(31)), [], "one is over, so another may begin");
     assert_eq!(server.take_seen().last(), Some(&Seen::Request(31, "GET /".into(), false)));
 }
 
@@ -271,7 +271,7 @@ fn refusals_without_end_end_the_connection() {
     let (mut peer, mut server) = Peer::connect_with(&settings, &[], silent());
     let mut goodbyes = None;
     for n in 0..2000 {
-        let frames = peer.say(&mut server, &peer::get(2 * n + 1));
+        let frames = peer.round_trip(&mut server, &peer::get(2 * n + 1));
         goodbyes = goodbye(&frames);
         if server.ended.is_some() {
             break;
@@ -283,7 +283,7 @@ fn refusals_without_end_end_the_connection() {
 #[test]
 fn a_client_that_goes_away_ends_the_connection() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
-    peer.say(&mut server, &peer::post(1));
+    peer.round_trip(&mut server, &peer::post(1));
     peer.io.close();
     server.settle();
     assert!(server.ended.is_some());

@@ -14,7 +14,7 @@ use crate::server::{App, Seen, answer, head, page, silent};
 /// A window that no response of these tests fills.
 const WIDE: u32 = 64 << 20;
 
-/// An app that sends one large body on each stream.
+/// Returns an app that sends one large body on each stream.
 fn download(len: usize) -> App {
     page(vec![7; len])
 }
@@ -38,13 +38,13 @@ fn the_responses_of_all_ready_streams_leave_in_few_writes() {
     let (mut peer, mut server) = Peer::connect(page(vec![7; 1024]));
     let requests: Vec<u8> = (0..64).flat_map(|n| peer::get(1 + 2 * n)).collect();
     let before = peer.io.writes_seen();
-    let frames = peer.say(&mut server, &requests);
+    let frames = peer.round_trip(&mut server, &requests);
     assert_eq!(
         frames.iter().filter(|frame| frame.flags & END_STREAM != 0).count(),
         63,
         "64 KiB are the window"
     );
-    peer.say(&mut server, &peer::window_update(0, 1 << 20));
+    peer.round_trip(&mut server, &peer::window_update(0, 1 << 20));
     let writes = peer.io.writes_seen() - before;
     assert!(writes <= 4, "{writes} writes for 64 responses");
 }
@@ -53,7 +53,7 @@ fn the_responses_of_all_ready_streams_leave_in_few_writes() {
 fn answers_given_between_two_reads_leave_in_one_write() {
     let (mut peer, mut server) = Peer::connect(silent());
     let requests: Vec<u8> = (0..32).flat_map(|n| peer::get(1 + 2 * n)).collect();
-    peer.say(&mut server, &requests);
+    peer.round_trip(&mut server, &requests);
     let before = peer.io.writes_seen();
     let keys: Vec<_> = (0..32).map(|n| server.key(1 + 2 * n)).collect();
     server.turn(|hands| {
@@ -94,7 +94,7 @@ fn a_body_longer_than_the_window_waits_and_goes_on() {
 fn h2_is_never_given_more_than_the_window_and_one_send_buffer() {
     // The connection's window is wide open; the streams' are, too; the socket is not.
     let (mut peer, mut server) = Peer::connect_narrow(8 << 10, &[(INITIAL_WINDOW, WIDE)], download(10 << 20));
-    peer.say(&mut server, &peer::window_update(0, WIDE));
+    peer.round_trip(&mut server, &peer::window_update(0, WIDE));
     peer.send(&peer::get(1));
     let held = allocation_counter::measure(|| {
         server.settle();
@@ -119,7 +119,7 @@ fn many_downloads_over_a_full_socket_are_held_back_and_come_whole() {
     const LEN: usize = 400_000;
     let (mut peer, mut server) =
         Peer::connect_narrow(32 << 10, &[(INITIAL_WINDOW, WIDE)], page(vec![7; LEN]));
-    peer.say(&mut server, &peer::window_update(0, WIDE));
+    peer.round_trip(&mut server, &peer::window_update(0, WIDE));
     let ids: Vec<u32> = (0..STREAMS).map(|n| 1 + 2 * n).collect();
     peer.send(&ids.iter().flat_map(|&id| peer::get(id)).collect::<Vec<u8>>());
     let held = allocation_counter::measure(|| {
@@ -127,7 +127,7 @@ fn many_downloads_over_a_full_socket_are_held_back_and_come_whole() {
     });
     assert!(held.bytes_max <= 512 << 10, "{} bytes are held of all of them", held.bytes_max);
     // One reset in between, while some of its bytes are held.
-    let frames = peer.say(&mut server, &peer::cancel(ids[3]));
+    let frames = peer.round_trip(&mut server, &peer::cancel(ids[3]));
     for &id in ids.iter().filter(|&&id| id != ids[3]) {
         assert_eq!(peer::body_len(&frames, id), LEN, "stream {id}");
     }
@@ -139,13 +139,13 @@ fn a_client_that_opens_no_window_is_given_little() {
     let (mut peer, mut server) =
         Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 0)], download(100_000));
     let requests: Vec<u8> = (0..100).flat_map(|n| peer::get(1 + 2 * n)).collect();
-    let frames = peer.say(&mut server, &requests);
+    let frames = peer.round_trip(&mut server, &requests);
     assert_eq!(frames.iter().map(|frame| frame.payload.len()).filter(|&len| len > 100).count(), 0);
     assert_eq!(server.connection.stalled_since(server.now).len(), 100);
     let start = server.now;
     server.wait(30);
     // One byte of window is progress, and starts the wait anew.
-    let frames = peer.say(&mut server, &peer::window_update(1, 1));
+    let frames = peer.round_trip(&mut server, &peer::window_update(1, 1));
     assert_eq!(peer::body_len(&frames, 1), 1);
     assert_eq!(server.connection.stalled_since(start).len(), 99);
     assert_eq!(server.connection.stalled_since(server.now).len(), 100);
@@ -175,8 +175,8 @@ fn a_response_that_stalls_again_waits_once() {
             _ => {}
         }),
     );
-    peer.say(&mut server, &peer::get(1));
-    peer.say(&mut server, &[peer::window_update(1, 200), peer::get(3)].concat());
+    peer.round_trip(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &[peer::window_update(1, 200), peer::get(3)].concat());
     assert_eq!(server.connection.stalled_since(server.now), [server.key(1)]);
 }
 
@@ -234,10 +234,10 @@ fn pieces_that_wait_keep_their_order_and_an_empty_end_ends() {
 #[test]
 fn an_empty_body_ends_with_an_empty_frame_or_with_the_head() {
     let (mut peer, mut server) = Peer::connect(page(""));
-    let frames = peer.say(&mut server, &peer::get(1));
+    let frames = peer.round_trip(&mut server, &peer::get(1));
     assert_eq!((frames[1].kind, frames[1].flags, frames[1].payload.len()), (DATA, END_STREAM, 0));
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let key = server.key(1);
     server.turn(|hands| assert_eq!(hands.connection.send_head(key, &head(404, &[]), true), Ok(true)));
     let frames = peer.read(&mut server);
@@ -265,7 +265,7 @@ fn a_response_without_a_body_on_the_wire_drops_what_the_app_sends() {
 #[test]
 fn the_server_adds_its_fields_to_answers_of_its_own_too() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let alt_svc = Some([HeaderValue::from_static("clear")].into());
     let server_fields =
         ServerFields { date: None, server: Some(HeaderValue::from_static("hcrs-h2")), alt_svc };
@@ -332,7 +332,7 @@ fn a_fault_after_the_head_resets_the_stream_with_its_code() {
     for (fault, code) in [(Fault::AppFailed, INTERNAL_ERROR), (Fault::WriteStalled, peer::CANCEL)] {
         let (mut peer, mut server) =
             Peer::connect_with(&Settings::default(), &[(INITIAL_WINDOW, 10)], silent());
-        peer.say(&mut server, &peer::get(1));
+        peer.round_trip(&mut server, &peer::get(1));
         let key = server.key(1);
         server.turn(|hands| {
             hands.connection.send_head(key, &head(200, &[]), false).unwrap();
@@ -355,7 +355,7 @@ fn an_app_that_breaks_its_own_length_fails_and_the_client_is_reset() {
         [&[(b"abc", false), (b"def", false)], &[(b"abc", true)], &[(b"abc", false), (b"", true)]];
     for pieces in table {
         let (mut peer, mut server) = Peer::connect(silent());
-        peer.say(&mut server, &peer::get(1));
+        peer.round_trip(&mut server, &peer::get(1));
         let key = server.key(1);
         server.turn(|hands| {
             hands.connection.send_head(key, &head(200, &[("content-length", "5")]), false).unwrap();
@@ -372,7 +372,7 @@ fn an_app_that_breaks_its_own_length_fails_and_the_client_is_reset() {
         assert_eq!((last.kind, last.code()), (RST_STREAM, INTERNAL_ERROR));
     }
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let key = server.key(1);
     server.turn(|hands| {
         let short = head(200, &[("content-length", "5")]);
@@ -385,7 +385,7 @@ fn an_app_that_breaks_its_own_length_fails_and_the_client_is_reset() {
 #[test]
 fn a_second_head_is_refused_and_nonsense_leaves_the_stream_as_it_was() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     let key = server.key(1);
     server.turn(|hands| {
         let nonsense = head(200, &[("a b", "1")]);
@@ -416,7 +416,7 @@ fn fields_that_mean_nothing_in_http2_are_left_out() {
 #[test]
 fn data_before_a_head_is_an_error_of_the_app() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     for end in [false, true] {
         let key = server.key(1);
         server.turn(|hands| {

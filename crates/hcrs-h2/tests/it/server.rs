@@ -13,7 +13,7 @@ use hcrs_http::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 
 use crate::pipe::End;
 
-/// More polls in a row than any test needs: a connection that wakes itself for ever fails, and does not hang.
+/// More polls in a row than any test needs: a connection that wakes itself indefinitely fails, and does not hang.
 const MANY_POLLS: usize = 10_000;
 
 /// An [`Event`] that can be compared.
@@ -31,7 +31,7 @@ pub(crate) enum Seen {
     Refused(u32, String),
 }
 
-/// Counts how often a task was woken.
+/// A counter of a task's wake-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -172,7 +172,7 @@ impl Server {
         self.now += Duration::from_secs(seconds);
     }
 
-    /// The key of the stream with a number.
+    /// Returns the key of the stream with a number.
     pub(crate) fn key(&self, id: u32) -> StreamKey {
         *self.keys.iter().find(|key| key.id() == id).expect("a stream that began")
     }
@@ -220,12 +220,12 @@ impl Server {
     }
 }
 
-/// An app that does nothing.
+/// Returns an app that does nothing.
 pub(crate) fn silent() -> App {
     Box::new(|_, _| {})
 }
 
-/// An app that answers each request at once, and takes each body.
+/// Returns an app that answers each request at once, and takes each body.
 pub(crate) fn page(body: impl Into<Bytes>) -> App {
     let (head, body) = (head(200, &[]), body.into());
     Box::new(move |hands, event| match event {
@@ -242,7 +242,7 @@ pub(crate) fn answer(hands: &mut Hands<'_>, key: StreamKey, head: &ResponseHead,
     hands.connection.send_data(hands.now, key, body, true).expect("a good body");
 }
 
-/// A response's head.
+/// Returns a response's head.
 pub(crate) fn head(status: u16, fields: &[(&str, &str)]) -> ResponseHead {
     let mut block = Vec::new();
     let mut writer = ResponseHeadWriter::begin(&mut block, status);
@@ -253,7 +253,7 @@ pub(crate) fn head(status: u16, fields: &[(&str, &str)]) -> ResponseHead {
     ResponseHead::parse(block.into()).expect("well-formed")
 }
 
-/// How a connection ended, in a form that can be compared.
+/// Returns the end of a connection in a form that can be compared.
 pub(crate) fn ended_calm(server: &Server) -> Option<Fault> {
     match server.ended {
         Some(Ended::Fault(fault)) => Some(fault),

@@ -33,11 +33,11 @@ fn a_graceful_shutdown_serves_what_was_on_its_way_and_refuses_later_streams() {
     let probe = first.iter().find(|frame| frame.kind == PING).expect("a PING that measures the way");
     let pong = peer::frame(PING, ACK, 0, &probe.payload);
     // This request crossed the GOAWAY.
-    let frames = peer.say(&mut server, &[peer::get(1), pong].concat());
+    let frames = peer.round_trip(&mut server, &[peer::get(1), pong].concat());
     assert_eq!(server.take_seen(), [Seen::Request(1, "GET /".into(), false)]);
     assert_eq!((frames[0].kind, &frames[0].payload[..4]), (GOAWAY, &[0, 0, 0, 1][..]));
-    peer.say(&mut server, &peer::get(3));
-    assert_eq!(server.take_seen(), [], "it was told");
+    peer.round_trip(&mut server, &peer::get(3));
+    assert_eq!(server.take_seen(), [], "the client has had the GOAWAY");
     server.answer(1, 200, b"ok");
     assert_eq!(peer::body_len(&peer.read(&mut server), 1), 2);
     assert!(matches!(server.ended, Some(Ended::Closed)));
@@ -55,7 +55,7 @@ fn an_idle_connection_closes_as_soon_as_the_client_has_answered() {
 #[test]
 fn an_abrupt_shutdown_says_why_and_closes() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.say(&mut server, &peer::get(1));
+    peer.round_trip(&mut server, &peer::get(1));
     server.connection.abrupt_shutdown(Fault::TooManyFrames);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(server.connection.poll_close(&mut cx).is_ready());

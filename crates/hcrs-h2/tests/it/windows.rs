@@ -38,7 +38,7 @@ impl Uploads {
         self.pair.run(std::future::ready(()));
     }
 
-    /// Bytes that have come since the last call.
+    /// Returns bytes that have come since the last call.
     fn received(&mut self) -> usize {
         let seen = self.pair.server.take_seen();
         seen.iter().map(|seen| if let Seen::Data(_, len) = seen { *len } else { 0 }).sum()

@@ -134,16 +134,16 @@ fn a_complete_body_that_waits_for_the_window_carries_the_end() {
 
 #[test]
 fn an_app_that_has_received_the_disconnect_need_not_answer() {
-    for told in [false, true] {
+    for has_received in [false, true] {
         let mut out = Outbox::default();
         let mut stream = new(false);
         stream.next(MESSAGE_MAX, &mut out);
         stream.half_close();
-        if told {
+        if has_received {
             assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Disconnect);
         }
-        assert_eq!((stream.has_disconnected(), stream.finish(&mut out)), (told, !told));
-        assert_eq!(drain(&mut out)[0].0, if told { "Done" } else { "AppFailed" });
+        assert_eq!((stream.has_disconnected(), stream.finish(&mut out)), (has_received, !has_received));
+        assert_eq!(drain(&mut out)[0].0, if has_received { "Done" } else { "AppFailed" });
     }
 }
 
@@ -273,11 +273,11 @@ fn a_client_that_closed_its_side_still_gets_the_response() {
 #[test]
 fn the_first_demand_for_a_body_is_told_once() {
     let mut out = Outbox::default();
-    for (expects_continue, said) in [(true, vec![("AwaitsBody", false, vec![])]), (false, vec![])] {
+    for (expects_continue, expected) in [(true, vec![("AwaitsBody", false, vec![])]), (false, vec![])] {
         let mut stream = Stream::<Vec<u8>>::new(&Request { expects_continue, ..request(true) });
         assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Wait);
         assert_eq!(stream.next(MESSAGE_MAX, &mut out), Next::Wait);
-        assert_eq!(drain(&mut out), said);
+        assert_eq!(drain(&mut out), expected);
     }
 }
 

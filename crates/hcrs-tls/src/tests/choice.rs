@@ -9,7 +9,7 @@ fn configs(settings: &Settings) -> Arc<ServerConfigs> {
     TlsConfig::load(settings.clone(), SystemTime::now()).unwrap().0.current()
 }
 
-/// A client that offers just these suites, in this order, in either version.
+/// Returns a client that offers just these suites, in this order, in either version.
 fn offering(pki: &Pki, suites: &[CipherSuite]) -> Arc<ClientConfig> {
     let find = |id: &CipherSuite| *ALL_CIPHER_SUITES.iter().find(|suite| suite.suite() == *id).unwrap();
     let provider =

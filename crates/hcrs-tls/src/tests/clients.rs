@@ -20,14 +20,14 @@ fn the_mode_says_who_is_asked_and_who_is_let_in() {
     let known = pki.client(7);
     let stranger = issue_client(&authority("another CA"), 7, |_| {});
     let refused = Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
-    for (mode, nobody, somebody, unknown) in [
+    for (mode, without, with, unknown) in [
         (VerifyMode::None, Ok(0), Ok(0), Ok(0)),
         (VerifyMode::Optional, Ok(0), Ok(1), refused.clone()),
         (VerifyMode::Required, Err(Error::NoCertificatesPresented), Ok(1), refused),
     ] {
         let settings = verifying(&pki, mode);
-        assert_eq!(shake(&pki, &settings, None), nobody, "{mode}");
-        assert_eq!(shake(&pki, &settings, Some(&known)), somebody, "{mode}");
+        assert_eq!(shake(&pki, &settings, None), without, "{mode}");
+        assert_eq!(shake(&pki, &settings, Some(&known)), with, "{mode}");
         assert_eq!(shake(&pki, &settings, Some(&stranger)), unknown, "{mode}");
     }
 }
@@ -119,7 +119,7 @@ fn a_list_past_its_next_update_refuses_everybody_and_is_told() {
     );
     let (_, warnings) = TlsConfig::load(settings, SystemTime::now()).unwrap();
     assert!(
-        matches!(&warnings[..], [TlsWarning::CrlExpired { path: told, .. }] if *told == path),
+        matches!(&warnings[..], [TlsWarning::CrlExpired { path: of, .. }] if *of == path),
         "{warnings:?}"
     );
 }

@@ -61,12 +61,12 @@ fn the_clients_whole_chain_is_told_its_own_certificate_first() {
     let client = client_with(provider(), &pki.cafile(), &[&TLS13, &TLS12], &[], Some(&identity));
     let client = Arc::new(client);
     let first = info(&settings, &client);
-    let told: Vec<_> = first
+    let sent_chain: Vec<_> = first
         .client_certificates()
         .iter()
         .map(|text| CertificateDer::from_pem_slice(text.as_bytes()).unwrap())
         .collect();
-    assert_eq!(told, identity.chain);
+    assert_eq!(sent_chain, identity.chain);
     assert_eq!(first.client_name(), Some("CN=somebody"));
 }
 

@@ -113,7 +113,8 @@ fn wrong_and_missing_passwords_are_told_apart() {
 fn old_encryption_is_named_with_the_command_that_converts_it() {
     let pki = Pki::new();
     let legacy = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
-                  DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
+                  DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n\
+                  -----END EC PRIVATE KEY-----\n";
     let pkcs12 = pem_block(&with_scheme("1.2.840.113549.1.12.1.3"));
     let pbes1 = pem_block(&with_scheme("1.2.840.113549.1.5.3"));
     for (name, content, command) in [
@@ -130,7 +131,8 @@ fn old_encryption_is_named_with_the_command_that_converts_it() {
     }
 }
 
-/// An encrypted key whose scheme has the identifier and, as those before PBES2 do, a salt and a count.
+/// Returns an encrypted key whose scheme has the identifier and, as those before PBES2 do, a salt and a
+/// count.
 fn with_scheme(identifier: &str) -> Vec<u8> {
     use pkcs8::der::asn1::{AnyRef, OctetString};
     use pkcs8::der::{Any, Decode as _};

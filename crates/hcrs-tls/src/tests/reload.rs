@@ -31,7 +31,7 @@ fn a_new_pair_is_for_new_connections() {
     let begun = tls.current();
     let (_, before) = served(&tls, &client);
     replace(&settings, &pki.server(&["localhost"], &rcgen::PKCS_ED25519));
-    assert_eq!(served(&tls, &client).1, before, "nothing is read until it is told to");
+    assert_eq!(served(&tls, &client).1, before, "no file is read before a reload");
     assert_eq!(tls.reload(SystemTime::now()).unwrap(), []);
     assert_ne!(served(&tls, &client).1, before);
     let (_, choice) = choose_and_shake(&begun, &client, "localhost").unwrap();

@@ -152,11 +152,11 @@ fn messages_before_a_fault_can_be_answered_before_it_is() {
     assert_eq!(connection.poll_event(input).unwrap_err().code, 1002);
     assert!(connection.has_failed() && connection.can_send() && !connection.is_closed());
     connection.write_message(MessageKind::Text, b"hello", out).unwrap();
-    connection.write_close(1000, "what the app says", out).unwrap();
+    connection.write_close(1000, "the app's reason", out).unwrap();
     assert!(connection.is_closed() && !connection.has_failed() && !connection.can_send());
     let sent = server.sent();
     assert_eq!((sent.len(), &sent[0].payload[..]), (2, &b"hello"[..]));
-    assert_eq!(closed_with(&sent), 1002, "the fault, not what the app would have said");
+    assert_eq!(closed_with(&sent), 1002, "the failure, not the app's reason");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn the_examples_of_rfc_7692_section_7_2_3() {
     // A block without compression.
     let stored = b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00";
     assert_eq!(see_packed(TAKEOVER, &frame(FIN | PACKED_TEXT, stored)), [saw_text("Hello")]);
-    // A block that says it is the last.
+    // A block that is marked as the last.
     let last = b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00";
     assert_eq!(see_packed(TAKEOVER, &frame(FIN | PACKED_TEXT, last)), [saw_text("Hello")]);
     // Two blocks.

@@ -102,7 +102,7 @@ impl Server {
         self.connection.write_message(kind, data, &mut self.out).expect("open");
     }
 
-    /// The frames that were written since the last call.
+    /// Returns the frames that were written since the last call.
     pub(crate) fn sent(&mut self) -> Vec<Frame> {
         frames(&std::mem::take(&mut self.out))
     }
@@ -112,7 +112,7 @@ pub(crate) fn pool(settings: &Settings) -> Rc<DeflatePool> {
     Rc::new(DeflatePool::new(&settings.compression.clone().unwrap_or_default()))
 }
 
-/// The room of a connection that has its thread for itself.
+/// Returns the room of a connection that has its thread for itself.
 pub(crate) fn room(settings: &Settings) -> Rc<MessageRoom> {
     MessageRoom::of_connection(&MessageRoom::of_thread(settings), settings)
 }
@@ -140,7 +140,7 @@ pub(crate) fn frames(mut wire: &[u8]) -> Vec<Frame> {
     frames
 }
 
-/// A client's frame, masked, with its first byte given.
+/// Returns a client's frame, masked, with its first byte given.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut wire = vec![first];
     match payload.len() {
@@ -175,7 +175,7 @@ pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(FIN | CLOSE, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
-/// A message in frames of at most `size` bytes, its first frame marked as compressed if `first` says so.
+/// Returns a message in frames of at most `size` bytes, its first frame marked as compressed by `first`.
 pub(crate) fn fragments(first: u8, payload: &[u8], size: usize) -> Vec<u8> {
     let pieces: Vec<&[u8]> = if payload.is_empty() { vec![payload] } else { payload.chunks(size).collect() };
     let mut wire = Vec::new();
@@ -219,7 +219,7 @@ pub(crate) fn close_frame(code: u16) -> Frame {
     Frame { first: FIN | CLOSE, payload: code.to_be_bytes().to_vec() }
 }
 
-/// The code of the Close frame that ends `frames`.
+/// Returns the code of the Close frame that ends `frames`.
 pub(crate) fn closed_with(frames: &[Frame]) -> u16 {
     let last = frames.last().expect("a frame");
     assert_eq!(last.first, FIN | CLOSE, "{frames:?}");
@@ -295,7 +295,7 @@ impl Client {
         Self { terms, deflater, inflater: Inflate::new(false, terms.server_max_window_bits) }
     }
 
-    /// The payload of a compressed message.
+    /// Returns the payload of a compressed message.
     pub(crate) fn pack(&mut self, data: &[u8]) -> Vec<u8> {
         if data.is_empty() {
             return vec![0];
@@ -311,7 +311,7 @@ impl Client {
         packed
     }
 
-    /// The message in a compressed payload, with the window that was agreed on.
+    /// Returns the message in a compressed payload, with the window that was agreed on.
     pub(crate) fn unpack(&mut self, packed: &[u8]) -> Vec<u8> {
         let wire = [packed, b"\x00\x00\xff\xff"].concat();
         let (mut rest, mut data) = (&wire[..], Vec::new());
@@ -332,14 +332,14 @@ impl Client {
         data
     }
 
-    /// The message in the server's frames, compressed or not.
+    /// Returns the message in the server's frames, compressed or not.
     pub(crate) fn message(&mut self, frames: &[Frame]) -> Vec<u8> {
         let joined: Vec<u8> = frames.iter().flat_map(|frame| frame.payload.iter().copied()).collect();
         if frames[0].first & RSV1 == 0 { joined } else { self.unpack(&joined) }
     }
 }
 
-/// Text that compresses as an API's does.
+/// Returns text that compresses as an API's does.
 pub(crate) fn sample(len: usize) -> String {
     let mut text: String = (0..)
         .map(|n: u32| format!("{{\"id\":{n},\"name\":\"item {}\"}},", n.wrapping_mul(2_654_435_761) >> 20))
@@ -354,7 +354,7 @@ pub(crate) fn sample(len: usize) -> String {
     text
 }
 
-/// Bytes that do not compress.
+/// Returns bytes that do not compress.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(|| {

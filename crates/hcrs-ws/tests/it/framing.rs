@@ -127,7 +127,7 @@ fn only_the_latest_of_several_pings_is_answered_when_writing_was_held_up() {
 }
 
 #[test]
-fn pongs_that_nobody_asked_for_are_no_fault() {
+fn unsolicited_pongs_are_no_failure() {
     let wire = [frame(FIN | PONG, b""), frame(FIN | PONG, b"unasked"), ping(b"x")].concat();
     assert_eq!(see(&wire), [saw_pong(b""), saw_pong(b"unasked"), saw_ping(b"x")]);
 }

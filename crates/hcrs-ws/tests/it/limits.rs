@@ -75,7 +75,7 @@ fn a_message_has_a_bounded_number_of_fragments() {
     assert_eq!(see_with(&settings, None, &empty), [Seen::Failed(1008)]);
 }
 
-/// `len` bytes that compress a thousandfold.
+/// Returns `len` bytes that compress a thousandfold.
 fn bomb(len: usize) -> Vec<u8> {
     let packed = Client::new(TAKEOVER).pack(&vec![b'a'; len]);
     assert!(packed.len() < len / 500, "{} bytes", packed.len());

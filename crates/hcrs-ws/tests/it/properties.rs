@@ -13,7 +13,7 @@ fn tight() -> Settings {
     Settings { max_message_size: 60, max_fragments: 4, ..Settings::default() }
 }
 
-/// Bytes that a client may send, in rare cases bytes that are refused.
+/// Returns bytes that a client may send, in rare cases bytes that are refused.
 fn piece_of_wire() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop_oneof![
         4 => "\\PC{0,20}".prop_map(String::into_bytes),
