@@ -1,6 +1,6 @@
 //! Reads the messages that an app sends (ASGI HTTP spec), with an error message for each mistake in them.
 
-use hcrs_http::{ResponseHeadWriter, is_field_name, is_field_value, is_promise_name};
+use hcrs_http::{ResponseHeadWriter, content_length, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{HEAD_MAX, HINT_LEN_MAX, HeadTooLongError, begin_promise};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -351,16 +351,12 @@ pub(crate) fn write_field(
         return Err(FieldError::Value(name.to_vec()));
     }
     if name.eq_ignore_ascii_case(b"content-length") {
-        let length = length(value).filter(|length| seen.length.is_none_or(|earlier| earlier == *length));
+        let length =
+            content_length(value).filter(|length| seen.length.is_none_or(|earlier| earlier == *length));
         seen.length = Some(length.ok_or_else(|| FieldError::Length(value.to_vec()))?);
     }
     head.field(out, name, value);
     Ok(())
-}
-
-fn length(value: &[u8]) -> Option<u64> {
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// The contents of `http.response.body`.

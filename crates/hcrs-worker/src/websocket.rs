@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use hcrs_http::RequestView;
+use hcrs_http::{RequestView, close_code};
 use hcrs_link::{HeadKind, LinkError, MessageKind, Outbox, Phase, Stalled, Stream, piece_cost};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -23,12 +23,6 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// The close code of a WebSocket that was closed without a code (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
-
-/// The close code of a WebSocket whose client has disconnected without a Close frame (RFC 6455 §7.4.1).
-const ABNORMAL: u16 = 1006;
-
-/// The close code of a WebSocket that the app has left open (RFC 6455 §7.4.1).
-const INTERNAL_ERROR: u16 = 1011;
 
 /// The state of a WebSocket, with the messages that have arrived and that the app has not received.
 ///
@@ -183,7 +177,7 @@ impl Messages {
 
     /// Records that the client has disconnected without a Close frame.
     pub(crate) fn lose(&mut self) {
-        self.end.get_or_insert(Close { code: ABNORMAL, reason: String::new() });
+        self.end.get_or_insert(Close { code: close_code::ABNORMAL, reason: String::new() });
     }
 
     /// Finishes the WebSocket, whose task has ended. Returns true if the app has neither accepted nor denied
@@ -194,7 +188,7 @@ impl Messages {
         }
         if stream.phase() == Phase::Response {
             // The app has left it open, which is no normal close.
-            stream.close(INTERNAL_ERROR, "", out);
+            stream.close(close_code::INTERNAL_ERROR, "", out);
         }
         stream.finish_websocket(out);
         false

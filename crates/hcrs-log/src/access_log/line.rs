@@ -115,10 +115,10 @@ pub(super) fn push_client(out: &mut Vec<u8>, client: Option<Address<'_>>) {
 
 fn push_reason(out: &mut Vec<u8>, status: Option<u16>) {
     let Some(status) = status else { return out.push(b'-') };
-    match http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()) {
-        Some(reason) => out.extend_from_slice(reason.as_bytes()),
-        // Hypercorn's mark for codes that nobody registered.
-        None => out.extend_from_slice(format!("<???{status}???>").as_bytes()),
+    match hcrs_http::reason_phrase(status) {
+        // Hypercorn's mark for codes that are not registered.
+        "" => out.extend_from_slice(format!("<???{status}???>").as_bytes()),
+        reason => out.extend_from_slice(reason.as_bytes()),
     }
 }
 

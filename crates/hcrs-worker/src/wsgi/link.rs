@@ -149,7 +149,7 @@ impl WsgiLink {
 
 /// Returns the content-length of a request.
 pub(crate) fn content_length(head: &RequestView<'_>) -> Option<u64> {
-    std::str::from_utf8(head.fields().first(b"content-length")?).ok()?.parse().ok()
+    hcrs_http::content_length(head.fields().first(b"content-length")?)
 }
 
 impl WsgiStream {
