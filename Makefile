@@ -2,10 +2,16 @@
 
 PYTHON ?= python3
 VENV := .venv
+# The build of `make dev` stands beside the installed wheel, so that neither has to be made again for the other.
+DEV_VENV := .venv-dev
+DEV_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
 CONFIG ?= config/hypercorn.toml
 MODEL_STEPS ?= 10000000
 # Most tests wait for processes more than they compute.
 TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
+# A file's tests share servers, and the order is that of tests/python/conftest.py. All tests run unless ARGS names some.
+PYTEST = -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS) \
+	$(if $(findstring tests/python,$(ARGS)),,tests/python)
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)
 
@@ -15,12 +21,19 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-rust test-python model proof soak apps autobahn generate bench lint lint-rust lint-python dependencies clean
+.PHONY: help build dev run check test test-rust test-python dev-test model proof soak apps autobahn generate bench lint lint-rust lint-python dependencies clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(VENV)/hcrs.stamp ## build the wheel and install it: the command is then .venv/bin/hcrs
+
+# The package is that of the sources, where changes in Python hold at once; the extension and the command are links.
+dev: $(DEV_VENV)/tests.stamp ## build without optimization for work on the sources: .venv-dev/bin/hcrs, seconds after a change
+	cargo build --locked -p hcrs -p hcrs-worker
+	@ln -sf $(DEV_TARGET)/lib_hcrs.so crates/hcrs-worker/python/hcrs/_hcrs.abi3.so
+	@ln -sf $(DEV_TARGET)/hcrs $(DEV_VENV)/bin/hcrs
+	@echo $(CURDIR)/crates/hcrs-worker/python > $$(echo $(DEV_VENV)/lib/python*/site-packages)/hcrs.pth
 
 run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localhost:8443 with two workers
 	@$(VENV)/bin/hcrs cert dev --dir certs
@@ -33,13 +46,24 @@ run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localh
 	@echo
 	@exec $(VENV)/bin/hcrs --config $(CONFIG)
 
+check: dev ## what a small change needs: formats, lints, the crates' tests, and the quick Python tests on the build of make dev
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --quiet
+	$(DEV_VENV)/bin/ruff check
+	$(DEV_VENV)/bin/mypy
+	$(DEV_VENV)/bin/python $(PYTEST) -m 'not slow'
+
 test: lint test-rust test-python ## run every check and every test
 
 test-rust: ## run the tests of the crates
 	cargo test --locked --workspace
 
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients; ARGS="-k NAME" for some
-	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --durations 20 $(ARGS) tests/python
+	$(VENV)/bin/python $(PYTEST) --durations 20
+
+dev-test: dev ## the same on the build of make dev
+	$(DEV_VENV)/bin/python $(PYTEST)
 
 # With the checks of a debug build: the link's own assertions are rules, too.
 model: ## run the model of the link for long and keep the result; MODEL_STEPS=1000000 for less, HCRS_MODEL_SEED=N for another run
@@ -82,23 +106,23 @@ dependencies: $(CARGO_DENY)/bin/cargo-deny ## check dependencies, licences, and 
 	tests/dependencies.sh $<
 
 clean: ## remove what the tasks have made, but not certs/
-	rm -rf target build $(VENV) .pytest_cache .mypy_cache .ruff_cache crates/hcrs-worker/python/*.egg-info
+	rm -rf target build $(VENV) $(DEV_VENV) crates/hcrs-worker/python/hcrs/_hcrs.abi3.so .pytest_cache .mypy_cache .ruff_cache crates/hcrs-worker/python/*.egg-info
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(DEV_VENV)/bin/python: %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'Python has no ensurepip; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 
 $(VENV)/hcrs.stamp: $(VENV)/bin/python $(SOURCES)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
 	@touch $@
 
-$(VENV)/examples.stamp: $(VENV)/bin/python examples/requirements.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
+$(VENV)/examples.stamp $(DEV_VENV)/examples.stamp: %/examples.stamp: %/bin/python examples/requirements.txt
+	$*/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
 	@touch $@
 
-$(VENV)/tests.stamp: $(VENV)/bin/python $(VENV)/examples.stamp tests/python/requirements.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+$(VENV)/tests.stamp $(DEV_VENV)/tests.stamp: %/tests.stamp: %/examples.stamp tests/python/requirements.txt
+	$*/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
 	@touch $@
 
 # Without optimization, and without the features that only its other commands need: it is built in a minute or two.

@@ -6,16 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from api.conftest import DEADLINE, Program
+from api.conftest import DEADLINE, Program, Start
 from end_to_end.server import command, wait_until
-
-Start = Callable[[str], Program]
 
 #: Apps whose answers show what came in.
 APPS = '''
@@ -132,10 +130,9 @@ loop.run_until_complete(serve(app, config, shutdown_trigger=lambda: asyncio.Futu
     assert program.end(-signal.SIGTERM) == []
 
 
-def test_an_exception_handler_of_the_loop_hears_of_no_handshake(example: Example, tmp_path: Path) -> None:
-    subprocess.run([command(), "cert", "dev", "--dir", str(tmp_path)], check=True, capture_output=True)
+def test_an_exception_handler_of_the_loop_hears_of_no_handshake(example: Example, certificate: dict[str, str]) -> None:
     program = example.start(f"""
-config.certfile, config.keyfile = {str(tmp_path / "cert.pem")!r}, {str(tmp_path / "key.pem")!r}
+config.certfile, config.keyfile = {certificate["certfile"]!r}, {certificate["keyfile"]!r}
 loop = asyncio.new_event_loop()
 loop.set_exception_handler(lambda loop, context: print("exception", context, flush=True))
 loop.run_until_complete(serve(app, config))
@@ -200,11 +197,10 @@ asyncio.run(serve(fixed_app, config))
     end(program)
 
 
-def test_redirects_from_http_to_https(example: Example, tmp_path: Path) -> None:
-    subprocess.run([command(), "cert", "dev", "--dir", str(tmp_path)], check=True, capture_output=True)
+def test_redirects_from_http_to_https(example: Example, certificate: dict[str, str]) -> None:
     program = example.start(f"""
 from hcrs.middleware import HTTPToHTTPSRedirectMiddleware
-config.certfile, config.keyfile = {str(tmp_path / "cert.pem")!r}, {str(tmp_path / "key.pem")!r}
+config.certfile, config.keyfile = {certificate["certfile"]!r}, {certificate["keyfile"]!r}
 config.insecure_bind, config.bind = config.bind, ["127.0.0.1:0"]
 redirected_app = HTTPToHTTPSRedirectMiddleware(app, host="example.com")
 asyncio.run(serve(redirected_app, config))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from api.conftest import DEADLINE, Program
+from api.conftest import DEADLINE, Program, Start
 from end_to_end.server import is_alive, wait_until
 
 APP = '''
@@ -42,7 +41,7 @@ def url_of(program: Program) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_serve_until_a_signal(start: Callable[[str], Program], number: signal.Signals) -> None:
+def test_workers_serve_until_a_signal(start: Start, number: signal.Signals) -> None:
     program = start(RUN)
     url = url_of(program)
     [edge] = program.edges()
@@ -54,7 +53,7 @@ def test_workers_serve_until_a_signal(start: Callable[[str], Program], number: s
     assert not any(is_alive(int(worker)) for worker in workers)
 
 
-def test_the_server_dies_with_the_program(start: Callable[[str], Program]) -> None:
+def test_the_server_dies_with_the_program(start: Start) -> None:
     program = start(RUN)
     worker = int(httpx.get(url_of(program), timeout=DEADLINE).text)
     [edge] = program.edges()
@@ -62,7 +61,7 @@ def test_the_server_dies_with_the_program(start: Callable[[str], Program]) -> No
     wait_until(lambda: not is_alive(edge) and not is_alive(worker), "the server and its workers end")
 
 
-def test_a_start_that_fails_gives_its_exit_code(start: Callable[[str], Program]) -> None:
+def test_a_start_that_fails_gives_its_exit_code(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         program = start(RUN.replace("config.workers = 2", f"config.bind = '127.0.0.1:{held.getsockname()[1]}'"))
         assert program.end() == ["code 1"]

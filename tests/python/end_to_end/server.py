@@ -1,4 +1,4 @@
-"""Starts the command under test, listens to what it says, and ends it."""
+"""Starts the command under test, reads its log, and stops it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +25,23 @@ _RUNNING = re.compile(r"Running on (https?)://(\S+) \(CTRL \+ C to quit\)")
 
 
 def command() -> str:
-    """The ``hcrs`` that was installed beside the Python that runs the tests."""
-    installed = Path(sys.executable).parent / "hcrs"
-    if not installed.is_file():
-        raise FileNotFoundError(f"{installed} is missing: run `make build`")
-    return str(installed)
+    """The path of the ``hcrs`` under test: the one that ``HCRS_BIN`` names, otherwise the one beside the Python that runs
+    the tests."""
+    named = os.environ.get("HCRS_BIN")
+    path = Path(named).absolute() if named else Path(sys.executable).parent / "hcrs"
+    if not path.is_file():
+        remedy = "HCRS_BIN has to name a command" if named else "run `make build`, or `make dev`"
+        raise FileNotFoundError(f"{path} does not exist: {remedy}")
+    return str(path)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a server: no virtual environment is active, unless the command of ``HCRS_BIN`` needs it."""
+    return {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV" or "HCRS_BIN" in os.environ}
 
 
 def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Looks at something that gives no event, like ``/proc``, until it is true; gives its value."""
+    """Polls something that sends no event, such as ``/proc``, until it is true. Returns its value."""
     end = time.monotonic() + deadline
     while True:
         value = condition()
@@ -105,11 +114,10 @@ class Server:
             config_file.write_text(to_toml(keys))
         self.arguments = self._command_line(["--config", str(config_file), *flags], keys.get("application_path"))
         self._stdout = (folder / "stdout").open("wb")
-        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         self._process = subprocess.Popen(
             [*started_by, *self.arguments],
             cwd=cwd or folder,
-            env={**environment, **(env or {})},
+            env={**environment(), **(env or {})},
             pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=self._stdout,
@@ -129,7 +137,7 @@ class Server:
         """The command; the app stands in the file."""
         return [command(), *flags]
 
-    # ---- what it says ----
+    # ---- its log ----
 
     def _read(self) -> None:
         assert self._process.stderr is not None
@@ -153,7 +161,7 @@ class Server:
         return (self.folder / "stdout").read_text()
 
     def wait_for_log(self, pattern: str, count: int = 1, deadline: float = DEADLINE) -> list[re.Match[str]]:
-        """Waits until standard error holds the pattern so many times."""
+        """Waits until standard error holds the pattern at least ``count`` times. Returns all matches."""
         compiled = re.compile(pattern, re.MULTILINE)
         with self._said:
             end = time.monotonic() + deadline
@@ -176,13 +184,17 @@ class Server:
         return self
 
     def _announced(self, count: int) -> list[tuple[str, str]]:
-        """The schemes and addresses that it says it listens at."""
+        """The schemes and addresses of the listeners that it has announced."""
         return [(found[1], found[2]) for found in self.wait_for_log(_RUNNING.pattern, count)]
 
     @property
     def listener(self) -> Listening:
-        """The first one."""
+        """The first listener."""
         return self.listeners[0]
+
+    def listener_for(self, protocol: str) -> Listening:
+        """The listener for a value of the fixture ``protocol``, where the first has TLS and the second has not."""
+        return self.listeners[1 if protocol in ("h1", "h2c") else 0]
 
     # ---- its processes ----
 
@@ -215,34 +227,49 @@ class Server:
         return self._process.poll() is None
 
     def wait_for_exit(self, deadline: float = DEADLINE) -> int:
-        """Waits for the edge's end; gives its exit code. What it has said is then complete."""
+        """Waits for the edge's end and returns its exit code. The log is complete then."""
         code = self._process.wait(deadline)
         self._reader.join(deadline)
         self._stdout.close()
         return code
 
     def stop(self, deadline: float = DEADLINE) -> int:
-        """Asks it to end; gives the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         if self.is_running:
             self.worker_pids()
             self.signal(signal.SIGTERM)
         return self.wait_for_exit(deadline)
 
     def assert_nothing_left(self) -> None:
-        """No edge thread has found, at the end of its drain, that streams, slots, credits or bytes were left over."""
+        """Asserts that no edge thread has found streams, slots, credits or bytes left over at the end of its drain."""
         left = [line for line in self.log.splitlines() if "accounting:" in line]
         assert not left, "\n".join(left)
 
     def wait_for_workers_end(self, deadline: float = DEADLINE) -> None:
-        """Waits until no worker that was ever seen is alive."""
+        """Waits until none of the workers that were seen is alive."""
         wait_until(
             lambda: not any(map(is_alive, self._workers_seen)),
             f"the workers {sorted(self._workers_seen)} to end",
             deadline,
         )
 
+    def assert_ends_well(self) -> None:
+        """Stops it, and asserts that it exits with 0, leaves no worker behind, and has accounted for everything."""
+        assert self.stop() == 0, f"the exit code after SIGTERM\n{self.log}"
+        self.wait_for_workers_end()
+        self.assert_nothing_left()
+
+    @contextmanager
+    def serving(self) -> Iterator[Server]:
+        """Waits until it runs; afterwards it has to end well. It is killed in any case."""
+        try:
+            yield self.wait_until_running()
+            self.assert_ends_well()
+        finally:
+            self.destroy()
+
     def destroy(self) -> None:
-        """Ends it in any case, and whatever it has left behind."""
+        """Kills it, and whatever it has left behind."""
         if self.is_running:
             self.worker_pids()
             self._process.kill()

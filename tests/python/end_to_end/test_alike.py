@@ -77,15 +77,9 @@ def running(
     (folder / "data.bin").write_bytes(DATA)
     interface = "wsgi" if site.app.endswith("wsgi") else "asgi"
     env = {"DATA": f"{folder}/data.bin", "INTERFACE": interface}
-    server = Server(
-        folder, f"alike/{site.app}", tls=certificate, worker_class=site.worker_class, env=env, keep_alive_timeout=30
-    )
-    try:
-        yield Running(site, server.wait_until_running())
-        assert server.stop() == 0, server.log
-        server.wait_for_workers_end()
-    finally:
-        server.destroy()
+    options: dict[str, Any] = {"worker_class": site.worker_class, "env": env, "keep_alive_timeout": 30}
+    with Server(folder, f"alike/{site.app}", tls=certificate, **options).serving() as server:
+        yield Running(site, server)
 
 
 @EVERY

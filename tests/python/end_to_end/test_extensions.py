@@ -43,27 +43,15 @@ class Answer:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
-    """The app behind a listener with TLS and one without."""
-    server = Server(
-        tmp_path_factory.mktemp("extensions"),
-        "extensions.py:app",
-        tls=certificate,
-        insecure_bind="127.0.0.1:0",
-        hcrs={"pathsend": True},
-    )
-    try:
-        yield server.wait_until_running()
-        assert server.stop() == 0, server.log
-        server.wait_for_workers_end()
-    finally:
-        server.destroy()
+def server(share: Callable[..., Server]) -> Server:
+    """The app, which may name files to be sent."""
+    return share("extensions.py:app", tls=True, hcrs={"pathsend": True})
 
 
 @pytest.fixture
 def fetch(server: Server, protocol: str, connect_h1: Any, connect_h2: Any) -> Callable[..., Answer]:
     """Sends a request over the protocol of the test."""
-    where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
+    where = server.listener_for(protocol)
 
     def over_h1(path: str, headers: list[tuple[str, str]] | None = None, method: str = "GET") -> Answer:
         client = connect_h1(where)
@@ -173,7 +161,7 @@ def test_a_last_message_without_trailers_ends_the_response(fetch: Callable[..., 
 def test_trailers_that_were_announced_and_not_sent_leave_the_response_unfinished(
     server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> None:
-    where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
+    where = server.listener_for(protocol)
     if protocol.startswith("h1"):
         client = connect_h1(where)
         client.request("GET", "/trailers_forgotten", "te: trailers\r\n")
@@ -401,7 +389,7 @@ def large(tmp_path: Path) -> Path:
 def test_a_file_that_shrinks_cuts_its_response_off(
     server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], large: Path
 ) -> None:
-    where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
+    where = server.listener_for(protocol)
     target = f"/path?file={large}&length={large.stat().st_size}"
     read = holding(where, protocol, connect_h1, connect_h2, target)
     os.truncate(large, 20 << 20)

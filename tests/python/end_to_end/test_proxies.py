@@ -30,7 +30,7 @@ def ask(protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[...,
     """Gives the scope of a request with these fields, over every protocol."""
 
     def get(server: Server, fields: Fields) -> Any:
-        where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
+        where = server.listener_for(protocol)
         if protocol.startswith("h1"):
             client = connect_h1(where)
             body = client.get("/scope", "".join(f"{name}: {value}\r\n" for name, value in fields)).body
@@ -75,7 +75,7 @@ def test_strangers_are_not_believed(
 ) -> None:
     server = behind(**own)
     scope = ask(server, SPOOFED)
-    where = server.listeners[1 if protocol in ("h1", "h2c") else 0]
+    where = server.listener_for(protocol)
     assert scope["client"] == scope["own_address"]
     assert scope["scheme"] == where.scheme
     assert scope["server"] == (where.host, where.port)
@@ -254,21 +254,10 @@ class H2Peer:
 
 
 @pytest.fixture(scope="module")
-def proxied(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
+def proxied(share: Callable[..., Server]) -> Server:
     """Both listeners expect the PROXY protocol from this machine, and fields of a proxy at 192.0.2.1 are believed."""
-    from end_to_end.server import Server
-
     own = {"forwarded_allow_ips": ["127.0.0.1", "192.0.2.1"], "proxy_protocol": True, "proxy_protocol_timeout": 1}
-    server = Server(
-        tmp_path_factory.mktemp("proxied"), "plain.py:app", tls=certificate, insecure_bind="127.0.0.1:0",
-        keep_alive_timeout=30, accesslog="-", loglevel="debug", hcrs=own,
-    )
-    try:
-        yield server.wait_until_running()
-        assert server.stop() == 0, server.log
-        server.wait_for_workers_end()
-    finally:
-        server.destroy()
+    return share("plain.py:app", tls=True, keep_alive_timeout=30, accesslog="-", loglevel="debug", hcrs=own)
 
 
 @pytest.fixture
@@ -277,7 +266,7 @@ def through(proxied: Server, protocol: str, trust: Callable[..., ssl.SSLContext]
     opened = []
 
     def get(header: bytes, fields: str = "", by_byte: bool = False) -> Any:
-        where = proxied.listeners[1 if protocol in ("h1", "h2c") else 0]
+        where = proxied.listener_for(protocol)
         connection = socket.create_connection((where.host, where.port), timeout=20)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.append(connection)

@@ -43,7 +43,7 @@ def ask(
     """Gives the scope of a request, and the client's own address."""
 
     def get(target: str, headers: list[tuple[str, str]] = [], method: str = "GET", body: bytes = b"") -> Any:  # noqa: B006
-        where = plain.listeners[1 if protocol in ("h1", "h2c") else 0]
+        where = plain.listener_for(protocol)
         if protocol.startswith("h1"):
             client = connect_h1(where)
             client.request(method, target, "".join(f"{name}: {value}\r\n" for name, value in headers), body)

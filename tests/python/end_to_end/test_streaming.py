@@ -28,7 +28,7 @@ def ask(plain: Server, connect_h1: Callable[..., H1Client]) -> Callable[..., Any
 
 
 def where(plain: Server, protocol: str) -> Any:
-    return plain.listeners[1 if protocol in ("h1", "h2c") else 0]
+    return plain.listener_for(protocol)
 
 
 def test_large_upload_comes_back_as_it_goes(

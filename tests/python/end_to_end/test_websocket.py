@@ -42,27 +42,14 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def sockets(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Server]:
-    """One worker for all tests of this module: the first listener has TLS, the second has not."""
-    server = Server(
-        tmp_path_factory.mktemp("sockets"),
-        "sockets.py:app",
-        tls=certificate,
-        insecure_bind="127.0.0.1:0",
-        keep_alive_timeout=30,
-        keep_alive_max_requests=100_000,
-    )
-    try:
-        yield server.wait_until_running()
-        assert server.stop() == 0, server.log
-        server.wait_for_workers_end()
-    finally:
-        server.destroy()
+def sockets(share: Callable[..., Server]) -> Server:
+    """One worker for all tests of this module."""
+    return share("sockets.py:app", tls=True, keep_alive_timeout=30, keep_alive_max_requests=100_000)
 
 
 @pytest.fixture
 def listener(sockets: Server, protocol: str) -> Listening:
-    return sockets.listeners[1 if protocol in ("h1", "h2c") else 0]
+    return sockets.listener_for(protocol)
 
 
 @pytest.fixture

@@ -240,21 +240,14 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(share: Callable[..., Server]) -> Server:
     """One for all cases, without TLS."""
-    server = Server(
-        tmp_path_factory.mktemp("cases"),
+    return share(
         "sockets.py:app",
         keep_alive_max_requests=100_000,
         websocket_max_message_size=MAX_SIZE,
         hcrs={"websocket_compression_min_size": 0},
     )
-    try:
-        yield server.wait_until_running()
-        assert server.stop() == 0, server.log
-        server.wait_for_workers_end()
-    finally:
-        server.destroy()
 
 
 @pytest.fixture(params=["h1", "h2c"])

@@ -69,7 +69,7 @@ def running(
     **options: Any,
 ) -> Iterator[dict[str, Server]]:
     """Servers of these kinds on the same app, ``FILE:ATTRIBUTE`` in the folder of apps, and others by configuration files
-    that were ``made`` for them. At the end hcrs has to stop well."""
+    that were ``made`` for them. At the end hcrs has to end well."""
     servers: dict[str, Server] = {}
     options["env"] = {"PYTHONPATH": str(APPS.parent.parent), **(env or {})}
     with ExitStack() as stack:
@@ -87,6 +87,4 @@ def running(
         for server in servers.values():
             server.wait_until_running()
         yield servers
-        assert servers["hcrs"].stop() == 0, servers["hcrs"].log
-        servers["hcrs"].wait_for_workers_end()
-        servers["hcrs"].assert_nothing_left()
+        servers["hcrs"].assert_ends_well()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.conftest import certificate, connect_h1, launch, serve, trust  # noqa: F401 - fixtures
 from end_to_end.h1_client import H1Client
 from end_to_end.server import Server, wait_until
 from matrix.servers import APPS, running
@@ -64,8 +63,8 @@ def test_sentry_is_told_the_same_by_flask(tmp_path: Path) -> None:
 def test_workers_share_metrics(
     app: str,
     tmp_path: Path,
-    serve: Callable[..., Server],  # noqa: F811
-    connect_h1: Callable[..., H1Client],  # noqa: F811
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
 ) -> None:
     files = tmp_path / "metrics"
     files.mkdir()

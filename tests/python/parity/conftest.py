@@ -5,23 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from end_to_end.conftest import TIMEOUT, certificate, trust  # noqa: F401 - fixtures
 from parity.comparison import Case, compare, patience
 from parity.conversation import Answer, Speaker
 from parity.differences import DIFFERENCES
 from parity.servers import Pair, running
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.timeout(TIMEOUT))
-
 
 #: So that Python's sets are in the same order in both.
 SAME = {"PYTHONHASHSEED": "0"}
@@ -30,7 +20,7 @@ SAME = {"PYTHONHASHSEED": "0"}
 class Pairs:
     """The pairs of a module by their app."""
 
-    def __init__(self, start: Callable[[str], Pair], trust: Callable[..., ssl.SSLContext]) -> None:  # noqa: F811
+    def __init__(self, start: Callable[[str], Pair], trust: Callable[..., ssl.SSLContext]) -> None:
         self._start, self._trust = start, trust
         self._pairs: dict[str, Pair] = {}
 
@@ -57,8 +47,8 @@ class Pairs:
 @pytest.fixture(scope="module")
 def pairs(
     tmp_path_factory: pytest.TempPathFactory,
-    certificate: dict[str, str],  # noqa: F811
-    trust: Callable[..., ssl.SSLContext],  # noqa: F811
+    certificate: dict[str, str],
+    trust: Callable[..., ssl.SSLContext],
 ) -> Iterator[Pairs]:
     """Starts a pair for each app that is asked for: the first listener has TLS, the second has not."""
     with ExitStack() as stack:

@@ -78,11 +78,10 @@ class Pair:
 
 @contextmanager
 def running(folder: Path, app: str, **options: Any) -> Iterator[Pair]:
-    """A pair that serves. At the end hcrs has to stop well."""
+    """A pair that serves. At the end hcrs has to end well."""
     pair = Pair(folder, app, **options)
     try:
         yield pair.wait_until_running()
-        assert pair.hcrs.stop() == 0, pair.hcrs.log
-        pair.hcrs.wait_for_workers_end()
+        pair.hcrs.assert_ends_well()
     finally:
         pair.destroy()
