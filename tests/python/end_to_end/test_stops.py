@@ -153,18 +153,18 @@ def test_worker_is_given_no_more_time_than_the_edge(
 ) -> None:
     server = run(
         """
-        import asyncio
+        import asyncio, os
 
         async def app(scope, receive, send):
             assert scope["type"] == "http"
+            os.write(2, b"begun\\n")
             await asyncio.sleep(3600)
         """,
         graceful_timeout=4,
     )
     connect_h1(server.listener).request("GET", "/hangs")
     connect_h1(server.listener).request("GET", "/hangs")
-    server.wait_for_log("Running on")
-    time.sleep(0.2)
+    server.wait_for_log("begun", 2)
     began = time.monotonic()
     assert stop(server) == 3
     assert time.monotonic() - began < 7
@@ -176,7 +176,7 @@ def test_worker_that_is_stuck_is_not_waited_for(
     launch: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
 ) -> None:
     server = launch("plain.py:app", graceful_timeout=0.5).wait_until_running()
-    connect_h1(server.listener).request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
+    connect_h1(server.listener).request("GET", f"/block?file={tmp_path}/blocked")
     wait_until((tmp_path / "blocked").exists, "the worker to be stuck")
     assert stop(server) == 3
     assert "does not end; killing it" in server.log
@@ -456,7 +456,7 @@ def test_handler_of_the_loop_that_ends_it_breaks_nothing(
 ) -> None:
     server = run(
         f"""
-        import asyncio, signal, sys
+        import asyncio, os, signal, sys
 
         async def app(scope, receive, send):
             loop = asyncio.get_running_loop()
@@ -468,6 +468,7 @@ def test_handler_of_the_loop_that_ends_it_breaks_nothing(
                 print("shut down", file=sys.stderr, flush=True)
                 await send({{"type": "lifespan.shutdown.complete"}})
                 return
+            os.write(2, b"begun\\n")
             await asyncio.sleep(1.5)
             await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}})
             await send({{"type": "http.response.body"}})
@@ -476,7 +477,7 @@ def test_handler_of_the_loop_that_ends_it_breaks_nothing(
     )
     client = connect_h1(server.listener)
     client.request()
-    time.sleep(0.3)
+    server.wait_for_log("begun")
     server.signal(signal.SIGTERM)
     assert client.response().status == 200
     client.close()
@@ -491,9 +492,10 @@ def test_handler_that_raises_breaks_nothing(
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
     if worker_class == "wsgi":
         source = """
-import signal, sys, time
+import os, signal, sys, time
 
 def app(environ, start_response):
+    os.write(2, b"begun\\n")
     time.sleep(1.5)
     start_response("200 OK", [("content-length", "0")])
     return []
@@ -501,10 +503,11 @@ def app(environ, start_response):
 """
     else:
         source = """
-import anyio, signal, sys
+import anyio, os, signal, sys
 
 async def app(scope, receive, send):
     assert scope["type"] == "http"
+    os.write(2, b"begun\\n")
     await anyio.sleep(1.5)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body"})
@@ -515,7 +518,7 @@ async def app(scope, receive, send):
     )
     client = connect_h1(server.listener)
     client.request()
-    time.sleep(0.3)
+    server.wait_for_log("begun")
     server.signal(signal.SIGTERM)
     assert client.response().status == 200
     client.close()

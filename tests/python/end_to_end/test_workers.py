@@ -13,6 +13,7 @@ from typing import Any
 import h2.errors
 import pytest
 
+from end_to_end.blocked_workers import blocked, is_written
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.load import H2Load
@@ -37,29 +38,19 @@ def test_blocked_worker_does_not_hold_up_requests_that_another_can_take(
 ) -> None:
     server = serve("plain.py:app", workers=2)
     client = connect_h2(server.listener)
-    blocked = client.request("GET", f"/block?seconds=3&file={tmp_path}/blocked")
-    pid = int(content_of(tmp_path / "blocked"))
-    began = time.monotonic()
-    for stream in [client.request("GET", "/pid") for _ in range(60)]:
-        assert int(client.response(stream).body) != pid
-    assert time.monotonic() - began < 2
-    assert not client.streams[blocked].is_over
-    assert int(client.response(blocked).body) == pid
-
-
-def content_of(path: Path) -> str:
-    """Waits until a file that an app writes is there."""
-    return str(wait_until(lambda: path.exists() and path.read_text(), f"{path} to be written"))
+    with blocked(server, tmp_path / "block") as blocked_pids:
+        for stream in [client.request("GET", "/pid") for _ in range(60)]:
+            assert int(client.response(stream).body) not in blocked_pids
 
 
 def test_killed_worker_takes_only_its_begun_requests_with_it(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     server = serve("plain.py:app", workers=2)
     before = server.worker_pids()
     client = connect_h2(server.listener)
-    streams = [client.request("GET", "/nap?seconds=2") for _ in range(10)]
-    time.sleep(0.2)  # so that all of them have begun, which nothing tells a client
+    streams = [client.request("GET", f"/nap?seconds=2&file={tmp_path}/{number}") for number in range(10)]
+    wait_until(lambda: len(list(tmp_path.glob("[0-9]"))) == 10, "all of them to begin")
     os.kill(before[0], signal.SIGKILL)
     served: Counter[int | None] = Counter()
     for stream in streams:
@@ -105,8 +96,8 @@ def test_unbegun_requests_of_a_killed_worker_are_served_by_another(
 ) -> None:
     server = serve("plain.py:app", workers=1)
     client = connect_h2(server.listener)
-    blocked = client.request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
-    content_of(tmp_path / "blocked")
+    blocked = client.request("GET", f"/block?file={tmp_path}/blocked")
+    wait_until(lambda: is_written(tmp_path / "blocked"), "the worker to be blocked")
     posts = [client.request("POST", "/digest", body=bytes(1000)) for _ in range(50)]
     client.ping()
     os.kill(server.worker_pids()[0], signal.SIGKILL)
@@ -157,33 +148,26 @@ def test_without_a_worker_requests_wait_and_then_get_503(
 ) -> None:
     server = serve("plain.py:app", hcrs={"queue_timeout": 1.0})
     client = connect_h2(server.listener)
-    client.request("GET", f"/block?seconds=4&file={tmp_path}/blocked")
-    content_of(tmp_path / "blocked")
-    began = time.monotonic()
-    h1 = connect_h1(server.listener)
-    h1.request()
-    # More than the worker has start credits for: those that it does not hold wait in the queue.
-    responses = [client.response(stream) for stream in [client.request() for _ in range(80)]]
-    waited = [response for response in responses if response.status == 503]
-    assert waited and all(response.header(b"retry-after") == b"1" for response in waited)
-    assert time.monotonic() - began < 6
-    assert {response.status for response in responses} <= {200, 503}
-    assert h1.response().status in (200, 503)
-    # What was sent to the worker and not begun has the same deadline, so that nobody is served before it is free again.
-    wait_until(lambda: client.get().status == 200, "the worker to be free")
+    with blocked(server, tmp_path / "block"):
+        began = time.monotonic()
+        h1 = connect_h1(server.listener)
+        h1.request()
+        # More than the worker has start credits for: what it was sent and has not begun has the same deadline as what waits.
+        responses = [client.response(stream) for stream in [client.request() for _ in range(80)]]
+        assert time.monotonic() - began > 0.9
+        assert {(response.status, response.header(b"retry-after")) for response in responses} == {(503, b"1")}
+        assert h1.response().status == 503
+    assert client.get().status == 200
 
 
 def test_full_queue_gets_503_at_once(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
-    server = serve("plain.py:app", hcrs={"queue_size": 10, "queue_timeout": 30})
+    server = serve("plain.py:app", hcrs={"queue_size": 10, "queue_timeout": 60})
     client = connect_h2(server.listener)
-    client.request("GET", f"/block?seconds=2&file={tmp_path}/blocked")
-    content_of(tmp_path / "blocked")
-    began = time.monotonic()
-    streams = [client.request() for _ in range(90)]
-    client.wait(lambda: any(client.streams[stream].status == 503 for stream in streams), "503")
-    assert time.monotonic() - began < 1.5
+    with blocked(server, tmp_path / "block"):
+        streams = [client.request() for _ in range(90)]
+        client.wait(lambda: any(client.streams[stream].status == 503 for stream in streams), "503")
     answers = Counter(client.response(stream).status for stream in streams)
     assert set(answers) == {200, 503}, answers
 
@@ -257,19 +241,19 @@ def test_replacement_that_fails_is_tried_again(
     assert connect_h1(server.listener).get().status == 200
 
 
-@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("is_blocked", [False, True], ids=["idle", "blocked"])
 def test_workers_do_not_outlive_a_killed_edge(
-    launch: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path, blocked: bool
+    launch: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path, is_blocked: bool
 ) -> None:
     server = launch("plain.py:app", workers=2)
     server.wait_until_running()
     workers = server.worker_pids()
-    if blocked:
-        connect_h2(server.listener).request("GET", f"/block?seconds=60&file={tmp_path}/blocked")
-        content_of(tmp_path / "blocked")
+    if is_blocked:
+        connect_h2(server.listener).request("GET", f"/block?file={tmp_path}/blocked")
+        wait_until(lambda: is_written(tmp_path / "blocked"), "a worker to be blocked")
     server.signal(signal.SIGKILL)
     server.wait_for_exit()
-    wait_until(lambda: not any(map(is_alive, workers)), "the workers to end", 5)
+    wait_until(lambda: not any(map(is_alive, workers)), "the workers to end")
 
 
 def test_requests_before_the_app_is_ready_find_no_listener(

@@ -132,7 +132,8 @@ async def leak(request: Any) -> Any:
 
 async def background(request: Any) -> Any:
     async def write(path: Any) -> None:
-        await asyncio.sleep(0.5)
+        while not os.path.exists(path + ".go"):
+            await asyncio.sleep(0.01)
         with open(path, "w") as out:
             out.write("done")
 

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -199,15 +200,19 @@ async def status(scope: Any, receive: Any, send: Any, query: Any) -> None:
 
 
 async def block(scope: Any, receive: Any, send: Any, query: Any) -> None:
-    """Blocks the worker's only thread."""
-    if "file" in query:
-        with open(query["file"], "w") as file:
-            file.write(str(os.getpid()))
-    time.sleep(float(query["seconds"]))
+    """Blocks the worker's only thread until the file that it writes is removed."""
+    file = Path(query["file"])
+    file.write_text(str(os.getpid()))
+    end = time.monotonic() + 60
+    while file.exists() and time.monotonic() < end:
+        time.sleep(0.005)
     await answer(send, str(os.getpid()))
 
 
 async def nap(scope: Any, receive: Any, send: Any, query: Any) -> None:
+    """Answers after so many seconds; a file shows that it has begun."""
+    if "file" in query:
+        Path(query["file"]).touch()
     await asyncio.sleep(float(query["seconds"]))
     await answer(send, str(os.getpid()))
 
