@@ -128,10 +128,10 @@ def test_the_edge_reads_certificates_again_and_leaves_the_app_alone(start: Start
 
 
 def test_a_unix_socket_and_an_inherited_one(start: Start) -> None:
-    program = start(f"""
+    program = start("""
         import socket
         held = socket.create_server(("127.0.0.1", 0))
-        config.bind = ["unix:app.sock", f"fd://{{held.fileno()}}"]
+        config.bind = ["unix:app.sock", f"fd://{held.fileno()}"]
         print(held.getsockname()[1], flush=True)
         run()
     """)
@@ -184,7 +184,7 @@ def test_one_after_the_other_leaves_nothing_behind(start: Start) -> None:
     assert lines[8].startswith("True") and lines[9] == "True", lines
 
 
-def test_an_edge_that_is_told_to_end_ends_the_call(start: Start) -> None:
+def test_a_signal_to_the_edge_ends_the_call(start: Start) -> None:
     program = start(SERVE)
     assert program.line() == "lifespan.startup"
     program.listening()
@@ -224,7 +224,7 @@ def test_the_edge_dies_with_the_program(start: Start, forked: bool) -> None:
         ("config.create_ssl_context = lambda: None", "Config.create_ssl_context"),
     ],
 )
-def test_a_wrong_configuration_says_what_is_wrong(start: Start, setting: str, expected: str) -> None:
+def test_a_wrong_configuration_raises_with_the_mistake(start: Start, setting: str, expected: str) -> None:
     program = start(f"""
         {setting}
         try:
@@ -236,7 +236,7 @@ def test_a_wrong_configuration_says_what_is_wrong(start: Start, setting: str, ex
     assert text.startswith("ConfigError") and expected in text
 
 
-def test_an_app_of_asgi_2_is_served_and_what_is_no_app_is_refused(start: Start) -> None:
+def test_an_asgi_2_app_is_served_and_a_factory_is_refused(start: Start) -> None:
     program = start("""
         class Double:
             def __init__(self, scope):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,18 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, launch: Serve, serve:
 def plain(share: Serve) -> Server:
     """One worker with the plain app."""
     return share("plain.py:app", tls=True, keep_alive_timeout=30)
+
+
+@pytest.fixture
+def run(launch: Serve, tmp_path: Path) -> Serve:
+    """Serves the source of an app, and waits until it serves. The test has to stop it."""
+
+    def start(source: str, **config: Any) -> Server:
+        (tmp_path / "main.py").write_text(textwrap.dedent(source))
+        prefix = "wsgi:" if "start_response" in source else ""
+        return launch(f"{prefix}{tmp_path / 'main.py'}:app", **config).wait_until_running()
+
+    return start
 
 
 @pytest.fixture(params=["h1", "h1-tls", "h2", "h2c"])

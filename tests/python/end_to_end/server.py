@@ -253,11 +253,18 @@ class Server:
             deadline,
         )
 
-    def assert_ends_well(self) -> None:
-        """Stops it, and asserts that it exits with 0, leaves no worker behind, and has accounted for everything."""
-        assert self.stop() == 0, f"the exit code after SIGTERM\n{self.log}"
+    def stop_and_check(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stops it by a signal, asserts that it leaves nothing behind, and returns the exit code."""
+        self.worker_pids()
+        self.signal(number)
+        code = self.wait_for_exit()
         self.wait_for_workers_end()
         self.assert_nothing_left()
+        return code
+
+    def assert_ends_well(self) -> None:
+        """Stops it, and asserts that it exits with 0 and leaves nothing behind."""
+        assert self.stop_and_check() == 0, f"the exit code after SIGTERM\n{self.log}"
 
     @contextmanager
     def serving(self) -> Iterator[Server]:

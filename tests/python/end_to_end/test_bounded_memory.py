@@ -304,7 +304,7 @@ def test_app_that_floods_with_empty_messages(
     assert max(worst) < 5
 
 
-def test_bodies_that_nobody_reads_fill_the_room_of_their_connection(
+def test_unread_bodies_fill_the_room_of_their_connection(
     serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], tmp_path: Path
 ) -> None:
     server = serve("numbered.py:app", workers=1, hcrs={"lifespan": "off"})

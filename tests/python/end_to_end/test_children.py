@@ -197,7 +197,7 @@ def test_a_crash_leaves_a_stack_in_the_error_log(
     assert server.log.count("Fatal Python error") == 1
 
 
-def test_a_crash_of_a_child_is_told_as_its_own(
+def test_a_crash_of_a_child_is_reported_as_the_childs(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
     server = serve("children.py:app")

@@ -151,7 +151,7 @@ def test_flags_may_be_shortened_joined_repeated_and_old(
     assert not (tmp_path / "server-0" / "of-the-file.log").exists()
 
 
-def test_ambiguous_and_wrong_flags_are_told(tmp_path: Path) -> None:
+def test_ambiguous_and_wrong_flags_are_reported(tmp_path: Path) -> None:
     for arguments, words in (
         (["--work", "2"], ["--worker", "similar"]),
         (["--workers", "two"], ["invalid value 'two'", "--workers"]),

@@ -6,7 +6,7 @@ import ast
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -266,7 +266,7 @@ def test_the_head_of_a_file_has_its_length_and_no_body(fetch: Callable[..., Answ
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, str(size), b"")
 
 
-def test_what_is_no_file_fails_the_app_before_anything_is_sent(
+def test_a_path_that_is_not_a_regular_file_fails_the_app_before_anything_is_sent(
     server: Server, fetch: Callable[..., Answer], tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "fifo")

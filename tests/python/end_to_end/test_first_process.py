@@ -61,7 +61,7 @@ def test_orphans_of_the_app_are_reaped(launch: Callable[..., Server], connect_h1
     assert connect_h1(server.listener).get().status == 200
 
 
-def test_root_is_told_that_user_and_group_change_nothing_but_sockets(launch: Callable[..., Server], tmp_path: Path) -> None:
+def test_root_is_warned_that_user_and_group_apply_to_sockets_only(launch: Callable[..., Server], tmp_path: Path) -> None:
     owner = {"user": os.geteuid(), "group": os.getegid()}
     server = launch("plain.py:app", bind=f"unix:{tmp_path}/socket", **owner).wait_until_running()
     assert ("the server and the app run as root" in server.log) == (os.geteuid() == 0)

@@ -80,7 +80,7 @@ def test_a_stop_does_not_wait_for_the_children_of_the_workers(
     assert server.wait_for_exit() == 0
 
 
-def test_what_a_child_answers_reaches_nobody(
+def test_what_a_forked_child_sends_is_discarded(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     server = serve("forks.py:app")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,7 +199,7 @@ def test_wsgi_body_over_the_limit_is_refused(serve: Callable[..., Server], conne
     assert client.response().status in (400, 413)
 
 
-def test_wsgi_app_is_found_without_being_told(
+def test_wsgi_app_is_recognized(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
     server = serve("wsgi.py:plain")

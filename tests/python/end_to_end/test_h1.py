@@ -51,7 +51,7 @@ def test_pipelined_requests_are_answered_in_order(client: H1Client, key: str) ->
     assert responses[0].body == responses[-1].body == b"hello"
 
 
-def test_pipelined_requests_with_bodies_are_told_apart(client: H1Client) -> None:
+def test_pipelined_requests_with_bodies_are_kept_apart(client: H1Client) -> None:
     posts = b"".join(
         f"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
         for body in ("one", "three", "GET / HTTP/1.1\r\n\r\n")

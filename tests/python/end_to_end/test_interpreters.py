@@ -136,7 +136,7 @@ def test_an_active_environment_without_hcrs_is_passed_over_with_a_line(
     assert re.search(rf"The app runs on {python}/python\S+, not on the Python of VIRTUAL_ENV, {active}\n", said), said
 
 
-def test_what_is_not_installed_is_told_with_the_interpreter(
+def test_a_missing_package_is_reported_with_the_interpreter(
     environments: Path, start: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "main.py").write_text("import not_installed\n")

@@ -144,7 +144,7 @@ def test_fields_of_strangers_are_dropped(server: Server, connect_h1: Callable[..
 
 
 @shows("settings.py:app", proxy_protocol=True, proxy_protocol_timeout=0.3, forwarded_allow_ips="127.0.0.1")
-def test_the_proxy_protocol_is_expected_for_so_long(server: Server, connect_h1: Callable[..., H1Client]) -> None:
+def test_a_proxy_header_has_to_come_within_proxy_protocol_timeout(server: Server, connect_h1: Callable[..., H1Client]) -> None:
     client = connect_h1(server.listener)
     client.send("PROXY TCP4 198.51.100.7 192.0.2.1 1000 80\r\n")
     assert b'"client": "198.51.100.7"' in client.get().body

@@ -24,7 +24,7 @@ from end_to_end.server import Listening, Server, wait_until
     access_log_format="%(m)s %(U)s %(s)s",
     loglevel="debug",
 )
-def test_logs_go_where_they_are_wanted_and_say_what_is_wanted(server: Server, tmp_path: Path) -> None:
+def test_logs_have_the_configured_target_format_and_level(server: Server, tmp_path: Path) -> None:
     errors, lines = tmp_path / "error.log", tmp_path / "access.log"
     running = wait_until(
         lambda: errors.exists() and re.search(r"Running on http://127\.0\.0\.1:(\d+)", errors.read_text()), "the log"

@@ -15,7 +15,7 @@ from end_to_end.ws_client import CLOSE, PING, PONG, Frame, open_over_h1
 
 
 @shows("plain.py:app", keep_alive_max_requests=2)
-def test_a_connection_has_so_many_requests(
+def test_a_connection_ends_after_keep_alive_max_requests(
     server: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> None:
     client = connect_h1(server.listener)
@@ -96,7 +96,7 @@ def test_the_largest_heads_reach_the_app_and_what_no_worker_can_be_given_is_refu
 
 
 @shows("sockets.py:app", websocket_max_message_size=100, websocket_ping_interval=0.2)
-def test_websockets_are_pinged_and_their_messages_are_so_long(
+def test_websocket_pings_and_message_size_are_those_configured(
     server: Server, connect_h1: Callable[..., H1Client]
 ) -> None:
     socket, began = open_over_h1(connect_h1(server.listener), "/echo"), time.monotonic()

@@ -71,7 +71,7 @@ REFUSED = (ssl.SSLError, ConnectionError)
     alpn_protocols=["http/1.1"],
     ssl_handshake_timeout=0.4,
 )
-def test_what_is_spoken_is_what_is_wanted(
+def test_cipher_alpn_and_handshake_timeout_are_those_configured(
     server: Server, trusting: Callable[..., ssl.SSLContext], shake: Callable[..., Any]
 ) -> None:
     connection, answer = shake(trusting("h2", "http/1.1", version=ssl.TLSVersion.TLSv1_2))
@@ -90,7 +90,7 @@ def test_what_is_spoken_is_what_is_wanted(
     certificates=[{"certfile": "<pki>/other.test.pem", "keyfile": "<pki>/other.test.pem"}],
     key_exchange=["secp384r1"],
 )
-def test_names_groups_and_versions_are_those_that_are_named(
+def test_certificates_groups_and_versions_are_those_configured(
     server: Server, trusting: Callable[..., ssl.SSLContext], shake: Callable[..., Any]
 ) -> None:
     with pytest.raises(REFUSED):
@@ -171,7 +171,7 @@ def test_handshakes_are_answered_in_turn(
             assert answer.startswith(b"HTTP/1.1 200")
 
 
-def test_a_list_of_ciphers_is_told_what_it_leaves_out_and_an_empty_one_is_an_error(
+def test_unknown_ciphers_are_reported_and_a_list_without_known_ones_is_an_error(
     serve: Callable[..., Server], launch: Callable[..., Server], pki: Pki
 ) -> None:
     pair = {"certfile": pki / "localhost.pem", "keyfile": pki / "localhost.pem"}

@@ -24,7 +24,7 @@ QUEUE_TIMEOUT = 10
 
 
 @shows("settings.py:app", root_path="/mounted/", workers=2, worker_class="uvloop", pid_path="<folder>/pid")
-def test_workers_are_as_many_and_as_they_are_wanted(
+def test_number_loop_and_root_path_of_workers_are_those_configured(
     server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     client = connect_h2(server.listener)

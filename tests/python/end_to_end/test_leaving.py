@@ -112,7 +112,7 @@ class Asking:
 
 @pytest.mark.parametrize("version", ["h1", "h2"])
 @pytest.mark.parametrize("target", ["spin-on-receive", "spin-on-send", "spin-after-the-response"])
-def test_no_call_completes_for_ever_without_a_turn_for_the_others(
+def test_an_app_that_ignores_the_end_leaves_turns_to_other_requests(
     leaving: Server,
     clients: Clients,
     seen: Callable[[Server, str], list[str]],
@@ -193,7 +193,7 @@ def test_a_client_that_has_closed_its_side_sees_what_the_app_leaves_out(
     clients.leave_quietly(asyncio_only)
 
 
-def test_a_mistake_after_the_client_has_left_is_still_told(asyncio_only: Server, clients: Clients, key: str) -> None:
+def test_an_error_of_the_app_after_the_client_has_left_is_logged(asyncio_only: Server, clients: Clients, key: str) -> None:
     asking = Asking(clients, asyncio_only, f"/raises-when-told?{key}", "h1")
     assert asking.h1.head().status == 200
     asking.leave()
@@ -261,7 +261,7 @@ def leave(request: pytest.FixtureRequest) -> Callable[[WsClient], None]:
 
 
 @pytest.mark.parametrize("target", ["blind-echo", "only-sends"])
-def test_to_send_after_the_client_has_left_raises_and_that_is_no_error(
+def test_send_after_the_client_has_left_raises_and_is_no_error_of_the_app(
     leaving: Server,
     clients: Clients,
     open_ws: Callable[[Server, str], WsClient],
@@ -283,7 +283,7 @@ def test_to_send_after_the_client_has_left_raises_and_that_is_no_error(
     clients.leave_quietly(leaving)
 
 
-def test_to_close_after_the_client_has_left_neither_waits_nor_raises(
+def test_close_after_the_client_has_left_neither_waits_nor_raises(
     asyncio_only: Server,
     clients: Clients,
     open_ws: Callable[[Server, str], WsClient],
@@ -304,7 +304,7 @@ def test_to_close_after_the_client_has_left_neither_waits_nor_raises(
     clients.leave_quietly(asyncio_only)
 
 
-def test_the_end_of_a_websocket_is_told_once(
+def test_the_end_of_a_websocket_is_received_once(
     leaving: Server,
     clients: Clients,
     open_ws: Callable[[Server, str], WsClient],
@@ -323,7 +323,7 @@ def test_the_end_of_a_websocket_is_told_once(
     clients.leave_quietly(leaving)  # what still waits is cancelled
 
 
-def test_what_a_client_has_left_behind_is_received_with_its_own_farewell(
+def test_messages_before_a_clients_close_are_received_and_then_its_own_code(
     asyncio_only: Server,
     clients: Clients,
     open_ws: Callable[[Server, str], WsClient],
@@ -338,7 +338,7 @@ def test_what_a_client_has_left_behind_is_received_with_its_own_farewell(
     clients.leave_quietly(asyncio_only)
 
 
-def test_to_close_what_the_client_has_closed_does_nothing(
+def test_close_after_the_clients_close_does_nothing(
     leaving: Server,
     clients: Clients,
     open_ws: Callable[[Server, str], WsClient],
@@ -366,7 +366,7 @@ def test_an_export_that_never_waits_ends_with_its_client(
 
 
 @pytest.mark.parametrize("version", ["h1", "h2"])
-def test_each_who_asks_learns_that_the_client_has_left(
+def test_middleware_and_endpoint_both_learn_that_the_client_has_left(
     starlette: Server, clients: Clients, seen: Callable[[Server, str], list[str]], version: str, key: str
 ) -> None:
     asking = Asking(clients, starlette, f"/asks-twice?{key}", version)
@@ -414,7 +414,7 @@ def test_a_websocket_of_starlette_ends_with_its_client(
 
 
 @pytest.mark.parametrize("version", ["h1", "h2"])
-def test_a_wsgi_app_that_writes_to_nobody_is_no_error(serve: Serve, clients: Clients, version: str) -> None:
+def test_a_wsgi_app_that_writes_after_its_client_has_left_is_no_error(serve: Serve, clients: Clients, version: str) -> None:
     server = serve("wsgi:leaving.py:wsgi", workers=1, loglevel="debug", graceful_timeout=0.5)
     asking = Asking(clients, server, "/", version)
     if version == "h1":

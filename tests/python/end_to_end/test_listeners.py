@@ -182,7 +182,7 @@ def test_inherited_descriptor_is_served(
 
 
 @pytest.mark.parametrize(("binds", "named"), [(["fd://3"], ["4"]), (["127.0.0.1:0"], ["3", "4"]), (["fd://3", "fd://4"], [])])
-def test_sockets_of_the_service_manager_that_are_not_served_are_told(
+def test_sockets_of_the_service_manager_that_are_not_served_are_logged(
     binds: list[str], named: list[str], launch: Callable[..., Server], tmp_path: Path
 ) -> None:
     """As systemd passes them: from descriptor 3 on, with their number and the process that is meant."""

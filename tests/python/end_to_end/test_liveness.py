@@ -123,7 +123,7 @@ def test_a_wsgi_thread_that_waits_for_its_client_is_not_stuck(
     assert len(server.worker_pids()) == 1
 
 
-def test_a_machine_that_stood_still_kills_nobody(
+def test_no_worker_is_killed_after_the_machine_stood_still(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
     server = serve("hangs.py:app", hcrs={"worker_timeout": TIMEOUT})

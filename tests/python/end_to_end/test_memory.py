@@ -175,7 +175,7 @@ def test_gibibyte_upload_at_the_speed_of_the_app(
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "cleartext"])
-def test_hundred_streams_whose_bodies_nobody_reads(
+def test_hundred_streams_whose_bodies_the_app_does_not_read(
     serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], key: str, tls: bool
 ) -> None:
     server = serve("plain.py:app", tls=tls)
@@ -196,7 +196,7 @@ def test_hundred_streams_whose_bodies_nobody_reads(
     quick_requests(client, 3)
 
 
-def test_hundred_downloads_that_nobody_reads(
+def test_hundred_downloads_that_the_client_does_not_read(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
 ) -> None:
     server = serve("plain.py:app", tls=True)

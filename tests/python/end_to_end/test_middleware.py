@@ -45,7 +45,7 @@ def test_proxy_fix_counts_from_the_right(mounted: Callable[..., Server], connect
     assert scope_of(client.get("/", "x-forwarded-for: 6.6.6.6\r\n"))["client"] == client.socket.getsockname()
 
 
-def test_proxy_fix_of_no_hops_believes_nobody(
+def test_proxy_fix_of_no_hops_believes_no_field(
     mounted: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
     client = connect_h1(mounted("proxy_fix_0").listener)
@@ -194,7 +194,7 @@ def test_dispatcher_below_a_root_path(mounted: Callable[..., Server], connect_h1
     assert scope_of(client.get("/root/foo/x"))["root_path"] == "/root/foo"
 
 
-def test_dispatcher_denies_websockets_to_nobody() -> None:
+def test_dispatcher_closes_websockets_of_unknown_paths() -> None:
     from hcrs.middleware import DispatcherMiddleware
 
     connect = {"type": "websocket.connect"}

@@ -160,7 +160,7 @@ def test_uvicorns_json_is_served_without_access_log_and_with_trusted_proxies(
     assert server.output == ""
 
 
-def test_uvicorns_unix_socket_is_open_to_everybody(
+def test_uvicorns_unix_socket_is_open_to_all_users(
     migrate: Callable[..., tuple[str, Path]], start: Callable[..., Server], tmp_path: Path
 ) -> None:
     _, path = migrate(f"uvicorn {shlex.join(PLAIN)} --uds {tmp_path}/socket --factory --app-dir {tmp_path}")
@@ -247,7 +247,7 @@ def test_gunicorns_own_file_of_the_folder_is_followed_unasked(tmp_path: Path) ->
     assert "worker_class = <class 'configuration.Mine'>: the class is not known" in notes(toml)
 
 
-def test_file_in_python_that_fails_is_told_with_its_traceback(tmp_path: Path) -> None:
+def test_file_in_python_that_fails_is_reported_with_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text("workers = 1 / 0\n")
     result = run(tmp_path, "gunicorn.conf.py", code=78)
     assert "ZeroDivisionError" in result.stderr and result.stdout == ""
@@ -328,7 +328,7 @@ def test_hypercorns_file_in_python_passes_as_it_is(
 # ---- units of systemd ----
 
 
-def test_unit_becomes_one_that_starts_hcrs_and_is_told_when_it_is_ready(
+def test_unit_is_migrated_to_start_hcrs_with_type_notify(
     start: Callable[..., Server], tmp_path: Path
 ) -> None:
     bin_folder = Path(command()).parent
@@ -398,7 +398,7 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     assert 'application_path = "m:a"' in (tmp_path / "there.toml").read_text()
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "uvicorn.json").write_text('{"prot": 80, "workers": "many", "port": 70000}')
     result = run(tmp_path, "uvicorn.json", code=78)
     assert result.stdout == ""

@@ -56,7 +56,7 @@ def run(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProces
         ("certfile = '.'\nkeyfile = 'k.pem'", ["x.toml:1: certfile: cannot read .: Is a directory"]),
     ],
 )
-def test_mistakes_of_a_file_are_told_with_place_key_and_what_is_expected(tmp_path: Path, text: str, words: Any) -> None:
+def test_mistakes_of_a_file_are_reported_with_place_key_and_expectation(tmp_path: Path, text: str, words: Any) -> None:
     (tmp_path / "x.toml").write_text(f"{text}\n")
     result = run(tmp_path, "-c", "x.toml", PLAIN)
     assert (result.returncode, result.stdout) == (CONFIG, "")
@@ -73,7 +73,7 @@ def test_flags_and_variables_are_named_as_they_were_given(tmp_path: Path) -> Non
     assert "HCRS_BACKLOG: expected a whole number from 1 to 2147483647, found the string \"x\"" in result.stderr
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("workers = 'two'\nbacklog = 0\ncertfile = 'c'\n[hcrs]\nio_threads = 0\n")
     result = run(tmp_path, "-c", "x.toml", "--umask", "9999", HCRS_DEBUG="perhaps")
     assert result.returncode == CONFIG
@@ -82,7 +82,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         assert word in result.stderr, result.stderr
 
 
-def test_a_misspelt_key_is_told_beside_a_wrong_value(tmp_path: Path) -> None:
+def test_a_misspelt_key_is_reported_beside_a_wrong_value(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("workers = 'two'\nkeep_alive_timeot = 5\n")
     result = run(tmp_path, "config", "check", "x.toml")
     assert result.returncode == CONFIG
@@ -98,7 +98,7 @@ def test_a_misspelt_key_is_told_beside_a_wrong_value(tmp_path: Path) -> None:
         (["--preload-app"], "tip: --preload-app is a flag of gunicorn: workers are new processes, not forks"),
     ],
 )
-def test_flags_of_other_servers_are_told_with_what_to_write_here(tmp_path: Path, flags: list[str], tip: str) -> None:
+def test_flags_of_other_servers_are_reported_with_a_replacement(tmp_path: Path, flags: list[str], tip: str) -> None:
     result = run(tmp_path, PLAIN, *flags)
     assert (result.returncode, result.stdout) == (USAGE, "")
     assert tip in result.stderr
@@ -198,7 +198,7 @@ def test_every_failure_has_its_exit_code_and_a_reason(tmp_path: Path, arguments:
         assert word in result.stderr, result.stderr
 
 
-def test_an_address_in_use_is_told_with_what_to_do(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_an_address_in_use_is_reported_with_a_remedy(serve: Callable[..., Server], tmp_path: Path) -> None:
     running = serve("plain.py:app")
     address = running.listener.authority
     (tmp_path / "x.toml").write_text(f"workers = 1\nbind = '{address}'\n")
@@ -220,7 +220,7 @@ def test_version_and_help_are_no_failures(tmp_path: Path) -> None:
         assert (result.returncode, result.stderr) == (0, "") and result.stdout
 
 
-def test_a_certificate_for_development_is_told_how_to_be_trusted(tmp_path: Path) -> None:
+def test_a_certificate_for_development_comes_with_instructions_to_trust_it(tmp_path: Path) -> None:
     result = run(tmp_path, "cert", "dev")
     assert (result.returncode, result.stderr) == (0, "")
     for word in ("curl --cacert certs/ca.pem", "SSL_CERT_FILE=certs/ca.pem", "update-ca-certificates", "Firefox"):

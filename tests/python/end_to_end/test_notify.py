@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def manager(tmp_path: Path) -> Iterator[Callable[[], str]]:
         yield lambda: bound.recv(4096).decode()
 
 
-def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(
+def test_service_manager_is_notified_of_ready_and_stopping(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client], manager: Callable[[], str], tmp_path: Path
 ) -> None:
     server = serve("plain.py:app", workers=2, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
@@ -37,7 +36,7 @@ def test_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(
     assert manager() == "STOPPING=1"
 
 
-def test_service_manager_is_told_that_a_reload_is_over_also_when_the_app_cannot_be_loaded(
+def test_service_manager_is_notified_of_a_reload_that_fails(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client], manager: Callable[[], str], tmp_path: Path
 ) -> None:
     (tmp_path / "site.toml").write_text('bind = "127.0.0.1:0"\napplication_path = "mine:app"\n')

@@ -90,7 +90,7 @@ def test_fields_of_strangers_can_be_kept_from_the_app(behind: Callable[..., Serv
     assert scope["client"] == scope["own_address"]
 
 
-def test_trusted_proxy_says_who_the_client_is(
+def test_trusted_proxy_names_the_client(
     behind: Callable[..., Server], ask: Callable[..., Any], protocol: str
 ) -> None:
     server = behind(forwarded_allow_ips=["127.0.0.0/8", "10.0.0.0/8"])
@@ -143,7 +143,7 @@ def test_hops_are_counted_where_addresses_are_not_known(behind: Callable[..., Se
     assert scope["client"] == scope["own_address"], "it has come another way"
 
 
-def test_environment_names_whom_to_trust(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
+def test_trusted_proxies_may_be_named_in_the_environment(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
     server = serve("plain.py:app", env={"FORWARDED_ALLOW_IPS": "127.0.0.1"})
     body = connect_h1(server.listener).get("/scope", "x-forwarded-for: 192.0.2.1\r\n").body
     assert ast.literal_eval(body.decode())["client"] == ("192.0.2.1", 0)
@@ -335,7 +335,7 @@ def test_fields_count_by_the_client_that_the_header_names(proxied: Server, conne
 CLAIM = "x-forwarded-for: 127.0.0.1\r\nx-forwarded-host: admin.internal\r\nx-forwarded-proto: https\r\n"
 
 
-def test_everybody_who_connects_is_trusted_but_nobody_whom_the_header_names(
+def test_a_wildcard_trusts_every_peer_but_no_client_that_the_header_names(
     behind: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
     server = behind(forwarded_allow_ips="*", proxy_protocol=True)
@@ -351,7 +351,7 @@ V2_UNSPECIFIED = v2(1, 0, b"")
 
 
 @pytest.mark.parametrize("header", [V1_UNKNOWN, V2_UNSPECIFIED, V2_UNIX], ids=["v1", "v2", "unix"])
-def test_fields_of_somebody_whom_the_proxy_does_not_name_are_not_believed(
+def test_fields_are_not_believed_where_the_header_names_no_client(
     proxied: Server, connect_h1: Callable[..., H1Client], header: Any
 ) -> None:
     proxy = connect_h1(proxied.listeners[1])

@@ -171,7 +171,7 @@ def test_module_that_a_request_has_imported_from_elsewhere_is_watched(
 
 
 @shows(reload_include=["*.html"], reload_exclude=["local_*"])
-def test_new_file_in_the_apps_folder_counts_and_what_is_not_the_apps_own_does_not(
+def test_new_files_of_the_app_are_noticed_and_other_files_are_not(
     serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
 ) -> None:
     server = serve_project(hcrs={"reload_include": ["*.html"], "reload_exclude": ["local_*"]})
@@ -201,7 +201,7 @@ def test_folders_that_are_watched_can_be_chosen(
     assert client.get().body == b"first"
 
 
-def test_failed_startup_and_a_worker_that_dies_are_seen_to(
+def test_a_dead_worker_is_replaced_by_the_change_that_mends_the_app(
     serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
 ) -> None:
     """The place of a worker that cannot be started anew is filled with the change that mends it."""

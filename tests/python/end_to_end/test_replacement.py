@@ -1,4 +1,4 @@
-"""Workers are replaced while they serve, by SIGHUP or after so many requests, and no client notices."""
+"""Workers are replaced while they serve, by SIGHUP, and no client notices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.load import H2Load
 from end_to_end.server import Server, is_alive, wait_until
-from end_to_end.ws_client import Ended, WsClient, open_over_h1, open_over_h2
+from end_to_end.ws_client import WsClient, open_over_h1, open_over_h2
 from source_numbers import numbers
 
 CLAIM = numbers("hcrs-link/src/claim.rs")
@@ -30,7 +30,6 @@ LINK_VERSION, SLOTS = CLAIM["LINK_VERSION"], CLAIM["SLOTS"]
 
 READY = r"Worker \d+ is ready and replaces worker \d+"
 ALL = "All workers have been replaced"
-SPENT = r"Worker (\d+) has reached max_requests; replacing it"
 
 
 def replace(server: Server, rounds: int = 1) -> None:
@@ -202,7 +201,7 @@ def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(
     assert "ERROR" not in server.log
 
 
-def test_app_is_told_that_its_websocket_was_closed(
+def test_app_receives_the_close_of_its_websocket(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client], tmp_path: Path
 ) -> None:
     app = tmp_path / "last_words.py"
@@ -420,78 +419,6 @@ def test_signal_while_the_server_starts_replaces_what_was_started_before(
     server.wait_for_log(ALL)
     assert not set(first) & set(server.worker_pids())
     assert server.stop() == 0
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_worker_is_replaced_after_exactly_so_many_requests(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], workers: int, threads: int
-) -> None:
-    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads})
-    pids = server.worker_pids()
-    # Enough connections that each thread has one; requests one after another go to the workers in any order.
-    clients = [connect_h2(server.listener) for _ in range(8)]
-    served = dict.fromkeys(pids, 0)
-    while (count := max(served.values())) <= 20:
-        assert "it is replaced" not in server.log, served
-        pid = int(clients[sum(served.values()) % len(clients)].get("/pid").body)
-        served[pid] += 1
-        assert sum(served.values()) <= workers * 21
-    assert count == 21
-    spent = max(served, key=served.__getitem__)
-    assert int(server.wait_for_log(SPENT)[0][1]) == spent, "by the 21st request"
-    server.wait_for_log(rf"Worker \d+ is ready and replaces worker {spent}")
-    wait_until(lambda: spent not in server.worker_pids(), "the old worker to end")
-    assert len(re.findall(SPENT, server.log)) == 1
-    assert clients[0].get().status == 200  # with which another may have been given as many
-    assert all(client.goaway is None for client in clients)
-
-
-def test_websockets_count_as_requests(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
-    server = serve("sockets.py:app", max_requests=2, hcrs={"retire_timeout": 0.2})
-    for _ in range(3):
-        assert "it is replaced" not in server.log
-        socket = open_over_h1(connect_h1(server.listener), "/echo")
-        socket.send("x")
-        assert socket.receive() == "x"
-        socket.close()
-        assert socket.closed() == (1000, "")
-        with pytest.raises(Ended):
-            socket.receive_frame()
-    server.wait_for_log(SPENT)
-    server.wait_for_log(READY)
-
-
-def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve: Callable[..., Server]) -> None:
-    server = serve("plain.py:app", tls=True, workers=2, max_requests=300, keep_alive_max_requests=10_000_000)
-    load = H2Load(f"https://localhost:{server.listener.port}/", 0, 4, 8, "-D", "10")
-    server.wait_for_log(READY, count=4)
-    assert load.is_running, "it has seen them"
-    result = load.result()
-    assert result.succeeded == result.ok > 1200, result.output
-    assert result.failed == result.errored == result.timed_out == 0, result.output
-    assert "killed" not in server.log
-
-
-def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
-) -> None:
-    server = serve("plain.py:app", max_requests=5, max_requests_jitter=40, keep_alive_max_requests=10_000_000)
-    client = connect_h1(server.listener)
-    lives = []
-    for generation in range(1, 5):
-        before = server.log.count("is ready and replaces")
-        assert before == generation - 1
-        count = 0
-        while len(re.findall(SPENT, server.log)) < generation:
-            assert client.get("/pid").status == 200
-            count += 1
-            assert count < 60
-            time.sleep(0.005)  # so that what is logged is seen in time
-        lives.append(count)
-        server.wait_for_log(READY, generation)
-    assert all(6 <= life <= 52 for life in lives), lives
-    assert len(set(lives)) > 1, lives
 
 
 def test_replaced_worker_has_a_time_of_its_own(

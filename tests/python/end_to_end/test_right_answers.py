@@ -183,7 +183,7 @@ def test_requests_of_clients_that_have_gone_are_not_run(serve: Callable[..., Ser
 
 
 @pytest.mark.parametrize("stopped", list(itertools.combinations(range(4), 2)), ids=lambda pair: f"{pair[0]}-{pair[1]}")
-def test_two_stopped_workers_of_four_hold_nobody_up(
+def test_two_stopped_workers_of_four_delay_no_request(
     serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], stopped: Any
 ) -> None:
     server = serve("numbered.py:app", workers=4, hcrs={"lifespan": "off"})

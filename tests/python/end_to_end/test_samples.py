@@ -147,7 +147,7 @@ def make_client(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "authority.pem", folder / "client.pem", folder / "client-key.pem"
 
 
-def test_mtls_serves_those_who_show_a_certificate_of_the_authority_and_nobody_else(
+def test_mtls_serves_only_clients_with_a_certificate_of_the_authority(
     serve: Callable[..., Server], place: Callable[[str], Path], tmp_path: Path
 ) -> None:
     authority, *client = make_client(tmp_path / "clients")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,28 +15,6 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.server import Server, wait_until
-
-
-@pytest.fixture
-def run(launch: Callable[..., Server], tmp_path: Path) -> Callable[..., Server]:
-    """Serves the source of an app."""
-
-    def start(source: str, **config: Any) -> Server:
-        (tmp_path / "main.py").write_text(textwrap.dedent(source))
-        prefix = "wsgi:" if "start_response" in source else ""
-        return launch(f"{prefix}{tmp_path / 'main.py'}:app", **config).wait_until_running()
-
-    return start
-
-
-def stop(server: Server, number: signal.Signals = signal.SIGTERM) -> int:
-    """Stops it; gives the exit code, and sees that no worker outlives it."""
-    server.worker_pids()
-    server.signal(number)
-    code = server.wait_for_exit()
-    server.wait_for_workers_end()
-    server.assert_nothing_left()
-    return code
 
 
 def begins_to_drain(server: Server) -> None:
@@ -69,7 +46,7 @@ def test_connection_without_a_request_neither_delays_a_stop_nor_counts_as_cut_of
         elif kind == "h2-fresh":
             connect_h2(where)
         assert connect_h1(where).get().status == 200  # by now the server has accepted what came before
-        assert stop(server) == 0
+        assert server.stop_and_check() == 0
     assert "cut off" not in server.log
 
 
@@ -110,7 +87,7 @@ def test_request_that_has_come_before_the_signal_is_answered_on_an_idle_connecti
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_connection_that_nobody_has_accepted_yet_is_answered(
+def test_connection_that_is_not_accepted_yet_is_answered(
     launch: Callable[..., Server], tmp_path: Path, kind: str
 ) -> None:
     bind = "127.0.0.1:0" if kind == "tcp" else f"unix:{tmp_path}/socket"
@@ -135,14 +112,14 @@ def test_connection_that_nobody_has_accepted_yet_is_answered(
     assert server.wait_for_exit() == 0
 
 
-def test_rest_of_a_body_that_nobody_wants_delays_no_stop(
+def test_rest_of_an_unread_body_does_not_delay_a_stop(
     launch: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
     server = launch("plain.py:app", graceful_timeout=60, keep_alive_timeout=60).wait_until_running()
     client = connect_h1(server.listener)
     client.send("POST /unread HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nfirst")
     assert client.response().status == 200
-    assert stop(server) == 0
+    assert server.stop_and_check() == 0
 
 
 # ---- one bound ----
@@ -166,7 +143,7 @@ def test_worker_is_given_no_more_time_than_the_edge(
     connect_h1(server.listener).request("GET", "/hangs")
     server.wait_for_log("begun", 2)
     began = time.monotonic()
-    assert stop(server) == 3
+    assert server.stop_and_check() == 3
     assert time.monotonic() - began < 7
     assert "2 requests were cut off: they had not finished in 4 s" in server.log
     assert "is killed" not in server.log
@@ -178,8 +155,8 @@ def test_worker_that_is_stuck_is_not_waited_for(
     server = launch("plain.py:app", graceful_timeout=0.5).wait_until_running()
     connect_h1(server.listener).request("GET", f"/block?file={tmp_path}/blocked")
     wait_until((tmp_path / "blocked").exists, "the worker to be stuck")
-    assert stop(server) == 3
-    assert "does not end; killing it" in server.log
+    assert server.stop_and_check() == 3
+    assert "does not end; it is killed" in server.log
 
 
 def test_shutdown_has_its_own_time_from_where_it_begins(run: Callable[..., Server]) -> None:
@@ -198,7 +175,7 @@ def test_shutdown_has_its_own_time_from_where_it_begins(run: Callable[..., Serve
         """,
         graceful_timeout=0.1,
     )
-    assert stop(server) == 0
+    assert server.stop_and_check() == 0
     assert "shut down" in server.log
 
 
@@ -219,12 +196,12 @@ def test_thread_that_does_not_end_is_named_and_left_behind(run: Callable[..., Se
     if worker_class == "wsgi":
         app = "def app(environ, start_response):\n    raise ValueError\n"
     server = run(ENDLESS_THREAD + app, **({} if worker_class == "wsgi" else {"worker_class": worker_class}))
-    assert stop(server) == 0
+    assert server.stop_and_check() == 0
     assert "poller" in server.log and "is killed" not in server.log
 
 
 @pytest.mark.parametrize("worker_class", ["asyncio", "trio"])
-def test_work_in_an_executor_holds_nobody_up(
+def test_work_in_an_executor_does_not_delay_a_stop(
     run: Callable[..., Server], connect_h1: Callable[..., H1Client], worker_class: str
 ) -> None:
     in_thread = {
@@ -245,7 +222,7 @@ def test_work_in_an_executor_holds_nobody_up(
         graceful_timeout=0.5,
     )
     assert connect_h1(server.listener).get("/report").status == 200
-    assert stop(server) == 0
+    assert server.stop_and_check() == 0
     assert "GET /report" in server.log and "is killed" not in server.log
 
 
@@ -286,7 +263,7 @@ def test_work_after_responses_that_is_cut_off_is_named(
     )
     for target in ("/mail?to=a", "/mail?to=b", "/report"):
         assert connect_h1(server.listener).get(target).status == 200
-    assert stop(server) == 0, "the clients have got their responses"
+    assert server.stop_and_check() == 0, "the clients have got their responses"
     (line,) = [line for line in server.log.splitlines() if "GET /mail" in line]
     assert "[WARNING]" in line and "3 " in line and "GET /mail (2)" in line and "GET /report" in line
 
@@ -310,7 +287,7 @@ def test_work_after_a_response_has_the_whole_time(
         graceful_timeout=15,
     )
     assert connect_h1(server.listener).get("/").status == 200
-    assert stop(server) == 0
+    assert server.stop_and_check() == 0
     assert (tmp_path / "done").exists() and "cut off" not in server.log
 
 
@@ -332,194 +309,3 @@ def test_signal_that_comes_twice_at_once_is_one(
     client.close()
     assert server.wait_for_exit() == 0
     assert "again" not in server.log and "lifespan.shutdown was seen" in server.log
-
-
-# ---- the app's signal handlers ----
-
-HANDLER = """
-import os, signal
-
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body"})
-
-def told(number, frame):
-    os.write(2, f"the app got {signal.Signals(number).name}\\n".encode())
-    if callable(old):
-        old(number, frame)
-
-old = signal.signal(signal.SIGTERM, told)
-"""
-
-IN_LOOP = """
-import asyncio, os, signal
-
-async def app(scope, receive, send):
-    assert scope["type"] == "lifespan"
-    await receive()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
-
-def told(number):
-    os.write(2, f"the app got {number.name}\\n".encode())
-"""
-
-ON_TRIO = """
-import os, signal, trio
-
-async def watch(*, task_status):
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            os.write(2, f"the app got {signal.Signals(number).name}\\n".encode())
-
-async def app(scope, receive, send):
-    assert scope["type"] == "lifespan"
-    await receive()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(watch)
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        nursery.cancel_scope.cancel()
-    await send({"type": "lifespan.shutdown.complete"})
-"""
-
-OF_WSGI = HANDLER.replace("async def app(scope, receive, send)", "def app(environ, start_response)").replace(
-    '    assert scope["type"] == "http"\n', ""
-).replace("await send(", "str(")
-
-
-@pytest.mark.parametrize(
-    ("source", "worker_class", "number"),
-    [
-        (HANDLER, "asyncio", "SIGTERM"),
-        (HANDLER, "trio", "SIGTERM"),
-        (IN_LOOP, "asyncio", "SIGTERM"),
-        (IN_LOOP, "asyncio", "SIGINT"),
-        (ON_TRIO, "trio", "SIGTERM"),
-        (OF_WSGI, "asyncio", "SIGTERM"),
-    ],
-    ids=["asyncio", "trio", "loop", "loop-sigint", "receiver", "wsgi"],
-)
-def test_handlers_of_the_app_are_called_when_the_drain_begins(
-    run: Callable[..., Server], source: str, worker_class: str, number: str
-) -> None:
-    server = run(source, worker_class=worker_class, hcrs={"lifespan": "auto" if "lifespan" in source else "off"})
-    assert stop(server, signal.Signals[number]) == 0
-    assert server.log.count(f"the app got {number}") == 1
-    assert "Traceback" not in server.log
-
-
-def test_handler_is_called_before_requests_have_ended_and_in_a_worker_that_is_replaced(
-    run: Callable[..., Server], connect_h1: Callable[..., H1Client]
-) -> None:
-    """It is how event streams of many an app learn that they are to end."""
-    server = run(
-        """
-        import anyio, signal
-
-        going = anyio.Event()
-
-        async def app(scope, receive, send):
-            assert scope["type"] == "http"
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"first", "more_body": True})
-            await going.wait()
-            await send({"type": "http.response.body", "body": b"last"})
-
-        def told(*_):
-            going.set()
-
-        signal.signal(signal.SIGTERM, told)
-        """,
-        graceful_timeout=20,
-    )
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        client = connect_h1(server.listener)
-        client.request()
-        assert client.head().status == 200 and client.chunk() == b"first"
-        server.signal(number)
-        assert client.chunk() == b"last"
-        if number == signal.SIGHUP:
-            server.wait_for_log("All workers have been replaced")
-    assert server.wait_for_exit() == 0
-
-
-@pytest.mark.parametrize("ending", ["loop.stop", "sys.exit"])
-def test_handler_of_the_loop_that_ends_it_breaks_nothing(
-    run: Callable[..., Server], connect_h1: Callable[..., H1Client], ending: str
-) -> None:
-    server = run(
-        f"""
-        import asyncio, os, signal, sys
-
-        async def app(scope, receive, send):
-            loop = asyncio.get_running_loop()
-            if scope["type"] == "lifespan":
-                await receive()
-                loop.add_signal_handler(signal.SIGTERM, {ending})
-                await send({{"type": "lifespan.startup.complete"}})
-                await receive()
-                print("shut down", file=sys.stderr, flush=True)
-                await send({{"type": "lifespan.shutdown.complete"}})
-                return
-            os.write(2, b"begun\\n")
-            await asyncio.sleep(1.5)
-            await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}})
-            await send({{"type": "http.response.body"}})
-        """,
-        graceful_timeout=20,
-    )
-    client = connect_h1(server.listener)
-    client.request()
-    server.wait_for_log("begun")
-    server.signal(signal.SIGTERM)
-    assert client.response().status == 200
-    client.close()
-    assert server.wait_for_exit() == 0
-    assert "shut down" in server.log
-
-
-@pytest.mark.parametrize("worker_class", ["asyncio", "trio", "wsgi"])
-def test_handler_that_raises_breaks_nothing(
-    run: Callable[..., Server], connect_h1: Callable[..., H1Client], worker_class: str
-) -> None:
-    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-    if worker_class == "wsgi":
-        source = """
-import os, signal, sys, time
-
-def app(environ, start_response):
-    os.write(2, b"begun\\n")
-    time.sleep(1.5)
-    start_response("200 OK", [("content-length", "0")])
-    return []
-
-"""
-    else:
-        source = """
-import anyio, os, signal, sys
-
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    os.write(2, b"begun\\n")
-    await anyio.sleep(1.5)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body"})
-
-"""
-    server = run(
-        source + handler, graceful_timeout=20, **({} if worker_class == "wsgi" else {"worker_class": worker_class})
-    )
-    client = connect_h1(server.listener)
-    client.request()
-    server.wait_for_log("begun")
-    server.signal(signal.SIGTERM)
-    assert client.response().status == 200
-    client.close()
-    assert server.wait_for_exit() == 0

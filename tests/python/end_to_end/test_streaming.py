@@ -137,7 +137,7 @@ DISCONNECT = [{"type": "http.disconnect"}] * 2
 
 @pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
-def test_reset_of_a_stream_is_told_to_the_app_at_once(
+def test_app_receives_the_reset_of_its_stream_at_once(
     plain: Server, protocol: str, connect_h2: Callable[..., H2Client], ask: Callable[..., Any], key: str, start: str
 ) -> None:
     client = connect_h2(where(plain, protocol))
@@ -150,7 +150,7 @@ def test_reset_of_a_stream_is_told_to_the_app_at_once(
 
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
 @pytest.mark.parametrize("how", ["close", "reset", "half-close"])
-def test_end_of_a_connection_is_told_to_the_app_at_once(
+def test_app_receives_the_end_of_its_connection_at_once(
     plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], ask: Callable[..., Any], key: str, start: str, how: str
 ) -> None:
     target = f"/until-disconnect?key={key}{start}"
@@ -183,7 +183,7 @@ def test_response_still_reaches_a_client_that_has_closed_its_side(
     client.assert_closed()
 
 
-def test_disconnect_in_the_middle_of_a_body_is_told(
+def test_app_receives_a_disconnect_in_the_middle_of_a_body(
     plain: Server, connect_h1: Callable[..., H1Client], ask: Callable[..., Any], key: str
 ) -> None:
     client = connect_h1(plain.listeners[1])

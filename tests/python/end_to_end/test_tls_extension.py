@@ -71,7 +71,7 @@ def parse(pem: str) -> x509.Certificate:
 
 
 @pytest.mark.parametrize("worker_class", ["asyncio", "uvloop", "trio"])
-def test_version_suite_and_certificate_are_told_on_every_request_unchanged(
+def test_version_suite_and_certificate_are_in_every_scope_unchanged(
     serve: Callable[..., Server], ask: Callable[..., Any], certificate: dict[str, str], worker_class: str
 ) -> None:
     server = serve("tls_scope.py:app", tls=True, worker_class=worker_class)
@@ -94,7 +94,7 @@ def test_version_suite_and_certificate_are_told_on_every_request_unchanged(
 @pytest.mark.parametrize("mode", [ssl.CERT_REQUIRED, ssl.CERT_OPTIONAL], ids=["required", "optional"])
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
 @pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
-def test_certificates_of_a_client_are_told_as_it_sent_them(
+def test_certificates_of_a_client_are_in_the_scope_as_it_sent_them(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, mode: Any, protocol: str, version: Any
 ) -> None:
     server = serve("tls_scope.py:app", tls=True, **mutual(authority, mode))
@@ -132,7 +132,7 @@ def test_clients_that_cannot_prove_who_they_are_get_no_connection(
 
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
-def test_a_websocket_is_told_as_well(
+def test_scopes_of_websockets_have_the_extension_too(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, protocol: str
 ) -> None:
     server = serve("tls_scope.py:app", tls=True, **mutual(authority, ssl.CERT_OPTIONAL))
@@ -155,14 +155,14 @@ def test_cleartext_has_none_whatever_a_proxy_says(
     assert (shown["scheme"], shown["tls"]) == ("https", None)
 
 
-def test_tls_is_told_behind_a_proxy_too(serve: Callable[..., Server], ask: Callable[..., Any]) -> None:
+def test_the_extension_is_there_behind_a_proxy_too(serve: Callable[..., Server], ask: Callable[..., Any]) -> None:
     server = serve("tls_scope.py:app", tls=True, hcrs={"forwarded_allow_ips": "127.0.0.1"})
     client, _ = ask(server, "h2")
     shown = json.loads(client.get("/", [("x-forwarded-proto", "http"), ("x-forwarded-for", "192.0.2.1")]).body)
     assert (shown["scheme"], shown["tls"]["tls_version"]) == ("http", 0x0304)
 
 
-def test_every_worker_is_told_and_a_new_one_again(
+def test_every_worker_learns_of_a_connection_and_a_new_one_too(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority
 ) -> None:
     server = serve("tls_scope.py:app", tls=True, workers=2, **mutual(authority, ssl.CERT_OPTIONAL))
@@ -194,7 +194,7 @@ def test_every_worker_is_told_and_a_new_one_again(
     ask_until_all_workers_have_answered()
 
 
-def test_more_clients_than_numbers_are_told_apart(
+def test_more_clients_than_numbers_are_kept_apart(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority
 ) -> None:
     server = serve(

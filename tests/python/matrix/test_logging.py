@@ -118,7 +118,7 @@ def test_structlog_renders_all_of_pythons_logging(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("app", "worker_class"), [("app", "asyncio"), ("app", "uvloop"), ("on_trio", "trio"), ("wsgi", "asyncio")]
 )
-def test_what_is_logged_of_an_error_is_in_its_requests_context(app: str, worker_class: str, tmp_path: Path) -> None:
+def test_log_records_of_an_error_are_in_its_requests_context(app: str, worker_class: str, tmp_path: Path) -> None:
     if worker_class == "uvloop" and sys.version_info < (3, 11):
         pytest.skip("tasks of this loop do not tell their context before Python 3.11")
     with running(tmp_path, f"in_context.py:{app}", ("hcrs",), worker_class=worker_class) as servers:

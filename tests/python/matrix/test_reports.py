@@ -34,7 +34,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ser
 
 @pytest.mark.parametrize("over", ["h1", "h2"])
 @pytest.mark.parametrize("name", ASKED)
-def test_sentry_is_told_the_same(name: str, over: str, reported: dict[str, Server]) -> None:
+def test_sentry_gets_the_same_events(name: str, over: str, reported: dict[str, Server]) -> None:
     talks = [Talk(reported["hcrs"].listener, over), Talk(reported["uvicorn"].listener, "h1")]
     ours, theirs = ({name: talk.ask(ASKED[name])} for talk in talks)
     assert differences(ours, theirs) == {}
@@ -49,7 +49,7 @@ def test_sentry_says_nothing_of_clients_that_leave(reported: dict[str, Server]) 
         assert [event for event in talk.told("/recorded") if event["kind"] == "error"] == []
 
 
-def test_sentry_is_told_the_same_by_flask(tmp_path: Path) -> None:
+def test_sentry_gets_the_same_events_from_flask(tmp_path: Path) -> None:
     asked = {name: request for name, request in ASKED.items() if name in ("json", "error", "missing", "stream")}
     with running(tmp_path, "reported.py:flask", ("hcrs", "gunicorn")) as servers:
         for name, request in asked.items():

@@ -219,7 +219,7 @@ def test_date_and_server_can_be_left_out(tmp_path: Path) -> None:
     assert [name for name, _ in ours[0]] == ["content-length", "content-type"]
 
 
-def test_connections_end_after_so_many_requests_and_so_much_time(tmp_path: Path) -> None:
+def test_connections_end_after_their_requests_and_their_time(tmp_path: Path) -> None:
     text = 'bind = "127.0.0.1:0"\nkeep_alive_max_requests = 3\nkeep_alive_timeout = 0.5\n'
 
     def look(server: Server) -> Any:

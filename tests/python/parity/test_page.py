@@ -56,6 +56,6 @@ def test_every_row_of_the_page_is_whole() -> None:
         assert all(cells[1:]), (section, subject)
 
 
-def test_no_difference_is_told_twice() -> None:
+def test_no_difference_is_listed_twice() -> None:
     names = [(difference.section, difference.subject) for difference in DIFFERENCES]
     assert len(names) == len(set(names))

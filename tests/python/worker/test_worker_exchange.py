@@ -142,7 +142,7 @@ def test_a_body_is_echoed_in_pieces_and_credited(serve_on: Serve) -> None:
     assert received == body
 
 
-def test_the_first_wait_for_a_body_that_the_client_holds_back_is_told_to_the_edge(serve: Serve) -> None:
+def test_the_first_wait_for_a_body_that_expects_100_is_reported_to_the_edge(serve: Serve) -> None:
     running = serve(APP)
     stream = running.link.request(request_head(b"POST", b"/echo", body=True), end=False)
     running.link.expect(stream, RESPONSE)

@@ -233,7 +233,7 @@ def test_files_that_wait_are_closed_when_the_client_goes(serve: Serve, tmp_path:
     assert not has_open(worker, tmp_path / "main.py")
 
 
-def test_what_is_no_file_raises_in_the_app(serve: Serve) -> None:
+def test_a_path_that_is_not_a_regular_file_raises_in_the_app(serve: Serve) -> None:
     link = serve(APP).link
     assert link.fetch(b"/wrong_files").body == b"body"
     assert report(link) == ["TypeError", "ValueError", "FileNotFoundError", "KeyError", "ValueError", "TypeError"]

@@ -92,7 +92,7 @@ def test_an_app_without_lifespan_is_served(serve: Serve, code: str) -> None:
     assert "Traceback" not in running.stderr, "most frameworks without lifespan raise"
 
 
-def test_where_an_app_without_lifespan_raises_is_told_for_debugging(serve: Serve) -> None:
+def test_the_traceback_of_an_app_without_lifespan_is_logged_at_debug(serve: Serve) -> None:
     running = serve(lifespan("raise LookupError('no lifespan here')"), "--loglevel", "debug")
     assert running.drain() == 0
     assert "\nLookupError: no lifespan here\n" in running.stderr, "the traceback is told"
@@ -117,7 +117,7 @@ def test_lifespan_can_be_demanded(serve: Serve, code: str) -> None:
     assert "LifespanFailureError: Lifespan failure in startup." in said and exit_code == 1
 
 
-def test_a_failed_startup_is_told(serve: Serve) -> None:
+def test_a_failed_startup_is_reported_to_the_edge(serve: Serve) -> None:
     said, code = failure(
         serve,
         lifespan(LIFESPAN_HEAD + "await send({'type': 'lifespan.startup.failed', 'message': 'no database'})"),
@@ -131,7 +131,7 @@ def test_an_app_that_exits_in_startup_has_failed(serve: Serve) -> None:
     assert "SystemExit(3)" in said and code == 1
 
 
-def test_a_startup_that_takes_too_long_is_told(serve: Serve) -> None:
+def test_a_startup_that_takes_too_long_is_reported_to_the_edge(serve: Serve) -> None:
     said, code = failure(serve, lifespan("await asyncio.sleep(60)"), "--startup-timeout", "0.2")
     assert "LifespanTimeoutError: Timeout whilst awaiting startup for 0.2 s" in said
     assert code == 1
@@ -187,7 +187,7 @@ def test_a_lifespan_message_out_of_place_raises_in_the_app(serve: Serve) -> None
         ("import sys; sys.exit(4)", "main:app", "SystemExit: 4"),
     ],
 )
-def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(
+def test_an_app_that_cannot_be_loaded_is_reported_with_its_traceback(
     serve: Serve, source: str, app: str, said: str
 ) -> None:
     text, code = failure(serve, source, app=app)
@@ -209,7 +209,7 @@ def test_an_app_that_cannot_be_loaded_is_told_with_its_traceback(
         ("app = {}", "main:app", "Cannot load application from 'main:app': it is of type dict, which is neither ASGI nor WSGI"),
     ],
 )
-def test_an_app_that_is_not_there_is_told_in_a_line(serve: Serve, source: str, app: str, said: str) -> None:
+def test_an_app_that_does_not_exist_is_reported_in_one_line(serve: Serve, source: str, app: str, said: str) -> None:
     text, code = failure(serve, source, app=app)
     assert said in text and text.count("\n") == 1
     assert code == 1
@@ -249,7 +249,7 @@ def test_a_path_puts_its_directory_first(serve: Serve, tmp_path: Path) -> None:
     assert serve("", app="src/package.web:app").link.fetch().body == b"served"
 
 
-def test_without_uvloop_its_absence_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_the_absence_of_uvloop_is_reported(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "uvloop.py").write_text("raise ModuleNotFoundError(\"No module named 'uvloop'\")")
     said, code = failure(serve, lifespan("return"), "--worker-class", "uvloop")
     assert "run 'pip install uvloop' or choose 'asyncio'" in said and code == 1

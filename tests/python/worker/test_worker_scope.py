@@ -119,7 +119,7 @@ def tls_facts(server: str, name: str | None, *chain: str, version: int = 0x0304,
     return struct.pack("<HH", version, suite) + b"".join(map(part, [server, name, *chain]))
 
 
-def test_a_number_means_the_tls_facts_that_were_told_last(serve: Serve) -> None:
+def test_a_number_stands_for_the_tls_facts_that_were_sent_last(serve: Serve) -> None:
     running = serve(ECHO_SCOPE)
     assert "tls" not in scope_of(running)["extensions"]
     for number, name in ((1, "CN=é"), (255, None), (1, "CN=b"), (7, "CN=c")):

@@ -258,7 +258,7 @@ LIFESPAN = """
         ("raise SystemExit(3)", "SystemExit(3)"),
     ],
 )
-def test_a_startup_that_fails_is_told(on_trio: Serve, code: str, said: str) -> None:
+def test_a_startup_that_fails_is_reported(on_trio: Serve, code: str, said: str) -> None:
     running = on_trio(LIFESPAN.format(code=code), "--startup-timeout", "0.2", ready=False)
     frame = running.link.read()
     assert frame.kind == FAILED and said in frame.payload.decode().splitlines()[-1]
@@ -285,7 +285,7 @@ def test_a_shutdown_that_takes_too_long_is_cut(on_trio: Serve) -> None:
     assert "Timeout whilst awaiting shutdown" in running.stderr
 
 
-def test_without_trio_its_absence_is_told(on_trio: Serve, tmp_path: Path) -> None:
+def test_the_absence_of_trio_is_reported(on_trio: Serve, tmp_path: Path) -> None:
     (tmp_path / "trio.py").write_text("raise ModuleNotFoundError(\"No module named 'trio'\")")
     running = on_trio("async def app(scope, receive, send): ...", ready=False)
     said = running.link.read()

@@ -224,7 +224,7 @@ def test_long_uploads_beyond_the_files_that_a_worker_holds_are_refused(serve: Se
         assert link.response(stream).body.decode() == sha256(bytes(70_000)).hexdigest()
 
 
-def test_a_body_that_cannot_be_kept_is_refused_and_the_reason_told(serve: Serve, spool: Path) -> None:
+def test_a_body_that_cannot_be_stored_is_refused_and_the_reason_logged(serve: Serve, spool: Path) -> None:
     running = serve(APP, "--wsgi-threads", "1")
     spool.rmdir()
     stream = begin(running.link, b"/digest")
