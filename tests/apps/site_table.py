@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent / "sites"
 
+#: Why many apps have one worker.
+SESSION_IN_A_PROCESS = "a session lives in the process that has opened it"
+
 
 @dataclass(frozen=True)
 class Site:

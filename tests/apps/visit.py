@@ -98,6 +98,24 @@ class Visit:
             tab.load(self.url + path)
             yield tab
 
+    def page_step(self, name: str, path: str = "/", *, shows: str) -> None:
+        """A step in which a page shows a text, and the browser reports nothing wrong."""
+        with self.step(name) as step, self.page(path) as page:
+            page.until_text(shows)
+            step.note = page.assert_sound()
+
+    @contextlib.contextmanager
+    def live_page(self, path: str = "/", *, shows: str) -> Iterator[Tab]:
+        """A page that stays and shows a text once its WebSocket is open. What is done on it are steps of their own, between
+        one for the WebSocket and one for what the browser has reported."""
+        with self.page(path, stays=True) as page:
+            with self.step("WebSocket of the page") as step:
+                page.until_text(shows)
+                step.note = page.open_socket().protocol
+            yield page
+            with self.step("page") as step:
+                step.note = page.assert_sound()
+
     def close(self) -> None:
         """Closes the pages that have stayed."""
         self._until_the_end.close()

@@ -105,7 +105,7 @@ def test_a_wait_may_time_out_and_be_repeated(serve_on: Serve) -> None:
     assert answer(serve_on, b"/timed_out") == (True, b"piece")
 
 
-def test_receive_waits_for_a_future(serve_on: Serve) -> None:
+def test_what_an_app_awaits_is_a_future(serve_on: Serve) -> None:
     assert answer(serve_on, b"/future") == ([True, False, True, 1, True, True, False], True)
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from site_table import Site
+from site_table import SESSION_IN_A_PROCESS, Site
 from visit import Visit
 
 
 def drive(visit: Visit) -> None:
-    with visit.page("/chat/", stays=True) as page:
-        with visit.step("WebSocket of the page") as step:
-            page.until_text("Ready for Ann")
-            step.note = page.open_socket().protocol
-        with visit.step("answers"):
-            page.type("#chat-input", "hello there")
-            page.click("#chat-submit")
-            page.until_text("You said: hello there")
-        with visit.step("page") as step:
-            step.note = page.assert_sound()
+    with visit.live_page("/chat/", shows="Ready for Ann") as page, visit.step("answers"):
+        page.type("#chat-input", "hello there")
+        page.click("#chat-submit")
+        page.until_text("You said: hello there")
 
 
 SITE = Site(
@@ -26,6 +20,6 @@ SITE = Site(
     "asgi",
     drive,
     workers=1,
-    one_worker_because="a session lives in the process that has opened it",
+    one_worker_because=SESSION_IN_A_PROCESS,
     ready="/chat/",
 )

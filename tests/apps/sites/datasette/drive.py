@@ -18,9 +18,7 @@ def drive(visit: Visit) -> None:
             assert len(answer.text.splitlines()) == 501, answer.text[:200]
         with visit.step("a wrong query is told"):
             assert client.get("/places.json", params={"sql": "select nothing from nowhere"}).status_code == 400
-    with visit.step("page of a table") as step, visit.page("/places/places") as page:
-        page.until_text("500 rows")
-        step.note = page.assert_sound()
+    visit.page_step("page of a table", "/places/places", shows="500 rows")
 
 
 SITE = Site("Datasette", ("datasette", "uvicorn"), "app:app", "asgi", drive, ready="/-/versions.json")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from site_table import Site
+from site_table import SESSION_IN_A_PROCESS, Site
 from visit import Visit
 
 
 def drive(visit: Visit) -> None:
-    with visit.page(stays=True) as page:
-        with visit.step("WebSocket of the page") as step:
-            page.until_text("Hello, nobody")
-            step.note = page.open_socket().protocol
-        with visit.step("runs a cell anew"):
-            field = "document.querySelector('marimo-text').shadowRoot.querySelector('input')"
-            page.until(field)
-            page.evaluate(f"{field}.focus()")
-            page.insert_text("Ann")
-            page.press_enter()
-            page.until_text("Hello, Ann")
-        with visit.step("page") as step:
-            step.note = page.assert_sound()
+    with visit.live_page(shows="Hello, nobody") as page, visit.step("runs a cell anew"):
+        field = "document.querySelector('marimo-text').shadowRoot.querySelector('input')"
+        page.until(field)
+        page.evaluate(f"{field}.focus()")
+        page.insert_text("Ann")
+        page.press_enter()
+        page.until_text("Hello, Ann")
 
 
 SITE = Site(
@@ -29,6 +23,6 @@ SITE = Site(
     "asgi",
     drive,
     workers=1,
-    one_worker_because="a session lives in the process that has opened it",
+    one_worker_because=SESSION_IN_A_PROCESS,
     ready="/health",
 )

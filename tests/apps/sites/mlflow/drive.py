@@ -9,9 +9,7 @@ from visit import Visit
 def drive(visit: Visit) -> None:
     with visit.step("logs a run and finds it by its client"):
         visit.run("client.py", seconds=120)
-    with visit.step("page of the experiments") as step, visit.page("/#/experiments") as page:
-        page.until_text("visits")
-        step.note = page.assert_sound()
+    visit.page_step("page of the experiments", "/#/experiments", shows="visits")
 
 
 SITE = Site(

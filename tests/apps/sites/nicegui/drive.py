@@ -7,10 +7,7 @@ from visit import Visit
 
 
 def drive(visit: Visit) -> None:
-    with visit.page(stays=True) as page:
-        with visit.step("WebSocket of the page") as step:
-            page.until_text("not clicked")
-            step.note = page.open_socket().protocol
+    with visit.live_page(shows="not clicked") as page:
         with visit.step("clicks"):
             for count in (1, 2, 3):
                 page.click("button")
@@ -18,8 +15,6 @@ def drive(visit: Visit) -> None:
         with visit.step("writes"):
             page.type("input", "Ann")
             page.until_text("Hello, Ann")
-        with visit.step("page") as step:
-            step.note = page.assert_sound()
 
 
 SITE = Site(

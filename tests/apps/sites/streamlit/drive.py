@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from site_table import Site
+from site_table import SESSION_IN_A_PROCESS, Site
 from visit import Visit
 
 
 def drive(visit: Visit) -> None:
-    with visit.page(stays=True) as page:
-        with visit.step("WebSocket of the page") as step:
-            page.until_text("run 1, hello nobody")
-            step.note = page.open_socket().protocol
+    with visit.live_page(shows="run 1, hello nobody") as page:
         with visit.step("runs anew for a button"):
             page.click_text("button", "Again")
             page.until_text("run 2, hello nobody")
@@ -18,8 +15,6 @@ def drive(visit: Visit) -> None:
             page.type("input[aria-label=Name]", "Ann")
             page.press_enter()
             page.until_text("run 3, hello Ann")
-        with visit.step("page") as step:
-            step.note = page.assert_sound()
 
 
 SITE = Site(
@@ -29,7 +24,7 @@ SITE = Site(
     "asgi",
     drive,
     workers=1,
-    one_worker_because="a session lives in the process that has opened it",
+    one_worker_because=SESSION_IN_A_PROCESS,
     ready="/_stcore/health",
     page_may_report={"metrics": "it asks a server of its makers, and none is asked here"},
 )

@@ -7,9 +7,7 @@ from visit import Visit
 
 
 def drive(visit: Visit) -> None:
-    with visit.step("the site's page") as step, visit.page() as page:
-        page.until_text("Welcome to your new Wagtail site!")
-        step.note = page.assert_sound()
+    visit.page_step("the site's page", shows="Welcome to your new Wagtail site!")
     with visit.page("/admin/") as page:
         with visit.step("logs in") as step:
             page.type("input[name=username]", "ann")

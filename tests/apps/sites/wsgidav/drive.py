@@ -46,9 +46,7 @@ def drive(visit: Visit) -> None:
         with visit.step("DELETE"):
             assert client.delete("/notes/b.bin").status_code == 204
             assert client.get("/notes/b.bin").status_code == 404
-    with visit.step("page of a folder") as step, visit.page("/notes/") as page:
-        page.until_text("d.bin")
-        step.note = page.assert_sound()
+    visit.page_step("page of a folder", "/notes/", shows="d.bin")
 
 
 SITE = Site("WsgiDAV", ("WsgiDAV", "gunicorn"), "app:app", "wsgi", drive)
