@@ -29,7 +29,7 @@ help: ## list the tasks
 build: $(VENV)/hcrs.stamp ## build the wheel and install it: the command is then .venv/bin/hcrs
 
 # The package is that of the sources, where changes in Python hold at once; the extension and the command are links.
-dev: $(DEV_VENV)/tests.stamp ## build without optimization for work on the sources: .venv-dev/bin/hcrs, seconds after a change
+dev: $(DEV_VENV)/bin/python ## build without optimization for work on the sources: .venv-dev/bin/hcrs, seconds after a change
 	cargo build --locked -p hcrs -p hcrs-worker
 	@ln -sf $(DEV_TARGET)/lib_hcrs.so crates/hcrs-worker/python/hcrs/_hcrs.abi3.so
 	@ln -sf $(DEV_TARGET)/hcrs $(DEV_VENV)/bin/hcrs
@@ -46,7 +46,7 @@ run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localh
 	@echo
 	@exec $(VENV)/bin/hcrs --config $(CONFIG)
 
-check: dev ## what a small change needs: formats, lints, the crates' tests, and the quick Python tests on the build of make dev
+check: dev $(DEV_VENV)/tests.stamp ## check a small change: formats, lints, the crates' tests, and the quick Python tests on the build of make dev
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --quiet
@@ -62,7 +62,7 @@ test-rust: ## run the tests of the crates
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients; ARGS="-k NAME" for some
 	$(VENV)/bin/python $(PYTEST) --durations 20
 
-dev-test: dev ## the same on the build of make dev
+dev-test: dev $(DEV_VENV)/tests.stamp ## the same on the build of make dev
 	$(DEV_VENV)/bin/python $(PYTEST)
 
 # With the checks of a debug build: the link's own assertions are rules, too.
