@@ -29,7 +29,7 @@ print(json.dumps(found))
 
 
 class CannotInstall(Exception):
-    """What pip has said."""
+    """An installation failed, with the output of pip."""
 
 
 def make(name: str, folder: Path, hcrs: Path) -> Path:

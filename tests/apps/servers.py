@@ -79,7 +79,7 @@ class Running:
         return self.server != "reference"
 
     def environment(self) -> dict[str, str]:
-        """What the app and its clients find in their environment."""
+        """The environment of the app and its clients."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(self.place.authority)) if self.is_tls else {}
         own = {"APP_FOLDER": str(self.state), "APP_URL": self.url, "HOME": str(self.state), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -173,7 +173,7 @@ class Running:
 
     @property
     def log(self) -> str:
-        """What it has said."""
+        """Its log so far."""
         return self._log.read_text(errors="replace")
 
     def wrong_lines(self) -> list[str]:

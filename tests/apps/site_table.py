@@ -1,4 +1,4 @@
-"""What is known of an app before it is served."""
+"""The facts of an app before it is served."""
 
 from __future__ import annotations
 

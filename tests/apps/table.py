@@ -15,7 +15,7 @@ TOLD = 400
 
 @dataclass
 class Outcome:
-    """What came of the visits of one app."""
+    """The outcome of the visits of one app."""
 
     site: Site
     versions: dict[str, str] = field(default_factory=dict)

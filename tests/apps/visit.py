@@ -22,7 +22,7 @@ ANSWER_S = 60.0
 
 @dataclass
 class Step:
-    """What was done, and what came of it."""
+    """An action, and its outcome."""
 
     name: str
     #: What is worth telling of it, such as the protocol of a WebSocket.
@@ -32,7 +32,7 @@ class Step:
 
 
 class Visit:
-    """What a driver is given: the server, and clients for it."""
+    """The server and clients for it, as a driver gets them."""
 
     def __init__(self, running: Running, chromium: Callable[[], Browser]) -> None:
         self.running = running

@@ -49,7 +49,7 @@ class Hcrs:
         self.command, self.worker_class, self.log = command, worker_class, scratch / "hcrs.log"
 
     def __enter__(self) -> str:
-        """Starts it; gives the address of its listener."""
+        """Starts it, and returns the address of its listener."""
         command = [self.command, f"asgi:{HERE / 'echo.py'}:app", "-b", "127.0.0.1:0", "-k", self.worker_class]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -34,7 +34,7 @@ def find_python2(told: str | None) -> str:
 
 
 def prepare(venv: Path, python2: str | None) -> Path:
-    """Makes the venv, unless it is there; gives its `wstest`."""
+    """Makes the venv, unless it exists, and returns its `wstest`."""
     wstest, stamp = venv / "bin/wstest", venv / "suite.stamp"
     if wstest.exists() and stamp.exists() and stamp.read_text() == SUITE:
         return wstest

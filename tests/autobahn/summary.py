@@ -1,4 +1,4 @@
-"""What the suite found, as Markdown."""
+"""The findings of the suite, as Markdown."""
 
 # What each section of the suite is about, in its own order.
 SECTIONS = {

@@ -24,7 +24,7 @@ class Chat:
 
 @dataclass(frozen=True)
 class Echoed:
-    """What came of `asked` messages."""
+    """The outcome of `asked` messages."""
 
     asked: int
     done: int

@@ -47,7 +47,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of `asked` requests."""
+    """The outcome of `asked` requests."""
 
     asked: int
     seconds: float  # from the first request sent to the last response's end

@@ -19,7 +19,7 @@ DIRECT_CALLS_PER_S = 12_000
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measurements of one run share."""
+    """State shared by all measurements of a run."""
 
     tools: Toolbox
     loader: Loader
@@ -27,7 +27,7 @@ class Bench:
     seconds: float  # that a measured run is to take
 
     def cell(self, scenario: Scenario, server: str) -> dict:
-        """Measures; a server that does not start, or refuses, gives a cell with `error`."""
+        """Measures. A server that does not start, or refuses, makes a cell with `error`."""
         if scenario.kind == "direct":
             return self._direct()
         site = Site(

@@ -1,4 +1,4 @@
-"""What a run needs before it measures: the venv, hcrs in it, a certificate, the machine's facts."""
+"""The preparation of a run: the venv, hcrs in it, a certificate, the machine's facts."""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""What is measured, and the ratios that are to be reached. Names are what_protocol_variant."""
+"""The measurements, and the ratios that are to be reached. Names are subject_protocol_variant."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ WEBSOCKET = ("hcrs", "granian", "uvicorn", "uvicorn_wsproto", "hypercorn")
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the plan: an app, how it is asked, and who can serve it."""
+    """One row of the plan: an app, how it is asked, and which servers can serve it."""
 
     name: str
     title: str

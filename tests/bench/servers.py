@@ -47,7 +47,7 @@ class Toolbox:
 
 @dataclass(frozen=True)
 class Site:
-    """What a server is to serve."""
+    """The app and the settings that a server serves."""
 
     app: str  # module:attribute
     interface: str  # asgi or wsgi

@@ -1,4 +1,4 @@
-"""What holds for all tests: how they are ordered and left out, and the fixtures that start servers and clients."""
+"""Rules for all tests: their order, which are left out, their deadline; and the fixtures that start servers and clients."""
 
 from __future__ import annotations
 

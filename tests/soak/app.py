@@ -92,7 +92,7 @@ async def block(number, size, scope, receive, send, query):
 
 
 async def state(number, size, scope, receive, send, query):
-    """What this worker has under way but questions for that; so slowly that others go to other workers."""
+    """Requests in flight in this worker, without those that ask for this; answered so slowly that others go to other workers."""
     global states
     states += 1
     await asyncio.sleep(0.5)

@@ -8,12 +8,12 @@ FILE_SIZES = (0, 1, 700, 16_384, 65_537, 300_000, 1 << 20)
 
 
 def body(number: int, length: int) -> bytes:
-    """So many bytes that belong to the number."""
+    """``size`` bytes that belong to the number."""
     return hashlib.shake_128(b"%d" % number).digest(length)
 
 
 def digest(data: bytes) -> str:
-    """What is told of an upload."""
+    """The app's answer to an upload."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 

@@ -87,7 +87,7 @@ class Channel:
                 yield piece
 
     async def some(self, number: int, expected: Expected, enough: int) -> None:
-        """The answer until so many bytes have come, or it has ended."""
+        """The answer until ``enough`` bytes have come, or it has ended."""
         status, fields = await (self.stream.head() if self.stream is not None else self.h1.head())
         if status == 503:
             raise Overloaded
@@ -243,7 +243,7 @@ async def talk(socket: WebSocket, number: int) -> None:
 
 
 async def listen(socket: WebSocket, number: int, count: int, size: int) -> None:
-    """Takes so many messages; then the server closes."""
+    """Takes ``count`` messages; then the server closes."""
     for place in range(count):
         if await socket.receive() != body_of(number + place, size):
             raise Mixed(f"message {place} of {size} bytes is another one")

@@ -59,7 +59,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What it has said."""
+        """Its log so far."""
         return self._log.read_text(errors="replace")
 
     def wrong_lines(self) -> list[str]:
@@ -105,7 +105,7 @@ class Server:
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self) -> int | None:
-        """Asks it to end; gives its exit code, or None if it has to be killed."""
+        """Sends SIGTERM and returns the exit code, or None if it has to be killed."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(STOP_S)

@@ -104,7 +104,7 @@ async def soak(server: Server, told: argparse.Namespace, tally: Tally, samples: 
 
 
 async def under_way(server: Server) -> dict[int, int]:
-    """What each worker has under way, as far as they answer one of many questions at once."""
+    """Requests in flight in each worker, of the workers that answer one of many requests at once."""
 
     async def ask() -> dict[str, int]:
         connection, number = H1(server.ports["cleartext"], None), next(numbers)

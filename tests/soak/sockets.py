@@ -112,7 +112,7 @@ class WebSocket:
 
 
 def check(status: int, wanted: int, fields: dict[str, str], number: int) -> None:
-    """What a handshake is answered."""
+    """The answer to a handshake."""
     if status == 503:
         raise Overloaded
     if status != wanted:

@@ -1,4 +1,4 @@
-"""What has come of every question: right, a loss that has its reason, or a failure."""
+"""The outcome of every request: right, a loss that has its reason, or a failure."""
 
 import time
 from collections import Counter

@@ -146,7 +146,7 @@ class Program:
 
     @property
     def errors(self) -> str:
-        """What it has written to standard error."""
+        """Its standard error so far."""
         return Path(self._errors.name).read_text()
 
     def line(self) -> str:

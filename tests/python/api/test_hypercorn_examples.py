@@ -1,4 +1,4 @@
-"""What Hypercorn's documentation has programs do, with another import."""
+"""Programs of Hypercorn's documentation, with another import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only ``hcrs.asyncio.serve`` has, called by programs as Hypercorn's is; see also test_serve.py."""
+"""``hcrs.asyncio.serve``: what test_serve.py has not for both libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only ``hcrs.trio.serve`` has; see also test_serve.py."""
+"""``hcrs.trio.serve``: what test_serve.py has not for both libraries."""
 
 from __future__ import annotations
 

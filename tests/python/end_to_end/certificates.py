@@ -70,7 +70,7 @@ class Pki:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
 
     def issue(self, name: str, file: str | None = None) -> int:
-        """Issues a certificate for a name into ``file``; gives its serial number."""
+        """Issues a certificate for a name into ``file``, and returns its serial number."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         pem = self._certificate(subject, key.public_key(), name)

@@ -82,7 +82,7 @@ class Chromium:
         self._is_listening.set()
 
     def open(self, url: str) -> Page:
-        """Loads a page; gives it once its load event has come."""
+        """Loads a page, and returns it once its load event has come."""
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         page = Page(self, session)
@@ -90,7 +90,7 @@ class Chromium:
         return page
 
     def call(self, method: str, parameters: dict[str, Any] | None = None, session: str | None = None) -> Any:
-        """Has the browser do something; gives its answer."""
+        """Calls a method of the browser and returns its answer."""
         number = self.send(method, parameters, session)
         answer = self.wait(lambda message: message.get("id") == number)
         if "error" in answer:
@@ -98,7 +98,7 @@ class Chromium:
         return answer["result"]
 
     def send(self, method: str, parameters: dict[str, Any] | None, session: str | None) -> int:
-        """Says that the browser is to do something; gives the number that its answer will have."""
+        """Sends a call to the browser, and returns the number that its answer will have."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": parameters or {}}
         self._socket.send(json.dumps({**message, "sessionId": session} if session else message))
@@ -153,7 +153,7 @@ class Page:
         return answer["result"].get("value")
 
     def text_when(self, element: str, pattern: str) -> str:
-        """What an element shows, once it matches the pattern."""
+        """The text of an element once it matches the pattern."""
         return str(self.evaluate(_TEXT_WHEN % (json.dumps(element), json.dumps(pattern))))
 
 

@@ -35,7 +35,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 @dataclass(slots=True)
 class Answer:
-    """What has come on one stream."""
+    """The answer on one stream so far."""
 
     status: int = 0
     body: bytes = b""
@@ -131,7 +131,7 @@ class Crowd:
         return key
 
     def reset(self, key: Key) -> None:
-        """Gives a stream up; what still comes on it is not looked at."""
+        """Resets a stream; what still comes on it is ignored."""
         connection = self.connections[key[0]]
         connection.output += frame(RST_STREAM, 0, key[1], struct.pack(">I", CANCEL))
         self.answers.pop(key, None)

@@ -127,7 +127,7 @@ class H1Client:
         return data
 
     def exactly(self, count: int) -> bytes:
-        """Reads so many bytes."""
+        """Reads ``count`` bytes."""
         while len(self._input) < count:
             self._receive()
         data = bytes(self._input[:count])

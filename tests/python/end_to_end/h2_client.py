@@ -25,7 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass
 class Stream:
-    """What has come on one stream."""
+    """The answer on one stream so far."""
 
     id: int
     informational: list[Headers] = field(default_factory=list)
@@ -148,7 +148,7 @@ class H2Client:
         *,
         end: bool = True,
     ) -> int:
-        """Sends a request, with as much of a body as fits the windows; gives its stream. ``end`` ends it."""
+        """Sends a request with as much of a body as fits the windows, and returns its stream. ``end`` ends it."""
         stream = self.protocol.get_next_available_stream_id()
         head = [
             (":method", method),
@@ -179,8 +179,8 @@ class H2Client:
             self.flush()
 
     def send_what_fits(self, left: dict[int, int]) -> int:
-        """Sends, of so many bytes that are left of each stream's body, what the windows take until they take no more; gives
-        how many that were."""
+        """Sends as much as the windows take of what is ``left`` of each stream's body, in bytes, until they take no more.
+        Returns the number of bytes that were sent."""
         sent = 0
         while True:
             before = sent
@@ -199,7 +199,7 @@ class H2Client:
         return min(self.protocol.local_flow_control_window(stream), self.protocol.max_outbound_frame_size)
 
     def reset(self, stream: int, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
-        """Gives a stream up."""
+        """Resets a stream."""
         self.protocol.reset_stream(stream, code)
         self.flush()
 

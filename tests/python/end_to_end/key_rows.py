@@ -75,5 +75,5 @@ def as_flags(flag: str, value: Any) -> list[str]:
 
 
 def places() -> dict[str, str]:
-    """What stands for the placeholders where nothing is started."""
+    """The values of the placeholders where nothing is started."""
     return {"<folder>": "/folder", "<pki>": "/pki", "<python>": sys.executable, "<port>": "8125"}

@@ -57,7 +57,7 @@ SETTINGS = _settings()
 
 
 class Shown(NamedTuple):
-    """What the command says of a setting."""
+    """A setting as the command shows it."""
 
     #: As it would be written in a file; empty if it is unset.
     value: str
@@ -67,7 +67,7 @@ class Shown(NamedTuple):
 def show(
     folder: Path, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Shown], str]:
-    """What ``hcrs config show`` says of each setting, and its warnings."""
+    """Every setting as ``hcrs config show`` shows it, and the warnings."""
     result = subprocess.run(
         [command(), "config", "show", *arguments],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""What clients send behind blocked workers, and messages of no bytes, do not fill the edge or a worker."""
+"""Requests behind blocked workers, and messages of no bytes, do not fill the edge or a worker."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_bodies_of_requests_that_wait_are_bounded_together(
 def test_uploads_that_are_reset_behind_a_blocked_worker_are_forgotten(
     serve: Callable[..., Server], tmp_path: Path, resets: Any
 ) -> None:
-    """Of 60 KB each: a worker that stands still is not sent what nobody waits for any more."""
+    """Of 60 KB each: a worker that stands still is not sent requests whose clients have left."""
     server = serve("numbered.py:app", workers=1, **patient())
     gone = (f"/upload?n=gone-{number}" for number in itertools.count())
     body = bytes(60_000)

@@ -36,7 +36,7 @@ def chromium(tmp_path: Path, certs: Path) -> Iterator[Chromium]:
 
 @pytest.fixture
 def keys() -> dict[str, object]:
-    """What the example's server is given in `[hcrs]`."""
+    """Keys of `[hcrs]` for the example's server."""
     return {}
 
 

@@ -57,7 +57,7 @@ def child_of(client: H1Client, kind: str, query: str = "") -> Any:
 
 
 def born_with(worker: Any) -> set[str]:
-    """What the edge has given a worker: the links' sockets, its pulse, and the pipe of the files that it has loaded."""
+    """The descriptors that the edge has passed to a worker: the links' sockets, its pulse, and the pipe of loaded files."""
     line = Path(f"/proc/{worker['pid']}/cmdline").read_text()
     numbers = re.findall(r"--(?:links|pulse|loaded-files)\0([\d:,]+)", line)
     assert len(numbers) == 3
@@ -111,7 +111,7 @@ def test_children_of_wsgi_apps_end_as_well(
 
 
 def ignored_here() -> set[int]:
-    """What this process ignores, and has handed on to the server."""
+    """The signals that this process ignores, and that the server has inherited."""
     found = re.search(r"^SigIgn:\t([0-9a-f]+)", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return {bit + 1 for bit in range(64) if int(found[1], 16) >> bit & 1}
@@ -177,7 +177,7 @@ def test_handlers_of_a_wsgi_app_are_called(
 def test_a_signal_to_a_child_does_not_wake_its_parents_handlers(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
-    """What an asyncio loop learns of signals by is a socket that forked children share with it."""
+    """An asyncio loop is woken for signals by a socket, which forked children share with it."""
     client = connect_h1(serve("children.py:app").listener)
     assert client.get("/handle-by-loop").status == 200
     child_of(client, "bare-fork", f"signal={signal.SIGUSR2}")

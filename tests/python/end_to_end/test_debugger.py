@@ -48,7 +48,7 @@ class Terminal:
         return found
 
     def wait_for_exit(self) -> int:
-        """Waits until ``hcrs`` has ended; gives its exit code."""
+        """Waits until ``hcrs`` has ended, and returns its exit code."""
         end = time.monotonic() + DEADLINE
         while (code := self.process.poll()) is None:
             assert time.monotonic() < end, self._text
@@ -62,7 +62,7 @@ class Terminal:
         return True
 
     def press(self, keys: str) -> None:
-        """What somebody types."""
+        """Types a text."""
         os.write(self._ours, keys.encode())
 
     def listener(self) -> Listening:

@@ -1,4 +1,4 @@
-"""The end: requests under way finish, nobody new is let in, the app's shutdown runs, the exit code says how it went."""
+"""Draining: requests in flight finish, new connections are refused, the app's shutdown runs, and the exit code reports it."""
 
 from __future__ import annotations
 

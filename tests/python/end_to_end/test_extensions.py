@@ -318,7 +318,7 @@ def test_ranges_of_the_file_response_of_starlette(
 def test_what_a_cleartext_socket_holds_of_a_file_are_the_files_own_pages(
     server: Server, connect_h1: Callable[..., H1Client], large: Path
 ) -> None:
-    """What is copied into a socket stays as it was; what sendfile(2) has put there does not."""
+    """Bytes that are copied into a socket stay as they were; those of sendfile(2) do not."""
     size = large.stat().st_size
     client = connect_h1(server.listeners[1], receive_buffer=65536)
     client.request("GET", f"/path?file={large}&length={size}")
@@ -350,7 +350,7 @@ def test_files_are_logged_by_the_bytes_that_were_sent(
 def holding(
     where: Any, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], target: Any
 ) -> Any:
-    """Asks for a response that is not read; gives what reads it to its end, or to where it is cut off."""
+    """Asks for a response that is not read. Returns a function that reads it to its end, or to where it is cut off."""
     if protocol.startswith("h1"):
         client = connect_h1(where, receive_buffer=65536)
         client.request("GET", target)

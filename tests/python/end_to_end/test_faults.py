@@ -28,7 +28,7 @@ def where(plain: Server, protocol: str) -> Any:
 def outcome(
     plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> Callable[[str], int | None]:
-    """Sends a request that will fail, and gives its status, or None if it was cut off after its head."""
+    """Sends a request that will fail. Returns its status, or None if it was cut off after its head."""
     is_h1 = protocol.startswith("h1")
     client = (connect_h1 if is_h1 else connect_h2)(where(plain, protocol))
 

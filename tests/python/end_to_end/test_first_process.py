@@ -27,7 +27,7 @@ def own_namespace() -> list[str]:
 
 
 def zombies(server: Server) -> list[int]:
-    """The processes below the server that have ended and that nobody has waited for."""
+    """The processes below the server that have ended and have not been reaped."""
     found, look = [], [server.pid]
     while look:
         pid = look.pop()

@@ -1,4 +1,4 @@
-"""TLS handshakes that are begun and not finished: they hold nobody else up, and have deadlines."""
+"""TLS handshakes that are begun and not finished do not delay others, and have deadlines."""
 
 from __future__ import annotations
 

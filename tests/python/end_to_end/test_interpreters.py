@@ -56,7 +56,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Starts a command in the folder of an app, and gives what it has said until it runs or ends."""
+    """Starts a command in the folder of an app, and returns its log until it serves or ends."""
     (tmp_path / "main.py").write_text(APP)
 
     def run(arguments: Sequence[str | Path], **environment: str) -> str:

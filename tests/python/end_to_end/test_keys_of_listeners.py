@@ -1,4 +1,4 @@
-"""What the keys of listeners and of proxies in front do: rows of the table of keys (key_rows.py)."""
+"""The effects of the keys of listeners and of proxies in front: rows of the table of keys (key_rows.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the keys of the protocols do: rows of the table of keys (key_rows.py)."""
+"""The effects of the keys of protocols: rows of the table of keys (key_rows.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the keys of TLS do: rows of the table of keys (key_rows.py)."""
+"""The effects of the keys of TLS: rows of the table of keys (key_rows.py)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def trusting(pki: Pki) -> Callable[..., ssl.SSLContext]:
 
 @pytest.fixture
 def shake(server: Server) -> Iterator[Callable[..., Any]]:
-    """Shakes hands and asks for a page; gives the TLS socket, with what was answered as its second element."""
+    """Shakes hands and asks for a page. Returns the TLS socket and the answer."""
     opened = []
 
     def shake(context: Any, name: str = "localhost") -> Any:

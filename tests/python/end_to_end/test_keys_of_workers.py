@@ -1,4 +1,4 @@
-"""What the keys of the app, its workers and of deadlines do: rows of the table of keys (key_rows.py)."""
+"""The effects of the keys of apps, workers and deadlines: rows of the table of keys (key_rows.py)."""
 
 from __future__ import annotations
 

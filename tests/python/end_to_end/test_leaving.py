@@ -1,4 +1,4 @@
-"""What an app sees once its client has left, and what the others notice of it: nothing."""
+"""Apps whose client has left: what they receive, and that other requests do not notice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAYS = {
 
 @pytest.fixture(params=list(WAYS))
 def leaving(request: pytest.FixtureRequest, serve: Serve) -> Server:
-    """One worker, so that whoever keeps its loop keeps it from all."""
+    """One worker, so that a task that keeps its loop keeps it from all others."""
     return start(serve, **WAYS[request.param])
 
 
@@ -48,7 +48,7 @@ def start(serve: Serve, app: str, worker_class: str) -> Server:
 
 @pytest.fixture
 def seen() -> Callable[[Server, str], list[str]]:
-    """What the app has noted under a key, asked by another client."""
+    """The app's notes under a key, asked for by another client."""
 
     def seen(server: Server, key: str) -> list[str]:
         with H1Client(server.listener) as client:
@@ -92,7 +92,7 @@ def clients() -> Iterator[Clients]:
 
 
 class Asking:
-    """A request that its client gives up, over either protocol."""
+    """A request that its client abandons, over either protocol."""
 
     def __init__(self, clients: Clients, server: Server, target: str, version: str) -> None:
         self.version = version

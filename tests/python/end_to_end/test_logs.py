@@ -1,4 +1,4 @@
-"""What is written about requests: the format's atoms, JSON, refused requests, what was cut off."""
+"""The access log, the error log and metrics: atoms, JSON, syslog, refused requests, requests that were cut off."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIX = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[INF
 
 
 def lines(server: Server, count: int) -> list[str]:
-    """The access log on standard output, as soon as it has so many lines, without what stands in front."""
+    """The access log on standard output once it has ``count`` lines, without the prefix of each."""
     found = wait_until(lambda: (seen := server.output.splitlines()) and len(seen) >= count and seen, "the lines")
     assert len(found) == count, found
     return [PREFIX.sub("", line, count=1) for line in found]

@@ -1,4 +1,4 @@
-"""What the edge holds stays bounded, whatever clients and apps do not read; and nobody else waits for it."""
+"""The edge's memory stays bounded whatever clients and apps leave unread, and other requests are not delayed."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def notes(toml: str) -> str:
 
 @pytest.fixture
 def migrate(tmp_path: Path) -> Callable[..., tuple[str, Path]]:
-    """Migrates into a file; gives its text and its path."""
+    """Migrates into a file. Returns its text and its path."""
 
     def made(*arguments: str) -> tuple[str, Path]:
         path = tmp_path / "hypercorn.toml"

@@ -1,4 +1,4 @@
-"""What an operator is told when something is wrong: where, which key, what was expected, what to try, and the exit code."""
+"""Messages for operators: the place, the key, the expectation, the remedy, and the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service manager is told over ``NOTIFY_SOCKET``."""
+"""Notifications to the service manager over ``NOTIFY_SOCKET``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from end_to_end.server import APPS, DEADLINE, Server
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """A service manager's socket; gives a function that waits for what is said next."""
+    """A service manager's socket, as a function that waits for the next notification."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(str(tmp_path / "notify"))
         bound.settimeout(DEADLINE)

@@ -1,4 +1,4 @@
-"""What proxies say about clients, believed from those who are trusted and from nobody else."""
+"""What proxies report about clients is believed from trusted peers only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Fields = list[tuple[str, str]]
 
 @pytest.fixture
 def ask(protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the scope of a request with these fields, over every protocol."""
+    """Returns the scope of a request with these fields, over every protocol."""
 
     def get(server: Server, fields: Fields) -> Any:
         where = server.listener_for(protocol)
@@ -262,7 +262,7 @@ def proxied(share: Callable[..., Server]) -> Server:
 
 @pytest.fixture
 def through(proxied: Server, protocol: str, trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
-    """Connects as a proxy does and gives the scope of a request: the header first, then TLS, then HTTP."""
+    """Connects as a proxy does, and returns the scope of a request: the header first, then TLS, then HTTP."""
     opened = []
 
     def get(header: bytes, fields: str = "", by_byte: bool = False) -> Any:

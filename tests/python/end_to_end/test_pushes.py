@@ -26,7 +26,7 @@ def server(serve: Callable[..., Server]) -> Server:
 
 
 def the_promised(client: Any, stream: Any) -> Any:
-    """Waits for a whole response; gives the streams that were promised with it."""
+    """Waits for a whole response. Returns the streams that were promised with it."""
     response = client.response(stream)
     assert response.status == 200
     return [client.streams[pushed] for pushed in response.promised]

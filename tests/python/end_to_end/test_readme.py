@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to do: the FastAPI example with two workers, curl and h2load."""
+"""The commands of the README: the FastAPI example with two workers, curl and h2load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With ``use_reloader`` the workers are replaced when the app's files change, and a broken save harms nobody."""
+"""With ``use_reloader`` the workers are replaced when the app's files change, and a broken save leaves the old ones serving."""
 
 from __future__ import annotations
 

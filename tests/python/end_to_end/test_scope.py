@@ -19,7 +19,7 @@ KEYS = {
 
 
 def assert_types(scope: dict[str, Any]) -> None:
-    """What ASGI and its users rely on."""
+    """The scope that ASGI and its users rely on."""
     assert set(scope) == KEYS
     assert scope["type"] == "http"
     assert scope["asgi"] == {"spec_version": "2.3", "version": "3.0"}
@@ -40,7 +40,7 @@ def assert_types(scope: dict[str, Any]) -> None:
 def ask(
     plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Gives the scope of a request, and the client's own address."""
+    """Returns the scope of a request, and the client's own address."""
 
     def get(target: str, headers: list[tuple[str, str]] = [], method: str = "GET", body: bytes = b"") -> Any:  # noqa: B006
         where = plain.listener_for(protocol)

@@ -1,4 +1,4 @@
-"""How long a stop takes: one bound for what is under way, wherever it is, and nobody who has nothing under way delays it."""
+"""How long a stop takes: one bound for everything in flight, and no delay by what has nothing in flight."""
 
 from __future__ import annotations
 

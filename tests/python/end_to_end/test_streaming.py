@@ -227,7 +227,7 @@ def test_send_waits_while_the_client_does_not_read(
 
 
 def standstill(read: Callable[[], int]) -> int:
-    """Waits until a figure has not changed for a while; gives it."""
+    """Waits until a figure has not changed for a while, and returns it."""
     last, since = read(), time.monotonic()
 
     def is_still() -> bool:

@@ -39,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def ask(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
-    """Opens a connection that speaks ``h1`` or ``h2``, and gives it with what the app was told on it."""
+    """Opens a connection that speaks ``h1`` or ``h2``. Returns it with the extension that the app got."""
     clients = []
 
     def ask(server: Server, protocol: str, identity: Path | None = None, version: ssl.TLSVersion | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""What a WebSocket does with every kind of frame, right and wrong, over HTTP/1.1 and HTTP/2 alike.
+"""The answers of a WebSocket to every kind of frame, right and wrong, over HTTP/1.1 and HTTP/2 alike.
 
 The cases are those that the Autobahn test suite has, by its numbers; ``make autobahn`` runs the suite itself, which
 speaks HTTP/1.1 only. Each case is what a client sends, whole or chopped, and what an echo then owes it: the messages
@@ -42,7 +42,7 @@ HELLO = "Hello-µ@ßöäüàá-UTF-8!!".encode()
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, and what comes back. A last :data:`BYE` is sent when everything before it is answered."""
+    """Frames that are sent, and their answers. A last :data:`BYE` is sent when everything before it is answered."""
 
     number: str
     wire: bytes
@@ -62,7 +62,7 @@ def echoed(number: str, *messages: str | bytes, chop: int = 0) -> Case:
 
 
 def fragments(payload: bytes, size: int, opcode: int = TEXT) -> bytes:
-    """A message in fragments of so many bytes."""
+    """A message in fragments of ``size`` bytes."""
     pieces = [payload[at : at + size] for at in range(0, len(payload), size)] or [b""]
     last = len(pieces) - 1
     return b"".join(

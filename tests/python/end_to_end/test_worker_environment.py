@@ -1,4 +1,4 @@
-"""What workers are born with and without: variables, descriptors, and the order in which modules are looked for."""
+"""The environment of workers: variables, descriptors, and the order in which modules are looked for."""
 
 from __future__ import annotations
 
@@ -131,5 +131,5 @@ def test_a_log_that_is_named_by_its_descriptor_is_passed_on(
 
 
 def targets(pid: int) -> set[str]:
-    """What the descriptors of a process are."""
+    """The targets of a process's descriptors."""
     return {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}

@@ -259,7 +259,7 @@ def test_workers_do_not_outlive_a_killed_edge(
 def test_requests_before_the_app_is_ready_find_no_listener(
     launch: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
-    """As with Hypercorn: who connects is served."""
+    """As with Hypercorn: a client that can connect is served."""
     server = launch("lifespans.py:slow", env={"SLOW": "0.5"})
     server.wait_until_running()
     assert connect_h1(server.listener).get().status == 200

@@ -39,7 +39,7 @@ class Ended(Exception):
 
 
 class Bytes(Protocol):
-    """What carries the frames."""
+    """The transport of the frames."""
 
     def send(self, data: bytes) -> None: ...
     def receive(self) -> bytes: ...
@@ -108,7 +108,7 @@ class WsClient:
         self.send_frame(TEXT if text else BINARY, message.encode() if isinstance(message, str) else message)
 
     def send_bytes(self, wire: bytes, *, chop: int = 0) -> None:
-        """Sends bytes as they are, so many at a time if they are to be chopped."""
+        """Sends bytes as they are, in pieces of ``chop`` bytes if that is not 0."""
         pieces = [wire[at : at + chop] for at in range(0, len(wire), chop)] if chop else [wire]
         for piece in pieces:
             try:
@@ -138,12 +138,12 @@ class WsClient:
         return payload.decode() if first.opcode == TEXT else payload
 
     def receive_payload(self) -> tuple[int, bytes]:
-        """Reads a message as it is on the wire; gives its reserved bits and its payload."""
+        """Reads a message as it is on the wire. Returns its reserved bits and its payload."""
         first = self.receive_frame()
         return first.rsv, self._rest_of(first)
 
     def receive_all(self, count: int | None = None) -> tuple[list[str | bytes], list[bytes], int | None]:
-        """Reads up to the Close frame, or so many messages and pongs; gives the messages, the payloads of the pongs, and
+        """Reads up to the Close frame, or ``count`` messages and pongs. Returns the messages, the payloads of the pongs, and
         the close code."""
         messages: list[str | bytes] = []
         pongs: list[bytes] = []
@@ -170,7 +170,7 @@ class WsClient:
 
     @property
     def extension(self) -> str:
-        """What the server has agreed to, of ``sec-websocket-extensions``."""
+        """The extension that the server has agreed to."""
         name = "sec-websocket-extensions"
         if isinstance(self.head, Response):
             return self.head.header(name) or ""
@@ -249,7 +249,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, 
 def ask_over_h1(
     client: H1Client, target: str, headers: Sequence[tuple[str, str]] = (), *, whole: bool = False
 ) -> Response:
-    """Sends the handshake, with each field of ``headers`` in place of its default; gives the answer's head, or the
+    """Sends the handshake, with each field of ``headers`` in place of its default. Returns the answer's head, or the
     ``whole`` answer."""
     fields = {
         "upgrade": "websocket",

@@ -65,7 +65,7 @@ _PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+")
 
 
 def differences(ours: dict[str, Answer], theirs: dict[str, Answer]) -> dict[str, Any]:
-    """What is not the same, by what was asked: ours and theirs."""
+    """The answers that differ, by request: ours and theirs."""
     assert list(ours) == list(theirs)
     return {
         name: {key: (ours[name][key], theirs[name][key]) for key in ours[name] if ours[name][key] != theirs[name][key]}
@@ -101,7 +101,7 @@ class Talk:
         return answer
 
     def ask(self, request: Request) -> Answer:
-        """What is significant in the answer."""
+        """The significant part of the answer."""
         answer = self._said(replace(request, headers=(*self._fields, *request.headers)))
         fields = [
             (name.lower(), _COOKIE.sub("session=<signed>", value)) for name, value in answer.get("headers", ())
@@ -117,7 +117,7 @@ class Talk:
         }
 
     def told(self, path: str) -> Any:
-        """What the app says of itself at a path."""
+        """The app's record of itself at a path."""
         fields = "".join(f"{name}: {value}\r\n" for name, value in self._fields)
         body = self._of(lambda speaker: speaker.h1().get(path, fields)).body.decode()
         return json.loads(_PORT.sub("<port>", body))
@@ -134,7 +134,7 @@ class Talk:
         return bodies
 
     def notes(self, name: str, count: int = 1) -> list[str]:
-        """Waits until an app has noted so much under a name."""
+        """Waits until an app has written ``count`` notes under a name."""
 
         def enough() -> list[str] | None:
             noted: list[str] = self.told(f"/notes?{name}")
@@ -144,7 +144,7 @@ class Talk:
         return found
 
     def leave(self, name: str) -> list[str]:
-        """Leaves an endless response when its first piece has come; gives what the app has noted of its end."""
+        """Leaves an endless response when its first piece has come, and returns the app's notes of its end."""
 
         def early(speaker: Speaker) -> None:
             target = f"/endless?name={name}"

@@ -47,7 +47,7 @@ def ask(servers: dict[str, Server], *targets: str) -> None:
 
 
 def said(server: Server, pattern: str, last: str) -> list[str]:
-    """What the log has of a pattern, once it has the last of it."""
+    """The matches of a pattern in the log, once the last of them is there."""
     server.wait_for_log(last)
     return [found[0] for found in re.finditer(pattern, server.log, re.MULTILINE)]
 

@@ -1,4 +1,4 @@
-"""What reports of an app's life outside of it: Sentry, Prometheus over several processes."""
+"""Reports about an app: Sentry, Prometheus over several processes."""
 
 from __future__ import annotations
 

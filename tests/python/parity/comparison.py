@@ -77,7 +77,7 @@ WAITED_FOR = ("end", "1.end", "2.end", "after")
 
 
 def patience(case: str, server: str, differences: Iterable[Difference]) -> float:
-    """How long an answer is waited for, in seconds: not long where Hypercorn is known to give none."""
+    """How long an answer is waited for, in seconds: not long where Hypercorn is known to send none."""
     rows = [row for difference in differences for row in difference.seen if row.facet in WAITED_FOR]
     is_silent = server == "hypercorn" and any(
         row.names(case, row.facet) for row in rows if row.hypercorn is not anything and _is(row.hypercorn, "silent")

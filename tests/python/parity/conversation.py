@@ -70,7 +70,7 @@ class Speaker:
             client.close()
 
     def note(self, query: str) -> str:
-        """What an app has noted."""
+        """The notes of an app."""
         return self.h1().get(f"/note?{query}").body.decode()
 
 
@@ -122,7 +122,7 @@ def facets_of_body(body: bytes) -> Answer:
 def say_h1(
     speaker: Speaker, raw: bytes, *, responses: int = 1, head: bool = False, half_close: bool = False
 ) -> Answer:
-    """Sends bytes as they are, reads so many responses and then sees whether the connection still serves."""
+    """Sends bytes as they are, reads ``count`` responses, and then checks whether the connection still serves."""
     client = speaker.h1()
     try:
         client.send(raw.replace(b"{host}", client.where.authority.encode()))
@@ -233,7 +233,7 @@ def ask_h2(speaker: Speaker, request: Request) -> Answer:
 
 
 def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
-    """What came on a stream, and whether the connection still serves."""
+    """The answer on a stream, and whether the connection still serves."""
     got = client.streams[stream]
     end = None
     try:

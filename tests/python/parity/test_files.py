@@ -59,7 +59,7 @@ BOTH = (Hypercorn, Named)
 
 
 def seen(folder: Path, text: str, look: Callable[[Server], Any], **options: Any) -> tuple[Any, Any]:
-    """What is seen of Hypercorn, and of hcrs."""
+    """The observation of Hypercorn, and that of hcrs."""
     with ExitStack() as stack:
         servers = [stack.enter_context(started(kind, folder / kind.__name__, text, **options)) for kind in BOTH]
         theirs, ours = (look(server.wait_until_running()) for server in servers)

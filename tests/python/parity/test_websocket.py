@@ -24,7 +24,7 @@ OWN = ("sec-websocket-accept", "date")
 def handshake(
     speaker: Speaker, target: str, headers: tuple[tuple[str, str], ...], over: str
 ) -> tuple[Answer, WsClient | None]:
-    """Opens a WebSocket; gives what the answer's head says, and the WebSocket if there is one."""
+    """Opens a WebSocket. Returns the facts of the answer's head, and the WebSocket if there is one."""
     if over == "h1":
         client = speaker.h1(speaker.patience)
         head = ws_client.ask_over_h1(client, target, headers)

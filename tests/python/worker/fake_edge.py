@@ -75,7 +75,7 @@ class Frame:
 
     @property
     def cost(self) -> int:
-        """What the frame takes of the response's window."""
+        """Bytes of the response's window that the frame takes."""
         return FILE_COST if self.kind == FILE else len(self.payload) + PIECE_COST
 
     @property
@@ -212,7 +212,7 @@ class Link:
         expects: bool = False,
         files: bool = True,
     ) -> int:
-        """Offers and sends a request; gives its stream. ``expects`` 100 (Continue), takes ``files``."""
+        """Offers and sends a request, and returns its stream. The client ``expects`` 100 (Continue), and takes ``files``."""
         self.streams += 1
         stream = self.streams
         slot = stream % SLOTS if slot is None else slot
@@ -250,7 +250,7 @@ class Link:
             self.files += descriptors
 
     def finished(self) -> Frame:
-        """What the worker says when its shutdown begins."""
+        """The frame by which the worker reports that its shutdown begins."""
         while (frame := self.read()).kind != FINISHED:
             pass
         return frame
@@ -271,7 +271,7 @@ class Link:
         return found
 
     def quiet(self, seconds: float = 0.3) -> bool:
-        """Whether nothing but Begun comes for so long: the proof that somebody waits has to take some time."""
+        """Whether nothing but Begun comes for that long: that the worker waits can only be seen over some time."""
         try:
             while True:
                 found = self._read(seconds)
@@ -392,13 +392,13 @@ class Worker:
         return self.stderr_path.read_text()
 
     def drain(self, left: float = 3.0) -> int:
-        """Says that nothing more comes; gives the exit code."""
+        """Drains the links and returns the exit code."""
         for link in self.links:
             link.drain(left)
         return self.process.wait(WAIT)
 
     def hang_up(self) -> int:
-        """Closes the links as if the edge were gone; gives the exit code."""
+        """Closes the links as if the edge were gone, and returns the exit code."""
         for link in self.links:
             link.close()
         return self.process.wait(WAIT)

@@ -1,4 +1,4 @@
-"""What frameworks and libraries rely on: true tasks, contexts of their own, anyio's and sniffio's rules."""
+"""Properties that frameworks and libraries rely on: true tasks, contexts of their own, anyio's and sniffio's rules."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def lifespan(code: str) -> str:
 
 
 def failure(serve: Serve, source: str, *arguments: str, app: str = "main:app") -> tuple[str, int]:
-    """What a worker that cannot serve says, and its exit code."""
+    """The message of a worker that cannot serve, and its exit code."""
     running = serve(source, *arguments, app=app, links=2, ready=False)
     said = [link.read() for link in running.links]
     assert all(frame.kind == FAILED for frame in said) and said[0].payload == said[1].payload

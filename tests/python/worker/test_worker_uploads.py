@@ -87,7 +87,7 @@ def resident(running: Worker) -> int:
 
 
 def files(running: Worker, folder: Path) -> list[str]:
-    """What the worker has open in ``folder`` that has no name there."""
+    """Files that the worker has open in ``folder`` and that have no name there."""
     opened = [
         os.readlink(entry)
         for entry in Path(f"/proc/{running.process.pid}/fd").iterdir()

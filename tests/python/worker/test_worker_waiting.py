@@ -71,7 +71,7 @@ WAITS = """
 
 
 def answer(serve_on: Serve, path: bytes) -> object:
-    """What the app has seen when one piece of body came while it waited."""
+    """The app's record of one piece of body that came while it waited."""
     link = serve_on(WAITS).link
     stream = link.request(request_head(b"POST", path, body=True), end=False, expects=True)
     link.expect(stream, RESPONSE)
@@ -83,7 +83,7 @@ def answer(serve_on: Serve, path: bytes) -> object:
 
 
 def body_of(link: Link, stream: int) -> object:
-    """What the app has answered, after its head."""
+    """The body of the app's answer."""
     while (frame := link.expect(stream, DATA, AWAITS_BODY)).kind == AWAITS_BODY:
         pass
     return literal_eval(frame.payload.decode())

@@ -1,4 +1,4 @@
-"""``wsgi.file_wrapper``: files that WSGI apps give as their bodies."""
+"""``wsgi.file_wrapper``: files as the bodies of WSGI apps."""
 
 from __future__ import annotations
 

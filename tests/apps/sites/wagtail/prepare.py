@@ -1,4 +1,4 @@
-"""Starts a project as Wagtail's command does, with its database and somebody who may log in."""
+"""Starts a project as Wagtail's command does, with its database and a user."""
 
 import os
 import subprocess

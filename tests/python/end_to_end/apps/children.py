@@ -23,7 +23,7 @@ SLEEPING = "import time; print('awake', flush=True); time.sleep(120)"
 
 
 def facts(pid: int) -> Any:
-    """What the system knows of a process: sets of signals as numbers, and what its descriptors are."""
+    """The system's facts of a process: sets of signals as numbers, and the targets of its descriptors."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     folder = f"/proc/{pid}/fd"
     descriptors = {}

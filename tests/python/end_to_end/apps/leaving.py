@@ -1,4 +1,4 @@
-"""What apps do once their client has left; on asyncio and on trio, for neither is named here."""
+"""Apps whose client has left, on asyncio and on trio, for neither is named here."""
 
 from __future__ import annotations
 

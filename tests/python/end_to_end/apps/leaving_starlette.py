@@ -1,4 +1,4 @@
-"""What apps of Starlette do that say nothing of clients that leave."""
+"""Apps of Starlette that do not handle clients that leave."""
 
 from __future__ import annotations
 

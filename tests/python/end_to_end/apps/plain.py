@@ -227,7 +227,7 @@ async def die(scope: Any, receive: Any, send: Any, query: Any) -> None:
 
 
 class Teapot(Exception):
-    """What the app raises by itself."""
+    """An error of the app's own."""
 
 
 async def fail(scope: Any, receive: Any, send: Any, query: Any) -> None:

@@ -40,7 +40,7 @@ async def page(scope: Any, send: Any, query: Any) -> None:
 
 
 async def style(scope: Any, send: Any, query: Any) -> None:
-    """What is pushed: it shows its own scope."""
+    """The pushed resource, which shows its own scope."""
     counts["style"] = counts.get("style", 0) + 1
     shown = {
         "method": scope["method"], "path": scope["path"], "query": scope["query_string"].decode(),

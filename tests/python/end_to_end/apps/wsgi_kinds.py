@@ -99,7 +99,7 @@ def echo(environ: Any, start_response: Any) -> Any:
 
 
 def digest(environ: Any, start_response: Any) -> Any:
-    """What the body's bytes come to, read a little at a time."""
+    """The sum of the body's bytes, read a little at a time."""
     found, stream = hashlib.sha256(), environ["wsgi.input"]
     while piece := stream.read(9999):
         found.update(piece)
@@ -133,6 +133,6 @@ app = validator(route)
 
 
 def bodies(environ: Any, start_response: Any) -> Any:
-    """What the validator would not let an app do: bodies for responses that have none."""
+    """Bodies for responses that have none, which the validator forbids."""
     start_response(environ["QUERY_STRING"].replace("%20", " "), HEADERS)
     return [b"a body that is not sent"]

@@ -20,7 +20,7 @@ ALIVE = Gauge("alive", "Workers that live.", multiprocess_mode="livesum")
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
-    """What Gunicorn's ``child_exit`` does for a worker that has ended, is done by the worker itself."""
+    """The worker itself does what Gunicorn's ``child_exit`` does for a worker that has ended."""
     ALIVE.set(1)
     yield
     multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

@@ -29,7 +29,7 @@ class InMemory(Transport):
 
 
 def summary(event: Any) -> Any:
-    """What does not depend on where it runs."""
+    """The part of an event that does not depend on where it runs."""
     request = event.get("request", {})
     return {
         "kind": event.get("type", "error"),
@@ -49,7 +49,7 @@ def summary(event: Any) -> Any:
 
 
 def taken() -> list[Any]:
-    """What was recorded of what is asked by the tests, and of no request that helps them."""
+    """The events of requests under test, without those of requests that help the tests."""
     beside = ("/recorded", "/notes", "/after", "recorded_of_flask")
     said = [event for event in EVENTS if not (event["transaction"] or "").endswith(beside)]
     EVENTS.clear()

@@ -62,7 +62,7 @@ class ReadMiddleware(BaseHTTPMiddleware):
 
 
 class ReplaceMiddleware(BaseHTTPMiddleware):
-    """Gives another response in place of the app's."""
+    """Sends another response in place of the app's."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response: Any = await call_next(request)
@@ -281,7 +281,7 @@ BEHIND: dict[str, App] = {
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Gives a request to the middleware that it names. ``/notes`` and ``/recorded`` are beside all of them."""
+    """Passes a request to the middleware that it names. ``/notes`` and ``/recorded`` are beside all of them."""
     if scope["type"] == "lifespan":
         await BEHIND["nothing"](scope, receive, send)
         return

@@ -75,6 +75,6 @@ BEHIND: dict[str, App] = {
 
 
 def app(environ: Any, start_response: Any) -> Iterable[bytes]:
-    """Gives a request to the wrapper that it names."""
+    """Passes a request to the wrapper that it names."""
     pieces: Iterable[bytes] = BEHIND[environ.get("HTTP_X_BEHIND", "nothing")](environ, start_response)
     return pieces

@@ -1,4 +1,4 @@
-"""What ``test_alike.py`` asks of every framework, in Django by WSGI, by ASGI, and by ASGI with Channels."""
+"""The site of ``test_alike.py`` in Django by WSGI, by ASGI, and by ASGI with Channels."""
 
 import asyncio
 import collections

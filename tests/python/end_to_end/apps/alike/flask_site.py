@@ -1,4 +1,4 @@
-"""What ``test_alike.py`` asks of every framework, in Flask."""
+"""The site of ``test_alike.py`` in Flask."""
 
 import collections
 import os

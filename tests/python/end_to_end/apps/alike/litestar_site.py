@@ -1,4 +1,4 @@
-"""What ``test_alike.py`` asks of every framework, in Litestar."""
+"""The site of ``test_alike.py`` in Litestar."""
 
 import asyncio
 import collections

@@ -1,4 +1,4 @@
-"""What ``test_alike.py`` asks of every framework, in Quart and Quart-Trio."""
+"""The site of ``test_alike.py`` in Quart and Quart-Trio."""
 
 import collections
 import json

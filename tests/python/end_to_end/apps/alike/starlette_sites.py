@@ -1,4 +1,4 @@
-"""What ``test_alike.py`` asks of every framework, in Starlette and FastAPI, by anyio on asyncio as well as on trio."""
+"""The site of ``test_alike.py`` in Starlette and FastAPI, by anyio on asyncio as well as on trio."""
 
 import collections
 import contextlib
