@@ -8,7 +8,7 @@ FILE_SIZES = (0, 1, 700, 16_384, 65_537, 300_000, 1 << 20)
 
 
 def body(number: int, length: int) -> bytes:
-    """``size`` bytes that belong to the number."""
+    """``length`` bytes that belong to the number."""
     return hashlib.shake_128(b"%d" % number).digest(length)
 
 

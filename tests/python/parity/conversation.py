@@ -122,7 +122,7 @@ def facets_of_body(body: bytes) -> Answer:
 def say_h1(
     speaker: Speaker, raw: bytes, *, responses: int = 1, head: bool = False, half_close: bool = False
 ) -> Answer:
-    """Sends bytes as they are, reads ``count`` responses, and then checks whether the connection still serves."""
+    """Sends bytes as they are, reads this many ``responses``, and then checks whether the connection still serves."""
     client = speaker.h1()
     try:
         client.send(raw.replace(b"{host}", client.where.authority.encode()))
