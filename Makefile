@@ -1,10 +1,10 @@
 # The tasks of this repository; `make help` lists them. Whatever has logic in it is a script, not a recipe.
 
 PYTHON ?= python3
+# Either the wheel is installed in it (hcrs.stamp), or the build of `make dev` (dev.stamp).
 VENV := .venv
-# The build of `make dev` stands beside the installed wheel, so that neither has to be made again for the other.
-DEV_VENV := .venv-dev
 DEV_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug
+DEV_EXTENSION := crates/hcrs-worker/python/hcrs/_hcrs.abi3.so
 CONFIG ?= config/hypercorn.toml
 MODEL_STEPS ?= 10000000
 # Most tests wait for processes more than they compute.
@@ -28,12 +28,11 @@ help: ## list the tasks
 
 build: $(VENV)/hcrs.stamp ## build the wheel and install it: the command is then .venv/bin/hcrs
 
-# The package is that of the sources, where changes in Python hold at once; the extension and the command are links.
-dev: $(DEV_VENV)/bin/python ## build without optimization for work on the sources: .venv-dev/bin/hcrs, seconds after a change
+# The package is that of the sources, where changes in Python take effect at once; the extension and the command are links.
+dev: $(VENV)/dev.stamp ## build without optimization, seconds after a change, and install it editable in .venv
 	cargo build --locked -p hcrs -p hcrs-worker
-	@ln -sf $(DEV_TARGET)/lib_hcrs.so crates/hcrs-worker/python/hcrs/_hcrs.abi3.so
-	@ln -sf $(DEV_TARGET)/hcrs $(DEV_VENV)/bin/hcrs
-	@echo $(CURDIR)/crates/hcrs-worker/python > $$(echo $(DEV_VENV)/lib/python*/site-packages)/hcrs.pth
+	@ln -sf $(DEV_TARGET)/lib_hcrs.so $(DEV_EXTENSION)
+	@ln -sf $(DEV_TARGET)/hcrs $(VENV)/bin/hcrs
 
 run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localhost:8443 with two workers
 	@$(VENV)/bin/hcrs cert dev --dir certs
@@ -46,13 +45,11 @@ run: build $(VENV)/examples.stamp ## serve the FastAPI example at https://localh
 	@echo
 	@exec $(VENV)/bin/hcrs --config $(CONFIG)
 
-check: dev $(DEV_VENV)/tests.stamp ## check a small change: formats, lints, the crates' tests, and the quick Python tests on the build of make dev
+check: dev lint-python ## check a small change: formats, lints, the crates' tests, and the quick Python tests on the build of make dev
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --quiet
-	$(DEV_VENV)/bin/ruff check
-	$(DEV_VENV)/bin/mypy
-	$(DEV_VENV)/bin/python $(PYTEST) -m 'not slow'
+	$(VENV)/bin/python $(PYTEST) -m 'not slow'
 
 test: lint test-rust test-python ## run every check and every test
 
@@ -62,8 +59,8 @@ test-rust: ## run the tests of the crates
 test-python: build $(VENV)/tests.stamp ## run the tests of the installed command with real clients; ARGS="-k NAME" for some
 	$(VENV)/bin/python $(PYTEST) --durations 20
 
-dev-test: dev $(DEV_VENV)/tests.stamp ## the same on the build of make dev
-	$(DEV_VENV)/bin/python $(PYTEST)
+dev-test: dev $(VENV)/tests.stamp ## the same on the build of make dev
+	$(VENV)/bin/python $(PYTEST)
 
 # With the checks of a debug build: the link's own assertions are rules, too.
 model: ## run the model of the link for long and keep the result; MODEL_STEPS=1000000 for less, HCRS_MODEL_SEED=N for another run
@@ -106,23 +103,30 @@ dependencies: $(CARGO_DENY)/bin/cargo-deny ## check dependencies, licences, and 
 	tests/dependencies.sh $<
 
 clean: ## remove what the tasks have made, but not certs/
-	rm -rf target build $(VENV) $(DEV_VENV) crates/hcrs-worker/python/hcrs/_hcrs.abi3.so .pytest_cache .mypy_cache .ruff_cache crates/hcrs-worker/python/*.egg-info
+	rm -rf target build $(VENV) $(DEV_EXTENSION) .pytest_cache .mypy_cache .ruff_cache crates/hcrs-worker/python/*.egg-info
 
-$(VENV)/bin/python $(DEV_VENV)/bin/python: %/bin/python:
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'Python has no ensurepip; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	$(PYTHON) -m venv $*
+	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/hcrs.stamp: $(VENV)/bin/python $(SOURCES)
+	@rm -f $(VENV)/dev.stamp $(VENV)/lib/python*/site-packages/hcrs.pth $(VENV)/bin/hcrs $(DEV_EXTENSION)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
 	@touch $@
 
-$(VENV)/examples.stamp $(DEV_VENV)/examples.stamp: %/examples.stamp: %/bin/python examples/requirements.txt
-	$*/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
+$(VENV)/dev.stamp: $(VENV)/bin/python
+	@rm -f $(VENV)/hcrs.stamp
+	@$(VENV)/bin/python -m pip uninstall -qq --yes --disable-pip-version-check hcrs
+	@echo $(CURDIR)/crates/hcrs-worker/python > $$(echo $(VENV)/lib/python*/site-packages)/hcrs.pth
 	@touch $@
 
-$(VENV)/tests.stamp $(DEV_VENV)/tests.stamp: %/tests.stamp: %/examples.stamp tests/python/requirements.txt
-	$*/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+$(VENV)/examples.stamp: $(VENV)/bin/python examples/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
+	@touch $@
+
+$(VENV)/tests.stamp: $(VENV)/bin/python $(VENV)/examples.stamp tests/python/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
 	@touch $@
 
 # Without optimization, and without the features that only its other commands need: it is built in a minute or two.
