@@ -21,8 +21,8 @@ from end_to_end.server import DEADLINE, command
 PACKAGES = Path(hcrs.__file__).parent.parent
 
 APP = """
-import sys
-print("runs on", sys.prefix, file=sys.stderr)
+import os, sys
+os.write(2, f"runs on {sys.prefix}\\n".encode())
 
 
 async def app(scope, receive, send):
