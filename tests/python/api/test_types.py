@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,19 +56,26 @@ code: int = run(Config.from_toml("config.toml"))
 '''
 
 
-def check(*arguments: str) -> None:
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file", ""]
-    checked = subprocess.run([*mypy, *arguments], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Has mypy check strictly, with a cache that the tests of this module share."""
+    cache = tmp_path_factory.mktemp("mypy")
+
+    def check(*arguments: str) -> None:
+        mypy = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file", "", "--cache-dir", str(cache)]
+        checked = subprocess.run([*mypy, *arguments], capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    return check
 
 
-def test_the_package_is_typed_strictly(tmp_path: Path) -> None:
-    check("--cache-dir", str(tmp_path), "-p", "hcrs")
+def test_the_package_is_typed_strictly(check: Callable[..., None]) -> None:
+    check("-p", "hcrs")
 
 
-def test_a_program_that_calls_it_is_checked(tmp_path: Path) -> None:
+def test_a_program_that_calls_it_is_checked(check: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "calls.py").write_text(CALLS)
-    check("--cache-dir", str(tmp_path), str(tmp_path / "calls.py"))
+    check(str(tmp_path / "calls.py"))
 
 
 def test_the_extensions_stubs_say_what_it_has(tmp_path: Path) -> None:
