@@ -119,7 +119,7 @@ def test_a_start_that_fails_raises_and_not_in_a_group(start_on_each: Start) -> N
                 try:
                     run(served, **options)
                 except Exception as error:
-                    say(type(error).__name__, isinstance(error, OSError) and error.errno == errno.EADDRINUSE, error)
+                    say(type(error).__name__, isinstance(error, OSError) and error.errno == errno.EADDRINUSE, *str(error).split())
 
             attempt(failing)
             config.startup_timeout = 0.1
@@ -134,7 +134,7 @@ def test_a_start_that_fails_raises_and_not_in_a_group(start_on_each: Start) -> N
     assert failing.startswith("LifespanFailureError False") and "no database" in failing
     assert slow.startswith("LifespanTimeoutError False Timeout whilst awaiting startup")
     assert in_use.startswith("EdgeStartError True") and "cannot listen on 127.0.0.1:" in in_use
-    assert wrong == "ConfigError False bind: expected a string or an array of strings, found 5"
+    assert wrong.startswith("ConfigError False") and "bind: expected a string or an array of strings, found 5" in wrong
 
 
 def test_a_trigger_that_raises_ends_it_with_its_error(start_on_each: Start) -> None:

@@ -253,10 +253,10 @@ class Server:
             deadline,
         )
 
-    def stop_and_check(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stops it by a signal, asserts that it leaves nothing behind, and returns the exit code."""
+    def stop_and_check(self, number: int | None = None) -> int:
+        """Stops it by SIGTERM or another signal, asserts that it leaves nothing behind, and returns the exit code."""
         self.worker_pids()
-        self.signal(number)
+        self.signal(number or signal.SIGTERM)
         code = self.wait_for_exit()
         self.wait_for_workers_end()
         self.assert_nothing_left()
