@@ -190,7 +190,10 @@ def test_background_work_after_a_response_is_finished(
     done = tmp_path / "done"
     with httpx.Client() as client:
         assert client.get(server.listener.url + f"/background?file={done}").text == "later"
-    assert server.stop() == 0
+    server.signal(signal.SIGTERM)
+    server.wait_for_log("Shutting down")
+    (tmp_path / "done.go").touch()
+    assert server.wait_for_exit() == 0
     assert done.read_text() == "done"
 
 

@@ -23,7 +23,8 @@ from end_to_end.server import Server, is_alive, wait_until
 def test_requests_of_one_connection_spread_over_all_workers(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
 ) -> None:
-    server = serve("plain.py:app", workers=3)
+    # A worker that the machine lets wait for a moment keeps what it was sent.
+    server = serve("plain.py:app", workers=3, hcrs={"stall_timeout": 20})
     workers = server.worker_pids()
     assert len(workers) == 3
     client = connect_h2(server.listener)
