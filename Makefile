@@ -112,7 +112,7 @@ $(VENV)/bin/python:
 
 $(VENV)/hcrs.stamp: $(VENV)/bin/python $(SOURCES)
 	@rm -f $(VENV)/dev.stamp $(VENV)/lib/python*/site-packages/hcrs.pth $(VENV)/bin/hcrs $(DEV_EXTENSION)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	$(VENV)/bin/python -m pip install -v --config-settings quiet=1 --disable-pip-version-check --force-reinstall --no-deps .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/bin/python

@@ -36,7 +36,7 @@ if "HCRS_BIN" in os.environ:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "proof: the full size of a test; left out unless -m asks for it (make proof)")
-    config.addinivalue_line("markers", "slow: takes more than some three seconds; left out by make check")
+    config.addinivalue_line("markers", "slow: takes more than some three seconds, or is of a file that does; left out by make check")
 
 
 @pytest.hookimpl(trylast=True)

@@ -76,6 +76,7 @@ def test_the_app_and_the_edge_share_a_syslog(start: Start, tmp_path: Path) -> No
     assert program.errors == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_cancelling_it_loses_no_line_of_the_logs(start: Start, loop: str) -> None:
     pytest.importorskip(loop)

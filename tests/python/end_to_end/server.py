@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 #: How long anything that ought to happen may take, in seconds. Generous: it is only waited for when it fails.
 DEADLINE = 20.0
 
+#: How long a server may take to start, in seconds: some apps import a lot, on a machine that is busy.
+START_DEADLINE = 60.0
+
 APPS = Path(__file__).parent / "apps"
 
 _RUNNING = re.compile(r"Running on (https?)://(\S+) \(CTRL \+ C to quit\)")
@@ -185,7 +188,8 @@ class Server:
 
     def _announced(self, count: int) -> list[tuple[str, str]]:
         """The schemes and addresses of the listeners that it has announced."""
-        return [(found[1], found[2]) for found in self.wait_for_log(_RUNNING.pattern, count)]
+        found = self.wait_for_log(_RUNNING.pattern, count, START_DEADLINE)
+        return [(match[1], match[2]) for match in found]
 
     @property
     def listener(self) -> Listening:

@@ -18,6 +18,8 @@ from end_to_end.h2_client import H2Client
 from end_to_end.server import Server
 from end_to_end.ws_client import ask_over_h2, open_over_h2
 
+pytestmark = pytest.mark.slow
+
 DATA = bytes(range(256)) * 4000
 
 

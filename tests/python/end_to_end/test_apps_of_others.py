@@ -15,6 +15,7 @@ APPS = Path(__file__).parents[2] / "apps" / "apps.py"
 VISITED_S = 240
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(VISITED_S + 10)
 @pytest.mark.parametrize("name", ["cherrypy", "httpbin", "sanic", "socketio", "strawberry"])
 def test_an_app_of_others_works(tmp_path: Path, name: str) -> None:

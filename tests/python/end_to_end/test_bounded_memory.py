@@ -55,6 +55,7 @@ class Memory:
         assert max(edge, *workers) < bound / MIB, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clients", [20, pytest.param(200, marks=pytest.mark.proof)])
 def test_uploads_behind_blocked_workers_are_held_once(
     serve: Callable[..., Server], tmp_path: Path, clients: Any
@@ -92,6 +93,7 @@ def upload(client: H1Client, size: int, statuses: Counter[int]) -> None:
         client.close()
 
 
+@pytest.mark.slow
 def test_uploads_that_wait_behind_blocked_workers_are_served(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("numbered.py:app", workers=2, **patient())
     size, clients = 100_000, [H1Client(server.listener, deadline=60) for _ in range(100)]
@@ -110,6 +112,7 @@ def test_uploads_that_wait_behind_blocked_workers_are_served(serve: Callable[...
         client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clients", [500, pytest.param(3_000, marks=pytest.mark.proof)])
 @pytest.mark.timeout(200)
 def test_bodies_of_requests_that_wait_are_bounded_together(
@@ -183,6 +186,7 @@ def asking(server: Server, worst: list[float]) -> Iterator[None]:
     assert worst, "another client has had an answer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("app", ["deaf", "echo"])
 @pytest.mark.timeout(200)
@@ -212,6 +216,7 @@ def test_client_that_floods_with_empty_messages(
     assert max(worst) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("app", ["deaf", "echo"])
 def test_client_that_floods_with_empty_messages_over_h2(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path, app: str
@@ -244,7 +249,8 @@ def test_websockets_that_end_while_their_app_waits_are_forgotten(
 ) -> None:
     """The app gives up a send that its client does not read, and returns; then the client goes. What an edge thread still
     counted would keep requests away from the worker that had them; the log's accounting is looked at after the test."""
-    server = serve("numbered.py:app", workers=2, hcrs={"lifespan": "off"})
+    # A worker that the machine lets wait for a moment keeps what it was sent.
+    server = serve("numbered.py:app", workers=2, hcrs={"lifespan": "off", "stall_timeout": 20})
     clients = [connect_h1(server.listener, receive_buffer=1 << 14) for _ in range(40)]
     for client in clients:
         open_over_h1(client, f"/gives-up?file={tmp_path}/given-up")
@@ -272,6 +278,7 @@ def test_websockets_that_end_while_their_app_waits_are_forgotten(
     assert sorted(served.values()) == [8, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("version", ["h1", "h2"])
 @pytest.mark.timeout(200)

@@ -164,6 +164,7 @@ def test_other_workers_have_no_terminal(
     assert connect_h1(listener).get("/stdin").body.split()[1] == b"False"
 
 
+@pytest.mark.slow
 def test_a_worker_in_any_debugger_is_not_taken_for_hung(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:

@@ -49,6 +49,7 @@ def test_httpx_gets_the_answer(serve: Callable[..., Server], size: int) -> None:
         assert client.get("/").text == "hello"
 
 
+@pytest.mark.slow
 def test_a_client_that_never_stops_is_turned_away(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
 ) -> None:

@@ -27,6 +27,7 @@ def test_a_connection_ends_after_keep_alive_max_requests(
     assert client.goaway.last_stream_id == 3
 
 
+@pytest.mark.slow
 def test_a_connection_has_any_number_of_requests(
     serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> None:

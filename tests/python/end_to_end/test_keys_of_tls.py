@@ -210,6 +210,7 @@ def test_files_that_cannot_be_used_stop_the_start_with_what_to_do(
     assert PASSWORD not in server.log
 
 
+@pytest.mark.slow
 def test_new_certificates_are_taken_without_losing_a_connection(
     serve: Callable[..., Server],
     pki: Pki,

@@ -28,9 +28,15 @@ def test_number_loop_and_root_path_of_workers_are_those_configured(
     server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     client = connect_h2(server.listener)
-    streams = [client.request("GET", "/nap?0.2") for _ in range(8)]
-    told = [json.loads(client.response(stream).body) for stream in streams]
-    assert sorted({facts["pid"] for facts in told}) == server.worker_pids() and len(server.worker_pids()) == 2
+    told: list[dict[str, Any]] = []
+
+    def all_have_answered() -> bool:
+        streams = [client.request("GET", "/nap?0.2") for _ in range(8)]
+        told.extend(json.loads(client.response(stream).body) for stream in streams)
+        return sorted({facts["pid"] for facts in told}) == server.worker_pids()
+
+    assert len(server.worker_pids()) == 2
+    wait_until(all_have_answered, "answers of both workers")
     assert {(facts["root_path"], facts["loop"], facts["lifespans"]) for facts in told} == {("/mounted", "uvloop", 1)}
     assert (tmp_path / "pid").read_text() == str(server.pid)
 

@@ -14,6 +14,8 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.server import Server, wait_until
 
+pytestmark = pytest.mark.slow
+
 #: Seconds without a sign of life, in these tests.
 TIMEOUT = 2.0
 

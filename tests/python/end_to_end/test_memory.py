@@ -43,6 +43,7 @@ def test_edge_at_rest_is_small(serve: Callable[..., Server]) -> None:
     assert server.memory()[0] < 30 * MIB
 
 
+@pytest.mark.slow
 def test_thousand_idle_tls_connections_are_small(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
 ) -> None:
@@ -161,6 +162,7 @@ def test_gibibyte_for_an_app_that_reads_slowly(
     quick_requests(client, 3)
 
 
+@pytest.mark.slow
 def test_gibibyte_upload_at_the_speed_of_the_app(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
@@ -224,6 +226,7 @@ def test_many_small_frames_are_bounded(
     quick_requests(client, 3)
 
 
+@pytest.mark.slow
 def test_memory_comes_back_after_a_burst(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], key: str
 ) -> None:

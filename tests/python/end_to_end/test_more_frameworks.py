@@ -11,6 +11,8 @@ import pytest
 
 from end_to_end.server import Server, wait_until
 
+pytestmark = pytest.mark.slow
+
 DATA = bytes(range(256)) * 4000
 BOTH = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])
 

@@ -56,12 +56,14 @@ def test_curl_gets_the_example_over_http_2(example: Server, tmp_path: Path) -> N
     assert example.stop() == 0
 
 
+@pytest.mark.slow
 def test_h2load_gets_nothing_but_2xx(example: Server) -> None:
     result = H2Load(url(example), 20_000, 8, 32).result()
     assert (result.total, result.ok, result.failed) == (20_000, 20_000, 0), result.output
     assert example.stop() == 0
 
 
+@pytest.mark.slow
 def test_h2load_loses_only_begun_requests_when_a_worker_is_killed(example: Server) -> None:
     worker = example.worker_pids()[0]
     load = H2Load(url(example), 20_000, 8, 32)

@@ -91,6 +91,7 @@ def test_edit_is_served_by_new_workers_on_the_same_connection(
     assert client.get().body == b"third"
 
 
+@pytest.mark.slow
 def test_broken_save_leaves_the_old_app_serving_until_the_next_one(
     serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
 ) -> None:

@@ -56,6 +56,7 @@ class Waiting:
         assert got == {number: (200, number) for number in self.clients}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connections", [66, pytest.param(700, marks=pytest.mark.proof)])
 @pytest.mark.timeout(400)
 def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(
@@ -106,6 +107,7 @@ def test_more_requests_wait_in_a_worker_than_sixteen_bits_count(
             assert client.get(f"/own?n=new-{new}").body.decode() == f"new-{new}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowds", [0, pytest.param(70, marks=pytest.mark.proof)], ids=["70000", "200000"])
 @pytest.mark.timeout(500)
 def test_answers_reach_their_own_clients_after_many_resets_behind_a_blocked_worker(
@@ -230,6 +232,7 @@ def test_queue_timeout_reaches_requests_that_a_blocked_worker_was_sent(
     assert numbers_run(server) == [], "what has been refused is not run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [4, pytest.param(15, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_overload_is_served_in_the_order_of_arrival(serve: Callable[..., Server], seconds: Any, workers: int) -> None:

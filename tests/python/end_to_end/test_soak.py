@@ -13,6 +13,7 @@ from end_to_end.server import command
 SOAK = Path(__file__).parents[2] / "soak" / "soak.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the soak's clients want asyncio.TaskGroup")
 @pytest.mark.timeout(240)
 def test_short_soak(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_rest_of_an_unread_body_does_not_delay_a_stop(
 # ---- one bound ----
 
 
+@pytest.mark.slow
 def test_worker_is_given_no_more_time_than_the_edge(
     run: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
@@ -159,6 +160,7 @@ def test_worker_that_is_stuck_is_not_waited_for(
     assert "does not end; it is killed" in server.log
 
 
+@pytest.mark.slow
 def test_shutdown_has_its_own_time_from_where_it_begins(run: Callable[..., Server]) -> None:
     server = run(
         """

@@ -108,6 +108,7 @@ def test_unbegun_requests_of_a_killed_worker_are_served_by_another(
         assert (response.status, b'"bytes": 1000' in response.body) == (200, True)
 
 
+@pytest.mark.slow
 def test_load_survives_the_death_of_a_worker(serve: Callable[..., Server]) -> None:
     server = serve("plain.py:app", tls=True, workers=2, keep_alive_max_requests=1_000_000)
     workers = server.worker_pids()
@@ -132,6 +133,7 @@ def test_every_worker_may_die_at_once(serve: Callable[..., Server], connect_h2: 
     server.wait_for_log(r"Worker \d+ is ready")
 
 
+@pytest.mark.slow
 def test_a_request_that_kills_its_worker_again_and_again_does_not_empty_all_places(
     serve: Callable[..., Server], connect_h1: Callable[..., Any]
 ) -> None:

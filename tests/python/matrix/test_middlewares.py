@@ -11,6 +11,8 @@ from matrix.servers import running
 from matrix.talks import ALWAYS, ASGI, Talk, differences
 from parity.conversation import Request
 
+pytestmark = pytest.mark.slow
+
 #: Of apps/wrapped.py.
 BEHIND = (
     "nothing", "gzip", "brotli", "sessions", "cors", "trusted-host", "trusted-host-other", "https-redirect", "base-header",

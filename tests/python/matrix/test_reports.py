@@ -49,6 +49,7 @@ def test_sentry_says_nothing_of_clients_that_leave(reported: dict[str, Server]) 
         assert [event for event in talk.told("/recorded") if event["kind"] == "error"] == []
 
 
+@pytest.mark.slow
 def test_sentry_gets_the_same_events_from_flask(tmp_path: Path) -> None:
     asked = {name: request for name, request in ASKED.items() if name in ("json", "error", "missing", "stream")}
     with running(tmp_path, "reported.py:flask", ("hcrs", "gunicorn")) as servers:

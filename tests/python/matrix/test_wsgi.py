@@ -11,6 +11,8 @@ from matrix.servers import running
 from matrix.talks import ALWAYS, Talk, differences
 from parity.conversation import Request
 
+pytestmark = pytest.mark.slow
+
 #: Of apps/wrapped_wsgi.py.
 BEHIND = (
     "nothing", "proxy-fix", "dispatcher", "prometheus", "whitenoise", "shared-data", "flask-session", "lint", "a2wsgi",

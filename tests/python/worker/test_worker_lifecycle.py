@@ -413,6 +413,7 @@ def test_child_process_that_does_not_end_is_named_and_left_behind(serve: Serve) 
     assert "[WARNING] Exiting although these have not ended: process Warehouse" in running.stderr
 
 
+@pytest.mark.slow
 def test_what_atexit_does_not_end_is_left_behind(serve: Serve) -> None:
     running = serve("import atexit, time\natexit.register(time.sleep, 600)\n" + textwrap.dedent(lifespan("return")))
     assert running.drain() == 0
