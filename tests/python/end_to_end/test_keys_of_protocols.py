@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import shows
 from end_to_end.load import H2Load
