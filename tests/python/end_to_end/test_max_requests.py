@@ -23,7 +23,8 @@ SPENT = r"Worker (\d+) has been given as many requests as it may; it is replaced
 def test_worker_is_replaced_after_exactly_max_requests(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], workers: int, threads: int
 ) -> None:
-    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads})
+    # A worker that the machine lets wait for a moment keeps what it was sent.
+    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads, "stall_timeout": 20})
     pids = server.worker_pids()
     # Enough connections that each thread has one; requests one after another go to the workers in any order.
     clients = [connect_h2(server.listener) for _ in range(8)]
