@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("mypy")
 pytest.importorskip("trio")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CALLS = '''
 import asyncio
@@ -69,18 +70,15 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     return check
 
 
-@pytest.mark.slow
 def test_the_package_is_typed_strictly(check: Callable[..., None]) -> None:
     check("-p", "hcrs")
 
 
-@pytest.mark.slow
 def test_a_program_that_calls_it_is_checked(check: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "calls.py").write_text(CALLS)
     check(str(tmp_path / "calls.py"))
 
 
-@pytest.mark.slow
 def test_the_extensions_stubs_say_what_it_has(tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     allowed.write_text("hcrs._hcrs.AsgiLink.__call__\n")  # what a slot says of its signature is too general

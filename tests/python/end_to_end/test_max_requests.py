@@ -24,7 +24,7 @@ def test_worker_is_replaced_after_exactly_max_requests(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], workers: int, threads: int
 ) -> None:
     # A worker that the machine lets wait for a moment keeps what it was sent.
-    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads, "stall_timeout": 20})
+    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads, "stall_timeout": 20}, keep_alive_timeout=60)
     pids = server.worker_pids()
     # Enough connections that each thread has one; requests one after another go to the workers in any order.
     clients = [connect_h2(server.listener) for _ in range(8)]
@@ -60,6 +60,7 @@ def test_websockets_count_as_requests(serve: Callable[..., Server], connect_h1: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
 def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve: Callable[..., Server]) -> None:
     server = serve("plain.py:app", tls=True, workers=2, max_requests=300, keep_alive_max_requests=10_000_000)
 

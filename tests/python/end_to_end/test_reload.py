@@ -63,7 +63,13 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def serve_project(serve: Callable[..., Server], project: Project) -> Callable[..., Server]:
     def start(**options: Any) -> Server:
-        return serve(f"{project.folder}/main.py:app", use_reloader=True, env={"PYTHONDONTWRITEBYTECODE": "1"}, **options)
+        return serve(
+            f"{project.folder}/main.py:app",
+            use_reloader=True,
+            keep_alive_timeout=60,
+            env={"PYTHONDONTWRITEBYTECODE": "1"},
+            **options,
+        )
 
     return start
 

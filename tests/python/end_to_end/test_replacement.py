@@ -40,6 +40,7 @@ def replace(server: Server, rounds: int = 1) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("options", [[], ["--h1"]], ids=["h2", "h1"])
 def test_replacing_all_workers_again_and_again_costs_no_request_and_no_connection(
     serve: Callable[..., Server], options: Any
@@ -229,7 +230,7 @@ def test_app_receives_the_close_of_its_websocket(
 def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
     serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
 ) -> None:
-    server = serve("plain.py:app", hcrs={"retire_timeout": 0.5})
+    server = serve("plain.py:app", hcrs={"retire_timeout": 0.5}, keep_alive_timeout=60)
     client, h1 = connect_h2(server.listener), connect_h1(server.listener)
     waiting = client.request("GET", "/gate?key=never")
     begun = client.request("GET", "/until-disconnect?key=never&start=1")
@@ -272,7 +273,7 @@ def test_worker_that_is_blocked_gives_up_what_it_has_not_begun_and_is_killed(
 def test_wsgi_and_trio_workers_are_replaced_too(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], app: str, worker_class: str, path: str
 ) -> None:
-    server = serve(app, workers=2, worker_class=worker_class)
+    server = serve(app, workers=2, worker_class=worker_class, keep_alive_timeout=60)
     client = connect_h2(server.listener)
     before = set(server.worker_pids())
     assert client.get(path).status == 200
@@ -298,7 +299,7 @@ def test_new_worker_that_cannot_start_leaves_the_old_one_serving(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     flag = tmp_path / "broken"
-    server = serve("lifespans.py:breakable", env={"BREAK": str(flag)}, workers=2)
+    server = serve("lifespans.py:breakable", env={"BREAK": str(flag)}, workers=2, keep_alive_timeout=60)
     client = connect_h2(server.listener)
     before = server.worker_pids()
     flag.touch()

@@ -47,7 +47,7 @@ def test_blocked_worker_does_not_hold_up_requests_that_another_can_take(
 def test_killed_worker_takes_only_its_begun_requests_with_it(
     serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
-    server = serve("plain.py:app", workers=2)
+    server = serve("plain.py:app", workers=2, keep_alive_timeout=60)
     before = server.worker_pids()
     client = connect_h2(server.listener)
     streams = [client.request("GET", f"/nap?seconds=2&file={tmp_path}/{number}") for number in range(10)]
