@@ -26,7 +26,7 @@ FILES = {"http.response.pathsend", "http.response.zerocopysend"}
 CREDIT = numbers("hcrs-link/src/credit.rs")
 
 #: Responses of a connection that may have files open, and the most files of one.
-PERMITS = numbers("hcrs-server/src/file_permits.rs")["CONNECTION_MAX"]
+PERMITS = numbers("hcrs-server/src/exchange/file_permits.rs")["CONNECTION_MAX"]
 FILES_MAX = (CREDIT["RESPONSE_WINDOW"] + CREDIT["RESPONSE_WINDOW_GROWTH"]) // CREDIT["FILE_COST"]
 
 

@@ -121,7 +121,7 @@ def test_a_worker_that_does_not_answer_for_worker_timeout_is_replaced(
 ) -> None:
     client = connect_h1(server.listener)
     client.request("GET", f"/block?file={tmp_path}/block")
-    server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; it is killed and replaced \(worker_timeout\)")
+    server.wait_for_log(r"Worker \d+ has not answered for 1(\.\d)? s: .*; killing and replacing it \(worker_timeout\)")
     assert client.response().status == 502
     assert connect_h1(server.listener).get().status == 200, "by another worker"
 
@@ -203,7 +203,7 @@ def test_workers_are_replaced_after_max_requests_and_a_jitter(
     client, lives = connect_h1(server.listener), []
     for generation in range(1, 5):
         lives.append(0)
-        while server.log.count("it is replaced") < generation:
+        while server.log.count("reached max_requests") < generation:
             client.get()
             lives[-1] += 1
             assert lives[-1] < 60

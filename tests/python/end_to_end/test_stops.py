@@ -157,7 +157,7 @@ def test_worker_that_is_stuck_is_not_waited_for(
     connect_h1(server.listener).request("GET", f"/block?file={tmp_path}/blocked")
     wait_until((tmp_path / "blocked").exists, "the worker to be stuck")
     assert server.stop_and_check() == 3
-    assert "does not end; it is killed" in server.log
+    assert "does not end; killing it" in server.log
 
 
 @pytest.mark.slow
