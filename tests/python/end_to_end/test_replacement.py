@@ -244,7 +244,7 @@ def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
         h1.chunk()
     assert client.get().status == 200 and client.goaway is None
     assert "lifespan.shutdown was seen" in server.log
-    assert "is killed" not in server.log
+    assert "killing it" not in server.log
 
 
 @pytest.mark.slow
