@@ -27,6 +27,7 @@ Serve = Callable[..., Server]
 # A shell that runs the tests in the background has SIGINT ignored, and what is ignored stays so in the programs that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if "HCRS_BIN" in os.environ:
+    os.environ["HCRS_BIN"] = os.path.abspath(os.environ["HCRS_BIN"])  # programs are started in folders of their own
     # No Python stands beside that command; it takes that of the active virtual environment.
     os.environ["VIRTUAL_ENV"] = sys.prefix
 
