@@ -253,7 +253,7 @@ def test_an_asgi_2_app_is_served_and_a_factory_is_refused(start: Start) -> None:
             print(error, flush=True)
         asyncio.run(serve(Double, config, on_listening=listening))
     """)
-    assert program.line() == "it takes no arguments: it is a factory, and has to be called, as in 'module:<lambda>()'"
+    assert program.line() == "it takes no arguments: it is a factory and has to be called, as in 'module:<lambda>()'"
     [url] = program.listening()
     assert get(url).text == "2.0"
     program.process.send_signal(signal.SIGTERM)

@@ -90,7 +90,7 @@ def test_a_file_of_text_is_the_apps_failure(serve: Serve) -> None:
     stream = running.link.get(b"/files?text")
     running.link.expect(stream, APP_FAILED)
     assert running.drain() == 0
-    assert "must give bytes, not str" in running.stderr
+    assert "must yield bytes, not str" in running.stderr
 
 
 @pytest.mark.usefixtures("texts")
