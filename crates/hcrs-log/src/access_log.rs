@@ -1,7 +1,7 @@
-//! The access log, off a request's way: each edge thread gathers finished lines in a batch of its own and
-//! hands whole batches to one writing thread.
+//! The access log, off the request path: each edge thread gathers finished lines in a batch of its own and
+//! sends whole batches to one writing thread.
 //!
-//! A line is written once for each request, when it is over, from what went over the wire.
+//! A line is written once for each request, when it is over, from the bytes that were sent and received.
 
 mod entry;
 mod format;
@@ -22,12 +22,12 @@ use format::Form;
 pub use format::{AccessFormat, AccessFormatError};
 use line::Surroundings;
 
-/// Bytes of lines that make a batch worth a write.
+/// The size of a batch, in bytes, at which it is written.
 const BATCH: usize = 32 << 10;
 /// How long a line may wait for others.
 const BATCH_AGE: Duration = Duration::from_millis(100);
 
-/// Opens the access log if the settings ask for one; its lines are of the level `INFO`.
+/// Opens the access log if the settings ask for one. Its lines have the level `INFO`.
 pub fn open(settings: &LogSettings) -> Result<Option<LogWriter>, LogError> {
     let sink = match &settings.access {
         _ if settings.level > LogLevel::Info => return Ok(None),
@@ -49,23 +49,23 @@ pub struct AccessLog {
     sender: LogSender,
     format: AccessFormat,
     pid: u32,
-    /// Lines say time, process and level themselves.
+    /// Whether lines begin with time, process and level.
     has_prefix: bool,
     clock: LocalTime,
     /// `[2026-11-23 04:01:31 +0000] [PID] [INFO] `
     prefix: Vec<u8>,
-    /// What the lines of this second show of the time.
+    /// The time in the lines of this second.
     time: String,
     batch: Vec<u8>,
     lines: u64,
-    /// When the batch got its first line, as far as `flush_due` has seen.
+    /// When the batch got its first line, as noted by `flush_due`.
     since: Option<Instant>,
     dropped: u64,
     last_complaint: Option<Instant>,
 }
 
 impl AccessLog {
-    /// A share of the log that `writer` writes.
+    /// Returns a share of the log that `writer` writes.
     pub fn new(writer: &LogWriter, settings: &LogSettings) -> Self {
         Self {
             sender: writer.sender(),
@@ -83,12 +83,12 @@ impl AccessLog {
         }
     }
 
-    /// What lines will show of a request.
+    /// Returns the format of lines.
     pub fn format(&self) -> &AccessFormat {
         &self.format
     }
 
-    /// Adds the line of a request that is over.
+    /// Appends the line of a request that is over.
     pub fn record(&mut self, entry: &AccessEntry<'_>) {
         self.record_at(entry, SystemTime::now());
     }
@@ -121,24 +121,24 @@ impl AccessLog {
         }
     }
 
-    /// Whether lines wait to be handed over.
+    /// Whether lines wait to be sent to the writer.
     pub fn is_waiting(&self) -> bool {
         !self.batch.is_empty()
     }
 
-    /// Hands the batch over if its lines have waited long enough; to be called every 100 ms or so.
+    /// Sends the batch to the writer if its lines have waited long enough. Call it about every 100 ms.
     pub fn flush_due(&mut self, now: Instant) {
         if self.batch.is_empty() {
             return;
         }
         let since = *self.since.get_or_insert(now);
-        // The first look after a line was added starts the clock, so a line waits for two looks at most.
+        // The first call after a line was added starts the clock, so a line waits for two calls at most.
         if now.saturating_duration_since(since) >= BATCH_AGE {
             self.flush();
         }
     }
 
-    /// Hands the batch over to be written.
+    /// Sends the batch to the writer.
     pub fn flush(&mut self) {
         self.since = None;
         if self.batch.is_empty() {

@@ -1,7 +1,8 @@
-//! The error log: tracing's events as lines in Hypercorn's form,
-//! `[2026-11-23 04:01:31 +0000] [PID] [INFO] message`.
+//! The error log: tracing's events as lines in Hypercorn's form, `[2026-11-23 04:01:31 +0000] [PID] [INFO]
+//! message`, with the event's fields behind the message as `name=value`.
 //!
-//! An event is one line, whatever a client has put into it; only the field `traceback` goes over several.
+//! An event is one line, whatever text of a client it contains; only the field `traceback` has lines of its
+//! own.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -28,13 +29,14 @@ use crate::{LogError, LogLevel, LogSettings, LogTarget};
 /// The field whose value is shown on lines of its own.
 const TRACEBACK: &str = "traceback";
 
-/// Sends this process's events to the error log until the writer that it gives is closed.
+/// Sends this process's events to the error log until the returned writer is closed.
 ///
-/// A process has one subscriber for its life: if there is one, it stays, and there is nothing to close.
+/// A process has one subscriber for its life: if there is one already, it stays, and there is nothing to
+/// close.
 pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<Option<LogWriter>, LogError> {
     let sink = match &settings.error {
         None => {
-            // Complaints count, even where nobody reads them.
+            // Complaints are counted even if there is no error log.
             let _already_set = statsd.map(|target| {
                 tracing::subscriber::set_global_default(tracing_subscriber::registry().with(counting(target)))
             });
@@ -46,7 +48,7 @@ pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<
     };
     let name = sink.to_string();
     let has_prefix = !matches!(sink, Sink::Syslog(_));
-    // A log that cannot be written has no place left to say so.
+    // A log that cannot be written has no place for a report about itself.
     let writer = LogWriter::start("error-log", sink, |_, _| {}).map_err(|error| LogError { name, error })?;
     let subscriber = tracing_subscriber::registry().with(
         tracing_subscriber::fmt::layer()
@@ -65,20 +67,21 @@ pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<
     }
 }
 
-/// Counts what is shown at the level of warnings. Its filter keeps all other events as cheap as they are without it.
+/// Counts the events of warnings and above. Its filter keeps all other events as cheap as they are without
+/// it.
 fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> impl Layer<S> + use<S> {
     CountComplaints(target.clone()).with_filter(filter(LogLevel::Warning))
 }
 
-/// Our own events from `level` up; other crates' only when something has failed. They warn of what clients do wrong, and
-/// so a client could write into the log.
+/// Returns the filter: events of this project from `level` up, and errors of other crates. Their warnings
+/// report what clients do, so a client could fill the log with them.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
-        // What stops the server is the run's error, which its caller prints.
+        // An error that stops the server is returned by the run, and its caller prints it.
         LogLevel::Critical => LevelFilter::OFF,
     };
     Targets::new().with_default(level.min(LevelFilter::ERROR)).with_target("hcrs", level)
@@ -88,7 +91,7 @@ fn filter(level: LogLevel) -> Targets {
 struct LineFormat {
     time: Mutex<(LocalTime, String)>,
     pid: u32,
-    /// Lines say time, process and level themselves.
+    /// Whether lines begin with time, process and level.
     has_prefix: bool,
 }
 
@@ -132,7 +135,7 @@ where
     }
 }
 
-/// Python's name of a level.
+/// Returns Python's name of a level.
 fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "ERROR",
@@ -142,7 +145,7 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-/// An event's fields: the message, then `name=value` for the others.
+/// The fields of an event: the message, and the others as `name=value`.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -177,7 +180,7 @@ impl Visit for Fields {
     }
 }
 
-/// Hands each event's line to the writing thread.
+/// Sends each event's line to the writing thread.
 struct Queue {
     sender: crate::log_writer::LogSender,
     lost: Arc<AtomicU64>,
@@ -201,7 +204,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// Takes the lines of one event.
+/// Writes the lines of one event with its severity.
 struct Leveled<'a> {
     queue: &'a Queue,
     severity: Severity,

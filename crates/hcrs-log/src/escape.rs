@@ -1,15 +1,16 @@
-//! Text of clients made fit for a log line: no control reaches a terminal, and no byte ends the line.
+//! Escapes text of clients for a log line: no control character reaches a terminal, and no byte ends the
+//! line.
 
-/// What becomes of `"` and `\`.
+/// The treatment of `"` and `\`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quotes {
-    /// They stand as they are.
+    /// Both stay as they are.
     AsTheyAre,
-    /// They get a `\` in front, because the text stands between quotes.
+    /// Both get a `\` in front, because the text is between quotes.
     Escaped,
 }
 
-/// Appends `text`; controls and bytes that are not UTF-8 become `\xNN`.
+/// Appends `text`; control characters and bytes that are not UTF-8 become `\xNN`.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8], quotes: Quotes) {
     let escapes =
         |b: u8| !(0x20..0x7f).contains(&b) || (quotes == Quotes::Escaped && matches!(b, b'"' | b'\\'));
@@ -36,8 +37,8 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8], quotes: Quotes) {
     }
 }
 
-/// Appends `text` as a JSON string (RFC 8259 §7), quotes included. Controls become `\u00NN`, and bytes that are not
-/// UTF-8 the four characters `\xNN`, because JSON has no other place for them.
+/// Appends `text` as a JSON string (RFC 8259 §7), quotes included. Control characters become `\u00NN`, and
+/// bytes that are not UTF-8 the four characters `\xNN`, because JSON cannot express them.
 pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     let escapes = |b: u8| !(0x20..0x7f).contains(&b) || matches!(b, b'"' | b'\\');
@@ -59,7 +60,8 @@ pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Controls (C0, DEL, C1), line ends of Unicode, and marks that turn the direction of what follows.
+/// Whether the character is a control character (C0, DEL, C1), a line end of Unicode, or a mark that changes
+/// the direction of the text.
 fn is_unfit(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -20,9 +20,9 @@ pub use syslog::{SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the log {name}: {error}")]
 pub struct LogError {
-    /// The log, as the settings name it.
+    /// The name of the log in the settings.
     pub name: String,
-    /// The system's reason.
+    /// The system's error.
     #[source]
     pub error: std::io::Error,
 }

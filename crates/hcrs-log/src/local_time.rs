@@ -1,11 +1,11 @@
-//! Local time as log lines show it, whose text is made once a second.
+//! Local time as log lines show it, whose text is renewed once a second.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Local time as a log line shows it, remade by `render` when the second has changed.
+/// Local time as a log line shows it, renewed by `render` when the second has changed.
 #[derive(Debug)]
 pub(crate) struct LocalTime {
     zone: TimeZone,
@@ -23,7 +23,7 @@ impl LocalTime {
         Self { zone, second: None }
     }
 
-    /// Whether `now` is in another second than the last time; if so, its calendar form.
+    /// Returns the calendar form of `now` if it is in another second than the last time.
     #[inline]
     pub(crate) fn tick(&mut self, now: SystemTime) -> Option<jiff::Zoned> {
         let second = unix_second(now);
@@ -36,7 +36,7 @@ impl LocalTime {
     }
 }
 
-/// Whole seconds since 1970; a clock before that counts as 1970.
+/// Returns the whole seconds since 1970; a clock before that counts as 1970.
 fn unix_second(now: SystemTime) -> u64 {
     /// The last second of the year 9999, after which the form has no fixed length.
     const LAST: u64 = 253_402_300_799;

@@ -1,5 +1,6 @@
-//! A thread that appends batches of lines to a log, each by one write, so that nobody who logs ever waits
-//! for a disk or a pipe. The channel to it is bounded; who finds it full keeps count of what was lost.
+//! A thread that appends batches of lines to a log, each by one write, so that a thread that logs never waits
+//! for a disk or a pipe. The channel to it is bounded; a sender that finds it full counts the lines that are
+//! lost.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -14,14 +15,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::syslog::{Severity, Syslog, SyslogTarget};
 
-/// Batches that may wait to be written.
+/// The most batches that may wait to be written.
 const QUEUE: usize = 64;
 /// How long the end of a run waits for a log that cannot be written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest time between two complaints about a log that cannot be written.
 pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where a log's bytes go.
+/// The target of a log's bytes.
 #[derive(Debug)]
 pub enum Sink {
     /// Standard output.
@@ -62,14 +63,14 @@ impl fmt::Display for Sink {
 enum Opened {
     File {
         file: File,
-        /// Its last line was written in part.
+        /// Whether its last line was written in part.
         is_torn: bool,
     },
     Syslog(Box<Syslog>),
 }
 
 impl Opened {
-    /// Writes whole lines; if not, gives how many are lost, and why.
+    /// Writes whole lines. The error has the number of lines that are lost, and the reason.
     fn write(&mut self, lines: &[u8], severity: Severity) -> Result<(), (u64, io::Error)> {
         match self {
             Self::File { file, is_torn } => {
@@ -95,7 +96,7 @@ enum Message {
     Close,
 }
 
-/// The writing thread, owned by the run.
+/// The handle of the writing thread, owned by the run.
 #[derive(Debug)]
 pub struct LogWriter {
     queue: SyncSender<Message>,
@@ -103,7 +104,8 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Opens the log and starts its thread, which tells `complain` why it could not write, and how many lines are lost.
+    /// Opens the log and starts its thread, which reports to `complain` why it could not write, and how many
+    /// lines are lost.
     pub fn start(name: &str, sink: Sink, complain: fn(&io::Error, u64)) -> io::Result<Self> {
         let opened = sink.open()?;
         let (queue, messages) = mpsc::sync_channel(QUEUE);
@@ -115,18 +117,18 @@ impl LogWriter {
         Ok(Self { queue, closed })
     }
 
-    /// A way to this writer's queue.
+    /// Returns a sender to this writer's queue.
     pub fn sender(&self) -> LogSender {
         LogSender { queue: self.queue.clone() }
     }
 
-    /// Opens the file anew, for those who moved it away.
+    /// Reopens the file, after it was moved away.
     pub fn reopen(&self) {
-        // A full queue means that the file cannot be written anyway; the next signal will find it otherwise.
+        // A full queue means that the file cannot be written anyway; it is reopened with the next signal.
         let _full = self.queue.try_send(Message::Reopen);
     }
 
-    /// Writes what is queued, for two seconds at most, and ends the thread.
+    /// Writes the queued lines, for two seconds at most, and ends the thread.
     pub fn close(self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         while let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Close) {
@@ -139,14 +141,14 @@ impl LogWriter {
     }
 }
 
-/// The queue's inlet.
+/// The sending end of a writer's queue.
 #[derive(Debug, Clone)]
 pub struct LogSender {
     queue: SyncSender<Message>,
 }
 
 impl LogSender {
-    /// Queues whole lines; false if they were dropped because the queue is full or the log closed.
+    /// Queues whole lines. Returns false if they were dropped because the queue is full or the log closed.
     #[must_use]
     pub(crate) fn send(&self, lines: Vec<u8>, severity: Severity) -> bool {
         self.queue.try_send(Message::Lines(lines, severity)).is_ok()
@@ -177,7 +179,8 @@ fn write_until_closed(
     }
 }
 
-/// Writes all of it, also to a pipe that somebody else has set to be non-blocking; if not, gives how many bytes are left.
+/// Writes all bytes, also to a pipe that another process has made non-blocking. The error has the number of
+/// bytes that are left.
 fn append(file: &mut File, mut lines: &[u8]) -> Result<(), (usize, io::Error)> {
     while !lines.is_empty() {
         match file.write(lines) {

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use crate::{AccessFormat, SyslogTarget};
 
-/// Where the logs go.
+/// The targets and the form of the logs.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// The access log; off without it.
+    /// The target of the access log; `None` for no access log.
     pub access: Option<LogTarget>,
-    /// What its lines say.
+    /// The format of access lines.
     pub access_format: AccessFormat,
-    /// The error log.
+    /// The target of the error log; `None` for no error log.
     pub error: Option<LogTarget>,
     /// The least severe message that is logged.
     pub level: LogLevel,
-    /// What the workers do with Python's logging beside the error log.
+    /// The configuration of Python's logging in the workers, in addition to the error log.
     pub python: Option<PythonLogging>,
 }
 
@@ -40,7 +40,7 @@ pub enum PythonLogging {
     Dict(String),
 }
 
-/// Where one log goes.
+/// The target of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard output for the access log, standard error for the error log.
@@ -62,8 +62,8 @@ impl std::fmt::Display for LogTarget {
 }
 
 impl LogTarget {
-    /// Reads what the configuration says: nothing for nowhere, `-`, `syslog:` with what [`SyslogTarget`] shows behind it,
-    /// or a file. The error is for people.
+    /// Parses the configuration's text: empty for no log, `-`, `syslog:` with the form that [`SyslogTarget`]
+    /// documents behind it, or a file. The error is for the operator.
     pub fn parse(text: &str) -> Result<Option<Self>, String> {
         Ok(match text {
             "" => None,
@@ -76,34 +76,34 @@ impl LogTarget {
     }
 }
 
-/// Metrics by way of statsd.
+/// The settings of metrics by statsd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatsdSettings {
-    /// `host:port` of the server; empty for no metrics.
+    /// The server's `host:port`; empty for no metrics.
     pub host: String,
-    /// What every name begins with; a dot follows.
+    /// The prefix of every name; a dot follows it.
     pub prefix: String,
-    /// What every metric carries, as in `env:test,zone:1`: an extension of `DogStatsD`.
+    /// The tags of every metric, as in `env:test,zone:1`: an extension of `DogStatsD`.
     pub tags: String,
 }
 
 /// Python's log levels, which the configuration uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Everything.
+    /// Details for debugging.
     Debug,
-    /// The usual course of things. Access lines are of this level.
+    /// The normal course of events. Access lines are of this level.
     Info,
-    /// Something that an operator may want to change.
+    /// A condition that an operator may want to change.
     Warning,
-    /// Something failed.
+    /// A failure.
     Error,
-    /// The server cannot go on.
+    /// A failure that stops the server.
     Critical,
 }
 
 impl LogLevel {
-    /// The name in lower case, as the workers take it.
+    /// Returns the name in lower case, as the workers take it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Debug => "debug",

@@ -1,9 +1,10 @@
 //! Metrics over UDP in the form of statsd, with Hypercorn's names: `requests`, `request.duration` and
-//! `request.status.CODE` of each request that is over, and `log.LEVEL` of each complaint. One of hcrs's own is
-//! `request.fault.NAME`, of each request that ended with a fault: it tells the edge's 503 from an app's.
+//! `request.status.CODE` of each request that is over, and `log.LEVEL` of each complaint. hcrs adds
+//! `request.fault.NAME`, of each request that ended with a fault, which distinguishes the edge's 503 from an
+//! app's.
 //!
-//! Each edge thread gathers metrics in a datagram of its own and sends it when it is full, or after a while. Nothing waits
-//! for the network: what the socket does not take at once is lost, and counted.
+//! Each edge thread gathers metrics in a datagram of its own and sends it when it is full, or after a while.
+//! Sending never waits for the network: metrics that the socket does not take at once are lost, and counted.
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,20 +20,20 @@ use tracing_subscriber::layer::Context;
 use crate::StatsdSettings;
 use crate::log_writer::COMPLAINT_INTERVAL;
 
-/// Bytes of a datagram: what an Ethernet frame takes, with room for tunnels.
+/// The size of a datagram, in bytes: what fits in an Ethernet frame, with room for tunnels.
 const DATAGRAM: usize = 1400;
 /// How long a metric may wait for others.
 const AGE: Duration = Duration::from_millis(100);
-/// Different status codes, and different faults, that are counted until the datagram is sent.
+/// The most different status codes, and different faults, that are counted until the datagram is sent.
 const KINDS: usize = 16;
 
-/// Where metrics go, and what all of them begin and end with.
+/// The target of metrics, and the prefix and tags of all of them.
 #[derive(Debug, Clone)]
 pub struct StatsdTarget {
     socket: Arc<UdpSocket>,
-    /// As in `shop.hypercorn.`
+    /// The prefix, as in `shop.hypercorn.`.
     prefix: Arc<str>,
-    /// As in `|#env:test`; empty without tags.
+    /// The tags, as in `|#env:test`; empty without tags.
     tags: Arc<str>,
 }
 
@@ -65,9 +66,9 @@ impl StatsdTarget {
         let _infallible = writeln!(out, "{}{name}:{value}{}", self.prefix, self.tags);
     }
 
-    /// Sends whole lines; false if the system does not take them now.
+    /// Sends whole lines. Returns false if the system does not take them now.
     fn send(&self, lines: &str) -> bool {
-        // Some servers do not like a line end at the datagram's.
+        // Some servers reject a line end at the end of the datagram.
         self.socket.send(lines.trim_end().as_bytes()).is_ok()
     }
 }
@@ -78,9 +79,9 @@ pub struct Statsd {
     target: StatsdTarget,
     requests: u64,
     statuses: Vec<(u16, u64)>,
-    /// By name.
+    /// The number of requests by fault.
     faults: Vec<(&'static str, u64)>,
-    /// Durations, each on its line.
+    /// Durations, each on a line of its own.
     lines: String,
     since: Option<Instant>,
     lost: u64,
@@ -121,7 +122,7 @@ impl Statsd {
         }
     }
 
-    /// Bytes that the next duration and the counts may take.
+    /// Returns the number of bytes that the next duration and the counts may take.
     fn reserve(&self) -> usize {
         /// `request.duration:12345678901.123|ms` or `request.fault.expectation_failed:12345|c|@1.0`
         const LINE: usize = 50;
@@ -134,15 +135,15 @@ impl Statsd {
         self.requests > 0
     }
 
-    /// Sends what has waited long enough; to be called every 100 ms or so.
+    /// Sends metrics that have waited long enough. Call it about every 100 ms.
     pub fn flush_due(&mut self, now: Instant) {
-        // The first look after a metric was added starts the clock, so it waits for two looks at most.
+        // The first call after a metric was added starts the clock, so it waits for two calls at most.
         if self.is_waiting() && now.saturating_duration_since(*self.since.get_or_insert(now)) >= AGE {
             self.flush();
         }
     }
 
-    /// Sends what there is.
+    /// Sends all metrics.
     pub fn flush(&mut self) {
         self.since = None;
         if self.requests == 0 {
@@ -202,7 +203,7 @@ impl<S: Subscriber> Layer<S> for CountComplaints {
         };
         let mut line = String::new();
         self.0.push(&mut line, name, format_args!("1|c|@1.0"));
-        // There is nobody to tell: a complaint would be counted in its turn.
+        // Not logged, because a complaint would be counted in turn.
         let _lost = self.0.send(&line);
     }
 }

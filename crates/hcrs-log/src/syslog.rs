@@ -13,21 +13,21 @@ use crate::local_time::LocalTime;
 const SYSTEM_SOCKET: &str = "/dev/log";
 /// The name of the program in each message.
 const TAG: &str = "hcrs";
-/// The longest datagram, in bytes: what servers are known to take. Longer lines are cut.
+/// The longest datagram, in bytes, that servers are known to accept. Longer lines are cut.
 const DATAGRAM: usize = 8 << 10;
 
-/// Where syslog messages go, and in which form.
+/// The target and the form of syslog messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyslogTarget {
-    /// Who takes them.
+    /// The address that messages are sent to.
     pub address: SyslogAddress,
-    /// Their form.
+    /// The form of the messages.
     pub form: SyslogForm,
-    /// What they are about.
+    /// The facility of the messages.
     pub facility: SyslogFacility,
 }
 
-/// Who takes syslog messages.
+/// The address of a syslog server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SyslogAddress {
     /// A datagram socket of the file system.
@@ -39,13 +39,13 @@ pub enum SyslogAddress {
 /// The form of a syslog message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyslogForm {
-    /// The old one, which the system's own socket expects.
+    /// The older form, which the system's own socket expects.
     Rfc3164,
-    /// The standard one.
+    /// The standard form.
     Rfc5424,
 }
 
-/// What a message is about (RFC 5424 §6.2.1).
+/// The subject of a message (RFC 5424 §6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyslogFacility(u8);
 
@@ -56,7 +56,7 @@ const FACILITIES: [&str; 24] = [
     "local7",
 ];
 
-/// How bad a message is (RFC 5424 §6.2.1).
+/// The severity of a message (RFC 5424 §6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Severity {
@@ -67,8 +67,9 @@ pub(crate) enum Severity {
 }
 
 impl SyslogTarget {
-    /// Reads `PATH` or `udp://HOST:PORT`, with `?form=rfc3164` or `rfc5424` and `&facility=NAME` behind it; nothing means
-    /// the system's socket. The form is RFC 3164's on a socket and RFC 5424's by UDP, the facility `daemon`.
+    /// Parses `PATH` or `udp://HOST:PORT`, with `?form=rfc3164` or `rfc5424` and `&facility=NAME` behind it;
+    /// an empty text means the system's socket. The form defaults to RFC 3164 on a socket and RFC 5424 by
+    /// UDP, the facility to `daemon`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (address, options) = text.split_once('?').unwrap_or((text, ""));
         let (address, form) = match address.strip_prefix("udp://") {
@@ -122,7 +123,7 @@ impl fmt::Display for SyslogTarget {
     }
 }
 
-/// An open way to a syslog server.
+/// An open socket to a syslog server.
 #[derive(Debug)]
 pub(crate) struct Syslog {
     target: SyslogTarget,
@@ -151,13 +152,14 @@ impl Syslog {
         })
     }
 
-    /// Sends each of the lines. Gives how many could not be sent, and why the last of them.
+    /// Sends each of the lines. The error has the number of lines that could not be sent, and the reason of
+    /// the last failure.
     pub(crate) fn send(&mut self, lines: &[u8], severity: Severity) -> Result<(), (u64, io::Error)> {
         let mut failure = None;
         let mut lost = 0;
         for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             self.compose(line, severity);
-            // The server may have been started anew; a second failure is one.
+            // The server may have been restarted, so one failure is retried.
             let sent = self.send_once().or_else(|_| {
                 self.socket = connect(&self.target.address)?;
                 self.send_once()
@@ -184,7 +186,7 @@ impl Syslog {
         out.clear();
         let _infallible = match (form, &self.target.address) {
             (SyslogForm::Rfc5424, _) => write!(out, "<{priority}>1 {time} {host} {TAG} {pid} - - "),
-            // The system knows its own name.
+            // The system adds its own name.
             (SyslogForm::Rfc3164, SyslogAddress::Unix(_)) => write!(out, "<{priority}>{time} {TAG}[{pid}]: "),
             (SyslogForm::Rfc3164, SyslogAddress::Udp(_)) => {
                 write!(out, "<{priority}>{time} {host} {TAG}[{pid}]: ")

@@ -1,5 +1,5 @@
-//! Listening sockets: bound before anything else starts, so that a port in use is said at once, but
-//! listening only when there is somebody to answer.
+//! Listening sockets: bound before anything else starts, so that a port in use is reported at once, but
+//! listening only when connections can be served.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -22,7 +22,7 @@ pub(crate) struct BoundListener {
     pub tls: bool,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// What a client would open, as in `https://127.0.0.1:8443`.
+    /// The URL that a client would open, as in `https://127.0.0.1:8443`.
     pub address: String,
 }
 
@@ -36,16 +36,17 @@ pub(crate) enum BoundSocket {
 }
 
 impl BoundListener {
-    /// Lets connections come in; `backlog` of them may wait to be accepted.
+    /// Listens for connections; `backlog` of them may wait to be accepted.
     pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
         if let BoundSocket::Tcp(socket) = &self.socket {
-            // What is left of connections must not keep the next server from the port, and has this from its listener.
+            // Remaining connections must not keep the next server from the port; they inherit this option
+            // from their listener.
             SockRef::from(socket).set_reuse_address(true)?;
         }
         Ok(rustix::net::listen(self, i32::try_from(backlog).unwrap_or(i32::MAX))?)
     }
 
-    /// The port; `None` for a unix socket.
+    /// Returns the port; `None` for a unix socket.
     pub(crate) fn port(&self) -> Option<u16> {
         match &self.socket {
             BoundSocket::Tcp(socket) => socket.local_addr().ok().map(|address| address.port()),
@@ -53,7 +54,7 @@ impl BoundListener {
         }
     }
 
-    /// The same socket for another thread.
+    /// Returns the same socket for another thread.
     pub(crate) fn share(&self) -> io::Result<Self> {
         let socket = match &self.socket {
             BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
@@ -88,8 +89,8 @@ impl AsFd for BoundListener {
     }
 }
 
-/// Binds every listener for each of the threads: TCP sockets of their own that share a port, one socket
-/// for all where the system has no such thing. The answer has one list for each thread.
+/// Binds every listener for each of the threads: a TCP socket for each thread, which share the port, or one
+/// socket for all where the system does not support that. Returns one list for each thread.
 pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundListener>>, StartError> {
     let mut by_listener: Vec<Vec<BoundListener>> = Vec::with_capacity(settings.listeners.len());
     // Inherited descriptors come first: a number that is not inherited must not become one of our sockets.
@@ -123,7 +124,7 @@ pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundL
     Ok(by_thread)
 }
 
-/// The first of the host's addresses that this machine has, IPv4 before IPv6.
+/// Binds the first of the host's addresses that this machine has, IPv4 before IPv6.
 fn bind_tcp(
     (host, port): (&str, u16),
     only_v6: bool,
@@ -136,7 +137,7 @@ fn bind_tcp(
             Ok(sockets) => {
                 return sockets.into_iter().map(|socket| BoundListener::new(socket, tls)).collect();
             }
-            // Somebody's address is not one to be passed over: clients of the name would reach that server.
+            // An address in use is not skipped: clients of the name would reach the server that uses it.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last_error = error,
         }
@@ -144,8 +145,8 @@ fn bind_tcp(
     Err(last_error)
 }
 
-/// Whether a port is asked for with an address of IPv4, or a name that may have one. `[::]` then leaves IPv4 to it, and takes it as
-/// well where it stands alone.
+/// Whether a listener for the port has an address of IPv4, or a name that may have one. `[::]` then leaves
+/// IPv4 to it, and otherwise accepts IPv4 as well.
 fn has_ipv4(listeners: &[Listener], port: u16) -> bool {
     listeners.iter().any(|listener| match &listener.bind {
         Bind::Tcp { host, port: theirs } => *theirs == port && host.parse::<Ipv6Addr>().is_err(),
@@ -185,10 +186,11 @@ fn bind_address(mut address: SocketAddr, only_v6: bool, threads: usize) -> io::R
     Ok(sockets)
 }
 
-/// A socket bound to an address that no other has, of this server or of another one, whether it listens already or not.
+/// Binds a socket to an address that no other socket has, of this server or of another one, whether it
+/// listens already or not.
 ///
-/// `SO_REUSEADDR` makes a port free that only old connections have, and lets those share it that are bound and do not listen yet;
-/// so none of our sockets has it before it listens.
+/// `SO_REUSEADDR` frees a port that only old connections have, and lets sockets share it that are bound and
+/// do not listen yet; so none of our sockets has it before it listens.
 fn claim(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = tcp_socket(address, only_v6)?;
     match socket.bind(&address.into()) {
@@ -205,15 +207,15 @@ fn claim(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
 fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // The system's own default may be either.
+        // The system's default may be either.
         socket.set_only_v6(only_v6)?;
     }
     Ok(socket)
 }
 
 fn bind_unix(path: &Path, umask: Option<u32>, owner: Option<(u32, u32)>) -> io::Result<Socket> {
-    // A socket on which nobody listens is what an earlier run left behind; anything else is somebody's and makes bind
-    // fail.
+    // A socket without a listener is left over from an earlier run; anything else belongs to another program
+    // and makes bind fail.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         if is_served(path)? {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there"));
@@ -234,10 +236,10 @@ fn bind_unix(path: &Path, umask: Option<u32>, owner: Option<(u32, u32)>) -> io::
     Ok(socket)
 }
 
-/// Whether somebody listens on the unix socket.
+/// Whether a process listens on the unix socket.
 fn is_served(path: &Path) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A full backlog says so at once.
+    // A full backlog is reported at once.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(true),
@@ -274,15 +276,15 @@ fn adopt(fd: i32) -> io::Result<Socket> {
         return refuse("not a descriptor's number");
     }
     #[expect(unsafe_code, reason = "an inherited descriptor is only a number until it is taken over")]
-    // SAFETY: it is only asked what it is; if it is closed, the questions fail.
+    // SAFETY: the borrowed descriptor is only queried; if it is closed, the queries fail.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     if rustix::net::sockopt::socket_type(borrowed)? != rustix::net::SocketType::STREAM {
         return refuse("not a stream socket");
     }
     rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
     #[expect(unsafe_code, reason = "an inherited descriptor is only a number until it is taken over")]
-    // SAFETY: the operator gives it to us; it is taken once (adopt_all), and before this process has made
-    // sockets of its own that could have the number.
+    // SAFETY: the operator passes the descriptor to this process; it is taken once (adopt_all), and before
+    // this process has made sockets of its own that could have the number.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok(owned.into())
 }

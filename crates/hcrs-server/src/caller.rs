@@ -1,9 +1,10 @@
 //! The process that has started the edge to serve an app of its own, in place of workers.
 //!
-//! Both hold an end of a socket that keeps messages apart (`SOCK_SEQPACKET`); the edge's is its standard input.
-//! The edge says `link N` with a link's socket and memory as descriptors, `N` being how many such messages come;
-//! `running` with the listeners' addresses, one a line; or `failed ERRNO` with the reason in the following lines.
-//! Any message of the caller means: drain and end. The end of the socket means that the caller is gone.
+//! Both hold an end of a socket that preserves message boundaries (`SOCK_SEQPACKET`); the edge's is its
+//! standard input. The edge sends `link N` with a link's socket and memory as descriptors, `N` being the
+//! number of such messages; `running` with the listeners' addresses, one a line; or `failed ERRNO` with the
+//! reason in the following lines. Any message of the caller means: drain and exit. The end of the socket
+//! means that the caller is gone.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sockopt};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// Bytes of a failure's text that are passed on; of a longer one the beginning.
+/// The most bytes of a failure's text that are sent; a longer one is cut.
 const FAILURE_MAX: usize = 64 << 10;
 
 /// The edge's end of the socket.
@@ -24,12 +25,12 @@ pub struct Caller {
     pid: Pid,
 }
 
-/// What the caller has done.
+/// An event at the caller's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// It wants the edge to drain and end.
+pub(crate) enum CallerEvent {
+    /// The caller wants the edge to drain and exit.
     Stop,
-    /// It has closed the socket, or ended.
+    /// The caller has closed the socket, or ended.
     Gone,
 }
 
@@ -45,32 +46,33 @@ impl Caller {
         Ok(Self { socket, pid })
     }
 
-    /// Tells the caller why there is no edge. `code` is the system's number of the error, if it has one.
+    /// Notifies the caller of why the edge does not run. `code` is the system's error number, if there is
+    /// one.
     pub fn failed(&self, code: Option<i32>, why: &str) {
         let mut end = why.len().min(FAILURE_MAX);
         while !why.is_char_boundary(end) {
             end -= 1;
         }
-        self.say(&format!("failed {}\n{}", code.unwrap_or(0), &why[..end]));
+        self.send(&format!("failed {}\n{}", code.unwrap_or(0), &why[..end]));
     }
 
-    /// Tells the caller that clients are served, and where.
+    /// Notifies the caller that clients are served, and at which addresses.
     pub(crate) fn running(&self, addresses: &[String]) {
-        self.say(&format!("running\n{}", addresses.join("\n")));
+        self.send(&format!("running\n{}", addresses.join("\n")));
     }
 
-    /// A caller that does not hear it is gone, which shows elsewhere.
-    fn say(&self, message: &str) {
+    /// Errors are ignored: a caller that does not read has gone, which `watch` notices.
+    fn send(&self, message: &str) {
         let _gone =
             rustix::net::send(&self.socket, message.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
-    /// Its process id.
+    /// Returns the caller's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Passes a link's descriptors on, one of `count` links.
+    /// Sends a link's descriptors, one of `count` links.
     pub(crate) fn pass_link(&self, count: usize, socket: &OwnedFd, memory: &OwnedFd) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -84,23 +86,23 @@ impl Caller {
         Ok(())
     }
 
-    /// Has a thread give `tell` everything that the caller says and does, until it is gone.
-    pub(crate) fn watch(&self, tell: impl Fn(Said) + Send + 'static) -> io::Result<()> {
+    /// Starts a thread that calls `notify` with each event of the caller, until it is gone.
+    pub(crate) fn watch(&self, notify: impl Fn(CallerEvent) + Send + 'static) -> io::Result<()> {
         let socket = self.socket.try_clone()?;
         // Programs that the caller has forked hold its end of the socket open after its death.
         let process = pidfd_open(self.pid, PidfdFlags::empty()).ok();
         std::thread::Builder::new().name("caller".to_owned()).spawn(move || {
-            while hear(&socket, process.as_ref()).is_ok_and(|said| said == Said::Stop) {
-                tell(Said::Stop);
+            while wait(&socket, process.as_ref()).is_ok_and(|event| event == CallerEvent::Stop) {
+                notify(CallerEvent::Stop);
             }
-            tell(Said::Gone);
+            notify(CallerEvent::Gone);
         })?;
         Ok(())
     }
 }
 
-/// Waits for the caller to say something or to end.
-fn hear(socket: &OwnedFd, process: Option<&OwnedFd>) -> io::Result<Said> {
+/// Waits for a message from the caller, or its end.
+fn wait(socket: &OwnedFd, process: Option<&OwnedFd>) -> io::Result<CallerEvent> {
     let watched = [Some(socket), process].into_iter().flatten();
     let mut watched: Vec<_> = watched.map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
     loop {
@@ -109,11 +111,11 @@ fn hear(socket: &OwnedFd, process: Option<&OwnedFd>) -> io::Result<Said> {
             polled => polled?,
         };
         if watched[0].revents().is_empty() {
-            return Ok(Said::Gone); // it was the process
+            return Ok(CallerEvent::Gone); // it was the process
         }
         return match rustix::net::recv(socket, &mut [0; 64][..], RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Ok(Said::Gone),
-            Ok(_) => Ok(Said::Stop),
+            Ok((_, 0)) => Ok(CallerEvent::Gone),
+            Ok(_) => Ok(CallerEvent::Stop),
             Err(Errno::INTR | Errno::AGAIN) => continue,
             Err(error) => Err(error.into()),
         };
@@ -139,7 +141,7 @@ mod tests {
         (Caller { socket, pid: rustix::process::getpid() }, theirs)
     }
 
-    /// The next message, and how many descriptors came with it.
+    /// Returns the next message, and the number of descriptors that came with it.
     fn receive(socket: &OwnedFd) -> (String, usize) {
         let mut text = vec![0; 128 << 10];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_the_edge_is_said_in_lines() {
+    fn the_edges_outcome_is_sent_as_lines() {
         let (caller, theirs) = pair();
         caller.running(&["http://127.0.0.1:1".to_owned(), "https://[::1]:2".to_owned()]);
         assert_eq!(receive(&theirs).0, "running\nhttp://127.0.0.1:1\nhttps://[::1]:2");
@@ -175,22 +177,22 @@ mod tests {
         let (text, _) = receive(&theirs);
         assert_eq!(text.len(), "failed 0\n".len() + FAILURE_MAX);
         drop(theirs);
-        caller.failed(None, "nobody hears it");
+        caller.failed(None, "it is not read");
     }
 
     #[test]
     fn the_caller_is_heard_until_it_closes_the_socket() {
         let (caller, theirs) = pair();
-        let (tell, told) = mpsc::channel();
-        caller.watch(move |said| tell.send(said).unwrap()).unwrap();
-        let next = || told.recv_timeout(Duration::from_secs(10));
+        let (notify, events) = mpsc::channel();
+        caller.watch(move |event| notify.send(event).unwrap()).unwrap();
+        let next = || events.recv_timeout(Duration::from_secs(10));
         for _ in 0..2 {
             rustix::net::send(&theirs, b"stop", SendFlags::empty()).unwrap();
-            assert_eq!(next(), Ok(Said::Stop));
+            assert_eq!(next(), Ok(CallerEvent::Stop));
         }
         drop(theirs);
-        assert_eq!(next(), Ok(Said::Gone));
-        assert!(next().is_err(), "it is said once");
+        assert_eq!(next(), Ok(CallerEvent::Gone));
+        assert!(next().is_err(), "it is reported once");
     }
 
     #[test]
@@ -199,10 +201,10 @@ mod tests {
         let mut child =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         caller.pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        let (tell, told) = mpsc::channel();
-        caller.watch(move |said| tell.send(said).unwrap()).unwrap();
+        let (notify, events) = mpsc::channel();
+        caller.watch(move |event| notify.send(event).unwrap()).unwrap();
         drop(child.stdin.take());
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(Said::Gone));
+        assert_eq!(events.recv_timeout(Duration::from_secs(10)), Ok(CallerEvent::Gone));
         child.wait().unwrap();
     }
 }

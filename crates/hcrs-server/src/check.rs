@@ -1,4 +1,4 @@
-//! What can be found out about settings without serving: whether addresses can be bound and files written.
+//! Checks settings without serving: whether addresses can be bound and files written.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -9,8 +9,8 @@ use rustix::fs::{Access, access};
 use crate::bind::bind;
 use crate::{Bind, LogTarget, Settings, StartError};
 
-/// Everything that would stop the start, as far as it shows in advance. What is there is left as it is: no socket
-/// listens, no file is made.
+/// Returns everything that would stop the start, as far as it can be known in advance. Nothing is changed: no
+/// socket listens, no file is created.
 pub fn check(settings: &Settings) -> Vec<StartError> {
     let mut problems = Vec::new();
     let mut tcp = Settings { listeners: Vec::new(), ..settings.clone() };
@@ -23,7 +23,7 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
                 }
                 continue;
             }
-            Bind::Fd(_) => continue, // whoever starts the server opens it
+            Bind::Fd(_) => continue, // opened by the process that starts the server
         }
         problems.extend(bind(&tcp, 1).err());
     }

@@ -1,24 +1,24 @@
-//! A client's connection, as the steps before its first request have found it.
+//! The facts of a client's connection that the steps before its first request have found.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use hcrs_http::{Endpoints, Scheme};
+use hcrs_http::{Endpoints, Fault, Scheme};
 
 use crate::exchange::mailbox::Mailbox;
-use crate::exchange::tls_info::NumberedFacts;
+use crate::exchange::tls_info::NumberedTlsInfo;
 use crate::state::{Phase, ThreadState};
 
-/// A client's connection, whatever it speaks.
+/// A client's connection, in any protocol.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// Its place among the thread's connections.
     pub admitted: Admitted,
     /// Its number on this thread.
     pub serial: u64,
-    /// How the fields are treated in which a proxy describes its client.
+    /// The treatment of the fields in which a proxy describes its client.
     pub forwarded: ForwardedFields,
     /// Cleartext or TLS.
     pub scheme: Scheme,
@@ -32,49 +32,59 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Agreed {
     /// The properties of the TLS connection that apps see.
-    pub known: Rc<NumberedFacts>,
+    pub info: Rc<NumberedTlsInfo>,
     /// The protocol that ALPN chose.
     pub alpn: Option<String>,
 }
 
 impl Client {
-    /// Joins what the steps before the first request have found out about connection `serial`.
+    /// Joins the results of the steps before the first request of connection `serial`.
     pub(crate) fn new(admitted: Admitted, serial: u64, peer: Peer, tls: Option<Agreed>) -> Self {
         let Peer { endpoints, forwarded, scheme } = peer;
         let (endpoints, scheme) = match &tls {
-            Some(agreed) => (endpoints.with_tls(agreed.known.number), Scheme::Https),
+            Some(agreed) => (endpoints.with_tls(agreed.info.number), Scheme::Https),
             None => (endpoints, scheme),
         };
         Self { admitted, serial, forwarded, scheme, endpoints: Rc::new(endpoints), tls }
     }
+
+    /// Logs that the connection ends with a fault, after its requests were noted.
+    pub(crate) fn note_fault(&self, fault: Fault) {
+        ThreadState::note_connection_fault(self.serial, fault);
+    }
+
+    /// Logs that the connection is lost because of an error.
+    pub(crate) fn note_loss(&self, error: &std::io::Error) {
+        tracing::debug!(conn = self.serial, "Connection lost: {error}");
+    }
 }
 
-/// Who a connection comes from.
+/// The origin of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// The addresses of both ends, those that the proxy names if there is one.
+    /// The addresses of both ends; those that the proxy names if there is one.
     pub endpoints: Endpoints,
-    /// How its requests' forwarded fields are treated.
+    /// The treatment of the requests' forwarded fields.
     pub forwarded: ForwardedFields,
-    /// HTTPS if the client spoke TLS with the proxy.
+    /// HTTPS if the client used TLS to the proxy.
     pub scheme: Scheme,
 }
 
-/// How the fields are treated in which a proxy describes its client.
+/// The treatment of the fields in which a proxy describes its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ForwardedFields {
-    /// They are fields like all others.
+    /// The fields are ordinary ones.
     AsTheyAre,
-    /// They come from a trusted peer, and describe the client.
+    /// The fields come from a trusted peer and describe the client.
     Trusted,
-    /// The app does not see them.
+    /// The fields are removed before the app sees the request.
     Dropped,
 }
 
-/// A connection's place among those of its thread, given back when it is dropped.
+/// A connection's place among those of its thread. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    /// What the thread's connections share.
+    /// The state of the thread.
     pub shared: Rc<ThreadState>,
     /// Wakes the connection.
     pub mailbox: Rc<Mailbox>,
@@ -89,12 +99,12 @@ impl Admitted {
         Self { shared: Rc::clone(shared), mailbox, key }
     }
 
-    /// Does what precedes the connection's first request, while there is time for one: `None` if the thread drains and that
-    /// is over.
-    pub(crate) async fn while_welcome<F: Future>(&self, work: F) -> Option<F::Output> {
+    /// Runs a step that precedes the connection's first request; `None` if the drain of the thread ends the
+    /// time for one.
+    pub(crate) async fn until_drained<F: Future>(&self, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
         poll_fn(|cx| {
-            self.mailbox.attend(cx.waker());
+            self.mailbox.begin_turn(cx.waker());
             self.mailbox.rest();
             match work.as_mut().poll(cx) {
                 Poll::Pending if self.shared.phase() >= Phase::Finishing => Poll::Ready(None),
@@ -108,8 +118,8 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.connections.borrow_mut().remove(self.key);
-        self.shared.stir.notify_one();
-        // What it held can be given back to the system in a while.
-        self.shared.dispatch.stir();
+        self.shared.changed.notify_one();
+        // Wakes the task that will ask the allocator to release the connection's memory.
+        self.shared.dispatch.wake();
     }
 }

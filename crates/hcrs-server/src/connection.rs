@@ -25,12 +25,12 @@ use crate::exchange::send_file::SendFile;
 use negotiate::Negotiated;
 use socket::Socket;
 
-/// How the connections of a listener begin.
+/// The steps that the connections of a listener begin with.
 #[derive(Debug, Clone)]
 pub(crate) struct Entrance {
-    /// With a header of the PROXY protocol.
+    /// Whether they begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// With a TLS handshake.
+    /// The configuration of the TLS handshake, if there is one.
     pub tls: Option<Arc<TlsConfig>>,
 }
 
@@ -38,17 +38,17 @@ pub(crate) struct Entrance {
 async fn serve(admitted: Admitted, mut socket: Socket, entrance: Entrance) {
     let serial = admitted.shared.next_serial();
     let peer = peer::identify(&mut socket, entrance.proxy_protocol, &admitted.shared.settings.proxies);
-    let Some(peer) = unless_refused(serial, admitted.while_welcome(peer).await) else { return };
+    let Some(peer) = unless_refused(serial, admitted.until_drained(peer).await) else { return };
     let Some(tls) = entrance.tls else {
-        return speak(Client::new(admitted, serial, peer, None), socket).await;
+        return drive(Client::new(admitted, serial, peer, None), socket).await;
     };
-    let agreed = admitted.while_welcome(handshake::shake_hands(&admitted, socket, &tls)).await;
+    let agreed = admitted.until_drained(handshake::shake_hands(&admitted, socket, &tls)).await;
     let Some((stream, agreed)) = unless_refused(serial, agreed) else { return };
-    speak(Client::new(admitted, serial, peer, Some(agreed)), stream).await;
+    drive(Client::new(admitted, serial, peer, Some(agreed)), stream).await;
 }
 
-/// Drives the connection in the protocol that its client speaks.
-async fn speak<T: AsyncRead + AsyncWrite + SendFile + Unpin>(client: Client, io: T) {
+/// Drives the connection in the protocol that its client uses.
+async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(client: Client, io: T) {
     match negotiate::negotiate(&client, io).await {
         Some(Negotiated::H1(io, first)) => drive::h1::drive(client, io, first).await,
         Some(Negotiated::H2(io)) => drive::h2::drive(client, io).await,
@@ -56,7 +56,8 @@ async fn speak<T: AsyncRead + AsyncWrite + SendFile + Unpin>(client: Client, io:
     }
 }
 
-/// Returns the outcome of a step; `None` if the connection is refused, which is logged, or if the thread has drained.
+/// Returns the outcome of a step; `None` if the connection is refused, which is logged, or if the thread has
+/// drained.
 fn unless_refused<T, E: fmt::Display>(serial: u64, step: Option<Result<T, E>>) -> Option<T> {
-    step?.inspect_err(|refused| tracing::debug!("connection {serial}: {refused}")).ok()
+    step?.inspect_err(|refused| tracing::debug!(conn = serial, "Connection refused: {refused}")).ok()
 }

@@ -1,6 +1,6 @@
-//! Drives a client's connection: what the client sends becomes exchanges, and what exchanges put out is sent.
+//! Drives a client's connection: bytes from the client become exchanges, and the output of exchanges is sent.
 //!
-//! Each protocol has its driver; what all drivers need stands beside them.
+//! Each protocol has its own driver; the code that all drivers need is beside them.
 
 pub(crate) mod h1;
 pub(crate) mod h2;
@@ -14,8 +14,9 @@ use std::task::Context;
 
 use in_flight::InFlight;
 
-/// Has the task run again once other tasks have run and sockets were looked at.
+/// Wakes the task again once other tasks have run and sockets were polled.
 fn run_again(cx: &mut Context<'_>) {
-    // Its first poll sees to that; a waker that is woken at once would come before what has arrived for others.
+    // Its first poll defers the wake; waking the waker directly would run this task before those that have
+    // new data.
     let _pending = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }

@@ -1,7 +1,8 @@
 //! One request and its response on their way through the edge.
 //!
-//! The connection pushes the request's body in and takes the response out; the link does the reverse. Both ends
-//! are bounded: the client's window opens only by what the app took, the worker's only by what the client took.
+//! The connection pushes the request's body in and takes the response out; the link does the reverse. Both
+//! ends are bounded: the client's window opens only by the bytes that the app took, the worker's only by those
+//! that the client took.
 //!
 //! ```text
 //! queued ──► sent ──► begun ──► over
@@ -9,7 +10,8 @@
 //!    └────────┘
 //! ```
 //!
-//! It arrives once: however often it is sent, its place in the order and its deadline are those of its arrival.
+//! A request arrives once: however often it is sent, its place in the order and its deadline are those of its
+//! arrival.
 
 pub(crate) mod backlog;
 mod client_side;
@@ -40,7 +42,7 @@ use crate::exchange::backlog::Share;
 use crate::exchange::file_body::FileBody;
 use crate::exchange::file_permits::FilePermit;
 use crate::exchange::mailbox::Mailbox;
-use crate::exchange::tls_info::NumberedFacts;
+use crate::exchange::tls_info::NumberedTlsInfo;
 use crate::exchange::websocket::WebSocket;
 
 pub(crate) use file::SentOfFile;
@@ -52,18 +54,18 @@ pub(crate) struct Exchange {
     key: usize,
     mailbox: Rc<Mailbox>,
     announced: Cell<bool>,
-    /// Counts it among its connection's requests, for as long as a worker may run it.
+    /// Counts the exchange among its connection's requests, for as long as a worker may run it.
     running: RefCell<Option<Rc<()>>>,
     /// The properties of its connection's TLS.
-    tls: Option<Rc<NumberedFacts>>,
+    tls: Option<Rc<NumberedTlsInfo>>,
     /// When the request arrived.
     arrived: Instant,
-    /// Its response may hold files open.
+    /// The permit of its response to hold files open.
     file_permit: RefCell<Option<FilePermit>>,
     state: RefCell<State>,
 }
 
-/// A response that its origin has whole.
+/// A response that its origin has as a whole.
 #[derive(Debug)]
 pub(crate) struct WholeResponse {
     /// The head, which announces the body's length.
@@ -72,22 +74,22 @@ pub(crate) struct WholeResponse {
     pub body: Vec<u8>,
 }
 
-/// What an exchange is made of.
+/// The parts that an exchange is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// The connection's name for it.
+    /// The key under which its connection knows it.
     pub key: usize,
-    /// Where it announces output.
+    /// The mailbox that it announces output in.
     pub mailbox: Rc<Mailbox>,
     /// The request's head.
     pub head: RequestHead,
     /// When the request arrived.
     pub arrived: Instant,
     /// The properties of its connection's TLS, which the head names by their number.
-    pub tls: Option<Rc<NumberedFacts>>,
-    /// Counts it among its connection's requests, until no worker has it any more.
+    pub tls: Option<Rc<NumberedTlsInfo>>,
+    /// Counts the exchange among its connection's requests, until no worker has it any more.
     pub running: Option<Rc<()>>,
-    /// Permits its response to hold files open, until something else is a part of it.
+    /// Permits its response to hold files open, as long as nothing else is a part of it.
     pub file_permit: Option<FilePermit>,
     /// The WebSocket that the request asks for.
     pub websocket: Option<WebSocket>,
@@ -96,7 +98,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// A plain request over cleartext, named `key` by its connection.
+    /// Returns the parts of a plain request over cleartext that its connection knows as `key`.
     pub(crate) fn new(key: usize, mailbox: Rc<Mailbox>, head: RequestHead, arrived: Instant) -> Self {
         Self {
             key,
@@ -115,13 +117,13 @@ impl Parts {
 #[derive(Debug)]
 struct State {
     place: Place,
-    /// What it holds of the backlog, until a worker has begun it.
+    /// The bytes that it holds of the backlog, until a worker has begun it.
     share: Option<Share>,
     /// When the client has closed its side of the connection.
     half_closed_at: Option<Instant>,
-    /// Workers that have died before they began it.
+    /// The number of workers that died before they began it.
     dead_workers: u8,
-    /// Its body waits for room in the link.
+    /// Whether its body waits for room in the link.
     awaits_room: bool,
     /// The worker that it was sent to last.
     sent: Option<SentTo>,
@@ -130,7 +132,8 @@ struct State {
     body: RequestBody,
     response: Response,
     owed: Owed,
-    /// What the client asks for, until the app has declined. The bodies of both directions are then its bytes.
+    /// The WebSocket that the client asks for, until the app has declined. The bodies of both directions then
+    /// carry its bytes.
     websocket: Option<Box<WebSocket>>,
 }
 
@@ -143,7 +146,7 @@ pub(crate) struct SentTo {
     pub at: Instant,
 }
 
-/// Where the request is.
+/// The place of the request.
 #[derive(Debug, Clone)]
 enum Place {
     Queued,
@@ -152,7 +155,7 @@ enum Place {
     Over,
 }
 
-/// What the worker sends before a response, or beside it, and what it takes of the response's window.
+/// An interim head or a promise that the worker has sent besides the response, and its cost in the window.
 #[derive(Debug)]
 struct Hint<T> {
     content: T,
@@ -161,41 +164,41 @@ struct Hint<T> {
 
 #[derive(Debug)]
 struct RequestBody {
-    /// Arrived, and not sent to a worker.
+    /// Bytes that have arrived and were not sent to a worker.
     waiting: VecDeque<Bytes>,
-    /// Sent to a worker that has perhaps not begun the request.
+    /// Bytes that were sent to a worker that may not have begun the request.
     replay: Vec<Bytes>,
-    /// False if the request ended with its head, which then carried END.
+    /// Whether there is a body. If not, the head carried END.
     exists: bool,
     ended: bool,
     end_sent: bool,
     window: Window,
-    /// Bytes that the app took and the client has not been credited with.
+    /// The number of bytes that the app took and the client has not been credited with.
     taken: usize,
-    /// Bytes that arrived and that the app has not taken.
+    /// The number of bytes that arrived and that the app has not taken.
     unread: usize,
 }
 
 #[derive(Debug)]
 struct Response {
-    /// Interim heads that wait, and how many there were.
+    /// Interim heads that wait, and the number that there were.
     interim: VecDeque<Hint<ResponseHead>>,
     interims: u8,
-    /// Requests to promise that wait, and how many there were.
+    /// Requests to promise that wait, and the number that there were.
     pushes: VecDeque<Hint<RequestHead>>,
     pushed: u8,
     has_head: bool,
     head: Option<ResponseHead>,
     body: VecDeque<Piece>,
-    /// Bytes of the body that the connection has and the client has not taken.
+    /// The number of the body's bytes that the connection has and the client has not taken.
     unsent: usize,
-    /// Whose they are.
+    /// The source of the unsent bytes.
     unsent_of: Source,
     trailers: Option<ResponseHead>,
     ended: bool,
     fault: Option<Fault>,
     wants_continue: bool,
-    /// What the worker may still send.
+    /// The window of the worker: how much it may still send.
     window: Window,
     has_grown: bool,
 }
@@ -207,34 +210,34 @@ enum Piece {
     File(Box<FileBody>),
 }
 
-/// Where bytes of a response's body come from.
+/// The source of bytes of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Worker,
-    /// `last`: the file has no more.
+    /// Bytes of a file; with `last`, the file has no more.
     File {
         last: bool,
     },
 }
 
-/// What the connection has to do next for an exchange.
+/// The next action of the connection for an exchange.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// The app has begun to read a body that the client holds back until it is told to go on.
+    /// Send `100 Continue`: the app has begun to read a body that the client holds back.
     Continue,
-    /// The app took body bytes: open the client's window by them.
+    /// Open the client's window by the number of body bytes that the app took.
     Release(usize),
     /// Send an interim head.
     Interim(ResponseHead),
     /// Promise this request to the client, and make it.
     Push(RequestHead),
-    /// Send the head. `end` if no body follows; `body` is the whole body's length where it is known.
+    /// Send the head. With `end`, no body follows; `body` is the whole body's length where it is known.
     Head { head: ResponseHead, end: bool, body: Option<usize> },
     /// Send body bytes, the last ones if `end`.
     Data { data: Bytes, end: bool },
-    /// The body is complete: send these fields after it, which end the response.
+    /// Send these fields after the complete body; they end the response.
     Trailers(ResponseHead),
-    /// Answer with what the fault is owed; the exchange is over.
+    /// Send the fault's response, or reset the stream; the exchange is over.
     Fault(Fault),
 }
 
@@ -243,7 +246,7 @@ impl Exchange {
     pub(crate) fn new(parts: Parts) -> Rc<Self> {
         let Parts { key, mailbox, head, arrived, tls, running, file_permit, websocket, expects_continue } =
             parts;
-        // The head of a WebSocket's request is all of the request, but the client's bytes follow it.
+        // The head of a WebSocket's request is the whole request, but the client's bytes follow it.
         let ended = !head.has_body() && websocket.is_none();
         Rc::new(Self {
             key,
@@ -295,17 +298,17 @@ impl Exchange {
         })
     }
 
-    /// Whether its response may hold files open.
+    /// Whether the response may hold files open.
     pub(crate) fn takes_files(&self) -> bool {
         self.file_permit.borrow().is_some()
     }
 
-    /// What is known of its connection's TLS.
-    pub(crate) fn tls(&self) -> Option<&NumberedFacts> {
+    /// Returns the TLS info of the connection.
+    pub(crate) fn tls(&self) -> Option<&NumberedTlsInfo> {
         self.tls.as_deref()
     }
 
-    /// The reference that counts it.
+    /// Takes the reference that counts the exchange.
     pub(crate) fn take_count(&self) -> Option<Rc<()>> {
         self.running.borrow_mut().take()
     }
@@ -327,8 +330,8 @@ impl Piece {
 }
 
 impl Response {
-    /// Whether what comes next of the body, or after it, can be had now: one piece of a file at a time, and by itself,
-    /// so that its bytes are told from those that the worker sent.
+    /// Whether the next part of the response can be had now. A file is sent one piece at a time and by
+    /// itself, so that its bytes are distinguished from those that the worker sent.
     fn may_go_on(&self) -> bool {
         match self.body.front() {
             Some(Piece::File(file)) => self.unsent == 0 && !file.is_away(),
@@ -338,7 +341,7 @@ impl Response {
 }
 
 impl State {
-    /// Sends what the worker's window and the link take.
+    /// Sends as much of the body as the worker's window and the link take.
     fn send_body(&mut self) {
         let (origin, stream, is_begun) = match &self.place {
             Place::Sent(origin, stream) => (origin, *stream, false),
@@ -374,8 +377,8 @@ impl State {
         }
     }
 
-    /// The client took so much of what the worker has sent: the worker may send as much more, and the first time the
-    /// window grows, because this is a client that reads.
+    /// Returns credit for `cost` of the response that the client took. The first time the window also grows,
+    /// because the client evidently reads.
     fn return_credit(&mut self, cost: usize) {
         let Some(mut credit) = self.owed.take(cost) else { return };
         if self.response.ended {
@@ -391,8 +394,9 @@ impl State {
         }
     }
 
-    /// Counts bytes of the request that arrived before a worker has begun it. False if they are too many.
-    fn weigh(&mut self, len: usize) -> bool {
+    /// Counts bytes of the request that arrived before a worker has begun it. Returns false if they are too
+    /// many.
+    fn charge_backlog(&mut self, len: usize) -> bool {
         self.share.as_mut().is_none_or(|share| share.add(len))
     }
 

@@ -39,24 +39,24 @@ pub use supervise::interpreters;
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Drained in time, lifespan shutdown done in every worker.
+    /// The drain finished in time, and every worker ran its lifespan shutdown.
     Clean,
     /// Requests were cut off at the end of the drain.
     CutOff,
     /// A worker's lifespan shutdown failed or took too long.
     ShutdownFailed,
-    /// A thread of the edge ended before it was told to; the error log says why.
+    /// A thread of the edge ended by itself; the error log has the reason.
     ThreadLost,
 }
 
-/// Why the server did not start.
+/// The reason why the server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A listener could not be bound.
     #[error("cannot listen on {0}: {1}{remedy}", remedy = remedy_for_address(.1, .0))]
     Bind(String, std::io::Error),
-    /// Certificate or key cannot be used.
+    /// The certificate or the key cannot be used.
     #[error(transparent)]
     Tls(#[from] hcrs_tls::TlsError),
     /// A log file cannot be written.
@@ -71,7 +71,7 @@ pub enum StartError {
     /// No Python interpreter with hcrs in it was found.
     #[error("cannot start a worker: {0}")]
     Worker(String),
-    /// A worker started and said why it cannot serve the app.
+    /// A worker started and reported why it cannot serve the app.
     #[error("the app cannot be served:\n{0}")]
     App(String),
     /// The operating system refused something that the edge needs.
@@ -86,7 +86,7 @@ impl From<LogError> for StartError {
 }
 
 impl StartError {
-    /// The system's number of the error, if the system has refused something.
+    /// Returns the system's error number, if the system has refused something.
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Self::Bind(_, error)
@@ -99,7 +99,7 @@ impl StartError {
     }
 }
 
-/// What to try when an address cannot be bound.
+/// Returns a remedy for an address that cannot be bound.
 fn remedy_for_address(error: &std::io::Error, address: &str) -> &'static str {
     let is_path = address.starts_with("unix:");
     match error.kind() {
@@ -115,7 +115,7 @@ fn remedy_for_address(error: &std::io::Error, address: &str) -> &'static str {
     }
 }
 
-/// What to try when a file cannot be written.
+/// Returns a remedy for a file that cannot be written.
 fn remedy_for_file(error: &std::io::Error) -> &'static str {
     if error.kind() == ErrorKind::NotFound { FOLDER_IS_MISSING } else { "" }
 }

@@ -1,4 +1,4 @@
-//! What answers an exchange.
+//! The origins: what answers an exchange.
 
 pub(crate) mod app;
 pub(crate) mod redirect;

@@ -1,4 +1,4 @@
-//! The file that names the edge's process: decimal, no newline, gone when the edge has ended.
+//! The file with the edge's process id: decimal, no newline, removed when the edge has ended.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -11,8 +11,8 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Writes this process's id to `path`, in place of what stands there: readers see either whole, and what a link
-    /// points to stays as it is.
+    /// Writes this process's id to `path`, replacing the file's content: readers see either whole, and the
+    /// target of a link stays in place.
     pub(crate) fn write(path: &Path) -> io::Result<Self> {
         let id = std::process::id().to_string();
         let mut beside = path.as_os_str().to_owned();
@@ -30,7 +30,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Another instance may have taken the file over meanwhile.
+        // Another instance may have replaced the content meanwhile.
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text == std::process::id().to_string()) {
             let _gone_already = std::fs::remove_file(&self.path);
         }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why_it_cannot_be_written() {
+    fn the_error_names_why_it_cannot_be_written() {
         assert!(PidFile::write(Path::new("/nonexistent/hcrs.pid")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Takes requests in, whatever protocol they came by: a head becomes an exchange, and its route says what answers it.
+//! Takes requests in from any protocol: a head becomes an exchange, and its route decides what answers it.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use crate::route::{Circumstances, Route, route};
 /// A request as its protocol has read it.
 #[derive(Debug)]
 pub(crate) struct Arrived {
-    /// The connection's name for its exchange.
+    /// The key under which the connection knows its exchange.
     pub key: usize,
     /// The number of its stream, if the protocol has streams.
     pub stream: Option<u32>,
@@ -29,11 +29,11 @@ pub(crate) struct Arrived {
     pub expects_continue: bool,
 }
 
-/// What the requests of one connection share.
+/// The state that the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Intake {
     file_permits: Rc<FilePermits>,
-    /// Room for the messages of all its WebSockets together.
+    /// Room for the messages of all the connection's WebSockets together.
     message_room: OnceCell<Rc<MessageRoom>>,
     /// Counts the requests that workers have not ended, by its references.
     running: Rc<()>,
@@ -41,7 +41,8 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// The intake of a connection that may have `max_running` requests in workers, those that its client has reset included.
+    /// Returns the intake of a connection that may have `max_running` requests in workers, including those
+    /// that its client has reset.
     pub(crate) fn new(client: &Client, max_running: usize) -> Self {
         Self {
             file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
@@ -114,7 +115,7 @@ impl Intake {
     }
 }
 
-/// Returns the exchange of a request that is answered with what the fault is owed.
+/// Returns the exchange of a request that is answered with the fault's response.
 pub(crate) fn refused(client: &Client, arrived: Arrived, fault: Fault, now: Instant) -> Rc<Exchange> {
     let exchange = Exchange::new(plain(client, arrived, now));
     exchange.fail(fault);
@@ -130,11 +131,11 @@ fn answered(client: &Client, arrived: Arrived, response: WholeResponse, now: Ins
 
 fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
     let Arrived { key, stream: _, head, expects_continue } = arrived;
-    let tls = client.tls.as_ref().map(|agreed| Rc::clone(&agreed.known));
+    let tls = client.tls.as_ref().map(|agreed| Rc::clone(&agreed.info));
     Parts { tls, expects_continue, ..Parts::new(key, Rc::clone(&client.admitted.mailbox), head, now) }
 }
 
-/// Returns the head as the client would have sent it without proxies between, as far as they are trusted.
+/// Returns the head as the client would have sent it without proxies, as far as they are trusted.
 fn resolve_client(client: &Client, head: RequestHead) -> RequestHead {
     let resolved = match client.forwarded {
         ForwardedFields::AsTheyAre => return head,
@@ -148,9 +149,9 @@ fn resolve_client(client: &Client, head: RequestHead) -> RequestHead {
 }
 
 fn welcome(client: &Client, arrived: &Arrived) -> WholeResponse {
-    let cipher = client.tls.as_ref().and_then(|tls| tls.known.facts.cipher_suite_name());
+    let cipher = client.tls.as_ref().and_then(|tls| tls.info.info.cipher_suite_name());
     let tls = client.tls.as_ref().map(|tls| TlsFacts {
-        version: tls.known.facts.version_name(),
+        version: tls.info.info.version_name(),
         cipher: cipher.as_deref().unwrap_or("unknown"),
         alpn: tls.alpn.as_deref(),
     });

@@ -1,11 +1,12 @@
-//! Where a request goes. The one place that decides it, for every protocol, without I/O and without a clock.
+//! Routes requests. This is the one place that decides where a request goes, for every protocol, without I/O
+//! and without a clock.
 
 use hcrs_http::{Fault, RequestHead, Scheme};
 
 use crate::origin::redirect;
 use crate::settings::Settings;
 
-/// What answers a request.
+/// The destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     /// A worker of the app.
@@ -14,11 +15,11 @@ pub(crate) enum Route {
     Welcome,
     /// A redirect to HTTPS at this port.
     Redirect(u16),
-    /// What the fault is owed.
+    /// The fault's response.
     Refused(Fault),
 }
 
-/// What a route depends on beside the request's head.
+/// The facts that a route depends on besides the request's head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances<'a> {
     /// The settings of the server.
@@ -45,7 +46,7 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
         }
     }
     if of.settings.app.is_none() {
-        // A CONNECT asks for nothing that the page could be.
+        // A CONNECT has no target that the page could be.
         return if head.is_websocket() { Route::Refused(Fault::MethodNotAllowed) } else { Route::Welcome };
     }
     if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App }

@@ -1,4 +1,5 @@
-//! A whole run of the server: everything that is opened before the supervisor takes over, and closed after it.
+//! A whole run of the server: everything that is opened before the supervisor takes over, and closed after
+//! it.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -13,19 +14,21 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use crate::pid_file::PidFile;
 use crate::{Bind, Outcome, PythonLogging, Settings, StartError, bind, supervise};
 
-/// Workers for which one edge thread is enough: an edge thread's share of a request is a fraction of a worker's.
+/// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
+/// fraction of a worker's.
 const WORKERS_PER_THREAD: usize = 4;
 
 /// The first of the descriptors that a service manager passes (`sd_listen_fds(3)`).
 const FIRST_PASSED: i32 = 3;
 
-/// More of them than anybody passes, and few enough for a line.
+/// The most passed descriptors that are checked: more than any manager passes, and few enough for a line in
+/// the log.
 const MOST_PASSED: i32 = 64;
 
-/// Serves until a signal says to stop, and gives back how that went.
+/// Serves until a signal stops the server. Returns the outcome.
 ///
-/// Blocks the calling thread, which should be the process's main thread and its only one. `warnings` are what
-/// the operator should know about the settings; the error log begins with them.
+/// Blocks the calling thread, which should be the process's main thread and its only one. `warnings` are
+/// logged at the beginning.
 pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartError> {
     let (statsd, no_metrics) = match StatsdTarget::open(&settings.statsd) {
         Ok(target) => (target, None),
@@ -38,7 +41,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     if let Some(error) = no_metrics {
         tracing::warn!("Metrics are disabled: cannot use statsd_host {:?}: {error}", settings.statsd.host);
     }
-    for warning in around(&settings, |name| std::env::var(name).ok()) {
+    for warning in startup_warnings(&settings, |name| std::env::var(name).ok()) {
         tracing::warn!("{warning}");
     }
     let outcome = run_logged(settings, error_log.as_ref(), statsd);
@@ -48,8 +51,8 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     outcome
 }
 
-/// What the operator should know about how the server was started; `variable` gives one of the environment.
-fn around(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+/// Returns warnings about how the server was started; `variable` returns a variable of the environment.
+fn startup_warnings(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.socket_owner.is_some() && settings.app.is_some() && rustix::process::geteuid().is_root() {
         warnings.push(
@@ -109,7 +112,8 @@ fn run_opened(
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
     let listeners = bind::bind(&settings, io_threads(&settings))?;
-    // When the addresses are ours, so that a second start by mistake does not take the file of the first.
+    // Written once the addresses are bound, so that a second start by mistake does not replace the file of
+    // the first.
     let _pid_file = match &settings.pid_path {
         Some(path) => {
             Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
@@ -139,8 +143,9 @@ fn io_threads(settings: &Settings) -> usize {
     }
 }
 
-/// Has the workers inherit none of the descriptors that whoever has started the server had open: a configuration in a pipe or a lock
-/// is not for the app. Only what the workers are to open by its number passes on, as a log at `/dev/fd/3`.
+/// Prevents the workers from inheriting descriptors that were open when the server was started: a
+/// configuration in a pipe or a lock is not for the app. Only descriptors that the workers open by number are
+/// passed on, as a log at `/dev/fd/3`.
 fn keep_inherited_descriptors(settings: &Settings) {
     let error_log = settings.log.error.as_ref().map(ToString::to_string).unwrap_or_default();
     let python_log = match &settings.log.python {
@@ -157,14 +162,15 @@ fn keep_inherited_descriptors(settings: &Settings) {
     for number in listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
         if number > 2 && !is_opened(number) {
             #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
-            // SAFETY: it is only told to close on exec, and fails if it is closed, as the listing's own may be by now.
+            // SAFETY: the descriptor is only set to close on exec, which fails if it is closed, as the
+            // listing's own may be by now.
             let inherited = unsafe { BorrowedFd::borrow_raw(number) };
             let _closed = fcntl_setfd(inherited, FdFlags::CLOEXEC);
         }
     }
 }
 
-/// Lets the edge hold as many connections as the system allows; gives the limit that held before.
+/// Raises the limit of descriptors as far as the system allows. Returns the limit that held before.
 fn raise_descriptor_limit() -> Option<Rlimit> {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: before.maximum, maximum: before.maximum };

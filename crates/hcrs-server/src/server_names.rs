@@ -1,22 +1,22 @@
-//! The hosts that are served, where the operator has named some.
+//! The hosts that are served.
 
 use hcrs_http::{RequestHead, Scheme};
 
-/// The hosts that are served; named ones, or, as by default, all.
+/// The hosts that are served: those that the operator names, or by default all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerNames(Vec<ServerName>);
 
-/// A host as the operator has named it.
+/// A host that the operator names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ServerName {
-    /// IPv6 in its brackets.
+    /// The host's name or address; IPv6 is in brackets.
     host: Box<str>,
-    /// `None` means any.
+    /// The port; `None` matches any.
     port: Option<u16>,
 }
 
 impl ServerNames {
-    /// One more name: a host, or a host and its port. The error says what is expected.
+    /// Adds a host, or a host and its port. The error describes the expected form.
     pub fn push(&mut self, name: &str) -> Result<(), &'static str> {
         const EXPECTED: &str = "a host name or address, with or without a port";
         let (host, port) = split(name.as_bytes()).ok_or(EXPECTED)?;
@@ -31,7 +31,7 @@ impl ServerNames {
         Ok(())
     }
 
-    /// Whether this request's host is served.
+    /// Whether the request's host is served.
     #[inline]
     pub(crate) fn serve(&self, head: &RequestHead) -> bool {
         self.0.is_empty() || self.name(head)
@@ -51,7 +51,7 @@ impl ServerNames {
     }
 }
 
-/// The host and the port, if there is one, of what may be a host.
+/// Splits the text of an authority into the host and the port, if there is one.
 fn split(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let find = |wanted, from: usize| text[from..].iter().position(|&byte| byte == wanted).map(|at| from + at);
     let bracket = if text.first() == Some(&b'[') { find(b']', 0)? } else { 0 };

@@ -1,4 +1,5 @@
-//! What the edge runs on. Front-ends fill it in; the defaults stand here and in the crates that obey them.
+//! The settings of the edge. Front ends fill them in; each default is defined here or in the crate that obeys
+//! it.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -15,46 +16,46 @@ pub use hcrs_log::{
     SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
 };
 
-/// Everything that the edge needs to know.
+/// All settings of the edge.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The app and its workers; without it the edge answers with its welcome page.
     pub app: Option<AppSettings>,
     /// The process that serves the app itself; there are no workers then.
     pub caller: Option<Arc<Caller>>,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listeners: Vec<Listener>,
     /// Certificate, key and ALPN for the listeners that speak TLS.
     pub tls: Option<hcrs_tls::Settings>,
-    /// Length of each listener's queue of connections that wait to be accepted.
+    /// The length of each listener's queue of connections that wait to be accepted.
     pub backlog: u32,
     /// Permissions that are masked out of unix sockets' files.
     pub umask: Option<u32>,
-    /// The numbers of the user and the group that unix sockets are given to.
+    /// The numbers of the user and the group that own unix sockets.
     pub socket_owner: Option<(u32, u32)>,
-    /// Where the edge writes its process id.
+    /// The file that the edge writes its process id to.
     pub pid_path: Option<PathBuf>,
-    /// Operating-system threads that own connections; `None` means one for four workers.
+    /// The number of threads that own connections; `None` means one for four workers.
     pub io_threads: Option<NonZeroUsize>,
     /// Limits and deadlines of client connections.
     pub connection: ConnectionSettings,
-    /// What is believed of proxies that speak for clients.
+    /// The trust in proxies and their fields.
     pub proxies: ProxySettings,
-    /// How requests wait for a worker.
+    /// The limits and deadlines of requests that wait for a worker.
     pub dispatch: DispatchSettings,
-    /// How long what is under way may go on after a signal to stop.
+    /// How long requests in flight may take to finish after a signal to stop.
     pub graceful_timeout: Duration,
-    /// Where the logs go.
+    /// The targets of the logs.
     pub log: LogSettings,
-    /// Where metrics go.
+    /// The target of metrics.
     pub statsd: StatsdSettings,
-    /// Asks the allocator to give memory that it keeps for the calling thread back to the system. Called on every edge
-    /// thread a few seconds after it has worked.
-    pub give_back_memory: Option<fn()>,
+    /// Asks the allocator to release memory that it keeps for the calling thread. Called on every edge thread
+    /// a few seconds after it has worked.
+    pub release_memory: Option<fn()>,
 }
 
 impl Default for Settings {
-    /// Listens nowhere and serves no app.
+    /// Returns settings that listen on no address and serve no app.
     fn default() -> Self {
         Self {
             app: None,
@@ -72,7 +73,7 @@ impl Default for Settings {
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),
             statsd: StatsdSettings::default(),
-            give_back_memory: None,
+            release_memory: None,
         }
     }
 }
@@ -80,17 +81,17 @@ impl Default for Settings {
 /// The app and the processes that run it.
 #[derive(Debug, Clone)]
 pub struct AppSettings {
-    /// `module:attribute`, as Hypercorn takes it.
+    /// The app, as `module:attribute` or in another form that Hypercorn accepts.
     pub path: String,
-    /// Number of worker processes.
+    /// The number of worker processes.
     pub workers: NonZeroUsize,
-    /// A worker that has been given more requests than this is replaced.
+    /// The number of requests after which a worker is replaced.
     pub max_requests: Option<NonZeroU64>,
-    /// Each worker may be given up to so many requests more, drawn when it starts.
+    /// The most requests that are added to each worker's `max_requests`, drawn when it starts.
     pub max_requests_jitter: u64,
     /// Whether the workers are replaced when files of the app change.
     pub use_reloader: bool,
-    /// Which files those are.
+    /// The files that are watched.
     pub reload: ReloadSettings,
     /// The event loop of the workers.
     pub worker_class: WorkerClass,
@@ -98,29 +99,31 @@ pub struct AppSettings {
     pub debug: bool,
     /// ASGI's `root_path`, WSGI's `SCRIPT_NAME`.
     pub root_path: String,
-    /// The interpreter that runs the workers; `None` looks at `$VIRTUAL_ENV`, beside the command, and on `PATH`.
+    /// The interpreter that runs the workers; `None` looks at `$VIRTUAL_ENV`, beside the command, and on
+    /// `PATH`.
     pub python: Option<PathBuf>,
-    /// Threads of a worker that runs a WSGI app; `None` leaves it to the worker.
+    /// The number of threads of a worker that runs a WSGI app; `None` leaves it to the worker.
     pub wsgi_threads: Option<NonZeroUsize>,
-    /// The largest request body that a WSGI app is given, in bytes.
+    /// The largest request body that a WSGI app gets, in bytes.
     pub wsgi_max_body_size: usize,
-    /// Whether the app is asked for its lifespan.
+    /// Whether lifespan events are sent to the app.
     pub lifespan: Lifespan,
     /// How long the app's lifespan startup may take.
     pub startup_timeout: Duration,
     /// How long the app's lifespan shutdown may take.
     pub shutdown_timeout: Duration,
-    /// How long what is under way in a worker that is replaced may go on.
+    /// How long requests in flight in a worker that is replaced may take to finish.
     pub retire_timeout: Duration,
-    /// How long a ready worker may give no sign of life before it is killed and replaced; zero for ever.
+    /// How long a ready worker may leave pings unanswered before it is killed and replaced; zero means
+    /// indefinitely.
     pub worker_timeout: Duration,
-    /// Variables of the environment that may hold secrets of the server, and that workers do not get: an app shows its own on
-    /// debug pages, and hands it on to what it starts.
+    /// Variables of the environment that may hold secrets of the server and that workers do not get: an app
+    /// shows its variables on debug pages, and passes them to its children.
     pub withheld_variables: Vec<String>,
 }
 
 impl AppSettings {
-    /// The defaults for the app at `path`.
+    /// Returns the default settings for the app at `path`.
     pub fn new(path: String) -> Self {
         Self {
             path,
@@ -145,30 +148,31 @@ impl AppSettings {
     }
 }
 
-/// Which files are watched beside those that the workers have loaded.
+/// The files that are watched in addition to those that the workers have loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReloadSettings {
-    /// The folders whose Python files are; empty for the app's own.
+    /// The folders whose Python files are watched; empty for the app's own.
     pub dirs: Vec<PathBuf>,
-    /// Other files in these folders: patterns of names, or with a slash of paths within the folder.
+    /// Patterns of other files in these folders that are watched: of names, or with a slash of paths within
+    /// the folder.
     pub include: Vec<String>,
-    /// Files that are not watched, whoever has loaded them.
+    /// Patterns of files that are not watched, even if a worker has loaded them.
     pub exclude: Vec<String>,
 }
 
-/// Whether an ASGI app is asked for its lifespan.
+/// Whether lifespan events are sent to an ASGI app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifespan {
-    /// Yes; one that raises before it has received `lifespan.startup` has none.
+    /// They are sent; an app that raises before it has received `lifespan.startup` does not support them.
     Auto,
-    /// Yes; one that has none cannot be served.
+    /// They are sent; an app that does not support them cannot be served.
     On,
-    /// No.
+    /// They are not sent.
     Off,
 }
 
 impl Lifespan {
-    /// The name that the configuration uses.
+    /// Returns the name that the configuration uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -181,7 +185,7 @@ impl Lifespan {
 /// The event loop of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerClass {
-    /// The standard library's.
+    /// The event loop of the standard library.
     Asyncio,
     /// uvloop, which has to be installed beside the app.
     Uvloop,
@@ -190,7 +194,7 @@ pub enum WorkerClass {
 }
 
 impl WorkerClass {
-    /// The name that the configuration uses.
+    /// Returns the name that the configuration uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Asyncio => "asyncio",
@@ -200,15 +204,15 @@ impl WorkerClass {
     }
 }
 
-/// One place to listen.
+/// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// The address.
     pub bind: Bind,
     /// Whether clients speak TLS here.
     pub tls: bool,
-    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, before TLS. Connections
-    /// without one, or from a peer that [`ProxySettings::trusted`] does not name, are closed.
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, before TLS.
+    /// Connections without one, or from a peer that [`ProxySettings::trusted`] does not name, are closed.
     pub proxy_protocol: bool,
 }
 
@@ -217,9 +221,9 @@ pub struct Listener {
 pub enum Bind {
     /// A host name or address (without brackets; empty means every IPv4 interface) and a port.
     Tcp {
-        /// Host name or address.
+        /// The host name or address.
         host: String,
-        /// Port; 0 lets the system choose.
+        /// The port; 0 lets the system choose.
         port: u16,
     },
     /// A unix socket's path.
@@ -252,29 +256,31 @@ pub struct ConnectionSettings {
     pub websocket_close_timeout: Duration,
     /// How long a connection may stay without a request.
     pub keep_alive_timeout: Duration,
-    /// Requests after which a connection is closed, gracefully; `None` for any number. Nothing that a connection holds
-    /// grows with it, and clients that take GOAWAY for the end lose what is under way.
+    /// The number of requests after which a connection is closed gracefully; `None` for no limit. No resource
+    /// of a connection grows with it, and clients that treat GOAWAY as the end lose requests in flight.
     pub keep_alive_max_requests: Option<NonZeroU64>,
-    /// How long a request's head, TLS's `ClientHello`, or HTTP/2's preface and first SETTINGS, may take to arrive.
+    /// How long a request's head, TLS's `ClientHello`, or HTTP/2's preface and first SETTINGS, may take to
+    /// arrive.
     pub head_timeout: Duration,
-    /// The longest gap while a request's body arrives and the app waits for it, and while a message of a WebSocket does.
+    /// The longest gap within a request's body that the app waits for, and within a message of a WebSocket.
     pub body_timeout: Duration,
-    /// How long a client may leave a response unread before it is given up.
+    /// How long a client may leave a response unread before its connection is closed.
     pub write_timeout: Duration,
-    /// Connections of one edge thread; more are closed at once.
+    /// The most connections of one edge thread; more are closed at once.
     pub max_connections: usize,
-    /// TLS handshakes that an edge thread answers before whoever else is ready has a turn; more wait for the next.
-    /// Clients that have not sent their whole `ClientHello`, or do not go on after the answer, do not count.
+    /// The number of TLS handshakes that an edge thread answers before other ready tasks run; more wait for
+    /// the next turn. Clients that have not sent their whole `ClientHello`, or do not continue after the
+    /// answer, do not count.
     pub max_handshakes: usize,
-    /// Whether responses get a `date`.
+    /// Whether responses get a `date` field.
     pub include_date_header: bool,
-    /// Whether responses get a `server`.
+    /// Whether responses get a `server` field.
     pub include_server_header: bool,
-    /// What responses get as `alt-svc`, each value as a field of its own.
+    /// The values of `alt-svc` in responses, each in a field of its own.
     pub alt_svc: Vec<HeaderValue>,
     /// Whether requests of cleartext listeners are redirected to HTTPS, where a listener speaks it over TCP.
     pub redirect_http: bool,
-    /// Whether apps are offered to name files as bodies of responses (`http.response.pathsend`). Frameworks that see the
+    /// Whether apps may name files as bodies of responses (`http.response.pathsend`). Frameworks that see the
     /// offer send messages that many middlewares do not know.
     pub pathsend: bool,
     /// The hosts that are served; requests for others get 404.
@@ -282,8 +288,8 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// Whether a connection is closed that has had so many requests.
-    pub(crate) fn has_had_enough(&self, requests: u64) -> bool {
+    /// Whether a connection is closed after this number of requests.
+    pub(crate) fn has_reached_max_requests(&self, requests: u64) -> bool {
         self.keep_alive_max_requests.is_some_and(|max| requests >= max.get())
     }
 }
@@ -312,19 +318,19 @@ impl Default for ConnectionSettings {
     }
 }
 
-/// What is believed of proxies that speak for clients. By default nobody is believed and nothing is looked at.
+/// The trust in proxies that describe their clients. By default no proxy is trusted and no fields are read.
 #[derive(Debug, Clone)]
 pub struct ProxySettings {
-    /// Who may speak for others, in fields and in the PROXY protocol.
+    /// The peers that may describe other clients, in fields and in the PROXY protocol.
     pub trusted: Trust,
-    /// Which fields a trusted peer's requests are read for; `None` reads none. What they say then stands in the
+    /// The fields that are read from a trusted peer's requests; `None` reads none. Their values become the
     /// request's client, scheme, host and server; the access log keeps the peer.
     pub forwarded: Option<Forwarding>,
-    /// Whether `Forwarded` and `X-Forwarded-*` of peers that are not trusted are kept from the app. They are never
-    /// believed.
+    /// Whether `Forwarded` and `X-Forwarded-*` of peers that are not trusted are hidden from the app. They
+    /// are never used.
     pub drop_untrusted: bool,
-    /// What a proxy takes off each request's path. It is put back before the app sees it, unless the proxy names another one
-    /// in a field that is believed.
+    /// The prefix that a proxy strips from each request's path. It is restored before the app sees the path,
+    /// unless the proxy names another one in a trusted field.
     pub stripped_prefix: Option<PathPrefix>,
     /// How long the header of the PROXY protocol may take to arrive.
     pub protocol_timeout: Duration,
@@ -342,20 +348,22 @@ impl Default for ProxySettings {
     }
 }
 
-/// How requests wait for a worker.
+/// The limits and deadlines of requests that wait for a worker.
 #[derive(Debug, Clone)]
 pub struct DispatchSettings {
-    /// Requests that may be sent to a worker over one link and not yet begun; at most [`hcrs_link::SLOTS`].
+    /// The number of requests that may be sent to a worker over one link and not yet begun; at most
+    /// [`hcrs_link::SLOTS`].
     pub start_credits: usize,
-    /// Requests of one edge thread that may wait while no worker has a start credit; more get 503.
+    /// The number of requests of one edge thread that may wait while no worker has a start credit; more get
+    /// 503.
     pub queue_size: usize,
-    /// Bytes that the requests of one edge thread may hold that no worker has begun: heads, and what has arrived of bodies;
-    /// what is more gets 503.
+    /// The number of bytes that unbegun requests of one edge thread may hold, heads and arrived parts of
+    /// bodies; more get 503.
     pub queue_bytes: usize,
-    /// How long a request may wait until a worker begins it before it gets 503.
+    /// How long a request may wait for a worker to begin it before it gets 503.
     pub queue_timeout: Duration,
-    /// How long a worker may leave a request unbegun, and do nothing else, before others are preferred to it and given what
-    /// it has not begun.
+    /// How long a worker may leave a request unbegun, and do nothing else, before other workers are preferred
+    /// and get the requests that it has not begun.
     pub stall_timeout: Duration,
 }
 

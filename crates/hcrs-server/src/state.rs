@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::mailbox::Mailbox;
-use crate::exchange::tls_info::TlsNumbers;
+use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
 use crate::origin::app::dispatch::Dispatch;
 use crate::settings::Settings;
@@ -26,8 +26,8 @@ mod server_fields;
 use fault_log::FaultLog;
 use server_fields::ServerFields;
 
-/// How long, from the beginning of a drain, connections without a request may still make one: its client may have sent it
-/// before it could know.
+/// How long connections without a request may still make one after a drain begins: the client may have sent
+/// it before it could know of the drain.
 pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// State shared by all connections of an edge thread.
@@ -38,38 +38,38 @@ pub(crate) struct ThreadState {
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
     pub statsd: RefCell<Option<Statsd>>,
-    /// Faults that the error log has still to report.
+    /// Faults that the error log has not reported yet.
     pub faults: FaultLog,
-    /// What WebSockets run on.
+    /// Settings and shared resources of WebSockets.
     pub websockets: Rc<websocket::Terms>,
-    /// Room for what connections of HTTP/2 hold of request bodies.
+    /// Room for the request bodies that HTTP/2 connections hold.
     pub bodies: Rc<hcrs_h2::BodyRoom>,
-    /// The files that responses hold open.
+    /// The number of files that responses hold open.
     pub open_files: Rc<OpenFiles>,
-    /// Places for TLS handshakes.
+    /// Permits for TLS handshakes.
     pub handshakes: Semaphore,
-    /// Numbers for what is known of TLS connections.
-    pub tls_numbers: TlsNumbers,
+    /// The TLS info of connections, by number.
+    pub tls_infos: TlsInfoTable,
     /// The port that requests of cleartext connections are redirected to.
     pub https_port: Cell<Option<u16>>,
     phase: Cell<Phase>,
     cut: Cell<usize>,
     serial: Cell<u64>,
     server_fields: RefCell<ServerFields>,
-    /// A connection has ended, or the phase has changed.
-    pub stir: Notify,
+    /// Notified when a connection has ended or the phase has changed.
+    pub changed: Notify,
     /// Cancelled when no more connections are to be accepted.
     pub drains: CancellationToken,
 }
 
-/// Where the thread is in its life.
+/// The phase of the thread's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Requests are welcome.
+    /// Requests are served.
     Serving,
-    /// No connections are accepted. Those that are fresh, or about to go on, may make one request more.
+    /// No connections are accepted. Those that are new, or between two requests, may make one more request.
     Draining,
-    /// What is under way is finished, and connections without a request are closed.
+    /// Requests in flight finish, and connections without a request are closed.
     Finishing,
     /// Everything is cut off.
     Cut,
@@ -87,13 +87,13 @@ impl ThreadState {
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
-            tls_numbers: TlsNumbers::default(),
+            tls_infos: TlsInfoTable::default(),
             https_port: Cell::new(None),
             phase: Cell::new(Phase::Serving),
             cut: Cell::new(0),
             serial: Cell::new(0),
             server_fields: RefCell::new(ServerFields::new(&settings.connection)),
-            stir: Notify::new(),
+            changed: Notify::new(),
             drains: CancellationToken::new(),
             settings,
         }
@@ -103,13 +103,13 @@ impl ThreadState {
         self.phase.get()
     }
 
-    /// A number for a new connection.
+    /// Returns the number for a new connection.
     pub(crate) fn next_serial(&self) -> u64 {
         self.serial.set(self.serial.get() + 1);
         self.serial.get()
     }
 
-    /// Calls `with` with the fields that every response gets, their date that of `now`.
+    /// Calls `with` with the fields that every response gets; their date is that of `now`.
     pub(crate) fn with_server_fields<R>(&self, now: Instant, with: impl FnOnce(&ServerFields) -> R) -> R {
         let fields = &mut *self.server_fields.borrow_mut();
         if self.settings.connection.include_date_header {
@@ -118,29 +118,35 @@ impl ThreadState {
         with(fields)
     }
 
-    /// Whether anybody wants to know of the requests that are over.
+    /// Whether requests that are over are recorded, in the access log or as metrics.
     pub(crate) fn keeps_record(&self) -> bool {
         self.access.borrow().is_some() || self.statsd.borrow().is_some()
     }
 
-    /// A request on the connection of that number has ended with the fault.
-    pub(crate) fn note_fault(&self, connection: u64, fault: Fault) {
-        if self.faults.note(connection, fault, clock::now()) {
-            self.dispatch.stir();
+    /// Notes that a request has ended with the fault, on the connection with this number and the stream with
+    /// this number, if the protocol has streams.
+    pub(crate) fn note_fault(&self, connection: u64, stream: Option<u32>, fault: Fault) {
+        if self.faults.note(connection, stream, fault, clock::now()) {
+            self.dispatch.wake();
         }
     }
 
-    /// A request was cut off at the end of the drain.
+    /// Notes that the connection with this number has ended with the fault, after its requests were noted.
+    pub(crate) fn note_connection_fault(connection: u64, fault: Fault) {
+        FaultLog::note_connection(connection, fault);
+    }
+
+    /// Counts a request that was cut off at the end of the drain.
     pub(crate) fn note_cut(&self) {
         self.cut.set(self.cut.get() + 1);
     }
 
-    /// The requests that were cut off at the end of the drain.
+    /// Returns the number of requests that were cut off at the end of the drain.
     pub(crate) fn cut(&self) -> usize {
         self.cut.get()
     }
 
-    /// Writes about a request that is over.
+    /// Records a request that is over in the access log and the metrics.
     pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
         if let Some(access) = &mut *self.access.borrow_mut() {
             access.record(entry);
@@ -148,17 +154,17 @@ impl ThreadState {
         if let Some(statsd) = &mut *self.statsd.borrow_mut() {
             statsd.record(entry.status, entry.duration, entry.fault);
         }
-        // What was written waits for others, but not for ever.
-        self.dispatch.stir();
+        // The record waits for others in a batch; the woken task bounds that wait.
+        self.dispatch.wake();
     }
 
-    /// Whether something was recorded that is not handed over.
+    /// Whether there are records that were not handed over.
     pub(crate) fn has_records(&self) -> bool {
         self.access.borrow().as_ref().is_some_and(AccessLog::is_waiting)
             || self.statsd.borrow().as_ref().is_some_and(Statsd::is_waiting)
     }
 
-    /// Hands over what was recorded.
+    /// Hands over all records.
     pub(crate) fn flush_records(&self) {
         self.faults.flush(clock::now());
         if let Some(access) = &mut *self.access.borrow_mut() {
@@ -174,6 +180,6 @@ impl ThreadState {
         for (_, mailbox) in &*self.connections.borrow() {
             mailbox.wake();
         }
-        self.stir.notify_one();
+        self.changed.notify_one();
     }
 }

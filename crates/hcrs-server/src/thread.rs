@@ -21,47 +21,48 @@ use crate::bind::BoundListener;
 use crate::clock;
 use crate::connection::accept;
 use crate::exchange::piece;
-use crate::origin::app::link::{Cut, Link, Notice};
+use crate::origin::app::link::{Cut, Link, LinkEvent};
 use crate::settings::Settings;
 use crate::state::{FIRST_REQUEST, Phase, ThreadState};
 
 use control::{Control, Drain, LinkEnd, Report, Retirement};
 
-/// Controls that wait for the thread.
+/// The most orders that may wait for the thread.
 const CONTROL_QUEUE: usize = 256;
 
-/// How often waiting requests, the access log and metrics are looked after while there are any.
+/// How often waiting requests, the access log and metrics are checked while there are any.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long after work the allocator is asked to give back what it keeps. Work that goes on does not put it off.
-const GIVE_BACK: Duration = Duration::from_secs(3);
+/// How long after work has begun the allocator is asked to release memory that it keeps. Further work does
+/// not postpone it.
+const RELEASE_DELAY: Duration = Duration::from_secs(3);
 
-/// How long a connection that is cut may take to say so: it writes one last frame at most.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a connection that is cut off may take to write its last frame.
+const CUT_GRACE: Duration = Duration::from_millis(500);
 
-/// The signal that workers are told of when they are replaced.
+/// The signal that workers are notified of when they are replaced.
 const SIGTERM: u16 = 15;
 
-/// An edge thread, as the supervisor sees it.
+/// The supervisor's handle of an edge thread.
 #[derive(Debug)]
 pub(crate) struct EdgeThread {
-    /// Orders. The thread ends when this is dropped.
+    /// Sends orders. The thread ends when this is dropped.
     pub control: mpsc::Sender<Control>,
-    /// Ends with the thread.
+    /// Joins the thread.
     pub handle: JoinHandle<()>,
 }
 
-/// What an edge thread starts with.
+/// The parts that an edge thread starts with.
 pub(crate) struct ThreadSetup {
     /// The thread's number, which its reports carry.
     pub index: usize,
-    /// What the edge runs on.
+    /// The server's settings.
     pub settings: Arc<Settings>,
     /// TLS for the listeners that speak it.
     pub tls: Option<Arc<TlsConfig>>,
-    /// Bound, and not listening yet.
+    /// The thread's sockets, bound and not listening yet.
     pub listeners: Vec<BoundListener>,
-    /// Where the supervisor listens.
+    /// The supervisor's queue of reports.
     pub reports: mpsc::Sender<Report>,
     /// This thread's share of the access log.
     pub access: Option<AccessLog>,
@@ -69,7 +70,7 @@ pub(crate) struct ThreadSetup {
     pub statsd: Option<Statsd>,
 }
 
-/// Starts the thread. It accepts nothing until it is told to.
+/// Starts the thread. It accepts no connection before [`Control::Accept`].
 pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
     let (control, orders) = mpsc::channel(CONTROL_QUEUE);
     let handle = std::thread::Builder::new().name(format!("edge-{}", setup.index)).spawn(move || {
@@ -87,7 +88,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     if shared.settings.connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }
-    let looking_after = spawn_local(look_after(Rc::clone(&shared)));
+    let looking_after = spawn_local(run_ticks(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();
     while let Some(order) = orders.recv().await {
@@ -134,21 +135,21 @@ fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
-        let notice = {
+        let on_event = {
             let (shared, reports) = (Rc::clone(&shared), reports.clone());
-            move |notice| match notice {
-                Notice::Ready => {
+            move |event| match event {
+                LinkEvent::Ready => {
                     report(&reports, Report::Ready(worker));
                     shared.dispatch.pump(clock::now());
                 }
-                Notice::Failed(why) => report(&reports, Report::Failed(worker, why)),
-                Notice::Progress => shared.dispatch.pump_if_waiting(),
-                Notice::Spent => report(&reports, Report::Spent(worker)),
-                Notice::Finished => report(&reports, Report::Finished(worker)),
+                LinkEvent::Failed(why) => report(&reports, Report::Failed(worker, why)),
+                LinkEvent::Progress => shared.dispatch.pump_if_waiting(),
+                LinkEvent::Spent => report(&reports, Report::Spent(worker)),
+                LinkEvent::Finished => report(&reports, Report::Finished(worker)),
             }
         };
-        run_link(&shared, &link, socket, notice).await;
-        shared.stir.notify_one();
+        run_link(&shared, &link, socket, on_event).await;
+        shared.changed.notify_one();
         report(&reports, Report::Detached(worker));
     });
 }
@@ -160,15 +161,15 @@ pub(crate) async fn run_link(
     shared: &ThreadState,
     link: &Rc<Link>,
     socket: UnixStream,
-    notice: impl FnMut(Notice) + 'static,
+    on_event: impl FnMut(LinkEvent) + 'static,
 ) {
-    if let Err(error) = spawn_local(Rc::clone(link).run(socket, notice)).await {
+    if let Err(error) = spawn_local(Rc::clone(link).run(socket, on_event)).await {
         tracing::error!("The link to worker {} has failed: {error}", link.pid());
     }
     shared.dispatch.detach(link, clock::now());
 }
 
-/// Lets a worker finish what it has begun, for as long as it is given, and gives it nothing more.
+/// Sends a worker no more requests, and lets it finish those that it has begun within `grace`.
 fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     let now = clock::now();
     let Some(link) = shared.dispatch.retire(worker, SIGTERM, now) else { return };
@@ -181,13 +182,13 @@ fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     });
 }
 
-/// Logs what was cut off in a worker that was replaced.
+/// Logs the exchanges that were cut off in a worker that was replaced.
 fn log_cut(cut: Cut, pid: u32, grace: Duration) {
     let (Cut { requests, websockets }, grace) = (cut, grace.as_secs_f64());
     let (request, were) = if requests == 1 { ("request", "was") } else { ("requests", "were") };
     if requests > 0 {
         tracing::warn!(
-            "{requests} {request} that worker {pid} had under way {were} cut off, {grace} s after it was replaced \
+            "{requests} {request} that worker {pid} had in flight {were} cut off, {grace} s after it was replaced \
              (retire_timeout)"
         );
     }
@@ -196,8 +197,8 @@ fn log_cut(cut: Cut, pid: u32, grace: Duration) {
     }
 }
 
-/// Lets the connections finish until their time is up, then cuts them off. Gives the end of that time, which a second
-/// order may have changed.
+/// Lets the connections finish until their time is up, then cuts them off. Returns the end of that time,
+/// which a second order may have changed.
 async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiver<Control>) -> Instant {
     let Drain { mut until, signal } = order;
     shared.dispatch.begin_drain(signal);
@@ -209,7 +210,7 @@ async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiv
             return until;
         }
         tokio::select! {
-            () = shared.stir.notified() => {}
+            () = shared.changed.notified() => {}
             () = &mut phase_ends => {
                 if shared.phase() == Phase::Finishing {
                     break;
@@ -219,7 +220,7 @@ async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiv
             }
             order = orders.recv() => match order {
                 Some(Control::Attach(end)) => drop(end),
-                // Everybody is sent `Drain` at the end.
+                // Every link is sent `Drain` at the end.
                 Some(Control::Accept | Control::Retire(_) | Control::Describe(_)) => {}
                 Some(Control::Turn(turned)) => drop(turned.fetch_add(1, Ordering::Relaxed)),
                 Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
@@ -232,38 +233,37 @@ async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiv
         }
     }
     shared.enter(Phase::Cut);
-    let last_words = tokio::time::sleep(LAST_WORDS);
-    tokio::pin!(last_words);
+    let cut_grace = tokio::time::sleep(CUT_GRACE);
+    tokio::pin!(cut_grace);
     while !shared.connections.borrow().is_empty() {
         tokio::select! {
-            () = shared.stir.notified() => {}
-            () = &mut last_words => break,
+            () = shared.changed.notified() => {}
+            () = &mut cut_grace => break,
         }
     }
     until
 }
 
-/// Looks after what waits: queue deadlines, requests that a worker leaves unbegun, lines of the logs, metrics, memory that
-/// is needed no more.
-async fn look_after(shared: Rc<ThreadState>) {
-    let mut give_back_at = None::<Instant>;
+/// Checks queue deadlines, stalled workers, batches of the logs and metrics, and memory to be released.
+async fn run_ticks(shared: Rc<ThreadState>) {
+    let mut release_at = None::<Instant>;
     loop {
-        if !shared.dispatch.is_waiting(clock::now()) && !shared.has_records() {
-            let waiting = shared.dispatch.waiting();
-            match [give_back_at, shared.faults.due()].into_iter().flatten().min() {
-                None => waiting.await,
-                // Either way it is time to look.
-                Some(at) => drop(tokio::time::timeout_at(at.into(), waiting).await),
+        if !shared.dispatch.has_work(clock::now()) && !shared.has_records() {
+            let changed = shared.dispatch.changed();
+            match [release_at, shared.faults.due()].into_iter().flatten().min() {
+                None => changed.await,
+                // The outcome does not matter: both a change and the timeout call for a check.
+                Some(at) => drop(tokio::time::timeout_at(at.into(), changed).await),
             }
         }
         tokio::time::sleep(TICK).await;
         let now = clock::now();
-        if let Some(give_back) = shared.settings.give_back_memory
-            && *give_back_at.get_or_insert(now + GIVE_BACK) <= now
+        if let Some(release) = shared.settings.release_memory
+            && *release_at.get_or_insert(now + RELEASE_DELAY) <= now
         {
-            piece::forget();
-            give_back();
-            give_back_at = None;
+            piece::release_spares();
+            release();
+            release_at = None;
         }
         shared.dispatch.tick(now);
         shared.faults.flush_due(now);
@@ -276,11 +276,11 @@ async fn look_after(shared: Rc<ThreadState>) {
     }
 }
 
-/// Reports are few and the supervisor does nothing but wait for them; one that finds the queue full waits in a task.
+/// Sends a report to the supervisor. Reports are few; one that finds the queue full waits in a task.
 fn report(reports: &mpsc::Sender<Report>, report: Report) {
     let reports = reports.clone();
     spawn_local(async move {
-        // An error says that the supervisor is gone, and this thread with it in an instant.
+        // An error means that the supervisor has ended, and this thread will end with it.
         let _gone = reports.send(report).await;
     });
 }

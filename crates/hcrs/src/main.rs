@@ -123,7 +123,7 @@ fn serve_for(caller: &Arc<Caller>, arguments: Vec<OsString>) -> Exit {
 }
 
 fn run(mut config: Config) -> Result<Exit, StartError> {
-    config.server.give_back_memory = allocator::GIVE_BACK;
+    config.server.release_memory = allocator::GIVE_BACK;
     Ok(match hcrs_server::run(config.server, &config.warnings)? {
         Outcome::Clean => Exit::Done,
         Outcome::CutOff => Exit::CutOff,

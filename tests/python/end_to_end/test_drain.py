@@ -150,7 +150,7 @@ def test_second_signal_cuts_off_at_once(launch: Callable[..., Server], connect_h
 
     def insist() -> bool:
         server.signal(signal.SIGTERM)  # a repetition counts after a second
-        return "Cutting off what is under way (SIGTERM again)" in server.log
+        return "Cutting off requests in flight (SIGTERM again)" in server.log
 
     wait_until(insist, "a repetition to count")
     client.close()

@@ -135,7 +135,7 @@ def test_requests_in_a_replaced_worker_end_after_retire_timeout(
     assert connect_h1(server.listener).get("/note?key=never-begun").status == 200
     server.signal(signal.SIGHUP)
     assert client.response().status == 502
-    server.wait_for_log(r"1 request that worker \d+ had under way was cut off, 0\.5 s after it was replaced")
+    server.wait_for_log(r"1 request that worker \d+ had in flight was cut off, 0\.5 s after it was replaced")
 
 
 @shows("plain.py:app", stall_timeout=1.0, workers=2)
@@ -203,7 +203,7 @@ def test_workers_are_replaced_after_max_requests_and_a_jitter(
     client, lives = connect_h1(server.listener), []
     for generation in range(1, 5):
         lives.append(0)
-        while server.log.count("reached max_requests") < generation:
+        while server.log.count("has reached max_requests") < generation:
             client.get()
             lives[-1] += 1
             assert lives[-1] < 60

@@ -384,14 +384,14 @@ def test_fields_of_the_proxy_itself_are_believed(proxied: Server, connect_h1: Ca
 def test_connection_without_a_right_header_is_closed_and_nothing_is_answered(
     proxied: Server, connect_h1: Callable[..., H1Client], data: Any
 ) -> None:
-    before = len(re.findall(r"connection \d+: .*PROXY", proxied.log))
+    before = len(re.findall(r"Connection refused: .*PROXY.* conn=\d+", proxied.log))
     for where in proxied.listeners:
         client = socket.create_connection((where.host, where.port), timeout=20)
         client.sendall(data)
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(100) == b""
         client.close()
-    proxied.wait_for_log(r"connection \d+: .*PROXY", before + 2)
+    proxied.wait_for_log(r"Connection refused: .*PROXY.* conn=\d+", before + 2)
 
 
 def test_header_that_drips_is_closed_at_the_deadline(proxied: Server) -> None:

@@ -428,6 +428,78 @@ def test_signal_while_the_server_starts_replaces_what_was_started_before(
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_is_replaced_after_exactly_so_many_requests(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], workers: int, threads: int
+) -> None:
+    server = serve("plain.py:app", workers=workers, max_requests=20, hcrs={"io_threads": threads})
+    pids = server.worker_pids()
+    # Enough connections that each thread has one; requests one after another go to the workers in any order.
+    clients = [connect_h2(server.listener) for _ in range(8)]
+    served = dict.fromkeys(pids, 0)
+    while (count := max(served.values())) <= 20:
+        assert "has reached max_requests" not in server.log, served
+        pid = int(clients[sum(served.values()) % len(clients)].get("/pid").body)
+        served[pid] += 1
+        assert sum(served.values()) <= workers * 21
+    assert count == 21
+    spent = max(served, key=served.__getitem__)
+    assert int(server.wait_for_log(SPENT)[0][1]) == spent, "by the 21st request"
+    server.wait_for_log(rf"Worker \d+ is ready and replaces worker {spent}")
+    wait_until(lambda: spent not in server.worker_pids(), "the old worker to end")
+    assert len(re.findall(SPENT, server.log)) == 1
+    assert clients[0].get().status == 200  # with which another may have been given as many
+    assert all(client.goaway is None for client in clients)
+
+
+def test_websockets_count_as_requests(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
+    server = serve("sockets.py:app", max_requests=2, hcrs={"retire_timeout": 0.2})
+    for _ in range(3):
+        assert "has reached max_requests" not in server.log
+        socket = open_over_h1(connect_h1(server.listener), "/echo")
+        socket.send("x")
+        assert socket.receive() == "x"
+        socket.close()
+        assert socket.closed() == (1000, "")
+        with pytest.raises(Ended):
+            socket.receive_frame()
+    server.wait_for_log(SPENT)
+    server.wait_for_log(READY)
+
+
+def test_load_on_workers_that_are_replaced_all_the_time_loses_nothing(serve: Callable[..., Server]) -> None:
+    server = serve("plain.py:app", tls=True, workers=2, max_requests=300, keep_alive_max_requests=10_000_000)
+    load = H2Load(f"https://localhost:{server.listener.port}/", 0, 4, 8, "-D", "10")
+    server.wait_for_log(READY, count=4)
+    assert load.is_running, "it has seen them"
+    result = load.result()
+    assert result.succeeded == result.ok > 1200, result.output
+    assert result.failed == result.errored == result.timed_out == 0, result.output
+    assert "killed" not in server.log
+
+
+def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("plain.py:app", max_requests=5, max_requests_jitter=40, keep_alive_max_requests=10_000_000)
+    client = connect_h1(server.listener)
+    lives = []
+    for generation in range(1, 5):
+        before = server.log.count("is ready and replaces")
+        assert before == generation - 1
+        count = 0
+        while len(re.findall(SPENT, server.log)) < generation:
+            assert client.get("/pid").status == 200
+            count += 1
+            assert count < 60
+            time.sleep(0.005)  # so that what is logged is seen in time
+        lives.append(count)
+        server.wait_for_log(READY, generation)
+    assert all(6 <= life <= 52 for life in lives), lives
+    assert len(set(lives)) > 1, lives
+
+
 def test_replaced_worker_has_a_time_of_its_own(
     serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
@@ -452,7 +524,7 @@ def test_log_tells_how_many_a_replacement_has_cut_off(
     (old,) = server.worker_pids()
     replace(server)
     assert all(client.response().status == 502 for client in clients)
-    server.wait_for_log(rf"\[WARNING\].*2 requests that worker {old} had under way were cut off, 0\.5 s after it was replaced")
+    server.wait_for_log(rf"\[WARNING\].*2 requests that worker {old} had in flight were cut off, 0\.5 s after it was replaced")
 
 
 def test_new_worker_that_hangs_gives_way_to_the_next_signal(

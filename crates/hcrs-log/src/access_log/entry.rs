@@ -1,15 +1,15 @@
-//! What is known of a request when it is over.
+//! The facts about a request when it is over.
 
 use std::time::Duration;
 
 use hcrs_http::{Address, Fault, Fields, Scheme};
 
-/// A finished request, or one that was refused before it became one.
+/// A finished request, or one that was refused before its head was complete.
 #[derive(Debug, Clone)]
 pub struct AccessEntry<'a> {
     /// The client; `None` on a unix socket.
     pub client: Option<Address<'a>>,
-    /// Of the connection.
+    /// The scheme of the connection.
     pub scheme: Scheme,
     /// `http/1.0`, `http/1.1` or `h2`.
     pub protocol: &'static str,
@@ -21,39 +21,39 @@ pub struct AccessEntry<'a> {
     pub method: &'a [u8],
     /// The path, as sent.
     pub path: &'a [u8],
-    /// What follows the path's question mark, as sent.
+    /// The query, without the path's question mark, as sent.
     pub query: &'a [u8],
-    /// As in `1.1`; empty if none could be read.
+    /// The version, as in `1.1`; empty if none could be read.
     pub version: &'a [u8],
     /// The request's fields; `None` if they could not be read.
     pub fields: Option<Fields<'a>>,
-    /// Status of the response; `None` if none was begun.
+    /// The status of the response; `None` if none was begun.
     pub status: Option<u16>,
     /// The app's `content-length`, if the format shows it.
     pub content_length: Option<u64>,
-    /// Values of the response's fields that the format shows, in its order.
+    /// The values of the response's fields that the format shows, in its order.
     pub response_fields: &'a [Option<Box<[u8]>>],
-    /// Bytes of the response's body that were sent.
+    /// The number of bytes of the response's body that were sent.
     pub bytes_sent: u64,
-    /// Bytes of the request's body that arrived.
+    /// The number of bytes of the request's body that arrived.
     pub bytes_received: u64,
-    /// From the request's head to the response's end.
+    /// The time from the request's head to the response's end.
     pub duration: Duration,
-    /// From the request's head to when it was sent to the worker that has it; `None` if none had.
+    /// The time from the request's head to its sending to the worker that has it; `None` if none had.
     pub queue_time: Option<Duration>,
-    /// From the request's head to the response's.
+    /// The time from the request's head to the response's head.
     pub head_time: Option<Duration>,
-    /// Process id of the worker that had it.
+    /// The process id of the worker that had it.
     pub worker: Option<u32>,
-    /// What ended it, other than the end of the response.
+    /// The fault that ended it, if there is one.
     pub fault: Option<Fault>,
 }
 
 impl<'a> AccessEntry<'a> {
-    /// The request's field `name`, given in lower case; of several the last, as Hypercorn has it.
+    /// Returns the request's field `name`, given in lower case; of several the last, as in Hypercorn.
     pub(super) fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
         let fields = self.fields.clone()?;
-        // Names of requests are in lower case.
+        // Field names of requests are in lower case.
         fields.filter(|(other, _)| *other == name).last().map(|(_, value)| value)
     }
 }

@@ -1,25 +1,27 @@
-//! The form of access lines: `access_log_format` taken apart once, at the start, so that a line is put together
-//! without looking at the format again.
+//! The format of access lines. `access_log_format` is parsed once, at the start, so that a line is put
+//! together without parsing it again.
 
 use std::fmt;
 
 use crate::escape::{Quotes, push_escaped};
 
-/// What an access line says.
+/// The content of an access line.
 ///
-/// Atoms are those of Hypercorn and gunicorn, and some that only this server knows; `docs/guide/logs.md` lists them.
+/// Atoms are those of Hypercorn and gunicorn, and some that only this server has; `docs/guide/logs.md` lists
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessFormat {
     pub(super) form: Form,
-    /// Names, in lower case, of the response's fields that lines show; [`Atom::Response`] counts along them.
+    /// Names, in lower case, of the response's fields that lines show; [`Atom::Response`] is an index into
+    /// them.
     response_fields: Vec<Box<[u8]>>,
-    /// Lines show the response's `content-length`.
+    /// Whether lines show the response's `content-length`.
     shows_length: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Texts and atoms in turn.
+    /// Texts and atoms, alternately.
     Text(Vec<Part>),
     /// One JSON object for each line.
     Json,
@@ -30,11 +32,11 @@ pub(super) enum Form {
 pub(super) struct Part {
     pub(super) text: Box<[u8]>,
     pub(super) atom: Option<Atom>,
-    /// The least number of characters of the atom; negative if it is filled up on its right.
+    /// The least number of characters of the atom; negative if it is padded on its right.
     pub(super) width: i16,
 }
 
-/// What a line shows of a request.
+/// A value that a line shows of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Atom {
     /// `h`
@@ -134,14 +136,14 @@ const ATOMS: [(&str, Atom); 29] = [
 
 /// The longest format, in bytes.
 const FORMAT_MAX: usize = 4 << 10;
-/// The widest that an atom can be asked to be.
+/// The largest width of an atom.
 const WIDTH_MAX: i16 = 256;
 
-/// Why a format cannot be used.
+/// The reason why a format cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessFormatError {
-    /// There is no such atom.
+    /// The atom is unknown.
     #[error("%({0})s is no atom that is known: {known}", known = KnownAtoms)]
     UnknownAtom(String),
     /// A `%` begins neither an atom nor `%%`.
@@ -149,15 +151,15 @@ pub enum AccessFormatError {
         "{0:?} is neither an atom, which is written as in %(h)s or %({{name}}i)s, nor a percent sign, which is %%"
     )]
     NoAtom(String),
-    /// A name in braces is no name of a field or variable.
+    /// A name in braces is not a valid name of a field or variable.
     #[error("%({0})s names no field: a field's name has letters, digits and hyphens")]
     FieldName(String),
-    /// It is longer than any line should be.
+    /// The format is too long.
     #[error("a format has at most {FORMAT_MAX} bytes")]
     TooLong,
 }
 
-/// The names of all atoms, for people.
+/// Shows the names of all atoms, in error messages.
 struct KnownAtoms;
 
 impl fmt::Display for KnownAtoms {
@@ -174,7 +176,7 @@ impl AccessFormat {
     /// Hypercorn's default.
     pub const DEFAULT: &str = r#"%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
-    /// Takes a format apart. Environment variables are read now.
+    /// Parses a format. Environment variables are read now.
     pub fn parse(format: &str) -> Result<Self, AccessFormatError> {
         if format.len() > FORMAT_MAX {
             return Err(AccessFormatError::TooLong);
@@ -204,12 +206,12 @@ impl AccessFormat {
         self.shows_length
     }
 
-    /// The names of the response's fields that lines show.
+    /// Returns the names of the response's fields that lines show.
     pub fn response_fields(&self) -> impl Iterator<Item = &[u8]> {
         self.response_fields.iter().map(AsRef::as_ref)
     }
 
-    /// One JSON object for each line; `docs/guide/logs.md` lists its members.
+    /// Returns the format of one JSON object for each line; `docs/guide/logs.md` lists its members.
     pub fn json() -> Self {
         Self { form: Form::Json, response_fields: Vec::new(), shows_length: false }
     }
@@ -230,7 +232,7 @@ struct Compiler {
 
 impl Compiler {
     fn text(&mut self, text: &str) {
-        // The operator's tabs stand between columns; nothing of a client's looks like one.
+        // Tabs of the operator separate columns. No text of a client contains one, because they are escaped.
         for (number, column) in text.split('\t').enumerate() {
             if number > 0 {
                 self.text.push(b'\t');
@@ -244,7 +246,7 @@ impl Compiler {
         self.parts.push(Part { text, atom, width });
     }
 
-    /// Reads `%(name)s`, with a width before the last letter as Python has it; gives what follows.
+    /// Parses `%(name)s`, with a width before the last letter as in Python. Returns the rest of the text.
     fn atom<'a>(&mut self, specifier: &'a str) -> Result<&'a str, AccessFormatError> {
         let no_atom = || AccessFormatError::NoAtom(specifier.chars().take(20).collect());
         let (name, after) =
@@ -302,10 +304,10 @@ impl Compiler {
     }
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 enum Named {
     Atom(Atom),
-    /// The same in every line.
+    /// A text that is the same in every line.
     Text(String),
 }
 
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_atoms_and_percent_signs_are_told_apart() {
+    fn texts_atoms_and_percent_signs_are_distinguished() {
         let none = || (String::new(), None, 0);
         assert_eq!(parts_of(""), [none()]);
         assert_eq!(
@@ -366,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_by_name() {
+    fn errors_name_what_is_wrong() {
         assert!(error_of("%(h)s %(frob)s").starts_with("%(frob)s is no atom that is known: l, h, u, t, r,"));
         assert!(error_of("%({x}z)s").starts_with("%({x}z)s is no atom"));
         assert!(error_of("%({}e)s").starts_with("%({}e)s is no atom"));

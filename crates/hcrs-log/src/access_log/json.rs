@@ -1,4 +1,4 @@
-//! A line of JSON: one object, whose members stand in a fixed order and are left out where there is nothing to say.
+//! A line of JSON: one object, whose members have a fixed order. Members without a value are left out.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::entry::AccessEntry;
 use super::line::{TEXT_MAX, push_client, push_number, push_seconds};
 use crate::escape::push_json_string;
 
-/// Appends the object of `entry`, without a line end. `time` is RFC 3339's form of the present.
+/// Appends the object of `entry`, without a line end. `time` is the current time in RFC 3339's form.
 pub(super) fn push_object(out: &mut Vec<u8>, entry: &AccessEntry<'_>, time: &str, pid: u32) {
     let mut object = Object { out, is_first: true };
     object.text("time", time.as_bytes());
@@ -61,7 +61,7 @@ impl Object<'_> {
         }
     }
 
-    /// What is empty where it could not be read.
+    /// Appends a member of the request, which is empty if it could not be read.
     fn sent(&mut self, name: &str, text: &[u8]) {
         self.field(name, Some(text).filter(|text| !text.is_empty()));
     }

@@ -1,4 +1,4 @@
-//! A line of text: the parts of the format one after another, each value made fit for a log.
+//! A line of text: the parts of the format one after another, each value escaped for a log.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::format::{Atom, Part};
 use super::user::user;
 use crate::escape::{Quotes, push_escaped};
 
-/// Bytes of one text of a client that a line shows, before escapes.
+/// The most bytes of one text of a client that a line shows, before escapes.
 pub(super) const TEXT_MAX: usize = 8 << 10;
 
-/// What is the same in the lines of a while.
+/// The values that are the same in many lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Surroundings<'a> {
-    /// As in `[23/Nov/2026:04:01:31 +0000]`.
+    /// The time, as in `[23/Nov/2026:04:01:31 +0000]`.
     pub time: &'a [u8],
-    /// The edge's own.
+    /// The edge's process id.
     pub pid: u32,
 }
 
@@ -101,7 +101,7 @@ fn push_path_and_query(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     }
 }
 
-/// `host:port`, IPv6 without brackets, as Hypercorn has it; `None` on a unix socket.
+/// Appends `host:port`, IPv6 without brackets as in Hypercorn; `None` on a unix socket.
 pub(super) fn push_client(out: &mut Vec<u8>, client: Option<Address<'_>>) {
     match client {
         Some(Address { host, port }) => {
@@ -116,7 +116,7 @@ pub(super) fn push_client(out: &mut Vec<u8>, client: Option<Address<'_>>) {
 fn push_reason(out: &mut Vec<u8>, status: Option<u16>) {
     let Some(status) = status else { return out.push(b'-') };
     match hcrs_http::reason_phrase(status) {
-        // Hypercorn's mark for codes that are not registered.
+        // Hypercorn's text for codes that are not registered.
         "" => out.extend_from_slice(format!("<???{status}???>").as_bytes()),
         reason => out.extend_from_slice(reason.as_bytes()),
     }
@@ -133,7 +133,7 @@ fn push_known(out: &mut Vec<u8>, number: Option<impl itoa::Integer>) {
     }
 }
 
-/// Seconds with six decimals.
+/// Appends seconds with six decimals.
 pub(super) fn push_seconds(out: &mut Vec<u8>, time: Duration) {
     push_number(out, time.as_secs());
     out.push(b'.');
@@ -161,7 +161,7 @@ fn push_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
     push_text(out, value.unwrap_or(b"-"));
 }
 
-/// What every request has; where it could not be read it is empty.
+/// Appends a text that every request has; it is empty if it could not be read.
 fn push_sent(out: &mut Vec<u8>, text: &[u8]) {
     push_text(out, if text.is_empty() { b"-" } else { text });
 }
@@ -170,7 +170,7 @@ fn push_text(out: &mut Vec<u8>, text: &[u8]) {
     push_escaped(out, &text[..text.len().min(TEXT_MAX)], Quotes::Escaped);
 }
 
-/// Appends the path as the app sees it: percent-decoded, then made fit for the line.
+/// Appends the path as the app sees it: percent-decoded, then escaped.
 fn push_path(out: &mut Vec<u8>, path: &[u8]) {
     push_sent(out, &decoded(path));
 }
@@ -201,7 +201,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
-/// Fills what was appended since `start` up to the width, with blanks.
+/// Pads the text appended since `start` to the width with spaces.
 fn fill_up(out: &mut Vec<u8>, start: usize, width: i16) {
     let characters = String::from_utf8_lossy(&out[start..]).chars().count();
     let blanks = usize::from(width.unsigned_abs()).saturating_sub(characters);

@@ -1,4 +1,4 @@
-//! What lines look like, and when they go.
+//! The form of lines, and the time when they are written.
 
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -74,7 +74,7 @@ fn line_of(entry: &AccessEntry<'_>) -> String {
     line_in(AccessFormat::default(), entry)
 }
 
-/// The line without what stands in front of each.
+/// Returns the line without its prefix.
 fn atoms(format: &str, entry: &AccessEntry<'_>) -> String {
     let line = line_in(AccessFormat::parse(format).unwrap(), entry);
     let line = line.strip_prefix("[2026-11-23 05:01:31 +0100] [17993] [INFO] ").unwrap();
@@ -116,7 +116,7 @@ fn what_is_missing_is_a_dash() {
 }
 
 #[test]
-fn each_atom_says_what_hypercorns_and_gunicorns_say() {
+fn each_atom_has_the_value_of_hypercorns_and_gunicorns() {
     let head = head(&[
         ("host", "a"),
         ("referer", "http://a/"),
@@ -178,7 +178,7 @@ fn a_line_has_a_greatest_length() {
 }
 
 #[test]
-fn json_lines_are_objects_that_say_all() {
+fn json_lines_are_objects_with_all_fields() {
     let head = head(&[("host", "a.test"), ("user-agent", "\"x\"\n\u{1b}")]);
     let full = AccessEntry {
         query: b"q=\xff",

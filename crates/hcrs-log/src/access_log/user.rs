@@ -1,10 +1,10 @@
-//! The user that a request names by HTTP Basic authentication (RFC 7617). Whether the password was right is known
-//! to the app alone.
+//! The user that a request names by HTTP Basic authentication (RFC 7617). Only the app knows whether the
+//! password was right.
 
-/// Characters of a user's name that are looked at, encoded.
+/// The most characters of encoded credentials that are decoded.
 const ENCODED_MAX: usize = 1 << 10;
 
-/// The user of an `authorization` field; `None` if it is of another scheme or malformed.
+/// Returns the user of an `authorization` field; `None` if it is of another scheme or malformed.
 pub(super) fn user(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, token) = authorization.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
@@ -28,7 +28,7 @@ pub(super) fn user(authorization: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The value of a Base64 digit (RFC 4648 §4).
+/// Returns the value of a Base64 digit (RFC 4648 §4).
 fn value(digit: u8) -> Option<u8> {
     Some(match digit {
         b'A'..=b'Z' => digit - b'A',
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_nobody() {
+    fn anything_else_is_no_user() {
         for bad in [
             &b"Bearer QWxhZGRpbjpv"[..],
             b"Basic",

@@ -71,10 +71,10 @@ fn a_port_can_be_taken_again_at_once_with_connections_of_an_earlier_server() {
     for (earlier, later) in [(1, 2), (2, 1), (2, 2), (1, 1)] {
         let bound = bind(&settings(vec![tcp("127.0.0.1", 0)]), earlier).unwrap();
         let address = local(&bound[0][0]);
-        // One that is closed by the server first, which leaves TIME_WAIT, and one that goes on.
+        // One connection that the server closes first, which leaves TIME_WAIT, and one that stays open.
         let mut clients = Vec::new();
         let mut accepted = Vec::new();
-        // The system chooses which of the threads' sockets gets a connection: only one listens.
+        // The system chooses which of the threads' sockets gets a connection, so only one listens.
         bound[0][0].listen(10).unwrap();
         let BoundSocket::Tcp(listener) = &bound[0][0].socket else { panic!("no TCP") };
         listener.set_nonblocking(false).unwrap();
@@ -171,7 +171,7 @@ fn the_unix_socket_of_a_running_server_is_not_taken() {
     let error = again().unwrap_err().to_string();
     assert!(error.contains("another server listens there"), "{error}");
     rustix::net::listen(&running, 0).unwrap();
-    assert!(again().is_err(), "its backlog is full, because nobody has accepted the connection before");
+    assert!(again().is_err(), "its backlog is full, because the connection before was not accepted");
     drop(running);
     assert!(again().is_ok());
 }

@@ -1,5 +1,5 @@
-//! Accepts connections of one listener, for as long as the thread serves, and then those that the kernel has made already:
-//! closing the listener would reset them.
+//! Accepts the connections of one listener, for as long as the thread serves, and then those that the kernel
+//! has already established: closing the listener would reset them.
 
 use std::io;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ impl Listening {
         }
     }
 
-    /// The next connection of those that are there, whatever was known of the listener's readiness.
+    /// Returns the next connection that is already established, whatever the listener's known readiness.
     fn accept_at_once(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => {
@@ -53,7 +53,7 @@ impl Listening {
     }
 }
 
-/// Listens, and gives each connection a task of its own, until the thread drains.
+/// Listens, and serves each connection in a task of its own, until the thread drains.
 pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: Option<Arc<TlsConfig>>) {
     let address = listener.address.clone();
     let tls = listener.tls.then_some(tls).flatten();
@@ -73,7 +73,7 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: O
             accepted = listening.accept() => accepted,
             () = shared.drains.cancelled() => {
                 let there = std::iter::repeat_with(|| listening.accept_at_once());
-                // No more than can have been there.
+                // At most as many as the kernel's queue holds.
                 return there.take(shared.settings.backlog as usize + 1).map_while(Result::ok).for_each(serve);
             }
         };

@@ -1,11 +1,12 @@
-//! Admits a connection, or not: an edge thread has a limit of them.
+//! The limit of connections of an edge thread.
 
 use std::rc::Rc;
 
 use crate::client::Admitted;
 use crate::state::ThreadState;
 
-/// Returns a place for the connection; `None` if there are too many already: it is then closed at once.
+/// Returns a place for the connection; `None` if there are too many already. The connection is then closed at
+/// once.
 pub(crate) fn admit(shared: &Rc<ThreadState>) -> Option<Admitted> {
     let count = shared.connections.borrow().len();
     if count >= shared.settings.connection.max_connections {

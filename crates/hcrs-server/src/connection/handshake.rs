@@ -1,8 +1,9 @@
-//! The TLS handshake, under its deadlines, and what it agreed on.
+//! The TLS handshake, its deadlines and its outcome.
 //!
-//! A client that has not sent its whole `ClientHello` costs no more than a cleartext connection that is silent, and so
-//! only the limit of connections bounds those. What costs is the answer, a signature: an edge thread makes a bounded
-//! number of them in one turn, and a client that does nothing afterwards holds nobody up.
+//! A client that has not sent its whole `ClientHello` costs no more than a cleartext connection that is
+//! silent, so only the limit of connections bounds those. The expensive step is the answer, which needs a
+//! signature: an edge thread makes a bounded number of them in one turn, and a client that does nothing
+//! afterwards delays no other.
 
 use std::io;
 use std::pin::pin;
@@ -18,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::socket::Socket;
 use crate::client::{Admitted, Agreed};
 
-/// Why there is no TLS connection.
+/// The reason why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("TLS handshake failed: {0}")]
@@ -37,25 +38,25 @@ pub(crate) async fn shake_hands(
 ) -> Result<(TlsStream<Socket>, Agreed), HandshakeError> {
     let now = Instant::now();
     let deadline = now + tls.settings().handshake_timeout;
-    // To the edge it is what a request's head is: the first that a client has to say.
+    // The `ClientHello` corresponds to a request's head: the first bytes that a client has to send.
     let hello_deadline = deadline.min(now + admitted.shared.settings.connection.head_timeout);
     let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
     let start = timeout_at(hello_deadline, hello).await.map_err(|_| HandshakeError::NoHello)??;
     let mut choice = None;
     let handshake = in_turn(&admitted.shared.handshakes, || {
-        // By its first message a client shows which certificate and which cipher suites suit it.
+        // The `ClientHello` decides which certificate and cipher suites suit the client.
         let chosen = choice.insert(tls.current().choose(&start.client_hello()));
         start.into_stream(Arc::clone(&chosen.config))
     });
     let stream = timeout_at(deadline, handshake).await??;
     let choice = choice.expect("invariant: a handshake that is over was begun");
-    let known = admitted.shared.tls_numbers.number(TlsInfo::of(stream.get_ref().1, &choice));
+    let info = admitted.shared.tls_infos.number(TlsInfo::of(stream.get_ref().1, &choice));
     let alpn = stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-    Ok((stream, Agreed { known, alpn }))
+    Ok((stream, Agreed { info, alpn }))
 }
 
-/// Begins what costs the thread time, when there is a place for it, and lets it run. The place is given back with the
-/// next turn, when whoever else is ready has had a turn, however long the rest takes.
+/// Begins an expensive step once a permit is free, and runs it. The permit is returned in the next turn, when
+/// other ready tasks have run, however long the rest takes.
 async fn in_turn<F: Future>(places: &Semaphore, begin: impl FnOnce() -> F) -> F::Output {
     let place = places.acquire().await;
     let mut rest = pin!(begin());
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bounded_number_is_begun_in_one_turn_and_whoever_is_not_finished_holds_no_place() {
+    fn a_bounded_number_is_begun_in_one_turn_and_unfinished_ones_hold_no_place() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build_local(tokio::runtime::LocalOptions::default())
             .unwrap();

@@ -1,7 +1,7 @@
-//! Which protocol a connection speaks: ALPN says it, or the first bytes do.
+//! Determines a connection's protocol, from ALPN or from the first bytes.
 //!
-//! Without ALPN, a client with prior knowledge of HTTP/2 is known by its preface (RFC 9113 §3.3), on the same
-//! port as HTTP/1.1.
+//! Without ALPN, a client with prior knowledge of HTTP/2 is recognized by its preface (RFC 9113 §3.3), on the
+//! same port as HTTP/1.1.
 
 use bytes::BytesMut;
 use hcrs_h2::PREFACE;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::rewind::Rewind;
 use crate::client::Client;
 
-/// A connection whose protocol is known, and what was read of it to find that out.
+/// A connection whose protocol is known, with the bytes that were read to find it out.
 #[derive(Debug)]
 pub(crate) enum Negotiated<T> {
     /// HTTP/1.1, with the first bytes of its input.
@@ -20,7 +20,8 @@ pub(crate) enum Negotiated<T> {
     H2(Rewind<T>),
 }
 
-/// Returns the protocol that the client speaks; `None` if the connection ends, or the thread drains, before that is known.
+/// Returns the protocol that the client uses; `None` if the connection ends, or the thread drains, before
+/// that is known.
 pub(crate) async fn negotiate<T: AsyncRead + Unpin>(client: &Client, mut io: T) -> Option<Negotiated<T>> {
     match client.tls.as_ref().and_then(|agreed| agreed.alpn.as_deref()) {
         Some("h2") => return Some(Negotiated::H2(Rewind::new(BytesMut::new(), io))),
@@ -32,9 +33,10 @@ pub(crate) async fn negotiate<T: AsyncRead + Unpin>(client: &Client, mut io: T) 
     let idle = Instant::now() + settings.keep_alive_timeout;
     loop {
         let read = timeout_at(idle, io.read_buf(&mut first));
-        match client.admitted.while_welcome(read).await {
+        match client.admitted.until_drained(read).await {
             Some(Ok(Ok(n))) if n > 0 => {}
-            // Closed, failed or silent, or the thread has drained: there is no request to answer.
+            // The connection is closed, failed or silent, or the thread has drained: there is no request to
+            // answer.
             _ => return None,
         }
         let seen = first.len().min(PREFACE.len());

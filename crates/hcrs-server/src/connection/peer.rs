@@ -1,5 +1,5 @@
-//! Who a connection comes from: its own addresses, or those that the PROXY protocol names, and whether its requests' forwarded
-//! fields are trusted.
+//! Identifies the client of a connection by its own addresses or those that the PROXY protocol names, and
+//! decides whether its requests' forwarded fields are trusted.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use super::socket::{self, Socket};
 use crate::ProxySettings;
 use crate::client::{ForwardedFields, Peer};
 
-/// Why a connection is closed before anything else is read.
+/// The reason why a connection is closed before anything else is read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error(
@@ -28,7 +28,7 @@ pub(crate) enum Refused {
     Io(#[from] io::Error),
 }
 
-/// Returns who the connection comes from, as the PROXY protocol says if `proxy_protocol` asks for its header.
+/// Returns the client of a connection, from the header of the PROXY protocol if `proxy_protocol` is set.
 pub(crate) async fn identify(
     socket: &mut Socket,
     proxy_protocol: bool,
@@ -41,8 +41,8 @@ pub(crate) async fn identify(
     let own_endpoints = || own.map(socket::endpoints).unwrap_or_default();
     let (endpoints, is_trusted, tls) = match proxied {
         Proxied::Itself => (own_endpoints(), settings.trusted.trusts_peer(own_address), false),
-        // Such a proxy does not look into what it passes on, so the fields are those of the client that it names: a hop and no
-        // peer.
+        // Such a proxy does not look into the data that it forwards, so the fields come from the client that
+        // it names: a hop and no peer.
         Proxied::Client { client, server, tls } => {
             (socket::endpoints((client, server)), settings.trusted.trusts_hop(client.ip()), tls)
         }

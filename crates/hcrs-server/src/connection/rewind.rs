@@ -1,4 +1,4 @@
-//! Gives bytes that were read to find out the protocol to the one who should have read them.
+//! Puts bytes back that were read to determine the protocol, so that the driver reads them again.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! A client's socket: TCP or unix, and what it reads ahead for TLS.
+//! A client's socket, TCP or unix, and its read-ahead for TLS.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,11 +13,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::send_file::SendFile;
 
-/// Bytes that one read of the socket may take. TLS asks for 4 KiB at a time, which would cost a system call each.
+/// The most bytes that one read of the socket takes. TLS asks for 4 KiB at a time, each of which would cost a
+/// system call.
 const READ_AHEAD: usize = 64 << 10;
 
 thread_local! {
-    /// Where a read lands before it is handed on, so that a connection at rest holds no buffer.
+    /// The buffer that reads land in, shared by the thread so that a connection at rest holds no buffer.
     static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_AHEAD].into_boxed_slice());
 }
 
@@ -25,7 +26,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Stream,
-    /// Read from the socket and not handed on yet.
+    /// Bytes that were read from the socket and not passed on yet.
     ahead: Vec<u8>,
     handed_on: usize,
 }
@@ -46,7 +47,7 @@ impl Socket {
         Self { stream: Stream::Unix(stream), ahead: Vec::new(), handed_on: 0 }
     }
 
-    /// The addresses of the peer and of this end; `None` on a unix socket.
+    /// Returns the addresses of the peer and of this end; `None` on a unix socket.
     pub(crate) fn addresses(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
         match &self.stream {
             Stream::Tcp(stream) => Ok(Some((stream.peer_addr()?, stream.local_addr()?))),
@@ -54,7 +55,7 @@ impl Socket {
         }
     }
 
-    /// Takes bytes back that were read too far: they are read again.
+    /// Puts bytes back that were read too far, so that they are read again.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.ahead.splice(..self.handed_on, bytes.iter().copied());
@@ -70,7 +71,7 @@ impl Socket {
     }
 }
 
-/// Both ends' addresses as heads carry them.
+/// Returns both ends' addresses in the form of request heads.
 pub(crate) fn endpoints((client, server): (SocketAddr, SocketAddr)) -> Endpoints {
     let (client_host, server_host) = (host(client), host(server));
     Endpoints::new(
@@ -79,7 +80,7 @@ pub(crate) fn endpoints((client, server): (SocketAddr, SocketAddr)) -> Endpoints
     )
 }
 
-/// An IPv4 client of an IPv6 socket is shown by its IPv4 address.
+/// Returns the host of an address. An IPv4 client of an IPv6 socket is shown by its IPv4 address.
 fn host(address: SocketAddr) -> String {
     address.ip().to_canonical().to_string()
 }

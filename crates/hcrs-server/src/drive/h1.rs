@@ -24,33 +24,35 @@ use crate::exchange::send_file::SendFile;
 use crate::request::{Arrived, Intake};
 use crate::state::{FIRST_REQUEST, Phase};
 
-/// Room for one read.
+/// The room for one read, in bytes.
 const READ: usize = 16 << 10;
 
-/// Bytes of a body that may be unread by the app before the socket is read no further.
+/// The number of bytes of a body that may be unread by the app before the socket is read no further.
 const UNREAD_MAX: usize = 128 << 10;
 
-/// Bytes of pipelined requests that are read while a response is under way.
+/// The number of bytes of pipelined requests that are read while a response is in flight.
 const PIPELINE_MAX: usize = 16 << 10;
 
-/// Bytes that may wait for the client before no more is taken from the exchange.
+/// The number of bytes that may wait for the client before no more is taken from the exchange.
 const OUT_MAX: usize = 128 << 10;
 
-/// Bytes that are read in one turn, before another connection gets its own: 64 KiB are 11,000 pings of a WebSocket.
+/// The number of bytes that are read in one turn, before other connections get theirs: 64 KiB are 11,000
+/// pings of a WebSocket.
 const READ_PER_TURN: usize = 64 << 10;
 
-/// Bytes of a file that are sent in one turn, before another connection gets its own.
+/// The number of bytes of a file that are sent in one turn, before other connections get theirs.
 const FILE_PER_TURN: usize = 1 << 20;
 
-/// Bytes of a request's body that are read and dropped after an early response, so that the connection can be kept.
+/// The number of bytes of a request's body that are read and dropped after an early response, so that the
+/// connection can be kept.
 const SKIP_MAX: usize = 1 << 20;
 
-/// How long, and how many bytes, are read and dropped before a connection is closed: closing with bytes unread would
-/// reset it, and the client might lose the response.
+/// How long, and how many bytes, are read and dropped before a connection is closed: closing with unread
+/// bytes would reset it, and the client might lose the response.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: usize = 1 << 20;
 
-/// Serves the connection until it ends. `input` is what was read already.
+/// Serves the connection until it ends. `input` holds bytes that were already read.
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
     client: Client,
     io: T,
@@ -71,15 +73,15 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
         file_room: 0,
         read_room: 0,
         in_flight: None,
-        // One at a time; those that a client left behind end with their connection.
+        // Unlimited, because requests run one at a time, and those that a client has abandoned end with their
+        // connection.
         intake: Intake::new(&client, usize::MAX),
         requests: 0,
         skipped: 0,
         closing: false,
-        has_looked_again: false,
+        has_polled_again: false,
         client,
     };
-    let serial = driver.client.serial;
     let ended = poll_fn(|cx| driver.poll(cx)).await;
     if let Err(End::Fault(fault)) = &ended
         && let Some(in_flight) = driver.in_flight.take()
@@ -88,15 +90,15 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
     }
     match ended {
         Ok(()) => {
-            // Nobody waits for these: the client has what it is owed, or is gone.
+            // The outcome does not matter: the client has its response, or is gone.
             let _closed = tokio::time::timeout(LINGER, driver.close()).await;
         }
-        Err(End::Fault(fault)) => tracing::debug!("connection {serial}: {}", fault.as_str()),
-        Err(End::Io(error)) => tracing::debug!("connection {serial}: {error}"),
+        Err(End::Fault(fault)) => driver.client.note_fault(fault),
+        Err(End::Io(error)) => driver.client.note_loss(&error),
     }
 }
 
-/// Why a connection ended other than in good order.
+/// The reason why a connection ended out of order.
 #[derive(Debug)]
 enum End {
     Fault(Fault),
@@ -118,33 +120,33 @@ struct Driver<T> {
     out: Vec<u8>,
     written: usize,
     flush_owed: bool,
-    /// Behind `out`, the response goes on with a file that the socket sends by itself.
+    /// Whether the response continues, behind `out`, with a file that the socket sends directly.
     file_is_next: bool,
-    /// Bytes of it that may be sent in this turn.
+    /// The number of bytes of that file that may still be sent in this turn.
     file_room: usize,
-    /// Bytes that may be read in this turn.
+    /// The number of bytes that may still be read in this turn.
     read_room: usize,
     in_flight: Option<InFlight>,
     intake: Intake,
     requests: u64,
-    /// Bytes of a body that nobody wants, dropped so far.
+    /// The number of bytes of an unwanted body that were dropped so far.
     skipped: usize,
-    /// No other exchange follows; what is in `out` is still written.
+    /// Whether no other exchange follows; the bytes in `out` are still written.
     closing: bool,
-    /// In a drain, the socket was looked at for a last request.
-    has_looked_again: bool,
+    /// Whether the socket was polled for a last request after a drain began.
+    has_polled_again: bool,
     lifecycle: Lifecycle,
 }
 
 impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.client.admitted.mailbox.attend(cx.waker());
+        self.client.admitted.mailbox.begin_turn(cx.waker());
         let now = clock::now();
         self.file_room = FILE_PER_TURN;
         self.read_room = READ_PER_TURN;
         self.client.admitted.shared.websockets.begin_turn();
         if let Some(in_flight) = &self.in_flight {
-            in_flight.exchange.go_on();
+            in_flight.exchange.resume();
         }
         match self.client.admitted.shared.phase() {
             Phase::Serving => {}
@@ -171,7 +173,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             if has_room && self.in_flight.as_ref().is_some_and(|in_flight| in_flight.exchange.has_output()) {
                 continue;
             }
-            // A client that takes nothing may still have something to say: the rest of its body, or that it goes.
+            // A client that does not read may still send the rest of its body, or close.
             if !self.wants_input() {
                 break;
             }
@@ -187,39 +189,39 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.exchange.has_yielded()) {
             run_again(cx);
         }
-        if self.is_dismissed(now) {
-            if self.has_looked_again {
+        if self.may_close_in_drain(now) {
+            if self.has_polled_again {
                 self.closing = true;
                 if self.is_drained() {
                     return Poll::Ready(Ok(()));
                 }
             }
-            // A request may have come with the signal, and its socket not have been looked at yet.
-            self.has_looked_again = true;
+            // A request may have arrived together with the signal, on a socket that was not polled yet.
+            self.has_polled_again = true;
             run_again(cx);
         }
         self.poll_deadlines(cx, now)
     }
 
-    /// Whether the thread drains, and the connection has nothing under way and nothing to wait for: no first request, and
-    /// none of a client that makes one after the other.
-    fn is_dismissed(&self, now: Instant) -> bool {
+    /// Whether the thread is draining and the connection has nothing in flight and nothing to wait for:
+    /// neither a first request nor the next one of a busy client.
+    fn may_close_in_drain(&self, now: Instant) -> bool {
         let is_waited_for = self.requests == 0 || self.lifecycle.idle_for(now) < FIRST_REQUEST;
         let is_over = match self.client.admitted.shared.phase() {
             Phase::Serving => false,
             Phase::Draining => !is_waited_for,
             Phase::Finishing | Phase::Cut => true,
         };
-        // The rest of a body that nobody wants is not waited for either.
+        // The rest of an unwanted body is not awaited either.
         let is_idle = self.connection.is_idle() || self.connection.response_ended();
         is_over && !self.closing && self.in_flight.is_none() && is_idle
     }
 
-    /// Passes on what the exchange has for the client, as far as there is room.
+    /// Sends the output of the exchange to the client, as far as there is room.
     fn answer(&mut self, now: Instant) {
         let (close, close_if_whole) = (self.is_last(), self.is_last_if_whole());
         while self.out.len() < OUT_MAX && !self.file_is_next {
-            if self.meets_file() {
+            if self.has_file_next() {
                 self.file_is_next = true;
                 return;
             }
@@ -236,7 +238,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     in_flight.body_at = now;
                     Ok(())
                 }
-                // Offered to none but clients of HTTP/2.
+                // Pushes are only offered to clients of HTTP/2.
                 Output::Push(_) => Ok(()),
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
@@ -276,21 +278,25 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Whether the response that is about to be written is the connection's last one.
     fn is_last(&self) -> bool {
         let shared = &self.client.admitted.shared;
-        let had_enough = shared.settings.connection.has_had_enough(self.requests);
+        let had_enough = shared.settings.connection.has_reached_max_requests(self.requests);
         self.input_ended || had_enough || shared.phase() != Phase::Serving
     }
 
-    /// The same of a response that is whole at once, after which too much of a body would be read that nobody wants.
+    /// Whether a response that is complete at once is the connection's last one, because too much of an
+    /// unwanted body would have to be read after it.
     fn is_last_if_whole(&self) -> bool {
         self.is_last() || self.connection.body_left() > SKIP_MAX as u64
     }
 
-    /// Ends the exchange with what the fault is owed: a response if none was begun, else the end of the connection.
+    /// Ends the exchange with the fault's response if none was begun, else with the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
         let shared = Rc::clone(&self.client.admitted.shared);
         if self.in_flight.is_none() && !self.connection.has_head_out() && fault != Fault::DrainTimeout {
             let since = self.lifecycle.head_since().unwrap_or(now);
             record_unread(&self.client, &self.input, fault, now.saturating_duration_since(since));
+        } else if self.in_flight.is_none() && fault != Fault::DrainTimeout {
+            // The request is over and was recorded; the fault is in the rest of its body.
+            self.client.note_fault(fault);
         }
         if self.connection.has_head_out() && !self.connection.response_ended() {
             self.closing = true;
@@ -307,7 +313,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.finish(now);
     }
 
-    /// The response is complete, or will never be.
+    /// Ends an exchange whose response is complete, or will never be.
     fn finish(&mut self, now: Instant) {
         self.file_is_next = false;
         if let Some(in_flight) = self.in_flight.take()
@@ -320,7 +326,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.settle();
     }
 
-    /// After a response: on to the next exchange, or towards the end.
+    /// Prepares for the next exchange after a response, or for the end of the connection.
     fn settle(&mut self) {
         if !self.connection.response_ended() {
             return;
@@ -332,7 +338,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
     }
 
-    /// Makes events of what was read.
+    /// Parses the bytes that were read into events.
     fn read_events(&mut self, now: Instant) {
         while !self.closing {
             if let Some(in_flight) = &self.in_flight
@@ -393,7 +399,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             (Some(in_flight), Awaits::Body) => in_flight.exchange.unread() < UNREAD_MAX,
             // Nothing is awaited, but the end of the connection has to be noticed.
             (_, Awaits::Nothing) => self.input.len() < PIPELINE_MAX,
-            // Responses that the client does not read stop the next request.
+            // The next request is not read while the client leaves responses unread.
             (None, Awaits::Head { .. } | Awaits::Body) => self.out.len() - self.written < OUT_MAX,
             (Some(_), Awaits::Head { .. }) => true,
         }
@@ -408,7 +414,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
         self.input_ended = true;
         match &self.in_flight {
-            // The request is whole: its response is still owed, but the app is told that nobody may be there.
+            // The request is complete: its response is still sent, but the app is notified that the client
+            // may be gone.
             Some(in_flight) if self.connection.request_ended() => in_flight.exchange.half_close(clock::now()),
             _ => self.closing = true,
         }
@@ -416,7 +423,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), End>> {
-        // What the exchange has by now was seen, or waits for room in the socket.
+        // All output so far was seen, or waits for room in the socket.
         self.client.admitted.mailbox.clear();
         if let Some(in_flight) = &self.in_flight {
             in_flight.exchange.note_seen();
@@ -432,7 +439,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         Poll::Pending
     }
 
-    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    /// Whether anything is in flight that has a deadline of its own; otherwise only the keep-alive timeout
+    /// counts.
     fn is_busy(&self) -> bool {
         let is_skipping = self.connection.response_ended();
         self.in_flight.is_some() || self.lifecycle.is_waiting() || is_skipping

@@ -21,12 +21,13 @@ use crate::state::{FIRST_REQUEST, Phase};
 
 use open_streams::OpenStreams;
 
-/// How many requests of one connection may be in workers, those that the client has reset included, as a multiple of
-/// the streams that it may have open. More are refused until their apps have ended (CVE-2023-44487).
+/// The most requests of one connection that may be in workers, including those that the client has reset, as
+/// a multiple of the streams that it may have open. More are refused until their apps have ended
+/// (CVE-2023-44487).
 const RUNNING_PER_STREAM: usize = 2;
 
-/// How long after the last response of a connection that was closed in order, and how many bytes, are read and dropped. A
-/// drain does not wait as long for clients that do not close.
+/// How long, and how many bytes, are read and dropped after the last response of a connection that was closed
+/// in order. A drain waits less for clients that do not close.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_IN_DRAIN: Duration = Duration::from_millis(500);
 const LINGER_MAX: usize = 1 << 20;
@@ -38,10 +39,10 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     let handshake =
         hcrs_h2::handshake(io, &settings.h2, client.scheme, Rc::clone(&client.endpoints), &bodies);
     let handshake = tokio::time::timeout(settings.head_timeout, handshake);
-    let connection = match client.admitted.while_welcome(handshake).await {
+    let connection = match client.admitted.until_drained(handshake).await {
         Some(Ok(Ok(connection))) => connection,
         Some(Ok(Err(ended))) => return note(&client, &ended),
-        Some(Err(_)) => return tracing::debug!("connection {}: no HTTP/2 preface in time", client.serial),
+        Some(Err(_)) => return client.note_fault(Fault::HeadTimeout),
         None => return,
     };
     let now = clock::now();
@@ -67,13 +68,14 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
         let is_serving = driver.client.admitted.shared.phase() == Phase::Serving;
         let since_last = driver.lifecycle.idle_for(clock::now());
         let limit = if is_serving { LINGER } else { LINGER_IN_DRAIN }.saturating_sub(since_last);
-        // What is written last may still be on its way to a client that sends: it is read until it has closed, too.
+        // The last bytes may still be in transit to a client that is sending: closing with unread bytes would
+        // reset the connection.
         let _closed = tokio::time::timeout(limit, driver.connection.linger(LINGER_MAX)).await;
     }
 }
 
 fn arrived(key: StreamKey, head: RequestHead) -> Arrived {
-    // Clients of HTTP/2 send the body without being told to.
+    // HTTP/2 clients send the body without waiting for `100 Continue`.
     Arrived { key: key.slot(), stream: Some(key.id()), head, expects_continue: false }
 }
 
@@ -81,10 +83,10 @@ fn note(client: &Client, ended: &Ended) {
     match ended {
         Ended::Closed => {}
         Ended::Protocol(reason) => {
-            tracing::debug!("connection {}: HTTP/2 protocol error {reason:?}", client.serial);
+            tracing::debug!(conn = client.serial, "Connection closed: HTTP/2 protocol error {reason:?}");
         }
-        Ended::Fault(fault) => tracing::debug!("connection {}: {}", client.serial, fault.as_str()),
-        Ended::Io(error) => tracing::debug!("connection {}: {error}", client.serial),
+        Ended::Fault(fault) => client.note_fault(*fault),
+        Ended::Io(error) => client.note_loss(error),
     }
 }
 
@@ -92,27 +94,27 @@ struct Driver<T> {
     client: Client,
     connection: Connection<T>,
     streams: OpenStreams,
-    /// Streams that may be open before nothing is pushed any more.
+    /// The number of open streams at which promises are no longer sent.
     max_open: usize,
     intake: Intake,
     requests: u64,
     shutdown: Shutdown,
     lifecycle: Lifecycle,
-    /// The places of exchanges that have left word, emptied in each turn.
+    /// The slots of exchanges that have reported output; emptied in each turn.
     ready: Vec<usize>,
-    /// WebSockets that go on inflating, one in each turn.
+    /// WebSockets that continue inflating, one in each turn.
     yielded: VecDeque<StreamKey>,
 }
 
-/// How far the end of the connection has come.
+/// The stage of the connection's shutdown.
 #[derive(Debug, Clone, Copy)]
 enum Shutdown {
     No,
-    /// GOAWAY is out; streams that are open end by themselves until the instant.
+    /// GOAWAY was sent; open streams may finish by themselves until the instant.
     Graceful(Instant),
-    /// The last GOAWAY is out and only has to be written, until the instant.
+    /// The last GOAWAY was queued and only has to be written, until the instant.
     Final(Instant),
-    /// GOAWAY with an error is out and only has to be written, until the instant.
+    /// A GOAWAY with an error was queued and only has to be written, until the instant.
     Abrupt(Fault, Instant),
 }
 
@@ -120,7 +122,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let shared = Rc::clone(&self.client.admitted.shared);
-        mailbox.attend(cx.waker());
+        mailbox.begin_turn(cx.waker());
         let now = clock::now();
         if let Some(ended) = self.follow_phase(shared.phase(), now) {
             return Poll::Ready(ended);
@@ -141,13 +143,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if let Some(key) = self.yielded.pop_front()
             && let Some(in_flight) = self.streams.get_mut(key)
         {
-            in_flight.exchange.go_on();
+            in_flight.exchange.resume();
         }
         loop {
             let mut ready = std::mem::take(&mut self.ready);
             mailbox.take(&mut ready);
             for slot in ready.drain(..) {
-                // It may be another's by now, for whom to be looked at does no harm.
+                // Another stream may have the slot by now; polling it is harmless.
                 if let Some(key) = self.streams.key_at(slot) {
                     self.answer(now, key);
                 }
@@ -212,7 +214,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             Event::Reset { key } => self.cut(key, Fault::ClientGone, now),
             Event::Refused { stream_id, head, fault } => {
-                // The connection has answered it, and it has no place among the streams.
+                // The connection has answered the request, which has no slot.
                 let arrived =
                     Arrived { key: usize::MAX, stream: Some(stream_id), head, expects_continue: false };
                 let exchange = request::refused(&self.client, arrived, fault, now);
@@ -228,20 +230,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn begin(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
         self.requests += 1;
         let shared = &self.client.admitted.shared;
-        if shared.settings.connection.has_had_enough(self.requests) || shared.phase() != Phase::Serving {
+        if shared.settings.connection.has_reached_max_requests(self.requests)
+            || shared.phase() != Phase::Serving
+        {
             self.close_gracefully(now);
         }
         let exchange = self.intake.take(&self.client, arrived(key, head), now);
         self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
     }
 
-    /// Makes a request that the client was promised.
+    /// Begins a request that was promised to the client.
     fn begin_pushed(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
         let exchange = self.intake.take_promised(&self.client, arrived(key, head), now);
         self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
     }
 
-    /// Passes on what an exchange has for the client.
+    /// Sends the output of an exchange to the client.
     fn answer(&mut self, now: Instant, key: StreamKey) {
         loop {
             let Some(in_flight) = self.streams.get_mut(key) else { return };
@@ -252,7 +256,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return;
             };
             let outcome = match output {
-                // HTTP/2 clients send the body without being told to.
+                // HTTP/2 clients send the body without waiting for `100 Continue`.
                 Output::Continue => Ok(false),
                 Output::Release(len) => {
                     in_flight.body_at = now;
@@ -287,7 +291,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Promises a request to the client, unless the connection has enough to do or is about to end: it is only a hint.
+    /// Promises a request to the client, unless the connection is busy or about to end: a promise is only a
+    /// hint.
     fn promise(&mut self, key: StreamKey, head: RequestHead) {
         let is_wanted = matches!(self.shutdown, Shutdown::No)
             && self.streams.len() < self.max_open
@@ -298,7 +303,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Answers with what the fault is owed, if no head was sent, and resets the stream otherwise.
+    /// Sends the fault's response if no head was sent, and resets the stream otherwise.
     fn fail(&mut self, key: StreamKey, fault: Fault, now: Instant) {
         if let Some(in_flight) = self.streams.get_mut(key) {
             in_flight.note_fault(fault);
@@ -307,12 +312,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.finish(key, now);
     }
 
-    /// The response is complete.
+    /// Ends an exchange whose response is complete.
     fn finish(&mut self, key: StreamKey, now: Instant) {
         self.end(key, now, |in_flight, client| in_flight.finish(client, now));
     }
 
-    /// The response will never be complete.
+    /// Ends an exchange whose response will never be complete.
     fn cut(&mut self, key: StreamKey, fault: Fault, now: Instant) {
         self.end(key, now, |in_flight, client| in_flight.cut(client, fault, now));
     }
@@ -330,7 +335,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn follow_phase(&mut self, phase: Phase, now: Instant) -> Option<Ended> {
         match phase {
             Phase::Serving => None,
-            // Some clients take GOAWAY for the end, so one that has made no request yet is waited for.
+            // Some clients treat GOAWAY as the end, so a connection without a request yet gets time for its
+            // first.
             Phase::Draining if self.requests == 0 => None,
             Phase::Draining | Phase::Finishing => {
                 for in_flight in self.streams.iter() {
@@ -364,7 +370,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Ends without waiting for the client to have seen the GOAWAY before.
+    /// Shuts the connection down without waiting for the client to see the first GOAWAY.
     fn close_finally(&mut self, now: Instant) {
         self.connection.final_shutdown();
         self.shutdown = Shutdown::Final(now + TICK);
@@ -375,7 +381,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.shutdown = Shutdown::Abrupt(fault, now + TICK);
     }
 
-    /// Checks the deadlines if it is time to, and sets the next check.
+    /// Checks the deadlines if they are due, and sets the next check.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
         self.client.admitted.mailbox.rest();
         self.lifecycle.await_head(self.connection.awaits_head(), now);
@@ -397,23 +403,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Pending
     }
 
-    /// Whether the thread drains, and nothing has been under way for a while: the client does not close the connection, or
-    /// is asleep.
-    fn is_dismissed(&self, now: Instant) -> bool {
+    /// Whether the thread is draining and nothing has been in flight for a while: the client does not close
+    /// the connection.
+    fn may_close_in_drain(&self, now: Instant) -> bool {
         self.client.admitted.shared.phase() >= Phase::Finishing
             && self.streams.len() == 0
             && !self.lifecycle.is_waiting()
             && self.lifecycle.idle_for(now) >= FIRST_REQUEST
     }
 
-    /// Whether anything is under way that has a deadline of its own; otherwise only the keep-alive timeout counts.
+    /// Whether anything is in flight that has a deadline of its own; otherwise only the keep-alive timeout
+    /// counts.
     fn is_busy(&self, now: Instant) -> bool {
         let is_ending = !matches!(self.shutdown, Shutdown::No);
         let has_streams = self.streams.len() > 0 || self.connection.unwanted_until(now).is_some();
         has_streams || self.lifecycle.is_waiting() || is_ending
     }
 
-    /// Ends what is over its deadline, and returns when to check again.
+    /// Ends what has passed its deadline. Returns when to check again.
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, Ended> {
         let shared = Rc::clone(&self.client.admitted.shared);
         let settings = &shared.settings.connection;
@@ -423,7 +430,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Shutdown::Graceful(until) if now >= until && self.streams.len() == 0 => {
                 return Err(Ended::Closed);
             }
-            Shutdown::Graceful(_) if self.is_dismissed(now) => {
+            Shutdown::Graceful(_) if self.may_close_in_drain(now) => {
                 self.close_finally(now);
                 return Ok(now);
             }
@@ -457,7 +464,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Ok(next);
         }
         if self.lifecycle.idle_for(now) >= settings.keep_alive_timeout {
-            // GOAWAY first, so that a request that is on its way is not lost without a word.
+            // GOAWAY first, so that a client knows that a request in transit was not processed.
             self.close_gracefully(now);
             self.client.admitted.mailbox.wake();
             return Ok(now + TICK);
@@ -467,7 +474,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 }
 
 impl<T> Driver<T> {
-    /// The connection is over, and all that is under way on it.
+    /// Ends all exchanges because the connection is over.
     fn cut_all(&mut self, fault: Fault) {
         for in_flight in self.streams.drain() {
             in_flight.cut(&self.client, fault, clock::now());

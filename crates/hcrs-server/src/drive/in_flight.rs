@@ -1,4 +1,4 @@
-//! A request under way, as its connection sees it, and what is written about it when it is over.
+//! A request in flight, as its connection sees it, and its record in the access log when it is over.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::exchange::Exchange;
 use crate::state::ThreadState;
 
-/// A request under way.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) exchange: Rc<Exchange>,
@@ -19,19 +19,19 @@ pub(super) struct InFlight {
     pub(super) body_at: Instant,
     stream: Option<u32>,
     arrived: Instant,
-    /// Of the response, once its head is out.
+    /// The response's status, once its head was sent.
     status: Option<u16>,
     head_at: Option<Instant>,
     fault: Option<Fault>,
     content_length: Option<u64>,
-    /// What the access log shows of the response's fields.
+    /// The values of the response's fields that the access log shows.
     response_fields: Vec<Option<Box<[u8]>>>,
     bytes_sent: u64,
     bytes_received: u64,
 }
 
 impl InFlight {
-    /// A request that has just arrived, on the stream of that number if the protocol has streams.
+    /// Returns a request that has just arrived, on the stream with this number if the protocol has streams.
     pub(super) fn new(exchange: Rc<Exchange>, stream: Option<u32>, now: Instant) -> Self {
         Self {
             exchange,
@@ -48,26 +48,26 @@ impl InFlight {
         }
     }
 
-    /// Bytes of the request's body have arrived, the last ones if `end`.
+    /// Passes bytes of the request's body to the exchange; the last ones if `end`.
     pub(super) fn receive(&mut self, (data, end): (Bytes, bool), now: Instant) {
         self.body_at = now;
         self.bytes_received += data.len() as u64;
         self.exchange.push_body(data, end);
     }
 
-    /// Whether the client has sent nothing of the body that the app waits for in `limit`.
+    /// Whether the app waits for the body and the client has sent none of it for `limit`.
     pub(super) fn is_body_overdue(&self, limit: Duration, now: Instant) -> bool {
-        self.exchange.starves() && now.saturating_duration_since(self.body_at) >= limit
+        self.exchange.needs_body() && now.saturating_duration_since(self.body_at) >= limit
     }
 
-    /// Bytes of a WebSocket have arrived, which takes them all.
+    /// Passes bytes of a WebSocket to the exchange, which takes all of them.
     pub(super) fn receive_switched(&mut self, input: &mut BytesMut, now: Instant) {
         self.body_at = now;
         self.bytes_received += input.len() as u64;
         self.exchange.push_switched(input);
     }
 
-    /// The response's head is on its way.
+    /// Notes that the response's head was sent.
     pub(super) fn note_head(&mut self, head: &ResponseHead, shared: &ThreadState, now: Instant) {
         self.status = Some(head.status());
         self.head_at = Some(now);
@@ -78,38 +78,39 @@ impl InFlight {
             self.content_length =
                 length.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
         }
-        // Copied, because a long response would otherwise keep what else came with its head.
+        // Copied, because slices would keep everything alive that arrived with the head for as long as the
+        // response takes.
         let value = |name: &[u8]| head.fields().first(name).map(Box::from);
         self.response_fields = format.response_fields().map(value).collect();
     }
 
-    /// Bytes of the response's body are on their way.
+    /// Notes that `len` bytes of the response's body were sent.
     pub(super) fn note_sent(&mut self, len: usize) {
         self.bytes_sent += len as u64;
     }
 
-    /// The exchange ends with a fault, which was answered if no head was out.
+    /// Notes that the exchange ends with a fault, which was answered if no head was sent before.
     pub(super) fn note_fault(&mut self, fault: Fault) {
         self.status.get_or_insert(fault.status());
         self.fault.get_or_insert(fault);
     }
 
-    /// The exchange ends with its connection, or with its stream at the client's will.
+    /// Ends the exchange because its connection ends, or because the client has reset its stream.
     pub(super) fn cut(mut self, client: &Client, fault: Fault, now: Instant) -> Option<Vec<u8>> {
         self.fault.get_or_insert(fault);
         self.finish(client, now)
     }
 
-    /// The exchange has come to its end at the connection: the worker is told if it has not, and the access log is
-    /// written. Gives the head's block for another request.
+    /// Ends the exchange at the connection: abandons it at the worker if that has not ended it, and records
+    /// it. Returns the head's block for another request.
     pub(super) fn finish(self, client: &Client, now: Instant) -> Option<Vec<u8>> {
-        // A WebSocket was told that the server goes away, and has not said goodbye: nothing is lost.
+        // A WebSocket has been sent a Close frame, and only lacks the client's: nothing is lost.
         let is_request = !self.exchange.is_open_websocket();
         self.exchange.abandon();
         let head = self.exchange.take_head()?;
         let shared = &client.admitted.shared;
         if let Some(fault) = self.fault {
-            shared.note_fault(client.serial, fault);
+            shared.note_fault(client.serial, self.stream, fault);
             if fault == Fault::DrainTimeout && is_request {
                 shared.note_cut();
             }
@@ -137,10 +138,10 @@ impl InFlight {
     }
 }
 
-/// Writes about a request of HTTP/1.1 that was refused before its head was read; `input` begins with what came.
+/// Records an HTTP/1.1 request that was refused before its head was complete; `input` begins with its bytes.
 pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duration: Duration) {
     let shared = &client.admitted.shared;
-    shared.note_fault(client.serial, fault);
+    shared.note_fault(client.serial, None, fault);
     if !shared.keeps_record() {
         return;
     }
@@ -149,7 +150,7 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
     let words = (words.next(), words.next(), words.next().and_then(|word| word.strip_prefix(b"HTTP/")));
     let (method, target, version) = match words {
         (Some(method), Some(target), Some(version)) => (method, target, version),
-        // Not even a request line: what came stands where the path would.
+        // There is not even a request line, so the bytes are logged in the path's place.
         _ => (&b""[..], line, &b""[..]),
     };
     let mut parts = target.splitn(2, |&byte| byte == b'?');
@@ -177,10 +178,10 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
     });
 }
 
-/// What a request's head says, with nothing of its response.
+/// Returns a log entry with the facts of a request's head and none of its response.
 fn entry<'a>(client: &'a Client, view: &RequestView<'a>, stream: Option<u32>) -> AccessEntry<'a> {
     AccessEntry {
-        // The peer, whatever a proxy says of clients in fields.
+        // The peer's address, whatever a proxy's fields name.
         client: client.endpoints.client(),
         scheme: client.scheme,
         protocol: protocol(view.version),

@@ -1,4 +1,5 @@
-//! The deadlines of a connection, whatever its protocol: the instants that they count from, and the one timer that checks them.
+//! The deadlines of a connection of any protocol: the instants that they count from, and the timer that
+//! checks them.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -10,8 +11,8 @@ use tokio::time::Sleep;
 
 use crate::settings::ConnectionSettings;
 
-/// How often the deadlines of a connection with something in flight are checked: they may fire up to this late. An idle connection
-/// sleeps until its own.
+/// How often the deadlines of a connection with something in flight are checked; they may fire up to this
+/// late. An idle connection sleeps until its own deadline.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// The shortest time between two checks.
@@ -23,16 +24,16 @@ pub(super) struct Lifecycle {
     timer: Pin<Box<Sleep>>,
     /// When the timer fires.
     at: Instant,
-    /// Since when nothing has been in flight.
+    /// When the connection became idle.
     idle_since: Instant,
-    /// Since when a head has been awaited that was begun.
+    /// When the client began the head that is awaited.
     head_since: Option<Instant>,
-    /// Since when the socket has taken nothing of what is unsent.
+    /// When the socket stopped taking bytes, while some are unsent.
     unsent_since: Option<Instant>,
 }
 
 impl Lifecycle {
-    /// The deadlines of a connection that begins now.
+    /// Returns the deadlines of a connection that begins now.
     pub(super) fn new(settings: &ConnectionSettings, now: Instant) -> Self {
         let at = now + settings.keep_alive_timeout.min(TICK);
         Self {
@@ -44,7 +45,7 @@ impl Lifecycle {
         }
     }
 
-    /// Notes that nothing is in flight from now on, or for as long as this is called.
+    /// Notes that nothing is in flight at `now`.
     pub(super) fn rest(&mut self, now: Instant) {
         self.idle_since = now;
     }
@@ -58,7 +59,7 @@ impl Lifecycle {
         }
     }
 
-    /// Since when the client has been sending the head that it has begun.
+    /// Returns when the client began the head that is awaited.
     pub(super) fn head_since(&self) -> Option<Instant> {
         self.head_since
     }
@@ -73,22 +74,23 @@ impl Lifecycle {
         self.unsent_since = None;
     }
 
-    /// Whether a head or the socket is waited for, either of which has a deadline of its own.
+    /// Whether a head or the socket is awaited, either of which has a deadline of its own.
     pub(super) fn is_waiting(&self) -> bool {
         self.head_since.is_some() || self.unsent_since.is_some()
     }
 
-    /// How long nothing has been in flight.
+    /// Returns how long nothing has been in flight.
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.idle_since)
     }
 
-    /// When the connection will have been idle for `limit`.
+    /// Returns when the connection will have been idle for `limit`.
     pub(super) fn idle_until(&self, limit: Duration) -> Instant {
         self.idle_since + limit
     }
 
-    /// Returns the fault of a deadline that has passed: that of writing, which ends the connection, or that of a head.
+    /// Returns the fault of a deadline that has passed: that of writing, which ends the connection, or that
+    /// of a head.
     pub(super) fn overdue(&self, settings: &ConnectionSettings, now: Instant) -> Option<Fault> {
         let passed = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
@@ -99,7 +101,7 @@ impl Lifecycle {
         passed(self.head_since, settings.head_timeout).then_some(Fault::HeadTimeout)
     }
 
-    /// Ready when the deadlines are to be checked, after which [`Lifecycle::check_at`] has to be called.
+    /// Ready when the deadlines are to be checked. Call [`Lifecycle::check_at`] afterwards.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.as_mut().poll(cx)
     }
@@ -115,7 +117,8 @@ impl Lifecycle {
         self.check_at(at.max(now + LEAST));
     }
 
-    /// Brings the next check forward to `at`, if it is later: the connection was idle and has something in flight now.
+    /// Moves the next check forward to `at`, if it is later, because an idle connection has something in
+    /// flight now.
     pub(super) fn check_no_later_than(&mut self, at: Instant) {
         if self.at > at {
             self.check_at(at);

@@ -1,4 +1,4 @@
-//! The deadlines of both drivers, in time that passes only when everybody waits.
+//! The deadlines of both drivers, with a clock that advances only when every task waits.
 
 mod after_idling;
 mod files;
@@ -17,15 +17,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::client::{Admitted, Client, ForwardedFields};
-use crate::origin::app::link::{Link, LinkParts, Notice};
+use crate::origin::app::link::{Link, LinkEvent, LinkParts};
 use crate::state::ThreadState;
 use crate::thread::run_link;
 use crate::{AppSettings, Settings};
 
-/// What an HTTP/2 client says first: the preface and empty SETTINGS.
+/// The first bytes of an HTTP/2 client: the preface and empty SETTINGS.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A request's HEADERS on stream 1 without `END_STREAM`, in HPACK's static table: POST http / of host `h`.
+/// The HEADERS of a request on stream 1 without `END_STREAM`, in HPACK's static table: POST http / of host
+/// `h`.
 const POST: &[u8] = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01h";
 
 fn shared(app: bool, change: impl FnOnce(&mut Settings)) -> Rc<ThreadState> {
@@ -58,7 +59,7 @@ fn run<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     run_with(how, |_| {}, drive, talk);
 }
 
-/// As [`run`], with other settings.
+/// Like [`run`], with other settings.
 fn run_with<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     (app, buffer): (bool, usize),
     change: impl FnOnce(&mut Settings),
@@ -67,7 +68,7 @@ fn run_with<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // What comes over a link comes in real time; such a test stops the clock when it has come.
+        // Frames of a link arrive in real time; such a test stops the clock once they have arrived.
         .start_paused(!app)
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
@@ -83,47 +84,47 @@ fn h1(client: Client, io: DuplexStream) -> impl Future<Output = ()> {
     super::h1::drive(client, io, BytesMut::new())
 }
 
-/// Reads until the other end closes; gives what came and how long it took.
+/// Reads until the other end closes. Returns the bytes and the time that it took.
 async fn until_closed(io: &mut DuplexStream) -> (Vec<u8>, Duration) {
     let (began, mut seen) = (Instant::now(), Vec::new());
     io.read_to_end(&mut seen).await.unwrap();
     (seen, began.elapsed())
 }
 
-/// Attaches a worker that is ready and claims nothing, and gives its end of the link.
+/// Attaches a worker that is ready and claims nothing. Returns its end of the link.
 async fn attach(shared: &Rc<ThreadState>) -> (std::os::unix::net::UnixStream, ClaimTable) {
     attach_with(shared, |_| {}).await
 }
 
-/// Attaches a worker as [`attach`] does; `told` gets what its link has to tell.
+/// Attaches a worker as [`attach`] does; `observe` gets the events of its link.
 async fn attach_with(
     shared: &Rc<ThreadState>,
-    mut told: impl FnMut(&Notice) + 'static,
+    mut observe: impl FnMut(&LinkEvent) + 'static,
 ) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (claims, fd) = ClaimTable::create().unwrap();
-    let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, tally: None };
+    let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, quota: None };
     let link = Link::new(parts, 8, crate::clock::now());
     shared.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
-    let notice = move |notice| {
-        told(&notice);
-        if matches!(notice, Notice::Ready)
+    let on_event = move |event| {
+        observe(&event);
+        if matches!(event, LinkEvent::Ready)
             && let Some(ready) = ready.take()
         {
             ready.send(()).unwrap();
         }
     };
     let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move { run_link(&shared, &link, ours, notice).await });
-    say(&theirs, &[FromWorker::Ready]);
+    tokio::task::spawn_local(async move { run_link(&shared, &link, ours, on_event).await });
+    send_frames(&theirs, &[FromWorker::Ready]);
     is_ready.await.unwrap();
     (theirs, ClaimTable::open(fd).unwrap())
 }
 
-/// Says something as a worker does.
-fn say(mut worker: &std::os::unix::net::UnixStream, frames: &[FromWorker<'_>]) {
+/// Sends frames as a worker does.
+fn send_frames(mut worker: &std::os::unix::net::UnixStream, frames: &[FromWorker<'_>]) {
     let mut out = Vec::new();
     for frame in frames {
         frame.write(&mut out);
@@ -131,7 +132,7 @@ fn say(mut worker: &std::os::unix::net::UnixStream, frames: &[FromWorker<'_>]) {
     std::io::Write::write_all(&mut worker, &out).unwrap();
 }
 
-/// Waits for the request on the worker's end, claims it, and stops the clock; gives its stream.
+/// Waits for the request on the worker's end, claims it, and stops the clock. Returns its stream.
 async fn claim(shared: &ThreadState, worker: &(std::os::unix::net::UnixStream, ClaimTable)) -> StreamId {
     worker.0.set_nonblocking(true).unwrap();
     let mut head = [0; 4096];
@@ -146,8 +147,8 @@ async fn claim(shared: &ThreadState, worker: &(std::os::unix::net::UnixStream, C
         panic!("a request comes first")
     };
     assert!(worker.1.claim(usize::from(request.slot), request.stream));
-    say(&worker.0, &[FromWorker::Begun]);
-    while shared.dispatch.is_waiting(crate::clock::now()) {
+    send_frames(&worker.0, &[FromWorker::Begun]);
+    while shared.dispatch.has_work(crate::clock::now()) {
         tokio::task::yield_now().await;
     }
     tokio::time::pause();
@@ -160,7 +161,7 @@ fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
         let worker = attach(&shared).await;
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let stream = claim(&shared, &worker).await;
-        say(&worker.0, &[FromWorker::Response { stream, head: &[204, 0, 0, 0], end: true }]);
+        send_frames(&worker.0, &[FromWorker::Response { stream, head: &[204, 0, 0, 0], end: true }]);
         let mut answer = [0; 16];
         io.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer[..12], b"HTTP/1.1 204");
@@ -171,13 +172,13 @@ fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
 #[test]
 fn a_panic_in_a_links_task_ends_that_link_and_no_connection() {
     run((true, 4096), h1, |mut io, shared| async move {
-        let worker = attach_with(&shared, |notice| {
-            assert!(!matches!(notice, Notice::Failed(_)), "a panic that the test wants");
+        let worker = attach_with(&shared, |event| {
+            assert!(!matches!(event, LinkEvent::Failed(_)), "a panic that the test wants");
         })
         .await;
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         claim(&shared, &worker).await;
-        say(&worker.0, &[FromWorker::Failed { why: b"" }]);
+        send_frames(&worker.0, &[FromWorker::Failed { why: b"" }]);
         let mut answer = [0; 4096];
         let len = io.read(&mut answer).await.unwrap();
         assert!(answer.starts_with(b"HTTP/1.1 502 "), "{}", String::from_utf8_lossy(&answer[..len]));
@@ -185,7 +186,7 @@ fn a_panic_in_a_links_task_ends_that_link_and_no_connection() {
         let other = attach(&shared).await;
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let stream = claim(&shared, &other).await;
-        say(&other.0, &[FromWorker::Response { stream, head: &[204, 0, 0, 0], end: true }]);
+        send_frames(&other.0, &[FromWorker::Response { stream, head: &[204, 0, 0, 0], end: true }]);
         let len = io.read(&mut answer).await.unwrap();
         assert!(answer.starts_with(b"HTTP/1.1 204 "), "{}", String::from_utf8_lossy(&answer[..len]));
     });
@@ -228,7 +229,7 @@ fn an_h1_client_that_reads_nothing_is_given_up_after_the_write_timeout() {
 
 #[test]
 fn an_h1_body_that_stops_arriving_ends_with_408_after_the_body_timeout() {
-    // The worker may have taken the two bytes and have kept their credit back.
+    // The worker may have taken the two bytes and withheld their credit.
     for body in ["", "ab"] {
         run((true, 4096), h1, |mut io, shared| async move {
             let worker = attach(&shared).await;
@@ -346,7 +347,7 @@ fn a_worker_that_pushes_what_it_may_not_loses_its_link() {
                 if is_h2 { [HELLO, GET].concat() } else { b"GET / HTTP/1.1\r\nhost: h\r\n\r\n".into() };
             io.write_all(&request).await.unwrap();
             let stream = claim(&shared, &worker).await;
-            say(&worker.0, &vec![FromWorker::Push { stream, promise: &payload }; times]);
+            send_frames(&worker.0, &vec![FromWorker::Push { stream, promise: &payload }; times]);
             while !matches!(std::io::Read::read(&mut &worker.0, &mut [0; 4096]), Ok(0)) {
                 tokio::task::yield_now().await;
             }

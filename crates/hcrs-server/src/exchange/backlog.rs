@@ -1,4 +1,4 @@
-//! How much the requests that no worker has begun may hold of an edge thread's memory.
+//! The limit of memory that requests which no worker has begun may hold in an edge thread.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,23 +11,23 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// A backlog of at most `max` bytes.
+    /// Returns a backlog of at most `max` bytes.
     pub(crate) fn new(max: usize) -> Rc<Self> {
         Rc::new(Self { bytes: Cell::new(0), max })
     }
 
-    /// Bytes that unbegun requests hold.
+    /// Returns the number of bytes that unbegun requests hold.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.get()
     }
 
-    /// A share for one request. It is given back when it is dropped.
+    /// Returns a share for one request, which is released when it is dropped.
     pub(crate) fn share(self: &Rc<Self>) -> Share {
         Share { backlog: Rc::clone(self), bytes: 0 }
     }
 }
 
-/// What one request holds of a backlog.
+/// The bytes that one request holds of a backlog.
 #[derive(Debug)]
 pub(crate) struct Share {
     backlog: Rc<Backlog>,
@@ -35,7 +35,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Adds `len` bytes; false, and nothing is added, if that is more than the backlog may hold.
+    /// Adds `len` bytes. Returns false, and adds nothing, if that would exceed the limit.
     #[must_use]
     pub(crate) fn add(&mut self, len: usize) -> bool {
         let sum = self.backlog.bytes.get().saturating_add(len);

@@ -1,4 +1,4 @@
-//! What an exchange is for its connection: the request's body goes in, the response comes out.
+//! The exchange as its connection uses it: the request's body goes in, the response comes out.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -9,19 +9,19 @@ use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
 use super::{Exchange, Output, Piece, Place, SentTo, Source};
 
-/// Pieces of a body that are smaller than this are copied together while they wait.
+/// The size below which pieces of a body are copied together while they wait.
 const COALESCE: usize = 4 << 10;
 
 impl Exchange {
-    /// Body bytes have arrived, the last ones if `end`.
+    /// Appends bytes of the body; the last ones if `end`.
     pub(crate) fn push_body(&self, data: Bytes, end: bool) {
         let mut state = self.state.borrow_mut();
-        if !state.weigh(data.len()) {
+        if !state.charge_backlog(data.len()) {
             drop(state);
             if self.give_up() {
                 return self.fail(Fault::QueueFull);
             }
-            // A worker has begun it, of which the link has not heard yet.
+            // A worker has begun it, which the link has not noticed yet.
             self.begun();
             state = self.state.borrow_mut();
         }
@@ -40,39 +40,40 @@ impl Exchange {
                 joined.extend_from_slice(&data);
                 *last = joined.freeze();
             }
-            // A piece of nothing would stand before what follows: none is ever sent.
+            // An empty piece would block the pieces behind it, because none is ever sent.
             _ if data.is_empty() => {}
             _ => state.body.waiting.push_back(data),
         }
         state.send_body();
     }
 
-    /// The request's body is complete.
+    /// Ends the request's body.
     pub(crate) fn end_body(&self) {
         let mut state = self.state.borrow_mut();
         state.body.ended = true;
         if state.websocket.is_none() {
             return state.send_body();
         }
-        state.lose_websocket();
+        state.disconnect_websocket();
         drop(state);
         self.announce();
     }
 
-    /// Bytes of the request's body that the app has not taken.
+    /// Returns the number of bytes of the request's body that the app has not taken.
     pub(crate) fn unread(&self) -> usize {
         self.state.borrow().body.unread
     }
 
-    /// Whether the body is still arriving and the app has, as far as can be told from here, taken what came.
-    pub(crate) fn starves(&self) -> bool {
+    /// Whether the body is still arriving and the app has taken everything so far, as far as is known here.
+    pub(crate) fn needs_body(&self) -> bool {
         let state = self.state.borrow();
         let is_body = state.websocket.is_none();
         let is_taken = state.body.unread < Owed::step(REQUEST_WINDOW) as usize;
         is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && is_taken
     }
 
-    /// Whether a worker has begun it, and has, as far as can be told from here, taken what came of its body.
+    /// Whether a worker has begun the request and has taken everything of its body so far, as far as is known
+    /// here.
     pub(crate) fn is_hungry(&self) -> bool {
         let state = self.state.borrow();
         match &state.websocket {
@@ -81,7 +82,7 @@ impl Exchange {
         }
     }
 
-    /// What the connection has to do next.
+    /// Returns the next action of the connection.
     pub(crate) fn next_output(self: &Rc<Self>) -> Option<Output> {
         self.announced.set(false);
         let mut state = self.state.borrow_mut();
@@ -126,7 +127,7 @@ impl Exchange {
             response.unsent += data.len();
             let end = ends_with_body && response.body.is_empty();
             if response.unsent_of == Source::Worker && state.websocket.is_none() {
-                // The piece's own cost: from now on it is the connection's bytes.
+                // The piece's own cost; its bytes are credited once the client has taken them.
                 state.return_credit(PIECE_COST);
             }
             return Some(Output::Data { data, end });
@@ -137,14 +138,14 @@ impl Exchange {
         response.fault.take().map(Output::Fault)
     }
 
-    /// The client took bytes of the response.
+    /// Notes that the client took bytes of the response.
     pub(crate) fn client_took(&self, len: usize) {
         let state = &mut *self.state.borrow_mut();
         let len = match &mut state.websocket {
             Some(websocket) if websocket.is_open() => {
                 let (carried, progress) = websocket.client_took(len);
                 let has_news = !progress.out.is_empty();
-                state.absorb(progress);
+                state.apply(progress);
                 if has_news {
                     self.announce();
                 }
@@ -154,7 +155,7 @@ impl Exchange {
         };
         let response = &mut state.response;
         response.unsent = response.unsent.saturating_sub(len);
-        // A file counts once it is sent, by what it took of the window.
+        // A file is credited once it is sent, by its cost in the window.
         let len = match response.unsent_of {
             Source::Worker => len,
             Source::File { last: true } if response.unsent == 0 => {
@@ -166,8 +167,8 @@ impl Exchange {
         state.return_credit(len);
     }
 
-    /// The client is gone, or the connection has answered by itself: the worker is told, and nothing that it
-    /// still sends is kept.
+    /// Ends the exchange because the client is gone or the connection has answered by itself: the worker is
+    /// notified, and what it still sends is dropped.
     pub(crate) fn abandon(&self) {
         let mut state = self.state.borrow_mut();
         let place = std::mem::replace(&mut state.place, Place::Over);
@@ -179,7 +180,7 @@ impl Exchange {
         }
     }
 
-    /// Takes the request back for good. False if a worker has begun it.
+    /// Takes the request back permanently. Returns false if a worker has begun it.
     fn give_up(&self) -> bool {
         match &self.state.borrow().place {
             Place::Sent(origin, stream) | Place::Begun(origin, stream) => origin.give_up(*stream),
@@ -187,8 +188,8 @@ impl Exchange {
         }
     }
 
-    /// The client has closed its side after the whole request: the app is told, and the response is still sent. A request
-    /// that no worker begins soon is given up.
+    /// Notes that the client has closed its side after the whole request. The app is notified, and the
+    /// response is still sent. A request that no worker begins soon fails.
     pub(crate) fn half_close(&self, now: Instant) {
         self.state.borrow_mut().half_closed_at.get_or_insert(now);
         if let Place::Sent(origin, stream) | Place::Begun(origin, stream) = &self.state.borrow().place {
@@ -196,7 +197,7 @@ impl Exchange {
         }
     }
 
-    /// Whether [`Exchange::next_output`] has something.
+    /// Whether [`Exchange::next_output`] has an action.
     pub(crate) fn has_output(&self) -> bool {
         let state = self.state.borrow();
         let response = &state.response;
@@ -209,17 +210,17 @@ impl Exchange {
                 && (!response.body.is_empty() || response.trailers.is_some() || response.fault.is_some())
     }
 
-    /// Whether a worker may still work on it.
+    /// Whether no worker works on it any more.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state.borrow().place, Place::Over)
     }
 
-    /// The worker that has it, or had it last.
+    /// Returns the worker that has it, or had it last.
     pub(crate) fn sent_to(&self) -> Option<SentTo> {
         self.state.borrow().sent
     }
 
-    /// Gives the head back, once nobody needs it any more.
+    /// Returns the head once it is not needed any more.
     pub(crate) fn take_head(&self) -> Option<RequestHead> {
         self.state.borrow_mut().head.take()
     }
@@ -240,13 +241,13 @@ mod tests {
     use crate::origin::app::link::{Link, LinkParts};
     use crate::settings::DispatchSettings;
 
-    /// An exchange whose head was sent to a worker, and the worker's end of the claim table. With its body the backlog holds
-    /// a thousand bytes.
+    /// Returns an exchange whose head was sent to a worker, and the worker's end of the claim table. With its
+    /// body the backlog holds a thousand bytes.
     fn sent() -> (Rc<Exchange>, Dispatch, ClaimTable) {
         let now = clock::now();
         let dispatch = Dispatch::new(DispatchSettings { queue_bytes: 1000, ..DispatchSettings::default() });
         let (claims, memory) = ClaimTable::create().unwrap();
-        let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, tally: None };
+        let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, quota: None };
         let link = Link::new(parts, 1, now);
         link.handle(&FromWorker::Ready, &mut VecDeque::new(), now, &mut |_| {}).unwrap();
         dispatch.attach(link);

@@ -12,19 +12,20 @@ use super::{Exchange, Piece, Response, Source};
 use crate::exchange::file_body::{FileBody, Next, Sent};
 use crate::exchange::send_file::SendFile;
 
-/// What became of [`Exchange::poll_send_file`].
+/// The outcome of [`Exchange::poll_send_file`].
 #[derive(Debug)]
 pub(crate) enum SentOfFile {
-    /// So many bytes are on their way; `last`: the file has no more; `end`: nor has the response.
+    /// `len` bytes were sent; `last`: the file has no more; `end`: nor has the response.
     Bytes { len: usize, last: bool, end: bool },
-    /// What comes next has to be had from [`Exchange::next_output`].
+    /// The next bytes have to be taken from [`Exchange::next_output`].
     Read,
     /// The response cannot be completed.
     Failed(Fault),
 }
 
 impl Exchange {
-    /// The worker has named a part of a file as a piece of the response's body. False if it may not now.
+    /// Passes a part of a file that the worker has sent as a piece of the response's body. Returns false if
+    /// it may not now.
     #[must_use]
     pub(crate) fn push_file(&self, mut file: FileBody, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
@@ -42,8 +43,8 @@ impl Exchange {
         true
     }
 
-    /// Whether the body goes on with a part of a file, of at most `room` bytes, that [`Exchange::poll_send_file`] may be
-    /// able to send.
+    /// Whether the body continues with a part of a file, of at most `room` bytes, that
+    /// [`Exchange::poll_send_file`] may be able to send.
     pub(crate) fn may_send_file(&self, room: u64) -> bool {
         let state = self.state.borrow();
         let response = &state.response;
@@ -55,7 +56,8 @@ impl Exchange {
         }
     }
 
-    /// Sends what comes next of the file at the front of the body, at most `max` bytes, if it is in the page cache.
+    /// Sends the next bytes, at most `max`, of the file at the front of the body, if they are in the page
+    /// cache.
     pub(crate) fn poll_send_file(
         &self,
         cx: &mut Context<'_>,
@@ -85,13 +87,13 @@ impl Exchange {
         };
         drop(state);
         if let SentOfFile::Bytes { last: true, .. } = sent {
-            // None of them is unsent, so that the file counts.
+            // All of the file's bytes are already sent, so its window cost is credited now.
             self.client_took(0);
         }
         Poll::Ready(Ok(sent))
     }
 
-    /// The next piece of the file at the front of the body; `None` while it is being read.
+    /// Returns the next piece of the file at the front of the body; `None` while it is being read.
     pub(super) fn next_of_file(self: &Rc<Self>, response: &mut Response) -> Option<Result<Bytes, Fault>> {
         let Some(Piece::File(file)) = response.body.front_mut() else { return None };
         match file.next() {
@@ -113,9 +115,9 @@ impl Exchange {
                 tokio::task::spawn_local(async move {
                     let outcome = tokio::task::spawn_blocking(|| read.run()).await;
                     let outcome = outcome.unwrap_or_else(|error| Err(io::Error::other(error)));
-                    // Nobody asks for it any more if the client has gone meanwhile.
+                    // If the client has gone meanwhile, the piece is not needed any more.
                     if let Some(Piece::File(file)) = this.state.borrow_mut().response.body.front_mut() {
-                        file.came_back(outcome);
+                        file.finish_read(outcome);
                     }
                     this.announce();
                 });

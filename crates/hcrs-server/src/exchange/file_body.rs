@@ -1,5 +1,6 @@
-//! A part of a file, whose descriptor a worker has passed, as the body of a response: sent from the page cache where the
-//! socket can do that, otherwise read here, piece by piece as the client takes them.
+//! A part of a file, whose descriptor a worker has passed, as the body of a response. It is sent from the
+//! page cache where the socket can do that, and is otherwise read here, piece by piece as the client takes
+//! it.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -17,28 +18,28 @@ use crate::exchange::file_permits::OpenFile;
 use crate::exchange::piece::{PIECE, Room};
 use crate::exchange::send_file::SendFile;
 
-/// A part of fewer bytes is read, so that it leaves in one write with the head.
+/// The length below which a part is read instead, so that it leaves in one write with the head.
 const SEND_MIN: u64 = 32 << 10;
 
-/// Bytes that are sent at once.
+/// The most bytes that are sent at once.
 const SEND_MAX: u64 = 256 << 10;
 
-/// How far apart the bytes are, beside the last one, that have to be in the page cache before what lies between them is
-/// sent: as far as the kernel reads ahead at least, so that a gap is rare, and one wait for the disk if there is one.
+/// The distance between the bytes, besides the last one, that are looked up in the page cache before a piece
+/// is sent. The kernel reads ahead at least that far, so a gap is rare, and costs one wait for the disk.
 const PROBE_STEP: usize = 64 << 10;
 
-/// The filesystem whose files are memory: reading one waits for nothing.
+/// The filesystem type whose files are memory, so that reading them never waits.
 const TMPFS: u32 = 0x0102_1994;
 
-/// What is still to be sent of a file.
+/// The unsent rest of a file's part.
 #[derive(Debug)]
 pub(crate) struct FileBody {
-    /// `None` if it is no regular file.
+    /// The file; `None` if the descriptor is no regular file.
     file: Option<Arc<File>>,
     offset: u64,
     left: u64,
     waits: Waits,
-    /// What comes next was not in the page cache: it is read before anything else is sent.
+    /// Whether the next bytes were not in the page cache: they are read before anything else is sent.
     must_read: bool,
     reading: Reading,
     /// Counts the open file.
@@ -48,48 +49,48 @@ pub(crate) struct FileBody {
 /// Whether reading may wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
-    /// The kernel says it of each read.
-    Told,
-    /// It never does.
+    /// The kernel reports it for each read.
+    Reported,
+    /// No read waits.
     Never,
-    /// Nobody can say: as if each did.
+    /// Unknown; treated as if each read waited.
     Unknown,
 }
 
 #[derive(Debug)]
 enum Reading {
     No,
-    /// A thread that may wait has been given the next piece.
+    /// The next piece is being read on a thread that may wait.
     Away,
     Back(io::Result<Bytes>),
 }
 
-/// What became of [`FileBody::poll_send`].
+/// The outcome of [`FileBody::poll_send`].
 #[derive(Debug)]
 pub(crate) enum Sent {
-    /// So many bytes are on their way.
+    /// This number of bytes was sent.
     Bytes(usize),
-    /// What comes next has to be had from [`FileBody::next`].
+    /// The next bytes have to be read with [`FileBody::next`].
     Read,
-    /// The file is shorter than it was.
+    /// The file has become shorter.
     Failed,
 }
 
-/// What comes next of a file.
+/// The next piece of a file.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// These bytes.
     Piece(Bytes),
-    /// They are being read elsewhere.
+    /// A read for a piece is already running.
     Wait,
-    /// They have to be read where one may wait.
+    /// The bytes have to be read by this, on a thread that may wait.
     Read(Read),
-    /// The file cannot be read, or is shorter than it was.
+    /// The file cannot be read, or has become shorter.
     Failed,
 }
 
 impl FileBody {
-    /// A part of the file that a worker has passed.
+    /// Returns the part of the file whose descriptor a worker has passed.
     pub(crate) fn new(descriptor: OwnedFd, part: FilePart) -> Self {
         let file = regular_file(descriptor)
             .inspect_err(|error| tracing::warn!("A worker has passed a file that cannot be sent: {error}"));
@@ -97,29 +98,29 @@ impl FileBody {
             file: file.ok().map(Arc::new),
             offset: part.offset,
             left: part.len,
-            waits: Waits::Told,
+            waits: Waits::Reported,
             must_read: false,
             reading: Reading::No,
             counted: None,
         }
     }
 
-    /// Counts the file as open for as long as it is.
+    /// Counts the file as open until it is dropped.
     pub(crate) fn count_as(&mut self, counted: OpenFile) {
         self.counted = Some(counted);
     }
 
-    /// Bytes that are still to be read.
+    /// Returns the number of bytes that are still to be read.
     pub(crate) fn left(&self) -> u64 {
         self.left
     }
 
-    /// Whether [`FileBody::next`] has to wait.
+    /// Whether a read for [`FileBody::next`] is running.
     pub(crate) fn is_away(&self) -> bool {
         matches!(self.reading, Reading::Away)
     }
 
-    /// Whether [`FileBody::poll_send`] may be of use.
+    /// Whether [`FileBody::poll_send`] is worth a call.
     pub(crate) fn may_be_sent(&self) -> bool {
         self.file.is_some()
             && self.left >= SEND_MIN
@@ -128,7 +129,7 @@ impl FileBody {
             && matches!(self.reading, Reading::No)
     }
 
-    /// Sends what comes next, at most `max` bytes, if that can be done without waiting for the disk.
+    /// Sends the next bytes, at most `max`, if that does not wait for the disk.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,8 +142,8 @@ impl FileBody {
         let len = self.left.min(SEND_MAX).min(max as u64) as usize;
         loop {
             ready!(to.poll_room(cx))?;
-            // Looked at each time: what was there when the socket became full may have gone meanwhile.
-            if self.waits == Waits::Told && !is_cached(file, self.offset, len) {
+            // Checked each time: pages may have been evicted while the socket was full.
+            if self.waits == Waits::Reported && !is_cached(file, self.offset, len) {
                 self.must_read = true;
                 return Poll::Ready(Ok(Sent::Read));
             }
@@ -159,7 +160,7 @@ impl FileBody {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => match Errno::from_io_error(&error) {
-                    // The filesystem cannot do it, or a read will say what is wrong.
+                    // The filesystem does not support it, or a read will report the error.
                     Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::IO) => {
                         self.must_read = true;
                         return Poll::Ready(Ok(Sent::Read));
@@ -170,7 +171,7 @@ impl FileBody {
         }
     }
 
-    /// The next piece, if it can be had without waiting for the disk.
+    /// Returns the next piece, if it can be had without waiting for the disk.
     pub(crate) fn next(&mut self) -> Next {
         let Some(file) = &self.file else { return Next::Failed };
         let outcome = match std::mem::replace(&mut self.reading, Reading::No) {
@@ -182,7 +183,7 @@ impl FileBody {
             Reading::No => {
                 let len = self.left.min(PIECE as u64) as usize;
                 let at_once = match self.waits {
-                    Waits::Told => read_cached(file, self.offset, len, ReadWriteFlags::NOWAIT),
+                    Waits::Reported => read_cached(file, self.offset, len, ReadWriteFlags::NOWAIT),
                     Waits::Never => read_cached(file, self.offset, len, ReadWriteFlags::empty()),
                     Waits::Unknown => Ok(None),
                 };
@@ -195,7 +196,7 @@ impl FileBody {
                     }
                     Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                         self.waits = match self.waits {
-                            Waits::Told if is_memory(file) => Waits::Never,
+                            Waits::Reported if is_memory(file) => Waits::Never,
                             _ => Waits::Unknown,
                         };
                         return self.next();
@@ -222,8 +223,8 @@ impl FileBody {
         }
     }
 
-    /// The piece that [`Next::Read`] asked for.
-    pub(crate) fn came_back(&mut self, outcome: io::Result<Bytes>) {
+    /// Stores the outcome of the read that [`Next::Read`] asked for.
+    pub(crate) fn finish_read(&mut self, outcome: io::Result<Bytes>) {
         self.reading = Reading::Back(outcome);
     }
 }
@@ -237,7 +238,7 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    /// Reads; an empty piece means that the file has no more.
+    /// Reads; an empty piece means that the file has ended.
     pub(crate) fn run(mut self) -> io::Result<Bytes> {
         loop {
             match self.file.read_at(self.room.as_mut_slice(), self.offset) {
@@ -249,7 +250,8 @@ impl Read {
     }
 }
 
-/// The file of a descriptor, unless reading it might wait for anything but a disk.
+/// Returns the file of a descriptor; an error unless it is a regular file, because reading others may wait
+/// for something other than a disk.
 fn regular_file(descriptor: OwnedFd) -> io::Result<File> {
     if FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is no regular file"));
@@ -257,13 +259,13 @@ fn regular_file(descriptor: OwnedFd) -> io::Result<File> {
     Ok(descriptor.into())
 }
 
-/// Whether a file is in memory and nowhere else.
+/// Whether the file's filesystem is in memory.
 fn is_memory(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|system| u32::try_from(system.f_type) == Ok(TMPFS))
 }
 
-/// Whether the page cache holds, as far as some bytes can tell, a part of a file. What lies behind the file's end counts
-/// as held: whoever reads it is told of the end at once.
+/// Whether the page cache holds a part of a file, as far as a sample of its bytes shows. Bytes behind the
+/// file's end count as held, because a read returns the end at once.
 fn is_cached(file: &File, offset: u64, len: usize) -> bool {
     let is_there = |at: usize| {
         let mut byte = [0];
@@ -273,7 +275,7 @@ fn is_cached(file: &File, offset: u64, len: usize) -> bool {
     (0..len).step_by(PROBE_STEP).chain(len.checked_sub(1)).all(is_there)
 }
 
-/// What can be had of a file at once; `None` if that is nothing.
+/// Returns the bytes of a file that can be had at once; `None` if there are none.
 fn read_cached(file: &File, offset: u64, len: usize, flags: ReadWriteFlags) -> Result<Option<Bytes>, Errno> {
     let mut room = Room::new(len);
     match rustix::io::preadv2(file, &mut [IoSliceMut::new(room.as_mut_slice())], offset, flags) {
@@ -293,7 +295,7 @@ mod tests {
         FileBody::new(file.try_clone().unwrap().into(), FilePart { offset, len })
     }
 
-    /// A file without a name that holds `bytes`.
+    /// Returns an unnamed file that holds `bytes`.
     fn file_of(bytes: &[u8]) -> File {
         let memory = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let mut file = File::from(memory);
@@ -312,7 +314,7 @@ mod tests {
                 }
                 Next::Read(read) => {
                     assert!(body.is_away() && matches!(body.next(), Next::Wait));
-                    body.came_back(read.run());
+                    body.finish_read(read.run());
                 }
                 Next::Wait => panic!("nothing is away"),
                 Next::Failed => return (bytes, false),
@@ -322,10 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_read_in_pieces_whether_the_kernel_tells_of_waits_or_not() {
+    fn a_part_is_read_in_pieces_whether_the_kernel_reports_waits_or_not() {
         let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
         let file = file_of(&bytes);
-        for waits in [Waits::Told, Waits::Never, Waits::Unknown] {
+        for waits in [Waits::Reported, Waits::Never, Waits::Unknown] {
             let mut body = body(&file, 1000, 150_000);
             body.waits = waits;
             let (read, whole) = drain(&mut body);
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!(drain(&mut body), (b"23456".to_vec(), true));
     }
 
-    /// Takes whatever it is given.
+    /// A writer that accepts everything.
     struct Taking;
 
     impl SendFile for Taking {
@@ -354,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_the_page_cache_does_not_hold_is_read_before_anything_is_sent() {
-        // Beside the tests, because a temporary folder may be memory.
+        // Beside the tests, because a temporary folder may be in memory.
         let folder = std::env::current_exe().unwrap();
         let mut file = tempfile::tempfile_in(folder.parent().unwrap()).unwrap();
         file.write_all(&vec![7; 512 << 10]).unwrap();
@@ -370,7 +372,7 @@ mod tests {
             Next::Read(read) => read,
             other => panic!("the cache holds it: {other:?}"),
         };
-        body.came_back(read.run());
+        body.finish_read(read.run());
         assert!(matches!(body.next(), Next::Piece(piece) if piece.len() == PIECE));
         assert!(body.may_be_sent());
     }
@@ -380,7 +382,7 @@ mod tests {
         let file = file_of(&vec![7; 200_000]);
         let mut body = body(&file, 0, 200_000);
         let cx = &mut Context::from_waker(std::task::Waker::noop());
-        // A filesystem that does not tell is known by the first look at it.
+        // A filesystem that does not report waits is recognized by the first attempt.
         while let Poll::Ready(Ok(Sent::Read)) = body.poll_send(cx, &mut Taking, 1000) {
             assert!(matches!(body.next(), Next::Piece(_)));
         }

@@ -1,13 +1,14 @@
-//! How many descriptors of files the responses of a connection, and of an edge thread, may hold open. A request that may
-//! hold none gets the bytes of files from its worker.
+//! The limits of file descriptors that the responses of a connection, and of an edge thread, may hold open. A
+//! request without a permit gets the bytes of files from its worker.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Exchanges of one connection that may have files in their responses at a time. Each has as many open as its window takes.
+/// The number of exchanges of one connection whose responses may have files at a time. Each may have as many
+/// open as its window takes.
 const CONNECTION_MAX: usize = 8;
 
-/// Open files of an edge thread above which further requests may have none.
+/// The number of open files of an edge thread above which further requests get no permit.
 const THREAD_MAX: usize = 1024;
 
 /// The files that the responses of an edge thread hold open.
@@ -17,7 +18,7 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Counts a file, until what this returns is dropped.
+    /// Counts a file as open until the returned value is dropped.
     fn open(self: &Rc<Self>) -> OpenFile {
         self.count.set(self.count.get() + 1);
         OpenFile { of: Rc::clone(self) }
@@ -44,12 +45,12 @@ pub(crate) struct FilePermits {
 }
 
 impl FilePermits {
-    /// The permits of a connection on the thread.
+    /// Returns the permits of a connection on the thread.
     pub(crate) fn of_connection(thread: &Rc<OpenFiles>) -> Rc<Self> {
         Rc::new(Self { left: Cell::new(CONNECTION_MAX), thread: Rc::clone(thread) })
     }
 
-    /// A permit, if the connection has one left and the thread holds few files enough.
+    /// Returns a permit, if the connection has one left and the thread holds few enough files.
     pub(crate) fn take(self: &Rc<Self>) -> Option<FilePermit> {
         if self.left.get() == 0 || self.thread.count.get() >= THREAD_MAX {
             return None;
@@ -59,7 +60,7 @@ impl FilePermits {
     }
 }
 
-/// Leave for one response to hold files open. It is given back when it is dropped.
+/// Permission for one response to hold files open. Dropping it returns it.
 #[derive(Debug)]
 pub(crate) struct FilePermit {
     permits: Rc<FilePermits>,

@@ -1,11 +1,11 @@
-//! Where a connection's exchanges leave word that they have something for the client.
+//! The place where a connection's exchanges announce output for the client.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-/// The connection's side of its exchanges: which of them are ready, and how to wake the connection.
+/// The ready exchanges of a connection, and its waker.
 ///
-/// Everything lives on one thread, so a push and a wake are all it takes; many pushes cause one wake.
+/// Everything lives on one thread, so a push and a wake are enough; many pushes cause one wake.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     ready: RefCell<Vec<usize>>,
@@ -14,13 +14,13 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Says that the exchange under `key` is ready, and wakes the connection.
+    /// Marks the exchange under `key` as ready, and wakes the connection.
     pub(crate) fn push(&self, key: usize) {
         self.ready.borrow_mut().push(key);
         self.wake();
     }
 
-    /// Wakes the connection, once until it runs.
+    /// Wakes the connection, at most once until it runs.
     pub(crate) fn wake(&self) {
         if !self.woken.replace(true)
             && let Some(waker) = &*self.waker.borrow()
@@ -29,8 +29,9 @@ impl Mailbox {
         }
     }
 
-    /// The connection runs, and looks at its exchanges by itself until it rests. Then it will be woken through `waker`.
-    pub(crate) fn attend(&self, waker: &Waker) {
+    /// Begins a turn of the connection, which checks its exchanges by itself until it rests. Later wakes go
+    /// to `waker`.
+    pub(crate) fn begin_turn(&self, waker: &Waker) {
         self.woken.set(true);
         let mut current = self.waker.borrow_mut();
         if !current.as_ref().is_some_and(|current| current.will_wake(waker)) {
@@ -38,7 +39,7 @@ impl Mailbox {
         }
     }
 
-    /// The connection has seen all that was ready.
+    /// Ends the turn: the connection has seen all that was ready.
     pub(crate) fn rest(&self) {
         self.woken.set(false);
     }
@@ -48,12 +49,12 @@ impl Mailbox {
         self.ready.borrow().is_empty()
     }
 
-    /// Forgets which are ready: a connection with one exchange at a time looks at that one anyway.
+    /// Clears the list: a connection with one exchange at a time checks that one anyway.
     pub(crate) fn clear(&self) {
         self.ready.borrow_mut().clear();
     }
 
-    /// Moves all that are ready into `batch`, in the order in which they became so.
+    /// Moves all ready keys into `batch`, in the order in which they became ready.
     pub(crate) fn take(&self, batch: &mut Vec<usize>) {
         batch.append(&mut self.ready.borrow_mut());
     }

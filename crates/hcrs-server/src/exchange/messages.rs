@@ -1,4 +1,4 @@
-//! The messages of a WebSocket, where an exchange has become one.
+//! The messages of a WebSocket, for an exchange that has become one.
 
 use std::time::Instant;
 
@@ -10,7 +10,8 @@ use super::{Exchange, Piece, Place, State};
 use crate::exchange::websocket::{Next, Progress};
 
 impl Exchange {
-    /// Bytes of a WebSocket have arrived on a connection of its own, whose buffer is lent, not copied.
+    /// Passes bytes that arrived for a WebSocket on a connection of its own. The buffer is swapped, not
+    /// copied.
     pub(crate) fn push_switched(&self, input: &mut BytesMut) {
         let mut state = self.state.borrow_mut();
         state.body.unread += input.len();
@@ -19,37 +20,38 @@ impl Exchange {
             state.read_websocket();
         }
         match &mut state.websocket {
-            Some(websocket) => websocket.give_back(input),
-            // The exchange is over, and nobody reads any more.
+            Some(websocket) => websocket.return_buffer(input),
+            // The exchange is over, and no bytes are read any more.
             None => input.clear(),
         }
         drop(state);
         self.announce();
     }
 
-    /// Whether a WebSocket has used up what may be inflated in a turn and waits for [`Exchange::go_on`] in the next one.
+    /// Whether a WebSocket has used up its share of inflating in this turn and waits for [`Exchange::resume`]
+    /// in the next one.
     pub(crate) fn has_yielded(&self) -> bool {
         self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
     }
 
-    /// Goes on with a WebSocket that has yielded, if it has: other connections have had their turn.
-    pub(crate) fn go_on(&self) {
+    /// Continues a WebSocket that has yielded, once other connections have had their turn.
+    pub(crate) fn resume(&self) {
         let mut state = self.state.borrow_mut();
         let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.has_yielded()) else {
             return;
         };
-        websocket.go_on();
+        websocket.resume();
         state.read_websocket();
         drop(state);
         self.announce();
     }
 
-    /// Looks at the time for a WebSocket; gives when to look again.
+    /// Checks a WebSocket's deadlines. Returns when to check again.
     pub(crate) fn tick(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.borrow_mut();
         let (progress, next) = state.websocket.as_mut()?.tick(now);
         let is_over = progress.is_closed;
-        state.absorb(progress);
+        state.apply(progress);
         state.send_messages();
         let has_news = is_over || !state.response.body.is_empty();
         drop(state);
@@ -59,7 +61,7 @@ impl Exchange {
         next
     }
 
-    /// The server goes down: a WebSocket is closed.
+    /// Closes a WebSocket because the server is shutting down.
     pub(crate) fn go_away(&self, now: Instant) {
         let mut state = self.state.borrow_mut();
         let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
@@ -67,14 +69,15 @@ impl Exchange {
         };
         let progress = websocket.close(close_code::GOING_AWAY, "", now);
         let has_news = !progress.out.is_empty();
-        state.absorb(progress);
+        state.apply(progress);
         drop(state);
         if has_news {
             self.announce();
         }
     }
 
-    /// The worker sent a piece of a WebSocket's message. False if it may not now, or not so many bytes.
+    /// Passes a piece of a WebSocket's message from the worker. Returns false if the worker may not send it
+    /// now, or not that many bytes.
     #[must_use]
     pub(crate) fn push_message(&self, kind: MessageKind, data: &[u8], end: bool) -> bool {
         let mut state = self.state.borrow_mut();
@@ -89,18 +92,18 @@ impl Exchange {
             return true;
         }
         if progress.out.is_empty() {
-            // Nobody will read it: the worker may go on until it has heard of the end.
+            // It will not be read: the worker may continue until it has received the end.
             drop(state);
             self.client_took(0);
             return true;
         }
-        state.absorb(progress);
+        state.apply(progress);
         drop(state);
         self.announce();
         true
     }
 
-    /// The worker closes the WebSocket. False if it may not.
+    /// Closes the WebSocket for the worker. Returns false if it may not.
     #[must_use]
     pub(crate) fn push_close(&self, code: u16, reason: &[u8], now: Instant) -> bool {
         let Ok(reason) = std::str::from_utf8(reason) else { return false };
@@ -109,7 +112,7 @@ impl Exchange {
             return false;
         };
         let progress = websocket.close_by_app(code, reason, now);
-        state.absorb(progress);
+        state.apply(progress);
         state.send_messages();
         state.read_websocket();
         drop(state);
@@ -117,35 +120,35 @@ impl Exchange {
         true
     }
 
-    /// Whether it is a WebSocket that the app has accepted.
+    /// Whether this is a WebSocket that the app has accepted.
     pub(crate) fn is_open_websocket(&self) -> bool {
         self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.is_open())
     }
 }
 
 impl State {
-    /// Lets the WebSocket look at what has arrived.
+    /// Lets the WebSocket parse the bytes that have arrived.
     pub(super) fn read_websocket(&mut self) {
         while let Some(websocket) = &mut self.websocket {
             let was_free = websocket.is_free();
             let progress = websocket.read();
             let has_message = !websocket.is_free();
-            self.absorb(progress);
+            self.apply(progress);
             self.send_messages();
-            // Behind a message there may be more, or at least a ping.
+            // After a message there may be more, or at least a ping.
             if !(was_free && has_message) {
                 return;
             }
         }
     }
 
-    /// The client is gone without a Close frame, unless the WebSocket is closed already.
-    pub(super) fn lose_websocket(&mut self) {
+    /// Ends the WebSocket without a Close frame because the client is gone, unless it is closed already.
+    pub(super) fn disconnect_websocket(&mut self) {
         if self.response.ended {
             return;
         }
         if let Some(websocket) = &mut self.websocket {
-            websocket.lose();
+            websocket.disconnect();
         }
         self.send_messages();
         if self.response.has_head {
@@ -153,7 +156,7 @@ impl State {
         }
     }
 
-    pub(super) fn absorb(&mut self, progress: Progress) {
+    pub(super) fn apply(&mut self, progress: Progress) {
         self.body.unread -= progress.consumed;
         self.body.taken += progress.consumed;
         if self.response.ended {
@@ -169,12 +172,12 @@ impl State {
 
     pub(super) fn end_response(&mut self) {
         if !std::mem::replace(&mut self.response.ended, true) && self.response.body.is_empty() {
-            // Something has to carry the end.
+            // An empty piece carries the end.
             self.response.body.push_back(Piece::Bytes(Bytes::new()));
         }
     }
 
-    /// Sends the messages that the worker's window takes, and the end of the WebSocket.
+    /// Sends the messages that fit in the worker's window, and the end of the WebSocket.
     pub(super) fn send_messages(&mut self) {
         let (Some(websocket), Place::Begun(origin, stream)) = (&mut self.websocket, &self.place) else {
             return;

@@ -1,25 +1,27 @@
-//! The far side of an exchange, as the exchange sees it.
+//! The far side of an exchange, as the exchange uses it.
 
 use std::fmt::Debug;
 
 use hcrs_link::{MessageKind, StreamId};
 
-/// What answers exchanges piece by piece, such as the link to a worker. An origin that has its whole answer at once, such as the
-/// welcome page, pushes it into the exchange and implements nothing.
+/// An origin that answers exchanges piece by piece, such as the link to a worker. An origin that has its
+/// whole answer at once, such as the welcome page, pushes it into the exchange and implements nothing.
 ///
 /// `stream` is the number under which the origin knows the exchange.
 pub(crate) trait Origin: Debug {
-    /// Whether body bytes and messages are taken now. If not, [`Exchange::room_came`](super::Exchange::room_came) is called once they
-    /// are.
+    /// Whether body bytes and messages are taken now. If not,
+    /// [`Exchange::resume_body`](super::Exchange::resume_body) is called once they are.
     fn has_room(&self, stream: StreamId) -> bool;
 
-    /// Sends bytes of the request's body, for which the stream's window and the origin have room; the last ones if `end`.
+    /// Sends bytes of the request's body, for which the stream's window and the origin have room; the last
+    /// ones if `end`.
     fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool);
 
     /// Opens the response's window by `amount`.
     fn send_credit(&self, stream: StreamId, amount: u32);
 
-    /// Sends a piece of a WebSocket's message, for which the stream's window and the origin have room; the message's last if `end`.
+    /// Sends a piece of a WebSocket's message, for which the stream's window and the origin have room; the
+    /// message's last if `end`.
     fn send_message(&self, stream: StreamId, kind: MessageKind, bytes: &[u8], end: bool);
 
     /// Reports the end of a WebSocket, with the close code and reason that the app sees.
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_comes_back_as_the_client_takes_and_an_origin_hears_of_its_end() {
+    fn credit_returns_as_the_client_takes_and_an_origin_is_notified_of_the_end() {
         let (exchange, origin) = begun();
         assert!(exchange.push_head(ResponseHead::new(200, []), false));
         let piece = Bytes::from_static(&[0; 16 << 10]);
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_learns_once_that_an_exchange_has_output() {
+    fn a_mailbox_is_notified_once_that_an_exchange_has_output() {
         let mailbox = Rc::new(Mailbox::default());
         let line = RequestLine {
             version: Version::Http11,

@@ -1,4 +1,5 @@
-//! What an exchange is for the link to its worker: the request goes out, the response comes in, each frame checked.
+//! The exchange as the link to its worker uses it: the request goes out, the response comes in, each frame
+//! checked.
 
 use std::cell::RefMut;
 use std::rc::Rc;
@@ -15,11 +16,12 @@ use crate::exchange::backlog::Backlog;
 #[cfg(test)]
 use crate::model::planted::{self, Planted};
 
-/// Workers that may die before they have begun a request; with one more it is given up, because it may be the cause.
+/// The number of workers that may die before they have begun a request. With one more the request fails,
+/// because it may be the cause.
 pub(super) const DEAD_WORKERS_MAX: u8 = 2;
 
 impl Exchange {
-    /// The head, to be sent; `None` if the client has gone meanwhile.
+    /// Returns the head, to be sent; `None` if the client has gone meanwhile.
     pub(crate) fn head(&self) -> Option<RefMut<'_, RequestHead>> {
         let state = self.state.borrow_mut();
         if !matches!(state.place, Place::Queued) {
@@ -33,27 +35,27 @@ impl Exchange {
         self.state.borrow().expects_continue
     }
 
-    /// Counts the request among those that no worker has begun. False if they hold too much.
+    /// Counts the request's bytes in the backlog. Returns false if they do not fit.
     #[must_use]
     pub(crate) fn join(&self, backlog: &Rc<Backlog>) -> bool {
         let mut state = self.state.borrow_mut();
         let head = state.head.as_ref().map_or(0, |head| head.as_bytes().len());
         let len = head + state.body.unread;
         state.share = Some(backlog.share());
-        state.weigh(len)
+        state.charge_backlog(len)
     }
 
-    /// When the request arrived.
+    /// Returns when the request arrived.
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived
     }
 
-    /// Whether the client has closed its side before `before`, and so perhaps waits no more.
+    /// Whether the client had closed its side by `before`, and so perhaps no longer waits.
     pub(crate) fn is_half_closed_since(&self, before: Instant) -> bool {
         self.state.borrow().half_closed_at.is_some_and(|at| at <= before)
     }
 
-    /// Counts a worker that has died before it began the request; false if there were too many.
+    /// Counts a worker that died before it began the request. Returns false if there were too many.
     #[must_use]
     pub(crate) fn survives_worker(&self) -> bool {
         let mut state = self.state.borrow_mut();
@@ -61,7 +63,7 @@ impl Exchange {
         state.dead_workers <= DEAD_WORKERS_MAX
     }
 
-    /// The head was sent to `origin`; the body follows it.
+    /// Notes that the head was sent to `origin`, and sends the body after it.
     pub(crate) fn sent(&self, origin: Rc<dyn Origin>, stream: StreamId, to: SentTo) {
         let mut state = self.state.borrow_mut();
         state.sent = Some(to);
@@ -73,8 +75,8 @@ impl Exchange {
         state.send_body();
     }
 
-    /// The link has room again for bodies, which this stream has waited for.
-    pub(crate) fn room_came(&self, stream: StreamId) {
+    /// Resumes the body of this stream, which has waited for room in the link.
+    pub(crate) fn resume_body(&self, stream: StreamId) {
         let mut state = self.state.borrow_mut();
         let is_meant = match &state.place {
             Place::Sent(_, current) | Place::Begun(_, current) => *current == stream,
@@ -90,7 +92,7 @@ impl Exchange {
         }
     }
 
-    /// The worker has begun it: it will not be given to another.
+    /// Notes that the worker has begun the request, which will not be sent to another.
     pub(crate) fn begun(&self) {
         let mut state = self.state.borrow_mut();
         if let Place::Sent(origin, stream) = &state.place {
@@ -100,7 +102,7 @@ impl Exchange {
         state.body.replay.clear();
     }
 
-    /// Its worker has not begun it and will not: it waits for another.
+    /// Notes that the worker has not begun the request and will not, so that it waits for another.
     pub(crate) fn withdrawn(&self) {
         let mut state = self.state.borrow_mut();
         if matches!(state.place, Place::Over) {
@@ -122,7 +124,7 @@ impl Exchange {
         body.end_sent = !body.exists;
     }
 
-    /// When its worker was sent it, and its method and path, for the log.
+    /// Returns when the request was sent to its worker, with its method and path, for the log.
     pub(crate) fn asked_for(&self) -> Option<(Instant, String)> {
         let state = self.state.borrow();
         let head = state.head.as_ref()?.view();
@@ -131,7 +133,7 @@ impl Exchange {
         Some((since, String::from_utf8_lossy(&line).into_owned()))
     }
 
-    /// The worker returns credit for what the app took.
+    /// Returns credit to the client for the bytes that the app took.
     pub(crate) fn app_took(&self, credit: u32) {
         let mut state = self.state.borrow_mut();
         if let Some(websocket) = &mut state.websocket {
@@ -151,7 +153,7 @@ impl Exchange {
         self.announce();
     }
 
-    /// The app waits for a body that the client holds back.
+    /// Notes that the app waits for a body that the client holds back.
     pub(crate) fn app_awaits_body(&self) {
         let mut state = self.state.borrow_mut();
         state.response.wants_continue = state.expects_continue;
@@ -159,19 +161,19 @@ impl Exchange {
         self.announce();
     }
 
-    /// The app has heard of the end of its WebSocket.
-    pub(crate) fn app_heard_close(&self) {
+    /// Notes that the app was notified of the end of its WebSocket.
+    pub(crate) fn app_took_close(&self) {
         let mut state = self.state.borrow_mut();
         let Some(websocket) = &mut state.websocket else { return };
-        let progress = websocket.app_heard();
-        state.absorb(progress);
+        let progress = websocket.app_took_end();
+        state.apply(progress);
         state.send_messages();
         state.read_websocket();
         drop(state);
         self.announce();
     }
 
-    /// The app accepts the WebSocket. False if it may not now.
+    /// Accepts the WebSocket for the app. Returns false if it may not now.
     #[must_use]
     pub(crate) fn accept_websocket(&self, head: &ResponseHead, now: Instant) -> bool {
         let mut state = self.state.borrow_mut();
@@ -209,7 +211,7 @@ impl Exchange {
         self.announce();
     }
 
-    /// The worker sent the response's head. False if it may not now.
+    /// Takes the response's head from the worker. Returns false if it may not send one now.
     #[must_use]
     pub(crate) fn push_head(&self, head: ResponseHead, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
@@ -217,7 +219,7 @@ impl Exchange {
             return false;
         }
         if state.websocket.take().is_some() {
-            // It is denied: the request is complete, and no body is awaited for as long as the response takes.
+            // The WebSocket is denied: the request is complete, and no body is awaited during the response.
             state.body.ended = true;
             state.body.end_sent = true;
         }
@@ -228,7 +230,8 @@ impl Exchange {
         true
     }
 
-    /// The worker sent an interim head of `len` bytes. False if it may not now, or not so many.
+    /// Takes an interim head of `len` bytes from the worker. Returns false if it may not send one now, or not
+    /// that many bytes.
     #[must_use]
     pub(crate) fn push_interim(&self, head: ResponseHead, len: usize) -> bool {
         let mut state = self.state.borrow_mut();
@@ -244,8 +247,8 @@ impl Exchange {
         true
     }
 
-    /// The worker sent a request to promise in a frame of `len` bytes: its target and its fields. False if it may not now,
-    /// or not so many.
+    /// Takes a request to promise from the worker: the target and the fields, in a frame of `len` bytes.
+    /// Returns false if it may not send one now, or not that many bytes.
     #[must_use]
     pub(crate) fn push_promise(&self, target: &[u8], fields: &ResponseHead, len: usize) -> bool {
         let mut state = self.state.borrow_mut();
@@ -254,7 +257,7 @@ impl Exchange {
         if response.ended || response.pushed == PUSH_MAX || !response.window.spend(cost) {
             return false;
         }
-        // The head is gone if the client is.
+        // Without a client there is no head.
         let Some(head) = head else { return true };
         if !head.view().takes_pushes {
             return false;
@@ -266,7 +269,8 @@ impl Exchange {
         true
     }
 
-    /// The worker sent the response's trailers, which end it. False if it may not now.
+    /// Takes the response's trailers, which end it, from the worker. Returns false if it may not send them
+    /// now.
     #[must_use]
     pub(crate) fn push_trailers(&self, trailers: ResponseHead) -> bool {
         let mut state = self.state.borrow_mut();
@@ -286,7 +290,8 @@ impl Exchange {
         true
     }
 
-    /// The worker sent bytes of the response's body. False if it may not now, or not so many.
+    /// Takes bytes of the response's body from the worker. Returns false if it may not send them now, or not
+    /// that many.
     #[must_use]
     pub(crate) fn push_data(&self, data: Bytes, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
@@ -295,7 +300,7 @@ impl Exchange {
         if is_websocket || !response.has_head || response.ended {
             return false;
         }
-        // The end without bytes takes nothing: a stream has one.
+        // An end without bytes costs nothing: a stream has only one.
         let cost = if data.is_empty() && end { 0 } else { piece_cost(data.len()) };
         if !response.window.spend(cost) {
             return false;
@@ -315,7 +320,7 @@ impl Exchange {
         true
     }
 
-    /// The response cannot be completed. What was sent before still goes out first.
+    /// Fails the exchange because the response cannot be completed. Earlier parts of it are still sent first.
     pub(crate) fn fail(&self, fault: Fault) {
         let mut state = self.state.borrow_mut();
         state.place = Place::Over;
@@ -323,7 +328,7 @@ impl Exchange {
         match state.websocket.as_mut().filter(|websocket| websocket.is_open()) {
             Some(websocket) => {
                 let progress = websocket.close(close_code::SERVICE_RESTART, "", clock::now());
-                state.absorb(progress);
+                state.apply(progress);
                 state.end_response();
             }
             None => {
@@ -334,8 +339,8 @@ impl Exchange {
         self.announce();
     }
 
-    /// The worker is done with it. A response that it has left without an end, and without a word about it, has failed,
-    /// unless the client has closed its side: then the app need not complete it.
+    /// Ends the exchange for the worker. A response without an end and without a fault has failed, unless the
+    /// client has closed its side: then the app need not complete it.
     pub(crate) fn finished(&self) {
         let (is_complete, fault) = {
             let mut state = self.state.borrow_mut();
@@ -350,7 +355,7 @@ impl Exchange {
         }
     }
 
-    /// The connection has seen what there is: it wants to hear of what comes from now on.
+    /// Notes that the connection has seen all output, and is to be woken for the next.
     pub(crate) fn note_seen(&self) {
         self.announced.set(false);
     }

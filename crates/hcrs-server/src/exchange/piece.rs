@@ -1,17 +1,18 @@
-//! Memory for pieces of files: used again as soon as a piece has left, because memory that is new has to be cleared, and is
-//! in no cache.
+//! Memory for pieces of files. It is reused as soon as a piece has been sent, because new memory has to be
+//! cleared and is in no cache.
 
 use std::cell::RefCell;
 
 use bytes::Bytes;
 
-/// Bytes of a piece.
+/// The size of a piece, in bytes.
 pub(crate) const PIECE: usize = 64 << 10;
 
-/// Shorter ones get memory of their own size, so that what waits for a slow client holds no more than it is.
+/// The length below which a piece gets memory of its own size, so that one that waits for a slow client holds
+/// no more than its bytes.
 const SHARED_MIN: usize = PIECE / 2;
 
-/// Pieces' memory that a thread keeps while nothing is in it.
+/// The number of unused buffers that a thread keeps.
 const SPARES: usize = 8;
 
 thread_local! {
@@ -26,19 +27,19 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Room for `len` bytes, at most [`PIECE`].
+    /// Returns room for `len` bytes, at most [`PIECE`].
     pub(crate) fn new(len: usize) -> Self {
         let spare = if len < SHARED_MIN { None } else { SPARE.with_borrow_mut(Vec::pop) };
         let size = if len < SHARED_MIN { len } else { PIECE };
         Self { bytes: spare.unwrap_or_else(|| vec![0; size]), len }
     }
 
-    /// Where the bytes go.
+    /// Returns the room as a slice to read into.
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.len]
     }
 
-    /// The first `len` bytes, as a piece that gives the memory back when it is dropped.
+    /// Returns the first `len` bytes as a piece that returns the memory when it is dropped.
     pub(crate) fn fill(mut self, len: usize) -> Bytes {
         self.len = len;
         Bytes::from_owner(self)
@@ -55,7 +56,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         if self.bytes.len() == PIECE {
             let bytes = std::mem::take(&mut self.bytes);
-            // At a thread's end there is nothing left to keep it in.
+            // At a thread's end its spare list is already gone.
             let _gone = SPARE.try_with(|spare| {
                 let mut spare = spare.borrow_mut();
                 if spare.len() < SPARES {
@@ -66,8 +67,8 @@ impl Drop for Room {
     }
 }
 
-/// Gives back what the thread keeps.
-pub(crate) fn forget() {
+/// Releases the buffers that the thread keeps.
+pub(crate) fn release_spares() {
     SPARE.with_borrow_mut(Vec::clear);
 }
 
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(spares(), SPARES - 1);
         drop(again);
         assert_eq!(spares(), SPARES);
-        forget();
+        release_spares();
         assert_eq!(spares(), 0);
     }
 

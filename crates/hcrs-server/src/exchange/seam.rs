@@ -1,4 +1,4 @@
-//! What the model of the link looks at in an exchange.
+//! Access to an exchange for the model of the link.
 
 use std::rc::Rc;
 
@@ -6,22 +6,22 @@ use hcrs_link::{FILE_COST, piece_cost};
 
 use super::{Exchange, Piece, Place};
 
-/// Workers that may die before they have begun a request.
+/// The number of workers that may die before they have begun a request.
 pub(crate) const DEAD_WORKERS_MAX: u8 = super::origin_side::DEAD_WORKERS_MAX;
 
-/// What an exchange holds.
+/// The resources that an exchange holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
-    /// Bytes of the request's body that wait, and those that are kept to be sent again.
+    /// The bytes of the request's body that wait, and those that are kept to be sent again.
     pub request: usize,
-    /// What the pieces of the response take of the window.
+    /// The pieces' share of the response's window.
     pub response: usize,
-    /// The edge knows that a worker has begun it.
+    /// Whether the edge knows that a worker has begun the exchange.
     pub is_begun: bool,
 }
 
 impl Exchange {
-    /// What it holds now.
+    /// Returns the resources that the exchange holds now.
     pub(crate) fn model_held(self: &Rc<Self>) -> Held {
         let state = self.state.borrow();
         let (body, response) = (&state.body, &state.response);

@@ -1,4 +1,4 @@
-//! Files that leave by `sendfile(2)`: from the page cache into the socket, without a copy in this process.
+//! Sending files by `sendfile(2)`: from the page cache into the socket, without a copy in this process.
 
 use std::fs::File;
 use std::io;
@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use tokio_rustls::server::TlsStream;
 
-/// An I/O that may be able to send a file's bytes by itself.
+/// An I/O that may be able to send a file's bytes directly.
 pub(crate) trait SendFile {
-    /// Whether it is. What is to be encrypted has to be read.
+    /// Whether files can be sent directly. Data to be encrypted has to be read.
     fn sends_files(&self) -> bool {
         false
     }
@@ -18,7 +18,7 @@ pub(crate) trait SendFile {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends at most `len` bytes from `offset` on, as many as there is room for; none if the file has no more.
+    /// Sends at most `len` bytes from `offset` on, as many as fit; none if the file has no more.
     fn try_send_file(&mut self, _file: &File, _offset: u64, _len: usize) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }

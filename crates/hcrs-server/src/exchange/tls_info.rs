@@ -1,7 +1,7 @@
-//! Numbers for what is known of TLS connections: a worker is told the facts once, and requests name them by a byte.
+//! Numbers for the TLS info of connections: a worker is sent the info once, and requests name it by a byte.
 //!
-//! Connections with the same facts share a number. There are only so many: with more different facts alive than numbers
-//! the numbers change their meaning, and workers are told again.
+//! Connections with the same info share a number. There are at most 255 numbers: while more different infos
+//! than that are alive, numbers change their meaning, and their info is sent again.
 
 use std::cell::RefCell;
 use std::num::NonZeroU8;
@@ -9,44 +9,44 @@ use std::rc::{Rc, Weak};
 
 use hcrs_tls::TlsInfo;
 
-/// How many different facts a thread and its workers hold on to.
+/// The most infos that a thread and its workers hold.
 const NUMBERS: usize = u8::MAX as usize;
 
-/// The facts about a connection, and the number that its requests name them by.
+/// The TLS info of a connection, and the number by which its requests name it.
 #[derive(Debug)]
-pub(crate) struct NumberedFacts<F = TlsInfo> {
-    pub facts: F,
+pub(crate) struct NumberedTlsInfo<F = TlsInfo> {
+    pub info: F,
     pub number: NonZeroU8,
-    /// Tells apart those that had the number one after another.
+    /// Distinguishes the infos that had the number one after another.
     serial: u64,
 }
 
-/// The numbers of an edge thread, and what they mean.
+/// The numbers of an edge thread, and their meanings.
 #[derive(Debug)]
-pub(crate) struct TlsNumbers<F = TlsInfo>(RefCell<Numbers<F>>);
+pub(crate) struct TlsInfoTable<F = TlsInfo>(RefCell<Numbers<F>>);
 
 #[derive(Debug)]
 struct Numbers<F> {
-    /// By number, less one.
-    meant: Vec<Weak<NumberedFacts<F>>>,
+    /// The info of each number, by number less one.
+    meant: Vec<Weak<NumberedTlsInfo<F>>>,
     serial: u64,
 }
 
-impl<F> Default for TlsNumbers<F> {
+impl<F> Default for TlsInfoTable<F> {
     fn default() -> Self {
         Self(RefCell::new(Numbers { meant: Vec::new(), serial: 0 }))
     }
 }
 
-impl<F: PartialEq> TlsNumbers<F> {
-    /// Gives the facts a number: the one that a connection with the same facts has, one that no connection has, or
-    /// the one that was given out first.
-    pub(crate) fn number(&self, facts: F) -> Rc<NumberedFacts<F>> {
+impl<F: PartialEq> TlsInfoTable<F> {
+    /// Assigns the info a number: the one that a connection with the same info has, one that no connection
+    /// has, or the one that was assigned first.
+    pub(crate) fn number(&self, info: F) -> Rc<NumberedTlsInfo<F>> {
         let numbers = &mut *self.0.borrow_mut();
         let mut free = None;
         for (at, meant) in numbers.meant.iter().enumerate() {
             match meant.upgrade() {
-                Some(same) if same.facts == facts => return same,
+                Some(same) if same.info == info => return same,
                 Some(_) => {}
                 None => free = free.or(Some(at)),
             }
@@ -61,22 +61,22 @@ impl<F: PartialEq> TlsNumbers<F> {
         };
         numbers.serial += 1;
         let number = NonZeroU8::MIN.saturating_add(at as u8);
-        let numbered = Rc::new(NumberedFacts { facts, number, serial: numbers.serial });
+        let numbered = Rc::new(NumberedTlsInfo { info, number, serial: numbers.serial });
         numbers.meant[at] = Rc::downgrade(&numbered);
         numbered
     }
 }
 
-/// What a worker was told on a link.
+/// The infos that were sent over a link.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// By number, less one: the serial of the facts that it means there.
+pub(crate) struct SentInfo {
+    /// The serial of the info that each number means there, by number less one.
     serials: Vec<u64>,
 }
 
-impl Told {
-    /// Whether these facts have to be told, which is then taken to happen.
-    pub(crate) fn is_news<F>(&mut self, numbered: &NumberedFacts<F>) -> bool {
+impl SentInfo {
+    /// Whether the info has to be sent. If so, it is noted as sent.
+    pub(crate) fn is_new<F>(&mut self, numbered: &NumberedTlsInfo<F>) -> bool {
         let at = usize::from(numbered.number.get()) - 1;
         if self.serials.len() <= at {
             self.serials.resize(at + 1, 0);
@@ -90,41 +90,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_with_the_same_facts_share_a_number_that_is_told_once() {
-        let (numbers, mut told) = (TlsNumbers::default(), Told::default());
+    fn connections_with_the_same_info_share_a_number_that_is_sent_once() {
+        let (numbers, mut sent) = (TlsInfoTable::default(), SentInfo::default());
         let first = numbers.number("a");
-        assert!(told.is_news(&first));
+        assert!(sent.is_new(&first));
         let second = numbers.number("a");
         assert_eq!(first.number, second.number);
-        assert!(!told.is_news(&second));
+        assert!(!sent.is_new(&second));
         let other = numbers.number("b");
         assert_ne!(first.number, other.number);
-        assert!(told.is_news(&other) && !told.is_news(&first));
-        assert!(Told::default().is_news(&first), "another link has heard nothing");
+        assert!(sent.is_new(&other) && !sent.is_new(&first));
+        assert!(SentInfo::default().is_new(&first), "another link has heard nothing");
     }
 
     #[test]
-    fn the_number_of_a_connection_that_is_gone_is_given_to_another_and_told_again() {
-        let (numbers, mut told) = (TlsNumbers::default(), Told::default());
+    fn the_number_of_a_connection_that_is_gone_is_reused_and_sent_again() {
+        let (numbers, mut sent) = (TlsInfoTable::default(), SentInfo::default());
         let first = numbers.number("a");
         let number = first.number;
-        assert!(told.is_news(&first));
+        assert!(sent.is_new(&first));
         drop(first);
         let second = numbers.number("b");
         assert_eq!(second.number, number);
-        assert!(told.is_news(&second));
+        assert!(sent.is_new(&second));
     }
 
     #[test]
-    fn with_more_clients_than_numbers_each_is_still_told_rightly() {
-        let (numbers, mut told) = (TlsNumbers::default(), Told::default());
+    fn with_more_clients_than_numbers_each_request_still_has_the_right_info() {
+        let (numbers, mut sent) = (TlsInfoTable::default(), SentInfo::default());
         let mut worker = vec![None; NUMBERS + 1];
         let alive: Vec<_> = (0..3 * NUMBERS).map(|n| numbers.number(n)).collect();
         for _round in 0..2 {
             for (n, numbered) in alive.iter().enumerate() {
                 let meant = &mut worker[usize::from(numbered.number.get())];
-                if told.is_news(numbered) {
-                    *meant = Some(numbered.facts);
+                if sent.is_new(numbered) {
+                    *meant = Some(numbered.info);
                 }
                 assert_eq!(*meant, Some(n));
             }

@@ -7,8 +7,9 @@
 //! client's bytes ◄─ response body ◄──────────────── link
 //! ```
 //!
-//! While messages wait for the worker's window no more are read, but pings among what has arrived are answered. Inflating
-//! has a share of each turn of the thread: what is over waits in the input until the connection's task runs again.
+//! While messages wait for the worker's window no more are read, but pings among the bytes that have arrived are
+//! answered. Inflating has a share of each turn of the thread: bytes beyond it wait in the input until the
+//! connection's task runs again.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,21 +22,22 @@ use hcrs_ws::{DeflatePool, Event, Failure, Handshake, HeldBytes, MessageRoom, Op
 
 use crate::clock;
 
-/// Bytes that may wait for the client before pongs do, too; then only the latest ping is answered.
+/// The number of bytes waiting for the client above which pongs wait, too; then only the latest ping is
+/// answered.
 const REPLY_BACKLOG: usize = 64 << 10;
 
-/// A larger buffer is not kept for the next bytes.
+/// The capacity above which a buffer is not kept for the next bytes.
 const KEPT_BUFFER: usize = 32 << 10;
 
-/// How long after its last message to the client a WebSocket keeps what compression remembers of it.
+/// How long after its last message to the client a WebSocket keeps its compression context.
 const CONTEXT_KEPT: Duration = Duration::from_secs(30);
 
-/// What the WebSockets of an edge thread run on.
+/// The settings and shared resources of an edge thread's WebSockets.
 #[derive(Debug)]
 pub(crate) struct Terms {
     settings: hcrs_ws::Settings,
     close_timeout: Duration,
-    /// The longest gap in a message that is read.
+    /// The longest gap within a message that is being read.
     message_timeout: Duration,
     pool: Rc<DeflatePool>,
     room: Rc<MessageRoom>,
@@ -58,62 +60,62 @@ impl Terms {
         self.pool.begin_turn();
     }
 
-    /// Room for the messages of one connection's WebSockets.
+    /// Returns room for the messages of one connection's WebSockets.
     pub(crate) fn room_of_connection(&self) -> Rc<MessageRoom> {
         MessageRoom::of_connection(&self.room, &self.settings)
     }
 }
 
-/// What waits for the worker.
+/// An item that waits for the worker.
 #[derive(Debug)]
 enum ToApp {
-    /// A message, or what is left of it.
+    /// A message, or the rest of one.
     Message(MessageKind, Bytes),
     /// The end, with code and reason.
     Close(u16, String),
 }
 
-/// What the worker is sent next.
+/// An item that is sent to the worker next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// A piece of a message, the last one if the flag says so.
+    /// A piece of a message; the flag marks the last one.
     Piece(MessageKind, Bytes, bool),
     /// The end, with code and reason.
     Close(u16, String),
 }
 
-/// One WebSocket, from the request that asks for it on.
+/// One WebSocket, beginning with the request that asks for it.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     terms: Rc<Terms>,
     room: Rc<MessageRoom>,
     handshake: Handshake,
-    /// Once the app has accepted.
+    /// The protocol's state, once the app has accepted.
     connection: Option<hcrs_ws::Connection>,
-    /// Bytes of the client that were not understood yet.
+    /// Bytes of the client that were not parsed yet.
     input: BytesMut,
     to_app: VecDeque<ToApp>,
-    /// What the message in `to_app` takes of the room for all.
+    /// Counts the message in `to_app` against the shared room.
     waiting: HeldBytes,
     window: Window,
-    /// What the worker was sent, by its cost, and has not credited.
+    /// The cost of what was sent to the worker and not credited.
     in_app: usize,
-    /// The app was told of the end.
-    end_told: bool,
-    /// The app has closed: messages of the client are passed over until its Close frame comes.
+    /// Whether the app was notified of the end.
+    is_end_sent: bool,
+    /// Whether the app has closed: the client's messages are ignored until its Close frame arrives.
     app_left: bool,
-    /// The client has broken the protocol, and the app may still answer what came before: until it has taken the end, or
-    /// has had the time that a Close frame has, the client is not told.
+    /// When the client broke the protocol. The app may still answer earlier messages, so the Close frame is
+    /// sent only once the app has taken the end or the close timeout has passed.
     failing_since: Option<Instant>,
-    /// Inflating was interrupted and goes on in the next turn.
+    /// Whether inflating was interrupted and continues in the next turn.
     yielded: bool,
-    /// How much had come of the message that is being read when it was last looked at, and since when it has been so.
+    /// The length of the message being read at the last check, and since when it has not changed.
     unfinished: Option<(u64, Instant)>,
-    /// A message was sent since the time was last looked at.
+    /// Whether a message was sent since the last check of the deadlines.
     has_sent: bool,
-    /// Since when none was; `None` once what compression remembers was given back.
+    /// When the last message was sent; `None` once the compression context was released.
     quiet_since: Option<Instant>,
-    /// What waits for the client, in order.
+    /// The sizes of what waits for the client, in order.
     unsent: VecDeque<OnWire>,
     backlog: usize,
     closing_since: Option<Instant>,
@@ -123,23 +125,23 @@ pub(crate) struct WebSocket {
 #[derive(Debug)]
 struct OnWire {
     len: usize,
-    /// What of the worker's window they carry.
+    /// The share of the worker's window that these bytes carry.
     carried: usize,
 }
 
-/// What a step of a WebSocket has brought.
+/// The outcome of a step of a WebSocket.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Bytes of the client that were consumed.
+    /// The number of the client's bytes that were consumed.
     pub(crate) consumed: usize,
     /// Bytes for the client.
     pub(crate) out: Vec<u8>,
-    /// Nothing more will be read or sent.
+    /// Whether nothing more will be read or sent.
     pub(crate) is_closed: bool,
 }
 
 impl WebSocket {
-    /// The WebSocket that a request asks for, if it does; the error is the response that refuses it.
+    /// Returns the WebSocket that a request asks for, if it does; the error is the response that refuses it.
     /// It shares `room` with the others of its connection.
     pub(crate) fn asked_for(
         head: &RequestHead,
@@ -170,7 +172,7 @@ impl WebSocket {
             to_app: VecDeque::new(),
             window: Window::new(REQUEST_WINDOW),
             in_app: 0,
-            end_told: false,
+            is_end_sent: false,
             app_left: false,
             failing_since: None,
             yielded: false,
@@ -183,7 +185,8 @@ impl WebSocket {
         }))
     }
 
-    /// Opens the WebSocket as the app's head says, which has the status 101; gives the response's head.
+    /// Opens the WebSocket with the fields of the app's head, whose status is 101. Returns the response's
+    /// head.
     pub(crate) fn accept(&mut self, head: &ResponseHead) -> Result<ResponseHead, Fault> {
         let mut subprotocol = None;
         for (name, value) in head.fields() {
@@ -207,22 +210,23 @@ impl WebSocket {
         self.connection.is_some()
     }
 
-    /// Whether [`WebSocket::read`] has more to do although nothing came, and waits for [`WebSocket::go_on`].
+    /// Whether [`WebSocket::read`] has more to do although nothing arrived, and waits for
+    /// [`WebSocket::resume`].
     pub(crate) fn has_yielded(&self) -> bool {
         self.yielded
     }
 
-    /// Others have had their turn.
-    pub(crate) fn go_on(&mut self) {
+    /// Resumes reading, after other connections have had their turn.
+    pub(crate) fn resume(&mut self) {
         self.yielded = false;
     }
 
-    /// Takes bytes of the client; [`WebSocket::read`] looks at them.
+    /// Appends bytes of the client, which [`WebSocket::read`] parses.
     pub(crate) fn arrive(&mut self, data: &[u8]) {
         self.input.extend_from_slice(data);
     }
 
-    /// The same, with the buffer that they arrived in; it is empty then.
+    /// Takes bytes of the client together with the buffer that they arrived in, which is empty afterwards.
     pub(crate) fn arrive_in(&mut self, data: &mut BytesMut) {
         if self.input.is_empty() {
             std::mem::swap(&mut self.input, data);
@@ -232,8 +236,8 @@ impl WebSocket {
         data.clear();
     }
 
-    /// Gives the buffer back, if nothing is left in it that has to wait. One that a large message made large goes.
-    pub(crate) fn give_back(&mut self, data: &mut BytesMut) {
+    /// Returns the buffer if no bytes wait in it. One that a large message has enlarged is released.
+    pub(crate) fn return_buffer(&mut self, data: &mut BytesMut) {
         if self.input.is_empty() {
             let emptied = std::mem::take(&mut self.input);
             if (data.capacity()..=KEPT_BUFFER).contains(&emptied.capacity()) {
@@ -242,7 +246,8 @@ impl WebSocket {
         }
     }
 
-    /// Makes the next message of what has arrived, or looks only at what is no message while one waits.
+    /// Parses the next message from the bytes that have arrived; while a message waits for the worker, only
+    /// control frames.
     pub(crate) fn read(&mut self) -> Progress {
         let mut progress = Progress::default();
         if self.yielded {
@@ -286,10 +291,10 @@ impl WebSocket {
         }
         progress.consumed = before - self.input.len();
         self.reply(&mut progress);
-        self.conclude(progress)
+        self.finish_step(progress)
     }
 
-    /// Writes what is owed to the client, unless too much waits for it or the app may still answer.
+    /// Writes pending replies to the client, unless too much waits for it or the app may still answer.
     fn reply(&mut self, progress: &mut Progress) {
         if self.backlog + progress.out.len() < REPLY_BACKLOG
             && self.failing_since.is_none()
@@ -299,7 +304,7 @@ impl WebSocket {
         }
     }
 
-    /// The connection has failed: the app is told, and may answer the messages before.
+    /// Notes that the protocol was broken: the app gets the end, and may answer the messages before.
     fn note_failure(&mut self, failure: Failure, now: Instant) {
         if !self.app_left && (self.in_app > 0 || !self.to_app.is_empty()) {
             self.failing_since = Some(now);
@@ -307,14 +312,14 @@ impl WebSocket {
         self.to_app.push_back(ToApp::Close(failure.code, failure.reason.to_owned()));
     }
 
-    /// Whether the next message may be read: none waits for the worker.
+    /// Whether the next message may be read, because none waits for the worker.
     pub(crate) fn is_free(&self) -> bool {
         self.to_app.is_empty()
     }
 
-    /// Whether [`WebSocket::next_for_app`] has something.
+    /// Whether [`WebSocket::next_for_app`] has an item.
     pub(crate) fn has_for_app(&mut self) -> bool {
-        if self.end_told {
+        if self.is_end_sent {
             self.to_app.clear();
             self.waiting.hold(0);
         } else if self.app_left {
@@ -328,7 +333,7 @@ impl WebSocket {
         }
     }
 
-    /// What the worker's window takes of the next message, or the end.
+    /// Returns the part of the next message that fits in the worker's window, or the end.
     pub(crate) fn next_for_app(&mut self) -> Option<Next> {
         if !self.has_for_app() {
             return None;
@@ -349,13 +354,13 @@ impl WebSocket {
             }
             ToApp::Close(..) => {
                 let Some(ToApp::Close(code, reason)) = self.to_app.pop_front() else { return None };
-                self.end_told = true;
+                self.is_end_sent = true;
                 Some(Next::Close(code, reason))
             }
         }
     }
 
-    /// The app took pieces of messages.
+    /// Notes that the app took pieces of messages.
     pub(crate) fn app_took(&mut self, credit: usize) {
         // A worker cannot credit more than was sent to it.
         let credit = credit.min(self.in_app);
@@ -363,18 +368,18 @@ impl WebSocket {
         self.window.add(credit as u32);
     }
 
-    /// The app has taken the end, and so has answered what it wanted to.
-    pub(crate) fn app_heard(&mut self) -> Progress {
+    /// Notes that the app has taken the end, and so has sent all its answers.
+    pub(crate) fn app_took_end(&mut self) -> Progress {
         let mut progress = Progress::default();
         if self.failing_since.take().is_some()
             && let Some(connection) = &mut self.connection
         {
             connection.write_replies(&mut progress.out);
         }
-        self.conclude(progress)
+        self.finish_step(progress)
     }
 
-    /// A piece of a message from the app. `None` if a worker may not send it.
+    /// Sends a piece of a message from the app. `None` if a worker may not send it.
     pub(crate) fn send(&mut self, kind: MessageKind, data: &[u8], end: bool) -> Option<Progress> {
         let mut progress = Progress::default();
         let kind = match kind {
@@ -382,7 +387,7 @@ impl WebSocket {
             MessageKind::Binary => hcrs_ws::MessageKind::Binary,
         };
         match self.connection.as_mut()?.write_fragment(kind, data, end, &mut progress.out) {
-            // What is sent after the end goes nowhere.
+            // Data after the end is dropped.
             Ok(()) | Err(hcrs_ws::SendError::Closed) => {}
             Err(_) => return None,
         }
@@ -391,13 +396,14 @@ impl WebSocket {
         Some(progress)
     }
 
-    /// The app closes, and hears no message any more: what waits for it no longer keeps the client's Close frame back.
+    /// Closes the WebSocket for the app, which gets no further messages; messages that wait for it no longer
+    /// delay the client's Close frame.
     pub(crate) fn close_by_app(&mut self, code: u16, reason: &str, now: Instant) -> Progress {
         self.app_left = true;
         self.close(code, reason, now)
     }
 
-    /// The app, or the server, closes.
+    /// Closes the WebSocket for the app or the server.
     pub(crate) fn close(&mut self, code: u16, reason: &str, now: Instant) -> Progress {
         let mut progress = Progress::default();
         if let Some(connection) = &mut self.connection {
@@ -409,16 +415,16 @@ impl WebSocket {
             }
             self.closing_since.get_or_insert(now);
         }
-        self.conclude(progress)
+        self.finish_step(progress)
     }
 
-    /// The client is gone without a word: the app is told.
-    pub(crate) fn lose(&mut self) {
+    /// Notifies the app that the client is gone without a Close frame.
+    pub(crate) fn disconnect(&mut self) {
         self.to_app.push_back(ToApp::Close(close_code::ABNORMAL, String::new()));
     }
 
-    /// Looks at the time: pings, missing pongs, a message that does not go on, a Close frame that is not answered. Gives
-    /// when to look again, if that is before the connection's next look.
+    /// Checks the deadlines: pings, missing pongs, a stalled message, an unanswered Close frame. Returns when
+    /// to check again, if that is before the connection's next check.
     pub(crate) fn tick(&mut self, now: Instant) -> (Progress, Option<Instant>) {
         let mut progress = Progress::default();
         let is_reading = self.to_app.is_empty() && !self.yielded;
@@ -429,14 +435,14 @@ impl WebSocket {
             let failure = connection.give_up_message();
             self.note_failure(failure, now);
             self.reply(&mut progress);
-            return (self.conclude(progress), None);
+            return (self.finish_step(progress), None);
         }
         let Some(connection) = &mut self.connection else { return (progress, None) };
         if let Some(since) = self.failing_since
             && connection.has_failed()
         {
             let until = since + self.terms.close_timeout;
-            return if now < until { (progress, Some(until)) } else { (self.app_heard(), None) };
+            return if now < until { (progress, Some(until)) } else { (self.app_took_end(), None) };
         }
         if connection.awaits_close() {
             let since = *self.closing_since.get_or_insert(now);
@@ -445,14 +451,14 @@ impl WebSocket {
             return (progress, Some(until));
         }
         let Ok(next) = connection.tick(now, is_reading, &mut progress.out) else {
-            self.lose();
+            self.disconnect();
             progress.is_closed = true;
             return (progress, None);
         };
-        (self.conclude(progress), next)
+        (self.finish_step(progress), next)
     }
 
-    /// Whether a message that is read has not gone on for as long as it may.
+    /// Whether a message that is being read has stalled for the message timeout.
     fn has_stalled(&mut self, now: Instant, is_reading: bool) -> bool {
         let come = self.connection.as_ref().and_then(hcrs_ws::Connection::unfinished);
         self.unfinished = match (come, self.unfinished) {
@@ -463,7 +469,7 @@ impl WebSocket {
             .is_some_and(|(_, since)| now.saturating_duration_since(since) >= self.terms.message_timeout)
     }
 
-    /// Gives back what compression remembers of messages to the client, once there was none for a while.
+    /// Releases the compression context for messages to the client once none was sent for a while.
     fn shed_context(&mut self, now: Instant) {
         if std::mem::take(&mut self.has_sent) {
             self.quiet_since = Some(now);
@@ -475,7 +481,7 @@ impl WebSocket {
         }
     }
 
-    /// The client took bytes; gives what of the worker's window was among them.
+    /// Notes that the client took bytes. Returns the share of the worker's window among them.
     pub(crate) fn client_took(&mut self, mut len: usize) -> (usize, Progress) {
         self.backlog -= len.min(self.backlog);
         let mut payload = 0;
@@ -490,10 +496,10 @@ impl WebSocket {
         }
         let mut progress = Progress::default();
         self.reply(&mut progress);
-        (payload, self.conclude(progress))
+        (payload, self.finish_step(progress))
     }
 
-    fn conclude(&mut self, mut progress: Progress) -> Progress {
+    fn finish_step(&mut self, mut progress: Progress) -> Progress {
         if !progress.out.is_empty() {
             self.queue(progress.out.len(), 0);
         }
@@ -507,7 +513,7 @@ impl WebSocket {
     }
 }
 
-/// Fields that the handshake itself sets.
+/// Whether the handshake itself sets the field.
 fn is_of_handshake(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"sec-websocket-";
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))

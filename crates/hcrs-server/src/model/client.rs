@@ -17,12 +17,12 @@ use crate::exchange::mailbox::Mailbox;
 use crate::exchange::{Exchange, Output, Parts};
 use crate::origin::app::dispatch::Dispatch;
 
-/// A task was woken.
+/// A flag that is raised when a task is woken.
 #[derive(Debug, Default)]
 pub(super) struct Flag(AtomicBool);
 
 impl Flag {
-    /// A flag that is up, and the waker that raises it.
+    /// Returns a raised flag, and the waker that raises it.
     pub(super) fn up() -> (Arc<Self>, Waker) {
         let flag = Arc::new(Self(AtomicBool::new(true)));
         (Arc::clone(&flag), Waker::from(flag))
@@ -50,28 +50,28 @@ pub(super) struct Open {
     pub connection: usize,
     key: usize,
     pub exchange: Rc<Exchange>,
-    /// Bytes that a worker has to begin it for: what it holds of the backlog.
+    /// The bytes that it holds of the backlog until a worker begins it.
     pub weight: usize,
     has_body: bool,
-    /// The client sends nothing before it is told to.
+    /// Whether the client sends nothing before it is asked to.
     is_held_back: bool,
-    /// Bytes that the client may send.
+    /// The number of bytes that the client may send.
     window: usize,
-    /// Bytes of the response that the connection has and the client has not taken.
+    /// The number of the response's bytes that the connection has and the client has not taken.
     pub unsent: usize,
-    /// The response's last bytes are among those.
+    /// Whether the response's last bytes are among those.
     is_last_unsent: bool,
     /// The worker that it was sent to last.
     pub sent_to: Option<u32>,
 }
 
-/// What the clients of an episode do.
+/// The behavior of an episode's clients.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habits {
     pub window: usize,
     pub head: usize,
     pub sizes: Sizes,
-    /// Bytes that a connection takes beyond what its client has taken; all there are if `None`.
+    /// The number of bytes that a connection takes beyond what its client has taken; `None` for all.
     pub ahead: Option<usize>,
 }
 
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// What has not come back; `None` if that is nothing.
+    /// Describes what has not been returned; `None` if everything has.
     pub(super) fn left_over(&self) -> Option<String> {
         let (permits, running) = (count(&self.permits), Rc::strong_count(&self.running) - 1);
         (permits != self.permit_count || running > 0)
@@ -116,12 +116,12 @@ fn count(permits: &Rc<FilePermits>) -> usize {
     std::iter::from_fn(|| permits.take()).collect::<Vec<_>>().len()
 }
 
-/// All connections and what is open on them.
+/// All connections and their open requests.
 #[derive(Debug)]
 pub(super) struct Clients {
     pub connections: Vec<Connection>,
     pub open: Vec<Open>,
-    /// The exchanges that there were.
+    /// The exchanges that were made.
     pub made: Vec<Weak<Exchange>>,
     pub habits: Habits,
     batch: Vec<usize>,
@@ -132,7 +132,7 @@ impl Clients {
         Self { connections, open: Vec::new(), made: Vec::new(), habits, batch: Vec::new() }
     }
 
-    /// A request arrives.
+    /// Begins a request.
     pub(super) fn start(&mut self, scene: &mut Scene, dispatch: &Dispatch) {
         let at = scene.random.below(self.connections.len());
         let connection = &mut self.connections[at];
@@ -186,7 +186,7 @@ impl Clients {
             is_last_unsent: false,
             sent_to: None,
         });
-        // Some bodies come with the head.
+        // Some bodies arrive with the head.
         if has_body && !is_held_back && scene.random.one_in(4) {
             let open = self.open.len() - 1;
             let len = scene.random.below(300);
@@ -202,7 +202,7 @@ impl Clients {
         dispatch.submit(&exchange, scene.now);
     }
 
-    /// The client of some request sends a piece of its body.
+    /// Sends a piece of a request's body.
     pub(super) fn upload(&mut self, scene: &mut Scene, dispatch: &Dispatch) {
         let Some(at) = self.some(&mut scene.random) else { return };
         let open = &self.open[at];
@@ -232,7 +232,7 @@ impl Clients {
         }
     }
 
-    /// The client of some request closes its side.
+    /// Closes the client's side of a request.
     pub(super) fn half_close(&mut self, scene: &mut Scene) {
         let Some(at) = self.some(&mut scene.random) else { return };
         let open = &self.open[at];
@@ -243,7 +243,7 @@ impl Clients {
         }
     }
 
-    /// The client of some request resets it.
+    /// Resets a request.
     pub(super) fn reset(&mut self, scene: &mut Scene) -> Checked {
         match self.some(&mut scene.random) {
             Some(at) => self.end(at, Answer::Reset, scene),
@@ -251,7 +251,7 @@ impl Clients {
         }
     }
 
-    /// The client of some request takes bytes of its response.
+    /// Takes bytes of a response.
     pub(super) fn take(&mut self, scene: &mut Scene) -> Checked {
         let Some(at) = self.some(&mut scene.random) else { return Ok(()) };
         let open = &mut self.open[at];
@@ -278,7 +278,7 @@ impl Clients {
         }
         connection.flag.lower();
         let mailbox = Rc::clone(&connection.mailbox);
-        mailbox.attend(&connection.waker);
+        mailbox.begin_turn(&connection.waker);
         let mut batch = std::mem::take(&mut self.batch);
         while !mailbox.is_empty() {
             mailbox.take(&mut batch);
@@ -302,7 +302,7 @@ impl Clients {
         (!self.open.is_empty()).then(|| random.below(self.open.len()))
     }
 
-    /// Passes on what an exchange has for the client.
+    /// Sends an exchange's output to its client.
     fn pass_on(&mut self, at: usize, scene: &mut Scene) -> Checked {
         let ahead = self.habits.ahead.unwrap_or(usize::MAX);
         loop {

@@ -1,61 +1,61 @@
-//! What the model knows of each request, and what may be said to its client.
+//! The model's records of each request, and the rules for the answers to its client.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hcrs_http::Fault;
 
-/// Something that must not happen has happened; the text says what.
+/// A broken rule; the text describes it.
 #[derive(Debug)]
 pub(super) struct Broken(pub String);
 
 pub(super) type Checked<T = ()> = Result<T, Broken>;
 
-/// Fails, in words that are made only then, unless `is_kept`.
+/// Fails unless `is_kept`; `why` makes the text only then.
 pub(super) fn rule(is_kept: bool, why: impl FnOnce() -> String) -> Checked {
     if is_kept { Ok(()) } else { Err(Broken(why())) }
 }
 
-/// What became of a request at its client.
+/// The outcome of a request at its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The whole response.
     Complete,
-    /// The client has reset it.
+    /// The client has reset the request.
     Reset,
     /// A fault.
     Fault(Fault),
 }
 
-/// A request as both apps and clients know it.
+/// A request as apps and clients know it.
 #[derive(Debug)]
 pub(super) struct Record {
     pub arrived: Instant,
     pub answer: Option<Answer>,
     /// The worker that has begun it.
     pub begun_by: Option<u64>,
-    /// The link to that worker was lost.
+    /// Whether the link to that worker was lost.
     pub is_worker_lost: bool,
-    /// The worker that has begun it was replaced, and its time was up.
+    /// Whether the worker that has begun it was replaced, and its time was up.
     pub is_cut: bool,
-    /// Workers that were lost with it before they had begun it.
+    /// The number of workers that were lost with it before they had begun it.
     pub lost_before: u32,
-    /// There was a moment when the queue had no room for it, or for more of it.
+    /// Whether there was a moment when the queue had no room for it, or for more of it.
     pub has_met_full_queue: bool,
     pub half_closed_at: Option<Instant>,
-    /// Bytes of its body that the client has sent, and whether those are all.
+    /// The number of its body's bytes that the client has sent, and whether the body is complete.
     pub uploaded: usize,
     pub is_upload_over: bool,
-    /// Bytes of it that the app has received, and whether it has seen the end.
+    /// The number of its body's bytes that the app has received, and whether the app has seen the end.
     pub received: usize,
     pub has_received_all: bool,
-    /// The app was told that the client is gone, or has closed its side.
-    pub has_heard_close: bool,
-    /// Bytes of the response that the app has sent, and whether those are all.
+    /// Whether the app was notified that the client is gone, or has closed its side.
+    pub has_seen_close: bool,
+    /// The number of the response's bytes that the app has sent, and whether the response is complete.
     pub sent: usize,
     pub is_sent_over: bool,
     pub has_failed: bool,
-    /// What the client has seen of the response.
+    /// The parts of the response that the client has seen.
     pub has_head: bool,
     pub seen: usize,
     pub interims: usize,
@@ -76,7 +76,7 @@ impl Record {
             is_upload_over: false,
             received: 0,
             has_received_all: false,
-            has_heard_close: false,
+            has_seen_close: false,
             sent: 0,
             is_sent_over: false,
             has_failed: false,
@@ -87,25 +87,25 @@ impl Record {
     }
 }
 
-/// The limits that the rules speak of.
+/// The limits that the rules refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub queue_timeout: Duration,
-    /// Requests that may wait in the queue.
+    /// The number of requests that may wait in the queue.
     pub queue_size: usize,
-    /// Bytes that the requests may hold that no worker has begun.
+    /// The number of bytes that unbegun requests may hold.
     pub queue_bytes: usize,
     pub half_closed_patience: Duration,
-    /// Workers that may be lost before a request is given up.
+    /// The number of workers that may be lost before a request fails.
     pub dead_workers: u32,
 }
 
-/// All requests of an episode; a request's number is its place.
+/// All requests of an episode; a request's number is its index.
 #[derive(Debug)]
 pub(super) struct Records {
     pub all: Vec<Record>,
     pub limits: Limits,
-    /// How often what is worth a count has happened.
+    /// How often each noted event has happened.
     pub events: BTreeMap<&'static str, u64>,
 }
 
@@ -119,7 +119,7 @@ impl Records {
         self.all.get_mut(number).ok_or_else(|| Broken(format!("there is no request {number}")))
     }
 
-    /// A worker has claimed the request.
+    /// Notes that a worker has claimed the request.
     pub(super) fn begin(&mut self, number: usize, worker: u64) -> Checked {
         let record = self.get(number)?;
         if let Some(first) = record.begun_by {
@@ -136,7 +136,7 @@ impl Records {
         Ok(())
     }
 
-    /// The client was told of the end of a request.
+    /// Notes the answer that ends a request for its client.
     pub(super) fn answer(&mut self, number: usize, answer: Answer, now: Instant) -> Checked {
         let Limits { queue_timeout, half_closed_patience, dead_workers, .. } = self.limits;
         let record = self.get(number)?;
@@ -155,7 +155,7 @@ impl Records {
             }
             Answer::Reset => true,
             Answer::Fault(Fault::AppFailed) => record.has_failed,
-            Answer::Fault(Fault::ClientGone) => record.has_heard_close && !record.has_failed,
+            Answer::Fault(Fault::ClientGone) => record.has_seen_close && !record.has_failed,
             Answer::Fault(Fault::WorkerLost) => record.is_worker_lost || record.lost_before > dead_workers,
             Answer::Fault(Fault::RetireTimeout) => record.is_cut,
             Answer::Fault(Fault::QueueTimeout) => record.begun_by.is_none() && is_due && !record.has_head,

@@ -1,13 +1,14 @@
-//! A model test of the link, both ends of it as they are in the product, with no socket and no clock: a seed gives a schedule,
-//! and a schedule is everything that happens in an order that could be.
+//! A model test of the link, with both ends as they are in the product, without sockets and clocks: a seed
+//! yields a schedule, which is one possible order of everything that happens.
 //!
-//! An *episode* is an edge thread's dispatch with its links and exchanges, some workers that use the crate `hcrs-link` as
-//! theirs do, and some clients. Its steps are drawn from the seed: bytes move in pieces of any size, apps and clients do
-//! what they may, workers are blocked, die and are replaced, links are lost, time passes. After each step, and when all
-//! has come to rest, the rules are looked at (`World::check`, `World::check_left`, `Records`).
+//! An *episode* is an edge thread's dispatch with its links and exchanges, some workers that use the crate
+//! `hcrs-link` as real workers do, and some clients. Its steps are drawn from the seed: bytes move in pieces
+//! of any size, apps and clients act, workers are blocked, die and are replaced, links are lost, time passes.
+//! After each step, and when everything is at rest, the rules are checked (`World::check`,
+//! `World::check_left`, `Records`).
 //!
-//! A short run is a part of `cargo test`; `make model` runs for long and keeps the result in `results.md`. WebSockets are
-//! not modelled, nor is TLS.
+//! A short run is part of `cargo test`; `make model` runs for long and keeps the result in `results.md`. The
+//! model has neither WebSockets nor TLS.
 
 mod client;
 mod invariants;
@@ -29,7 +30,7 @@ use std::time::Instant;
 use self::invariants::Records;
 use self::random::{Pattern, Random};
 
-/// What all episodes use.
+/// The resources that all episodes share.
 #[derive(Debug)]
 struct Material {
     pattern: Pattern,
@@ -47,13 +48,13 @@ impl Material {
     }
 }
 
-/// What every step of an episode works with.
+/// The state that every step of an episode uses.
 #[derive(Debug)]
 struct Scene {
     random: Random,
     material: Rc<Material>,
     records: Records,
     now: Instant,
-    /// Everything is on its way to its end.
+    /// Whether everything proceeds towards its end.
     is_quick: bool,
 }

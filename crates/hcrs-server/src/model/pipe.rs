@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-/// Bytes on their way.
+/// Bytes in transit.
 #[derive(Debug)]
 pub(super) struct Pipe {
     bytes: VecDeque<u8>,
     capacity: usize,
-    /// Bytes that were read.
+    /// The number of bytes that were read.
     read: u64,
     /// Descriptors, and the byte that each comes with.
     files: VecDeque<(u64, OwnedFd)>,
-    /// The writer has closed it.
+    /// Whether the writer has closed it.
     pub is_closed: bool,
-    /// The reader has closed it.
+    /// Whether the reader has closed it.
     pub is_deaf: bool,
 }
 
@@ -38,7 +38,7 @@ impl Pipe {
         self.capacity.saturating_sub(self.bytes.len())
     }
 
-    /// Whether a read gives bytes or the end.
+    /// Whether a read returns bytes or the end.
     pub(super) fn is_readable(&self) -> bool {
         !self.bytes.is_empty() || self.is_closed
     }
@@ -48,7 +48,7 @@ impl Pipe {
         self.bytes.is_empty() && self.is_closed
     }
 
-    /// Writes what there is room for, with a descriptor beside the first byte.
+    /// Writes as many bytes as fit, with a descriptor beside the first byte.
     pub(super) fn write(&mut self, bytes: &[u8], file: Option<OwnedFd>) -> usize {
         let len = bytes.len().min(self.room());
         if len > 0 {

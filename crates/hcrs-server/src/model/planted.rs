@@ -1,4 +1,5 @@
-//! Faults that tests plant, each at the smallest place where it can be made, to see that the model finds them.
+//! Faults that tests plant, each at the smallest place where it can be made, to check that the model finds
+//! them.
 
 use std::cell::Cell;
 
@@ -7,32 +8,32 @@ use hcrs_link::StreamId;
 /// A planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planted {
-    /// A claim slot is free as soon as its request is withdrawn, and numbers are used again.
+    /// A claim slot is free as soon as its request is withdrawn, and numbers are reused.
     SlotFreedAtWithdrawal,
-    /// Streams beyond the first few do not give their start credit back.
+    /// Streams beyond the first few do not return their start credit.
     CreditsByIndex,
     /// The frame that ends an abandoned stream does not arrive.
     DoneLost,
-    /// What is kept of a body to be sent again is sent twice.
+    /// The part of a body that is kept to be sent again is sent twice.
     ReplaySentTwice,
     /// Credit for a response arrives twice.
     CreditTwice,
-    /// What a dead worker had not begun is forgotten.
+    /// Requests that a dead worker had not begun are lost.
     UnbegunDropped,
-    /// What a worker has begun is taken back.
+    /// A request that a worker has begun is withdrawn.
     BegunRescued,
-    /// That a client has closed its side is lost while its request is not begun.
+    /// The close of a client's side is lost while its request is not begun.
     HalfCloseLost,
-    /// The connection is not told of what comes after its first look.
+    /// The connection is not notified of output after its first check.
     WakeLost,
     /// Requests are refused while the queue is half empty.
     QueueHalved,
 }
 
-/// How many numbers there are where they are used again.
+/// The number of stream numbers where they are reused.
 const NUMBERS: u64 = 4;
 
-/// The last stream that gives its start credit back where later ones do not.
+/// The last stream that returns its start credit where later ones do not.
 const LAST_INDEX: u64 = 3;
 
 thread_local! {
@@ -47,12 +48,12 @@ pub(super) fn with<R>(planted: Planted, run: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Whether this is the fault that is planted.
+/// Whether this fault is planted.
 pub(crate) fn is(planted: Planted) -> bool {
     PLANTED.get() == Some(planted)
 }
 
-/// The number of the next stream, which would be `stream`.
+/// Returns the number of the next stream, which would be `stream`.
 pub(crate) fn number(stream: StreamId) -> StreamId {
     if is(Planted::SlotFreedAtWithdrawal) {
         StreamId::new((stream.get() - 1) % NUMBERS + 1).unwrap_or(stream)
@@ -61,7 +62,7 @@ pub(crate) fn number(stream: StreamId) -> StreamId {
     }
 }
 
-/// How many requests may wait, which would be `size`.
+/// Returns the number of requests that may wait, which would be `size`.
 pub(crate) fn queue_size(size: usize) -> usize {
     if is(Planted::QueueHalved) { size / 2 } else { size }
 }

@@ -1,6 +1,6 @@
-//! The numbers that a schedule is drawn from, and the bytes of bodies.
+//! The random numbers that a schedule is drawn from, and the bytes of bodies.
 
-/// `SplitMix64`: what a seed gives is the same everywhere and for ever.
+/// A `SplitMix64` generator: a seed yields the same numbers everywhere and forever.
 #[derive(Debug, Clone)]
 pub(super) struct Random {
     state: u64,
@@ -19,27 +19,27 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 if that is 0.
+    /// Returns a number below `end`; 0 if that is 0.
     pub(super) fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
 
-    /// A number from `first` to `last`.
+    /// Returns a number from `first` to `last`.
     pub(super) fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }
 
-    /// True once in `n` times.
+    /// Returns true once in `n` times.
     pub(super) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    /// One of `choices`.
+    /// Returns one of `choices`.
     pub(super) fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
-    /// The length of a piece: mostly short, sometimes none, sometimes as long as a window.
+    /// Returns the length of a piece: mostly short, sometimes 0, sometimes as long as a window.
     pub(super) fn length(&mut self, sizes: Sizes) -> usize {
         let kind = match sizes {
             Sizes::Short => self.below(28),
@@ -57,7 +57,7 @@ impl Random {
     }
 }
 
-/// Which pieces there are.
+/// The sizes of pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sizes {
     Short,
@@ -72,7 +72,7 @@ const PERIOD: usize = 251;
 /// The longest piece.
 pub(super) const PIECE_MAX: usize = 256 << 10;
 
-/// The bytes that every body is cut from, at a place that its request's number and the offset in it say.
+/// The bytes that every body is cut from; the request's number and the offset determine the place.
 #[derive(Debug)]
 pub(super) struct Pattern {
     bytes: Vec<u8>,
@@ -85,18 +85,18 @@ impl Pattern {
         Self { bytes: period.iter().copied().cycle().take(PIECE_MAX + PERIOD).collect() }
     }
 
-    /// Where in the bytes a piece begins.
+    /// Returns the place where a piece begins.
     pub(super) fn place(number: usize, offset: usize) -> usize {
         (number * 17 + offset) % PERIOD
     }
 
-    /// `len` bytes of the body of request `number`, from `offset`.
+    /// Returns `len` bytes of the body of request `number`, from `offset`.
     pub(super) fn piece(&self, number: usize, offset: usize, len: usize) -> &[u8] {
         let start = Self::place(number, offset);
         &self.bytes[start..start + len]
     }
 
-    /// All of the bytes.
+    /// Returns all of the bytes.
     pub(super) fn all(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,4 +1,4 @@
-//! What must be true after every step, and when all has come to rest.
+//! The rules that hold after every step, and when everything is at rest.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +12,7 @@ use super::wires::Wire;
 use super::world::{Looking, TICK, World};
 
 impl World {
-    /// Looks after what waits, if it is time.
+    /// Runs the dispatch's tick, if it is due.
     pub(super) fn look(&mut self) -> Checked {
         let Looking::At(at) = self.looking else { return Ok(()) };
         if self.scene.now < at {
@@ -20,9 +20,9 @@ impl World {
         }
         self.dispatch.tick(self.scene.now);
         self.looking = Looking::At(self.scene.now + TICK);
-        if !self.dispatch.is_waiting(self.scene.now) {
+        if !self.dispatch.has_work(self.scene.now) {
             let dispatch = Rc::clone(&self.dispatch);
-            self.looking = Looking::Asleep(Box::pin(async move { dispatch.waiting().await }));
+            self.looking = Looking::Asleep(Box::pin(async move { dispatch.changed().await }));
         }
         let Limits { queue_timeout, half_closed_patience, .. } = self.scene.records.limits;
         for open in &self.clients.open {
@@ -36,7 +36,7 @@ impl World {
         Ok(())
     }
 
-    /// What must be true after every step.
+    /// Checks the rules that hold after every step.
     pub(super) fn check(&mut self) -> Checked {
         if let Looking::Asleep(waiting) = &mut self.looking
             && waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
@@ -56,7 +56,7 @@ impl World {
             let is_waiting = !held.is_begun && !open.exchange.is_over();
             backlog += if is_waiting { open.weight } else { 0 };
             let number = open.number;
-            rule(!(is_asleep && is_waiting), || format!("nobody looks after request {number}, which waits"))?;
+            rule(!(is_asleep && is_waiting), || format!("request {number} waits, and no tick is due"))?;
             rule(held.request <= window && open.exchange.unread() <= window, || {
                 format!("request {number} holds {} bytes of a body", held.request)
             })?;
@@ -77,7 +77,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets everything come to its end and looks at what is left.
+    /// Lets everything come to its end and checks what is left.
     pub(super) fn settle(&mut self) -> Checked {
         self.scene.is_quick = true;
         self.is_serving = false;
@@ -136,7 +136,7 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let is_quiet = |wire: &Wire| {
             let is_edge_quiet = wire.edge.as_ref().is_none_or(|edge| {
-                !edge.flag.is_up() && edge.link.model_waiting() == 0 && edge.link.under_way() == 0
+                !edge.flag.is_up() && edge.link.model_waiting() == 0 && edge.link.in_flight() == 0
             });
             let is_drained = wire.retiring.is_none();
             let is_spoken =
@@ -146,7 +146,7 @@ impl World {
         self.clients.open.is_empty() && self.wires.iter().all(is_quiet)
     }
 
-    /// What must be true when all is over.
+    /// Checks the rules that hold when everything is over.
     fn check_left(&mut self) -> Checked {
         for (number, record) in self.scene.records.all.iter().enumerate() {
             rule(record.answer.is_some(), || format!("request {number} has no answer: {record:?}"))?;
@@ -171,7 +171,7 @@ impl World {
         Ok(())
     }
 
-    /// Nothing may hold what is over.
+    /// Checks that nothing keeps ended exchanges alive.
     fn check_nothing_lives(&mut self) -> Checked {
         let alive = self.clients.made.iter().filter(|exchange| exchange.strong_count() > 0).count();
         rule(alive == 0, || format!("{alive} exchanges live on"))?;

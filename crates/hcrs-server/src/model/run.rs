@@ -11,16 +11,16 @@ use super::planted::{self, Planted};
 use super::random::Random;
 use super::world::World;
 
-/// Steps of the run that is a part of the tests.
+/// The number of steps of the run that is part of the tests.
 const SHORT: u64 = 150_000;
 
-/// Steps in which each planted fault has to be found.
+/// The number of steps within which each planted fault has to be found.
 const PLANTED: u64 = 400_000;
 
-/// The seed of runs that name none.
+/// The seed of runs without one of their own.
 const SEED: u64 = 0x6863_7273;
 
-/// What a run was.
+/// The counts of a run.
 #[derive(Debug, Default)]
 struct Tally {
     steps: u64,
@@ -30,7 +30,7 @@ struct Tally {
     events: BTreeMap<&'static str, u64>,
 }
 
-/// A rule was broken.
+/// A run in which a rule was broken.
 #[derive(Debug)]
 struct Failure {
     episode: u64,
@@ -39,7 +39,7 @@ struct Failure {
     story: String,
 }
 
-/// Runs episodes until so many steps were taken.
+/// Runs episodes until at least `steps` steps were taken.
 fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
     let material = Rc::new(Material::new().expect("a file in memory"));
     let mut seeds = Random::new(seed);
@@ -121,7 +121,7 @@ const FAULTS: [Planted; 10] = [
     Planted::QueueHalved,
 ];
 
-/// Has the model find a planted fault; gives how.
+/// Runs the model until it finds a planted fault. Returns the failure.
 fn find(fault: Planted) -> Failure {
     let outcome = planted::with(fault, || run(SEED, PLANTED));
     *outcome.expect_err(&format!("{fault:?} is found in {PLANTED} steps"))
@@ -131,7 +131,7 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.replace('_', "").parse().ok()
 }
 
-/// What a run has seen, as a page.
+/// Returns the counts of a run as a page.
 fn page(seed: u64, tally: &Tally) -> String {
     let variable = |name| std::env::var(name).unwrap_or_else(|_| "unknown".to_owned());
     let (date, commit) = (variable("HCRS_MODEL_DATE"), variable("HCRS_MODEL_COMMIT"));
@@ -180,7 +180,7 @@ fn every_request_is_answered_once_by_its_own_answer_whatever_happens() {
 }
 
 #[test]
-fn a_seed_gives_the_same_run_each_time() {
+fn a_seed_yields_the_same_run_each_time() {
     let runs = [(); 2].map(|()| run(7, 10_000).unwrap());
     let [first, second] = runs.map(|tally| (tally.steps, tally.requests, tally.outcomes, tally.events));
     assert_eq!(first, second);

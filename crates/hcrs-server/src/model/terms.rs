@@ -1,4 +1,4 @@
-//! What episodes are like, and how often each step is taken.
+//! The parameters of episodes, and the frequency of each step.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::client::Habits;
 use super::random::{Random, Sizes};
 use crate::settings::DispatchSettings;
 
-/// What can happen next.
+/// A step of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Start,
@@ -33,7 +33,7 @@ pub(super) enum Step {
     Retiring,
 }
 
-/// Steps without which nothing comes to an end, and how often each is taken in a schedule at least.
+/// Steps without which nothing comes to an end, and the least frequency of each.
 const MOVES: [(Step, usize); 14] = [
     (Step::Start, 8),
     (Step::Upload, 12),
@@ -51,7 +51,7 @@ const MOVES: [(Step, usize); 14] = [
     (Step::Retiring, 4),
 ];
 
-/// Steps that schedules can do without, and how often each is taken in one that has it.
+/// Steps that schedules can do without, and the least frequency of each in one that has it.
 const TROUBLES: [(Step, usize); 8] = [
     (Step::Jump, 1),
     (Step::Reset, 2),
@@ -63,34 +63,34 @@ const TROUBLES: [(Step, usize); 8] = [
     (Step::Replace, 1),
 ];
 
-/// What an episode is like.
+/// The parameters of an episode.
 #[derive(Debug)]
 pub(super) struct Terms {
-    /// How often each step is taken, and the sum.
+    /// The frequency of each step, and the sum.
     pub weights: Vec<(Step, usize)>,
     pub sum: usize,
     pub workers: usize,
     pub start_credits: usize,
-    /// Numbers that each link has for its streams.
+    /// The number of stream numbers of each link.
     pub numbers: u64,
-    /// Requests that each worker is given, if there is an end.
+    /// The request quota of each worker, if there is one.
     pub max_requests: Option<u64>,
-    /// Bytes that a socket holds.
+    /// The number of bytes that a socket holds.
     pub capacity: usize,
-    /// Bytes that a read, or a write, moves at most.
+    /// The most bytes that a read, or a write, moves.
     pub chunk: usize,
-    /// Bytes that each end has room for.
+    /// The number of bytes that each end has room for.
     pub inbox: usize,
     pub sizes: Sizes,
-    /// Workers read requests before they begin them.
+    /// Whether workers read requests before they begin them.
     pub is_lazy: bool,
-    /// The links' memory has blocks.
+    /// Whether the links' memory has blocks.
     pub has_blocks: bool,
-    /// Requests that are open at a time.
+    /// The number of requests that are open at a time.
     pub open_max: usize,
 }
 
-/// What was drawn for an episode.
+/// The values that were drawn for an episode.
 #[derive(Debug)]
 pub(super) struct Drawn {
     pub terms: Terms,
@@ -100,7 +100,7 @@ pub(super) struct Drawn {
 
 impl Drawn {
     pub(super) fn new(random: &mut Random) -> Self {
-        // One in which links and outboxes are full.
+        // A heavy episode, in which links and outboxes are full.
         let is_heavy = random.one_in(12);
         let sizes = if is_heavy {
             Sizes::Long

@@ -1,4 +1,4 @@
-//! Links with both ends, the tasks that the edge has for each, and what becomes of them.
+//! Links with both ends, and the edge's tasks for each.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -17,8 +17,8 @@ use super::planted::{self, Planted};
 use super::worker::Worker;
 use super::world::World;
 use crate::origin::app::WorkerId;
-use crate::origin::app::link::{Link, LinkParts, Notice};
-use crate::origin::app::tally::Tally;
+use crate::origin::app::link::{Link, LinkEvent, LinkParts};
+use crate::origin::app::request_quota::RequestQuota;
 
 /// The edge's end of a link.
 pub(super) struct EdgeEnd {
@@ -27,12 +27,12 @@ pub(super) struct EdgeEnd {
     pub files: VecDeque<OwnedFd>,
     pub flag: Arc<Flag>,
     pub waker: Waker,
-    /// It is to be replaced.
+    /// Whether the worker is to be replaced.
     pub is_spent: bool,
     pub has_replacement: bool,
 }
 
-/// The end of a worker that is replaced.
+/// The task that waits for the end of a worker that is replaced.
 pub(super) struct Retiring {
     pub link: Rc<Link>,
     pub quiet: Pin<Box<dyn Future<Output = ()>>>,
@@ -47,13 +47,13 @@ pub(super) struct Wire {
     pub memory: OwnedFd,
     pub edge: Option<EdgeEnd>,
     pub retiring: Option<Retiring>,
-    /// To the worker, and from it.
+    /// The two directions: to the worker, and from it.
     pub down: Pipe,
     pub up: Pipe,
     pub worker: Worker,
-    /// A process that the worker has started holds its end of the socket open.
+    /// Whether a process that the worker has started holds its end of the socket open.
     pub is_held_open: bool,
-    /// The worker that this one takes the place of.
+    /// The worker that this one replaces.
     pub replaces: Option<WorkerId>,
 }
 
@@ -69,7 +69,7 @@ impl World {
             pid: id as u32,
             claims,
             blocks: self.blocks(&memory)?,
-            tally: self.terms.max_requests.map(|limit| Arc::new(Tally::new(limit))),
+            quota: self.terms.max_requests.map(|limit| Arc::new(RequestQuota::new(limit))),
         };
         let ids = StreamIds::up_to(self.terms.numbers);
         let link = Link::with_ids(parts, self.terms.start_credits, self.scene.now, ids);
@@ -139,18 +139,18 @@ impl World {
             read_left -= len;
             edge.inbox.filled(len);
             let dispatch = &self.dispatch;
-            let mut notice = |notice: Notice| match notice {
-                Notice::Ready => {
+            let mut on_event = |event: LinkEvent| match event {
+                LinkEvent::Ready => {
                     ready = true;
                     dispatch.pump(now);
                 }
-                Notice::Progress => dispatch.pump(now),
-                Notice::Spent | Notice::Finished | Notice::Failed(_) => {}
+                LinkEvent::Progress => dispatch.pump(now),
+                LinkEvent::Spent | LinkEvent::Finished | LinkEvent::Failed(_) => {}
             };
             let broken = |error| Broken(format!("a worker breaks the protocol: {error}"));
             while let Some((header, payload)) = edge.inbox.next_frame().map_err(broken)? {
                 let frame = FromWorker::parse(&header, payload).map_err(broken)?;
-                edge.link.handle(&frame, &mut edge.files, now, &mut notice).map_err(broken)?;
+                edge.link.handle(&frame, &mut edge.files, now, &mut on_event).map_err(broken)?;
                 match frame {
                     FromWorker::Block { .. } => self.scene.records.note("blocks"),
                     FromWorker::File { .. } => self.scene.records.note("files"),
@@ -166,7 +166,7 @@ impl World {
                 }
             }
             if !is_orphaned {
-                notice(Notice::Progress);
+                on_event(LinkEvent::Progress);
             }
         }
         if is_orphaned {
@@ -234,7 +234,7 @@ impl World {
         wire.retiring = None;
     }
 
-    /// The link has ended at the edge.
+    /// Detaches a link that has ended at the edge.
     pub(super) fn detach(&mut self, at: usize) -> Checked {
         let wire = &mut self.wires[at];
         let Some(edge) = wire.edge.take() else { return Ok(()) };
@@ -254,14 +254,14 @@ impl World {
             self.scene.records.note("links lost under a worker");
         }
         if planted::is(Planted::UnbegunDropped) {
-            drop(edge.link.lose());
+            drop(edge.link.disconnect());
         }
         self.dispatch.detach(&edge.link, self.scene.now);
         self.drop_dead(at);
         Ok(())
     }
 
-    /// A worker that has ended has closed its end.
+    /// Closes the end of a worker that has ended.
     pub(super) fn close_dead(&mut self, at: usize) {
         let Wire { worker, down, up, is_held_open, .. } = &mut self.wires[at];
         if worker.is_dead {

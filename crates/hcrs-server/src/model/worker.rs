@@ -1,4 +1,5 @@
-//! A worker: the crate's own ends of a link, as the worker's code uses them, and an app that does as the schedule says.
+//! A worker: the worker's ends of the link from `hcrs-link`, used as the worker's code uses them, and an app
+//! that follows the schedule.
 
 use std::collections::VecDeque;
 
@@ -15,20 +16,21 @@ use super::planted::{self, Planted};
 use super::random::{PIECE_MAX, Pattern, Random, Sizes};
 use super::terms::Terms;
 
-/// The app's task of a request, or its response that has not left.
+/// The app's task of a request, or its response that was not sent completely.
 #[derive(Debug)]
 struct App {
     number: usize,
     slot: usize,
     stream: Stream<Vec<u8>>,
-    /// The worker has passed the request.
+    /// Whether the worker has passed the request.
     is_begun: bool,
-    /// The task has not ended.
+    /// Whether the task has not ended.
     is_running: bool,
-    /// It stands in the queue of those that wait for room in the outbox.
+    /// Whether it is in the queue of tasks that wait for room in the outbox.
     is_queued: bool,
     has_trailers: bool,
-    /// It takes the whole body before it ends its response, and hears of a client that has closed its side.
+    /// Whether it takes the whole body before it ends its response, and notices a client that has closed its
+    /// side.
     is_thorough: bool,
 }
 
@@ -41,15 +43,15 @@ pub(super) struct Worker {
     outbox: Outbox,
     apps: Vec<App>,
     full: VecDeque<StreamId>,
-    /// It reads requests before it begins them, as one for WSGI does.
+    /// Whether it reads requests before it begins them, as a WSGI worker does.
     is_lazy: bool,
     sizes: Sizes,
     is_unannounced: bool,
     is_drained: bool,
     has_finished: bool,
-    /// It does nothing for a while.
+    /// Whether it does nothing for a while.
     pub is_blocked: bool,
-    /// It has ended.
+    /// Whether it has ended.
     pub is_dead: bool,
 }
 
@@ -79,17 +81,17 @@ impl Worker {
         !self.is_blocked && !self.is_dead
     }
 
-    /// Whether it has nothing to do and nothing to say.
+    /// Whether it has nothing to do and nothing to send.
     pub(super) fn is_at_rest(&self) -> bool {
         self.is_dead || self.apps.is_empty() && self.outbox.is_empty()
     }
 
-    /// What it has, in words.
+    /// Describes its state.
     pub(super) fn describe(&self) -> String {
         format!("{} apps, {} bytes to write", self.apps.len(), self.outbox.len())
     }
 
-    /// Reads at most `max` bytes and runs what they ask for.
+    /// Reads at most `max` bytes and handles their frames.
     pub(super) fn turn(&mut self, down: &mut Pipe, max: usize, records: &mut Records) -> Checked {
         if down.is_at_end() {
             self.end();
@@ -172,7 +174,7 @@ impl Worker {
                 }
                 FromEdge::HalfClose { stream } => {
                     let Some(at) = self.app(stream) else { continue };
-                    // What comes with the request was said by `Exchange::sent`.
+                    // A close that arrived with the request was sent by `Exchange::sent`.
                     if self.apps[at].is_begun || !planted::is(Planted::HalfCloseLost) {
                         self.apps[at].stream.half_close();
                     }
@@ -206,7 +208,7 @@ impl Worker {
         records.begin(app.number, self.id)
     }
 
-    /// Lets one app go on with what it does. `is_quick`: towards its end.
+    /// Lets one app continue. `is_quick`: towards its end.
     pub(super) fn act(&mut self, scene: &mut Scene) -> Checked {
         if self.apps.is_empty() {
             return Ok(());
@@ -265,9 +267,11 @@ impl Worker {
             Next::Wait => Ok(()),
             Next::Disconnect => {
                 let is_gone = stream.is_gone() || stream.phase() == Phase::Closed;
-                record.has_heard_close = true;
+                record.has_seen_close = true;
                 rule(is_gone || record.half_closed_at.is_some(), || {
-                    format!("the app is told that the client of request {number} is gone, which it is not")
+                    format!(
+                        "the app is notified that the client of request {number} is gone, which it is not"
+                    )
                 })
             }
             Next::Body { piece, more } => {
@@ -337,8 +341,7 @@ impl Worker {
         let offset = record.sent;
         let len = if scene.is_quick && scene.random.one_in(2) { 0 } else { scene.random.length(self.sizes) }
             .min(PIECE_MAX);
-        let has_heard =
-            record.has_received_all && (record.half_closed_at.is_none() || record.has_heard_close);
+        let has_heard = record.has_received_all && (record.half_closed_at.is_none() || record.has_seen_close);
         let may_end = !is_thorough || has_heard || stream.is_gone();
         let end = may_end && scene.random.one_in(if scene.is_quick { 2 } else { 10 });
         record.sent += len;
@@ -368,7 +371,7 @@ impl Worker {
         }
     }
 
-    /// The app's task ends.
+    /// Ends the app's task.
     fn finish(&mut self, at: usize, records: &mut Records) -> Checked {
         let app = &mut self.apps[at];
         if planted::is(Planted::DoneLost) && app.stream.is_gone() {
@@ -385,7 +388,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Moves one frame of a response's body on; false once it has to wait or is finished.
+    /// Sends one frame of a response's body. Returns false once it has to wait or is complete.
     fn pump(&mut self, at: usize) -> bool {
         let app = &mut self.apps[at];
         let stalled = app.stream.pump(&mut self.outbox);
@@ -399,7 +402,7 @@ impl Worker {
         !is_flushed && stalled == Stalled::No
     }
 
-    /// Writes at most `max` bytes, refilling the outbox from bodies that wait, each in its turn.
+    /// Writes at most `max` bytes, refilling the outbox from waiting bodies, each in its turn.
     pub(super) fn write(&mut self, up: &mut Pipe, max: usize) -> Checked {
         self.announce();
         if self.is_drained && self.apps.is_empty() && !std::mem::replace(&mut self.has_finished, true) {

@@ -1,4 +1,4 @@
-//! One edge thread with its clients, its links and their workers, and the steps that a schedule is made of.
+//! One edge thread with its clients, its links and their workers, and the steps of a schedule.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,20 +18,20 @@ use crate::origin::app::WorkerId;
 use crate::origin::app::dispatch::{Dispatch, HALF_CLOSED_PATIENCE};
 use crate::origin::app::link::Link;
 
-/// How often the edge thread looks after what waits.
+/// The interval of the dispatch's ticks.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// Steps that a failure is told with.
+/// The number of steps that a failure's report shows.
 const TRACE: usize = 80;
 
-/// When the edge thread next looks after what waits.
+/// When the dispatch's next tick is.
 pub(super) enum Looking {
     At(Instant),
-    /// When there is something.
+    /// Once the dispatch has changed.
     Asleep(Pin<Box<dyn Future<Output = ()>>>),
 }
 
-/// Everything of an episode.
+/// The whole state of an episode.
 pub(super) struct World {
     pub(super) scene: Scene,
     pub(super) terms: Terms,
@@ -96,7 +96,7 @@ impl World {
         Ok(world)
     }
 
-    /// The last steps, in words.
+    /// Describes the last steps.
     pub(super) fn story(&self) -> String {
         let lines = self
             .trace
@@ -106,8 +106,8 @@ impl World {
             let link = wire.edge.as_ref().map(|edge| {
                 let (taken, all) = edge.link.model_slots();
                 format!(
-                    "{} under way, {taken} of {all} slots taken, {} bytes to write",
-                    edge.link.under_way(),
+                    "{} in flight, {taken} of {all} slots taken, {} bytes to write",
+                    edge.link.in_flight(),
                     edge.link.model_waiting()
                 )
             });
@@ -137,7 +137,7 @@ impl World {
         )
     }
 
-    /// Takes one step and looks at what must always be true.
+    /// Takes one step and checks the rules that always hold.
     pub(super) fn step(&mut self) -> Checked {
         let mut at = self.scene.random.below(self.terms.sum);
         let mut step = Step::Start;
@@ -199,7 +199,7 @@ impl World {
         Ok(())
     }
 
-    /// Takes a step of some link or its worker, if there is one that can take it.
+    /// Takes a step of a link or its worker, if there is one that can take it.
     fn take_of_wire(&mut self, step: Step) -> Checked {
         let can = |wire: &Wire| match step {
             Step::Edge | Step::LoseLink => wire.edge.is_some(),

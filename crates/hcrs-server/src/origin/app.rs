@@ -1,8 +1,8 @@
-//! The app as an origin: which worker gets a request, and the links to the workers.
+//! The app as an origin: the choice of a worker for each request, and the links to the workers.
 
 pub(crate) mod dispatch;
 pub(crate) mod link;
-pub(crate) mod tally;
+pub(crate) mod request_quota;
 
-/// Names a worker process: a later one in the same place has another number.
+/// The number of a worker process. A later process in the same place has another number.
 pub(crate) type WorkerId = u64;

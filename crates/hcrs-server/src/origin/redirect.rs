@@ -4,8 +4,8 @@ use hcrs_http::{RequestHead, RequestView, ResponseHead};
 
 use crate::exchange::WholeResponse;
 
-/// Paths that are served over cleartext even so: certificate authorities look there for the answers to their challenges
-/// (RFC 8555 §8.3).
+/// Paths that are served over cleartext nevertheless: certificate authorities fetch the answers to their
+/// challenges there (RFC 8555 §8.3).
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
 /// Whether the path is redirected.
@@ -32,7 +32,7 @@ pub(crate) fn answer(head: &RequestHead, port: u16) -> Option<WholeResponse> {
     Some(WholeResponse { head: ResponseHead::new(308, fields), body: Vec::new() })
 }
 
-/// The host of an authority, without its port.
+/// Returns the host of an authority, without its port.
 fn host(authority: &[u8]) -> Option<&[u8]> {
     let end = match authority.first()? {
         b'[' => authority.iter().position(|&byte| byte == b']')? + 1,

@@ -1,4 +1,4 @@
-//! The page that the edge serves itself when it was given no app: it shows how this request came in.
+//! The page that the edge serves itself when it has no app. It shows how the request arrived.
 
 use std::fmt::{self, Write as _};
 
@@ -84,7 +84,7 @@ fn page(protocol: &str, client: Option<Address<'_>>, facts: &Facts<'_>, html: bo
     page.into_bytes()
 }
 
-/// Text inside an element.
+/// Text inside an HTML element.
 struct Html<'a>(&'a str);
 
 impl fmt::Display for Html<'_> {

@@ -1,4 +1,4 @@
-//! The `date` field (RFC 9110 §5.6.7), whose text is made once a second.
+//! The `date` field (RFC 9110 §5.6.7). Its text is renewed once a second.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ impl HttpDate {
         Self { second: None, text: *b"Thu, 01 Jan 1970 00:00:00 GMT" }
     }
 
-    /// The IMF-fixdate of `now`.
+    /// Returns the IMF-fixdate of `now`.
     #[inline]
     pub(crate) fn now(&mut self, now: SystemTime) -> &[u8; HTTP_DATE_LEN] {
         let second = unix_second(now);
@@ -32,7 +32,7 @@ impl HttpDate {
     }
 }
 
-/// Whole seconds since 1970; a clock before that counts as 1970.
+/// Returns the whole seconds since 1970; a clock before that counts as 1970.
 fn unix_second(now: SystemTime) -> u64 {
     /// The last second of the year 9999, after which the form has no fixed length.
     const LAST: u64 = 253_402_300_799;

@@ -1,6 +1,8 @@
-//! What the error log says of the faults that end requests. Clients' have a line each at debug, and apps' too, for the
-//! worker has written the traceback. What there was too much to do for, and what was lost with a worker, concerns the
-//! operator and comes in crowds: one warning tells how many there were, and the next one comes after a while.
+//! The error log's records of faults that end requests.
+//!
+//! Faults of clients and apps are logged one by one at debug; for an app's fault the worker has logged the
+//! traceback. Requests that were refused because of overload, or lost with a worker, concern the operator and
+//! come in large numbers, so they are counted and reported in one warning, at most once per interval.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -9,10 +11,10 @@ use std::time::{Duration, Instant};
 use hcrs_http::{Blame, Fault};
 use hcrs_log::COMPLAINT_INTERVAL;
 
-/// How long a warning waits for others of its kind.
+/// How long a warning waits for further faults.
 const GATHERING: Duration = Duration::from_secs(1);
 
-/// The faults of one edge thread.
+/// The fault log of one edge thread.
 #[derive(Debug, Default)]
 pub(crate) struct FaultLog {
     gathered: RefCell<Gathered>,
@@ -20,18 +22,25 @@ pub(crate) struct FaultLog {
 
 #[derive(Debug, Default)]
 struct Gathered {
-    /// Faults that have not been told, by kind.
+    /// Faults that were not reported yet, by kind.
     counts: Vec<(Fault, u64)>,
     since: Option<Instant>,
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl FaultLog {
-    /// A request on the connection of that number has ended with the fault. True if a warning waits for it.
-    pub(crate) fn note(&self, connection: u64, fault: Fault, now: Instant) -> bool {
+    /// Notes that a request has ended with the fault, on the connection with this number and the stream with
+    /// this number, if the protocol has streams. Returns true if a warning about it is due later.
+    pub(crate) fn note(&self, connection: u64, stream: Option<u32>, fault: Fault, now: Instant) -> bool {
         match fault.blame() {
             Blame::Peer | Blame::App => {
-                tracing::debug!("connection {connection}: {}", fault.as_str());
+                tracing::debug!(
+                    conn = connection,
+                    stream,
+                    fault = fault.counter(),
+                    "Request failed: {}",
+                    fault.as_str()
+                );
                 false
             }
             Blame::Worker | Blame::Overload => {
@@ -46,27 +55,33 @@ impl FaultLog {
         }
     }
 
-    /// When [`FaultLog::flush_due`] has something to say.
+    /// Notes that a connection has ended with the fault. That is logged at debug whatever the blame: the
+    /// requests that were in flight on it are noted one by one, and without any no client was refused.
+    pub(crate) fn note_connection(connection: u64, fault: Fault) {
+        tracing::debug!(conn = connection, fault = fault.counter(), "Connection closed: {}", fault.as_str());
+    }
+
+    /// Returns when [`FaultLog::flush_due`] will have a warning to log.
     pub(crate) fn due(&self) -> Option<Instant> {
         let gathered = self.gathered.borrow();
         let ready = gathered.since? + GATHERING;
-        Some(gathered.told.map_or(ready, |told| ready.max(told + COMPLAINT_INTERVAL)))
+        Some(gathered.reported_at.map_or(ready, |at| ready.max(at + COMPLAINT_INTERVAL)))
     }
 
-    /// Warns of what has waited long enough.
+    /// Logs the warning if it is due.
     pub(crate) fn flush_due(&self, now: Instant) {
         if self.due().is_some_and(|due| due <= now) {
             self.flush(now);
         }
     }
 
-    /// Warns of what there is.
+    /// Logs a warning about all faults that were not reported yet.
     pub(crate) fn flush(&self, now: Instant) {
         let gathered = &mut *self.gathered.borrow_mut();
         if gathered.since.take().is_none() {
             return;
         }
-        gathered.told = Some(now);
+        gathered.reported_at = Some(now);
         let counts = std::mem::take(&mut gathered.counts);
         let sum: u64 = counts.iter().map(|(_, count)| count).sum();
         let mut kinds = String::new();
@@ -90,24 +105,25 @@ mod tests {
     fn faults_of_clients_and_apps_wait_for_nothing() {
         let log = FaultLog::default();
         assert!(
-            !log.note(1, Fault::ClientGone, Instant::now()) && !log.note(1, Fault::AppFailed, Instant::now())
+            !log.note(1, None, Fault::ClientGone, Instant::now())
+                && !log.note(1, Some(3), Fault::AppFailed, Instant::now())
         );
         assert_eq!(log.due(), None);
     }
 
     #[test]
-    fn a_crowd_is_told_at_once_and_the_next_one_after_an_interval() {
+    fn many_faults_are_one_warning_and_the_next_follows_after_an_interval() {
         let (log, start) = (FaultLog::default(), Instant::now());
         for _ in 0..500 {
-            assert!(log.note(1, Fault::QueueFull, start));
+            assert!(log.note(1, None, Fault::QueueFull, start));
         }
-        assert!(log.note(1, Fault::WorkerLost, start));
+        assert!(log.note(1, None, Fault::WorkerLost, start));
         assert_eq!(log.due(), Some(start + GATHERING));
         log.flush_due(start);
         assert!(log.due().is_some(), "it waits for others");
         log.flush_due(start + GATHERING);
         assert_eq!(log.due(), None);
-        assert!(log.note(1, Fault::QueueFull, start + GATHERING));
+        assert!(log.note(1, None, Fault::QueueFull, start + GATHERING));
         assert_eq!(log.due(), Some(start + GATHERING + COMPLAINT_INTERVAL));
     }
 }

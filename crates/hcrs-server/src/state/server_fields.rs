@@ -16,7 +16,7 @@ const SERVER: &str = "hcrs";
 pub(crate) struct ServerFields {
     date: HttpDate,
     until: Instant,
-    /// For HTTP/2.
+    /// The fields as HTTP/2 takes them.
     pub h2: hcrs_h2::ServerFields,
     /// `alt-svc` as HTTP/1.1 writes it.
     alt_svc: Vec<u8>,
@@ -38,7 +38,7 @@ impl ServerFields {
         }
     }
 
-    /// For HTTP/1.1.
+    /// Returns the fields as HTTP/1.1 takes them.
     pub(crate) fn h1(&self) -> hcrs_h1::ServerFields<'_> {
         hcrs_h1::ServerFields {
             date: self.h2.date.as_ref().map(HeaderValue::as_bytes),

@@ -1,32 +1,34 @@
-//! How long a worker's place stays empty after the worker in it has died.
+//! The pause between the death of a worker and the start of the next one in its place.
 
 use std::time::Duration;
 
-/// A worker that served for so long did not die of how it was started.
+/// The time of service after which a worker's death is not attributed to its start.
 const LONG: Duration = Duration::from_secs(10);
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// The longest pause after a worker that could not even start: the next one costs its start, and serves nobody.
+/// The longest pause after a worker that never became ready: another start costs as much and serves no
+/// client.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The longest pause after a worker that has served. What kills it comes from a client, perhaps, who can do so as often
-/// as he likes; all others wait meanwhile.
+/// The longest pause after a worker that has served. The cause may be a request, which its client may repeat
+/// at will; all other clients wait meanwhile.
 const LONGEST_AFTER_SERVICE: Duration = Duration::from_secs(1);
 
-/// The memory of one place. It never gives up: the edge serves, and the fault may be gone by the next try.
+/// The backoff of one place. It never gives up: the edge serves, and the fault may be gone by the next
+/// attempt.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     next: Option<Duration>,
 }
 
 impl Backoff {
-    /// The time until the next start, after a worker that was ready for `served`, or never. `others_serve`, or are
-    /// about to: without them a worker that has served is made good at once, as nothing is saved by a pause in which
-    /// nobody serves.
+    /// Returns the pause before the next start, after a worker that was ready for `served`, or never.
+    /// `others_serve`: other workers serve or are starting. Without them a worker that has served is replaced
+    /// at once, because a pause would only leave clients without a server.
     ///
-    /// A death after long service, or the first in a while of a worker that was ready, is made good at once.
+    /// After long service, or after the first death in a while of a worker that was ready, there is no pause.
     pub(super) fn after_death(&mut self, served: Option<Duration>, others_serve: bool) -> Duration {
         if served.is_some_and(|served| served >= LONG) {
             self.next = None;
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_place_does_not_wait_while_nobody_serves() {
+    fn the_last_place_does_not_wait_while_no_worker_serves() {
         let mut backoff = Backoff::default();
         assert_eq!(delays(|| backoff.after_death(BRIEFLY, false)), [0, 0, 0, 0]);
         assert_eq!(backoff.after_death(BRIEFLY, true), FIRST, "others serve again");
@@ -75,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_cannot_start_waits_ever_longer_whoever_serves() {
+    fn a_worker_that_cannot_start_waits_ever_longer_whatever_the_others_do() {
         let mut backoff = Backoff::default();
         assert_eq!(
             delays(|| backoff.after_death(None, false)),

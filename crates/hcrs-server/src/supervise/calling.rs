@@ -1,13 +1,13 @@
-//! The calling process in a worker's place: it is given the links and is never started, killed or replaced.
+//! The calling process in a worker's place: it is passed the links and is never started, killed or replaced.
 
 use std::io;
 
 use super::signals::{Signal, Stop};
 use super::{Event, Supervisor, worker};
-use crate::caller::Said;
+use crate::caller::CallerEvent;
 use crate::{Caller, Settings};
 
-/// The number of workers that are kept alive.
+/// Returns the number of workers that are kept alive.
 pub(super) fn places(settings: &Settings) -> usize {
     match (&settings.app, &settings.caller) {
         (None, _) => 0,
@@ -17,8 +17,8 @@ pub(super) fn places(settings: &Settings) -> usize {
 }
 
 impl Supervisor<'_> {
-    /// Gives the caller and each thread their ends of the links. How long the app may take to be ready is the
-    /// caller's affair.
+    /// Passes the caller and each thread their ends of the links. The caller decides how long the app may
+    /// take to be ready.
     pub(super) async fn attach_caller(&mut self, caller: &Caller, place: usize) -> io::Result<()> {
         self.last_id += 1;
         let id = self.last_id;
@@ -29,14 +29,16 @@ impl Supervisor<'_> {
             links.push(end);
         }
         let events = self.sender.clone();
-        caller.watch(move |said| {
-            let event = match said {
-                Said::Stop => Event::Signal(Signal::Stop(Stop { name: "the calling program", ..Stop::TERM })),
-                Said::Gone => Event::CallerGone,
+        caller.watch(move |event| {
+            let event = match event {
+                CallerEvent::Stop => {
+                    Event::Signal(Signal::Stop(Stop { name: "the calling program", ..Stop::TERM }))
+                }
+                CallerEvent::Gone => Event::CallerGone,
             };
             let _supervisor_gone = events.blocking_send(event);
         })?;
-        self.roster.add(id, caller.pid(), place, None);
+        self.workers.add(id, caller.pid(), place, None);
         self.edge.attach(links).await;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Certificates, keys and what else TLS reads, read again when the files change or the operator says so.
+//! Rereads certificates, keys and the other files of TLS when they change or the operator asks for it.
 
 use std::fs;
 use std::sync::Arc;
@@ -6,31 +6,32 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hcrs_tls::TlsConfig;
 
-/// How often the files are looked at. A change counts when it is seen twice the same, so that a certificate and
-/// its key, written one after the other, are read together.
+/// How often the files are checked. A change counts once two checks agree, so that a certificate and its key,
+/// written one after the other, are read together.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// What tells one state of a file from another: when it was written, and its length.
+/// The stamp of a file: when it was written, and its length.
 type Stamp = Option<(SystemTime, u64)>;
 
 /// The TLS configuration and the state of its files.
 pub(super) struct Certificates {
     tls: Arc<TlsConfig>,
-    /// When they were last read.
+    /// The stamps when the files were last read.
     read: Vec<Stamp>,
-    /// When they were last looked at.
+    /// The stamps at the last check.
     seen: Vec<Stamp>,
     due: Instant,
 }
 
 impl Certificates {
-    /// The files have just been read.
+    /// Returns the certificates of `tls`, whose files have just been read.
     pub(super) fn new(tls: Arc<TlsConfig>, now: Instant) -> Self {
         let stamps = stamps(&tls);
         Self { tls, read: stamps.clone(), seen: stamps, due: now + PERIOD }
     }
 
-    /// Looks at the files if it is time to, and reads them if they have changed; gives the time of the next look.
+    /// Checks the files if that is due, and reads them if they have changed. Returns the time of the next
+    /// check.
     pub(super) fn look(&mut self, now: Instant) -> Instant {
         if self.due <= now {
             self.due = now + PERIOD;
@@ -44,7 +45,7 @@ impl Certificates {
         self.due
     }
 
-    /// Reads the files, for the connections that come after. With an error everything stays as it was.
+    /// Reads the files, for later connections. On an error everything stays as it was.
     pub(super) fn reload(&mut self) {
         self.read = stamps(&self.tls);
         self.seen.clone_from(&self.read);

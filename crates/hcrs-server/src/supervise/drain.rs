@@ -1,34 +1,34 @@
-//! The end: what is under way, in the edge and in the workers, finishes within the graceful timeout, and what is left is cut
-//! off; then the app's shutdown runs within the shutdown timeout, which begins when a worker says that it has begun it. A
-//! second signal cuts at once.
+//! The drain: requests in flight, in the edge and in the workers, finish within the graceful timeout, and the
+//! rest is cut off. Then the app's shutdown runs within the shutdown timeout, which begins when a worker
+//! reports its shutdown. A second signal cuts everything off at once.
 
 use std::time::{Duration, Instant};
 
 use super::reap::{is_success, log_end};
 use super::replace::Replacements;
-use super::roster::Worker;
+use super::workers::Worker;
 use super::{Change, Stop, Supervisor, notify};
 use crate::Outcome;
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Drain};
 
-/// How much later than its deadline a thread or a worker may say that it has finished: a worker gives the tasks that it has
-/// cancelled a second of it.
+/// How much later than its deadline a thread or a worker may report that it has finished: a worker waits up
+/// to a second of it for tasks that it has cancelled.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// How much longer than the shutdown timeout a worker may take to end from where it begins its shutdown: beside the
-/// interpreter's end, it gives what the app has left running a second of it.
+/// How much longer than the shutdown timeout a worker may take from the beginning of its shutdown to its end:
+/// besides the interpreter's end, it waits up to a second for tasks that the app has left running.
 pub(super) const END_SLACK: Duration = Duration::from_secs(3);
 
 impl Supervisor<'_> {
-    /// Finishes what is under way, for `grace` at most, then ends the workers and the threads. The workers are told of the
-    /// signal.
+    /// Lets requests in flight finish within `grace`, then ends the workers and the threads. The workers are
+    /// notified of the signal.
     pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
-        notify::tell(&self.settings, notify::State::Stopping);
+        notify::notify(&self.settings, notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
-        self.roster.expect_ends();
-        // What is still starting has nothing to finish.
+        self.workers.expect_ends();
+        // Workers that are still starting have nothing to finish.
         self.kill_each(|worker| worker.ready_at.is_none());
         let Drained { finished, patient, until } = self.finish_requests(grace, stop).await;
         let ended_well = self.end_workers(patient, until).await;
@@ -64,7 +64,7 @@ impl Supervisor<'_> {
                     finished = Finished::ThreadLost;
                 }
                 Change::Stop(Stop { name, .. }) if patient => {
-                    tracing::warn!("Cutting off what is under way ({name} again)");
+                    tracing::warn!("Cutting off requests in flight ({name} again)");
                     patient = false;
                     until = Instant::now();
                     self.edge.send_all(|| Control::Drain(Drain { until, signal })).await;
@@ -94,23 +94,24 @@ impl Supervisor<'_> {
         Drained { finished, patient, until }
     }
 
-    /// Waits until the workers have run the app's shutdown; kills those that have not begun it by `until` and a little, and
-    /// those that do not end. True if all went well.
+    /// Waits until the workers have run the app's shutdown. Kills those that have not begun it soon after
+    /// `until`, and those that do not end. Returns whether all went well.
     async fn end_workers(&mut self, patient: bool, until: Instant) -> bool {
         if self.settings.caller.is_some() {
             return true; // it lives on, and its app's shutdown is its own affair
         }
         let mut ended_well = true;
         let begin_by = until.max(Instant::now()) + SLACK;
-        self.roster.retire_all(begin_by);
-        // Each worker has a deadline of its own and is killed then; this is for one that even so does not end.
+        self.workers.retire_all(begin_by);
+        // Each worker has its own deadline and is killed then; this limit is for one that does not end even
+        // so.
         let shutdown = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.shutdown_timeout);
         let mut limit = begin_by + shutdown + END_SLACK + SLACK;
         if !patient {
             self.kill_each(|_| true);
             limit = Instant::now() + SLACK;
         }
-        while !self.roster.is_empty() {
+        while !self.workers.is_empty() {
             match self.next(Some(limit)).await {
                 Change::Gone(worker) => {
                     ended_well &= worker.ready_at.is_none() || is_success(&worker);
@@ -135,11 +136,11 @@ impl Supervisor<'_> {
         ended_well
     }
 
-    /// Kills the workers whose time is up; gives one that had ended before.
+    /// Kills the workers whose deadline has passed. Returns one that had ended before, if there is one.
     pub(super) fn kill_overdue(&mut self, now: Instant) -> Option<Worker> {
-        while let Some((id, worker)) = self.roster.take_overdue(now) {
+        while let Some((id, worker)) = self.workers.take_overdue(now) {
             if worker.ended {
-                return self.roster.remove(id);
+                return self.workers.remove(id);
             }
             if worker.is_retired() && worker.ready_at.is_none() {
                 tracing::info!("Killing worker {}, which was superseded while it started", worker.pid);
@@ -153,24 +154,24 @@ impl Supervisor<'_> {
 
     pub(super) fn kill(&mut self, id: WorkerId) {
         if let Some(kill) = self.kills.remove(&id) {
-            self.roster.killed(id);
+            self.workers.killed(id);
             let _ended_already = kill.send(());
         }
     }
 
     pub(super) fn kill_each(&mut self, which: impl Fn(&Worker) -> bool) {
-        let ids: Vec<_> = self.roster.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.workers.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| id).collect();
         for id in ids {
             self.kill(id);
         }
     }
 }
 
-/// How the threads have drained.
+/// The outcome of the threads' drain.
 #[derive(Debug)]
 struct Drained {
     finished: Finished,
-    /// Nobody has lost patience.
+    /// Whether no second signal has come.
     patient: bool,
     /// The end of the time that requests had.
     until: Instant,

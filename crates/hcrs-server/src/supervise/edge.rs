@@ -1,4 +1,4 @@
-//! The edge threads as the supervisor holds them: it gives them orders and notices when one ends.
+//! The edge threads as the supervisor uses them: it sends them orders and notices when one ends.
 
 use std::any::Any;
 use std::io;
@@ -15,22 +15,22 @@ use crate::bind::BoundListener;
 use crate::thread::control::{Control, LinkEnd};
 use crate::thread::{self, EdgeThread, ThreadSetup};
 
-/// Reports of one thread that may wait for the supervisor.
+/// The most reports of one thread that may wait for the supervisor.
 const REPORTS: usize = 64;
 /// How long a thread may take to make room for an order.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the threads may take to end when nothing is left to do.
+/// How long the threads may take to end when they have nothing left to do.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All edge threads.
 #[derive(Debug)]
 pub(super) struct Edge {
-    /// By number; `None` once it has ended.
+    /// The threads by number; `None` once one has ended.
     threads: Vec<Option<EdgeThread>>,
 }
 
 impl Edge {
-    /// Starts a thread for each list of listeners; what they report, and their end, become events.
+    /// Starts a thread for each list of listeners. Their reports, and their end, become events.
     pub(super) fn start(
         settings: &Arc<Settings>,
         tls: Option<&Arc<TlsConfig>>,
@@ -74,21 +74,21 @@ impl Edge {
         self.threads[index].is_some()
     }
 
-    /// Gives every thread the same order.
+    /// Sends every thread the same order.
     pub(super) async fn send_all(&self, order: impl Fn() -> Control) {
         for index in 0..self.threads.len() {
-            self.tell(index, order()).await;
+            self.send(index, order()).await;
         }
     }
 
-    /// Gives each thread its link to a new worker.
+    /// Sends each thread its link to a new worker.
     pub(super) async fn attach(&self, links: Vec<LinkEnd>) {
         for (index, end) in links.into_iter().enumerate() {
-            self.tell(index, Control::Attach(end)).await;
+            self.send(index, Control::Attach(end)).await;
         }
     }
 
-    async fn tell(&self, index: usize, order: Control) {
+    async fn send(&self, index: usize, order: Control) {
         let Some(thread) = &self.threads[index] else { return };
         // A thread that has ended reports that itself.
         let send = thread.control.send_timeout(order, ORDER_TIMEOUT).await;
@@ -97,19 +97,19 @@ impl Edge {
         }
     }
 
-    /// Takes note that a thread has ended; the text says why, if it panicked.
+    /// Notes that a thread has ended. Returns the message of its panic, if it panicked.
     pub(super) fn ended(&mut self, index: usize) -> Option<String> {
         let thread = self.threads[index].take()?;
         drop(thread.control);
         thread.handle.join().err().map(|panic| panic_text(panic.as_ref()))
     }
 
-    /// Ends the threads, and waits for them a little. What they have not written by then is lost.
+    /// Ends the threads, and waits for them briefly. Log lines that they have not written by then are lost.
     pub(super) async fn end(&mut self) {
         let handles: Vec<_> =
             self.threads.iter_mut().filter_map(Option::take).map(|thread| thread.handle).collect();
         let (all_ended, ended) = oneshot::channel();
-        // Not a thread of the runtime, which at its own end would wait for it for ever.
+        // Not a blocking task: at its end the runtime would wait for it indefinitely.
         let joining = std::thread::Builder::new().name("edge-end".to_owned()).spawn(move || {
             for handle in handles {
                 let _panic_at_the_end = handle.join();

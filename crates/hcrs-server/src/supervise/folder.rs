@@ -1,22 +1,22 @@
-//! The working directory of the workers. Where it is named by a symbolic link, as deployments have it that change the link
-//! from one release to the next, SIGHUP follows it.
+//! The working directory of the workers. If its name leads through a symbolic link, as in deployments that
+//! repoint the link from one release to the next, SIGHUP follows it again.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The folder that the server was started in, by the name that the shell gave it.
+/// The folder that the server was started in, by the name in `$PWD`.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// `$PWD`
     name: PathBuf,
-    /// Where that led when it was followed last.
+    /// The folder that the name led to when it was last followed.
     path: PathBuf,
 }
 
 impl Folder {
-    /// The working directory, if `pwd` is a name of it that leads through a link.
+    /// Returns the working directory, if `pwd` is a name of it that leads through a link.
     pub(super) fn named(pwd: Option<&OsStr>) -> Option<Self> {
         let name = Path::new(pwd?);
         let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
@@ -26,14 +26,14 @@ impl Folder {
         Some(Self { name: name.to_owned(), path })
     }
 
-    /// Follows the name again; gives the folder if it is another one.
+    /// Follows the name again. Returns the folder if it is another one.
     pub(super) fn follow(&mut self) -> Option<&Path> {
         let path = self.name.canonicalize().ok().filter(|path| path.is_dir() && *path != self.path)?;
         self.path = path;
         Some(&self.path)
     }
 
-    /// Where a worker is to start: nowhere else than the server if the folder is gone.
+    /// Returns the folder where a worker starts; `None`, which means the server's, if it is gone.
     pub(super) fn path(&self) -> Option<&Path> {
         Some(self.path.as_path()).filter(|path| path.is_dir())
     }

@@ -1,6 +1,6 @@
-//! Workers that hang are found, told of and killed: each ready worker is pinged over a socket of its own, and what its
-//! layers answer is judged by [`Pulse`]. Before one is killed the error log gets the stacks of its threads and the
-//! requests that it has under way.
+//! Finds workers that hang, reports and kills them. Each ready worker is pinged over a socket of its own, and
+//! [`Pulse`] judges the answers of its layers. Before one is killed, the error log gets the stacks of its
+//! threads and its requests in flight.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,22 +16,23 @@ use super::{Event, Supervisor};
 use crate::origin::app::WorkerId;
 use crate::thread::control::Control;
 
-/// How long a worker may take to tell its stacks. It tries by the GIL first, and has a second for that.
+/// How long a worker may take to report its stacks. It tries with the GIL first, for up to a second.
 const STACKS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Messages of a worker that are read at one look: more than there are unless something is wrong with it.
+/// The most messages of a worker that are read in one check: more than there are, unless something is wrong
+/// with the worker.
 const READ_MAX: usize = 64;
 
-/// Room for any message but stacks, which are read where they were asked for.
+/// The room for any message but stacks, which are read where they were requested.
 const SHORT: usize = 16;
 
 /// The workers that are watched.
 #[derive(Debug)]
 pub(super) struct Liveness {
-    /// None if workers may hang as long as they like.
+    /// The patience with workers; `None` if they may hang indefinitely.
     patience: Option<Patience>,
     workers: BTreeMap<WorkerId, Watched>,
-    /// When all were looked at last.
+    /// When all workers were last checked.
     looked: Option<Instant>,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Liveness {
 struct Watched {
     pulse: Pulse,
     socket: OwnedFd,
-    /// It is about to be killed.
+    /// Whether it is about to be killed.
     is_condemned: bool,
 }
 
@@ -48,30 +49,31 @@ impl Liveness {
         Self { patience: Patience::of(timeout), workers: BTreeMap::new(), looked: None }
     }
 
-    /// A worker was started, which answers at the other end of the socket.
+    /// Adds a worker that was started and answers at the other end of the socket.
     pub(super) fn add(&mut self, id: WorkerId, socket: OwnedFd) {
         self.workers.insert(id, Watched { pulse: Pulse::default(), socket, is_condemned: false });
     }
 
-    /// A worker has ended.
+    /// Removes a worker that has ended.
     pub(super) fn remove(&mut self, id: WorkerId) {
         self.workers.remove(&id);
     }
 
-    /// When all are to be looked at.
+    /// Returns when all workers are to be checked.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let patience = self.patience.filter(|_| !self.workers.is_empty())?;
         Some(self.looked.map_or(now, |looked| looked + patience.interval()))
     }
 }
 
-/// The two ends of a pulse: ours, which does not block, and the one that the worker inherits.
+/// Returns the two ends of a pulse: the supervisor's, which does not block, and the one that the worker
+/// inherits.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 impl Watched {
-    /// Takes note of what has been answered.
+    /// Notes the answers that have arrived.
     fn read(&mut self) {
         let mut message = [0; SHORT];
         for _ in 0..READ_MAX {
@@ -81,19 +83,19 @@ impl Watched {
     }
 
     fn ask(&self, asked: Asked) {
-        // A worker that reads nothing has a full socket in the end, and its silence is what counts.
+        // A worker that reads nothing has a full socket after a while; then its silence counts.
         let _full = send(&self.socket, &asked.to_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 }
 
-/// The next message that is there.
+/// Returns the next message that has arrived.
 fn next(socket: impl AsFd, message: &mut [u8]) -> Option<Answer<'_>> {
     let (length, _) = recv(socket, &mut *message, RecvFlags::DONTWAIT).ok()?;
     Answer::parse(&message[..length])
 }
 
 impl Supervisor<'_> {
-    /// Looks at the pulse of each worker that serves, if it is time to.
+    /// Checks the pulse of each worker that serves, if that is due.
     pub(super) async fn check_pulses(&mut self) {
         let now = Instant::now();
         let Some(patience) = self.liveness.patience else { return };
@@ -103,8 +105,8 @@ impl Supervisor<'_> {
         let passed = self.liveness.looked.replace(now).map_or(Duration::ZERO, |looked| now - looked);
         let mut hung = Vec::new();
         for (&id, watched) in &mut self.liveness.workers {
-            let Some(worker) = self.roster.get(id) else { continue };
-            // One that starts or ends has deadlines of its own.
+            let Some(worker) = self.workers.get(id) else { continue };
+            // A worker that starts or ends has deadlines of its own.
             if worker.ready_at.is_none() || worker.is_retired() || worker.ended || watched.is_condemned {
                 continue;
             }
@@ -142,7 +144,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Asks a worker where it stands; what it tells, or that it does not, is an event.
+    /// Asks a worker for the stacks of its threads. Its report, or the lack of one, becomes an event.
     fn ask_for_stacks(&mut self, id: WorkerId, layer: Layer) {
         let Some(watched) = self.liveness.workers.get(&id) else { return };
         let socket = (layer > Layer::Process).then(|| watched.socket.try_clone().ok()).flatten();
@@ -151,8 +153,8 @@ impl Supervisor<'_> {
         tokio::spawn(async move {
             let stacks = match socket {
                 Some(socket) => {
-                    let told = tokio::time::timeout(STACKS_TIMEOUT, stacks(socket)).await;
-                    told.ok().and_then(Result::ok)
+                    let report = tokio::time::timeout(STACKS_TIMEOUT, stacks(socket)).await;
+                    report.ok().and_then(Result::ok)
                 }
                 None => None,
             };
@@ -160,9 +162,9 @@ impl Supervisor<'_> {
         });
     }
 
-    /// A hung worker has told where it stands, or has not: that was all that was waited for.
+    /// Logs the stacks of a hung worker, if it has reported them, and kills it.
     pub(super) fn kill_hung(&mut self, id: WorkerId, stacks: Option<&str>) {
-        let Some(worker) = self.roster.get(id).filter(|worker| !worker.ended) else { return };
+        let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended) else { return };
         if let Some(stacks) = stacks {
             tracing::error!(traceback = stacks, "Stacks of worker {}:", worker.pid);
         } else {
@@ -173,7 +175,7 @@ impl Supervisor<'_> {
 }
 
 async fn stacks(socket: OwnedFd) -> io::Result<String> {
-    // What keeps messages apart is read as datagrams are.
+    // A socket that preserves message boundaries is read like one of datagrams.
     let socket = UnixDatagram::from(socket);
     socket.set_nonblocking(true)?;
     let socket = tokio::net::UnixDatagram::from_std(socket)?;
@@ -190,7 +192,7 @@ async fn stacks(socket: OwnedFd) -> io::Result<String> {
     }
 }
 
-/// What a silent layer means for those who look for the cause.
+/// Describes the likely cause of a silent layer.
 fn why(layer: Layer) -> &'static str {
     match layer {
         Layer::Process => "the process does not run",
@@ -199,7 +201,7 @@ fn why(layer: Layer) -> &'static str {
     }
 }
 
-/// What the system says of a process that does not run.
+/// Describes the state of a process that does not run, as the system reports it.
 fn state_of(pid: u32) -> &'static str {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     match stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()) {

@@ -1,7 +1,7 @@
-//! The main thread: starts the edge threads and the workers, replaces workers that die or have served their time, and
-//! on a signal lets requests finish and everything end in order.
+//! The main thread: starts the edge threads and the workers, replaces workers that die or are due for
+//! replacement, and on a signal drains the server and ends everything in order.
 //!
-//! All that happens arrives as an [`Event`] in one queue; [`Roster`] keeps the workers' states.
+//! All that happens arrives as an [`Event`] in one queue; [`Workers`] keeps the workers' states.
 
 mod backoff;
 mod calling;
@@ -17,12 +17,12 @@ mod python;
 mod reap;
 mod reload;
 mod replace;
-mod roster;
 mod signals;
 mod start_up;
 mod terminal;
 mod watchdog;
 mod worker;
+mod workers;
 
 pub use python::interpreters;
 
@@ -46,42 +46,43 @@ use self::folder::Folder;
 use self::liveness::Liveness;
 use self::reload::Watch;
 use self::replace::Replacements;
-use self::roster::{Roster, Step, Worker};
 use self::signals::{Signal, Stop, Stops};
 use self::terminal::Terminal;
 use self::watchdog::Watchdog;
+use self::workers::{Step, Worker, Workers};
 use crate::bind::BoundListener;
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Report};
 use crate::{Outcome, Settings, StartError};
 
-/// Events that may wait for the supervisor.
+/// The most events that may wait for the supervisor.
 const EVENTS: usize = 256;
-/// What a worker may take to start beside the app's own startup: the interpreter and the imports.
+/// The time that a worker may take to start in addition to the app's own startup, for the interpreter and the
+/// imports.
 const IMPORT_SLACK: Duration = Duration::from_secs(10);
 
-/// What the supervisor works with.
+/// The parts that the supervisor starts with.
 pub(crate) struct Setup<'a> {
-    /// What the edge runs on.
+    /// The server's settings.
     pub settings: Arc<Settings>,
     /// TLS for the listeners that speak it.
     pub tls: Option<Arc<TlsConfig>>,
     /// The bound sockets of each thread.
     pub listeners: Vec<Vec<BoundListener>>,
-    /// The limit on descriptors that the workers get back.
+    /// The original limit of descriptors, which the workers get.
     pub descriptors: Option<Rlimit>,
-    /// The error log, if it is ours to reopen.
+    /// The error log, if this process reopens it.
     pub error_log: Option<&'a LogWriter>,
     /// The access log, if there is one.
     pub access_log: Option<&'a LogWriter>,
-    /// Where metrics go, if anywhere.
+    /// The target of metrics, if there is one.
     pub statsd: Option<StatsdTarget>,
 }
 
-/// Serves until a signal says to stop. To be run on a current-thread runtime.
+/// Serves until a signal stops the server. Runs on a current-thread runtime.
 pub(crate) async fn serve(setup: Setup<'_>) -> Result<Outcome, StartError> {
     let (sender, events) = mpsc::channel(EVENTS);
-    // First of all, so that no signal kills the process half-started.
+    // First, so that no signal kills a process that has only half started.
     signals::watch(&sender)?;
     orphans::watch();
     supervise(setup, sender, events).await
@@ -97,7 +98,7 @@ async fn supervise(
         Some(app) if settings.caller.is_none() => Some(python::find(app.python.as_deref()).await?),
         _ => None,
     };
-    let doors = start_up::PendingListeners::of(&listeners)?;
+    let pending = start_up::PendingListeners::of(&listeners)?;
     let edge = Edge::start(&settings, tls.as_ref(), listeners, (access_log, statsd), &sender)?;
     let workers = calling::places(&settings);
     let reload = match &settings.app {
@@ -110,7 +111,7 @@ async fn supervise(
         settings.app.as_ref().filter(|_| settings.caller.is_none()).and_then(Terminal::for_worker_of);
     let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
     let mut supervisor = Supervisor {
-        roster: Roster::new(edge.len()),
+        workers: Workers::new(edge.len()),
         kills: BTreeMap::new(),
         places: (0..workers).map(|_| Backoff::default()).collect(),
         starts: Vec::new(),
@@ -132,7 +133,7 @@ async fn supervise(
         sender,
         events,
     };
-    match supervisor.start_up(doors).await {
+    match supervisor.start_up(pending).await {
         Ok(start_up::Started::Serving) => {}
         Ok(start_up::Started::Stopped) => return Ok(supervisor.drain(Duration::ZERO, Stop::TERM).await),
         Err(error) => {
@@ -150,7 +151,7 @@ async fn supervise(
             Ok(supervisor.drain(Duration::ZERO, Stop::TERM).await)
         }
         End::ThreadLost => {
-            // A thread's connections are gone; the others get what a stop gives them.
+            // The thread's connections are lost; the others drain as for a stop.
             let grace = supervisor.settings.graceful_timeout;
             supervisor.drain(grace, Stop::TERM).await;
             Ok(Outcome::ThreadLost)
@@ -158,55 +159,55 @@ async fn supervise(
     }
 }
 
-/// What happens to the supervisor.
+/// An event for the supervisor.
 #[derive(Debug)]
 enum Event {
-    /// An edge thread has something to say.
+    /// An edge thread has sent a report.
     Report(Report),
     /// An edge thread has ended.
     ThreadEnded(usize),
     /// A worker process has ended.
     WorkerExited(WorkerId, io::Result<ExitStatus>),
-    /// A worker that hangs has told where its threads stand, or could not.
+    /// A hung worker has reported the stacks of its threads, or could not.
     Stacks(WorkerId, Option<String>),
     /// A worker has loaded a file.
     Loaded(PathBuf, reload::Stamp),
-    /// The app's files were looked at.
+    /// The app's files were checked.
     Files(reload::Found),
-    /// The operator wants something.
+    /// The operator has sent a signal.
     Signal(Signal),
     /// The process that serves the app in place of workers is gone.
     CallerGone,
 }
 
-/// What an event means, with what the roster knew before.
+/// The meaning of an event, in view of the workers' states.
 #[derive(Debug)]
 enum Change {
     /// A worker is ready on all links.
     Ready(WorkerId),
-    /// A worker has said why it cannot serve.
+    /// A worker has reported why it cannot serve.
     Failed(WorkerId),
     /// A worker and its links have ended.
     Gone(Worker),
-    /// A worker has been given more requests than it is meant to.
+    /// A worker has reached its request quota.
     Spent(WorkerId),
     /// SIGHUP.
     Reload,
-    /// The app's files were looked at, and this one has changed.
+    /// The app's files were checked, and this one has changed.
     Files(Option<PathBuf>),
-    /// A thread has drained, and has cut off so many requests.
+    /// The thread with this number has drained; the second number counts requests that were cut off.
     Drained(usize, usize),
     /// A thread has ended by itself.
     ThreadLost(usize),
-    /// SIGTERM or its like.
+    /// SIGTERM, SIGINT or SIGQUIT.
     Stop(Stop),
     /// The process that serves the app in place of workers is gone.
     CallerGone,
-    /// The time that was waited for has come.
+    /// The deadline of the wait has passed.
     Due,
 }
 
-/// Why serving ends.
+/// The reason why serving ends.
 enum End {
     Stop(Stop),
     CallerGone,
@@ -215,33 +216,33 @@ enum End {
 
 struct Supervisor<'a> {
     settings: Arc<Settings>,
-    /// There if there is TLS.
+    /// The certificates, if there is TLS.
     certificates: Option<Certificates>,
-    /// The app's files, if a change of them counts.
+    /// The watched files of the app, with `use_reloader`.
     reload: Option<Watch>,
     logs: [Option<&'a LogWriter>; 2],
-    /// There if there is an app.
+    /// The interpreter of the workers, if there is an app.
     python: Option<PathBuf>,
     descriptors: Option<Rlimit>,
-    /// Where the workers write their stacks if they crash.
+    /// The files that workers write their stacks to if they crash.
     crashes: BTreeMap<WorkerId, OwnedFd>,
-    /// Where workers start, if that can change.
+    /// The working directory of the workers, if it can change.
     folder: Option<Folder>,
-    /// There if the worker is to have it.
+    /// The terminal, if the worker is to have it.
     terminal: Option<Terminal>,
     edge: Edge,
-    roster: Roster,
-    /// What kills a worker that has not ended.
+    workers: Workers,
+    /// Triggers that kill workers which have not ended.
     kills: BTreeMap<WorkerId, oneshot::Sender<()>>,
-    /// One for each configured worker.
+    /// The backoff of each configured worker's place.
     places: Vec<Backoff>,
-    /// When which place gets its next worker.
+    /// The times at which places get their next worker.
     starts: Vec<(Instant, usize)>,
-    /// Which workers are replaced while they serve.
+    /// The replacements of workers that serve.
     replacements: Replacements,
-    /// Whether they answer.
+    /// The pulses of the workers.
     liveness: Liveness,
-    /// There if the service manager wants to hear that all is well.
+    /// The watchdog, if the service manager asks for one.
     watchdog: Option<Watchdog>,
     last_id: WorkerId,
     stops: Stops,
@@ -250,12 +251,12 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    /// Keeps the workers alive until the operator wants an end.
+    /// Keeps the workers alive until the server is to end.
     async fn watch(&mut self) -> End {
         loop {
             if self.replacements.take_finished_round() {
                 tracing::info!("All workers have been replaced");
-                notify::tell(&self.settings, notify::State::Ready);
+                notify::notify(&self.settings, notify::State::Ready);
             }
             let starts = self.starts.iter().map(|(at, _)| *at);
             let look = self.reload.as_ref().and_then(Watch::due);
@@ -265,7 +266,7 @@ impl Supervisor<'_> {
             match self.next(next).await {
                 Change::Ready(id) => self.hand_over(id).await,
                 Change::Failed(id) => {
-                    if let Some(worker) = self.roster.get(id) {
+                    if let Some(worker) = self.workers.get(id) {
                         let why = worker.failed.as_deref().unwrap_or_default();
                         tracing::error!(traceback = why, "Worker {} cannot serve the app", worker.pid);
                     }
@@ -293,7 +294,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The next thing that happens, or [`Change::Due`] at the time `until`. Kills overdue workers meanwhile.
+    /// Returns the next change, or [`Change::Due`] at the time `until`. Kills overdue workers meanwhile.
     async fn next(&mut self, until: Option<Instant>) -> Change {
         loop {
             let now = Instant::now();
@@ -305,7 +306,7 @@ impl Supervisor<'_> {
             }
             let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
             let beat = self.notify_watchdog(now).await;
-            let wake = until.into_iter().chain(self.roster.next_deadline()).chain(look).chain(beat).min();
+            let wake = until.into_iter().chain(self.workers.next_deadline()).chain(look).chain(beat).min();
             let event = match wake {
                 Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
                     Ok(event) => event,
@@ -326,13 +327,13 @@ impl Supervisor<'_> {
     fn take(&mut self, event: Event) -> Option<Change> {
         let now = Instant::now();
         let (id, step) = match event {
-            Event::Report(Report::Ready(id)) => (id, self.roster.ready(id, now)),
-            Event::Report(Report::Failed(id, why)) => (id, self.roster.failed(id, why, now)),
+            Event::Report(Report::Ready(id)) => (id, self.workers.ready(id, now)),
+            Event::Report(Report::Failed(id, why)) => (id, self.workers.failed(id, why, now)),
             Event::Report(Report::Detached(_)) if self.settings.caller.is_some() => {
                 return Some(Change::CallerGone);
             }
             Event::CallerGone => return Some(Change::CallerGone),
-            Event::Report(Report::Detached(id)) => (id, self.roster.detached(id, now)),
+            Event::Report(Report::Detached(id)) => (id, self.workers.detached(id, now)),
             Event::Stacks(id, stacks) => {
                 self.kill_hung(id, stacks.as_deref());
                 return None;
@@ -349,7 +350,7 @@ impl Supervisor<'_> {
             Event::Report(Report::Spent(id)) => return Some(Change::Spent(id)),
             Event::Report(Report::Finished(id)) => {
                 if let Some(app) = &self.settings.app {
-                    self.roster.finished(id, now + app.shutdown_timeout + drain::END_SLACK);
+                    self.workers.finished(id, now + app.shutdown_timeout + drain::END_SLACK);
                 }
                 return None;
             }
@@ -363,30 +364,30 @@ impl Supervisor<'_> {
                 self.kills.remove(&id);
                 self.liveness.remove(id);
                 let crash = self.crashes.remove(&id).and_then(|file| worker::crash_of(&file));
-                if let (Some(stack), Some(worker)) = (crash, self.roster.get(id)) {
+                if let (Some(stack), Some(worker)) = (crash, self.workers.get(id)) {
                     tracing::error!(traceback = stack, "Worker {} has crashed:", worker.pid);
                 }
                 if let Some(terminal) = &self.terminal {
                     terminal.restore();
                 }
-                (id, self.roster.exited(id, status.ok(), now))
+                (id, self.workers.exited(id, status.ok(), now))
             }
             Event::Signal(Signal::Stop(stop)) => return self.stops.counts(now).then_some(Change::Stop(stop)),
             Event::Signal(Signal::Reload) => {
-                notify::tell(&self.settings, notify::State::Reloading);
+                notify::notify(&self.settings, notify::State::Reloading);
                 if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
                     tracing::info!("New workers start in {}", path.display());
                 }
                 if let Some(certificates) = &mut self.certificates {
                     certificates.reload();
                 }
-                // A caller's app is not started by us.
+                // With a caller, the app is not started by this process.
                 let has_workers = self.settings.caller.is_none() && !self.places.is_empty();
                 if !has_workers && self.certificates.is_none() {
                     tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
                 }
                 if !has_workers {
-                    notify::tell(&self.settings, notify::State::Ready);
+                    notify::notify(&self.settings, notify::State::Ready);
                 }
                 return has_workers.then_some(Change::Reload);
             }
@@ -401,7 +402,7 @@ impl Supervisor<'_> {
             Step::Nothing => None,
             Step::Ready => Some(Change::Ready(id)),
             Step::Failed => Some(Change::Failed(id)),
-            Step::Gone => self.roster.remove(id).map(Change::Gone),
+            Step::Gone => self.workers.remove(id).map(Change::Gone),
         }
     }
 
@@ -410,14 +411,14 @@ impl Supervisor<'_> {
         let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, place)| place).collect();
         for place in due {
             if let Err(error) = self.start_worker(place).await {
-                let delay = self.places[place].after_death(None, self.roster.is_serving());
+                let delay = self.places[place].after_death(None, self.workers.is_serving());
                 tracing::error!("Cannot start a worker: {error}; trying again in {} s", delay.as_secs_f64());
                 self.starts.push((now + delay, place));
             }
         }
     }
 
-    /// Starts a worker and gives each thread its link to it.
+    /// Starts a worker and sends each thread its link to it.
     async fn start_worker(&mut self, place: usize) -> io::Result<()> {
         if let Some(caller) = self.settings.caller.clone() {
             return self.attach_caller(&caller, place).await;
@@ -444,8 +445,8 @@ impl Supervisor<'_> {
             reload::listen(loaded, self.sender.clone())?;
         }
         let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
-        self.roster.add(id, pid, place, Some(deadline));
-        self.replacements.drop_wish(place);
+        self.workers.add(id, pid, place, Some(deadline));
+        self.replacements.cancel(place);
         let (kill, killed) = oneshot::channel();
         self.kills.insert(id, kill);
         let events = self.sender.clone();

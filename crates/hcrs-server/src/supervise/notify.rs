@@ -1,4 +1,4 @@
-//! Tells the service manager, if it has asked for it by `NOTIFY_SOCKET`, how far the server is (`sd_notify(3)`), so
+//! Notifies the service manager of the server's state, if `NOTIFY_SOCKET` asks for it (`sd_notify(3)`), so
 //! that systemd's `Type=notify` waits for the first connection and not for the first process.
 
 use std::ffi::OsStr;
@@ -14,27 +14,28 @@ use crate::Settings;
 /// The variable that names the socket: a path, or an abstract name after `@`.
 pub(super) const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// The variable that says in how many microseconds the manager wants to hear that the server is alive.
+/// The variable with the number of microseconds within which the manager expects the next notification.
 pub(super) const WATCHDOG: &str = "WATCHDOG_USEC";
 
-/// The variable that says which process is meant.
+/// The variable with the id of the process that the interval is meant for.
 pub(super) const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// How far the server is.
+/// The state of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Connections come in.
+    /// Connections are accepted.
     Ready,
     /// Certificates are read again and workers replaced; [`State::Ready`] follows.
     Reloading,
-    /// It drains.
+    /// The server drains.
     Stopping,
-    /// It goes on.
+    /// The server is alive.
     Alive,
 }
 
-/// Says it, if anybody has asked. For a calling program nothing is said: it is the service, and not its edge.
-pub(super) fn tell(settings: &Settings, state: State) {
+/// Sends the state, if a manager asks for it. With a calling program nothing is sent, because that program is
+/// the service.
+pub(super) fn notify(settings: &Settings, state: State) {
     if settings.caller.is_some() {
         return;
     }
@@ -50,7 +51,7 @@ fn message(state: State) -> String {
         State::Stopping => "STOPPING=1".into(),
         State::Alive => "WATCHDOG=1".into(),
         State::Reloading => {
-            // By the time the manager tells this reload from the one before.
+            // The manager distinguishes this reload from the one before by the time.
             let now = clock_gettime(ClockId::Monotonic);
             format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)
         }
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_and_an_abstract_name_are_told() {
+    fn a_path_and_an_abstract_name_are_notified() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_says_when() {
+    fn a_reload_has_its_time() {
         let message = message(State::Reloading);
         let time = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         assert!(time.parse::<u64>().unwrap() > 0, "{message}");

@@ -1,6 +1,6 @@
-//! Reaps processes that lost their parent, where this process is the first one of its PID namespace, as in a container
-//! without an init of its own: the system then gives them to this process, and they stay zombies until it has asked for their
-//! end.
+//! Reaps processes that have lost their parent, where this process is the first one of its PID namespace, as
+//! in a container without an init of its own: the system makes it their parent, and they stay zombies until
+//! it waits for them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long a process has to be a zombie. Workers, and what else is started here, are waited for as soon as they have ended.
+/// How long a process has to be a zombie before it is reaped. The supervisor waits for its own children as
+/// soon as they have ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reaps orphans for as long as the supervisor runs, if this is the first process; does nothing otherwise.
@@ -32,7 +33,7 @@ pub(super) fn watch() {
     }
 }
 
-/// Reaps what was a zombie before and still is one; gives the rest.
+/// Reaps the processes that were zombies before and still are. Returns the others.
 fn reap(before: &HashSet<Pid>, now: &HashSet<Pid>) -> HashSet<Pid> {
     for orphan in now.intersection(before) {
         match waitpid(Some(*orphan), WaitOptions::NOHANG) {
@@ -43,14 +44,14 @@ fn reap(before: &HashSet<Pid>, now: &HashSet<Pid>) -> HashSet<Pid> {
     now.difference(before).copied().collect()
 }
 
-/// The children of this process that have ended and that nobody has waited for.
+/// Returns the children of this process that have ended and were not waited for.
 fn zombies() -> HashSet<Pid> {
     let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     children
         .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
         .filter(|pid| {
-            // The name before the state may hold anything.
+            // The name before the state may contain any character.
             std::fs::read_to_string(format!("/proc/{pid}/stat"))
                 .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
         })

@@ -1,33 +1,34 @@
-//! Whether a worker lives, judged by which of its layers have answered the supervisor's pings. No I/O and no clock: the
-//! supervisor says what was answered and how much time has passed.
+//! Judges whether a worker is alive by which of its layers have answered the supervisor's pings. No I/O and
+//! no clock: the supervisor passes in the answers and the time that has passed.
 //!
-//! A layer is waited for from the first ping that it has not answered, and any answer of it ends the waiting: who is merely slow
-//! is alive.
+//! A layer is awaited from the first ping that it has not answered, and any answer of it ends the wait: a
+//! worker that is merely slow is alive.
 
 use std::time::Duration;
 
 use hcrs_link::Layer;
 
-/// The longest time between two pings. An idle machine is woken no more often.
+/// The longest time between two pings, so that an idle machine is rarely woken.
 const INTERVAL_MAX: Duration = Duration::from_secs(5);
 
-/// How long a layer may be silent before a line in the log says so.
+/// How long a layer may be silent before a warning is logged.
 const WARN: Duration = Duration::from_secs(5);
 
-/// How long things may take.
+/// The times that a worker is allowed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// After so much silence a worker is hung.
+    /// The silence after which a worker counts as hung.
     timeout: Duration,
 }
 
 impl Patience {
-    /// For a worker that may be silent for `timeout`; `None` if it may for ever.
+    /// Returns the patience with a worker that may be silent for `timeout`; `None` if it may be silent
+    /// indefinitely.
     pub(super) fn of(timeout: Duration) -> Option<Self> {
         (!timeout.is_zero()).then_some(Self { timeout })
     }
 
-    /// The time between two pings.
+    /// Returns the time between two pings.
     pub(super) fn interval(self) -> Duration {
         (self.timeout / 4).min(INTERVAL_MAX)
     }
@@ -37,16 +38,16 @@ impl Patience {
     }
 }
 
-/// What has become of a worker since the last look.
+/// The result of a check of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing new.
     Same,
-    /// This layer, the lowest that is silent, holds up the worker: to be told, once.
+    /// This layer, the lowest that is silent, blocks the worker. It is reported once.
     Blocked(Layer, Duration),
-    /// All layers answer again, after so long.
+    /// All layers answer again, after this time.
     Recovered(Duration),
-    /// It has been silent for the whole timeout, because of this layer.
+    /// The worker has been silent for the whole timeout, because of this layer.
     Hung(Layer, Duration),
 }
 
@@ -55,38 +56,39 @@ pub(super) enum Verdict {
 pub(super) struct Pulse {
     /// The number of the last ping.
     asked: u32,
-    /// By layer.
+    /// The wait for each layer.
     waits: [Wait; Layer::ALL.len()],
-    /// The longest silence that was told of.
-    told: Option<Duration>,
+    /// The longest silence of the block that was reported.
+    reported: Option<Duration>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Wait {
     answered: u32,
-    /// It has answered since the last look.
+    /// Whether it has answered since the last check.
     has_turned: bool,
     silent: Duration,
 }
 
 impl Pulse {
-    /// The number of a ping that is sent now.
+    /// Returns the number of a ping that is sent now.
     pub(super) fn ask(&mut self) -> u32 {
         self.asked = self.asked.wrapping_add(1);
         self.asked
     }
 
-    /// A layer has answered.
+    /// Notes that a layer has answered.
     pub(super) fn answered(&mut self, layer: Layer, number: u32) {
         let wait = &mut self.waits[layer as usize];
         wait.answered = number;
         wait.has_turned = true;
     }
 
-    /// Judges after all answers were noted that have come in the time that has `passed` since the last look.
+    /// Judges the worker, after all answers that have arrived in the `passed` time since the last check were
+    /// noted.
     ///
-    /// No more than two intervals of it count. If the supervisor itself was held up, as when the whole machine or its
-    /// control group stood still, the worker was, too, perhaps.
+    /// At most two intervals of it count. If the supervisor itself was held up, as when the machine or its
+    /// control group was suspended, the worker may have been, too.
     pub(super) fn look(&mut self, passed: Duration, patience: Patience) -> Verdict {
         let passed = passed.min(patience.interval() * 2);
         for wait in &mut self.waits {
@@ -97,18 +99,18 @@ impl Pulse {
         let silent = self.waits.iter().map(|wait| wait.silent).max().unwrap_or_default();
         let lowest = Layer::ALL.into_iter().find(|&layer| !self.waits[layer as usize].silent.is_zero());
         let Some(lowest) = lowest else {
-            return self.told.take().map_or(Verdict::Same, Verdict::Recovered);
+            return self.reported.take().map_or(Verdict::Same, Verdict::Recovered);
         };
         if silent >= patience.timeout {
             return Verdict::Hung(lowest, silent);
         }
-        match &mut self.told {
-            Some(told) => {
-                *told = silent.max(*told);
+        match &mut self.reported {
+            Some(reported) => {
+                *reported = silent.max(*reported);
                 Verdict::Same
             }
             None if silent >= patience.warn() => {
-                self.told = Some(silent);
+                self.reported = Some(silent);
                 Verdict::Blocked(lowest, silent)
             }
             None => Verdict::Same,
@@ -126,7 +128,7 @@ mod tests {
         Patience::of(SECOND * seconds).unwrap()
     }
 
-    /// A worker that was pinged once a second, and what was made of it.
+    /// A worker that is pinged once a second, and the verdicts about it.
     struct Scene {
         pulse: Pulse,
         patience: Patience,
@@ -137,7 +139,7 @@ mod tests {
             Self { pulse: Pulse::default(), patience: patience(timeout) }
         }
 
-        /// A ping, the layers that answer it, and a look a second later.
+        /// Sends a ping, lets the layers answer it, and checks a second later.
         fn second(&mut self, answering: &[Layer]) -> Verdict {
             let number = self.pulse.ask();
             for &layer in answering {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_is_alive() {
+    fn a_worker_that_answers_is_alive() {
         let mut scene = Scene::new(4);
         for _ in 0..20 {
             assert_eq!(scene.second(&Layer::ALL), Verdict::Same);
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_stays_silent_is_told_of_once_and_hangs_at_the_timeout() {
+    fn a_silent_layer_is_reported_once_and_hangs_at_the_timeout() {
         for (layer, answering) in [
             (Layer::Process, &[][..]),
             (Layer::Interpreter, &[Layer::Process]),
@@ -186,7 +188,7 @@ mod tests {
             for _ in 0..3 {
                 assert_ne!(scene.second(&below), Verdict::Hung(Layer::Loop, SECOND * 4));
             }
-            // It answers, and at once is silent again.
+            // It answers, and is silent again at once.
             let number = scene.pulse.ask();
             scene.pulse.answered(Layer::Loop, number - 1);
             for layer in below {

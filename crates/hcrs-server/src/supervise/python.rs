@@ -1,6 +1,7 @@
-//! Which Python runs the workers: the one that the operator names, or that has called this command; else that of the virtual
-//! environment in which this command is installed, of the active one, the one beside this command, for which pip has installed
-//! it (`--user`), or the first on `PATH`. It has to have hcrs.
+//! Finds the Python interpreter of the workers: the one that the operator names, or that has called this
+//! command; otherwise that of the virtual environment in which this command is installed, of the active one,
+//! the one beside this command, for which pip has installed it (`--user`), or the first on `PATH`. It needs
+//! to have the package hcrs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,32 +14,33 @@ use tokio::process::Command;
 
 use crate::StartError;
 
-/// How long an interpreter may take to say whether it has hcrs.
+/// How long an interpreter may take to report whether it has hcrs.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Exits with 3 if there is no package hcrs. Nothing is looked for in the working directory, which is the app's.
+/// The probe, which exits with 3 if there is no package hcrs. It does not search the working directory, which
+/// is the app's.
 const PROBE: &str = "import sys; sys.path[:] = filter(None, sys.path); import importlib.util as u; \
                      s = u.find_spec('hcrs'); sys.exit(0 if s and s.origin else 3)";
 
-/// The variable by which `python -m hcrs` says which interpreter it is.
+/// The variable in which `python -m hcrs` passes the path of its interpreter.
 pub(super) const CALLED_BY: &str = "_HCRS_CALLED_BY";
-/// Interpreters that are looked at, at most, to see for which of them this command was installed.
+/// The most interpreters that are checked to find those for which this command was installed.
 const ON_PATH_MAX: usize = 8;
 
-/// What is looked at.
+/// The places that are searched.
 #[derive(Debug, Default)]
 pub(super) struct Places<'a> {
-    /// What the operator names, or [`CALLED_BY`]. Nothing else is looked at then.
+    /// The interpreter that the operator or [`CALLED_BY`] names. Nothing else is searched then.
     pub named: Option<&'a Path>,
     /// `$VIRTUAL_ENV`
     pub virtual_env: Option<&'a OsStr>,
-    /// Folders in which this command was found: as it was called, and with symbolic links resolved.
+    /// The folders in which this command was found: as it was called, and with symbolic links resolved.
     pub beside: Vec<PathBuf>,
     /// `$PATH`
     pub path: Option<&'a OsStr>,
 }
 
 impl Places<'_> {
-    /// The interpreters that exist, best first.
+    /// Returns the interpreters that exist, best first.
     fn candidates(&self) -> Vec<PathBuf> {
         if let Some(named) = self.named {
             return vec![named.to_owned()];
@@ -58,8 +60,8 @@ impl Places<'_> {
         found
     }
 
-    /// Interpreters on `PATH` of the version for whose packages this command was installed: `pip install --user` puts no
-    /// interpreter beside it.
+    /// Returns the interpreters on `PATH` of the version for whose packages this command was installed: `pip
+    /// install --user` puts no interpreter beside it.
     fn installed_for(&self) -> Vec<PathBuf> {
         let libraries =
             self.beside.iter().filter_map(|bin| bin.parent()?.join("lib").read_dir().ok()).flatten();
@@ -71,14 +73,14 @@ impl Places<'_> {
         names.iter().flat_map(|name| self.on_path(name)).take(ON_PATH_MAX).collect()
     }
 
-    /// The programs of that name on `PATH`.
+    /// Returns the programs of that name on `PATH`.
     fn on_path(&self, name: impl AsRef<Path>) -> Vec<PathBuf> {
         let folders = self.path.into_iter().flat_map(std::env::split_paths);
         let programs = folders.map(|folder| folder.join(&name)).filter(|program| program.is_file());
         programs.take(ON_PATH_MAX).collect()
     }
 
-    /// Whether this command was installed for the interpreter, so that nothing has to be asked.
+    /// Whether this command was installed for the interpreter, so that it need not be probed.
     fn is_certain(&self, python: &Path) -> bool {
         let Some(bin) = python.parent().filter(|bin| self.beside.iter().any(|beside| beside == bin)) else {
             return self.named.is_some();
@@ -86,8 +88,8 @@ impl Places<'_> {
         is_virtual_env(bin) || self.installed_for().iter().all(|other| is_same(other, python))
     }
 
-    /// What to tell of an active virtual environment that `chosen` is not of.
-    fn passed_over(&self, chosen: &Path) -> Option<String> {
+    /// Returns a warning about an active virtual environment that `chosen` does not belong to.
+    fn ignored(&self, chosen: &Path) -> Option<String> {
         let active = Path::new(self.virtual_env.filter(|_| self.named.is_none())?);
         let bin = active.join("bin");
         let is_active = chosen.parent().is_some_and(|folder| is_same(folder, &bin));
@@ -101,7 +103,7 @@ impl Places<'_> {
     }
 }
 
-/// Whether two paths lead to the same.
+/// Whether two paths lead to the same file.
 fn is_same(one: &Path, other: &Path) -> bool {
     fs::canonicalize(one).ok() == fs::canonicalize(other).ok()
 }
@@ -111,22 +113,23 @@ fn is_virtual_env(bin: &Path) -> bool {
     bin.parent().is_some_and(|folder| folder.join("pyvenv.cfg").is_file())
 }
 
-/// The interpreter of a `bin` folder. Its links are not resolved: the path is what makes it a venv's.
+/// Returns the interpreter of a `bin` folder. Its links are not resolved, because the path is what makes it a
+/// venv's.
 fn python_in(folder: &Path) -> Option<PathBuf> {
     ["python3", "python"].iter().map(|name| folder.join(name)).find(|python| python.is_file())
 }
 
-/// The interpreters that there are, the one to prefer first; only the named one if one is named. Whether they
-/// have hcrs is not asked.
+/// Returns the interpreters that exist, best first; only the named one if one is named. They are not probed
+/// for hcrs.
 pub fn interpreters(named: Option<&Path>) -> Vec<PathBuf> {
     in_places(named, found).candidates
 }
 
-/// What is in these places.
+/// The interpreters that the places hold.
 struct Found {
     /// The interpreters that exist, best first.
     candidates: Vec<PathBuf>,
-    /// Whether the first need not be asked.
+    /// Whether the first need not be probed.
     is_certain: bool,
 }
 
@@ -160,15 +163,15 @@ pub(super) async fn find(named: Option<&Path>) -> Result<PathBuf, StartError> {
         candidates.truncate(1);
     }
     let python = choose(candidates).await?;
-    if let Some(told) = in_places(named, |places| places.passed_over(&python)) {
-        tracing::warn!("{told}");
+    if let Some(warning) = in_places(named, |places| places.ignored(&python)) {
+        tracing::warn!("{warning}");
     }
     Ok(python)
 }
 
 async fn choose(mut candidates: Vec<PathBuf>) -> Result<PathBuf, StartError> {
     if candidates.len() == 1 {
-        // If it has no hcrs, its first worker will fail, and `explain` says so.
+        // If it has no hcrs, its first worker will fail, and `explain` reports it.
         return Ok(candidates.remove(0));
     }
     let mut reasons = Vec::new();
@@ -187,13 +190,13 @@ async fn choose(mut candidates: Vec<PathBuf>) -> Result<PathBuf, StartError> {
     )))
 }
 
-/// Whether `python` is to blame for a worker that died without a word.
+/// Returns an error if `python` is the cause of a worker's death without a report.
 pub(super) async fn explain(python: &Path) -> Option<StartError> {
     let reason = probe(python).await.err()?;
     Some(StartError::Worker(format!("{reason}; install it with: {} -m pip install hcrs", python.display())))
 }
 
-/// Asks an interpreter whether it has hcrs; else says what is wrong with it.
+/// Probes an interpreter for hcrs. The error describes the problem.
 async fn probe(python: &Path) -> Result<(), String> {
     let name = python.display();
     let mut command = Command::new(python);
@@ -217,12 +220,13 @@ async fn probe(python: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// A folder with an interpreter that answers the probe with `status`.
+    /// Returns a folder with an interpreter that answers the probe with `status`.
     fn folder(status: u8) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
-        // Another process writes it: one that this process has open could not be run while another test forks.
+        // Another process writes it: a file that this process has open for writing could not be executed
+        // while another test forks.
         let write = format!("printf '#!/bin/sh\\nexit {status}\\n' > python3 && chmod +x python3");
         let written =
             std::process::Command::new("sh").args(["-c", &write]).current_dir(bin).status().unwrap();
@@ -274,16 +278,15 @@ mod tests {
             ..Places::default()
         };
         assert_eq!(places.candidates(), [&active, &own, &on_path].map(python));
-        assert_eq!(places.passed_over(&python(&active)), None);
+        assert_eq!(places.ignored(&python(&active)), None);
         fs::write(own.path().join("pyvenv.cfg"), "").unwrap();
         assert_eq!(places.candidates(), [&own, &active, &on_path].map(python));
-        let told = places.passed_over(&python(&own)).unwrap();
-        assert!(
-            told.contains(own.path().to_str().unwrap()) && told.contains(active.path().to_str().unwrap()),
-            "{told}"
-        );
+        let warning = places.ignored(&python(&own)).unwrap();
+        for folder in [&own, &active] {
+            assert!(warning.contains(folder.path().to_str().unwrap()), "{warning}");
+        }
         let named = python(&on_path);
-        assert_eq!(Places { named: Some(&named), ..places }.passed_over(&named), None);
+        assert_eq!(Places { named: Some(&named), ..places }.ignored(&named), None);
     }
 
     #[test]
@@ -305,11 +308,11 @@ mod tests {
         };
         let chosen = chosen(&places).unwrap();
         assert_eq!(chosen, system.path().join("bin/python3.99"));
-        assert!(places.passed_over(&chosen).is_some());
+        assert!(places.ignored(&chosen).is_some());
     }
 
     #[test]
-    fn says_what_was_looked_at_when_none_has_hcrs() {
+    fn the_error_lists_what_was_tried_when_none_has_hcrs() {
         let (without, broken) = (folder(3), folder(1));
         let path = std::env::join_paths([broken.path().join("bin")]).unwrap();
         let places =

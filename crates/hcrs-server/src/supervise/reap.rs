@@ -1,13 +1,14 @@
-//! The end of a worker: how it is logged, and what follows it.
+//! The end of a worker: its log message and its consequences.
 
 use std::time::Instant;
 
 use super::replace::Loss;
-use super::roster::Worker;
+use super::workers::Worker;
 use super::{Supervisor, notify, signals};
 
 impl Supervisor<'_> {
-    /// Logs the end of a worker whose process and links have ended, and schedules what follows it.
+    /// Logs the end of a worker whose process and links have ended, and schedules a restart or the next
+    /// replacement.
     pub(super) fn reap(&mut self, worker: &Worker) {
         let end = end_text(worker);
         let until_asked = self.reload.is_some();
@@ -18,7 +19,7 @@ impl Supervisor<'_> {
                 tracing::error!("Worker {} {end}; its replacement is starting already", worker.pid);
             }
             Loss::Unready(old, delay) => {
-                let old = self.roster.get(old).map_or(0, |old| old.pid);
+                let old = self.workers.get(old).map_or(0, |old| old.pid);
                 let again = delay.map_or_else(
                     || "the next change".to_owned(),
                     |delay| format!("{} s", delay.as_secs_f64()),
@@ -28,16 +29,17 @@ impl Supervisor<'_> {
                     "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried {when} {again}",
                     worker.pid
                 );
-                // A service manager that waits for the end of a reload is not kept waiting by an app that cannot be loaded.
-                notify::tell(&self.settings, notify::State::Ready);
+                // Sent even after a failure, so that an app that cannot be loaded does not keep the service
+                // manager waiting for the end of a reload.
+                notify::notify(&self.settings, notify::State::Ready);
             }
         }
     }
 
-    /// Schedules another worker for the place of one that has died.
+    /// Schedules another worker in the place of one that has died.
     fn schedule_restart(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
-        let others_serve = self.roster.is_serving();
+        let others_serve = self.workers.is_serving();
         let delay = self.places[worker.place].after_death(served, others_serve);
         let end = end_text(worker);
         if delay.is_zero() {
@@ -61,7 +63,7 @@ pub(super) fn is_success(worker: &Worker) -> bool {
     worker.status.is_some_and(|status| status.success())
 }
 
-/// How a worker ended, as in `was killed by SIGKILL`.
+/// Describes how a worker ended, as in `was killed by SIGKILL`.
 pub(super) fn end_text(worker: &Worker) -> String {
     worker.status.map_or_else(|| "ended".to_owned(), signals::describe)
 }

@@ -1,6 +1,7 @@
-//! `use_reloader`: the workers are replaced when files of the app change.
+//! `use_reloader`: replaces the workers when files of the app change.
 //!
-//! Each worker tells which files it has loaded. Those, and what lies in the app's folders, are looked at now and then.
+//! Each worker reports the files that it has loaded. Those, and the files in the app's folders, are checked
+//! at intervals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -15,37 +16,37 @@ use tokio::sync::mpsc::Sender;
 use super::Event;
 use crate::ReloadSettings;
 
-/// How often the files are looked at. A change counts when it is seen twice the same, so that files which are saved
-/// or checked out together are loaded together.
+/// How often the files are checked. A change counts once two checks agree, so that files that are saved or
+/// checked out together are loaded together.
 const PERIOD: Duration = Duration::from_millis(500);
-/// Files that workers have loaded and that are looked at; more are not.
+/// The most loaded files that are watched.
 const LOADED_MAX: usize = 1 << 16;
-/// Entries of folders that one look goes through; what lies behind them is not found.
+/// The most entries of folders that one check reads; further files are not found.
 const ENTRIES_MAX: usize = 1 << 15;
-/// The longest path, with its end, that a worker may tell.
+/// The longest path that a worker may report, with its NUL.
 const PATH_MAX: u64 = 4096 + 1;
 
-/// What tells one state of a file from another: when it was written, and its length. `None` if it is not there.
+/// The stamp of a file: when it was written, and its length. `None` if it does not exist.
 pub(super) type Stamp = Option<(SystemTime, u64)>;
 type Stamps = BTreeMap<PathBuf, Stamp>;
 
-/// The files and their state.
+/// The watched files and their stamps.
 #[derive(Debug)]
 pub(super) struct Watch {
     settings: ReloadSettings,
     folders: Vec<PathBuf>,
     loaded: BTreeSet<PathBuf>,
-    /// As the workers have loaded them.
+    /// The stamps when the workers loaded the files.
     known: Stamps,
-    /// As they were at the last look, if that was different.
+    /// The stamps at the last check, if they were different.
     changing: Option<Stamps>,
-    /// While a look is under way: what the workers have loaded since it began.
+    /// The files that workers have loaded since a running check began.
     meanwhile: Option<Stamps>,
     has_warned: bool,
     due: Instant,
 }
 
-/// A look at the files. It takes as long as the disk does, so it runs on a thread of its own.
+/// A check of the files. It takes as long as the disk does, so it runs on a thread of its own.
 #[derive(Debug)]
 struct Look {
     settings: ReloadSettings,
@@ -53,16 +54,16 @@ struct Look {
     loaded: BTreeSet<PathBuf>,
 }
 
-/// What a look has found.
+/// The result of a check.
 #[derive(Debug)]
 pub(super) struct Found {
     stamps: Stamps,
-    /// There was more than is watched.
+    /// Whether there were more entries than are read.
     is_cut: bool,
 }
 
 impl Watch {
-    /// What the workers of the app at `path` are about to load.
+    /// Returns a watch of the files that the workers of the app at `path` are about to load.
     pub(super) fn new(settings: &ReloadSettings, path: &str, now: Instant) -> Self {
         let folders = match &settings.dirs[..] {
             [] => vec![folder_of(path)],
@@ -84,12 +85,12 @@ impl Watch {
         watch
     }
 
-    /// When it is time for the next look; not while one is under way.
+    /// Returns when the next check is due; `None` while one is running.
     pub(super) fn due(&self) -> Option<Instant> {
         self.meanwhile.is_none().then_some(self.due)
     }
 
-    /// A worker has loaded a file, which was found so.
+    /// Adds a file that a worker has loaded, with its stamp at that time.
     pub(super) fn add(&mut self, path: PathBuf, found: Stamp) {
         let is_excluded = is_excluded(&self.settings, &self.folders, &path);
         if self.loaded.len() >= LOADED_MAX || self.known.contains_key(&path) || is_excluded {
@@ -102,7 +103,7 @@ impl Watch {
         self.loaded.insert(path);
     }
 
-    /// Begins a look at the files if it is time to; [`Event::Files`] tells what it has found.
+    /// Begins a check if it is due; [`Event::Files`] carries its result.
     pub(super) fn look(&mut self, now: Instant, events: &Sender<Event>) {
         if self.due().is_none_or(|due| now < due) {
             return;
@@ -124,7 +125,7 @@ impl Watch {
         Look { settings, folders, loaded: self.loaded.clone() }
     }
 
-    /// A look is over; gives a file that has changed since the workers were started.
+    /// Takes the result of a check. Returns a file that has changed since the workers were started.
     pub(super) fn take(&mut self, found: Found, now: Instant) -> Option<PathBuf> {
         self.warn_if_cut(&found);
         self.due = now + PERIOD;
@@ -164,7 +165,7 @@ impl Look {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten().take(left) {
                 left -= 1;
                 let (name, path) = (entry.file_name(), entry.path());
-                // Links to folders are not followed: they may lead in circles.
+                // Links to folders are not followed, because they may form circles.
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     if !is_foreign(&name, &path) {
                         folders.push((root, path));
@@ -188,7 +189,7 @@ impl Look {
     }
 }
 
-/// Whether the operator does not want the file to be watched.
+/// Whether the operator has excluded the file.
 fn is_excluded(settings: &ReloadSettings, folders: &[PathBuf], path: &Path) -> bool {
     settings.exclude.iter().any(|pattern| {
         let within = folders.iter().find_map(|folder| path.strip_prefix(folder).ok());
@@ -196,7 +197,7 @@ fn is_excluded(settings: &ReloadSettings, folders: &[PathBuf], path: &Path) -> b
     })
 }
 
-/// Folders that hold nothing of the app's own.
+/// Whether a folder holds no files of the app itself.
 fn is_foreign(name: &OsStr, path: &Path) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(b".")
@@ -205,9 +206,10 @@ fn is_foreign(name: &OsStr, path: &Path) -> bool {
         || path.join("pyvenv.cfg").exists()
 }
 
-/// The folder that an application path's module is looked for in: that of its file, or the working directory.
+/// Returns the folder that the module of an application path is searched in: that of its file, or the working
+/// directory.
 fn folder_of(path: &str) -> PathBuf {
-    // A colon in the arguments of a call is no module's end.
+    // A colon in the arguments of a call does not end the module's name.
     let has_module = |rest: &&str| rest.split_once(':').is_some_and(|(module, _)| !module.contains('('));
     let mode = |mode: &&str| path.strip_prefix(*mode).filter(has_module);
     let path = ["asgi:", "wsgi:"].iter().find_map(mode).unwrap_or(path);
@@ -216,18 +218,18 @@ fn folder_of(path: &str) -> PathBuf {
     real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
-/// A path as the workers tell it: absolute and without links.
+/// Returns a path in the form that workers report: absolute and without links.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether a path, or its last part if the pattern has no slash, is of the form of `pattern`: `*` is anything, `?`
+/// Whether a path, or its last part if the pattern has no slash, matches `pattern`: `*` matches anything, `?`
 /// any one byte.
 fn is_match(pattern: &str, path: &Path) -> bool {
     let subject = if pattern.contains('/') { path.as_os_str() } else { path.file_name().unwrap_or_default() };
     let (pattern, subject) = (pattern.as_bytes(), subject.as_encoded_bytes());
     let (mut p, mut s) = (0, 0);
-    // Behind the last `*`, and what it has been tried to cover.
+    // The position behind the last `*`, and the end of what it covers so far.
     let mut star = None;
     while s < subject.len() {
         match pattern.get(p) {
@@ -249,7 +251,7 @@ fn is_match(pattern: &str, path: &Path) -> bool {
     pattern[p..].iter().all(|&byte| byte == b'*')
 }
 
-/// A path of `one` whose stamp is not that of `other`.
+/// Returns a path of `one` whose stamp differs from that in `other`.
 fn difference<'a>(one: &'a Stamps, other: &Stamps) -> Option<&'a PathBuf> {
     one.iter().find(|&(path, stamp)| other.get(path) != Some(stamp)).map(|(path, _)| path)
 }
@@ -259,15 +261,15 @@ fn stamp(path: &Path) -> Stamp {
     Some((found.modified().ok()?, found.len()))
 }
 
-/// Makes what a worker tells on its pipe, paths that end in NUL, events. A thread of its own looks at the files, and ends with
-/// the worker.
+/// Turns the reports of a worker, paths that end in NUL, into events. Runs on a thread of its own, because it
+/// stats the files; the thread ends with the worker.
 pub(super) fn listen(pipe: PipeReader, events: Sender<Event>) -> io::Result<()> {
     let mut reader = BufReader::new(pipe);
     std::thread::Builder::new().name("hcrs-loaded-files".to_owned()).spawn(move || {
         loop {
             let mut path = Vec::new();
             let read = (&mut reader).take(PATH_MAX).read_until(0, &mut path);
-            // The worker's end, or no path.
+            // The worker has ended, or has sent no path.
             if read.is_err() || path.pop() != Some(0) {
                 return;
             }
@@ -314,7 +316,7 @@ mod tests {
             fs::write(self.path(name), text).unwrap();
         }
 
-        /// The next look.
+        /// Runs the next check.
         fn look(&mut self) -> Option<PathBuf> {
             self.now += PERIOD;
             assert_eq!(self.watch.due(), Some(self.now));
@@ -330,7 +332,7 @@ mod tests {
         fn finds(&mut self, name: &str) {
             assert_eq!(self.look(), None, "it may be changing still");
             assert_eq!(self.look(), Some(self.path(name)));
-            assert_eq!(self.look(), None, "it is told once");
+            assert_eq!(self.look(), None, "it is reported once");
         }
 
         fn finds_nothing(&mut self) {
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_changing_is_waited_for() {
+    fn a_file_that_keeps_changing_is_waited_for() {
         let mut scene = Scene::new(&[], &[]);
         for text in ["22", "333", "4444"] {
             scene.write("app.py", text);
@@ -377,7 +379,7 @@ mod tests {
         scene.finds_nothing();
         fs::write(&library, "22").unwrap();
         assert_eq!(scene.look(), None);
-        // A worker that loads something meanwhile does not put it off.
+        // A file that a worker loads meanwhile does not delay it.
         scene.add(elsewhere.path().join("gone.py"));
         assert_eq!(scene.look(), Some(library.clone()));
         fs::remove_file(&library).unwrap();
@@ -394,7 +396,7 @@ mod tests {
         scene.now += PERIOD;
         scene.watch.look(scene.now, &events);
         assert_eq!(scene.watch.due(), None);
-        // What a worker loads meanwhile is no change.
+        // A file that a worker loads meanwhile is not a change.
         let library = tempfile::tempdir().unwrap();
         fs::write(library.path().join("library.py"), "1").unwrap();
         scene.add(library.path().join("library.py"));

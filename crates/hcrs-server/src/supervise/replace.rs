@@ -1,5 +1,6 @@
-//! Workers that are replaced while they serve: the new one is started first, and when it is ready the old one
-//! finishes what it has begun. One at a time, so there is never more than one worker more than configured.
+//! Replacement of workers while they serve: the new worker is started first, and once it is ready the old one
+//! finishes what it has begun. One is replaced at a time, so there is at most one worker more than
+//! configured.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -10,66 +11,68 @@ use super::backoff::Backoff;
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Retirement};
 
-/// How much later than its time a worker that was replaced may begin its shutdown. Nobody waits for it.
+/// How much later than its deadline a replaced worker may begin its shutdown. No client waits for it.
 const RETIRE_SLACK: Duration = Duration::from_secs(5);
 
-/// How long a worker that is given up while it starts may take to end: one that hangs is not waited for, and one that gets
-/// ready just now ends in order.
+/// How long a superseded worker that is still starting may take to end: one that hangs is killed, and one
+/// that becomes ready at that moment ends in order.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
-/// The places whose workers are to be replaced, and the replacement that is under way. No I/O and no clock.
+/// The places whose workers are to be replaced, and the replacement in progress. No I/O and no clock.
 #[derive(Debug, Default)]
 pub(super) struct Replacements {
-    /// Each place once.
+    /// The places that wait, each once.
     waiting: VecDeque<usize>,
     running: Option<Running>,
     pause: Pause,
     backoff: Backoff,
-    /// All places were asked for, and the end of that was not told yet.
+    /// Whether all places were requested and the end of that round was not reported yet.
     is_round: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Running {
-    /// `new` is starting. The old worker serves, if it has not died meanwhile.
+    /// `new` is starting. The old worker serves, unless it has died meanwhile.
     Starting { place: usize, old: Option<WorkerId>, new: WorkerId },
     /// The old worker finishes what it has begun.
     Retiring { old: WorkerId },
 }
 
-/// When a replacement may begin.
+/// When the next replacement may begin.
 #[derive(Debug, Default, Clone, Copy)]
 enum Pause {
     #[default]
     None,
-    /// After one that failed.
+    /// Not before this time, after a replacement that failed.
     Until(Instant),
-    /// After one that failed, until somebody asks again.
+    /// Not before the next request, after a replacement that failed.
     UntilAsked,
 }
 
-/// What the end of a worker means for its replacement.
+/// The meaning of a worker's end for its replacement.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// Nothing: its place has nobody, and nobody is starting for it.
+    /// None: its place is empty, and no worker is starting for it.
     PlaceEmpty,
-    /// It has been replaced, and is gone now.
+    /// It was replaced, and is gone now.
     Retired,
-    /// It has died before its replacement was ready, which is starting already.
+    /// It died before its replacement, which is already starting, was ready.
     DiedBeforeHandover,
-    /// It was to replace this one, which goes on serving; another is tried after the time, or when asked for.
+    /// It was to replace this worker, which continues to serve. Another attempt follows after the time, or on
+    /// request.
     Unready(WorkerId, Option<Duration>),
 }
 
 impl Replacements {
-    /// Asks for a new worker in a place.
+    /// Requests a new worker in a place.
     pub(super) fn want(&mut self, place: usize) {
         if !self.waiting.contains(&place) {
             self.waiting.push_back(place);
         }
     }
 
-    /// Asks for new workers in all `places`, now. What has been started before may be out of date as well.
+    /// Requests new workers in all `places`, without delay. One that is starting already may be out of date
+    /// as well.
     pub(super) fn want_all(&mut self, places: usize) {
         (0..places).for_each(|place| self.want(place));
         self.pause = Pause::None;
@@ -77,12 +80,12 @@ impl Replacements {
         self.is_round = true;
     }
 
-    /// A worker is being started in the place anyway.
-    pub(super) fn drop_wish(&mut self, place: usize) {
+    /// Cancels the request for a place where a worker is being started anyway.
+    pub(super) fn cancel(&mut self, place: usize) {
         self.waiting.retain(|&waiting| waiting != place);
     }
 
-    /// When the next replacement may begin.
+    /// Returns when the next replacement may begin.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         match self.pause {
             _ if self.running.is_some() || self.waiting.is_empty() => None,
@@ -92,26 +95,26 @@ impl Replacements {
         }
     }
 
-    /// The place whose turn it is.
+    /// Returns the place whose turn it is.
     pub(super) fn next(&self, now: Instant) -> Option<usize> {
         self.due(now).filter(|&at| at <= now).and_then(|_| self.waiting.front().copied())
     }
 
-    /// `new` is starting for `old`, which serves.
+    /// Notes that `new` is starting in place of `old`, which serves.
     pub(super) fn begin(&mut self, place: usize, old: WorkerId, new: WorkerId) {
-        self.drop_wish(place);
+        self.cancel(place);
         self.pause = Pause::None;
         self.running = Some(Running::Starting { place, old: Some(old), new });
     }
 
-    /// The start of a replacement has failed; gives the time after which it is tried again.
-    pub(super) fn put_off(&mut self, now: Instant) -> Duration {
+    /// Notes that the start of a replacement has failed. Returns the delay before the next attempt.
+    pub(super) fn postpone(&mut self, now: Instant) -> Duration {
         let delay = self.backoff.after_death(None, true);
         self.pause = Pause::Until(now + delay);
         delay
     }
 
-    /// A worker is ready; gives the one that it replaces, which is to be retired.
+    /// Notes that a worker is ready. Returns the one that it replaces, which is to be retired.
     pub(super) fn ready(&mut self, id: WorkerId) -> Option<WorkerId> {
         let Some(Running::Starting { old, new, .. }) = self.running else { return None };
         if new != id {
@@ -122,11 +125,12 @@ impl Replacements {
         old
     }
 
-    /// What is starting will not do any more; gives the worker, which is to end. The place has to be asked for again.
+    /// Cancels the replacement that is starting. Returns its worker, which is to end. The place has to be
+    /// requested again.
     pub(super) fn supersede(&mut self) -> Option<WorkerId> {
         let Some(Running::Starting { old, new, .. }) = self.running else { return None };
         if old.is_none() {
-            // It is the only one that its place has: it goes on starting there, and is replaced as others are.
+            // It is the only worker of its place: it continues to start there, and is replaced later.
             self.running = None;
             return None;
         }
@@ -134,12 +138,12 @@ impl Replacements {
         Some(new)
     }
 
-    /// Whether a new worker is starting for this one, or is there already.
+    /// Whether a new worker is starting in place of this one, or has replaced it.
     pub(super) fn concerns(&self, id: WorkerId) -> bool {
         matches!(self.running, Some(Running::Starting { old: Some(old), .. } | Running::Retiring { old }) if old == id)
     }
 
-    /// A worker is gone. With `until_asked` nothing is tried again before the next request for it.
+    /// Notes that a worker is gone. With `until_asked`, the next attempt waits for a request.
     pub(super) fn gone(&mut self, id: WorkerId, until_asked: bool, now: Instant) -> Loss {
         match self.running {
             Some(Running::Retiring { old }) if old == id => {
@@ -153,19 +157,19 @@ impl Replacements {
             Some(Running::Starting { place, old, new }) if new == id => {
                 self.running = None;
                 let Some(old) = old else { return Loss::PlaceEmpty };
-                self.drop_wish(place);
+                self.cancel(place);
                 self.waiting.push_front(place);
                 if until_asked {
                     self.pause = Pause::UntilAsked;
                     return Loss::Unready(old, None);
                 }
-                Loss::Unready(old, Some(self.put_off(now)))
+                Loss::Unready(old, Some(self.postpone(now)))
             }
             _ => Loss::PlaceEmpty,
         }
     }
 
-    /// Whether all places were asked for and all are done, once.
+    /// Whether a requested round of all places has finished; true once for each round.
     pub(super) fn take_finished_round(&mut self) -> bool {
         let is_over = self.is_round && self.running.is_none() && self.waiting.is_empty();
         self.is_round &= !is_over;
@@ -180,21 +184,22 @@ impl Supervisor<'_> {
         self.replacements.want_all(self.places.len());
     }
 
-    /// A worker has been given more requests than it is meant to.
+    /// Replaces a worker that has reached its request quota.
     pub(super) fn replace_spent(&mut self, id: WorkerId) {
-        let Some(worker) = self.roster.get(id).filter(|worker| !worker.ended) else { return };
+        let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended) else { return };
         if !self.replacements.concerns(id) {
             tracing::info!("Worker {} has reached max_requests; replacing it", worker.pid);
             self.replacements.want(worker.place);
         }
     }
 
-    /// A file of the app has changed: everything that has loaded it is replaced.
+    /// Replaces every worker, because a file of the app has changed.
     pub(super) async fn replace_changed(&mut self, path: &Path) {
         self.renew_all(&format!("{} has changed", path.display())).await;
     }
 
-    /// Replaces every worker, the one that is just starting as a replacement at once: it may hang in what has been mended.
+    /// Replaces every worker. A replacement that is just starting is cancelled at once, because it may hang in
+    /// code that has been fixed.
     pub(super) async fn renew_all(&mut self, why: &str) {
         if let Some(new) = self.replacements.supersede() {
             self.retire(new).await;
@@ -202,13 +207,13 @@ impl Supervisor<'_> {
         self.replace_all(why);
     }
 
-    /// Begins the next replacement, if it is time to.
+    /// Begins the next replacement, if it is due.
     pub(super) async fn replace_next(&mut self) {
         let now = Instant::now();
         let Some(place) = self.replacements.next(now) else { return };
-        let Some(old) = self.roster.occupant(place) else {
-            // It has died, and the next one is as new as a replacement would be.
-            self.replacements.drop_wish(place);
+        let Some(old) = self.workers.occupant(place) else {
+            // The old worker has died, and the next one will be as new as a replacement.
+            self.replacements.cancel(place);
             for (at, _) in self.starts.iter_mut().filter(|(_, waiting)| *waiting == place) {
                 *at = now;
             }
@@ -217,19 +222,19 @@ impl Supervisor<'_> {
         match self.start_worker(place).await {
             Ok(()) => self.replacements.begin(place, old, self.last_id),
             Err(error) => {
-                let delay = self.replacements.put_off(now).as_secs_f64();
+                let delay = self.replacements.postpone(now).as_secs_f64();
                 tracing::error!("Cannot start a worker: {error}; trying again in {delay} s");
             }
         }
     }
 
-    /// A worker is ready: the one that it replaces finishes what it has begun.
+    /// Retires the worker that a worker which has become ready replaces.
     pub(super) async fn hand_over(&mut self, id: WorkerId) {
-        let Some(worker) = self.roster.get(id) else { return };
+        let Some(worker) = self.workers.get(id) else { return };
         let pid = worker.pid;
         if worker.is_retired() {
-            // It was given up while it was starting, and now ends in order.
-            self.roster.retire(id, Instant::now() + self.retire_timeout() + RETIRE_SLACK);
+            // The worker was superseded while it was starting, and now ends in order.
+            self.workers.retire(id, Instant::now() + self.retire_timeout() + RETIRE_SLACK);
             return;
         }
         let Some(old) = self.replacements.ready(id) else {
@@ -237,21 +242,21 @@ impl Supervisor<'_> {
             return;
         };
         self.retire(old).await;
-        let old = self.roster.get(old).map_or(0, |old| old.pid);
+        let old = self.workers.get(old).map_or(0, |old| old.pid);
         tracing::info!("Worker {pid} is ready and replaces worker {old}");
     }
 
     /// Lets a worker finish what it has begun, and then end.
     async fn retire(&mut self, id: WorkerId) {
         let grace = self.retire_timeout();
-        let is_ready = self.roster.get(id).is_some_and(|worker| worker.ready_at.is_some());
+        let is_ready = self.workers.get(id).is_some_and(|worker| worker.ready_at.is_some());
         let patience = if is_ready { grace + RETIRE_SLACK } else { GIVEN_UP };
-        self.roster.retire(id, Instant::now() + patience);
+        self.workers.retire(id, Instant::now() + patience);
         self.edge.send_all(|| Control::Retire(Retirement { worker: id, grace })).await;
     }
 
-    /// How long what is under way in a worker that is replaced may go on. One who changes the app's files waits for the next
-    /// turn, for no longer than for a stop.
+    /// Returns how long requests in flight in a replaced worker may take to finish. With `use_reloader` it is
+    /// at most as long as for a stop, because the developer waits for the new code.
     fn retire_timeout(&self) -> Duration {
         let app = self.settings.app.as_ref();
         let timeout = app.map_or(Duration::ZERO, |app| app.retire_timeout);
@@ -288,7 +293,7 @@ mod tests {
         assert_eq!(all.ready(4), Some(2));
         assert_eq!(all.gone(2, false, now), Loss::Retired);
         assert!(all.take_finished_round());
-        assert!(!all.take_finished_round(), "it is told once");
+        assert!(!all.take_finished_round(), "it is reported once");
         assert_eq!(all.due(now), None);
     }
 
@@ -329,7 +334,7 @@ mod tests {
         }
         assert_eq!(delays, [500, 1000, 2000]);
         all.want_all(1);
-        assert_eq!(all.next(now), Some(0), "who asks does not have to wait");
+        assert_eq!(all.next(now), Some(0), "a request ends the wait");
         all.begin(0, 1, 5);
         assert_eq!(all.gone(5, true, now), Loss::Unready(1, None));
         assert_eq!(all.due(now), None, "a change is waited for");
@@ -343,7 +348,7 @@ mod tests {
         all.begin(0, 1, 2);
         assert!(all.concerns(1) && !all.concerns(2));
         assert_eq!(all.gone(1, false, now), Loss::DiedBeforeHandover);
-        assert_eq!(all.ready(2), None, "there is nobody to retire");
+        assert_eq!(all.ready(2), None, "there is no worker to retire");
         assert!(all.take_finished_round());
         let (mut all, now) = rolling(1);
         all.begin(0, 1, 2);
@@ -366,7 +371,7 @@ mod tests {
         all.begin(0, 1, 3);
         all.gone(1, true, now);
         assert_eq!(all.supersede(), None, "it is the only one that the place has");
-        assert_eq!(all.due(now), None, "nobody has asked for another");
+        assert_eq!(all.due(now), None, "no other was requested");
         all.want_all(1);
         assert_eq!(all.next(now), Some(0), "which may hang, and is replaced then");
         all.begin(0, 3, 4);
@@ -374,11 +379,11 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_die_elsewhere_are_nobodys_replacement() {
+    fn workers_that_die_elsewhere_are_no_replacements() {
         let (mut all, now) = rolling(2);
         all.begin(0, 1, 3);
         assert_eq!(all.gone(2, false, now), Loss::PlaceEmpty);
-        all.drop_wish(1);
+        all.cancel(1);
         assert_eq!(all.ready(4), None);
         all.ready(3);
         assert_eq!(all.gone(3, false, now), Loss::PlaceEmpty, "it dies while the old one ends");

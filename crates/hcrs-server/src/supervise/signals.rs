@@ -1,4 +1,4 @@
-//! The signals that operators send, and how a process's end is put in words.
+//! The signals that operators send, and the description of a process's end.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,47 +11,47 @@ use tokio::sync::mpsc::Sender;
 
 use super::Event;
 
-/// What an operator wants.
+/// A request of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// SIGTERM, SIGINT, SIGQUIT: drain and end; said once more after a while, end at once.
+    /// SIGTERM, SIGINT, SIGQUIT: drain and end; repeated after a while, end at once.
     Stop(Stop),
-    /// SIGHUP: read the certificates again, and load the app anew in new workers.
+    /// SIGHUP: read the certificates again, and load the app again in new workers.
     Reload,
-    /// SIGUSR1: open the log files anew.
+    /// SIGUSR1: reopen the log files.
     Reopen,
 }
 
 /// A signal to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stop {
-    /// What the log calls it.
+    /// The name in the log.
     pub name: &'static str,
-    /// The signal that the workers are told of.
+    /// The number of the signal that the workers are notified of.
     pub number: Number,
 }
 
 impl Stop {
-    /// A service manager's.
+    /// A service manager's signal.
     pub(super) const TERM: Self = Self { name: "SIGTERM", number: Number::TERM };
-    /// A terminal's.
+    /// A terminal's signal.
     const INT: Self = Self { name: "SIGINT", number: Number::INT };
     const QUIT: Self = Self { name: "SIGQUIT", number: Number::QUIT };
 }
 
-/// How long after a signal to stop another one is taken for the same: `timeout(1)`, shells and containers send it to a
-/// process and to the whole group.
+/// How long after a signal to stop another one counts as the same: `timeout(1)`, shells and containers send
+/// it to a process and to the whole group.
 const SAME_STOP: Duration = Duration::from_secs(1);
 
-/// Tells signals to stop that are repeated on purpose from those that come twice. No clock.
+/// Distinguishes signals to stop that are repeated on purpose from duplicates. No clock.
 #[derive(Debug, Default)]
 pub(super) struct Stops {
-    /// When the last one came that counted.
+    /// When the last signal came that counted.
     last: Option<Instant>,
 }
 
 impl Stops {
-    /// A signal to stop has come; false if it is the one before once more.
+    /// Notes that a signal to stop has come. Returns false if it is a duplicate.
     pub(super) fn counts(&mut self, now: Instant) -> bool {
         let counts = self.last.is_none_or(|last| now.saturating_duration_since(last) >= SAME_STOP);
         if counts {
@@ -61,7 +61,7 @@ impl Stops {
     }
 }
 
-/// Sends every signal from now on as an event.
+/// Sends every signal as an event from now on.
 pub(super) fn watch(events: &Sender<Event>) -> io::Result<()> {
     for (kind, meaning) in [
         (SignalKind::terminate(), Signal::Stop(Stop::TERM)),
@@ -79,7 +79,7 @@ pub(super) fn watch(events: &Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-/// How a process ended, as in `was killed by SIGKILL`.
+/// Describes how a process ended, as in `was killed by SIGKILL`.
 pub(super) fn describe(status: ExitStatus) -> String {
     if let Some(code) = status.code() {
         return format!("exited with status {code}");

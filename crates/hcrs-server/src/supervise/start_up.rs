@@ -1,6 +1,6 @@
-//! From the first worker's start to the first connection: the listeners open when every worker is ready, and
-//! a worker that cannot serve at this point is the operator's fault to mend, so it ends the start. With `use_reloader` the
-//! operator is mending already: the next change of the app's files is waited for.
+//! From the first worker's start to the first connection. The sockets listen once every worker is ready. A
+//! worker that cannot serve at this point is for the operator to fix, so it ends the start; with
+//! `use_reloader` the next change of the app's files is awaited instead.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,41 +8,42 @@ use std::time::{Duration, Instant};
 use super::reap::end_text;
 use super::reload::Watch;
 use super::replace::Replacements;
-use super::roster::Worker;
+use super::workers::Worker;
 use super::{Change, Supervisor, notify, python};
 use crate::StartError;
 use crate::bind::BoundListener;
 use crate::thread::control::Control;
 
-/// How long workers that have been killed may take to be gone.
+/// How long killed workers may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a start ended.
+/// The outcome of a start.
 pub(super) enum Started {
-    /// Connections come in.
+    /// Connections are accepted.
     Serving,
     /// A signal came first.
     Stopped,
 }
 
-/// Second handles of all listening sockets, by which they are opened before the threads accept: here an
-/// error can still end the start. They are closed then, so that a draining thread is the last to hold them.
+/// Second handles of all sockets, which begin to listen through them before the threads accept, because here
+/// an error can still end the start. They are closed then, so that a draining thread is the last to hold the
+/// sockets.
 pub(super) struct PendingListeners {
-    doors: Vec<BoundListener>,
+    pending: Vec<BoundListener>,
     addresses: Vec<String>,
 }
 
 impl PendingListeners {
     pub(super) fn of(listeners: &[Vec<BoundListener>]) -> io::Result<Self> {
-        let doors = listeners.iter().flatten().map(BoundListener::share).collect::<io::Result<_>>()?;
+        let pending = listeners.iter().flatten().map(BoundListener::share).collect::<io::Result<_>>()?;
         let addresses =
             listeners.first().into_iter().flatten().map(|listener| listener.address.clone()).collect();
-        Ok(Self { doors, addresses })
+        Ok(Self { pending, addresses })
     }
 
-    /// Lets connections come in; gives the addresses.
+    /// Makes the sockets listen. Returns their addresses.
     fn open(self, backlog: u32) -> Result<Vec<String>, StartError> {
-        for door in &self.doors {
+        for door in &self.pending {
             door.listen(backlog).map_err(|error| StartError::Bind(door.address.clone(), error))?;
         }
         Ok(self.addresses)
@@ -50,8 +51,8 @@ impl PendingListeners {
 }
 
 impl Supervisor<'_> {
-    /// Starts the workers, waits until all are ready, and opens the doors.
-    pub(super) async fn start_up(&mut self, doors: PendingListeners) -> Result<Started, StartError> {
+    /// Starts the workers, waits until all are ready, and makes the sockets listen.
+    pub(super) async fn start_up(&mut self, pending: PendingListeners) -> Result<Started, StartError> {
         loop {
             match self.start_workers().await {
                 Ok(Started::Serving) => break,
@@ -67,14 +68,14 @@ impl Supervisor<'_> {
                 other => return other,
             }
         }
-        let addresses = self.open(doors).await?;
+        let addresses = self.open(pending).await?;
         for address in &addresses {
             tracing::info!("Running on {address} (CTRL + C to quit)");
         }
         if let Some(caller) = &self.settings.caller {
             caller.running(&addresses);
         }
-        notify::tell(&self.settings, notify::State::Ready);
+        notify::notify(&self.settings, notify::State::Ready);
         Ok(Started::Serving)
     }
 
@@ -91,18 +92,18 @@ impl Supervisor<'_> {
             match self.next(None).await {
                 Change::Ready(id) => {
                     not_ready -= 1;
-                    if let Some(worker) = self.roster.get(id) {
+                    if let Some(worker) = self.workers.get(id) {
                         tracing::debug!("Worker {} is ready", worker.pid);
                     }
                 }
                 Change::Failed(id) => {
-                    let why = self.roster.get(id).and_then(|worker| worker.failed.clone());
+                    let why = self.workers.get(id).and_then(|worker| worker.failed.clone());
                     return Err(StartError::App(why.unwrap_or_default()));
                 }
                 Change::Gone(worker) => return Err(self.explain(&worker).await),
                 Change::Stop(_) | Change::CallerGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => return Err(thread_lost()),
-                // They may have loaded what has changed since.
+                // They may have loaded files that have changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
                 Change::Spent(_) | Change::Drained(..) | Change::Files(_) | Change::Due => {}
             }
@@ -110,12 +111,12 @@ impl Supervisor<'_> {
         Ok(Started::Serving)
     }
 
-    /// Ends the workers, and waits until one of the app's files has changed, or SIGHUP says that something has.
+    /// Ends the workers, and waits until one of the app's files has changed or SIGHUP has come.
     async fn wait_for_change(&mut self) -> Result<Started, StartError> {
         self.kill_each(|_| true);
         self.replacements = Replacements::default();
         let mut has_changed = false;
-        while !(has_changed && self.roster.is_empty()) {
+        while !(has_changed && self.workers.is_empty()) {
             let look = self.reload.as_ref().and_then(Watch::due);
             match self.next(look).await {
                 Change::Files(Some(path)) => {
@@ -141,13 +142,13 @@ impl Supervisor<'_> {
         Ok(Started::Serving)
     }
 
-    async fn open(&self, doors: PendingListeners) -> Result<Vec<String>, StartError> {
-        let addresses = doors.open(self.settings.backlog)?;
+    async fn open(&self, pending: PendingListeners) -> Result<Vec<String>, StartError> {
+        let addresses = pending.open(self.settings.backlog)?;
         self.edge.send_all(|| Control::Accept).await;
         Ok(addresses)
     }
 
-    /// Why a worker that ended before it was ready did so.
+    /// Returns the reason why a worker ended before it was ready.
     async fn explain(&self, worker: &Worker) -> StartError {
         if let Some(why) = &worker.failed {
             return StartError::App(why.clone());
@@ -173,7 +174,7 @@ impl Supervisor<'_> {
     /// Kills every worker and waits until they are gone.
     async fn kill_all(&mut self, until: Instant) {
         self.kill_each(|_| true);
-        while !self.roster.is_empty() {
+        while !self.workers.is_empty() {
             if let Change::Due = self.next(Some(until)).await {
                 return;
             }
@@ -182,5 +183,5 @@ impl Supervisor<'_> {
 }
 
 fn thread_lost() -> StartError {
-    io::Error::other("a thread of the edge has ended; the error log says why").into()
+    io::Error::other("a thread of the edge has ended; see the error log for the reason").into()
 }

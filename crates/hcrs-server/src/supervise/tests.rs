@@ -1,4 +1,4 @@
-//! The supervisor with real edge threads and processes that only pretend to be workers.
+//! The supervisor with real edge threads, and processes that only pretend to be workers.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -18,18 +18,18 @@ struct Scene {
     settings: Settings,
 }
 
-/// A supervisor that runs: the lines that it logs and that its workers say, and the way to give it signals.
+/// A running supervisor: the lines that it logs and that its workers print, and its signals.
 struct Running {
     lines: mpsc::Receiver<String>,
-    /// Lines that came before the one that was waited for.
+    /// Lines that came before the awaited one.
     earlier: Vec<String>,
     events: mpsc::Sender<Event>,
 }
 
-/// Makes what the supervisor logs a line for the test.
-struct Heard(mpsc::Sender<String>);
+/// Sends the supervisor's log lines to the test.
+struct LogLines(mpsc::Sender<String>);
 
-impl<S: tracing::Subscriber> Layer<S> for Heard {
+impl<S: tracing::Subscriber> Layer<S> for LogLines {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         struct Message(String);
         impl Visit for Message {
@@ -46,9 +46,9 @@ impl<S: tracing::Subscriber> Layer<S> for Heard {
 }
 
 impl Scene {
-    fn new(behaviour: &str, workers: usize, threads: usize) -> Self {
+    fn new(behavior: &str, workers: usize, threads: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut app = AppSettings::new(format!("{behaviour}:{}", folder.path().join("test.sock").display()));
+        let mut app = AppSettings::new(format!("{behavior}:{}", folder.path().join("test.sock").display()));
         app.workers = NonZeroUsize::new(workers).unwrap();
         app.python = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/supervise/tests/worker.py"));
         app.shutdown_timeout = Duration::ZERO;
@@ -70,16 +70,16 @@ impl Scene {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = UnixListener::bind(self.folder.path().join("test.sock")).unwrap();
-            let (said, lines) = mpsc::channel(64);
-            let heard = tracing_subscriber::registry().with(Heard(said.clone()));
-            let _logging = tracing::subscriber::set_default(heard);
+            let (log, lines) = mpsc::channel(64);
+            let seen = tracing_subscriber::registry().with(LogLines(log.clone()));
+            let _logging = tracing::subscriber::set_default(seen);
             tokio::spawn(async move {
                 while let Ok((worker, _)) = listener.accept().await {
-                    let said = said.clone();
+                    let log = log.clone();
                     tokio::spawn(async move {
                         let mut lines = BufReader::new(worker).lines();
                         while let Ok(Some(line)) = lines.next_line().await {
-                            let _script_is_done = said.send(line).await;
+                            let _script_is_done = log.send(line).await;
                         }
                     });
                 }
@@ -104,8 +104,8 @@ impl Scene {
 }
 
 impl Running {
-    /// The rest of the first line that begins with `what` and was not heard yet.
-    async fn hear(&mut self, what: &str) -> String {
+    /// Returns the rest of the first line that begins with `what` and was not seen yet.
+    async fn wait_for(&mut self, what: &str) -> String {
         loop {
             if let Some(at) = self.earlier.iter().position(|line| line.starts_with(what)) {
                 return self.earlier.remove(at)[what.len()..].trim().to_owned();
@@ -115,9 +115,9 @@ impl Running {
         }
     }
 
-    /// The process id of the next worker that does `what`.
+    /// Returns the process id of the next worker that prints `what`.
     async fn worker(&mut self, what: &str) -> Pid {
-        Pid::from_raw(self.hear(what).await.parse().unwrap()).unwrap()
+        Pid::from_raw(self.wait_for(what).await.parse().unwrap()).unwrap()
     }
 
     async fn reload(&self) {
@@ -128,7 +128,7 @@ impl Running {
         self.events.send(Event::Signal(Signal::Stop(Stop::TERM))).await.unwrap();
     }
 
-    /// Repeats the signal until that counts.
+    /// Repeats the signal until it counts.
     async fn insist(&mut self) {
         let again = async {
             loop {
@@ -136,10 +136,10 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let heard = async { while !self.lines.recv().await.unwrap().contains("(SIGTERM again)") {} };
+        let seen = async { while !self.lines.recv().await.unwrap().contains("(SIGTERM again)") {} };
         tokio::select! {
             () = again => {}
-            () = heard => {}
+            () = seen => {}
         }
     }
 }
@@ -169,10 +169,10 @@ async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
 #[test]
 fn a_stop_drains_every_worker_over_every_link() {
     let outcome = Scene::new("serve", 2, 2).run(|mut running| async move {
-        assert!(running.hear("Running on http://127.0.0.1:").await.ends_with("(CTRL + C to quit)"));
+        assert!(running.wait_for("Running on http://127.0.0.1:").await.ends_with("(CTRL + C to quit)"));
         running.stop().await;
-        running.hear("drained").await;
-        running.hear("drained").await;
+        running.wait_for("drained").await;
+        running.wait_for("drained").await;
     });
     assert_eq!(outcome.unwrap(), Outcome::Clean);
 }
@@ -181,19 +181,19 @@ fn a_stop_drains_every_worker_over_every_link() {
 fn a_killed_worker_is_replaced() {
     let outcome = Scene::new("serve", 1, 2).run(|mut running| async move {
         let first = running.worker("ready").await;
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         kill_process(first, Number::KILL).unwrap();
-        let said = running.hear(&format!("Worker {} was", first.as_raw_nonzero())).await;
-        assert_eq!(said, "killed by SIGKILL; another is started");
+        let rest = running.wait_for(&format!("Worker {} was", first.as_raw_nonzero())).await;
+        assert_eq!(rest, "killed by SIGKILL; another is started");
         let second = running.worker("ready").await;
-        running.hear(&format!("Worker {} is ready", second.as_raw_nonzero())).await;
+        running.wait_for(&format!("Worker {} is ready", second.as_raw_nonzero())).await;
         kill_process(second, Number::SEGV).unwrap();
-        let said = running.hear(&format!("Worker {} was", second.as_raw_nonzero())).await;
-        assert!(said.starts_with("killed by SIGSEGV") && said.ends_with("; another is started"), "{said}");
+        let rest = running.wait_for(&format!("Worker {} was", second.as_raw_nonzero())).await;
+        assert!(rest.starts_with("killed by SIGSEGV") && rest.ends_with("; another is started"), "{rest}");
         let third = running.worker("ready").await;
-        running.hear(&format!("Worker {} is ready", third.as_raw_nonzero())).await;
+        running.wait_for(&format!("Worker {} is ready", third.as_raw_nonzero())).await;
         running.stop().await;
-        running.hear("drained").await;
+        running.wait_for("drained").await;
     });
     assert_eq!(outcome.unwrap(), Outcome::Clean);
 }
@@ -224,7 +224,7 @@ fn an_interpreter_that_cannot_be_run_ends_the_start() {
 #[test]
 fn a_stop_before_the_workers_are_ready_is_a_clean_end() {
     let outcome = Scene::new("sleep", 1, 1).run(|mut running| async move {
-        running.hear("started").await;
+        running.wait_for("started").await;
         running.stop().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::Clean);
@@ -234,21 +234,21 @@ fn a_stop_before_the_workers_are_ready_is_a_clean_end() {
 fn a_worker_that_does_not_end_is_killed() {
     let outcome = Scene::new("stubborn", 1, 1).run(|mut running| async move {
         let worker = running.worker("ready").await;
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.stop().await;
-        let said = running.hear(&format!("Worker {} does", worker.as_raw_nonzero())).await;
-        assert_eq!(said, "not end; killing it");
+        let rest = running.wait_for(&format!("Worker {} does", worker.as_raw_nonzero())).await;
+        assert_eq!(rest, "not end; killing it");
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
 }
 
 #[test]
-fn a_worker_that_says_that_it_shuts_down_has_the_time_for_that() {
+fn a_worker_that_reports_its_shutdown_has_the_time_for_that() {
     let mut scene = Scene::new("slow", 1, 2);
     scene.settings.graceful_timeout = Duration::ZERO;
     scene.settings.app.as_mut().unwrap().shutdown_timeout = Duration::from_secs(3600);
     let outcome = scene.run(|mut running| async move {
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.stop().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::Clean);
@@ -259,9 +259,9 @@ fn a_second_stop_does_not_wait_for_workers() {
     let mut scene = Scene::new("stubborn", 1, 1);
     scene.settings.graceful_timeout = Duration::from_secs(3600);
     let outcome = scene.run(|mut running| async move {
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.stop().await;
-        running.hear("drained").await;
+        running.wait_for("drained").await;
         running.insist().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
@@ -270,9 +270,9 @@ fn a_second_stop_does_not_wait_for_workers() {
 #[test]
 fn a_shutdown_that_fails_in_a_worker_shows_in_the_outcome() {
     let outcome = Scene::new("bad-end", 1, 1).run(|mut running| async move {
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.stop().await;
-        running.hear("drained").await;
+        running.wait_for("drained").await;
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
 }
@@ -281,23 +281,23 @@ fn a_shutdown_that_fails_in_a_worker_shows_in_the_outcome() {
 fn a_worker_is_retired_when_its_replacement_is_ready_and_the_next_one_follows() {
     let outcome = Scene::new("serve", 2, 2).run(|mut running| async move {
         let old = [running.worker("ready").await, running.worker("ready").await];
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.reload().await;
-        running.hear("Replacing all workers").await;
+        running.wait_for("Replacing all workers").await;
         let mut retired = Vec::new();
         for _ in &old {
             let new = running.worker("ready").await;
             let worker = format!("Worker {} is ready and replaces worker", new.as_raw_nonzero());
-            let said = running.hear(&worker).await;
+            let rest = running.wait_for(&worker).await;
             let drained = running.worker("drained").await;
-            assert_eq!(said, drained.as_raw_nonzero().to_string());
+            assert_eq!(rest, drained.as_raw_nonzero().to_string());
             retired.push(drained);
         }
-        running.hear("All workers have been replaced").await;
+        running.wait_for("All workers have been replaced").await;
         assert!(old.iter().all(|worker| retired.contains(worker)), "{old:?} {retired:?}");
         running.stop().await;
-        running.hear("drained").await;
-        running.hear("drained").await;
+        running.wait_for("drained").await;
+        running.wait_for("drained").await;
     });
     assert_eq!(outcome.unwrap(), Outcome::Clean);
 }
@@ -308,15 +308,15 @@ fn a_replaced_worker_that_does_not_end_is_killed() {
     scene.settings.app.as_mut().unwrap().retire_timeout = Duration::ZERO;
     let outcome = scene.run(|mut running| async move {
         let old = running.worker("ready").await;
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.reload().await;
-        let said = running.hear(&format!("Worker {} does", old.as_raw_nonzero())).await;
-        assert_eq!(said, "not end; killing it");
-        let said = running.hear(&format!("Worker {} was", old.as_raw_nonzero())).await;
-        assert_eq!(said, "killed by SIGKILL while shutting down");
-        running.hear("All workers have been replaced").await;
+        let rest = running.wait_for(&format!("Worker {} does", old.as_raw_nonzero())).await;
+        assert_eq!(rest, "not end; killing it");
+        let rest = running.wait_for(&format!("Worker {} was", old.as_raw_nonzero())).await;
+        assert_eq!(rest, "killed by SIGKILL while shutting down");
+        running.wait_for("All workers have been replaced").await;
         running.stop().await;
-        running.hear("drained").await;
+        running.wait_for("drained").await;
         running.insist().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::ShutdownFailed);
@@ -327,7 +327,7 @@ fn without_an_app_it_serves_without_workers() {
     let mut scene = Scene::new("serve", 1, 2);
     scene.settings.app = None;
     let outcome = scene.run(|mut running| async move {
-        running.hear("Running on").await;
+        running.wait_for("Running on").await;
         running.stop().await;
     });
     assert_eq!(outcome.unwrap(), Outcome::Clean);

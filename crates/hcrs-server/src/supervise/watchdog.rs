@@ -1,5 +1,6 @@
-//! Tells the service manager that the server is alive, if it has asked for it by `WATCHDOG_USEC` (`sd_watchdog_enabled(3)`): at
-//! half of its interval, as long as the supervisor and all edge threads turn.
+//! Notifies the service manager that the server is alive, if `WATCHDOG_USEC` asks for it
+//! (`sd_watchdog_enabled(3)`): at half of the interval, as long as the supervisor and all edge threads are
+//! running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,23 +10,24 @@ use super::{Supervisor, notify};
 use crate::Settings;
 use crate::thread::control::Control;
 
-/// The part of the interval after which threads that have not turned yet are looked at again.
+/// The fraction of the interval after which threads that have not answered are checked again.
 const AGAIN: u32 = 16;
 
-/// What the manager is told, and when.
+/// The state of the notifications.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    /// The time after which the manager gives the server up.
+    /// The time without a notification after which the manager treats the server as failed.
     interval: Duration,
     due: Instant,
-    /// Counts the edge threads that have turned since they were asked to.
+    /// Counts the edge threads that have answered since they were asked.
     turned: Arc<AtomicUsize>,
-    /// How many were asked.
+    /// The number of threads that were asked.
     asked: usize,
 }
 
 impl Watchdog {
-    /// None if nobody has asked. A calling program is the service itself.
+    /// Returns the watchdog; `None` if no manager asks for it. With a calling program, that program is the
+    /// service.
     pub(super) fn new(settings: &Settings, now: Instant) -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if settings.caller.is_some() || variable(notify::VARIABLE).is_none() {
@@ -37,7 +39,7 @@ impl Watchdog {
     }
 }
 
-/// The interval, if it is meant for this process.
+/// Returns the interval, if it is meant for this process.
 fn interval(microseconds: &str, process: Option<&str>, own: u32) -> Option<Duration> {
     if process.is_some_and(|process| process.parse() != Ok(own)) {
         return None;
@@ -46,7 +48,8 @@ fn interval(microseconds: &str, process: Option<&str>, own: u32) -> Option<Durat
 }
 
 impl Supervisor<'_> {
-    /// Tells the manager that all is well, if it is time to and true; gives the time of the next look.
+    /// Notifies the manager, if that is due and all threads have answered. Returns the time of the next
+    /// check.
     pub(super) async fn notify_watchdog(&mut self, now: Instant) -> Option<Instant> {
         let watchdog = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now);
         let Some(watchdog) = watchdog else { return self.watchdog.as_ref().map(|watchdog| watchdog.due) };
@@ -59,7 +62,7 @@ impl Supervisor<'_> {
         watchdog.asked = alive;
         watchdog.turned = Arc::default();
         let (due, turned) = (watchdog.due, Arc::clone(&watchdog.turned));
-        notify::tell(&self.settings, notify::State::Alive);
+        notify::notify(&self.settings, notify::State::Alive);
         self.edge.send_all(|| Control::Turn(Arc::clone(&turned))).await;
         Some(due)
     }

@@ -1,4 +1,4 @@
-//! One worker process: its command line, the links it is born with, and its end.
+//! One worker process: its command line, the links that it inherits, and its end.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -20,39 +20,39 @@ use tokio::sync::oneshot;
 use super::liveness;
 use crate::origin::app::WorkerId;
 use crate::origin::app::link::LinkParts;
-use crate::origin::app::tally::Tally;
+use crate::origin::app::request_quota::RequestQuota;
 use crate::thread::control::LinkEnd;
 use crate::{AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings};
 
-/// Bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
+/// The bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
 /// the processor after every frame or two. The system may allow less.
 const LINK_BUFFER: usize = 1 << 20;
 
-/// The environment variable that hands `logconfig_dict` to a worker.
+/// The environment variable that passes `logconfig_dict` to a worker.
 const LOGCONFIG_DICT: &str = "_HCRS_LOGCONFIG_DICT";
 
-/// A worker's program. Python puts the working directory before everything else, so that a file `types.py` or `queue.py`
-/// beside the app would be loaded in place of the standard library's; `-P` says that it shall not, from 3.11 on.
-/// What a terminal sends meanwhile is not for the worker; it has handlers of its own later.
+/// A worker's program. Python puts the working directory before everything else, so that a file `types.py` or
+/// `queue.py` beside the app would be loaded in place of the standard library's; `-P`, from 3.11 on, prevents
+/// that. SIGINT of a terminal is ignored until the worker has installed handlers of its own.
 const PROGRAM: &str = "import _signal, sys; _signal.signal(_signal.SIGINT, _signal.SIG_IGN); \
                        sys.path[:] = filter(None, sys.path); from hcrs.worker import main; sys.exit(main())";
 
-/// What every worker is started with.
+/// The parameters of a worker's start.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     /// The app.
     pub app: &'a AppSettings,
     /// The interpreter.
     pub python: &'a Path,
-    /// What the worker does about logs.
+    /// The settings of the worker's logs.
     pub log: &'a LogSettings,
-    /// Where it counts what it logs.
+    /// The target of the metrics that count its log messages.
     pub statsd: &'a StatsdSettings,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
-    /// The limit on descriptors that the edge was started with, and has raised for itself.
+    /// The limit of descriptors that the edge was started with, before it raised its own.
     pub descriptors: Option<Rlimit>,
-    /// Its working directory, if it is not the edge's.
+    /// The worker's working directory, if it is not the edge's.
     pub folder: Option<&'a Path>,
     /// Whether it reads from the terminal that the edge is in the foreground of.
     pub has_terminal: bool,
@@ -67,18 +67,18 @@ pub(super) struct Started {
     pub links: Vec<LinkEnd>,
     /// The process.
     pub child: Child,
-    /// Where it tells which files it has loaded, if somebody wants to know.
+    /// The pipe on which it reports the files that it has loaded, if they are watched.
     pub loaded: Option<PipeReader>,
-    /// Where it is asked whether it lives, if somebody wants to know.
+    /// The socket on which it is pinged, if it is.
     pub pulse: Option<OwnedFd>,
-    /// Where it writes its stack if it crashes.
+    /// The file that it writes its stack to if it crashes.
     pub crash: OwnedFd,
 }
 
-/// Descriptors that a worker is born with beside its links, by their numbers.
+/// The numbers of the descriptors that a worker inherits besides its links.
 #[derive(Debug, Default, Clone, Copy)]
 struct Inherited {
-    told: Option<RawFd>,
+    loaded_files: Option<RawFd>,
     answers: Option<RawFd>,
     crash: Option<RawFd>,
 }
@@ -92,12 +92,13 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         links.push(end);
         theirs.push((socket, memory));
     }
-    let (loaded, told) = if plan.app.use_reloader { io::pipe().map(both_some)? } else { (None, None) };
+    let (loaded, loaded_files) =
+        if plan.app.use_reloader { io::pipe().map(both_some)? } else { (None, None) };
     let (pulse, answers) =
         if plan.app.worker_timeout.is_zero() { (None, None) } else { liveness::pair().map(both_some)? };
     let crash = memfd_create("hcrs-crash", MemfdFlags::CLOEXEC)?;
     let inherited = Inherited {
-        told: told.as_ref().map(AsRawFd::as_raw_fd),
+        loaded_files: loaded_files.as_ref().map(AsRawFd::as_raw_fd),
         answers: answers.as_ref().map(AsRawFd::as_raw_fd),
         crash: Some(crash.as_raw_fd()),
     };
@@ -105,7 +106,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     command
         .args(arguments(plan, &theirs, inherited))
         .stdin(if plan.has_terminal { Stdio::inherit() } else { Stdio::null() })
-        // The service manager hears of the server from the edge alone.
+        // Only the edge notifies the service manager.
         .env_remove(super::notify::VARIABLE)
         .env_remove(super::notify::WATCHDOG)
         .env_remove(super::notify::WATCHDOG_PID)
@@ -122,19 +123,20 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         command.env_remove(name);
     }
     if let Some(PythonLogging::Dict(json)) = &plan.log.python {
-        // It may hold passwords, and command lines are public.
+        // In the environment, because it may hold passwords and command lines are public.
         command.env(LOGCONFIG_DICT, json);
     }
     if plan.app.debug {
         command.env("PYTHONASYNCIODEBUG", "1");
     }
-    // They pass to the child because no other thread of the edge starts processes, and are closed here after.
+    // Inherited by the child alone, because no other thread of the edge starts processes, and closed here
+    // afterwards.
     for (socket, memory) in &theirs {
         fcntl_setfd(socket, FdFlags::empty())?;
         fcntl_setfd(memory, FdFlags::empty())?;
     }
-    if let Some(told) = &told {
-        fcntl_setfd(told, FdFlags::empty())?;
+    if let Some(loaded_files) = &loaded_files {
+        fcntl_setfd(loaded_files, FdFlags::empty())?;
     }
     if let Some(answers) = &answers {
         fcntl_setfd(answers, FdFlags::empty())?;
@@ -143,16 +145,16 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     let child = command.spawn()?;
     fcntl_setfd(&crash, FdFlags::CLOEXEC)?; // it is the only one that the edge keeps
     let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
-    let tally = plan.app.max_requests.map(|limit| {
+    let quota = plan.app.max_requests.map(|limit| {
         let limit = limit.get().saturating_add(random_up_to(plan.app.max_requests_jitter));
-        Arc::new(Tally::new(limit))
+        Arc::new(RequestQuota::new(limit))
     });
     for link in &mut links {
         link.parts.pid = pid;
-        link.parts.tally.clone_from(&tally);
+        link.parts.quota.clone_from(&quota);
     }
     if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
-        // Python programs that use select() break above 1024. If it fails, they get what the edge has.
+        // Python programs that use select() break above 1024. If this fails, they get the edge's limit.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
     Ok(Started { pid, links, child, loaded, pulse, crash })
@@ -162,14 +164,14 @@ fn both_some<A, B>((a, b): (A, B)) -> (Option<A>, Option<B>) {
     (Some(a), Some(b))
 }
 
-/// Any number up to `most`, and `most` itself.
+/// Returns a random number from 0 to `most`.
 fn random_up_to(most: u64) -> u64 {
     // The standard library seeds its hashers from the system's randomness.
     let random = RandomState::new().build_hasher().finish();
     most.checked_add(1).map_or(random, |numbers| random % numbers)
 }
 
-/// One link: the edge's end, and the socket and shared memory that the worker inherits.
+/// Returns one link: the edge's end, and the socket and shared memory that the worker inherits.
 pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     for end in [&ours, &theirs] {
@@ -178,11 +180,11 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     ours.set_nonblocking(true)?;
     let (claims, memory) = ClaimTable::create()?;
     let blocks = BlockArea::open(&memory)?;
-    let parts = LinkParts { worker, pid: 0, claims, blocks, tally: None };
+    let parts = LinkParts { worker, pid: 0, claims, blocks, quota: None };
     Ok((LinkEnd { parts, socket: ours }, theirs.into(), memory))
 }
 
-/// The command line.
+/// Returns the arguments of the command line.
 fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited) -> Vec<OsString> {
     let app = plan.app;
     let links: Vec<_> = links
@@ -192,8 +194,8 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
     let mut arguments: Vec<OsString> = ["-c", PROGRAM, &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
-    let Inherited { told, answers, crash } = inherited;
-    for (name, descriptor) in [("--loaded-files", told), ("--pulse", answers), ("--crash", crash)] {
+    let Inherited { loaded_files, answers, crash } = inherited;
+    for (name, descriptor) in [("--loaded-files", loaded_files), ("--pulse", answers), ("--crash", crash)] {
         if let Some(descriptor) = descriptor {
             option(name, descriptor.to_string());
         }
@@ -226,14 +228,14 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
     arguments
 }
 
-/// The stack that a worker has written because it crashed.
+/// Returns the stack that a worker has written because it crashed.
 pub(super) fn crash_of(file: &OwnedFd) -> Option<String> {
     let mut text = vec![0; STACKS_MAX];
     let length = pread(file, &mut text[..], 0).ok().filter(|&length| length > 0)?;
     Some(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// Waits for the end of a worker, and kills it when told to.
+/// Waits for the end of a worker, and kills it once `kill` is triggered.
 pub(super) async fn wait(mut child: Child, mut kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
     let mut may_be_killed = true;
     std::future::poll_fn(|cx| {
@@ -243,7 +245,7 @@ pub(super) async fn wait(mut child: Child, mut kill: oneshot::Receiver<()>) -> i
                 child.start_kill()?;
             }
         }
-        // Waiting can be begun anew at each turn, which leaves the child free for the kill above.
+        // The wait is created anew at each poll, which leaves the child free for the kill above.
         std::pin::pin!(child.wait()).poll(cx)
     })
     .await
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_says_all_that_a_worker_needs() {
+    fn the_command_line_has_all_that_a_worker_needs() {
         let mut app = AppSettings::new("shop.main:app".to_owned());
         app.startup_timeout = Duration::from_millis(2500);
         app.wsgi_threads = NonZeroUsize::new(4);
@@ -278,7 +280,7 @@ mod tests {
         let text = arguments(
             &plan(&app, Path::new("python3"), &logs),
             &links,
-            Inherited { told: Some(9), answers: Some(11), crash: Some(12) },
+            Inherited { loaded_files: Some(9), answers: Some(11), crash: Some(12) },
         )
         .join(std::ffi::OsStr::new(" "));
         let numbers: Vec<_> =
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_inherits_its_links_and_dies_when_told_to() {
+    fn a_worker_inherits_its_links_and_dies_on_request() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let app = AppSettings::new("app".to_owned());

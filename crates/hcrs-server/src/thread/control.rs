@@ -1,4 +1,4 @@
-//! What the supervisor and the edge threads say to each other.
+//! The messages between the supervisor and the edge threads.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -17,59 +17,59 @@ pub(crate) struct LinkEnd {
     pub socket: UnixStream,
 }
 
-/// From the supervisor to an edge thread.
+/// An order from the supervisor to an edge thread.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// A worker was started; requests go to it once its link says that it is ready.
+    /// Attach the link to a worker that was started. Requests go to it once it reports that it is ready.
     Attach(LinkEnd),
     /// Begin to accept connections.
     Accept,
-    /// Give the worker no more requests, and those that it has not begun to others; let it finish the rest, cut off what is
-    /// left when its time is up, then send it `Drain`.
+    /// Send the worker no more requests, and those that it has not begun to others; let it finish the rest,
+    /// cut off what is left when its time is up, then send it `Drain`.
     Retire(Retirement),
-    /// The worker's process has ended: read what it has said, and end its link. Somebody else may hold the other end
-    /// of it, so that its closing is not to be waited for.
+    /// End the link to a worker whose process has ended, after reading what it has sent. Another process may
+    /// hold the other end open, so its closing is not awaited.
     Lost(WorkerId),
-    /// Count one, to show that the thread turns.
+    /// Add one, to show that the thread is running.
     Turn(Arc<AtomicUsize>),
-    /// Log which requests the worker has under way: it hangs.
+    /// Log the requests that the worker has in flight: it hangs.
     Describe(WorkerId),
-    /// Take no more connections, finish what is under way, cut off the rest when the time is up, then send `Drain` over
-    /// every link and report [`Report::Drained`]. A second order only changes the time.
+    /// Accept no more connections, finish requests in flight, cut off the rest when the time is up, then send
+    /// `Drain` over every link and report [`Report::Drained`]. A second order only changes the time.
     Drain(Drain),
 }
 
-/// How a worker that was replaced is to end.
+/// The replacement of a worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retirement {
     /// The worker.
     pub worker: WorkerId,
-    /// How long what is under way in it may go on.
+    /// How long requests in flight in the worker may take to finish.
     pub grace: Duration,
 }
 
-/// How a drain is done.
+/// The parameters of a drain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
-    /// When what is still under way is cut off.
+    /// When requests still in flight are cut off.
     pub until: Instant,
-    /// The number of the signal that the workers are told of.
+    /// The number of the signal that the workers are notified of.
     pub signal: u16,
 }
 
-/// From an edge thread to the supervisor.
+/// A report from an edge thread to the supervisor.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// A worker said that it is ready on this thread's link.
+    /// The worker is ready on this thread's link.
     Ready(WorkerId),
-    /// A worker said why it cannot serve.
+    /// The worker cannot serve; the text is its reason.
     Failed(WorkerId, String),
-    /// A worker has been given more requests than it is meant to.
+    /// The worker has reached its request quota.
     Spent(WorkerId),
-    /// The link to a worker has ended; what it had not begun was given to others.
+    /// The link to the worker has ended; requests that it had not begun went to others.
     Detached(WorkerId),
-    /// A worker has finished, or given up, what it had to do for requests, and begins its shutdown.
+    /// The worker has finished, or given up, its work on requests, and begins its shutdown.
     Finished(WorkerId),
-    /// The drain of the thread of this number is over; so many requests had to be cut off.
+    /// The drain of the thread with this number is over; the second number counts requests that were cut off.
     Drained(usize, usize),
 }

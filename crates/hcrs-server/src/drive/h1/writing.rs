@@ -1,4 +1,4 @@
-//! What leaves: bytes that wait, files behind them, and the end of the connection.
+//! The output of a connection: buffered bytes, files behind them, and the end of the connection.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                 }
                 Poll::Pending => {
                     self.lifecycle.block_writing(now);
-                    // What was written makes room for what follows.
+                    // Written bytes make room for the next.
                     self.out.drain(..self.written);
                     self.written = 0;
                     return Ok(Poll::Pending);
@@ -50,18 +50,18 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         self.out.is_empty() && !self.flush_owed
     }
 
-    /// Whether the body goes on with a file that the socket can send by itself.
-    pub(super) fn meets_file(&self) -> bool {
+    /// Whether the body continues with a file that the socket can send directly.
+    pub(super) fn has_file_next(&self) -> bool {
         let room = if self.io.sends_files() { self.connection.plain_room() } else { None };
         room.zip(self.in_flight.as_ref())
             .is_some_and(|(room, in_flight)| in_flight.exchange.may_send_file(room))
     }
 
-    /// Sends the file that is next, behind what was written. Ready when something else is next.
+    /// Sends the file that follows the written bytes. Ready when something else is next.
     pub(super) fn poll_file(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
         while let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.file_is_next) {
             if self.file_room == 0 {
-                // Others get their turn; the file goes on in the next one.
+                // Yields to other connections; the file continues in the next turn.
                 cx.waker().wake_by_ref();
                 return Ok(Poll::Pending);
             }
@@ -90,7 +90,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         Ok(Poll::Ready(()))
     }
 
-    /// Says that nothing more will be sent and, where the client may still be sending, waits for it to say the same.
+    /// Closes the sending side and, where the client may still be sending, waits for it to close its own.
     pub(super) async fn close(&mut self) -> std::io::Result<()> {
         poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
         let is_quiet =

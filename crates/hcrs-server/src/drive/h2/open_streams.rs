@@ -1,10 +1,11 @@
-//! The requests under way on a connection, by the keys of their streams.
+//! The requests in flight on a connection, by the keys of their streams.
 
 use hcrs_h2::StreamKey;
 
 use super::InFlight;
 
-/// What is under way. Each stream has a place, in which another follows once it is over; its key finds it alone.
+/// The requests in flight. Each stream has a slot, which another takes once it is over; its key finds only
+/// itself.
 #[derive(Debug, Default)]
 pub(super) struct OpenStreams {
     places: Vec<Option<(StreamKey, InFlight)>>,
@@ -33,17 +34,17 @@ impl OpenStreams {
         Some(in_flight)
     }
 
-    /// Who has the place now.
+    /// Returns the key of the stream that has the slot now.
     pub(super) fn key_at(&self, slot: usize) -> Option<StreamKey> {
         self.places.get(slot)?.as_ref().map(|(key, _)| *key)
     }
 
-    /// Places that were ever used.
+    /// Returns the slots that were ever used.
     pub(super) fn slots(&self) -> std::ops::Range<usize> {
         0..self.places.len()
     }
 
-    /// How many are under way.
+    /// Returns the number of requests in flight.
     pub(super) fn len(&self) -> usize {
         self.count
     }

@@ -1,15 +1,15 @@
-//! The deadlines of a connection that was idle before: they come as early as on a fresh one, however long the
+//! The deadlines of a connection that was idle before: they fire as early as on a new one, however long the
 //! connection might have stayed idle.
 
 use super::*;
 
-/// What a connection may stay without a request.
+/// How long a connection may stay without a request.
 const KEPT: Duration = Duration::from_secs(3600);
 
 /// HEADERS with `END_STREAM`: GET http / of host `h`.
 const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01h";
 
-/// Runs a client whose connection has been idle for longer than a busy one goes unlooked at.
+/// Runs a client whose connection has been idle for longer than the interval of checks.
 fn run_idle<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     how: (bool, usize),
     hello: &'static [u8],

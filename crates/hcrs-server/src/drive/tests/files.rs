@@ -1,4 +1,4 @@
-//! Files in responses of HTTP/1.1: what leaves by `sendfile`, over sockets that count it.
+//! Files in HTTP/1.1 responses that are sent by `sendfile`, over sockets that count it.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -17,13 +17,13 @@ use super::*;
 use crate::connection::socket::Socket;
 use crate::exchange::send_file::SendFile;
 
-/// What has left through a socket.
+/// The counts of what was sent through a socket.
 #[derive(Debug, Default)]
 struct Counts {
     written: Cell<usize>,
     sent: Cell<usize>,
     most_in_a_turn: Cell<usize>,
-    /// Files go nowhere, however large.
+    /// Whether files are discarded, however large.
     swallows: Cell<bool>,
 }
 
@@ -87,7 +87,7 @@ impl Worker {
         Self { link, claims, input: Vec::new() }
     }
 
-    /// Waits for a frame that `wanted` gives something of, and passes over all others.
+    /// Waits for a frame of which `wanted` returns something, ignoring all others.
     async fn frame<T>(&mut self, wanted: impl Fn(&FromEdge<'_>) -> Option<T>) -> T {
         loop {
             while let Some((header, payload)) = FrameHeader::split(&self.input).unwrap() {
@@ -106,7 +106,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a request and begins it; gives its stream.
+    /// Waits for a request and begins it. Returns its stream.
     async fn request(&mut self) -> StreamId {
         let (slot, stream) = self
             .frame(|frame| match frame {
@@ -158,7 +158,7 @@ impl Worker {
     }
 }
 
-/// A file on the disk, which the page cache holds, and its bytes.
+/// Returns a file on the disk that the page cache holds, and its bytes.
 fn written(len: usize) -> (File, Vec<u8>) {
     let bytes: Vec<u8> = (0..len as u32).map(|n| (n % 251) as u8).collect();
     let mut file = tempfile::tempfile().unwrap();
@@ -184,7 +184,7 @@ fn with_worker<F: Future<Output = ()>>(talk: impl FnOnce(Rc<ThreadState>, Worker
     });
 }
 
-/// Has a driver serve one end of a pair of sockets.
+/// Starts a driver that serves one end of a pair of sockets.
 fn serve(shared: &Rc<ThreadState>, socket: Socket) -> Rc<Counts> {
     let counts = Rc::new(Counts::default());
     let io = Counting(socket, Rc::clone(&counts));
@@ -204,7 +204,7 @@ fn serve(shared: &Rc<ThreadState>, socket: Socket) -> Rc<Counts> {
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
 
-/// Reads a response of a known length; gives its body.
+/// Reads a response of a known length. Returns its body.
 async fn response(io: &mut (impl AsyncRead + Unpin), len: usize) -> Vec<u8> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -222,7 +222,7 @@ async fn files_go_through(
     mut io: impl AsyncRead + AsyncWrite + Unpin,
 ) {
     let (file, bytes) = written(3_000_000);
-    // Both requests are there before the first is answered.
+    // Both requests arrive before the first is answered.
     io.write_all(&[GET, GET].concat()).await.unwrap();
     for (parts, range) in
         [(&[(0, 1_000_000), (1_000_000, 2_000_000)][..], 0..3_000_000), (&[(7, 500_000)][..], 7..500_007)]

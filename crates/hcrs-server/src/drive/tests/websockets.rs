@@ -1,16 +1,17 @@
-//! WebSockets: what others get done meanwhile, and how long an unfinished message may be.
+//! WebSockets: other connections make progress meanwhile, and unfinished messages are bounded.
 
 use std::os::unix::net::UnixStream;
 
 use super::*;
 
-/// What the message inflates to.
+/// The inflated size of the message.
 const INFLATED: usize = 15 << 20;
 
-/// A refusal that needs no worker.
+/// A request that is refused without a worker.
 const BAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
-/// A compressed message of one byte over and over: a block of fixed codes, and the head of an empty one (RFC 1951 §3.2.6).
+/// Returns a compressed message that repeats one byte: a block of fixed codes, and the head of an empty one
+/// (RFC 1951 §3.2.6).
 fn bomb() -> Vec<u8> {
     let mut bits: Vec<bool> = vec![false, true, false];
     let code = |bits: &mut Vec<bool>, code: u32, len: u32| {
@@ -18,7 +19,7 @@ fn bomb() -> Vec<u8> {
     };
     code(&mut bits, 0x30 + u32::from(b'a'), 8);
     for _ in 0..INFLATED / 258 {
-        // 258 bytes, as they stand one byte before.
+        // 258 bytes, copied from one byte before.
         code(&mut bits, 0b1100_0101, 8);
         code(&mut bits, 0, 5);
     }
@@ -36,7 +37,7 @@ fn upgrade() -> Vec<u8> {
         .to_vec()
 }
 
-/// An extended CONNECT, its fields as literals without indexing (RFC 8441 §4, RFC 7541 §6.2.2).
+/// Returns an extended CONNECT, its fields as literals without indexing (RFC 8441 §4, RFC 7541 §6.2.2).
 fn connect() -> Vec<u8> {
     let fields = [
         (":method", "CONNECT"),
@@ -55,7 +56,7 @@ fn connect() -> Vec<u8> {
             block.extend_from_slice(text.as_bytes());
         }
     }
-    // The windows of the server's settings hold once they are acknowledged.
+    // The windows of the server's settings apply once they are acknowledged.
     [HELLO, b"\0\0\0\x04\x01\0\0\0\0", &h2_frame(1, 4, &block)].concat()
 }
 
@@ -73,7 +74,7 @@ async fn open(
 ) {
     io.write_all(&if is_h2 { connect() } else { upgrade() }).await.unwrap();
     let stream = claim(shared, worker).await;
-    say(&worker.0, &[FromWorker::Accept { stream, head: &[101, 0, 0, 0] }]);
+    send_frames(&worker.0, &[FromWorker::Accept { stream, head: &[101, 0, 0, 0] }]);
     let mut seen = BytesMut::new();
     // HEADERS with the response's head, or the end of it.
     let answer: &[u8] = if is_h2 { b"\x01\x04\0\0\0\x01" } else { b"\r\n\r\n" };
@@ -82,7 +83,7 @@ async fn open(
     }
 }
 
-/// Bytes that the worker has been sent since the last call.
+/// Returns the number of bytes that were sent to the worker since the last call.
 fn sent_to(worker: &UnixStream) -> usize {
     let (mut sent, mut bytes) = (0, vec![0; 1 << 16]);
     while let Ok(n) = std::io::Read::read(&mut &*worker, &mut bytes) {
@@ -149,7 +150,7 @@ fn others_are_served_while_a_client_sends_without_end() {
         let mut status = [0; 12];
         other.read_exact(&mut status).await.unwrap();
         assert_eq!(&status, b"HTTP/1.1 400");
-        // As much as was read can be written again.
+        // As many bytes as were read can be written again.
         let read = io.write(&pings).await.unwrap();
         assert!(read <= SENT / 4, "{read} bytes were read before another connection had its turn");
     });

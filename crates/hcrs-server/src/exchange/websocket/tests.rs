@@ -1,4 +1,4 @@
-//! What a WebSocket holds, and gives back in time.
+//! The resources that a WebSocket holds, and their timely release.
 
 use hcrs_http::{Endpoints, RequestLine, Scheme};
 use hcrs_ws::Compression;
@@ -11,7 +11,7 @@ fn terms(compression: Compression) -> Rc<Terms> {
     Terms::new(&settings)
 }
 
-/// One that the app has accepted, on a connection of its own.
+/// Returns a WebSocket that the app has accepted, on a connection of its own.
 fn open(terms: &Rc<Terms>) -> WebSocket {
     let line = RequestLine {
         version: Version::Http2,
@@ -31,28 +31,28 @@ fn open(terms: &Rc<Terms>) -> WebSocket {
 }
 
 #[test]
-fn a_quiet_websocket_gives_back_what_compression_remembers() {
+fn a_quiet_websocket_releases_its_compression_context() {
     let compression =
         Compression { server_context_takeover: true, min_size: 0, max_contexts: 1, ..Compression::default() };
     let terms = terms(compression);
     let contexts = || format!("{:?}", terms.pool);
     let (mut websocket, start) = (open(&terms), Instant::now());
-    let say = |websocket: &mut WebSocket| {
+    let send_greeting = |websocket: &mut WebSocket| {
         assert!(websocket.send(MessageKind::Text, b"over and over", true).is_some());
         assert!(contexts().contains("contexts: 1"), "{}", contexts());
     };
-    say(&mut websocket);
+    send_greeting(&mut websocket);
     let mut now = start;
     for _ in 0..3 {
         websocket.tick(now);
         now += CONTEXT_KEPT / 2;
-        say(&mut websocket);
+        send_greeting(&mut websocket);
     }
     websocket.tick(now);
     websocket.tick(now + CONTEXT_KEPT);
     assert!(contexts().contains("contexts: 0"), "{}", contexts());
-    // Then another may have it.
-    say(&mut open(&terms));
+    // The room is free for another WebSocket again.
+    send_greeting(&mut open(&terms));
 }
 
 #[test]

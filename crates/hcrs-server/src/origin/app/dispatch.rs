@@ -1,14 +1,15 @@
-//! Which worker gets a request, and how long it waits for one.
+//! The choice of a worker for each request, and the time that requests wait for one.
 //!
-//! A request goes to the worker with the fewest streams under way among those that have a start credit and do not leave
-//! requests lie. While there is none, requests wait in one bounded queue, in order of their arrival, until a worker makes
-//! progress or their deadline has passed. The deadline is that of the request, from its arrival until a worker has begun it,
-//! wherever it waits.
+//! A request goes to the worker with the fewest streams in flight among those that have a start credit and
+//! are not suspect. While there is none, requests wait in one bounded queue, in order of their arrival, until
+//! a worker makes progress or their deadline passes. The deadline of a request counts from its arrival until
+//! a worker begins it, wherever it waits.
 //!
-//! A worker that leaves a request unbegun for the stall timeout, and says, begins and passes nothing meanwhile, is
-//! *suspect*: it gets no more until it does. What it has not begun goes back to the queue if a worker that is not suspect
-//! has nothing to begin, or else once the stall has lasted several times as long. So a request moves only to a worker that
-//! has made progress since it failed one, and while all are blocked nothing moves.
+//! A worker that leaves a request unbegun for the stall timeout, and sends, begins and passes nothing
+//! meanwhile, is *suspect*: it gets no more requests until it does. Requests that it has not begun return to
+//! the queue if a healthy worker has nothing to begin, or else once the stall has lasted several times as
+//! long. So a request moves only to a worker that has made progress since the stall began, and while all
+//! workers are blocked nothing moves.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,7 +28,8 @@ use crate::origin::app::WorkerId;
 use crate::origin::app::link::Link;
 use crate::settings::DispatchSettings;
 
-/// Stall timeouts after which unbegun requests leave a worker although every other has requests of its own to begin.
+/// The number of stall timeouts after which unbegun requests leave a worker even if every other worker has
+/// requests of its own to begin.
 const LONG_STALL: u32 = 10;
 
 /// How long after its client has closed its side a request still waits to be begun.
@@ -38,15 +40,15 @@ pub(crate) const HALF_CLOSED_PATIENCE: Duration = Duration::from_millis(100);
 pub(crate) struct Dispatch {
     settings: DispatchSettings,
     links: RefCell<Vec<Rc<Link>>>,
-    /// Where the search for a worker begins, so that ties go round.
+    /// The index where the search for a worker begins, so that ties rotate.
     first: Cell<usize>,
-    /// In order of arrival.
+    /// Requests that wait for a worker, in order of arrival.
     queue: RefCell<VecDeque<Rc<Exchange>>>,
-    /// What the requests hold that no worker has begun, here and in the links.
+    /// The bytes held by requests that no worker has begun, in the queue and in the links.
     backlog: Rc<Backlog>,
-    /// Whether somebody waits to be told of the next submission.
-    asleep: Cell<bool>,
-    stirred: Notify,
+    /// Whether a task waits in [`Dispatch::changed`].
+    has_waiter: Cell<bool>,
+    woken: Notify,
 }
 
 impl Dispatch {
@@ -58,14 +60,14 @@ impl Dispatch {
             first: Cell::new(0),
             queue: RefCell::default(),
             backlog,
-            asleep: Cell::new(false),
-            stirred: Notify::new(),
+            has_waiter: Cell::new(false),
+            woken: Notify::new(),
         }
     }
 
-    /// Gives the request to a worker, or lets it wait for one. Fails it if too many wait, or hold too much.
+    /// Sends the request to a worker, or queues it. Fails it if the queue or the backlog is full.
     pub(crate) fn submit(&self, exchange: &Rc<Exchange>, now: Instant) {
-        self.stir();
+        self.wake();
         if !exchange.join(&self.backlog) {
             return exchange.fail(Fault::QueueFull);
         }
@@ -86,7 +88,7 @@ impl Dispatch {
         self.queue.borrow_mut().push_back(Rc::clone(exchange));
     }
 
-    /// Gives waiting requests to workers that have start credits.
+    /// Sends queued requests to workers that have start credits.
     pub(crate) fn pump(&self, now: Instant) {
         while !self.queue.borrow().is_empty() {
             let Some(link) = self.pick(now) else { return };
@@ -97,15 +99,15 @@ impl Dispatch {
         }
     }
 
-    /// Fails what has waited too long, gives up what nobody waits for, and takes back what workers leave unbegun while
-    /// others could take it.
+    /// Fails requests whose deadline has passed, and takes requests back from stalled workers while others
+    /// could begin them.
     pub(crate) fn tick(&self, now: Instant) {
         self.expire(now);
         self.rescue(now);
         self.pump(now);
     }
 
-    /// Fails the requests whose deadline has passed, and those whose client has closed its side and which are not begun.
+    /// Fails requests whose deadline has passed, and unbegun ones whose client has closed its side.
     fn expire(&self, now: Instant) {
         let arrived_before = now.checked_sub(self.settings.queue_timeout);
         let closed_before = now.checked_sub(HALF_CLOSED_PATIENCE);
@@ -147,41 +149,42 @@ impl Dispatch {
         }
     }
 
-    /// Whether [`Dispatch::tick`] has anything to look after.
-    pub(crate) fn is_waiting(&self, now: Instant) -> bool {
+    /// Whether there is anything for [`Dispatch::tick`] to do.
+    pub(crate) fn has_work(&self, now: Instant) -> bool {
         !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun(now))
     }
 
-    /// Waits for the next submission, or another reason to look again.
-    pub(crate) async fn waiting(&self) {
-        self.asleep.set(true);
-        self.stirred.notified().await;
+    /// Waits until a request is submitted or [`Dispatch::wake`] is called for another reason.
+    pub(crate) async fn changed(&self) {
+        self.has_waiter.set(true);
+        self.woken.notified().await;
     }
 
-    /// Ends [`Dispatch::waiting`].
-    pub(crate) fn stir(&self) {
-        if self.asleep.replace(false) {
-            self.stirred.notify_one();
+    /// Wakes the task that waits in [`Dispatch::changed`].
+    pub(crate) fn wake(&self) {
+        if self.has_waiter.replace(false) {
+            self.woken.notify_one();
         }
     }
 
-    /// Gives waiting requests to workers, if any wait.
+    /// Sends queued requests to workers, if there are any.
     pub(crate) fn pump_if_waiting(&self) {
         if !self.queue.borrow().is_empty() {
             self.pump(clock::now());
         }
     }
 
-    /// A worker was started.
+    /// Adds the link of a worker that was started.
     pub(crate) fn attach(&self, link: Rc<Link>) {
         self.links.borrow_mut().push(link);
     }
 
-    /// A worker is gone; what it had not begun waits for another, unless it has been left by too many.
+    /// Removes the link of a worker that is gone. Requests that it had not begun wait for another worker,
+    /// unless too many workers have died with them.
     pub(crate) fn detach(&self, link: &Rc<Link>, now: Instant) {
         self.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
         let (left, given_up): (Vec<_>, Vec<_>) =
-            link.lose().into_iter().partition(|exchange| exchange.survives_worker());
+            link.disconnect().into_iter().partition(|exchange| exchange.survives_worker());
         for exchange in given_up {
             exchange.fail(Fault::WorkerLost);
         }
@@ -189,7 +192,7 @@ impl Dispatch {
         self.pump(now);
     }
 
-    /// Puts requests that were withdrawn back to where their arrival puts them.
+    /// Returns withdrawn requests to the places in the queue that their arrival gives them.
     fn put_back(&self, withdrawn: Vec<Rc<Exchange>>) {
         let mut queue = self.queue.borrow_mut();
         for exchange in withdrawn {
@@ -197,11 +200,11 @@ impl Dispatch {
             queue.insert(at, exchange);
         }
         drop(queue);
-        self.stir();
+        self.wake();
     }
 
-    /// A worker gets no more requests, and is told so as if by the signal; what it has not begun waits for another. Gives its
-    /// link.
+    /// Stops sending requests to a worker and notifies it of the signal. Requests that it has not begun wait
+    /// for another worker. Returns the worker's link.
     pub(crate) fn retire(&self, worker: WorkerId, signal: u16, now: Instant) -> Option<Rc<Link>> {
         let link = self.link_to(worker)?;
         link.send_stopping(signal);
@@ -211,14 +214,14 @@ impl Dispatch {
         Some(link)
     }
 
-    /// A worker's process has ended: its link ends as soon as it has been read empty.
+    /// Marks a worker's process as ended: its link ends as soon as it has been read to the end.
     pub(crate) fn lost(&self, worker: WorkerId) {
         if let Some(link) = self.link_to(worker) {
             link.worker_has_ended();
         }
     }
 
-    /// Logs which requests a worker has under way.
+    /// Logs the requests that a worker has in flight.
     pub(crate) fn describe(&self, worker: WorkerId, now: Instant) {
         if let Some(link) = self.link_to(worker) {
             link.describe(now);
@@ -229,21 +232,22 @@ impl Dispatch {
         self.links.borrow().iter().find(|link| link.worker() == worker).map(Rc::clone)
     }
 
-    /// Tells the workers that the drain begins, for a signal of this number.
+    /// Notifies the workers that the drain begins because of the signal with this number.
     pub(crate) fn begin_drain(&self, signal: u16) {
         for link in &*self.links.borrow() {
             link.send_stopping(signal);
         }
     }
 
-    /// Says `Drain` over every link; the apps have so much time `left` for what they still do.
+    /// Sends `Drain` over every link; the apps have `left` for what they still do.
     pub(crate) fn drain(&self, left: Duration) {
         for link in &*self.links.borrow() {
             link.send_drain(left);
         }
     }
 
-    /// What is left of waiting requests when no connection is there any more; `None` if that is nothing.
+    /// Describes the queued requests and backlog bytes that remain after the last connection has ended;
+    /// `None` if there are none.
     pub(crate) fn left_over(&self) -> Option<String> {
         let waiting = self.queue.borrow().iter().filter(|exchange| !exchange.is_over()).count();
         let bytes = self.backlog.bytes();
@@ -251,13 +255,13 @@ impl Dispatch {
             .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
     }
 
-    /// Bytes that unbegun requests hold.
+    /// Returns the bytes that unbegun requests hold.
     #[cfg(test)]
     pub(crate) fn model_backlog(&self) -> usize {
         self.backlog.bytes()
     }
 
-    /// Requests that wait in the queue and have not ended.
+    /// Returns the number of queued requests that have not ended.
     #[cfg(test)]
     pub(crate) fn model_queued(&self) -> usize {
         self.queue.borrow().iter().filter(|waiting| !waiting.is_over()).count()
@@ -267,7 +271,7 @@ impl Dispatch {
         let links = self.links.borrow();
         let first = self.first.get();
         let in_turn = (0..links.len()).map(|nth| (first + nth) % links.len());
-        let at = in_turn.filter(|&at| links[at].is_fit(now)).min_by_key(|&at| links[at].under_way())?;
+        let at = in_turn.filter(|&at| links[at].is_fit(now)).min_by_key(|&at| links[at].in_flight())?;
         self.first.set(at + 1);
         Some(Rc::clone(&links[at]))
     }

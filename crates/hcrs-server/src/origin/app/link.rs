@@ -1,7 +1,7 @@
 //! The edge's end of a link: requests and credits out, responses in, many frames per read and per write.
 //!
-//! The task of a link runs after the connections that were ready with it, so what they send in one turn of the
-//! loop leaves in one write.
+//! The task of a link runs after the connections that became ready with it, so that what they send in one
+//! turn of the loop leaves in one write.
 
 mod arrivals;
 mod describe;
@@ -32,53 +32,53 @@ use self::out::Out;
 use self::pump::Pump;
 use self::streams::Streams;
 use crate::clock;
-use crate::exchange::tls_info::{NumberedFacts, Told};
+use crate::exchange::tls_info::{NumberedTlsInfo, SentInfo};
 use crate::exchange::{Exchange, Origin, SentTo};
 use crate::origin::app::WorkerId;
-use crate::origin::app::tally::Tally;
+use crate::origin::app::request_quota::RequestQuota;
 
-/// What a link tells those who live with it.
+/// An event that a link reports to its thread.
 #[derive(Debug)]
-pub(crate) enum Notice {
+pub(crate) enum LinkEvent {
     /// The worker is ready for requests.
     Ready,
-    /// The worker cannot serve, and says why.
+    /// The worker cannot serve; the text is its reason.
     Failed(String),
-    /// The worker has begun requests or ended streams, or has read what waited: there may be start credits again.
+    /// The worker has begun requests, ended streams or read pending frames, so start credits may be free.
     Progress,
-    /// The worker has been given as many requests as it is meant to, or as the link has numbers for.
+    /// The worker has reached its request quota, or the link has used up its stream numbers.
     Spent,
-    /// The worker has finished, or given up, what it had to do for requests.
+    /// The worker has finished, or given up, its work on requests.
     Finished,
 }
 
-/// What a link joins.
+/// The parts that a link is made of.
 #[derive(Debug)]
 pub(crate) struct LinkParts {
-    /// The worker at the other end.
+    /// The number of the worker at the other end.
     pub worker: WorkerId,
-    /// Its process id.
+    /// The worker's process id.
     pub pid: u32,
     /// The claim table.
     pub claims: ClaimTable,
-    /// The blocks, if the link's memory has some.
+    /// The blocks, if the link's memory has them.
     pub blocks: Option<BlockArea>,
-    /// Counts the requests that all links of the worker are given, if there is to be an end.
-    pub tally: Option<Arc<Tally>>,
+    /// Counts the requests that all links of the worker have sent, if there is a limit.
+    pub quota: Option<Arc<RequestQuota>>,
 }
 
-/// Where a link is in its life.
+/// The stage of a link's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
-    /// The worker has not said yet that it is ready.
+    /// The worker has not reported that it is ready.
     Starting,
-    /// Requests are welcome.
+    /// Requests are sent.
     Ready,
-    /// No more requests; what is under way is finished.
+    /// No more requests are sent; those in flight finish.
     Retired,
-    /// The worker was told that nothing more will come.
+    /// `Drain` was sent.
     Drained,
-    /// The worker's process has ended; what it has said is still to be read.
+    /// The worker's process has ended; frames that it has sent are still to be read.
     Orphaned,
     /// The link has ended.
     Lost,
@@ -92,22 +92,22 @@ pub(crate) struct Link {
     claims: ClaimTable,
     blocks: Option<Arc<BlockArea>>,
     life: Cell<Life>,
-    /// When the worker has last said, begun or passed something.
+    /// When the worker has last sent, begun or passed something.
     progress_at: Cell<Instant>,
-    /// It has left a request lie for the stall timeout, and has said and begun nothing since.
+    /// Whether the worker has left a request unbegun for the stall timeout and has made no progress since.
     is_suspect: Cell<bool>,
-    tally: Option<Arc<Tally>>,
-    /// It is to be replaced, which nobody was told yet.
+    quota: Option<Arc<RequestQuota>>,
+    /// Whether the worker is to be replaced, which was not reported yet.
     is_spent: Cell<bool>,
-    /// Something has happened after it was retired.
-    stir: Notify,
+    /// Notified, once the link is retired, after the worker's frames were handled and when the link ends.
+    changed: Notify,
     out: RefCell<Out>,
     /// Streams whose bodies wait for room in `out`, in order.
     starved: RefCell<VecDeque<StreamId>>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
     streams: RefCell<Streams>,
-    told: RefCell<Told>,
+    sent_info: RefCell<SentInfo>,
 }
 
 impl Link {
@@ -115,9 +115,9 @@ impl Link {
         Self::with_ids(parts, start_credits, now, StreamIds::default())
     }
 
-    /// A link that has these numbers for its streams.
+    /// Returns a link that takes the numbers of its streams from `ids`.
     pub(crate) fn with_ids(parts: LinkParts, start_credits: usize, now: Instant, ids: StreamIds) -> Rc<Self> {
-        let LinkParts { worker, pid, claims, blocks, tally } = parts;
+        let LinkParts { worker, pid, claims, blocks, quota } = parts;
         Rc::new(Self {
             worker,
             pid,
@@ -126,53 +126,53 @@ impl Link {
             life: Cell::new(Life::Starting),
             progress_at: Cell::new(now),
             is_suspect: Cell::new(false),
-            tally,
+            quota,
             is_spent: Cell::new(false),
-            stir: Notify::new(),
+            changed: Notify::new(),
             out: RefCell::default(),
             starved: RefCell::default(),
             waker: RefCell::default(),
             woken: Cell::new(false),
             streams: RefCell::new(Streams::new(start_credits, ids)),
-            told: RefCell::default(),
+            sent_info: RefCell::default(),
         })
     }
 
-    /// The worker at the other end.
+    /// Returns the number of the worker at the other end.
     pub(crate) fn worker(&self) -> WorkerId {
         self.worker
     }
 
-    /// Its process id.
+    /// Returns the worker's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether a request may be started, after a look at what was begun meanwhile.
+    /// Whether a request may be started. Looks for requests that were begun meanwhile, if that matters.
     pub(crate) fn has_start_credit(&self, now: Instant) -> bool {
         if self.life.get() != Life::Ready {
             return false;
         }
         if !self.streams.borrow().has_start_credit() {
-            self.sweep(now);
+            self.note_begun_all(now);
         }
         self.streams.borrow().has_start_credit() && self.out.borrow().has_room()
     }
 
-    /// Whether a request may be started and the worker is not one that leaves requests lie.
+    /// Whether a request may be started and the worker is not suspect.
     pub(crate) fn is_fit(&self, now: Instant) -> bool {
         if self.is_suspect.get() {
-            self.sweep(now);
+            self.note_begun_all(now);
         }
         !self.is_suspect.get() && self.has_start_credit(now)
     }
 
-    /// Streams that the worker has and has not ended.
-    pub(crate) fn under_way(&self) -> usize {
+    /// Returns the number of streams that the worker has not ended.
+    pub(crate) fn in_flight(&self) -> usize {
         self.streams.borrow().len()
     }
 
-    /// Offers a request to the worker, which has a start credit. Nothing happens if its client has gone.
+    /// Offers a request to the worker, which has a start credit. Does nothing if the client has gone.
     pub(crate) fn start(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
         let stream = {
             let (expects_continue, takes_files) = (exchange.expects_continue(), exchange.takes_files());
@@ -183,14 +183,14 @@ impl Link {
                 return;
             };
             let is_last = streams.ids_are_used_up();
-            if self.tally.as_ref().is_some_and(|tally| tally.give()) || is_last {
+            if self.quota.as_ref().is_some_and(|quota| quota.take()) || is_last {
                 self.is_spent.set(true);
             }
             let out = &mut *self.out.borrow_mut();
-            if let Some(known) = exchange.tls()
-                && self.told.borrow_mut().is_news(known)
+            if let Some(info) = exchange.tls()
+                && self.sent_info.borrow_mut().is_new(info)
             {
-                tell(known, out);
+                send_tls_info(info, out);
             }
             out.push(&FromEdge::Request(Request {
                 stream,
@@ -206,14 +206,14 @@ impl Link {
         self.wake();
     }
 
-    /// Takes back the requests that the worker has not begun and that `which` picks, by when they were sent; the oldest
-    /// arrival first.
+    /// Withdraws the unbegun requests that `which` picks by exchange and time of sending. Returns them, the
+    /// oldest arrival first.
     pub(crate) fn withdraw(
         &self,
         now: Instant,
         which: impl Fn(&Exchange, Instant) -> bool,
     ) -> Vec<Rc<Exchange>> {
-        self.sweep(now);
+        self.note_begun_all(now);
         let mut withdrawn = Vec::new();
         {
             let mut streams = self.streams.borrow_mut();
@@ -226,7 +226,7 @@ impl Link {
                 .collect();
             for stream in picked {
                 let Some(entry) = streams.withdraw(&self.claims, stream) else { continue };
-                self.take_back();
+                self.restore_quota();
                 self.out.borrow_mut().push(&FromEdge::Reset { stream });
                 withdrawn.extend(entry.exchange);
             }
@@ -241,23 +241,23 @@ impl Link {
         withdrawn
     }
 
-    /// A request was withdrawn.
-    fn take_back(&self) {
-        if let Some(tally) = &self.tally {
-            tally.take_back();
+    /// Uncounts a request that was withdrawn.
+    fn restore_quota(&self) {
+        if let Some(quota) = &self.quota {
+            quota.restore();
         }
     }
 
-    /// Whether requests were sent that are not known to be begun.
+    /// Whether there are requests that are not known to be begun.
     pub(crate) fn has_unbegun(&self, now: Instant) -> bool {
-        self.sweep(now);
+        self.note_begun_all(now);
         self.streams.borrow().has_offered()
     }
 
-    /// Looks for how long the worker has left a request lie while it has said, begun and passed nothing. One that has for
-    /// `timeout` is suspect until it does any of these.
+    /// Returns how long the worker has left a request unbegun without any progress, if that is at least
+    /// `timeout`. It is then suspect until it makes progress.
     pub(crate) fn stalled_for(&self, now: Instant, timeout: Duration) -> Option<Duration> {
-        self.sweep(now);
+        self.note_begun_all(now);
         let oldest = self.streams.borrow().offered().map(|(_, entry)| entry.sent_at()).min()?;
         let stalled = now.saturating_duration_since(oldest.max(self.progress_at.get()));
         if stalled < timeout {
@@ -267,14 +267,14 @@ impl Link {
         Some(stalled)
     }
 
-    /// The worker has said, begun or passed something.
+    /// Notes that the worker has sent, begun or passed something.
     fn note_progress(&self, now: Instant) {
         self.progress_at.set(now);
         self.is_suspect.set(false);
     }
 
-    /// The worker's process has ended: what it has said is read, and then the link is over, whoever still holds its
-    /// other end.
+    /// Notes that the worker's process has ended: frames that it has sent are still read, and then the link
+    /// ends, even if another process holds the other end open.
     pub(crate) fn worker_has_ended(&self) {
         if self.life.get() != Life::Lost {
             self.life.set(Life::Orphaned);
@@ -282,8 +282,8 @@ impl Link {
         }
     }
 
-    /// Ends what the worker has: gives back what it had not begun, the oldest arrival first, and fails the rest.
-    pub(crate) fn lose(&self) -> Vec<Rc<Exchange>> {
+    /// Ends the link. Returns the unbegun requests, the oldest arrival first, and fails the others.
+    pub(crate) fn disconnect(&self) -> Vec<Rc<Exchange>> {
         self.life.set(Life::Lost);
         let entries = self.streams.borrow_mut().take_all(&self.claims);
         let mut unbegun = Vec::new();
@@ -298,25 +298,26 @@ impl Link {
         }
         self.out.borrow_mut().clear();
         self.starved.borrow_mut().clear();
-        self.stir.notify_one();
+        self.changed.notify_one();
         unbegun.sort_by_key(|exchange| exchange.arrived());
         unbegun
     }
 
-    /// Notes which requests were begun and passed since the last look.
-    fn sweep(&self, now: Instant) {
-        let sweep = self.streams.borrow_mut().sweep(&self.claims);
-        if sweep.has_progress {
+    /// Notes the requests that were begun and passed since the last look.
+    fn note_begun_all(&self, now: Instant) {
+        let newly = self.streams.borrow_mut().note_begun_all(&self.claims);
+        if newly.has_progress {
             self.note_progress(now);
         }
-        for exchange in sweep.begun {
+        for exchange in newly.begun {
             exchange.begun();
         }
     }
 
-    /// What is left of streams and start credits after the worker has ended all it had; `None` if that is nothing.
+    /// Describes the streams and start credits that remain after the worker has ended all streams; `None` if
+    /// there are none.
     pub(crate) fn left_over(&self, now: Instant) -> Option<String> {
-        self.sweep(now);
+        self.note_begun_all(now);
         let streams = self.streams.borrow();
         (!streams.is_clear()).then(|| streams.describe())
     }
@@ -328,7 +329,8 @@ impl Link {
         }
     }
 
-    /// More waits for the worker than can come of what it is given: it does not keep to the protocol.
+    /// Fails if more bytes wait for the worker than the protocol allows, which means that the worker does not
+    /// read as it must.
     fn check_out(&self) -> Result<(), LinkError> {
         let waiting = self.out.borrow().len();
         if waiting <= Out::limit(self.streams.borrow().len()) {
@@ -338,7 +340,7 @@ impl Link {
         }
     }
 
-    /// Lets bodies that have waited for room go on.
+    /// Resumes bodies that have waited for room.
     fn feed_starved(&self) {
         let mut left = self.starved.borrow().len();
         while left > 0 && self.out.borrow().has_room() {
@@ -346,7 +348,7 @@ impl Link {
             let Some(stream) = self.starved.borrow_mut().pop_front() else { return };
             let exchange = self.streams.borrow().get(stream).and_then(|entry| entry.exchange.clone());
             if let Some(exchange) = exchange {
-                exchange.room_came(stream);
+                exchange.resume_body(stream);
             }
         }
     }
@@ -368,23 +370,23 @@ impl Link {
     }
 
     /// Runs the link until the worker is gone or breaks the protocol.
-    pub(crate) async fn run(self: Rc<Self>, socket: UnixStream, mut notice: impl FnMut(Notice)) {
+    pub(crate) async fn run(self: Rc<Self>, socket: UnixStream, mut on_event: impl FnMut(LinkEvent)) {
         let ended = match Pump::new(&self, socket) {
             Ok(mut pump) => {
                 std::future::poll_fn(|cx| {
                     self.listen(cx.waker());
-                    pump.poll(cx, clock::now(), &mut notice)
+                    pump.poll(cx, clock::now(), &mut on_event)
                 })
                 .await
             }
             Err(error) => Err(error.into()),
         };
         match ended {
-            Ok(()) => tracing::debug!("link to worker {} closed", self.pid),
+            Ok(()) => tracing::debug!(worker = self.pid, "Link closed"),
             Err(pump::LinkIoError::Protocol(error)) => {
                 tracing::error!("Worker {} has broken the protocol of its link: {error}", self.pid);
             }
-            Err(pump::LinkIoError::Io(error)) => tracing::debug!("link to worker {}: {error}", self.pid),
+            Err(pump::LinkIoError::Io(error)) => tracing::debug!(worker = self.pid, "Link lost: {error}"),
         }
     }
 }
@@ -422,34 +424,35 @@ impl Origin for Link {
         {
             let mut streams = self.streams.borrow_mut();
             if streams.withdraw(&self.claims, stream).is_some() {
-                self.take_back();
+                self.restore_quota();
             } else {
                 let Some(entry) = streams.get_mut(stream) else { return };
                 entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
             }
         }
-        // A worker that has read a withdrawn request, and keeps it for later, need not keep it any longer.
+        // Sent even for a withdrawn request: a worker that has read it and keeps it for later can then drop
+        // it.
         self.push(&FromEdge::Reset { stream });
     }
 
     fn give_up(&self, stream: StreamId) -> bool {
         let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
         if is_withdrawn {
-            self.take_back();
+            self.restore_quota();
             self.push(&FromEdge::Reset { stream });
         }
         is_withdrawn
     }
 }
 
-/// Says what a number of TLS facts means from now on.
-fn tell(NumberedFacts { facts, number, .. }: &NumberedFacts, out: &mut Out) {
-    let told = TlsInfo {
-        version: facts.version().unwrap_or(0),
-        cipher_suite: facts.cipher_suite().unwrap_or(0),
-        server_certificate: facts.server_certificate(),
-        client_name: facts.client_name(),
-        client_certificates: facts.client_certificates().iter().map(String::as_str).collect(),
+/// Sends the meaning of a TLS info number.
+fn send_tls_info(NumberedTlsInfo { info, number, .. }: &NumberedTlsInfo, out: &mut Out) {
+    let meaning = TlsInfo {
+        version: info.version().unwrap_or(0),
+        cipher_suite: info.cipher_suite().unwrap_or(0),
+        server_certificate: info.server_certificate(),
+        client_name: info.client_name(),
+        client_certificates: info.client_certificates().iter().map(String::as_str).collect(),
     };
-    out.push(&FromEdge::Tls { number: u16::from(number.get()), info: &told.to_bytes() });
+    out.push(&FromEdge::Tls { number: u16::from(number.get()), info: &meaning.to_bytes() });
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stands in for a Python with hcrs: behaves as the app's name says and tells the test what it does.
+"""Stands in for a Python with hcrs: behaves as the app's name says and reports to the test what it does.
 
-The app is BEHAVIOUR:SOCKET; each thing done is a line to the unix socket.
+The app is BEHAVIOR:SOCKET; each thing done is a line to the unix socket.
 """
 
 import os
@@ -16,7 +16,7 @@ STOPPING, DRAIN = 10, 11
 assert sys.argv[1] == "-c", sys.argv
 if "--links" not in sys.argv:
     sys.exit(0)
-behaviour, _, path = sys.argv[3].partition(":")
+behavior, _, path = sys.argv[3].partition(":")
 options = dict(zip(sys.argv[4::2], sys.argv[5::2], strict=False))
 links = [socket.socket(fileno=int(pair.split(":")[0])) for pair in options["--links"].split(",")]
 test = socket.socket(socket.AF_UNIX)
@@ -46,20 +46,20 @@ def read_drain(link):
 
 
 tell("started")
-if behaviour == "fail":
+if behavior == "fail":
     send(FAILED, b"Traceback: no such app")
     sys.exit(1)
-if behaviour == "mute":
+if behavior == "mute":
     sys.exit(3)
-if behaviour == "sleep":
+if behavior == "sleep":
     time.sleep(60)
 send(READY)
 tell("ready")
 drained = all(list(map(read_drain, links)))
 tell("drained" if drained else "edge-lost")
-if behaviour == "stubborn":
+if behavior == "stubborn":
     time.sleep(60)
-if behaviour == "slow":
+if behavior == "slow":
     send(FINISHED)
     time.sleep(4)
-sys.exit(4 if behaviour == "bad-end" else 0)
+sys.exit(4 if behavior == "bad-end" else 0)

@@ -1,4 +1,4 @@
-//! What a worker's frames do, each checked: a worker that breaks the rules loses its link.
+//! Handles the frames of a worker. Each is checked: a worker that breaks the rules loses its link.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -9,19 +9,19 @@ use bytes::Bytes;
 use hcrs_http::{Fault, ResponseHead, is_field_name, is_field_value, is_promise_name};
 use hcrs_link::{FromWorker, HINT_LEN_MAX, LinkError, StreamId, split_promise};
 
-use super::streams::Heard;
-use super::{Life, Link, Notice};
+use super::streams::Begun;
+use super::{Life, Link, LinkEvent};
 use crate::exchange::Exchange;
 use crate::exchange::file_body::FileBody;
 
 impl Link {
-    /// Takes a frame. `files` holds the descriptors that came with what was read.
+    /// Handles a frame. `files` holds the descriptors that arrived with what was read.
     pub(crate) fn handle(
         &self,
         frame: &FromWorker<'_>,
         files: &mut VecDeque<OwnedFd>,
         now: Instant,
-        notice: &mut impl FnMut(Notice),
+        on_event: &mut impl FnMut(LinkEvent),
     ) -> Result<(), LinkError> {
         self.note_progress(now);
         let malformed = LinkError::Unexpected(frame.name());
@@ -31,11 +31,11 @@ impl Link {
                 if self.life.get() == Life::Starting {
                     self.life.set(Life::Ready);
                 }
-                notice(Notice::Ready);
+                on_event(LinkEvent::Ready);
                 Ok(())
             }
             FromWorker::Failed { why } => {
-                notice(Notice::Failed(String::from_utf8_lossy(why).into_owned()));
+                on_event(LinkEvent::Failed(String::from_utf8_lossy(why).into_owned()));
                 Ok(())
             }
             FromWorker::Begun => Ok(()),
@@ -45,7 +45,7 @@ impl Link {
                     tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid);
                 }
                 debug_assert!(left.is_none(), "a worker that has finished has ended every stream");
-                notice(Notice::Finished);
+                on_event(LinkEvent::Finished);
                 Ok(())
             }
             FromWorker::Interim { stream, head } => {
@@ -69,11 +69,12 @@ impl Link {
                 rule(self.exchange(stream).is_none_or(|exchange| exchange.accept_websocket(&head, now)))
             }
             FromWorker::Data { stream, bytes, end } => {
-                // Copied, so that a piece that waits for a slow client holds no more than it is.
+                // Copied, so that a piece that waits for a slow client does not keep the whole read buffer
+                // alive.
                 self.take_data(stream, Bytes::copy_from_slice(bytes), end, malformed)
             }
             FromWorker::Block { stream, block, len, end } => {
-                let bytes = self.lend(usize::from(block), len).ok_or(malformed)?;
+                let bytes = self.block(usize::from(block), len).ok_or(malformed)?;
                 self.take_data(stream, bytes, end, malformed)
             }
             FromWorker::File { stream, part, end } => {
@@ -108,12 +109,12 @@ impl Link {
             }
             FromWorker::HeardClose { stream } => {
                 if let Some(exchange) = self.exchange(stream) {
-                    exchange.app_heard_close();
+                    exchange.app_took_close();
                 }
                 Ok(())
             }
             FromWorker::AppFailed { stream } => {
-                // First, for a stream that ends without a fault may have been left by its client.
+                // Before the end of the stream, which without a fault could mean that its client has left.
                 if let Some(exchange) = self.exchange(stream) {
                     exchange.fail(Fault::AppFailed);
                 }
@@ -143,15 +144,15 @@ impl Link {
         Ok(())
     }
 
-    /// The bytes in a block, which is free again when they are dropped.
-    fn lend(&self, block: usize, len: usize) -> Option<Bytes> {
+    /// Returns the bytes in a block. The block is free again when they are dropped.
+    fn block(&self, block: usize, len: usize) -> Option<Bytes> {
         Some(Bytes::from_owner(self.blocks.as_ref()?.lend(block, len)?))
     }
 
-    /// The exchange that a frame is about. A frame about a request says that it was begun.
+    /// Returns the exchange that a frame is about. A frame about a request implies that it was begun.
     fn exchange(&self, stream: StreamId) -> Option<Rc<Exchange>> {
-        let Heard { exchange, is_news } = self.streams.borrow_mut().hear_of(&self.claims, stream)?;
-        if is_news && let Some(exchange) = &exchange {
+        let Begun { exchange, is_new } = self.streams.borrow_mut().note_begun(&self.claims, stream)?;
+        if is_new && let Some(exchange) = &exchange {
             exchange.begun();
         }
         exchange
@@ -172,7 +173,8 @@ fn head_of(payload: &[u8]) -> Option<ResponseHead> {
     ResponseHead::parse(Bytes::copy_from_slice(payload)).ok()
 }
 
-/// The target and the fields of a request to promise; `None` if they do not have the form, or cannot be promised.
+/// Parses the target and the fields of a promised request; `None` if they are malformed or cannot be
+/// promised.
 fn promise_of(payload: &[u8]) -> Option<(&[u8], ResponseHead)> {
     if payload.len() > HINT_LEN_MAX {
         return None;

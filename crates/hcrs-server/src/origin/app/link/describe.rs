@@ -1,15 +1,16 @@
-//! What a worker that hangs was doing, as far as the edge knows.
+//! Describes the requests of a worker that hangs, as far as the edge knows them.
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::Link;
 
-/// Requests that are named, the oldest first.
+/// The most requests that are listed, the oldest first.
 const NAMED_MAX: usize = 20;
 
 impl Link {
-    /// Logs the requests that the worker has and has not answered: how long each has waited for it, and what it asks for.
+    /// Logs the requests that the worker has not answered: how long each has waited for it, its method and
+    /// its path.
     pub(crate) fn describe(&self, now: Instant) {
         let streams = self.streams.borrow();
         let mut requests: Vec<_> =

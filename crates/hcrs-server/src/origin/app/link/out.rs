@@ -1,18 +1,18 @@
-//! The frames of the edge that wait to be written to a worker.
+//! The edge's frames that wait to be written to a worker.
 
 use hcrs_link::{FromEdge, HEADER_LEN, PAYLOAD_MAX, SLOTS};
 
-/// Bytes above which a link takes neither requests nor bodies.
+/// The number of waiting bytes above which a link takes neither requests nor bodies.
 pub(crate) const OUT_ROOM: usize = 1 << 20;
 
-/// What the control frames of one stream (credit, resets, a Close) may take: credit is given only for what the worker has
-/// sent, so that one that says nothing gets a bounded number of them.
+/// The most bytes of control frames (credit, resets, a Close) of one stream. They are bounded because credit
+/// is only sent for what the worker has sent.
 const CONTROL_MAX: usize = 1 << 10;
 
-/// Capacity that an empty buffer may keep, in bytes.
+/// The capacity that an empty buffer keeps, in bytes.
 const KEEP: usize = 256 << 10;
 
-/// The frames that wait.
+/// A buffer of frames that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     bytes: Vec<u8>,
@@ -20,7 +20,7 @@ pub(super) struct Out {
 }
 
 impl Out {
-    /// Bytes that wait.
+    /// Returns the number of bytes that wait.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
@@ -30,8 +30,9 @@ impl Out {
         self.len() < OUT_ROOM
     }
 
-    /// The most bytes that can wait for a worker with so many streams: the room, the frame that has filled it with what goes
-    /// before it (a request, and the facts of its connection), and the control frames.
+    /// Returns the most bytes that can wait for a worker with `streams` streams: the room, the frame that has
+    /// filled it together with what precedes it (a request, and the TLS info of its connection), and the
+    /// control frames.
     pub(super) fn limit(streams: usize) -> usize {
         OUT_ROOM + 2 * (HEADER_LEN + PAYLOAD_MAX) + (streams + SLOTS) * CONTROL_MAX
     }
@@ -42,12 +43,12 @@ impl Out {
         frame.write(&mut self.bytes);
     }
 
-    /// What is to be written next.
+    /// Returns the bytes to be written next.
     pub(super) fn pending(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// So many bytes were written.
+    /// Removes `len` bytes, which were written.
     pub(super) fn wrote(&mut self, len: usize) {
         self.written += len;
         if self.written == self.bytes.len() {
@@ -55,13 +56,13 @@ impl Out {
             self.bytes.clear();
             self.bytes.shrink_to(KEEP);
         } else if self.written >= self.bytes.len() / 2 {
-            // Moved once it is cheap, so that the buffer does not grow by what has left.
+            // Moved only once that is cheap, so that written bytes do not make the buffer grow.
             self.bytes.drain(..self.written);
             self.written = 0;
         }
     }
 
-    /// Drops what waits.
+    /// Drops all frames.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -14,40 +14,42 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Life, Link, Notice};
+use super::{Life, Link, LinkEvent};
 
-/// Room for one read, in bytes.
+/// The room for one read, in bytes.
 const READ: usize = 128 << 10;
 
-/// Reads of one turn: a worker that always has more to say does not keep the thread from its other tasks.
+/// The most reads of one turn, so that a worker that sends without pause does not keep the thread from its
+/// other tasks.
 const READS_PER_TURN: usize = 16;
 
-/// Descriptors that may wait for their frames. A worker passes each with the first byte of its frame.
+/// The most descriptors that may wait for their frames. A worker passes each with the first byte of its
+/// frame.
 const FILES_MAX: usize = 16;
 
-/// Bytes that are read of what a worker has left behind: more than a socket holds, so that this bounds only what a child
-/// of it may still write.
+/// The most bytes that are read after a worker's death. A socket holds less, so this only bounds what a child
+/// of the worker may still write.
 const LAST_MAX: usize = 16 << 20;
 
-/// What a read gave.
+/// The outcome of a read.
 #[derive(Debug, Clone, Copy)]
 struct Read {
-    /// Bytes; 0 if the worker's end is closed.
+    /// The number of bytes; 0 if the worker's end is closed.
     len: usize,
-    /// Nothing more is in the socket now.
+    /// Whether the socket is empty now.
     has_emptied: bool,
 }
 
 /// Moves frames between a link and its socket.
 pub(super) struct Pump<'a> {
     link: &'a Link,
-    /// Watched for reading only: a unix socket becomes writable each time the other end has read, and each of these
-    /// edges would wake the thread for nothing.
+    /// Watched for reading only: a unix socket becomes writable each time the other end reads, and each of
+    /// those edges would wake the thread for nothing.
     socket: AsyncFd<UnixStream>,
     /// Watches for room to write, while there is none.
     room: Option<AsyncFd<UnixStream>>,
     inbox: Inbox,
-    /// Descriptors whose frames have not come as a whole, in order.
+    /// Descriptors whose frames have not arrived completely, in order.
     files: VecDeque<OwnedFd>,
 }
 
@@ -62,18 +64,18 @@ impl<'a> Pump<'a> {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        notice: &mut impl FnMut(Notice),
+        on_event: &mut impl FnMut(LinkEvent),
     ) -> Poll<Result<(), LinkIoError>> {
         if self.link.life.get() == Life::Orphaned {
-            return Poll::Ready(self.read_last(now, notice));
+            return Poll::Ready(self.read_last(now, on_event));
         }
         let mut reads = 0;
         while let Poll::Ready(n) = self.poll_read(cx)? {
             if n == 0 {
                 return Poll::Ready(Ok(()));
             }
-            self.take_frames(now, notice)?;
-            notice(Notice::Progress);
+            self.take_frames(now, on_event)?;
+            on_event(LinkEvent::Progress);
             reads += 1;
             if reads == READS_PER_TURN {
                 cx.waker().wake_by_ref();
@@ -81,21 +83,21 @@ impl<'a> Pump<'a> {
             }
         }
         if self.link.is_spent.take() {
-            notice(Notice::Spent);
+            on_event(LinkEvent::Spent);
         }
         if self.link.is_retired() {
-            self.link.stir.notify_one();
+            self.link.changed.notify_one();
         }
         self.link.check_out()?;
         loop {
             let had_room = self.link.out.borrow().has_room();
-            // What a pending write leaves, room in the socket or the next push brings back here.
+            // If bytes are left after this write, room in the socket or the next push polls the pump again.
             let written = self.poll_write(cx)?;
             if had_room || !self.link.out.borrow().has_room() {
                 return Poll::Pending;
             }
             self.link.feed_starved();
-            notice(Notice::Progress);
+            on_event(LinkEvent::Progress);
             if written.is_pending() {
                 return Poll::Pending;
             }
@@ -114,15 +116,16 @@ impl<'a> Pump<'a> {
                 }
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
-                // A worker that has ended with frames unread.
+                // The worker has ended with unread frames in its socket.
                 Err(Errno::CONNRESET) => return Poll::Ready(Ok(0)),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }
 
-    /// Reads what a worker that has ended has left in the socket, whether or not the runtime has been told of it.
-    fn read_last(&mut self, now: Instant, notice: &mut impl FnMut(Notice)) -> Result<(), LinkIoError> {
+    /// Reads what a worker that has ended has left in the socket, whether or not the runtime reports it
+    /// readable.
+    fn read_last(&mut self, now: Instant, on_event: &mut impl FnMut(LinkEvent)) -> Result<(), LinkIoError> {
         let mut left = LAST_MAX;
         while left > 0 {
             let len = match read(&self.socket, &mut self.inbox, &mut self.files) {
@@ -131,17 +134,17 @@ impl<'a> Pump<'a> {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(io::Error::from(error).into()),
             };
-            self.take_frames(now, notice)?;
+            self.take_frames(now, on_event)?;
             left = left.saturating_sub(len);
         }
         Ok(())
     }
 
     /// Handles the frames that are complete.
-    fn take_frames(&mut self, now: Instant, notice: &mut impl FnMut(Notice)) -> Result<(), LinkError> {
+    fn take_frames(&mut self, now: Instant, on_event: &mut impl FnMut(LinkEvent)) -> Result<(), LinkError> {
         while let Some((header, payload)) = self.inbox.next_frame()? {
             let frame = FromWorker::parse(&header, payload)?;
-            self.link.handle(&frame, &mut self.files, now, notice)?;
+            self.link.handle(&frame, &mut self.files, now, on_event)?;
         }
         Ok(())
     }
@@ -162,7 +165,7 @@ impl<'a> Pump<'a> {
                     };
                     ready!(room.poll_write_ready(cx))?.clear_ready();
                 }
-                // Its last words may still be there to be read, and then its end.
+                // The worker's last frames may still be unread; the read finds them, and then the end.
                 Err(Errno::PIPE) => {
                     out.clear();
                     break;
@@ -194,19 +197,19 @@ fn read(socket: impl AsFd, inbox: &mut Inbox, files: &mut VecDeque<OwnedFd>) -> 
         return Err(Errno::TOOMANYREFS);
     }
     inbox.filled(len);
-    // A read that fills less than the room has emptied the socket, unless it ends where a descriptor came.
+    // A read that fills less than the room has emptied the socket, unless it ended at a descriptor.
     Ok(Read { len, has_emptied: len > 0 && len < size && !has_files })
 }
 
 fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
     #[expect(unsafe_code, reason = "readiness of a descriptor is where the OS begins")]
-    // SAFETY: a UnixStream owns its descriptor and keeps the same one until it is dropped, which AsyncFd, its only
-    // owner here, does after taking it out of the reactor.
+    // SAFETY: a UnixStream owns its descriptor and keeps the same one until it is dropped, which AsyncFd, its
+    // only owner here, does after taking it out of the reactor.
     let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
     watched.map_err(io::Error::from)
 }
 
-/// Why a link ended before the worker closed it.
+/// The reason why a link ended before the worker closed it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkIoError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The end of a link in order: no more requests, then what is under way, then `Drain`.
+//! The orderly end of a link: no more requests, then those in flight finish, then `Drain`.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use hcrs_ws::close_code;
 use super::{Life, Link};
 use crate::exchange::Origin as _;
 
-/// What was cut off in a worker.
+/// The exchanges that were cut off in a worker.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Requests that had not been answered to their end.
+    /// The number of requests whose response was not complete.
     pub requests: usize,
-    /// WebSockets that were closed.
+    /// The number of WebSockets that were closed.
     pub websockets: usize,
 }
 
 impl Link {
-    /// Tells a worker that was not told yet that it is to end, for a signal of this number.
+    /// Notifies the worker, once, that it will end because of the signal with this number.
     pub(crate) fn send_stopping(&self, signal: u16) {
         if matches!(self.life.get(), Life::Starting | Life::Ready) {
             self.push(&FromEdge::Stopping { signal });
         }
     }
 
-    /// Takes no more requests.
+    /// Stops taking requests.
     pub(crate) fn retire(&self) {
         if matches!(self.life.get(), Life::Starting | Life::Ready) {
             self.life.set(Life::Retired);
@@ -37,15 +37,15 @@ impl Link {
         matches!(self.life.get(), Life::Retired | Life::Drained | Life::Orphaned | Life::Lost)
     }
 
-    /// Waits until nobody waits for the worker any more; to be called after [`Link::retire`].
+    /// Waits until no client waits for the worker any more. Call it after [`Link::retire`].
     pub(crate) async fn quiet(&self) {
         let is_busy = || self.streams.borrow().iter().any(|entry| entry.exchange.is_some());
         while is_busy() {
-            self.stir.notified().await;
+            self.changed.notified().await;
         }
     }
 
-    /// Ends what is under way as the worker's death would, and tells it so.
+    /// Ends the exchanges in flight as the worker's death would, and resets their streams at the worker.
     pub(crate) fn cut(&self) -> Cut {
         let mut total = Cut::default();
         let mut streams = self.streams.borrow_mut();
@@ -65,8 +65,8 @@ impl Link {
         total
     }
 
-    /// Tells the worker to finish what the app still does within the time that is `left`, to run its lifespan shutdown and to
-    /// exit, once all its links have said so.
+    /// Sends `Drain`: the worker finishes what the app still does within the time that is `left`, runs its
+    /// lifespan shutdown and exits, once all its links have sent it.
     pub(crate) fn send_drain(&self, left: Duration) {
         self.retire();
         if self.life.get() == Life::Retired {

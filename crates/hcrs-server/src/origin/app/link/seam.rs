@@ -1,4 +1,4 @@
-//! What the model of the link needs to do in the place of [`Pump`](super::pump::Pump), which moves bytes through a socket.
+//! Access for the model of the link, which takes the place of [`Pump`](super::pump::Pump) and its socket.
 
 use std::task::Waker;
 
@@ -8,26 +8,27 @@ use super::out::Out;
 use super::{Life, Link};
 
 impl Link {
-    /// The link is polled, and woken through `waker` from now on.
+    /// Registers `waker` as the one that the link wakes.
     pub(crate) fn model_listen(&self, waker: &Waker) {
         self.listen(waker);
     }
 
-    /// Whether the worker's process has ended, so that the link ends once it was read empty.
+    /// Whether the worker's process has ended, so that the link ends once it has been read to the end.
     pub(crate) fn model_is_orphaned(&self) -> bool {
         self.life.get() == Life::Orphaned
     }
 
-    /// What the pump does after it has read; gives whether the worker is spent.
+    /// Does what the pump does after it has read. Returns whether the worker is spent.
     pub(crate) fn model_after_read(&self) -> Result<bool, LinkError> {
         let is_spent = self.is_spent.take();
         if self.is_retired() {
-            self.stir.notify_one();
+            self.changed.notify_one();
         }
         self.check_out().map(|()| is_spent)
     }
 
-    /// Writes as the pump does, by giving `socket` what waits until it takes no more. True if bodies were let in again.
+    /// Writes as the pump does, by passing pending bytes to `socket` until it takes no more. Returns whether
+    /// bodies were admitted again.
     pub(crate) fn model_write(&self, mut socket: impl FnMut(&[u8]) -> usize) -> bool {
         let mut has_fed = false;
         loop {
@@ -52,27 +53,27 @@ impl Link {
         }
     }
 
-    /// The worker has closed its end: what waits goes nowhere.
+    /// Drops pending bytes, because the worker has closed its end.
     pub(crate) fn model_clear(&self) {
         self.out.borrow_mut().clear();
     }
 
-    /// Bytes that wait for the worker.
+    /// Returns the number of bytes that wait for the worker.
     pub(crate) fn model_waiting(&self) -> usize {
         self.out.borrow().len()
     }
 
-    /// The most bytes that may wait for the worker.
+    /// Returns the most bytes that may wait for the worker.
     pub(crate) fn model_limit(&self) -> usize {
         Out::limit(self.streams.borrow().len())
     }
 
-    /// Streams that wait for room.
+    /// Returns the number of streams that wait for room.
     pub(crate) fn model_starved(&self) -> usize {
         self.starved.borrow().len()
     }
 
-    /// Claim slots that are taken, and how many there are.
+    /// Returns the number of claim slots that are taken, and of all claim slots.
     pub(crate) fn model_slots(&self) -> (usize, usize) {
         let (taken, all) = self.streams.borrow().model_slots();
         debug_assert!(all <= SLOTS, "invariant: a link has no more start credits than slots");

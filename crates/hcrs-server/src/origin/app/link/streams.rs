@@ -1,4 +1,4 @@
-//! The streams of a link: their numbers, which of them a worker has not begun, and its start credits.
+//! The streams of a link: their numbers, the requests that the worker has not begun, and the start credits.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -9,62 +9,63 @@ use crate::exchange::Exchange;
 #[cfg(test)]
 use crate::model::planted::{self, Planted};
 
-/// What the edge has sent and the worker has not ended.
+/// The streams that the worker has not ended.
 #[derive(Debug)]
 pub(super) struct Streams {
     ids: StreamIds,
     entries: StreamMap<Entry>,
     slots: [Slot; SLOTS],
-    /// A bit for each start credit that is there.
+    /// The free start credits, one bit each.
     free: u64,
-    /// The start credits of the link.
+    /// The number of the link's start credits.
     credits: usize,
 }
 
-/// A claim slot.
+/// The state of a claim slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Free,
-    /// The request of this stream is not known to be begun.
+    /// The slot belongs to the request of this stream, which is not known to be begun.
     Offered(StreamId),
-    /// The request was taken back, and the worker has not passed its frame.
+    /// The request was withdrawn, and the worker has not passed its frame.
     Withdrawn,
 }
 
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The claim slot while the request is not known to be begun.
+    /// The request's claim slot, while the request is not known to be begun.
     slot: Option<usize>,
     sent_at: Instant,
-    /// `None` once the edge has lost interest; the worker's last word is still awaited.
+    /// The exchange; `None` once the edge has abandoned it and only the worker's end of the stream is
+    /// awaited.
     pub exchange: Option<Rc<Exchange>>,
     /// Counts an abandoned request among those of its connection.
     pub count: Option<Rc<()>>,
 }
 
 impl Entry {
-    /// When the request was sent.
+    /// Returns when the request was sent.
     pub(super) fn sent_at(&self) -> Instant {
         self.sent_at
     }
 }
 
-/// What a worker has been heard of.
+/// A stream that the worker is known to have begun.
 #[derive(Debug)]
-pub(super) struct Heard {
-    /// `None` once the edge has lost interest.
+pub(super) struct Begun {
+    /// The exchange; `None` once the edge has abandoned it.
     pub exchange: Option<Rc<Exchange>>,
-    /// The request was not known to be begun.
-    pub is_news: bool,
+    /// Whether the request was not known to be begun before.
+    pub is_new: bool,
 }
 
-/// What a look at the claim table has brought.
+/// The changes that a look at the claim table has found.
 #[derive(Debug, Default)]
-pub(super) struct Sweep {
+pub(super) struct NewlyBegun {
     /// The exchanges that were begun since the last look.
     pub begun: Vec<Rc<Exchange>>,
-    /// The worker has begun or passed requests.
+    /// Whether the worker has begun or passed requests.
     pub has_progress: bool,
 }
 
@@ -80,7 +81,7 @@ impl Streams {
         }
     }
 
-    /// Streams that the worker has not ended.
+    /// Returns the number of streams that the worker has not ended.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -93,12 +94,12 @@ impl Streams {
         self.ids.are_used_up()
     }
 
-    /// Whether every stream has ended and every start credit is there.
+    /// Whether every stream has ended and every start credit is free.
     pub(super) fn is_clear(&self) -> bool {
         self.entries.is_empty() && self.free.count_ones() as usize == self.credits
     }
 
-    /// What is left, in words.
+    /// Describes what is left, for the log.
     pub(super) fn describe(&self) -> String {
         format!(
             "{} streams, {} of {} start credits",
@@ -108,13 +109,13 @@ impl Streams {
         )
     }
 
-    /// Claim slots that are taken, and how many there are.
+    /// Returns the number of claim slots that are taken, and of all claim slots.
     #[cfg(test)]
     pub(super) fn model_slots(&self) -> (usize, usize) {
         (self.credits - self.free.count_ones() as usize, self.credits)
     }
 
-    /// Takes a start credit and offers the request in its claim slot; `None` if there is none.
+    /// Takes a start credit and offers the request in its claim slot; `None` if no credit is free.
     pub(super) fn offer(
         &mut self,
         claims: &ClaimTable,
@@ -145,17 +146,17 @@ impl Streams {
         self.entries.get_mut(&stream)
     }
 
-    /// The streams and their entries.
+    /// Iterates over the streams and their entries.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Entry)> {
         self.entries.iter_mut().map(|(&stream, entry)| (stream, entry))
     }
 
-    /// The entries.
+    /// Iterates over the entries.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
 
-    /// The requests that are not known to be begun.
+    /// Iterates over the requests that are not known to be begun.
     pub(super) fn offered(&self) -> impl Iterator<Item = (StreamId, &Entry)> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Offered(stream) => self.entries.get(stream).map(|entry| (*stream, entry)),
@@ -163,36 +164,36 @@ impl Streams {
         })
     }
 
-    /// Whether requests were sent that are not known to be begun.
+    /// Whether there are requests that are not known to be begun.
     pub(super) fn has_offered(&self) -> bool {
         self.slots.iter().any(|slot| matches!(slot, Slot::Offered(_)))
     }
 
-    /// Notes which requests were begun and which withdrawn ones were passed since the last look.
-    pub(super) fn sweep(&mut self, claims: &ClaimTable) -> Sweep {
-        let mut sweep = Sweep::default();
+    /// Notes the requests that were begun, and the withdrawn ones that were passed, since the last look.
+    pub(super) fn note_begun_all(&mut self, claims: &ClaimTable) -> NewlyBegun {
+        let mut newly = NewlyBegun::default();
         let mut taken = !self.free & (u64::MAX >> (SLOTS - self.credits));
         while taken != 0 {
             let slot = taken.trailing_zeros() as usize;
             taken &= taken - 1;
             match self.slots[slot] {
                 Slot::Offered(stream) if claims.is_begun(slot) => {
-                    sweep.has_progress = true;
-                    sweep.begun.extend(self.hear_of(claims, stream).and_then(|heard| heard.exchange));
+                    newly.has_progress = true;
+                    newly.begun.extend(self.note_begun(claims, stream).and_then(|begun| begun.exchange));
                 }
                 Slot::Withdrawn if claims.is_passed(slot) => {
-                    sweep.has_progress = true;
+                    newly.has_progress = true;
                     self.free_slot(slot);
                 }
                 Slot::Free | Slot::Offered(_) | Slot::Withdrawn => {}
             }
         }
-        sweep
+        newly
     }
 
     /// Notes that the worker has begun the request; `None` if the stream has ended.
     #[inline]
-    pub(super) fn hear_of(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Heard> {
+    pub(super) fn note_begun(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Begun> {
         let entry = self.entries.get_mut(&stream)?;
         let slot = entry.slot.take();
         let exchange = entry.exchange.clone();
@@ -200,15 +201,15 @@ impl Streams {
             claims.release(slot);
             #[cfg(test)]
             if planted::leaks(stream) {
-                return Some(Heard { exchange, is_news: true });
+                return Some(Begun { exchange, is_new: true });
             }
             self.free_slot(slot);
         }
-        Some(Heard { exchange, is_news: slot.is_some() })
+        Some(Begun { exchange, is_new: slot.is_some() })
     }
 
-    /// Takes a request back. `None` if the worker has begun it. The claim slot stays taken until the worker has passed the
-    /// request's frame.
+    /// Withdraws a request; `None` if the worker has begun it. The claim slot stays taken until the worker
+    /// has passed the request's frame.
     pub(super) fn withdraw(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Entry> {
         let slot = self.entries.get(&stream)?.slot?;
         let is_withdrawn = claims.withdraw(slot, stream);
@@ -225,7 +226,7 @@ impl Streams {
         self.entries.remove(&stream)
     }
 
-    /// The worker has ended the stream.
+    /// Ends a stream that the worker has ended.
     pub(super) fn end(&mut self, claims: &ClaimTable, stream: StreamId) -> Option<Entry> {
         let entry = self.entries.remove(&stream)?;
         if let Some(slot) = entry.slot {
@@ -233,13 +234,14 @@ impl Streams {
             self.free_slot(slot);
         }
         if self.entries.is_empty() {
-            // What very many streams at once have made large is given back.
+            // Releases memory after very many streams at once.
             self.entries.shrink_to(SLOTS);
         }
         Some(entry)
     }
 
-    /// The link has ended: gives every entry, and whether its request can be given to another worker.
+    /// Ends all streams with the link. Returns every entry, and whether its request can be sent to another
+    /// worker.
     pub(super) fn take_all(&mut self, claims: &ClaimTable) -> Vec<(Entry, bool)> {
         let entries = std::mem::take(&mut self.entries);
         entries

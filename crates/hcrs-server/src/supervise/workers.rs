@@ -1,0 +1,364 @@
+//! The workers and their states. No I/O and no clock: the supervisor passes in what happens, and each step
+//! returns whether a worker is ready, gone or overdue.
+
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use crate::origin::app::WorkerId;
+
+/// How long after a worker's end the edge threads may take to read its last frames and to end its links.
+const LINK_DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How long a worker may take to exit after it has failed, or after a thread has lost its link.
+const EXIT_GRACE: Duration = Duration::from_secs(10);
+
+/// One worker process.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// The worker's number.
+    pub id: WorkerId,
+    /// The process id.
+    pub pid: u32,
+    /// The index of the configured worker whose place it takes.
+    pub place: usize,
+    /// The reason why it cannot serve, as it reported it.
+    pub failed: Option<String>,
+    /// When it became ready on every link.
+    pub ready_at: Option<Instant>,
+    /// Whether the process has ended.
+    pub ended: bool,
+    /// How the process ended, if the system reported it.
+    pub status: Option<ExitStatus>,
+    killed: bool,
+    stage: Stage,
+    ready_links: usize,
+    ended_links: usize,
+    deadline: Option<Instant>,
+}
+
+/// The stage of a worker's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It serves, or is starting.
+    Serving,
+    /// It gets no more requests, finishes those that it has begun and then ends.
+    Retired,
+    /// It has finished its work on requests and runs its shutdown.
+    ShuttingDown,
+}
+
+impl Worker {
+    /// Whether it gets no more requests and is to end.
+    pub(super) fn is_retired(&self) -> bool {
+        self.stage != Stage::Serving
+    }
+
+    /// Describes the step that it has not done in time.
+    pub(super) fn overdue_text(&self) -> &'static str {
+        if self.failed.is_some() {
+            "does not end after it has failed"
+        } else if self.ready_at.is_none() {
+            "is not ready within the startup timeout"
+        } else {
+            "does not end"
+        }
+    }
+}
+
+/// The consequence of an event for a worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Nothing,
+    /// It is ready on every link.
+    Ready,
+    /// It cannot serve; its reason was stored.
+    Failed,
+    /// The process and its links have ended.
+    Gone,
+}
+
+/// All workers that have been started and are not gone.
+#[derive(Debug)]
+pub(super) struct Workers {
+    links: usize,
+    ends_are_expected: bool,
+    by_id: BTreeMap<WorkerId, Worker>,
+}
+
+impl Workers {
+    /// Returns an empty list of workers with `links` links each.
+    pub(super) fn new(links: usize) -> Self {
+        Self { links, ends_are_expected: false, by_id: BTreeMap::new() }
+    }
+
+    /// Adds a worker that has to be ready by `deadline`, if there is one.
+    pub(super) fn add(&mut self, id: WorkerId, pid: u32, place: usize, deadline: Option<Instant>) {
+        let worker = Worker {
+            id,
+            pid,
+            place,
+            failed: None,
+            ready_at: None,
+            ended: false,
+            status: None,
+            killed: false,
+            stage: Stage::Serving,
+            ready_links: 0,
+            ended_links: 0,
+            deadline,
+        };
+        self.by_id.insert(id, worker);
+    }
+
+    pub(super) fn get(&self, id: WorkerId) -> Option<&Worker> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        self.by_id.remove(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.by_id.iter().map(|(&id, worker)| (id, worker))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Notes that the worker is ready on one more link. One that has been killed meanwhile is not.
+    pub(super) fn ready(&mut self, id: WorkerId, now: Instant) -> Step {
+        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
+        worker.ready_links += 1;
+        let is_new = worker.ready_at.is_none() && worker.failed.is_none() && !worker.killed;
+        if worker.ready_links < self.links || !is_new {
+            return Step::Nothing;
+        }
+        worker.ready_at = Some(now);
+        worker.deadline = None;
+        Step::Ready
+    }
+
+    /// Notes why the worker cannot serve, which it may report once on each link.
+    pub(super) fn failed(&mut self, id: WorkerId, why: String, now: Instant) -> Step {
+        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
+        if worker.failed.is_some() {
+            return Step::Nothing;
+        }
+        worker.failed = Some(why);
+        worker.deadline = Some(now + EXIT_GRACE);
+        Step::Failed
+    }
+
+    /// Notes that one more link of the worker has ended.
+    pub(super) fn detached(&mut self, id: WorkerId, now: Instant) -> Step {
+        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
+        worker.ended_links += 1;
+        if worker.ended {
+            return if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing };
+        }
+        if !self.ends_are_expected && !worker.is_retired() {
+            worker.deadline = Some(worker.deadline.map_or(now + EXIT_GRACE, |at| at.min(now + EXIT_GRACE)));
+        }
+        Step::Nothing
+    }
+
+    /// Notes that the process is being killed; earlier reports of it may still arrive.
+    pub(super) fn killed(&mut self, id: WorkerId) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
+            worker.killed = true;
+        }
+    }
+
+    /// Notes that the process has ended.
+    pub(super) fn exited(&mut self, id: WorkerId, status: Option<ExitStatus>, now: Instant) -> Step {
+        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
+        worker.ended = true;
+        worker.status = status;
+        worker.deadline = Some(now + LINK_DRAIN_GRACE);
+        if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing }
+    }
+
+    /// Notes that links end from now on without their worker being broken.
+    pub(super) fn expect_ends(&mut self) {
+        self.ends_are_expected = true;
+    }
+
+    /// Returns the worker that serves or starts in a place and is not to end.
+    pub(super) fn occupant(&self, place: usize) -> Option<WorkerId> {
+        let serves = |worker: &&Worker| {
+            worker.place == place && !worker.is_retired() && !worker.ended && worker.failed.is_none()
+        };
+        self.by_id.values().filter(serves).map(|worker| worker.id).next_back()
+    }
+
+    /// Whether any worker serves or is starting.
+    pub(super) fn is_serving(&self) -> bool {
+        self.by_id.values().any(|worker| !worker.is_retired() && !worker.ended && worker.failed.is_none())
+    }
+
+    /// Marks a worker as replaced, with the time until `deadline` to finish what it has begun.
+    pub(super) fn retire(&mut self, id: WorkerId, deadline: Instant) {
+        let worker = self.by_id.get_mut(&id).filter(|worker| !worker.ended);
+        if let Some(worker) = worker.filter(|worker| worker.stage != Stage::ShuttingDown) {
+            worker.stage = Stage::Retired;
+            worker.deadline = Some(deadline);
+        }
+    }
+
+    /// Marks all workers as ending, with the time until `deadline` to finish what they have begun. Those that
+    /// have begun their shutdown keep their deadline.
+    pub(super) fn retire_all(&mut self, deadline: Instant) {
+        let ids: Vec<_> = self.by_id.keys().copied().collect();
+        for id in ids {
+            self.retire(id, deadline);
+        }
+    }
+
+    /// Notes that the worker begins its shutdown, which has to end by `deadline`.
+    pub(super) fn finished(&mut self, id: WorkerId, deadline: Instant) {
+        let worker = self.by_id.get_mut(&id).filter(|worker| !worker.ended);
+        // It reports this on each link.
+        if let Some(worker) = worker.filter(|worker| worker.stage != Stage::ShuttingDown) {
+            worker.stage = Stage::ShuttingDown;
+            worker.deadline = Some(deadline);
+        }
+    }
+
+    /// Returns the earliest deadline of a worker.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.by_id.values().filter_map(|worker| worker.deadline).min()
+    }
+
+    /// Returns a worker whose deadline has passed, and removes the deadline.
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Option<(WorkerId, &Worker)> {
+        let overdue = |worker: &Worker| worker.deadline.is_some_and(|at| at <= now);
+        let (&id, worker) = self.by_id.iter_mut().find(|(_, worker)| overdue(worker))?;
+        worker.deadline = None;
+        Some((id, worker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: Option<ExitStatus> = None;
+
+    fn workers(links: usize) -> (Workers, Instant) {
+        let now = Instant::now();
+        let mut workers = Workers::new(links);
+        workers.add(1, 100, 0, Some(now + Duration::from_secs(70)));
+        (workers, now)
+    }
+
+    #[test]
+    fn a_worker_is_ready_when_every_link_is() {
+        let (mut workers, now) = workers(2);
+        assert_eq!(workers.ready(1, now), Step::Nothing);
+        assert_eq!(workers.ready(1, now), Step::Ready);
+        assert_eq!(workers.next_deadline(), None, "a ready worker may live as long as it likes");
+        assert_eq!(workers.ready(9, now), Step::Nothing, "there is no worker 9");
+    }
+
+    #[test]
+    fn a_worker_that_is_killed_while_it_starts_is_not_ready_any_more() {
+        let (mut workers, now) = workers(1);
+        workers.killed(1);
+        assert_eq!(workers.ready(1, now), Step::Nothing, "it reported this before it was killed");
+        assert_eq!(workers.get(1).unwrap().ready_at, None);
+        assert_eq!(workers.exited(1, STATUS, now), Step::Nothing);
+        assert_eq!(workers.detached(1, now), Step::Gone);
+    }
+
+    #[test]
+    fn a_failure_is_reported_once_and_ends_the_worker() {
+        let (mut workers, now) = workers(2);
+        assert_eq!(workers.failed(1, "no app".into(), now), Step::Failed);
+        assert_eq!(workers.failed(1, "no app".into(), now), Step::Nothing);
+        assert_eq!(workers.get(1).unwrap().failed.as_deref(), Some("no app"));
+        assert!(workers.take_overdue(now).is_none());
+        assert!(workers.take_overdue(now + EXIT_GRACE).is_some());
+        assert!(workers.take_overdue(now + EXIT_GRACE).is_none(), "it is killed once");
+    }
+
+    #[test]
+    fn a_worker_is_gone_when_its_process_and_its_links_are() {
+        let (mut first, now) = workers(2);
+        assert_eq!(first.detached(1, now), Step::Nothing);
+        assert_eq!(first.exited(1, STATUS, now), Step::Nothing);
+        assert_eq!(first.detached(1, now), Step::Gone);
+        let (mut second, now) = workers(1);
+        assert_eq!(second.detached(1, now), Step::Nothing);
+        assert_eq!(second.exited(1, STATUS, now), Step::Gone);
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_the_link_does_not_hold_up_the_replacement() {
+        let (mut workers, now) = workers(1);
+        workers.exited(1, STATUS, now);
+        let (id, worker) = workers.take_overdue(now + LINK_DRAIN_GRACE).unwrap();
+        assert_eq!((id, worker.ended), (1, true));
+    }
+
+    #[test]
+    fn a_worker_that_was_stopped_may_close_its_links_before_it_ends() {
+        let (mut workers, now) = workers(1);
+        workers.ready(1, now);
+        workers.expect_ends();
+        workers.detached(1, now);
+        assert_eq!(workers.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_worker_that_was_replaced_may_close_its_links_and_leaves_its_place_to_another() {
+        let (mut workers, now) = workers(1);
+        workers.ready(1, now);
+        assert_eq!(workers.occupant(0), Some(1));
+        assert_eq!(workers.occupant(1), None);
+        let end = now + Duration::from_secs(66);
+        workers.retire(1, end);
+        workers.retire(9, end); // there is no such worker
+        assert_eq!(workers.occupant(0), None);
+        assert_eq!(workers.detached(1, now), Step::Nothing);
+        assert_eq!(workers.next_deadline(), Some(end));
+        assert_eq!(workers.exited(1, STATUS, now), Step::Gone);
+    }
+
+    #[test]
+    fn the_time_of_a_shutdown_begins_with_the_workers_report_and_no_stop_changes_it() {
+        let (mut workers, now) = workers(2);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        workers.ready(1, now);
+        workers.ready(1, now);
+        workers.retire(1, after(60));
+        workers.finished(1, after(80));
+        workers.finished(1, after(81)); // on the other link
+        workers.retire_all(after(5));
+        workers.retire(1, after(6));
+        assert_eq!(workers.next_deadline(), Some(after(80)));
+        workers.add(2, 200, 0, None);
+        workers.retire_all(after(5));
+        assert_eq!(workers.next_deadline(), Some(after(5)), "this one has not reported its shutdown");
+        assert_eq!(workers.occupant(0), None);
+        workers.exited(1, STATUS, now);
+        workers.finished(1, after(90));
+        assert_eq!(
+            workers.get(1).unwrap().deadline,
+            Some(now + LINK_DRAIN_GRACE),
+            "what comes late changes nothing"
+        );
+    }
+
+    #[test]
+    fn a_worker_that_lost_a_link_is_overdue_soon() {
+        let (mut workers, now) = workers(2);
+        workers.ready(1, now);
+        workers.ready(1, now);
+        workers.detached(1, now);
+        assert_eq!(workers.next_deadline(), Some(now + EXIT_GRACE));
+        workers.retire_all(now);
+        assert_eq!(workers.next_deadline(), Some(now));
+    }
+}
