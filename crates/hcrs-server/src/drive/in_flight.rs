@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestView, ResponseHead, Version};
+use hcrs_http::{Fault, RequestView, ResponseHead, Version, content_length};
 use hcrs_log::{AccessEntry, AccessLog};
 
 use crate::client::Client;
@@ -75,8 +75,7 @@ impl InFlight {
         let Some(format) = access.as_ref().map(AccessLog::format) else { return };
         if format.shows_length() {
             let length = head.fields().first(b"content-length");
-            self.content_length =
-                length.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+            self.content_length = length.and_then(|value| content_length(value.trim_ascii()));
         }
         // Copied, because slices would keep everything alive that arrived with the head for as long as the
         // response takes.

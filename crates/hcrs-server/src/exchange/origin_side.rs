@@ -327,7 +327,8 @@ impl Exchange {
         state.share = None;
         match state.websocket.as_mut().filter(|websocket| websocket.is_open()) {
             Some(websocket) => {
-                let progress = websocket.close(close_code::SERVICE_RESTART, "", clock::now());
+                let code = fault.close_code().unwrap_or(close_code::SERVICE_RESTART);
+                let progress = websocket.close(code, "", clock::now());
                 state.apply(progress);
                 state.end_response();
             }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use hcrs_http::{Blame, Fault};
+use hcrs_http::{Fault, FaultLogLevel};
 use hcrs_log::COMPLAINT_INTERVAL;
 
 /// How long a warning waits for further faults.
@@ -32,8 +32,8 @@ impl FaultLog {
     /// Notes that a request has ended with the fault, on the connection with this number and the stream with
     /// this number, if the protocol has streams. Returns true if a warning about it is due later.
     pub(crate) fn note(&self, connection: u64, stream: Option<u32>, fault: Fault, now: Instant) -> bool {
-        match fault.blame() {
-            Blame::Peer | Blame::App => {
+        match fault.log_level() {
+            FaultLogLevel::Debug => {
                 tracing::debug!(
                     conn = connection,
                     stream,
@@ -43,7 +43,7 @@ impl FaultLog {
                 );
                 false
             }
-            Blame::Worker | Blame::Overload => {
+            FaultLogLevel::Warn => {
                 let gathered = &mut *self.gathered.borrow_mut();
                 gathered.since.get_or_insert(now);
                 match gathered.counts.iter_mut().find(|(other, _)| *other == fault) {
