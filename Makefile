@@ -112,6 +112,7 @@ $(VENV)/bin/python:
 
 $(VENV)/hcrs.stamp: $(VENV)/bin/python $(SOURCES)
 	@rm -f $(VENV)/dev.stamp $(VENV)/lib/python*/site-packages/hcrs.pth $(VENV)/bin/hcrs $(DEV_EXTENSION)
+	@rm -rf build/lib*  # of an earlier build, whose modules may have other names by now
 	$(VENV)/bin/python -m pip install -v --config-settings quiet=1 --disable-pip-version-check --force-reinstall --no-deps .
 	@touch $@
 

@@ -52,7 +52,7 @@ def test_a_worker_of_another_version_of_the_link_ends_with_words_that_say_what_t
     running = serve(lifespan("return"), ready=False, version=LINK_VERSION + 1)
     assert running.process.wait(20) == 1
     assert f"version {LINK_VERSION + 1} of the link" in running.stderr and f"version {LINK_VERSION}:" in running.stderr
-    assert "restart it" in running.stderr and "Traceback" not in running.stderr
+    assert "restart hcrs" in running.stderr and "Traceback" not in running.stderr
 
 
 def test_drain_ends_the_worker_once_every_link_has_said_so(serve_on: Serve) -> None:
