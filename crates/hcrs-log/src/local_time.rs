@@ -23,10 +23,11 @@ impl LocalTime {
         Self { zone, second: None }
     }
 
-    /// Returns the calendar form of `now` if it is in another second than the last time.
+    /// Returns the calendar form of `now` if it is in another second than the last time. A time that no calendar
+    /// has is shown as the beginning of 1970.
     #[inline]
     pub(crate) fn tick(&mut self, now: SystemTime) -> Option<jiff::Zoned> {
-        let second = unix_second(now);
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if self.second == Some(second) {
             return None;
         }
@@ -34,13 +35,6 @@ impl LocalTime {
         let timestamp = i64::try_from(second).ok().and_then(|s| Timestamp::from_second(s).ok());
         Some(timestamp.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.zone.clone()))
     }
-}
-
-/// Returns the whole seconds since 1970; a clock before that counts as 1970.
-fn unix_second(now: SystemTime) -> u64 {
-    /// The last second of the year 9999, after which the form has no fixed length.
-    const LAST: u64 = 253_402_300_799;
-    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST))
 }
 
 #[cfg(test)]

@@ -105,5 +105,6 @@ mod tests {
         assert_eq!(route(&head(Scheme::Http, b"/"), of), Route::Redirect(8443));
         assert_eq!(route(&head(Scheme::Https, b"/"), of), Route::App);
         assert_eq!(route(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), Route::App);
+        assert_eq!(route(&head(Scheme::Http, b"*"), of), Route::App, "of OPTIONS *");
     }
 }

@@ -10,7 +10,8 @@ const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
 /// Whether the path is redirected.
 pub(crate) fn applies_to(view: &RequestView<'_>) -> bool {
-    !view.path.starts_with(CHALLENGES)
+    // `OPTIONS *` is about the server itself, and has no path that a URL could have (RFC 9110 §9.3.7).
+    view.path.starts_with(b"/") && !view.path.starts_with(CHALLENGES)
 }
 
 /// Returns the redirect to the same target over HTTPS at `port`; `None` if the request names no host.
