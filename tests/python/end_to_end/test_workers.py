@@ -40,7 +40,8 @@ def test_blocked_worker_does_not_hold_up_requests_that_another_can_take(
     server = serve("plain.py:app", workers=2)
     client = connect_h2(server.listener)
     with blocked(server, tmp_path / "block") as blocked_pids:
-        for stream in [client.request("GET", "/pid") for _ in range(60)]:
+        # None is answered before the last is sent, so that the blocked worker gets some of them.
+        for stream in [client.request("GET", "/nap?seconds=0.3") for _ in range(60)]:
             assert int(client.response(stream).body) not in blocked_pids
 
 
