@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod bind;
-mod caller;
 mod check;
 mod client;
 mod clock;
 mod connection;
 mod drive;
+mod embedder;
 mod exchange;
 #[cfg(test)]
 mod model;
@@ -25,8 +25,8 @@ use std::io::ErrorKind;
 
 use hcrs_log::LogError;
 
-pub use caller::Caller;
 pub use check::check;
+pub use embedder::Embedder;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{

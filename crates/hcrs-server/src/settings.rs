@@ -10,7 +10,7 @@ use hcrs_forwarded::{Forwarding, Trust};
 use hcrs_http::PathPrefix;
 use http::HeaderValue;
 
-use crate::{Caller, ServerNames};
+use crate::{Embedder, ServerNames};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
     SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
@@ -22,7 +22,7 @@ pub struct Settings {
     /// The app and its workers; without it the edge answers with its welcome page.
     pub app: Option<AppSettings>,
     /// The process that serves the app itself; there are no workers then.
-    pub caller: Option<Arc<Caller>>,
+    pub embedder: Option<Arc<Embedder>>,
     /// The addresses to listen on.
     pub listeners: Vec<Listener>,
     /// Certificate, key and ALPN for the listeners that speak TLS.
@@ -59,7 +59,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             app: None,
-            caller: None,
+            embedder: None,
             listeners: Vec::new(),
             tls: None,
             backlog: 100,

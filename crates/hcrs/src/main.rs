@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hcrs_config::{Command, Config, ConfigError};
-use hcrs_server::{Caller, Outcome, StartError};
+use hcrs_server::{Embedder, Outcome, StartError};
 use hcrs_tls::{DevCertificate, make_dev_certificate};
 
 /// Exit code of the command; part of its interface.
@@ -42,15 +42,15 @@ impl Termination for Exit {
 }
 
 /// First argument by which the package `hcrs` starts the command for a program that runs the app itself.
-const CALLER: &str = "--caller";
+const EMBEDDED: &str = "--embedded";
 
 fn main() -> Exit {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|argument| argument == CALLER) {
+    if arguments.get(1).is_some_and(|argument| argument == EMBEDDED) {
         arguments.remove(1);
-        return match Caller::at_stdin() {
-            Ok(caller) => serve_for(&Arc::new(caller), arguments),
-            Err(error) => fail(Exit::Usage, &format!("{CALLER}: {error}")),
+        return match Embedder::at_stdin() {
+            Ok(embedder) => serve_for(&Arc::new(embedder), arguments),
+            Err(error) => fail(Exit::Usage, &format!("{EMBEDDED}: {error}")),
         };
     }
     if arguments.get(1).is_some_and(|argument| argument == "migrate") {
@@ -102,22 +102,25 @@ fn serve(config: &Config) -> Exit {
 }
 
 /// Serves for a program that runs the app itself, and sends it the reason of a failure.
-fn serve_for(caller: &Arc<Caller>, arguments: Vec<OsString>) -> Exit {
+fn serve_for(embedder: &Arc<Embedder>, arguments: Vec<OsString>) -> Exit {
     // The program determines its settings; only the trust in proxies depends on the environment.
     let environment: Vec<_> = std::env::vars_os().filter(|(name, _)| name == "FORWARDED_ALLOW_IPS").collect();
     let mut config = match hcrs_config::parse_in(arguments, &environment) {
         Ok(Command::Serve(config)) => *config,
         Ok(_) => {
-            return fail(Exit::Usage, &format!("{CALLER} is for serving an app and takes no other command"));
+            return fail(
+                Exit::Usage,
+                &format!("{EMBEDDED} is for serving an app and takes no other command"),
+            );
         }
         Err(error) => {
-            caller.failed(None, &error.to_string());
+            embedder.failed(None, &error.to_string());
             return Exit::Config;
         }
     };
-    config.server.caller = Some(Arc::clone(caller));
+    config.server.embedder = Some(Arc::clone(embedder));
     run(config).unwrap_or_else(|error| {
-        caller.failed(error.raw_os_error(), &error.to_string());
+        embedder.failed(error.raw_os_error(), &error.to_string());
         if matches!(error, StartError::Tls(_)) { Exit::Config } else { Exit::NotStarted }
     })
 }

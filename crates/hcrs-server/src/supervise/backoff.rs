@@ -1,4 +1,4 @@
-//! The pause between the death of a worker and the start of the next one in its place.
+//! The pause between the death of a worker and the start of the next one in its slot.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// at will; all other clients wait meanwhile.
 const LONGEST_AFTER_SERVICE: Duration = Duration::from_secs(1);
 
-/// The backoff of one place. It never gives up: the edge serves, and the fault may be gone by the next
+/// The backoff of one slot. It never gives up: the edge serves, and the fault may be gone by the next
 /// attempt.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_place_does_not_wait_while_no_worker_serves() {
+    fn the_last_slot_does_not_wait_while_no_worker_serves() {
         let mut backoff = Backoff::default();
         assert_eq!(delays(|| backoff.after_death(BRIEFLY, false)), [0, 0, 0, 0]);
         assert_eq!(backoff.after_death(BRIEFLY, true), FIRST, "others serve again");

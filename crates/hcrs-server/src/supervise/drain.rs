@@ -81,7 +81,7 @@ impl Supervisor<'_> {
                 | Change::Reload
                 | Change::Files(_)
                 | Change::Stop(_)
-                | Change::CallerGone => {}
+                | Change::EmbedderGone => {}
             }
         }
         if total > 0 && patient {
@@ -97,7 +97,7 @@ impl Supervisor<'_> {
     /// Waits until the workers have run the app's shutdown. Kills those that have not begun it soon after
     /// `until`, and those that do not end. Returns whether all went well.
     async fn end_workers(&mut self, patient: bool, until: Instant) -> bool {
-        if self.settings.caller.is_some() {
+        if self.settings.embedder.is_some() {
             return true; // it lives on, and its app's shutdown is its own affair
         }
         let mut ended_well = true;
@@ -130,7 +130,7 @@ impl Supervisor<'_> {
                 | Change::Files(_)
                 | Change::Drained(..)
                 | Change::ThreadLost(_)
-                | Change::CallerGone => {}
+                | Change::EmbedderGone => {}
             }
         }
         ended_well

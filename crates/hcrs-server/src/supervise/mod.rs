@@ -4,10 +4,10 @@
 //! All that happens arrives as an [`Event`] in one queue; [`Workers`] keeps the workers' states.
 
 mod backoff;
-mod calling;
 mod certificates;
 mod drain;
 mod edge;
+mod embedding;
 mod folder;
 mod liveness;
 mod notify;
@@ -95,25 +95,25 @@ async fn supervise(
 ) -> Result<Outcome, StartError> {
     let Setup { settings, tls, listeners, descriptors, error_log, access_log, statsd } = setup;
     let python = match &settings.app {
-        Some(app) if settings.caller.is_none() => Some(python::find(app.python.as_deref()).await?),
+        Some(app) if settings.embedder.is_none() => Some(python::find(app.python.as_deref()).await?),
         _ => None,
     };
     let pending = start_up::PendingListeners::of(&listeners)?;
     let edge = Edge::start(&settings, tls.as_ref(), listeners, (access_log, statsd), &sender)?;
-    let workers = calling::places(&settings);
+    let workers = embedding::slots(&settings);
     let reload = match &settings.app {
-        Some(app) if app.use_reloader && settings.caller.is_none() => {
+        Some(app) if app.use_reloader && settings.embedder.is_none() => {
             Some(Watch::new(&app.reload, &app.path, Instant::now()))
         }
         _ => None,
     };
     let terminal =
-        settings.app.as_ref().filter(|_| settings.caller.is_none()).and_then(Terminal::for_worker_of);
+        settings.app.as_ref().filter(|_| settings.embedder.is_none()).and_then(Terminal::for_worker_of);
     let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
     let mut supervisor = Supervisor {
         workers: Workers::new(edge.len()),
         kills: BTreeMap::new(),
-        places: (0..workers).map(|_| Backoff::default()).collect(),
+        slots: (0..workers).map(|_| Backoff::default()).collect(),
         starts: Vec::new(),
         replacements: Replacements::default(),
         liveness: Liveness::new(worker_timeout),
@@ -146,7 +146,7 @@ async fn supervise(
             let grace = supervisor.settings.graceful_timeout;
             Ok(supervisor.drain(grace, stop).await)
         }
-        End::CallerGone => {
+        End::EmbedderGone => {
             tracing::warn!("Shutting down: the process that serves the app has ended");
             Ok(supervisor.drain(Duration::ZERO, Stop::TERM).await)
         }
@@ -177,7 +177,7 @@ enum Event {
     /// The operator has sent a signal.
     Signal(Signal),
     /// The process that serves the app in place of workers is gone.
-    CallerGone,
+    EmbedderGone,
 }
 
 /// The meaning of an event, in view of the workers' states.
@@ -202,7 +202,7 @@ enum Change {
     /// SIGTERM, SIGINT or SIGQUIT.
     Stop(Stop),
     /// The process that serves the app in place of workers is gone.
-    CallerGone,
+    EmbedderGone,
     /// The deadline of the wait has passed.
     Due,
 }
@@ -210,7 +210,7 @@ enum Change {
 /// The reason why serving ends.
 enum End {
     Stop(Stop),
-    CallerGone,
+    EmbedderGone,
     ThreadLost,
 }
 
@@ -234,9 +234,9 @@ struct Supervisor<'a> {
     workers: Workers,
     /// Triggers that kill workers which have not ended.
     kills: BTreeMap<WorkerId, oneshot::Sender<()>>,
-    /// The backoff of each configured worker's place.
-    places: Vec<Backoff>,
-    /// The times at which places get their next worker.
+    /// The backoff of each slot, which stands for a configured worker.
+    slots: Vec<Backoff>,
+    /// The times at which slots get their next worker.
     starts: Vec<(Instant, usize)>,
     /// The replacements of workers that serve.
     replacements: Replacements,
@@ -288,7 +288,7 @@ impl Supervisor<'_> {
                     return End::Stop(stop);
                 }
                 Change::ThreadLost(_) => return End::ThreadLost,
-                Change::CallerGone => return End::CallerGone,
+                Change::EmbedderGone => return End::EmbedderGone,
                 Change::Files(None) | Change::Drained(..) => {}
             }
         }
@@ -329,10 +329,10 @@ impl Supervisor<'_> {
         let (id, step) = match event {
             Event::Report(Report::Ready(id)) => (id, self.workers.ready(id, now)),
             Event::Report(Report::Failed(id, why)) => (id, self.workers.failed(id, why, now)),
-            Event::Report(Report::Detached(_)) if self.settings.caller.is_some() => {
-                return Some(Change::CallerGone);
+            Event::Report(Report::Detached(_)) if self.settings.embedder.is_some() => {
+                return Some(Change::EmbedderGone);
             }
-            Event::CallerGone => return Some(Change::CallerGone),
+            Event::EmbedderGone => return Some(Change::EmbedderGone),
             Event::Report(Report::Detached(id)) => (id, self.workers.detached(id, now)),
             Event::Stacks(id, stacks) => {
                 self.kill_hung(id, stacks.as_deref());
@@ -381,8 +381,8 @@ impl Supervisor<'_> {
                 if let Some(certificates) = &mut self.certificates {
                     certificates.reload();
                 }
-                // With a caller, the app is not started by this process.
-                let has_workers = self.settings.caller.is_none() && !self.places.is_empty();
+                // With an embedder, the app is not started by this process.
+                let has_workers = self.settings.embedder.is_none() && !self.slots.is_empty();
                 if !has_workers && self.certificates.is_none() {
                     tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
                 }
@@ -408,20 +408,20 @@ impl Supervisor<'_> {
 
     async fn start_due(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, place)| place).collect();
-        for place in due {
-            if let Err(error) = self.start_worker(place).await {
-                let delay = self.places[place].after_death(None, self.workers.is_serving());
+        let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).map(|(_, slot)| slot).collect();
+        for slot in due {
+            if let Err(error) = self.start_worker(slot).await {
+                let delay = self.slots[slot].after_death(None, self.workers.is_serving());
                 tracing::error!("Cannot start a worker: {error}; trying again in {} s", delay.as_secs_f64());
-                self.starts.push((now + delay, place));
+                self.starts.push((now + delay, slot));
             }
         }
     }
 
     /// Starts a worker and sends each thread its link to it.
-    async fn start_worker(&mut self, place: usize) -> io::Result<()> {
-        if let Some(caller) = self.settings.caller.clone() {
-            return self.attach_caller(&caller, place).await;
+    async fn start_worker(&mut self, slot: usize) -> io::Result<()> {
+        if let Some(embedder) = self.settings.embedder.clone() {
+            return self.attach_embedder(&embedder, slot).await;
         }
         let (Some(app), Some(python)) = (&self.settings.app, &self.python) else { return Ok(()) };
         self.last_id += 1;
@@ -445,8 +445,8 @@ impl Supervisor<'_> {
             reload::listen(loaded, self.sender.clone())?;
         }
         let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
-        self.workers.add(id, pid, place, Some(deadline));
-        self.replacements.cancel(place);
+        self.workers.add(id, pid, slot, Some(deadline));
+        self.replacements.cancel(slot);
         let (kill, killed) = oneshot::channel();
         self.kills.insert(id, kill);
         let events = self.sender.clone();

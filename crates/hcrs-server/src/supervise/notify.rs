@@ -36,7 +36,7 @@ pub(super) enum State {
 /// Sends the state, if a manager asks for it. With a calling program nothing is sent, because that program is
 /// the service.
 pub(super) fn notify(settings: &Settings, state: State) {
-    if settings.caller.is_some() {
+    if settings.embedder.is_some() {
         return;
     }
     let Some(socket) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else { return };

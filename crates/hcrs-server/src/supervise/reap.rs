@@ -13,7 +13,7 @@ impl Supervisor<'_> {
         let end = end_text(worker);
         let until_asked = self.reload.is_some();
         match self.replacements.gone(worker.id, until_asked, Instant::now()) {
-            Loss::PlaceEmpty => self.schedule_restart(worker),
+            Loss::SlotEmpty => self.schedule_restart(worker),
             Loss::Retired => log_end(worker),
             Loss::DiedBeforeHandover => {
                 tracing::error!("Worker {} {end}; its replacement is starting already", worker.pid);
@@ -40,14 +40,14 @@ impl Supervisor<'_> {
     fn schedule_restart(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
         let others_serve = self.workers.is_serving();
-        let delay = self.places[worker.place].after_death(served, others_serve);
+        let delay = self.slots[worker.slot].after_death(served, others_serve);
         let end = end_text(worker);
         if delay.is_zero() {
             tracing::error!("Worker {} {end}; another is started", worker.pid);
         } else {
             tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
         }
-        self.starts.push((Instant::now() + delay, worker.place));
+        self.starts.push((Instant::now() + delay, worker.slot));
     }
 }
 

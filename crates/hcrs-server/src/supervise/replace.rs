@@ -18,22 +18,22 @@ const RETIRE_SLACK: Duration = Duration::from_secs(5);
 /// that becomes ready at that moment ends in order.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
-/// The places whose workers are to be replaced, and the replacement in progress. No I/O and no clock.
+/// The slots whose workers are to be replaced, and the replacement in progress. No I/O and no clock.
 #[derive(Debug, Default)]
 pub(super) struct Replacements {
-    /// The places that wait, each once.
+    /// The slots that wait, each once.
     waiting: VecDeque<usize>,
     running: Option<Running>,
     pause: Pause,
     backoff: Backoff,
-    /// Whether all places were requested and the end of that round was not reported yet.
+    /// Whether all slots were requested and the end of that round was not reported yet.
     is_round: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Running {
     /// `new` is starting. The old worker serves, unless it has died meanwhile.
-    Starting { place: usize, old: Option<WorkerId>, new: WorkerId },
+    Starting { slot: usize, old: Option<WorkerId>, new: WorkerId },
     /// The old worker finishes what it has begun.
     Retiring { old: WorkerId },
 }
@@ -52,8 +52,8 @@ enum Pause {
 /// The meaning of a worker's end for its replacement.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// None: its place is empty, and no worker is starting for it.
-    PlaceEmpty,
+    /// None: its slot is empty, and no worker is starting for it.
+    SlotEmpty,
     /// It was replaced, and is gone now.
     Retired,
     /// It died before its replacement, which is already starting, was ready.
@@ -64,25 +64,25 @@ pub(super) enum Loss {
 }
 
 impl Replacements {
-    /// Requests a new worker in a place.
-    pub(super) fn want(&mut self, place: usize) {
-        if !self.waiting.contains(&place) {
-            self.waiting.push_back(place);
+    /// Requests a new worker in a slot.
+    pub(super) fn want(&mut self, slot: usize) {
+        if !self.waiting.contains(&slot) {
+            self.waiting.push_back(slot);
         }
     }
 
-    /// Requests new workers in all `places`, without delay. One that is starting already may be out of date
+    /// Requests new workers in all `slots`, without delay. One that is starting already may be out of date
     /// as well.
-    pub(super) fn want_all(&mut self, places: usize) {
-        (0..places).for_each(|place| self.want(place));
+    pub(super) fn want_all(&mut self, slots: usize) {
+        (0..slots).for_each(|slot| self.want(slot));
         self.pause = Pause::None;
         self.backoff = Backoff::default();
         self.is_round = true;
     }
 
-    /// Cancels the request for a place where a worker is being started anyway.
-    pub(super) fn cancel(&mut self, place: usize) {
-        self.waiting.retain(|&waiting| waiting != place);
+    /// Cancels the request for a slot where a worker is being started anyway.
+    pub(super) fn cancel(&mut self, slot: usize) {
+        self.waiting.retain(|&waiting| waiting != slot);
     }
 
     /// Returns when the next replacement may begin.
@@ -95,16 +95,16 @@ impl Replacements {
         }
     }
 
-    /// Returns the place whose turn it is.
+    /// Returns the slot whose turn it is.
     pub(super) fn next(&self, now: Instant) -> Option<usize> {
         self.due(now).filter(|&at| at <= now).and_then(|_| self.waiting.front().copied())
     }
 
     /// Notes that `new` is starting in place of `old`, which serves.
-    pub(super) fn begin(&mut self, place: usize, old: WorkerId, new: WorkerId) {
-        self.cancel(place);
+    pub(super) fn begin(&mut self, slot: usize, old: WorkerId, new: WorkerId) {
+        self.cancel(slot);
         self.pause = Pause::None;
-        self.running = Some(Running::Starting { place, old: Some(old), new });
+        self.running = Some(Running::Starting { slot, old: Some(old), new });
     }
 
     /// Notes that the start of a replacement has failed. Returns the delay before the next attempt.
@@ -125,12 +125,12 @@ impl Replacements {
         old
     }
 
-    /// Cancels the replacement that is starting. Returns its worker, which is to end. The place has to be
+    /// Cancels the replacement that is starting. Returns its worker, which is to end. The slot has to be
     /// requested again.
     pub(super) fn supersede(&mut self) -> Option<WorkerId> {
         let Some(Running::Starting { old, new, .. }) = self.running else { return None };
         if old.is_none() {
-            // It is the only worker of its place: it continues to start there, and is replaced later.
+            // It is the only worker of its slot: it continues to start there, and is replaced later.
             self.running = None;
             return None;
         }
@@ -150,26 +150,26 @@ impl Replacements {
                 self.running = None;
                 Loss::Retired
             }
-            Some(Running::Starting { place, old: Some(old), new }) if old == id => {
-                self.running = Some(Running::Starting { place, old: None, new });
+            Some(Running::Starting { slot, old: Some(old), new }) if old == id => {
+                self.running = Some(Running::Starting { slot, old: None, new });
                 Loss::DiedBeforeHandover
             }
-            Some(Running::Starting { place, old, new }) if new == id => {
+            Some(Running::Starting { slot, old, new }) if new == id => {
                 self.running = None;
-                let Some(old) = old else { return Loss::PlaceEmpty };
-                self.cancel(place);
-                self.waiting.push_front(place);
+                let Some(old) = old else { return Loss::SlotEmpty };
+                self.cancel(slot);
+                self.waiting.push_front(slot);
                 if until_asked {
                     self.pause = Pause::UntilAsked;
                     return Loss::Unready(old, None);
                 }
                 Loss::Unready(old, Some(self.postpone(now)))
             }
-            _ => Loss::PlaceEmpty,
+            _ => Loss::SlotEmpty,
         }
     }
 
-    /// Whether a requested round of all places has finished; true once for each round.
+    /// Whether a requested round of all slots has finished; true once for each round.
     pub(super) fn take_finished_round(&mut self) -> bool {
         let is_over = self.is_round && self.running.is_none() && self.waiting.is_empty();
         self.is_round &= !is_over;
@@ -181,7 +181,7 @@ impl Supervisor<'_> {
     /// Replaces every worker, one after the other.
     pub(super) fn replace_all(&mut self, why: &str) {
         tracing::info!("Replacing all workers ({why})");
-        self.replacements.want_all(self.places.len());
+        self.replacements.want_all(self.slots.len());
     }
 
     /// Replaces a worker that has reached its request quota.
@@ -189,7 +189,7 @@ impl Supervisor<'_> {
         let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended) else { return };
         if !self.replacements.concerns(id) {
             tracing::info!("Worker {} has reached max_requests; replacing it", worker.pid);
-            self.replacements.want(worker.place);
+            self.replacements.want(worker.slot);
         }
     }
 
@@ -210,17 +210,17 @@ impl Supervisor<'_> {
     /// Begins the next replacement, if it is due.
     pub(super) async fn replace_next(&mut self) {
         let now = Instant::now();
-        let Some(place) = self.replacements.next(now) else { return };
-        let Some(old) = self.workers.occupant(place) else {
+        let Some(slot) = self.replacements.next(now) else { return };
+        let Some(old) = self.workers.occupant(slot) else {
             // The old worker has died, and the next one will be as new as a replacement.
-            self.replacements.cancel(place);
-            for (at, _) in self.starts.iter_mut().filter(|(_, waiting)| *waiting == place) {
+            self.replacements.cancel(slot);
+            for (at, _) in self.starts.iter_mut().filter(|(_, waiting)| *waiting == slot) {
                 *at = now;
             }
             return;
         };
-        match self.start_worker(place).await {
-            Ok(()) => self.replacements.begin(place, old, self.last_id),
+        match self.start_worker(slot).await {
+            Ok(()) => self.replacements.begin(slot, old, self.last_id),
             Err(error) => {
                 let delay = self.replacements.postpone(now).as_secs_f64();
                 tracing::error!("Cannot start a worker: {error}; trying again in {delay} s");
@@ -272,9 +272,9 @@ impl Supervisor<'_> {
 mod tests {
     use super::*;
 
-    fn rolling(places: usize) -> (Replacements, Instant) {
+    fn rolling(slots: usize) -> (Replacements, Instant) {
         let mut replacements = Replacements::default();
-        replacements.want_all(places);
+        replacements.want_all(slots);
         (replacements, Instant::now())
     }
 
@@ -308,9 +308,9 @@ mod tests {
         all.gone(1, false, now);
         let mut order = Vec::new();
         let (mut old, mut new) = (2, 4);
-        while let Some(place) = all.next(now) {
-            order.push(place);
-            all.begin(place, old, new);
+        while let Some(slot) = all.next(now) {
+            order.push(slot);
+            all.begin(slot, old, new);
             all.ready(new);
             all.gone(old, false, now);
             (old, new) = (3, 5);
@@ -353,7 +353,7 @@ mod tests {
         let (mut all, now) = rolling(1);
         all.begin(0, 1, 2);
         all.gone(1, false, now);
-        assert_eq!(all.gone(2, false, now), Loss::PlaceEmpty);
+        assert_eq!(all.gone(2, false, now), Loss::SlotEmpty);
         assert!(all.take_finished_round());
     }
 
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(all.next(now), Some(0));
         all.begin(0, 1, 3);
         all.gone(1, true, now);
-        assert_eq!(all.supersede(), None, "it is the only one that the place has");
+        assert_eq!(all.supersede(), None, "it is the only one that the slot has");
         assert_eq!(all.due(now), None, "no other was requested");
         all.want_all(1);
         assert_eq!(all.next(now), Some(0), "which may hang, and is replaced then");
@@ -382,11 +382,11 @@ mod tests {
     fn workers_that_die_elsewhere_are_no_replacements() {
         let (mut all, now) = rolling(2);
         all.begin(0, 1, 3);
-        assert_eq!(all.gone(2, false, now), Loss::PlaceEmpty);
+        assert_eq!(all.gone(2, false, now), Loss::SlotEmpty);
         all.cancel(1);
         assert_eq!(all.ready(4), None);
         all.ready(3);
-        assert_eq!(all.gone(3, false, now), Loss::PlaceEmpty, "it dies while the old one ends");
+        assert_eq!(all.gone(3, false, now), Loss::SlotEmpty, "it dies while the old one ends");
         assert_eq!(all.gone(1, false, now), Loss::Retired);
         assert_eq!(all.due(now), None);
     }

@@ -72,22 +72,22 @@ impl Supervisor<'_> {
         for address in &addresses {
             tracing::info!("Running on {address} (CTRL + C to quit)");
         }
-        if let Some(caller) = &self.settings.caller {
-            caller.running(&addresses);
+        if let Some(embedder) = &self.settings.embedder {
+            embedder.running(&addresses);
         }
         notify::notify(&self.settings, notify::State::Ready);
         Ok(Started::Serving)
     }
 
-    /// Starts a worker for each place, and waits until all are ready.
+    /// Starts a worker for each slot, and waits until all are ready.
     async fn start_workers(&mut self) -> Result<Started, StartError> {
-        for place in 0..self.places.len() {
-            self.start_worker(place).await.map_err(|error| {
+        for slot in 0..self.slots.len() {
+            self.start_worker(slot).await.map_err(|error| {
                 let python = self.python.as_deref().unwrap_or("python".as_ref()).display();
                 StartError::Worker(format!("{python} cannot be run: {error}"))
             })?;
         }
-        let mut not_ready = self.places.len();
+        let mut not_ready = self.slots.len();
         while not_ready > 0 {
             match self.next(None).await {
                 Change::Ready(id) => {
@@ -101,7 +101,7 @@ impl Supervisor<'_> {
                     return Err(StartError::App(why.unwrap_or_default()));
                 }
                 Change::Gone(worker) => return Err(self.explain(&worker).await),
-                Change::Stop(_) | Change::CallerGone => return Ok(Started::Stopped),
+                Change::Stop(_) | Change::EmbedderGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 // They may have loaded files that have changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
@@ -129,7 +129,7 @@ impl Supervisor<'_> {
                         reload.look(Instant::now(), &self.sender);
                     }
                 }
-                Change::Stop(_) | Change::CallerGone => return Ok(Started::Stopped),
+                Change::Stop(_) | Change::EmbedderGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 Change::Ready(_)
                 | Change::Failed(_)

@@ -30,7 +30,7 @@ impl Watchdog {
     /// service.
     pub(super) fn new(settings: &Settings, now: Instant) -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if settings.caller.is_some() || variable(notify::VARIABLE).is_none() {
+        if settings.embedder.is_some() || variable(notify::VARIABLE).is_none() {
             return None;
         }
         let (time, process) = (variable(notify::WATCHDOG)?, variable(notify::WATCHDOG_PID));

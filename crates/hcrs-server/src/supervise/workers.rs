@@ -19,8 +19,8 @@ pub(super) struct Worker {
     pub id: WorkerId,
     /// The process id.
     pub pid: u32,
-    /// The index of the configured worker whose place it takes.
-    pub place: usize,
+    /// The slot that it fills: the index of a configured worker.
+    pub slot: usize,
     /// The reason why it cannot serve, as it reported it.
     pub failed: Option<String>,
     /// When it became ready on every link.
@@ -93,11 +93,11 @@ impl Workers {
     }
 
     /// Adds a worker that has to be ready by `deadline`, if there is one.
-    pub(super) fn add(&mut self, id: WorkerId, pid: u32, place: usize, deadline: Option<Instant>) {
+    pub(super) fn add(&mut self, id: WorkerId, pid: u32, slot: usize, deadline: Option<Instant>) {
         let worker = Worker {
             id,
             pid,
-            place,
+            slot,
             failed: None,
             ready_at: None,
             ended: false,
@@ -185,10 +185,10 @@ impl Workers {
         self.ends_are_expected = true;
     }
 
-    /// Returns the worker that serves or starts in a place and is not to end.
-    pub(super) fn occupant(&self, place: usize) -> Option<WorkerId> {
+    /// Returns the worker that serves or starts in a slot and is not to end.
+    pub(super) fn occupant(&self, slot: usize) -> Option<WorkerId> {
         let serves = |worker: &&Worker| {
-            worker.place == place && !worker.is_retired() && !worker.ended && worker.failed.is_none()
+            worker.slot == slot && !worker.is_retired() && !worker.ended && worker.failed.is_none()
         };
         self.by_id.values().filter(serves).map(|worker| worker.id).next_back()
     }

@@ -129,7 +129,7 @@ class Edge:
             inherited = [*listening_descriptors(config), *(pipe.descriptor for pipe in pipes.values())]
             with theirs, configuration(text) as memory:
                 self._process = subprocess.Popen(
-                    [command(), "--caller", "--config", f"/dev/fd/{memory}", name],
+                    [command(), "--embedded", "--config", f"/dev/fd/{memory}", name],
                     stdin=theirs.fileno(),
                     pass_fds=[memory, *inherited],
                     start_new_session=True,  # the terminal's Ctrl-C is for the program, which then stops the edge

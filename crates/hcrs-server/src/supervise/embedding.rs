@@ -4,12 +4,12 @@ use std::io;
 
 use super::signals::{Signal, Stop};
 use super::{Event, Supervisor, worker};
-use crate::caller::CallerEvent;
-use crate::{Caller, Settings};
+use crate::embedder::EmbedderEvent;
+use crate::{Embedder, Settings};
 
 /// Returns the number of workers that are kept alive.
-pub(super) fn places(settings: &Settings) -> usize {
-    match (&settings.app, &settings.caller) {
+pub(super) fn slots(settings: &Settings) -> usize {
+    match (&settings.app, &settings.embedder) {
         (None, _) => 0,
         (Some(_), Some(_)) => 1,
         (Some(app), None) => app.workers.get(),
@@ -17,28 +17,28 @@ pub(super) fn places(settings: &Settings) -> usize {
 }
 
 impl Supervisor<'_> {
-    /// Passes the caller and each thread their ends of the links. The caller decides how long the app may
+    /// Passes the embedder and each thread their ends of the links. The embedder decides how long the app may
     /// take to be ready.
-    pub(super) async fn attach_caller(&mut self, caller: &Caller, place: usize) -> io::Result<()> {
+    pub(super) async fn attach_embedder(&mut self, embedder: &Embedder, slot: usize) -> io::Result<()> {
         self.last_id += 1;
         let id = self.last_id;
         let mut links = Vec::with_capacity(self.edge.len());
         for _ in 0..self.edge.len() {
             let (end, socket, memory) = worker::link(id)?;
-            caller.pass_link(self.edge.len(), &socket, &memory)?;
+            embedder.pass_link(self.edge.len(), &socket, &memory)?;
             links.push(end);
         }
         let events = self.sender.clone();
-        caller.watch(move |event| {
+        embedder.watch(move |event| {
             let event = match event {
-                CallerEvent::Stop => {
+                EmbedderEvent::Stop => {
                     Event::Signal(Signal::Stop(Stop { name: "the calling program", ..Stop::TERM }))
                 }
-                CallerEvent::Gone => Event::CallerGone,
+                EmbedderEvent::Gone => Event::EmbedderGone,
             };
             let _supervisor_gone = events.blocking_send(event);
         })?;
-        self.workers.add(id, caller.pid(), place, None);
+        self.workers.add(id, embedder.pid(), slot, None);
         self.edge.attach(links).await;
         Ok(())
     }
