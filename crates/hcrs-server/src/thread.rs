@@ -21,6 +21,7 @@ use crate::bind::BoundListener;
 use crate::clock;
 use crate::connection::accept;
 use crate::exchange::piece;
+use crate::origin::app::WorkerEvent;
 use crate::origin::app::link::{Cut, Link, LinkEvent};
 use crate::settings::Settings;
 use crate::state::{FIRST_REQUEST, Phase, ThreadState};
@@ -120,7 +121,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 debug_assert!(left.is_none(), "everything has come back at the end of a drain");
                 shared.dispatch.drain(until.saturating_duration_since(clock::now()));
                 shared.flush_records();
-                report(&reports, Report::Drained(index, cut));
+                report(&reports, Report::Drained { cut });
             }
         }
     }
@@ -138,19 +139,19 @@ fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>
         let on_event = {
             let (shared, reports) = (Rc::clone(&shared), reports.clone());
             move |event| match event {
-                LinkEvent::Ready => {
-                    report(&reports, Report::Ready(worker));
-                    shared.dispatch.pump(clock::now());
-                }
-                LinkEvent::Failed(why) => report(&reports, Report::Failed(worker, why)),
                 LinkEvent::Progress => shared.dispatch.pump_if_waiting(),
-                LinkEvent::Spent => report(&reports, Report::Spent(worker)),
-                LinkEvent::Finished => report(&reports, Report::Finished(worker)),
+                LinkEvent::Worker(event) => {
+                    let is_ready = matches!(event, WorkerEvent::Ready);
+                    report(&reports, Report::Worker(worker, event));
+                    if is_ready {
+                        shared.dispatch.pump(clock::now());
+                    }
+                }
             }
         };
         run_link(&shared, &link, socket, on_event).await;
         shared.changed.notify_one();
-        report(&reports, Report::Detached(worker));
+        report(&reports, Report::Worker(worker, WorkerEvent::Detached));
     });
 }
 

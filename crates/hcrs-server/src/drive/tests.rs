@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use crate::client::{Admitted, Client, ForwardedFields};
+use crate::origin::app::WorkerEvent;
 use crate::origin::app::link::{Link, LinkEvent, LinkParts};
 use crate::state::ThreadState;
 use crate::thread::run_link;
@@ -110,7 +111,7 @@ async fn attach_with(
     let mut ready = Some(ready);
     let on_event = move |event| {
         observe(&event);
-        if matches!(event, LinkEvent::Ready)
+        if matches!(event, LinkEvent::Worker(WorkerEvent::Ready))
             && let Some(ready) = ready.take()
         {
             ready.send(()).unwrap();
@@ -173,7 +174,10 @@ fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
 fn a_panic_in_a_links_task_ends_that_link_and_no_connection() {
     run((true, 4096), h1, |mut io, shared| async move {
         let worker = attach_with(&shared, |event| {
-            assert!(!matches!(event, LinkEvent::Failed(_)), "a panic that the test wants");
+            assert!(
+                !matches!(event, LinkEvent::Worker(WorkerEvent::Failed(_))),
+                "a panic that the test wants"
+            );
         })
         .await;
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

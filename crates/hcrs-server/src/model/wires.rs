@@ -16,9 +16,9 @@ use super::pipe::Pipe;
 use super::planted::{self, Planted};
 use super::worker::Worker;
 use super::world::World;
-use crate::origin::app::WorkerId;
 use crate::origin::app::link::{Link, LinkEvent, LinkParts};
 use crate::origin::app::request_quota::RequestQuota;
+use crate::origin::app::{WorkerEvent, WorkerId};
 
 /// The edge's end of a link.
 pub(super) struct EdgeEnd {
@@ -140,12 +140,12 @@ impl World {
             edge.inbox.filled(len);
             let dispatch = &self.dispatch;
             let mut on_event = |event: LinkEvent| match event {
-                LinkEvent::Ready => {
+                LinkEvent::Worker(WorkerEvent::Ready) => {
                     ready = true;
                     dispatch.pump(now);
                 }
                 LinkEvent::Progress => dispatch.pump(now),
-                LinkEvent::Spent | LinkEvent::Finished | LinkEvent::Failed(_) => {}
+                LinkEvent::Worker(_) => {}
             };
             let broken = |error| Broken(format!("a worker breaks the protocol: {error}"));
             while let Some((header, payload)) = edge.inbox.next_frame().map_err(broken)? {

@@ -4,10 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::event::Change;
 use super::reap::{is_success, log_end};
 use super::replace::Replacements;
-use super::workers::Worker;
-use super::{Change, Stop, Supervisor, notify};
+use super::signals::Stop;
+use super::workers::{END_SLACK, Worker};
+use super::{Supervisor, notify};
 use crate::Outcome;
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Drain};
@@ -15,10 +17,6 @@ use crate::thread::control::{Control, Drain};
 /// How much later than its deadline a thread or a worker may report that it has finished: a worker waits up
 /// to a second of it for tasks that it has cancelled.
 const SLACK: Duration = Duration::from_secs(2);
-
-/// How much longer than the shutdown timeout a worker may take from the beginning of its shutdown to its end:
-/// besides the interpreter's end, it waits up to a second for tasks that the app has left running.
-pub(super) const END_SLACK: Duration = Duration::from_secs(3);
 
 impl Supervisor<'_> {
     /// Lets requests in flight finish within `grace`, then ends the workers and the threads. The workers are
@@ -52,7 +50,7 @@ impl Supervisor<'_> {
         let mut total = 0;
         while drained.contains(&false) {
             match self.next(Some(until + SLACK)).await {
-                Change::Drained(thread, cut) => {
+                Change::Drained { thread, cut } => {
                     drained[thread] = true;
                     total += cut;
                     if cut > 0 {
@@ -128,7 +126,7 @@ impl Supervisor<'_> {
                 | Change::Spent(_)
                 | Change::Reload
                 | Change::Files(_)
-                | Change::Drained(..)
+                | Change::Drained { .. }
                 | Change::ThreadLost(_)
                 | Change::EmbedderGone => {}
             }

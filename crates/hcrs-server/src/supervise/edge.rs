@@ -9,10 +9,10 @@ use hcrs_log::{AccessLog, LogWriter, Statsd, StatsdTarget};
 use hcrs_tls::TlsConfig;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Event;
+use super::event::Event;
 use crate::Settings;
 use crate::bind::BoundListener;
-use crate::thread::control::{Control, LinkEnd};
+use crate::thread::control::{Control, LinkEnd, Report};
 use crate::thread::{self, EdgeThread, ThreadSetup};
 
 /// The most reports of one thread that may wait for the supervisor.
@@ -21,6 +21,15 @@ const REPORTS: usize = 64;
 const ORDER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the threads may take to end when they have nothing left to do.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the edge threads record requests.
+#[derive(Debug)]
+pub(super) struct Outlets<'a> {
+    /// The access log, if there is one.
+    pub access_log: Option<&'a LogWriter>,
+    /// The target of metrics, if there is one.
+    pub statsd: Option<StatsdTarget>,
+}
 
 /// All edge threads.
 #[derive(Debug)]
@@ -35,7 +44,7 @@ impl Edge {
         settings: &Arc<Settings>,
         tls: Option<&Arc<TlsConfig>>,
         listeners: Vec<Vec<BoundListener>>,
-        (access_log, statsd): (Option<&LogWriter>, Option<StatsdTarget>),
+        outlets: &Outlets<'_>,
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(listeners.len());
@@ -47,14 +56,18 @@ impl Edge {
                 tls: tls.cloned(),
                 listeners,
                 reports,
-                access: access_log.map(|writer| AccessLog::new(writer, &settings.log)),
-                statsd: statsd.clone().map(Statsd::new),
+                access: outlets.access_log.map(|writer| AccessLog::new(writer, &settings.log)),
+                statsd: outlets.statsd.clone().map(Statsd::new),
             })?;
             threads.push(Some(thread));
             let events = events.clone();
             tokio::spawn(async move {
                 while let Some(report) = reported.recv().await {
-                    if events.send(Event::Report(report)).await.is_err() {
+                    let event = match report {
+                        Report::Worker(id, event) => Event::Worker(id, event),
+                        Report::Drained { cut } => Event::Drained { thread: index, cut },
+                    };
+                    if events.send(event).await.is_err() {
                         return;
                     }
                 }

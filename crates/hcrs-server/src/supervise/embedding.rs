@@ -2,8 +2,9 @@
 
 use std::io;
 
+use super::event::Event;
 use super::signals::{Signal, Stop};
-use super::{Event, Supervisor, worker};
+use super::{Supervisor, worker};
 use crate::embedder::EmbedderEvent;
 use crate::{Embedder, Settings};
 

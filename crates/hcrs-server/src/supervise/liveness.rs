@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use hcrs_link::{Answer, Asked, Layer, PULSE_MAX};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 
+use super::Supervisor;
+use super::event::Event;
 use super::pulse::{Patience, Pulse, Verdict};
-use super::{Event, Supervisor};
 use crate::origin::app::WorkerId;
 use crate::thread::control::Control;
 

@@ -3,10 +3,25 @@
 use std::time::Instant;
 
 use super::replace::Loss;
+use super::start::Start;
 use super::workers::Worker;
-use super::{Supervisor, notify, signals};
+use super::{Supervisor, notify, signals, worker as process};
+use crate::origin::app::WorkerId;
 
 impl Supervisor<'_> {
+    /// Releases what belongs to a worker's process, which has ended, and logs the stack of its crash.
+    pub(super) fn clear_up(&mut self, id: WorkerId) {
+        self.kills.remove(&id);
+        self.liveness.remove(id);
+        let crash = self.crashes.remove(&id).and_then(|file| process::crash_of(&file));
+        if let (Some(stack), Some(worker)) = (crash, self.workers.get(id)) {
+            tracing::error!(traceback = stack, "Worker {} has crashed:", worker.pid);
+        }
+        if let Some(terminal) = &self.terminal {
+            terminal.restore();
+        }
+    }
+
     /// Logs the end of a worker whose process and links have ended, and schedules a restart or the next
     /// replacement.
     pub(super) fn reap(&mut self, worker: &Worker) {
@@ -47,7 +62,7 @@ impl Supervisor<'_> {
         } else {
             tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
         }
-        self.starts.push((Instant::now() + delay, worker.slot));
+        self.starts.push(Start { at: Instant::now() + delay, slot: worker.slot });
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::Sender;
 
-use super::Event;
+use super::event::Event;
 use crate::ReloadSettings;
 
 /// How often the files are checked. A change counts once two checks agree, so that files that are saved or

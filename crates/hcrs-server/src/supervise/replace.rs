@@ -214,8 +214,8 @@ impl Supervisor<'_> {
         let Some(old) = self.workers.occupant(slot) else {
             // The old worker has died, and the next one will be as new as a replacement.
             self.replacements.cancel(slot);
-            for (at, _) in self.starts.iter_mut().filter(|(_, waiting)| *waiting == slot) {
-                *at = now;
+            for start in self.starts.iter_mut().filter(|start| start.slot == slot) {
+                start.at = now;
             }
             return;
         };

@@ -9,7 +9,7 @@ use rustix::process::Signal as Number;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 
-use super::Event;
+use super::event::Event;
 
 /// A request of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

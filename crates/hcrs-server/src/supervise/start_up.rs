@@ -5,11 +5,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::event::Change;
 use super::reap::end_text;
 use super::reload::Watch;
 use super::replace::Replacements;
 use super::workers::Worker;
-use super::{Change, Supervisor, notify, python};
+use super::{Supervisor, notify, python};
 use crate::StartError;
 use crate::bind::BoundListener;
 use crate::thread::control::Control;
@@ -105,7 +106,7 @@ impl Supervisor<'_> {
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 // They may have loaded files that have changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
-                Change::Spent(_) | Change::Drained(..) | Change::Files(_) | Change::Due => {}
+                Change::Spent(_) | Change::Drained { .. } | Change::Files(_) | Change::Due => {}
             }
         }
         Ok(Started::Serving)
@@ -135,7 +136,7 @@ impl Supervisor<'_> {
                 | Change::Failed(_)
                 | Change::Gone(_)
                 | Change::Spent(_)
-                | Change::Drained(..)
+                | Change::Drained { .. }
                 | Change::Files(None) => {}
             }
         }

@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
+use super::signals::Signal;
 use super::*;
 use crate::{AppSettings, Bind, Listener, bind};
 

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::origin::app::WorkerId;
+use super::event::Change;
+use crate::origin::app::{WorkerEvent, WorkerId};
 
 /// How long after a worker's end the edge threads may take to read its last frames and to end its links.
 const LINK_DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How much longer than the shutdown timeout a worker may take from the beginning of its shutdown to its end:
+/// besides the interpreter's end, it waits up to a second for tasks that the app has left running.
+pub(super) const END_SLACK: Duration = Duration::from_secs(3);
 /// How long a worker may take to exit after it has failed, or after a thread has lost its link.
 const EXIT_GRACE: Duration = Duration::from_secs(10);
 
@@ -53,6 +57,52 @@ impl Worker {
         self.stage != Stage::Serving
     }
 
+    /// Notes that it is ready on one more of its links. Returns true if that was the last one. One that has
+    /// failed or been killed meanwhile is not ready.
+    fn note_ready_link(&mut self, links: usize, now: Instant) -> bool {
+        self.ready_links += 1;
+        let is_new = self.ready_at.is_none() && self.failed.is_none() && !self.killed;
+        if self.ready_links < links || !is_new {
+            return false;
+        }
+        self.ready_at = Some(now);
+        self.deadline = None;
+        true
+    }
+
+    /// Notes why it cannot serve. Returns false if it has reported that before.
+    fn note_failure(&mut self, why: String, now: Instant) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        self.failed = Some(why);
+        self.deadline = Some(now + EXIT_GRACE);
+        true
+    }
+
+    /// Notes that one more of its links has ended, which is a defect unless it `is_expected`.
+    fn note_lost_link(&mut self, is_expected: bool, now: Instant) {
+        self.ended_links += 1;
+        if !self.ended && !is_expected && !self.is_retired() {
+            let at = now + EXIT_GRACE;
+            self.deadline = Some(self.deadline.map_or(at, |deadline| deadline.min(at)));
+        }
+    }
+
+    /// Notes that it begins its shutdown, which has to end by `deadline`.
+    fn note_shutdown(&mut self, deadline: Instant) {
+        if !self.ended && self.stage != Stage::ShuttingDown {
+            self.stage = Stage::ShuttingDown;
+            self.deadline = Some(deadline);
+        }
+    }
+
+    fn note_exit(&mut self, status: Option<ExitStatus>, now: Instant) {
+        self.ended = true;
+        self.status = status;
+        self.deadline = Some(now + LINK_DRAIN_GRACE);
+    }
+
     /// Describes the step that it has not done in time.
     pub(super) fn overdue_text(&self) -> &'static str {
         if self.failed.is_some() {
@@ -65,31 +115,22 @@ impl Worker {
     }
 }
 
-/// The consequence of an event for a worker.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nothing.
-    Nothing,
-    /// It is ready on every link.
-    Ready,
-    /// It cannot serve; its reason was stored.
-    Failed,
-    /// The process and its links have ended.
-    Gone,
-}
-
 /// All workers that have been started and are not gone.
 #[derive(Debug)]
 pub(super) struct Workers {
+    /// The number of links of each worker.
     links: usize,
+    /// How long a worker's shutdown may take.
+    shutdown: Duration,
     ends_are_expected: bool,
     by_id: BTreeMap<WorkerId, Worker>,
 }
 
 impl Workers {
-    /// Returns an empty list of workers with `links` links each.
-    pub(super) fn new(links: usize) -> Self {
-        Self { links, ends_are_expected: false, by_id: BTreeMap::new() }
+    /// Returns an empty list of workers with `links` links each, whose shutdown may take as long as
+    /// `shutdown`.
+    pub(super) fn new(links: usize, shutdown: Duration) -> Self {
+        Self { links, shutdown, ends_are_expected: false, by_id: BTreeMap::new() }
     }
 
     /// Adds a worker that has to be ready by `deadline`, if there is one.
@@ -115,6 +156,7 @@ impl Workers {
         self.by_id.get(&id)
     }
 
+    /// Removes a worker whose process has ended.
     pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
         self.by_id.remove(&id)
     }
@@ -127,41 +169,32 @@ impl Workers {
         self.by_id.is_empty()
     }
 
-    /// Notes that the worker is ready on one more link. One that has been killed meanwhile is not.
-    pub(super) fn ready(&mut self, id: WorkerId, now: Instant) -> Step {
-        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
-        worker.ready_links += 1;
-        let is_new = worker.ready_at.is_none() && worker.failed.is_none() && !worker.killed;
-        if worker.ready_links < self.links || !is_new {
-            return Step::Nothing;
+    /// Notes an event in a worker's life. Returns what it changes for the worker as a whole.
+    pub(super) fn note(&mut self, id: WorkerId, event: WorkerEvent, now: Instant) -> Option<Change> {
+        let worker = self.by_id.get_mut(&id)?;
+        match event {
+            WorkerEvent::Ready => worker.note_ready_link(self.links, now).then_some(Change::Ready(id)),
+            WorkerEvent::Failed(why) => worker.note_failure(why, now).then_some(Change::Failed(id)),
+            WorkerEvent::Spent => Some(Change::Spent(id)),
+            WorkerEvent::Finished => {
+                worker.note_shutdown(now + self.shutdown + END_SLACK);
+                None
+            }
+            WorkerEvent::Detached => {
+                worker.note_lost_link(self.ends_are_expected, now);
+                self.take_gone(id).map(Change::Gone)
+            }
+            WorkerEvent::Exited(status) => {
+                worker.note_exit(status, now);
+                self.take_gone(id).map(Change::Gone)
+            }
         }
-        worker.ready_at = Some(now);
-        worker.deadline = None;
-        Step::Ready
     }
 
-    /// Notes why the worker cannot serve, which it may report once on each link.
-    pub(super) fn failed(&mut self, id: WorkerId, why: String, now: Instant) -> Step {
-        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
-        if worker.failed.is_some() {
-            return Step::Nothing;
-        }
-        worker.failed = Some(why);
-        worker.deadline = Some(now + EXIT_GRACE);
-        Step::Failed
-    }
-
-    /// Notes that one more link of the worker has ended.
-    pub(super) fn detached(&mut self, id: WorkerId, now: Instant) -> Step {
-        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
-        worker.ended_links += 1;
-        if worker.ended {
-            return if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing };
-        }
-        if !self.ends_are_expected && !worker.is_retired() {
-            worker.deadline = Some(worker.deadline.map_or(now + EXIT_GRACE, |at| at.min(now + EXIT_GRACE)));
-        }
-        Step::Nothing
+    /// Removes a worker if its process and its links have ended.
+    fn take_gone(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.by_id.get(&id)?;
+        if worker.ended && worker.ended_links >= self.links { self.by_id.remove(&id) } else { None }
     }
 
     /// Notes that the process is being killed; earlier reports of it may still arrive.
@@ -169,15 +202,6 @@ impl Workers {
         if let Some(worker) = self.by_id.get_mut(&id) {
             worker.killed = true;
         }
-    }
-
-    /// Notes that the process has ended.
-    pub(super) fn exited(&mut self, id: WorkerId, status: Option<ExitStatus>, now: Instant) -> Step {
-        let Some(worker) = self.by_id.get_mut(&id) else { return Step::Nothing };
-        worker.ended = true;
-        worker.status = status;
-        worker.deadline = Some(now + LINK_DRAIN_GRACE);
-        if worker.ended_links >= self.links { Step::Gone } else { Step::Nothing }
     }
 
     /// Notes that links end from now on without their worker being broken.
@@ -216,16 +240,6 @@ impl Workers {
         }
     }
 
-    /// Notes that the worker begins its shutdown, which has to end by `deadline`.
-    pub(super) fn finished(&mut self, id: WorkerId, deadline: Instant) {
-        let worker = self.by_id.get_mut(&id).filter(|worker| !worker.ended);
-        // It reports this on each link.
-        if let Some(worker) = worker.filter(|worker| worker.stage != Stage::ShuttingDown) {
-            worker.stage = Stage::ShuttingDown;
-            worker.deadline = Some(deadline);
-        }
-    }
-
     /// Returns the earliest deadline of a worker.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.by_id.values().filter_map(|worker| worker.deadline).min()
@@ -244,11 +258,37 @@ impl Workers {
 mod tests {
     use super::*;
 
-    const STATUS: Option<ExitStatus> = None;
+    const SHUTDOWN: Duration = Duration::from_secs(20);
+
+    impl Workers {
+        fn ready(&mut self, id: WorkerId, now: Instant) -> Option<Change> {
+            self.note(id, WorkerEvent::Ready, now)
+        }
+
+        fn failed(&mut self, id: WorkerId, why: &str, now: Instant) -> Option<Change> {
+            self.note(id, WorkerEvent::Failed(why.to_owned()), now)
+        }
+
+        fn detached(&mut self, id: WorkerId, now: Instant) -> Option<Change> {
+            self.note(id, WorkerEvent::Detached, now)
+        }
+
+        fn exited(&mut self, id: WorkerId, now: Instant) -> Option<Change> {
+            self.note(id, WorkerEvent::Exited(None), now)
+        }
+
+        fn finished(&mut self, id: WorkerId, now: Instant) {
+            assert!(self.note(id, WorkerEvent::Finished, now).is_none());
+        }
+    }
+
+    fn is_gone(change: Option<&Change>) -> bool {
+        matches!(change, Some(Change::Gone(_)))
+    }
 
     fn workers(links: usize) -> (Workers, Instant) {
         let now = Instant::now();
-        let mut workers = Workers::new(links);
+        let mut workers = Workers::new(links, SHUTDOWN);
         workers.add(1, 100, 0, Some(now + Duration::from_secs(70)));
         (workers, now)
     }
@@ -256,27 +296,27 @@ mod tests {
     #[test]
     fn a_worker_is_ready_when_every_link_is() {
         let (mut workers, now) = workers(2);
-        assert_eq!(workers.ready(1, now), Step::Nothing);
-        assert_eq!(workers.ready(1, now), Step::Ready);
+        assert!(workers.ready(1, now).is_none());
+        assert!(matches!(workers.ready(1, now), Some(Change::Ready(1))));
         assert_eq!(workers.next_deadline(), None, "a ready worker may live as long as it likes");
-        assert_eq!(workers.ready(9, now), Step::Nothing, "there is no worker 9");
+        assert!(workers.ready(9, now).is_none(), "there is no worker 9");
     }
 
     #[test]
     fn a_worker_that_is_killed_while_it_starts_is_not_ready_any_more() {
         let (mut workers, now) = workers(1);
         workers.killed(1);
-        assert_eq!(workers.ready(1, now), Step::Nothing, "it reported this before it was killed");
+        assert!(workers.ready(1, now).is_none(), "it reported this before it was killed");
         assert_eq!(workers.get(1).unwrap().ready_at, None);
-        assert_eq!(workers.exited(1, STATUS, now), Step::Nothing);
-        assert_eq!(workers.detached(1, now), Step::Gone);
+        assert!(workers.exited(1, now).is_none());
+        assert!(is_gone(workers.detached(1, now).as_ref()));
     }
 
     #[test]
     fn a_failure_is_reported_once_and_ends_the_worker() {
         let (mut workers, now) = workers(2);
-        assert_eq!(workers.failed(1, "no app".into(), now), Step::Failed);
-        assert_eq!(workers.failed(1, "no app".into(), now), Step::Nothing);
+        assert!(matches!(workers.failed(1, "no app", now), Some(Change::Failed(1))));
+        assert!(workers.failed(1, "no app", now).is_none());
         assert_eq!(workers.get(1).unwrap().failed.as_deref(), Some("no app"));
         assert!(workers.take_overdue(now).is_none());
         assert!(workers.take_overdue(now + EXIT_GRACE).is_some());
@@ -286,18 +326,18 @@ mod tests {
     #[test]
     fn a_worker_is_gone_when_its_process_and_its_links_are() {
         let (mut first, now) = workers(2);
-        assert_eq!(first.detached(1, now), Step::Nothing);
-        assert_eq!(first.exited(1, STATUS, now), Step::Nothing);
-        assert_eq!(first.detached(1, now), Step::Gone);
+        assert!(first.detached(1, now).is_none());
+        assert!(first.exited(1, now).is_none());
+        assert!(is_gone(first.detached(1, now).as_ref()));
         let (mut second, now) = workers(1);
-        assert_eq!(second.detached(1, now), Step::Nothing);
-        assert_eq!(second.exited(1, STATUS, now), Step::Gone);
+        assert!(second.detached(1, now).is_none());
+        assert!(is_gone(second.exited(1, now).as_ref()));
     }
 
     #[test]
     fn a_thread_that_does_not_end_the_link_does_not_hold_up_the_replacement() {
         let (mut workers, now) = workers(1);
-        workers.exited(1, STATUS, now);
+        workers.exited(1, now);
         let (id, worker) = workers.take_overdue(now + LINK_DRAIN_GRACE).unwrap();
         assert_eq!((id, worker.ended), (1, true));
     }
@@ -321,9 +361,9 @@ mod tests {
         workers.retire(1, end);
         workers.retire(9, end); // there is no such worker
         assert_eq!(workers.occupant(0), None);
-        assert_eq!(workers.detached(1, now), Step::Nothing);
+        assert!(workers.detached(1, now).is_none());
         assert_eq!(workers.next_deadline(), Some(end));
-        assert_eq!(workers.exited(1, STATUS, now), Step::Gone);
+        assert!(is_gone(workers.exited(1, now).as_ref()));
     }
 
     #[test]
@@ -333,8 +373,8 @@ mod tests {
         workers.ready(1, now);
         workers.ready(1, now);
         workers.retire(1, after(60));
-        workers.finished(1, after(80));
-        workers.finished(1, after(81)); // on the other link
+        workers.finished(1, after(57));
+        workers.finished(1, after(58)); // on the other link
         workers.retire_all(after(5));
         workers.retire(1, after(6));
         assert_eq!(workers.next_deadline(), Some(after(80)));
@@ -342,8 +382,8 @@ mod tests {
         workers.retire_all(after(5));
         assert_eq!(workers.next_deadline(), Some(after(5)), "this one has not reported its shutdown");
         assert_eq!(workers.occupant(0), None);
-        workers.exited(1, STATUS, now);
-        workers.finished(1, after(90));
+        workers.exited(1, now);
+        workers.finished(1, after(67));
         assert_eq!(
             workers.get(1).unwrap().deadline,
             Some(now + LINK_DRAIN_GRACE),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use crate::origin::app::WorkerId;
 use crate::origin::app::link::LinkParts;
+use crate::origin::app::{WorkerEvent, WorkerId};
 
 /// The edge's end of a link to one worker.
 #[derive(Debug)]
@@ -60,16 +60,11 @@ pub(crate) struct Drain {
 /// A report from an edge thread to the supervisor.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The worker is ready on this thread's link.
-    Ready(WorkerId),
-    /// The worker cannot serve; the text is its reason.
-    Failed(WorkerId, String),
-    /// The worker has reached its request quota.
-    Spent(WorkerId),
-    /// The link to the worker has ended; requests that it had not begun went to others.
-    Detached(WorkerId),
-    /// The worker has finished, or given up, its work on requests, and begins its shutdown.
-    Finished(WorkerId),
-    /// The drain of the thread with this number is over; the second number counts requests that were cut off.
-    Drained(usize, usize),
+    /// This has happened on the thread's link to the worker.
+    Worker(WorkerId, WorkerEvent),
+    /// The thread's drain is over.
+    Drained {
+        /// The number of requests that were cut off.
+        cut: usize,
+    },
 }

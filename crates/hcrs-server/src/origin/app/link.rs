@@ -34,22 +34,16 @@ use self::streams::Streams;
 use crate::clock;
 use crate::exchange::tls_info::{NumberedTlsInfo, SentInfo};
 use crate::exchange::{Exchange, Origin, SentTo};
-use crate::origin::app::WorkerId;
 use crate::origin::app::request_quota::RequestQuota;
+use crate::origin::app::{WorkerEvent, WorkerId};
 
 /// An event that a link reports to its thread.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// The worker is ready for requests.
-    Ready,
-    /// The worker cannot serve; the text is its reason.
-    Failed(String),
     /// The worker has begun requests, ended streams or read pending frames, so start credits may be free.
     Progress,
-    /// The worker has reached its request quota, or the link has used up its stream numbers.
-    Spent,
-    /// The worker has finished, or given up, its work on requests.
-    Finished,
+    /// An event in the worker's life.
+    Worker(WorkerEvent),
 }
 
 /// The parts that a link is made of.

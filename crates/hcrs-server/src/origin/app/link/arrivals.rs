@@ -10,7 +10,7 @@ use hcrs_http::{Fault, ResponseHead, is_field_name, is_field_value, is_promise_n
 use hcrs_link::{FromWorker, HINT_LEN_MAX, LinkError, StreamId, split_promise};
 
 use super::streams::Begun;
-use super::{Life, Link, LinkEvent};
+use super::{Life, Link, LinkEvent, WorkerEvent};
 use crate::exchange::Exchange;
 use crate::exchange::file_body::FileBody;
 
@@ -31,11 +31,11 @@ impl Link {
                 if self.life.get() == Life::Starting {
                     self.life.set(Life::Ready);
                 }
-                on_event(LinkEvent::Ready);
+                on_event(LinkEvent::Worker(WorkerEvent::Ready));
                 Ok(())
             }
             FromWorker::Failed { why } => {
-                on_event(LinkEvent::Failed(String::from_utf8_lossy(why).into_owned()));
+                on_event(LinkEvent::Worker(WorkerEvent::Failed(String::from_utf8_lossy(why).into_owned())));
                 Ok(())
             }
             FromWorker::Begun => Ok(()),
@@ -45,7 +45,7 @@ impl Link {
                     tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid);
                 }
                 debug_assert!(left.is_none(), "a worker that has finished has ended every stream");
-                on_event(LinkEvent::Finished);
+                on_event(LinkEvent::Worker(WorkerEvent::Finished));
                 Ok(())
             }
             FromWorker::Interim { stream, head } => {

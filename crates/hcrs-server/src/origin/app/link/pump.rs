@@ -14,7 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Life, Link, LinkEvent};
+use super::{Life, Link, LinkEvent, WorkerEvent};
 
 /// The room for one read, in bytes.
 const READ: usize = 128 << 10;
@@ -83,7 +83,7 @@ impl<'a> Pump<'a> {
             }
         }
         if self.link.is_spent.take() {
-            on_event(LinkEvent::Spent);
+            on_event(LinkEvent::Worker(WorkerEvent::Spent));
         }
         if self.link.is_retired() {
             self.link.changed.notify_one();

@@ -1,0 +1,162 @@
+//! What happens to the supervisor, and what it means in view of the workers' states.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::folder::Folder;
+use super::signals::{Signal, Stop};
+use super::workers::Worker;
+use super::{Supervisor, notify, reload};
+use crate::origin::app::{WorkerEvent, WorkerId};
+use crate::thread::control::Control;
+
+/// An event for the supervisor.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An event in the life of a worker.
+    Worker(WorkerId, WorkerEvent),
+    /// A worker that hangs has reported the stacks of its threads, or could not.
+    Stacks(WorkerId, Option<String>),
+    /// The drain of an edge thread is over.
+    Drained {
+        /// The thread's number.
+        thread: usize,
+        /// The number of requests that were cut off.
+        cut: usize,
+    },
+    /// An edge thread has ended.
+    ThreadEnded(usize),
+    /// A worker has loaded a file.
+    Loaded(PathBuf, reload::Stamp),
+    /// The app's files were checked.
+    Files(reload::Found),
+    /// The operator has sent a signal.
+    Signal(Signal),
+    /// The process that serves the app in place of workers is gone.
+    EmbedderGone,
+}
+
+/// The meaning of an event, in view of the workers' states.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A worker is ready on all links.
+    Ready(WorkerId),
+    /// A worker has reported why it cannot serve.
+    Failed(WorkerId),
+    /// A worker and its links have ended.
+    Gone(Worker),
+    /// A worker has reached its request quota.
+    Spent(WorkerId),
+    /// SIGHUP.
+    Reload,
+    /// The app's files were checked, and this one has changed.
+    Files(Option<PathBuf>),
+    /// An edge thread has drained.
+    Drained {
+        /// The thread's number.
+        thread: usize,
+        /// The number of requests that were cut off.
+        cut: usize,
+    },
+    /// A thread has ended by itself.
+    ThreadLost(usize),
+    /// SIGTERM, SIGINT or SIGQUIT.
+    Stop(Stop),
+    /// The process that serves the app in place of workers is gone.
+    EmbedderGone,
+    /// The deadline of the wait has passed.
+    Due,
+}
+
+impl Supervisor<'_> {
+    /// Returns the next change, or [`Change::Due`] at the time `until`. Kills overdue workers meanwhile.
+    pub(super) async fn next(&mut self, until: Option<Instant>) -> Change {
+        loop {
+            let now = Instant::now();
+            if let Some(gone) = self.kill_overdue(now) {
+                return Change::Gone(gone);
+            }
+            if until.is_some_and(|at| at <= now) {
+                return Change::Due;
+            }
+            let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
+            let beat = self.notify_watchdog(now).await;
+            let wake = until.into_iter().chain(self.workers.next_deadline()).chain(look).chain(beat).min();
+            let event = match wake {
+                Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_elapsed) => continue,
+                },
+                None => self.events.recv().await,
+            };
+            let event = event.expect("invariant: the supervisor holds a sender of its events");
+            if let Event::Worker(id, WorkerEvent::Exited(_)) = event {
+                self.edge.send_all(|| Control::Lost(id)).await;
+            }
+            if let Some(change) = self.take(event) {
+                return change;
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Option<Change> {
+        let now = Instant::now();
+        match event {
+            Event::Worker(_, WorkerEvent::Detached) if self.settings.embedder.is_some() => {
+                Some(Change::EmbedderGone)
+            }
+            Event::Worker(id, event) => {
+                if let WorkerEvent::Exited(_) = event {
+                    self.clear_up(id);
+                }
+                self.workers.note(id, event, now)
+            }
+            Event::Stacks(id, stacks) => {
+                self.kill_hung(id, stacks.as_deref());
+                None
+            }
+            Event::EmbedderGone => Some(Change::EmbedderGone),
+            Event::Loaded(path, found) => {
+                if let Some(reload) = &mut self.reload {
+                    reload.add(path, found);
+                }
+                None
+            }
+            Event::Files(found) => self.reload.as_mut().map(|reload| Change::Files(reload.take(found, now))),
+            Event::Drained { thread, cut } => Some(Change::Drained { thread, cut }),
+            Event::ThreadEnded(thread) => {
+                let why = self.edge.ended(thread).unwrap_or_else(|| "its runtime could not go on".to_owned());
+                tracing::error!("Edge thread {thread} has ended: {why}");
+                Some(Change::ThreadLost(thread))
+            }
+            Event::Signal(Signal::Stop(stop)) => self.stops.counts(now).then_some(Change::Stop(stop)),
+            Event::Signal(Signal::Reload) => self.begin_reload(),
+            Event::Signal(Signal::Reopen) => {
+                for log in self.logs.iter().flatten() {
+                    log.reopen();
+                }
+                None
+            }
+        }
+    }
+
+    /// Reads again what SIGHUP applies to. Returns whether workers are to be replaced.
+    fn begin_reload(&mut self) -> Option<Change> {
+        notify::notify(&self.settings, notify::State::Reloading);
+        if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
+            tracing::info!("New workers start in {}", path.display());
+        }
+        if let Some(certificates) = &mut self.certificates {
+            certificates.reload();
+        }
+        // With an embedder, the app is not started by this process.
+        let has_workers = self.settings.embedder.is_none() && !self.slots.is_empty();
+        if !has_workers && self.certificates.is_none() {
+            tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
+        }
+        if !has_workers {
+            notify::notify(&self.settings, notify::State::Ready);
+        }
+        has_workers.then_some(Change::Reload)
+    }
+}

@@ -1,0 +1,79 @@
+//! The start of a worker in a slot.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::event::Event;
+use super::folder::Folder;
+use super::{Supervisor, reload, worker};
+use crate::origin::app::WorkerEvent;
+
+/// The time that a worker may take to start in addition to the app's own startup, for the interpreter and the
+/// imports.
+const IMPORT_SLACK: Duration = Duration::from_secs(10);
+
+/// A start that is to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    /// When it is due.
+    pub at: Instant,
+    /// The slot that gets a worker.
+    pub slot: usize,
+}
+
+impl Supervisor<'_> {
+    /// Starts the workers that are due.
+    pub(super) async fn start_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<_> = self.starts.extract_if(.., |start| start.at <= now).collect();
+        for Start { slot, .. } in due {
+            if let Err(error) = self.start_worker(slot).await {
+                let delay = self.slots[slot].after_death(None, self.workers.is_serving());
+                tracing::error!("Cannot start a worker: {error}; trying again in {} s", delay.as_secs_f64());
+                self.starts.push(Start { at: now + delay, slot });
+            }
+        }
+    }
+
+    /// Starts a worker and sends each thread its link to it.
+    pub(super) async fn start_worker(&mut self, slot: usize) -> io::Result<()> {
+        if let Some(embedder) = self.settings.embedder.clone() {
+            return self.attach_embedder(&embedder, slot).await;
+        }
+        let (Some(app), Some(python)) = (&self.settings.app, &self.python) else { return Ok(()) };
+        self.last_id += 1;
+        let id = self.last_id;
+        let plan = worker::Plan {
+            app,
+            python,
+            log: &self.settings.log,
+            statsd: &self.settings.statsd,
+            threads: self.edge.len(),
+            descriptors: self.descriptors,
+            folder: self.folder.as_ref().and_then(Folder::path),
+            has_terminal: self.terminal.is_some(),
+        };
+        let worker::Started { pid, links, child, loaded, pulse, crash } = worker::start(&plan, id)?;
+        self.crashes.insert(id, crash);
+        if let Some(pulse) = pulse {
+            self.liveness.add(id, pulse);
+        }
+        if let Some(loaded) = loaded {
+            reload::listen(loaded, self.sender.clone())?;
+        }
+        let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
+        self.workers.add(id, pid, slot, Some(deadline));
+        self.replacements.cancel(slot);
+        let (kill, killed) = oneshot::channel();
+        self.kills.insert(id, kill);
+        let events = self.sender.clone();
+        tokio::spawn(async move {
+            let status = worker::wait(child, killed).await;
+            let _supervisor_gone = events.send(Event::Worker(id, WorkerEvent::Exited(status.ok()))).await;
+        });
+        self.edge.attach(links).await;
+        Ok(())
+    }
+}
