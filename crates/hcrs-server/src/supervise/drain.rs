@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::event::Change;
 use super::reap::{is_success, log_end};
 use super::replace::Replacements;
-use super::signals::Stop;
+use super::signals::{Grace, Stop};
 use super::workers::{END_SLACK, Worker};
 use super::{Supervisor, notify};
 use crate::Outcome;
@@ -19,6 +19,14 @@ use crate::thread::control::{Control, Drain};
 const SLACK: Duration = Duration::from_secs(2);
 
 impl Supervisor<'_> {
+    /// Returns how long requests in flight may take to finish after a signal.
+    pub(super) fn grace(&self, stop: Stop) -> Duration {
+        match stop.grace {
+            Grace::Configured => self.settings.graceful_timeout,
+            Grace::None => Duration::ZERO,
+        }
+    }
+
     /// Lets requests in flight finish within `grace`, then ends the workers and the threads. The workers are
     /// notified of the signal.
     pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
@@ -61,8 +69,9 @@ impl Supervisor<'_> {
                     drained[thread] = true;
                     finished = Finished::ThreadLost;
                 }
-                Change::Stop(Stop { name, .. }) if patient => {
-                    tracing::warn!("Cutting off requests in flight ({name} again)");
+                Change::Stop(next) if patient => {
+                    let again = if next.number == stop.number { " again" } else { "" };
+                    tracing::warn!("Cutting off requests in flight ({}{again})", next.name);
                     patient = false;
                     until = Instant::now();
                     self.edge.send_all(|| Control::Drain(Drain { until, signal })).await;
@@ -77,6 +86,7 @@ impl Supervisor<'_> {
                 | Change::Failed(_)
                 | Change::Spent(_)
                 | Change::Reload
+                | Change::Scale(_)
                 | Change::Files(_)
                 | Change::Stop(_)
                 | Change::EmbedderGone => {}
@@ -84,10 +94,13 @@ impl Supervisor<'_> {
         }
         if total > 0 && patient {
             let requests = if total == 1 { "request was" } else { "requests were" };
-            let grace = grace.as_secs_f64();
-            tracing::warn!(
-                "{total} {requests} cut off: they had not finished in {grace} s (graceful_timeout)"
-            );
+            match stop.grace {
+                Grace::Configured => tracing::warn!(
+                    "{total} {requests} cut off: they had not finished in {} s (graceful_timeout)",
+                    grace.as_secs_f64()
+                ),
+                Grace::None => tracing::warn!("{total} {requests} cut off ({})", stop.name),
+            }
         }
         Drained { finished, patient, until }
     }
@@ -125,6 +138,7 @@ impl Supervisor<'_> {
                 | Change::Failed(_)
                 | Change::Spent(_)
                 | Change::Reload
+                | Change::Scale(_)
                 | Change::Files(_)
                 | Change::Drained { .. }
                 | Change::ThreadLost(_)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::folder::Folder;
-use super::signals::{Signal, Stop};
+use super::signals::{Scale, Signal, Stop};
 use super::workers::Worker;
 use super::{Supervisor, notify, reload};
 use crate::origin::app::{WorkerEvent, WorkerId};
@@ -49,6 +49,8 @@ pub(super) enum Change {
     Spent(WorkerId),
     /// SIGHUP.
     Reload,
+    /// SIGTTIN, SIGTTOU or SIGWINCH.
+    Scale(Scale),
     /// The app's files were checked, and this one has changed.
     Files(Option<PathBuf>),
     /// An edge thread has drained.
@@ -129,8 +131,9 @@ impl Supervisor<'_> {
                 tracing::error!("Edge thread {thread} has ended: {why}");
                 Some(Change::ThreadLost(thread))
             }
-            Event::Signal(Signal::Stop(stop)) => self.stops.counts(now).then_some(Change::Stop(stop)),
+            Event::Signal(Signal::Stop(stop)) => self.stops.counts(stop, now).then_some(Change::Stop(stop)),
             Event::Signal(Signal::Reload) => self.begin_reload(),
+            Event::Signal(Signal::Scale(scale)) => Some(Change::Scale(scale)),
             Event::Signal(Signal::Reopen) => {
                 for log in self.logs.iter().flatten() {
                     log.reopen();
@@ -150,7 +153,7 @@ impl Supervisor<'_> {
             certificates.reload();
         }
         // With an embedder, the app is not started by this process.
-        let has_workers = self.settings.embedder.is_none() && !self.slots.is_empty();
+        let has_workers = self.settings.embedder.is_none() && self.settings.app.is_some();
         if !has_workers && self.certificates.is_none() {
             tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
         }

@@ -18,6 +18,7 @@ mod python;
 mod reap;
 mod reload;
 mod replace;
+mod scale;
 mod signals;
 mod start;
 mod start_up;
@@ -143,7 +144,7 @@ async fn supervise(
     }
     match supervisor.watch().await {
         End::Stop(stop) => {
-            let grace = supervisor.settings.graceful_timeout;
+            let grace = supervisor.grace(stop);
             Ok(supervisor.drain(grace, stop).await)
         }
         End::EmbedderGone => {
@@ -225,7 +226,8 @@ impl Supervisor<'_> {
                 }
                 Change::Gone(worker) => self.reap(&worker),
                 Change::Spent(id) => self.replace_spent(id),
-                Change::Reload => self.renew_all("SIGHUP").await,
+                Change::Reload => self.reload().await,
+                Change::Scale(scale) => self.scale(scale).await,
                 Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
                     self.check_pulses().await;

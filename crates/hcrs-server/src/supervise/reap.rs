@@ -28,6 +28,7 @@ impl Supervisor<'_> {
         let end = end_text(worker);
         let until_asked = self.reload.is_some();
         match self.replacements.gone(worker.id, until_asked, Instant::now()) {
+            Loss::SlotEmpty if worker.is_retired() => log_end(worker),
             Loss::SlotEmpty => self.schedule_restart(worker),
             Loss::Retired => log_end(worker),
             Loss::DiedBeforeHandover => {
@@ -55,7 +56,8 @@ impl Supervisor<'_> {
     fn schedule_restart(&mut self, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
         let others_serve = self.workers.is_serving();
-        let delay = self.slots[worker.slot].after_death(served, others_serve);
+        let Some(slot) = self.slots.get_mut(worker.slot) else { return log_end(worker) };
+        let delay = slot.after_death(served, others_serve);
         let end = end_text(worker);
         if delay.is_zero() {
             tracing::error!("Worker {} {end}; another is started", worker.pid);

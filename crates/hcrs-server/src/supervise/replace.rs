@@ -85,6 +85,15 @@ impl Replacements {
         self.waiting.retain(|&waiting| waiting != slot);
     }
 
+    /// Abandons the request for a slot, and the replacement that is starting for it. Its workers are to be
+    /// retired.
+    pub(super) fn abandon(&mut self, slot: usize) {
+        self.cancel(slot);
+        if matches!(self.running, Some(Running::Starting { slot: starting, .. }) if starting == slot) {
+            self.running = None;
+        }
+    }
+
     /// Returns when the next replacement may begin.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         match self.pause {
@@ -186,7 +195,8 @@ impl Supervisor<'_> {
 
     /// Replaces a worker that has reached its request quota.
     pub(super) fn replace_spent(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended) else { return };
+        let worker = self.workers.get(id).filter(|worker| !worker.ended && !worker.is_retired());
+        let Some(worker) = worker else { return };
         if !self.replacements.concerns(id) {
             tracing::info!("Worker {} has reached max_requests; replacing it", worker.pid);
             self.replacements.want(worker.slot);
@@ -247,7 +257,7 @@ impl Supervisor<'_> {
     }
 
     /// Lets a worker finish what it has begun, and then end.
-    async fn retire(&mut self, id: WorkerId) {
+    pub(super) async fn retire(&mut self, id: WorkerId) {
         let grace = self.retire_timeout();
         let is_ready = self.workers.get(id).is_some_and(|worker| worker.ready_at.is_some());
         let patience = if is_ready { grace + RETIRE_SLACK } else { GIVEN_UP };

@@ -20,6 +20,19 @@ pub(super) enum Signal {
     Reload,
     /// SIGUSR1: reopen the log files.
     Reopen,
+    /// SIGTTIN, SIGTTOU, SIGWINCH: serve with another number of workers.
+    Scale(Scale),
+}
+
+/// A change of the number of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// SIGTTIN: one more.
+    Up,
+    /// SIGTTOU: one fewer.
+    Down,
+    /// SIGWINCH: none, until the next SIGHUP or SIGTTIN. The listeners stay open.
+    None,
 }
 
 /// A signal to stop.
@@ -29,14 +42,26 @@ pub(super) struct Stop {
     pub name: &'static str,
     /// The number of the signal that the workers are notified of.
     pub number: Number,
+    /// Whether requests in flight may finish.
+    pub grace: Grace,
+}
+
+/// The time that requests in flight have after a signal to stop, shortest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grace {
+    /// `graceful_timeout`.
+    Configured,
+    /// None.
+    None,
 }
 
 impl Stop {
     /// A service manager's signal.
-    pub(super) const TERM: Self = Self { name: "SIGTERM", number: Number::TERM };
+    pub(super) const TERM: Self = Self { name: "SIGTERM", number: Number::TERM, grace: Grace::Configured };
     /// A terminal's signal.
-    const INT: Self = Self { name: "SIGINT", number: Number::INT };
-    const QUIT: Self = Self { name: "SIGQUIT", number: Number::QUIT };
+    const INT: Self = Self { name: "SIGINT", number: Number::INT, grace: Grace::Configured };
+    /// The signal of an operator who cannot wait.
+    const QUIT: Self = Self { name: "SIGQUIT", number: Number::QUIT, grace: Grace::None };
 }
 
 /// How long after a signal to stop another one counts as the same: `timeout(1)`, shells and containers send
@@ -46,16 +71,19 @@ const SAME_STOP: Duration = Duration::from_secs(1);
 /// Distinguishes signals to stop that are repeated on purpose from duplicates. No clock.
 #[derive(Debug, Default)]
 pub(super) struct Stops {
-    /// When the last signal came that counted.
-    last: Option<Instant>,
+    /// The last signal that counted, and when it came.
+    last: Option<(Instant, Stop)>,
 }
 
 impl Stops {
-    /// Notes that a signal to stop has come. Returns false if it is a duplicate.
-    pub(super) fn counts(&mut self, now: Instant) -> bool {
-        let counts = self.last.is_none_or(|last| now.saturating_duration_since(last) >= SAME_STOP);
+    /// Notes that a signal to stop has come. Returns false if it is a duplicate: it follows another one at
+    /// once, and leaves requests no less time than that.
+    pub(super) fn counts(&mut self, stop: Stop, now: Instant) -> bool {
+        let counts = self.last.is_none_or(|(at, last)| {
+            now.saturating_duration_since(at) >= SAME_STOP || stop.grace > last.grace
+        });
         if counts {
-            self.last = Some(now);
+            self.last = Some((now, stop));
         }
         counts
     }
@@ -69,6 +97,9 @@ pub(super) fn watch(events: &Sender<Event>) -> io::Result<()> {
         (SignalKind::quit(), Signal::Stop(Stop::QUIT)),
         (SignalKind::hangup(), Signal::Reload),
         (SignalKind::user_defined1(), Signal::Reopen),
+        (SignalKind::from_raw(Number::TTIN.as_raw()), Signal::Scale(Scale::Up)),
+        (SignalKind::from_raw(Number::TTOU.as_raw()), Signal::Scale(Scale::Down)),
+        (SignalKind::window_change(), Signal::Scale(Scale::None)),
     ] {
         let mut signals = signal(kind)?;
         let events = events.clone();
@@ -117,9 +148,20 @@ mod tests {
     fn a_signal_that_comes_twice_at_once_counts_once() {
         let (mut stops, start) = (Stops::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let counted: Vec<_> =
-            [0, 0, 10, 999, 1000, 1999, 2500].into_iter().filter(|&ms| stops.counts(at(ms))).collect();
+        let counted: Vec<_> = [0, 0, 10, 999, 1000, 1999, 2500]
+            .into_iter()
+            .filter(|&ms| stops.counts(Stop::TERM, at(ms)))
+            .collect();
         assert_eq!(counted, [0, 1000, 2500], "what does not count does not put off the next one");
+    }
+
+    #[test]
+    fn a_quick_stop_counts_at_once_after_a_graceful_one() {
+        let (mut stops, now) = (Stops::default(), Instant::now());
+        assert!(stops.counts(Stop::INT, now));
+        assert!(!stops.counts(Stop::TERM, now));
+        assert!(stops.counts(Stop::QUIT, now));
+        assert!(!stops.counts(Stop::QUIT, now) && !stops.counts(Stop::TERM, now));
     }
 
     #[test]

@@ -29,6 +29,9 @@ impl Supervisor<'_> {
         let now = Instant::now();
         let due: Vec<_> = self.starts.extract_if(.., |start| start.at <= now).collect();
         for Start { slot, .. } in due {
+            if self.workers.occupant(slot).is_some() {
+                continue;
+            }
             if let Err(error) = self.start_worker(slot).await {
                 let delay = self.slots[slot].after_death(None, self.workers.is_serving());
                 tracing::error!("Cannot start a worker: {error}; trying again in {} s", delay.as_secs_f64());
@@ -50,6 +53,7 @@ impl Supervisor<'_> {
             python,
             log: &self.settings.log,
             statsd: &self.settings.statsd,
+            workers: self.slots.len(),
             threads: self.edge.len(),
             descriptors: self.descriptors,
             folder: self.folder.as_ref().and_then(Folder::path),

@@ -106,7 +106,12 @@ impl Supervisor<'_> {
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 // They may have loaded files that have changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
-                Change::Spent(_) | Change::Drained { .. } | Change::Files(_) | Change::Due => {}
+                // A number of workers is changed once it has been reached.
+                Change::Scale(_)
+                | Change::Spent(_)
+                | Change::Drained { .. }
+                | Change::Files(_)
+                | Change::Due => {}
             }
         }
         Ok(Started::Serving)
@@ -136,6 +141,7 @@ impl Supervisor<'_> {
                 | Change::Failed(_)
                 | Change::Gone(_)
                 | Change::Spent(_)
+                | Change::Scale(_)
                 | Change::Drained { .. }
                 | Change::Files(None) => {}
             }

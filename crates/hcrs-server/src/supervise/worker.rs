@@ -48,6 +48,8 @@ pub(super) struct Plan<'a> {
     pub log: &'a LogSettings,
     /// The target of the metrics that count its log messages.
     pub statsd: &'a StatsdSettings,
+    /// The number of workers, this one included.
+    pub workers: usize,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
     /// The limit of descriptors that the edge was started with, before it raised its own.
@@ -200,7 +202,7 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
             option(name, descriptor.to_string());
         }
     }
-    option("--workers", app.workers.to_string());
+    option("--workers", plan.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
     option("--root-path", app.root_path.clone());
     option("--lifespan", app.lifespan.as_str().to_owned());
@@ -263,7 +265,17 @@ mod tests {
         python: &'a Path,
         (log, statsd): &'a (LogSettings, StatsdSettings),
     ) -> Plan<'a> {
-        Plan { app, python, log, statsd, threads: 2, descriptors: None, folder: None, has_terminal: false }
+        Plan {
+            app,
+            python,
+            log,
+            statsd,
+            workers: 1,
+            threads: 2,
+            descriptors: None,
+            folder: None,
+            has_terminal: false,
+        }
     }
 
     #[test]
