@@ -10,6 +10,7 @@ use hcrs_tls::VerifyMode;
 use crate::bind::DEFAULT_BIND;
 use crate::defaults::Defaults;
 use crate::error::ConfigError;
+use crate::passed::Passed;
 use crate::proxies::Proxies;
 use crate::source::Source;
 use crate::value::{Mistake, Place, Value};
@@ -27,6 +28,8 @@ pub(crate) struct Draft {
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
+    /// Sockets that a service manager has passed.
+    pub(crate) passed: Passed,
     /// Whether WebSockets may be compressed; otherwise the parameters of compression are dropped.
     pub(crate) websocket_compression: bool,
     pub(crate) user: Option<(u32, Place)>,
@@ -67,6 +70,7 @@ impl Default for Draft {
             certfile: None,
             keyfile: None,
             proxies: Proxies::default(),
+            passed: Passed::default(),
             websocket_compression: true,
             user: None,
             group: None,
@@ -109,6 +113,7 @@ impl Draft {
         self.server.listeners = self.listeners();
         let proxies = std::mem::take(&mut self.proxies);
         self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
+        self.take_passed_sockets();
         self.server.socket_owner = self.socket_owner();
         self.logconfig_dict();
         self.check_reloader();
@@ -215,6 +220,20 @@ impl Draft {
             self.warn(&self.place_of("redirect_http"), message);
         }
         listeners
+    }
+
+    /// Lets passed sockets take the places of the addresses in `bind` and `insecure_bind`.
+    fn take_passed_sockets(&mut self) {
+        let are_given = ["bind", "insecure_bind"].iter().any(|key| self.given.contains_key(key));
+        let has_tls = self.server.tls.is_some();
+        match self.passed.take_places(&mut self.server.listeners, has_tls, are_given) {
+            Ok(warnings) => {
+                for warning in warnings {
+                    self.warn(&Place::Nowhere, warning);
+                }
+            }
+            Err(mistake) => self.mistakes.push(mistake),
+        }
     }
 
     /// Uses `logconfig_dict` unless there is a `logconfig`, which takes precedence as in Hypercorn.

@@ -11,6 +11,7 @@ mod file;
 mod flags;
 mod kind;
 mod logconfig;
+mod passed;
 mod proxies;
 mod python;
 mod read;
@@ -31,6 +32,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::draft::Draft;
 use crate::flags::{CHECK, CertificateFlags, FlagValues, SHOW};
+use crate::passed::Passed;
 use crate::source::Source;
 
 pub use crate::bind::DEFAULT_BIND;
@@ -160,6 +162,7 @@ fn configure(flags: FlagValues, environment: &[(OsString, OsString)]) -> Result<
     };
     let text = |name: &str| variable(name).and_then(|value| value.to_str()).map(str::to_owned);
     draft.proxies.apply_environment(text, &mut draft.mistakes);
+    draft.passed = Passed::to_process(std::process::id(), environment, &mut draft.mistakes);
     read::apply_file(&source, &mut draft);
     read::apply_environment(environment, &mut draft);
     read::apply_flags(flags.values, &mut draft);

@@ -13,6 +13,20 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::{Bind, Listener, Settings, StartError};
 
+/// The variables by which a service manager passes sockets (`sd_listen_fds(3)`). They are for this process
+/// only, and workers do not get them.
+pub mod passed_sockets {
+    /// The number of the sockets.
+    pub const COUNT: &str = "LISTEN_FDS";
+
+    /// The id of the process that the sockets are meant for.
+    pub const PROCESS: &str = "LISTEN_PID";
+
+    /// The name of each socket, separated by colons: `FileDescriptorName=` of the socket unit, or the unit's
+    /// own name.
+    pub const NAMES: &str = "LISTEN_FDNAMES";
+}
+
 /// A socket that is bound and, until [`BoundListener::listen`], refuses connections.
 #[derive(Debug)]
 pub(crate) struct BoundListener {
@@ -280,6 +294,9 @@ fn adopt(fd: i32) -> io::Result<Socket> {
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     if rustix::net::sockopt::socket_type(borrowed)? != rustix::net::SocketType::STREAM {
         return refuse("not a stream socket");
+    }
+    if rustix::net::getpeername(borrowed).is_ok() {
+        return refuse("a connection and not a listener's socket, as with Accept=yes of a socket unit");
     }
     rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
     #[expect(unsafe_code, reason = "an inherited descriptor is only a number until it is taken over")]

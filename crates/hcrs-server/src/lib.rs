@@ -25,6 +25,7 @@ use std::io::ErrorKind;
 
 use hcrs_log::LogError;
 
+pub use bind::passed_sockets;
 pub use check::check;
 pub use embedder::Embedder;
 pub use run::run;

@@ -9,21 +9,14 @@ use std::time::SystemTime;
 
 use hcrs_log::{LogWriter, StatsdTarget, access_log, error_log};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::pid_file::PidFile;
-use crate::{Bind, Outcome, PythonLogging, Settings, StartError, bind, supervise};
+use crate::{Outcome, PythonLogging, Settings, StartError, bind, supervise};
 
 /// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
 /// fraction of a worker's.
 const WORKERS_PER_THREAD: usize = 4;
-
-/// The first of the descriptors that a service manager passes (`sd_listen_fds(3)`).
-const FIRST_PASSED: i32 = 3;
-
-/// The most passed descriptors that are checked: more than any manager passes, and few enough for a line in
-/// the log.
-const MOST_PASSED: i32 = 64;
 
 /// Serves until a signal stops the server. Returns the outcome.
 ///
@@ -41,7 +34,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     if let Some(error) = no_metrics {
         tracing::warn!("Metrics are disabled: cannot use statsd_host {:?}: {error}", settings.statsd.host);
     }
-    for warning in startup_warnings(&settings, |name| std::env::var(name).ok()) {
+    for warning in startup_warnings(&settings) {
         tracing::warn!("{warning}");
     }
     let outcome = run_logged(settings, error_log.as_ref(), statsd);
@@ -51,8 +44,8 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     outcome
 }
 
-/// Returns warnings about how the server was started; `variable` returns a variable of the environment.
-fn startup_warnings(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+/// Returns warnings about how the server was started.
+fn startup_warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.socket_owner.is_some() && settings.app.is_some() && rustix::process::geteuid().is_root() {
         warnings.push(
@@ -60,20 +53,6 @@ fn startup_warnings(settings: &Settings, variable: impl Fn(&str) -> Option<Strin
              as by User= of systemd"
                 .to_owned(),
         );
-    }
-    let number = |name| variable(name).and_then(|value| value.parse::<i32>().ok());
-    if number("LISTEN_PID").and_then(Pid::from_raw) == Some(rustix::process::getpid())
-        && let Some(count) = number("LISTEN_FDS")
-    {
-        let is_served = |fd: &i32| settings.listeners.iter().any(|listener| listener.bind == Bind::Fd(*fd));
-        let passed = FIRST_PASSED..FIRST_PASSED.saturating_add(count.min(MOST_PASSED));
-        let unserved: Vec<_> = passed.filter(|fd| !is_served(fd)).map(|fd| format!("fd://{fd}")).collect();
-        if !unserved.is_empty() {
-            warnings.push(format!(
-                "The service manager has passed sockets that nothing serves; name them in bind, as in --bind {}",
-                unserved.join(" --bind ")
-            ));
-        }
     }
     warnings
 }

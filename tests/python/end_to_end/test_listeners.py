@@ -10,7 +10,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -179,26 +178,6 @@ def test_inherited_descriptor_is_served(
     assert server.listener.port == listener_port
     assert connect_h1(server.listener).get().body == b"hello"
     assert server.stop() == 0
-
-
-@pytest.mark.parametrize(("binds", "named"), [(["fd://3"], ["4"]), (["127.0.0.1:0"], ["3", "4"]), (["fd://3", "fd://4"], [])])
-def test_sockets_of_the_service_manager_that_are_not_served_are_logged(
-    binds: list[str], named: list[str], launch: Callable[..., Server], tmp_path: Path
-) -> None:
-    """As systemd passes them: from descriptor 3 on, with their number and the process that is meant."""
-    (tmp_path / "started").write_text(
-        "import os, socket, sys\n"
-        "passed = [socket.create_server(('127.0.0.1', 0)) for _ in range(2)]\n"
-        "copies = [os.dup2(os.dup(it.fileno()), 10 + at) for at, it in enumerate(passed)]\n"
-        "[os.dup2(copy, 3 + at) for at, copy in enumerate(copies)]\n"
-        "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '2'}\n"
-        "os.execv(sys.argv[1], sys.argv[1:])\n"
-    )
-    server = launch("plain.py:app", started_by=[sys.executable, str(tmp_path / "started")], bind=binds)
-    server.wait_until_running()
-    told = [line for line in server.log.splitlines() if "passed sockets" in line]
-    assert len(told) == bool(named)
-    assert [word.partition("//")[2] for line in told for word in line.split() if "//" in word] == named
 
 
 def test_of_two_servers_that_start_at_once_one_gets_the_port(launch: Callable[..., Server]) -> None:

@@ -209,6 +209,17 @@ fn inherited_sockets_are_taken_over() {
 }
 
 #[test]
+fn a_connection_is_no_listener() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (inherited, _) = UnixStream::pair().unwrap();
+    for fd in [client.as_raw_fd(), inherited.as_raw_fd()] {
+        let error = bind(&settings(vec![Bind::Fd(fd)]), 1).unwrap_err().to_string();
+        assert!(error.contains("a connection"), "{error}");
+    }
+}
+
+#[test]
 fn descriptors_that_are_no_stream_sockets_are_refused() {
     let file = tempfile::tempfile().unwrap();
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

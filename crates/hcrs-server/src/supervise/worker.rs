@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::liveness;
+use crate::bind::passed_sockets;
 use crate::origin::app::WorkerId;
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::request_quota::RequestQuota;
@@ -108,10 +109,13 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     command
         .args(arguments(plan, &theirs, inherited))
         .stdin(if plan.has_terminal { Stdio::inherit() } else { Stdio::null() })
-        // Only the edge notifies the service manager.
+        // Only the edge notifies the service manager and serves its sockets.
         .env_remove(super::notify::VARIABLE)
         .env_remove(super::notify::WATCHDOG)
         .env_remove(super::notify::WATCHDOG_PID)
+        .env_remove(passed_sockets::COUNT)
+        .env_remove(passed_sockets::PROCESS)
+        .env_remove(passed_sockets::NAMES)
         .env_remove(super::python::CALLED_BY)
         .kill_on_drop(true);
     if let Some(folder) = plan.folder {
