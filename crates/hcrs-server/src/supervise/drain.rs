@@ -30,7 +30,7 @@ impl Supervisor<'_> {
     /// Lets requests in flight finish within `grace`, then ends the workers and the threads. The workers are
     /// notified of the signal.
     pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
-        notify::notify(&self.settings, notify::State::Stopping);
+        self.notify(notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
         self.workers.expect_ends();
@@ -111,6 +111,7 @@ impl Supervisor<'_> {
         if self.settings.embedder.is_some() {
             return true; // it lives on, and its app's shutdown is its own affair
         }
+        self.notify(notify::State::ShuttingDown);
         let mut ended_well = true;
         let begin_by = until.max(Instant::now()) + SLACK;
         self.workers.retire_all(begin_by);

@@ -145,7 +145,7 @@ impl Supervisor<'_> {
 
     /// Reads again what SIGHUP applies to. Returns whether workers are to be replaced.
     fn begin_reload(&mut self) -> Option<Change> {
-        notify::notify(&self.settings, notify::State::Reloading);
+        self.notify(notify::State::Reloading);
         if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
             tracing::info!("New workers start in {}", path.display());
         }
@@ -158,7 +158,7 @@ impl Supervisor<'_> {
             tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
         }
         if !has_workers {
-            notify::notify(&self.settings, notify::State::Ready);
+            self.notify(notify::State::Ready);
         }
         has_workers.then_some(Change::Reload)
     }

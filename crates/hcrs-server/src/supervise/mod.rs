@@ -209,7 +209,7 @@ impl Supervisor<'_> {
         loop {
             if self.replacements.take_finished_round() {
                 tracing::info!("All workers have been replaced");
-                notify::notify(&self.settings, notify::State::Ready);
+                self.notify(notify::State::Ready);
             }
             let starts = self.starts.iter().map(|start| start.at);
             let look = self.reload.as_ref().and_then(Watch::due);

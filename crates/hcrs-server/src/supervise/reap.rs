@@ -47,7 +47,7 @@ impl Supervisor<'_> {
                 );
                 // Sent even after a failure, so that an app that cannot be loaded does not keep the service
                 // manager waiting for the end of a reload.
-                notify::notify(&self.settings, notify::State::Ready);
+                self.notify(notify::State::Ready);
             }
         }
     }
@@ -65,6 +65,7 @@ impl Supervisor<'_> {
             tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
         }
         self.starts.push(Start { at: Instant::now() + delay, slot: worker.slot });
+        self.notify(notify::State::WorkersChanged);
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Supervisor;
 use super::backoff::Backoff;
+use super::{Supervisor, notify};
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Retirement};
 
@@ -178,6 +178,11 @@ impl Replacements {
         }
     }
 
+    /// Whether a requested round of all slots is in progress.
+    pub(super) fn is_round(&self) -> bool {
+        self.is_round
+    }
+
     /// Whether a requested round of all slots has finished; true once for each round.
     pub(super) fn take_finished_round(&mut self) -> bool {
         let is_over = self.is_round && self.running.is_none() && self.waiting.is_empty();
@@ -248,10 +253,12 @@ impl Supervisor<'_> {
             return;
         }
         let Some(old) = self.replacements.ready(id) else {
+            self.notify(notify::State::WorkersChanged);
             tracing::info!("Worker {pid} is ready");
             return;
         };
         self.retire(old).await;
+        self.notify(notify::State::WorkersChanged);
         let old = self.workers.get(old).map_or(0, |old| old.pid);
         tracing::info!("Worker {pid} is ready and replaces worker {old}");
     }

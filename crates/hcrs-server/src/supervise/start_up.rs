@@ -76,12 +76,13 @@ impl Supervisor<'_> {
         if let Some(embedder) = &self.settings.embedder {
             embedder.running(&addresses);
         }
-        notify::notify(&self.settings, notify::State::Ready);
+        self.notify(notify::State::Ready);
         Ok(Started::Serving)
     }
 
     /// Starts a worker for each slot, and waits until all are ready.
     async fn start_workers(&mut self) -> Result<Started, StartError> {
+        self.notify(notify::State::Starting);
         for slot in 0..self.slots.len() {
             self.start_worker(slot).await.map_err(|error| {
                 let python = self.python.as_deref().unwrap_or("python".as_ref()).display();
@@ -93,6 +94,7 @@ impl Supervisor<'_> {
             match self.next(None).await {
                 Change::Ready(id) => {
                     not_ready -= 1;
+                    self.notify(notify::State::Starting);
                     if let Some(worker) = self.workers.get(id) {
                         tracing::debug!("Worker {} is ready", worker.pid);
                     }

@@ -62,7 +62,7 @@ impl Supervisor<'_> {
         watchdog.asked = alive;
         watchdog.turned = Arc::default();
         let (due, turned) = (watchdog.due, Arc::clone(&watchdog.turned));
-        notify::notify(&self.settings, notify::State::Alive);
+        self.notify(notify::State::Alive);
         self.edge.send_all(|| Control::Turn(Arc::clone(&turned))).await;
         Some(due)
     }
