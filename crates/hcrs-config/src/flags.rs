@@ -156,6 +156,14 @@ impl FlagValues {
         Self { config: text(CONFIG).or_else(|| text(FILE)), strict: matches.get_flag(STRICT), values }
     }
 
+    /// Returns the long flags that take text, with their values.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().filter_map(|(setting, value)| match (setting.flag, &value.datum) {
+            (Some(flag), Datum::Text(text)) => Some((flag.long, text.as_str())),
+            _ => None,
+        })
+    }
+
     /// Returns the value of a setting that takes text.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.values.iter().find(|(setting, _)| setting.key == key).and_then(|(_, value)| match &value.datum {

@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod file;
 mod flags;
+mod foreign;
 mod kind;
 mod logconfig;
 mod passed;
@@ -27,8 +28,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::draft::Draft;
 use crate::flags::{CHECK, CertificateFlags, FlagValues, SHOW};
@@ -41,6 +40,7 @@ pub use crate::environment::SHARED_VARIABLES;
 pub use crate::error::ConfigError;
 pub use crate::file::read_file;
 pub use crate::flags::command;
+pub use crate::foreign::{Advice, UnknownFlag};
 pub use crate::kind::{ValueKind, parse_mask, quoted};
 pub use crate::python::Script;
 pub use crate::read::{EXTENSION_TABLE, TomlEntry, check_text, parse_toml};
@@ -69,18 +69,11 @@ pub enum Command {
     },
 }
 
-/// Advice about a flag that is not one of hcrs, such as another server's: it takes the flag and returns the
-/// advice.
-pub type FlagAdvice = fn(&str) -> Option<String>;
-
 /// Parses the arguments (the first is the command's own name), the environment of the process, and the file
 /// that they name.
 ///
-/// The error of an unknown flag contains the advice.
-pub fn parse(
-    arguments: impl IntoIterator<Item = OsString>,
-    advice: FlagAdvice,
-) -> Result<Command, ConfigError> {
+/// The advice about other servers' flags and values takes the place of the usual error.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>, advice: &Advice) -> Result<Command, ConfigError> {
     parse_with(arguments, &std::env::vars_os().collect::<Vec<_>>(), advice)
 }
 
@@ -89,23 +82,30 @@ pub fn parse_in(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &[(OsString, OsString)],
 ) -> Result<Command, ConfigError> {
-    parse_with(arguments, environment, |_| None)
+    parse_with(arguments, environment, &Advice::NONE)
 }
 
 fn parse_with(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &[(OsString, OsString)],
-    advice: FlagAdvice,
+    advice: &Advice,
 ) -> Result<Command, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Commands are recognized by two words, so that an app in a module named `cert` or `config` can be
     // served.
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str()).unwrap_or_default();
-    let read = |command: clap::Command, arguments: &[OsString]| {
-        let matches = command
-            .try_get_matches_from(arguments)
-            .map_err(|error| ConfigError::Usage(with_advice(error, advice)))?;
-        configure(FlagValues::new(&matches), environment).map(Box::new)
+    let read = |mut command: clap::Command, arguments: &[OsString]| {
+        let given = foreign::without_http2(arguments);
+        let matches = command.try_get_matches_from_mut(&given.arguments).map_err(|error| {
+            advice.about_flags(&error, &command, &given.arguments).unwrap_or(ConfigError::Usage(error))
+        })?;
+        let flags = FlagValues::new(&matches);
+        advice.about_values(&flags)?;
+        let mut config = configure(flags, environment)?;
+        if given.has_http2 {
+            config.warnings.push(foreign::HTTP2.to_owned());
+        }
+        Ok(Box::new(config))
     };
     match (word(1), word(2)) {
         ("cert", "dev") => {
@@ -122,19 +122,6 @@ fn parse_with(
         }
         _ => read(flags::serve(), &arguments).map(Command::Serve),
     }
-}
-
-/// Replaces clap's tip about an unknown flag by the advice, if there is any.
-fn with_advice(mut error: clap::Error, advice: FlagAdvice) -> clap::Error {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return error;
-    }
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
-    if let Some(advice) = advice(flag) {
-        error.remove(ContextKind::SuggestedArg); // a flag that is merely spelt alike
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(advice)]));
-    }
-    error
 }
 
 /// File that is read if neither a file nor an app is named.

@@ -81,7 +81,7 @@ fn address(bind: &str) -> String {
 
 /// Kind of Gunicorn's workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WorkerKind {
+pub(crate) enum WorkerKind {
     /// WSGI, one request at a time.
     Sync,
     /// WSGI, with threads.
@@ -97,19 +97,27 @@ enum WorkerKind {
 }
 
 fn worker_kind(sheet: &Sheet<'_>) -> WorkerKind {
-    let text = sheet.text("worker_class").unwrap_or_default();
-    let text = text.trim_start_matches("<class '").trim_end_matches("'>").trim_start_matches("egg:gunicorn#");
-    let name = text.rsplit(['.', ':']).next().unwrap_or_default().to_ascii_lowercase();
-    match name.as_str() {
-        "sync" | "syncworker" if !has_threads(sheet) => WorkerKind::Sync,
-        "sync" | "syncworker" | "gthread" | "threadworker" => WorkerKind::Threads,
-        "asgi" | "asgiworker" => WorkerKind::Asgi,
-        "uvicornh11worker" => WorkerKind::Uvicorn(false),
-        name if name.contains("uvicorn") => WorkerKind::Uvicorn(true),
-        name if ["gevent", "eventlet", "tornado"].iter().any(|green| name.contains(green)) => {
-            WorkerKind::Green
+    match WorkerKind::of_class(&sheet.text("worker_class").unwrap_or_default()) {
+        WorkerKind::Sync if has_threads(sheet) => WorkerKind::Threads,
+        kind => kind,
+    }
+}
+
+impl WorkerKind {
+    /// Returns the kind of a value of `worker_class`.
+    pub(crate) fn of_class(text: &str) -> Self {
+        let text =
+            text.trim_start_matches("<class '").trim_end_matches("'>").trim_start_matches("egg:gunicorn#");
+        let name = text.rsplit(['.', ':']).next().unwrap_or_default().to_ascii_lowercase();
+        match name.as_str() {
+            "sync" | "syncworker" => Self::Sync,
+            "gthread" | "threadworker" => Self::Threads,
+            "asgi" | "asgiworker" => Self::Asgi,
+            "uvicornh11worker" => Self::Uvicorn(false),
+            name if name.contains("uvicorn") => Self::Uvicorn(true),
+            name if ["gevent", "eventlet", "tornado"].iter().any(|green| name.contains(green)) => Self::Green,
+            _ => Self::Unknown,
         }
-        _ => WorkerKind::Unknown,
     }
 }
 

@@ -6,6 +6,7 @@ mod arguments;
 mod command;
 mod context;
 mod conversions;
+mod daphne;
 mod file;
 mod flags;
 mod from_command;
@@ -28,7 +29,7 @@ use std::path::Path;
 use clap::Parser as _;
 use hcrs_config::ConfigError;
 
-pub use crate::advice::flag_advice;
+pub use crate::advice::ADVICE;
 pub use crate::migrated::Migrated;
 
 use crate::context::LaunchContext;

@@ -56,7 +56,7 @@ fn main() -> Exit {
     if arguments.get(1).is_some_and(|argument| argument == "migrate") {
         return migrate(&arguments[1..]);
     }
-    match hcrs_config::parse(arguments, hcrs_migrate::flag_advice) {
+    match hcrs_config::parse(arguments, &hcrs_migrate::ADVICE) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Check(config)) => check(&config),
         Ok(Command::Show(config)) => {
@@ -76,6 +76,7 @@ fn refuse(error: &ConfigError) -> Exit {
             let _ = error.print(); // a closed output is no failure
             if error.use_stderr() { Exit::Usage } else { Exit::Done }
         }
+        ConfigError::Arguments(_) => fail(Exit::Usage, error),
         ConfigError::Invalid(_) => fail(Exit::Config, error),
     }
 }

@@ -90,19 +90,42 @@ def test_a_misspelt_key_is_reported_beside_a_wrong_value(tmp_path: Path) -> None
     assert "warning: x.toml:2:1: unknown key: keep_alive_timeot, ignored; did you mean keep_alive_timeout?" in result.stderr
 
 
+HOST_AND_PORT = "--host and --port are flags of uvicorn: write --bind 0.0.0.0:8000"
+CONVERT = "; hcrs migrate -- COMMAND converts a whole command line"
+OMIT = "omit it, since ASGI apps are recognized; for uvloop write --worker-class uvloop"
+
+
 @pytest.mark.parametrize(
-    ("flags", "tip"),
+    ("flags", "lines"),
     [
-        (["--host", "0.0.0.0", "--port", "8000"], "tip: --host is a flag of uvicorn: use --bind HOST:PORT; hcrs migrate -- COMMAND"),
-        (["--http2"], "tip: --http2 is a flag of uvicorn: HTTP/2 is always enabled"),
-        (["--preload-app"], "tip: --preload-app is a flag of gunicorn: workers are new processes, not forks"),
+        (["--host", "0.0.0.0", "--port=8000"], [HOST_AND_PORT + CONVERT]),
+        (["--port", "8000", "--factory", "--host", "0.0.0.0"], [
+            HOST_AND_PORT,
+            "--factory is a flag of uvicorn: call the factory in the app's name: MODULE:create()" + CONVERT,
+        ]),
+        (["--threads", "4"], ["--threads is a flag of gunicorn: write --wsgi-threads NUMBER" + CONVERT]),
+        (["--ssl-keyfile", "k"], ["--ssl-keyfile is a flag of uvicorn: write --keyfile FILE" + CONVERT]),
+        (["-k", "uvicorn.workers.UvicornWorker"], [
+            f"--worker-class uvicorn.workers.UvicornWorker is a class of gunicorn: {OMIT}",
+        ]),
+        (["--http-timeout", "9"], [
+            "--http-timeout is a flag of daphne: the app may take any time to answer; worker_timeout of [hcrs] "
+            "replaces workers that hang",
+        ]),
     ],
-)
-def test_flags_of_other_servers_are_reported_with_a_replacement(tmp_path: Path, flags: list[str], tip: str) -> None:
+)  # fmt: skip
+def test_flags_of_other_servers_are_reported_with_a_replacement(
+    tmp_path: Path, flags: list[str], lines: list[str]
+) -> None:
     result = run(tmp_path, PLAIN, *flags)
     assert (result.returncode, result.stdout) == (USAGE, "")
-    assert tip in result.stderr
-    assert result.stderr.count("tip:") == 1
+    assert result.stderr == "hcrs: " + "\n".join(lines) + "\n"
+
+
+def test_http2_is_accepted_as_a_flag(launch: Callable[..., Server]) -> None:
+    server = launch("plain.py:app", flags=["--http2"]).wait_until_running()
+    server.wait_for_log(r"\[WARNING\] --http2 has no effect: HTTP/2 is always enabled")
+    assert server.stop() == 0
 
 
 def test_unknown_keys_are_mistakes_only_if_they_shall_be(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ proptest! {
                 prop_assert!(!config.server.listeners.is_empty() || has_bind);
             }
             Err(ConfigError::Invalid(problems)) => prop_assert!(!problems.is_empty()),
-            Err(ConfigError::Usage(error)) => prop_assert!(false, "{error}"),
+            Err(error @ (ConfigError::Usage(_) | ConfigError::Arguments(_))) => prop_assert!(false, "{error}"),
         }
     }
 }
