@@ -6,7 +6,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
 use crate::defaults::Defaults;
-use crate::kind::{ValueKind, parse_mask};
+use crate::kind::{AUTO, ValueKind, parse_mask};
 use crate::setting::{Group, Setting};
 use crate::table;
 use crate::value::{Datum, Place, Value};
@@ -104,6 +104,7 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
     }
     let (parser, action): (ValueParser, ArgAction) = match setting.kind {
         ValueKind::Whole(..) => (value_parser!(i64).into(), ArgAction::Set),
+        ValueKind::WholeOrAuto(..) => (ValueParser::new(whole_or_auto), ArgAction::Set),
         ValueKind::Seconds(_) => (value_parser!(f64).into(), ArgAction::Set),
         ValueKind::Mask => (ValueParser::new(permission_bits), ArgAction::Set),
         ValueKind::Texts | ValueKind::TextOrTexts => (value_parser!(String), ArgAction::Append),
@@ -113,6 +114,13 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
     let argument =
         if matches!(action, ArgAction::Set) { argument.overrides_with(setting.key) } else { argument };
     Some(argument.value_name(flag.value).value_parser(parser).action(action).allow_negative_numbers(true))
+}
+
+fn whole_or_auto(text: &str) -> Result<String, String> {
+    match text {
+        AUTO => Ok(text.to_owned()),
+        _ => text.parse::<i64>().map(|number| number.to_string()).map_err(|error| error.to_string()),
+    }
 }
 
 fn permission_bits(text: &str) -> Result<i64, String> {
@@ -149,6 +157,7 @@ impl FlagValues {
                         |text: &String| Value { datum: Datum::Text(text.clone()), place: place.clone() };
                     Datum::Array(texts.map(value).collect())
                 }),
+                ValueKind::WholeOrAuto(..) => text(key).map(|text| Datum::from_text(setting.kind, &text)),
                 _ => text(key).map(Datum::Text),
             };
             values.extend(datum.map(|datum| (setting, Value { datum, place })));

@@ -26,6 +26,7 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::Boolean => "true or false".into(),
         ValueKind::Whole(least, i64::MAX) => format!("whole number from {least}"),
         ValueKind::Whole(least, most) => format!("whole number, {least} to {most}"),
+        ValueKind::WholeOrAuto(least, most) => format!("whole number, {least} to {most}, or `\"auto\"`"),
         ValueKind::Mask => "permission bits, as 0o022".into(),
         ValueKind::Seconds(_) => "seconds".into(),
         ValueKind::Text => "string".into(),
@@ -155,6 +156,9 @@ fn schema_of(kind: ValueKind) -> String {
         ValueKind::Whole(least, most) => {
             format!(r#""type": "integer", "minimum": {least}, "maximum": {most}"#)
         }
+        ValueKind::WholeOrAuto(least, most) => format!(
+            r#""anyOf": [{{ "type": "integer", "minimum": {least}, "maximum": {most} }}, {{ "enum": ["auto"] }}]"#
+        ),
         ValueKind::Mask => r#""type": "integer", "minimum": 0, "maximum": 511"#.into(),
         ValueKind::Seconds(least) => {
             format!(r#""type": "number", "minimum": {least}, "maximum": {MAX_SECONDS}"#)

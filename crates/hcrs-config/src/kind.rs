@@ -9,6 +9,8 @@ pub enum ValueKind {
     Boolean,
     /// A whole number within both bounds.
     Whole(i64, i64),
+    /// A whole number within both bounds, or the word [`AUTO`].
+    WholeOrAuto(i64, i64),
     /// Permission bits; as text they are decimal, or octal after `0o`.
     Mask,
     /// A number of seconds, at least this one; fractions are allowed.
@@ -32,6 +34,9 @@ pub enum ValueKind {
     /// An array of tables.
     Tables,
 }
+
+/// Word by which the server chooses a number.
+pub(crate) const AUTO: &str = "auto";
 
 /// Deadlines of at least a millisecond: a deadline of zero would refuse everything.
 pub(crate) const ABOVE_ZERO: ValueKind = ValueKind::Seconds(0.001);

@@ -299,7 +299,7 @@ fn wrong_variables_are_named() {
         config_in(&[("WEB_CONCURRENCY", "many"), ("PORT", "http"), ("HCRS_DEBUG", "perhaps")], &["a"]);
     let error = error.unwrap_err().to_string();
     for problem in [
-        "WEB_CONCURRENCY: expected a whole number from 0 to 1024, found the string \"many\"",
+        "WEB_CONCURRENCY: expected a whole number from 0 to 1024 or \"auto\", found the string \"many\"",
         "PORT: \"0.0.0.0:http\" cannot be bound",
         "HCRS_DEBUG: expected true or false, found the string \"perhaps\"",
     ] {
@@ -350,10 +350,9 @@ fn configuration_in_python_is_evaluated() {
     assert!(wrong[0].contains("ZeroDivisionError") && wrong[0].contains("line 2"), "{wrong:?}");
     fs::write(&path, "workers = 'two'\n").unwrap();
     let wrong = problems(&["-c", &format!("file:{}", path.display())]);
-    assert!(
-        wrong[0]
-            .ends_with("conf.py: workers: expected a whole number from 0 to 1024, found the string \"two\"")
-    );
+    assert!(wrong[0].ends_with(
+        "conf.py: workers: expected a whole number from 0 to 1024 or \"auto\", found the string \"two\""
+    ));
     let wrong = problems(&["-c", "python:no_such_module_anywhere"]);
     assert!(wrong[0].contains("ModuleNotFoundError"), "{wrong:?}");
 }

@@ -161,6 +161,7 @@ impl Value {
                 _ => as_text(),
             },
             ValueKind::Whole(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
+            ValueKind::WholeOrAuto(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
             ValueKind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
             ValueKind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
@@ -261,7 +262,7 @@ impl<'a> GivenValue<'a> {
     /// Returns a whole number within the bounds of the setting.
     pub(crate) fn whole<T: TryFrom<i64>>(&self) -> Result<T, Mistake> {
         let (least, most) = match self.kind {
-            ValueKind::Whole(least, most) => (least, most),
+            ValueKind::Whole(least, most) | ValueKind::WholeOrAuto(least, most) => (least, most),
             _ => (0, 0o777),
         };
         if let Datum::Integer(value) = self.value.datum
@@ -270,7 +271,8 @@ impl<'a> GivenValue<'a> {
         {
             return Ok(value);
         }
-        Err(self.expected(format_args!("a whole number from {least} to {most}")))
+        let or_auto = if let ValueKind::WholeOrAuto(..) = self.kind { " or \"auto\"" } else { "" };
+        Err(self.expected(format_args!("a whole number from {least} to {most}{or_auto}")))
     }
 
     /// Returns a number of seconds within the bounds of the setting, as a duration.

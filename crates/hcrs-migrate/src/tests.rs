@@ -86,7 +86,7 @@ fn sample(setting: &Setting) -> (String, String) {
     let quoted = |text: &str| (text.to_owned(), format!("\"{text}\""));
     match setting.kind {
         ValueKind::Boolean => ("true".into(), "true".into()),
-        ValueKind::Whole(least, most) => {
+        ValueKind::Whole(least, most) | ValueKind::WholeOrAuto(least, most) => {
             let number = 333.clamp(least, most).to_string();
             (number.clone(), number)
         }

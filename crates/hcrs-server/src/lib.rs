@@ -20,6 +20,7 @@ mod settings;
 mod state;
 mod supervise;
 mod thread;
+mod usable_cores;
 
 use std::io::ErrorKind;
 
@@ -36,6 +37,7 @@ pub use settings::{
     StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
 };
 pub use supervise::interpreters;
+pub use usable_cores::UsableCores;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,9 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     for warning in startup_warnings(&settings) {
         tracing::warn!("{warning}");
     }
+    if let Some(cores) = settings.app.as_ref().and_then(|app| app.usable_cores) {
+        tracing::info!("{cores}");
+    }
     let outcome = run_logged(settings, error_log.as_ref(), statsd);
     if let Some(log) = error_log {
         log.close();

@@ -10,7 +10,7 @@ use hcrs_forwarded::{Forwarding, Trust};
 use hcrs_http::PathPrefix;
 use http::HeaderValue;
 
-use crate::{Embedder, ServerNames};
+use crate::{Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
     SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
@@ -85,6 +85,8 @@ pub struct AppSettings {
     pub path: String,
     /// The number of worker processes.
     pub workers: NonZeroUsize,
+    /// The cores from which `workers` was derived, if the operator has left it to the server.
+    pub usable_cores: Option<UsableCores>,
     /// The number of requests after which a worker is replaced.
     pub max_requests: Option<NonZeroU64>,
     /// The most requests that are added to each worker's `max_requests`, drawn when it starts.
@@ -128,6 +130,7 @@ impl AppSettings {
         Self {
             path,
             workers: NonZeroUsize::MIN,
+            usable_cores: None,
             max_requests: None,
             max_requests_jitter: 0,
             use_reloader: false,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -39,6 +40,14 @@ def test_number_loop_and_root_path_of_workers_are_those_configured(
     wait_until(all_have_answered, "answers of both workers")
     assert {(facts["root_path"], facts["loop"], facts["lifespans"]) for facts in told} == {("/mounted", "uvloop", 1)}
     assert (tmp_path / "pid").read_text() == str(server.pid)
+
+
+def test_auto_starts_a_worker_for_each_core_of_the_affinity(serve: Callable[..., Server]) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    server = serve("plain.py:app", workers="auto", started_by=["taskset", "-c", str(cores[0])])
+    assert len(server.worker_pids()) == 1
+    reason = r"Starting 1 worker \(workers = \"auto\"\): one for each core that the server may use"
+    server.wait_for_log(rf"\[INFO\] {reason}$")
 
 
 @shows("settings.py:app", debug=True, lifespan="off")

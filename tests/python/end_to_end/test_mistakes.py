@@ -38,7 +38,7 @@ def run(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProces
     ("text", "words"),
     [
         # A type, a value, an element of a list, the syntax.
-        ("workers = 'two'", ["x.toml:1:11: workers: expected a whole number from 0 to 1024, found the string \"two\""]),
+        ("workers = 'two'", ["x.toml:1:11: workers: expected a whole number from 0 to 1024 or \"auto\", found the string \"two\""]),
         ("debug = 1", ["x.toml:1:9: debug: expected true or false, found 1"]),
         ("backlog = -1", ["x.toml:1:11: backlog: expected a whole number from 1 to"]),
         ("loglevel = 'loud'", ["x.toml:1:12: loglevel: expected \"debug\", \"info\""]),
@@ -210,7 +210,7 @@ def test_a_check_reads_the_file_of_logconfig(tmp_path: Path) -> None:
             NOT_STARTED,
             ["plain.py' cannot be read as INI: File contains no section headers."],
         ),
-        (["-k", "gevent", PLAIN], CONFIG, ['--worker-class: expected "asyncio", "uvloop" or "trio", found']),
+        (["-k", "gevant", PLAIN], CONFIG, ['--worker-class: expected "asyncio", "uvloop" or "trio", found']),
     ],
 )
 def test_every_failure_has_its_exit_code_and_a_reason(tmp_path: Path, arguments: Any, code: Any, words: Any) -> None:

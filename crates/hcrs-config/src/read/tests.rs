@@ -15,7 +15,7 @@ use proptest::prelude::*;
 mod messages;
 
 use super::*;
-use crate::ConfigError;
+use crate::{Command, ConfigError, parse_in};
 
 fn config(toml: &str) -> Result<Config, ConfigError> {
     check_text("test.toml", toml.into())
@@ -79,6 +79,24 @@ fn lists_and_tables_end_in_their_settings() {
 }
 
 #[test]
+fn the_last_number_of_workers_counts() {
+    let parsed = |flags: &str, environment: &[(&str, &str)]| {
+        let words = format!("hcrs {flags} m:a");
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        match parse_in(words.split_whitespace().map(OsString::from), &environment) {
+            Ok(Command::Serve(config)) => app(&config.server).clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let auto = parsed("--workers auto", &[("WEB_CONCURRENCY", "3")]);
+    assert_eq!(auto.usable_cores.unwrap().count, auto.workers);
+    assert!(parsed("", &[("WEB_CONCURRENCY", "auto")]).usable_cores.is_some());
+    let three = parsed("-w 3", &[("WEB_CONCURRENCY", "auto")]);
+    assert_eq!((three.workers.get(), three.usable_cores), (3, None));
+}
+
+#[test]
 fn zero_max_requests_means_no_limit() {
     let never = config("application_path = \"m:a\"\nmax_requests = 0").unwrap();
     assert_eq!(never.server.app.unwrap().max_requests, None);
@@ -103,6 +121,11 @@ fn every_key_ends_in_its_setting() {
     ends_in("application_path = \"m:a\"", |s| s.app.as_ref().map(|app| app.path.clone()), Some("m:a".into()));
     ends_in("root_path = \"/api/\"", |s| app(s).root_path.clone(), "/api".into());
     ends_in("workers = 4", |s| app(s).workers.get(), 4);
+    ends_in(
+        "workers = \"auto\"",
+        |s| app(s).usable_cores.map(|cores| cores.count == app(s).workers),
+        Some(true),
+    );
     ends_in("worker_class = \"uvloop\"", |s| app(s).worker_class, WorkerClass::Uvloop);
     ends_in("worker_class = \"trio\"", |s| app(s).worker_class, WorkerClass::Trio);
     ends_in("max_requests = 1000", |s| app(s).max_requests.map(NonZeroU64::get), Some(1000));

@@ -2,14 +2,14 @@
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
-use hcrs_server::{Lifespan, WorkerClass};
+use hcrs_server::{Lifespan, UsableCores, WorkerClass};
 
 use super::{MAX_COUNT, count, store};
 use crate::draft::Draft;
-use crate::kind::{ValueKind, array, quoted};
+use crate::kind::{AUTO, ValueKind, array, quoted};
 use crate::setting::Group::App;
 use crate::setting::{Setting, unset};
-use crate::value::{GivenValue, Mistake};
+use crate::value::{Datum, GivenValue, Mistake};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
@@ -34,10 +34,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         App,
         "workers",
-        ValueKind::Whole(0, MAX_COUNT),
+        ValueKind::WholeOrAuto(0, MAX_COUNT),
         |d| d.app.workers.to_string(),
         workers,
-        "Number of worker processes. 0 is treated as 1: the app never runs in the main process.",
+        "Number of worker processes. \"auto\" starts one for each core that the server may use, by its CPU \
+         affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app \
+         never runs in the main process.",
     )
     .flag("--workers", Some('w'), "NUMBER"),
     Setting::new(
@@ -224,6 +226,14 @@ fn texts<T: for<'a> From<&'a str>>(given: &GivenValue<'_>) -> Result<Vec<T>, Mis
 
 /// Takes 0 for 1: by 0 Hypercorn serves within the main process, and here the app never runs there.
 fn workers(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+    draft.app.usable_cores = None;
+    draft.no_workers = false;
+    if matches!(&given.value.datum, Datum::Text(text) if text == AUTO) {
+        let cores = UsableCores::of_this_process();
+        draft.app.workers = cores.count;
+        draft.app.usable_cores = Some(cores);
+        return Ok(());
+    }
     let workers = NonZeroUsize::new(given.whole()?);
     draft.no_workers = workers.is_none();
     draft.app.workers = workers.unwrap_or_else(|| {

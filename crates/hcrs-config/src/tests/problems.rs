@@ -29,7 +29,7 @@ fn wrong_flags_are_named() {
         [
             "--bind: \"5000\" cannot be bound: a number alone would be a host; write \"127.0.0.1:5000\", \
              or \":5000\" for every IPv4 interface",
-            "--workers: expected a whole number from 0 to 1024, found 5000",
+            "--workers: expected a whole number from 0 to 1024 or \"auto\", found 5000",
             "--certfile: certfile is set but keyfile is not: TLS needs both; for cleartext leave both out",
         ]
     );
@@ -47,7 +47,7 @@ hcrs.toml:3:2: bind: \"ö:x\" cannot be bound: a port is a number from 0 to 6553
   |
 3 | \t\"ö:x\"]
   | \t^^^^^
-hcrs.toml:4:11: workers: expected a whole number from 0 to 1024, found the string \"two\"
+hcrs.toml:4:11: workers: expected a whole number from 0 to 1024 or \"auto\", found the string \"two\"
   |
 4 | workers = \"two\" # äöü
   |           ^^^^^
