@@ -1,5 +1,8 @@
 //! The error log: tracing's events as lines in Hypercorn's form, `[2026-11-23 04:01:31 +0000] [PID] [INFO]
-//! message`, with the event's fields behind the message as `name=value`.
+//! message`, with the event's fields behind the message as `name=value`, and those of the spans that it is in.
+//!
+//! The spans are those of the edge's tasks, `connection` with the field `conn` and `link` with `worker`. They
+//! exist at debug only, for the events of crates that know neither number.
 //!
 //! An event is one line, whatever text of a client it contains; only the field `traceback` has lines of its
 //! own.
@@ -13,10 +16,10 @@ use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::escape::{self, push_escaped};
@@ -74,8 +77,11 @@ fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> im
 }
 
 /// Returns the filter: events of this project from `level` up, and errors of other crates. Their warnings
-/// report what clients do, so a client could fill the log with them.
-fn filter(level: LogLevel) -> Targets {
+/// report what clients do, so a client could fill the log with them. At debug the h2 crate's other events are
+/// logged as well: the frames of each connection.
+///
+/// Spans are only this project's. Those of other crates may have no parent, and would hide ours.
+fn filter<S: 'static>(level: LogLevel) -> impl Filter<S> {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
@@ -84,7 +90,10 @@ fn filter(level: LogLevel) -> Targets {
         // An error that stops the server is returned by the run, and its caller prints it.
         LogLevel::Critical => LevelFilter::OFF,
     };
-    Targets::new().with_default(level.min(LevelFilter::ERROR)).with_target("hcrs", level)
+    let others = level.min(LevelFilter::ERROR);
+    let h2 = if level == LevelFilter::DEBUG { level } else { others };
+    let targets = Targets::new().with_default(others).with_target("hcrs", level).with_target("h2", h2);
+    targets.and(filter_fn(|metadata| metadata.is_event() || metadata.target().starts_with("hcrs")))
 }
 
 /// Hypercorn's line form.
@@ -116,7 +125,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         if self.has_prefix {
             out.write_char('[')?;
             self.write_time(&mut out, SystemTime::now())?;
@@ -125,7 +139,16 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let Fields { message, others, traceback } = fields;
-        writeln!(out, "{message}{others}")?;
+        write!(out, "{message}{others}")?;
+        let of_the_event = event.metadata().fields();
+        for span in context.event_scope().into_iter().flatten() {
+            // Events of this project name their connection or worker themselves.
+            let is_shown = span.fields().iter().any(|field| of_the_event.field(field.name()).is_some());
+            if !is_shown && let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                write!(out, " {fields}")?;
+            }
+        }
+        out.write_char('\n')?;
         for line in traceback.lines() {
             let mut escaped = Vec::with_capacity(line.len());
             push_escaped(&mut escaped, line.as_bytes(), escape::Quotes::AsTheyAre);
@@ -274,11 +297,29 @@ mod tests {
     }
 
     #[test]
+    fn events_of_other_crates_have_the_fields_of_our_spans_once() {
+        let text = lines_of(LogLevel::Debug, || {
+            let _ours = tracing::debug_span!("connection", conn = 7).entered();
+            tracing::debug!(conn = 7, "ours");
+            let _theirs = tracing::debug_span!(target: "h2::proto", parent: None, "theirs", peer = "Server").entered();
+            tracing::debug!(target: "h2::codec", frame = "Ping", "send");
+        });
+        let lines: Vec<_> = text.lines().map(|line| line.split_once("[DEBUG] ").unwrap().1).collect();
+        assert_eq!(lines, ["ours conn=7", "send frame=Ping conn=7"]);
+        let text = lines_of(LogLevel::Info, || {
+            let _span = tracing::debug_span!("connection", conn = 7).entered();
+            tracing::info!("ours");
+            tracing::warn!(target: "h2::proto", "theirs");
+        });
+        assert!(text.ends_with("[INFO] ours\n"), "{text}");
+    }
+
+    #[test]
     fn the_level_holds_for_ours_and_other_crates_are_heard_when_something_has_failed() {
         let text = lines_of(LogLevel::Debug, || {
             tracing::debug!("ours");
-            tracing::warn!(target: "h2::proto::ping_pong", "theirs");
-            tracing::error!(target: "h2::codec", "their error");
+            tracing::warn!(target: "other::crate", "theirs");
+            tracing::error!(target: "other::crate", "their error");
         });
         assert!(text.contains("[DEBUG] ours"), "{text}");
         assert!(!text.contains("theirs"), "{text}");

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use hcrs_tls::TlsConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::Instrument as _;
 
 use crate::client::{Admitted, Client};
 use crate::drive;
@@ -34,9 +35,14 @@ pub(crate) struct Entrance {
     pub tls: Option<Arc<TlsConfig>>,
 }
 
-/// Serves a connection from its first byte to its last.
-async fn serve(admitted: Admitted, mut socket: Socket, entrance: Entrance) {
+/// Serves a connection from its first byte to its last, in a span that exists only at debug.
+fn serve(admitted: Admitted, socket: Socket, entrance: Entrance) -> impl Future<Output = ()> {
     let serial = admitted.shared.next_serial();
+    let span = tracing::debug_span!("connection", conn = serial);
+    take_steps(admitted, serial, socket, entrance).instrument(span)
+}
+
+async fn take_steps(admitted: Admitted, serial: u64, mut socket: Socket, entrance: Entrance) {
     let peer = peer::identify(&mut socket, entrance.proxy_protocol, &admitted.shared.settings.proxies);
     let Some(peer) = unless_refused(serial, admitted.until_drained(peer).await) else { return };
     let Some(tls) = entrance.tls else {

@@ -16,6 +16,7 @@ use hcrs_tls::TlsConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tracing::Instrument as _;
 
 use crate::bind::BoundListener;
 use crate::clock;
@@ -164,7 +165,8 @@ pub(crate) async fn run_link(
     socket: UnixStream,
     on_event: impl FnMut(LinkEvent) + 'static,
 ) {
-    if let Err(error) = spawn_local(Rc::clone(link).run(socket, on_event)).await {
+    let span = tracing::debug_span!("link", worker = link.pid());
+    if let Err(error) = spawn_local(Rc::clone(link).run(socket, on_event).instrument(span)).await {
         tracing::error!("The link to worker {} has failed: {error}", link.pid());
     }
     shared.dispatch.detach(link, clock::now());

@@ -326,6 +326,23 @@ def test_overload_is_logged_by_its_count_and_not_by_request(
         seen += udp.recv(65_536).decode() + "\n"
 
 
+def test_debug_lines_of_a_task_name_its_connection_or_worker_once(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("plain.py:app", loglevel="debug", accesslog="-", access_log_format="%(connection_id)s", workers=1)
+    assert connect_h2(server.listener).get().body == b"hello"
+    number = lines(server, 1)[0]
+    for direction in "received", "send":
+        server.wait_for_log(rf"(?m)\[DEBUG\] {direction} frame=Headers .* conn={number}$")
+    (worker,) = server.worker_pids()
+    connect_h1(server.listener).send("nonsense\r\n\r\n")
+    server.wait_for_log(r"Request failed.* fault=")
+    assert server.stop() == 0
+    assert re.search(rf"(?m)\[DEBUG\] Link closed worker={worker}$", server.log), "one field, and not that of the span too"
+    for name in "conn", "stream", "worker", "fault":
+        assert not re.search(rf" {name}=.* {name}=", server.log)
+
+
 def test_a_client_cannot_write_into_the_error_log(
     serve: Callable[..., Server], udp: socket.socket, connect_h2: Callable[..., H2Client]
 ) -> None:
