@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 
 use hcrs_server::passed_sockets::{COUNT, NAMES, PROCESS};
-use hcrs_server::{Bind, Listener};
+use hcrs_server::{Bind, INHERITED_LISTENERS, Listener};
 
 use crate::value::{Mistake, Place};
 
@@ -45,9 +45,11 @@ impl Passed {
         let variable = |name: &str| {
             environment.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.to_str())
         };
-        let Some(count) = variable(COUNT)
-            .filter(|_| variable(PROCESS).and_then(|process| process.parse().ok()) == Some(own))
-        else {
+        let Some(count) = variable(COUNT).filter(|_| {
+            // A successor gets the sockets from its predecessor, which they were passed to.
+            variable(PROCESS).and_then(|process| process.parse().ok()) == Some(own)
+                || variable(INHERITED_LISTENERS).is_some()
+        }) else {
             return Self::default();
         };
         let Some(count) = count.parse().ok().filter(|&count: &u16| count <= MOST) else {

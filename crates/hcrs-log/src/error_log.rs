@@ -301,7 +301,8 @@ mod tests {
         let text = lines_of(LogLevel::Debug, || {
             let _ours = tracing::debug_span!("connection", conn = 7).entered();
             tracing::debug!(conn = 7, "ours");
-            let _theirs = tracing::debug_span!(target: "h2::proto", parent: None, "theirs", peer = "Server").entered();
+            let _theirs =
+                tracing::debug_span!(target: "h2::proto", parent: None, "theirs", peer = "Server").entered();
             tracing::debug!(target: "h2::codec", frame = "Ping", "send");
         });
         let lines: Vec<_> = text.lines().map(|line| line.split_once("[DEBUG] ").unwrap().1).collect();

@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use crate::handover::Inherited;
 use crate::{Bind, Listener, Settings, StartError};
 
 /// The variables by which a service manager passes sockets (`sd_listen_fds(3)`). They are for this process
@@ -38,6 +39,8 @@ pub(crate) struct BoundListener {
     pub proxy_protocol: bool,
     /// The URL that a client would open, as in `https://127.0.0.1:8443`.
     pub address: String,
+    /// The address as it was configured.
+    pub configured: String,
 }
 
 /// The two kinds of stream sockets.
@@ -74,23 +77,37 @@ impl BoundListener {
             BoundSocket::Tcp(socket) => BoundSocket::Tcp(socket.try_clone()?),
             BoundSocket::Unix(socket) => BoundSocket::Unix(socket.try_clone()?),
         };
-        Ok(Self { socket, address: self.address.clone(), ..*self })
+        Ok(Self { socket, address: self.address.clone(), configured: self.configured.clone(), ..*self })
     }
 
-    fn new(socket: Socket, tls: bool) -> io::Result<Self> {
+    fn new(socket: Socket, listener: &Listener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        let &Listener { tls, proxy_protocol, .. } = listener;
+        let configured = listener.bind.to_string();
         let local = socket.local_addr()?;
         let scheme = if tls { "https" } else { "http" };
         if let Some(address) = local.as_socket() {
             let socket = BoundSocket::Tcp(OwnedFd::from(socket).into());
-            return Ok(Self { socket, tls, proxy_protocol: false, address: format!("{scheme}://{address}") });
+            let address = format!("{scheme}://{address}");
+            return Ok(Self { socket, tls, proxy_protocol, address, configured });
         }
         if !local.is_unix() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither an internet nor a unix socket"));
         }
         let path = local.as_pathname().map_or_else(String::new, |path| path.display().to_string());
         let socket = BoundSocket::Unix(OwnedFd::from(socket).into());
-        Ok(Self { socket, tls, proxy_protocol: false, address: format!("{scheme}://unix:{path}") })
+        let address = format!("{scheme}://unix:{path}");
+        Ok(Self { socket, tls, proxy_protocol, address, configured })
+    }
+}
+
+#[cfg(test)]
+impl From<BoundListener> for OwnedFd {
+    fn from(listener: BoundListener) -> Self {
+        match listener.socket {
+            BoundSocket::Tcp(socket) => socket.into(),
+            BoundSocket::Unix(socket) => socket.into(),
+        }
     }
 }
 
@@ -104,53 +121,62 @@ impl AsFd for BoundListener {
 }
 
 /// Binds every listener for each of the threads: a TCP socket for each thread, which share the port, or one
-/// socket for all where the system does not support that. Returns one list for each thread.
-pub(crate) fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundListener>>, StartError> {
-    let mut by_listener: Vec<Vec<BoundListener>> = Vec::with_capacity(settings.listeners.len());
-    // Inherited descriptors come first: a number that is not inherited must not become one of our sockets.
-    let inherited = adopt_all(&settings.listeners)?;
-    let mut inherited = inherited.into_iter();
-    for listener in &settings.listeners {
-        let bound = match &listener.bind {
+/// socket for all where the system does not support that. Sockets that a predecessor listens on are taken
+/// over. Returns one list for each thread.
+pub(crate) fn bind(
+    settings: &Settings,
+    threads: usize,
+    inherited: &mut Inherited,
+) -> Result<Vec<Vec<BoundListener>>, StartError> {
+    let failed = |listener: &Listener, error| StartError::Bind(listener.bind.to_string(), error);
+    let taken_over: Vec<_> =
+        settings.listeners.iter().map(|listener| inherited.sockets(&listener.bind)).collect();
+    // Passed descriptors come before all sockets of our own, none of which may get the number of one that is
+    // not passed.
+    let mut passed = adopt_all(&settings.listeners, |at| taken_over[at].is_empty())?.into_iter();
+    let mut by_thread: Vec<Vec<BoundListener>> = (0..threads).map(|_| Vec::new()).collect();
+    for (listener, taken_over) in settings.listeners.iter().zip(taken_over) {
+        let sockets = match &listener.bind {
+            _ if !taken_over.is_empty() => Ok(taken_over),
             Bind::Tcp { host, port } => {
                 let only_v6 = has_ipv4(&settings.listeners, *port);
-                bind_tcp((host, *port), only_v6, listener.tls, threads)
+                bind_tcp((host, *port), only_v6, threads)
             }
-            Bind::Unix(path) => bind_unix(path, settings.umask, settings.socket_owner)
-                .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
-            Bind::Fd(_) => inherited
-                .next()
-                .ok_or_else(|| io::ErrorKind::InvalidInput.into())
-                .and_then(|socket| share(BoundListener::new(socket, listener.tls)?, threads)),
+            Bind::Unix(path) => {
+                bind_unix(path, settings.umask, settings.socket_owner).map(|socket| vec![socket])
+            }
+            Bind::Fd(_) => {
+                passed.next().map(|socket| vec![socket]).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+            }
         };
-        let mut bound = bound.map_err(|error| StartError::Bind(listener.bind.to_string(), error))?;
-        for bound in &mut bound {
-            bound.proxy_protocol = listener.proxy_protocol;
-        }
-        by_listener.push(bound);
-    }
-    let mut by_thread: Vec<Vec<BoundListener>> = (0..threads).map(|_| Vec::new()).collect();
-    for bound in by_listener {
-        for (thread, listener) in by_thread.iter_mut().zip(bound) {
-            thread.push(listener);
-        }
+        let bound = sockets.and_then(|sockets| {
+            sockets.into_iter().map(|socket| BoundListener::new(socket, listener)).collect()
+        });
+        let bound = bound.map_err(|error| failed(listener, error))?;
+        spread(bound, &mut by_thread).map_err(|error| failed(listener, error))?;
     }
     Ok(by_thread)
 }
 
+/// Gives each thread at least one of an address's sockets, and every socket to a thread: connections may wait
+/// in any of them.
+fn spread(bound: Vec<BoundListener>, by_thread: &mut [Vec<BoundListener>]) -> io::Result<()> {
+    let (threads, sockets) = (by_thread.len(), bound.len());
+    for at in sockets..threads {
+        by_thread[at].push(bound[at % sockets].share()?);
+    }
+    for (at, listener) in bound.into_iter().enumerate() {
+        by_thread[at % threads].push(listener);
+    }
+    Ok(())
+}
+
 /// Binds the first of the host's addresses that this machine has, IPv4 before IPv6.
-fn bind_tcp(
-    (host, port): (&str, u16),
-    only_v6: bool,
-    tls: bool,
-    threads: usize,
-) -> io::Result<Vec<BoundListener>> {
+fn bind_tcp((host, port): (&str, u16), only_v6: bool, threads: usize) -> io::Result<Vec<Socket>> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in resolve(host, port)? {
         match bind_address(address, only_v6, threads) {
-            Ok(sockets) => {
-                return sockets.into_iter().map(|socket| BoundListener::new(socket, tls)).collect();
-            }
+            Ok(sockets) => return Ok(sockets),
             // An address in use is not skipped: clients of the name would reach the server that uses it.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last_error = error,
@@ -261,17 +287,15 @@ fn is_served(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn share(first: BoundListener, threads: usize) -> io::Result<Vec<BoundListener>> {
-    let mut all = (1..threads).map(|_| first.share()).collect::<io::Result<Vec<_>>>()?;
-    all.push(first);
-    Ok(all)
-}
-
-fn adopt_all(listeners: &[Listener]) -> Result<Vec<Socket>, StartError> {
+/// Takes over the descriptors that the configuration names, for listeners at the indices that are new.
+fn adopt_all(listeners: &[Listener], is_new: impl Fn(usize) -> bool) -> Result<Vec<Socket>, StartError> {
     let mut seen = Vec::new();
     let mut sockets = Vec::new();
-    for listener in listeners {
+    for (at, listener) in listeners.iter().enumerate() {
         let Bind::Fd(fd) = listener.bind else { continue };
+        if !is_new(at) {
+            continue;
+        }
         if seen.contains(&fd) {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is named twice");
             return Err(StartError::Bind(listener.bind.to_string(), error));
@@ -284,7 +308,7 @@ fn adopt_all(listeners: &[Listener]) -> Result<Vec<Socket>, StartError> {
 }
 
 /// Takes over an inherited descriptor.
-fn adopt(fd: i32) -> io::Result<Socket> {
+pub(crate) fn adopt(fd: i32) -> io::Result<Socket> {
     let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     if fd < 0 {
         return refuse("not a descriptor's number");

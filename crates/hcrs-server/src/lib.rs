@@ -8,6 +8,7 @@ mod connection;
 mod drive;
 mod embedder;
 mod exchange;
+mod handover;
 #[cfg(test)]
 mod model;
 mod origin;
@@ -29,6 +30,7 @@ use hcrs_log::LogError;
 pub use bind::passed_sockets;
 pub use check::check;
 pub use embedder::Embedder;
+pub use handover::LISTENERS as INHERITED_LISTENERS;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct PidFile {
     path: PathBuf,
+    /// Where it was renamed to, once a successor starts.
+    aside: Option<PathBuf>,
 }
 
 impl PidFile {
@@ -24,15 +26,38 @@ impl PidFile {
         if written.is_err() {
             let _not_created = std::fs::remove_file(&beside);
         }
-        written.map(|()| Self { path: path.to_owned() })
+        written.map(|()| Self { path: path.to_owned(), aside: None })
     }
+
+    /// Renames the file to `PATH.oldbin`, so that a successor can write its own.
+    pub(crate) fn set_aside(&mut self) {
+        let mut aside = self.path.as_os_str().to_owned();
+        aside.push(".oldbin");
+        // If it is gone, there is nothing to keep.
+        if is_own(&self.path) && std::fs::rename(&self.path, &aside).is_ok() {
+            self.aside = Some(aside.into());
+        }
+    }
+
+    /// Writes the file again, in place of the one that was set aside.
+    pub(crate) fn restore(&mut self) -> io::Result<()> {
+        match self.aside.take() {
+            Some(aside) => std::fs::rename(aside, &self.path),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the file names this process. Another instance may have replaced it meanwhile.
+fn is_own(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text == std::process::id().to_string())
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Another instance may have replaced the content meanwhile.
-        if std::fs::read_to_string(&self.path).is_ok_and(|text| text == std::process::id().to_string()) {
-            let _gone_already = std::fs::remove_file(&self.path);
+        let path = self.aside.as_ref().unwrap_or(&self.path);
+        if is_own(path) {
+            let _gone_already = std::fs::remove_file(path);
         }
     }
 }

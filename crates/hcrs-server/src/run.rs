@@ -11,6 +11,7 @@ use hcrs_log::{LogWriter, StatsdTarget, access_log, error_log};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::handover::Inherited;
 use crate::pid_file::PidFile;
 use crate::{Outcome, PythonLogging, Settings, StartError, bind, supervise};
 
@@ -93,10 +94,11 @@ fn run_opened(
         let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key");
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
-    let listeners = bind::bind(&settings, io_threads(&settings))?;
+    let mut inherited = Inherited::take()?;
+    let listeners = bind::bind(&settings, io_threads(&settings), &mut inherited)?;
     // Written once the addresses are bound, so that a second start by mistake does not replace the file of
     // the first.
-    let _pid_file = match &settings.pid_path {
+    let pid_file = match &settings.pid_path {
         Some(path) => {
             Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
         }
@@ -109,6 +111,8 @@ fn run_opened(
         settings: Arc::new(settings),
         tls,
         listeners,
+        predecessor: inherited.into_predecessor(),
+        pid_file,
         descriptors,
         error_log,
         access_log,

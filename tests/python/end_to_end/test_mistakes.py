@@ -109,8 +109,10 @@ OMIT = "omit it, since ASGI apps are recognized; for uvloop write --worker-class
             f"--worker-class uvicorn.workers.UvicornWorker is a class of gunicorn: {OMIT}",
         ]),
         (["--http-timeout", "9"], [
-            "--http-timeout is a flag of daphne: the app may take any time to answer; worker_timeout of [hcrs] "
-            "replaces workers that hang",
+            (
+                "--http-timeout is a flag of daphne: the app may take any time to answer; worker_timeout of [hcrs] "
+                "replaces workers that hang"
+            ),
         ]),
     ],
 )  # fmt: skip

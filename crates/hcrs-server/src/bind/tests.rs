@@ -6,6 +6,10 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 
+fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundListener>>, StartError> {
+    super::bind(settings, threads, &mut Inherited::default())
+}
+
 pub(crate) fn settings(binds: Vec<Bind>) -> Settings {
     let listeners =
         binds.into_iter().map(|bind| Listener { bind, tls: false, proxy_protocol: false }).collect();

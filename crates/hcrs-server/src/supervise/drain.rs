@@ -30,6 +30,8 @@ impl Supervisor<'_> {
     /// Lets requests in flight finish within `grace`, then ends the workers and the threads. The workers are
     /// notified of the signal.
     pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
+        // A draining thread is the last of this process to hold its sockets.
+        self.listeners.clear();
         self.notify(notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
@@ -87,6 +89,8 @@ impl Supervisor<'_> {
                 | Change::Spent(_)
                 | Change::Reload
                 | Change::Scale(_)
+                | Change::Succeed
+                | Change::Succeeded
                 | Change::Files(_)
                 | Change::Stop(_)
                 | Change::EmbedderGone => {}
@@ -140,6 +144,8 @@ impl Supervisor<'_> {
                 | Change::Spent(_)
                 | Change::Reload
                 | Change::Scale(_)
+                | Change::Succeed
+                | Change::Succeeded
                 | Change::Files(_)
                 | Change::Drained { .. }
                 | Change::ThreadLost(_)

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::folder::Folder;
 use super::signals::{Scale, Signal, Stop};
+use super::succession::Succession;
 use super::workers::Worker;
 use super::{Supervisor, notify, reload};
 use crate::origin::app::{WorkerEvent, WorkerId};
@@ -32,6 +33,8 @@ pub(super) enum Event {
     Files(reload::Found),
     /// The operator has sent a signal.
     Signal(Signal),
+    /// A successor serves, or cannot.
+    Succession(Succession),
     /// The process that serves the app in place of workers is gone.
     EmbedderGone,
 }
@@ -51,6 +54,10 @@ pub(super) enum Change {
     Reload,
     /// SIGTTIN, SIGTTOU or SIGWINCH.
     Scale(Scale),
+    /// SIGUSR2.
+    Succeed,
+    /// A successor serves.
+    Succeeded,
     /// The app's files were checked, and this one has changed.
     Files(Option<PathBuf>),
     /// An edge thread has drained.
@@ -118,6 +125,11 @@ impl Supervisor<'_> {
                 None
             }
             Event::EmbedderGone => Some(Change::EmbedderGone),
+            Event::Succession(Succession::Serves) => Some(Change::Succeeded),
+            Event::Succession(Succession::Failed(status)) => {
+                self.end_succession(status);
+                None
+            }
             Event::Loaded(path, found) => {
                 if let Some(reload) = &mut self.reload {
                     reload.add(path, found);
@@ -133,6 +145,7 @@ impl Supervisor<'_> {
             }
             Event::Signal(Signal::Stop(stop)) => self.stops.counts(stop, now).then_some(Change::Stop(stop)),
             Event::Signal(Signal::Reload) => self.begin_reload(),
+            Event::Signal(Signal::Succeed) => Some(Change::Succeed),
             Event::Signal(Signal::Scale(scale)) => Some(Change::Scale(scale)),
             Event::Signal(Signal::Reopen) => {
                 for log in self.logs.iter().flatten() {

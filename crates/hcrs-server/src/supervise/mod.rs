@@ -22,6 +22,7 @@ mod scale;
 mod signals;
 mod start;
 mod start_up;
+mod succession;
 mod terminal;
 mod watchdog;
 mod worker;
@@ -50,11 +51,14 @@ use self::reload::Watch;
 use self::replace::Replacements;
 use self::signals::{Stop, Stops};
 use self::start::Start;
+use self::succession::{StartedAs, Successor};
 use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use self::workers::Workers;
 use crate::bind::BoundListener;
+use crate::handover::Predecessor;
 use crate::origin::app::WorkerId;
+use crate::pid_file::PidFile;
 use crate::{Outcome, Settings, StartError};
 
 /// The most events that may wait for the supervisor.
@@ -67,6 +71,10 @@ pub(crate) struct Setup<'a> {
     pub tls: Option<Arc<TlsConfig>>,
     /// The bound sockets of each thread.
     pub listeners: Vec<Vec<BoundListener>>,
+    /// The server that this one succeeds, if there is one.
+    pub predecessor: Option<Predecessor>,
+    /// The file with the process id, if one was written.
+    pub pid_file: Option<PidFile>,
     /// The original limit of descriptors, which the workers get.
     pub descriptors: Option<Rlimit>,
     /// The error log, if this process reopens it.
@@ -91,12 +99,13 @@ async fn supervise(
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 ) -> Result<Outcome, StartError> {
-    let Setup { settings, tls, listeners, descriptors, error_log, access_log, statsd } = setup;
+    let Setup { settings, tls, listeners, predecessor, pid_file, descriptors, error_log, access_log, statsd } =
+        setup;
     let python = match &settings.app {
         Some(app) if settings.embedder.is_none() => Some(python::find(app.python.as_deref()).await?),
         _ => None,
     };
-    let pending = start_up::PendingListeners::of(&listeners)?;
+    let handles = listeners.iter().flatten().map(BoundListener::share).collect::<std::io::Result<_>>()?;
     let edge = Edge::start(&settings, tls.as_ref(), listeners, &Outlets { access_log, statsd }, &sender)?;
     let workers = embedding::slots(&settings);
     let reload = match &settings.app {
@@ -130,11 +139,16 @@ async fn supervise(
         crashes: BTreeMap::new(),
         folder: Folder::named(std::env::var_os("PWD").as_deref()),
         terminal,
+        listeners: handles,
+        predecessor,
+        successor: Successor::None,
+        started_as: StartedAs::of_this_process().ok(),
+        pid_file,
         edge,
         sender,
         events,
     };
-    match supervisor.start_up(pending).await {
+    match supervisor.start_up().await {
         Ok(start_up::Started::Serving) => {}
         Ok(start_up::Started::Stopped) => return Ok(supervisor.drain(Duration::ZERO, Stop::TERM).await),
         Err(error) => {
@@ -184,6 +198,14 @@ struct Supervisor<'a> {
     /// The terminal, if the worker is to have it.
     terminal: Option<Terminal>,
     edge: Edge,
+    /// Handles of all sockets, until the drain.
+    listeners: Vec<BoundListener>,
+    /// The server that this one succeeds, until connections are accepted.
+    predecessor: Option<Predecessor>,
+    /// The process that is to succeed this one.
+    successor: Successor,
+    started_as: Option<StartedAs>,
+    pid_file: Option<PidFile>,
     workers: Workers,
     /// Triggers that kill workers which have not ended.
     kills: BTreeMap<WorkerId, oneshot::Sender<()>>,
@@ -228,6 +250,11 @@ impl Supervisor<'_> {
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.reload().await,
                 Change::Scale(scale) => self.scale(scale).await,
+                Change::Succeed => self.begin_succession(),
+                Change::Succeeded => {
+                    self.hand_service_over();
+                    return End::Stop(Stop::SUCCEEDED);
+                }
                 Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
                     self.check_pulses().await;

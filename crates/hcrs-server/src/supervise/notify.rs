@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Supervisor;
+use super::succession::Successor;
 use super::workers::Worker;
 use crate::Settings;
 
@@ -39,6 +40,8 @@ pub(super) enum State {
     Reloading,
     /// A worker has become ready or has ended.
     WorkersChanged,
+    /// The process with this id is the service from now on.
+    Succeeded(u32),
     /// The server drains.
     Stopping,
     /// No requests are left, and the app shuts down.
@@ -68,7 +71,7 @@ impl Supervisor<'_> {
     /// Sends the state, if a manager asks for it. With an embedder nothing is sent, because that program is
     /// the service.
     pub(super) fn notify(&self, state: State) {
-        if self.settings.embedder.is_some() {
+        if self.settings.embedder.is_some() || matches!(self.successor, Successor::Serving(_)) {
             return;
         }
         let Some(socket) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else { return };
@@ -108,6 +111,7 @@ fn message(settings: &Settings, state: State, workers: Readiness) -> String {
             format!("STATUS=Reloading: {workers}\n{}", extension(reload))
         }
         State::WorkersChanged => format!("STATUS=Serving: {workers}"),
+        State::Succeeded(pid) => format!("MAINPID={pid}"),
         State::Stopping => format!(
             "STOPPING=1\nSTATUS=Stopping: requests in flight finish within {} s\n{}",
             settings.graceful_timeout.as_secs_f64(),

@@ -20,6 +20,8 @@ pub(super) enum Signal {
     Reload,
     /// SIGUSR1: reopen the log files.
     Reopen,
+    /// SIGUSR2: start another server that takes the place of this one.
+    Succeed,
     /// SIGTTIN, SIGTTOU, SIGWINCH: serve with another number of workers.
     Scale(Scale),
 }
@@ -62,6 +64,8 @@ impl Stop {
     const INT: Self = Self { name: "SIGINT", number: Number::INT, grace: Grace::Configured };
     /// The signal of an operator who cannot wait.
     const QUIT: Self = Self { name: "SIGQUIT", number: Number::QUIT, grace: Grace::None };
+    /// The report of a successor that it serves.
+    pub(super) const SUCCEEDED: Self = Self { name: "SIGUSR2", ..Self::TERM };
 }
 
 /// How long after a signal to stop another one counts as the same: `timeout(1)`, shells and containers send
@@ -97,6 +101,7 @@ pub(super) fn watch(events: &Sender<Event>) -> io::Result<()> {
         (SignalKind::quit(), Signal::Stop(Stop::QUIT)),
         (SignalKind::hangup(), Signal::Reload),
         (SignalKind::user_defined1(), Signal::Reopen),
+        (SignalKind::user_defined2(), Signal::Succeed),
         (SignalKind::from_raw(Number::TTIN.as_raw()), Signal::Scale(Scale::Up)),
         (SignalKind::from_raw(Number::TTOU.as_raw()), Signal::Scale(Scale::Down)),
         (SignalKind::window_change(), Signal::Scale(Scale::None)),

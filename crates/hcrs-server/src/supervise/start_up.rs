@@ -12,7 +12,6 @@ use super::replace::Replacements;
 use super::workers::Worker;
 use super::{Supervisor, notify, python};
 use crate::StartError;
-use crate::bind::BoundListener;
 use crate::thread::control::Control;
 
 /// How long killed workers may take to be gone.
@@ -26,34 +25,9 @@ pub(super) enum Started {
     Stopped,
 }
 
-/// Second handles of all sockets, which begin to listen through them before the threads accept, because here
-/// an error can still end the start. They are closed then, so that a draining thread is the last to hold the
-/// sockets.
-pub(super) struct PendingListeners {
-    pending: Vec<BoundListener>,
-    addresses: Vec<String>,
-}
-
-impl PendingListeners {
-    pub(super) fn of(listeners: &[Vec<BoundListener>]) -> io::Result<Self> {
-        let pending = listeners.iter().flatten().map(BoundListener::share).collect::<io::Result<_>>()?;
-        let addresses =
-            listeners.first().into_iter().flatten().map(|listener| listener.address.clone()).collect();
-        Ok(Self { pending, addresses })
-    }
-
-    /// Makes the sockets listen. Returns their addresses.
-    fn open(self, backlog: u32) -> Result<Vec<String>, StartError> {
-        for door in &self.pending {
-            door.listen(backlog).map_err(|error| StartError::Bind(door.address.clone(), error))?;
-        }
-        Ok(self.addresses)
-    }
-}
-
 impl Supervisor<'_> {
     /// Starts the workers, waits until all are ready, and makes the sockets listen.
-    pub(super) async fn start_up(&mut self, pending: PendingListeners) -> Result<Started, StartError> {
+    pub(super) async fn start_up(&mut self) -> Result<Started, StartError> {
         loop {
             match self.start_workers().await {
                 Ok(Started::Serving) => break,
@@ -69,7 +43,7 @@ impl Supervisor<'_> {
                 other => return other,
             }
         }
-        let addresses = self.open(pending).await?;
+        let addresses = self.open().await?;
         for address in &addresses {
             tracing::info!("Running on {address} (CTRL + C to quit)");
         }
@@ -77,6 +51,9 @@ impl Supervisor<'_> {
             embedder.running(&addresses);
         }
         self.notify(notify::State::Ready);
+        if let Some(predecessor) = self.predecessor.take() {
+            predecessor.relieve();
+        }
         Ok(Started::Serving)
     }
 
@@ -110,6 +87,8 @@ impl Supervisor<'_> {
                 Change::Reload => self.replace_all("SIGHUP"),
                 // A number of workers is changed once it has been reached.
                 Change::Scale(_)
+                | Change::Succeed
+                | Change::Succeeded
                 | Change::Spent(_)
                 | Change::Drained { .. }
                 | Change::Files(_)
@@ -144,6 +123,8 @@ impl Supervisor<'_> {
                 | Change::Gone(_)
                 | Change::Spent(_)
                 | Change::Scale(_)
+                | Change::Succeed
+                | Change::Succeeded
                 | Change::Drained { .. }
                 | Change::Files(None) => {}
             }
@@ -151,8 +132,18 @@ impl Supervisor<'_> {
         Ok(Started::Serving)
     }
 
-    async fn open(&self, pending: PendingListeners) -> Result<Vec<String>, StartError> {
-        let addresses = pending.open(self.settings.backlog)?;
+    /// Makes the sockets listen, through the supervisor's handles of them, because here an error can still
+    /// end the start; then lets the threads accept. Returns the addresses.
+    async fn open(&self) -> Result<Vec<String>, StartError> {
+        let mut addresses = Vec::new();
+        for listener in &self.listeners {
+            let listening = listener.listen(self.settings.backlog);
+            listening.map_err(|error| StartError::Bind(listener.address.clone(), error))?;
+            // An address has a socket for each thread.
+            if !addresses.contains(&listener.address) {
+                addresses.push(listener.address.clone());
+            }
+        }
         self.edge.send_all(|| Control::Accept).await;
         Ok(addresses)
     }

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::signals::Signal;
 use super::*;
+use crate::handover::Inherited;
 use crate::{AppSettings, Bind, Listener, bind};
 
 /// A supervisor to be run.
@@ -88,7 +89,14 @@ impl Scene {
             let (events, received) = mpsc::channel(EVENTS);
             let settings = self.settings;
             let setup = Setup {
-                listeners: bind::bind(&settings, settings.io_threads.unwrap().get()).unwrap(),
+                listeners: bind::bind(
+                    &settings,
+                    settings.io_threads.unwrap().get(),
+                    &mut Inherited::default(),
+                )
+                .unwrap(),
+                predecessor: None,
+                pid_file: None,
                 settings: Arc::new(settings),
                 tls: None,
                 descriptors: None,

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::liveness;
 use crate::bind::passed_sockets;
+use crate::handover;
 use crate::origin::app::WorkerId;
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::request_quota::RequestQuota;
@@ -117,6 +118,8 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
         .env_remove(passed_sockets::PROCESS)
         .env_remove(passed_sockets::NAMES)
         .env_remove(super::python::CALLED_BY)
+        .env_remove(handover::LISTENERS)
+        .env_remove(handover::READY)
         .kill_on_drop(true);
     if let Some(folder) = plan.folder {
         command.current_dir(folder);
