@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build dev run check test test-rust test-python dev-test model proof soak apps autobahn generate bench lint lint-rust lint-python dependencies clean
+.PHONY: help build dev run check test checks test-rust test-python dev-test model proof soak apps autobahn generate bench lint lint-rust lint-python dependencies clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,15 @@ check: dev lint-python ## check a small change: formats, lints, the crates' test
 	cargo test --locked --workspace --quiet
 	$(VENV)/bin/python $(PYTEST) -m 'not slow'
 
-test: lint test-rust test-python ## run every check and every test
+# While the wheel is linked, which takes minutes on one core, the checks use the other.
+test: $(VENV)/tests.stamp ## run every check and every test
+	$(MAKE) --jobs=2 --output-sync=line --no-print-directory build checks
+	$(MAKE) test-python
+
+# In this order, also with --jobs: two runs of cargo that are not for the wheel would wait for each other.
+checks:
+	$(MAKE) lint
+	$(MAKE) test-rust
 
 test-rust: ## run the tests of the crates
 	cargo test --locked --workspace
@@ -86,7 +94,10 @@ generate: ## renew the files generated from the tables of settings: references, 
 bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
 	$(PYTHON) tests/bench/bench.py $(ARGS)
 
-lint: lint-rust lint-python dependencies ## run every check alone; warnings are errors
+lint: ## run every check alone; warnings are errors
+	$(MAKE) lint-rust
+	$(MAKE) lint-python
+	$(MAKE) dependencies
 
 lint-rust: ## check the crates' formatting, lints and documentation
 	cargo fmt --all --check
