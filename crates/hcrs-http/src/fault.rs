@@ -19,6 +19,16 @@ pub enum Blame {
 }
 
 impl Blame {
+    /// Returns the name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Peer => "client",
+            Self::App => "app",
+            Self::Worker => "worker",
+            Self::Overload => "overload",
+        }
+    }
+
     /// Returns the level at which the edge logs such a fault.
     pub fn log_level(self) -> FaultLogLevel {
         match self {
@@ -121,6 +131,56 @@ struct Row {
 }
 
 impl Fault {
+    /// All faults, in the order of [`Fault::index`].
+    pub const ALL: [Self; 20] = [
+        Self::BadRequest("malformed request"),
+        Self::HeadTooLarge,
+        Self::TargetTooLong,
+        Self::MethodNotAllowed,
+        Self::UnknownHost,
+        Self::ExpectationFailed,
+        Self::VersionNotSupported,
+        Self::CodingNotSupported,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::WriteStalled,
+        Self::ClientGone,
+        Self::TooManyResets,
+        Self::TooManyFrames,
+        Self::AppFailed,
+        Self::WorkerLost,
+        Self::RetireTimeout,
+        Self::QueueTimeout,
+        Self::QueueFull,
+        Self::DrainTimeout,
+    ];
+
+    /// Returns the place of the fault in [`Fault::ALL`], whatever its text.
+    pub fn index(self) -> usize {
+        match self {
+            Self::BadRequest(_) => 0,
+            Self::HeadTooLarge => 1,
+            Self::TargetTooLong => 2,
+            Self::MethodNotAllowed => 3,
+            Self::UnknownHost => 4,
+            Self::ExpectationFailed => 5,
+            Self::VersionNotSupported => 6,
+            Self::CodingNotSupported => 7,
+            Self::HeadTimeout => 8,
+            Self::BodyTimeout => 9,
+            Self::WriteStalled => 10,
+            Self::ClientGone => 11,
+            Self::TooManyResets => 12,
+            Self::TooManyFrames => 13,
+            Self::AppFailed => 14,
+            Self::WorkerLost => 15,
+            Self::RetireTimeout => 16,
+            Self::QueueTimeout => 17,
+            Self::QueueFull => 18,
+            Self::DrainTimeout => 19,
+        }
+    }
+
     /// The table. Columns: blame, reach, status, HTTP/2 error code, WebSocket close code, counter, text.
     #[rustfmt::skip]
     fn row(self) -> Row {
@@ -243,6 +303,17 @@ mod tests {
     fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
         assert_eq!(Fault::MethodNotAllowed.allow(), Some(""));
         assert_eq!(Fault::HeadTooLarge.allow(), None);
+    }
+
+    #[test]
+    fn the_list_has_each_fault_in_its_place_with_a_counter_of_its_own() {
+        let mut counters: Vec<_> = Fault::ALL.iter().map(|fault| fault.counter()).collect();
+        for (at, fault) in Fault::ALL.iter().enumerate() {
+            assert_eq!(fault.index(), at, "{fault:?}");
+        }
+        counters.sort_unstable();
+        counters.dedup();
+        assert_eq!(counters.len(), Fault::ALL.len());
     }
 
     #[test]

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod active;
+mod counters;
+mod exposition;
+mod families;
+mod histogram;
+mod label;
+mod server;
+mod snapshot;
+mod values;
+
+pub use active::{ActiveRequest, METHOD_SHOWN_MAX, PATH_SHOWN_MAX, Stage, WorkerName};
+pub use counters::{Counters, EndedRequest};
+pub use exposition::{Format, exposition};
+pub use histogram::{BOUNDS, Histogram};
+pub use label::{
+    ConnectionProtocol, HandshakeFailure, Label, Protocol, RestartCause, ShedReason, Stall, StatusClass,
+    WorkerState,
+};
+pub use server::{ServerFacts, WorkerFacts, WorkerRestarts};
+pub use snapshot::{ACTIVE_MAX, ThreadSnapshot};
+pub use values::{By, Counter, Level, Stalls};

@@ -1,0 +1,46 @@
+//! The facts of the server that its supervisor knows.
+
+use std::time::Duration;
+
+use crate::label::{RestartCause, WorkerState};
+use crate::values::{ByCause, Counter};
+
+/// The facts of the server that its supervisor knows.
+#[derive(Debug, Clone, Default)]
+pub struct ServerFacts {
+    /// The version of hcrs.
+    pub version: &'static str,
+    /// When the server started, since the Unix epoch.
+    pub started: Duration,
+    /// The worker processes, in any order.
+    pub workers: Vec<WorkerFacts>,
+    /// The number of workers that were replaced, restarted or ended.
+    pub restarts: WorkerRestarts,
+}
+
+/// The facts of a worker process.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerFacts {
+    /// The worker's slot, counted from 0. While one worker replaces another, both have the same.
+    pub slot: usize,
+    /// The state.
+    pub state: WorkerState,
+    /// The resident memory, in bytes; `None` if the system does not report it.
+    pub resident_bytes: Option<u64>,
+}
+
+/// The number of workers that were replaced, restarted or ended, by cause.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerRestarts(pub(crate) ByCause<Counter>);
+
+impl WorkerRestarts {
+    /// Counts a worker.
+    pub fn note(&self, cause: RestartCause) {
+        self.0.of(cause).increment();
+    }
+
+    /// Returns the number of workers for this cause.
+    pub fn of(&self, cause: RestartCause) -> u64 {
+        self.0.of(cause).get()
+    }
+}

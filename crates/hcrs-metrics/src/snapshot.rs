@@ -1,0 +1,131 @@
+//! The metrics of an edge thread at one instant.
+
+use std::cmp::Reverse;
+
+use crate::active::ActiveRequest;
+use crate::counters::Counters;
+use crate::label::Label as _;
+use crate::values::{ByProtocol, Level, Merge as _};
+
+/// The most requests in flight that one thread lists: its oldest ones.
+pub const ACTIVE_MAX: usize = 100;
+
+/// The metrics of an edge thread, or of several, at one instant.
+#[derive(Debug, Clone, Default)]
+pub struct ThreadSnapshot {
+    /// The counters.
+    pub counters: Counters,
+    /// The number of requests that wait for a worker.
+    pub queue_length: u64,
+    /// The bytes of requests that no worker has begun.
+    pub queue_bytes: u64,
+    /// Requests in flight: the oldest of each thread, at most [`ACTIVE_MAX`].
+    pub requests: Vec<ActiveRequest>,
+    pub(crate) in_flight: ByProtocol<Level>,
+}
+
+impl ThreadSnapshot {
+    /// Returns a snapshot of a thread's counters, in which nothing waits or is in flight.
+    pub fn of(counters: &Counters) -> Self {
+        Self { counters: counters.clone(), ..Self::default() }
+    }
+
+    /// Counts a request in flight.
+    pub fn count_in_flight(&self, protocol: crate::Protocol) {
+        self.in_flight.of(protocol).rise();
+    }
+
+    /// Returns the number of requests in flight.
+    pub fn in_flight(&self) -> u64 {
+        crate::Protocol::ALL.iter().map(|&protocol| self.in_flight.of(protocol).get()).sum()
+    }
+
+    /// Sets the numbers of streams that the workers have not ended, by slot counted from 0. Those of one slot
+    /// are added up.
+    pub fn set_streams(&self, streams: impl Iterator<Item = (usize, usize)>) {
+        self.counters.set_streams(streams);
+    }
+
+    /// Adds the metrics of another thread. The requests are in order of age afterwards, the oldest first.
+    pub fn merge(&mut self, other: Self) {
+        self.counters.merge(&other.counters);
+        self.in_flight.merge(&other.in_flight);
+        self.queue_length += other.queue_length;
+        self.queue_bytes += other.queue_bytes;
+        self.requests.extend(other.requests);
+        self.requests.sort_by_key(|request| Reverse(request.age));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hcrs_http::Fault;
+
+    use super::*;
+    use crate::{EndedRequest, Protocol, Stage, StatusClass};
+
+    fn of_a_thread(slot: usize, age: u64) -> ThreadSnapshot {
+        let counters = Counters::default();
+        counters.add_slot(slot);
+        counters.end_request(&EndedRequest {
+            protocol: Protocol::Http2,
+            status: Some(200),
+            duration: Duration::from_millis(3),
+            slot: Some(slot),
+            queue: Some(Duration::ZERO),
+            app: None,
+            send: None,
+        });
+        counters.fail_request(Fault::ClientGone);
+        let request = ActiveRequest {
+            thread: slot,
+            connection: 1,
+            stream: None,
+            protocol: Protocol::Http11,
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            age: Duration::from_secs(age),
+            stage: Stage::Queued,
+            worker: None,
+        };
+        let snapshot = ThreadSnapshot {
+            counters,
+            queue_length: 2,
+            queue_bytes: 100,
+            requests: vec![request],
+            ..ThreadSnapshot::default()
+        };
+        snapshot.count_in_flight(Protocol::Http11);
+        snapshot
+    }
+
+    #[test]
+    fn snapshots_go_to_another_thread_and_are_added_up_there() {
+        let threads: Vec<_> =
+            (0..3).map(|slot| std::thread::spawn(move || of_a_thread(slot, slot as u64))).collect();
+        let mut all = ThreadSnapshot::default();
+        for thread in threads {
+            all.merge(thread.join().unwrap());
+        }
+        assert_eq!(all.counters.requests.of(Protocol::Http2).of(StatusClass::Success).get(), 3);
+        assert_eq!(all.counters.duration.of(Protocol::Http2).count(), 3);
+        assert_eq!(all.counters.request_faults.of(Fault::ClientGone).get(), 3);
+        assert_eq!((all.queue_length, all.queue_bytes, all.in_flight()), (6, 300, 3));
+        let ages: Vec<_> = all.requests.iter().map(|request| request.age.as_secs()).collect();
+        assert_eq!(ages, [2, 1, 0], "the oldest first");
+        let slots = all.counters.slots.borrow();
+        let per_slot = slots.iter().map(|slot| slot.requests.of(StatusClass::Success).get());
+        assert_eq!(per_slot.collect::<Vec<_>>(), [1, 1, 1], "each thread knew another slot");
+    }
+
+    #[test]
+    fn streams_of_two_workers_of_one_slot_are_added_up_and_replace_earlier_numbers() {
+        let snapshot = of_a_thread(1, 0);
+        snapshot.set_streams([(0, 5), (1, 5)].into_iter());
+        snapshot.set_streams([(1, 2), (1, 3), (7, 9)].into_iter());
+        let slots = snapshot.counters.slots.borrow();
+        assert_eq!(slots.iter().map(|slot| slot.streams.get()).collect::<Vec<_>>(), [0, 5]);
+    }
+}
