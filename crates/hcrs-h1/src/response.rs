@@ -5,7 +5,7 @@
 //! `transfer-encoding`) are the server's.
 
 use hcrs_http::{
-    Fault, ResponseHead, Version, content_length, is_field_name, is_field_value, is_trailer_name,
+    Fault, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name, response_content_length,
 };
 
 use crate::head::list;
@@ -163,7 +163,7 @@ struct AppFields {
 
 fn push_app_fields(head: &ResponseHead, status: u16, out: &mut Vec<u8>) -> Result<AppFields, Fault> {
     let mut seen = AppFields::default();
-    for (name, value) in head.fields() {
+    for (name, mut value) in head.fields() {
         if !is_field_name(name) || !is_field_value(value) {
             return Err(Fault::AppFailed);
         }
@@ -175,7 +175,8 @@ fn push_app_fields(head: &ResponseHead, status: u16, out: &mut Vec<u8>) -> Resul
                 continue;
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = content_length(value.trim_ascii()).ok_or(Fault::AppFailed)?;
+                let length;
+                (length, value) = response_content_length(value).ok_or(Fault::AppFailed)?;
                 match seen.length.replace(length) {
                     Some(before) if before != length => return Err(Fault::AppFailed),
                     Some(_) => continue,

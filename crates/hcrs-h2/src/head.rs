@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_http::{
     Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, base64,
-    content_length, is_authority, is_connection_specific, is_trailer_name, request_content_length,
+    is_authority, is_connection_specific, is_trailer_name, request_content_length, response_content_length,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -185,13 +185,14 @@ pub(crate) fn response(
     let added = 2 + server_fields.alt_svc.as_ref().map_or(0, |values| values.len());
     fields.try_reserve(head.field_count() + added).map_err(|_| Fault::AppFailed)?;
     let (mut length, mut has_date, mut has_server) = (None, false, false);
-    for (name, value) in head.fields() {
+    for (name, mut value) in head.fields() {
         let name = HeaderName::from_bytes(name).map_err(|_| Fault::AppFailed)?;
         if is_connection_specific(name.as_str().as_bytes()) {
             continue;
         }
         if name == header::CONTENT_LENGTH {
-            let announced = content_length(value).ok_or(Fault::AppFailed)?;
+            let announced;
+            (announced, value) = response_content_length(value).ok_or(Fault::AppFailed)?;
             if length.is_some_and(|first| first != announced) {
                 return Err(Fault::AppFailed);
             }

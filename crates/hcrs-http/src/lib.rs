@@ -18,7 +18,7 @@ mod response;
 pub use append::{PIECE, append};
 pub use authority::is_authority;
 pub use base64::{BASE64_ALPHABET, base64};
-pub use content_length::{content_length, request_content_length};
+pub use content_length::{content_length, request_content_length, response_content_length};
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Blame, Fault, FaultLogLevel, H2Code, Reach};
 pub use fields::{Fields, is_connection_specific, is_field_name, is_field_value, is_trailer_name};

@@ -72,6 +72,7 @@ fn framing_follows_from_request_status_and_length() {
             Some(("content-length", "5")),
         ),
         (GET, 200, &[("content-length", "5"), ("content-length", "5")], None, Some(("content-length", "5"))),
+        (GET, 200, &[("content-length", " 5\t")], None, Some(("content-length", "5"))),
         (GET, 204, none, None, None),
         (GET, 204, none, Some(0), None),
         (GET, 204, five, None, None),

@@ -136,6 +136,12 @@ fn a_response_keeps_its_order_and_repeats() {
 }
 
 #[test]
+fn blanks_around_an_apps_length_are_no_part_of_it() {
+    let (response, length) = send(200, &[(b"content-length", b" 5\t")]).unwrap();
+    assert_eq!((&response.headers()["content-length"], length), (&HeaderValue::from_static("5"), Some(5)));
+}
+
+#[test]
 fn alternative_services_are_added_to_those_that_the_app_names() {
     let (response, _) = send(200, &[(b"alt-svc", b"clear")]).unwrap();
     let values: Vec<_> = response.headers().get_all("alt-svc").iter().collect();
