@@ -11,7 +11,6 @@ use std::path::Path;
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::handover::Inherited;
 use crate::{Bind, Listener, Settings, StartError};
 
 /// The variables by which a service manager passes sockets (`sd_listen_fds(3)`). They are for this process
@@ -121,16 +120,15 @@ impl AsFd for BoundListener {
 }
 
 /// Binds every listener for each of the threads: a TCP socket for each thread, which share the port, or one
-/// socket for all where the system does not support that. Sockets that a predecessor listens on are taken
-/// over. Returns one list for each thread.
+/// socket for all where the system does not support that. The sockets of an address that are `inherited`
+/// are taken over. Returns one list for each thread.
 pub(crate) fn bind(
     settings: &Settings,
     threads: usize,
-    inherited: &mut Inherited,
+    mut inherited: impl FnMut(&Bind) -> Vec<Socket>,
 ) -> Result<Vec<Vec<BoundListener>>, StartError> {
     let failed = |listener: &Listener, error| StartError::Bind(listener.bind.to_string(), error);
-    let taken_over: Vec<_> =
-        settings.listeners.iter().map(|listener| inherited.sockets(&listener.bind)).collect();
+    let taken_over: Vec<_> = settings.listeners.iter().map(|listener| inherited(&listener.bind)).collect();
     // Passed descriptors come before all sockets of our own, none of which may get the number of one that is
     // not passed.
     let mut passed = adopt_all(&settings.listeners, |at| taken_over[at].is_empty())?.into_iter();

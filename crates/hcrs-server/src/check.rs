@@ -7,7 +7,6 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use crate::bind::bind;
-use crate::handover::Inherited;
 use crate::{Bind, LogTarget, Settings, StartError};
 
 /// Returns everything that would stop the start, as far as it can be known in advance. Nothing is changed: no
@@ -26,7 +25,7 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
             }
             Bind::Fd(_) => continue, // opened by the process that starts the server
         }
-        problems.extend(bind(&tcp, 1, &mut Inherited::default()).err());
+        problems.extend(bind(&tcp, 1, |_| Vec::new()).err());
     }
     for target in [&settings.log.access, &settings.log.error].into_iter().flatten() {
         if let LogTarget::File(path) = target

@@ -139,8 +139,7 @@ mod tests {
         let binds =
             vec![Bind::Tcp { host: "127.0.0.1".into(), port: 0 }, Bind::Unix(folder.path().join("a socket"))];
         let settings = settings(binds);
-        let ours: Vec<_> =
-            bind(&settings, 2, &mut Inherited::default()).unwrap().into_iter().flatten().collect();
+        let ours: Vec<_> = bind(&settings, 2, |_| Vec::new()).unwrap().into_iter().flatten().collect();
         let port = ours[0].port().unwrap();
         for listener in &ours {
             listener.listen(8).unwrap();
@@ -155,7 +154,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let ready = OwnedFd::from(writer).into_raw_fd();
         let mut inherited = Inherited::of(&list, &ready.to_string()).unwrap();
-        let theirs = bind(&settings, 3, &mut inherited).unwrap();
+        let theirs = bind(&settings, 3, |bind| inherited.sockets(bind)).unwrap();
         drop(ours);
         assert_eq!(theirs.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
         assert_eq!(theirs[2][0].port(), Some(port), "more threads share what there is");

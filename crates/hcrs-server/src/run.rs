@@ -95,7 +95,7 @@ fn run_opened(
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
     let mut inherited = Inherited::take()?;
-    let listeners = bind::bind(&settings, io_threads(&settings), &mut inherited)?;
+    let listeners = bind::bind(&settings, io_threads(&settings), |bind| inherited.sockets(bind))?;
     // Written once the addresses are bound, so that a second start by mistake does not replace the file of
     // the first.
     let pid_file = match &settings.pid_path {

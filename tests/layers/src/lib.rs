@@ -69,11 +69,13 @@ mod tests {
         "state",
         "origin",
         "exchange",
+        "handover",
         "bind",
         "settings",
-        "caller",
+        "embedder",
         "server_names",
         "pid_file",
+        "usable_cores",
         "clock",
     ];
 

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use super::*;
 
 fn bind(settings: &Settings, threads: usize) -> Result<Vec<Vec<BoundListener>>, StartError> {
-    super::bind(settings, threads, &mut Inherited::default())
+    super::bind(settings, threads, |_| Vec::new())
 }
 
 pub(crate) fn settings(binds: Vec<Bind>) -> Settings {

@@ -11,7 +11,6 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::signals::Signal;
 use super::*;
-use crate::handover::Inherited;
 use crate::{AppSettings, Bind, Listener, bind};
 
 /// A supervisor to be run.
@@ -89,12 +88,7 @@ impl Scene {
             let (events, received) = mpsc::channel(EVENTS);
             let settings = self.settings;
             let setup = Setup {
-                listeners: bind::bind(
-                    &settings,
-                    settings.io_threads.unwrap().get(),
-                    &mut Inherited::default(),
-                )
-                .unwrap(),
+                listeners: bind::bind(&settings, settings.io_threads.unwrap().get(), |_| Vec::new()).unwrap(),
                 predecessor: None,
                 pid_file: None,
                 settings: Arc::new(settings),
