@@ -46,6 +46,15 @@ pub enum Version {
 }
 
 impl Version {
+    fn of_byte(byte: u8) -> Option<Self> {
+        match byte {
+            10 => Some(Self::Http10),
+            11 => Some(Self::Http11),
+            20 => Some(Self::Http2),
+            _ => None,
+        }
+    }
+
     /// Returns the text that ASGI's `http_version` has.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -225,6 +234,11 @@ impl RequestHead {
         head
     }
 
+    /// Returns the version of the protocol.
+    pub fn version(&self) -> Version {
+        Version::of_byte(self.block[0]).expect("invariant: RequestHead::new writes it")
+    }
+
     /// Returns the block, as it crosses the link.
     pub fn as_bytes(&self) -> &[u8] {
         &self.block
@@ -287,12 +301,7 @@ impl<'a> RequestView<'a> {
             rest = after;
             Ok(part)
         };
-        let version = match fixed[0] {
-            10 => Version::Http10,
-            11 => Version::Http11,
-            20 => Version::Http2,
-            _ => return Err(MalformedHead),
-        };
+        let version = Version::of_byte(fixed[0]).ok_or(MalformedHead)?;
         let scheme = match fixed[1] {
             0 => Scheme::Http,
             1 => Scheme::Https,

@@ -1,11 +1,13 @@
 //! The facts of a client's connection that the steps before its first request have found.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use hcrs_http::{Endpoints, Fault, Scheme};
+use hcrs_metrics::ConnectionProtocol;
 
 use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::NumberedTlsInfo;
@@ -50,7 +52,7 @@ impl Client {
 
     /// Logs that the connection ends with a fault, after its requests were noted.
     pub(crate) fn note_fault(&self, fault: Fault) {
-        ThreadState::note_connection_fault(self.serial, fault);
+        self.admitted.shared.note_connection_fault(self.serial, fault);
     }
 
     /// Logs that the connection is lost because of an error.
@@ -89,6 +91,7 @@ pub(crate) struct Admitted {
     /// Wakes the connection.
     pub mailbox: Rc<Mailbox>,
     key: usize,
+    protocol: Cell<ConnectionProtocol>,
 }
 
 impl Admitted {
@@ -96,7 +99,14 @@ impl Admitted {
     pub(crate) fn new(shared: &Rc<ThreadState>) -> Self {
         let mailbox = Rc::new(Mailbox::default());
         let key = shared.connections.borrow_mut().insert(Rc::clone(&mailbox));
-        Self { shared: Rc::clone(shared), mailbox, key }
+        shared.metrics.open_connection();
+        Self { shared: Rc::clone(shared), mailbox, key, protocol: Cell::new(ConnectionProtocol::Unknown) }
+    }
+
+    /// Notes that the connection's protocol has become known.
+    pub(crate) fn negotiate(&self, protocol: ConnectionProtocol) {
+        self.protocol.set(protocol);
+        self.shared.metrics.negotiate(protocol);
     }
 
     /// Runs a step that precedes the connection's first request; `None` if the drain of the thread ends the
@@ -118,6 +128,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.connections.borrow_mut().remove(self.key);
+        self.shared.metrics.close_connection(self.protocol.get());
         self.shared.changed.notify_one();
         // Wakes the task that will ask the allocator to release the connection's memory.
         self.shared.dispatch.wake();

@@ -15,6 +15,7 @@ pub(crate) mod socket;
 use std::fmt;
 use std::sync::Arc;
 
+use hcrs_metrics::ConnectionProtocol;
 use hcrs_tls::TlsConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::Instrument as _;
@@ -56,8 +57,14 @@ async fn take_steps(admitted: Admitted, serial: u64, mut socket: Socket, entranc
 /// Drives the connection in the protocol that its client uses.
 async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(client: Client, io: T) {
     match negotiate::negotiate(&client, io).await {
-        Some(Negotiated::H1(io, first)) => drive::h1::drive(client, io, first).await,
-        Some(Negotiated::H2(io)) => drive::h2::drive(client, io).await,
+        Some(Negotiated::H1(io, first)) => {
+            client.admitted.negotiate(ConnectionProtocol::Http1);
+            drive::h1::drive(client, io, first).await;
+        }
+        Some(Negotiated::H2(io)) => {
+            client.admitted.negotiate(ConnectionProtocol::Http2);
+            drive::h2::drive(client, io).await;
+        }
         None => {}
     }
 }

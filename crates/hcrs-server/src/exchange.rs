@@ -13,6 +13,7 @@
 //! A request arrives once: however often it is sent, its place in the order and its deadline are those of its
 //! arrival.
 
+mod active;
 pub(crate) mod backlog;
 mod client_side;
 mod file;
@@ -37,6 +38,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, StreamId, Window};
+use hcrs_metrics::{Stall, WorkerName};
 
 use crate::exchange::backlog::Share;
 use crate::exchange::file_body::FileBody;
@@ -45,6 +47,7 @@ use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::NumberedTlsInfo;
 use crate::exchange::websocket::WebSocket;
 
+pub(crate) use active::Activity;
 pub(crate) use file::SentOfFile;
 pub(crate) use origin::Origin;
 
@@ -62,6 +65,8 @@ pub(crate) struct Exchange {
     arrived: Instant,
     /// The permit of its response to hold files open.
     file_permit: RefCell<Option<FilePermit>>,
+    /// Its place in the thread's list of requests in flight.
+    listed_at: Cell<Option<usize>>,
     state: RefCell<State>,
 }
 
@@ -140,8 +145,8 @@ struct State {
 /// The worker that a request was sent to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SentTo {
-    /// Its process id.
-    pub pid: u32,
+    /// The worker.
+    pub worker: WorkerName,
     /// When the request was sent.
     pub at: Instant,
 }
@@ -173,6 +178,8 @@ struct RequestBody {
     ended: bool,
     end_sent: bool,
     window: Window,
+    /// Whether bytes wait for the window.
+    is_stalled: bool,
     /// The number of bytes that the app took and the client has not been credited with.
     taken: usize,
     /// The number of bytes that arrived and that the app has not taken.
@@ -256,6 +263,7 @@ impl Exchange {
             tls,
             arrived,
             file_permit: RefCell::new(file_permit),
+            listed_at: Cell::new(None),
             state: RefCell::new(State {
                 place: Place::Queued,
                 share: None,
@@ -270,6 +278,7 @@ impl Exchange {
                     ended,
                     end_sent: !head.has_body(),
                     window: Window::new(REQUEST_WINDOW),
+                    is_stalled: false,
                     taken: 0,
                     unread: 0,
                 },
@@ -351,9 +360,13 @@ impl State {
         let body = &mut self.body;
         while let Some(front) = body.waiting.front_mut() {
             let len = front.len().min(body.window.left()).min(DATA_MAX);
+            if len == 0 && !front.is_empty() && !std::mem::replace(&mut body.is_stalled, true) {
+                origin.note_stall(Stall::RequestWindow);
+            }
             if len == 0 || self.awaits_room {
                 return;
             }
+            body.is_stalled = false;
             if !origin.has_room(stream) {
                 self.awaits_room = true;
                 return;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use hcrs_forwarded::without_forwarded;
 use hcrs_http::{Fault, RequestHead};
+use hcrs_metrics::Protocol;
 use hcrs_ws::MessageRoom;
 
 use crate::client::{Client, ForwardedFields};
@@ -104,12 +105,14 @@ impl Intake {
         if shared.settings.connection.pathsend {
             arrived.head.set_offers_files();
         }
-        let exchange = Exchange::new(Parts {
+        let stream = arrived.stream;
+        let parts = Parts {
             running: Some(Rc::clone(&self.running)),
             file_permit: self.file_permits.take(),
             websocket,
             ..plain(client, arrived, now)
-        });
+        };
+        let exchange = open(client, stream, parts);
         shared.dispatch.submit(&exchange, now);
         exchange
     }
@@ -117,15 +120,23 @@ impl Intake {
 
 /// Returns the exchange of a request that is answered with the fault's response.
 pub(crate) fn refused(client: &Client, arrived: Arrived, fault: Fault, now: Instant) -> Rc<Exchange> {
-    let exchange = Exchange::new(plain(client, arrived, now));
+    let exchange = open(client, arrived.stream, plain(client, arrived, now));
     exchange.fail(fault);
     exchange
 }
 
 /// Returns the exchange of a request that the edge has answered.
 fn answered(client: &Client, arrived: Arrived, response: WholeResponse, now: Instant) -> Rc<Exchange> {
-    let exchange = Exchange::new(plain(client, arrived, now));
+    let exchange = open(client, arrived.stream, plain(client, arrived, now));
     exchange.answer(response);
+    exchange
+}
+
+/// Returns the exchange with these parts, listed among the requests in flight.
+fn open(client: &Client, stream: Option<u32>, parts: Parts) -> Rc<Exchange> {
+    let protocol = Protocol::of(parts.head.version(), parts.head.is_websocket());
+    let exchange = Exchange::new(parts);
+    client.admitted.shared.requests.add(client.serial, stream, protocol, &exchange);
     exchange
 }
 

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use hcrs_http::Fault;
 use hcrs_log::{AccessEntry, AccessLog, Statsd};
+use hcrs_metrics::{Counters, EndedRequest, Protocol, ThreadSnapshot};
 use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::exchange::Exchange;
 use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::TlsInfoTable;
@@ -19,10 +21,12 @@ use crate::exchange::websocket;
 use crate::origin::app::dispatch::Dispatch;
 use crate::settings::Settings;
 
+mod active_requests;
 mod date;
 mod fault_log;
 mod server_fields;
 
+use active_requests::ActiveRequests;
 use fault_log::FaultLog;
 use server_fields::ServerFields;
 
@@ -40,6 +44,10 @@ pub(crate) struct ThreadState {
     pub statsd: RefCell<Option<Statsd>>,
     /// Faults that the error log has not reported yet.
     pub faults: FaultLog,
+    /// The counters and histograms of the thread.
+    pub metrics: Rc<Counters>,
+    /// The requests in flight.
+    pub requests: ActiveRequests,
     /// Settings and shared resources of WebSockets.
     pub websockets: Rc<websocket::Terms>,
     /// Room for the request bodies that HTTP/2 connections hold.
@@ -83,6 +91,8 @@ impl ThreadState {
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
             faults: FaultLog::default(),
+            metrics: Rc::default(),
+            requests: ActiveRequests::default(),
             websockets: websocket::Terms::new(&settings.connection),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             open_files: Rc::default(),
@@ -126,14 +136,59 @@ impl ThreadState {
     /// Notes that a request has ended with the fault, on the connection with this number and the stream with
     /// this number, if the protocol has streams.
     pub(crate) fn note_fault(&self, connection: u64, stream: Option<u32>, fault: Fault) {
+        self.metrics.fail_request(fault);
         if self.faults.note(connection, stream, fault, clock::now()) {
             self.dispatch.wake();
         }
     }
 
     /// Notes that the connection with this number has ended with the fault, after its requests were noted.
-    pub(crate) fn note_connection_fault(connection: u64, fault: Fault) {
+    pub(crate) fn note_connection_fault(&self, connection: u64, fault: Fault) {
+        self.metrics.fail_connection(fault);
         FaultLog::note_connection(connection, fault);
+    }
+
+    /// Counts a request that is over, and removes it from those in flight. `head_at` is when the response's
+    /// head was sent.
+    pub(crate) fn end_request(
+        &self,
+        exchange: &Exchange,
+        status: Option<u16>,
+        head_at: Option<Instant>,
+        now: Instant,
+    ) {
+        let Some(protocol) = self.requests.remove(exchange) else { return };
+        let (arrived, sent) = (exchange.arrived(), exchange.sent_to());
+        self.metrics.end_request(&EndedRequest {
+            protocol,
+            status,
+            duration: now.saturating_duration_since(arrived),
+            slot: sent.map(|sent| sent.worker.slot),
+            queue: sent.map(|sent| sent.at.saturating_duration_since(arrived)),
+            app: sent.zip(head_at).map(|(sent, at)| at.saturating_duration_since(sent.at)),
+            send: head_at.map(|at| now.saturating_duration_since(at)),
+        });
+    }
+
+    /// Counts an HTTP/1.1 request that was refused before its head was complete.
+    pub(crate) fn end_unread(&self, fault: Fault, duration: Duration) {
+        self.metrics.end_request(&EndedRequest {
+            protocol: Protocol::Http11,
+            status: Some(fault.status()),
+            duration,
+            slot: None,
+            queue: None,
+            app: None,
+            send: None,
+        });
+    }
+
+    /// Returns the metrics of the thread, which has the number `thread`, and its oldest requests in flight.
+    pub(crate) fn snapshot(&self, thread: usize, now: Instant) -> ThreadSnapshot {
+        let mut snapshot = ThreadSnapshot::of(&self.metrics);
+        self.dispatch.add_to(&mut snapshot);
+        self.requests.add_to(&mut snapshot, thread, now);
+        snapshot
     }
 
     /// Counts a request that was cut off at the end of the drain.
@@ -173,6 +228,13 @@ impl ThreadState {
         if let Some(statsd) = &mut *self.statsd.borrow_mut() {
             statsd.flush();
         }
+    }
+
+    /// Describes what remains after the last connection has ended; `None` if there is nothing.
+    pub(crate) fn left_over(&self) -> Option<String> {
+        let listed = self.requests.len();
+        let listed = (listed > 0).then(|| format!("{listed} requests in flight"));
+        [self.dispatch.left_over(), listed].into_iter().flatten().reduce(|all, more| format!("{all}, {more}"))
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

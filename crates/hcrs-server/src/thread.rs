@@ -12,9 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hcrs_log::{AccessLog, Statsd};
+use hcrs_metrics::ThreadSnapshot;
 use hcrs_tls::TlsConfig;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tracing::Instrument as _;
 
@@ -106,6 +107,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
             Control::Turn(turned) => {
                 turned.fetch_add(1, Ordering::Relaxed);
             }
+            Control::Snapshot(reply) => answer(reply, &shared, index),
             Control::Describe(worker) => shared.dispatch.describe(worker, clock::now()),
             Control::Drain(order) => {
                 shared.drains.cancel();
@@ -113,9 +115,9 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                     let _panic_at_the_end = task.await;
                 }
                 drop(listeners.take());
-                let until = drain(&shared, order, &mut orders).await;
+                let until = drain(&shared, index, order, &mut orders).await;
                 let (cut, all_ended) = (shared.cut(), shared.connections.borrow().is_empty());
-                let left = shared.dispatch.left_over().filter(|_| cut == 0 && all_ended);
+                let left = shared.left_over().filter(|_| cut == 0 && all_ended);
                 if let Some(left) = &left {
                     tracing::warn!("accounting: edge thread {index} has drained, and {left} are left");
                 }
@@ -130,9 +132,16 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     shared.flush_records();
 }
 
+/// Sends the thread's metrics.
+fn answer(reply: oneshot::Sender<ThreadSnapshot>, shared: &ThreadState, index: usize) {
+    // An error means that the snapshot is not awaited any more.
+    let _late = reply.send(shared.snapshot(index, clock::now()));
+}
+
 fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
     let LinkEnd { parts, socket } = end;
     let worker = parts.worker;
+    shared.metrics.add_slot(parts.slot);
     let link = Link::new(parts, shared.settings.dispatch.start_credits, clock::now());
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
@@ -202,7 +211,12 @@ fn log_cut(cut: Cut, pid: u32, grace: Duration) {
 
 /// Lets the connections finish until their time is up, then cuts them off. Returns the end of that time,
 /// which a second order may have changed.
-async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiver<Control>) -> Instant {
+async fn drain(
+    shared: &Rc<ThreadState>,
+    index: usize,
+    order: Drain,
+    orders: &mut mpsc::Receiver<Control>,
+) -> Instant {
     let Drain { mut until, signal } = order;
     shared.dispatch.begin_drain(signal);
     shared.enter(Phase::Draining);
@@ -225,6 +239,7 @@ async fn drain(shared: &Rc<ThreadState>, order: Drain, orders: &mut mpsc::Receiv
                 Some(Control::Attach(end)) => drop(end),
                 // Every link is sent `Drain` at the end.
                 Some(Control::Accept | Control::Retire(_) | Control::Describe(_)) => {}
+                Some(Control::Snapshot(reply)) => answer(reply, shared, index),
                 Some(Control::Turn(turned)) => drop(turned.fetch_add(1, Ordering::Relaxed)),
                 Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
                 Some(Control::Drain(order)) => {
@@ -287,3 +302,6 @@ fn report(reports: &mpsc::Sender<Report>, report: Report) {
         let _gone = reports.send(report).await;
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,7 @@ mod tests {
         "settings",
         "embedder",
         "server_names",
+        "usable_cores",
         "pid_file",
         "usable_cores",
         "clock",

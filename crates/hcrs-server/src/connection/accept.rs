@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcrs_log::COMPLAINT_INTERVAL;
+use hcrs_metrics::Counters;
 use hcrs_tls::TlsConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_local;
@@ -27,27 +28,29 @@ enum Listening {
 
 impl Listening {
     /// Waits for the next connection.
-    async fn accept(&self) -> io::Result<Socket> {
+    async fn accept(&self, metrics: &Rc<Counters>) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.and_then(|(stream, _)| Socket::tcp(stream)),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::unix(stream)),
+            Self::Tcp(listener) => {
+                listener.accept().await.and_then(|(stream, _)| Socket::tcp(stream, metrics))
+            }
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::unix(stream, metrics)),
         }
     }
 
     /// Returns the next connection that is already established, whatever the listener's known readiness.
-    fn accept_at_once(&self) -> io::Result<Socket> {
+    fn accept_at_once(&self, metrics: &Rc<Counters>) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => {
                 let listener = socket2::SockRef::from(listener);
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Socket::tcp(tokio::net::TcpStream::from_std(stream.into())?)
+                Socket::tcp(tokio::net::TcpStream::from_std(stream.into())?, metrics)
             }
             Self::Unix(listener) => {
                 let listener = socket2::SockRef::from(listener);
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok(Socket::unix(tokio::net::UnixStream::from_std(stream.into())?))
+                Ok(Socket::unix(tokio::net::UnixStream::from_std(stream.into())?, metrics))
             }
         }
     }
@@ -70,9 +73,9 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: O
     };
     loop {
         let accepted = tokio::select! {
-            accepted = listening.accept() => accepted,
+            accepted = listening.accept(&shared.metrics) => accepted,
             () = shared.drains.cancelled() => {
-                let there = std::iter::repeat_with(|| listening.accept_at_once());
+                let there = std::iter::repeat_with(|| listening.accept_at_once(&shared.metrics));
                 // At most as many as the kernel's queue holds.
                 return there.take(shared.settings.backlog as usize + 1).map_while(Result::ok).for_each(serve);
             }

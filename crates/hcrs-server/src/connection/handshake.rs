@@ -9,11 +9,12 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
+use hcrs_metrics::HandshakeFailure;
 use hcrs_tls::{TlsConfig, TlsInfo};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::rustls::{self, server::Acceptor};
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
@@ -30,8 +31,48 @@ pub(crate) enum HandshakeError {
     Late(#[from] Elapsed),
 }
 
-/// Terminates TLS on the socket.
+impl HandshakeError {
+    /// Returns the kind of the failure, for metrics.
+    fn kind(&self) -> HandshakeFailure {
+        match self {
+            Self::NoHello => HandshakeFailure::NoHello,
+            Self::Late(_) => HandshakeFailure::Timeout,
+            Self::Failed(error) => {
+                let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+                match of_tls {
+                    None => HandshakeFailure::Disconnect,
+                    Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::Alert,
+                    Some(
+                        rustls::Error::NoCertificatesPresented
+                        | rustls::Error::InvalidCertificate(_)
+                        | rustls::Error::InvalidCertRevocationList(_),
+                    ) => HandshakeFailure::Certificate,
+                    Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+                        HandshakeFailure::Incompatible
+                    }
+                    Some(_) => HandshakeFailure::Protocol,
+                }
+            }
+        }
+    }
+}
+
+/// Terminates TLS on the socket, and counts the outcome.
 pub(crate) async fn shake_hands(
+    admitted: &Admitted,
+    socket: Socket,
+    tls: &TlsConfig,
+) -> Result<(TlsStream<Socket>, Agreed), HandshakeError> {
+    let outcome = negotiate(admitted, socket, tls).await;
+    let metrics = &admitted.shared.metrics;
+    match &outcome {
+        Ok(_) => metrics.shake_hands(),
+        Err(error) => metrics.fail_handshake(error.kind()),
+    }
+    outcome
+}
+
+async fn negotiate(
     admitted: &Admitted,
     socket: Socket,
     tls: &TlsConfig,
@@ -74,6 +115,24 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+
+    #[test]
+    fn failures_are_told_apart_for_metrics() {
+        use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+        let of_tls = |error: Error| HandshakeError::Failed(io::Error::new(io::ErrorKind::InvalidData, error));
+        for (error, kind) in [
+            (HandshakeError::NoHello, HandshakeFailure::NoHello),
+            (HandshakeError::Failed(io::ErrorKind::UnexpectedEof.into()), HandshakeFailure::Disconnect),
+            (of_tls(Error::AlertReceived(AlertDescription::UnknownCA)), HandshakeFailure::Alert),
+            (of_tls(Error::NoCertificatesPresented), HandshakeFailure::Certificate),
+            (of_tls(CertificateError::Expired.into()), HandshakeFailure::Certificate),
+            (of_tls(PeerIncompatible::NoCipherSuitesInCommon.into()), HandshakeFailure::Incompatible),
+            (of_tls(Error::NoApplicationProtocol), HandshakeFailure::Incompatible),
+            (of_tls(Error::DecryptError), HandshakeFailure::Protocol),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
 
     #[test]
     fn a_bounded_number_is_begun_in_one_turn_and_unfinished_ones_hold_no_place() {

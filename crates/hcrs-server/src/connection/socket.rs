@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hcrs_http::{Address, Endpoints, append};
+use hcrs_metrics::{Counters, Stall};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -29,6 +31,9 @@ pub(crate) struct Socket {
     /// Bytes that were read from the socket and not passed on yet.
     ahead: Vec<u8>,
     handed_on: usize,
+    /// Whether the system took no bytes when some were last written.
+    is_blocked: bool,
+    metrics: Rc<Counters>,
 }
 
 #[derive(Debug)]
@@ -38,13 +43,19 @@ enum Stream {
 }
 
 impl Socket {
-    pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
+    /// Returns a TCP socket whose bytes are counted.
+    pub(crate) fn tcp(stream: TcpStream, metrics: &Rc<Counters>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream: Stream::Tcp(stream), ahead: Vec::new(), handed_on: 0 })
+        Ok(Self::new(Stream::Tcp(stream), metrics))
     }
 
-    pub(crate) fn unix(stream: UnixStream) -> Self {
-        Self { stream: Stream::Unix(stream), ahead: Vec::new(), handed_on: 0 }
+    /// Returns a unix socket whose bytes are counted.
+    pub(crate) fn unix(stream: UnixStream, metrics: &Rc<Counters>) -> Self {
+        Self::new(Stream::Unix(stream), metrics)
+    }
+
+    fn new(stream: Stream, metrics: &Rc<Counters>) -> Self {
+        Self { stream, ahead: Vec::new(), handed_on: 0, is_blocked: false, metrics: Rc::clone(metrics) }
     }
 
     /// Returns the addresses of the peer and of this end; `None` on a unix socket.
@@ -64,9 +75,27 @@ impl Socket {
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let before = buf.filled().len();
+        let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        self.metrics.received_bytes.add((buf.filled().len() - before) as u64);
+        polled
+    }
+
+    /// Counts the bytes that were written, or that the system begins to take none.
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(written) => {
+                self.is_blocked = false;
+                self.metrics.sent_bytes.add(written.as_ref().map_or(0, |&len| len as u64));
+            }
+            Poll::Pending => {
+                if !std::mem::replace(&mut self.is_blocked, true) {
+                    self.metrics.stalls.of(Stall::ClientSocket).increment();
+                }
+            }
         }
     }
 }
@@ -120,10 +149,12 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        };
+        self.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -131,10 +162,12 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
+        };
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -167,11 +200,13 @@ impl SendFile for Socket {
 
     fn try_send_file(&mut self, file: &File, offset: u64, len: usize) -> io::Result<usize> {
         let mut from = offset;
-        match &self.stream {
+        let sent = match &self.stream {
             Stream::Tcp(stream) => stream
                 .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(stream, file, Some(&mut from), len)?)),
             Stream::Unix(stream) => stream
                 .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(stream, file, Some(&mut from), len)?)),
-        }
+        };
+        self.metrics.sent_bytes.add(sent.as_ref().map_or(0, |&len| len as u64));
+        sent
     }
 }

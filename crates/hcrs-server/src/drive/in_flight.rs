@@ -114,6 +114,7 @@ impl InFlight {
                 shared.note_cut();
             }
         }
+        shared.end_request(&self.exchange, self.status, self.head_at, now);
         if shared.keeps_record() {
             let view = head.view();
             let sent_to = self.exchange.sent_to();
@@ -128,7 +129,7 @@ impl InFlight {
                 duration: since_arrival(now),
                 queue_time: sent_to.map(|sent| since_arrival(sent.at)),
                 head_time: self.head_at.map(since_arrival),
-                worker: sent_to.map(|sent| sent.pid),
+                worker: sent_to.map(|sent| sent.worker.pid),
                 fault: self.fault,
                 ..entry(client, &view, self.stream)
             });
@@ -141,6 +142,7 @@ impl InFlight {
 pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duration: Duration) {
     let shared = &client.admitted.shared;
     shared.note_fault(client.serial, None, fault);
+    shared.end_unread(fault, duration);
     if !shared.keeps_record() {
         return;
     }

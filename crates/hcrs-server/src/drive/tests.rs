@@ -2,6 +2,7 @@
 
 mod after_idling;
 mod files;
+mod metrics;
 mod websockets;
 
 use std::future::Future;
@@ -104,7 +105,7 @@ async fn attach_with(
 ) -> (std::os::unix::net::UnixStream, ClaimTable) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let (claims, fd) = ClaimTable::create().unwrap();
-    let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, quota: None };
+    let parts = LinkParts { worker: 1, pid: 1, slot: 0, claims, blocks: None, quota: None };
     let link = Link::new(parts, 8, crate::clock::now());
     shared.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();

@@ -247,7 +247,7 @@ mod tests {
         let now = clock::now();
         let dispatch = Dispatch::new(DispatchSettings { queue_bytes: 1000, ..DispatchSettings::default() });
         let (claims, memory) = ClaimTable::create().unwrap();
-        let parts = LinkParts { worker: 1, pid: 1, claims, blocks: None, quota: None };
+        let parts = LinkParts { worker: 1, pid: 1, slot: 0, claims, blocks: None, quota: None };
         let link = Link::new(parts, 1, now);
         link.handle(&FromWorker::Ready, &mut VecDeque::new(), now, &mut |_| {}).unwrap();
         dispatch.attach(link);

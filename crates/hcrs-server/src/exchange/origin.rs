@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use hcrs_link::{MessageKind, StreamId};
+use hcrs_metrics::Stall;
 
 /// An origin that answers exchanges piece by piece, such as the link to a worker. An origin that has its
 /// whole answer at once, such as the welcome page, pushes it into the exchange and implements nothing.
@@ -12,6 +13,9 @@ pub(crate) trait Origin: Debug {
     /// Whether body bytes and messages are taken now. If not,
     /// [`Exchange::resume_body`](super::Exchange::resume_body) is called once they are.
     fn has_room(&self, stream: StreamId) -> bool;
+
+    /// Counts that bytes of the request or the response begin to wait for credit.
+    fn note_stall(&self, stall: Stall);
 
     /// Sends bytes of the request's body, for which the stream's window and the origin have room; the last
     /// ones if `end`.
@@ -46,6 +50,9 @@ mod tests {
     use bytes::Bytes;
     use hcrs_http::{Endpoints, RequestHead, RequestLine, ResponseHead, Scheme, Version};
 
+    use hcrs_link::{PIECE_COST, REQUEST_WINDOW, RESPONSE_WINDOW};
+    use hcrs_metrics::{Stalls, WorkerName};
+
     use super::*;
     use crate::clock;
     use crate::exchange::mailbox::Mailbox;
@@ -57,11 +64,15 @@ mod tests {
         body: RefCell<Vec<u8>>,
         credit: Cell<u32>,
         is_abandoned: Cell<bool>,
+        stalls: Stalls,
     }
 
     impl Origin for Recorder {
         fn has_room(&self, _: StreamId) -> bool {
             true
+        }
+        fn note_stall(&self, stall: Stall) {
+            self.stalls.of(stall).increment();
         }
         fn send_data(&self, _: StreamId, bytes: &[u8], _: bool) {
             self.body.borrow_mut().extend_from_slice(bytes);
@@ -90,7 +101,11 @@ mod tests {
         let exchange = Exchange::new(Parts::new(0, Rc::default(), head, clock::now()));
         let origin = Rc::new(Recorder::default());
         let stream = StreamId::new(1).expect("a number");
-        exchange.sent(Rc::<Recorder>::clone(&origin), stream, SentTo { pid: 1, at: clock::now() });
+        exchange.sent(
+            Rc::<Recorder>::clone(&origin),
+            stream,
+            SentTo { worker: WorkerName { slot: 0, pid: 1 }, at: clock::now() },
+        );
         exchange.begun();
         (exchange, origin)
     }
@@ -124,6 +139,28 @@ mod tests {
         assert!(origin.credit.get() >= 3 << 14);
         exchange.abandon();
         assert!(origin.is_abandoned.get());
+    }
+
+    #[test]
+    fn a_body_that_begins_to_wait_for_a_window_is_counted_once() {
+        let (exchange, origin) = begun();
+        let stalls = |stall| origin.stalls.of(stall).get();
+        exchange.push_body(Bytes::from(vec![0; REQUEST_WINDOW as usize]), false);
+        assert_eq!(stalls(Stall::RequestWindow), 0, "it fits");
+        for _ in 0..3 {
+            exchange.push_body(Bytes::from_static(b"more"), false);
+        }
+        assert_eq!(stalls(Stall::RequestWindow), 1);
+        exchange.app_took(4);
+        assert_eq!(stalls(Stall::RequestWindow), 2, "it has gone on, and waits again");
+        exchange.app_took(8);
+        assert_eq!(stalls(Stall::RequestWindow), 2);
+        assert!(exchange.push_head(ResponseHead::new(200, []), false));
+        let half = RESPONSE_WINDOW as usize / 2 - PIECE_COST;
+        assert!(exchange.push_data(Bytes::from(vec![0; half]), false));
+        assert_eq!(stalls(Stall::ResponseWindow), 0);
+        assert!(exchange.push_data(Bytes::from(vec![0; half]), false));
+        assert_eq!(stalls(Stall::ResponseWindow), 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Window, piece_cost};
+use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
 use super::{Exchange, Hint, Origin, Piece, Place, SentTo, State, WholeResponse};
@@ -296,7 +297,7 @@ impl Exchange {
     pub(crate) fn push_data(&self, data: Bytes, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
         let is_websocket = state.websocket.is_some();
-        let response = &mut state.response;
+        let State { response, place, .. } = &mut *state;
         if is_websocket || !response.has_head || response.ended {
             return false;
         }
@@ -306,6 +307,12 @@ impl Exchange {
             return false;
         }
         response.ended = end;
+        if !end
+            && response.window.room() == 0
+            && let Place::Sent(origin, _) | Place::Begun(origin, _) = place
+        {
+            origin.note_stall(Stall::ResponseWindow);
+        }
         if !response.body.iter().any(|piece| matches!(piece, Piece::File(_))) {
             // The worker sends no file after other bytes.
             self.file_permit.take();

@@ -47,7 +47,7 @@ impl World {
         let mut backlog = 0;
         let window = self.clients.habits.window;
         for open in &mut self.clients.open {
-            let sent_to = open.exchange.sent_to().map(|sent| sent.pid);
+            let sent_to = open.exchange.sent_to().map(|sent| sent.worker.pid);
             if sent_to.is_some() && open.sent_to.is_some() && open.sent_to != sent_to {
                 self.scene.records.note("requests moved to another worker");
             }

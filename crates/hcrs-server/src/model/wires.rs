@@ -67,6 +67,7 @@ impl World {
         let parts = LinkParts {
             worker: id,
             pid: id as u32,
+            slot: 0,
             claims,
             blocks: self.blocks(&memory)?,
             quota: self.terms.max_requests.map(|limit| Arc::new(RequestQuota::new(limit))),
@@ -245,7 +246,8 @@ impl World {
         }
         for open in &self.clients.open {
             let record = self.scene.records.get(open.number)?;
-            let is_here = open.exchange.sent_to().is_some_and(|sent| WorkerId::from(sent.pid) == wire.id);
+            let is_here =
+                open.exchange.sent_to().is_some_and(|sent| WorkerId::from(sent.worker.pid) == wire.id);
             if is_here && record.begun_by.is_none() {
                 record.lost_before += 1;
             }

@@ -25,7 +25,8 @@ impl Supervisor<'_> {
         let id = self.last_id;
         let mut links = Vec::with_capacity(self.edge.len());
         for _ in 0..self.edge.len() {
-            let (end, socket, memory) = worker::link(id)?;
+            let (mut end, socket, memory) = worker::link(id)?;
+            end.parts.slot = slot;
             embedder.pass_link(self.edge.len(), &socket, &memory)?;
             links.push(end);
         }

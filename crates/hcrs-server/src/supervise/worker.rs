@@ -52,6 +52,8 @@ pub(super) struct Plan<'a> {
     pub statsd: &'a StatsdSettings,
     /// The number of workers, this one included.
     pub workers: usize,
+    /// The worker's slot.
+    pub slot: usize,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
     /// The limit of descriptors that the edge was started with, before it raised its own.
@@ -160,6 +162,7 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     });
     for link in &mut links {
         link.parts.pid = pid;
+        link.parts.slot = plan.slot;
         link.parts.quota.clone_from(&quota);
     }
     if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
@@ -189,7 +192,7 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     ours.set_nonblocking(true)?;
     let (claims, memory) = ClaimTable::create()?;
     let blocks = BlockArea::open(&memory)?;
-    let parts = LinkParts { worker, pid: 0, claims, blocks, quota: None };
+    let parts = LinkParts { worker, pid: 0, slot: 0, claims, blocks, quota: None };
     Ok((LinkEnd { parts, socket: ours }, theirs.into(), memory))
 }
 
@@ -278,6 +281,7 @@ mod tests {
             log,
             statsd,
             workers: 1,
+            slot: 0,
             threads: 2,
             descriptors: None,
             folder: None,

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use hcrs_metrics::ThreadSnapshot;
+use tokio::sync::oneshot;
+
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::{WorkerEvent, WorkerId};
 
@@ -32,6 +35,9 @@ pub(crate) enum Control {
     Lost(WorkerId),
     /// Add one, to show that the thread is running.
     Turn(Arc<AtomicUsize>),
+    /// Send the thread's metrics and its oldest requests in flight.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the admin origin will send it"))]
+    Snapshot(oneshot::Sender<ThreadSnapshot>),
     /// Log the requests that the worker has in flight: it hangs.
     Describe(WorkerId),
     /// Accept no more connections, finish requests in flight, cut off the rest when the time is up, then send

@@ -169,7 +169,7 @@ fn written(len: usize) -> (File, Vec<u8>) {
 async fn tcp() -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (Socket::tcp(listener.accept().await.unwrap().0).unwrap(), client)
+    (Socket::tcp(listener.accept().await.unwrap().0, &Rc::default()).unwrap(), client)
 }
 
 fn with_worker<F: Future<Output = ()>>(talk: impl FnOnce(Rc<ThreadState>, Worker) -> F) {
@@ -269,7 +269,7 @@ fn files_leave_by_sendfile_behind_their_heads_over_tcp() {
 fn files_leave_by_sendfile_behind_their_heads_over_a_unix_socket() {
     with_worker(|shared, worker| async move {
         let (near, far) = UnixStream::pair().unwrap();
-        files_go_through(worker, serve(&shared, Socket::unix(near)), far).await;
+        files_go_through(worker, serve(&shared, Socket::unix(near, &Rc::default())), far).await;
     });
 }
 

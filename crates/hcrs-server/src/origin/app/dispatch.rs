@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hcrs_http::Fault;
+use hcrs_metrics::{Stalls, ThreadSnapshot};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -46,6 +47,8 @@ pub(crate) struct Dispatch {
     queue: RefCell<VecDeque<Rc<Exchange>>>,
     /// The bytes held by requests that no worker has begun, in the queue and in the links.
     backlog: Rc<Backlog>,
+    /// The stalls of links that have ended.
+    ended_stalls: Stalls,
     /// Whether a task waits in [`Dispatch::changed`].
     has_waiter: Cell<bool>,
     woken: Notify,
@@ -60,6 +63,7 @@ impl Dispatch {
             first: Cell::new(0),
             queue: RefCell::default(),
             backlog,
+            ended_stalls: Stalls::default(),
             has_waiter: Cell::new(false),
             woken: Notify::new(),
         }
@@ -183,6 +187,7 @@ impl Dispatch {
     /// unless too many workers have died with them.
     pub(crate) fn detach(&self, link: &Rc<Link>, now: Instant) {
         self.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
+        self.ended_stalls.add_all(link.stalls());
         let (left, given_up): (Vec<_>, Vec<_>) =
             link.disconnect().into_iter().partition(|exchange| exchange.survives_worker());
         for exchange in given_up {
@@ -253,6 +258,17 @@ impl Dispatch {
         let bytes = self.backlog.bytes();
         (waiting > 0 || bytes > 0)
             .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
+    }
+
+    /// Adds the queue, the streams of the workers and the stalls of the links to the thread's snapshot.
+    pub(crate) fn add_to(&self, snapshot: &mut ThreadSnapshot) {
+        snapshot.queue_length =
+            self.queue.borrow().iter().filter(|exchange| !exchange.is_over()).count() as u64;
+        snapshot.queue_bytes = self.backlog.bytes() as u64;
+        let links = self.links.borrow();
+        snapshot.set_streams(links.iter().map(|link| (link.slot(), link.in_flight())));
+        let stalls = links.iter().map(|link| link.stalls()).chain([&self.ended_stalls]);
+        stalls.for_each(|stalls| snapshot.counters.stalls.add_all(stalls));
     }
 
     /// Returns the bytes that unbegun requests hold.

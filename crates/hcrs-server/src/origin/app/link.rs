@@ -24,6 +24,7 @@ use hcrs_http::Fault;
 use hcrs_link::{
     BlockArea, ClaimTable, FromEdge, LinkError, MessageKind, Request, StreamId, StreamIds, TlsInfo,
 };
+use hcrs_metrics::{Stall, Stalls, WorkerName};
 use tokio::sync::Notify;
 
 pub(crate) use self::retire::Cut;
@@ -53,6 +54,8 @@ pub(crate) struct LinkParts {
     pub worker: WorkerId,
     /// The worker's process id.
     pub pid: u32,
+    /// The worker's slot, counted from 0.
+    pub slot: usize,
     /// The claim table.
     pub claims: ClaimTable,
     /// The blocks, if the link's memory has them.
@@ -82,7 +85,7 @@ enum Life {
 #[derive(Debug)]
 pub(crate) struct Link {
     worker: WorkerId,
-    pid: u32,
+    name: WorkerName,
     claims: ClaimTable,
     blocks: Option<Arc<BlockArea>>,
     life: Cell<Life>,
@@ -102,6 +105,8 @@ pub(crate) struct Link {
     woken: Cell<bool>,
     streams: RefCell<Streams>,
     sent_info: RefCell<SentInfo>,
+    /// The number of times that bodies began to wait for credit.
+    stalls: Stalls,
 }
 
 impl Link {
@@ -111,10 +116,10 @@ impl Link {
 
     /// Returns a link that takes the numbers of its streams from `ids`.
     pub(crate) fn with_ids(parts: LinkParts, start_credits: usize, now: Instant, ids: StreamIds) -> Rc<Self> {
-        let LinkParts { worker, pid, claims, blocks, quota } = parts;
+        let LinkParts { worker, pid, slot, claims, blocks, quota } = parts;
         Rc::new(Self {
             worker,
-            pid,
+            name: WorkerName { slot, pid },
             claims,
             blocks: blocks.map(Arc::new),
             life: Cell::new(Life::Starting),
@@ -129,6 +134,7 @@ impl Link {
             woken: Cell::new(false),
             streams: RefCell::new(Streams::new(start_credits, ids)),
             sent_info: RefCell::default(),
+            stalls: Stalls::default(),
         })
     }
 
@@ -139,7 +145,17 @@ impl Link {
 
     /// Returns the worker's process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.pid
+        self.name.pid
+    }
+
+    /// Returns the worker's slot, counted from 0.
+    pub(crate) fn slot(&self) -> usize {
+        self.name.slot
+    }
+
+    /// Returns the number of times that bodies began to wait for credit.
+    pub(crate) fn stalls(&self) -> &Stalls {
+        &self.stalls
     }
 
     /// Whether a request may be started. Looks for requests that were begun meanwhile, if that matters.
@@ -196,7 +212,7 @@ impl Link {
             }));
             stream
         };
-        exchange.sent(Rc::<Self>::clone(self), stream, SentTo { pid: self.pid, at: now });
+        exchange.sent(Rc::<Self>::clone(self), stream, SentTo { worker: self.name, at: now });
         self.wake();
     }
 
@@ -376,11 +392,11 @@ impl Link {
             Err(error) => Err(error.into()),
         };
         match ended {
-            Ok(()) => tracing::debug!(worker = self.pid, "Link closed"),
+            Ok(()) => tracing::debug!(worker = self.pid(), "Link closed"),
             Err(pump::LinkIoError::Protocol(error)) => {
-                tracing::error!("Worker {} has broken the protocol of its link: {error}", self.pid);
+                tracing::error!("Worker {} has broken the protocol of its link: {error}", self.pid());
             }
-            Err(pump::LinkIoError::Io(error)) => tracing::debug!(worker = self.pid, "Link lost: {error}"),
+            Err(pump::LinkIoError::Io(error)) => tracing::debug!(worker = self.pid(), "Link lost: {error}"),
         }
     }
 }
@@ -390,8 +406,13 @@ impl Origin for Link {
         let has_room = self.out.borrow().has_room();
         if !has_room {
             self.starved.borrow_mut().push_back(stream);
+            self.note_stall(Stall::Link);
         }
         has_room
+    }
+
+    fn note_stall(&self, stall: Stall) {
+        self.stalls.of(stall).increment();
     }
 
     fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool) {

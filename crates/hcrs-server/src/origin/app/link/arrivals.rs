@@ -42,7 +42,7 @@ impl Link {
             FromWorker::Finished { all } => {
                 let left = self.left_over(now).filter(|_| all);
                 if let Some(left) = &left {
-                    tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid);
+                    tracing::warn!("accounting: worker {} has finished, and {left} are left", self.pid());
                 }
                 debug_assert!(left.is_none(), "a worker that has finished has ended every stream");
                 on_event(LinkEvent::Worker(WorkerEvent::Finished));

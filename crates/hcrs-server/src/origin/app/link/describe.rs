@@ -26,7 +26,11 @@ impl Link {
             let _infallible = writeln!(lines, "  and {more} more");
         }
         if !requests.is_empty() {
-            tracing::error!(traceback = lines.as_str(), "Requests of worker {}, the oldest first:", self.pid);
+            tracing::error!(
+                traceback = lines.as_str(),
+                "Requests of worker {}, the oldest first:",
+                self.pid()
+            );
         }
     }
 }
