@@ -88,8 +88,8 @@ apps: build $(VENV)/tests.stamp ## install apps of others, serve and drive them;
 autobahn: build ## run the Autobahn test suite; it wants a Python 2.7 (PYTHON2=...); ARGS="--cases '1.*'" for some
 	$(PYTHON) tests/autobahn/autobahn.py $(if $(PYTHON2),--python2 $(PYTHON2)) $(ARGS)
 
-generate: ## renew the files generated from the tables of settings: references, schema, manual pages, completions
-	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config -p hcrs-migrate generated
+generate: ## renew the files generated from the tables of settings and metrics: references, schema, manual pages, completions
+	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config -p hcrs-metrics -p hcrs-migrate generated
 
 bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
 	$(PYTHON) tests/bench/bench.py $(ARGS)

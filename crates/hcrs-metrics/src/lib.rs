@@ -5,6 +5,8 @@ mod active;
 mod counters;
 mod exposition;
 mod families;
+#[cfg(test)]
+mod generated;
 mod histogram;
 mod label;
 mod server;
