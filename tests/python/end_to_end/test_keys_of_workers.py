@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -87,16 +88,21 @@ def test_wsgi_threads_and_body_size_are_those_configured(
     assert client.response().status == 413
 
 
+def seconds_until_refused(client: H2Client, ask: Callable[[], int], requests: int, refusals: int) -> float:
+    """Sends that many requests and waits until that many of them have got 503."""
+    began = time.monotonic()
+    streams = [ask() for _ in range(requests)]
+    client.wait(lambda: sum(client.streams[stream].status == 503 for stream in streams) >= refusals, "refusals")
+    return time.monotonic() - began
+
+
 @shows("plain.py:app", queue_size=3)
 def test_requests_beyond_queue_size_are_refused(
     server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     client = connect_h2(server.listener)
     with blocked(server, tmp_path / "block"):
-        began = time.monotonic()
-        streams = [client.request() for _ in range(90)]
-        client.wait(lambda: sum(client.streams[stream].status == 503 for stream in streams) > 40, "refusals")
-        assert time.monotonic() - began < QUEUE_TIMEOUT / 2
+        assert seconds_until_refused(client, client.request, requests=90, refusals=41) < QUEUE_TIMEOUT / 2
 
 
 @shows("plain.py:app", queue_bytes=100_000)
@@ -104,12 +110,10 @@ def test_requests_beyond_queue_bytes_are_refused(
     server: Server, connect_h2: Callable[..., H2Client], tmp_path: Path
 ) -> None:
     client = connect_h2(server.listener)
+    upload = functools.partial(client.request, "POST", "/echo", body=bytes(20_000))
     with blocked(server, tmp_path / "block"):
-        began = time.monotonic()
         # Fewer than there are start credits: it is their bytes that are too many.
-        streams = [client.request("POST", "/echo", body=bytes(20_000)) for _ in range(12)]
-        client.wait(lambda: sum(client.streams[stream].status == 503 for stream in streams) >= 7, "refusals")
-        assert time.monotonic() - began < QUEUE_TIMEOUT / 2
+        assert seconds_until_refused(client, upload, requests=12, refusals=7) < QUEUE_TIMEOUT / 2
 
 
 @shows("plain.py:app", queue_timeout=0.3)
@@ -118,10 +122,7 @@ def test_requests_wait_no_longer_than_queue_timeout(
 ) -> None:
     client = connect_h2(server.listener)
     with blocked(server, tmp_path / "block"):
-        began = time.monotonic()
-        streams = [client.request() for _ in range(90)]
-        client.wait(lambda: any(client.streams[stream].status == 503 for stream in streams), "a refusal")
-        assert 0.2 < time.monotonic() - began < QUEUE_TIMEOUT / 2
+        assert 0.2 < seconds_until_refused(client, client.request, requests=90, refusals=1) < QUEUE_TIMEOUT / 2
 
 
 @shows("plain.py:app", worker_timeout=1.0)
