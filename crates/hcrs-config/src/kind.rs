@@ -9,7 +9,7 @@ pub enum ValueKind {
     Boolean,
     /// A whole number within both bounds.
     Whole(i64, i64),
-    /// A whole number within both bounds, or the word [`AUTO`].
+    /// A whole number within both bounds, or the word `auto`.
     WholeOrAuto(i64, i64),
     /// Permission bits; as text they are decimal, or octal after `0o`.
     Mask,

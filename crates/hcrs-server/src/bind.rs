@@ -156,8 +156,8 @@ pub(crate) fn bind(
     Ok(by_thread)
 }
 
-/// Gives each thread at least one of an address's sockets, and every socket to a thread: connections may wait
-/// in any of them.
+/// Distributes an address's sockets: at least one to each thread, and none is left over, because connections
+/// may wait in any of them.
 fn spread(bound: Vec<BoundListener>, by_thread: &mut [Vec<BoundListener>]) -> io::Result<()> {
     let (threads, sockets) = (by_thread.len(), bound.len());
     for at in sockets..threads {
