@@ -41,7 +41,7 @@ _hcrs() {
 
     case "${cmd}" in
         hcrs)
-            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help --version config cert migrate"
+            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --proc-name --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help --version config cert migrate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -136,6 +136,10 @@ _hcrs() {
                     return 0
                     ;;
                 -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proc-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -297,7 +301,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__check)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --proc-name --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -392,6 +396,10 @@ _hcrs() {
                     return 0
                     ;;
                 -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proc-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -503,7 +511,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__show)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --proc-name --python --wsgi-threads --queue-size --queue-bytes --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -598,6 +606,10 @@ _hcrs() {
                     return 0
                     ;;
                 -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proc-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -128,7 +128,7 @@ fn rows() -> Vec<Row> {
         Row::unsupported("reload_tick", "--reload-tick", RELOADER).with_default("50"),
         Row::unsupported("reload_ignore_worker_failure",
             "--reload-ignore-worker-failure --no-reload-ignore-worker-failure", RELOADER).switch(),
-        Row::unsupported("process_name", "--process-name", "the process name is hcrs"),
+        Row::same("process_name", "--process-name", "proc_name"),
         Row::same("pid_file", "--pid-file", "pid_path"),
     ]
 }

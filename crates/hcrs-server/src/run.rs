@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::handover::Inherited;
 use crate::pid_file::PidFile;
-use crate::{Outcome, PythonLogging, Settings, StartError, bind, supervise};
+use crate::{Outcome, PythonLogging, Settings, StartError, bind, process_title, supervise};
 
 /// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
 /// fraction of a worker's.
@@ -28,6 +28,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
         Ok(target) => (target, None),
         Err(error) => (None, Some(error)),
     };
+    process_title::name_edge(&settings);
     let error_log = error_log::install(&settings.log, statsd.as_ref())?;
     for warning in warnings {
         tracing::warn!("{warning}");

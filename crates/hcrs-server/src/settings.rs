@@ -33,6 +33,8 @@ pub struct Settings {
     pub umask: Option<u32>,
     /// The numbers of the user and the group that own unix sockets.
     pub socket_owner: Option<(u32, u32)>,
+    /// The name with which the titles of the processes begin.
+    pub proc_name: String,
     /// The file that the edge writes its process id to.
     pub pid_path: Option<PathBuf>,
     /// The number of threads that own connections; `None` means one for four workers.
@@ -65,6 +67,7 @@ impl Default for Settings {
             backlog: 100,
             umask: None,
             socket_owner: None,
+            proc_name: "hcrs".to_owned(),
             pid_path: None,
             io_threads: None,
             connection: ConnectionSettings::default(),

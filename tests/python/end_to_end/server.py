@@ -286,7 +286,7 @@ class Server:
             self._process.kill()
             self.wait_for_exit()
         for pid in self._workers_seen:
-            if is_alive(pid) and b"hcrs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if is_alive(pid) and b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -58,8 +58,7 @@ def child_of(client: H1Client, kind: str, query: str = "") -> Any:
 
 def born_with(worker: Any) -> set[str]:
     """The descriptors that the edge has passed to a worker: the links' sockets, its pulse, and the pipe of loaded files."""
-    line = Path(f"/proc/{worker['pid']}/cmdline").read_text()
-    numbers = re.findall(r"--(?:links|pulse|loaded-files)\0([\d:,]+)", line)
+    numbers = re.findall(r"--(?:links|pulse|loaded-files)\0([\d:,]+)", "\0".join(worker["arguments"]))
     assert len(numbers) == 3
     sockets = [link.partition(":")[0] for link in ",".join(numbers).split(",")]
     return {worker["descriptors"][number] for number in sockets}

@@ -43,7 +43,7 @@ def test_every_key_and_flag_of_the_command_is_in_the_reference(tmp_path: Path) -
     helped = subprocess.run([command(), "--help"], capture_output=True, text=True, check=True).stdout
     offered = {name for pair in re.findall(r"^ +(?:(-\w), )?(--[a-z-]+)", helped, re.MULTILINE) for name in pair if name}
     listed = {flag for setting in SETTINGS.values() for flag in setting.flags}
-    aliases = {"--access-log", "--cert-reqs", "--error-log", "--log-file"}
+    aliases = {"--access-log", "--cert-reqs", "--error-log", "--log-file", "--name"}
     others = {"--config", "-c", "--strict", "--help", "-h", "--version", "-V"}
     assert offered == (listed - aliases) | others
 

@@ -244,10 +244,12 @@ def test_start_that_hangs_is_given_up_for_the_next_change(
 
 
 def test_files_are_only_watched_when_it_is_asked_for(
-    serve: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
 ) -> None:
-    server = serve(f"{project.folder}/main.py:app")
-    assert b"--loaded-files" not in Path(f"/proc/{server.worker_pids()[0]}/cmdline").read_bytes()
+    for is_asked_for in (True, False):
+        server = serve("plain.py:app", use_reloader=is_asked_for)
+        arguments = connect_h1(server.listener).get("/arguments").body
+        assert b"--links" in arguments and (b"--loaded-files" in arguments) is is_asked_for
 
 
 def test_flag_and_wsgi_app(serve: Callable[..., Server], project: Project, connect_h1: Callable[..., H1Client]) -> None:

@@ -160,7 +160,7 @@ def test_signal_while_the_server_starts_replaces_what_was_started_before(
     def workers() -> list[int]:
         """Without the short run of the interpreter that is tried out before."""
         found = {pid: Path(f"/proc/{pid}/cmdline") for pid in server.worker_pids()}
-        return [pid for pid, words in found.items() if words.exists() and b"hcrs.worker" in words.read_bytes()]
+        return [pid for pid, words in found.items() if words.exists() and b"worker" in words.read_bytes()]
 
     first = wait_until(workers, "the first worker")
     server.signal(signal.SIGHUP)

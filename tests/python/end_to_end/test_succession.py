@@ -184,7 +184,7 @@ def test_the_program_that_is_named_is_started_even_if_its_file_was_replaced(
     server = launch("plain.py:app").wait_until_running()
     program = Path(server.arguments[0])
     wrapper = tmp_path / "hcrs"
-    wrapper.write_text(f"#!{sys.executable}\nimport os, sys\nos.execv({str(program)!r}, ['hcrs-next', *sys.argv[1:]])\n")
+    wrapper.write_text(f"#!{sys.executable}\nimport os, sys\nos.execv({str(program)!r}, [*sys.argv, '--name=next'])\n")
     wrapper.chmod(0o755)
     server.stop()
     python = {"flags": ["--python", sys.executable]}
@@ -196,5 +196,5 @@ def test_the_program_that_is_named_is_started_even_if_its_file_was_replaced(
     link.symlink_to(wrapper)
     with succeeded(server) as successor:
         server.wait_for_log(SUCCEEDED)
-        assert re.match(rb"hcrs-next\0", Path(f"/proc/{successor}/cmdline").read_bytes())
+        assert Path(f"/proc/{successor}/cmdline").read_bytes().startswith(b"next: edge ")
         wait_until(lambda: not server.is_running, "the end of the first server")

@@ -103,6 +103,11 @@ fn zero_max_requests_means_no_limit() {
 }
 
 #[test]
+fn the_surroundings_of_the_processes_end_in_their_settings() {
+    ends_in("[hcrs]\nproc_name = \"shop\"", |s| s.proc_name.clone(), "shop".into());
+}
+
+#[test]
 fn the_timeouts_of_workers_end_in_their_settings() {
     ends_in("[hcrs]\nretire_timeout = 0.5", |s| app(s).retire_timeout, Duration::from_millis(500));
     ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);

@@ -103,8 +103,8 @@ pub(super) fn rows() -> Vec<Row> {
         Row::same("dogstatsd_tags", "--dogstatsd-tags", "dogstatsd_tags"),
         Row::unsupported("enable_backlog_metric", "--enable-backlog-metric", "hcrs has no such metric")
             .switch(),
-        Row::unsupported("proc_name", "-n --name", "the process name is hcrs"),
-        Row::unsupported("default_proc_name", "", "the process name is hcrs"),
+        Row::same("proc_name", "-n --name", "proc_name"),
+        Row::unsupported("default_proc_name", "", "the default of proc_name is hcrs"),
         Row::same("keyfile", "--keyfile", "keyfile"),
         Row::same("certfile", "--certfile", "certfile"),
         Row::unsupported("ssl_version", "--ssl-version",

@@ -1,27 +1,23 @@
 //! The working directory of the workers. If its name leads through a symbolic link, as in deployments that
 //! repoint the link from one release to the next, SIGHUP follows it again.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::command_line::is_working_directory;
 
 /// The folder that the server was started in, by the name in `$PWD`.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// `$PWD`
+    /// The name, as in `$PWD`.
     name: PathBuf,
     /// The folder that the name led to when it was last followed.
     path: PathBuf,
 }
 
 impl Folder {
-    /// Returns the working directory, if `pwd` is a name of it that leads through a link.
-    pub(super) fn named(pwd: Option<&OsStr>) -> Option<Self> {
-        let name = Path::new(pwd?);
-        let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        let is_this =
-            name.is_absolute() && identity(name).is_some_and(|it| Some(it) == identity(".".as_ref()));
+    /// Returns the working directory, if this is a name of it that leads through a link.
+    pub(super) fn named(name: &Path) -> Option<Self> {
+        let is_this = name.is_absolute() && is_working_directory(name);
         let path = name.canonicalize().ok().filter(|path| is_this && path != name)?;
         Some(Self { name: name.to_owned(), path })
     }
@@ -41,6 +37,7 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -49,13 +46,12 @@ mod tests {
     fn only_a_name_of_the_working_directory_is_followed() {
         let here = std::env::current_dir().unwrap();
         let folder = tempfile::TempDir::new().unwrap();
-        assert!(Folder::named(None).is_none());
         for other in [folder.path(), Path::new("."), Path::new("/nowhere")] {
-            assert!(Folder::named(Some(other.as_os_str())).is_none());
+            assert!(Folder::named(other).is_none());
         }
         let (link, next) = (folder.path().join("current"), folder.path().join("next"));
         symlink(&here, &link).unwrap();
-        let mut found = Folder::named(Some(link.as_os_str())).unwrap();
+        let mut found = Folder::named(&link).unwrap();
         assert_eq!(found.path(), Some(here.canonicalize().unwrap().as_path()));
         assert_eq!(found.follow(), None);
         fs::create_dir(&next).unwrap();

@@ -56,6 +56,7 @@ use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use self::workers::Workers;
 use crate::bind::BoundListener;
+use crate::command_line::command_line;
 use crate::handover::Predecessor;
 use crate::origin::app::WorkerId;
 use crate::pid_file::PidFile;
@@ -137,7 +138,7 @@ async fn supervise(
         python,
         descriptors,
         crashes: BTreeMap::new(),
-        folder: Folder::named(std::env::var_os("PWD").as_deref()),
+        folder: Folder::named(&command_line().folder),
         terminal,
         listeners: handles,
         predecessor,

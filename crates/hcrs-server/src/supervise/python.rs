@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::StartError;
+use crate::command_line::command_line;
 
 /// How long an interpreter may take to report whether it has hcrs.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -141,7 +142,7 @@ fn found(places: &Places<'_>) -> Found {
 
 fn in_places<T>(named: Option<&Path>, look: impl FnOnce(&Places<'_>) -> T) -> T {
     let folder_of = |path: PathBuf| path.parent().map(Path::to_owned);
-    let called = std::env::args_os().next().map(PathBuf::from).and_then(folder_of);
+    let called = folder_of(command_line().command.clone());
     let (virtual_env, path) = (std::env::var_os("VIRTUAL_ENV"), std::env::var_os("PATH"));
     let called_by = std::env::var_os(CALLED_BY);
     look(&Places {

@@ -50,6 +50,8 @@ impl Supervisor<'_> {
         let id = self.last_id;
         let plan = worker::Plan {
             app,
+            slot,
+            proc_name: &self.settings.proc_name,
             python,
             log: &self.settings.log,
             statsd: &self.settings.statsd,

@@ -17,6 +17,7 @@ use super::event::Event;
 use super::folder::Folder;
 use super::{Supervisor, notify, signals};
 use crate::bind::passed_sockets;
+use crate::command_line::{CommandLine, command_line};
 use crate::{Bind, handover};
 
 /// The command that this server was started with.
@@ -30,14 +31,14 @@ impl StartedAs {
     /// Returns the command of this process. Call it at the start: the program's file may be replaced later,
     /// which is then the one that is started.
     pub(super) fn of_this_process() -> io::Result<Self> {
-        let mut arguments = std::env::args_os();
-        let name = arguments.next().map(PathBuf::from).unwrap_or_default();
+        let CommandLine { command, arguments, .. } = command_line();
         // A name with a folder stays as it is, because it may lead through a link that is repointed.
-        let program = match name.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() && name.is_file() => std::path::absolute(&name)?,
-            _ => std::env::current_exe()?,
+        let program = if command.is_absolute() && command.is_file() {
+            command.clone()
+        } else {
+            std::env::current_exe()?
         };
-        Ok(Self { program, arguments: arguments.collect() })
+        Ok(Self { program, arguments: arguments.clone() })
     }
 }
 

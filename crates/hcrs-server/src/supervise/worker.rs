@@ -24,7 +24,7 @@ use crate::origin::app::WorkerId;
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::request_quota::RequestQuota;
 use crate::thread::control::LinkEnd;
-use crate::{AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings};
+use crate::{AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings, process_title};
 
 /// The bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
 /// the processor after every frame or two. The system may allow less.
@@ -44,6 +44,10 @@ const PROGRAM: &str = "import _signal, sys; _signal.signal(_signal.SIGINT, _sign
 pub(super) struct Plan<'a> {
     /// The app.
     pub app: &'a AppSettings,
+    /// The slot that the worker fills, counted from 0.
+    pub slot: usize,
+    /// The name with which its title begins.
+    pub proc_name: &'a str,
     /// The interpreter.
     pub python: &'a Path,
     /// The settings of the worker's logs.
@@ -206,6 +210,9 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
     let mut arguments: Vec<OsString> = ["-c", PROGRAM, &app.path].map(Into::into).into();
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
+    let [title, comm] = process_title::of_worker(plan.proc_name, plan.slot, &app.path);
+    option("--title", title);
+    option("--comm", comm);
     let Inherited { loaded_files, answers, crash } = inherited;
     for (name, descriptor) in [("--loaded-files", loaded_files), ("--pulse", answers), ("--crash", crash)] {
         if let Some(descriptor) = descriptor {
@@ -277,6 +284,8 @@ mod tests {
     ) -> Plan<'a> {
         Plan {
             app,
+            slot: 2,
+            proc_name: "shop",
             python,
             log,
             statsd,
@@ -311,7 +320,7 @@ mod tests {
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-c {PROGRAM} shop.main:app --links {} --loaded-files 9 --pulse 11 --crash 12 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                "-c {PROGRAM} shop.main:app --links {} --title shop: worker 3 (shop.main:app) --comm shop: worker 3 --loaded-files 9 --pulse 11 --crash 12 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
                  --startup-timeout 2.5 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
                  --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",
                 numbers.join(",")

@@ -23,6 +23,7 @@ from hcrs.asgi_runner import AsgiRunner
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loaded_files import LoadedFiles
 from hcrs.process_exit import exit_now, exit_soon
+from hcrs.process_title import name_process
 from hcrs.pulse import PulseThread
 from hcrs.stop_signals import AppHandlers
 from hcrs.wsgi_runner import WSGI_THREADS, WsgiRunner
@@ -34,6 +35,8 @@ T = TypeVar("T")
 def main() -> int:
     """Serves the app until the edge ends the worker. Returns the exit code."""
     args = arguments().parse_args()
+    if args.title:
+        name_process(args.title, args.comm)
     signals.leave_to_edge()
     handlers = AppHandlers()
     if args.crash is not None:
@@ -95,6 +98,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
     parser.add_argument("app")
     parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
+    parser.add_argument("--title", default="", help="command line that the system shows instead of this one")
+    parser.add_argument("--comm", default="", metavar="NAME", help="short name that the system shows")
     parser.add_argument("--loaded-files", type=int, metavar="DESCRIPTOR", help="pipe to which their paths are written")
     parser.add_argument("--pulse", type=int, metavar="DESCRIPTOR", help="socket of the edge's liveness pings")
     parser.add_argument("--crash", type=int, metavar="DESCRIPTOR", help="file for the stacks of a crash")

@@ -166,7 +166,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     query = parse_qs(scope["query_string"].decode())
     path = scope["path"][1:]
     if path == "worker":
-        return await answer(send, json.dumps({"pid": os.getpid(), **own_facts()}).encode())
+        return await answer(send, json.dumps({"pid": os.getpid(), "arguments": sys.orig_argv, **own_facts()}).encode())
     if path == "handle":
         # The numbers of the signals that have come are answered later.
         for name in query["name"]:

@@ -64,6 +64,11 @@ async def hello(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, "hello", headers=[(b"content-type", b"text/plain")])
 
 
+async def arguments(scope: Any, receive: Any, send: Any, query: Any) -> None:
+    """The command line of the worker, which the system does not show."""
+    await answer(send, sys.orig_argv)
+
+
 async def pid(scope: Any, receive: Any, send: Any, query: Any) -> None:
     await answer(send, str(os.getpid()))
 
@@ -318,6 +323,7 @@ async def app_headers(scope: Any, receive: Any, send: Any, query: Any) -> None:
 ROUTES = {
     "/": hello,
     "/app-headers": app_headers,
+    "/arguments": arguments,
     "/block": block,
     "/change-state": change_state,
     "/die": die,
