@@ -261,7 +261,7 @@ fn proc_name(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     if name.is_empty() || name.contains(char::is_control) {
         return Err(given.expected("a name without control characters"));
     }
-    draft.server.proc_name = name.to_owned();
+    name.clone_into(&mut draft.server.proc_name);
     Ok(())
 }
 

@@ -56,7 +56,6 @@ impl Supervisor<'_> {
             log: &self.settings.log,
             statsd: &self.settings.statsd,
             workers: self.slots.len(),
-            slot,
             threads: self.edge.len(),
             descriptors: self.descriptors,
             folder: self.folder.as_ref().and_then(Folder::path),

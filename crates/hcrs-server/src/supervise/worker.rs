@@ -56,8 +56,6 @@ pub(super) struct Plan<'a> {
     pub statsd: &'a StatsdSettings,
     /// The number of workers, this one included.
     pub workers: usize,
-    /// The worker's slot.
-    pub slot: usize,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
     /// The limit of descriptors that the edge was started with, before it raised its own.
@@ -290,7 +288,6 @@ mod tests {
             log,
             statsd,
             workers: 1,
-            slot: 0,
             threads: 2,
             descriptors: None,
             folder: None,

@@ -18,7 +18,7 @@ fn started() -> (EdgeThread, u16, mpsc::Receiver<Report>) {
         ..Settings::default()
     };
     settings.connection.max_connections = 2;
-    let listeners = bind::bind(&settings, 1).unwrap().remove(0);
+    let listeners = bind::bind(&settings, 1, |_| Vec::new()).unwrap().remove(0);
     let BoundSocket::Tcp(socket) = &listeners[0].socket else { panic!("a unix socket") };
     let port = socket.local_addr().unwrap().port();
     let (reports, reported) = mpsc::channel(8);
