@@ -38,7 +38,7 @@ pub use server_names::ServerNames;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
     Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, ReloadSettings, Settings,
-    StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
+    StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;

@@ -46,6 +46,13 @@ pub(crate) fn of_worker(settings_name: &str, slot: usize, app: &str) -> [String;
     [format!("{settings_name}: {role} ({app})"), comm]
 }
 
+/// Returns the title of the process that workers are forked from, and its name for `comm`.
+pub(crate) fn of_template(settings_name: &str, app: &str) -> [String; 2] {
+    const ROLE: &str = "template";
+    let comm = format!("{}: {ROLE}", clipped(settings_name, COMM_MAX - ROLE.len() - 2));
+    [format!("{settings_name}: {ROLE} ({app})"), comm]
+}
+
 /// Returns the longest beginning of the text of at most `most` bytes.
 fn clipped(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));

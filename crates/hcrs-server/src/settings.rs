@@ -122,6 +122,10 @@ pub struct AppSettings {
     /// How long a ready worker may leave pings unanswered before it is killed and replaced; zero means
     /// indefinitely.
     pub worker_timeout: Duration,
+    /// Whether workers are forked from a process that has loaded the app.
+    pub preload: bool,
+    /// The functions that workers call.
+    pub hooks: WorkerHooks,
     /// Variables of the environment that may hold secrets of the server and that workers do not get: an app
     /// shows its variables on debug pages, and passes them to its children.
     pub withheld_variables: Vec<String>,
@@ -149,9 +153,22 @@ impl AppSettings {
             shutdown_timeout: Duration::from_secs(60),
             retire_timeout: Duration::from_secs(60),
             worker_timeout: Duration::from_secs(60),
+            preload: false,
+            hooks: WorkerHooks::default(),
             withheld_variables: Vec::new(),
         }
     }
+}
+
+/// Functions that a worker calls, each as `module:function`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerHooks {
+    /// Called after the fork, with `preload`.
+    pub post_fork: Option<String>,
+    /// Called when the app is loaded, before its startup.
+    pub worker_start: Option<String>,
+    /// Called after the app's shutdown.
+    pub worker_exit: Option<String>,
 }
 
 /// The files that are watched in addition to those that the workers have loaded.

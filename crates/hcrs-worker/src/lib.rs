@@ -17,6 +17,7 @@ mod slice;
 mod socket;
 mod target;
 mod task;
+mod template;
 mod tls;
 mod trailers;
 mod waiter;
@@ -75,6 +76,8 @@ mod _hcrs {
     use super::pulse::Pulse;
     #[pymodule_export]
     use super::request_tasks::AbandonedTasks;
+    #[pymodule_export]
+    use super::template::fork_worker;
     #[pymodule_export]
     use super::wsgi::WsgiServer;
 

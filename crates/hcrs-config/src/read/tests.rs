@@ -115,6 +115,18 @@ fn the_timeouts_of_workers_end_in_their_settings() {
 }
 
 #[test]
+fn preload_and_the_hooks_end_in_their_settings() {
+    ends_in("[hcrs]\npreload = true", |s| app(s).preload, true);
+    ends_in("[hcrs]\npost_fork = \"a.b:c\"", |s| app(s).hooks.post_fork.clone(), Some("a.b:c".into()));
+    ends_in("[hcrs]\nworker_start = \"a:b.c\"", |s| app(s).hooks.worker_start.clone(), Some("a:b.c".into()));
+    ends_in("[hcrs]\nworker_exit = \"a:_b2\"", |s| app(s).hooks.worker_exit.clone(), Some("a:_b2".into()));
+    for wrong in ["a", "a:", ":b", "a/b:c", "a:b()", "2a:b", "a:b:c", "a..b:c"] {
+        let error = config(&format!("[hcrs]\nworker_exit = \"{wrong}\"")).unwrap_err().to_string();
+        assert!(error.contains("a function as \"MODULE:FUNCTION\""), "{error}");
+    }
+}
+
+#[test]
 fn every_key_ends_in_its_setting() {
     let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     ends_in("bind = \"[::1]:1\"", |s| binds(s, true), list(&["[::1]:1"]));

@@ -158,6 +158,48 @@ pub(super) const SETTINGS: &[Setting] = &[
     .extension(),
     Setting::new(
         App,
+        "preload",
+        ValueKind::Boolean,
+        |d| d.app.preload.to_string(),
+        |v, d| store(&mut d.app.preload, v.boolean()),
+        "Imports the app once, in a process from which the workers are forked: they share its memory, and one \
+         that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. \
+         Threads and connections that the app opens at its import do not work in forked workers.",
+    )
+    .extension()
+    .flag("--preload", None, ""),
+    Setting::new(
+        App,
+        "post_fork",
+        ValueKind::Text,
+        unset,
+        |v, d| store(&mut d.app.hooks.post_fork, function(v)),
+        "A function as MODULE:FUNCTION that each worker calls right after it was forked, with preload. Its \
+         argument has the attributes slot, the worker's number from 1 on, and pid.",
+    )
+    .extension(),
+    Setting::new(
+        App,
+        "worker_start",
+        ValueKind::Text,
+        unset,
+        |v, d| store(&mut d.app.hooks.worker_start, function(v)),
+        "A function as MODULE:FUNCTION that each worker calls before the app's startup, with the argument of \
+         post_fork. If it raises, the worker cannot serve.",
+    )
+    .extension(),
+    Setting::new(
+        App,
+        "worker_exit",
+        ValueKind::Text,
+        unset,
+        |v, d| store(&mut d.app.hooks.worker_exit, function(v)),
+        "A function as MODULE:FUNCTION that each worker which ends in order calls after the app's shutdown, \
+         with the argument of post_fork. shutdown_timeout includes it.",
+    )
+    .extension(),
+    Setting::new(
+        App,
         "python",
         ValueKind::Path,
         unset,
@@ -233,6 +275,24 @@ const NUMBER: ValueKind = ValueKind::Whole(0, i64::MAX);
 
 fn texts<T: for<'a> From<&'a str>>(given: &GivenValue<'_>) -> Result<Vec<T>, Mistake> {
     Ok(given.texts()?.into_iter().map(|(text, _)| text.into()).collect())
+}
+
+/// Reads the name of a function in a module.
+fn function(given: &GivenValue<'_>) -> Result<Option<String>, Mistake> {
+    let text = given.text()?;
+    let (module, path) = text.split_once(':').unwrap_or_default();
+    let is_name = |name: &str| {
+        name.split('.').all(|part| {
+            !part.is_empty()
+                && !part.starts_with(|first: char| first.is_ascii_digit())
+                && part.chars().all(|each| each == '_' || each.is_alphanumeric())
+        })
+    };
+    if is_name(module) && is_name(path) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(given.expected("a function as \"MODULE:FUNCTION\""))
+    }
 }
 
 /// Takes 0 for 1: by 0 Hypercorn serves within the main process, and here the app never runs there.

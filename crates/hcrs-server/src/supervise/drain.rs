@@ -35,11 +35,13 @@ impl Supervisor<'_> {
         self.notify(notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
+        self.templates.close();
         self.workers.expect_ends();
         // Workers that are still starting have nothing to finish.
         self.kill_each(|worker| worker.ready_at.is_none());
         let Drained { finished, patient, until } = self.finish_requests(grace, stop).await;
         let ended_well = self.end_workers(patient, until).await;
+        self.templates.end().await;
         self.edge.end().await;
         match (finished, ended_well) {
             (Finished::ThreadLost, _) => Outcome::ThreadLost,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::folder::Folder;
 use super::signals::{Scale, Signal, Stop};
 use super::succession::Succession;
+use super::template::Forked;
 use super::workers::Worker;
 use super::{Supervisor, notify, reload};
 use crate::origin::app::{WorkerEvent, WorkerId};
@@ -16,6 +17,8 @@ use crate::thread::control::Control;
 pub(super) enum Event {
     /// An event in the life of a worker.
     Worker(WorkerId, WorkerEvent),
+    /// A worker was forked from its template, or could not be.
+    Forked(WorkerId, Option<Forked>),
     /// A worker that hangs has reported the stacks of its threads, or could not.
     Stacks(WorkerId, Option<String>),
     /// The drain of an edge thread is over.
@@ -98,9 +101,14 @@ impl Supervisor<'_> {
                 },
                 None => self.events.recv().await,
             };
-            let event = event.expect("invariant: the supervisor holds a sender of its events");
-            if let Event::Worker(id, WorkerEvent::Exited(_)) = event {
-                self.edge.send_all(|| Control::Lost(id)).await;
+            let mut event = event.expect("invariant: the supervisor holds a sender of its events");
+            match &mut event {
+                Event::Worker(id, WorkerEvent::Exited(_)) => {
+                    let id = *id;
+                    self.edge.send_all(|| Control::Lost(id)).await;
+                }
+                Event::Forked(id, forked) => self.attach_forked(*id, forked.take()).await,
+                _ => {}
             }
             if let Some(change) = self.take(event) {
                 return change;
@@ -118,8 +126,13 @@ impl Supervisor<'_> {
                 if let WorkerEvent::Exited(_) = event {
                     self.clear_up(id);
                 }
-                self.workers.note(id, event, now)
+                let change = self.workers.note(id, event, now);
+                if let Some(Change::Ready(id)) = change {
+                    self.templates.ready(id);
+                }
+                change
             }
+            Event::Forked(..) => None, // the edge threads have its links already
             Event::Stacks(id, stacks) => {
                 self.kill_hung(id, stacks.as_deref());
                 None

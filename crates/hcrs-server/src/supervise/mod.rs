@@ -3,6 +3,7 @@
 //!
 //! All that happens arrives as an [`Event`] in one queue (`event.rs`); [`Workers`] keeps the workers' states.
 
+mod adopted;
 mod backoff;
 mod certificates;
 mod drain;
@@ -23,6 +24,7 @@ mod signals;
 mod start;
 mod start_up;
 mod succession;
+mod template;
 mod terminal;
 mod watchdog;
 mod worker;
@@ -41,6 +43,7 @@ use hcrs_tls::TlsConfig;
 use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot};
 
+use self::adopted::Adoptions;
 use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::edge::{Edge, Outlets};
@@ -52,6 +55,7 @@ use self::replace::Replacements;
 use self::signals::{Stop, Stops};
 use self::start::Start;
 use self::succession::{StartedAs, Successor};
+use self::template::Templates;
 use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use self::workers::Workers;
@@ -91,12 +95,16 @@ pub(crate) async fn serve(setup: Setup<'_>) -> Result<Outcome, StartError> {
     let (sender, events) = mpsc::channel(EVENTS);
     // First, so that no signal kills a process that has only half started.
     signals::watch(&sender)?;
-    orphans::watch();
-    supervise(setup, sender, events).await
+    let forks =
+        setup.settings.embedder.is_none() && setup.settings.app.as_ref().is_some_and(|app| app.preload);
+    let adoptions = Adoptions::default();
+    orphans::watch(forks, adoptions.clone())?;
+    supervise(setup, Templates::new(adoptions), sender, events).await
 }
 
 async fn supervise(
     setup: Setup<'_>,
+    templates: Templates,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 ) -> Result<Outcome, StartError> {
@@ -138,6 +146,7 @@ async fn supervise(
         python,
         descriptors,
         crashes: BTreeMap::new(),
+        templates,
         folder: Folder::named(&command_line().folder),
         terminal,
         listeners: handles,
@@ -192,6 +201,8 @@ struct Supervisor<'a> {
     /// The interpreter of the workers, if there is an app.
     python: Option<PathBuf>,
     descriptors: Option<Rlimit>,
+    /// The processes that workers are forked from, with `preload`.
+    templates: Templates,
     /// The files that workers write their stacks to if they crash.
     crashes: BTreeMap<WorkerId, OwnedFd>,
     /// The working directory of the workers, if it can change.

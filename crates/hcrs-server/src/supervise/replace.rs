@@ -195,6 +195,7 @@ impl Supervisor<'_> {
     /// Replaces every worker, one after the other.
     pub(super) fn replace_all(&mut self, why: &str) {
         tracing::info!("Replacing all workers ({why})");
+        self.templates.renew();
         self.replacements.want_all(self.slots.len());
     }
 

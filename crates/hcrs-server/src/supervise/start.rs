@@ -61,7 +61,12 @@ impl Supervisor<'_> {
             folder: self.folder.as_ref().and_then(Folder::path),
             has_terminal: self.terminal.is_some(),
         };
-        let worker::Started { pid, links, child, loaded, pulse, crash } = worker::start(&plan, id)?;
+        let worker::Started { pid, links, process, loaded, pulse, crash } = if app.preload {
+            let is_replacement = self.workers.occupant(slot).is_some();
+            self.templates.start(&plan, id, is_replacement, &self.sender)?
+        } else {
+            worker::start(&plan, id)?
+        };
         self.crashes.insert(id, crash);
         if let Some(pulse) = pulse {
             self.liveness.add(id, pulse);
@@ -76,7 +81,7 @@ impl Supervisor<'_> {
         self.kills.insert(id, kill);
         let events = self.sender.clone();
         tokio::spawn(async move {
-            let status = worker::wait(child, killed).await;
+            let status = worker::wait(process, killed).await;
             let _supervisor_gone = events.send(Event::Worker(id, WorkerEvent::Exited(status.ok()))).await;
         });
         self.edge.attach(links).await;

@@ -102,6 +102,7 @@ impl Supervisor<'_> {
     async fn wait_for_change(&mut self) -> Result<Started, StartError> {
         self.kill_each(|_| true);
         self.replacements = Replacements::default();
+        self.templates.renew();
         let mut has_changed = false;
         while !(has_changed && self.workers.is_empty()) {
             let look = self.reload.as_ref().and_then(Watch::due);
@@ -168,6 +169,7 @@ impl Supervisor<'_> {
     /// Kills the workers and ends the threads, after a start that failed.
     pub(super) async fn abandon(&mut self) {
         self.kill_all(Instant::now() + KILL_TIMEOUT).await;
+        self.templates.end().await;
         self.edge.end().await;
     }
 

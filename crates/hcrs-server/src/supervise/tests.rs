@@ -98,7 +98,8 @@ impl Scene {
                 access_log: None,
                 statsd: None,
             };
-            let supervising = supervise(setup, events.clone(), received);
+            let supervising =
+                supervise(setup, Templates::new(Adoptions::default()), events.clone(), received);
             let script = script(Running { lines, earlier: Vec::new(), events });
             let both = tokio::time::timeout(Duration::from_secs(30), both(supervising, script));
             both.await.expect("done in time").0

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{self, PipeReader};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, absolute};
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::liveness;
+use super::template::ForkedWorker;
 use crate::bind::passed_sockets;
 use crate::handover;
 use crate::origin::app::WorkerId;
@@ -69,18 +70,91 @@ pub(super) struct Plan<'a> {
 /// A started worker.
 #[derive(Debug)]
 pub(super) struct Started {
-    /// The process id.
+    /// The process id; that of the template for a worker that is still to be forked.
     pub pid: u32,
-    /// The edge's end of each link, by thread.
+    /// The edge's end of each link, by thread; none if they follow once the worker is forked.
     pub links: Vec<LinkEnd>,
     /// The process.
-    pub child: Child,
+    pub process: Process,
     /// The pipe on which it reports the files that it has loaded, if they are watched.
     pub loaded: Option<PipeReader>,
     /// The socket on which it is pinged, if it is.
     pub pulse: Option<OwnedFd>,
     /// The file that it writes its stack to if it crashes.
     pub crash: OwnedFd,
+}
+
+/// The process of a worker.
+#[derive(Debug)]
+pub(super) enum Process {
+    /// It was spawned.
+    Spawned(Child),
+    /// It is forked from a template.
+    Forked(ForkedWorker),
+}
+
+/// The two ends of what joins a worker with the edge.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// The edge's end of each link, by thread. The process id is still missing.
+    pub links: Vec<LinkEnd>,
+    /// The pipe on which the worker reports the files that it has loaded, if they are watched.
+    pub loaded: Option<PipeReader>,
+    /// The socket on which it is pinged, if it is.
+    pub pulse: Option<OwnedFd>,
+    /// The file that it writes its stack to if it crashes, of which both have an end.
+    pub crash: OwnedFd,
+    /// The worker's ends.
+    pub theirs: WorkerEnds,
+}
+
+/// The descriptors of a worker.
+#[derive(Debug)]
+pub(super) struct WorkerEnds {
+    /// The socket and the memory of each link.
+    pub links: Vec<(OwnedFd, OwnedFd)>,
+    /// The pipe for loaded files.
+    pub loaded_files: Option<PipeWriter>,
+    /// The socket of the pulse.
+    pub pulse: Option<OwnedFd>,
+}
+
+impl Ends {
+    /// Creates what joins a worker with each thread of the edge, and with the supervisor.
+    pub(super) fn create(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Self> {
+        let quota = plan.app.max_requests.map(|limit| {
+            let limit = limit.get().saturating_add(random_up_to(plan.app.max_requests_jitter));
+            Arc::new(RequestQuota::new(limit))
+        });
+        let mut links = Vec::with_capacity(plan.threads);
+        let mut theirs = Vec::with_capacity(plan.threads);
+        for _ in 0..plan.threads {
+            let (mut end, socket, memory) = link(worker)?;
+            end.parts.slot = plan.slot;
+            end.parts.quota.clone_from(&quota);
+            links.push(end);
+            theirs.push((socket, memory));
+        }
+        let (loaded, loaded_files) =
+            if plan.app.use_reloader { io::pipe().map(both_some)? } else { (None, None) };
+        let (pulse, answers) =
+            if plan.app.worker_timeout.is_zero() { (None, None) } else { liveness::pair().map(both_some)? };
+        let crash = crash_file()?;
+        let theirs = WorkerEnds { links: theirs, loaded_files, pulse: answers };
+        Ok(Self { links, loaded, pulse, crash, theirs })
+    }
+}
+
+/// Sets the process id of a worker in its links.
+pub(super) fn set_pid(links: &mut [LinkEnd], pid: u32) {
+    for link in links {
+        link.parts.pid = pid;
+    }
+}
+
+/// Returns a file for the stack of a process that crashes.
+pub(super) fn crash_file() -> io::Result<OwnedFd> {
+    Ok(memfd_create("hcrs-crash", MemfdFlags::CLOEXEC)?)
 }
 
 /// The numbers of the descriptors that a worker inherits besides its links.
@@ -91,28 +165,36 @@ struct Inherited {
     crash: Option<RawFd>,
 }
 
-/// Starts a worker. It is killed when the child is dropped.
+/// Starts a worker. It is killed when the process is dropped.
 pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
-    let mut links = Vec::with_capacity(plan.threads);
-    let mut theirs = Vec::with_capacity(plan.threads);
-    for _ in 0..plan.threads {
-        let (end, socket, memory) = link(worker)?;
-        links.push(end);
-        theirs.push((socket, memory));
-    }
-    let (loaded, loaded_files) =
-        if plan.app.use_reloader { io::pipe().map(both_some)? } else { (None, None) };
-    let (pulse, answers) =
-        if plan.app.worker_timeout.is_zero() { (None, None) } else { liveness::pair().map(both_some)? };
-    let crash = memfd_create("hcrs-crash", MemfdFlags::CLOEXEC)?;
+    let Ends { mut links, loaded, pulse, crash, theirs } = Ends::create(plan, worker)?;
     let inherited = Inherited {
-        loaded_files: loaded_files.as_ref().map(AsRawFd::as_raw_fd),
-        answers: answers.as_ref().map(AsRawFd::as_raw_fd),
+        loaded_files: theirs.loaded_files.as_ref().map(AsRawFd::as_raw_fd),
+        answers: theirs.pulse.as_ref().map(AsRawFd::as_raw_fd),
         crash: Some(crash.as_raw_fd()),
     };
+    let mut command = command(plan);
+    command.args(arguments(plan, &theirs.links, inherited));
+    let child = spawn(plan, command, &theirs.descriptors(&crash))?;
+    let pid = pid_of(&child)?;
+    set_pid(&mut links, pid);
+    Ok(Started { pid, links, process: Process::Spawned(child), loaded, pulse, crash })
+}
+
+impl WorkerEnds {
+    /// Returns all descriptors of the worker: those of the links first, then the pipe, the pulse and the crash
+    /// file, as far as there are any.
+    pub(super) fn descriptors<'a>(&'a self, crash: &'a OwnedFd) -> Vec<BorrowedFd<'a>> {
+        let links = self.links.iter().flat_map(|(socket, memory)| [socket.as_fd(), memory.as_fd()]);
+        let others = [self.loaded_files.as_ref().map(AsFd::as_fd), self.pulse.as_ref().map(AsFd::as_fd)];
+        links.chain(others.into_iter().flatten()).chain([crash.as_fd()]).collect()
+    }
+}
+
+/// Returns the command of a worker or a template, without its arguments.
+pub(super) fn command(plan: &Plan<'_>) -> Command {
     let mut command = Command::new(plan.python);
     command
-        .args(arguments(plan, &theirs, inherited))
         .stdin(if plan.has_terminal { Stdio::inherit() } else { Stdio::null() })
         // Only the edge notifies the service manager and serves its sockets.
         .env_remove(super::notify::VARIABLE)
@@ -142,36 +224,35 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     if plan.app.debug {
         command.env("PYTHONASYNCIODEBUG", "1");
     }
-    // Inherited by the child alone, because no other thread of the edge starts processes, and closed here
-    // afterwards.
-    for (socket, memory) in &theirs {
-        fcntl_setfd(socket, FdFlags::empty())?;
-        fcntl_setfd(memory, FdFlags::empty())?;
+    command
+}
+
+/// Starts a process that inherits these descriptors.
+pub(super) fn spawn(
+    plan: &Plan<'_>,
+    mut command: Command,
+    inherited: &[BorrowedFd<'_>],
+) -> io::Result<Child> {
+    // Inherited by the child alone, because no other thread of the edge starts processes. The edge closes
+    // most of them afterwards.
+    for descriptor in inherited {
+        fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    if let Some(loaded_files) = &loaded_files {
-        fcntl_setfd(loaded_files, FdFlags::empty())?;
+    let child = command.spawn();
+    for descriptor in inherited {
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }
-    if let Some(answers) = &answers {
-        fcntl_setfd(answers, FdFlags::empty())?;
-    }
-    fcntl_setfd(&crash, FdFlags::empty())?;
-    let child = command.spawn()?;
-    fcntl_setfd(&crash, FdFlags::CLOEXEC)?; // it is the only one that the edge keeps
-    let pid = child.id().ok_or_else(|| io::Error::other("the worker has no process id"))?;
-    let quota = plan.app.max_requests.map(|limit| {
-        let limit = limit.get().saturating_add(random_up_to(plan.app.max_requests_jitter));
-        Arc::new(RequestQuota::new(limit))
-    });
-    for link in &mut links {
-        link.parts.pid = pid;
-        link.parts.slot = plan.slot;
-        link.parts.quota.clone_from(&quota);
-    }
-    if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid.cast_signed())) {
+    let child = child?;
+    if let (Some(limit), Some(pid)) = (&plan.descriptors, Pid::from_raw(pid_of(&child)?.cast_signed())) {
         // Python programs that use select() break above 1024. If this fails, they get the edge's limit.
         let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
     }
-    Ok(Started { pid, links, child, loaded, pulse, crash })
+    Ok(child)
+}
+
+/// Returns the process id of a child that was not waited for.
+pub(super) fn pid_of(child: &Child) -> io::Result<u32> {
+    child.id().ok_or_else(|| io::Error::other("the worker has no process id"))
 }
 
 fn both_some<A, B>((a, b): (A, B)) -> (Option<A>, Option<B>) {
@@ -200,15 +281,15 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
 
 /// Returns the arguments of the command line.
 fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited) -> Vec<OsString> {
-    let app = plan.app;
     let links: Vec<_> = links
         .iter()
         .map(|(socket, memory)| format!("{}:{}", socket.as_raw_fd(), memory.as_raw_fd()))
         .collect();
-    let mut arguments: Vec<OsString> = ["-c", PROGRAM, &app.path].map(Into::into).into();
+    let mut arguments = program(plan);
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
-    let [title, comm] = process_title::of_worker(plan.proc_name, plan.slot, &app.path);
+    option("--slot", number_of(plan.slot).to_string());
+    let [title, comm] = process_title::of_worker(plan.proc_name, plan.slot, &plan.app.path);
     option("--title", title);
     option("--comm", comm);
     let Inherited { loaded_files, answers, crash } = inherited;
@@ -217,6 +298,25 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
             option(name, descriptor.to_string());
         }
     }
+    arguments.extend(app_arguments(plan));
+    arguments
+}
+
+/// Returns the number of a slot, as hooks get it: from 1 on.
+pub(super) fn number_of(slot: usize) -> usize {
+    slot + 1
+}
+
+/// Returns the first arguments: the program and the app.
+pub(super) fn program(plan: &Plan<'_>) -> Vec<OsString> {
+    ["-c", PROGRAM, &plan.app.path].map(Into::into).into()
+}
+
+/// Returns the arguments that are the same for all workers and for their template.
+pub(super) fn app_arguments(plan: &Plan<'_>) -> Vec<OsString> {
+    let app = plan.app;
+    let mut arguments = Vec::new();
+    let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--workers", plan.workers.to_string());
     option("--worker-class", app.worker_class.as_str().to_owned());
     option("--root-path", app.root_path.clone());
@@ -242,6 +342,15 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
         option("--statsd-prefix", plan.statsd.prefix.clone());
         option("--dogstatsd-tags", plan.statsd.tags.clone());
     }
+    for (name, hook) in [
+        ("--post-fork", &app.hooks.post_fork),
+        ("--worker-start", &app.hooks.worker_start),
+        ("--worker-exit", &app.hooks.worker_exit),
+    ] {
+        if let Some(function) = hook {
+            option(name, function.clone());
+        }
+    }
     arguments
 }
 
@@ -253,7 +362,14 @@ pub(super) fn crash_of(file: &OwnedFd) -> Option<String> {
 }
 
 /// Waits for the end of a worker, and kills it once `kill` is triggered.
-pub(super) async fn wait(mut child: Child, mut kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
+pub(super) async fn wait(process: Process, kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
+    match process {
+        Process::Spawned(child) => wait_for_child(child, kill).await,
+        Process::Forked(worker) => worker.wait(kill).await,
+    }
+}
+
+async fn wait_for_child(mut child: Child, mut kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
     let mut may_be_killed = true;
     std::future::poll_fn(|cx| {
         if may_be_killed && let Poll::Ready(order) = std::pin::Pin::new(&mut kill).poll(cx) {
@@ -300,6 +416,7 @@ mod tests {
         let mut app = AppSettings::new("shop.main:app".to_owned());
         app.startup_timeout = Duration::from_millis(2500);
         app.wsgi_threads = NonZeroUsize::new(4);
+        app.hooks.worker_exit = Some("app:close".to_owned());
         let python = Some(PythonLogging::File("json:log.json".into()));
         let log = LogSettings { level: crate::LogLevel::Warning, python, ..LogSettings::default() };
         let statsd = StatsdSettings { host: "a:8125".into(), prefix: "shop".into(), tags: String::new() };
@@ -317,9 +434,10 @@ mod tests {
         assert_eq!(
             text.into_string().unwrap(),
             format!(
-                "-c {PROGRAM} shop.main:app --links {} --title shop: worker 3 (shop.main:app) --comm shop: worker 3 --loaded-files 9 --pulse 11 --crash 12 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
+                "-c {PROGRAM} shop.main:app --links {} --slot 3 --title shop: worker 3 (shop.main:app) --comm shop: worker 3 --loaded-files 9 --pulse 11 --crash 12 --workers 1 --worker-class asyncio --root-path  --lifespan auto \
                  --startup-timeout 2.5 --shutdown-timeout 60 --wsgi-threads 4 --wsgi-max-body-size 16777216 --loglevel warning \
-                 --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags ",
+                 --errorlog - --logconfig json:log.json --statsd-host a:8125 --statsd-prefix shop --dogstatsd-tags  \
+                 --worker-exit app:close",
                 numbers.join(",")
             )
         );
@@ -340,7 +458,7 @@ mod tests {
             let app = AppSettings::new("app".to_owned());
             let failing = start(&plan(&app, Path::new("/bin/false"), &Default::default()), 1).unwrap();
             let (_keep, kill) = oneshot::channel();
-            assert_eq!(wait(failing.child, kill).await.unwrap().code(), Some(1));
+            assert_eq!(wait(failing.process, kill).await.unwrap().code(), Some(1));
 
             let (end, socket, claims) = link(7).unwrap();
             assert_eq!(end.parts.worker, 7);
@@ -349,7 +467,7 @@ mod tests {
             let child = Command::new("sh").args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
             drop((socket, claims));
             let (kill, killed) = oneshot::channel();
-            let waiting = tokio::spawn(wait(child, killed));
+            let waiting = tokio::spawn(wait(Process::Spawned(child), killed));
             kill.send(()).unwrap();
             let status = waiting.await.unwrap().unwrap();
             assert_eq!(super::super::signals::describe(status), "was killed by SIGKILL");

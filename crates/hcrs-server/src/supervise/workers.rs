@@ -152,6 +152,20 @@ impl Workers {
         self.by_id.insert(id, worker);
     }
 
+    /// Sets the process id of a worker that was forked.
+    pub(super) fn set_pid(&mut self, id: WorkerId, pid: u32) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
+            worker.pid = pid;
+        }
+    }
+
+    /// Notes that a worker was not forked, so that it has no links whose end is to be awaited.
+    pub(super) fn has_no_links(&mut self, id: WorkerId) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
+            worker.ended_links = self.links;
+        }
+    }
+
     pub(super) fn get(&self, id: WorkerId) -> Option<&Worker> {
         self.by_id.get(&id)
     }

@@ -38,6 +38,11 @@ class LoadedFiles:
                 return False
             return True
 
+    def close(self) -> None:
+        """Closes the pipe in a worker that was forked from the process that reports."""
+        _hcrs.release(self._descriptor)
+        os.close(self._descriptor)
+
     def keep_reporting(self) -> None:
         """Starts a thread that reports newly loaded files for as long as the process lives."""
         threading.Thread(target=self._keep_reporting, name="hcrs-loaded-files", daemon=True).start()

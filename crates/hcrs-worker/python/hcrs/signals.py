@@ -9,6 +9,8 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -20,6 +22,9 @@ _EDGE_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, s
 #: Signals that stop a process. With a terminal they are needed for job control, and a handler would make reads restart
 #: without end.
 _TERMINAL_SIGNALS = (signal.SIGTTIN, signal.SIGTTOU)
+
+#: Not empty while a worker is being forked.
+_kept: list[bool] = []
 
 
 def leave_to_edge() -> None:
@@ -36,10 +41,25 @@ def report_crashes(descriptor: int) -> None:
 
     Forked children write them to standard error.
     """
+    redirect_crashes(descriptor)
+    os.register_at_fork(after_in_child=lambda: faulthandler.enable(2) if faulthandler.is_enabled() else None)
+
+
+def redirect_crashes(descriptor: int) -> None:
+    """Writes the stacks to another file, in a worker that was forked from one that reports crashes."""
     os.set_inheritable(descriptor, False)
     _hcrs.withhold(descriptor)
     faulthandler.enable(descriptor)
-    os.register_at_fork(after_in_child=lambda: faulthandler.enable(2) if faulthandler.is_enabled() else None)
+
+
+@contextmanager
+def kept_over_fork() -> Iterator[None]:
+    """Keeps the dispositions in a child that is forked meanwhile, because it is a worker as well."""
+    _kept.append(True)
+    try:
+        yield
+    finally:
+        _kept.clear()
 
 
 def do_nothing(number: int, frame: FrameType | None) -> None:
@@ -57,7 +77,7 @@ def has_terminal() -> bool:
 
 def _restore() -> None:
     """Restores, in a forked child, the dispositions of a new Python process, except those that the app has changed."""
-    for number in _EDGE_SIGNALS + _TERMINAL_SIGNALS:
+    for number in () if _kept else _EDGE_SIGNALS + _TERMINAL_SIGNALS:
         if signal.getsignal(number) is do_nothing:
             default: Any = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)

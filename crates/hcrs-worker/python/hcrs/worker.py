@@ -12,20 +12,23 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hcrs import _hcrs, logs, signals
 from hcrs.app_interface import ServableApp
 from hcrs.app_path import AppPath, NoAppError, load
 from hcrs.asgi_runner import AsgiRunner
+from hcrs.hooks import HookError, Hooks
 from hcrs.lifespan import Lifespan, LifespanFailureError, LifespanTimeoutError
 from hcrs.loaded_files import LoadedFiles
 from hcrs.process_exit import exit_now, exit_soon
 from hcrs.process_title import name_process
 from hcrs.pulse import PulseThread
 from hcrs.stop_signals import AppHandlers
+from hcrs.template import EdgeSocket, Template
 from hcrs.wsgi_runner import WSGI_THREADS, WsgiRunner
 
 log = logging.getLogger("hcrs.error")
@@ -42,36 +45,121 @@ def main() -> int:
     if args.crash is not None:
         signals.report_crashes(args.crash)
     _hcrs.die_with_parent()
+    if args.template is not None:
+        return run_template(args, handlers)
     try:
-        links = [_hcrs.Link(int(socket), int(memory)) for socket, memory in args.links]
+        ends = EdgeEnds.take(args.links, args.pulse, args.loaded_files)
     except OSError as error:  # an edge of another version of hcrs; the message says what to do
         sys.exit(str(error))
-    pulse = None if args.pulse is None else _hcrs.Pulse(args.pulse)
+    return serve(args, handlers, ends, args.slot, partial(load_app, args))
+
+
+def run_template(args: argparse.Namespace, handlers: AppHandlers) -> int:
+    """Loads the app and forks workers from this process, as the edge orders them. Returns the exit code."""
+    edge = EdgeSocket(args.template)
     files = None if args.loaded_files is None else LoadedFiles(args.loaded_files)
     try:
-        import_loop(args.worker_class)
-        path = AppPath.parse(args.app)
-        sys.path.insert(behind_standard_library(), os.getcwd())
-        path.add_to_sys_path()  # the configuration of logging may name modules of the app
-        logs.configure(
-            args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
-        )
-        app = load(path)
+        template = Template(edge)
+        loaded = load_app(args)
+        template.prepare()
         if files is not None:
-            files.keep_reporting()
-        return run(new_worker(args, app, links, handlers), pulse)
+            files.report()
+        order = template.next_worker()
     except BaseException as error:  # a module may call sys.exit()
         if files is not None:
             files.report()
-        # A traceback through this package does not help with these.
-        is_plain = isinstance(error, (NoAppError, logs.LogConfigError))
-        why = f"{error}\n" if is_plain else "".join(traceback.format_exception(error))
-        if isinstance(error, ImportError):
-            why += f"The interpreter is {sys.executable}.\n"
-        for link in links:
+        edge.report_failure(reason(error))
+        exit_soon(1)
+        return 1
+    if order is None:
+        exit_soon(0)
+        return 0
+    if files is not None:
+        files.close()
+    if args.crash is not None and order.crash is not None:
+        signals.redirect_crashes(order.crash)
+        _hcrs.release(args.crash)
+        os.close(args.crash)
+    name_process(order.title, order.comm)
+    args.workers = order.workers
+    ends = EdgeEnds.take(order.links, order.pulse, order.loaded_files)
+    return serve(args, handlers, ends, order.slot, partial(after_fork, template, loaded, order.slot))
+
+
+def after_fork(template: Template, loaded: LoadedApp, slot: int) -> LoadedApp:
+    """Makes this process, which was forked from the template, a worker. Returns the app that it serves."""
+    template.become_worker()
+    loaded.hooks.post_fork(slot)
+    return loaded
+
+
+class LoadedApp(NamedTuple):
+    """The app with the hooks of its workers."""
+
+    app: ServableApp
+    hooks: Hooks
+
+
+def load_app(args: argparse.Namespace) -> LoadedApp:
+    """Imports the app and the hooks, and sets up logging."""
+    import_loop(args.worker_class)
+    path = AppPath.parse(args.app)
+    sys.path.insert(behind_standard_library(), os.getcwd())
+    path.add_to_sys_path()  # the configuration of logging may name modules of the app
+    logs.configure(
+        args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
+    )
+    app = load(path)
+    hooks = Hooks(post_fork=args.post_fork, worker_start=args.worker_start, worker_exit=args.worker_exit)
+    return LoadedApp(app, hooks)
+
+
+class EdgeEnds(NamedTuple):
+    """The worker's ends of what joins it with the edge."""
+
+    links: list[_hcrs.Link]
+    pulse: _hcrs.Pulse | None
+    files: LoadedFiles | None
+
+    @classmethod
+    def take(cls, links: list[tuple[int, int]], pulse: int | None, loaded_files: int | None) -> EdgeEnds:
+        """Takes ownership of descriptors. Raises ``OSError`` if the edge is one of another version."""
+        return cls(
+            [_hcrs.Link(socket, memory) for socket, memory in links],
+            None if pulse is None else _hcrs.Pulse(pulse),
+            None if loaded_files is None else LoadedFiles(loaded_files),
+        )
+
+
+def serve(
+    args: argparse.Namespace, handlers: AppHandlers, ends: EdgeEnds, slot: int, load: Callable[[], LoadedApp]
+) -> int:
+    """Serves the app that ``load`` returns. Returns the exit code."""
+    try:
+        app, hooks = load()
+        if ends.files is not None:
+            ends.files.keep_reporting()
+        hooks.worker_start(slot)
+        worker = new_worker(args, app, ends.links, AppHooks(handlers, partial(hooks.worker_exit, slot)))
+        return run(worker, ends.pulse)
+    except BaseException as error:  # a module may call sys.exit()
+        if ends.files is not None:
+            ends.files.report()
+        why = reason(error)
+        for link in ends.links:
             link.fail(why)
         exit_soon(1)
         return 1
+
+
+def reason(error: BaseException) -> str:
+    """Returns the reason why the app cannot be served, for the log of the edge."""
+    # A traceback through this package does not help with these.
+    is_plain = isinstance(error, (NoAppError, HookError, logs.LogConfigError))
+    why = f"{error}\n" if is_plain else "".join(traceback.format_exception(error))
+    if isinstance(error, ImportError):
+        why += f"The interpreter is {sys.executable}.\n"
+    return why
 
 
 def run(worker: AsgiWorker | WsgiWorker, pulse: _hcrs.Pulse | None) -> int:
@@ -97,7 +185,9 @@ def arguments() -> argparse.ArgumentParser:
     """Returns the parser of the command line. Options that the edge always passes are required, without a default."""
     parser = argparse.ArgumentParser(prog="hcrs.worker", description=__doc__)
     parser.add_argument("app")
-    parser.add_argument("--links", type=links_of, required=True, metavar="SOCKET:MEMORY,...")
+    parser.add_argument("--template", type=int, metavar="DESCRIPTOR", help="socket over which workers are ordered")
+    parser.add_argument("--links", type=links_of, default=[], metavar="SOCKET:MEMORY,...")
+    parser.add_argument("--slot", type=int, default=0, help="number of the configured worker")
     parser.add_argument("--title", default="", help="command line that the system shows instead of this one")
     parser.add_argument("--comm", default="", metavar="NAME", help="short name that the system shows")
     parser.add_argument("--loaded-files", type=int, metavar="DESCRIPTOR", help="pipe to which their paths are written")
@@ -108,6 +198,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--lifespan", choices=("auto", "on", "off"), required=True)
     parser.add_argument("--startup-timeout", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--shutdown-timeout", type=float, required=True, metavar="SECONDS")
+    parser.add_argument("--post-fork", default="", metavar="MODULE:FUNCTION")
+    parser.add_argument("--worker-start", default="", metavar="MODULE:FUNCTION")
+    parser.add_argument("--worker-exit", default="", metavar="MODULE:FUNCTION")
     parser.add_argument("--workers", type=int, required=True, help="number of worker processes")
     parser.add_argument("--wsgi-threads", type=int, default=WSGI_THREADS)
     parser.add_argument("--wsgi-max-body-size", type=int, required=True, metavar="BYTES")
@@ -120,12 +213,12 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def links_of(text: str) -> list[list[str]]:
+def links_of(text: str) -> list[tuple[int, int]]:
     """Parses ``3:4,5:6``."""
     links = [link.split(":") for link in text.split(",")]
     if not all(len(link) == 2 and all(map(str.isdecimal, link)) for link in links):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOCKET:MEMORY,...")
-    return links
+    return [(int(socket), int(memory)) for socket, memory in links]
 
 
 def import_loop(worker_class: str) -> None:
@@ -156,18 +249,31 @@ def new_loop(worker_class: str) -> Any:
     return uvloop.new_event_loop()
 
 
+class AppHooks(NamedTuple):
+    """What the app and the operator want to be called for in a worker."""
+
+    #: The app's handlers of signals that stop a server.
+    handlers: AppHandlers
+    #: Calls ``worker_exit``. Returns False if it has raised.
+    on_exit: Callable[[], bool]
+
+    def exit_code(self, code: int) -> int:
+        """Calls ``worker_exit``. Returns the exit code of a worker that would end with ``code`` without it."""
+        return code if self.on_exit() else 1
+
+
 def new_worker(
-    args: argparse.Namespace, app: ServableApp, links: list[_hcrs.Link], handlers: AppHandlers
+    args: argparse.Namespace, app: ServableApp, links: list[_hcrs.Link], hooks: AppHooks
 ) -> AsgiWorker | WsgiWorker:
     """Creates the worker for the app's interface and the event loop of ``--worker-class``."""
     if app.interface == "wsgi":
-        return WsgiWorker(args, app, links, handlers)
+        return WsgiWorker(args, app, links, hooks)
     loop = new_loop(args.worker_class)
     if args.worker_class == "trio":
         from hcrs.trio.runner import TrioRunner
 
-        return TrioWorker(args, app, loop, links, handlers, TrioRunner)
-    return AsgiWorker(args, app, loop, links, handlers, AsgiRunner)
+        return TrioWorker(args, app, loop, links, hooks, TrioRunner)
+    return AsgiWorker(args, app, loop, links, hooks, AsgiRunner)
 
 
 class AsgiWorker:
@@ -179,20 +285,20 @@ class AsgiWorker:
         app: ServableApp,
         loop: Any,
         links: list[_hcrs.Link],
-        handlers: AppHandlers,
+        hooks: AppHooks,
         runner_type: type[AsgiRunner],
     ) -> None:
         self._args = args
         self._app = app.app
         self._loop = loop
-        self._handlers = handlers
+        self._hooks = hooks
         self._runner = runner_type(
             app, links, event_loop=loop, root_path=args.root_path, on_stopping=self._on_stopping
         )
 
     def _on_stopping(self, number: int) -> None:
         # Deferred, because the caller is a link, and the handler may do anything.
-        self._loop.call_soon(partial(self._handlers.call, number))
+        self._loop.call_soon(partial(self._hooks.handlers.call, number))
 
     def new_pulse_thread(self, pulse: _hcrs.Pulse) -> PulseThread:
         """Creates the thread that passes pings on to the loop."""
@@ -238,6 +344,7 @@ class AsgiWorker:
         except (LifespanFailureError, LifespanTimeoutError) as error:
             log.error("%s", error)
             code = 1
+        code = self._hooks.exit_code(code)
         await self._begin_exit(code, has_finished)
         return code
 
@@ -289,9 +396,9 @@ class WsgiWorker:
     """A WSGI app in a pool of threads."""
 
     def __init__(
-        self, args: argparse.Namespace, app: ServableApp, links: list[_hcrs.Link], handlers: AppHandlers
+        self, args: argparse.Namespace, app: ServableApp, links: list[_hcrs.Link], hooks: AppHooks
     ) -> None:
-        self._handlers = handlers
+        self._hooks = hooks
         self._runner = WsgiRunner(
             app,
             links,
@@ -310,13 +417,15 @@ class WsgiWorker:
         self._runner.start()
         number = self._runner.wait_for_signal()
         if number is not None:
-            self._handlers.call(number)
+            self._hooks.handlers.call(number)
         self._runner.wait()
-        if not self._runner.finish():
+        has_finished = self._runner.finish()
+        code = self._hooks.exit_code(0)
+        if not has_finished:
             # A thread cannot be killed, and the interpreter cannot shut down cleanly while one runs.
-            exit_now(0)
-        exit_soon(0)
-        return 0
+            exit_now(code)
+        exit_soon(code)
+        return code
 
 
 if __name__ == "__main__":
