@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
+use crate::AdminAction;
 use crate::defaults::Defaults;
 use crate::kind::{AUTO, ValueKind, parse_mask};
 use crate::setting::{Group, Setting};
@@ -13,6 +14,8 @@ use crate::value::{Datum, Place, Value};
 
 const OTHER_COMMANDS: &str = "\
 Other commands:
+  hcrs status              shows a running server; also reload, stop, scale NUMBER,
+                           reopen, drain and dump (they need admin_bind)
   hcrs config check FILE   checks a configuration and reports every problem
   hcrs config show [FILE]  shows every setting, its value and its origin
   hcrs migrate FILE        converts the settings of another server, its command line
@@ -26,6 +29,75 @@ Flags override the environment, and the environment overrides the file.";
 pub(crate) const CHECK: &str = "Checks a configuration and reports every problem";
 /// Description of `hcrs config show`.
 pub(crate) const SHOW: &str = "Shows every setting, its value and its origin";
+
+/// A command for a running server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AdminCommand {
+    /// The word of the command.
+    pub(crate) name: &'static str,
+    about: &'static str,
+}
+
+const fn admin_command(name: &'static str, about: &'static str) -> AdminCommand {
+    AdminCommand { name, about }
+}
+
+/// The commands for a running server.
+pub(crate) const ADMIN_COMMANDS: [AdminCommand; 7] = [
+    admin_command("status", "Shows a running server: workers, requests, rates, queue and certificates"),
+    admin_command("reload", "Reads the certificates again and replaces the workers, as SIGHUP does"),
+    admin_command("stop", "Stops a running server, as SIGTERM does"),
+    admin_command("scale", "Changes the number of workers of a running server"),
+    admin_command("reopen", "Reopens the logs of a running server, as SIGUSR1 does"),
+    admin_command("drain", "Tells probes that the server is not ready, so that load balancers send no more"),
+    admin_command("dump", "Prints the stacks of all workers of a running server"),
+];
+
+/// Returns a command for a running server. It takes the configuration only for `admin_bind`.
+pub(crate) fn admin(command: AdminCommand) -> Command {
+    let mut clap = settings(Command::new(command.name).about(command.about)).mut_args(|argument| {
+        let is_shown = argument.get_id() == CONFIG || argument.get_id() == table::admin::ADMIN_BIND;
+        argument.hide(!is_shown)
+    });
+    match command.name {
+        "status" => {
+            let flag = |name: &'static str, help: &'static str| {
+                Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+            };
+            clap = clap
+                .arg(flag(JSON, "Print the state as JSON"))
+                .arg(flag(ONCE, "Print the state once, and not every second"));
+        }
+        "scale" => {
+            let number = Arg::new(NUMBER).value_name("NUMBER").required(true).help("The number of workers");
+            clap = clap.arg(number.value_parser(value_parser!(u16).range(1..=1024)));
+        }
+        "drain" => {
+            let off = Arg::new(OFF).long(OFF).action(ArgAction::SetTrue);
+            clap = clap.arg(off.help("Tell probes that the server is ready again"));
+        }
+        _ => {}
+    }
+    clap
+}
+
+/// Returns what a command for a running server does.
+pub(crate) fn admin_action(name: &str, matches: &ArgMatches) -> AdminAction {
+    match name {
+        "status" => AdminAction::Status { json: matches.get_flag(JSON), once: matches.get_flag(ONCE) },
+        "scale" => AdminAction::Scale(matches.get_one(NUMBER).copied().unwrap_or(1)),
+        "drain" => AdminAction::Drain { off: matches.get_flag(OFF) },
+        "reload" => AdminAction::Reload,
+        "stop" => AdminAction::Stop,
+        "reopen" => AdminAction::Reopen,
+        _ => AdminAction::Dump,
+    }
+}
+
+const JSON: &str = "json";
+const ONCE: &str = "once";
+const NUMBER: &str = "NUMBER";
+const OFF: &str = "off";
 
 /// Returns the command that serves.
 pub(crate) fn serve() -> Command {
@@ -209,6 +281,7 @@ pub fn command() -> Command {
     let parent = |name: &'static str| Command::new(name).disable_help_subcommand(true);
     serve()
         .disable_help_subcommand(true)
+        .subcommands(ADMIN_COMMANDS.map(admin))
         .subcommand(
             parent("config")
                 .about("Checks or shows a configuration")

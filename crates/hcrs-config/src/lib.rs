@@ -58,6 +58,13 @@ pub enum Command {
     Check(Box<Config>),
     /// Print every setting (`hcrs config show`).
     Show(Box<Config>),
+    /// Report on a running server, or change it (`hcrs status` and others).
+    Admin {
+        /// The configuration of the server.
+        config: Box<Config>,
+        /// What is to be done.
+        action: AdminAction,
+    },
     /// Create a development certificate (`hcrs cert dev`).
     DevCertificate {
         /// Directory of `cert.pem` and `key.pem`.
@@ -67,6 +74,33 @@ pub enum Command {
         /// Whether a certificate that is still valid is replaced.
         force: bool,
     },
+}
+
+/// What a command does with a running server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminAction {
+    /// Show the state.
+    Status {
+        /// As JSON.
+        json: bool,
+        /// Once, and not every second.
+        once: bool,
+    },
+    /// Replace the workers.
+    Reload,
+    /// Stop the server.
+    Stop,
+    /// Serve with this number of workers.
+    Scale(u16),
+    /// Reopen the logs.
+    Reopen,
+    /// Tell probes that the server is not ready.
+    Drain {
+        /// Tell them that it is ready again.
+        off: bool,
+    },
+    /// Print the stacks of all workers.
+    Dump,
 }
 
 /// Parses the arguments (the first is the command's own name), the environment of the process, and the file
@@ -107,6 +141,18 @@ fn parse_with(
         }
         Ok(Box::new(config))
     };
+    if let Some(command) = flags::ADMIN_COMMANDS.into_iter().find(|command| command.name == word(1)) {
+        let name = format!("hcrs {}", command.name);
+        let matches = flags::admin(command)
+            .bin_name(name)
+            .try_get_matches_from(&arguments[1..])
+            .map_err(ConfigError::Usage)?;
+        let action = flags::admin_action(command.name, &matches);
+        return Ok(Command::Admin {
+            config: Box::new(configure(FlagValues::new(&matches), environment)?),
+            action,
+        });
+    }
     match (word(1), word(2)) {
         ("cert", "dev") => {
             let flags = CertificateFlags::try_parse_from(&arguments[2..]).map_err(ConfigError::Usage)?;

@@ -64,11 +64,20 @@ pub(crate) enum Group {
     Tls,
     Protocols,
     Logs,
+    Admin,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Listeners, Self::Proxies, Self::App, Self::Deadlines, Self::Tls, Self::Protocols, Self::Logs];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Listeners,
+        Self::Proxies,
+        Self::App,
+        Self::Deadlines,
+        Self::Tls,
+        Self::Protocols,
+        Self::Logs,
+        Self::Admin,
+    ];
 
     pub(crate) const fn title(self) -> &'static str {
         match self {
@@ -79,6 +88,7 @@ impl Group {
             Self::Tls => "TLS",
             Self::Protocols => "Protocols",
             Self::Logs => "Logs and metrics",
+            Self::Admin => "Admin interface and probes",
         }
     }
 }

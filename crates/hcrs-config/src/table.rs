@@ -1,5 +1,6 @@
 //! The table of all settings. File, environment, flags, help and the generated pages are derived from it.
 
+pub(crate) mod admin;
 mod app;
 mod deadlines;
 mod listeners;
@@ -27,6 +28,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
         protocols::SETTINGS,
         websocket::SETTINGS,
         logs::SETTINGS,
+        admin::SETTINGS,
     ]
     .into_iter()
     .flatten()

@@ -11,6 +11,7 @@ mod histogram;
 mod label;
 mod server;
 mod snapshot;
+mod totals;
 mod values;
 
 pub use active::{ActiveRequest, METHOD_SHOWN_MAX, PATH_SHOWN_MAX, Stage, WorkerName};
@@ -23,4 +24,5 @@ pub use label::{
 };
 pub use server::{ServerFacts, WorkerFacts, WorkerRestarts};
 pub use snapshot::{ACTIVE_MAX, ThreadSnapshot};
+pub use totals::{SlotTotals, Totals};
 pub use values::{By, Counter, Level, Stalls};

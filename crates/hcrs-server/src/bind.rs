@@ -156,6 +156,23 @@ pub(crate) fn bind(
     Ok(by_thread)
 }
 
+/// Binds the listener of the admin interface, or takes over its socket. Only the server's user may open the
+/// file of a unix socket.
+pub(crate) fn bind_admin(bind: &Bind, inherited: Vec<Socket>) -> Result<BoundListener, StartError> {
+    /// The bits that the file does not get: it is read and written by its owner.
+    const UMASK: u32 = 0o177;
+    let listener = Listener { bind: bind.clone(), tls: false, proxy_protocol: false };
+    let socket = match (inherited.into_iter().next(), bind) {
+        (Some(socket), _) => Ok(socket),
+        (None, Bind::Tcp { host, port }) => bind_tcp((host, *port), true, 1)
+            .and_then(|sockets| sockets.into_iter().next().ok_or_else(|| io::ErrorKind::InvalidInput.into())),
+        (None, Bind::Unix(path)) => bind_unix(path, Some(UMASK), None),
+        (None, Bind::Fd(fd)) => adopt(*fd),
+    };
+    let bound = socket.and_then(|socket| BoundListener::new(socket, &listener));
+    bound.map_err(|error| StartError::Bind(bind.to_string(), error))
+}
+
 /// Distributes an address's sockets: at least one to each thread, and none is left over, because connections
 /// may wait in any of them.
 fn spread(bound: Vec<BoundListener>, by_thread: &mut [Vec<BoundListener>]) -> io::Result<()> {

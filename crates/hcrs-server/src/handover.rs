@@ -107,7 +107,7 @@ fn adopt_pipe(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Returns the value of [`LISTENERS`] for these listeners.
-pub(crate) fn listed(listeners: &[BoundListener]) -> String {
+pub(crate) fn listed<'a>(listeners: impl Iterator<Item = &'a BoundListener>) -> String {
     let mut by_address: Vec<(&str, Vec<String>)> = Vec::new();
     for listener in listeners {
         let descriptor = listener.as_fd().as_raw_fd().to_string();
@@ -146,7 +146,7 @@ mod tests {
         }
         // Other numbers, as this process keeps its own.
         let passed: Vec<_> = ours.iter().map(|listener| listener.share().unwrap()).collect();
-        let list = listed(&passed);
+        let list = listed(passed.iter());
         assert_eq!(list.lines().count(), 2);
         for listener in passed {
             let _left_open = OwnedFd::from(listener).into_raw_fd();

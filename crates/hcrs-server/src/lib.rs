@@ -36,9 +36,10 @@ pub use handover::LISTENERS as INHERITED_LISTENERS;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
-    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, Lifespan,
-    Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, ReloadSettings, Settings,
-    StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass, WorkerHooks,
+    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, HealthSettings,
+    Lifespan, Listener, LogLevel, LogSettings, LogTarget, ProxySettings, PythonLogging, ReloadSettings,
+    Settings, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass,
+    WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;

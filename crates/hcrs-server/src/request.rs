@@ -13,9 +13,11 @@ use crate::client::{Client, ForwardedFields};
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, Parts, WholeResponse};
+use crate::origin::health;
 use crate::origin::redirect;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::route::{Circumstances, Route, route};
+use crate::state::Phase;
 
 /// A request as its protocol has read it.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl Intake {
         let shared = &client.admitted.shared;
         let circumstances = Circumstances {
             settings: &shared.settings,
+            is_admin: shared.admin.is_some(),
             https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
             has_too_many_running: self.has_too_many_running(),
         };
@@ -77,6 +80,12 @@ impl Intake {
                 Some(response) => answered(client, arrived, response, now),
                 None => refused(client, arrived, Fault::UnknownHost, now),
             },
+            Route::Health(probe) => {
+                let is_draining = shared.phase() != Phase::Serving;
+                let response = health::answer(probe, &shared.readiness, is_draining);
+                answered(client, arrived, response, now)
+            }
+            Route::Admin => administered(client, arrived, now),
             Route::Refused(fault) => refused(client, arrived, fault, now),
         }
     }
@@ -137,6 +146,17 @@ fn open(client: &Client, stream: Option<u32>, parts: Parts) -> Rc<Exchange> {
     let protocol = Protocol::of(parts.head.version(), parts.head.is_websocket());
     let exchange = Exchange::new(parts);
     client.admitted.shared.requests.add(client.serial, stream, protocol, &exchange);
+    exchange
+}
+
+/// Returns the exchange of a request that the admin interface answers.
+fn administered(client: &Client, arrived: Arrived, now: Instant) -> Rc<Exchange> {
+    let answer = client.admitted.shared.admin.as_ref().map(|port| port.answer(&arrived.head));
+    let exchange = Exchange::new(plain(client, arrived, now));
+    match answer {
+        Some(answer) => answer.give(&exchange),
+        None => exchange.fail(Fault::UnknownHost),
+    }
     exchange
 }
 

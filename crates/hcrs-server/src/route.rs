@@ -3,6 +3,7 @@
 
 use hcrs_http::{Fault, RequestHead, Scheme};
 
+use crate::origin::health::Probe;
 use crate::origin::redirect;
 use crate::settings::Settings;
 
@@ -15,6 +16,10 @@ pub(crate) enum Route {
     Welcome,
     /// A redirect to HTTPS at this port.
     Redirect(u16),
+    /// The answer to a probe.
+    Health(Probe),
+    /// The admin interface.
+    Admin,
     /// The fault's response.
     Refused(Fault),
 }
@@ -24,6 +29,8 @@ pub(crate) enum Route {
 pub(crate) struct Circumstances<'a> {
     /// The settings of the server.
     pub settings: &'a Settings,
+    /// Whether the connection is to the admin interface.
+    pub is_admin: bool,
     /// The port of HTTPS, if the connection is cleartext and its requests are to be redirected there.
     pub https_port: Option<u16>,
     /// Whether the connection has as many requests in workers as it may.
@@ -34,6 +41,17 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
     if !head.is_whole() {
         return Route::Refused(Fault::HeadTooLarge);
+    }
+    if of.is_admin || of.settings.health.public {
+        let view = head.view();
+        let probe = Probe::at(view.path, &of.settings.health);
+        // Before the host is checked, because probes name a pod's address or none.
+        if let Some(probe) = probe.filter(|_| matches!(view.method, b"GET" | b"HEAD")) {
+            return Route::Health(probe);
+        }
+    }
+    if of.is_admin {
+        return Route::Admin;
     }
     if !of.settings.connection.server_names.serve(head) {
         return Route::Refused(Fault::UnknownHost);
@@ -68,7 +86,7 @@ mod tests {
     }
 
     fn of(settings: &Settings) -> Circumstances<'_> {
-        Circumstances { settings, https_port: None, has_too_many_running: false }
+        Circumstances { settings, is_admin: false, https_port: None, has_too_many_running: false }
     }
 
     fn with_app() -> Settings {
@@ -84,6 +102,28 @@ mod tests {
         assert_eq!(route(&head, of(&settings)), Route::Welcome);
         head.set_websocket();
         assert_eq!(route(&head, of(&settings)), Route::Refused(Fault::MethodNotAllowed));
+    }
+
+    #[test]
+    fn probes_are_answered_on_the_admin_interface_and_elsewhere_if_they_are_public() {
+        let mut settings = with_app();
+        settings.connection.server_names.push("example.org").unwrap();
+        let ready = head(Scheme::Http, b"/-/ready");
+        assert_eq!(route(&ready, of(&settings)), Route::Refused(Fault::UnknownHost));
+        let admin = Circumstances { is_admin: true, ..of(&settings) };
+        assert_eq!(route(&ready, admin), Route::Health(Probe::Ready));
+        assert_eq!(route(&head(Scheme::Http, b"/status"), admin), Route::Admin);
+        settings.health.public = true;
+        assert_eq!(route(&ready, of(&settings)), Route::Health(Probe::Ready), "whatever host it names");
+        let line = RequestLine {
+            version: Version::Http11,
+            scheme: Scheme::Http,
+            method: b"POST",
+            path: b"/-/ready",
+            query: b"",
+        };
+        let posted = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        assert_ne!(route(&posted, of(&settings)), Route::Health(Probe::Ready));
     }
 
     #[test]

@@ -96,7 +96,10 @@ fn run_opened(
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
     let mut inherited = Inherited::take()?;
+    let admin = settings.admin_bind.as_ref();
+    let admin_sockets = admin.map(|bind| inherited.sockets(bind)).unwrap_or_default();
     let listeners = bind::bind(&settings, io_threads(&settings), |bind| inherited.sockets(bind))?;
+    let admin = admin.map(|bind| bind::bind_admin(bind, admin_sockets)).transpose()?;
     // Written once the addresses are bound, so that a second start by mistake does not replace the file of
     // the first.
     let pid_file = match &settings.pid_path {
@@ -112,6 +115,7 @@ fn run_opened(
         settings: Arc::new(settings),
         tls,
         listeners,
+        admin,
         predecessor: inherited.into_predecessor(),
         pid_file,
         descriptors,

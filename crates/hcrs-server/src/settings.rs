@@ -25,6 +25,10 @@ pub struct Settings {
     pub embedder: Option<Arc<Embedder>>,
     /// The addresses to listen on.
     pub listeners: Vec<Listener>,
+    /// The address of the admin interface: a unix socket, or a port of a loopback address.
+    pub admin_bind: Option<Bind>,
+    /// The probes of load balancers and orchestrators.
+    pub health: HealthSettings,
     /// Certificate, key and ALPN for the listeners that speak TLS.
     pub tls: Option<hcrs_tls::Settings>,
     /// The length of each listener's queue of connections that wait to be accepted.
@@ -63,6 +67,8 @@ impl Default for Settings {
             app: None,
             embedder: None,
             listeners: Vec::new(),
+            admin_bind: None,
+            health: HealthSettings::default(),
             tls: None,
             backlog: 100,
             umask: None,
@@ -223,6 +229,30 @@ impl WorkerClass {
             Self::Asyncio => "asyncio",
             Self::Uvloop => "uvloop",
             Self::Trio => "trio",
+        }
+    }
+}
+
+/// The probes of load balancers and orchestrators, which the edge answers by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// The path that is answered with 200 as long as the edge runs.
+    pub live_path: String,
+    /// The path that is answered with 200 while requests should be sent, and with 503 otherwise.
+    pub ready_path: String,
+    /// Whether the paths are answered on every listener, and not on that of the admin interface alone.
+    pub public: bool,
+    /// The number of workers that have to be ready.
+    pub ready_workers: usize,
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self {
+            live_path: "/-/live".to_owned(),
+            ready_path: "/-/ready".to_owned(),
+            public: false,
+            ready_workers: 1,
         }
     }
 }

@@ -18,7 +18,9 @@ use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
+use crate::origin::admin::Port;
 use crate::origin::app::dispatch::Dispatch;
+use crate::origin::health::Readiness;
 use crate::settings::Settings;
 
 mod active_requests;
@@ -38,6 +40,10 @@ pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct ThreadState {
     pub settings: Arc<Settings>,
+    /// The way to the supervisor, if this is the thread of the admin interface.
+    pub admin: Option<Port>,
+    /// Whether requests should be sent to the server.
+    pub readiness: Arc<Readiness>,
     pub dispatch: Dispatch,
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
@@ -86,6 +92,8 @@ pub(crate) enum Phase {
 impl ThreadState {
     pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>, statsd: Option<Statsd>) -> Self {
         Self {
+            admin: None,
+            readiness: Arc::default(),
             dispatch: Dispatch::new(settings.dispatch.clone()),
             connections: RefCell::default(),
             access: RefCell::new(access),
@@ -107,6 +115,12 @@ impl ThreadState {
             drains: CancellationToken::new(),
             settings,
         }
+    }
+
+    /// Lets the thread answer probes by `readiness`, and serve the admin interface if it has a way to the
+    /// supervisor.
+    pub(crate) fn with_role(self, readiness: Arc<Readiness>, admin: Option<Port>) -> Self {
+        Self { admin, readiness, ..self }
     }
 
     pub(crate) fn phase(&self) -> Phase {

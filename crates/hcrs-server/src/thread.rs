@@ -23,8 +23,10 @@ use crate::bind::BoundListener;
 use crate::clock;
 use crate::connection::accept;
 use crate::exchange::piece;
+use crate::origin::admin::Port;
 use crate::origin::app::WorkerEvent;
 use crate::origin::app::link::{Cut, Link, LinkEvent};
+use crate::origin::health::Readiness;
 use crate::settings::Settings;
 use crate::state::{FIRST_REQUEST, Phase, ThreadState};
 
@@ -71,6 +73,10 @@ pub(crate) struct ThreadSetup {
     pub access: Option<AccessLog>,
     /// This thread's metrics.
     pub statsd: Option<Statsd>,
+    /// Whether requests should be sent to the server.
+    pub readiness: Arc<Readiness>,
+    /// The way to the supervisor, if this is the thread of the admin interface.
+    pub admin: Option<Port>,
 }
 
 /// Starts the thread. It accepts no connection before [`Control::Accept`].
@@ -86,8 +92,8 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 }
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
-    let ThreadSetup { index, settings, tls, listeners, reports, access, statsd } = setup;
-    let shared = Rc::new(ThreadState::new(settings, access, statsd));
+    let ThreadSetup { index, settings, tls, listeners, reports, access, statsd, readiness, admin } = setup;
+    let shared = Rc::new(ThreadState::new(settings, access, statsd).with_role(readiness, admin));
     if shared.settings.connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }

@@ -12,6 +12,7 @@ use rustls::sign::SingleCertAndKey;
 
 use crate::certificates::Certificates;
 use crate::ciphers::{self, Favourite, Selection};
+use crate::identity::{CertificateFacts, Identity};
 use crate::verify::Policy;
 use crate::{Settings, TlsError, TlsVersion, TlsWarning, key_exchange, provider};
 
@@ -81,6 +82,11 @@ impl ServerConfigs {
         };
         let certificate = &self.certificates.identities()[place].pem;
         Choice { config: Arc::clone(config), certificate: Arc::clone(certificate) }
+    }
+
+    /// Returns the facts of the certificates.
+    pub fn certificates(&self) -> Vec<CertificateFacts> {
+        self.certificates.identities().iter().map(Identity::facts).collect()
     }
 
     /// Returns warnings about certificates and CRLs that are not valid at this time.

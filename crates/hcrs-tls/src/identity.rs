@@ -13,6 +13,17 @@ use crate::settings::CertificateFiles;
 use crate::x509::{self, Validity};
 use crate::{TlsError, TlsWarning, key, pem};
 
+/// The facts of a certificate that an operator looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// The DNS names that it was issued for.
+    pub names: Vec<String>,
+    /// The last instant of its validity, if it can be read.
+    pub not_after: Option<SystemTime>,
+}
+
 /// An identity of the server: a certificate with its key.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -26,6 +37,15 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Returns the facts of the certificate.
+    pub(crate) fn facts(&self) -> CertificateFacts {
+        CertificateFacts {
+            file: self.certfile.clone(),
+            names: self.names.clone(),
+            not_after: self.validity.as_ref().map(|validity| validity.end.time),
+        }
+    }
+
     /// Reads both files. The error names the file.
     pub(crate) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let CertificateFiles { certfile, keyfile, keyfile_password } = files;

@@ -28,6 +28,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use configs::{Choice, ServerConfigs};
 pub use development::{DevCertificate, make_dev_certificate};
 pub use error::TlsError;
+pub use identity::CertificateFacts;
 pub use info::TlsInfo;
 pub use key_exchange::KeyExchange;
 pub use reload::TlsConfig;

@@ -1,6 +1,7 @@
 //! The command `hcrs`: parses its arguments, runs what they ask for, and reports the outcome by its exit
 //! code.
 
+mod admin;
 mod allocator;
 
 use std::ffi::OsString;
@@ -64,6 +65,10 @@ fn main() -> Exit {
             let _ = io::stdout().write_all(config.shown().as_bytes()); // a closed output is no failure
             Exit::Done
         }
+        Ok(Command::Admin { config, action }) => match admin::run(&config.server, action) {
+            Ok(()) => Exit::Done,
+            Err(error) => fail(Exit::NotStarted, &error),
+        },
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
         Err(error) => refuse(&error),
     }

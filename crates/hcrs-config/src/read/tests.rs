@@ -283,6 +283,21 @@ fn waiting_requests_are_bounded_in_bytes() {
 }
 
 #[test]
+fn the_admin_interface_and_the_probes_end_in_their_settings() {
+    let bind = |toml: &str| settings(toml).admin_bind.map(|bind| bind.to_string());
+    assert_eq!(bind("[hcrs]\nadmin_bind = \"unix:/run/a\""), Some("unix:/run/a".to_owned()));
+    assert_eq!(bind("[hcrs]\nadmin_bind = \"[::1]:9000\""), Some("[::1]:9000".to_owned()));
+    for other in ["0.0.0.0:9000", ":9000", "example.com:1", "127.0.0.1"] {
+        let error = config(&format!("[hcrs]\nadmin_bind = \"{other}\"")).unwrap_err().to_string();
+        assert!(error.contains("test.toml:2:14"), "{error}");
+    }
+    ends_in("[hcrs]\nlive_path = \"/alive\"", |s| s.health.live_path.clone(), "/alive".into());
+    ends_in("[hcrs]\nready_path = \"/ok\"", |s| s.health.ready_path.clone(), "/ok".into());
+    ends_in("[hcrs]\nready_workers = 2", |s| s.health.ready_workers, 2);
+    ends_in("[hcrs]\npublic_health = true", |s| s.health.public, true);
+}
+
+#[test]
 fn every_obeyed_key_has_a_line_in_a_test_above() {
     let this = include_str!("tests.rs");
     for setting in table::all().filter(|setting| setting.ignored_reason().is_none()) {

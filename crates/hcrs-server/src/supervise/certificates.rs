@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hcrs_tls::TlsConfig;
 
@@ -43,6 +43,24 @@ impl Certificates {
             }
         }
         self.due
+    }
+
+    /// Returns the facts of the certificates in use.
+    pub(super) fn facts(&self) -> Vec<hcrs_status::Certificate> {
+        let now = SystemTime::now();
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let certificates = self.tls.current().certificates().into_iter();
+        certificates
+            .map(|certificate| {
+                let end = certificate.not_after.map(seconds).unwrap_or_default();
+                hcrs_status::Certificate {
+                    file: certificate.file.display().to_string(),
+                    names: certificate.names,
+                    not_after: end.as_secs(),
+                    left: end.as_secs_f64() - seconds(now).as_secs_f64(),
+                }
+            })
+            .collect()
     }
 
     /// Reads the files, for later connections. On an error everything stays as it was.

@@ -32,6 +32,8 @@ impl Supervisor<'_> {
     pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
         // A draining thread is the last of this process to hold its sockets.
         self.listeners.clear();
+        self.is_open = false;
+        self.update_readiness();
         self.notify(notify::State::Stopping);
         self.starts.clear();
         self.replacements = Replacements::default();
@@ -86,6 +88,7 @@ impl Supervisor<'_> {
                     finished = finished.max(Finished::CutOff);
                     break;
                 }
+                Change::Call(call) => call.refuse("the server is stopping"),
                 Change::Ready(_)
                 | Change::Failed(_)
                 | Change::Spent(_)
@@ -141,6 +144,7 @@ impl Supervisor<'_> {
                     limit = Instant::now() + SLACK;
                 }
                 Change::Due => return false,
+                Change::Call(call) => call.refuse("the server is stopping"),
                 Change::Ready(_)
                 | Change::Failed(_)
                 | Change::Spent(_)

@@ -6,17 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hcrs_log::{AccessLog, LogWriter, Statsd, StatsdTarget};
+use hcrs_metrics::ThreadSnapshot;
 use hcrs_tls::TlsConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::event::Event;
 use crate::Settings;
 use crate::bind::BoundListener;
+use crate::origin::admin::Port;
+use crate::origin::health::Readiness;
 use crate::thread::control::{Control, LinkEnd, Report};
 use crate::thread::{self, EdgeThread, ThreadSetup};
 
 /// The most reports of one thread that may wait for the supervisor.
 const REPORTS: usize = 64;
+/// The most commands of the admin interface that may wait for the supervisor.
+const CALLS: usize = 16;
+/// The most connections to the admin interface.
+const ADMIN_CONNECTIONS: usize = 32;
 /// How long a thread may take to make room for an order.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the threads may take to end when they have nothing left to do.
@@ -29,6 +36,8 @@ pub(super) struct Outlets<'a> {
     pub access_log: Option<&'a LogWriter>,
     /// The target of metrics, if there is one.
     pub statsd: Option<StatsdTarget>,
+    /// Whether requests should be sent to the server, for the answers to probes.
+    pub readiness: Arc<Readiness>,
 }
 
 /// All edge threads.
@@ -36,6 +45,8 @@ pub(super) struct Outlets<'a> {
 pub(super) struct Edge {
     /// The threads by number; `None` once one has ended.
     threads: Vec<Option<EdgeThread>>,
+    /// The thread of the admin interface, if there is one.
+    admin: Option<EdgeThread>,
 }
 
 impl Edge {
@@ -58,6 +69,8 @@ impl Edge {
                 reports,
                 access: outlets.access_log.map(|writer| AccessLog::new(writer, &settings.log)),
                 statsd: outlets.statsd.clone().map(Statsd::new),
+                readiness: Arc::clone(&outlets.readiness),
+                admin: None,
             })?;
             threads.push(Some(thread));
             let events = events.clone();
@@ -75,7 +88,65 @@ impl Edge {
                 let _supervisor_gone = events.send(Event::ThreadEnded(index)).await;
             });
         }
-        Ok(Self { threads })
+        Ok(Self { threads, admin: None })
+    }
+
+    /// Starts the thread of the admin interface, which serves at once. Its commands become events.
+    pub(super) async fn start_admin(
+        &mut self,
+        settings: &Settings,
+        listener: BoundListener,
+        outlets: &Outlets<'_>,
+        events: &mpsc::Sender<Event>,
+    ) -> io::Result<()> {
+        let address = listener.address.clone();
+        let (port, mut calls) = mpsc::channel(CALLS);
+        // None is sent: it has no workers, and ends with the process.
+        let (reports, _) = mpsc::channel(REPORTS);
+        let mut own =
+            Settings { health: settings.health.clone(), backlog: settings.backlog, ..Settings::default() };
+        own.connection.max_connections = ADMIN_CONNECTIONS;
+        let thread = thread::start(ThreadSetup {
+            index: self.threads.len(),
+            settings: Arc::new(own),
+            tls: None,
+            listeners: vec![listener],
+            reports,
+            access: None,
+            statsd: None,
+            readiness: Arc::clone(&outlets.readiness),
+            admin: Some(Port(port)),
+        })?;
+        // The thread has an empty queue.
+        let _sent = thread.control.send(Control::Accept).await;
+        let events = events.clone();
+        tokio::spawn(async move {
+            while let Some(call) = calls.recv().await {
+                if events.send(Event::Call(call)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.admin = Some(thread);
+        tracing::info!("The admin interface is at {address}");
+        Ok(())
+    }
+
+    /// Ends the thread of the admin interface, which a successor serves from now on.
+    pub(super) fn end_admin(&mut self) {
+        // It ends when its queue is closed.
+        self.admin = None;
+    }
+
+    /// Asks each thread for its metrics.
+    pub(super) fn snapshots(&self) -> Vec<oneshot::Receiver<ThreadSnapshot>> {
+        let ask = |thread: &EdgeThread| {
+            let (reply, snapshot) = oneshot::channel();
+            // A thread that does not take orders does not reply either.
+            let _stuck = thread.control.try_send(Control::Snapshot(reply));
+            snapshot
+        };
+        self.threads.iter().flatten().map(ask).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -119,8 +190,13 @@ impl Edge {
 
     /// Ends the threads, and waits for them briefly. Log lines that they have not written by then are lost.
     pub(super) async fn end(&mut self) {
-        let handles: Vec<_> =
-            self.threads.iter_mut().filter_map(Option::take).map(|thread| thread.handle).collect();
+        let handles: Vec<_> = self
+            .threads
+            .iter_mut()
+            .chain([&mut self.admin])
+            .filter_map(Option::take)
+            .map(|thread| thread.handle)
+            .collect();
         let (all_ended, ended) = oneshot::channel();
         // Not a blocking task: at its end the runtime would wait for it indefinitely.
         let joining = std::thread::Builder::new().name("edge-end".to_owned()).spawn(move || {

@@ -9,6 +9,7 @@ use super::succession::Succession;
 use super::template::Forked;
 use super::workers::Worker;
 use super::{Supervisor, notify, reload};
+use crate::origin::admin::Call;
 use crate::origin::app::{WorkerEvent, WorkerId};
 use crate::thread::control::Control;
 
@@ -36,6 +37,8 @@ pub(super) enum Event {
     Files(reload::Found),
     /// The operator has sent a signal.
     Signal(Signal),
+    /// The operator has sent a command by the admin interface.
+    Call(Call),
     /// A successor serves, or cannot.
     Succession(Succession),
     /// The process that serves the app in place of workers is gone.
@@ -74,6 +77,8 @@ pub(super) enum Change {
     ThreadLost(usize),
     /// SIGTERM, SIGINT or SIGQUIT.
     Stop(Stop),
+    /// A command of the admin interface that changes what is served.
+    Call(Call),
     /// The process that serves the app in place of workers is gone.
     EmbedderGone,
     /// The deadline of the wait has passed.
@@ -85,6 +90,7 @@ impl Supervisor<'_> {
     pub(super) async fn next(&mut self, until: Option<Instant>) -> Change {
         loop {
             let now = Instant::now();
+            self.update_readiness();
             if let Some(gone) = self.kill_overdue(now) {
                 return Change::Gone(gone);
             }
@@ -124,6 +130,7 @@ impl Supervisor<'_> {
             }
             Event::Worker(id, event) => {
                 if let WorkerEvent::Exited(_) = event {
+                    self.take_dump(id, None);
                     self.clear_up(id);
                 }
                 let change = self.workers.note(id, event, now);
@@ -134,9 +141,13 @@ impl Supervisor<'_> {
             }
             Event::Forked(..) => None, // the edge threads have its links already
             Event::Stacks(id, stacks) => {
-                self.kill_hung(id, stacks.as_deref());
+                self.resume_pulse(id);
+                if !self.take_dump(id, stacks.as_deref()) {
+                    self.kill_hung(id, stacks.as_deref());
+                }
                 None
             }
+            Event::Call(call) => self.take_call(call),
             Event::EmbedderGone => Some(Change::EmbedderGone),
             Event::Succession(Succession::Serves) => Some(Change::Succeeded),
             Event::Succession(Succession::Failed(status)) => {
@@ -161,16 +172,14 @@ impl Supervisor<'_> {
             Event::Signal(Signal::Succeed) => Some(Change::Succeed),
             Event::Signal(Signal::Scale(scale)) => Some(Change::Scale(scale)),
             Event::Signal(Signal::Reopen) => {
-                for log in self.logs.iter().flatten() {
-                    log.reopen();
-                }
+                self.reopen_logs();
                 None
             }
         }
     }
 
     /// Reads again what SIGHUP applies to. Returns whether workers are to be replaced.
-    fn begin_reload(&mut self) -> Option<Change> {
+    pub(super) fn begin_reload(&mut self) -> Option<Change> {
         self.notify(notify::State::Reloading);
         if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
             tracing::info!("New workers start in {}", path.display());

@@ -37,12 +37,21 @@ pub(super) struct Liveness {
     looked: Option<Instant>,
 }
 
+/// Whether a worker reports its stacks, during which its pulse is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reporting {
+    No,
+    /// For the operator; it goes on afterwards.
+    ForDump,
+    /// Before it is killed.
+    LastWords,
+}
+
 #[derive(Debug)]
 struct Watched {
     pulse: Pulse,
     socket: OwnedFd,
-    /// Whether it is about to be killed.
-    is_condemned: bool,
+    reporting: Reporting,
 }
 
 impl Liveness {
@@ -52,7 +61,7 @@ impl Liveness {
 
     /// Adds a worker that was started and answers at the other end of the socket.
     pub(super) fn add(&mut self, id: WorkerId, socket: OwnedFd) {
-        self.workers.insert(id, Watched { pulse: Pulse::default(), socket, is_condemned: false });
+        self.workers.insert(id, Watched { pulse: Pulse::default(), socket, reporting: Reporting::No });
     }
 
     /// Removes a worker that has ended.
@@ -108,7 +117,11 @@ impl Supervisor<'_> {
         for (&id, watched) in &mut self.liveness.workers {
             let Some(worker) = self.workers.get(id) else { continue };
             // A worker that starts or ends has deadlines of its own.
-            if worker.ready_at.is_none() || worker.is_retired() || worker.ended || watched.is_condemned {
+            if worker.ready_at.is_none()
+                || worker.is_retired()
+                || worker.ended
+                || watched.reporting != Reporting::No
+            {
                 continue;
             }
             watched.read();
@@ -126,7 +139,7 @@ impl Supervisor<'_> {
                     tracing::warn!("Worker {} answers again, after {} s", worker.pid, tenths(silent));
                 }
                 Verdict::Hung(layer, silent) => {
-                    watched.is_condemned = true;
+                    watched.reporting = Reporting::LastWords;
                     hung.push((id, worker.pid, layer, silent));
                 }
             }
@@ -163,6 +176,30 @@ impl Supervisor<'_> {
         });
     }
 
+    /// Asks a worker for its stacks, after which it goes on. Returns false if it cannot be asked now.
+    pub(super) fn ask_for_dump(&mut self, id: WorkerId) -> bool {
+        let is_ready = self.workers.get(id).is_some_and(|worker| worker.ready_at.is_some() && !worker.ended);
+        let watched = self.liveness.workers.get_mut(&id);
+        let Some(watched) = watched.filter(|watched| is_ready && watched.reporting == Reporting::No) else {
+            return false;
+        };
+        watched.read();
+        watched.reporting = Reporting::ForDump;
+        self.ask_for_stacks(id, Layer::Interpreter);
+        true
+    }
+
+    /// Looks at the pulse of a worker again, which has reported its stacks for a dump.
+    pub(super) fn resume_pulse(&mut self, id: WorkerId) {
+        if let Some(watched) = self.liveness.workers.get_mut(&id)
+            && watched.reporting == Reporting::ForDump
+        {
+            watched.reporting = Reporting::No;
+            // Answers may have been lost among the stacks.
+            watched.pulse = Pulse::default();
+        }
+    }
+
     /// Logs the stacks of a hung worker, if it has reported them, and kills it.
     pub(super) fn kill_hung(&mut self, id: WorkerId, stacks: Option<&str>) {
         let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended) else { return };
@@ -171,6 +208,7 @@ impl Supervisor<'_> {
         } else {
             tracing::error!("Worker {} did not report its stacks", worker.pid);
         }
+        self.workers.hung(id);
         self.kill(id);
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! All that happens arrives as an [`Event`] in one queue (`event.rs`); [`Workers`] keeps the workers' states.
 
+mod admin;
 mod adopted;
 mod backoff;
 mod certificates;
 mod drain;
+mod dump;
 mod edge;
 mod embedding;
 mod event;
@@ -26,6 +28,7 @@ mod start_up;
 mod succession;
 mod template;
 mod terminal;
+mod usage;
 mod watchdog;
 mod worker;
 mod workers;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hcrs_log::{LogWriter, StatsdTarget};
+use hcrs_metrics::WorkerRestarts;
 use hcrs_tls::TlsConfig;
 use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +50,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::adopted::Adoptions;
 use self::backoff::Backoff;
 use self::certificates::Certificates;
+use self::dump::Dump;
 use self::edge::{Edge, Outlets};
 use self::event::{Change, Event};
 use self::folder::Folder;
@@ -63,6 +68,7 @@ use crate::bind::BoundListener;
 use crate::command_line::command_line;
 use crate::handover::Predecessor;
 use crate::origin::app::WorkerId;
+use crate::origin::health::Readiness;
 use crate::pid_file::PidFile;
 use crate::{Outcome, Settings, StartError};
 
@@ -76,6 +82,8 @@ pub(crate) struct Setup<'a> {
     pub tls: Option<Arc<TlsConfig>>,
     /// The bound sockets of each thread.
     pub listeners: Vec<Vec<BoundListener>>,
+    /// The bound socket of the admin interface, if there is one.
+    pub admin: Option<BoundListener>,
     /// The server that this one succeeds, if there is one.
     pub predecessor: Option<Predecessor>,
     /// The file with the process id, if one was written.
@@ -108,14 +116,29 @@ async fn supervise(
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 ) -> Result<Outcome, StartError> {
-    let Setup { settings, tls, listeners, predecessor, pid_file, descriptors, error_log, access_log, statsd } =
-        setup;
+    let Setup {
+        settings,
+        tls,
+        listeners,
+        admin,
+        predecessor,
+        pid_file,
+        descriptors,
+        error_log,
+        access_log,
+        statsd,
+    } = setup;
     let python = match &settings.app {
         Some(app) if settings.embedder.is_none() => Some(python::find(app.python.as_deref()).await?),
         _ => None,
     };
     let handles = listeners.iter().flatten().map(BoundListener::share).collect::<std::io::Result<_>>()?;
-    let edge = Edge::start(&settings, tls.as_ref(), listeners, &Outlets { access_log, statsd }, &sender)?;
+    let readiness = Arc::<Readiness>::default();
+    let outlets = Outlets { access_log, statsd, readiness: Arc::clone(&readiness) };
+    let mut edge = Edge::start(&settings, tls.as_ref(), listeners, &outlets, &sender)?;
+    if let Some(listener) = &admin {
+        edge.start_admin(&settings, listener.share()?, &outlets, &sender).await?;
+    }
     let workers = embedding::slots(&settings);
     let reload = match &settings.app {
         Some(app) if app.use_reloader && settings.embedder.is_none() => {
@@ -154,6 +177,13 @@ async fn supervise(
         successor: Successor::None,
         started_as: StartedAs::of_this_process().ok(),
         pid_file,
+        started_at: Instant::now(),
+        is_open: false,
+        is_drained: false,
+        readiness,
+        restarts: WorkerRestarts::default(),
+        dump: Dump::default(),
+        admin,
         edge,
         sender,
         events,
@@ -185,6 +215,7 @@ async fn supervise(
 }
 
 /// The reason why serving ends.
+#[derive(Debug)]
 enum End {
     Stop(Stop),
     EmbedderGone,
@@ -218,6 +249,17 @@ struct Supervisor<'a> {
     successor: Successor,
     started_as: Option<StartedAs>,
     pid_file: Option<PidFile>,
+    started_at: Instant,
+    /// Whether connections are accepted.
+    is_open: bool,
+    /// Whether the operator wants probes to be told that the server is not ready.
+    is_drained: bool,
+    readiness: Arc<Readiness>,
+    /// Counts the workers that were replaced, restarted or ended.
+    restarts: WorkerRestarts,
+    dump: Dump,
+    /// A handle of the admin interface's socket, if there is one.
+    admin: Option<BoundListener>,
     workers: Workers,
     /// Triggers that kill workers which have not ended.
     kills: BTreeMap<WorkerId, oneshot::Sender<()>>,
@@ -260,7 +302,8 @@ impl Supervisor<'_> {
                 }
                 Change::Gone(worker) => self.reap(&worker),
                 Change::Spent(id) => self.replace_spent(id),
-                Change::Reload => self.reload().await,
+                Change::Reload => self.reload("SIGHUP").await,
+                Change::Call(call) => self.obey(call).await,
                 Change::Scale(scale) => self.scale(scale).await,
                 Change::Succeed => self.begin_succession(),
                 Change::Succeeded => {

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use hcrs_metrics::RestartCause;
+
 use super::replace::Loss;
 use super::start::Start;
 use super::workers::Worker;
@@ -29,7 +31,11 @@ impl Supervisor<'_> {
         let until_asked = self.reload.is_some();
         match self.replacements.gone(worker.id, until_asked, Instant::now()) {
             Loss::SlotEmpty if worker.is_retired() => log_end(worker),
-            Loss::SlotEmpty => self.schedule_restart(worker),
+            Loss::SlotEmpty => {
+                let is_hang = worker.has_hung;
+                self.restarts.note(if is_hang { RestartCause::Hang } else { RestartCause::Crash });
+                self.schedule_restart(worker);
+            }
             Loss::Retired => log_end(worker),
             Loss::DiedBeforeHandover => {
                 tracing::error!("Worker {} {end}; its replacement is starting already", worker.pid);

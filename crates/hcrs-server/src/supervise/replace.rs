@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hcrs_metrics::RestartCause;
+
 use super::backoff::Backoff;
 use super::{Supervisor, notify};
 use crate::origin::app::WorkerId;
@@ -195,6 +197,7 @@ impl Supervisor<'_> {
     /// Replaces every worker, one after the other.
     pub(super) fn replace_all(&mut self, why: &str) {
         tracing::info!("Replacing all workers ({why})");
+        (0..self.slots.len()).for_each(|_| self.restarts.note(RestartCause::Reload));
         self.templates.renew();
         self.replacements.want_all(self.slots.len());
     }
@@ -205,6 +208,7 @@ impl Supervisor<'_> {
         let Some(worker) = worker else { return };
         if !self.replacements.concerns(id) {
             tracing::info!("Worker {} has reached max_requests; replacing it", worker.pid);
+            self.restarts.note(RestartCause::MaxRequests);
             self.replacements.want(worker.slot);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use hcrs_metrics::RestartCause;
+
 use super::backoff::Backoff;
 use super::signals::Scale;
 use super::start::Start;
@@ -31,11 +33,11 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Obeys SIGHUP: serves with the configured number of workers, all of them new.
-    pub(super) async fn reload(&mut self) {
+    /// Serves with the configured number of workers, all of them new.
+    pub(super) async fn reload(&mut self, cause: &str) {
         // Only an app that workers serve is reloaded, and its number is not too large.
-        let _possible = self.scale_to(embedding::slots(&self.settings), "SIGHUP").await;
-        self.renew_all("SIGHUP").await;
+        let _possible = self.scale_to(embedding::slots(&self.settings), cause).await;
+        self.renew_all(cause).await;
     }
 
     /// Serves with `wanted` workers from now on. More are started at once; those that are too many finish
@@ -67,6 +69,7 @@ impl Supervisor<'_> {
         let surplus: Vec<_> =
             surplus.into_iter().filter(|(_, worker)| !worker.is_retired()).map(|(id, _)| id).collect();
         for id in surplus {
+            self.restarts.note(RestartCause::Scale);
             self.retire(id).await;
         }
         Ok(())

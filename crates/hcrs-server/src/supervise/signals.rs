@@ -64,6 +64,8 @@ impl Stop {
     const INT: Self = Self { name: "SIGINT", number: Number::INT, grace: Grace::Configured };
     /// The signal of an operator who cannot wait.
     const QUIT: Self = Self { name: "SIGQUIT", number: Number::QUIT, grace: Grace::None };
+    /// A command of the admin interface.
+    pub(super) const COMMAND: Self = Self { name: "hcrs stop", ..Self::TERM };
     /// The report of a successor that it serves.
     pub(super) const SUCCEEDED: Self = Self { name: "SIGUSR2", ..Self::TERM };
 }

@@ -50,7 +50,7 @@ impl Supervisor<'_> {
         if let Some(embedder) = &self.settings.embedder {
             embedder.running(&addresses);
         }
-        self.notify(notify::State::Ready);
+        self.note_open();
         if let Some(predecessor) = self.predecessor.take() {
             predecessor.relieve();
         }
@@ -83,6 +83,7 @@ impl Supervisor<'_> {
                 Change::Gone(worker) => return Err(self.explain(&worker).await),
                 Change::Stop(_) | Change::EmbedderGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => return Err(thread_lost()),
+                Change::Call(call) => call.refuse("the server is starting"),
                 // They may have loaded files that have changed since.
                 Change::Reload => self.replace_all("SIGHUP"),
                 // A number of workers is changed once it has been reached.
@@ -119,6 +120,7 @@ impl Supervisor<'_> {
                 }
                 Change::Stop(_) | Change::EmbedderGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => return Err(thread_lost()),
+                Change::Call(call) => call.refuse("the server is starting"),
                 Change::Ready(_)
                 | Change::Failed(_)
                 | Change::Gone(_)

@@ -101,7 +101,7 @@ impl Supervisor<'_> {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .env(handover::LISTENERS, handover::listed(&self.listeners))
+            .env(handover::LISTENERS, handover::listed(self.listeners.iter().chain(&self.admin)))
             .env(handover::READY, theirs.as_raw_fd().to_string())
             // It names this process; without it, the interval is meant for the successor, too.
             .env_remove(notify::WATCHDOG_PID);
@@ -113,8 +113,13 @@ impl Supervisor<'_> {
             command.current_dir(folder);
         }
         let theirs = OwnedFd::from(theirs);
-        let passed: Vec<_> =
-            self.listeners.iter().map(|listener| listener.as_fd()).chain([theirs.as_fd()]).collect();
+        let passed: Vec<_> = self
+            .listeners
+            .iter()
+            .chain(&self.admin)
+            .map(|listener| listener.as_fd())
+            .chain([theirs.as_fd()])
+            .collect();
         // Inherited by the successor alone, because no other thread of the edge starts processes.
         let flagged = passed.iter().try_for_each(|descriptor| fcntl_setfd(descriptor, FdFlags::empty()));
         let spawned = flagged.map_err(Into::into).and_then(|()| command.spawn());
@@ -141,6 +146,7 @@ impl Supervisor<'_> {
         tracing::info!("Shutting down: process {pid} has succeeded this server");
         self.notify(notify::State::Succeeded(pid));
         self.successor = Successor::Serving(pid);
+        self.edge.end_admin();
     }
 
     /// Goes on after a successor that could not start.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use hcrs_metrics::WorkerState;
+
 use super::event::Change;
 use crate::origin::app::{WorkerEvent, WorkerId};
 
@@ -27,8 +29,12 @@ pub(super) struct Worker {
     pub slot: usize,
     /// The reason why it cannot serve, as it reported it.
     pub failed: Option<String>,
+    /// When it was started.
+    pub started_at: Instant,
     /// When it became ready on every link.
     pub ready_at: Option<Instant>,
+    /// Whether it is killed because it hangs.
+    pub has_hung: bool,
     /// Whether the process has ended.
     pub ended: bool,
     /// How the process ended, if the system reported it.
@@ -52,6 +58,15 @@ enum Stage {
 }
 
 impl Worker {
+    /// Returns its state.
+    pub(super) fn state(&self) -> WorkerState {
+        match self.ready_at {
+            _ if self.is_retired() || self.ended || self.failed.is_some() => WorkerState::Ending,
+            Some(_) => WorkerState::Ready,
+            None => WorkerState::Starting,
+        }
+    }
+
     /// Whether it gets no more requests and is to end.
     pub(super) fn is_retired(&self) -> bool {
         self.stage != Stage::Serving
@@ -140,7 +155,9 @@ impl Workers {
             pid,
             slot,
             failed: None,
+            started_at: Instant::now(),
             ready_at: None,
+            has_hung: false,
             ended: false,
             status: None,
             killed: false,
@@ -215,6 +232,13 @@ impl Workers {
     pub(super) fn killed(&mut self, id: WorkerId) {
         if let Some(worker) = self.by_id.get_mut(&id) {
             worker.killed = true;
+        }
+    }
+
+    /// Notes that the process is killed because it hangs.
+    pub(super) fn hung(&mut self, id: WorkerId) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
+            worker.has_hung = true;
         }
     }
 

@@ -36,7 +36,6 @@ pub(crate) enum Control {
     /// Add one, to show that the thread is running.
     Turn(Arc<AtomicUsize>),
     /// Send the thread's metrics and its oldest requests in flight.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the admin origin will send it"))]
     Snapshot(oneshot::Sender<ThreadSnapshot>),
     /// Log the requests that the worker has in flight: it hangs.
     Describe(WorkerId),

@@ -30,6 +30,8 @@ fn started() -> (EdgeThread, u16, mpsc::Receiver<Report>) {
         reports,
         access: None,
         statsd: None,
+        readiness: Arc::default(),
+        admin: None,
     };
     let thread = start(setup).unwrap();
     thread.control.blocking_send(Control::Accept).unwrap();

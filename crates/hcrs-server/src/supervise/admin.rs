@@ -1,0 +1,251 @@
+//! The commands of the admin interface.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hcrs_metrics::{Label as _, ServerFacts, ThreadSnapshot, WorkerFacts, WorkerState, exposition};
+use hcrs_status as status;
+use tokio::sync::oneshot;
+
+use super::event::Change;
+use super::signals::Stop;
+use super::usage::Usage;
+use super::workers::Worker;
+use super::{Supervisor, notify};
+use crate::origin::admin::{Call, Command, Reply};
+
+/// How long a thread may take to report its metrics. Those of one that does not are missing.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Supervisor<'_> {
+    /// Sets whether probes are told to send requests.
+    pub(super) fn update_readiness(&self) {
+        let ready = self.workers.iter().filter(|(_, worker)| worker.state() == WorkerState::Ready).count();
+        let wanted = self.settings.health.ready_workers.min(self.slots.len());
+        let has_enough = self.settings.app.is_none() || ready >= wanted.max(1);
+        self.readiness.set(self.is_open && !self.is_drained && has_enough);
+    }
+
+    /// Obeys a command that is obeyed at any time. Returns the change that another one asks for.
+    pub(super) fn take_call(&mut self, Call { command, reply }: Call) -> Option<Change> {
+        match command {
+            Command::Status | Command::Event | Command::Metrics(_) => self.report(command, reply),
+            Command::Dump => self.dump(reply),
+            Command::Reopen => {
+                self.reopen_logs();
+                let _gone = reply.send(Reply::text(200, "the logs were reopened"));
+            }
+            Command::Stop => {
+                let _gone = reply.send(Reply::text(200, "the server is stopping"));
+                return self
+                    .stops
+                    .counts(Stop::COMMAND, Instant::now())
+                    .then_some(Change::Stop(Stop::COMMAND));
+            }
+            Command::Reload | Command::Scale(_) | Command::Drain(_) => {
+                return Some(Change::Call(Call { command, reply }));
+            }
+        }
+        None
+    }
+
+    /// Obeys a command that is obeyed while the server serves.
+    pub(super) async fn obey(&mut self, Call { command, reply }: Call) {
+        let done = |text: &str| Reply::text(200, text);
+        let answer = match command {
+            Command::Reload if self.settings.app.is_none() || self.settings.embedder.is_some() => {
+                Reply::text(409, "there are no workers to replace")
+            }
+            Command::Reload => {
+                self.begin_reload();
+                self.reload("hcrs reload").await;
+                done("all workers are being replaced")
+            }
+            Command::Scale(wanted) => match self.scale_to(wanted, "hcrs scale").await {
+                Ok(()) => done(&format!("the server runs {wanted} workers from now on")),
+                Err(why) => Reply::text(409, why),
+            },
+            Command::Drain(is_drained) => {
+                self.is_drained = is_drained;
+                self.update_readiness();
+                tracing::info!(
+                    "Probes are told that the server is {}ready (hcrs drain)",
+                    if is_drained { "not " } else { "" }
+                );
+                done(if is_drained {
+                    "probes are told that the server is not ready; it still serves"
+                } else {
+                    "probes are told that the server is ready"
+                })
+            }
+            // The others do not change what is served.
+            _ => Reply::text(409, "the command is obeyed at any time"),
+        };
+        let _gone = reply.send(answer);
+    }
+
+    /// Reports the state or the metrics, once all threads have sent theirs.
+    fn report(&self, command: Command, reply: oneshot::Sender<Reply>) {
+        let snapshots = self.edge.snapshots();
+        let (mut status, facts) = (self.status(), self.facts());
+        tokio::spawn(async move {
+            let mut threads = ThreadSnapshot::default();
+            let until = tokio::time::Instant::now() + SNAPSHOT_TIMEOUT;
+            for snapshot in snapshots {
+                if let Ok(Ok(snapshot)) = tokio::time::timeout_at(until, snapshot).await {
+                    threads.merge(snapshot);
+                }
+            }
+            let (content_type, body) = if let Command::Metrics(format) = command {
+                (format.content_type(), exposition(format, &threads, &facts))
+            } else {
+                fill(&mut status, threads);
+                match command {
+                    Command::Event => {
+                        // In milliseconds: when the browser asks for the next one.
+                        ("text/event-stream", format!("retry: 1000\ndata: {}\n\n", status.to_json()))
+                    }
+                    _ => ("application/json", status.to_json() + "\n"),
+                }
+            };
+            let _gone = reply.send(Reply { status: 200, content_type, body });
+        });
+    }
+
+    /// Returns what the supervisor knows of the state.
+    fn status(&self) -> status::Status {
+        let now = Instant::now();
+        let since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+        let mut workers: Vec<_> = self.workers.iter().map(|(_, worker)| worker).collect();
+        workers.sort_by_key(|worker| (worker.slot, worker.id));
+        let worker = |worker: &&Worker| {
+            let usage = Usage::of(worker.pid);
+            status::Worker {
+                slot: worker.slot + 1,
+                pid: worker.pid,
+                state: worker.state().as_str().to_owned(),
+                uptime: since(worker.started_at),
+                rss: usage.resident,
+                cpu: usage.processor.map(|time| time.as_secs_f64()),
+                ..status::Worker::default()
+            }
+        };
+        status::Status {
+            server: status::Server {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                app: self.settings.app.as_ref().map(|app| app.path.clone()),
+                state: match () {
+                    () if !self.is_open => status::State::Starting,
+                    () if self.is_drained => status::State::Draining,
+                    () if self.readiness.is_ready() => status::State::Serving,
+                    () => status::State::NotReady,
+                },
+                uptime: since(self.started_at),
+                workers: self.slots.len(),
+                threads: self.edge.len(),
+                rss: Usage::of(std::process::id()).resident,
+            },
+            listeners: self.addresses(),
+            workers: workers.iter().map(worker).collect(),
+            certificates: self.certificates.as_ref().map(super::Certificates::facts).unwrap_or_default(),
+            ..status::Status::default()
+        }
+    }
+
+    /// Returns the addresses, each of which has a socket for each thread.
+    fn addresses(&self) -> Vec<status::Listener> {
+        let mut addresses: Vec<status::Listener> = Vec::new();
+        for listener in &self.listeners {
+            if !addresses.iter().any(|known| known.url == listener.address) {
+                addresses.push(status::Listener { url: listener.address.clone(), admin: false });
+            }
+        }
+        let admin = self.admin.iter();
+        addresses
+            .extend(admin.map(|listener| status::Listener { url: listener.address.clone(), admin: true }));
+        addresses
+    }
+
+    fn facts(&self) -> ServerFacts {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let workers = self.workers.iter().map(|(_, worker)| WorkerFacts {
+            slot: worker.slot,
+            state: worker.state(),
+            resident_bytes: Usage::of(worker.pid).resident,
+        });
+        ServerFacts {
+            version: env!("CARGO_PKG_VERSION"),
+            started: started.saturating_sub(self.started_at.elapsed()),
+            workers: workers.collect(),
+            restarts: self.restarts.clone(),
+        }
+    }
+
+    /// Opens the log files again.
+    pub(super) fn reopen_logs(&self) {
+        for log in self.logs.iter().flatten() {
+            log.reopen();
+        }
+    }
+
+    /// Notes that connections are accepted.
+    pub(super) fn note_open(&mut self) {
+        self.is_open = true;
+        self.update_readiness();
+        self.notify(notify::State::Ready);
+    }
+}
+
+/// Adds what the threads know.
+fn fill(status: &mut status::Status, threads: ThreadSnapshot) {
+    let totals = threads.counters.totals();
+    for worker in &mut status.workers {
+        if let Some(slot) = totals.slots.get(worker.slot - 1) {
+            (worker.requests, worker.in_flight) = (slot.requests, slot.streams);
+        }
+    }
+    status.queue =
+        status::Queue { length: threads.queue_length, bytes: threads.queue_bytes, shed: totals.shed };
+    status.connections = status::Connections {
+        open: totals.open.iter().map(|(_, open)| open).sum(),
+        by_protocol: totals.open.iter().map(|(of, open)| (of.as_str().to_owned(), *open)).collect(),
+        accepted: totals.accepted,
+        handshakes: totals.handshakes,
+        failed_handshakes: totals.failed_handshakes,
+    };
+    let mut before = 0;
+    let counts = totals.duration.cumulative().map(|(_, sum)| {
+        let count = sum - before;
+        before = sum;
+        count
+    });
+    let counts = counts.collect();
+    let bounds = totals.duration.cumulative().filter_map(|(bound, _)| bound);
+    status.requests = status::Requests {
+        in_flight: threads.in_flight(),
+        total: totals.by_status.iter().map(|(_, count)| count).sum(),
+        by_status: totals.by_status.iter().map(|(of, count)| (of.as_str().to_owned(), *count)).collect(),
+        by_protocol: totals.by_protocol.iter().map(|(of, count)| (of.as_str().to_owned(), *count)).collect(),
+        latency: status::Latency {
+            bounds: bounds.map(|nanos| Duration::from_nanos(nanos).as_secs_f64()).collect(),
+            counts,
+        },
+        bytes_received: threads.counters.received_bytes.get(),
+        bytes_sent: threads.counters.sent_bytes.get(),
+    };
+    status.in_flight = threads
+        .requests
+        .into_iter()
+        .map(|request| status::Request {
+            worker: request.worker.map(|worker| worker.pid),
+            thread: request.thread,
+            conn: request.connection,
+            stream: request.stream,
+            protocol: request.protocol.as_str().to_owned(),
+            method: request.method,
+            path: request.path,
+            age: request.age.as_secs_f64(),
+            stage: request.stage.as_str().to_owned(),
+        })
+        .collect();
+}

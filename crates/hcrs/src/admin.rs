@@ -1,0 +1,168 @@
+//! The commands for a running server: each asks the admin interface, and prints what it replies.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use hcrs_config::AdminAction;
+use hcrs_server::{Bind, Settings};
+use hcrs_status::{Look, Status, View};
+
+/// How long the server may take to answer: longer than the supervisor may.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The time between two views of the state.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The most bytes of a reply that are read: the stacks of a thousand workers fit.
+const REPLY_MAX: u64 = 64 << 20;
+
+/// The size of a view that is not shown in a terminal.
+const COLUMNS: usize = 80;
+
+/// The reason why a command has failed.
+#[derive(Debug)]
+pub(crate) enum AdminError {
+    /// The settings name no admin interface.
+    NoAddress,
+    /// The interface cannot be reached.
+    Unreachable(String, io::Error),
+    /// The server does not do what it was asked for.
+    Refused(String),
+    /// The reply is not one of hcrs.
+    Malformed,
+}
+
+impl Display for AdminError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str(
+                "there is no admin_bind: set it in the configuration of the server and name that by --config, \
+                 or give its address by --admin-bind",
+            ),
+            Self::Unreachable(address, error) => {
+                write!(f, "no server can be reached at {address}: {error}; is it running, with this admin_bind?")
+            }
+            Self::Refused(why) => write!(f, "the server refuses: {why}"),
+            Self::Malformed => f.write_str("the reply is not one of hcrs's admin interface"),
+        }
+    }
+}
+
+/// Asks the server that the settings describe.
+pub(crate) fn run(settings: &Settings, action: AdminAction) -> Result<(), AdminError> {
+    let bind = settings.admin_bind.as_ref().ok_or(AdminError::NoAddress)?;
+    let command = match action {
+        AdminAction::Status { json: false, once } => return watch(bind, once),
+        AdminAction::Status { json: true, .. } => ask(bind, "GET", "/status")?,
+        AdminAction::Reload => ask(bind, "POST", "/reload")?,
+        AdminAction::Stop => ask(bind, "POST", "/stop")?,
+        AdminAction::Scale(workers) => ask(bind, "POST", &format!("/scale?workers={workers}"))?,
+        AdminAction::Reopen => ask(bind, "POST", "/reopen")?,
+        AdminAction::Drain { off: false } => ask(bind, "POST", "/drain")?,
+        AdminAction::Drain { off: true } => ask(bind, "POST", "/drain?off")?,
+        AdminAction::Dump => ask(bind, "POST", "/dump")?,
+    };
+    let _closed_output = io::stdout().write_all(&command);
+    Ok(())
+}
+
+/// Shows the state, again and again in a terminal unless `once`.
+fn watch(bind: &Bind, once: bool) -> Result<(), AdminError> {
+    let is_live = io::stdout().is_terminal() && !once;
+    let mut view = View::default();
+    let mut last = Instant::now();
+    loop {
+        let status = Status::from_json(&ask(bind, "GET", "/status")?).map_err(|_| AdminError::Malformed)?;
+        let elapsed = std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64();
+        let lines = view.draw(&status, elapsed, look(is_live));
+        let mut text = lines.join("\n");
+        text.push('\n');
+        if is_live {
+            // Home; each line erases what is right of it, and the last what is below.
+            text = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+        }
+        if io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_err() || !is_live {
+            return Ok(());
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn look(is_live: bool) -> Look {
+    let is_terminal = io::stdout().is_terminal();
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok().filter(|size| size.ws_col > 0);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Look {
+        width: size.map_or(COLUMNS, |size| size.ws_col.into()),
+        height: size.filter(|_| is_live).map(|size| usize::from(size.ws_row).saturating_sub(1)),
+        has_colours: is_terminal && !no_color,
+    }
+}
+
+/// A connection to the admin interface.
+trait Connection: Read + Write {}
+
+impl<T: Read + Write> Connection for T {}
+
+/// Sends a request to the admin interface. Returns the body of its reply.
+fn ask(bind: &Bind, method: &str, target: &str) -> Result<Vec<u8>, AdminError> {
+    let unreachable = |error| AdminError::Unreachable(bind.to_string(), error);
+    let mut connection = connect(bind).map_err(unreachable)?;
+    let request = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let mut reply = Vec::new();
+    connection.write_all(request.as_bytes()).map_err(unreachable)?;
+    connection.take(REPLY_MAX).read_to_end(&mut reply).map_err(unreachable)?;
+    let (status, body) = parse(&reply).ok_or(AdminError::Malformed)?;
+    if status == 200 {
+        return Ok(body.to_vec());
+    }
+    Err(AdminError::Refused(String::from_utf8_lossy(body).trim_end().to_owned()))
+}
+
+fn connect(bind: &Bind) -> io::Result<Box<dyn Connection>> {
+    Ok(match bind {
+        Bind::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(stream)
+        }
+        Bind::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(stream)
+        }
+        Bind::Fd(_) => {
+            let why = "a descriptor is no address; give that of the socket by --admin-bind";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+    })
+}
+
+/// Returns the status and the body of a response whose body ends with the connection or its length.
+fn parse(reply: &[u8]) -> Option<(u16, &[u8])> {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(end) = response.parse(reply).ok()? else { return None };
+    let status = response.code?;
+    let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"))?;
+    let length: usize = std::str::from_utf8(length.value).ok()?.parse().ok()?;
+    reply.get(end..end.checked_add(length)?).map(|body| (status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_whole_or_malformed() {
+        let reply = b"HTTP/1.1 409 Conflict\r\nContent-Length: 3\r\n\r\nno\n";
+        assert_eq!(parse(reply), Some((409, &b"no\n"[..])));
+        for cut in 0..reply.len() {
+            assert_eq!(parse(&reply[..cut]), None);
+        }
+        assert_eq!(parse(b"SSH-2.0-x\r\n\r\n"), None);
+    }
+}
