@@ -19,9 +19,6 @@ pub enum SendError {
     /// A message that is being sent in fragments has not ended, or is of the other kind.
     #[error("another message is being sent in fragments")]
     InFragments,
-    /// The payload of a ping has more than 125 bytes.
-    #[error("ping of more than 125 bytes")]
-    PingTooLong,
     /// The close code is not one that may be sent (RFC 6455 §7.4).
     #[error("close code {0} may not be sent")]
     InvalidCloseCode(u16),
@@ -92,18 +89,6 @@ impl Connection {
         if is_last {
             self.sending = None;
         }
-        Ok(())
-    }
-
-    /// Appends a ping.
-    pub fn write_ping(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), SendError> {
-        if !self.can_send() {
-            return Err(SendError::Closed);
-        }
-        if payload.len() > MAX_CONTROL_PAYLOAD {
-            return Err(SendError::PingTooLong);
-        }
-        frame::write_control(out, Opcode::Ping, payload);
         Ok(())
     }
 
