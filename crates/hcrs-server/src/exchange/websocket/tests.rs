@@ -1,8 +1,10 @@
 //! The resources that a WebSocket holds, and their timely release.
 
 use hcrs_http::{Endpoints, RequestLine, Scheme};
+use hcrs_link::MessageKind;
 use hcrs_ws::Compression;
 
+use super::deadlines::CONTEXT_KEPT;
 use super::*;
 
 fn terms(compression: Compression) -> Rc<Terms> {
