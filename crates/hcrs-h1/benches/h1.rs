@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use hcrs_h1::{Connection, Event, ServerFields, Settings};
@@ -30,7 +30,8 @@ fn connection() -> Connection {
         Some(Address { host: "127.0.0.1", port: 50000 }),
         Some(Address { host: "127.0.0.1", port: 8000 }),
     );
-    Connection::new(&Settings::default(), Scheme::Http, Rc::new(endpoints))
+    let input = BytesMut::with_capacity(64 * 1024);
+    Connection::new(&Settings::default(), Scheme::Http, Rc::new(endpoints), input)
 }
 
 fn response() -> ResponseHead {
@@ -45,9 +46,10 @@ fn response() -> ResponseHead {
 const EXTRA: ServerFields<'static> =
     ServerFields { date: Some(b"Sun, 06 Nov 1994 08:49:37 GMT"), server: Some(b"hcrs-h1"), alt_svc: b"" };
 
-/// Reads the request in `input` up to its end and returns its block.
-fn read(connection: &mut Connection, input: &mut BytesMut) {
-    while let Some(event) = connection.poll_event(input).expect("a good request") {
+/// Reads the request in `wire` up to its end and returns its block.
+fn read(connection: &mut Connection, wire: &[u8]) {
+    connection.input_mut(wire.len()).put_slice(wire);
+    while let Some(event) = connection.poll_event().expect("a good request") {
         if let Event::Request(request) = event {
             connection.set_spare_block(black_box(request.head).into_block());
         }
@@ -67,10 +69,9 @@ fn answer(connection: &mut Connection, head: &ResponseHead, out: &mut Vec<u8>) {
 #[divan::bench(args = [("small", SMALL), ("browser", BROWSER)].map(|(name, wire)| Case { name, wire }))]
 fn exchange(bencher: Bencher<'_, '_>, case: Case) {
     let (mut connection, head) = (connection(), response());
-    let (mut input, mut out) = (BytesMut::with_capacity(64 * 1024), Vec::new());
+    let mut out = Vec::new();
     bencher.counter(BytesCount::new(case.wire.len())).bench_local(|| {
-        input.extend_from_slice(black_box(case.wire));
-        read(&mut connection, &mut input);
+        read(&mut connection, black_box(case.wire));
         answer(&mut connection, &head, &mut out);
     });
 }
@@ -79,11 +80,9 @@ fn exchange(bencher: Bencher<'_, '_>, case: Case) {
 #[divan::bench]
 fn response_small(bencher: Bencher<'_, '_>) {
     let (mut connection, head) = (connection(), response());
-    let mut input = BytesMut::with_capacity(64 * 1024);
     let mut out = Vec::new();
     bencher.bench_local(|| {
-        input.extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-        read(&mut connection, &mut input);
+        read(&mut connection, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         answer(&mut connection, &head, &mut out);
     });
 }
@@ -92,11 +91,10 @@ fn response_small(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn head_dripped(bencher: Bencher<'_, '_>) {
     let (mut connection, head) = (connection(), response());
-    let (mut input, mut out) = (BytesMut::with_capacity(64 * 1024), Vec::new());
+    let mut out = Vec::new();
     bencher.bench_local(|| {
         for byte in BROWSER {
-            input.extend_from_slice(&[*byte]);
-            read(&mut connection, &mut input);
+            read(&mut connection, &[*byte]);
         }
         answer(&mut connection, &head, &mut out);
     });
@@ -113,11 +111,9 @@ fn body_chunked(bencher: Bencher<'_, '_>, chunk: usize) {
     }
     wire.extend_from_slice(b"0\r\n\r\n");
     let (mut connection, head) = (connection(), response());
-    let (mut input, mut out) = (BytesMut::new(), Vec::new());
+    let mut out = Vec::new();
     bencher.counter(BytesCount::new(65536usize)).bench_local(|| {
-        input.reserve(wire.len());
-        input.extend_from_slice(black_box(&wire));
-        read(&mut connection, &mut input);
+        read(&mut connection, black_box(&wire));
         answer(&mut connection, &head, &mut out);
     });
 }

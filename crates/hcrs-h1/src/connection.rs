@@ -1,27 +1,32 @@
-//! One connection: the exchange in progress, the state of reading, and whether the connection persists.
+//! One connection: the bytes that have arrived, the exchange in progress, the state of reading, and whether the
+//! connection persists.
 
 use std::rc::Rc;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use hcrs_http::{Blame, Endpoints, Fault, ResponseHead, Scheme, Version, is_field_name};
 
 use crate::chunk::ChunkDecoder;
-use crate::event::{Awaits, BodyLength, Event, Request};
-use crate::head::{self, ParsedHead};
+use crate::event::{Awaits, Event, Request};
+use crate::head::{self, BodyLength, ParsedHead};
 use crate::response::{self, Response, ResponseContext};
 use crate::scan::HeadScan;
 use crate::{ServerFields, Settings};
 
 /// The server side of one HTTP/1.1 connection.
 ///
-/// In each exchange the caller calls `poll_event` until the request has arrived, then `write_head`,
-/// `write_data` and `write_end`, and `next_exchange` once both request and response are complete. It may call
-/// `poll_event` between any two of these.
+/// The connection owns its input: the caller appends the client's bytes to [`Connection::input_mut`]. In each
+/// exchange it calls `poll_event` until the request has arrived, then `write_head`, `write_data` and
+/// `write_end`, and `next_exchange` once both request and response are complete. It may call `poll_event`
+/// between any two of these.
 #[derive(Debug)]
 pub struct Connection {
     settings: Settings,
     scheme: Scheme,
     endpoints: Rc<Endpoints>,
+    /// Bytes of the client that were not parsed. A head that is incomplete was searched up to
+    /// [`HeadProgress`].
+    input: BytesMut,
     spare_block: Vec<u8>,
     reading: Reading,
     /// Some bytes of the next head have arrived.
@@ -69,12 +74,13 @@ const NO_REQUEST: ResponseContext =
     ResponseContext { version: Version::Http11, is_head_method: false, keep_alive: true };
 
 impl Connection {
-    /// Creates a connection that awaits its first head.
-    pub fn new(settings: &Settings, scheme: Scheme, endpoints: Rc<Endpoints>) -> Self {
+    /// Creates a connection that awaits its first head. `input` has the bytes that have already arrived.
+    pub fn new(settings: &Settings, scheme: Scheme, endpoints: Rc<Endpoints>, input: BytesMut) -> Self {
         Self {
             settings: *settings,
             scheme,
             endpoints,
+            input,
             spare_block: Vec::new(),
             reading: Reading::Head(HeadProgress::default()),
             head_started: false,
@@ -89,24 +95,38 @@ impl Connection {
         self.spare_block = block;
     }
 
-    /// Whether the connection has switched to another protocol.
-    pub fn has_switched(&self) -> bool {
-        matches!(self.reading, Reading::Switched)
+    /// Returns the end of the input, with room for at least `room` bytes. Bytes that have arrived are appended
+    /// there; nothing else can be done to the input, of which the connection remembers what it has searched.
+    pub fn input_mut(&mut self, room: usize) -> impl BufMut {
+        self.input.reserve(room);
+        &mut self.input
     }
 
-    /// Parses the front of `input` and removes the bytes that it has parsed. Returns `Ok(None)` when it needs
-    /// more bytes, or when [`Connection::next_exchange`] has to come first; the caller calls it until then.
-    ///
-    /// The caller only appends to `input` between two calls: the connection has searched the bytes that it
-    /// left there, and does not search them again. After a fault no further request is read.
-    pub fn poll_event(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Fault> {
+    /// Returns the bytes that have arrived and were not parsed. After a fault in a head they begin with that
+    /// head.
+    pub fn unparsed(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Returns the buffer of a connection that has switched to another protocol; `None` if it has not. Its
+    /// bytes belong to the caller, because the connection parses none of them.
+    pub fn switched_input(&mut self) -> Option<&mut BytesMut> {
+        matches!(self.reading, Reading::Switched).then_some(&mut self.input)
+    }
+
+    /// Drops the bytes that were not parsed, because the connection ends. No further request is read.
+    pub fn discard_input(&mut self) {
+        self.input.clear();
+        self.break_off();
+    }
+
+    /// Parses the front of the input. Returns `Ok(None)` when it needs more bytes, or when
+    /// [`Connection::next_exchange`] has to come first; the caller calls it until then. After a fault no
+    /// further request is read, and after a switch the bytes are those of [`Connection::switched_input`].
+    pub fn poll_event(&mut self) -> Result<Option<Event>, Fault> {
         let polled = match self.reading {
-            Reading::Head(_) => self.poll_head(input),
-            Reading::Known(_) | Reading::Chunked(_) => self.poll_body(input),
-            Reading::Switched if !input.is_empty() => {
-                let len = input.len();
-                Ok(Some(Event::Data(take(input, len))))
-            }
+            Reading::Head(_) => self.poll_head(),
+            Reading::Known(_) | Reading::Chunked(_) => self.poll_body(),
             Reading::Switched | Reading::Ended | Reading::Broken => Ok(None),
         };
         if polled.is_err() {
@@ -115,8 +135,9 @@ impl Connection {
         polled
     }
 
-    fn poll_head(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Fault> {
+    fn poll_head(&mut self) -> Result<Option<Event>, Fault> {
         let Reading::Head(progress) = &mut self.reading else { return Ok(None) };
+        let input = &mut self.input;
         while input.starts_with(b"\r\n") {
             progress.empty_lines += 1;
             if progress.empty_lines > MAX_EMPTY_LINES {
@@ -153,10 +174,11 @@ impl Connection {
             BodyLength::Known(length) => Reading::Known(length),
             BodyLength::Chunked => Reading::Chunked(ChunkDecoder::new()),
         };
-        Request { head, body, expect_continue }
+        Request { head, expect_continue }
     }
 
-    fn poll_body(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Fault> {
+    fn poll_body(&mut self) -> Result<Option<Event>, Fault> {
+        let input = &mut self.input;
         if !input.is_empty() {
             self.continue_owed = false;
         }
@@ -258,9 +280,8 @@ impl Connection {
     }
 
     /// Appends the head of a `101 Switching Protocols` to `out`, which answers a complete request that asked
-    /// for it (RFC 9110 §15.2.2). After it, [`Connection::poll_event`] passes the client's bytes on as
-    /// [`Event::Data`], [`Connection::write_data`] writes without framing, and [`Connection::write_end`] ends
-    /// the connection.
+    /// for it (RFC 9110 §15.2.2). After it, the client's bytes are in [`Connection::switched_input`],
+    /// [`Connection::write_data`] writes without framing, and [`Connection::write_end`] ends the connection.
     ///
     /// # Errors
     ///

@@ -8,27 +8,14 @@ use hcrs_http::RequestHead;
 pub struct Request {
     /// The head. Names are in lower case, values have no blanks around them.
     pub head: RequestHead,
-    /// How the body that follows is delimited.
-    pub body: BodyLength,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-}
-
-/// The delimitation of a request's body (RFC 9112 §6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyLength {
-    /// There is no body, or its length is zero.
-    None,
-    /// The body has that many bytes, at least one.
-    Known(u64),
-    /// The body comes in chunks until the last one.
-    Chunked,
 }
 
 /// An event on the connection: a part of a request has arrived.
 #[derive(Debug)]
 pub enum Event {
-    /// A head. With [`BodyLength::None`] it is the whole request, and no [`Event::End`] follows.
+    /// A head. Without a body it is the whole request, and no [`Event::End`] follows.
     Request(Request),
     /// A piece of the body as it arrived, never empty.
     Data(Bytes),

@@ -10,8 +10,19 @@ use hcrs_http::{
     request_content_length,
 };
 
+use crate::Settings;
 use crate::target::Target;
-use crate::{BodyLength, Settings};
+
+/// The delimitation of a request's body (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// There is no body, or its length is zero.
+    None,
+    /// The body has that many bytes, at least one.
+    Known(u64),
+    /// The body comes in chunks until the last one.
+    Chunked,
+}
 
 /// A parsed head.
 #[derive(Debug)]

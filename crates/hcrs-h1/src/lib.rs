@@ -12,6 +12,6 @@ mod status;
 mod target;
 
 pub use connection::Connection;
-pub use event::{Awaits, BodyLength, Event, Request};
+pub use event::{Awaits, Event, Request};
 pub use response::ServerFields;
 pub use settings::Settings;

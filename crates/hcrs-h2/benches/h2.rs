@@ -47,12 +47,11 @@ fn rounds() -> impl Iterator<Item = Round> {
 /// Requests without a body, all answered with the next turn.
 #[divan::bench(args = rounds())]
 fn requests_answered(bencher: Bencher<'_, '_>, round: Round) {
-    let mut server = Server::new();
-    let (head, body) = (response(round.body), Bytes::from(vec![b'x'; round.body]));
+    let mut server = Server::new(vec![b'x'; round.body]);
     bencher.counter(ItemsCount::new(round.streams)).bench_local(|| {
         server.request(round.streams, round.body);
         server.turn();
-        server.answer(&head, &body);
+        server.answer();
         server.turn();
     });
 }
@@ -60,13 +59,12 @@ fn requests_answered(bencher: Bencher<'_, '_>, round: Round) {
 /// Measures one body of 64 KiB that the app takes as it comes.
 #[divan::bench(args = [100, 1024, 16_384])]
 fn upload_in_frames(bencher: Bencher<'_, '_>, frame_len: usize) {
-    let mut server = Server::new();
-    let (head, body) = (response(2), Bytes::from_static(b"ok"));
+    let mut server = Server::new(b"ok".to_vec());
     bencher.counter(BytesCount::new(64_usize << 10)).bench_local(|| {
         server.upload(64 << 10, frame_len);
         server.turn();
         server.turn();
-        server.answer(&head, &body);
+        server.answer();
         server.turn();
     });
 }
@@ -76,8 +74,13 @@ struct Server {
     wire: Wire,
     fields: ServerFields,
     now: Instant,
+    /// The answer to each request.
+    head: ResponseHead,
+    body: Bytes,
     /// Streams that wait for their answer.
     begun: Vec<StreamKey>,
+    /// Streams that are answered in the next turn.
+    answered: Vec<StreamKey>,
     next_id: u32,
     /// Header blocks of the first request of a connection, and of each later one.
     blocks: [Vec<u8>; 2],
@@ -86,7 +89,7 @@ struct Server {
 }
 
 impl Server {
-    fn new() -> Self {
+    fn new(body: Vec<u8>) -> Self {
         let wire = Wire::default();
         wire.push(PREFACE);
         let window = [&4u16.to_be_bytes()[..], &(1u32 << 30).to_be_bytes()].concat();
@@ -118,7 +121,10 @@ impl Server {
             wire,
             fields,
             now: Instant::now(),
+            head: response(body.len()),
+            body: body.into(),
             begun: Vec::new(),
+            answered: Vec::new(),
             next_id: 1,
             blocks: client_blocks(get),
             upload_blocks: client_blocks(post),
@@ -130,14 +136,18 @@ impl Server {
     /// Polls the connection once.
     fn turn(&mut self) {
         let cx = &mut Context::from_waker(Waker::noop());
-        self.connection.begin_turn(&self.fields);
-        while let Poll::Ready(event) = self.connection.poll_event(cx, self.now) {
+        let mut turn = self.connection.begin_turn(&self.fields);
+        for key in self.answered.drain(..) {
+            turn.send_head(key, black_box(&self.head), false).expect("a good head");
+            turn.send_data(self.now, key, self.body.clone(), true).expect("a good body");
+        }
+        while let Poll::Ready(event) = turn.poll_event(cx, self.now) {
             match event.expect("an honest client") {
                 Event::Request { key, head, .. } => {
                     self.begun.push(key);
-                    self.connection.recycle(black_box(head).into_block());
+                    hcrs_h2::recycle(black_box(head).into_block());
                 }
-                Event::Data { key, data, .. } => self.connection.release(key, black_box(data).len()),
+                Event::Data { key, data, .. } => turn.release(key, black_box(data).len()),
                 Event::Pushed { .. }
                 | Event::End { .. }
                 | Event::Sent { .. }
@@ -145,16 +155,12 @@ impl Server {
                 | Event::Refused { .. } => {}
             }
         }
-        assert!(self.connection.poll_drain(cx).is_ready());
+        assert!(turn.end(cx).is_ready());
     }
 
-    /// Answers all streams, at the beginning of the next turn.
-    fn answer(&mut self, head: &ResponseHead, body: &Bytes) {
-        self.connection.begin_turn(&self.fields);
-        for key in std::mem::take(&mut self.begun) {
-            self.connection.send_head(key, black_box(head), false).expect("a good head");
-            self.connection.send_data(self.now, key, body.clone(), true).expect("a good body");
-        }
+    /// Answers all streams that have begun, at the beginning of the next turn.
+    fn answer(&mut self) {
+        std::mem::swap(&mut self.answered, &mut self.begun);
     }
 
     /// Acts as the client: opens the window again and sends requests.

@@ -1,11 +1,12 @@
-//! One HTTP/2 connection: its caller polls it for events and sends responses.
+//! One HTTP/2 connection: in each turn its caller polls it for events and sends responses.
 //!
 //! Request bodies are taken from `h2` as soon as they arrive, because `h2` counts small unread frames against
-//! the whole connection; the client's window opens only by [`Connection::release`]. Response bodies are
+//! the whole connection; the client's window opens only by [`Turn::release`]. Response bodies are
 //! passed to `h2` only as far as the client's window allows, because `h2` buffers without limit.
 
 mod pushes;
 mod responses;
+mod turn;
 mod unwanted;
 mod window;
 
@@ -30,12 +31,13 @@ use crate::spare;
 use crate::stream::Stream;
 use crate::streams::Streams;
 use crate::transport::Transport;
-use crate::turn::TurnWaker;
+use crate::turn_waker::TurnWaker;
 use pushes::Push;
 use responses::{UPDATES_PER_SEND, reason, refuse};
 use unwanted::Unwanted;
 use window::Window;
 
+pub use turn::Turn;
 pub use window::BodyRoom;
 
 /// Most polls of `h2` in one turn, after which other tasks of the runtime get theirs.
@@ -47,6 +49,8 @@ const POLLS_PER_TURN: u32 = 16;
 const MAX_INTERNAL_RESETS: usize = 4096;
 
 /// The server side of one HTTP/2 connection.
+///
+/// A poll of its task is a [`Turn`], with which events are taken and responses sent.
 #[derive(Debug)]
 pub struct Connection<T> {
     h2: h2::server::Connection<Transport<T>, Bytes>,
@@ -159,10 +163,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Begins a turn: a poll of the connection by its task. Responses of this turn get the server's fields.
-    ///
-    /// Frames that are sent before the next [`Connection::poll_event`] do not wake the task, since that call
-    /// polls `h2`.
-    pub fn begin_turn(&mut self, server_fields: &ServerFields) {
+    pub fn begin_turn(&mut self, server_fields: &ServerFields) -> Turn<'_, T> {
         self.turn.begin();
         self.transport.begin_turn();
         if self.server_fields.date != server_fields.date
@@ -171,11 +172,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         {
             self.server_fields = server_fields.clone();
         }
+        Turn::new(self)
     }
 
-    /// Returns the next event. `Pending` means that there is none for now; [`Connection::poll_drain`] has to
-    /// be called before the task goes to sleep.
-    pub fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>> {
+    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>> {
         let mut polls = 0;
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -221,9 +221,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Writes the frames of all streams at once. `Pending` means that the socket is full; the task is woken
-    /// once it is not.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let was_full = self.transport.is_full();
         let drained = self.transport.poll_drain(cx);
         if was_full && drained.is_ready() && !self.blocked.is_empty() {
@@ -233,8 +231,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         drained
     }
 
-    /// Opens the client's window again by `len` body bytes that the app has taken.
-    pub fn release(&mut self, key: StreamKey, len: usize) {
+    fn release(&mut self, key: StreamKey, len: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(recv) = stream.recv.as_mut() else { return };
         // An error means that the stream was reset meanwhile, or holds fewer bytes: there is no window to
@@ -247,21 +244,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Sends GOAWAY, lets the open streams end, and then ends with [`Ended::Closed`].
+    /// Sends GOAWAY, lets the open streams end, and then ends with [`Ended::Closed`]. This and the other
+    /// shutdowns wake the task outside a turn: `h2` writes GOAWAY when it is next polled.
     pub fn graceful_shutdown(&mut self) {
         self.goes_away = true;
         self.h2.graceful_shutdown();
+        self.turn_waker.wake_by_ref();
     }
 
     /// Sends the final GOAWAY, which names the last stream that was served, and ends as soon as it is
     /// written.
     pub fn final_shutdown(&mut self) {
         self.h2.abrupt_shutdown(Reason::NO_ERROR);
+        self.turn_waker.wake_by_ref();
     }
 
     /// Sends GOAWAY with the fault's code and ends as soon as it is written.
     pub fn abrupt_shutdown(&mut self, fault: Fault) {
         self.h2.abrupt_shutdown(reason(fault));
+        self.turn_waker.wake_by_ref();
     }
 
     /// Writes the frames that `h2` still has to send, then closes the transport.
@@ -298,25 +299,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.transport.with_meter(|meter| meter.own_resets) >= MAX_INTERNAL_RESETS / 2
     }
 
-    /// Returns the number of open streams.
-    pub fn open_streams(&self) -> usize {
-        self.streams.len()
-    }
-
-    /// Whether frames that were passed to `h2` still wait for the socket.
-    pub fn has_unsent(&self) -> bool {
-        !self.transport.is_drained()
-    }
-
     /// Whether the client has stopped in the middle of a header block, of another frame that is no body, or
     /// of the preface. A client that completed a frame in this turn has not stopped.
     pub fn awaits_head(&self) -> bool {
         self.transport.with_meter(|meter| meter.awaits_head())
-    }
-
-    /// Takes a block of bytes for the head of another request on this thread.
-    pub fn recycle(&mut self, block: Vec<u8>) {
-        spare::keep(block);
     }
 
     fn end_turn(&mut self, cx: &Context<'_>, ended: Ended) -> Poll<Result<Event, Ended>> {

@@ -27,7 +27,7 @@ impl StreamKey {
     }
 }
 
-/// The immediate result of [`Connection::send_data`](crate::Connection::send_data).
+/// The immediate result of [`Turn::send_data`](crate::Turn::send_data).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// Number of bytes that were taken; an [`Event::Sent`] follows for the rest.

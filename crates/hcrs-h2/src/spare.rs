@@ -18,8 +18,8 @@ pub(crate) fn take() -> Vec<u8> {
     BLOCKS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-/// Keeps a block, if there is room for it.
-pub(crate) fn keep(block: Vec<u8>) {
+/// Keeps a block for the head of another request on this thread, if there is room for it.
+pub fn recycle(block: Vec<u8>) {
     if block.capacity() > MAX_BLOCK {
         return;
     }
@@ -36,10 +36,10 @@ mod tests {
 
     #[test]
     fn keeps_as_many_and_as_large_blocks_as_allowed() {
-        keep(vec![0; MAX_BLOCK + 1]);
+        recycle(vec![0; MAX_BLOCK + 1]);
         assert_eq!(take().capacity(), 0);
         for _ in 0..=MAX_BLOCKS {
-            keep(vec![0; 500]);
+            recycle(vec![0; 500]);
         }
         assert_eq!(BLOCKS.with_borrow(Vec::len), MAX_BLOCKS);
         assert_eq!(take().capacity(), 500);

@@ -33,8 +33,4 @@ impl Streams {
         let (slot, stream) = self.0.iter_mut().find(|(_, stream)| stream.id == id)?;
         Some((StreamKey { slot, id }, stream))
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }

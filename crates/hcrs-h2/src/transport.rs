@@ -16,7 +16,7 @@ use hcrs_http::{PIECE, append};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::meter::Meter;
-use crate::turn::{Arrival, TurnWaker};
+use crate::turn_waker::{Arrival, TurnWaker};
 
 /// Number of bytes at which the buffer is written in any case.
 const GATHER: usize = 64 << 10;
@@ -98,12 +98,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport<T> {
     /// Calls a closure with the meter.
     pub(crate) fn with_meter<R>(&self, inspect: impl FnOnce(&mut Meter) -> R) -> R {
         inspect(&mut self.0.borrow_mut().meter)
-    }
-
-    /// Whether all bytes have been written.
-    pub(crate) fn is_drained(&self) -> bool {
-        let inner = self.0.borrow();
-        inner.out.is_empty() && !inner.flush_owed
     }
 
     /// Whether the last write found the socket full.

@@ -6,6 +6,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 mod in_flight;
 mod lifecycle;
+mod streams;
 #[cfg(test)]
 mod tests;
 

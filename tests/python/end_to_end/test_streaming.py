@@ -183,6 +183,21 @@ def test_response_still_reaches_a_client_that_has_closed_its_side(
     client.assert_closed()
 
 
+def test_a_client_that_has_closed_its_side_in_a_response_need_not_wait_for_the_keep_alive_timeout(
+    serve: Callable[..., Server], connect_h1: Callable[..., H1Client]
+) -> None:
+    server = serve("plain.py:app", keep_alive_timeout=3600, workers=1)
+    client = connect_h1(server.listener)
+    client.request("GET", "/events?key=k")
+    assert client.head().header("connection") is None
+    assert client.chunk() == b"data: 0\n\n"
+    client.half_close()
+    with connect_h1(server.listener) as other:
+        assert other.get("/go?key=k").status == 200
+    assert (client.chunk(), client.chunk()) == (b"data: 1\n\n", b"")
+    client.assert_closed()
+
+
 def test_app_receives_a_disconnect_in_the_middle_of_a_body(
     plain: Server, connect_h1: Callable[..., H1Client], ask: Callable[..., Any], key: str
 ) -> None:

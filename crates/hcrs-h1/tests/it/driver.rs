@@ -2,9 +2,17 @@
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
-use hcrs_h1::{BodyLength, Connection, Event, ServerFields, Settings};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use hcrs_h1::{Connection, Event, ServerFields, Settings};
 use hcrs_http::{Endpoints, Fault, RequestHead, ResponseHead, ResponseHeadWriter, Scheme};
+
+/// The delimitation of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    None,
+    Known(u64),
+    Chunked,
+}
 
 /// An [`Event`] that can be compared; adjacent pieces of a body are one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +28,13 @@ pub(crate) fn connection() -> Connection {
 }
 
 pub(crate) fn connection_with(settings: Settings) -> Connection {
-    Connection::new(&settings, Scheme::Http, Rc::new(Endpoints::default()))
+    Connection::new(&settings, Scheme::Http, Rc::new(Endpoints::default()), BytesMut::new())
+}
+
+/// Appends bytes of the client.
+pub(crate) fn feed(connection: &mut Connection, bytes: impl AsRef<[u8]>) {
+    let bytes = bytes.as_ref();
+    connection.input_mut(bytes.len()).put_slice(bytes);
 }
 
 /// Returns `METHOD path?query version`, then each field on a line.
@@ -36,13 +50,18 @@ pub(crate) fn describe(head: &RequestHead) -> String {
 }
 
 /// Polls until there is no further event.
-pub(crate) fn drain(connection: &mut Connection, input: &mut BytesMut, seen: &mut Vec<Seen>) {
+pub(crate) fn drain(connection: &mut Connection, seen: &mut Vec<Seen>) {
     loop {
-        match connection.poll_event(input) {
+        match connection.poll_event() {
             Ok(None) => return,
             Ok(Some(Event::Request(request))) => {
-                assert_eq!(request.head.view().has_body, request.body != BodyLength::None);
-                seen.push(Seen::Head(describe(&request.head), request.body));
+                let body = match (request.head.view().has_body, connection.body_left()) {
+                    (false, _) => BodyLength::None,
+                    (true, 0) => BodyLength::Chunked,
+                    (true, left) => BodyLength::Known(left),
+                };
+                assert_eq!(connection.request_ended(), body == BodyLength::None);
+                seen.push(Seen::Head(describe(&request.head), body));
             }
             Ok(Some(Event::Data(piece))) => {
                 assert!(!piece.is_empty());
@@ -61,12 +80,11 @@ pub(crate) fn drain(connection: &mut Connection, input: &mut BytesMut, seen: &mu
 /// Returns the events of a connection that reads `pieces` and answers each request once it is complete.
 pub(crate) fn see_all<'a>(settings: Settings, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
     let mut connection = connection_with(settings);
-    let mut input = BytesMut::new();
     let mut seen = Vec::new();
     for piece in pieces {
-        input.extend_from_slice(piece);
+        feed(&mut connection, piece);
         loop {
-            drain(&mut connection, &mut input, &mut seen);
+            drain(&mut connection, &mut seen);
             if !connection.request_ended() {
                 break;
             }
@@ -89,7 +107,8 @@ pub(crate) fn see(wire: &[u8]) -> Vec<Seen> {
 pub(crate) fn after(wire: &str) -> Connection {
     let mut connection = connection();
     let mut seen = Vec::new();
-    drain(&mut connection, &mut BytesMut::from(wire), &mut seen);
+    feed(&mut connection, wire);
+    drain(&mut connection, &mut seen);
     assert!(matches!(seen.first(), Some(Seen::Head(..))), "{seen:?}");
     connection
 }

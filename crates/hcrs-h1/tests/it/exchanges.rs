@@ -1,10 +1,9 @@
 //! Consecutive requests: bodies, pipelining, 100-continue, and the end of the connection.
 
-use bytes::BytesMut;
-use hcrs_h1::{Awaits, BodyLength, Event, ServerFields};
+use hcrs_h1::{Awaits, Event, ServerFields};
 use hcrs_http::Fault;
 
-use crate::driver::{Seen, after, answer, connection, drain, response, see};
+use crate::driver::{BodyLength, Seen, after, answer, connection, drain, feed, response, see};
 
 #[test]
 fn bodies_are_given_in_the_framing_announced() {
@@ -35,38 +34,39 @@ fn bodies_are_given_in_the_framing_announced() {
 #[test]
 fn a_large_piece_of_a_body_is_not_copied() {
     let mut connection = connection();
-    let mut input = BytesMut::from(&b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\n"[..]);
-    input.resize(input.len() + 9000, b'x');
-    let body_at = input.as_ptr_range().end.wrapping_sub(9000);
-    assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::Request(_)))));
-    let Ok(Some(Event::Data(piece))) = connection.poll_event(&mut input) else { panic!("no data") };
+    let head = b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\n";
+    feed(&mut connection, [&head[..], &[b'x'; 9000]].concat());
+    let body_at = connection.unparsed().as_ptr_range().end.wrapping_sub(9000);
+    assert!(matches!(connection.poll_event(), Ok(Some(Event::Request(_)))));
+    let Ok(Some(Event::Data(piece))) = connection.poll_event() else { panic!("no data") };
     assert_eq!((piece.len(), piece.as_ptr()), (9000, body_at));
 }
 
 #[test]
 fn the_last_piece_of_a_known_length_is_seen_to_be_the_last() {
     let mut connection = connection();
-    let mut input = BytesMut::from(&b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nab"[..]);
-    assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::Request(_)))));
+    feed(&mut connection, "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nab");
+    assert!(matches!(connection.poll_event(), Ok(Some(Event::Request(_)))));
     for (more, is_last) in [("", false), ("c", true)] {
-        input.extend_from_slice(more.as_bytes());
-        assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::Data(_)))));
+        feed(&mut connection, more);
+        assert!(matches!(connection.poll_event(), Ok(Some(Event::Data(_)))));
         assert_eq!(connection.has_read_body(), is_last);
     }
-    assert!(matches!(connection.poll_event(&mut input), Ok(Some(Event::End))));
+    assert!(matches!(connection.poll_event(), Ok(Some(Event::End))));
 }
 
 #[test]
 fn pipelined_requests_wait_for_their_turn() {
     let mut connection = connection();
-    let mut input = BytesMut::from(
-        &b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx\
-           GET /3 HTTP/1.1\r\nhost: a\r\n\r\n"[..],
+    feed(
+        &mut connection,
+        "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx\
+         GET /3 HTTP/1.1\r\nhost: a\r\n\r\n",
     );
     let mut paths = Vec::new();
     for _ in 0..3 {
         let mut seen = Vec::new();
-        drain(&mut connection, &mut input, &mut seen);
+        drain(&mut connection, &mut seen);
         let heads = seen.iter().filter(|seen| matches!(seen, Seen::Head(..))).count();
         assert_eq!(heads, 1, "{seen:?}");
         assert_eq!(connection.awaits(), Awaits::Nothing);
@@ -84,11 +84,10 @@ fn pipelined_requests_wait_for_their_turn() {
 #[test]
 fn names_what_it_awaits() {
     let mut connection = connection();
-    let mut input = BytesMut::new();
     let mut feed = |bytes: &str| {
-        input.extend_from_slice(bytes.as_bytes());
+        feed(&mut connection, bytes);
         let mut seen = Vec::new();
-        drain(&mut connection, &mut input, &mut seen);
+        drain(&mut connection, &mut seen);
         (connection.awaits(), connection.is_idle())
     };
     assert_eq!(feed(""), (Awaits::Head { started: false }, true));
@@ -105,8 +104,8 @@ fn the_block_of_a_head_is_used_again() {
     let block = Vec::with_capacity(4096);
     let at = block.as_ptr();
     connection.set_spare_block(block);
-    let mut input = BytesMut::from(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..]);
-    let Ok(Some(Event::Request(request))) = connection.poll_event(&mut input) else { panic!("no request") };
+    feed(&mut connection, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let Ok(Some(Event::Request(request))) = connection.poll_event() else { panic!("no request") };
     assert_eq!(request.head.as_bytes().as_ptr(), at);
 }
 
@@ -182,7 +181,8 @@ fn an_unread_body_has_to_be_read_before_the_next_exchange() {
     assert!(!connection.must_close());
     connection.next_exchange();
     let mut seen = Vec::new();
-    drain(&mut connection, &mut BytesMut::from("xy"), &mut seen);
+    feed(&mut connection, "xy");
+    drain(&mut connection, &mut seen);
     assert_eq!(seen, [Seen::Data(b"xy".to_vec()), Seen::End]);
     assert!(connection.can_keep_alive());
 }
@@ -190,24 +190,24 @@ fn an_unread_body_has_to_be_read_before_the_next_exchange() {
 #[test]
 fn a_head_that_does_not_arrive_is_answered_and_ends_the_connection() {
     let mut connection = connection();
-    let mut input = BytesMut::from("GET / HT");
-    assert!(matches!(connection.poll_event(&mut input), Ok(None)));
+    feed(&mut connection, "GET / HT");
+    assert!(matches!(connection.poll_event(), Ok(None)));
     let mut out = Vec::new();
     connection.write_fault(Fault::HeadTimeout, false, &ServerFields::default(), &mut out);
     assert_eq!(out, b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     assert!(connection.response_ended() && connection.must_close());
-    input.extend_from_slice(b"TP/1.1\r\nhost: a\r\n\r\n");
-    assert!(matches!(connection.poll_event(&mut input), Ok(None)));
+    feed(&mut connection, "TP/1.1\r\nhost: a\r\n\r\n");
+    assert!(matches!(connection.poll_event(), Ok(None)));
 }
 
 #[test]
 fn after_101_bytes_go_both_ways_as_they_are() {
     let mut connection = connection();
-    let mut input =
-        BytesMut::from(&b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nearly"[..]);
+    feed(&mut connection, "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nearly");
     let mut seen = Vec::new();
-    drain(&mut connection, &mut input, &mut seen);
-    assert_eq!(input, "early", "it may be a pipelined request");
+    drain(&mut connection, &mut seen);
+    assert_eq!(connection.unparsed(), b"early", "it may be a pipelined request");
+    assert!(connection.switched_input().is_none());
     let head = response(101, &[("upgrade", "x"), ("connection", "upgrade"), ("content-length", "0")]);
     let mut out = Vec::new();
     let extra = ServerFields { date: Some(b"now"), server: None, alt_svc: b"" };
@@ -219,9 +219,12 @@ fn after_101_bytes_go_both_ways_as_they_are() {
             .to_string()
     );
     assert_eq!(connection.awaits(), Awaits::Body);
-    let Ok(Some(Event::Data(data))) = connection.poll_event(&mut input) else { panic!("no data") };
-    assert_eq!(data, "early");
-    assert!(matches!(connection.poll_event(&mut input), Ok(None)));
+    assert!(matches!(connection.poll_event(), Ok(None)), "none of the bytes is parsed");
+    let input = connection.switched_input().expect("a connection that has switched");
+    assert_eq!(input.split(), "early");
+    feed(&mut connection, "GET / HTTP/1.1\r\n");
+    assert!(matches!(connection.poll_event(), Ok(None)));
+    assert_eq!(connection.switched_input().expect("it stays switched").split(), "GET / HTTP/1.1\r\n");
     out.clear();
     connection.write_data(b"any\r\nbytes", &mut out).unwrap();
     connection.write_end(&mut out).unwrap();
@@ -237,7 +240,8 @@ fn a_switch_is_refused_where_http_does_not_allow_it() {
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n",
     ] {
         let mut connection = connection();
-        drain(&mut connection, &mut BytesMut::from(request), &mut Vec::new());
+        feed(&mut connection, request);
+        drain(&mut connection, &mut Vec::new());
         let mut out = Vec::new();
         assert_eq!(connection.write_switch(&head, &ServerFields::default(), &mut out), Err(Fault::AppFailed));
         assert_eq!(out, b"");

@@ -1,9 +1,9 @@
 //! Requests that are refused, their answers, and odd requests that are accepted.
 
-use hcrs_h1::{BodyLength, Settings};
+use hcrs_h1::Settings;
 use hcrs_http::Fault;
 
-use crate::driver::{Seen, connection, see, see_all};
+use crate::driver::{BodyLength, Seen, connection, feed, see, see_all};
 
 /// Returns the status with which `wire` is refused, if it is, in one read and byte by byte.
 fn refusal(wire: &str) -> Option<u16> {
@@ -216,9 +216,9 @@ fn refuses_malformed_chunks_and_ends_the_connection() {
 #[test]
 fn nothing_is_read_after_a_fault() {
     let mut connection = connection();
-    let mut input = bytes::BytesMut::from(&b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"[..]);
-    assert!(connection.poll_event(&mut input).is_err());
-    assert!(matches!(connection.poll_event(&mut input), Ok(None)));
+    feed(&mut connection, "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(connection.poll_event().is_err());
+    assert!(matches!(connection.poll_event(), Ok(None)));
     assert!(connection.must_close());
     assert!(!connection.is_idle());
 }

@@ -51,10 +51,7 @@ impl Push {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Promises a request to the client of a stream on which no body was sent yet. Once the promise has left,
-    /// the request comes as [`Event::Pushed`]. The error has the head of a request that cannot be promised;
-    /// it may be dropped silently, because the client has not asked for it.
-    pub fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
+    pub(super) fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
         let max = self.h2.max_concurrent_send_streams().min(PUSHES_MAX);
         if !self.takes_pushes() || self.pushes.len() >= max || self.transport.is_full() {
             return Err(head);

@@ -28,12 +28,7 @@ const HANDED_MAX: usize = 256 << 10;
 pub(super) const UPDATES_PER_SEND: u32 = 10;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Sends the head of an interim response, before the final one.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::AppFailed`] for a head that cannot be sent; the stream is as before.
-    pub fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
+    pub(super) fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
         let head = head::interim(interim)?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         let Some(respond) = &mut stream.respond else { return Err(Fault::AppFailed) };
@@ -42,12 +37,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(())
     }
 
-    /// Sends a response's head, with `end` if no body follows. Returns whether the stream is over.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::AppFailed`] for a head that cannot be sent; the stream is as before.
-    pub fn send_head(&mut self, key: StreamKey, response: &ResponseHead, end: bool) -> Result<bool, Fault> {
+    pub(super) fn send_head(
+        &mut self,
+        key: StreamKey,
+        response: &ResponseHead,
+        end: bool,
+    ) -> Result<bool, Fault> {
         let (head, length) = head::response(response, &self.server_fields)?;
         let can_open_pushed = self.can_open_pushed();
         let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
@@ -82,14 +77,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(end)
     }
 
-    /// Sends body bytes, with `end` if they are the last. Returns the number of bytes that were taken at
-    /// once; an [`Event::Sent`] follows for the rest.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::AppFailed`] if no head was sent, or if the body breaks the app's `content-length`. The caller
-    /// then has to fail the stream.
-    pub fn send_data(&mut self, now: Instant, key: StreamKey, data: Bytes, end: bool) -> Result<Sent, Fault> {
+    pub(super) fn send_data(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Sent, Fault> {
         let len = data.len();
         let Some(stream) = self.streams.get_mut(key) else { return Ok(Sent { len, done: true }) };
         if stream.bodiless {
@@ -123,14 +117,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Ok(Sent { len: pumped.taken, done: pumped.outcome == Outcome::Done })
     }
 
-    /// Ends a response with trailers, once its body is sent. Returns whether the stream is over; otherwise an
-    /// [`Event::Sent`] reports its end later.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::AppFailed`] if no head was sent, if the body breaks the app's `content-length`, or for a
-    /// field that may not be sent in trailers. The caller then has to fail the stream.
-    pub fn send_trailers(
+    pub(super) fn send_trailers(
         &mut self,
         now: Instant,
         key: StreamKey,
@@ -152,7 +139,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Ends a stream with a fault: sends a response with the fault's status if no head was sent, and resets
-    /// the stream otherwise.
+    /// the stream otherwise. Between turns this wakes the task, whose next turn writes the frames.
     pub fn fail(&mut self, key: StreamKey, fault: Fault) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         match stream.respond.take() {

@@ -63,8 +63,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Returns the instant at which [`Connection::poll_event`] has to be called for unwanted bodies at the
-    /// latest; `None` if there are none.
+    /// Returns the instant at which a turn has to poll for events because of unwanted bodies at the latest;
+    /// `None` if there are none.
     pub fn unwanted_until(&self, now: Instant) -> Option<Instant> {
         self.unwanted.iter().map(|body| body.times.map_or(now, |times| times.next(now))).min()
     }

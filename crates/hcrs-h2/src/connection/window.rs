@@ -86,10 +86,7 @@ impl Drop for Window {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    /// Opens the window of the connection as far as there is room. Beyond the connection's own room it is
-    /// opened only if `is_hungry` returns true, that is, if an app reads a stream of which no byte is there.
-    /// To be called once in each turn.
-    pub fn open_window(&mut self, is_hungry: impl FnOnce() -> bool) {
+    pub(super) fn open_window(&mut self, is_hungry: impl FnOnce() -> bool) {
         let wanted = self.wanted_window();
         if wanted >= self.window.target.saturating_add(STEP)
             && !self.window.room.is_full()

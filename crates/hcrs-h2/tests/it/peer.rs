@@ -54,16 +54,19 @@ impl Peer {
 
     /// Returns a connection whose client announces `announced`.
     pub(crate) fn connect_with(settings: &Settings, announced: &[(u16, u32)], app: App) -> (Self, Server) {
-        Self::over(pipe(), settings, announced, app)
+        let (ours, theirs) = pipe();
+        Self::over(ours, theirs, settings, announced, app)
     }
 
     /// Returns a connection that holds no more than `capacity` bytes on their way.
     pub(crate) fn connect_narrow(capacity: usize, announced: &[(u16, u32)], app: App) -> (Self, Server) {
-        Self::over(pipe_of(capacity), &Settings::default(), announced, app)
+        let (ours, theirs) = pipe_of(capacity);
+        Self::over(ours, theirs, &Settings::default(), announced, app)
     }
 
     fn over(
-        (ours, theirs): (End, End),
+        ours: End,
+        theirs: End,
         settings: &Settings,
         announced: &[(u16, u32)],
         app: App,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hcrs_h2::{BodyRoom, PREFACE, ServerFields, Settings};
 use hcrs_http::{Endpoints, Fault, Scheme};
 
-use crate::peer::{self, ACK, INITIAL_WINDOW, PING, Peer, window_update};
+use crate::peer::{self, ACK, GOAWAY, INITIAL_WINDOW, PING, Peer, window_update};
 use crate::pipe::pipe;
 use crate::server::{Seen, Wakes, answer, head, page, silent};
 
@@ -122,7 +122,6 @@ fn what_arrives_while_a_connection_closes_wakes_the_task() {
     let woken = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Context::from_waker(&waker);
-    server.connection.begin_turn(&ServerFields::default());
     server.connection.graceful_shutdown();
     assert!(server.connection.poll_close(&mut cx).is_pending());
     let goodbye = peer.io.take();
@@ -141,9 +140,36 @@ fn what_is_done_between_turns_wakes_the_task() {
     server.connection.fail(key, Fault::WorkerLost);
     assert!(server.is_woken());
     assert_eq!(peer.read(&mut server)[0].status(), 502);
-    let key = server.key(3);
-    server.connection.send_head(key, &head(200, &[]), false).unwrap();
+    server.connection.graceful_shutdown();
     assert!(server.is_woken());
+    assert_eq!(peer.read(&mut server)[0].kind, GOAWAY);
+}
+
+#[test]
+fn a_turn_that_does_not_poll_to_its_end_is_followed_by_another() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.round_trip(&mut server, &[peer::get(1), peer::get(3), peer::get(5)].concat());
+    let fields = ServerFields::default();
+    for (id, is_ended) in [(1, true), (3, false)] {
+        assert!(!server.is_woken());
+        let (key, waker) = (server.key(id), server.waker());
+        let mut turn = server.connection.begin_turn(&fields);
+        turn.send_head(key, &head(200, &[]), true).unwrap();
+        if is_ended {
+            assert!(turn.end(&mut Context::from_waker(&waker)).is_ready());
+        } else {
+            drop(turn);
+        }
+        assert!(server.is_woken(), "the head waits in h2");
+        assert_eq!(peer.read(&mut server)[0].status(), 200);
+    }
+    let (key, waker) = (server.key(5), server.waker());
+    let cx = &mut Context::from_waker(&waker);
+    let mut turn = server.connection.begin_turn(&fields);
+    assert!(turn.poll_event(cx, server.now).is_pending());
+    turn.send_head(key, &head(200, &[]), true).unwrap();
+    assert!(turn.end(cx).is_ready());
+    assert!(server.is_woken(), "it was sent after the last poll");
     assert_eq!(peer.read(&mut server)[0].status(), 200);
 }
 

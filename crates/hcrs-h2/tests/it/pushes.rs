@@ -15,7 +15,7 @@ const PUSH_PROMISE: u8 = 0x5;
 const ENABLE_PUSH: u16 = 0x2;
 const MAX_CONCURRENT: u16 = 0x3;
 
-fn promise(hands: &mut Hands<'_>, key: StreamKey, request: &RequestHead) -> bool {
+fn promise(hands: &mut Hands<'_, '_>, key: StreamKey, request: &RequestHead) -> bool {
     let fields = [(&b"accept"[..], &b"text/css"[..])];
     hands.connection.push(key, request.promised(b"/style.css?v=1", fields.into_iter())).is_ok()
 }

@@ -13,7 +13,7 @@ fn a_request_without_a_body_is_one_event() {
     let (response, body) = pair.fetch(client::get("/a?b=c")).unwrap();
     assert_eq!((response.status().as_u16(), &body[..]), (200, &b"hello"[..]));
     assert_eq!(pair.server.take_seen(), [Seen::Request(1, "GET /a?b=c".into(), false)]);
-    assert_eq!(pair.server.connection.open_streams(), 0);
+    assert_eq!(pair.server.open_streams(), 0);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_body_longer_than_announced_is_a_reset() {
     let frames = peer.round_trip(&mut server, &peer::last_data(1, b"four"));
     assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR));
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1)]);
-    assert_eq!(server.connection.open_streams(), 0);
+    assert_eq!(server.open_streams(), 0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn a_cancelled_request_is_a_reset_at_once() {
     drop(response);
     pair.run(std::future::ready(()));
     assert_eq!(pair.server.take_seen(), [Seen::Reset(1)]);
-    assert_eq!(pair.server.connection.open_streams(), 0);
+    assert_eq!(pair.server.open_streams(), 0);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_reset_is_told_whatever_the_stream_is_doing() {
         assert_eq!(peer.round_trip(&mut server, &peer::cancel(1)), []);
         let seen = server.take_seen();
         assert_eq!(seen, [Seen::Reset(1)], "upload {uploads}, head {head_sent}, waits {waits}");
-        assert_eq!(server.connection.open_streams(), 0);
+        assert_eq!(server.open_streams(), 0);
         assert!(server.connection.stalled_since(server.now).is_empty());
     }
 }
@@ -91,7 +91,7 @@ fn an_answer_that_crosses_a_reset_is_dropped() {
     server.turn(|hands| answer(hands, key, &head(200, &[]), Bytes::from(vec![0; 100_000])));
     peer.read(&mut server);
     assert_eq!(server.take_seen().last(), Some(&Seen::Reset(1)));
-    assert_eq!(server.connection.open_streams(), 0);
+    assert_eq!(server.open_streams(), 0);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn an_honest_client_may_cancel_a_hundred_at_once() {
             }
         }
     }
-    assert_eq!(server.connection.open_streams(), 0);
+    assert_eq!(server.open_streams(), 0);
     assert!(server.ended.is_none());
 }
 
@@ -239,7 +239,7 @@ fn a_stream_that_the_client_has_h2_reset_is_over_at_once_and_counts() {
             let frames = peer.round_trip(&mut server, &offence(id));
             assert_eq!((frames.len(), frames[0].kind, frames[0].id), (1, RST_STREAM, id));
             assert_eq!(server.take_seen(), [Seen::Reset(id)]);
-            assert_eq!(server.connection.open_streams(), 0);
+            assert_eq!(server.open_streams(), 0);
         }
         peer.round_trip(&mut server, &peer::get(41));
         let frames = peer.round_trip(&mut server, &offence(41));
@@ -258,7 +258,7 @@ fn streams_beyond_the_limit_are_refused_and_the_connection_lives() {
         frames.iter().map(|frame| (frame.kind, frame.id, frame.code())).collect();
     let expected: Vec<_> = (10..15).map(|n| (RST_STREAM, 2 * n + 1, REFUSED_STREAM)).collect();
     assert_eq!(refused, expected);
-    assert_eq!(server.connection.open_streams(), 10);
+    assert_eq!(server.open_streams(), 10);
     server.answer(1, 200, b"ok");
     peer.read(&mut server);
     assert_eq!(peer.round_trip(&mut server, &peer::get(31)), [], "one is over, so another may begin");

@@ -87,7 +87,7 @@ fn a_body_longer_than_the_window_waits_and_goes_on() {
     assert_eq!(received, body);
     let (bytes, dones) = sent(&pair.server.take_seen(), 1);
     assert_eq!((given + bytes, dones), (1_000_000, 1));
-    assert_eq!(pair.server.connection.open_streams(), 0);
+    assert_eq!(pair.server.open_streams(), 0);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn h2_is_never_given_more_than_the_window_and_one_send_buffer() {
     let (bytes, _) = sent(&server.take_seen(), 1);
     assert!(bytes <= 256 << 10, "{bytes} bytes were taken of which the client has read none");
     assert!(held.bytes_max <= 256 << 10, "{} bytes are held", held.bytes_max);
-    assert!(server.connection.has_unsent());
+    assert!(server.is_blocked, "the socket takes no more");
     // The response goes on with the socket, and h2 never holds more.
     let held = allocation_counter::measure(|| {
         for _ in 0..100 {
@@ -131,7 +131,7 @@ fn many_downloads_over_a_full_socket_are_held_back_and_come_whole() {
     for &id in ids.iter().filter(|&&id| id != ids[3]) {
         assert_eq!(peer::body_len(&frames, id), LEN, "stream {id}");
     }
-    assert_eq!(server.connection.open_streams(), 0);
+    assert_eq!(server.open_streams(), 0);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn what_the_window_holds_back_of_two_streams_comes_whole() {
     };
     let lens = pair.run(both(len(one), len(other)));
     assert_eq!(lens, (300_000, 300_000));
-    assert_eq!(pair.server.connection.open_streams(), 0);
+    assert_eq!(pair.server.open_streams(), 0);
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_response_without_a_body_on_the_wire_drops_what_the_app_sends() {
         assert_eq!((response.status().as_u16(), body.len()), (status, 0));
         let length = response.headers().get("content-length");
         assert_eq!(length.is_some(), status != 204, "RFC 9110 §8.6: none beside 204");
-        assert_eq!(pair.server.connection.open_streams(), 0);
+        assert_eq!(pair.server.open_streams(), 0);
     }
 }
 
@@ -269,12 +269,12 @@ fn the_server_adds_its_fields_to_answers_of_its_own_too() {
     let alt_svc = Some([HeaderValue::from_static("clear")].into());
     let server_fields =
         ServerFields { date: None, server: Some(HeaderValue::from_static("hcrs-h2")), alt_svc };
-    server.connection.begin_turn(&server_fields);
     let key = server.key(1);
-    server.connection.fail(key, Fault::QueueFull);
+    let mut turn = server.connection.begin_turn(&server_fields);
+    turn.fail(key, Fault::QueueFull);
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(server.connection.poll_event(&mut cx, server.now), Poll::Pending));
-    assert!(server.connection.poll_drain(&mut cx).is_ready());
+    assert!(turn.poll_event(&mut cx, server.now).is_pending());
+    assert!(turn.end(&mut cx).is_ready());
     let frames = peer.read(&mut server);
     assert_eq!((frames[0].status(), frames[0].flags & END_STREAM), (503, END_STREAM));
 }
@@ -297,7 +297,7 @@ fn a_fault_before_the_head_is_answered_with_its_status() {
         assert_eq!((response.status().as_u16(), body.len()), (status, 0));
         assert_eq!(response.headers()["content-length"], "0");
         assert_eq!(response.headers().contains_key("retry-after"), status == 503);
-        assert_eq!(pair.server.connection.open_streams(), 0);
+        assert_eq!(pair.server.open_streams(), 0);
     }
 }
 
@@ -343,7 +343,7 @@ fn a_fault_after_the_head_resets_the_stream_with_its_code() {
         server.turn(|hands| hands.connection.fail(key, fault));
         let frames = peer.read(&mut server);
         assert_eq!((frames.len(), frames[0].kind, frames[0].code()), (1, RST_STREAM, code));
-        assert_eq!(server.connection.open_streams(), 0);
+        assert_eq!(server.open_streams(), 0);
         assert!(server.connection.stalled_since(server.now).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hcrs_h2::{BodyRoom, Connection, Ended, Event, ServerFields, Settings, StreamKey};
+use hcrs_h2::{BodyRoom, Connection, Ended, Event, Sent, ServerFields, Settings, StreamKey, Turn};
 use hcrs_http::{Endpoints, Fault, ResponseHead, ResponseHeadWriter, Scheme};
 
 use crate::pipe::End;
@@ -48,7 +48,7 @@ impl Wakes {
 }
 
 /// The reaction of an app to an event.
-pub(crate) type App = Box<dyn FnMut(&mut Hands<'_>, &Event)>;
+pub(crate) type App = Box<dyn FnMut(&mut Hands<'_, '_>, &Event)>;
 
 /// A connection, its app, and what has happened.
 pub(crate) struct Server {
@@ -63,12 +63,14 @@ pub(crate) struct Server {
     keys: Vec<StreamKey>,
     /// The app reads a stream of which no byte is there.
     pub(crate) is_hungry: bool,
+    /// Whether the last turn found the socket full.
+    pub(crate) is_blocked: bool,
     closing: bool,
 }
 
 /// The connection as the app uses it.
-pub(crate) struct Hands<'a> {
-    pub(crate) connection: &'a mut Connection<End>,
+pub(crate) struct Hands<'a, 'c> {
+    pub(crate) connection: &'a mut Turn<'c, End>,
     pub(crate) now: Instant,
 }
 
@@ -96,6 +98,7 @@ impl Server {
             app,
             keys: Vec::new(),
             is_hungry: true,
+            is_blocked: false,
             closing: false,
         };
         server.turn(|_| {});
@@ -103,29 +106,30 @@ impl Server {
     }
 
     /// Polls the connection once, beginning with what the app sends.
-    pub(crate) fn turn(&mut self, act: impl FnOnce(&mut Hands<'_>)) {
+    pub(crate) fn turn(&mut self, act: impl FnOnce(&mut Hands<'_, '_>)) {
         if self.ended.is_some() {
             return;
         }
         self.polls += 1;
         self.woken.take();
-        let waker = Waker::from(Arc::clone(&self.woken));
+        let waker = self.waker();
         let mut cx = Context::from_waker(&waker);
         if self.closing {
             return self.close(&mut cx);
         }
-        self.connection.begin_turn(&ServerFields::default());
-        act(&mut Hands { connection: &mut self.connection, now: self.now });
-        while let Poll::Ready(outcome) = self.connection.poll_event(&mut cx, self.now) {
+        let mut turn = self.connection.begin_turn(&ServerFields::default());
+        act(&mut Hands { connection: &mut turn, now: self.now });
+        while let Poll::Ready(outcome) = turn.poll_event(&mut cx, self.now) {
             match outcome {
                 Ok(event) => {
-                    self.note(&event);
-                    let mut hands = Hands { connection: &mut self.connection, now: self.now };
+                    self.seen.push(note(&event, &mut self.keys));
+                    let mut hands = Hands { connection: &mut turn, now: self.now };
                     (self.app)(&mut hands, &event);
                 }
                 Err(Ended::Fault(fault)) => {
                     self.closing = true;
-                    self.connection.abrupt_shutdown(fault);
+                    turn.abrupt_shutdown(fault);
+                    drop(turn);
                     self.close(&mut cx);
                     if self.ended.is_some() {
                         self.ended = Some(Ended::Fault(fault));
@@ -139,8 +143,10 @@ impl Server {
             }
         }
         let is_hungry = self.is_hungry;
-        self.connection.open_window(|| is_hungry);
-        if let Poll::Ready(Err(error)) = self.connection.poll_drain(&mut cx) {
+        turn.open_window(|| is_hungry);
+        let written = turn.end(&mut cx);
+        self.is_blocked = written.is_pending();
+        if let Poll::Ready(Err(error)) = written {
             self.ended = Some(Ended::Io(error));
         }
     }
@@ -160,6 +166,11 @@ impl Server {
             assert!(polls < MANY_POLLS, "the connection wakes itself for ever");
         }
         polls
+    }
+
+    /// Returns the waker of the connection's task.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.woken))
     }
 
     /// Whether the connection was woken.
@@ -191,32 +202,44 @@ impl Server {
         std::mem::take(&mut self.seen)
     }
 
-    fn note(&mut self, event: &Event) {
-        let seen = match event {
-            Event::Request { key, head } | Event::Pushed { key, head } => {
-                self.keys.push(*key);
-                let view = head.view();
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                let mut line = format!("{} {}", text(view.method), text(view.path));
-                if !view.query.is_empty() {
-                    line.extend(["?", &text(view.query)]);
-                }
-                match event {
-                    Event::Pushed { .. } => Seen::Pushed(key.id(), line),
-                    _ => Seen::Request(key.id(), line, head.has_body()),
-                }
+    /// Returns the number of streams that have begun and are not over.
+    pub(crate) fn open_streams(&mut self) -> usize {
+        assert!(self.ended.is_none(), "the connection is over");
+        let (keys, mut open) = (self.keys.clone(), 0);
+        self.turn(|hands| {
+            let over = Ok(Sent { len: 0, done: true });
+            let mut is_open = |key| hands.connection.send_data(hands.now, key, Bytes::new(), false) != over;
+            open = keys.into_iter().filter(|&key| is_open(key)).count();
+        });
+        open
+    }
+}
+
+/// Returns the event in a form that can be compared, and notes the key of a stream that begins.
+fn note(event: &Event, keys: &mut Vec<StreamKey>) -> Seen {
+    match event {
+        Event::Request { key, head } | Event::Pushed { key, head } => {
+            keys.push(*key);
+            let view = head.view();
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            let mut line = format!("{} {}", text(view.method), text(view.path));
+            if !view.query.is_empty() {
+                line.extend(["?", &text(view.query)]);
             }
-            Event::Data { key, data, .. } => Seen::Data(key.id(), data.len()),
-            Event::End { key } => Seen::End(key.id()),
-            Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
-            Event::Reset { key } => Seen::Reset(key.id()),
-            Event::Refused { stream_id, head, .. } => {
-                let view = head.view();
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                Seen::Refused(*stream_id, format!("{} {}", text(view.method), text(view.path)))
+            match event {
+                Event::Pushed { .. } => Seen::Pushed(key.id(), line),
+                _ => Seen::Request(key.id(), line, head.has_body()),
             }
-        };
-        self.seen.push(seen);
+        }
+        Event::Data { key, data, .. } => Seen::Data(key.id(), data.len()),
+        Event::End { key } => Seen::End(key.id()),
+        Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
+        Event::Reset { key } => Seen::Reset(key.id()),
+        Event::Refused { stream_id, head, .. } => {
+            let view = head.view();
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            Seen::Refused(*stream_id, format!("{} {}", text(view.method), text(view.path)))
+        }
     }
 }
 
@@ -236,7 +259,7 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
 }
 
 /// Sends a whole response.
-pub(crate) fn answer(hands: &mut Hands<'_>, key: StreamKey, head: &ResponseHead, body: Bytes) {
+pub(crate) fn answer(hands: &mut Hands<'_, '_>, key: StreamKey, head: &ResponseHead, body: Bytes) {
     let over = hands.connection.send_head(key, head, false).expect("a good head");
     assert!(!over);
     hands.connection.send_data(hands.now, key, body, true).expect("a good body");

@@ -1,5 +1,6 @@
 //! Drives an HTTP/1.1 connection: one exchange at a time, in order.
 
+mod deadlines;
 mod writing;
 
 use std::future::poll_fn;
@@ -15,14 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::in_flight::record_unread;
-use super::lifecycle::{Lifecycle, TICK};
+use super::lifecycle::{Framing, Lifecycle, ends_connection};
 use super::{InFlight, run_again};
 use crate::client::Client;
 use crate::clock;
 use crate::exchange::Output;
 use crate::exchange::send_file::SendFile;
 use crate::request::{Arrived, Intake};
-use crate::state::{FIRST_REQUEST, Phase};
+use crate::state::Phase;
+use writing::Out;
 
 /// The room for one read, in bytes.
 const READ: usize = 16 << 10;
@@ -60,26 +62,20 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
 ) {
     let settings = &client.admitted.shared.settings.connection;
     let now = clock::now();
+    let endpoints = Rc::clone(&client.endpoints);
     let mut driver = Driver {
-        connection: Connection::new(&settings.h1, client.scheme, Rc::clone(&client.endpoints)),
+        connection: Connection::new(&settings.h1, client.scheme, endpoints, input),
         lifecycle: Lifecycle::new(settings, now),
         io,
-        input,
-        input_ended: false,
-        out: Vec::new(),
-        written: 0,
-        flush_owed: false,
-        file_is_next: false,
-        file_room: 0,
-        read_room: 0,
+        out: Out::default(),
+        share: Share::WHOLE,
         in_flight: None,
         // Unlimited, because requests run one at a time, and those that a client has abandoned end with their
         // connection.
         intake: Intake::new(&client, usize::MAX),
         requests: 0,
         skipped: 0,
-        closing: false,
-        has_polled_again: false,
+        stage: Stage::Open,
         client,
     };
     let ended = poll_fn(|cx| driver.poll(cx)).await;
@@ -111,30 +107,46 @@ impl From<std::io::Error> for End {
     }
 }
 
+/// The stage of a connection. Stages are passed in this order, and any of them may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Requests are read.
+    Open,
+    /// The thread drains, and the socket is polled once more: a request may have arrived together with the
+    /// signal.
+    LastPoll,
+    /// The client has closed its side; the requests that it sent before are answered.
+    HalfClosed,
+    /// No other exchange follows; the bytes for the client are still written.
+    Closing,
+}
+
+/// The share of a turn that the connection has left, before other connections get theirs.
+#[derive(Debug)]
+struct Share {
+    /// The number of bytes that it may read.
+    read: usize,
+    /// The number of bytes of files that it may send.
+    file: usize,
+}
+
+impl Share {
+    /// The share of a turn that begins.
+    const WHOLE: Self = Self { read: READ_PER_TURN, file: FILE_PER_TURN };
+}
+
 struct Driver<T> {
     client: Client,
     connection: Connection,
     io: T,
-    input: BytesMut,
-    input_ended: bool,
-    out: Vec<u8>,
-    written: usize,
-    flush_owed: bool,
-    /// Whether the response continues, behind `out`, with a file that the socket sends directly.
-    file_is_next: bool,
-    /// The number of bytes of that file that may still be sent in this turn.
-    file_room: usize,
-    /// The number of bytes that may still be read in this turn.
-    read_room: usize,
+    out: Out,
+    share: Share,
     in_flight: Option<InFlight>,
     intake: Intake,
     requests: u64,
     /// The number of bytes of an unwanted body that were dropped so far.
     skipped: usize,
-    /// Whether no other exchange follows; the bytes in `out` are still written.
-    closing: bool,
-    /// Whether the socket was polled for a last request after a drain began.
-    has_polled_again: bool,
+    stage: Stage,
     lifecycle: Lifecycle,
 }
 
@@ -142,8 +154,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         self.client.admitted.mailbox.begin_turn(cx.waker());
         let now = clock::now();
-        self.file_room = FILE_PER_TURN;
-        self.read_room = READ_PER_TURN;
+        self.share = Share::WHOLE;
         self.client.admitted.shared.websockets.begin_turn();
         if let Some(in_flight) = &self.in_flight {
             in_flight.exchange.resume();
@@ -155,29 +166,31 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     in_flight.exchange.go_away(now);
                 }
             }
-            Phase::Cut => self.fail(Fault::DrainTimeout, now),
+            Phase::Cut if self.in_flight.is_some() => self.fail(Fault::DrainTimeout, now),
+            Phase::Cut => self.stage = Stage::Closing,
         }
         loop {
             self.answer(now);
             self.read_events(now);
             if self.poll_write(cx, now)?.is_ready()
-                && self.file_is_next
+                && self.out.is_before_file()
                 && self.poll_file(cx, now)?.is_ready()
             {
                 continue;
             }
-            if self.closing && self.is_drained() {
+            if self.has_ended() {
                 return Poll::Ready(Ok(()));
             }
-            let has_room = self.out.len() < OUT_MAX && !self.file_is_next;
-            if has_room && self.in_flight.as_ref().is_some_and(|in_flight| in_flight.exchange.has_output()) {
+            if self.out.has_room()
+                && self.in_flight.as_ref().is_some_and(|in_flight| in_flight.exchange.has_output())
+            {
                 continue;
             }
             // A client that does not read may still send the rest of its body, or close.
             if !self.wants_input() {
                 break;
             }
-            if self.read_room == 0 {
+            if self.share.read == 0 {
                 run_again(cx);
                 break;
             }
@@ -190,44 +203,30 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             run_again(cx);
         }
         if self.may_close_in_drain(now) {
-            if self.has_polled_again {
-                self.closing = true;
-                if self.is_drained() {
-                    return Poll::Ready(Ok(()));
-                }
+            self.stage = if self.stage == Stage::Open { Stage::LastPoll } else { Stage::Closing };
+            if self.has_ended() {
+                return Poll::Ready(Ok(()));
             }
-            // A request may have arrived together with the signal, on a socket that was not polled yet.
-            self.has_polled_again = true;
             run_again(cx);
         }
         self.poll_deadlines(cx, now)
     }
 
-    /// Whether the thread is draining and the connection has nothing in flight and nothing to wait for:
-    /// neither a first request nor the next one of a busy client.
-    fn may_close_in_drain(&self, now: Instant) -> bool {
-        let is_waited_for = self.requests == 0 || self.lifecycle.idle_for(now) < FIRST_REQUEST;
-        let is_over = match self.client.admitted.shared.phase() {
-            Phase::Serving => false,
-            Phase::Draining => !is_waited_for,
-            Phase::Finishing | Phase::Cut => true,
-        };
-        // The rest of an unwanted body is not awaited either.
-        let is_idle = self.connection.is_idle() || self.connection.response_ended();
-        is_over && !self.closing && self.in_flight.is_none() && is_idle
+    /// Whether no other exchange follows and all bytes are written.
+    fn has_ended(&self) -> bool {
+        self.stage == Stage::Closing && self.out.is_drained()
     }
 
     /// Sends the output of the exchange to the client, as far as there is room.
     fn answer(&mut self, now: Instant) {
         let (close, close_if_whole) = (self.is_last(), self.is_last_if_whole());
-        while self.out.len() < OUT_MAX && !self.file_is_next {
+        while self.out.has_room() {
             if self.has_file_next() {
-                self.file_is_next = true;
-                return;
+                return self.out.await_file();
             }
             let Some(in_flight) = &mut self.in_flight else { return };
             let Some(output) = in_flight.exchange.next_output() else { return };
-            let (connection, out) = (&mut self.connection, &mut self.out);
+            let (connection, out) = (&mut self.connection, self.out.end());
             let shared = &self.client.admitted.shared;
             let outcome = match output {
                 Output::Continue => {
@@ -279,7 +278,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     fn is_last(&self) -> bool {
         let shared = &self.client.admitted.shared;
         let had_enough = shared.settings.connection.has_reached_max_requests(self.requests);
-        self.input_ended || had_enough || shared.phase() != Phase::Serving
+        self.stage >= Stage::HalfClosed || had_enough || shared.phase() != Phase::Serving
     }
 
     /// Whether a response that is complete at once is the connection's last one, because too much of an
@@ -290,32 +289,32 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
 
     /// Ends the exchange with the fault's response if none was begun, else with the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        if self.in_flight.is_none() && !self.connection.has_head_out() && fault != Fault::DrainTimeout {
-            let since = self.lifecycle.head_since().unwrap_or(now);
-            record_unread(&self.client, &self.input, fault, now.saturating_duration_since(since));
-        } else if self.in_flight.is_none() && fault != Fault::DrainTimeout {
-            // The request is over and was recorded; the fault is in the rest of its body.
-            self.client.note_fault(fault);
-        }
-        if self.connection.has_head_out() && !self.connection.response_ended() {
-            self.closing = true;
-        } else if self.in_flight.is_some() || fault != Fault::DrainTimeout {
-            let close = self.is_last_if_whole();
-            let (connection, out) = (&mut self.connection, &mut self.out);
-            shared.with_server_fields(now, |fields| connection.write_fault(fault, close, &fields.h1(), out));
-        } else {
-            self.closing = true;
-        }
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.note_fault(fault);
+        } else if self.connection.has_head_out() {
+            // The request is over and was recorded; the fault is in the rest of its body.
+            self.client.note_fault(fault);
+        } else {
+            let since = self.lifecycle.head_since().unwrap_or(now);
+            let duration = now.saturating_duration_since(since);
+            record_unread(&self.client, self.connection.unparsed(), fault, duration);
+        }
+        let is_cut_off = self.connection.has_head_out() && !self.connection.response_ended();
+        let close = self.is_last_if_whole();
+        let shared = &self.client.admitted.shared;
+        let (connection, out) = (&mut self.connection, self.out.end());
+        shared.with_server_fields(now, |fields| connection.write_fault(fault, close, &fields.h1(), out));
+        let framing =
+            if is_cut_off || self.connection.must_close() { Framing::Lost } else { Framing::Intact };
+        if ends_connection(fault, framing) {
+            self.stage = Stage::Closing;
         }
         self.finish(now);
     }
 
     /// Ends an exchange whose response is complete, or will never be.
     fn finish(&mut self, now: Instant) {
-        self.file_is_next = false;
+        self.out.forget_file();
         if let Some(in_flight) = self.in_flight.take()
             && let Some(block) = in_flight.finish(&self.client, now)
         {
@@ -333,33 +332,33 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
         }
         if self.connection.can_keep_alive() {
             self.connection.next_exchange();
-        } else if self.connection.must_close() || self.input_ended || self.skipped > SKIP_MAX {
-            self.closing = true;
+        } else if self.connection.must_close() || self.stage == Stage::HalfClosed || self.skipped > SKIP_MAX {
+            self.stage = Stage::Closing;
         }
     }
 
     /// Parses the bytes that were read into events.
     fn read_events(&mut self, now: Instant) {
-        while !self.closing {
+        while self.stage != Stage::Closing {
             if let Some(in_flight) = &self.in_flight
                 && in_flight.exchange.unread() >= UNREAD_MAX
             {
                 return;
             }
-            if self.connection.has_switched()
-                && let Some(in_flight) = &mut self.in_flight
+            if let Some(in_flight) = &mut self.in_flight
+                && let Some(input) = self.connection.switched_input()
             {
-                if self.input.is_empty() {
+                if input.is_empty() {
                     break;
                 }
-                in_flight.receive_switched(&mut self.input, now);
+                in_flight.receive_switched(input, now);
                 continue;
             }
-            match self.connection.poll_event(&mut self.input) {
+            match self.connection.poll_event() {
                 Ok(Some(Event::Request(request))) => self.begin(request, now),
                 Ok(Some(Event::Data(data))) => {
                     if let Some(in_flight) = &mut self.in_flight {
-                        in_flight.receive((data, self.connection.has_read_body()), now);
+                        in_flight.receive(data, self.connection.has_read_body(), now);
                     } else {
                         self.skipped += data.len();
                         self.settle();
@@ -370,11 +369,12 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
                     None => self.settle(),
                 },
                 Ok(None) => break,
-                Err(fault) => {
-                    self.fail(fault, now);
-                    self.closing = true;
-                }
+                Err(fault) => self.fail(fault, now),
             }
+        }
+        if self.stage == Stage::HalfClosed && self.in_flight.is_none() {
+            // All requests that arrived are answered, and no other can follow.
+            self.stage = Stage::Closing;
         }
         let is_awaited = match self.connection.awaits() {
             Awaits::Head { started } => started,
@@ -392,102 +392,35 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     }
 
     fn wants_input(&self) -> bool {
-        if self.closing || self.input_ended {
+        if self.stage >= Stage::HalfClosed {
             return false;
         }
         match (&self.in_flight, self.connection.awaits()) {
             (Some(in_flight), Awaits::Body) => in_flight.exchange.unread() < UNREAD_MAX,
             // Nothing is awaited, but the end of the connection has to be noticed.
-            (_, Awaits::Nothing) => self.input.len() < PIPELINE_MAX,
+            (_, Awaits::Nothing) => self.connection.unparsed().len() < PIPELINE_MAX,
             // The next request is not read while the client leaves responses unread.
-            (None, Awaits::Head { .. } | Awaits::Body) => self.out.len() - self.written < OUT_MAX,
+            (None, Awaits::Head { .. } | Awaits::Body) => self.out.unwritten() < OUT_MAX,
             (Some(_), Awaits::Head { .. }) => true,
         }
     }
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.input.reserve(READ);
-        let len = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input))?;
+        let len = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.connection.input_mut(READ)))?;
         if len > 0 {
-            self.read_room = self.read_room.saturating_sub(len);
+            self.share.read = self.share.read.saturating_sub(len);
             return Poll::Ready(Ok(()));
         }
-        self.input_ended = true;
         match &self.in_flight {
             // The request is complete: its response is still sent, but the app is notified that the client
             // may be gone.
-            Some(in_flight) if self.connection.request_ended() => in_flight.exchange.half_close(clock::now()),
-            _ => self.closing = true,
+            Some(in_flight) if self.connection.request_ended() => {
+                self.stage = Stage::HalfClosed;
+                in_flight.exchange.half_close(clock::now());
+            }
+            _ => self.stage = Stage::Closing,
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), End>> {
-        // All output so far was seen, or waits for room in the socket.
-        self.client.admitted.mailbox.clear();
-        if let Some(in_flight) = &self.in_flight {
-            in_flight.exchange.note_seen();
-        }
-        self.client.admitted.mailbox.rest();
-        if self.is_busy() {
-            self.lifecycle.check_no_later_than(now + TICK);
-        }
-        while self.lifecycle.poll(cx).is_ready() {
-            let next = self.check_deadlines(now)?;
-            self.lifecycle.check_again_at(next, now);
-        }
-        Poll::Pending
-    }
-
-    /// Whether anything is in flight that has a deadline of its own; otherwise only the keep-alive timeout
-    /// counts.
-    fn is_busy(&self) -> bool {
-        let is_skipping = self.connection.response_ended();
-        self.in_flight.is_some() || self.lifecycle.is_waiting() || is_skipping
-    }
-
-    fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        let settings = &shared.settings.connection;
-        match self.lifecycle.overdue(settings, now) {
-            Some(Fault::HeadTimeout) => {
-                self.fail(Fault::HeadTimeout, now);
-                self.lifecycle.await_head(false, now);
-                self.closing = true;
-            }
-            Some(fault) => return Err(End::Fault(fault)),
-            None => {}
-        }
-        if let Some(in_flight) = &self.in_flight
-            && self.connection.awaits() == Awaits::Body
-            && in_flight.is_body_overdue(settings.body_timeout, now)
-        {
-            self.fail(Fault::BodyTimeout, now);
-            self.closing = true;
-        }
-        let mut next = now + TICK;
-        if let Some(in_flight) = &self.in_flight
-            && let Some(at) = in_flight.exchange.tick(now)
-        {
-            next = next.min(at);
-        }
-        let is_skipping = self.in_flight.is_none() && self.connection.response_ended();
-        let is_idle_too_long = self.lifecycle.idle_for(now) >= settings.keep_alive_timeout;
-        if is_skipping && is_idle_too_long {
-            self.closing = true;
-        }
-        if self.closing {
-            self.client.admitted.mailbox.wake();
-        }
-        if self.is_busy() {
-            return Ok(next);
-        }
-        if is_idle_too_long {
-            self.closing = true;
-            self.client.admitted.mailbox.wake();
-            return Ok(now + TICK);
-        }
-        Ok(self.lifecycle.idle_until(settings.keep_alive_timeout))
     }
 }
 

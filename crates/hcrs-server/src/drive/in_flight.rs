@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestView, ResponseHead, Version, content_length};
+use hcrs_http::{Fault, RequestView, ResponseHead, Version, response_content_length};
 use hcrs_log::{AccessEntry, AccessLog};
 
 use crate::client::Client;
@@ -49,7 +49,7 @@ impl InFlight {
     }
 
     /// Passes bytes of the request's body to the exchange; the last ones if `end`.
-    pub(super) fn receive(&mut self, (data, end): (Bytes, bool), now: Instant) {
+    pub(super) fn receive(&mut self, data: Bytes, end: bool, now: Instant) {
         self.body_at = now;
         self.bytes_received += data.len() as u64;
         self.exchange.push_body(data, end);
@@ -75,7 +75,7 @@ impl InFlight {
         let Some(format) = access.as_ref().map(AccessLog::format) else { return };
         if format.shows_length() {
             let length = head.fields().first(b"content-length");
-            self.content_length = length.and_then(|value| content_length(value.trim_ascii()));
+            self.content_length = length.and_then(response_content_length).map(|(length, _)| length);
         }
         // Copied, because slices would keep everything alive that arrived with the head for as long as the
         // response takes.

@@ -18,6 +18,30 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two checks.
 const LEAST: Duration = Duration::from_millis(1);
 
+/// Whether the protocol of a connection can continue behind an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// The end of the exchange is known to both ends.
+    Intact,
+    /// The response was cut off, or the start of the next request is unknown: only the end of the connection
+    /// ends the exchange.
+    Lost,
+}
+
+/// Whether a connection ends with a fault: as the fault table has it, and where its framing is lost.
+pub(super) fn ends_connection(fault: Fault, framing: Framing) -> bool {
+    fault.closes_connection() || framing == Framing::Lost
+}
+
+/// A deadline of the whole connection that has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// That of a head, whose fault is answered.
+    Head(Fault),
+    /// That of the socket, which takes no bytes: the connection ends without an answer.
+    Socket(Fault),
+}
+
 /// The deadlines of a connection.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
@@ -89,25 +113,24 @@ impl Lifecycle {
         self.idle_since + limit
     }
 
-    /// Returns the fault of a deadline that has passed: that of writing, which ends the connection, or that
-    /// of a head.
-    pub(super) fn overdue(&self, settings: &ConnectionSettings, now: Instant) -> Option<Fault> {
+    /// Returns the deadline that has passed, if one has.
+    pub(super) fn overdue(&self, settings: &ConnectionSettings, now: Instant) -> Option<Overdue> {
         let passed = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
         };
         if passed(self.unsent_since, settings.write_timeout) {
-            return Some(Fault::WriteStalled);
+            return Some(Overdue::Socket(Fault::WriteStalled));
         }
-        passed(self.head_since, settings.head_timeout).then_some(Fault::HeadTimeout)
+        passed(self.head_since, settings.head_timeout).then_some(Overdue::Head(Fault::HeadTimeout))
     }
 
-    /// Ready when the deadlines are to be checked. Call [`Lifecycle::check_at`] afterwards.
+    /// Ready when the deadlines are to be checked. Call [`Lifecycle::check_again_at`] afterwards.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.as_mut().poll(cx)
     }
 
     /// Sets the next check.
-    pub(super) fn check_at(&mut self, at: Instant) {
+    fn check_at(&mut self, at: Instant) {
         self.at = at;
         self.timer.as_mut().reset(at.into());
     }

@@ -52,18 +52,34 @@ fn client(shared: &Rc<ThreadState>) -> Client {
     }
 }
 
-/// Runs a client against a driver, with an app or without.
+/// The surroundings of a client.
+#[derive(Debug, Clone, Copy)]
+struct Setup {
+    has_app: bool,
+    /// The number of bytes that the client's socket holds in each direction.
+    buffer: usize,
+}
+
+fn with_app(buffer: usize) -> Setup {
+    Setup { has_app: true, buffer }
+}
+
+fn without_app(buffer: usize) -> Setup {
+    Setup { has_app: false, buffer }
+}
+
+/// Runs a client against a driver.
 fn run<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
-    how: (bool, usize),
+    setup: Setup,
     drive: impl FnOnce(Client, DuplexStream) -> D,
     talk: impl FnOnce(DuplexStream, Rc<ThreadState>) -> C,
 ) {
-    run_with(how, |_| {}, drive, talk);
+    run_with(setup, |_| {}, drive, talk);
 }
 
 /// Like [`run`], with other settings.
 fn run_with<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
-    (app, buffer): (bool, usize),
+    Setup { has_app, buffer }: Setup,
     change: impl FnOnce(&mut Settings),
     drive: impl FnOnce(Client, DuplexStream) -> D,
     talk: impl FnOnce(DuplexStream, Rc<ThreadState>) -> C,
@@ -71,11 +87,11 @@ fn run_with<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Frames of a link arrive in real time; such a test stops the clock once they have arrived.
-        .start_paused(!app)
+        .start_paused(!has_app)
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
     runtime.block_on(async {
-        let shared = shared(app, change);
+        let shared = shared(has_app, change);
         let (near, far) = duplex(buffer);
         tokio::task::spawn_local(drive(client(&shared), near));
         talk(far, shared).await;
@@ -159,7 +175,7 @@ async fn claim(shared: &ThreadState, worker: &(std::os::unix::net::UnixStream, C
 
 #[test]
 fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
-    run((true, 4096), h1, |mut io, shared| async move {
+    run(with_app(4096), h1, |mut io, shared| async move {
         let worker = attach(&shared).await;
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let stream = claim(&shared, &worker).await;
@@ -173,7 +189,7 @@ fn an_h1_connection_keeps_no_list_of_the_answers_that_it_had() {
 
 #[test]
 fn a_panic_in_a_links_task_ends_that_link_and_no_connection() {
-    run((true, 4096), h1, |mut io, shared| async move {
+    run(with_app(4096), h1, |mut io, shared| async move {
         let worker = attach_with(&shared, |event| {
             assert!(
                 !matches!(event, LinkEvent::Worker(WorkerEvent::Failed(_))),
@@ -199,7 +215,7 @@ fn a_panic_in_a_links_task_ends_that_link_and_no_connection() {
 
 #[test]
 fn a_silent_h1_connection_is_closed_after_the_keep_alive_timeout() {
-    run((false, 4096), h1, |mut io, _| async move {
+    run(without_app(4096), h1, |mut io, _| async move {
         let (seen, took) = until_closed(&mut io).await;
         assert!(seen.is_empty());
         assert!((5..7).contains(&took.as_secs()), "{took:?}");
@@ -208,7 +224,7 @@ fn a_silent_h1_connection_is_closed_after_the_keep_alive_timeout() {
 
 #[test]
 fn half_an_h1_head_is_answered_with_408_after_the_head_timeout_however_it_drips() {
-    run((false, 4096), h1, |mut io, _| async move {
+    run(without_app(4096), h1, |mut io, _| async move {
         let began = Instant::now();
         for byte in b"GET / HTTP/1.1" {
             io.write_all(&[*byte]).await.unwrap();
@@ -222,7 +238,7 @@ fn half_an_h1_head_is_answered_with_408_after_the_head_timeout_however_it_drips(
 
 #[test]
 fn an_h1_client_that_reads_nothing_is_given_up_after_the_write_timeout() {
-    run((false, 16), h1, |mut io, shared| async move {
+    run(without_app(16), h1, |mut io, shared| async move {
         let began = Instant::now();
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         while !shared.connections.borrow().is_empty() {
@@ -236,7 +252,7 @@ fn an_h1_client_that_reads_nothing_is_given_up_after_the_write_timeout() {
 fn an_h1_body_that_stops_arriving_ends_with_408_after_the_body_timeout() {
     // The worker may have taken the two bytes and withheld their credit.
     for body in ["", "ab"] {
-        run((true, 4096), h1, |mut io, shared| async move {
+        run(with_app(4096), h1, |mut io, shared| async move {
             let worker = attach(&shared).await;
             let began = Instant::now();
             let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n";
@@ -251,7 +267,7 @@ fn an_h1_body_that_stops_arriving_ends_with_408_after_the_body_timeout() {
 
 #[test]
 fn an_h2_connection_without_preface_is_closed_after_the_head_timeout() {
-    run((false, 4096), super::h2::drive, |mut io, _| async move {
+    run(without_app(4096), super::h2::drive, |mut io, _| async move {
         io.write_all(&HELLO[..10]).await.unwrap();
         let (_, took) = until_closed(&mut io).await;
         assert!((10..12).contains(&took.as_secs()), "{took:?}");
@@ -260,7 +276,7 @@ fn an_h2_connection_without_preface_is_closed_after_the_head_timeout() {
 
 #[test]
 fn an_idle_h2_connection_gets_goaway_after_the_keep_alive_timeout() {
-    run((false, 4096), super::h2::drive, |mut io, _| async move {
+    run(without_app(4096), super::h2::drive, |mut io, _| async move {
         io.write_all(HELLO).await.unwrap();
         let (began, mut seen) = (Instant::now(), BytesMut::new());
         while !seen.windows(5).any(|bytes| bytes == b"\0\0\x08\x07\0") {
@@ -272,7 +288,7 @@ fn an_idle_h2_connection_gets_goaway_after_the_keep_alive_timeout() {
 
 #[test]
 fn an_h2_header_block_without_end_closes_the_connection_after_the_head_timeout() {
-    run((false, 4096), super::h2::drive, |mut io, _| async move {
+    run(without_app(4096), super::h2::drive, |mut io, _| async move {
         io.write_all(HELLO).await.unwrap();
         let began = Instant::now();
         io.write_all(b"\0\0\x01\x01\0\0\0\0\x01\x82").await.unwrap();
@@ -283,7 +299,7 @@ fn an_h2_header_block_without_end_closes_the_connection_after_the_head_timeout()
 
 #[test]
 fn an_h2_body_that_stops_arriving_ends_its_stream_after_the_body_timeout() {
-    run((true, 4096), super::h2::drive, |mut io, shared| async move {
+    run(with_app(4096), super::h2::drive, |mut io, shared| async move {
         let worker = attach(&shared).await;
         io.write_all(HELLO).await.unwrap();
         let began = Instant::now();
@@ -300,7 +316,7 @@ fn an_h2_body_that_stops_arriving_ends_its_stream_after_the_body_timeout() {
 
 #[test]
 fn a_request_that_no_worker_takes_gets_503_with_retry_after_when_the_queue_deadline_has_passed() {
-    run((true, 4096), h1, |mut io, shared| async move {
+    run(with_app(4096), h1, |mut io, shared| async move {
         tokio::time::pause();
         let began = Instant::now();
         let ticking = Rc::clone(&shared);
@@ -346,7 +362,7 @@ fn a_worker_that_pushes_what_it_may_not_loses_its_link() {
         let drive = move |client, io| async move {
             if is_h2 { super::h2::drive(client, io).await } else { h1(client, io).await }
         };
-        run((true, 65_536), drive, move |mut io, shared| async move {
+        run(with_app(65_536), drive, move |mut io, shared| async move {
             let worker = attach(&shared).await;
             let request =
                 if is_h2 { [HELLO, GET].concat() } else { b"GET / HTTP/1.1\r\nhost: h\r\n\r\n".into() };

@@ -8,46 +8,93 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
-use super::{Driver, End, LINGER_MAX, READ};
+use super::{Driver, End, LINGER_MAX, OUT_MAX, READ};
 use crate::exchange::SentOfFile;
 use crate::exchange::send_file::SendFile;
 
+/// The bytes that wait for the socket, and what follows them.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    bytes: Vec<u8>,
+    /// The number of those bytes that the socket has taken.
+    written: usize,
+    /// Whether bytes were written that the transport may still hold back.
+    flush_owed: bool,
+    /// Whether the response continues behind the bytes with a file that the socket sends directly.
+    is_before_file: bool,
+}
+
+impl Out {
+    /// Returns the end of the bytes, to append to.
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Whether more of the response may be taken from the exchange.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes.len() < OUT_MAX && !self.is_before_file
+    }
+
+    /// Returns the number of bytes that the socket has not taken.
+    pub(super) fn unwritten(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Whether the transport has sent all bytes.
+    pub(super) fn is_drained(&self) -> bool {
+        self.bytes.is_empty() && !self.flush_owed
+    }
+
+    /// Notes that a file follows the bytes.
+    pub(super) fn await_file(&mut self) {
+        self.is_before_file = true;
+    }
+
+    /// Notes that no file follows the bytes, or that it was sent.
+    pub(super) fn forget_file(&mut self) {
+        self.is_before_file = false;
+    }
+
+    /// Whether a file follows the bytes.
+    pub(super) fn is_before_file(&self) -> bool {
+        self.is_before_file
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
+    /// Writes the bytes that wait. Ready when the transport has sent all of them.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
-        while self.written < self.out.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..])? {
+        let out = &mut self.out;
+        while out.written < out.bytes.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &out.bytes[out.written..])? {
                 Poll::Ready(0) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
                 Poll::Ready(n) => {
-                    self.written += n;
+                    out.written += n;
+                    out.flush_owed = true;
                     self.lifecycle.unblock_writing();
-                    self.flush_owed = true;
                 }
                 Poll::Pending => {
                     self.lifecycle.block_writing(now);
                     // Written bytes make room for the next.
-                    self.out.drain(..self.written);
-                    self.written = 0;
+                    out.bytes.drain(..out.written);
+                    out.written = 0;
                     return Ok(Poll::Pending);
                 }
             }
         }
-        self.out.clear();
-        self.out.shrink_to(READ);
-        self.written = 0;
-        if self.flush_owed {
+        out.bytes.clear();
+        out.bytes.shrink_to(READ);
+        out.written = 0;
+        if out.flush_owed {
             if Pin::new(&mut self.io).poll_flush(cx)?.is_pending() {
                 return Ok(Poll::Pending);
             }
-            self.flush_owed = false;
+            out.flush_owed = false;
         }
-        if !self.file_is_next {
+        if !out.is_before_file {
             self.lifecycle.unblock_writing();
         }
         Ok(Poll::Ready(()))
-    }
-
-    pub(super) fn is_drained(&self) -> bool {
-        self.out.is_empty() && !self.flush_owed
     }
 
     /// Whether the body continues with a file that the socket can send directly.
@@ -59,31 +106,31 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
 
     /// Sends the file that follows the written bytes. Ready when something else is next.
     pub(super) fn poll_file(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
-        while let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.file_is_next) {
-            if self.file_room == 0 {
+        while let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.out.is_before_file) {
+            if self.share.file == 0 {
                 // Yields to other connections; the file continues in the next turn.
                 cx.waker().wake_by_ref();
                 return Ok(Poll::Pending);
             }
-            match in_flight.exchange.poll_send_file(cx, &mut self.io, self.file_room)? {
+            match in_flight.exchange.poll_send_file(cx, &mut self.io, self.share.file)? {
                 Poll::Pending => {
                     self.lifecycle.block_writing(now);
                     return Ok(Poll::Pending);
                 }
                 Poll::Ready(SentOfFile::Bytes { len, last, end }) => {
                     self.lifecycle.unblock_writing();
-                    self.file_room -= len;
-                    self.file_is_next = !last;
+                    self.share.file -= len;
+                    self.out.is_before_file = !last;
                     in_flight.note_sent(len);
                     self.connection.wrote_plain(len as u64);
                     if end {
-                        match self.connection.write_end(&mut self.out) {
+                        match self.connection.write_end(self.out.end()) {
                             Ok(()) => self.finish(now),
                             Err(fault) => self.fail(fault, now),
                         }
                     }
                 }
-                Poll::Ready(SentOfFile::Read) => self.file_is_next = false,
+                Poll::Ready(SentOfFile::Read) => self.out.forget_file(),
                 Poll::Ready(SentOfFile::Failed(fault)) => self.fail(fault, now),
             }
         }
@@ -93,14 +140,16 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
     /// Closes the sending side and, where the client may still be sending, waits for it to close its own.
     pub(super) async fn close(&mut self) -> std::io::Result<()> {
         poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await?;
-        let is_quiet =
-            self.input.is_empty() && (self.connection.is_idle() || self.connection.request_ended());
+        let has_arrived = !self.connection.unparsed().is_empty();
+        let is_over = self.connection.is_idle() || self.connection.request_ended();
         let mut dropped = 0;
-        while !is_quiet && !self.input_ended && dropped < LINGER_MAX {
-            self.input.clear();
-            self.input.reserve(READ);
-            let n = poll_fn(|cx| poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input)).await?;
-            self.input_ended = n == 0;
+        while (has_arrived || !is_over) && dropped < LINGER_MAX {
+            self.connection.discard_input();
+            let mut input = self.connection.input_mut(READ);
+            let n = poll_fn(|cx| poll_read_buf(Pin::new(&mut self.io), cx, &mut input)).await?;
+            if n == 0 {
+                break;
+            }
             dropped += n;
         }
         Ok(())

@@ -11,20 +11,20 @@ const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01h";
 
 /// Runs a client whose connection has been idle for longer than the interval of checks.
 fn run_idle<D: Future<Output = ()> + 'static, C: Future<Output = ()>>(
-    how: (bool, usize),
+    setup: Setup,
     hello: &'static [u8],
     drive: impl FnOnce(Client, DuplexStream) -> D,
     talk: impl FnOnce(DuplexStream, Rc<ThreadState>) -> C,
 ) {
-    let (app, _) = how;
+    let has_app = setup.has_app;
     let keep = |settings: &mut Settings| settings.connection.keep_alive_timeout = KEPT;
-    run_with(how, keep, drive, |mut io, shared| async move {
-        if app {
+    run_with(setup, keep, drive, |mut io, shared| async move {
+        if has_app {
             tokio::time::pause();
         }
         io.write_all(hello).await.unwrap();
         tokio::time::sleep(super::super::lifecycle::TICK * 3).await;
-        if app {
+        if has_app {
             tokio::time::resume();
         }
         talk(io, shared).await;
@@ -38,7 +38,7 @@ fn assert_in_time(began: Instant, limit: u64) {
 
 #[test]
 fn half_an_h1_head_gets_408() {
-    run_idle((false, 4096), b"", h1, |mut io, _| async move {
+    run_idle(without_app(4096), b"", h1, |mut io, _| async move {
         let began = Instant::now();
         io.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         let mut seen = [0; 12];
@@ -50,7 +50,7 @@ fn half_an_h1_head_gets_408() {
 
 #[test]
 fn half_an_h1_body_gets_408() {
-    run_idle((true, 4096), b"", h1, |mut io, shared| async move {
+    run_idle(with_app(4096), b"", h1, |mut io, shared| async move {
         let worker = attach(&shared).await;
         let began = Instant::now();
         io.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n").await.unwrap();
@@ -64,7 +64,7 @@ fn half_an_h1_body_gets_408() {
 
 #[test]
 fn an_h1_client_that_reads_nothing_is_given_up() {
-    run_idle((false, 16), b"", h1, |mut io, shared| async move {
+    run_idle(without_app(16), b"", h1, |mut io, shared| async move {
         let began = Instant::now();
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         while !shared.connections.borrow().is_empty() {
@@ -76,7 +76,7 @@ fn an_h1_client_that_reads_nothing_is_given_up() {
 
 #[test]
 fn an_h2_header_block_without_end_closes_the_connection() {
-    run_idle((false, 4096), HELLO, super::super::h2::drive, |mut io, _| async move {
+    run_idle(without_app(4096), HELLO, super::super::h2::drive, |mut io, _| async move {
         let began = Instant::now();
         io.write_all(b"\0\0\x01\x01\0\0\0\0\x01\x82").await.unwrap();
         until_closed(&mut io).await;
@@ -86,7 +86,7 @@ fn an_h2_header_block_without_end_closes_the_connection() {
 
 #[test]
 fn half_an_h2_body_ends_its_stream() {
-    run_idle((true, 4096), HELLO, super::super::h2::drive, |mut io, shared| async move {
+    run_idle(with_app(4096), HELLO, super::super::h2::drive, |mut io, shared| async move {
         let worker = attach(&shared).await;
         let began = Instant::now();
         io.write_all(POST).await.unwrap();
@@ -102,7 +102,7 @@ fn half_an_h2_body_ends_its_stream() {
 
 #[test]
 fn an_h2_client_that_reads_nothing_is_given_up() {
-    run_idle((false, 128), HELLO, super::super::h2::drive, |mut io, shared| async move {
+    run_idle(without_app(128), HELLO, super::super::h2::drive, |mut io, shared| async move {
         let began = Instant::now();
         io.write_all(GET).await.unwrap();
         while !shared.connections.borrow().is_empty() {

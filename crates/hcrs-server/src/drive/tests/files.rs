@@ -127,7 +127,7 @@ impl Worker {
     }
 
     /// Answers with parts of a file, of the announced length if there is one.
-    fn answer(&self, stream: StreamId, length: Option<u64>, file: &File, parts: &[(u64, u64)]) {
+    fn answer(&self, stream: StreamId, length: Option<u64>, file: &File, parts: &[FilePart]) {
         self.head(stream, length);
         for (at, &part) in parts.iter().enumerate() {
             self.part(stream, file, part, at + 1 == parts.len());
@@ -146,9 +146,9 @@ impl Worker {
         (&self.link).write_all(out.pending().bytes).unwrap();
     }
 
-    fn part(&self, stream: StreamId, file: &File, (offset, len): (u64, u64), end: bool) {
+    fn part(&self, stream: StreamId, file: &File, part: FilePart, end: bool) {
         let mut frame = Vec::new();
-        FromWorker::File { stream, part: FilePart { offset, len }, end }.write(&mut frame);
+        FromWorker::File { stream, part, end }.write(&mut frame);
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = [file.as_fd()];
@@ -156,6 +156,10 @@ impl Worker {
         let sent = sendmsg(&self.link, &[io::IoSlice::new(&frame)], &mut control, SendFlags::empty());
         assert_eq!(sent, Ok(frame.len()));
     }
+}
+
+fn part(offset: u64, len: u64) -> FilePart {
+    FilePart { offset, len }
 }
 
 /// Returns a file on the disk that the page cache holds, and its bytes.
@@ -224,9 +228,10 @@ async fn files_go_through(
     let (file, bytes) = written(3_000_000);
     // Both requests arrive before the first is answered.
     io.write_all(&[GET, GET].concat()).await.unwrap();
-    for (parts, range) in
-        [(&[(0, 1_000_000), (1_000_000, 2_000_000)][..], 0..3_000_000), (&[(7, 500_000)][..], 7..500_007)]
-    {
+    for (parts, range) in [
+        (&[part(0, 1_000_000), part(1_000_000, 2_000_000)][..], 0..3_000_000),
+        (&[part(7, 500_000)][..], 7..500_007),
+    ] {
         let stream = worker.request().await;
         worker.answer(stream, Some(range.len() as u64), &file, parts);
         assert!(response(&mut io, range.len()).await == bytes[range]);
@@ -250,7 +255,7 @@ fn what_files_cost_of_the_window_is_given_back_when_they_are_sent() {
                 window += worker.credit().await;
             }
             window -= FILE_COST;
-            worker.part(stream, &file, (0, 100_000), sent == 9);
+            worker.part(stream, &file, part(0, 100_000), sent == 9);
         }
         assert!(response(&mut io, 1_000_000).await == bytes.repeat(10));
         assert_eq!(counts.sent.get(), 1_000_000);
@@ -282,10 +287,10 @@ fn a_file_without_length_is_read_and_leaves_in_chunks() {
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
         let stream = worker.request().await;
         worker.head(stream, None);
-        worker.part(stream, &file, (0, 100_000), false);
+        worker.part(stream, &file, part(0, 100_000), false);
         let mut seen = vec![0; 1000];
         io.read_exact(&mut seen).await.unwrap();
-        worker.part(stream, &file, (100_000, 100_000), true);
+        worker.part(stream, &file, part(100_000, 100_000), true);
         io.read_to_end(&mut seen).await.unwrap();
         assert!(seen.ends_with(b"\r\n0\r\n\r\n"));
         assert_eq!(counts.sent.get(), 0);
@@ -300,7 +305,7 @@ fn small_files_are_read_and_leave_with_their_heads() {
         let (file, bytes) = written(1000);
         io.write_all(GET).await.unwrap();
         let stream = worker.request().await;
-        worker.answer(stream, Some(1000), &file, &[(0, 1000)]);
+        worker.answer(stream, Some(1000), &file, &[part(0, 1000)]);
         assert_eq!(response(&mut io, 1000).await, bytes);
         assert_eq!(counts.sent.get(), 0);
     });
@@ -315,7 +320,7 @@ fn a_file_that_shrinks_ends_its_connection_with_what_there_was() {
         io.write_all(GET).await.unwrap();
         let stream = worker.request().await;
         file.set_len(150_000).unwrap();
-        worker.answer(stream, Some(200_000), &file, &[(0, 200_000)]);
+        worker.answer(stream, Some(200_000), &file, &[part(0, 200_000)]);
         assert!(response(&mut io, 150_000).await == bytes[..150_000]);
         assert_eq!(io.read(&mut [0; 1]).await.unwrap(), 0, "the connection is closed");
         assert_eq!(counts.sent.get(), 150_000);
@@ -330,7 +335,7 @@ fn a_client_that_does_not_read_its_file_is_given_up_after_the_write_timeout() {
         let (file, _) = written(32 << 20);
         io.write_all(GET).await.unwrap();
         let stream = worker.request().await;
-        worker.answer(stream, Some(32 << 20), &file, &[(0, 32 << 20)]);
+        worker.answer(stream, Some(32 << 20), &file, &[part(0, 32 << 20)]);
         while counts.sent.get() == 0 {
             tokio::task::yield_now().await;
         }
@@ -351,7 +356,7 @@ fn a_client_that_leaves_in_the_middle_of_its_file_ends_its_request() {
         let (file, _) = written(32 << 20);
         io.write_all(GET).await.unwrap();
         let stream = worker.request().await;
-        worker.answer(stream, Some(32 << 20), &file, &[(0, 32 << 20)]);
+        worker.answer(stream, Some(32 << 20), &file, &[part(0, 32 << 20)]);
         response(&mut io, 100_000).await;
         io.set_zero_linger().unwrap();
         drop(io);
@@ -371,7 +376,7 @@ fn one_turn_sends_a_bounded_part_of_a_file() {
         let (file, _) = written(8 << 20);
         io.write_all(GET).await.unwrap();
         let stream = worker.request().await;
-        worker.answer(stream, Some(8 << 20), &file, &[(0, 8 << 20)]);
+        worker.answer(stream, Some(8 << 20), &file, &[part(0, 8 << 20)]);
         while counts.sent.get() < 8 << 20 {
             tokio::task::yield_now().await;
         }

@@ -29,7 +29,7 @@ async fn until_idle(shared: &ThreadState) {
 
 #[test]
 fn a_request_is_listed_in_each_stage_and_counted_when_it_is_over() {
-    run((true, 4096), h1, |mut io, shared| async move {
+    run(with_app(4096), h1, |mut io, shared| async move {
         let path = format!("/\\x{}", "y".repeat(300));
         io.write_all(format!("GET {path}?secret HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).await.unwrap();
         let stage = |stage, worker| {
@@ -80,7 +80,7 @@ fn a_request_is_listed_in_each_stage_and_counted_when_it_is_over() {
 
 #[test]
 fn the_oldest_requests_are_listed_and_all_are_counted() {
-    run((true, 65_536), super::super::h2::drive, |mut io, shared| async move {
+    run(with_app(65_536), super::super::h2::drive, |mut io, shared| async move {
         tokio::time::pause();
         io.write_all(HELLO).await.unwrap();
         let of_stream = |id: u8| [&GET[..8], &[id], &GET[9..]].concat();
@@ -114,7 +114,7 @@ fn the_oldest_requests_are_listed_and_all_are_counted() {
 
 #[test]
 fn refused_requests_and_broken_connections_are_counted_by_their_fault() {
-    run((true, 4096), h1, |mut io, shared| async move {
+    run(with_app(4096), h1, |mut io, shared| async move {
         io.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         until_closed(&mut io).await;
         assert_lines(
@@ -127,7 +127,7 @@ fn refused_requests_and_broken_connections_are_counted_by_their_fault() {
         );
     });
     let no_queue = |settings: &mut Settings| settings.dispatch.queue_size = 0;
-    run_with((true, 4096), no_queue, h1, |mut io, shared| async move {
+    run_with(with_app(4096), no_queue, h1, |mut io, shared| async move {
         io.write_all(b"GET / HTTP/1.0\r\nhost: h\r\n\r\n").await.unwrap();
         until_closed(&mut io).await;
         assert_lines(
@@ -138,7 +138,7 @@ fn refused_requests_and_broken_connections_are_counted_by_their_fault() {
             ],
         );
     });
-    run((false, 4096), super::super::h2::drive, |mut io, shared| async move {
+    run(without_app(4096), super::super::h2::drive, |mut io, shared| async move {
         io.write_all(&HELLO[..10]).await.unwrap();
         until_closed(&mut io).await;
         assert_lines(
@@ -154,7 +154,7 @@ fn refused_requests_and_broken_connections_are_counted_by_their_fault() {
 
 #[test]
 fn a_websocket_is_a_protocol_of_its_own_from_its_request_on() {
-    run((true, 4096), h1, |mut io, shared| async move {
+    run(with_app(4096), h1, |mut io, shared| async move {
         let worker = attach(&shared).await;
         let request = "GET /chat HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

@@ -98,7 +98,7 @@ fn others_are_served_while_a_message_is_inflated() {
         let drive = move |client, io| async move {
             if is_h2 { super::super::h2::drive(client, io).await } else { h1(client, io).await }
         };
-        run((true, 1 << 20), drive, move |mut io, shared| async move {
+        run(with_app(1 << 20), drive, move |mut io, shared| async move {
             let worker = attach(&shared).await;
             open(&mut io, &shared, &worker, is_h2).await;
             let (near, mut other) = duplex(4096);
@@ -139,7 +139,7 @@ fn others_are_served_while_a_message_is_inflated() {
 #[test]
 fn others_are_served_while_a_client_sends_without_end() {
     const SENT: usize = 1 << 20;
-    run((true, SENT), h1, |mut io, shared| async move {
+    run(with_app(SENT), h1, |mut io, shared| async move {
         let worker = attach(&shared).await;
         open(&mut io, &shared, &worker, false).await;
         let pings = b"\x89\x80\0\0\0\0".repeat(SENT / 6);
@@ -158,7 +158,7 @@ fn others_are_served_while_a_client_sends_without_end() {
 
 #[test]
 fn a_message_that_does_not_go_on_is_given_up_after_the_body_timeout_whatever_else_comes() {
-    run((true, 1 << 16), h1, |mut io, shared| async move {
+    run(with_app(1 << 16), h1, |mut io, shared| async move {
         let worker = attach(&shared).await;
         open(&mut io, &shared, &worker, false).await;
         let began = Instant::now();

@@ -50,6 +50,16 @@ impl TurnWaker {
         self.in_turn.store(false, Ordering::SeqCst);
         self.is_woken.load(Ordering::SeqCst)
     }
+
+    /// Ends the turn without a last poll of `h2`: another turn has to follow, and the task that was in the
+    /// last one is woken.
+    pub(crate) fn cancel(&self) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        self.in_turn.store(false, Ordering::SeqCst);
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
+    }
 }
 
 impl Wake for TurnWaker {
