@@ -3,8 +3,10 @@ other is drained and started again, under load, and no client sees an error."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import random
 import re
 import socket
 import ssl
@@ -36,9 +38,12 @@ MESSAGES = 20
 
 
 def free_port() -> int:
-    """A port of which nothing is bound."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """A port that no socket has. It is below those that the system gives to clients' connections, so that it is still free
+    when a server is started again."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 class Front(ABC):
