@@ -81,6 +81,12 @@ def test_every_file_has_a_line_in_the_page() -> None:
         assert f"examples/deploy/{path.name})" in page, path.name
 
 
+def test_metrics_that_are_named_exist() -> None:
+    metrics = set(re.findall(r"^\| `(hcrs_\w+)`", (PAGE.parent / "guide" / "metrics.md").read_text(), re.MULTILINE))
+    named = set(re.findall(r"hcrs_[a-z_]+", PAGE.read_text() + (DEPLOY / "kubernetes.yaml").read_text()))
+    assert len(named) > 5 and not named - metrics
+
+
 def test_configuration_is_valid() -> None:
     assert "the configuration is valid" in run(command(), "config", "check", DEPLOY / "hcrs.toml")
 
