@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from end_to_end.server import command, find_tool
+from end_to_end.h2_client import H2Client
+from end_to_end.server import Server, command, find_tool
 
 DEPLOY = Path(__file__).parents[3] / "examples" / "deploy"
 PAGE = DEPLOY.parents[1] / "docs" / "deploy.md"
@@ -110,6 +112,39 @@ def test_dockerfile_is_valid_and_serves_without_root() -> None:
     for source in re.findall(r"^COPY (?!--from|\.)(.+) \S+$", text, re.MULTILINE):
         for path in source.split():
             assert (DEPLOY.parents[1] / path).is_file(), path
+
+
+#: Takes the command's capabilities and the right to write from it, as the unit and the containers do.
+_CONFINED = """
+set -e
+mount --make-rprivate /
+for place in / /tmp "$PWD"; do mount -o remount,bind,ro "$(findmnt -nro TARGET -T "$place" | tail -n 1)"; done
+if touch written 2>/dev/null; then echo "the file system is not read-only" >&2; exit 1; fi
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+def test_server_needs_no_capability_and_no_file_that_it_may_write(
+    launch: Callable[..., Server], connect_h2: Callable[..., H2Client]
+) -> None:
+    unshare = tool("unshare", "util-linux")
+    for more in ([], ["--user", "--map-root-user"]):
+        words = [unshare, *more, "--mount"]
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+            break
+    else:
+        pytest.skip("this machine allows no mount namespaces")
+    server = launch("fleet.py:app", workers=2, tls=True, started_by=[*words, "sh", "-c", _CONFINED, "sh"])
+    server.wait_until_running()
+    for pid in (server.pid, *server.worker_pids()):
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE) and "NoNewPrivs:\t1" in status
+    client = connect_h2(server.listener)
+    answer = client.response(client.request("POST", body=b"x" * 200_000))
+    assert (answer.status, answer.length) == (200, 200_000)
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("All workers have been replaced")
+    server.assert_ends_well()
 
 
 def test_compose_file_is_valid_and_stops_in_time() -> None:
