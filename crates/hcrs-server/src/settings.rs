@@ -100,6 +100,10 @@ pub struct AppSettings {
     pub max_requests: Option<NonZeroU64>,
     /// The most requests that are added to each worker's `max_requests`, drawn when it starts.
     pub max_requests_jitter: u64,
+    /// The age at which a worker is replaced, or up to a tenth earlier.
+    pub max_worker_age: Option<Duration>,
+    /// The resident memory in bytes at which a worker is replaced, or up to a tenth less.
+    pub max_worker_rss: Option<u64>,
     /// Whether the workers are replaced when files of the app change.
     pub use_reloader: bool,
     /// The files that are watched.
@@ -146,6 +150,8 @@ impl AppSettings {
             usable_cores: None,
             max_requests: None,
             max_requests_jitter: 0,
+            max_worker_age: None,
+            max_worker_rss: None,
             use_reloader: false,
             reload: ReloadSettings::default(),
             worker_class: WorkerClass::Asyncio,

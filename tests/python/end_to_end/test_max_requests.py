@@ -1,4 +1,4 @@
-"""Workers are replaced after ``max_requests``, and no client notices."""
+"""Workers are replaced after ``max_requests``, and by their age and memory, and no client notices."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.key_rows import shows
 from end_to_end.load import H2Load
 from end_to_end.server import Server, wait_until
 from end_to_end.ws_client import Ended, open_over_h1
@@ -93,3 +94,21 @@ def test_jitter_lets_workers_live_longer_by_different_numbers_of_requests(
         server.wait_for_log(READY, generation)
     assert all(6 <= life <= 52 for life in lives), lives
     assert len(set(lives)) > 1, lives
+
+
+@shows("plain.py:app", max_worker_age=1.0, workers=2)
+def test_workers_are_replaced_by_their_age(server: Server, connect_h2: Callable[..., H2Client]) -> None:
+    client = connect_h2(server.listener)
+    before = set(server.worker_pids())
+    server.wait_for_log(r"Worker \d+ has reached max_worker_age; replacing it", 2)
+    wait_until(lambda: client.get().status == 200 and not before & set(server.worker_pids()), "two new workers")
+
+
+@shows("hoarder.py:app", max_worker_rss=200_000_000)
+def test_a_worker_is_replaced_by_its_memory(server: Server, connect_h2: Callable[..., H2Client]) -> None:
+    client = connect_h2(server.listener)
+    [before] = server.worker_pids()
+    assert client.get("/200").status == 200
+    server.wait_for_log(rf"Worker {before} has \d+ bytes of memory and reached max_worker_rss; replacing it")
+    wait_until(lambda: client.get().status == 200 and before not in server.worker_pids(), "a new worker")
+    assert client.goaway is None, "no connection is lost"

@@ -6,7 +6,7 @@ use hcrs_server::{Lifespan, UsableCores, WorkerClass};
 
 use super::{MAX_COUNT, count, store};
 use crate::draft::Draft;
-use crate::kind::{AUTO, ValueKind, array, quoted};
+use crate::kind::{ABOVE_ZERO, AUTO, ValueKind, array, quoted};
 use crate::setting::Group::App;
 use crate::setting::{Setting, unset};
 use crate::value::{Datum, GivenValue, Mistake};
@@ -111,6 +111,28 @@ pub(super) const SETTINGS: &[Setting] = &[
          starts.",
     )
     .flag("--max-requests-jitter", None, "NUMBER"),
+    Setting::new(
+        App,
+        "max_worker_age",
+        ABOVE_ZERO,
+        unset,
+        |v, d| store(&mut d.app.max_worker_age, v.seconds().map(Some)),
+        "Age in seconds at which a worker is replaced, as with max_requests; up to a tenth earlier, by chance, \
+         so that workers are not replaced together.",
+    )
+    .extension()
+    .flag("--max-worker-age", None, "SECONDS"),
+    Setting::new(
+        App,
+        "max_worker_rss",
+        ValueKind::Whole(1 << 20, 1 << 50),
+        unset,
+        |v, d| store(&mut d.app.max_worker_rss, v.whole().map(Some)),
+        "Resident memory in bytes at which a worker is replaced, as with max_requests; up to a tenth less, by \
+         chance. It is looked at every two seconds.",
+    )
+    .extension()
+    .flag("--max-worker-rss", None, "BYTES"),
     Setting::ignored(
         App,
         "max_app_queue_size",

@@ -136,6 +136,7 @@ impl Supervisor<'_> {
                 let change = self.workers.note(id, event, now);
                 if let Some(Change::Ready(id)) = change {
                     self.templates.ready(id);
+                    self.limit(id);
                 }
                 change
             }

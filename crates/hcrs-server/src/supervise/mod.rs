@@ -19,6 +19,7 @@ mod orphans;
 mod pulse;
 mod python;
 mod reap;
+mod recycle;
 mod reload;
 mod replace;
 mod scale;
@@ -55,6 +56,7 @@ use self::edge::{Edge, Outlets};
 use self::event::{Change, Event};
 use self::folder::Folder;
 use self::liveness::Liveness;
+use self::recycle::Recycling;
 use self::reload::Watch;
 use self::replace::Replacements;
 use self::signals::{Stop, Stops};
@@ -158,6 +160,7 @@ async fn supervise(
         slots: (0..workers).map(|_| Backoff::default()).collect(),
         starts: Vec::new(),
         replacements: Replacements::default(),
+        recycling: Recycling::of(&settings, Instant::now()),
         liveness: Liveness::new(worker_timeout),
         watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
@@ -269,6 +272,8 @@ struct Supervisor<'a> {
     starts: Vec<Start>,
     /// The replacements of workers that serve.
     replacements: Replacements,
+    /// The ages and sizes at which workers are replaced.
+    recycling: Recycling,
     /// The pulses of the workers.
     liveness: Liveness,
     /// The watchdog, if the service manager asks for one.
@@ -291,7 +296,8 @@ impl Supervisor<'_> {
             let look = self.reload.as_ref().and_then(Watch::due);
             let now = Instant::now();
             let pulse = self.liveness.due(now);
-            let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).min();
+            let limits = self.recycling.due();
+            let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).chain(limits).min();
             match self.next(next).await {
                 Change::Ready(id) => self.hand_over(id).await,
                 Change::Failed(id) => {
@@ -313,6 +319,7 @@ impl Supervisor<'_> {
                 Change::Files(Some(path)) => self.replace_changed(&path).await,
                 Change::Due => {
                     self.check_pulses().await;
+                    self.recycle();
                     if let Some(reload) = &mut self.reload {
                         reload.look(Instant::now(), &self.sender);
                     }

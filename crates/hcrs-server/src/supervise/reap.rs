@@ -15,6 +15,7 @@ impl Supervisor<'_> {
     pub(super) fn clear_up(&mut self, id: WorkerId) {
         self.kills.remove(&id);
         self.liveness.remove(id);
+        self.recycling.remove(id);
         let crash = self.crashes.remove(&id).and_then(|file| process::crash_of(&file));
         if let (Some(stack), Some(worker)) = (crash, self.workers.get(id)) {
             tracing::error!(traceback = stack, "Worker {} has crashed:", worker.pid);

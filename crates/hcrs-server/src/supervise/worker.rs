@@ -260,7 +260,7 @@ fn both_some<A, B>((a, b): (A, B)) -> (Option<A>, Option<B>) {
 }
 
 /// Returns a random number from 0 to `most`.
-fn random_up_to(most: u64) -> u64 {
+pub(super) fn random_up_to(most: u64) -> u64 {
     // The standard library seeds its hashers from the system's randomness.
     let random = RandomState::new().build_hasher().finish();
     most.checked_add(1).map_or(random, |numbers| random % numbers)
