@@ -298,7 +298,7 @@ def test_servers_are_drained_and_restarted_without_a_failed_request(
         for client in load:
             client.end()
         counts = {client.name: (sum(client.answered.values()), client.failures) for client in load}
-        assert not any(failures for _, failures in counts.values()), (counts, front.log[-5000:])
+        assert not any(failures for _, failures in counts.values()), f"{counts}\n{front.log[-5000:]}"
         assert all(total > 20 for total, _ in counts.values()), counts
     finally:
         front.stop()
