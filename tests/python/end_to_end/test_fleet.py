@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import envoy
 import pytest
@@ -106,7 +107,6 @@ class Haproxy(Front):
             "/run/haproxy/admin.sock": str(self._admin),
             "default_backend app\n": f"default_backend {self.backend}\n",
             "app.example.com": "localhost",
-            "uri /-/ready": "uri /",
         })
         # Without the section of the other backend, whose servers would be checked as well.
         sections = re.split(r"(?=^(?:global|defaults|frontend|backend)\b)", text, flags=re.MULTILINE)
@@ -153,7 +153,6 @@ class Envoy(Front):
             "address: 0.0.0.0, port_value: 443": f"address: 127.0.0.1, port_value: {self.listener.port}",
             "/etc/envoy/cert.pem": certificate["certfile"],
             "/etc/envoy/key.pem": certificate["keyfile"],
-            "path: /-/ready": "path: /",
         }
         for number, port in enumerate(self._servers):
             changes[f"address: 10.0.0.{11 + number}, port_value: 8000"] = f"address: 127.0.0.1, port_value: {port}"
@@ -282,7 +281,7 @@ def test_servers_are_drained_and_restarted_without_a_failed_request(
     load: list[Client] = []
 
     def start(number: int) -> Server:
-        keys = certificate if kind is Haproxy else {}
+        keys: dict[str, Any] = {"hcrs": {"public_health": True}, **(certificate if kind is Haproxy else {})}
         return serve("fleet.py:app", bind=f"127.0.0.1:{ports[number]}", workers=2, graceful_timeout=10, **keys)
 
     def answered_by(*pids: int) -> bool:
