@@ -179,7 +179,9 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
         ValueKind::WholeOrAuto(..) => (ValueParser::new(whole_or_auto), ArgAction::Set),
         ValueKind::Seconds(_) => (value_parser!(f64).into(), ArgAction::Set),
         ValueKind::Mask => (ValueParser::new(permission_bits), ArgAction::Set),
-        ValueKind::Texts | ValueKind::TextOrTexts => (value_parser!(String), ArgAction::Append),
+        ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
+            (value_parser!(String), ArgAction::Append)
+        }
         _ => (value_parser!(String), ArgAction::Set),
     };
     // The last of several occurrences counts; those of a list add up.
@@ -224,11 +226,13 @@ impl FlagValues {
                 ValueKind::Boolean => matches.get_flag(key).then_some(Datum::Boolean(true)),
                 ValueKind::Whole(..) | ValueKind::Mask => matches.get_one(key).copied().map(Datum::Integer),
                 ValueKind::Seconds(_) => matches.get_one(key).copied().map(Datum::Float),
-                ValueKind::Texts | ValueKind::TextOrTexts => matches.get_many::<String>(key).map(|texts| {
-                    let value =
-                        |text: &String| Value { datum: Datum::Text(text.clone()), place: place.clone() };
-                    Datum::Array(texts.map(value).collect())
-                }),
+                ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
+                    matches.get_many::<String>(key).map(|texts| {
+                        let value =
+                            |text: &String| Value { datum: Datum::Text(text.clone()), place: place.clone() };
+                        Datum::Array(texts.map(value).collect())
+                    })
+                }
                 ValueKind::WholeOrAuto(..) => text(key).map(|text| Datum::from_text(setting.kind, &text)),
                 _ => text(key).map(Datum::Text),
             };

@@ -36,6 +36,7 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::TextOrTexts => "string or array of strings".into(),
         ValueKind::BooleanOrBinds => "true, false or binds".into(),
         ValueKind::NameOrNumber => "name or number".into(),
+        ValueKind::Variables => "table of strings, or array of `NAME=value`".into(),
         ValueKind::Table => "table".into(),
         ValueKind::Tables => "array of tables".into(),
     }
@@ -176,6 +177,9 @@ fn schema_of(kind: ValueKind) -> String {
             format!(r#""anyOf": [{{ "type": "boolean" }}, {{ "type": "string" }}, {texts}]"#)
         }
         ValueKind::NameOrNumber => r#""type": ["string", "number"]"#.into(),
+        ValueKind::Variables => format!(
+            r#""anyOf": [{texts}, {{ "type": "object", "additionalProperties": {{ "type": "string" }} }}]"#
+        ),
         ValueKind::Table => r#""type": "object""#.into(),
         ValueKind::Tables => r#""type": "array", "items": { "type": "object" }"#.into(),
     }

@@ -25,6 +25,8 @@ pub enum ValueKind {
     Texts,
     /// A string or an array of strings.
     TextOrTexts,
+    /// A table of strings, or an array of strings of the form `NAME=value`.
+    Variables,
     /// `true` or `false`, or the binds for which it is true.
     BooleanOrBinds,
     /// A name or its number.

@@ -12,6 +12,7 @@ use crate::defaults::Defaults;
 use crate::draft::{Draft, Finished};
 use crate::environment::SHARED_VARIABLES;
 use crate::error::ConfigError;
+use crate::kind::ValueKind;
 use crate::secret::{HIDDEN, SECRET};
 use crate::setting::{Rule, Setting};
 use crate::similar::nearest;
@@ -74,6 +75,7 @@ fn resolve(given: &BTreeMap<&'static str, Value>, source: &Source) -> Vec<Resolv
     let resolve = |setting: &'static Setting| {
         let (value, place) = match given.get(setting.key) {
             Some(value) if setting.key == SECRET => (HIDDEN.into(), &value.place),
+            Some(value) if setting.kind == ValueKind::Variables => (value.literal_names(), &value.place),
             Some(value) => (value.literal(), &value.place),
             None => ((setting.default)(&defaults), &Place::Nowhere),
         };

@@ -60,6 +60,7 @@ pub(crate) enum Group {
     Listeners,
     Proxies,
     App,
+    Process,
     Deadlines,
     Tls,
     Protocols,
@@ -68,10 +69,11 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Listeners,
         Self::Proxies,
         Self::App,
+        Self::Process,
         Self::Deadlines,
         Self::Tls,
         Self::Protocols,
@@ -84,6 +86,7 @@ impl Group {
             Self::Listeners => "Listeners",
             Self::Proxies => "Reverse proxies",
             Self::App => "App and workers",
+            Self::Process => "Process",
             Self::Deadlines => "Deadlines",
             Self::Tls => "TLS",
             Self::Protocols => "Protocols",

@@ -55,6 +55,7 @@ impl Config {
                     .map(Cause::unnamed)
             }
             StartError::LogConfig(..) => Some(Cause::unnamed("logconfig")),
+            StartError::Chdir(..) => Some(Cause::unnamed("chdir")),
             StartError::Pid(..) => Some(Cause::unnamed("pid_path")),
             StartError::Tls(error) => self.cause_of_tls_error(error),
             _ => None,

@@ -5,6 +5,7 @@ mod app;
 mod deadlines;
 mod listeners;
 mod logs;
+mod process;
 mod protocols;
 mod proxies;
 mod tls;
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
         listeners::SETTINGS,
         proxies::SETTINGS,
         app::SETTINGS,
+        process::SETTINGS,
         deadlines::SETTINGS,
         tls::SETTINGS,
         protocols::SETTINGS,

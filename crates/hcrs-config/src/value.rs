@@ -149,6 +149,21 @@ impl Value {
         }
     }
 
+    /// Returns variables in the form of the file, with their values hidden.
+    pub(crate) fn literal_names(&self) -> String {
+        let hidden = |name: &str| format!("{} = {HIDDEN}", bare_or_quoted(name));
+        let names: Vec<_> = match &self.datum {
+            Datum::Table(entries) => entries.iter().map(|(name, _)| hidden(name)).collect(),
+            Datum::Array(values) => values
+                .iter()
+                .filter_map(|value| value.text().ok()?.split_once('='))
+                .map(|(name, _)| hidden(name))
+                .collect(),
+            _ => Vec::new(),
+        };
+        format!("{{ {} }}", names.join(", "))
+    }
+
     /// Parses text from outside the file as a value of this kind.
     ///
     /// Text that cannot be parsed stays text, which the setting then refuses.
@@ -165,7 +180,10 @@ impl Value {
             ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
             ValueKind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
             ValueKind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
-            ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::BooleanOrBinds => {
+            ValueKind::Variables if text.trim_start().starts_with('{') => {
+                return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
+            }
+            ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables | ValueKind::BooleanOrBinds => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 let value = |part: &str| Self { datum: Datum::Text(part.into()), place: place.clone() };
                 Datum::Array(parts.map(value).collect())
@@ -320,6 +338,29 @@ impl<'a> GivenValue<'a> {
             return Err(self.expected("an array of strings"));
         };
         values.iter().map(|value| Ok((value.text()?, &value.place))).collect()
+    }
+
+    /// Returns the variables of a table of strings, or of an array of strings of the form `NAME=value`.
+    pub(crate) fn variables(&self) -> Result<Vec<(String, String)>, Mistake> {
+        let variable = |name: &str, value: &str, given: &Value| {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(given.expected("a variable with a name, as in NAME=value"));
+            }
+            Ok((name.to_owned(), value.to_owned()))
+        };
+        match &self.value.datum {
+            Datum::Table(entries) => {
+                entries.iter().map(|(name, value)| variable(name, value.text()?, value)).collect()
+            }
+            Datum::Array(values) => values
+                .iter()
+                .map(|given| match given.text()?.split_once('=') {
+                    Some((name, value)) => variable(name, value, given),
+                    None => Err(given.expected("a string of the form NAME=value")),
+                })
+                .collect(),
+            _ => Err(self.expected("a table of strings, or an array of strings of the form NAME=value")),
+        }
     }
 
     /// Returns the elements of an array of strings, or a string as its only element, with their places.

@@ -17,7 +17,8 @@ const SPECIAL: &[(&str, &str)] = &[
     ("--fd", "write --bind fd://NUMBER"),
     ("--factory", "call the factory in the app's name: MODULE:create()"),
     ("--app-dir", "put the directory before the app's name: FOLDER/MODULE:APP"),
-    ("--chdir", "put the directory before the app's name: FOLDER/MODULE:APP"),
+    ("--working-dir", "write --chdir DIRECTORY"),
+    ("--env-file", "set the variables by --env NAME=VALUE, or by EnvironmentFile= of systemd"),
     ("--interface", "put asgi: or wsgi: before the app's name"),
     ("--no-access-log", "omit it; there is an access log only with --access-logfile FILE"),
 ];
@@ -150,7 +151,7 @@ mod tests {
             ("--interface", "put asgi: or wsgi: before the app's name"),
             ("--unix-socket", "--unix-socket is a flag of daphne: write --bind ADDRESS"),
             ("--application-close-timeout", "is a flag of daphne"),
-            ("--env-file", "hcrs has no such flag"),
+            ("--env-file", "set the variables by --env NAME=VALUE"),
         ] {
             let lines = advice(&[(flag, None)]);
             assert!(lines.len() == 1 && lines[0].contains(words), "{flag}: {lines:?}");

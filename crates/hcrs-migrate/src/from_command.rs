@@ -41,6 +41,7 @@ pub(crate) fn convert(command: &[String], mut context: LaunchContext) -> Result<
     sheet.problems = problems;
     record_command(&invocation, &context, &mut sheet);
     sheet.convert();
+    sheet.set_process();
     let shown = if words.iter().any(|word| word.contains("password")) {
         format!("{} …", server.name)
     } else {

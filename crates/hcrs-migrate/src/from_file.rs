@@ -32,6 +32,7 @@ pub(crate) fn convert(
         );
     }
     sheet.convert();
+    sheet.set_process();
     let toml = sheet.to_toml(&head(name, context, &sheet), &manual_steps(&sheet, &[]))?;
     Ok(Converted { toml, is_secret: sheet.is_secret() })
 }

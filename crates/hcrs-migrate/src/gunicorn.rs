@@ -195,7 +195,13 @@ fn head_size(_: &MigratedSetting, sheet: &mut Sheet<'_>) -> Result<(), String> {
 }
 
 fn chdir(given: &MigratedSetting, sheet: &mut Sheet<'_>) -> Result<(), String> {
-    sheet.folder = Some(given.text()?);
+    let folder = given.text()?;
+    sheet.set("chdir", &Datum::Text(folder.clone()), given.origin.clone());
+    sheet.chdir = Some(folder);
+    if let Some(python) = sheet.literal("python").filter(|python| !python.starts_with("\"/")) {
+        let subject = format!("python = {python}");
+        sheet.note(&subject, "it is relative to the directory of chdir; make it absolute");
+    }
     Ok(())
 }
 
@@ -406,7 +412,7 @@ fn finish(sheet: &mut Sheet<'_>) {
         && let Ok(path) = app.text()
     {
         let path = if path.contains(':') { path } else { format!("{path}:application") };
-        let folder = sheet.folder.clone().unwrap_or_default();
+        let folder = sheet.folder.clone().filter(|_| sheet.chdir.is_none()).unwrap_or_default();
         let path = app_path(interface, &folder, &path, false);
         sheet.set("application_path", &Datum::Text(path), app.origin);
     }

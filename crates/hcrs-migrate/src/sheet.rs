@@ -25,12 +25,14 @@ pub(crate) struct Sheet<'a> {
     pub(crate) notes: Vec<Note>,
     /// Problems that prevent the conversion.
     pub(crate) problems: Vec<String>,
-    /// Variables that must be set when hcrs is started.
+    /// Variables that the server would set, which become `env` unless a unit has them.
     pub(crate) environment: Vec<(String, String)>,
     /// Files of variables that must be read before hcrs is started.
     pub(crate) environment_files: Vec<String>,
-    /// Directory to which the server would change.
+    /// Directory of a `cd` before the server is started.
     pub(crate) folder: Option<String>,
+    /// Directory to which the server would change, which is also the setting `chdir` unless a unit has it.
+    pub(crate) chdir: Option<String>,
     /// User to which the server would change.
     pub(crate) user: Option<String>,
     /// Group to which the server would change.
@@ -64,6 +66,7 @@ impl<'a> Sheet<'a> {
             environment: Vec::new(),
             environment_files: Vec::new(),
             folder: None,
+            chdir: None,
             user: None,
             group: None,
         }
@@ -161,6 +164,17 @@ impl<'a> Sheet<'a> {
         }
         let finish = self.server.finish;
         finish(self);
+    }
+
+    /// Sets the settings of the process, for which a unit has entries of its own.
+    pub(crate) fn set_process(&mut self) {
+        if self.environment.is_empty() {
+            return;
+        }
+        let variables = self.environment.iter();
+        let variables =
+            variables.map(|(name, value)| (name.clone(), Value::from(Datum::Text(value.clone())))).collect();
+        self.set("env", &Datum::Table(variables), format!("{}'s variables", self.server.name));
     }
 
     /// Returns the file, after a check as the server would check it. `steps` follow the notes.

@@ -27,7 +27,7 @@ pub(crate) fn manual_steps(sheet: &Sheet<'_>, environment: &[(String, String)]) 
             || server.prefix.is_some_and(|prefix| name.starts_with(prefix))
             || server.variables.iter().any(|(known, _)| *known == name)
     };
-    let set = environment.iter().filter(|(name, _)| !is_converted(name)).chain(&sheet.environment);
+    let set = environment.iter().filter(|(name, _)| !is_converted(name));
     let names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
     if !names.is_empty() {
         add(

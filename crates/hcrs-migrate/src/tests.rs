@@ -90,6 +90,7 @@ fn sample(setting: &Setting) -> (String, String) {
             let number = 333.clamp(least, most).to_string();
             (number.clone(), number)
         }
+        ValueKind::Variables => ("A=b".into(), "[\"A=b\"]".into()),
         ValueKind::Mask => ("18".into(), "0o022".into()),
         ValueKind::Seconds(_) => ("7".into(), "7".into()),
         ValueKind::OneOf(words) => quoted(words.last().unwrap()),
@@ -176,8 +177,9 @@ fn converted_settings_have_the_expected_lines_and_notes() {
         for (name, input, lines, notes) in cases.iter().filter(|(name, ..)| *name != "config") {
             let words = split(input, |_| None).unwrap().words;
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let sheet =
+            let mut sheet =
                 if input.contains(" = ") { sheet_of_file(&server, input) } else { sheet(&server, &words) };
+            sheet.set_process();
             let text = sheet
                 .to_toml("", &manual_steps(&sheet, &[]))
                 .unwrap_or_else(|error| panic!("{name}: {input}\n{error}"));

@@ -7,11 +7,15 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use crate::bind::bind;
+use crate::run::change_directory;
 use crate::{Bind, LogTarget, Settings, StartError};
 
-/// Returns everything that would stop the start, as far as it can be known in advance. Nothing is changed: no
-/// socket listens, no file is created.
+/// Returns everything that would stop the start, as far as it can be known in advance. Nothing is changed but
+/// the working directory: no socket listens, no file is created.
 pub fn check(settings: &Settings) -> Vec<StartError> {
+    if let Err(error) = change_directory(settings) {
+        return vec![error]; // relative paths mean nothing without it
+    }
     let mut problems = Vec::new();
     let mut tcp = Settings { listeners: Vec::new(), ..settings.clone() };
     for listener in &settings.listeners {

@@ -70,6 +70,9 @@ pub enum StartError {
     /// A log file cannot be written.
     #[error("cannot write the log {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Log(String, std::io::Error),
+    /// The directory of the server cannot be entered.
+    #[error("cannot change to the directory {0}: {1}")]
+    Chdir(String, std::io::Error),
     /// The process id cannot be written.
     #[error("cannot write the process id to {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Pid(String, std::io::Error),
@@ -99,6 +102,7 @@ impl StartError {
         match self {
             Self::Bind(_, error)
             | Self::Log(_, error)
+            | Self::Chdir(_, error)
             | Self::Pid(_, error)
             | Self::LogConfig(_, error)
             | Self::System(error) => error.raw_os_error(),

@@ -29,6 +29,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
         Err(error) => (None, Some(error)),
     };
     process_title::name_edge(&settings);
+    change_directory(&settings)?;
     let error_log = error_log::install(&settings.log, statsd.as_ref())?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -47,6 +48,15 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
         log.close();
     }
     outcome
+}
+
+/// Changes to the directory of the settings, if they have one.
+pub(crate) fn change_directory(settings: &Settings) -> Result<(), StartError> {
+    match &settings.chdir {
+        Some(path) => std::env::set_current_dir(path)
+            .map_err(|error| StartError::Chdir(path.display().to_string(), error)),
+        None => Ok(()),
+    }
 }
 
 /// Returns warnings about how the server was started.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub umask: Option<u32>,
     /// The numbers of the user and the group that own unix sockets.
     pub socket_owner: Option<(u32, u32)>,
+    /// The directory that the server changes to before it opens anything.
+    pub chdir: Option<PathBuf>,
     /// The name with which the titles of the processes begin.
     pub proc_name: String,
     /// The file that the edge writes its process id to.
@@ -73,6 +75,7 @@ impl Default for Settings {
             backlog: 100,
             umask: None,
             socket_owner: None,
+            chdir: None,
             proc_name: "hcrs".to_owned(),
             pid_path: None,
             io_threads: None,
@@ -139,6 +142,8 @@ pub struct AppSettings {
     /// Variables of the environment that may hold secrets of the server and that workers do not get: an app
     /// shows its variables on debug pages, and passes them to its children.
     pub withheld_variables: Vec<String>,
+    /// Variables of the environment that workers have in addition, with their values.
+    pub variables: Vec<(String, String)>,
 }
 
 impl AppSettings {
@@ -168,6 +173,7 @@ impl AppSettings {
             preload: false,
             hooks: WorkerHooks::default(),
             withheld_variables: Vec::new(),
+            variables: Vec::new(),
         }
     }
 }

@@ -228,7 +228,7 @@ def test_gunicorns_command_with_its_file_serves_a_wsgi_app_one_request_at_a_time
         f"AT=0 {Path(command()).parent}/gunicorn -c conf.py --access-logfile - --workers 1 --chdir {APPS} wsgi:app"
     )
     made = settings(toml)
-    assert made["application_path"] == f'"wsgi:{APPS}/wsgi:app"'
+    assert (made["application_path"], made["chdir"]) == ('"wsgi:wsgi:app"', f'"{APPS}"')
     assert (made["workers"], made["wsgi_threads"], made["keep_alive_timeout"]) == ("1", "1", "9")
     assert made["python"] == f'"{Path(command()).parent}/python"'
     assert made["loglevel"] == '"info"', "or there would be no access lines"
@@ -382,7 +382,8 @@ def test_socket_that_systemd_holds_is_served(start: Callable[..., Server], tmp_p
         assert settings(toml)["bind"] == '["fd://3"]'
         # The descriptor has another number here.
         (tmp_path / "web.toml").write_text(toml.replace("fd://3", f"fd://{held.fileno()}"))
-        start(tmp_path / "web.toml", pass_fds=[held.fileno()])
+        assert f"WorkingDirectory={APPS}\n" in unit and "chdir" not in toml
+        start(tmp_path / "web.toml", pass_fds=[held.fileno()], flags=["--chdir", str(APPS)])
         assert httpx.get(f"http://127.0.0.1:{held.getsockname()[1]}/environ").status_code == 200
 
 

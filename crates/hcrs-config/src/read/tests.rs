@@ -105,6 +105,10 @@ fn zero_max_requests_means_no_limit() {
 #[test]
 fn the_surroundings_of_the_processes_end_in_their_settings() {
     ends_in("[hcrs]\nproc_name = \"shop\"", |s| s.proc_name.clone(), "shop".into());
+    ends_in("[hcrs]\nchdir = \"/srv\"", |s| s.chdir.clone(), Some("/srv".into()));
+    let variables = vec![("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
+    ends_in("[hcrs]\nenv = [\"A=1=2\", \"B=\"]", |s| app(s).variables.clone(), variables.clone());
+    ends_in("[hcrs]\nenv = { A = \"1=2\", B = \"\" }", |s| app(s).variables.clone(), variables);
 }
 
 #[test]

@@ -151,17 +151,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     .aliases(&["pid"]),
     Setting::new(
         App,
-        "proc_name",
-        ValueKind::Text,
-        |d| quoted(&d.server.proc_name),
-        proc_name,
-        "Name with which the titles of the processes begin in ps and top, as in \"hcrs: worker 3 (main:app)\".",
-    )
-    .extension()
-    .flag("--proc-name", None, "NAME")
-    .flag_aliases(&["name"]),
-    Setting::new(
-        App,
         "wsgi_max_body_size",
         ValueKind::Whole(0, i64::MAX),
         |d| d.app.wsgi_max_body_size.to_string(),
@@ -335,15 +324,6 @@ fn workers(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
         draft.warn(&given.value.place, message);
         NonZeroUsize::MIN
     });
-    Ok(())
-}
-
-fn proc_name(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
-    let name = given.text()?;
-    if name.is_empty() || name.contains(char::is_control) {
-        return Err(given.expected("a name without control characters"));
-    }
-    name.clone_into(&mut draft.server.proc_name);
     Ok(())
 }
 

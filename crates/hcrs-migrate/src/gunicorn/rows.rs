@@ -59,10 +59,10 @@ pub(super) fn rows() -> Vec<Row> {
             .switch().with_default("true"),
         Row::unsupported("reuse_port", "--reuse-port", "the edge's threads always share their ports")
             .switch(),
-        Row::converted("chdir", "--chdir", "application_path", chdir),
+        Row::converted("chdir", "--chdir", "chdir", chdir),
         Row::unsupported("daemon", "-D --daemon", "use the service manager, or nohup").switch(),
         Row::converted(SCRIPT_NAME, "", "root_path", script_name),
-        Row::converted("raw_env", "-e --env", "root_path", raw_env).list(),
+        Row::converted("raw_env", "-e --env", "env, root_path", raw_env).list(),
         Row::same("pidfile", "-p --pid", "pid_path"),
         Row::unsupported("worker_tmp_dir", "--worker-tmp-dir", "heartbeats are not written to a file"),
         Row::converted("user", "-u --user", "", user),
@@ -75,7 +75,7 @@ pub(super) fn rows() -> Vec<Row> {
             "the scheme is read from X-Forwarded-Proto of trusted proxies"),
         Row::converted("forwarded_allow_ips", "--forwarded-allow-ips", "forwarded_allow_ips", forwarded)
             .with_default("127.0.0.1,::1"),
-        Row::converted("pythonpath", "--pythonpath", "", pythonpath),
+        Row::converted("pythonpath", "--pythonpath", "env", pythonpath),
         Row::unsupported("paste", "--paste --paster", PASTE),
         Row::unsupported("raw_paste_global_conf", "--paste-global", PASTE).list(),
         Row::converted("accesslog", "--access-logfile", "accesslog, access_log_format", access_log),

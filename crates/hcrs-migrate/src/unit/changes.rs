@@ -82,14 +82,14 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn set_identity(&mut self, previous: &PreviousStart<'_>, sheet: &Sheet<'_>) {
+    fn set_identity(&mut self, previous: &PreviousStart<'_>, sheet: &mut Sheet<'_>) {
         let PreviousStart { invocation, context, .. } = previous;
         // The context already has the directory of a `cd` in the command.
-        let folder = match &sheet.folder {
-            None => None,
-            folder if *folder == invocation.folder => context.folder.clone(),
+        let folder = match &sheet.chdir {
             Some(folder) => Some(context.path(folder)),
+            None => invocation.folder.as_ref().and(context.folder.clone()),
         };
+        sheet.unset("chdir");
         if let Some(folder) = folder {
             self.set("WorkingDirectory", &folder.display().to_string());
         }

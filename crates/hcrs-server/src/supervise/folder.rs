@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::command_line::is_working_directory;
+use crate::command_line::{command_line, is_working_directory};
 
-/// The folder that the server was started in, by the name in `$PWD`.
+/// The folder that the server was started in or has changed to, by its name.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// The name, as in `$PWD`.
@@ -15,6 +15,12 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Returns the working directory, if the name of `chdir` or, without one, of the start leads through a link.
+    pub(super) fn of(chdir: Option<&Path>) -> Option<Self> {
+        let started_in = &command_line().folder;
+        Self::named(&chdir.map_or_else(|| started_in.clone(), |chdir| started_in.join(chdir)))
+    }
+
     /// Returns the working directory, if this is a name of it that leads through a link.
     pub(super) fn named(name: &Path) -> Option<Self> {
         let is_this = name.is_absolute() && is_working_directory(name);

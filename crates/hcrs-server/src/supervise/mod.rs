@@ -67,7 +67,6 @@ use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use self::workers::Workers;
 use crate::bind::BoundListener;
-use crate::command_line::command_line;
 use crate::handover::Predecessor;
 use crate::origin::app::WorkerId;
 use crate::origin::health::Readiness;
@@ -151,6 +150,7 @@ async fn supervise(
     let terminal =
         settings.app.as_ref().filter(|_| settings.embedder.is_none()).and_then(Terminal::for_worker_of);
     let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
+    let folder = Folder::of(settings.chdir.as_deref());
     let mut supervisor = Supervisor {
         workers: Workers::new(
             edge.len(),
@@ -173,7 +173,7 @@ async fn supervise(
         descriptors,
         crashes: BTreeMap::new(),
         templates,
-        folder: Folder::named(&command_line().folder),
+        folder,
         terminal,
         listeners: handles,
         predecessor,

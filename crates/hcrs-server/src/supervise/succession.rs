@@ -109,7 +109,9 @@ impl Supervisor<'_> {
             // They are of a process before this one.
             command.env_remove(passed_sockets::COUNT);
         }
-        if let Some(folder) = self.folder.as_ref().and_then(Folder::path) {
+        if self.settings.chdir.is_some() {
+            command.current_dir(&command_line().folder); // its settings are relative to it
+        } else if let Some(folder) = self.folder.as_ref().and_then(Folder::path) {
             command.current_dir(folder);
         }
         let theirs = OwnedFd::from(theirs);

@@ -217,6 +217,7 @@ pub(super) fn command(plan: &Plan<'_>) -> Command {
     for name in &plan.app.withheld_variables {
         command.env_remove(name);
     }
+    command.envs(plan.app.variables.iter().map(|(name, value)| (name, value)));
     if let Some(PythonLogging::Dict(json)) = &plan.log.python {
         // In the environment, because it may hold passwords and command lines are public.
         command.env(LOGCONFIG_DICT, json);

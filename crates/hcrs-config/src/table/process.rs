@@ -1,0 +1,53 @@
+//! Settings of the processes' surroundings: their names, directory and environment.
+
+use super::store;
+use crate::draft::Draft;
+use crate::kind::{ValueKind, quoted};
+use crate::setting::Group::Process;
+use crate::setting::{Setting, unset};
+use crate::value::{GivenValue, Mistake};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(
+        Process,
+        "proc_name",
+        ValueKind::Text,
+        |d| quoted(&d.server.proc_name),
+        proc_name,
+        "Name with which the titles of the processes begin in ps and top, as in \"hcrs: worker 3 (main:app)\".",
+    )
+    .extension()
+    .flag("--proc-name", None, "NAME")
+    .flag_aliases(&["name"]),
+    Setting::new(
+        Process,
+        "chdir",
+        ValueKind::Path,
+        unset,
+        |v, d| store(&mut d.server.chdir, v.path().map(Some)),
+        "Directory that the server changes to once it has read the configuration. Relative paths of all \
+         settings are relative to it; itself it is relative to the directory that hcrs is started in.",
+    )
+    .extension()
+    .flag("--chdir", None, "DIRECTORY"),
+    Setting::new(
+        Process,
+        "env",
+        ValueKind::Variables,
+        unset,
+        |v, d| store(&mut d.app.variables, v.variables()),
+        "Environment variables of the workers, in addition to those of the server, as in { LANG = \"C.UTF-8\" } \
+         or [\"LANG=C.UTF-8\"]. The flag may be repeated.",
+    )
+    .extension()
+    .flag("--env", None, "NAME=VALUE"),
+];
+
+fn proc_name(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+    let name = given.text()?;
+    if name.is_empty() || name.contains(char::is_control) {
+        return Err(given.expected("a name without control characters"));
+    }
+    name.clone_into(&mut draft.server.proc_name);
+    Ok(())
+}
