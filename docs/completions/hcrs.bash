@@ -62,7 +62,7 @@ _hcrs() {
 
     case "${cmd}" in
         hcrs)
-            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help --version status reload stop scale reopen drain dump config cert migrate"
+            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help --version status reload stop scale reopen drain dump config cert migrate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -149,6 +149,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -334,7 +342,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__check)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -421,6 +429,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -556,7 +572,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__show)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -643,6 +659,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -778,7 +802,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__drain)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --off --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --off --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -865,6 +889,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1000,7 +1032,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__dump)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1087,6 +1119,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1260,7 +1300,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__reload)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1347,6 +1387,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1482,7 +1530,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__reopen)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1569,6 +1617,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1704,7 +1760,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__scale)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1791,6 +1847,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1926,7 +1990,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__status)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --json --once --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --json --once --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2013,6 +2077,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2148,7 +2220,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__stop)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2235,6 +2307,14 @@ _hcrs() {
                     return 0
                     ;;
                 --max-requests-jitter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-worker-rss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

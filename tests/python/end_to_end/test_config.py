@@ -80,7 +80,7 @@ def test_mistake_in_the_file_is_shown_with_its_place(tmp_path: Path, text: str, 
 
 def test_every_mistake_is_shown_at_once(tmp_path: Path) -> None:
     (tmp_path / "hcrs.toml").write_text("workers = 'two'\nbacklog = -1\n")
-    result = run(tmp_path, "--config", "hcrs.toml", "--worker-class", "gevent")
+    result = run(tmp_path, "--config", "hcrs.toml", "--worker-class", "threads")
     assert result.returncode == 78
     assert all(word in result.stderr for word in ("workers", "backlog", "--worker-class"))
 

@@ -209,10 +209,11 @@ def test_gunicorns_file_with_uvicorns_workers_is_served(
         "websocket_ping_interval": "20", "forwarded_allow_ips": '["127.0.0.1", "::1"]',
     }
     assert {key: made[key] for key in expected} == expected
-    for without in ("worker_connections = 500: ", "preload_app = true: ", "post_fork: "):
+    assert made["preload"] == "true"
+    for without in ("worker_connections = 500: ", "post_fork: move it to a module"):
         assert without in notes(toml)
     server = start(path)
-    assert len(server.worker_pids()) == 2
+    assert len(server.worker_pids()) == 3, "two workers and their template"
     assert connect_h1(server.listener).get("/?q=1").body == b"hello"
     assert re.search(r'- "GET /\?q=1 HTTP/1\.1" 200$', access_lines(server, 1)[0])
 
@@ -364,7 +365,8 @@ def test_unit_is_migrated_to_start_hcrs_with_type_notify(
         manager.settimeout(DEADLINE)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "PORT": "1", "GREETING": "two words", "WORKERS": "2"}
         server = start(Path(config), flags=flags, env=environment)
-        assert manager.recv(100) == b"READY=1"
+        while b"READY=1" not in (told := manager.recv(4096)):
+            assert told.startswith(b"STATUS=Starting"), told
     assert len(server.worker_pids()) == 2
     with httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/socket")) as client:
         assert client.get("http://localhost/").text == "hello"

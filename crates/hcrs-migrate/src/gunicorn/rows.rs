@@ -10,6 +10,12 @@ use super::{
 };
 
 const HOOK: &str = "hooks of the server are not called; use the app's lifespan, or the import of its module";
+const POST_FORK: &str = "move it to a module, as a function of one argument, and name it as module:function in \
+                         post_fork of [hcrs], or without preload in worker_start";
+const WORKER_START: &str = "move it to a module, as a function of one argument, and name it as module:function in \
+                            worker_start of [hcrs]";
+const WORKER_EXIT: &str = "move it to a module, as a function of one argument, and name it as module:function in \
+                           worker_exit of [hcrs]";
 const DIRTY: &str = "hcrs has no dirty workers";
 const STRICT: &str = "parsing is always strict";
 const PASTE: &str = "name the app as MODULE:APP in application_path";
@@ -52,9 +58,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::unsupported("spew", "--spew", "use Python's own tools for tracing").switch(),
         Row::unsupported("check_config", "--check-config", "use hcrs config check FILE").switch(),
         Row::unsupported("print_config", "--print-config", "use hcrs config show FILE").switch(),
-        Row::unsupported("preload_app", "--preload",
-            "workers are new processes, not forks: each loads the app itself, and they share no memory")
-            .switch(),
+        Row::same("preload_app", "--preload", "preload").switch(),
         Row::unsupported("sendfile", "--no-sendfile", "the edge always sends files of wsgi.file_wrapper")
             .switch().with_default("true"),
         Row::unsupported("reuse_port", "--reuse-port", "the edge's threads always share their ports")
@@ -167,8 +171,8 @@ pub(super) fn rows() -> Vec<Row> {
         Row::unsupported("on_reload", "", HOOK),
         Row::unsupported("when_ready", "", HOOK),
         Row::unsupported("pre_fork", "", HOOK),
-        Row::unsupported("post_fork", "", HOOK),
-        Row::unsupported("post_worker_init", "", HOOK),
+        Row::unsupported("post_fork", "", POST_FORK),
+        Row::unsupported("post_worker_init", "", WORKER_START),
         Row::unsupported("worker_int", "", HOOK),
         Row::unsupported("worker_abort", "", HOOK),
         Row::unsupported("pre_exec", "", HOOK),
@@ -177,7 +181,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::unsupported("post_request", "",
             "hooks are not called for each request; use a middleware of the app"),
         Row::unsupported("child_exit", "", HOOK),
-        Row::unsupported("worker_exit", "", HOOK),
+        Row::unsupported("worker_exit", "", WORKER_EXIT),
         Row::unsupported("nworkers_changed", "", HOOK),
         Row::unsupported("on_exit", "", HOOK),
         Row::unsupported("ssl_context", "", "TLS does not use Python; use the TLS settings of hcrs"),
