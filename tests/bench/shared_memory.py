@@ -121,11 +121,12 @@ def pss_of(pid: str) -> int:
 
 def report(args: argparse.Namespace, without: dict[str, int], with_preload: dict[str, int], share: float) -> str:
     """Returns the result as a page."""
-    versions = subprocess.run(
-        [Path(args.hcrs).parent / "python", "-c", "import sys, fastapi, pydantic; print('Python', sys.version.split()[0] +"
-         " ', FastAPI', fastapi.__version__ + ', pydantic', pydantic.VERSION)"],
-        capture_output=True, text=True, check=False,
-    ).stdout.strip()
+    program = (
+        "import sys, fastapi, pydantic;"
+        " print(f'Python {sys.version.split()[0]}, FastAPI {fastapi.__version__}, pydantic {pydantic.VERSION}')"
+    )
+    python = Path(args.hcrs).parent / "python"
+    versions = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False).stdout.strip()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     names = sorted(set(without) | set(with_preload))
     rows = "\n".join(f"| {name} | {mib(without.get(name))} | {mib(with_preload.get(name))} |" for name in names)

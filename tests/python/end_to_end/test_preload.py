@@ -326,3 +326,37 @@ def test_max_requests_forks_from_the_same_template(
         assert client.get().status == 200
     server.wait_for_log(r"Worker \d+ is ready and replaces worker \d+")
     assert len(noted(tmp_path, "imported")) == 1
+
+
+def test_the_reloader_loads_changed_code_into_a_new_template(
+    serve: Serve, connect_h1: Callable[..., H1Client], tmp_path: Path
+) -> None:
+    (tmp_path / "shop").mkdir()
+    code = tmp_path / "shop" / "versions.py"
+    code.write_text(app_of_version("old"))
+    server = serve(f"{code}:app", workers=1, use_reloader=True, hcrs={"preload": True, "lifespan": "off"})
+    code.write_text("raise RuntimeError('half saved')")
+    server.wait_for_log("half saved")
+    assert connect_h1(server.listener).get().body.startswith(b"old")
+    code.write_text(app_of_version("newer"))
+    server.wait_for_log("All workers have been replaced")
+    assert connect_h1(server.listener).get().body.startswith(b"newer")
+
+
+def test_a_stop_during_the_import_ends_the_template(launch: Serve, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(tmp_path / 'begun')!r}).touch()\ntime.sleep(60)\n"
+    )
+    server = launch(f"{tmp_path / 'slow.py'}:app", workers=2, hcrs={"preload": True})
+    wait_until((tmp_path / "begun").exists, "the import")
+    assert server.stop_and_check() == 0
+
+
+@pytest.mark.slow
+def test_an_import_that_hangs_ends_the_start_after_startup_timeout(launch: Serve, tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text("import threading\nthreading.Event().wait()\n")
+    server = launch(f"{tmp_path / 'hangs.py'}:app", workers=2, startup_timeout=0.1, hcrs={"preload": True})
+    assert server.wait_for_exit(30) != 0
+    assert re.search(r"Worker \d+ is not ready within the startup timeout; killing it", server.log)
+    assert "was killed by SIGKILL before it was ready" in server.log
+    server.wait_for_workers_end()
