@@ -250,7 +250,7 @@ def new_loop(worker_class: str) -> Any:
 
 
 class AppHooks(NamedTuple):
-    """What the app and the operator want to be called for in a worker."""
+    """Functions of the app and of the operator that a worker calls."""
 
     #: The app's handlers of signals that stop a server.
     handlers: AppHandlers

@@ -37,7 +37,7 @@ const FAILED: u8 = 2;
 const FORKED: u8 = 3;
 const NOT_FORKED: u8 = 4;
 
-/// What a worker is told of itself.
+/// The facts of a worker that its order states.
 #[derive(Debug)]
 pub(super) struct Seat {
     /// The number of its slot, from 1 on.
@@ -61,7 +61,7 @@ impl Seat {
 pub(super) struct Fork {
     /// The worker's number.
     pub worker: WorkerId,
-    /// What it is told of itself.
+    /// Its slot and its names.
     pub seat: Seat,
     /// Whether it gets a pipe for loaded files.
     pub has_loaded_files: bool,

@@ -65,7 +65,7 @@ pub(super) struct TemplateProcess {
     pub adoptions: Adoptions,
 }
 
-/// What is known of a template.
+/// The progress of a template.
 #[derive(Debug, Default)]
 struct Progress {
     reports: Reports,
@@ -146,7 +146,7 @@ impl TemplateProcess {
         progress.waiting.push_back(order);
     }
 
-    /// Lets the template end: nobody has a use for it.
+    /// Lets the template end: no more workers are to be forked from it.
     fn dismiss(&mut self, progress: &mut Progress) {
         progress.is_dismissed = true;
         if progress.is_loaded {
@@ -230,7 +230,7 @@ impl TemplateProcess {
                 let pid = child.pid();
                 worker::set_pid(&mut links, pid);
                 self.send(Event::Forked(worker, Some(Forked { pid, links }))).await;
-                // If nobody waits for it, it is killed.
+                // If it is no longer waited for, it is killed.
                 let _given_up = outcome.send(Outcome::Forked(child));
             }
             Report::NotForked(worker, why) => {
