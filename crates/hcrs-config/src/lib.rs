@@ -62,7 +62,7 @@ pub enum Command {
     Admin {
         /// The configuration of the server.
         config: Box<Config>,
-        /// What is to be done.
+        /// The action.
         action: AdminAction,
     },
     /// Create a development certificate (`hcrs cert dev`).
@@ -76,7 +76,7 @@ pub enum Command {
     },
 }
 
-/// What a command does with a running server.
+/// The action of a command on a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminAction {
     /// Show the state.

@@ -69,7 +69,7 @@ def test_the_dashboard_has_the_form_of_grafanas() -> None:
     assert 36 <= dashboard["schemaVersion"] <= 41, "those of Grafana 10 and 11"
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    taken: set[str] = set()
+    taken: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]
         cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}

@@ -28,7 +28,7 @@ impl Probe {
     }
 }
 
-/// Whether enough workers are ready and nobody has asked for a drain. The supervisor sets it, and all threads
+/// Whether enough workers are ready and no drain was asked for. The supervisor sets it, and all threads
 /// read it.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness(AtomicBool);
@@ -55,7 +55,7 @@ pub(crate) fn answer(probe: Probe, readiness: &Readiness, is_draining: bool) -> 
     whole(status, "text/plain; charset=utf-8", text.as_bytes().to_vec())
 }
 
-/// Returns a response that nobody stores.
+/// Returns a response that no cache stores.
 pub(crate) fn whole(status: u16, content_type: &str, body: Vec<u8>) -> WholeResponse {
     let length = body.len().to_string();
     let fields: [(&[u8], &[u8]); 4] = [

@@ -1,4 +1,4 @@
-//! What happens to the supervisor, and what it means in view of the workers' states.
+//! The events that reach the supervisor, and their meaning in view of the workers' states.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -100,7 +100,7 @@ impl Recycling {
 }
 
 impl Supervisor<'_> {
-    /// Gives a worker that has become ready its limits.
+    /// Sets the limits of a worker that has become ready.
     pub(super) fn limit(&mut self, id: WorkerId) {
         if self.settings.embedder.is_none() {
             self.recycling.add(id, Instant::now(), random_up_to);

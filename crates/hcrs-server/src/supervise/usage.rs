@@ -1,9 +1,9 @@
-//! What processes use of the machine, as the system reports it.
+//! The memory and the processor time that processes use, as the system reports them.
 
 use std::fs;
 use std::time::Duration;
 
-/// What a process uses.
+/// The memory and the processor time that a process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Usage {
     /// The resident memory, in bytes.
@@ -13,7 +13,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Returns what the process with this id uses; nothing if it has ended.
+    /// Returns the usage of the process with this id; none if it has ended.
     pub(super) fn of(pid: u32) -> Self {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         Self {
