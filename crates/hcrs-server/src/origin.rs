@@ -2,6 +2,8 @@
 
 pub(crate) mod admin;
 pub(crate) mod app;
+pub(crate) mod app_failure;
 pub(crate) mod health;
+mod html;
 pub(crate) mod redirect;
 pub(crate) mod welcome;

@@ -13,9 +13,8 @@ use crate::client::{Client, ForwardedFields};
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, Parts, WholeResponse};
-use crate::origin::health;
-use crate::origin::redirect;
 use crate::origin::welcome::{self, Facts, TlsFacts};
+use crate::origin::{app_failure, health, redirect};
 use crate::route::{Circumstances, Route, route};
 use crate::state::Phase;
 
@@ -68,12 +67,17 @@ impl Intake {
             settings: &shared.settings,
             is_admin: shared.admin.is_some(),
             https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
+            app_has_failed: shared.app_failure.borrow().is_some(),
             has_too_many_running: self.has_too_many_running(),
         };
         match route(&arrived.head, circumstances) {
             Route::App => self.submit(client, arrived, now),
             Route::Welcome => {
                 let response = welcome(client, &arrived);
+                answered(client, arrived, response, now)
+            }
+            Route::AppFailure => {
+                let response = app_failure::answer(&arrived.head, shared.app_failure.borrow().as_deref());
                 answered(client, arrived, response, now)
             }
             Route::Redirect(port) => match redirect::answer(&arrived.head, port) {

@@ -14,6 +14,8 @@ pub(crate) enum Route {
     App,
     /// The page of a server without an app.
     Welcome,
+    /// The reason why the app cannot be served, for its developer.
+    AppFailure,
     /// A redirect to HTTPS at this port.
     Redirect(u16),
     /// The answer to a probe.
@@ -33,6 +35,8 @@ pub(crate) struct Circumstances<'a> {
     pub is_admin: bool,
     /// The port of HTTPS, if the connection is cleartext and its requests are to be redirected there.
     pub https_port: Option<u16>,
+    /// Whether the app cannot be served, and requests are answered with the reason.
+    pub app_has_failed: bool,
     /// Whether the connection has as many requests in workers as it may.
     pub has_too_many_running: bool,
 }
@@ -67,6 +71,9 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
         // A CONNECT has no target that the page could be.
         return if head.is_websocket() { Route::Refused(Fault::MethodNotAllowed) } else { Route::Welcome };
     }
+    if of.app_has_failed {
+        return Route::AppFailure;
+    }
     if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App }
 }
 
@@ -86,7 +93,13 @@ mod tests {
     }
 
     fn of(settings: &Settings) -> Circumstances<'_> {
-        Circumstances { settings, is_admin: false, https_port: None, has_too_many_running: false }
+        Circumstances {
+            settings,
+            is_admin: false,
+            https_port: None,
+            app_has_failed: false,
+            has_too_many_running: false,
+        }
     }
 
     fn with_app() -> Settings {
@@ -136,6 +149,15 @@ mod tests {
         settings.connection.server_names.push("example.org").unwrap();
         let overloaded = Circumstances { has_too_many_running: true, https_port: Some(443), ..of(&settings) };
         assert_eq!(route(&head, overloaded), Route::Refused(Fault::UnknownHost));
+    }
+
+    #[test]
+    fn an_app_that_cannot_be_served_is_explained_and_not_waited_for() {
+        let settings = with_app();
+        let failed = Circumstances { app_has_failed: true, has_too_many_running: true, ..of(&settings) };
+        assert_eq!(route(&head(Scheme::Https, b"/"), failed), Route::AppFailure);
+        let cleartext = Circumstances { https_port: Some(8443), ..failed };
+        assert_eq!(route(&head(Scheme::Http, b"/"), cleartext), Route::Redirect(8443));
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(crate) struct ThreadState {
     pub metrics: Rc<Counters>,
     /// The requests in flight.
     pub requests: ActiveRequests,
+    /// The reason why the app cannot be served, while requests are answered with it.
+    pub app_failure: RefCell<Option<Arc<str>>>,
     /// Settings and shared resources of WebSockets.
     pub websockets: Rc<websocket::Terms>,
     /// Room for the request bodies that HTTP/2 connections hold.
@@ -101,6 +103,7 @@ impl ThreadState {
             faults: FaultLog::default(),
             metrics: Rc::default(),
             requests: ActiveRequests::default(),
+            app_failure: RefCell::default(),
             websockets: websocket::Terms::new(&settings.connection),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             open_files: Rc::default(),

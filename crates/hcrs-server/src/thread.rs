@@ -26,6 +26,7 @@ use crate::exchange::piece;
 use crate::origin::admin::Port;
 use crate::origin::app::WorkerEvent;
 use crate::origin::app::link::{Cut, Link, LinkEvent};
+use crate::origin::app_failure;
 use crate::origin::health::Readiness;
 use crate::settings::Settings;
 use crate::state::{FIRST_REQUEST, Phase, ThreadState};
@@ -109,6 +110,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 }
             }
             Control::Retire(retirement) => retire(&shared, retirement),
+            Control::ExplainFailure(reason) => explain_failure(&shared, reason),
             Control::Lost(worker) => shared.dispatch.lost(worker),
             Control::Turn(turned) => {
                 turned.fetch_add(1, Ordering::Relaxed);
@@ -200,6 +202,16 @@ fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     });
 }
 
+/// Answers requests with the reason why the app cannot be served, if there is one; those that wait first.
+fn explain_failure(shared: &ThreadState, reason: Option<Arc<str>>) {
+    if let Some(reason) = &reason {
+        for exchange in shared.dispatch.take_queue() {
+            exchange.answer_queued(|head| app_failure::answer(head, Some(reason)));
+        }
+    }
+    *shared.app_failure.borrow_mut() = reason;
+}
+
 /// Logs the exchanges that were cut off in a worker that was replaced.
 fn log_cut(cut: Cut, pid: u32, grace: Duration) {
     let (Cut { requests, websockets }, grace) = (cut, grace.as_secs_f64());
@@ -244,7 +256,12 @@ async fn drain(
             order = orders.recv() => match order {
                 Some(Control::Attach(end)) => drop(end),
                 // Every link is sent `Drain` at the end.
-                Some(Control::Accept | Control::Retire(_) | Control::Describe(_)) => {}
+                Some(
+                    Control::Accept
+                    | Control::Retire(_)
+                    | Control::ExplainFailure(_)
+                    | Control::Describe(_),
+                ) => {}
                 Some(Control::Snapshot(reply)) => answer(reply, shared, index),
                 Some(Control::Turn(turned)) => drop(turned.fetch_add(1, Ordering::Relaxed)),
                 Some(Control::Lost(worker)) => shared.dispatch.lost(worker),

@@ -14,6 +14,7 @@ import pytest
 
 from end_to_end.certificates import Pki
 from end_to_end.key_rows import as_flags, as_variable, filled, in_file
+from end_to_end.project import Project
 from end_to_end.server import Server
 from end_to_end.settings_table import SETTINGS
 
@@ -85,6 +86,27 @@ def run(launch: Serve, tmp_path: Path) -> Serve:
         (tmp_path / "main.py").write_text(textwrap.dedent(source))
         prefix = "wsgi:" if "start_response" in source else ""
         return launch(f"{prefix}{tmp_path / 'main.py'}:app", **config).wait_until_running()
+
+    return start
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder)
+
+
+@pytest.fixture
+def serve_project(serve: Serve, project: Project) -> Serve:
+    def start(**options: Any) -> Server:
+        return serve(
+            f"{project.folder}/main.py:app",
+            use_reloader=True,
+            keep_alive_timeout=60,
+            env={"PYTHONDONTWRITEBYTECODE": "1"},
+            **options,
+        )
 
     return start
 

@@ -175,7 +175,6 @@ def test_a_lifespan_message_out_of_place_raises_in_the_app(serve: Serve) -> None
 @pytest.mark.parametrize(
     ("source", "app", "said"),
     [
-        ("1 +", "main:app", "SyntaxError"),
         ("import nothing_like_this", "main:app", "ModuleNotFoundError: No module named 'nothing_like_this'"),
         ("", "main:int.nothing", "AttributeError: type object 'int' has no attribute 'nothing'"),
         ("", "main:1 +", "SyntaxError"),
@@ -193,6 +192,13 @@ def test_an_app_that_cannot_be_loaded_is_reported_with_its_traceback(
     text, code = failure(serve, source, app=app)
     assert text.startswith("Traceback (most recent call last):\n") and said in text
     assert code == 1
+
+
+@pytest.mark.parametrize("source", ["1 +", "import sys\ndef load():\n    sys.exit('no')\nload()"])
+def test_a_traceback_begins_with_the_app(serve: Serve, source: str) -> None:
+    text, _ = failure(serve, source)
+    first = text.splitlines()[1 if text.startswith("Traceback") else 0]
+    assert first.endswith(("main.py\", line 1", "main.py\", line 4, in <module>")), text
 
 
 @pytest.mark.parametrize(

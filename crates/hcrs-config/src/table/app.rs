@@ -77,9 +77,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         ValueKind::Boolean,
         |d| d.app.use_reloader.to_string(),
         |v, d| store(&mut d.app.use_reloader, v.boolean()),
-        "Replaces the workers when a file that they have loaded, or a Python file in the app's folder, \
-         changes. If the app cannot be loaded, the old workers keep serving until the next change. For \
-         development. The configuration is not reloaded.",
+        "Restarts the workers when a file that they have loaded, or a Python file in the app's folder, \
+         changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. \
+         For development. The configuration is not reloaded.",
     )
     .flag("--reload", None, "")
     .aliases(&["reload"]),

@@ -212,6 +212,22 @@ impl Exchange {
         self.announce();
     }
 
+    /// Answers a request that waits for a worker with a whole response, which `response` makes of its head. The
+    /// request is never sent to a worker then.
+    pub(crate) fn answer_queued(&self, response: impl FnOnce(&RequestHead) -> WholeResponse) {
+        let Some(response) = self.head().map(|head| response(&head)) else { return };
+        let mut state = self.state.borrow_mut();
+        state.place = Place::Over;
+        state.share = None;
+        if state.websocket.take().is_some() {
+            // The WebSocket is denied: the request is complete, and no body is awaited during the response.
+            state.body.ended = true;
+            state.body.end_sent = true;
+        }
+        drop(state);
+        self.answer(response);
+    }
+
     /// Takes the response's head from the worker. Returns false if it may not send one now.
     #[must_use]
     pub(crate) fn push_head(&self, head: ResponseHead, end: bool) -> bool {

@@ -1,9 +1,10 @@
 //! The page that the edge serves itself when it has no app. It shows how the request arrived.
 
-use std::fmt::{self, Write as _};
+use std::fmt::{Display, Write as _};
 
 use hcrs_http::{Address, RequestHead, ResponseHead, Version};
 
+use super::html::{self, Html};
 use crate::exchange::WholeResponse;
 
 /// Facts about the connection that the request's head does not hold.
@@ -31,8 +32,7 @@ pub(crate) struct TlsFacts<'a> {
 /// Returns the answer to a request: the page as HTML for a client that takes it, else as plain text.
 pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> WholeResponse {
     let view = head.view();
-    let accept = view.fields().first(b"accept");
-    let html = accept.is_some_and(|accept| accept.windows(9).any(|part| part == b"text/html"));
+    let html = html::is_accepted(&view);
     let protocol = match view.version {
         Version::Http10 => "HTTP/1.0",
         Version::Http11 => "HTTP/1.1",
@@ -51,7 +51,7 @@ pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> WholeResponse {
 
 fn page(protocol: &str, client: Option<Address<'_>>, facts: &Facts<'_>, html: bool) -> Vec<u8> {
     let mut rows = String::with_capacity(512);
-    let mut row = |name: &str, value: &dyn fmt::Display| {
+    let mut row = |name: &str, value: &dyn Display| {
         let _infallible = if html {
             writeln!(rows, "<tr><th scope=\"row\">{name}</th><td>{}</td></tr>", Html(&value.to_string()))
         } else {
@@ -82,25 +82,6 @@ fn page(protocol: &str, client: Option<Address<'_>>, facts: &Facts<'_>, html: bo
         format!("hcrs is running.\n\n{rows}\nServe an app with: hcrs main:app\n")
     };
     page.into_bytes()
-}
-
-/// Text inside an HTML element.
-struct Html<'a>(&'a str);
-
-impl fmt::Display for Html<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
 }
 
 const HTML_START: &str = r#"<!doctype html>

@@ -22,6 +22,7 @@ mod reap;
 mod recycle;
 mod reload;
 mod replace;
+mod restart;
 mod scale;
 mod signals;
 mod start;
@@ -38,7 +39,7 @@ pub use python::interpreters;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,6 +218,11 @@ async fn supervise(
     }
 }
 
+/// Returns the reason for a restart because this file has changed.
+fn change_of(path: &Path) -> String {
+    format!("{} has changed", path.display())
+}
+
 /// The reason why serving ends.
 #[derive(Debug)]
 enum End {
@@ -288,7 +294,7 @@ impl Supervisor<'_> {
     /// Keeps the workers alive until the server is to end.
     async fn watch(&mut self) -> End {
         loop {
-            if self.replacements.take_finished_round() {
+            if (self.reload.is_none() || self.are_all_ready()) && self.replacements.take_finished_round() {
                 tracing::info!("All workers have been replaced");
                 self.notify(notify::State::Ready);
             }
@@ -300,13 +306,18 @@ impl Supervisor<'_> {
             let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).chain(limits).min();
             match self.next(next).await {
                 Change::Ready(id) => self.hand_over(id).await,
+                Change::Failed(id) if self.reload.is_some() => self.give_up_with(id).await,
                 Change::Failed(id) => {
                     if let Some(worker) = self.workers.get(id) {
                         let why = worker.failed.as_deref().unwrap_or_default();
                         tracing::error!(traceback = why, "Worker {} cannot serve the app", worker.pid);
                     }
                 }
-                Change::Gone(worker) => self.reap(&worker),
+                Change::Gone(worker) => {
+                    if self.reload.is_none() || self.note_end(&worker).await {
+                        self.reap(&worker);
+                    }
+                }
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload => self.reload("SIGHUP").await,
                 Change::Call(call) => self.obey(call).await,
@@ -316,13 +327,11 @@ impl Supervisor<'_> {
                     self.hand_service_over();
                     return End::Stop(Stop::SUCCEEDED);
                 }
-                Change::Files(Some(path)) => self.replace_changed(&path).await,
+                Change::Files(Some(path)) => self.renew_all(&change_of(&path)).await,
                 Change::Due => {
                     self.check_pulses().await;
                     self.recycle();
-                    if let Some(reload) = &mut self.reload {
-                        reload.look(Instant::now(), &self.sender);
-                    }
+                    self.look_at_files();
                     self.start_due().await;
                     self.replace_next().await;
                 }

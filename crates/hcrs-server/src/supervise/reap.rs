@@ -29,8 +29,7 @@ impl Supervisor<'_> {
     /// replacement.
     pub(super) fn reap(&mut self, worker: &Worker) {
         let end = end_text(worker);
-        let until_asked = self.reload.is_some();
-        match self.replacements.gone(worker.id, until_asked, Instant::now()) {
+        match self.replacements.gone(worker.id, Instant::now()) {
             Loss::SlotEmpty if worker.is_retired() => log_end(worker),
             Loss::SlotEmpty => {
                 let is_hang = worker.has_hung;
@@ -43,14 +42,10 @@ impl Supervisor<'_> {
             }
             Loss::Unready(old, delay) => {
                 let old = self.workers.get(old).map_or(0, |old| old.pid);
-                let again = delay.map_or_else(
-                    || "the next change".to_owned(),
-                    |delay| format!("{} s", delay.as_secs_f64()),
-                );
-                let when = if delay.is_some() { "in" } else { "with" };
                 tracing::error!(
-                    "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried {when} {again}",
-                    worker.pid
+                    "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried in {} s",
+                    worker.pid,
+                    delay.as_secs_f64()
                 );
                 // Sent even after a failure, so that an app that cannot be loaded does not keep the service
                 // manager waiting for the end of a reload.

@@ -1,9 +1,8 @@
 //! Replacement of workers while they serve: the new worker is started first, and once it is ready the old one
 //! finishes what it has begun. One is replaced at a time, so there is at most one worker more than
-//! configured.
+//! configured. With `use_reloader` all are restarted together instead (`restart.rs`).
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hcrs_metrics::RestartCause;
@@ -47,8 +46,6 @@ enum Pause {
     None,
     /// Not before this time, after a replacement that failed.
     Until(Instant),
-    /// Not before the next request, after a replacement that failed.
-    UntilAsked,
 }
 
 /// The meaning of a worker's end for its replacement.
@@ -60,9 +57,8 @@ pub(super) enum Loss {
     Retired,
     /// It died before its replacement, which is already starting, was ready.
     DiedBeforeHandover,
-    /// It was to replace this worker, which continues to serve. Another attempt follows after the time, or on
-    /// request.
-    Unready(WorkerId, Option<Duration>),
+    /// It was to replace this worker, which continues to serve. Another attempt follows after the time.
+    Unready(WorkerId, Duration),
 }
 
 impl Replacements {
@@ -102,7 +98,6 @@ impl Replacements {
             _ if self.running.is_some() || self.waiting.is_empty() => None,
             Pause::None => Some(now),
             Pause::Until(at) => Some(at),
-            Pause::UntilAsked => None,
         }
     }
 
@@ -154,8 +149,8 @@ impl Replacements {
         matches!(self.running, Some(Running::Starting { old: Some(old), .. } | Running::Retiring { old }) if old == id)
     }
 
-    /// Notes that a worker is gone. With `until_asked`, the next attempt waits for a request.
-    pub(super) fn gone(&mut self, id: WorkerId, until_asked: bool, now: Instant) -> Loss {
+    /// Notes that a worker is gone.
+    pub(super) fn gone(&mut self, id: WorkerId, now: Instant) -> Loss {
         match self.running {
             Some(Running::Retiring { old }) if old == id => {
                 self.running = None;
@@ -170,14 +165,15 @@ impl Replacements {
                 let Some(old) = old else { return Loss::SlotEmpty };
                 self.cancel(slot);
                 self.waiting.push_front(slot);
-                if until_asked {
-                    self.pause = Pause::UntilAsked;
-                    return Loss::Unready(old, None);
-                }
-                Loss::Unready(old, Some(self.postpone(now)))
+                Loss::Unready(old, self.postpone(now))
             }
             _ => Loss::SlotEmpty,
         }
+    }
+
+    /// Notes that new workers start in all slots, which is a round without replacements.
+    pub(super) fn begin_round(&mut self) {
+        self.is_round = true;
     }
 
     /// Whether a requested round of all slots is in progress.
@@ -213,14 +209,12 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Replaces every worker, because a file of the app has changed.
-    pub(super) async fn replace_changed(&mut self, path: &Path) {
-        self.renew_all(&format!("{} has changed", path.display())).await;
-    }
-
     /// Replaces every worker. A replacement that is just starting is cancelled at once, because it may hang in
     /// code that has been fixed.
     pub(super) async fn renew_all(&mut self, why: &str) {
+        if self.reload.is_some() {
+            return self.restart_all(why).await;
+        }
         if let Some(new) = self.replacements.supersede() {
             self.retire(new).await;
         }
@@ -256,6 +250,10 @@ impl Supervisor<'_> {
             // The worker was superseded while it was starting, and now ends in order.
             self.workers.retire(id, Instant::now() + self.retire_timeout() + RETIRE_SLACK);
             return;
+        }
+        if self.reload.is_some() {
+            // A signal may have started it after the others were given up.
+            self.edge.send_all(|| Control::ExplainFailure(None)).await;
         }
         let Some(old) = self.replacements.ready(id) else {
             self.notify(notify::State::WorkersChanged);
@@ -308,12 +306,12 @@ mod tests {
         assert_eq!((all.due(now), all.next(now)), (None, None), "the new one is starting");
         assert_eq!(all.ready(3), Some(1));
         assert_eq!(all.due(now), None, "the old one has not ended");
-        assert_eq!(all.gone(1, false, now), Loss::Retired);
+        assert_eq!(all.gone(1, now), Loss::Retired);
         assert!(!all.take_finished_round());
         assert_eq!((all.due(now), all.next(now)), (Some(now), Some(1)));
         all.begin(1, 2, 4);
         assert_eq!(all.ready(4), Some(2));
-        assert_eq!(all.gone(2, false, now), Loss::Retired);
+        assert_eq!(all.gone(2, now), Loss::Retired);
         assert!(all.take_finished_round());
         assert!(!all.take_finished_round(), "it is reported once");
         assert_eq!(all.due(now), None);
@@ -327,14 +325,14 @@ mod tests {
         all.want_all(2);
         all.want_all(2);
         all.ready(3);
-        all.gone(1, false, now);
+        all.gone(1, now);
         let mut order = Vec::new();
         let (mut old, mut new) = (2, 4);
         while let Some(slot) = all.next(now) {
             order.push(slot);
             all.begin(slot, old, new);
             all.ready(new);
-            all.gone(old, false, now);
+            all.gone(old, now);
             (old, new) = (3, 5);
         }
         assert_eq!(order, [1, 0], "the worker that was starting may be out of date, too");
@@ -348,20 +346,13 @@ mod tests {
             let Some(at) = all.due(now) else { panic!("it waits") };
             assert_eq!(all.next(at), Some(0));
             all.begin(0, 1, new);
-            let Loss::Unready(1, Some(delay)) = all.gone(new, false, now) else {
-                panic!("the old one serves")
-            };
+            let Loss::Unready(1, delay) = all.gone(new, now) else { panic!("the old one serves") };
             assert_eq!(all.next(now), None);
             delays.push(delay.as_millis());
         }
         assert_eq!(delays, [500, 1000, 2000]);
         all.want_all(1);
         assert_eq!(all.next(now), Some(0), "a request ends the wait");
-        all.begin(0, 1, 5);
-        assert_eq!(all.gone(5, true, now), Loss::Unready(1, None));
-        assert_eq!(all.due(now), None, "a change is waited for");
-        all.want_all(1);
-        assert_eq!(all.next(now), Some(0));
     }
 
     #[test]
@@ -369,13 +360,13 @@ mod tests {
         let (mut all, now) = rolling(1);
         all.begin(0, 1, 2);
         assert!(all.concerns(1) && !all.concerns(2));
-        assert_eq!(all.gone(1, false, now), Loss::DiedBeforeHandover);
+        assert_eq!(all.gone(1, now), Loss::DiedBeforeHandover);
         assert_eq!(all.ready(2), None, "there is no worker to retire");
         assert!(all.take_finished_round());
         let (mut all, now) = rolling(1);
         all.begin(0, 1, 2);
-        all.gone(1, false, now);
-        assert_eq!(all.gone(2, false, now), Loss::SlotEmpty);
+        all.gone(1, now);
+        assert_eq!(all.gone(2, now), Loss::SlotEmpty);
         assert!(all.take_finished_round());
     }
 
@@ -388,10 +379,10 @@ mod tests {
         all.want_all(1);
         assert_eq!(all.ready(2), None, "it comes too late");
         assert_eq!(all.due(now), None, "it has not ended");
-        assert_eq!(all.gone(2, true, now), Loss::Retired);
+        assert_eq!(all.gone(2, now), Loss::Retired);
         assert_eq!(all.next(now), Some(0));
         all.begin(0, 1, 3);
-        all.gone(1, true, now);
+        all.gone(1, now);
         assert_eq!(all.supersede(), None, "it is the only one that the slot has");
         assert_eq!(all.due(now), None, "no other was requested");
         all.want_all(1);
@@ -404,12 +395,12 @@ mod tests {
     fn workers_that_die_elsewhere_are_no_replacements() {
         let (mut all, now) = rolling(2);
         all.begin(0, 1, 3);
-        assert_eq!(all.gone(2, false, now), Loss::SlotEmpty);
+        assert_eq!(all.gone(2, now), Loss::SlotEmpty);
         all.cancel(1);
         assert_eq!(all.ready(4), None);
         all.ready(3);
-        assert_eq!(all.gone(3, false, now), Loss::SlotEmpty, "it dies while the old one ends");
-        assert_eq!(all.gone(1, false, now), Loss::Retired);
+        assert_eq!(all.gone(3, now), Loss::SlotEmpty, "it dies while the old one ends");
+        assert_eq!(all.gone(1, now), Loss::Retired);
         assert_eq!(all.due(now), None);
     }
 }

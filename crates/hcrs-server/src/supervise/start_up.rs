@@ -1,6 +1,7 @@
 //! From the first worker's start to the first connection. The sockets listen once every worker is ready. A
-//! worker that cannot serve at this point is for the operator to fix, so it ends the start; with
-//! `use_reloader` the next change of the app's files is awaited instead.
+//! worker that cannot serve at this point is for the operator to fix, so it ends the start. With `use_reloader`
+//! the sockets listen first: requests wait for the workers, or are answered with the reason why the app cannot
+//! be served.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,9 +9,8 @@ use std::time::{Duration, Instant};
 use super::event::Change;
 use super::reap::end_text;
 use super::reload::Watch;
-use super::replace::Replacements;
 use super::workers::Worker;
-use super::{Supervisor, notify, python};
+use super::{Supervisor, change_of, notify, python};
 use crate::StartError;
 use crate::thread::control::Control;
 
@@ -26,23 +26,29 @@ pub(super) enum Started {
 }
 
 impl Supervisor<'_> {
-    /// Starts the workers, waits until all are ready, and makes the sockets listen.
+    /// Starts the workers, waits until all are ready, and makes the sockets listen. With `use_reloader` they listen
+    /// first, and an app that cannot be served does not end the start.
     pub(super) async fn start_up(&mut self) -> Result<Started, StartError> {
-        loop {
-            match self.start_workers().await {
-                Ok(Started::Serving) => break,
-                Err(StartError::App(why)) if self.reload.is_some() => {
-                    tracing::error!(
-                        traceback = why,
-                        "The app cannot be served; the next change of a file starts it again"
-                    );
-                    if let Started::Stopped = self.wait_for_change().await? {
-                        return Ok(Started::Stopped);
-                    }
-                }
-                other => return other,
-            }
+        if self.reload.is_some() {
+            self.accept_connections().await?;
         }
+        match self.start_workers().await {
+            Ok(Started::Serving) => {}
+            Err(StartError::App(why)) if self.reload.is_some() => self.give_up(&why).await,
+            other => return other,
+        }
+        if self.reload.is_none() {
+            self.accept_connections().await?;
+        }
+        self.note_open();
+        if let Some(predecessor) = self.predecessor.take() {
+            predecessor.relieve();
+        }
+        Ok(Started::Serving)
+    }
+
+    /// Makes the sockets listen, and announces their addresses.
+    async fn accept_connections(&self) -> Result<(), StartError> {
         let addresses = self.open().await?;
         for address in &addresses {
             tracing::info!("Running on {address} (CTRL + C to quit)");
@@ -50,11 +56,7 @@ impl Supervisor<'_> {
         if let Some(embedder) = &self.settings.embedder {
             embedder.running(&addresses);
         }
-        self.note_open();
-        if let Some(predecessor) = self.predecessor.take() {
-            predecessor.relieve();
-        }
-        Ok(Started::Serving)
+        Ok(())
     }
 
     /// Starts a worker for each slot, and waits until all are ready.
@@ -68,7 +70,8 @@ impl Supervisor<'_> {
         }
         let mut not_ready = self.slots.len();
         while not_ready > 0 {
-            match self.next(None).await {
+            let look = self.reload.as_ref().and_then(Watch::due);
+            match self.next(look).await {
                 Change::Ready(id) => {
                     not_ready -= 1;
                     self.notify(notify::State::Starting);
@@ -85,54 +88,26 @@ impl Supervisor<'_> {
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 Change::Call(call) => call.refuse("the server is starting"),
                 // They may have loaded files that have changed since.
-                Change::Reload => self.replace_all("SIGHUP"),
+                Change::Reload if self.reload.is_none() => self.replace_all("SIGHUP"),
+                Change::Reload => return Ok(self.restart_early("SIGHUP").await),
+                Change::Files(Some(path)) => return Ok(self.restart_early(&change_of(&path)).await),
+                Change::Due => self.look_at_files(),
                 // A number of workers is changed once it has been reached.
                 Change::Scale(_)
                 | Change::Succeed
                 | Change::Succeeded
                 | Change::Spent(_)
                 | Change::Drained { .. }
-                | Change::Files(_)
-                | Change::Due => {}
+                | Change::Files(None) => {}
             }
         }
         Ok(Started::Serving)
     }
 
-    /// Ends the workers, and waits until one of the app's files has changed or SIGHUP has come.
-    async fn wait_for_change(&mut self) -> Result<Started, StartError> {
-        self.kill_each(|_| true);
-        self.replacements = Replacements::default();
-        self.templates.renew();
-        let mut has_changed = false;
-        while !(has_changed && self.workers.is_empty()) {
-            let look = self.reload.as_ref().and_then(Watch::due);
-            match self.next(look).await {
-                Change::Files(Some(path)) => {
-                    tracing::info!("Starting again ({} has changed)", path.display());
-                    has_changed = true;
-                }
-                Change::Reload => has_changed = true,
-                Change::Due => {
-                    if let Some(reload) = &mut self.reload {
-                        reload.look(Instant::now(), &self.sender);
-                    }
-                }
-                Change::Stop(_) | Change::EmbedderGone => return Ok(Started::Stopped),
-                Change::ThreadLost(_) => return Err(thread_lost()),
-                Change::Call(call) => call.refuse("the server is starting"),
-                Change::Ready(_)
-                | Change::Failed(_)
-                | Change::Gone(_)
-                | Change::Spent(_)
-                | Change::Scale(_)
-                | Change::Succeed
-                | Change::Succeeded
-                | Change::Drained { .. }
-                | Change::Files(None) => {}
-            }
-        }
-        Ok(Started::Serving)
+    /// Restarts the workers before all are ready: they may hang in code that has been mended.
+    async fn restart_early(&mut self, why: &str) -> Started {
+        self.restart_all(why).await;
+        Started::Serving
     }
 
     /// Makes the sockets listen, through the supervisor's handles of them, because here an error can still
@@ -152,7 +127,7 @@ impl Supervisor<'_> {
     }
 
     /// Returns the reason why a worker ended before it was ready.
-    async fn explain(&self, worker: &Worker) -> StartError {
+    pub(super) async fn explain(&self, worker: &Worker) -> StartError {
         if let Some(why) = &worker.failed {
             return StartError::App(why.clone());
         }

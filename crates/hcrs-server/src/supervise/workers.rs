@@ -262,10 +262,13 @@ impl Workers {
 
     /// Marks a worker as replaced, with the time until `deadline` to finish what it has begun.
     pub(super) fn retire(&mut self, id: WorkerId, deadline: Instant) {
-        let worker = self.by_id.get_mut(&id).filter(|worker| !worker.ended);
-        if let Some(worker) = worker.filter(|worker| worker.stage != Stage::ShuttingDown) {
+        let worker = self.by_id.get_mut(&id).filter(|worker| worker.stage != Stage::ShuttingDown);
+        if let Some(worker) = worker {
             worker.stage = Stage::Retired;
-            worker.deadline = Some(deadline);
+            // The links of one that has ended have a deadline of their own.
+            if !worker.ended {
+                worker.deadline = Some(deadline);
+            }
         }
     }
 

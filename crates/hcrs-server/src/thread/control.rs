@@ -30,6 +30,9 @@ pub(crate) enum Control {
     /// Send the worker no more requests, and those that it has not begun to others; let it finish the rest,
     /// cut off what is left when its time is up, then send it `Drain`.
     Retire(Retirement),
+    /// Answer requests with this reason why the app cannot be served, those that wait included; or, with `None`,
+    /// let them wait for a worker again.
+    ExplainFailure(Option<Arc<str>>),
     /// End the link to a worker whose process has ended, after reading what it has sent. Another process may
     /// hold the other end open, so its closing is not awaited.
     Lost(WorkerId),

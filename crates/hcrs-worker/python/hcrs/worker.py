@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from hcrs import _hcrs, logs, signals
@@ -156,10 +158,27 @@ def reason(error: BaseException) -> str:
     """Returns the reason why the app cannot be served, for the log of the edge."""
     # A traceback through this package does not help with these.
     is_plain = isinstance(error, (NoAppError, HookError, logs.LogConfigError))
-    why = f"{error}\n" if is_plain else "".join(traceback.format_exception(error))
+    trace = frames_of_app(error.__traceback__)
+    why = f"{error}\n" if is_plain else "".join(traceback.format_exception(type(error), error, trace))
     if isinstance(error, ImportError):
         why += f"The interpreter is {sys.executable}.\n"
     return why
+
+
+def frames_of_app(trace: TracebackType | None) -> TracebackType | None:
+    """Returns the frames from the app's module on. Those above, of this package and of the import system, are the same for
+    every app."""
+    above = os.path.dirname(__file__)
+    shown = trace
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        is_import = file == importlib.__file__ or file.startswith("<frozen importlib.")
+        if not is_import and os.path.dirname(file) != above:
+            break
+        trace = trace.tb_next
+        if is_import:
+            shown = trace
+    return shown
 
 
 def run(worker: AsgiWorker | WsgiWorker, pulse: _hcrs.Pulse | None) -> int:

@@ -208,6 +208,12 @@ impl Dispatch {
         self.wake();
     }
 
+    /// Removes the requests that wait for a worker, which the caller is to answer.
+    pub(crate) fn take_queue(&self) -> impl Iterator<Item = Rc<Exchange>> {
+        let queue = std::mem::take(&mut *self.queue.borrow_mut());
+        queue.into_iter().filter(|exchange| !exchange.is_over())
+    }
+
     /// Stops sending requests to a worker and notifies it of the signal. Requests that it has not begun wait
     /// for another worker. Returns the worker's link.
     pub(crate) fn retire(&self, worker: WorkerId, signal: u16, now: Instant) -> Option<Rc<Link>> {
