@@ -102,6 +102,11 @@ impl Draft {
         }
     }
 
+    /// Returns whether a value was given for a key.
+    pub(crate) fn is_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
     /// Records the value given for a key.
     pub(crate) fn record(&mut self, key: &'static str, value: &Value) {
         self.given.insert(key, value.clone());

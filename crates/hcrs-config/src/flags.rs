@@ -21,6 +21,7 @@ Other commands:
   hcrs migrate FILE        converts the settings of another server, its command line
                            (-- COMMAND) or its systemd unit (--systemd UNIT)
   hcrs cert dev            creates a certificate for local development
+  hcrs dev [APPLICATION]   serves an app while it is developed: HTTPS, reloads, debug log
 
 Each setting can also be given in the file, or as the environment variable HCRS_KEY with the key in capitals.
 Flags override the environment, and the environment overrides the file.";
@@ -111,12 +112,30 @@ pub(crate) fn serve() -> Command {
                  is served.",
             )
             .after_help(OTHER_COMMANDS)
-            .arg(
-                Arg::new(APPLICATION)
-                    .value_name("APPLICATION")
-                    .help("The app as MODULE:APP; prefix it with asgi: or wsgi: to set the interface"),
-            ),
+            .arg(application()),
     )
+}
+
+/// Returns `hcrs dev`.
+pub(crate) fn develop() -> Command {
+    settings(
+        Command::new("dev")
+            .about("Serves an app while it is developed")
+            .long_about(
+                "Serves an app while it is developed: with one worker that is restarted when a file changes \
+                 (--reload), debug log, short access lines, and HTTPS on 127.0.0.1:8443 with a development \
+                 certificate.\n\n\
+                 Flags, the environment and the file of --config override this. Without an app, hypercorn.toml \
+                 in the current directory is read. An app named app in a module dev is served by: hcrs dev:app",
+            )
+            .arg(application()),
+    )
+}
+
+fn application() -> Arg {
+    Arg::new(APPLICATION)
+        .value_name("APPLICATION")
+        .help("The app as MODULE:APP; prefix it with asgi: or wsgi: to set the interface")
 }
 
 /// Returns `hcrs config check` or `hcrs config show`.
@@ -292,6 +311,7 @@ pub fn command() -> Command {
                 .subcommand(config("check", CHECK))
                 .subcommand(config("show", SHOW)),
         )
+        .subcommand(develop())
         .subcommand(
             parent("cert").about("Creates certificates").subcommand(CertificateFlags::command().name("dev")),
         )

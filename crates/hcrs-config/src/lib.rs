@@ -4,6 +4,7 @@
 mod bind;
 mod config;
 mod defaults;
+mod development;
 mod draft;
 mod environment;
 mod error;
@@ -25,6 +26,7 @@ pub mod table;
 mod value;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
@@ -36,6 +38,7 @@ use crate::source::Source;
 
 pub use crate::bind::DEFAULT_BIND;
 pub use crate::config::{Config, Resolved};
+pub use crate::development::{Greeting, has_colors};
 pub use crate::environment::SHARED_VARIABLES;
 pub use crate::error::ConfigError;
 pub use crate::file::read_file;
@@ -64,6 +67,13 @@ pub enum Command {
         config: Box<Config>,
         /// The action.
         action: AdminAction,
+    },
+    /// Serve an app while it is developed (`hcrs dev`).
+    Develop {
+        /// The configuration.
+        config: Box<Config>,
+        /// Directory of the development certificate, if that is the one to be used.
+        certificate_folder: Option<PathBuf>,
     },
     /// Create a development certificate (`hcrs cert dev`).
     DevCertificate {
@@ -126,20 +136,23 @@ fn parse_with(
 ) -> Result<Command, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Commands are recognized by two words, so that an app in a module named `cert` or `config` can be
-    // served.
+    // served. One in a module named `dev` is written with its attribute.
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str()).unwrap_or_default();
-    let read = |mut command: clap::Command, arguments: &[OsString]| {
+    let read_for = |purpose: Purpose, mut command: clap::Command, arguments: &[OsString]| {
         let given = foreign::without_http2(arguments);
         let matches = command.try_get_matches_from_mut(&given.arguments).map_err(|error| {
             advice.about_flags(&error, &command, &given.arguments).unwrap_or(ConfigError::Usage(error))
         })?;
         let flags = FlagValues::new(&matches);
         advice.about_values(&flags)?;
-        let mut config = configure(flags, environment)?;
+        let (mut config, certificate_folder) = configure(flags, environment, purpose)?;
         if given.has_http2 {
             config.warnings.push(foreign::HTTP2.to_owned());
         }
-        Ok(Box::new(config))
+        Ok((Box::new(config), certificate_folder))
+    };
+    let read = |command, arguments: &[OsString]| {
+        read_for(Purpose::Production, command, arguments).map(|(config, _)| config)
     };
     if let Some(command) = flags::ADMIN_COMMANDS.into_iter().find(|command| command.name == word(1)) {
         let name = format!("hcrs {}", command.name);
@@ -149,11 +162,16 @@ fn parse_with(
             .map_err(ConfigError::Usage)?;
         let action = flags::admin_action(command.name, &matches);
         return Ok(Command::Admin {
-            config: Box::new(configure(FlagValues::new(&matches), environment)?),
+            config: Box::new(configure(FlagValues::new(&matches), environment, Purpose::Production)?.0),
             action,
         });
     }
     match (word(1), word(2)) {
+        ("dev", _) => {
+            let command = flags::develop().bin_name("hcrs dev");
+            let (config, certificate_folder) = read_for(Purpose::Development, command, &arguments[1..])?;
+            Ok(Command::Develop { config, certificate_folder })
+        }
         ("cert", "dev") => {
             let flags = CertificateFlags::try_parse_from(&arguments[2..]).map_err(ConfigError::Usage)?;
             Ok(Command::DevCertificate { folder: flags.dir, names: flags.name, force: flags.force })
@@ -173,10 +191,26 @@ fn parse_with(
 /// File that is read if neither a file nor an app is named.
 const DEFAULT_FILE: &str = "hypercorn.toml";
 
-fn configure(flags: FlagValues, environment: &[(OsString, OsString)]) -> Result<Config, ConfigError> {
+/// The purpose of a server, which its defaults depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Production,
+    /// `hcrs dev`
+    Development,
+}
+
+/// Returns the configuration, and the directory of the development certificate, if that is to be used.
+fn configure(
+    flags: FlagValues,
+    environment: &[(OsString, OsString)],
+    purpose: Purpose,
+) -> Result<(Config, Option<PathBuf>), ConfigError> {
     let variable = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let mut draft = Draft::default();
     draft.strict = flags.strict;
+    if purpose == Purpose::Development {
+        development::set_defaults(&mut draft);
+    }
     let has_app = flags.text("application_path").is_some() || variable("HCRS_APPLICATION_PATH").is_some();
     let source = match &flags.config {
         Some(name) => match name.split_once(':') {
@@ -199,7 +233,11 @@ fn configure(flags: FlagValues, environment: &[(OsString, OsString)]) -> Result<
     read::apply_file(&source, &mut draft);
     read::apply_environment(environment, &mut draft);
     read::apply_flags(flags.values, &mut draft);
-    read::finish(draft, &source)
+    let certificate_folder = match purpose {
+        Purpose::Production => None,
+        Purpose::Development => development::complete(&mut draft, environment, io::stdout().is_terminal()),
+    };
+    Ok((read::finish(draft, &source)?, certificate_folder))
 }
 
 fn evaluate(name: &str, kind: &str, target: &str, python: Option<&Path>) -> Result<String, ConfigError> {

@@ -7,6 +7,7 @@ mod entry;
 mod format;
 mod json;
 mod line;
+mod terminal;
 mod user;
 
 use std::io;
@@ -94,18 +95,21 @@ impl AccessLog {
     }
 
     fn record_at(&mut self, entry: &AccessEntry<'_>, now: SystemTime) {
-        let is_json = matches!(self.format.form, Form::Json);
         if let Some(now) = self.clock.tick(now) {
-            if is_json {
-                self.time = now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
-            } else {
-                self.prefix = now.strftime("[%Y-%m-%d %H:%M:%S %z] [").to_string().into_bytes();
-                self.prefix.extend_from_slice(format!("{}] [INFO] ", self.pid).as_bytes());
-                self.time = now.strftime("[%d/%b/%Y:%H:%M:%S %z]").to_string();
+            self.time = match self.format.form {
+                Form::Json => now.strftime("%Y-%m-%dT%H:%M:%S%:z"),
+                Form::Terminal { .. } => now.strftime("%H:%M:%S"),
+                Form::Text(_) => now.strftime("[%d/%b/%Y:%H:%M:%S %z]"),
             }
+            .to_string();
+            self.prefix = now.strftime("[%Y-%m-%d %H:%M:%S %z] [").to_string().into_bytes();
+            self.prefix.extend_from_slice(format!("{}] [INFO] ", self.pid).as_bytes());
         }
         match &self.format.form {
             Form::Json => json::push_object(&mut self.batch, entry, &self.time, self.pid),
+            Form::Terminal { has_colors } => {
+                terminal::push_line(&mut self.batch, entry, &self.time, *has_colors);
+            }
             Form::Text(parts) => {
                 if self.has_prefix {
                     self.batch.extend_from_slice(&self.prefix);

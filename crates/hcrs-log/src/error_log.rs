@@ -58,7 +58,7 @@ pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<
             .with_ansi(false)
             .event_format(LineFormat::new(has_prefix))
             .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
-            .with_filter(filter(settings.level)),
+            .with_filter(filter(settings.level, settings.has_frames)),
     );
     let subscriber = subscriber.with(statsd.map(counting));
     match tracing::subscriber::set_global_default(subscriber) {
@@ -73,15 +73,15 @@ pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<
 /// Counts the events of warnings and above. Its filter keeps all other events as cheap as they are without
 /// it.
 fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> impl Layer<S> + use<S> {
-    CountComplaints(target.clone()).with_filter(filter(LogLevel::Warning))
+    CountComplaints(target.clone()).with_filter(filter(LogLevel::Warning, false))
 }
 
 /// Returns the filter: events of this project from `level` up, and errors of other crates. Their warnings
 /// report what clients do, so a client could fill the log with them. At debug the h2 crate's other events are
-/// logged as well: the frames of each connection.
+/// logged as well if the log `has_frames`: they are the frames of each connection.
 ///
 /// Spans are only this project's. Those of other crates may have no parent, and would hide ours.
-fn filter<S: 'static>(level: LogLevel) -> impl Filter<S> {
+fn filter<S: 'static>(level: LogLevel, has_frames: bool) -> impl Filter<S> {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
@@ -91,7 +91,7 @@ fn filter<S: 'static>(level: LogLevel) -> impl Filter<S> {
         LogLevel::Critical => LevelFilter::OFF,
     };
     let others = level.min(LevelFilter::ERROR);
-    let h2 = if level == LevelFilter::DEBUG { level } else { others };
+    let h2 = if has_frames && level == LevelFilter::DEBUG { level } else { others };
     let targets = Targets::new().with_default(others).with_target("hcrs", level).with_target("h2", h2);
     targets.and(filter_fn(|metadata| metadata.is_event() || metadata.target().starts_with("hcrs")))
 }
@@ -263,7 +263,7 @@ mod tests {
             .with_ansi(false)
             .event_format(LineFormat::new(true))
             .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
-            .with_filter(filter(level));
+            .with_filter(filter(level, true));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         writer.close();
         std::fs::read_to_string(path).unwrap()

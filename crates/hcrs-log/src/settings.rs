@@ -15,6 +15,8 @@ pub struct LogSettings {
     pub error: Option<LogTarget>,
     /// The least severe message that is logged.
     pub level: LogLevel,
+    /// Whether the frames of HTTP/2 connections are logged at debug, about twelve lines for a request.
+    pub has_frames: bool,
     /// The configuration of Python's logging in the workers, in addition to the error log.
     pub python: Option<PythonLogging>,
 }
@@ -26,6 +28,7 @@ impl Default for LogSettings {
             access_format: AccessFormat::default(),
             error: Some(LogTarget::Standard),
             level: LogLevel::Info,
+            has_frames: true,
             python: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The settings of the edge. Front ends fill them in; each default is defined here or in the crate that obeys
 //! it.
 
+use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The target of metrics.
     pub statsd: StatsdSettings,
+    /// Called once with the addresses, which are URLs, when connections are accepted.
+    pub on_running: Option<OnRunning>,
     /// Asks the allocator to release memory that it keeps for the calling thread. Called on every edge thread
     /// a few seconds after it has worked.
     pub release_memory: Option<fn()>,
@@ -85,8 +88,30 @@ impl Default for Settings {
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),
             statsd: StatsdSettings::default(),
+            on_running: None,
             release_memory: None,
         }
+    }
+}
+
+/// A function that is called with the addresses of a server when it runs.
+#[derive(Clone)]
+pub struct OnRunning(Arc<dyn Fn(&[String]) + Send + Sync>);
+
+impl OnRunning {
+    /// Returns the function in the form that settings have.
+    pub fn new(call: impl Fn(&[String]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+
+    pub(crate) fn call(&self, addresses: &[String]) {
+        (self.0)(addresses);
+    }
+}
+
+impl fmt::Debug for OnRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRunning")
     }
 }
 
@@ -297,8 +322,8 @@ pub enum Bind {
     Fd(i32),
 }
 
-impl std::fmt::Display for Bind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),

@@ -6,15 +6,15 @@ mod allocator;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hcrs_config::{Command, Config, ConfigError};
-use hcrs_server::{Embedder, Outcome, StartError};
-use hcrs_tls::{DevCertificate, make_dev_certificate};
+use hcrs_config::{Command, Config, ConfigError, Greeting, has_colors};
+use hcrs_server::{Embedder, OnRunning, Outcome, StartError};
+use hcrs_tls::{DevCertificate, TlsError, make_dev_certificate};
 
 /// Exit code of the command; part of its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,9 @@ fn main() -> Exit {
             Ok(()) => Exit::Done,
             Err(error) => fail(Exit::NotStarted, &error),
         },
+        Ok(Command::Develop { config, certificate_folder }) => {
+            develop(*config, certificate_folder.as_deref())
+        }
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
         Err(error) => refuse(&error),
     }
@@ -105,6 +108,25 @@ fn serve(config: &Config) -> Exit {
             fail(exit, &config.explain(&error))
         }
     }
+}
+
+/// Serves an app while it is developed, with the development certificate in the folder, if there is one.
+fn develop(mut config: Config, folder: Option<&Path>) -> Exit {
+    if let Some(folder) = folder
+        && let Err(error) = present_or_new(folder, &DevCertificate::LOCAL_NAMES)
+    {
+        return fail(Exit::NotStarted, &error);
+    }
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let greeting = Greeting {
+        app: config.server.app.as_ref().map(|app| app.path.clone()),
+        certificate: folder.map(DevCertificate::in_folder),
+        has_colors: has_colors(&environment, io::stderr().is_terminal()),
+    };
+    config.server.on_running = Some(OnRunning::new(move |addresses| {
+        let _ = io::stderr().write_all(greeting.text(addresses).as_bytes()); // the log has the addresses as well
+    }));
+    serve(&config)
 }
 
 /// Serves for a program that runs the app itself, and sends it the reason of a failure.
@@ -169,22 +191,31 @@ fn warn(warnings: &[String]) {
 
 fn certificate(folder: &Path, names: &[String], force: bool) -> Exit {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let present = DevCertificate::in_folder(folder);
-    if !force && present.is_usable(&names, SystemTime::now()) {
-        print_line(&format!(
-            "{} is still valid and was kept; use --force to replace it",
-            present.certfile.display()
-        ));
-        return Exit::Done;
-    }
-    match make_dev_certificate(folder, &names) {
-        Ok(made) => {
+    let outcome =
+        if force { make_dev_certificate(folder, &names).map(Some) } else { present_or_new(folder, &names) };
+    let certificate = match outcome {
+        Ok(Some(made)) => {
             print_line(&format!("wrote {} and {}", made.certfile.display(), made.keyfile.display()));
-            print_line(&trust_instructions(&made));
-            Exit::Done
+            made
         }
-        Err(error) => fail(Exit::NotStarted, &error),
+        Ok(None) => {
+            let present = DevCertificate::in_folder(folder);
+            let file = present.certfile.display();
+            print_line(&format!("{file} is still valid and was kept; use --force to replace it"));
+            present
+        }
+        Err(error) => return fail(Exit::NotStarted, &error),
+    };
+    print_line(&trust_instructions(&certificate));
+    Exit::Done
+}
+
+/// Returns a new development certificate, or `None` if the one in the folder is still valid.
+fn present_or_new(folder: &Path, names: &[&str]) -> Result<Option<DevCertificate>, TlsError> {
+    if DevCertificate::in_folder(folder).is_usable(names, SystemTime::now()) {
+        return Ok(None);
     }
+    make_dev_certificate(folder, names).map(Some)
 }
 
 /// Returns the commands by which clients trust the certificate's authority.

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pty
-import re
-import select
 import subprocess
 import termios
 import time
@@ -16,71 +12,10 @@ from pathlib import Path
 import pytest
 
 from end_to_end.h1_client import H1Client
-from end_to_end.server import APPS, DEADLINE, Listening, Server, command, wait_until
+from end_to_end.server import APPS, DEADLINE, Server, wait_until
+from end_to_end.terminal import Terminal
 
 PROMPT = r"\(Pdb\) "
-
-
-class Terminal:
-    """A terminal in which ``hcrs`` runs, in its foreground as a shell would have it."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        self.before = termios.tcgetattr(theirs)
-        self._text = ""
-        self.process = subprocess.Popen(
-            [command(), "--bind", "127.0.0.1:0", "--graceful-timeout", "0.5", *arguments],
-            cwd=folder,
-            env={**os.environ, "TERM": "dumb"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            preexec_fn=_lead_session,
-        )
-        self.theirs = theirs  # kept open, or what was written last is lost with the process
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Waits until the terminal shows the pattern, and forgets what stands before its end."""
-        end = time.monotonic() + DEADLINE
-        while (found := re.search(pattern, self._text, re.MULTILINE)) is None:
-            assert self._read(end - time.monotonic()), f"{pattern!r} is not in\n{self._text}"
-        self._text = self._text[found.end() :]
-        return found
-
-    def wait_for_exit(self) -> int:
-        """Waits until ``hcrs`` has ended, and returns its exit code."""
-        end = time.monotonic() + DEADLINE
-        while (code := self.process.poll()) is None:
-            assert time.monotonic() < end, self._text
-            self._read(0.02)  # a terminal that nobody reads is full at some time
-        return code
-
-    def _read(self, timeout: float) -> bool:
-        if not select.select([self._ours], [], [], max(0.0, timeout))[0]:
-            return False
-        self._text += os.read(self._ours, 1 << 16).decode(errors="replace").replace("\r\n", "\n")
-        return True
-
-    def press(self, keys: str) -> None:
-        """Types a text."""
-        os.write(self._ours, keys.encode())
-
-    def listener(self) -> Listening:
-        """Waits until ``hcrs`` serves."""
-        return Listening("http", "127.0.0.1", int(self.wait_for(r"Running on http://127.0.0.1:(\d+)")[1]))
-
-    def close(self) -> None:
-        """Ends what still runs."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._ours)
-        os.close(self.theirs)
-
-
-def _lead_session() -> None:
-    os.setsid()
-    os.close(os.open(os.ttyname(0), os.O_RDWR))  # the first terminal that it opens becomes its own
 
 
 @pytest.fixture
@@ -88,7 +23,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def start(*arguments: str) -> Terminal:
-        opened.append(Terminal(tmp_path, *arguments))
+        opened.append(Terminal(tmp_path, [*arguments, "--bind", "127.0.0.1:0", "--graceful-timeout", "0.5"]))
         return opened[-1]
 
     yield start
@@ -114,6 +49,36 @@ def test_breakpoint_is_answered_in_the_terminal(
     assert value == "changed"
     assert client.get("/").body.decode().split() == [pid, "before"]
     assert "worker_timeout" not in server._text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--reload"], ["dev", "--insecure-bind", "127.0.0.1:0", "--access-logfile", ""]], ids=["reload", "dev"])
+def test_breakpoint_is_answered_by_each_worker_that_a_change_starts(
+    terminal: Callable[..., Terminal], connect_h1: Callable[..., H1Client], tmp_path: Path, words: list[str]
+) -> None:
+    source = (APPS / "debugged.py").read_text()
+    (tmp_path / "main.py").write_text(source)
+    server = terminal(*words, "main:app")
+    listener = server.listener()
+    assert connect_h1(listener).get("/").status == 200
+    for count in range(3):
+        client = connect_h1(listener)
+        client.request("GET", "/breakpoint")
+        server.wait_for(PROMPT)
+        if count == 1:
+            # A worker that stands in the debugger is left behind, and ended after graceful_timeout.
+            (tmp_path / "main.py").write_text(source + "# again, and longer\n")
+            server.wait_for("All workers have been replaced")
+            assert client.response().status == 502
+            server.wait_for("was killed by SIGKILL")
+            continue
+        server.press("value = 'changed'\n")
+        server.wait_for(PROMPT)
+        server.press("c\n")
+        assert client.response().body.split()[1] == b"changed"
+        if count == 0:
+            (tmp_path / "main.py").write_text(source + "# changed\n")
+            server.wait_for("All workers have been replaced")
 
 
 def test_ctrl_c_ends_the_server_in_order(

@@ -25,6 +25,8 @@ pub(super) enum Form {
     Text(Vec<Part>),
     /// One JSON object for each line.
     Json,
+    /// A short line for a developer.
+    Terminal { has_colors: bool },
 }
 
 /// A text and the atom behind it; the last part has none.
@@ -214,6 +216,12 @@ impl AccessFormat {
     /// Returns the format of one JSON object for each line; `docs/guide/logs.md` lists its members.
     pub fn json() -> Self {
         Self { form: Form::Json, response_fields: Vec::new(), shows_length: false }
+    }
+
+    /// Returns the format of short lines for a developer who reads them in a terminal, with or without colors:
+    /// time, status, method, target, milliseconds and protocol.
+    pub fn terminal(has_colors: bool) -> Self {
+        Self { form: Form::Terminal { has_colors }, response_fields: Vec::new(), shows_length: false }
     }
 }
 

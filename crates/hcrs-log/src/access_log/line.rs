@@ -93,7 +93,7 @@ fn push_request_line(out: &mut Vec<u8>, entry: &AccessEntry<'_>, with_query: boo
     push_sent(out, entry.version);
 }
 
-fn push_path_and_query(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
+pub(super) fn push_path_and_query(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     push_path(out, entry.path);
     if !entry.query.is_empty() {
         out.push(b'?');
@@ -162,7 +162,7 @@ fn push_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
 }
 
 /// Appends a text that every request has; it is empty if it could not be read.
-fn push_sent(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push_sent(out: &mut Vec<u8>, text: &[u8]) {
     push_text(out, if text.is_empty() { b"-" } else { text });
 }
 

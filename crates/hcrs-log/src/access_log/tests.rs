@@ -206,6 +206,36 @@ fn json_lines_are_objects_with_all_fields() {
 }
 
 #[test]
+fn lines_for_a_terminal_are_short() {
+    let plain = |entry: &AccessEntry<'_>| line_in(AccessFormat::terminal(false), entry);
+    assert_eq!(plain(&entry()), "05:01:31 200 GET /x y 2001.5 ms http/1.1\n");
+    let lost = AccessEntry {
+        query: b"a=1",
+        status: None,
+        protocol: "h2",
+        duration: Duration::from_micros(99),
+        fault: Some(Fault::WorkerLost),
+        ..entry()
+    };
+    assert_eq!(plain(&lost), "05:01:31 --- GET /x y?a=1 0.0 ms h2 (worker died)\n");
+}
+
+#[test]
+fn lines_for_a_terminal_show_the_class_of_the_status_by_its_color() {
+    let colored = |status| line_in(AccessFormat::terminal(true), &AccessEntry { status, ..entry() });
+    assert_eq!(
+        colored(Some(204)),
+        "\x1b[2m05:01:31\x1b[0m \x1b[32m204\x1b[0m GET /x y \x1b[2m2001.5 ms http/1.1\x1b[0m\n"
+    );
+    for (status, color) in [(Some(101), 32), (Some(308), 36), (Some(404), 33), (Some(503), 31), (None, 31)] {
+        assert!(colored(status).contains(&format!(" \x1b[{color}m")), "{status:?}");
+    }
+    let forged = AccessEntry { path: b"/\x1b[31m%1b%0a", query: b"\x1b", ..entry() };
+    let line = line_in(AccessFormat::terminal(true), &forged);
+    assert!(line.contains("GET /\\x1b[31m\\x1b\\x0a?\\x1b "), "{line}");
+}
+
+#[test]
 fn full_batches_go_at_once_and_others_when_they_are_due() {
     let folder = tempfile::tempdir().unwrap();
     let (writer, mut log, path) = log_in(&folder, AccessFormat::default());

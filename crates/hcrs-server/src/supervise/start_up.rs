@@ -56,6 +56,9 @@ impl Supervisor<'_> {
         if let Some(embedder) = &self.settings.embedder {
             embedder.running(&addresses);
         }
+        if let Some(on_running) = &self.settings.on_running {
+            on_running.call(&addresses);
+        }
         Ok(())
     }
 
