@@ -244,8 +244,26 @@ def test_new_code_may_have_what_only_one_process_can_have(
     for old, new in [("first", "second"), ("second", "third")]:
         assert client.get().body.decode() == old
         project.edit("main.py", old, new)
-        wait_until(lambda new=new: client.get().body.decode() == new, f"the {new} code")
+        server.wait_for_log(ALL, 1 if new == "second" else 2)
+    assert client.get().body == b"third"
     assert GIVEN_UP not in server.log
+
+
+def test_workers_that_are_forked_have_the_code_of_the_last_change(
+    serve_project: Callable[..., Server], project: Project, connect_h2: Callable[..., H2Client]
+) -> None:
+    server = serve_project(workers=2, hcrs={"preload": True})
+    client = connect_h2(server.listener)
+    assert client.get().body == b"first"
+    project.break_code()
+    server.wait_for_log(GIVEN_UP)
+    assert b"SyntaxError" in client.get().body
+    project.edit("main.py", "first", "second")
+    server.wait_for_log(GIVEN_UP, 2)
+    project.mend_code()
+    server.wait_for_log(ALL)
+    assert [client.get().body for _ in range(4)] == [b"second"] * 4
+    assert client.goaway is None
 
 
 def test_a_server_whose_code_is_broken_can_be_stopped(

@@ -30,7 +30,7 @@ impl Supervisor<'_> {
     pub(super) async fn restart_all(&mut self, why: &str) {
         tracing::info!("Replacing all workers ({why})");
         self.retire_all().await;
-        self.templates.renew();
+        self.templates.close();
         self.replacements = Replacements::default();
         self.replacements.begin_round();
         let at = Instant::now() + END_OF_OLD;
@@ -75,7 +75,7 @@ impl Supervisor<'_> {
         false
     }
 
-    /// Gives up after a worker has reported why it cannot serve, unless it was to end anyway.
+    /// Ends all workers after one has reported why it cannot serve, unless that one was to end anyway.
     pub(super) async fn give_up_with(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(id).filter(|worker| !worker.is_retired()) else { return };
         let why = worker.failed.clone().unwrap_or_default();
@@ -91,7 +91,7 @@ impl Supervisor<'_> {
         );
         self.retire_all().await;
         self.kill_each(|worker| worker.ready_at.is_none());
-        self.templates.renew();
+        self.templates.close();
         self.starts.clear();
         self.replacements = Replacements::default();
         let why: Arc<str> = why.into();

@@ -110,7 +110,7 @@ impl Templates {
         Ok(Started { pid, links: Vec::new(), process, loaded, pulse, crash })
     }
 
-    /// Requests a template with new code. The proven one is kept for workers that die meanwhile.
+    /// Requests a template with new code for replacements. The proven one is kept for workers that die meanwhile.
     pub(super) fn renew(&mut self) {
         self.fresh = None;
         self.is_outdated = true;
@@ -124,7 +124,7 @@ impl Templates {
         }
     }
 
-    /// Forks no more workers. Each template ends with its last worker.
+    /// Forks no more workers from these templates, each of which ends with its last worker.
     pub(super) fn close(&mut self) {
         self.proven = None;
         self.fresh = None;
