@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_hcrs_global_optspecs
-    string join \n c/config= strict b/bind= insecure-bind= quic-bind= backlog= m/umask= u/user= g/group= io-threads= root-path= w/workers= k/worker-class= debug reload D/daemon max-requests= max-requests-jitter= p/pid= proc-name= preload python= wsgi-threads= queue-size= queue-bytes= keep-alive= read-timeout= graceful-timeout= retire-timeout= queue-timeout= worker-timeout= certfile= keyfile= keyfile-password= ca-certs= verify-mode= ciphers= server-name= websocket-ping-interval= access-logfile= access-logformat= error-logfile= log-level= log-config= statsd-host= statsd-prefix= h/help V/version
+    string join \n c/config= strict b/bind= insecure-bind= quic-bind= backlog= m/umask= u/user= g/group= io-threads= root-path= w/workers= k/worker-class= debug reload D/daemon max-requests= max-requests-jitter= p/pid= proc-name= preload python= wsgi-threads= queue-size= queue-bytes= keep-alive= read-timeout= graceful-timeout= retire-timeout= queue-timeout= worker-timeout= certfile= keyfile= keyfile-password= ca-certs= verify-mode= ciphers= server-name= websocket-ping-interval= access-logfile= access-logformat= error-logfile= log-level= log-config= statsd-host= statsd-prefix= admin-bind= h/help V/version
 end
 
 function __fish_hcrs_needs_command
@@ -65,6 +65,7 @@ complete -c hcrs -n "__fish_hcrs_needs_command" -l log-level -d 'Least severe le
 complete -c hcrs -n "__fish_hcrs_needs_command" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_needs_command" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
 complete -c hcrs -n "__fish_hcrs_needs_command" -l strict -d 'Treat unknown settings as errors instead of warnings'
 complete -c hcrs -n "__fish_hcrs_needs_command" -l debug -d 'Enables asyncio\'s debug mode in the workers'
 complete -c hcrs -n "__fish_hcrs_needs_command" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
@@ -72,10 +73,356 @@ complete -c hcrs -n "__fish_hcrs_needs_command" -s D -l daemon -d 'Ignored: Work
 complete -c hcrs -n "__fish_hcrs_needs_command" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
 complete -c hcrs -n "__fish_hcrs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c hcrs -n "__fish_hcrs_needs_command" -s V -l version -d 'Print version'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "status" -d 'Shows a running server: workers, requests, rates, queue and certificates'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "reload" -d 'Reads the certificates again and replaces the workers, as SIGHUP does'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "stop" -d 'Stops a running server, as SIGTERM does'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "scale" -d 'Changes the number of workers of a running server'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "reopen" -d 'Reopens the logs of a running server, as SIGUSR1 does'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "drain" -d 'Tells probes that the server is not ready, so that load balancers send no more'
+complete -c hcrs -n "__fish_hcrs_needs_command" -a "dump" -d 'Prints the stacks of all workers of a running server'
 complete -c hcrs -n "__fish_hcrs_needs_command" -a "config" -d 'Checks or shows a configuration'
 complete -c hcrs -n "__fish_hcrs_needs_command" -a "dev" -d 'Serves an app while it is developed'
 complete -c hcrs -n "__fish_hcrs_needs_command" -a "cert" -d 'Creates certificates'
 complete -c hcrs -n "__fish_hcrs_needs_command" -a "migrate" -d 'Converts the settings of another server to a hypercorn.toml for hcrs'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l json -d 'Print the state as JSON'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l once -d 'Print the state once, and not every second'
+complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s h -l help -d 'Print help'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s h -l help -d 'Print help'
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s h -l help -d 'Print help'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s h -l help -d 'Print help'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -l off -d 'Tell probes that the server is ready again'
+complete -c hcrs -n "__fish_hcrs_using_subcommand drain" -s h -l help -d 'Print help'
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s b -l bind -d 'Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and keyfile, TLS [default: ["127.0.0.1:8000"]]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l insecure-bind -d 'Addresses to listen on without TLS, when bind uses TLS [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l quic-bind -d 'Ignored: HTTP/3 is not supported' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l backlog -d 'Number of connections of each listener that may wait to be accepted [default: 100]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s m -l umask -d 'Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s u -l user -d 'Numeric user id that owns unix sockets; requires group. The server does not change its own user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s g -l group -d 'Numeric group id that owns unix sockets; requires user' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l io-threads -d 'Number of edge threads, which serve connections. Unset, one for every four workers' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l root-path -d 'The path at which the app is mounted: ASGI\'s root_path, WSGI\'s SCRIPT_NAME [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s w -l workers -d 'Number of worker processes. "auto" starts one for each core that the server may use, by its CPU affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app never runs in the main process [default: 1]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s k -l worker-class -d 'The event loop of the workers. uvloop and trio must be installed in the app\'s environment [default: asyncio]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l max-requests -d 'Number of requests after which a worker is replaced, one worker at a time: the new one starts first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. 0 or unset, workers are not replaced' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l max-requests-jitter -d 'Largest random number of requests that is added to max_requests, drawn for each worker when it starts [default: 0]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s p -l pid -d 'File for the process id; removed when the server ends' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l proc-name -d 'Name with which the titles of the processes begin in ps and top, as in "hcrs: worker 3 (main:app)" [default: hcrs]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l python -d 'The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l wsgi-threads -d 'Number of threads in each worker of a WSGI app. Unset, the worker chooses' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l queue-size -d 'Number of requests of one edge thread that may wait for a worker; more get 503 [default: 4096]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l queue-bytes -d 'Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads and received bodies; requests beyond it get 503 [default: 67108864]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l keep-alive -d 'Time after which a connection without a request is closed, in seconds [default: 5]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l read-timeout -d 'Longest pause within a request\'s body, while almost nothing of it waits for the app, and within a WebSocket message, in seconds. In Hypercorn it applies to every read and is unset [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l graceful-timeout -d 'Time for requests, and for the app\'s work after its responses, to finish after the signal to stop, in seconds. The rest is cut off, and the app\'s lifespan shutdown follows [default: 3]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l retire-timeout -d 'Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, max_requests), in seconds; with use_reloader at most graceful_timeout [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l queue-timeout -d 'Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it gets 503 [default: 10]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l worker-timeout -d 'Time without a sign of life after which a worker is killed and replaced, in seconds; 0 disables it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits for a client or finishes a request [default: 60]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l certfile -d 'PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the two alone is an error' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l keyfile -d 'PEM file with the certificate\'s private key' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l keyfile-password -d 'Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other users of the machine can see' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l ca-certs -d 'PEM file with the authorities whose client certificates are accepted' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l verify-mode -d 'Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2) [default: CERT_NONE]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l ciphers -d 'Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled [default: ECDHE+AESGCM]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l server-name -d 'Host names that are served, in any case: NAME for every port, NAME:PORT for one. Requests for other hosts get 404. Empty, every host is served [default: []]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l websocket-ping-interval -d 'Interval of pings to a WebSocket\'s client, in seconds; the first is sent at once. Unset, none are sent' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l access-logfile -d 'Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables it' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l access-logformat -d 'Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn\'s format' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l error-logfile -d 'Destination of the error log: a file, - for standard error, or syslog:; empty disables it [default: -]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l log-level -d 'Least severe level that is logged. Above info, the access log is off as well [default: info]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l strict -d 'Treat unknown settings as errors instead of warnings'
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l debug -d 'Enables asyncio\'s debug mode in the workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s D -l daemon -d 'Ignored: Workers are ordinary processes: they may start child processes, and they end with the server'
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -l preload -d 'Imports the app once, in a process from which the workers are forked: they share its memory, and one that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. Threads and connections that the app opens at its import do not work in forked workers'
+complete -c hcrs -n "__fish_hcrs_using_subcommand dump" -s h -l help -d 'Print help'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and not __fish_seen_subcommand_from check show" -s h -l help -d 'Print help'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and not __fish_seen_subcommand_from check show" -f -a "check" -d 'Checks a configuration and reports every problem'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and not __fish_seen_subcommand_from check show" -f -a "show" -d 'Shows every setting, its value and its origin'
@@ -120,6 +467,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l strict -d 'Treat unknown settings as errors instead of warnings'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l debug -d 'Enables asyncio\'s debug mode in the workers'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from check" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
@@ -167,6 +515,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcom
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l strict -d 'Treat unknown settings as errors instead of warnings'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l debug -d 'Enables asyncio\'s debug mode in the workers'
 complete -c hcrs -n "__fish_hcrs_using_subcommand config; and __fish_seen_subcommand_from show" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'
@@ -214,6 +563,7 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l log-level -d 'Least se
 complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l log-config -d 'Configuration file of Python\'s logging in the workers: INI, or JSON or TOML by its extension or prefix, as in log.json or json:FILE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l statsd-host -d 'Address of the statsd server that receives metrics over UDP, as host:port [default: ]' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l statsd-prefix -d 'Prefix of the metrics\' names; a dot follows it [default: ]' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l strict -d 'Treat unknown settings as errors instead of warnings'
 complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l debug -d 'Enables asyncio\'s debug mode in the workers'
 complete -c hcrs -n "__fish_hcrs_using_subcommand dev" -l reload -d 'Restarts the workers when a file that they have loaded, or a Python file in the app\'s folder, changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. For development. The configuration is not reloaded'

@@ -102,18 +102,16 @@ impl Greeting {
         };
         let app = self.app.as_deref().unwrap_or("the welcome page");
         let mut text = format!("\n  {strong}hcrs dev{plain} serves {app}\n\n");
-        for address in addresses {
-            text += &format!("    {link}{address}/{plain}\n");
-        }
+        text.extend(addresses.iter().map(|address| format!("    {link}{address}/{plain}\n")));
         if let (Some(certificate), Some(address)) = (&self.certificate, addresses.first()) {
             let ca = certificate.cafile.display();
             let trust = trust_command(&certificate.cafile, is_debian);
             let folder = certificate.cafile.parent().unwrap_or(Path::new(".")).display();
-            text += &format!(
+            text.extend([format!(
                 "\n  To trust its certificate, once for all projects:\n    \
                  {trust}\n    {dim}curl --cacert {ca} {address}/\n    \
                  hcrs cert dev --dir {folder}   for Firefox, Chromium and others{plain}\n"
-            );
+            )]);
         }
         text + "\n"
     }

@@ -96,7 +96,9 @@ impl Default for Settings {
 
 /// A function that is called with the addresses of a server when it runs.
 #[derive(Clone)]
-pub struct OnRunning(Arc<dyn Fn(&[String]) + Send + Sync>);
+pub struct OnRunning(Arc<TakesAddresses>);
+
+type TakesAddresses = dyn Fn(&[String]) + Send + Sync;
 
 impl OnRunning {
     /// Returns the function in the form that settings have.
