@@ -16,7 +16,7 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.project import Project
-from end_to_end.server import Server, command, wait_until
+from end_to_end.server import Listening, Server, command, wait_until
 from end_to_end.terminal import Terminal
 
 
@@ -126,8 +126,9 @@ def test_a_terminal_shows_colors_unless_they_are_refused(
     terminal = Terminal(tmp_path, flags, env)
     try:
         url = re.escape("\x1b[1;4;36m") if has_colors else "    "
-        terminal.wait_for(url + r"https://127\.0\.0\.1:\d+/")
-        client = connect_h1(terminal.listener())
+        # The log is written by another thread, so the greeting comes before or after its lines.
+        greeting = terminal.wait_for(url + r"https://127\.0\.0\.1:\d+/\S*\n\s+\S*http://127\.0\.0\.1:(\d+)/")
+        client = connect_h1(Listening("http", "127.0.0.1", int(greeting[1])))
         assert client.get("/").body == b"first"
         status = "\x1b\\[2m\\d\\d:\\d\\d:\\d\\d\x1b\\[0m \x1b\\[32m200\x1b\\[0m GET / " if has_colors else r"\d\d 200 GET / \d"
         terminal.wait_for(status)
