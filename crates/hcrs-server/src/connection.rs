@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 
 use crate::client::{Admitted, Client};
 use crate::drive;
+use crate::drive::hangup::Hangup;
 use crate::exchange::send_file::SendFile;
 
 use negotiate::Negotiated;
@@ -55,7 +56,7 @@ async fn take_steps(admitted: Admitted, serial: u64, mut socket: Socket, entranc
 }
 
 /// Drives the connection in the protocol that its client uses.
-async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(client: Client, io: T) {
+async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin>(client: Client, io: T) {
     match negotiate::negotiate(&client, io).await {
         Some(Negotiated::H1(io, first)) => {
             client.admitted.negotiate(ConnectionProtocol::Http1);

@@ -4,6 +4,7 @@
 
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod hangup;
 mod in_flight;
 mod lifecycle;
 mod streams;

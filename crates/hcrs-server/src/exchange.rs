@@ -126,6 +126,9 @@ struct State {
     share: Option<Share>,
     /// When the client has closed its side of the connection.
     half_closed_at: Option<Instant>,
+    /// When the connection was found closed behind bytes that are not read before a worker has begun the
+    /// request.
+    hung_up_at: Option<Instant>,
     /// The number of workers that died before they began it.
     dead_workers: u8,
     /// Whether its body waits for room in the link.
@@ -268,6 +271,7 @@ impl Exchange {
                 place: Place::Queued,
                 share: None,
                 half_closed_at: None,
+                hung_up_at: None,
                 dead_workers: 0,
                 awaits_room: false,
                 sent: None,

@@ -38,6 +38,7 @@ class Answer:
     """The answer on one stream so far."""
 
     status: int = 0
+    retry_after: bytes | None = None
     body: bytes = b""
     reset: int | None = None
     over_at: float = 0.0
@@ -83,7 +84,7 @@ class Crowd:
         self.over = 0
         #: Called with the connection when the server has answered a ping.
         self.on_pong: Callable[[Connection], None] | None = None
-        self._statuses: dict[bytes, int] = {}
+        self._heads: dict[bytes, dict[bytes, bytes]] = {}
         self._poll = select.epoll()
         self._by_fd: dict[int, Connection] = {}
         self.connections: list[Connection] = []
@@ -221,7 +222,8 @@ class Crowd:
                 return
             if kind == HEADERS:
                 assert flags & END_HEADERS, "a head of one frame"
-                answer.status = self._status(payload)
+                head = self._head(payload)
+                answer.status, answer.retry_after = int(head[b":status"]), head.get(b"retry-after")
             elif kind == DATA:
                 answer.body += payload
             elif kind == RST_STREAM:
@@ -244,11 +246,11 @@ class Crowd:
         elif kind == GOAWAY:
             connection.goaway = int.from_bytes(payload[4:8], "big")
 
-    def _status(self, block: bytes) -> int:
-        status = self._statuses.get(block)
-        if status is None:
-            status = self._statuses[block] = int(dict(hpack.Decoder().decode(block, raw=True))[b":status"])
-        return status
+    def _head(self, block: bytes) -> dict[bytes, bytes]:
+        head = self._heads.get(block)
+        if head is None:
+            head = self._heads[block] = dict(hpack.Decoder().decode(block, raw=True))
+        return head
 
 
 def start_and_reset(crowd: Crowd, cycles: int, paths: Iterator[str], body: bytes | None = None) -> int:

@@ -18,7 +18,15 @@ from typing import Any
 
 import pytest
 
-from end_to_end.blocked_workers import CLOSE_WAIT, blocked, everything_is_read, numbers_run, patient, unread
+from end_to_end.blocked_workers import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    blocked,
+    everything_is_read,
+    numbers_run,
+    patient,
+    unread,
+)
 from end_to_end.crowd import Crowd, Key, start_and_reset
 from end_to_end.h1_client import H1Client
 from end_to_end.server import Listening, Server, wait_until
@@ -182,6 +190,33 @@ def test_requests_of_clients_that_have_gone_are_not_run(serve: Callable[..., Ser
     waiting.assert_own()
     ran = numbers_run(server)
     assert sorted(ran) == ["first", "last"], ran
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("what", ["upload", "pipelined"])
+def test_clients_that_leave_behind_bytes_that_are_not_read_are_noticed(
+    serve: Callable[..., Server], tmp_path: Path, what: str, how: str
+) -> None:
+    """While its request waits, the edge reads no more of a body, or of the requests behind it, than it has room for."""
+    server = serve("numbered.py:app", workers=1, **patient())
+    count = 40
+    with blocked(server, tmp_path / "block"):
+        descriptors = Path(f"/proc/{server.pid}/fd")
+        # The link to the worker may need one more while its socket is full.
+        before = len(list(descriptors.iterdir())) + 1
+        clients = [H1Client(server.listener) for _ in range(count)]
+        for client in clients:
+            if what == "upload":
+                client.send(b"POST /upload?n=gone HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n" + bytes(250_000))
+            else:
+                client.send(f"GET /own?n=gone HTTP/1.1\r\nhost: a\r\nx: {'x' * 6000}\r\n\r\n".encode() * 20)
+        wait_until(lambda: sum(map(bool, unread(server, ESTABLISHED))) == count, "the edge to read no more")
+        for client in clients:
+            if how == "rst":
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+            client.close()
+        wait_until(lambda: len(list(descriptors.iterdir())) <= before, "the edge to give up clients that have gone")
+    assert numbers_run(server) == []
 
 
 @pytest.mark.parametrize("stopped", list(itertools.combinations(range(4), 2)), ids=lambda pair: f"{pair[0]}-{pair[1]}")

@@ -88,7 +88,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| seconds(d.server.dispatch.queue_timeout),
         |v, d| store(&mut d.server.dispatch.queue_timeout, v.seconds()),
         "Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it \
-         gets 503.",
+         gets 503. Under lasting overload, a twentieth of it is enough.",
     )
     .extension()
     .flag("--queue-timeout", None, "SECONDS"),

@@ -13,6 +13,7 @@ use hcrs_metrics::{Counters, Stall};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::drive::hangup::{self, Hangup};
 use crate::exchange::send_file::SendFile;
 
 /// The most bytes that one read of the socket takes. TLS asks for 4 KiB at a time, each of which would cost a
@@ -182,6 +183,15 @@ impl AsyncWrite for Socket {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+impl Hangup for Socket {
+    fn has_hung_up(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => hangup::has_hung_up(stream),
+            Stream::Unix(stream) => hangup::has_hung_up(stream),
         }
     }
 }

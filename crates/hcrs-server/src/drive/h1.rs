@@ -20,6 +20,7 @@ use super::lifecycle::{Framing, Lifecycle, ends_connection};
 use super::{InFlight, run_again};
 use crate::client::Client;
 use crate::clock;
+use crate::drive::hangup::Hangup;
 use crate::exchange::Output;
 use crate::exchange::send_file::SendFile;
 use crate::request::{Arrived, Intake};
@@ -55,7 +56,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: usize = 1 << 20;
 
 /// Serves the connection until it ends. `input` holds bytes that were already read.
-pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Unpin>(
+pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin>(
     client: Client,
     io: T,
     input: BytesMut,
@@ -150,7 +151,7 @@ struct Driver<T> {
     lifecycle: Lifecycle,
 }
 
-impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
+impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         self.client.admitted.mailbox.begin_turn(cx.waker());
         let now = clock::now();

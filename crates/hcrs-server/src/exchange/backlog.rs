@@ -8,17 +8,23 @@ use std::rc::Rc;
 pub(crate) struct Backlog {
     bytes: Cell<usize>,
     max: usize,
+    begun: Cell<u64>,
 }
 
 impl Backlog {
     /// Returns a backlog of at most `max` bytes.
     pub(crate) fn new(max: usize) -> Rc<Self> {
-        Rc::new(Self { bytes: Cell::new(0), max })
+        Rc::new(Self { bytes: Cell::new(0), max, begun: Cell::new(0) })
     }
 
     /// Returns the number of bytes that unbegun requests hold.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.get()
+    }
+
+    /// Returns the number of requests that workers have begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.get()
     }
 
     /// Returns a share for one request, which is released when it is dropped.
@@ -46,6 +52,11 @@ impl Share {
         }
         has_room
     }
+
+    /// Releases the share, and counts its request as begun.
+    pub(crate) fn begin(self) {
+        self.backlog.begun.set(self.backlog.begun.get() + 1);
+    }
 }
 
 impl Drop for Share {
@@ -67,6 +78,10 @@ mod tests {
         drop(first);
         assert!(second.add(6));
         drop(second);
-        assert_eq!(backlog.bytes(), 0);
+        assert_eq!((backlog.bytes(), backlog.begun()), (0, 0));
+        let mut begun = backlog.share();
+        assert!(begun.add(10));
+        begun.begin();
+        assert_eq!((backlog.bytes(), backlog.begun()), (0, 1));
     }
 }

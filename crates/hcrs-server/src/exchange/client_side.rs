@@ -197,6 +197,17 @@ impl Exchange {
         }
     }
 
+    /// Whether a worker may still begin the request, as far as is known here.
+    pub(crate) fn is_unbegun(&self) -> bool {
+        matches!(self.state.borrow().place, Place::Queued | Place::Sent(..))
+    }
+
+    /// Notes that the connection is closed behind bytes that are not read while no worker has begun the
+    /// request. If none does soon, the request fails.
+    pub(crate) fn note_hangup(&self, now: Instant) {
+        self.state.borrow_mut().hung_up_at.get_or_insert(now);
+    }
+
     /// Whether [`Exchange::next_output`] has an action.
     pub(crate) fn has_output(&self) -> bool {
         let state = self.state.borrow();

@@ -53,7 +53,8 @@ impl Exchange {
 
     /// Whether the client had closed its side by `before`, and so perhaps no longer waits.
     pub(crate) fn is_half_closed_since(&self, before: Instant) -> bool {
-        self.state.borrow().half_closed_at.is_some_and(|at| at <= before)
+        let state = self.state.borrow();
+        [state.half_closed_at, state.hung_up_at].into_iter().flatten().any(|at| at <= before)
     }
 
     /// Counts a worker that died before it began the request. Returns false if there were too many.
@@ -99,7 +100,9 @@ impl Exchange {
         if let Place::Sent(origin, stream) = &state.place {
             state.place = Place::Begun(Rc::clone(origin), *stream);
         }
-        state.share = None;
+        if let Some(share) = state.share.take() {
+            share.begin();
+        }
         state.body.replay.clear();
     }
 

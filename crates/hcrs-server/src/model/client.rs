@@ -63,6 +63,8 @@ pub(super) struct Open {
     is_last_unsent: bool,
     /// The worker that it was sent to last.
     pub sent_to: Option<u32>,
+    /// Whether it waited in the queue after the last step.
+    pub was_queued: bool,
 }
 
 /// The behavior of an episode's clients.
@@ -185,6 +187,7 @@ impl Clients {
             unsent: 0,
             is_last_unsent: false,
             sent_to: None,
+            was_queued: true,
         });
         // Some bodies arrive with the head.
         if has_body && !is_held_back && scene.random.one_in(4) {

@@ -42,6 +42,8 @@ pub(super) struct Record {
     pub lost_before: u32,
     /// Whether there was a moment when the queue had no room for it, or for more of it.
     pub has_met_full_queue: bool,
+    /// Whether a tick under pressure has found that it waits for longer than the target.
+    pub was_late_under_pressure: bool,
     pub half_closed_at: Option<Instant>,
     /// The number of its body's bytes that the client has sent, and whether the body is complete.
     pub uploaded: usize,
@@ -71,6 +73,7 @@ impl Record {
             is_cut: false,
             lost_before: 0,
             has_met_full_queue: false,
+            was_late_under_pressure: false,
             half_closed_at: None,
             uploaded: 0,
             is_upload_over: false,
@@ -91,6 +94,8 @@ impl Record {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub queue_timeout: Duration,
+    /// How long a request may wait under pressure before it counts as late.
+    pub target: Duration,
     /// The number of requests that may wait in the queue.
     pub queue_size: usize,
     /// The number of bytes that unbegun requests may hold.
@@ -142,7 +147,8 @@ impl Records {
         let record = self.get(number)?;
         let had = record.answer.replace(answer);
         rule(had.is_none(), || format!("request {number} ends with {answer:?} after {had:?}"))?;
-        let is_due = now.saturating_duration_since(record.arrived) >= queue_timeout
+        let is_due = record.was_late_under_pressure
+            || now.saturating_duration_since(record.arrived) >= queue_timeout
             || record
                 .half_closed_at
                 .is_some_and(|at| now.saturating_duration_since(at) >= half_closed_patience);

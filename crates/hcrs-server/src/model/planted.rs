@@ -28,6 +28,12 @@ pub(crate) enum Planted {
     WakeLost,
     /// Requests are refused while the queue is half empty.
     QueueHalved,
+    /// A request that was sent is not withdrawn when its client leaves.
+    GoneBegun,
+    /// The oldest request is served first under pressure.
+    OldestFirst,
+    /// Late requests are refused although there is no pressure.
+    ShedInCalm,
 }
 
 /// The number of stream numbers where they are reused.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hcrs_link::{BlockArea, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH};
 
@@ -10,6 +10,36 @@ use super::invariants::{Broken, Checked, Limits, rule};
 use super::terms::Step;
 use super::wires::Wire;
 use super::world::{Looking, TICK, World};
+
+/// The circumstances under which requests are sent.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Service {
+    is_under_pressure: bool,
+    links: usize,
+}
+
+/// The arrivals of the requests that were sent to workers in a step, and of those that wait before it and
+/// after it.
+#[derive(Debug, Default)]
+struct Order {
+    sent: Vec<Instant>,
+    queued: Vec<Instant>,
+}
+
+impl Order {
+    /// Checks that the oldest requests were sent first or, under pressure, the newest.
+    fn check(&self, is_under_pressure: bool) -> Checked {
+        let Self { sent, queued } = self;
+        if is_under_pressure {
+            let is_kept = sent.iter().min() >= queued.iter().max();
+            return rule(sent.is_empty() || is_kept, || {
+                format!("an older request is sent under pressure while a newer one waits: {self:?}")
+            });
+        }
+        let is_kept = queued.is_empty() || sent.iter().max() <= queued.iter().min();
+        rule(is_kept, || format!("a newer request is sent while an older one waits: {self:?}"))
+    }
+}
 
 impl World {
     /// Runs the dispatch's tick, if it is due.
@@ -24,9 +54,14 @@ impl World {
             let dispatch = Rc::clone(&self.dispatch);
             self.looking = Looking::Asleep(Box::pin(async move { dispatch.changed().await }));
         }
-        let Limits { queue_timeout, half_closed_patience, .. } = self.scene.records.limits;
+        let Limits { queue_timeout, target, half_closed_patience, .. } = self.scene.records.limits;
+        let is_under_pressure = self.dispatch.model_is_under_pressure();
+        if is_under_pressure {
+            self.scene.records.note("ticks under pressure");
+        }
         for open in &self.clients.open {
-            let record = &self.scene.records.all[open.number];
+            let record = &mut self.scene.records.all[open.number];
+            record.was_late_under_pressure |= is_under_pressure && self.scene.now - record.arrived >= target;
             let is_due = self.scene.now - record.arrived >= queue_timeout
                 || record.half_closed_at.is_some_and(|at| self.scene.now - at >= half_closed_patience);
             rule(!is_due || record.begun_by.is_some() || open.exchange.is_over(), || {
@@ -46,10 +81,20 @@ impl World {
         let is_asleep = matches!(self.looking, Looking::Asleep(_));
         let mut backlog = 0;
         let window = self.clients.habits.window;
+        let mut order = Order::default();
         for open in &mut self.clients.open {
             let sent_to = open.exchange.sent_to().map(|sent| sent.worker.pid);
             if sent_to.is_some() && open.sent_to.is_some() && open.sent_to != sent_to {
                 self.scene.records.note("requests moved to another worker");
+            }
+            let arrived = self.scene.records.all[open.number].arrived;
+            if sent_to.is_some() && open.sent_to != sent_to {
+                order.sent.push(arrived);
+            }
+            let is_queued = sent_to.is_none() && !open.exchange.is_over();
+            // One that was returned in this step may have been with its worker while another was sent.
+            if std::mem::replace(&mut open.was_queued, is_queued) && is_queued {
+                order.queued.push(arrived);
             }
             open.sent_to = sent_to.or(open.sent_to);
             let held = open.exchange.model_held();
@@ -64,6 +109,14 @@ impl World {
             rule(held.response <= most, || {
                 format!("request {number} holds {} bytes of a response", held.response)
             })?;
+        }
+        // In a step that ends or retires a link, a request may return from it after others were sent.
+        let links = self.wires.iter().filter(|wire| wire.edge.is_some() && wire.retiring.is_none()).count();
+        let service = Service { is_under_pressure: self.dispatch.model_is_under_pressure(), links };
+        let is_unchanged = std::mem::replace(&mut self.last_service, service) == service;
+        // Towards the end, many steps precede a check.
+        if is_unchanged && !self.scene.is_quick {
+            order.check(service.is_under_pressure)?;
         }
         let counted = self.dispatch.model_backlog();
         let most = self.scene.records.limits.queue_bytes;

@@ -108,7 +108,7 @@ fn run_episode(seed: u64, material: &Rc<Material>, tally: &mut Tally) -> Result<
 }
 
 /// The faults that are planted, each to be found.
-const FAULTS: [Planted; 10] = [
+const FAULTS: [Planted; 13] = [
     Planted::SlotFreedAtWithdrawal,
     Planted::CreditsByIndex,
     Planted::DoneLost,
@@ -119,6 +119,9 @@ const FAULTS: [Planted; 10] = [
     Planted::HalfCloseLost,
     Planted::WakeLost,
     Planted::QueueHalved,
+    Planted::GoneBegun,
+    Planted::OldestFirst,
+    Planted::ShedInCalm,
 ];
 
 /// Runs the model until it finds a planted fault. Returns the failure.
@@ -174,6 +177,7 @@ fn every_request_is_answered_once_by_its_own_answer_whatever_happens() {
     for outcome in ["complete", "WorkerLost", "RetireTimeout"] {
         assert!(tally.outcomes.contains_key(outcome), "{outcome}");
     }
+    assert!(tally.events.contains_key("ticks under pressure"), "{:?}", tally.events);
     if let Ok(path) = std::env::var("HCRS_MODEL_RESULTS") {
         std::fs::write(path, page(seed, &tally)).unwrap();
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::client::{Clients, Connection};
 use super::invariants::{Checked, Limits, Records};
 use super::random::Random;
+use super::rest::Service;
 use super::terms::{Drawn, Step, Terms};
 use super::wires::Wire;
 use super::{Material, Scene};
@@ -17,6 +18,7 @@ use crate::exchange::seam::DEAD_WORKERS_MAX;
 use crate::origin::app::WorkerId;
 use crate::origin::app::dispatch::{Dispatch, HALF_CLOSED_PATIENCE};
 use crate::origin::app::link::Link;
+use crate::origin::app::pressure::Pressure;
 
 /// The interval of the dispatch's ticks.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -42,6 +44,8 @@ pub(super) struct World {
     pub(super) next_worker: WorkerId,
     pub(super) clients: Clients,
     pub(super) is_serving: bool,
+    /// The circumstances after the last step.
+    pub(super) last_service: Service,
     /// The last steps.
     pub(super) trace: VecDeque<(u64, Duration, Step)>,
     pub(super) began: Instant,
@@ -63,6 +67,7 @@ impl World {
         let Drawn { terms, settings, habits } = Drawn::new(&mut random);
         let limits = Limits {
             queue_timeout: settings.queue_timeout,
+            target: Pressure::new(settings.queue_timeout).target(),
             queue_size: settings.queue_size,
             queue_bytes: settings.queue_bytes,
             half_closed_patience: HALF_CLOSED_PATIENCE,
@@ -85,6 +90,7 @@ impl World {
             next_worker: 1,
             clients: Clients::new(connections, habits),
             is_serving: true,
+            last_service: Service::default(),
             trace: VecDeque::new(),
             began,
             steps: 0,

@@ -2,6 +2,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod link;
+pub(crate) mod pressure;
 pub(crate) mod request_quota;
 
 use std::process::ExitStatus;

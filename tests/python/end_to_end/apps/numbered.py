@@ -94,6 +94,7 @@ async def block(receive: Any, send: Any, query: Any) -> None:
 async def work(receive: Any, send: Any, query: Any) -> None:
     """Keeps the worker's only thread busy for some seconds; answers when it began."""
     began = time.monotonic()
+    ran.append((query["n"], began))
     time.sleep(float(query["seconds"]))
     await answer(send, {"n": query["n"], "began": began})
 

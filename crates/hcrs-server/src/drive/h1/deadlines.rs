@@ -9,11 +9,12 @@ use hcrs_http::Fault;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Driver, End, Stage};
+use crate::drive::hangup::Hangup;
 use crate::drive::lifecycle::{Overdue, TICK};
 use crate::exchange::send_file::SendFile;
 use crate::state::{FIRST_REQUEST, Phase};
 
-impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
+impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
     /// Whether the thread is draining and the connection has nothing in flight and nothing to wait for:
     /// neither a first request nor the next one of a busy client.
     pub(super) fn may_close_in_drain(&self, now: Instant) -> bool {
@@ -72,6 +73,13 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
             self.fail(Fault::BodyTimeout, now);
         }
         let mut next = now + TICK;
+        if let Some(in_flight) = &self.in_flight
+            && in_flight.exchange.is_unbegun()
+            && !self.wants_input()
+            && self.io.has_hung_up()
+        {
+            in_flight.exchange.note_hangup(now);
+        }
         if let Some(in_flight) = &self.in_flight
             && let Some(at) = in_flight.exchange.tick(now)
         {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::{Driver, End, LINGER_MAX, OUT_MAX, READ};
+use crate::drive::hangup::Hangup;
 use crate::exchange::SentOfFile;
 use crate::exchange::send_file::SendFile;
 
@@ -61,7 +62,7 @@ impl Out {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + SendFile + Unpin> Driver<T> {
+impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
     /// Writes the bytes that wait. Ready when the transport has sent all of them.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Poll<()>, End> {
         let out = &mut self.out;

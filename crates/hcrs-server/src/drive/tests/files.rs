@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::connection::socket::Socket;
+use crate::drive::hangup::Hangup;
 use crate::exchange::send_file::SendFile;
 
 /// The counts of what was sent through a socket.
@@ -55,6 +56,12 @@ impl AsyncWrite for Counting {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Hangup for Counting {
+    fn has_hung_up(&self) -> bool {
+        self.0.has_hung_up()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The choice of a worker for each request, and the time that requests wait for one.
 //!
 //! A request goes to the worker with the fewest streams in flight among those that have a start credit and
-//! are not suspect. While there is none, requests wait in one bounded queue, in order of their arrival, until
-//! a worker makes progress or their deadline passes. The deadline of a request counts from its arrival until
-//! a worker begins it, wherever it waits.
+//! are not suspect. While there is none, requests wait in one bounded queue until a worker makes progress or
+//! their deadline passes. The oldest is served first or, under [pressure](super::pressure), the newest. The
+//! deadline of a request counts from its arrival until a worker begins it, wherever it waits.
 //!
 //! A worker that leaves a request unbegun for the stall timeout, and sends, begins and passes nothing
 //! meanwhile, is *suspect*: it gets no more requests until it does. Requests that it has not begun return to
@@ -24,9 +24,10 @@ use crate::clock;
 use crate::exchange::Exchange;
 use crate::exchange::backlog::Backlog;
 #[cfg(test)]
-use crate::model::planted;
+use crate::model::planted::{self, Planted};
 use crate::origin::app::WorkerId;
 use crate::origin::app::link::Link;
+use crate::origin::app::pressure::{Counts, Pressure};
 use crate::settings::DispatchSettings;
 
 /// The number of stall timeouts after which unbegun requests leave a worker even if every other worker has
@@ -49,6 +50,9 @@ pub(crate) struct Dispatch {
     backlog: Rc<Backlog>,
     /// The stalls of links that have ended.
     ended_stalls: Stalls,
+    /// The number of requests that have arrived.
+    arrived: Cell<u64>,
+    pressure: RefCell<Pressure>,
     /// Whether a task waits in [`Dispatch::changed`].
     has_waiter: Cell<bool>,
     woken: Notify,
@@ -57,6 +61,7 @@ pub(crate) struct Dispatch {
 impl Dispatch {
     pub(crate) fn new(settings: DispatchSettings) -> Self {
         let backlog = Backlog::new(settings.queue_bytes);
+        let pressure = RefCell::new(Pressure::new(settings.queue_timeout));
         Self {
             settings,
             links: RefCell::default(),
@@ -64,6 +69,8 @@ impl Dispatch {
             queue: RefCell::default(),
             backlog,
             ended_stalls: Stalls::default(),
+            arrived: Cell::new(0),
+            pressure,
             has_waiter: Cell::new(false),
             woken: Notify::new(),
         }
@@ -72,6 +79,7 @@ impl Dispatch {
     /// Sends the request to a worker, or queues it. Fails it if the queue or the backlog is full.
     pub(crate) fn submit(&self, exchange: &Rc<Exchange>, now: Instant) {
         self.wake();
+        self.arrived.set(self.arrived.get() + 1);
         if !exchange.join(&self.backlog) {
             return exchange.fail(Fault::QueueFull);
         }
@@ -96,18 +104,25 @@ impl Dispatch {
     pub(crate) fn pump(&self, now: Instant) {
         while !self.queue.borrow().is_empty() {
             let Some(link) = self.pick(now) else { return };
-            let next = self.queue.borrow_mut().pop_front();
+            let is_newest_first = self.pressure.borrow().is_on();
+            #[cfg(test)]
+            let is_newest_first = is_newest_first && !planted::is(Planted::OldestFirst);
+            let mut queue = self.queue.borrow_mut();
+            let next = if is_newest_first { queue.pop_back() } else { queue.pop_front() };
+            drop(queue);
             if let Some(exchange) = next {
                 link.start(&exchange, now);
             }
         }
     }
 
-    /// Fails requests whose deadline has passed, and takes requests back from stalled workers while others
-    /// could begin them.
+    /// Fails requests whose deadline has passed, takes requests back from stalled workers while others could
+    /// begin them, and refuses late requests under pressure.
     pub(crate) fn tick(&self, now: Instant) {
         self.expire(now);
         self.rescue(now);
+        self.measure(now);
+        self.shed(now);
         self.pump(now);
     }
 
@@ -143,12 +158,54 @@ impl Dispatch {
         if stalled.is_empty() {
             return;
         }
-        let fit: Vec<_> = links.iter().filter(|link| link.is_fit(now)).collect();
+        let fit: Vec<_> = links.iter().filter(|link| link.is_fit(now, usize::MAX)).collect();
         let is_idle = fit.iter().any(|link| !link.has_unbegun(now));
         let Some(sent_before) = now.checked_sub(stall) else { return };
         for (link, lasted) in stalled {
             if is_idle || !fit.is_empty() && lasted >= stall * LONG_STALL {
                 self.put_back(link.withdraw(now, |_, sent_at| sent_at <= sent_before));
+            }
+        }
+    }
+
+    /// Measures the pressure. When it has begun, and after each window of it, takes requests back that were
+    /// sent too far ahead: they would be begun in the order of arrival, and late.
+    fn measure(&self, now: Instant) {
+        let (links, queue) = (self.links.borrow(), self.queue.borrow());
+        let queued = queue.front().map(|exchange| exchange.arrived());
+        let oldest = links.iter().filter_map(|link| link.oldest_unbegun()).chain(queued).min();
+        let counts = Counts { arrived: self.arrived.get(), begun: self.backlog.begun() };
+        let has_changed = self.pressure.borrow_mut().look(now, counts, oldest, queued.is_some());
+        drop(queue);
+        if !has_changed {
+            return;
+        }
+        let ahead = self.pressure.borrow().ahead(links.len());
+        for link in &*links {
+            self.put_back(link.withdraw_beyond(now, ahead));
+        }
+    }
+
+    /// Refuses requests that are late under pressure, the oldest first.
+    fn shed(&self, now: Instant) {
+        let pressure = self.pressure.borrow();
+        let kept = pressure.kept(now, self.links.borrow().len());
+        #[cfg(test)]
+        let kept = if planted::is(Planted::ShedInCalm) { Some(0) } else { kept };
+        let (Some(kept), Some(arrived_before)) = (kept, now.checked_sub(pressure.target())) else { return };
+        drop(pressure);
+        let is_late = |exchange: &Rc<Exchange>| exchange.arrived() <= arrived_before;
+        loop {
+            let mut queue = self.queue.borrow_mut();
+            if queue.len() <= kept || !queue.front().is_some_and(is_late) {
+                return;
+            }
+            let oldest = queue.pop_front();
+            drop(queue);
+            if let Some(exchange) = oldest
+                && !exchange.is_over()
+            {
+                exchange.fail(Fault::QueueTimeout);
             }
         }
     }
@@ -277,6 +334,12 @@ impl Dispatch {
         stalls.for_each(|stalls| snapshot.counters.stalls.add_all(stalls));
     }
 
+    /// Whether there is pressure.
+    #[cfg(test)]
+    pub(crate) fn model_is_under_pressure(&self) -> bool {
+        self.pressure.borrow().is_on()
+    }
+
     /// Returns the bytes that unbegun requests hold.
     #[cfg(test)]
     pub(crate) fn model_backlog(&self) -> usize {
@@ -291,9 +354,11 @@ impl Dispatch {
 
     fn pick(&self, now: Instant) -> Option<Rc<Link>> {
         let links = self.links.borrow();
+        let ahead = self.pressure.borrow().ahead(links.len());
         let first = self.first.get();
         let in_turn = (0..links.len()).map(|nth| (first + nth) % links.len());
-        let at = in_turn.filter(|&at| links[at].is_fit(now)).min_by_key(|&at| links[at].in_flight())?;
+        let at =
+            in_turn.filter(|&at| links[at].is_fit(now, ahead)).min_by_key(|&at| links[at].in_flight())?;
         self.first.set(at + 1);
         Some(Rc::clone(&links[at]))
     }

@@ -31,10 +31,12 @@ pub(crate) use self::retire::Cut;
 
 use self::out::Out;
 use self::pump::Pump;
-use self::streams::Streams;
+use self::streams::{Entry, Streams};
 use crate::clock;
 use crate::exchange::tls_info::{NumberedTlsInfo, SentInfo};
 use crate::exchange::{Exchange, Origin, SentTo};
+#[cfg(test)]
+use crate::model::planted::{self, Planted};
 use crate::origin::app::request_quota::RequestQuota;
 use crate::origin::app::{WorkerEvent, WorkerId};
 
@@ -169,12 +171,13 @@ impl Link {
         self.streams.borrow().has_start_credit() && self.out.borrow().has_room()
     }
 
-    /// Whether a request may be started and the worker is not suspect.
-    pub(crate) fn is_fit(&self, now: Instant) -> bool {
-        if self.is_suspect.get() {
+    /// Whether a request may be started, the worker is not suspect, and fewer than `ahead` requests are
+    /// unbegun.
+    pub(crate) fn is_fit(&self, now: Instant, ahead: usize) -> bool {
+        if self.is_suspect.get() || !self.streams.borrow().has_fewer_offered(ahead) {
             self.note_begun_all(now);
         }
-        !self.is_suspect.get() && self.has_start_credit(now)
+        !self.is_suspect.get() && self.has_start_credit(now) && self.streams.borrow().has_fewer_offered(ahead)
     }
 
     /// Returns the number of streams that the worker has not ended.
@@ -224,16 +227,29 @@ impl Link {
         which: impl Fn(&Exchange, Instant) -> bool,
     ) -> Vec<Rc<Exchange>> {
         self.note_begun_all(now);
+        let streams = self.streams.borrow();
+        let is_picked =
+            |entry: &Entry| entry.exchange.as_ref().is_some_and(|exchange| which(exchange, entry.sent_at()));
+        let picked =
+            streams.offered().filter(|(_, entry)| is_picked(entry)).map(|(stream, _)| stream).collect();
+        drop(streams);
+        self.withdraw_streams(picked)
+    }
+
+    /// Withdraws the unbegun requests except the `ahead` that were sent first. Returns them, the oldest
+    /// arrival first.
+    pub(crate) fn withdraw_beyond(&self, now: Instant, ahead: usize) -> Vec<Rc<Exchange>> {
+        self.note_begun_all(now);
+        let mut unbegun: Vec<_> = self.streams.borrow().offered().map(|(stream, _)| stream).collect();
+        unbegun.sort_unstable();
+        unbegun.drain(..ahead.min(unbegun.len()));
+        self.withdraw_streams(unbegun)
+    }
+
+    fn withdraw_streams(&self, picked: Vec<StreamId>) -> Vec<Rc<Exchange>> {
         let mut withdrawn = Vec::new();
         {
             let mut streams = self.streams.borrow_mut();
-            let picked: Vec<_> = streams
-                .offered()
-                .filter(|(_, entry)| {
-                    entry.exchange.as_ref().is_some_and(|exchange| which(exchange, entry.sent_at()))
-                })
-                .map(|(stream, _)| stream)
-                .collect();
             for stream in picked {
                 let Some(entry) = streams.withdraw(&self.claims, stream) else { continue };
                 self.restore_quota();
@@ -262,6 +278,12 @@ impl Link {
     pub(crate) fn has_unbegun(&self, now: Instant) -> bool {
         self.note_begun_all(now);
         self.streams.borrow().has_offered()
+    }
+
+    /// Returns the arrival of the oldest request that is not known to be begun.
+    pub(crate) fn oldest_unbegun(&self) -> Option<Instant> {
+        let streams = self.streams.borrow();
+        streams.offered().filter_map(|(_, entry)| Some(entry.exchange.as_ref()?.arrived())).min()
     }
 
     /// Returns how long the worker has left a request unbegun without any progress, if that is at least
@@ -438,7 +460,10 @@ impl Origin for Link {
     fn abandon(&self, stream: StreamId) {
         {
             let mut streams = self.streams.borrow_mut();
-            if streams.withdraw(&self.claims, stream).is_some() {
+            let mut is_withdrawn = || streams.withdraw(&self.claims, stream).is_some();
+            #[cfg(test)]
+            let mut is_withdrawn = || !planted::is(Planted::GoneBegun) && is_withdrawn();
+            if is_withdrawn() {
                 self.restore_quota();
             } else {
                 let Some(entry) = streams.get_mut(stream) else { return };

@@ -164,6 +164,11 @@ impl Streams {
         })
     }
 
+    /// Whether fewer than `max` requests are not known to be begun.
+    pub(super) fn has_fewer_offered(&self, max: usize) -> bool {
+        max > self.credits || self.offered().count() < max
+    }
+
     /// Whether there are requests that are not known to be begun.
     pub(super) fn has_offered(&self) -> bool {
         self.slots.iter().any(|slot| matches!(slot, Slot::Offered(_)))
