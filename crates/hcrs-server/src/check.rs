@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use crate::bind::bind;
-use crate::run::change_directory;
+use crate::command_line::change_directory;
 use crate::{Bind, LogTarget, Settings, StartError};
 
 /// Returns everything that would stop the start, as far as it can be known in advance. Nothing is changed but

@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::OnceLock;
 
+use crate::{Settings, StartError};
+
 /// The command line of this process.
 #[derive(Debug)]
 pub(crate) struct CommandLine {
@@ -43,6 +45,15 @@ fn started_in() -> PathBuf {
 pub(crate) fn is_working_directory(path: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     identity(path).is_some_and(|found| Some(found) == identity(".".as_ref()))
+}
+
+/// Changes to the directory of the settings, if they have one.
+pub(crate) fn change_directory(settings: &Settings) -> Result<(), StartError> {
+    match &settings.chdir {
+        Some(path) => std::env::set_current_dir(path)
+            .map_err(|error| StartError::Chdir(path.display().to_string(), error)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use hcrs_log::{LogWriter, StatsdTarget, access_log, error_log};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::command_line::change_directory;
 use crate::handover::Inherited;
 use crate::pid_file::PidFile;
 use crate::{Outcome, PythonLogging, Settings, StartError, bind, process_title, supervise};
@@ -48,15 +49,6 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
         log.close();
     }
     outcome
-}
-
-/// Changes to the directory of the settings, if they have one.
-pub(crate) fn change_directory(settings: &Settings) -> Result<(), StartError> {
-    match &settings.chdir {
-        Some(path) => std::env::set_current_dir(path)
-            .map_err(|error| StartError::Chdir(path.display().to_string(), error)),
-        None => Ok(()),
-    }
 }
 
 /// Returns warnings about how the server was started.

@@ -198,7 +198,7 @@ def test_the_page_shows_the_server_and_what_clients_send_stays_text(
     if program is None or certutil is None:
         pytest.skip("chromium or certutil is missing: apt-get install chromium libnss3-tools")
     subprocess.run([command(), "cert", "dev", "--dir", str(tmp_path / "certs")], check=True, capture_output=True)
-    server = serve("plain.py:app", workers=2, hcrs={"admin_bind": "127.0.0.1:0"})
+    server = serve("plain.py:app", hcrs={"admin_bind": "127.0.0.1:0"})
     admin = Admin(server)
     client = connect_h1(server.listener)
     client.request("GET", f"/gate?key={key}")
@@ -211,5 +211,6 @@ def test_the_page_shows_the_server_and_what_clients_send_stays_text(
         admin.hcrs("drain")
         assert page.text_when("state", "draining") == "draining", "it follows by itself"
     finally:
-        client.close()
         browser.close()
+    assert connect_h1(server.listener).get(f"/go?key={key}").status == 200
+    assert client.response().status == 200

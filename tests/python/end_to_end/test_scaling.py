@@ -81,6 +81,7 @@ def test_a_worker_that_scaling_ends_finishes_its_requests(
     streams = [client.request("GET", f"/nap?seconds=1&file={tmp_path}/{number}") for number in range(6)]
     wait_until(lambda: len(list(tmp_path.glob("[0-9]"))) == 6, "all of them to begin")
     server.signal(signal.SIGTTOU)
+    server.wait_for_log(r"from 3 to 2 \(SIGTTOU\)")
     server.signal(signal.SIGTTOU)
     wait_until(lambda: has_workers(server, 1), "one worker")
     served = [client.response(stream) for stream in streams]
