@@ -69,6 +69,8 @@ pub struct Connection<T> {
     blocked: Vec<StreamKey>,
     /// Bytes of response bodies that were passed to `h2` since its buffers were last empty.
     handed: usize,
+    /// The number of times that a response began to wait for the client's window.
+    stalls: u64,
     /// Streams whose reset the meter has seen and `h2` perhaps not.
     resets: Vec<u32>,
     events: VecDeque<Event>,
@@ -145,6 +147,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         goes_away: false,
         blocked: Vec::new(),
         handed: 0,
+        stalls: 0,
         resets: Vec::new(),
         events: VecDeque::new(),
         pushes: Vec::new(),

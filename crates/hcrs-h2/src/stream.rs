@@ -97,6 +97,8 @@ pub(crate) struct Pumped {
     pub(crate) taken: usize,
     /// Number of pieces that were passed to `h2`.
     pub(crate) pieces: u32,
+    /// Whether the stream begins to wait for the client's window.
+    pub(crate) stalls: bool,
     pub(crate) outcome: Outcome,
 }
 
@@ -210,6 +212,8 @@ impl Stream {
             pumped.outcome =
                 if send.send_trailers(trailers).is_err() { Outcome::Reset } else { Outcome::Done };
         }
+        // Without a byte of progress the stream has waited before.
+        pumped.stalls &= pumped.taken > 0 || self.waiting_since.is_none();
         if self.pending.is_empty() {
             self.waiting_since = None;
         } else if pumped.taken > 0 || self.waiting_since.is_none() {
@@ -239,7 +243,10 @@ fn pass_on(
             match send.poll_capacity(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Some(Ok(_))) => continue,
                 Poll::Ready(_) => return Outcome::Reset,
-                Poll::Pending => return Outcome::Open,
+                Poll::Pending => {
+                    pumped.stalls = true;
+                    return Outcome::Open;
+                }
             }
         }
         let piece = front.split_to(front.len().min(capacity).min(room));

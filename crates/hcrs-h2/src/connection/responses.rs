@@ -169,6 +169,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.blocked.iter().copied().filter(|&key| self.streams.get(key).is_some_and(stalled)).collect()
     }
 
+    /// Takes the number of times that a response began to wait for the client's window.
+    pub fn take_stalls(&mut self) -> u64 {
+        std::mem::take(&mut self.stalls)
+    }
+
     pub(super) fn poll_blocked(&mut self, now: Instant) {
         let mut at = 0;
         while let Some(&key) = self.blocked.get(at) {
@@ -204,6 +209,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let Some(stream) = self.streams.get_mut(key) else { return Pumped::default() };
         let pumped = stream.pump(now, HANDED_MAX.saturating_sub(self.handed));
         self.handed += pumped.taken;
+        self.stalls += u64::from(pumped.stalls);
         let updates = pumped.pieces.saturating_mul(UPDATES_PER_SEND);
         self.updates_allowed = self.updates_allowed.saturating_add(updates);
         match pumped.outcome {

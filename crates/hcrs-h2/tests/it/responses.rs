@@ -142,12 +142,14 @@ fn a_client_that_opens_no_window_is_given_little() {
     let frames = peer.round_trip(&mut server, &requests);
     assert_eq!(frames.iter().map(|frame| frame.payload.len()).filter(|&len| len > 100).count(), 0);
     assert_eq!(server.connection.stalled_since(server.now).len(), 100);
+    assert_eq!(server.connection.take_stalls(), 100);
     let start = server.now;
     server.wait(30);
     // One byte of window is progress, and starts the wait anew.
     let frames = peer.round_trip(&mut server, &peer::window_update(1, 1));
     assert_eq!(peer::body_len(&frames, 1), 1);
     assert_eq!(server.connection.stalled_since(start).len(), 99);
+    assert_eq!(server.connection.take_stalls(), 1);
     assert_eq!(server.connection.stalled_since(server.now).len(), 100);
 }
 

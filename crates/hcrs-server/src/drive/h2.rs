@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hcrs_h2::{Connection, Ended, Event, StreamKey, Turn};
 use hcrs_http::{Fault, RequestHead};
+use hcrs_metrics::Stall;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::lifecycle::{Framing, Lifecycle, TICK, ends_connection};
@@ -174,6 +175,7 @@ impl Driver {
         }
         let streams = &self.streams;
         turn.open_window(|| streams.iter().any(|in_flight| in_flight.exchange.is_hungry()));
+        shared.metrics.stalls.of(Stall::ClientWindow).add(turn.take_stalls());
         if !self.yielded.is_empty() {
             run_again(cx);
         }

@@ -113,6 +113,25 @@ fn the_oldest_requests_are_listed_and_all_are_counted() {
 }
 
 #[test]
+fn a_response_that_the_clients_window_does_not_take_is_a_stall() {
+    // SETTINGS with an initial window of 4 bytes (RFC 9113 §6.5.2).
+    const NARROW: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\x04";
+    run(with_app(65_536), super::super::h2::drive, |mut io, shared| async move {
+        let worker = attach(&shared).await;
+        io.write_all(&[NARROW, GET].concat()).await.unwrap();
+        let stream = claim(&shared, &worker).await;
+        let head = FromWorker::Response { stream, head: &[200, 0, 0, 0], end: false };
+        send_frames(&worker.0, &[head, FromWorker::Data { stream, bytes: &vec![b'x'; 20_000], end: true }]);
+        let mut seen = BytesMut::new();
+        while !seen.windows(4).any(|bytes| bytes == b"xxxx") {
+            assert!(io.read_buf(&mut seen).await.unwrap() > 0, "closed without an answer: {seen:?}");
+        }
+        assert_lines(&shared, &["hcrs_flow_control_stalls_total{at=\"client_window\"} 1"]);
+        assert_eq!(snapshot(&shared).requests[0].stage, Stage::Sending, "its worker has ended it");
+    });
+}
+
+#[test]
 fn refused_requests_and_broken_connections_are_counted_by_their_fault() {
     run(with_app(4096), h1, |mut io, shared| async move {
         io.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
