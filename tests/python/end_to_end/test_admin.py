@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 
 from end_to_end.blocked_workers import blocked
 from end_to_end.chromium import Chromium
@@ -94,6 +96,29 @@ def test_the_state_names_workers_requests_and_connections(
     client.reset(waiting)
     # Its own requests are in no log and in no metrics.
     assert admin.status()["requests"]["total"] <= 2
+
+
+def test_metrics_are_read_by_the_clients_of_prometheus(
+    administered: Callable[..., tuple[Server, Admin]], connect_h2: Callable[..., H2Client]
+) -> None:
+    server, admin = administered(workers=2)
+    client = connect_h2(server.listener)
+    for _ in range(10):
+        assert client.get().status == 200
+    _, text = admin.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    requests = families["hcrs_requests"].samples
+    assert [sample.value for sample in requests if sample.labels == {"protocol": "h2", "status": "2xx"}] == [10]
+    durations = families["hcrs_request_duration_seconds"].samples
+    assert [
+        sample.value
+        for sample in durations
+        if sample.name.endswith("_count") and sample.labels == {"protocol": "h2"}
+    ] == [10]
+    _, text = admin.get("/metrics", "accept: application/openmetrics-text; version=1.0.0\r\n")
+    # The older form has no type for facts, whose name it shows with its suffix.
+    names = {family.name for family in openmetrics.text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    assert names == {name.removesuffix("_info") for name in families}
 
 
 def test_only_the_servers_user_opens_the_socket(administered: Callable[..., tuple[Server, Admin]], tmp_path: Path) -> None:
