@@ -101,7 +101,6 @@ def test_sigquit_cuts_off_what_is_in_flight_at_once(
     server.signal(signal.SIGQUIT)  # at once, and still meant
     assert server.wait_for_exit() == 3
     assert "Cutting off requests in flight (SIGQUIT)" in server.log
-    assert "lifespan.shutdown was seen" not in server.log, "a stop that is repeated ends the workers, too"
 
 
 def test_sigquit_alone_runs_the_shutdown(serve: Callable[..., Server], connect_h1: Callable[..., H1Client], key: str) -> None:
