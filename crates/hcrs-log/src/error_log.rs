@@ -93,7 +93,9 @@ fn filter<S: 'static>(level: LogLevel, has_frames: bool) -> impl Filter<S> {
     let others = level.min(LevelFilter::ERROR);
     let h2 = if has_frames && level == LevelFilter::DEBUG { level } else { others };
     let targets = Targets::new().with_default(others).with_target("hcrs", level).with_target("h2", h2);
-    targets.and(filter_fn(|metadata| metadata.is_event() || metadata.target().starts_with("hcrs")))
+    let of_ours = filter_fn(|metadata| metadata.is_event() || metadata.target().starts_with("hcrs"));
+    // Without the hint of both filters, each span and event of h2 would ask them, several times a request.
+    targets.and(of_ours.with_max_level_hint(level))
 }
 
 /// Hypercorn's line form.

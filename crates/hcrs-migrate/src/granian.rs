@@ -10,7 +10,8 @@ const RELOADER: &str =
     "see reload_dirs, reload_include and reload_exclude of [hcrs]; the rest of the reloader is fixed";
 const STATIC: &str = "hcrs serves no files besides the app; serve them in the app or by a proxy. The edge \
                       sends files that the app names";
-const METRICS: &str = "set admin_bind in [hcrs]: metrics for Prometheus are at /metrics of the admin interface";
+const METRICS: &str =
+    "set admin_bind in [hcrs]: metrics for Prometheus are at /metrics of the admin interface";
 const RUNTIME: &str = "only the edge has such threads: io_threads of [hcrs]";
 const RSS: &str =
     "workers are replaced after max_requests, not by memory or age; the service manager can limit memory";
