@@ -9,7 +9,7 @@ use crate::AdminAction;
 use crate::defaults::Defaults;
 use crate::kind::{AUTO, ValueKind, parse_mask};
 use crate::setting::{Group, Setting};
-use crate::table;
+use crate::table::{self, admin::ADMIN_BIND};
 use crate::value::{Datum, Place, Value};
 
 const OTHER_COMMANDS: &str = "\
@@ -56,10 +56,8 @@ pub(crate) const ADMIN_COMMANDS: [AdminCommand; 7] = [
 
 /// Returns a command for a running server. It takes the configuration only for `admin_bind`.
 pub(crate) fn admin(command: AdminCommand) -> Command {
-    let mut clap = settings(Command::new(command.name).about(command.about)).mut_args(|argument| {
-        let is_shown = argument.get_id() == CONFIG || argument.get_id() == table::admin::ADMIN_BIND;
-        argument.hide(!is_shown)
-    });
+    let address = table::find(ADMIN_BIND).and_then(|setting| argument(setting, &Defaults::default()));
+    let mut clap = Command::new(command.name).about(command.about).arg(configuration()).args(address);
     match command.name {
         "status" => {
             let flag = |name: &'static str, help: &'static str| {
@@ -149,15 +147,17 @@ const FILE: &str = "FILE";
 const CONFIG: &str = "config";
 const STRICT: &str = "strict";
 
+fn configuration() -> Arg {
+    Arg::new(CONFIG)
+        .short('c')
+        .long(CONFIG)
+        .overrides_with(CONFIG)
+        .value_name("FILE")
+        .help("The configuration: a TOML file, file:PATH for a Python file, or python:MODULE")
+}
+
 fn settings(mut command: Command) -> Command {
-    command = command.infer_long_args(true).arg(
-        Arg::new(CONFIG)
-            .short('c')
-            .long(CONFIG)
-            .overrides_with(CONFIG)
-            .value_name("FILE")
-            .help("The configuration: a TOML file, file:PATH for a Python file, or python:MODULE"),
-    );
+    command = command.infer_long_args(true).arg(configuration());
     command = command.arg(
         Arg::new(STRICT)
             .long(STRICT)
@@ -234,6 +234,7 @@ impl FlagValues {
     /// Collects the values from parsed arguments.
     pub(crate) fn new(matches: &ArgMatches) -> Self {
         let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
+        let strict = matches.try_get_one(STRICT).ok().flatten().copied().unwrap_or(false);
         let mut values = Vec::new();
         for setting in table::all() {
             let (key, place) = match setting.flag {
@@ -241,6 +242,9 @@ impl FlagValues {
                 None if setting.key == APPLICATION => (APPLICATION, Place::Flag("APPLICATION")),
                 None => continue,
             };
+            if matches.try_contains_id(key).is_err() {
+                continue; // the command does not take it
+            }
             let datum = match setting.kind {
                 ValueKind::Boolean => matches.get_flag(key).then_some(Datum::Boolean(true)),
                 ValueKind::Whole(..) | ValueKind::Mask => matches.get_one(key).copied().map(Datum::Integer),
@@ -257,7 +261,7 @@ impl FlagValues {
             };
             values.extend(datum.map(|datum| (setting, Value { datum, place })));
         }
-        Self { config: text(CONFIG).or_else(|| text(FILE)), strict: matches.get_flag(STRICT), values }
+        Self { config: text(CONFIG).or_else(|| text(FILE)), strict, values }
     }
 
     /// Returns the long flags that take text, with their values.

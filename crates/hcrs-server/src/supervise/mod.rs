@@ -76,6 +76,7 @@ use crate::{Outcome, Settings, StartError};
 
 /// The most events that may wait for the supervisor.
 const EVENTS: usize = 256;
+
 /// The parts that the supervisor starts with.
 pub(crate) struct Setup<'a> {
     /// The server's settings.

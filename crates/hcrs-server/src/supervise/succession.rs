@@ -6,6 +6,7 @@ use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Resource, getpid, prlimit};
@@ -19,6 +20,9 @@ use super::{Supervisor, notify, signals};
 use crate::bind::passed_sockets;
 use crate::command_line::{CommandLine, command_line};
 use crate::{Bind, handover};
+
+/// How much longer than the startup timeout a successor may take: more than its own slacks together.
+const SLACK: Duration = Duration::from_secs(60);
 
 /// The command that this server was started with.
 #[derive(Debug)]
@@ -135,8 +139,9 @@ impl Supervisor<'_> {
             let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
         }
         let events = self.sender.clone();
+        let startup = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.startup_timeout);
         tokio::spawn(async move {
-            let outcome = outcome(ready, child).await;
+            let outcome = outcome(ready, child, startup + SLACK).await;
             let _supervisor_gone = events.send(Event::Succession(outcome)).await;
         });
         Ok(pid)
@@ -169,11 +174,19 @@ impl Supervisor<'_> {
     }
 }
 
-/// Waits until the successor serves or has ended.
-async fn outcome(ready: PipeReader, mut child: Child) -> Succession {
+/// Waits until the successor serves or has ended. One that does neither within `limit` is killed: its own
+/// timeouts are shorter.
+async fn outcome(ready: PipeReader, mut child: Child, limit: Duration) -> Succession {
     let mut report = [0; 1];
     let serves = match pipe::Receiver::from_owned_fd(ready.into()) {
-        Ok(mut ready) => ready.read(&mut report).await.is_ok_and(|length| length > 0),
+        Ok(mut ready) => {
+            if let Ok(read) = tokio::time::timeout(limit, ready.read(&mut report)).await {
+                read.is_ok_and(|length| length > 0)
+            } else {
+                let _ended_meanwhile = child.start_kill();
+                false
+            }
+        }
         Err(_) => false,
     };
     if serves {
@@ -181,4 +194,19 @@ async fn outcome(ready: PipeReader, mut child: Child) -> Succession {
         return Succession::Serves;
     }
     Succession::Failed(child.wait().await.ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_that_neither_serves_nor_ends_is_killed() {
+        let (ready, theirs) = io::pipe().unwrap();
+        let child = Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
+        let outcome = outcome(ready, child, Duration::from_millis(50)).await;
+        drop(theirs);
+        let Succession::Failed(Some(status)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(signals::describe(status), "was killed by SIGKILL");
+    }
 }
