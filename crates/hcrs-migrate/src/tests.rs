@@ -312,7 +312,7 @@ fn all_problems_are_reported_at_once_with_their_places() {
     let long = write("uvicorn.json", r#"{ "prot": 80, "port": "x", "workers": 5000 }"#);
     let broken = write("uvicorn.broken.json", "{ \"port\": }");
     let toml = write("hypercorn.bad.toml", "bind = \n");
-    let unrelated = write("x.json", "{ \"colour\": 1 }");
+    let unrelated = write("x.json", "{ \"color\": 1 }");
     let yaml = write("gunicorn.yaml", "");
     for (words, reasons) in [
         (

@@ -22,8 +22,8 @@ pub struct Look {
     pub width: usize,
     /// The most lines; `None` for all.
     pub height: Option<usize>,
-    /// Whether colours are used.
-    pub has_colours: bool,
+    /// Whether colors are used.
+    pub has_colors: bool,
 }
 
 /// Draws reports one after the other, and compares each with the one before.
@@ -42,7 +42,7 @@ struct Period {
     seconds: f64,
 }
 
-/// The meaning of a text, which decides its colour.
+/// The meaning of a text, which decides its color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
     Plain,
@@ -82,7 +82,7 @@ impl Line {
             return;
         }
         self.columns += shown.chars().count();
-        if self.look.has_colours && tone != Tone::Plain {
+        if self.look.has_colors && tone != Tone::Plain {
             let _infallible = write!(self.text, "{}{shown}\x1b[0m", tone.code());
         } else {
             self.text.push_str(&shown);

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use hcrs_config::AdminAction;
+use hcrs_config::{AdminAction, has_colors};
 use hcrs_server::{Bind, Settings};
 use hcrs_status::{Look, Status, View};
 
@@ -94,11 +94,11 @@ fn watch(bind: &Bind, once: bool) -> Result<(), AdminError> {
 fn look(is_live: bool) -> Look {
     let is_terminal = io::stdout().is_terminal();
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok().filter(|size| size.ws_col > 0);
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let environment: Vec<_> = std::env::vars_os().collect();
     Look {
         width: size.map_or(COLUMNS, |size| size.ws_col.into()),
         height: size.filter(|_| is_live).map(|size| usize::from(size.ws_row).saturating_sub(1)),
-        has_colours: is_terminal && !no_color,
+        has_colors: has_colors(&environment, is_terminal),
     }
 }
 

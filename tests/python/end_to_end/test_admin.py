@@ -91,7 +91,7 @@ def test_the_state_names_workers_requests_and_connections(
     assert status["connections"]["open"] == 1 and status["connections"]["handshakes"] == 1
     assert "localhost" in status["certificates"][0]["names"] and status["certificates"][0]["left"] > 0
     shown = admin.hcrs("status", "--once")
-    assert "GET /gate" in shown and "\x1b" not in shown, "no colours where there is no terminal"
+    assert "GET /gate" in shown and "\x1b" not in shown, "no colors where there is no terminal"
     assert all(len(line) <= 80 for line in shown.splitlines())
     client.reset(waiting)
     # Its own requests are in no log and in no metrics.

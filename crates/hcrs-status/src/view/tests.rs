@@ -1,7 +1,7 @@
 use super::*;
 use crate::status::{Certificate, Latency, Listener, Request, Requests, Server};
 
-const PLAIN: Look = Look { width: 80, height: None, has_colours: false };
+const PLAIN: Look = Look { width: 80, height: None, has_colors: false };
 
 fn status() -> Status {
     Status {
@@ -102,10 +102,10 @@ fn rates_and_latencies_are_those_since_the_report_before() {
 }
 
 #[test]
-fn colours_and_the_edges_of_the_terminal() {
-    let coloured = View::default().draw(&status(), 0.0, Look { has_colours: true, ..PLAIN });
-    assert!(coloured[0].contains("\x1b[32mserving\x1b[0m"));
-    assert!(coloured.last().unwrap().contains("\x1b[33mends in 5d 0h\x1b[0m"));
-    let small = View::default().draw(&status(), 0.0, Look { width: 20, height: Some(3), has_colours: false });
+fn colors_and_the_edges_of_the_terminal() {
+    let colored = View::default().draw(&status(), 0.0, Look { has_colors: true, ..PLAIN });
+    assert!(colored[0].contains("\x1b[32mserving\x1b[0m"));
+    assert!(colored.last().unwrap().contains("\x1b[33mends in 5d 0h\x1b[0m"));
+    let small = View::default().draw(&status(), 0.0, Look { width: 20, height: Some(3), has_colors: false });
     assert_eq!(small, ["hcrs 1.2.3  shop.mai", "9 requests/s   p50 3", "in flight 12 (oldest"]);
 }
