@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
+use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
 use crate::AdminAction;
@@ -220,6 +221,16 @@ fn permission_bits(text: &str) -> Result<i64, String> {
     parse_mask(text).ok_or_else(|| "expected a number, in decimal or in octal as 0o22".into())
 }
 
+/// Returns the value of an argument; `None` if it is not given, or the command does not take it.
+fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
+    matches.try_get_one::<T>(name).ok().flatten().cloned()
+}
+
+/// Returns the values of an argument that may be repeated.
+fn texts<'a>(matches: &'a ArgMatches, name: &str) -> Option<ValuesRef<'a, String>> {
+    matches.try_get_many(name).ok().flatten()
+}
+
 /// Values given by flags.
 pub(crate) struct FlagValues {
     /// Name of the configuration (`--config`).
@@ -233,8 +244,8 @@ pub(crate) struct FlagValues {
 impl FlagValues {
     /// Collects the values from parsed arguments.
     pub(crate) fn new(matches: &ArgMatches) -> Self {
-        let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
-        let strict = matches.try_get_one(STRICT).ok().flatten().copied().unwrap_or(false);
+        let text = |name: &str| given::<String>(matches, name);
+        let strict = given(matches, STRICT).unwrap_or(false);
         let mut values = Vec::new();
         for setting in table::all() {
             let (key, place) = match setting.flag {
@@ -242,15 +253,12 @@ impl FlagValues {
                 None if setting.key == APPLICATION => (APPLICATION, Place::Flag("APPLICATION")),
                 None => continue,
             };
-            if matches.try_contains_id(key).is_err() {
-                continue; // the command does not take it
-            }
             let datum = match setting.kind {
-                ValueKind::Boolean => matches.get_flag(key).then_some(Datum::Boolean(true)),
-                ValueKind::Whole(..) | ValueKind::Mask => matches.get_one(key).copied().map(Datum::Integer),
-                ValueKind::Seconds(_) => matches.get_one(key).copied().map(Datum::Float),
+                ValueKind::Boolean => given(matches, key).filter(|&is_set| is_set).map(Datum::Boolean),
+                ValueKind::Whole(..) | ValueKind::Mask => given(matches, key).map(Datum::Integer),
+                ValueKind::Seconds(_) => given(matches, key).map(Datum::Float),
                 ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
-                    matches.get_many::<String>(key).map(|texts| {
+                    texts(matches, key).map(|texts| {
                         let value =
                             |text: &String| Value { datum: Datum::Text(text.clone()), place: place.clone() };
                         Datum::Array(texts.map(value).collect())
