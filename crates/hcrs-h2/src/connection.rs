@@ -33,7 +33,7 @@ use crate::streams::Streams;
 use crate::transport::Transport;
 use crate::turn_waker::TurnWaker;
 use pushes::Push;
-use responses::{UPDATES_PER_SEND, reason, refuse};
+use responses::{Failed, UPDATES_PER_SEND, reason, refuse};
 use unwanted::Unwanted;
 use window::Window;
 
@@ -67,6 +67,7 @@ pub struct Connection<T> {
     goes_away: bool,
     /// Streams whose response waits for the client's window.
     blocked: Vec<StreamKey>,
+    failed: Vec<Failed>,
     /// Bytes of response bodies that were passed to `h2` since its buffers were last empty.
     handed: usize,
     /// The number of times that a response began to wait for the client's window.
@@ -146,6 +147,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         unwanted: Vec::new(),
         goes_away: false,
         blocked: Vec::new(),
+        failed: Vec::new(),
         handed: 0,
         stalls: 0,
         resets: Vec::new(),
@@ -199,6 +201,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     }
                     if !self.transport.is_full() {
                         self.handed = 0;
+                        if self.reset_failed() {
+                            continue;
+                        }
                     }
                     let reads_again = self.poll_pushes();
                     self.poll_resets();
@@ -227,8 +232,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let was_full = self.transport.is_full();
         let drained = self.transport.poll_drain(cx);
-        if was_full && drained.is_ready() && !self.blocked.is_empty() {
-            // There is room again for bodies that were not passed to h2.
+        if was_full && drained.is_ready() && !(self.blocked.is_empty() && self.failed.is_empty()) {
+            // There is room again for bodies that were not passed to h2, and for resets behind others.
             cx.waker().wake_by_ref();
         }
         drained
@@ -272,6 +277,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _news = self.turn.end(cx);
         self.transport.begin_turn();
+        self.reset_failed();
         let closed = self.h2.poll_closed(cx);
         if self.transport.owes_read() {
             cx.waker().wake_by_ref();

@@ -80,6 +80,23 @@ def test_failure_just_after_the_head_is_never_taken_for_success(
     assert outcome(target) in (500, None)
 
 
+def test_client_gets_what_was_sent_before_a_failure(
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+) -> None:
+    for _ in range(20):
+        if protocol.startswith("h2"):
+            response = connect_h2(where(plain, protocol)).get("/fail?after=body")
+            assert (response.status, response.body) == (200, b"first")
+            assert response.reset == h2.errors.ErrorCodes.INTERNAL_ERROR
+        else:
+            client = connect_h1(where(plain, protocol))
+            client.request("GET", "/fail?after=body")
+            assert client.head().status == 200
+            assert client.chunk() == b"first"
+            with pytest.raises(Closed):
+                client.chunk()
+
+
 def test_client_sees_a_failure_after_it_has_the_head(
     plain: Server,
     protocol: str,

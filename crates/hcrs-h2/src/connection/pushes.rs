@@ -135,12 +135,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.pushes.retain(|push| push.id != id);
     }
 
-    /// Drops the promises of a stream that is reset, if they have not left.
-    pub(super) fn drop_promises(&mut self, parent: StreamKey) {
-        if !self.pushes.is_empty() {
-            self.pushes.retain(|push| !matches!(push.stage, Stage::Promising(on, _) if on == parent));
+    /// Drops the promises of a stream that is failed, if they have not left. Returns whether there were any.
+    pub(super) fn drop_promises(&mut self, parent: StreamKey) -> bool {
+        let before = self.pushes.len();
+        self.pushes.retain(|push| !matches!(push.stage, Stage::Promising(on, _) if on == parent));
+        let any = self.pushes.len() < before;
+        if any {
             self.pause_reads();
         }
+        any
     }
 
     /// Makes `h2` write its frames before it reads. Frames that do not leave now keep reads paused.

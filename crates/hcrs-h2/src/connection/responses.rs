@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use h2::Reason;
 use h2::server::SendResponse;
+use h2::{Reason, SendStream};
 use hcrs_http::{Fault, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -26,6 +26,20 @@ const HANDED_MAX: usize = 256 << 10;
 /// Number of `WINDOW_UPDATE` frames that a client may send for one piece of body before they count as frames
 /// without progress.
 pub(super) const UPDATES_PER_SEND: u32 = 10;
+
+/// A stream that was failed after its head, and is reset once the frames before have left `h2`. It counts as
+/// open until then, so that the client's limit of streams bounds their number.
+#[derive(Debug)]
+pub(super) struct Failed {
+    send: SendStream<Bytes>,
+    reason: Reason,
+}
+
+impl Failed {
+    fn reset(&mut self) {
+        self.send.send_reset(self.reason);
+    }
+}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub(super) fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
@@ -139,7 +153,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Ends a stream with a fault: sends a response with the fault's status if no head was sent, and resets
-    /// the stream otherwise. Between turns this wakes the task, whose next turn writes the frames.
+    /// the stream otherwise, after the bytes that were taken before. Between turns this wakes the task, whose
+    /// next turn writes the frames.
     pub fn fail(&mut self, key: StreamKey, fault: Fault) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         match stream.respond.take() {
@@ -148,13 +163,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 respond.send_reset(reason(fault));
             }
             None => {
-                if let Some(send) = &mut stream.send {
-                    send.send_reset(reason(fault));
+                if let Some(send) = stream.send.take() {
+                    let mut failed = Failed { send, reason: reason(fault) };
+                    if self.drop_promises(key) {
+                        // The promises in h2 may not leave any more.
+                        failed.reset();
+                    } else {
+                        self.failed.push(failed);
+                        self.turn_waker.wake_by_ref();
+                    }
                 }
-                self.drop_promises(key);
             }
         }
         self.close(key);
+    }
+
+    /// Resets the streams that were failed. Returns whether there were any. To be called when `h2` has written
+    /// what it had: a reset drops the frames of its stream that still wait in `h2`.
+    pub(super) fn reset_failed(&mut self) -> bool {
+        let any = !self.failed.is_empty();
+        self.failed.drain(..).for_each(|mut failed| failed.reset());
+        any
     }
 
     /// Closes a stream whose response was passed to `h2` completely.

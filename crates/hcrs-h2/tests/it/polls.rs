@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hcrs_h2::{BodyRoom, PREFACE, ServerFields, Settings};
 use hcrs_http::{Endpoints, Fault, Scheme};
 
-use crate::peer::{self, ACK, GOAWAY, INITIAL_WINDOW, PING, Peer, window_update};
+use crate::peer::{self, ACK, GOAWAY, INITIAL_WINDOW, PING, Peer, RST_STREAM, window_update};
 use crate::pipe::pipe;
 use crate::server::{Seen, Wakes, answer, head, page, silent};
 
@@ -134,12 +134,17 @@ fn what_arrives_while_a_connection_closes_wakes_the_task() {
 #[test]
 fn what_is_done_between_turns_wakes_the_task() {
     let (mut peer, mut server) = Peer::connect(silent());
-    peer.round_trip(&mut server, &[peer::get(1), peer::get(3)].concat());
+    peer.round_trip(&mut server, &[peer::get(1), peer::get(3), peer::get(5)].concat());
+    let (unanswered, begun) = (server.key(1), server.key(3));
+    server.turn(|hands| assert_eq!(hands.connection.send_head(begun, &head(200, &[]), false), Ok(false)));
+    peer.read(&mut server);
     assert!(!server.is_woken());
-    let key = server.key(1);
-    server.connection.fail(key, Fault::WorkerLost);
+    server.connection.fail(unanswered, Fault::WorkerLost);
     assert!(server.is_woken());
     assert_eq!(peer.read(&mut server)[0].status(), 502);
+    server.connection.fail(begun, Fault::WorkerLost);
+    assert!(server.is_woken());
+    assert_eq!(peer.read(&mut server)[0].kind, RST_STREAM);
     server.connection.graceful_shutdown();
     assert!(server.is_woken());
     assert_eq!(peer.read(&mut server)[0].kind, GOAWAY);

@@ -351,6 +351,41 @@ fn a_fault_after_the_head_resets_the_stream_with_its_code() {
 }
 
 #[test]
+fn what_was_sent_before_a_fault_leaves_before_the_reset() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.round_trip(&mut server, &peer::get(1));
+    let key = server.key(1);
+    server.turn(|hands| {
+        hands.connection.send_head(key, &head(200, &[]), false).unwrap();
+        hands.connection.send_data(hands.now, key, Bytes::from_static(b"first"), false).unwrap();
+        hands.connection.fail(key, Fault::AppFailed);
+    });
+    let frames = peer.read(&mut server);
+    assert_eq!((frames[0].status(), peer::body_len(&frames, 1)), (200, 5));
+    let last = frames.last().unwrap();
+    assert_eq!((frames.len(), last.kind, last.code()), (3, RST_STREAM, INTERNAL_ERROR));
+    assert_eq!(server.open_streams(), 0);
+}
+
+#[test]
+fn a_full_socket_delays_a_reset_until_what_was_sent_before_has_left() {
+    let (mut peer, mut server) = Peer::connect_narrow(8 << 10, &[(INITIAL_WINDOW, WIDE)], silent());
+    peer.round_trip(&mut server, &peer::get(1));
+    let key = server.key(1);
+    let mut taken = 0;
+    server.turn(|hands| {
+        hands.connection.send_head(key, &head(200, &[]), false).unwrap();
+        let body = Bytes::from(vec![7; 60_000]);
+        taken = hands.connection.send_data(hands.now, key, body, false).unwrap().len;
+        hands.connection.fail(key, Fault::AppFailed);
+    });
+    assert!(server.is_blocked && taken > 16 << 10, "{taken} bytes were taken");
+    let frames = peer.read(&mut server);
+    assert_eq!(peer::body_len(&frames, 1), taken);
+    assert_eq!(frames.last().unwrap().kind, RST_STREAM);
+}
+
+#[test]
 fn an_app_that_breaks_its_own_length_fails_and_the_client_is_reset() {
     // More than announced, less than announced, and a head alone.
     let table: [&[(&'static [u8], bool)]; 3] =
