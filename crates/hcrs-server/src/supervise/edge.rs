@@ -149,6 +149,14 @@ impl Edge {
         self.threads.iter().flatten().map(ask).collect()
     }
 
+    /// Waits until each thread has carried out the orders before; one that hangs is not awaited for long.
+    pub(super) async fn settle(&self) {
+        for snapshot in self.snapshots() {
+            // A thread replies in the order of its orders.
+            let _hangs = tokio::time::timeout(ORDER_TIMEOUT, snapshot).await;
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.threads.len()
     }

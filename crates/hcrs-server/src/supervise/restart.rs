@@ -28,8 +28,11 @@ impl Supervisor<'_> {
 
     /// Starts a new worker in every slot. The old ones finish the requests that they have begun; others wait.
     pub(super) async fn restart_all(&mut self, why: &str) {
-        tracing::info!("Replacing all workers ({why})");
         self.retire_all().await;
+        self.edge.send_all(|| Control::ExplainFailure(None)).await;
+        self.edge.settle().await;
+        // From this line on no request is answered by the old code, or with its failure.
+        tracing::info!("Replacing all workers ({why})");
         self.templates.close();
         self.replacements = Replacements::default();
         self.replacements.begin_round();
@@ -37,7 +40,6 @@ impl Supervisor<'_> {
         self.starts = (0..self.slots.len()).map(|slot| Start { at, slot }).collect();
         self.slots.fill_with(Backoff::default);
         self.hasten_starts();
-        self.edge.send_all(|| Control::ExplainFailure(None)).await;
     }
 
     /// Lets slots whose old workers have ended get new ones at once.
