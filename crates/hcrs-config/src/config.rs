@@ -22,6 +22,8 @@ pub struct Resolved {
     pub value: String,
     /// A place in the file, an environment variable, a flag, or `default`.
     pub origin: String,
+    /// A hash of the whole value, which `value` may hide a part of.
+    pub(crate) fingerprint: u64,
 }
 
 /// Widest column of settings in [`Config::shown`]; a longer setting pushes its origin to the right.

@@ -9,7 +9,7 @@ use self::current::assert_current;
 use crate::defaults::Defaults;
 use crate::environment::SHARED_VARIABLES;
 use crate::kind::{MAX_SECONDS, ValueKind, quoted};
-use crate::setting::{Group, Setting};
+use crate::setting::{Group, Setting, TakesEffect};
 use crate::{check_text, flags, table};
 
 fn in_group(group: Group) -> impl Iterator<Item = &'static Setting> {
@@ -63,7 +63,8 @@ fn reference_page() {
          <!-- Generated from the table in crates/hcrs-config/src/table; renew it with: make generate -->\n\n\
          The keys, their types and their defaults are those of Hypercorn; keys marked *hcrs* belong in the\n\
          table `[hcrs]`, which Hypercorn ignores. [guide/configuration.md](guide/configuration.md) explains\n\
-         how files, variables and flags are combined.\n",
+         how files, variables and flags are combined. SIGHUP reads the configuration again and applies\n\
+         changes, except of those keys whose changes take effect at a start.\n",
     );
     for group in Group::ALL {
         writeln!(
@@ -83,7 +84,12 @@ fn reference_page() {
             } else {
                 format!(" In a file also {}.", aliases.join(", "))
             };
-            writeln!(page, "| `{key}`{mark} | {flag} | {kind} | {default} | {doc}{aliases} |").unwrap();
+            let effect = match setting.takes_effect {
+                TakesEffect::AtReload => "",
+                TakesEffect::AtStart => " Changes take effect at a start.",
+            };
+            writeln!(page, "| `{key}`{mark} | {flag} | {kind} | {default} | {doc}{aliases}{effect} |")
+                .unwrap();
         }
     }
     page += "\n## Ignored\n\nThese settings of Hypercorn are accepted with a warning and have no effect.\n\n\

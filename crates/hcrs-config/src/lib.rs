@@ -17,6 +17,7 @@ mod passed;
 mod proxies;
 mod python;
 mod read;
+mod reread;
 mod secret;
 mod setting;
 mod similar;
@@ -34,6 +35,7 @@ use clap::Parser as _;
 use crate::draft::Draft;
 use crate::flags::{CHECK, CertificateFlags, FlagValues, SHOW};
 use crate::passed::Passed;
+use crate::reread::Reads;
 use crate::source::Source;
 
 pub use crate::bind::DEFAULT_BIND;
@@ -47,6 +49,7 @@ pub use crate::foreign::{Advice, UnknownFlag};
 pub use crate::kind::{ValueKind, parse_mask, quoted};
 pub use crate::python::Script;
 pub use crate::read::{EXTENSION_TABLE, TomlEntry, check_text, parse_toml};
+pub use crate::reread::settings_source;
 pub use crate::secret::SECRET;
 pub use crate::setting::{Flag, Setting};
 pub use crate::similar::nearest;
@@ -118,7 +121,7 @@ pub enum AdminAction {
 ///
 /// The advice about other servers' flags and values takes the place of the usual error.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>, advice: &Advice) -> Result<Command, ConfigError> {
-    parse_with(arguments, &std::env::vars_os().collect::<Vec<_>>(), advice)
+    parse_with(arguments, &std::env::vars_os().collect::<Vec<_>>(), advice, Reads::First)
 }
 
 /// Does the same as [`parse`] with another environment, and without advice.
@@ -126,13 +129,14 @@ pub fn parse_in(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &[(OsString, OsString)],
 ) -> Result<Command, ConfigError> {
-    parse_with(arguments, environment, &Advice::NONE)
+    parse_with(arguments, environment, &Advice::NONE, Reads::First)
 }
 
 fn parse_with(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &[(OsString, OsString)],
     advice: &Advice,
+    reads: Reads<'_>,
 ) -> Result<Command, ConfigError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Commands are recognized by two words, so that an app in a module named `cert` or `config` can be
@@ -145,7 +149,7 @@ fn parse_with(
         })?;
         let flags = FlagValues::new(&matches);
         advice.about_values(&flags)?;
-        let (mut config, certificate_folder) = configure(flags, environment, purpose)?;
+        let (mut config, certificate_folder) = configure(flags, environment, purpose, reads)?;
         if given.has_http2 {
             config.warnings.push(foreign::HTTP2.to_owned());
         }
@@ -162,7 +166,9 @@ fn parse_with(
             .map_err(ConfigError::Usage)?;
         let action = flags::admin_action(command.name, &matches);
         return Ok(Command::Admin {
-            config: Box::new(configure(FlagValues::new(&matches), environment, Purpose::Production)?.0),
+            config: Box::new(
+                configure(FlagValues::new(&matches), environment, Purpose::Production, reads)?.0,
+            ),
             action,
         });
     }
@@ -204,6 +210,7 @@ fn configure(
     flags: FlagValues,
     environment: &[(OsString, OsString)],
     purpose: Purpose,
+    reads: Reads<'_>,
 ) -> Result<(Config, Option<PathBuf>), ConfigError> {
     let variable = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let mut draft = Draft::default();
@@ -217,13 +224,13 @@ fn configure(
             Some((kind @ ("file" | "python"), target)) => {
                 let python =
                     flags.text("python").map(OsString::from).or_else(|| variable("HCRS_PYTHON").cloned());
-                let text = evaluate(name, kind, target, python.as_deref().map(Path::new))?;
+                let text = evaluate(name, kind, target, python.as_deref().map(Path::new), reads)?;
                 Source::evaluated(name.clone(), text)
             }
-            _ => Source::new(shown_name(name), read_file(Path::new(name))?),
+            _ => Source::new(shown_name(name), reads.file(name)?),
         },
-        None if !has_app && Path::new(DEFAULT_FILE).is_file() => {
-            Source::new(DEFAULT_FILE.into(), read_file(Path::new(DEFAULT_FILE))?)
+        None if !has_app && reads.default_file() => {
+            Source::new(DEFAULT_FILE.into(), reads.file(DEFAULT_FILE)?)
         }
         None => Source::default(),
     };
@@ -240,9 +247,15 @@ fn configure(
     Ok((read::finish(draft, &source)?, certificate_folder))
 }
 
-fn evaluate(name: &str, kind: &str, target: &str, python: Option<&Path>) -> Result<String, ConfigError> {
+fn evaluate(
+    name: &str,
+    kind: &str,
+    target: &str,
+    python: Option<&Path>,
+    reads: Reads<'_>,
+) -> Result<String, ConfigError> {
     let invalid = |problem: String| ConfigError::Invalid(vec![format!("{name}: {problem}")]);
-    if kind == "file" && !Path::new(target).is_file() {
+    if kind == "file" && !reads.path(target).is_file() {
         return Err(invalid("cannot read the configuration: there is no such file; check the path".into()));
     }
     let python = hcrs_server::interpreters(python).into_iter().next();
@@ -251,7 +264,8 @@ fn evaluate(name: &str, kind: &str, target: &str, python: Option<&Path>) -> Resu
             "no Python interpreter was found to evaluate the configuration; name one with --python".into(),
         )
     })?;
-    let script = Script { kind, target, callables: &["logger_class"], ..Script::default() };
+    let script =
+        Script { kind, target, callables: &["logger_class"], folder: reads.folder(), ..Script::default() };
     script.evaluate(&python).map_err(invalid)
 }
 

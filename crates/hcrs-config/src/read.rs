@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -79,10 +80,18 @@ fn resolve(given: &BTreeMap<&'static str, Value>, source: &Source) -> Vec<Resolv
             Some(value) => (value.literal(), &value.place),
             None => ((setting.default)(&defaults), &Place::Nowhere),
         };
+        let whole = given.get(setting.key).map(Value::literal);
+        let fingerprint = fingerprint(whole.as_deref().unwrap_or(&value));
         let origin = source.origin(place);
-        Resolved { key: setting.key, is_extension: setting.is_extension, value, origin }
+        Resolved { key: setting.key, is_extension: setting.is_extension, value, origin, fingerprint }
     };
     table::all().map(resolve).collect()
+}
+
+fn fingerprint(value: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Applies the whole file and collects its mistakes in the draft.

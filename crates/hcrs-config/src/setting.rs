@@ -30,6 +30,17 @@ pub struct Setting {
     pub flag: Option<Flag>,
     /// Alternative spellings in a file.
     pub aliases: &'static [&'static str],
+    /// When a change of the setting takes effect.
+    pub(crate) takes_effect: TakesEffect,
+}
+
+/// When a change of a setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakesEffect {
+    /// When the configuration is read again (SIGHUP).
+    AtReload,
+    /// When the server starts, or is succeeded (SIGUSR2).
+    AtStart,
 }
 
 /// Flag of the command line.
@@ -117,6 +128,7 @@ impl Setting {
             rule: Rule::Obeyed(apply),
             flag: None,
             aliases: &[],
+            takes_effect: TakesEffect::AtReload,
         }
     }
 
@@ -137,7 +149,14 @@ impl Setting {
             rule: Rule::Ignored(reason),
             flag: None,
             aliases: &[],
+            takes_effect: TakesEffect::AtReload,
         }
+    }
+
+    /// Marks the setting as one whose changes take effect at a start only.
+    pub(crate) const fn at_start(mut self) -> Self {
+        self.takes_effect = TakesEffect::AtStart;
+        self
     }
 
     /// Moves the setting into the table `[hcrs]`.

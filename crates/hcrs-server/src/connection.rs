@@ -45,7 +45,8 @@ fn serve(admitted: Admitted, socket: Socket, entrance: Entrance) -> impl Future<
 }
 
 async fn take_steps(admitted: Admitted, serial: u64, mut socket: Socket, entrance: Entrance) {
-    let peer = peer::identify(&mut socket, entrance.proxy_protocol, &admitted.shared.settings.proxies);
+    let settings = admitted.shared.kept_settings();
+    let peer = peer::identify(&mut socket, entrance.proxy_protocol, &settings.proxies);
     let Some(peer) = unless_refused(serial, admitted.until_drained(peer).await) else { return };
     let Some(tls) = entrance.tls else {
         return drive(Client::new(admitted, serial, peer, None), socket).await;

@@ -37,9 +37,9 @@ pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, HealthSettings,
-    Lifespan, Listener, LogLevel, LogSettings, LogTarget, OnRunning, ProxySettings, PythonLogging,
-    ReloadSettings, Settings, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
-    WorkerClass, WorkerHooks,
+    Lifespan, Listener, LogLevel, LogSettings, LogTarget, NewSettings, OnRunning, ProxySettings,
+    PythonLogging, ReloadSettings, Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility,
+    SyslogForm, SyslogTarget, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;

@@ -64,7 +64,7 @@ impl Intake {
         arrived.head = resolve_client(client, arrived.head);
         let shared = &client.admitted.shared;
         let circumstances = Circumstances {
-            settings: &shared.settings,
+            settings: &shared.settings(),
             is_admin: shared.admin.is_some(),
             https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
             app_has_failed: shared.app_failure.borrow().is_some(),
@@ -104,8 +104,9 @@ impl Intake {
 
     fn submit(&self, client: &Client, mut arrived: Arrived, now: Instant) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
-        let room = || Rc::clone(self.message_room.get_or_init(|| shared.websockets.room_of_connection()));
-        let websocket = match WebSocket::asked_for(&arrived.head, &shared.websockets, room) {
+        let websockets = shared.websockets();
+        let room = || Rc::clone(self.message_room.get_or_init(|| websockets.room_of_connection()));
+        let websocket = match WebSocket::asked_for(&arrived.head, &websockets, room) {
             Ok(websocket) => websocket,
             Err(refusal) => {
                 let response = WholeResponse { head: refusal, body: Vec::new() };
@@ -115,7 +116,7 @@ impl Intake {
         if websocket.is_some() {
             arrived.head.set_websocket();
         }
-        if shared.settings.connection.pathsend {
+        if shared.settings().connection.pathsend {
             arrived.head.set_offers_files();
         }
         let stream = arrived.stream;
@@ -176,7 +177,7 @@ fn resolve_client(client: &Client, head: RequestHead) -> RequestHead {
         ForwardedFields::AsTheyAre => return head,
         ForwardedFields::Dropped => without_forwarded(&head),
         ForwardedFields::Trusted => {
-            let settings = &client.admitted.shared.settings.proxies;
+            let settings = &client.admitted.shared.settings().proxies;
             settings.forwarded.and_then(|forwarded| forwarded.resolve_client(&head, &settings.trusted))
         }
     };

@@ -1,6 +1,8 @@
 //! The settings of the edge. Front ends fill them in; each default is defined here or in the crate that obeys
 //! it.
 
+mod reread;
+
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use hcrs_forwarded::{Forwarding, Trust};
 use hcrs_http::PathPrefix;
 use http::HeaderValue;
 
+pub use self::reread::{NewSettings, SettingsSource};
 use crate::{Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
@@ -58,6 +61,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// The target of metrics.
     pub statsd: StatsdSettings,
+    /// The source of these settings, which SIGHUP reads again; `None` if they cannot be read again.
+    pub source: Option<SettingsSource>,
     /// Called once with the addresses, which are URLs, when connections are accepted.
     pub on_running: Option<OnRunning>,
     /// Asks the allocator to release memory that it keeps for the calling thread. Called on every edge thread
@@ -88,6 +93,7 @@ impl Default for Settings {
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),
             statsd: StatsdSettings::default(),
+            source: None,
             on_running: None,
             release_memory: None,
         }
@@ -441,7 +447,7 @@ impl Default for ProxySettings {
 }
 
 /// The limits and deadlines of requests that wait for a worker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct DispatchSettings {
     /// The number of requests that may be sent to a worker over one link and not yet begun; at most
     /// [`hcrs_link::SLOTS`].

@@ -1,6 +1,6 @@
 //! State shared by all connections of an edge thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// State shared by all connections of an edge thread.
 #[derive(Debug)]
 pub(crate) struct ThreadState {
-    pub settings: Arc<Settings>,
+    settings: RefCell<Arc<Settings>>,
     /// The way to the supervisor, if this is the thread of the admin interface.
     pub admin: Option<Port>,
     /// Whether requests should be sent to the server.
@@ -56,8 +56,7 @@ pub(crate) struct ThreadState {
     pub requests: ActiveRequests,
     /// The reason why the app cannot be served, while requests are answered with it.
     pub app_failure: RefCell<Option<Arc<str>>>,
-    /// Settings and shared resources of WebSockets.
-    pub websockets: Rc<websocket::Terms>,
+    websockets: RefCell<Rc<websocket::Terms>>,
     /// Room for the request bodies that HTTP/2 connections hold.
     pub bodies: Rc<hcrs_h2::BodyRoom>,
     /// The number of files that responses hold open.
@@ -96,7 +95,7 @@ impl ThreadState {
         Self {
             admin: None,
             readiness: Arc::default(),
-            dispatch: Dispatch::new(settings.dispatch.clone()),
+            dispatch: Dispatch::new(settings.dispatch),
             connections: RefCell::default(),
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
@@ -104,7 +103,7 @@ impl ThreadState {
             metrics: Rc::default(),
             requests: ActiveRequests::default(),
             app_failure: RefCell::default(),
-            websockets: websocket::Terms::new(&settings.connection),
+            websockets: RefCell::new(websocket::Terms::new(&settings.connection)),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
@@ -116,7 +115,7 @@ impl ThreadState {
             server_fields: RefCell::new(ServerFields::new(&settings.connection)),
             changed: Notify::new(),
             drains: CancellationToken::new(),
-            settings,
+            settings: RefCell::new(settings),
         }
     }
 
@@ -124,6 +123,35 @@ impl ThreadState {
     /// supervisor.
     pub(crate) fn with_role(self, readiness: Arc<Readiness>, admin: Option<Port>) -> Self {
         Self { admin, readiness, ..self }
+    }
+
+    /// Returns the settings.
+    pub(crate) fn settings(&self) -> Ref<'_, Settings> {
+        Ref::map(self.settings.borrow(), Arc::as_ref)
+    }
+
+    /// Returns the settings in a form that may be kept while the task waits.
+    pub(crate) fn kept_settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// Replaces the settings. What a protocol has announced to a client, and limits of its parsing, stay as they
+    /// are for connections that are open.
+    pub(crate) fn apply(&self, settings: Arc<Settings>) {
+        self.dispatch.apply(settings.dispatch);
+        self.websockets.replace_with(|terms| terms.renewed(&settings.connection));
+        self.server_fields.replace(ServerFields::new(&settings.connection));
+        self.settings.replace(settings);
+    }
+
+    /// Returns the settings and shared resources of WebSockets.
+    pub(crate) fn websockets(&self) -> Rc<websocket::Terms> {
+        Rc::clone(&self.websockets.borrow())
+    }
+
+    /// Begins the turn of a connection's task for its WebSockets.
+    pub(crate) fn begin_websocket_turn(&self) {
+        self.websockets.borrow().begin_turn();
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -139,9 +167,7 @@ impl ThreadState {
     /// Calls `with` with the fields that every response gets; their date is that of `now`.
     pub(crate) fn with_server_fields<R>(&self, now: Instant, with: impl FnOnce(&ServerFields) -> R) -> R {
         let fields = &mut *self.server_fields.borrow_mut();
-        if self.settings.connection.include_date_header {
-            fields.refresh_date(now);
-        }
+        fields.refresh_date(now);
         with(fields)
     }
 

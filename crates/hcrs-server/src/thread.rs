@@ -95,7 +95,7 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let ThreadSetup { index, settings, tls, listeners, reports, access, statsd, readiness, admin } = setup;
     let shared = Rc::new(ThreadState::new(settings, access, statsd).with_role(readiness, admin));
-    if shared.settings.connection.redirect_http {
+    if shared.settings().connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }
     let looking_after = spawn_local(run_ticks(Rc::clone(&shared)));
@@ -111,6 +111,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
             }
             Control::Retire(retirement) => retire(&shared, retirement),
             Control::ExplainFailure(reason) => explain_failure(&shared, reason),
+            Control::Apply(settings) => shared.apply(settings),
             Control::Lost(worker) => shared.dispatch.lost(worker),
             Control::Turn(turned) => {
                 turned.fetch_add(1, Ordering::Relaxed);
@@ -150,7 +151,7 @@ fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>
     let LinkEnd { parts, socket } = end;
     let worker = parts.worker;
     shared.metrics.add_slot(parts.slot);
-    let link = Link::new(parts, shared.settings.dispatch.start_credits, clock::now());
+    let link = Link::new(parts, shared.settings().dispatch.start_credits, clock::now());
     shared.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
@@ -260,6 +261,7 @@ async fn drain(
                     Control::Accept
                     | Control::Retire(_)
                     | Control::ExplainFailure(_)
+                    | Control::Apply(_)
                     | Control::Describe(_),
                 ) => {}
                 Some(Control::Snapshot(reply)) => answer(reply, shared, index),
@@ -299,7 +301,7 @@ async fn run_ticks(shared: Rc<ThreadState>) {
         }
         tokio::time::sleep(TICK).await;
         let now = clock::now();
-        if let Some(release) = shared.settings.release_memory
+        if let Some(release) = shared.settings().release_memory
             && *release_at.get_or_insert(now + RELEASE_DELAY) <= now
         {
             piece::release_spares();

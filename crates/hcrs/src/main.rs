@@ -12,7 +12,7 @@ use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hcrs_config::{Command, Config, ConfigError, Greeting, has_colors};
+use hcrs_config::{Command, Config, ConfigError, Greeting, has_colors, settings_source};
 use hcrs_server::{Embedder, OnRunning, Outcome, StartError};
 use hcrs_tls::{DevCertificate, TlsError, make_dev_certificate};
 
@@ -57,8 +57,8 @@ fn main() -> Exit {
     if arguments.get(1).is_some_and(|argument| argument == "migrate") {
         return migrate(&arguments[1..]);
     }
-    match hcrs_config::parse(arguments, &hcrs_migrate::ADVICE) {
-        Ok(Command::Serve(config)) => serve(&config),
+    match hcrs_config::parse(arguments.clone(), &hcrs_migrate::ADVICE) {
+        Ok(Command::Serve(config)) => serve(&with_source(*config, arguments)),
         Ok(Command::Check(config)) => check(&config),
         Ok(Command::Show(config)) => {
             warn(&config.warnings);
@@ -70,7 +70,7 @@ fn main() -> Exit {
             Err(error) => fail(Exit::NotStarted, &error),
         },
         Ok(Command::Develop { config, certificate_folder }) => {
-            develop(*config, certificate_folder.as_deref())
+            develop(with_source(*config, arguments), certificate_folder.as_deref())
         }
         Ok(Command::DevCertificate { folder, names, force }) => certificate(&folder, &names, force),
         Err(error) => refuse(&error),
@@ -98,6 +98,12 @@ fn migrate(arguments: &[OsString]) -> Exit {
         Ok(()) => Exit::Done,
         Err(problems) => fail(Exit::NotStarted, &problems.join("\n")),
     }
+}
+
+/// Returns the configuration of a server that reads its arguments, and the file that they name, again.
+fn with_source(mut config: Config, arguments: Vec<OsString>) -> Config {
+    config.server.source = settings_source(arguments, &hcrs_migrate::ADVICE, &config);
+    config
 }
 
 fn serve(config: &Config) -> Exit {

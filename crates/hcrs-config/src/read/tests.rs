@@ -15,6 +15,7 @@ use proptest::prelude::*;
 mod messages;
 
 use super::*;
+use crate::setting::TakesEffect;
 use crate::{Command, ConfigError, parse_in};
 
 fn config(toml: &str) -> Result<Config, ConfigError> {
@@ -29,15 +30,23 @@ fn settings(toml: &str) -> Settings {
     config.server
 }
 
-/// Sets one key beside an app and a certificate, without which some settings are dropped.
+/// Sets one key beside an app and a certificate, without which some settings are dropped; then changes it while a
+/// server runs, which applies it as the table says.
 #[track_caller]
-#[expect(clippy::needless_pass_by_value, reason = "the lines that use it read as a table")]
 fn ends_in<T: Debug + PartialEq>(toml: &str, setting: impl Fn(&Settings) -> T, expected: T) {
     const BASE: [&str; 3] = ["application_path = \"app\"\n", "certfile = \"c\"\n", "keyfile = \"k\"\n"];
     let key = toml.split(' ').next().unwrap();
     let rest: String = BASE.into_iter().filter(|line| !line.starts_with(key)).collect();
     assert_eq!(setting(&settings(&format!("{rest}{toml}"))), expected, "{toml}");
     assert_ne!(setting(&settings(&BASE.concat())), expected, "{toml}: the test sets the default");
+    let (old, new) = (config(&BASE.concat()).unwrap(), config(&format!("{rest}{toml}")).unwrap());
+    let changed = setting(&old.server.changed_to(new.server));
+    let mut pairs = old.resolved.iter().zip(&new.resolved);
+    let is_kept = pairs.any(|(old, new)| {
+        let setting = table::find(new.key).unwrap();
+        old.fingerprint != new.fingerprint && setting.takes_effect == TakesEffect::AtStart
+    });
+    assert_eq!(changed, if is_kept { setting(&old.server) } else { expected }, "{toml} at a reload");
 }
 
 fn app(settings: &Settings) -> &hcrs_server::AppSettings {

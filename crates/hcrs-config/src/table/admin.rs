@@ -26,6 +26,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, \
          drain and dump use it; it has probes, metrics and a page for browsers. Off by default.",
     )
+    .at_start()
     .extension()
     .flag("--admin-bind", None, "ADDRESS"),
     Setting::new(

@@ -21,6 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The app as MODULE:APP, where APP is an expression that defaults to app. The prefix asgi: or wsgi: \
          sets the interface. Without an app, a welcome page is served.",
     )
+    .at_start()
     .aliases(&["application", "app"]),
     Setting::new(
         App,
@@ -81,6 +82,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. \
          For development. The configuration is not reloaded.",
     )
+    .at_start()
     .flag("--reload", None, "")
     .aliases(&["reload"]),
     Setting::ignored(
@@ -147,6 +149,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.server.pid_path, v.path().map(Some)),
         "File for the process id; removed when the server ends.",
     )
+    .at_start()
     .flag("--pid", Some('p'), "FILE")
     .aliases(&["pid"]),
     Setting::new(
@@ -177,6 +180,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. \
          Threads and connections that the app opens at its import do not work in forked workers.",
     )
+    .at_start()
     .extension()
     .flag("--preload", None, ""),
     Setting::new(
@@ -218,6 +222,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual \
          environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH.",
     )
+    .at_start()
     .extension()
     .flag("--python", None, "PATH"),
     Setting::new(
@@ -229,6 +234,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "With use_reloader: folders whose Python files are watched. Empty, the folder from which the app's \
          module is imported. Hidden folders, node_modules and virtual environments are skipped.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         App,
@@ -239,6 +245,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "With use_reloader: further files in these folders to watch, as patterns of file names (\"*.html\") \
          or, with a slash, of paths (\"templates/*\").",
     )
+    .at_start()
     .extension(),
     Setting::new(
         App,
@@ -248,6 +255,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.app.reload.exclude, texts(v)),
         "With use_reloader: files not to watch, as patterns in the form of reload_include.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         App,

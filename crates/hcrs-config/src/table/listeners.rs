@@ -16,6 +16,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Addresses to listen on: HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH or fd://N. With certfile and \
          keyfile, TLS.",
     )
+    .at_start()
     .flag("--bind", Some('b'), "ADDRESS"),
     Setting::new(
         Listeners,
@@ -25,6 +26,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.insecure_bind, v.placed(binds(v))),
         "Addresses to listen on without TLS, when bind uses TLS.",
     )
+    .at_start()
     .flag("--insecure-bind", None, "ADDRESS"),
     Setting::new(
         Listeners,
@@ -36,6 +38,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          bind, except for paths below /.well-known/acme-challenge/. server_names limits the hosts that are \
          redirected.",
     )
+    .at_start()
     .extension(),
     Setting::ignored(Listeners, "quic_bind", ValueKind::TextOrTexts, "HTTP/3 is not supported.").flag(
         "--quic-bind",
@@ -50,6 +53,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.server.backlog, v.whole()),
         "Number of connections of each listener that may wait to be accepted.",
     )
+    .at_start()
     .flag("--backlog", None, "NUMBER"),
     Setting::new(
         Listeners,
@@ -59,6 +63,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.server.umask, v.whole().map(Some)),
         "Permission bits that unix sockets do not get. On the command line in decimal, or in octal as 0o022.",
     )
+    .at_start()
     .flag("--umask", Some('m'), "MASK"),
     Setting::new(
         Listeners,
@@ -68,6 +73,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.user, v.placed(v.whole())),
         "Numeric user id that owns unix sockets; requires group. The server does not change its own user.",
     )
+    .at_start()
     .flag("--user", Some('u'), "NUMBER"),
     Setting::new(
         Listeners,
@@ -77,6 +83,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.group, v.placed(v.whole())),
         "Numeric group id that owns unix sockets; requires user.",
     )
+    .at_start()
     .flag("--group", Some('g'), "NUMBER"),
     Setting::new(
         Listeners,
@@ -86,6 +93,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.server.io_threads, super::count(v).map(Some)),
         "Number of edge threads, which serve connections. Unset, one for every four workers.",
     )
+    .at_start()
     .extension()
     .flag("--io-threads", None, "NUMBER"),
     Setting::new(

@@ -19,6 +19,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Destination of the access log: a file, - for standard output, or syslog:; unset or empty disables \
          it.",
     )
+    .at_start()
     .flag("--access-logfile", None, "FILE")
     .flag_aliases(&["access-log"])
     .aliases(&["access_log", "access_logfile"]),
@@ -30,6 +31,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         access_log_format,
         "Format of a line of the access log, with atoms such as %(h)s. Unset, Hypercorn's format.",
     )
+    .at_start()
     .flag("--access-logformat", None, "FORMAT")
     .aliases(&["access_logformat"]),
     Setting::new(
@@ -40,6 +42,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         access_log_json,
         "Writes each line of the access log as a JSON object and ignores access_log_format.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Logs,
@@ -49,6 +52,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.server.log.error, log_target(v)),
         "Destination of the error log: a file, - for standard error, or syslog:; empty disables it.",
     )
+    .at_start()
     .flag("--error-logfile", None, "FILE")
     .flag_aliases(&["log-file", "error-log"])
     .aliases(&["error_log", "error_logfile", "log_file"]),
@@ -60,6 +64,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         log_level,
         "Least severe level that is logged. Above info, the access log is off as well.",
     )
+    .at_start()
     .flag("--log-level", None, "LEVEL")
     .aliases(&["log_level"]),
     Setting::new(
@@ -71,6 +76,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Configuration file of Python's logging in the workers: INI, or JSON or TOML by its extension or \
          prefix, as in log.json or json:FILE.",
     )
+    .at_start()
     .flag("--log-config", None, "FILE")
     .aliases(&["log_config"]),
     Setting::new(
@@ -81,7 +87,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.logconfig_dict, v.placed(v.table_as_json())),
         "Configuration of Python's logging in the workers as a table, in the form of \
          logging.config.dictConfig. Ignored with logconfig.",
-    ),
+    )
+    .at_start(),
     Setting::ignored(Logs, "logger_class", ValueKind::Text, "The server's own log is not written by Python."),
     Setting::new(
         Logs,
@@ -91,6 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         statsd_host,
         "Address of the statsd server that receives metrics over UDP, as host:port.",
     )
+    .at_start()
     .flag("--statsd-host", None, "HOST:PORT"),
     Setting::new(
         Logs,
@@ -100,6 +108,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.server.statsd.prefix, v.text().map(String::from)),
         "Prefix of the metrics' names; a dot follows it.",
     )
+    .at_start()
     .flag("--statsd-prefix", None, "PREFIX"),
     Setting::new(
         Logs,
@@ -108,7 +117,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| quoted(&d.server.statsd.tags),
         |v, d| store(&mut d.server.statsd.tags, v.text().map(String::from)),
         "Tags of every metric, as in env:test,zone:1, for servers that support them.",
-    ),
+    )
+    .at_start(),
 ];
 
 fn log_target(given: &GivenValue<'_>) -> Result<Option<LogTarget>, Mistake> {

@@ -16,6 +16,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         proc_name,
         "Name with which the titles of the processes begin in ps and top, as in \"hcrs: worker 3 (main:app)\".",
     )
+    .at_start()
     .extension()
     .flag("--proc-name", None, "NAME")
     .flag_aliases(&["name"]),
@@ -28,6 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Directory that the server changes to once it has read the configuration. Relative paths of all \
          settings are relative to it; itself it is relative to the directory that hcrs is started in.",
     )
+    .at_start()
     .extension()
     .flag("--chdir", None, "DIRECTORY"),
     Setting::new(

@@ -108,7 +108,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| d.server.connection.websocket.max_message_size.to_string(),
         |v, d| store(&mut d.server.connection.websocket.max_message_size, v.whole()),
         "Largest WebSocket message, in bytes after decompression.",
-    ),
+    )
+    .at_start(),
     Setting::new(
         Protocols,
         "websocket_ping_interval",

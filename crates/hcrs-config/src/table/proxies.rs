@@ -78,6 +78,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Whether connections begin with a header of the PROXY protocol: true for every listener, or the \
          addresses of the listeners that expect it.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Proxies,

@@ -21,6 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PEM file with the certificate, followed by its issuers. With keyfile it enables TLS; one of the \
          two alone is an error.",
     )
+    .at_start()
     .flag("--certfile", None, "FILE")
     .aliases(&["ssl_certfile"]),
     Setting::new(
@@ -31,6 +32,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.keyfile, v.placed(v.path())),
         "PEM file with the certificate's private key.",
     )
+    .at_start()
     .flag("--keyfile", None, "FILE")
     .aliases(&["ssl_keyfile"]),
     Setting::new(
@@ -42,6 +44,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Password of the private key. Prefer the variable HCRS_KEYFILE_PASSWORD to the flag, which other \
          users of the machine can see.",
     )
+    .at_start()
     .flag("--keyfile-password", None, "PASSWORD"),
     Setting::new(
         Tls,
@@ -51,6 +54,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.tls.ca_certs, v.path().map(Some)),
         "PEM file with the authorities whose client certificates are accepted.",
     )
+    .at_start()
     .flag("--ca-certs", None, "FILE"),
     Setting::new(
         Tls,
@@ -60,6 +64,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.tls.verify_mode, named::<VerifyMode>(v)),
         "Whether client certificates are requested: CERT_NONE (0), CERT_OPTIONAL (1) or CERT_REQUIRED (2).",
     )
+    .at_start()
     .flag("--verify-mode", None, "MODE")
     .flag_aliases(&["cert-reqs"])
     .aliases(&["cert_reqs"]),
@@ -70,7 +75,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         unset,
         |v, d| store(&mut d.tls.verify_flags, named::<VerifyFlags>(v)),
         "How client certificates are verified: names of Python's ssl.VerifyFlags joined by |, or the number.",
-    ),
+    )
+    .at_start(),
     Setting::new(
         Tls,
         "ciphers",
@@ -79,6 +85,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.tls.ciphers, v.text().map(String::from)),
         "Cipher suites of TLS 1.2, as an OpenSSL cipher list. Those of TLS 1.3 are always enabled.",
     )
+    .at_start()
     .flag("--ciphers", None, "LIST"),
     Setting::new(
         Tls,
@@ -87,7 +94,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| array(d.tls.alpn_protocols.iter().map(String::as_str)),
         alpn_protocols,
         "Protocols offered to clients by ALPN, in order of preference: h2 and http/1.1.",
-    ),
+    )
+    .at_start(),
     Setting::new(
         Tls,
         "ssl_handshake_timeout",
@@ -95,7 +103,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| seconds(d.tls.handshake_timeout),
         |v, d| store(&mut d.tls.handshake_timeout, v.seconds()),
         "Time limit of a TLS handshake, in seconds; its ClientHello must arrive within head_timeout.",
-    ),
+    )
+    .at_start(),
     Setting::new(
         Tls,
         "certificates",
@@ -105,6 +114,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Additional certificates, each a table [[hcrs.certificates]] with certfile, keyfile and optionally \
          keyfile_password. A client gets the certificate for the server name that it requests.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Tls,
@@ -119,6 +129,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PEM files with revocation lists of client certificates. A certificate that no list covers is \
          refused.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Tls,
@@ -128,6 +139,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.tls.minimum_version, named::<TlsVersion>(v)),
         "Oldest TLS version that is accepted: 1.2 or 1.3.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Tls,
@@ -137,6 +149,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key_exchange,
         "Key exchange groups from which clients may choose.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Tls,
@@ -147,6 +160,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Number of TLS handshakes that an edge thread answers before other work has its turn; further ones \
          wait for the next turn. Clients that have sent nothing do not count.",
     )
+    .at_start()
     .extension(),
 ];
 

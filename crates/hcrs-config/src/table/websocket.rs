@@ -31,6 +31,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.websocket_compression, v.boolean()),
         "Compresses WebSocket messages if the client offers it (permessage-deflate).",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -40,6 +41,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut compression(d).level, v.whole()),
         "Compression level of WebSocket messages, from 1 (fastest) to 9 (smallest).",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -50,6 +52,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Memory level of WebSocket compressors, from 1 to 9: each uses 7 × 2^(level + 6) bytes beside its \
          window.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -59,6 +62,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut compression(d).min_size, v.whole()),
         "Size from which WebSocket messages are compressed, in bytes.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -69,6 +73,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Number of WebSockets of an edge thread that keep a compressor between messages, if \
          websocket_server_context_takeover allows it; the others compress each message independently.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -79,6 +84,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Size of the compression window for WebSocket messages to the client, as the exponent of a power of \
          two in bytes; a client may request a smaller one.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -89,6 +95,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Size of the compression window for WebSocket messages from the client, as the exponent of a power \
          of two in bytes, if the client lets the server choose.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -99,6 +106,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Lets compressed WebSocket messages to the client refer to earlier ones: they are smaller, at some \
          370 KB for each connection.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,
@@ -109,6 +117,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Lets compressed WebSocket messages from the client refer to earlier ones: they are smaller, at \
          some 45 KB for each connection.",
     )
+    .at_start()
     .extension(),
     Setting::new(
         Protocols,

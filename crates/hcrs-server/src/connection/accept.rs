@@ -61,7 +61,7 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: O
     let address = listener.address.clone();
     let tls = listener.tls.then_some(tls).flatten();
     let proxy_protocol = listener.proxy_protocol;
-    let listening = match listen(listener, shared.settings.backlog) {
+    let listening = match listen(listener, shared.settings().backlog) {
         Ok(listening) => listening,
         Err(error) => return tracing::error!("Cannot listen on {address}: {error}"),
     };
@@ -77,7 +77,7 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: BoundListener, tls: O
             () = shared.drains.cancelled() => {
                 let there = std::iter::repeat_with(|| listening.accept_at_once(&shared.metrics));
                 // At most as many as the kernel's queue holds.
-                return there.take(shared.settings.backlog as usize + 1).map_while(Result::ok).for_each(serve);
+                return there.take(shared.settings().backlog as usize + 1).map_while(Result::ok).for_each(serve);
             }
         };
         match accepted {

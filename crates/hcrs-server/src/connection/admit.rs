@@ -9,7 +9,7 @@ use crate::state::ThreadState;
 /// once.
 pub(crate) fn admit(shared: &Rc<ThreadState>) -> Option<Admitted> {
     let count = shared.connections.borrow().len();
-    if count >= shared.settings.connection.max_connections {
+    if count >= shared.settings().connection.max_connections {
         shared.metrics.refuse_connection();
         tracing::debug!("A connection was closed because there are {count} already (max_connections)");
         return None;

@@ -80,7 +80,7 @@ async fn negotiate(
     let now = Instant::now();
     let deadline = now + tls.settings().handshake_timeout;
     // The `ClientHello` corresponds to a request's head: the first bytes that a client has to send.
-    let hello_deadline = deadline.min(now + admitted.shared.settings.connection.head_timeout);
+    let hello_deadline = deadline.min(now + admitted.shared.settings().connection.head_timeout);
     let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
     let start = timeout_at(hello_deadline, hello).await.map_err(|_| HandshakeError::NoHello)??;
     let mut choice = None;

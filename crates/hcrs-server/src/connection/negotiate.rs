@@ -28,7 +28,8 @@ pub(crate) async fn negotiate<T: AsyncRead + Unpin>(client: &Client, mut io: T) 
         Some(_) => return Some(Negotiated::H1(io, BytesMut::new())),
         None => {}
     }
-    let settings = &client.admitted.shared.settings.connection;
+    let settings = client.admitted.shared.kept_settings();
+    let settings = &settings.connection;
     let mut first = BytesMut::with_capacity(settings.h1.max_head_bytes.min(4096));
     let idle = Instant::now() + settings.keep_alive_timeout;
     loop {

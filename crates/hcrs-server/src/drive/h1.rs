@@ -61,7 +61,8 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin>
     io: T,
     input: BytesMut,
 ) {
-    let settings = &client.admitted.shared.settings.connection;
+    let settings = client.admitted.shared.kept_settings();
+    let settings = &settings.connection;
     let now = clock::now();
     let endpoints = Rc::clone(&client.endpoints);
     let mut driver = Driver {
@@ -156,7 +157,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
         self.client.admitted.mailbox.begin_turn(cx.waker());
         let now = clock::now();
         self.share = Share::WHOLE;
-        self.client.admitted.shared.websockets.begin_turn();
+        self.client.admitted.shared.begin_websocket_turn();
         if let Some(in_flight) = &self.in_flight {
             in_flight.exchange.resume();
         }
@@ -278,7 +279,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
     /// Whether the response that is about to be written is the connection's last one.
     fn is_last(&self) -> bool {
         let shared = &self.client.admitted.shared;
-        let had_enough = shared.settings.connection.has_reached_max_requests(self.requests);
+        let had_enough = shared.settings().connection.has_reached_max_requests(self.requests);
         self.stage >= Stage::HalfClosed || had_enough || shared.phase() != Phase::Serving
     }
 

@@ -39,7 +39,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 /// Serves the connection until it ends.
 pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io: T) {
-    let settings = &client.admitted.shared.settings.connection;
+    let settings = client.admitted.shared.kept_settings();
+    let settings = &settings.connection;
     let bodies = Rc::clone(&client.admitted.shared.bodies);
     let handshake =
         hcrs_h2::handshake(io, &settings.h2, client.scheme, Rc::clone(&client.endpoints), &bodies);
@@ -142,7 +143,7 @@ impl Driver {
             return self.poll_deadlines(connection, cx, now);
         }
         let mut turn = shared.with_server_fields(now, |fields| connection.begin_turn(&fields.h2));
-        shared.websockets.begin_turn();
+        shared.begin_websocket_turn();
         if let Some(key) = self.yielded.pop_front()
             && let Some(in_flight) = self.streams.get_mut(key)
         {
@@ -235,7 +236,7 @@ impl Driver {
     fn begin<T: Io>(&mut self, turn: &mut Turn<'_, T>, now: Instant, key: StreamKey, head: RequestHead) {
         self.requests += 1;
         let shared = &self.client.admitted.shared;
-        if shared.settings.connection.has_reached_max_requests(self.requests)
+        if shared.settings().connection.has_reached_max_requests(self.requests)
             || shared.phase() != Phase::Serving
         {
             self.close_gracefully(turn, now);
@@ -372,7 +373,7 @@ impl Driver {
     fn close_gracefully<T: Io>(&mut self, connection: &mut Connection<T>, now: Instant) {
         if matches!(self.shutdown, Shutdown::No) {
             connection.graceful_shutdown();
-            let limit = self.client.admitted.shared.settings.connection.write_timeout;
+            let limit = self.client.admitted.shared.settings().connection.write_timeout;
             self.shutdown = Shutdown::Graceful(now + limit);
         }
     }

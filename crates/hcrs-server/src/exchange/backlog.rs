@@ -7,14 +7,19 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(crate) struct Backlog {
     bytes: Cell<usize>,
-    max: usize,
+    max: Cell<usize>,
     begun: Cell<u64>,
 }
 
 impl Backlog {
     /// Returns a backlog of at most `max` bytes.
     pub(crate) fn new(max: usize) -> Rc<Self> {
-        Rc::new(Self { bytes: Cell::new(0), max, begun: Cell::new(0) })
+        Rc::new(Self { bytes: Cell::new(0), max: Cell::new(max), begun: Cell::new(0) })
+    }
+
+    /// Sets the limit. Bytes that are held already stay above a smaller one.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.set(max);
     }
 
     /// Returns the number of bytes that unbegun requests hold.
@@ -45,7 +50,7 @@ impl Share {
     #[must_use]
     pub(crate) fn add(&mut self, len: usize) -> bool {
         let sum = self.backlog.bytes.get().saturating_add(len);
-        let has_room = sum <= self.backlog.max;
+        let has_room = sum <= self.backlog.max.get();
         if has_room {
             self.backlog.bytes.set(sum);
             self.bytes += len;

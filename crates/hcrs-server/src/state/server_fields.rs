@@ -14,6 +14,7 @@ const SERVER: &str = "hcrs";
 /// The fields that the server adds to every response.
 #[derive(Debug)]
 pub(crate) struct ServerFields {
+    has_date: bool,
     date: HttpDate,
     until: Instant,
     /// The fields as HTTP/2 takes them.
@@ -27,6 +28,7 @@ impl ServerFields {
         let server = settings.include_server_header.then(|| HeaderValue::from_static(SERVER));
         let lines = settings.alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
         Self {
+            has_date: settings.include_date_header,
             date: HttpDate::new(),
             until: clock::now(),
             alt_svc: lines.flatten().collect(),
@@ -47,9 +49,9 @@ impl ServerFields {
         }
     }
 
-    /// Renews the date once its second is over.
+    /// Renews the date, if responses get one, once its second is over.
     pub(crate) fn refresh_date(&mut self, now: Instant) {
-        if now < self.until {
+        if !self.has_date || now < self.until {
             return;
         }
         let wall = SystemTime::now();

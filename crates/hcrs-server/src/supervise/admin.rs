@@ -6,6 +6,7 @@ use hcrs_metrics::{Label as _, ServerFacts, ThreadSnapshot, WorkerFacts, WorkerS
 use hcrs_status as status;
 use tokio::sync::oneshot;
 
+use super::configuration::Requester;
 use super::event::Change;
 use super::signals::Stop;
 use super::usage::Usage;
@@ -41,7 +42,8 @@ impl Supervisor<'_> {
                     .counts(Stop::COMMAND, Instant::now())
                     .then_some(Change::Stop(Stop::COMMAND));
             }
-            Command::Reload | Command::Scale(_) | Command::Drain(_) => {
+            Command::Reload => return self.begin_reload(Requester::Command(reply)),
+            Command::Scale(_) | Command::Drain(_) => {
                 return Some(Change::Call(Call { command, reply }));
             }
         }
@@ -52,14 +54,6 @@ impl Supervisor<'_> {
     pub(super) async fn obey(&mut self, Call { command, reply }: Call) {
         let done = |text: &str| Reply::text(200, text);
         let answer = match command {
-            Command::Reload if self.settings.app.is_none() || self.settings.embedder.is_some() => {
-                Reply::text(409, "there are no workers to replace")
-            }
-            Command::Reload => {
-                self.begin_reload();
-                self.reload("hcrs reload").await;
-                done("all workers are being replaced")
-            }
             Command::Scale(wanted) => match self.scale_to(wanted, "hcrs scale").await {
                 Ok(()) => done(&format!("the server runs {wanted} workers from now on")),
                 Err(why) => Reply::text(409, why),

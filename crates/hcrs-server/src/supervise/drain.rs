@@ -89,10 +89,10 @@ impl Supervisor<'_> {
                     break;
                 }
                 Change::Call(call) => call.refuse("the server is stopping"),
+                Change::Reload(reading) => reading.refuse("the server is stopping"),
                 Change::Ready(_)
                 | Change::Failed(_)
                 | Change::Spent(_)
-                | Change::Reload
                 | Change::Scale(_)
                 | Change::Succeed
                 | Change::Succeeded
@@ -145,10 +145,10 @@ impl Supervisor<'_> {
                 }
                 Change::Due => return false,
                 Change::Call(call) => call.refuse("the server is stopping"),
+                Change::Reload(reading) => reading.refuse("the server is stopping"),
                 Change::Ready(_)
                 | Change::Failed(_)
                 | Change::Spent(_)
-                | Change::Reload
                 | Change::Scale(_)
                 | Change::Succeed
                 | Change::Succeeded

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::folder::Folder;
+use super::configuration::{Reading, Requester};
 use super::signals::{Scale, Signal, Stop};
 use super::succession::Succession;
 use super::template::Forked;
 use super::workers::Worker;
-use super::{Supervisor, notify, reload};
+use super::{Supervisor, reload};
 use crate::origin::admin::Call;
 use crate::origin::app::{WorkerEvent, WorkerId};
 use crate::thread::control::Control;
@@ -37,6 +37,8 @@ pub(super) enum Event {
     Files(reload::Found),
     /// The operator has sent a signal.
     Signal(Signal),
+    /// The configuration was read again.
+    Configuration(Reading),
     /// The operator has sent a command by the admin interface.
     Call(Call),
     /// A successor serves, or cannot.
@@ -56,8 +58,8 @@ pub(super) enum Change {
     Gone(Worker),
     /// A worker has reached its request quota.
     Spent(WorkerId),
-    /// SIGHUP.
-    Reload,
+    /// SIGHUP or a command of the admin interface; the configuration was read again if it can be.
+    Reload(Reading),
     /// SIGTTIN, SIGTTOU or SIGWINCH.
     Scale(Scale),
     /// SIGUSR2.
@@ -169,7 +171,8 @@ impl Supervisor<'_> {
                 Some(Change::ThreadLost(thread))
             }
             Event::Signal(Signal::Stop(stop)) => self.stops.counts(stop, now).then_some(Change::Stop(stop)),
-            Event::Signal(Signal::Reload) => self.begin_reload(),
+            Event::Signal(Signal::Reload) => self.begin_reload(Requester::Signal),
+            Event::Configuration(reading) => Some(self.end_reading(reading)),
             Event::Signal(Signal::Succeed) => Some(Change::Succeed),
             Event::Signal(Signal::Scale(scale)) => Some(Change::Scale(scale)),
             Event::Signal(Signal::Reopen) => {
@@ -177,25 +180,5 @@ impl Supervisor<'_> {
                 None
             }
         }
-    }
-
-    /// Reads again what SIGHUP applies to. Returns whether workers are to be replaced.
-    pub(super) fn begin_reload(&mut self) -> Option<Change> {
-        self.notify(notify::State::Reloading);
-        if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
-            tracing::info!("New workers start in {}", path.display());
-        }
-        if let Some(certificates) = &mut self.certificates {
-            certificates.reload();
-        }
-        // With an embedder, the app is not started by this process.
-        let has_workers = self.settings.embedder.is_none() && self.settings.app.is_some();
-        if !has_workers && self.certificates.is_none() {
-            tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
-        }
-        if !has_workers {
-            self.notify(notify::State::Ready);
-        }
-        has_workers.then_some(Change::Reload)
     }
 }

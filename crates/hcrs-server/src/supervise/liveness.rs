@@ -59,6 +59,11 @@ impl Liveness {
         Self { patience: Patience::of(timeout), workers: BTreeMap::new(), looked: None }
     }
 
+    /// Sets the patience with all workers.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.patience = Patience::of(timeout);
+    }
+
     /// Adds a worker that was started and answers at the other end of the socket.
     pub(super) fn add(&mut self, id: WorkerId, socket: OwnedFd) {
         self.workers.insert(id, Watched { pulse: Pulse::default(), socket, reporting: Reporting::No });

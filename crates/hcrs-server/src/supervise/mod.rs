@@ -7,6 +7,7 @@ mod admin;
 mod adopted;
 mod backoff;
 mod certificates;
+mod configuration;
 mod drain;
 mod dump;
 mod edge;
@@ -52,6 +53,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::adopted::Adoptions;
 use self::backoff::Backoff;
 use self::certificates::Certificates;
+use self::configuration::Reloads;
 use self::dump::Dump;
 use self::edge::{Edge, Outlets};
 use self::event::{Change, Event};
@@ -183,6 +185,7 @@ async fn supervise(
         started_as: StartedAs::of_this_process().ok(),
         pid_file,
         started_at: Instant::now(),
+        reloads: Reloads::default(),
         is_open: false,
         is_drained: false,
         readiness,
@@ -260,6 +263,8 @@ struct Supervisor<'a> {
     started_as: Option<StartedAs>,
     pid_file: Option<PidFile>,
     started_at: Instant,
+    /// The reloads that have begun and not ended.
+    reloads: Reloads,
     /// Whether connections are accepted.
     is_open: bool,
     /// Whether the operator wants probes to be told that the server is not ready.
@@ -320,7 +325,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Change::Spent(id) => self.replace_spent(id),
-                Change::Reload => self.reload("SIGHUP").await,
+                Change::Reload(reading) => self.reload(reading).await,
                 Change::Call(call) => self.obey(call).await,
                 Change::Scale(scale) => self.scale(scale).await,
                 Change::Succeed => self.begin_succession(),

@@ -42,6 +42,12 @@ impl Recycling {
         Self::new(app.and_then(|app| app.max_worker_age), app.and_then(|app| app.max_worker_rss), now)
     }
 
+    /// Sets the limits of workers that become ready from now on.
+    pub(super) fn set_limits(&mut self, settings: &Settings) {
+        let Self { age, resident, .. } = Self::of(settings, self.looked);
+        (self.age, self.resident) = (age, resident);
+    }
+
     /// Returns the limits of workers that may become as old as `age` and as large as `resident` bytes.
     fn new(age: Option<Duration>, resident: Option<u64>, now: Instant) -> Self {
         Self { age, resident, workers: BTreeMap::new(), looked: now }

@@ -34,7 +34,7 @@ impl Supervisor<'_> {
     }
 
     /// Serves with the configured number of workers, all of them new.
-    pub(super) async fn reload(&mut self, cause: &str) {
+    pub(super) async fn replace_by_configuration(&mut self, cause: &str) {
         // Only an app that workers serve is reloaded, and its number is not too large.
         let _possible = self.scale_to(embedding::slots(&self.settings), cause).await;
         self.renew_all(cause).await;

@@ -44,6 +44,9 @@ impl Supervisor<'_> {
         if let Some(predecessor) = self.predecessor.take() {
             predecessor.relieve();
         }
+        if let Some(reading) = self.reloads.take_put_off() {
+            self.reload(reading).await;
+        }
         Ok(Started::Serving)
     }
 
@@ -91,8 +94,11 @@ impl Supervisor<'_> {
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 Change::Call(call) => call.refuse("the server is starting"),
                 // They may have loaded files that have changed since.
-                Change::Reload if self.reload.is_none() => self.replace_all("SIGHUP"),
-                Change::Reload => return Ok(self.restart_early("SIGHUP").await),
+                Change::Reload(reading) if self.reload.is_none() => self.put_off(reading),
+                Change::Reload(reading) => {
+                    self.reload(reading).await;
+                    return Ok(Started::Serving);
+                }
                 Change::Files(Some(path)) => return Ok(self.restart_early(&change_of(&path)).await),
                 Change::Due => self.look_at_files(),
                 // A number of workers is changed once it has been reached.

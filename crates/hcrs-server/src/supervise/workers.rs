@@ -148,6 +148,11 @@ impl Workers {
         Self { links, shutdown, ends_are_expected: false, by_id: BTreeMap::new() }
     }
 
+    /// Sets how long the shutdown of a worker that has not begun it may take.
+    pub(super) fn set_shutdown_timeout(&mut self, shutdown: Duration) {
+        self.shutdown = shutdown;
+    }
+
     /// Adds a worker that has to be ready by `deadline`, if there is one.
     pub(super) fn add(&mut self, id: WorkerId, pid: u32, slot: usize, deadline: Option<Instant>) {
         let worker = Worker {

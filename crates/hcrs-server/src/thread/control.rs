@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::{WorkerEvent, WorkerId};
+use crate::settings::Settings;
 
 /// The edge's end of a link to one worker.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) enum Control {
     /// Answer requests with this reason why the app cannot be served, those that wait included; or, with `None`,
     /// let them wait for a worker again.
     ExplainFailure(Option<Arc<str>>),
+    /// Serve with these settings.
+    Apply(Arc<Settings>),
     /// End the link to a worker whose process has ended, after reading what it has sent. Another process may
     /// hold the other end open, so its closing is not awaited.
     Lost(WorkerId),

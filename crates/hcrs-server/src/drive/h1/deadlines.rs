@@ -1,6 +1,5 @@
 //! The deadlines of a connection, and its end in a drain.
 
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -56,8 +55,8 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
 
     /// Ends what has passed its deadline. Returns when to check again.
     fn check_deadlines(&mut self, now: Instant) -> Result<Instant, End> {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        let settings = &shared.settings.connection;
+        let settings = self.client.admitted.shared.kept_settings();
+        let settings = &settings.connection;
         match self.lifecycle.overdue(settings, now) {
             Some(Overdue::Head(fault)) => {
                 self.fail(fault, now);

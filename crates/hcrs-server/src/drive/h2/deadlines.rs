@@ -1,6 +1,5 @@
 //! The deadlines of a connection and of its streams.
 
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -60,8 +59,8 @@ impl Driver {
         connection: &mut Connection<T>,
         now: Instant,
     ) -> Result<Instant, Ended> {
-        let shared = Rc::clone(&self.client.admitted.shared);
-        let settings = &shared.settings.connection;
+        let settings = self.client.admitted.shared.kept_settings();
+        let settings = &settings.connection;
         match self.shutdown {
             Shutdown::Abrupt(fault, until) if now >= until => return Err(Ended::Fault(fault)),
             Shutdown::Final(until) if now >= until => return Err(Ended::Closed),

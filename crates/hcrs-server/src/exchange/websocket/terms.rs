@@ -28,6 +28,17 @@ impl Terms {
         })
     }
 
+    /// Returns the terms of WebSockets that begin from now on, with the resources of those that are open.
+    pub(crate) fn renewed(&self, settings: &crate::ConnectionSettings) -> Rc<Self> {
+        Rc::new(Self {
+            settings: settings.websocket.clone(),
+            close_timeout: settings.websocket_close_timeout,
+            message_timeout: settings.body_timeout,
+            pool: Rc::clone(&self.pool),
+            room: Rc::clone(&self.room),
+        })
+    }
+
     /// Begins the turn of a connection's task.
     pub(crate) fn begin_turn(&self) {
         self.pool.begin_turn();

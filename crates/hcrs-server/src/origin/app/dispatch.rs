@@ -40,7 +40,7 @@ pub(crate) const HALF_CLOSED_PATIENCE: Duration = Duration::from_millis(100);
 /// The links of one edge thread and the requests that wait for them.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    settings: DispatchSettings,
+    settings: Cell<DispatchSettings>,
     links: RefCell<Vec<Rc<Link>>>,
     /// The index where the search for a worker begins, so that ties rotate.
     first: Cell<usize>,
@@ -63,7 +63,7 @@ impl Dispatch {
         let backlog = Backlog::new(settings.queue_bytes);
         let pressure = RefCell::new(Pressure::new(settings.queue_timeout));
         Self {
-            settings,
+            settings: Cell::new(settings),
             links: RefCell::default(),
             first: Cell::new(0),
             queue: RefCell::default(),
@@ -74,6 +74,16 @@ impl Dispatch {
             has_waiter: Cell::new(false),
             woken: Notify::new(),
         }
+    }
+
+    /// Replaces the settings, for requests that wait too. Links keep their start credits.
+    pub(crate) fn apply(&self, settings: DispatchSettings) {
+        self.backlog.set_max(settings.queue_bytes);
+        if settings.queue_timeout != self.settings.get().queue_timeout {
+            self.pressure.replace(Pressure::new(settings.queue_timeout));
+        }
+        self.settings.set(settings);
+        self.wake();
     }
 
     /// Sends the request to a worker, or queues it. Fails it if the queue or the backlog is full.
@@ -88,7 +98,7 @@ impl Dispatch {
         {
             return link.start(exchange, now);
         }
-        let queue_size = self.settings.queue_size;
+        let queue_size = self.settings.get().queue_size;
         #[cfg(test)]
         let queue_size = planted::queue_size(queue_size);
         if self.queue.borrow().len() >= queue_size {
@@ -128,7 +138,7 @@ impl Dispatch {
 
     /// Fails requests whose deadline has passed, and unbegun ones whose client has closed its side.
     fn expire(&self, now: Instant) {
-        let arrived_before = now.checked_sub(self.settings.queue_timeout);
+        let arrived_before = now.checked_sub(self.settings.get().queue_timeout);
         let closed_before = now.checked_sub(HALF_CLOSED_PATIENCE);
         let is_due = |exchange: &Exchange| {
             arrived_before.is_some_and(|before| exchange.arrived() <= before)
@@ -151,7 +161,7 @@ impl Dispatch {
     }
 
     fn rescue(&self, now: Instant) {
-        let stall = self.settings.stall_timeout;
+        let stall = self.settings.get().stall_timeout;
         let links = self.links.borrow().clone();
         let stalled: Vec<_> =
             links.iter().filter_map(|link| Some((link, link.stalled_for(now, stall)?))).collect();
