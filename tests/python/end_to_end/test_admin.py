@@ -30,7 +30,7 @@ class Admin:
     """A client of a server's admin interface, over a unix socket or TCP."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self.address = server.wait_for_log(r"The admin interface is at http://(\S+)")[0][1]
 
     def hcrs(self, *words: str, code: int = 0) -> str:

@@ -36,7 +36,8 @@ def _dashboard() -> dict[str, Any]:
     return dashboard
 
 
-def _expressions() -> Iterator[str]:
+def expressions() -> Iterator[str]:
+    """The queries of all panels."""
     for panel in _dashboard()["panels"]:
         for target in panel.get("targets", []):
             yield target["expr"]
@@ -45,7 +46,7 @@ def _expressions() -> Iterator[str]:
 def test_the_dashboard_uses_metrics_and_labels_that_there_are() -> None:
     known = _labels_of_samples()
     used = set()
-    for expression in _expressions():
+    for expression in expressions():
         names = set(re.findall(r"\bhcrs_\w+", expression))
         assert names and names <= known.keys(), expression
         used |= names
