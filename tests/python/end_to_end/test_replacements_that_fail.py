@@ -164,7 +164,7 @@ def test_signal_while_the_server_starts_replaces_what_was_started_before(
 
     first = wait_until(workers, "the first worker")
     server.signal(signal.SIGHUP)
-    server.wait_for_log("Replacing all workers")
+    server.wait_for_log(r"they will be replaced when they are ready \(SIGHUP\)")
     hold.unlink()
     server.wait_until_running()
     server.wait_for_log(ALL)

@@ -106,6 +106,8 @@ impl Supervisor<'_> {
 
     /// Keeps a reload until the workers have started: they may have loaded files that have changed since.
     pub(super) fn put_off(&mut self, reading: Reading) {
+        let cause = reading.requester.cause();
+        tracing::info!("The workers are starting; they will be replaced when they are ready ({cause})");
         if let Some(earlier) = self.reloads.put_off.replace(reading) {
             earlier.requester.answer(200, "a later reload includes this one");
         }
