@@ -92,6 +92,15 @@ fn reference_page() {
                 .unwrap();
         }
     }
+    page += "\n## Keys of a route\n\n\
+             A table `[[hcrs.routes]]` has one action, and any of the keys that match requests; without one of them it\n\
+             takes every request. [guide/routes.md](guide/routes.md) has examples.\n\n\
+             | key | takes | goes with | meaning |\n|---|---|---|---|\n";
+    for key in table::routes::KEYS {
+        let goes_with = key.goes_with.map_or(String::new(), |action| format!("`{action}`"));
+        let doc = key.doc.replace('|', "\\|");
+        writeln!(page, "| `{}` | {} | {goes_with} | {doc} |", key.key, name_of(key.kind)).unwrap();
+    }
     page += "\n## Ignored\n\nThese settings of Hypercorn are accepted with a warning and have no effect.\n\n\
              | key | flag | reason |\n|---|---|---|\n";
     for setting in table::all().filter(|setting| !is_obeyed(setting)) {
@@ -191,6 +200,19 @@ fn schema_of(kind: ValueKind) -> String {
     }
 }
 
+/// Returns the schema of the tables of routes.
+fn schema_of_routes() -> String {
+    let property = |key: &table::routes::RouteKey| {
+        format!("\"{}\": {{ {}, \"description\": {} }}", key.key, schema_of(key.kind), quoted(key.doc))
+    };
+    let properties: Vec<_> = table::routes::KEYS.iter().map(property).collect();
+    format!(
+        "\"type\": \"array\", \"items\": {{ \"type\": \"object\", \"properties\": {{ {} }}, \
+         \"additionalProperties\": false }}",
+        properties.join(", ")
+    )
+}
+
 #[test]
 fn schema_for_editors() {
     let defaults = Defaults::default();
@@ -201,7 +223,7 @@ fn schema_for_editors() {
             let default = (setting.default)(&defaults);
             let default =
                 if default.is_empty() { String::new() } else { format!(", \"default\": {default}") };
-            let kind = schema_of(setting.kind);
+            let kind = if setting.key == "routes" { schema_of_routes() } else { schema_of(setting.kind) };
             format!("{indent}\"{}\": {{ {kind}{default}, \"description\": {} }}", setting.key, quoted(&doc))
         };
         let settings = table::all().filter(|setting| setting.is_extension == is_extension);

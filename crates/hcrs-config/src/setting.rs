@@ -70,6 +70,7 @@ pub(crate) enum Rule {
 pub(crate) enum Group {
     Listeners,
     Proxies,
+    Routes,
     App,
     Process,
     Deadlines,
@@ -80,9 +81,10 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Listeners,
         Self::Proxies,
+        Self::Routes,
         Self::App,
         Self::Process,
         Self::Deadlines,
@@ -96,6 +98,7 @@ impl Group {
         match self {
             Self::Listeners => "Listeners",
             Self::Proxies => "Reverse proxies",
+            Self::Routes => "Routes",
             Self::App => "App and workers",
             Self::Process => "Process",
             Self::Deadlines => "Deadlines",

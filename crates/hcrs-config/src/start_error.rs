@@ -56,6 +56,7 @@ impl Config {
             }
             StartError::LogConfig(..) => Some(Cause::unnamed("logconfig")),
             StartError::Chdir(..) => Some(Cause::unnamed("chdir")),
+            StartError::Folder(..) => Some(Cause::unnamed("routes")),
             StartError::Pid(..) => Some(Cause::unnamed("pid_path")),
             StartError::Tls(error) => self.cause_of_tls_error(error),
             _ => None,

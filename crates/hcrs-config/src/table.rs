@@ -8,6 +8,7 @@ mod logs;
 mod process;
 mod protocols;
 mod proxies;
+pub mod routes;
 mod tls;
 mod websocket;
 
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
     [
         listeners::SETTINGS,
         proxies::SETTINGS,
+        routes::SETTINGS,
         app::SETTINGS,
         process::SETTINGS,
         deadlines::SETTINGS,

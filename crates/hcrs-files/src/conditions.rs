@@ -157,7 +157,11 @@ mod tests {
             (AFTER, false),
         ] {
             let expected = if is_same { part(0, 10) } else { Verdict::Whole };
-            assert_eq!(verdict(&[("range", "bytes=0-9"), ("if-range", if_range)], true), expected, "{if_range}");
+            assert_eq!(
+                verdict(&[("range", "bytes=0-9"), ("if-range", if_range)], true),
+                expected,
+                "{if_range}"
+            );
         }
         assert_eq!(verdict(&[("range", "bytes=100-")], true), Verdict::NotSatisfiable);
     }

@@ -1,5 +1,6 @@
 //! The content type of a file, by its extension.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// The type of a file whose extension is unknown.
@@ -82,7 +83,7 @@ const TYPES: &[(&str, &str)] = &[
 
 /// Returns the content type of a file with this name.
 pub fn content_type(name: &Path) -> &'static str {
-    let extension = name.extension().map(|extension| extension.to_ascii_lowercase());
+    let extension = name.extension().map(OsStr::to_ascii_lowercase);
     let found = extension.as_deref().and_then(|extension| extension.to_str()).and_then(|extension| {
         TYPES.binary_search_by_key(&extension, |&(known, _)| known).ok().map(|at| TYPES[at].1)
     });

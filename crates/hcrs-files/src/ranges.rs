@@ -1,5 +1,7 @@
 //! Byte ranges (RFC 9110 §14).
 
+use std::ops::Range;
+
 /// The most ranges of a request; one that asks for more gets the whole file.
 pub const RANGES_MAX: usize = 16;
 
@@ -48,10 +50,9 @@ pub(crate) fn parse(value: &[u8], len: u64) -> Ranges {
         if count > RANGES_MAX {
             return Ranges::Ignored;
         }
-        match range(spec, len) {
-            Some(Some(part)) => add(&mut parts, part),
-            Some(None) => {}
-            None => return Ranges::Ignored,
+        let Some(asked) = range(spec, len) else { return Ranges::Ignored };
+        if !asked.is_empty() {
+            add(&mut parts, Part { start: asked.start, len: asked.end - asked.start });
         }
     }
     match (count, parts.is_empty()) {
@@ -67,8 +68,8 @@ fn strip_unit(value: &[u8]) -> Option<&[u8]> {
     unit.eq_ignore_ascii_case(b"bytes").then_some(list)
 }
 
-/// Parses one range; `Some(None)` if it is outside the file, `None` if it is malformed.
-fn range(spec: &[u8], len: u64) -> Option<Option<Part>> {
+/// Parses one range, which is empty if it is outside the file; `None` if it is malformed.
+fn range(spec: &[u8], len: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|&byte| byte == b'-')?;
     let (first, last) = (spec[..dash].trim_ascii(), spec[dash + 1..].trim_ascii());
     let (start, end) = match (first, last) {
@@ -83,7 +84,7 @@ fn range(spec: &[u8], len: u64) -> Option<Option<Part>> {
             (first, last.saturating_add(1).min(len))
         }
     };
-    Some((start < end).then(|| Part { start, len: end - start }))
+    Some(start..end)
 }
 
 /// Parses digits; a number that is too large is the largest.
@@ -145,14 +146,27 @@ mod tests {
     #[test]
     fn malformed_ranges_and_too_many_are_ignored() {
         let many = format!("bytes={}", vec!["0-0"; RANGES_MAX + 1].join(","));
-        for value in ["", "bytes", "bytes=", "bytes=-", "bytes=a-", "bytes=5-2", "bytes=0-1-2", "lines=0-1", "bytes 0-1", &many] {
+        for value in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-",
+            "bytes=5-2",
+            "bytes=0-1-2",
+            "lines=0-1",
+            "bytes 0-1",
+            &many,
+        ] {
             assert_eq!(parse(value.as_bytes(), 1000), Ranges::Ignored, "{value}");
         }
     }
 
     #[test]
     fn ranges_behind_the_end_are_not_satisfiable() {
-        for (value, len) in [("bytes=1000-", 1000), ("bytes=-0", 1000), ("bytes=0-", 0), ("bytes=2000-3000,5000-", 1000)] {
+        for (value, len) in
+            [("bytes=1000-", 1000), ("bytes=-0", 1000), ("bytes=0-", 0), ("bytes=2000-3000,5000-", 1000)]
+        {
             assert_eq!(parse(value.as_bytes(), len), Ranges::NotSatisfiable, "{value}");
         }
     }

@@ -116,7 +116,9 @@ mod tests {
         ] {
             assert_eq!(normal(path), expected, "{path}");
         }
-        assert!(NormalPath::new(b"/a%2fb").has_encoded_slash() && !NormalPath::new(b"/a/%62").has_encoded_slash());
+        assert!(
+            NormalPath::new(b"/a%2fb").has_encoded_slash() && !NormalPath::new(b"/a/%62").has_encoded_slash()
+        );
     }
 
     #[test]

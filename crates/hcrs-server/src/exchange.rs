@@ -79,6 +79,31 @@ pub(crate) struct WholeResponse {
     pub body: Vec<u8>,
 }
 
+/// A response that its origin has as a whole, but for the contents of files.
+#[derive(Debug)]
+pub(crate) struct PiecedResponse {
+    /// The head, which announces the body's length.
+    pub head: ResponseHead,
+    /// The pieces of the body, none of them empty.
+    pub body: Vec<BodyPiece>,
+}
+
+/// A piece of a body that the edge sends itself.
+#[derive(Debug)]
+pub(crate) struct BodyPiece(Piece);
+
+impl BodyPiece {
+    /// Returns a piece of these bytes.
+    pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(Piece::Bytes(bytes.into()))
+    }
+
+    /// Returns a piece with the contents of a file.
+    pub(crate) fn file(file: FileBody) -> Self {
+        Self(Piece::File(Box::new(file)))
+    }
+}
+
 /// The parts that an exchange is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {

@@ -9,6 +9,7 @@ mod connection;
 mod drive;
 mod embedder;
 mod exchange;
+mod glob;
 mod handover;
 #[cfg(test)]
 mod model;
@@ -36,10 +37,11 @@ pub use handover::LISTENERS as INHERITED_LISTENERS;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
-    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, HealthSettings,
-    Lifespan, Listener, LogLevel, LogSettings, LogTarget, NewSettings, OnRunning, ProxySettings,
-    PythonLogging, ReloadSettings, Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility,
-    SyslogForm, SyslogTarget, WorkerClass, WorkerHooks,
+    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, FilesSettings,
+    FixedResponse, HealthSettings, HostPattern, Lifespan, Listener, LogLevel, LogSettings, LogTarget,
+    MissingFile, NewSettings, OnRunning, PathPattern, ProxySettings, PythonLogging, RedirectSettings,
+    ReloadSettings, RouteAction, RouteMatcher, RouteRule, Routes, Settings, SettingsSource, StatsdSettings,
+    SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;
@@ -73,6 +75,9 @@ pub enum StartError {
     /// The directory of the server cannot be entered.
     #[error("cannot change to the directory {0}: {1}")]
     Chdir(String, std::io::Error),
+    /// The folder of a route cannot be opened.
+    #[error("the folder {0:?} cannot be opened: {1}")]
+    Folder(String, std::io::Error),
     /// The process id cannot be written.
     #[error("cannot write the process id to {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Pid(String, std::io::Error),
@@ -103,6 +108,7 @@ impl StartError {
             Self::Bind(_, error)
             | Self::Log(_, error)
             | Self::Chdir(_, error)
+            | Self::Folder(_, error)
             | Self::Pid(_, error)
             | Self::LogConfig(_, error)
             | Self::System(error) => error.raw_os_error(),

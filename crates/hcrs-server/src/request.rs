@@ -5,17 +5,18 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hcrs_forwarded::without_forwarded;
-use hcrs_http::{Fault, RequestHead};
+use hcrs_http::{Fault, NormalPath, RequestHead};
 use hcrs_metrics::Protocol;
 use hcrs_ws::MessageRoom;
 
 use crate::client::{Client, ForwardedFields};
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
-use crate::exchange::{Exchange, Parts, WholeResponse};
+use crate::exchange::{Exchange, Parts, PiecedResponse, WholeResponse};
 use crate::origin::welcome::{self, Facts, TlsFacts};
-use crate::origin::{app_failure, health, redirect};
+use crate::origin::{app_failure, files, fixed, health, redirect};
 use crate::route::{Circumstances, Route, route};
+use crate::settings::{RouteAction, RouteRule};
 use crate::state::Phase;
 
 /// A request as its protocol has read it.
@@ -63,34 +64,53 @@ impl Intake {
     pub(crate) fn take(&self, client: &Client, mut arrived: Arrived, now: Instant) -> Rc<Exchange> {
         arrived.head = resolve_client(client, arrived.head);
         let shared = &client.admitted.shared;
-        let circumstances = Circumstances {
-            settings: &shared.settings(),
+        let settings = shared.settings();
+        let mut circumstances = Circumstances {
+            settings: &settings,
+            first_route: 0,
             is_admin: shared.admin.is_some(),
             https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
             app_has_failed: shared.app_failure.borrow().is_some(),
             has_too_many_running: self.has_too_many_running(),
         };
-        match route(&arrived.head, circumstances) {
-            Route::App => self.submit(client, arrived, now),
-            Route::Welcome => {
-                let response = welcome(client, &arrived);
-                answered(client, arrived, response, now)
-            }
-            Route::AppFailure => {
-                let response = app_failure::answer(&arrived.head, shared.app_failure.borrow().as_deref());
-                answered(client, arrived, response, now)
-            }
-            Route::Redirect(port) => match redirect::answer(&arrived.head, port) {
-                Some(response) => answered(client, arrived, response, now),
-                None => refused(client, arrived, Fault::UnknownHost, now),
-            },
-            Route::Health(probe) => {
-                let is_draining = shared.phase() != Phase::Serving;
-                let response = health::answer(probe, &shared.readiness, is_draining);
-                answered(client, arrived, response, now)
-            }
-            Route::Admin => administered(client, arrived, now),
-            Route::Refused(fault) => refused(client, arrived, fault, now),
+        loop {
+            return match route(&arrived.head, circumstances) {
+                Route::Configured(taken) => {
+                    match configured(client, &arrived, &settings.routes.0[taken.index]) {
+                        Configured::NextRoute => {
+                            circumstances.first_route = taken.index + 1;
+                            continue;
+                        }
+                        Configured::Whole(response) => answered(client, arrived, response, now),
+                        Configured::Pieced(response) => {
+                            let exchange = open(client, arrived.stream, plain(client, arrived, now));
+                            exchange.answer_in_pieces(response);
+                            exchange
+                        }
+                        Configured::Refused(fault) => refused(client, arrived, fault, now),
+                    }
+                }
+                Route::App => self.submit(client, arrived, now),
+                Route::Welcome => {
+                    let response = welcome(client, &arrived);
+                    answered(client, arrived, response, now)
+                }
+                Route::AppFailure => {
+                    let response = app_failure::answer(&arrived.head, shared.app_failure.borrow().as_deref());
+                    answered(client, arrived, response, now)
+                }
+                Route::Redirect(port) => match redirect::answer(&arrived.head, port) {
+                    Some(response) => answered(client, arrived, response, now),
+                    None => refused(client, arrived, Fault::UnknownHost, now),
+                },
+                Route::Health(probe) => {
+                    let is_draining = shared.phase() != Phase::Serving;
+                    let response = health::answer(probe, &shared.readiness, is_draining);
+                    answered(client, arrived, response, now)
+                }
+                Route::Admin => administered(client, arrived, now),
+                Route::Refused(fault) => refused(client, arrived, fault, now),
+            };
         }
     }
 
@@ -163,6 +183,35 @@ fn administered(client: &Client, arrived: Arrived, now: Instant) -> Rc<Exchange>
         None => exchange.fail(Fault::UnknownHost),
     }
     exchange
+}
+
+/// The outcome of a configured route.
+enum Configured {
+    Whole(WholeResponse),
+    Pieced(PiecedResponse),
+    Refused(Fault),
+    /// The routes behind it decide.
+    NextRoute,
+}
+
+fn configured(client: &Client, arrived: &Arrived, rule: &RouteRule) -> Configured {
+    let head = &arrived.head;
+    match &rule.action {
+        RouteAction::App => Configured::NextRoute,
+        RouteAction::Fixed(fixed) => Configured::Whole(fixed::answer(fixed)),
+        RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
+            .map_or(Configured::Refused(Fault::UnknownHost), Configured::Whole),
+        RouteAction::Files(files) => {
+            let shared = &client.admitted.shared;
+            let handles = files::Handles { folders: &shared.folders, files: &shared.open_files };
+            let path = NormalPath::new(head.view().path);
+            match files::answer(head, rule.matcher.rest(&path), files, handles) {
+                files::Outcome::Answered(response) => Configured::Pieced(response),
+                files::Outcome::NextRoute => Configured::NextRoute,
+                files::Outcome::TooManyFiles => Configured::Refused(Fault::QueueFull),
+            }
+        }
+    }
 }
 
 fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {

@@ -5,7 +5,7 @@ use hcrs_http::{Fault, RequestHead, Scheme};
 
 use crate::origin::health::Probe;
 use crate::origin::redirect;
-use crate::settings::Settings;
+use crate::settings::{RouteAction, Settings, Taken};
 
 /// The destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum Route {
     AppFailure,
     /// A redirect to HTTPS at this port.
     Redirect(u16),
+    /// The action of this configured route, which is not the app.
+    Configured(Taken),
     /// The answer to a probe.
     Health(Probe),
     /// The admin interface.
@@ -35,6 +37,8 @@ pub(crate) struct Circumstances<'a> {
     pub is_admin: bool,
     /// The port of HTTPS, if the connection is cleartext and its requests are to be redirected there.
     pub https_port: Option<u16>,
+    /// The first of the configured routes that may take the request.
+    pub first_route: usize,
     /// Whether the app cannot be served, and requests are answered with the reason.
     pub app_has_failed: bool,
     /// Whether the connection has as many requests in workers as it may.
@@ -67,6 +71,11 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
             return Route::Redirect(port);
         }
     }
+    if let Some(taken) = of.settings.routes.find(&head.view(), of.first_route)
+        && of.settings.routes.0[taken.index].action != RouteAction::App
+    {
+        return Route::Configured(taken);
+    }
     if of.settings.app.is_none() {
         // A CONNECT has no target that the page could be.
         return if head.is_websocket() { Route::Refused(Fault::MethodNotAllowed) } else { Route::Welcome };
@@ -97,6 +106,7 @@ mod tests {
             settings,
             is_admin: false,
             https_port: None,
+            first_route: 0,
             app_has_failed: false,
             has_too_many_running: false,
         }

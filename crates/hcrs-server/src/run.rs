@@ -97,6 +97,7 @@ fn run_opened(
         let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key");
         return Err(StartError::Bind(listener.bind.to_string(), error));
     }
+    settings.routes.check_folders()?;
     let mut inherited = Inherited::take()?;
     let admin = settings.admin_bind.as_ref();
     let admin_sockets = admin.map(|bind| inherited.sockets(bind)).unwrap_or_default();

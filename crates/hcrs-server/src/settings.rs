@@ -2,6 +2,7 @@
 //! it.
 
 mod reread;
+mod routes;
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -14,6 +15,11 @@ use hcrs_http::PathPrefix;
 use http::HeaderValue;
 
 pub use self::reread::{NewSettings, SettingsSource};
+pub(crate) use self::routes::Taken;
+pub use self::routes::{
+    FilesSettings, FixedResponse, HostPattern, MissingFile, PathPattern, RedirectSettings, RouteAction,
+    RouteMatcher, RouteRule, Routes,
+};
 use crate::{Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
@@ -49,6 +55,8 @@ pub struct Settings {
     pub pid_path: Option<PathBuf>,
     /// The number of threads that own connections; `None` means one for four workers.
     pub io_threads: Option<NonZeroUsize>,
+    /// The routes of requests that something other than the app answers.
+    pub routes: Routes,
     /// Limits and deadlines of client connections.
     pub connection: ConnectionSettings,
     /// The trust in proxies and their fields.
@@ -87,6 +95,7 @@ impl Default for Settings {
             proc_name: "hcrs".to_owned(),
             pid_path: None,
             io_threads: None,
+            routes: Routes::default(),
             connection: ConnectionSettings::default(),
             proxies: ProxySettings::default(),
             dispatch: DispatchSettings::default(),

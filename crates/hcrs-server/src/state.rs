@@ -20,6 +20,7 @@ use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
 use crate::origin::admin::Port;
 use crate::origin::app::dispatch::Dispatch;
+use crate::origin::files::Folders;
 use crate::origin::health::Readiness;
 use crate::settings::Settings;
 
@@ -59,6 +60,8 @@ pub(crate) struct ThreadState {
     websockets: RefCell<Rc<websocket::Terms>>,
     /// Room for the request bodies that HTTP/2 connections hold.
     pub bodies: Rc<hcrs_h2::BodyRoom>,
+    /// The folders whose files are sent.
+    pub folders: Folders,
     /// The number of files that responses hold open.
     pub open_files: Rc<OpenFiles>,
     /// Permits for TLS handshakes.
@@ -105,6 +108,7 @@ impl ThreadState {
             app_failure: RefCell::default(),
             websockets: RefCell::new(websocket::Terms::new(&settings.connection)),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
+            folders: Folders::default(),
             open_files: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_infos: TlsInfoTable::default(),

@@ -12,6 +12,7 @@ mod tests {
     const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         ("hcrs-http", &[], &["tokio", "pyo3"]),
         ("hcrs-forwarded", &["hcrs-http"], &["tokio", "pyo3"]),
+        ("hcrs-files", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-log", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-metrics", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-status", &[], &["tokio", "pyo3"]),
@@ -25,6 +26,7 @@ mod tests {
             "hcrs-server",
             &[
                 "hcrs-http",
+                "hcrs-files",
                 "hcrs-forwarded",
                 "hcrs-h1",
                 "hcrs-h2",
@@ -78,6 +80,7 @@ mod tests {
         "embedder",
         "server_names",
         "command_line",
+        "glob",
         "pid_file",
         "usable_cores",
         "clock",

@@ -7,7 +7,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
-    AccessFormat, Lifespan, LogLevel, LogTarget, PythonLogging, ServerNames, Settings, WorkerClass,
+    AccessFormat, FilesSettings, HostPattern, Lifespan, LogLevel, LogTarget, MissingFile, PathPattern,
+    PythonLogging, RedirectSettings, RouteAction, RouteMatcher, RouteRule, ServerNames, Settings,
+    WorkerClass,
 };
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
@@ -283,6 +285,86 @@ fn every_key_of_websockets_ends_in_its_setting() {
     ends_in("[hcrs]\nwebsocket_max_fragments = 4", |s| websocket(s).max_fragments, 4);
     let closing = |s: &Settings| s.connection.websocket_close_timeout;
     ends_in("[hcrs]\nwebsocket_close_timeout = 0.5", closing, Duration::from_millis(500));
+}
+
+#[test]
+fn routes_end_in_their_settings() {
+    let route = |toml: &str| {
+        let routes = settings(&format!("[[hcrs.routes]] # routes = 1\n{toml}")).routes.0;
+        assert_eq!(routes.len(), 1);
+        routes.into_iter().next().unwrap()
+    };
+    let all = route(
+        "path = \"/static/\"\nhost = [\"a.test\", \"*.b.test\"]\nmethod = \"GET\"\nscheme = \"https\"\n\
+         files = \"static\"\nindex = \"home.html\"\nmissing = \"next\"\ncache_control = \"no-cache\"\n\
+         hidden = true\nfollow_links = true",
+    );
+    let expected = RouteRule {
+        matcher: RouteMatcher {
+            path: Some(PathPattern::Prefix("/static".into())),
+            hosts: vec![HostPattern::Exact("a.test".into()), HostPattern::Below(".b.test".into())],
+            methods: vec!["GET".into()],
+            scheme: Some(hcrs_http::Scheme::Https),
+        },
+        action: RouteAction::Files(FilesSettings {
+            folder: "static".into(),
+            index: vec!["home.html".into()],
+            missing: MissingFile::NextRoute,
+            cache_control: Some("no-cache".into()),
+            hidden: true,
+            follow_links: true,
+        }),
+    };
+    assert_eq!(all, expected);
+    let redirect = route("redirect = \"https://{host}{path}{query}\"\nredirect_status = 301").action;
+    let location = "https://{host}{path}{query}".into();
+    assert_eq!(redirect, RouteAction::Redirect(RedirectSettings { location, status: 301 }));
+    let RouteAction::Fixed(fixed) = route("path = \"*.php\"\nstatus = 410\ntext = \"gone\"").action else {
+        panic!("a fixed response")
+    };
+    assert_eq!(
+        (fixed.status, &*fixed.text, &*fixed.content_type),
+        (410, "gone", "text/plain; charset=utf-8")
+    );
+    assert_eq!(route("path = \"/api\"\napp = true").action, RouteAction::App);
+    let route = "[[hcrs.routes]]\nstatus = 404";
+    assert_eq!(settings("application_path = \"a\"").changed_to(settings(route)).routes.0.len(), 1);
+}
+
+#[test]
+fn mistakes_in_routes_are_named_with_their_place() {
+    for (toml, line, message) in [
+        ("files = \"a\"\nstatus = 404", 1, "a route has one action, and this one has files and status"),
+        ("path = \"/a\"", 1, "a route has one of files, redirect, status, app"),
+        ("path = \"/a\"\npaht = \"/b\"\nstatus = 404", 3, "unknown key: paht; did you mean path?"),
+        ("status = 404\nindex = \"a\"", 3, "index goes with files, which this route does not have"),
+        ("path = \"a\"\nstatus = 404", 2, "path: expected a path that begins with /"),
+        ("host = [\"a\", \"b:80\"]\nstatus = 404", 2, "host: expected a host name or address without a port"),
+        ("method = \"get\"\nstatus = 404", 2, "method: expected a method in capitals"),
+        ("scheme = \"ws\"\nstatus = 404", 2, "scheme: expected http or https"),
+        ("status = 600", 2, "status: expected a whole number from 200 to 599"),
+        ("redirect = \"https://{hots}/\"", 2, "redirect: expected a URL or a path, in which braces hold"),
+        ("redirect = \"/\"\nredirect_status = 305", 3, "redirect_status: expected 301, 302, 303, 307 or 308"),
+        ("files = \"a\"\nmissing = \"../x\"", 3, "missing: expected the name of a file below the folder"),
+        (
+            "files = \"a\"\ncache_control = \"a\\nb\"",
+            3,
+            "cache_control: expected the value of a response field",
+        ),
+        ("app = false", 1, "expected app = true, or another action"),
+    ] {
+        let error = config(&format!("[[hcrs.routes]]\n{toml}")).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("test.toml:{line}")) && error.contains(&format!("routes: {message}")),
+            "{error}"
+        );
+    }
+    let unreachable =
+        "[[hcrs.routes]]\npath = \"/a\"\nstatus = 404\n[[hcrs.routes]]\npath = \"/a/b\"\nstatus = 404";
+    let error = config(unreachable).unwrap_err().to_string();
+    assert!(error.contains("test.toml:4") && error.contains("route 1 takes all of them"), "{error}");
+    let reachable = unreachable.replace("/a/b", "/ab");
+    assert_eq!(settings(&reachable).routes.0.len(), 2);
 }
 
 #[test]

@@ -105,6 +105,19 @@ impl FileBody {
         }
     }
 
+    /// Returns a part of a regular file that the edge has opened.
+    pub(crate) fn of(file: File, offset: u64, len: u64, counted: OpenFile) -> Self {
+        Self {
+            file: Some(Arc::new(file)),
+            offset,
+            left: len,
+            waits: Waits::Reported,
+            must_read: false,
+            reading: Reading::No,
+            counted: Some(counted),
+        }
+    }
+
     /// Counts the file as open until it is dropped.
     pub(crate) fn count_as(&mut self, counted: OpenFile) {
         self.counted = Some(counted);

@@ -18,6 +18,11 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
+    /// Counts a file that the edge opens by itself; `None` if the thread holds as many as it may.
+    pub(crate) fn open_one_more(self: &Rc<Self>) -> Option<OpenFile> {
+        (self.count.get() < THREAD_MAX).then(|| self.open())
+    }
+
     /// Counts a file as open until the returned value is dropped.
     fn open(self: &Rc<Self>) -> OpenFile {
         self.count.set(self.count.get() + 1);

@@ -11,7 +11,7 @@ use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Win
 use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
-use super::{Exchange, Hint, Origin, Piece, Place, SentTo, State, WholeResponse};
+use super::{BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, SentTo, State, WholeResponse};
 use crate::clock;
 use crate::exchange::backlog::Backlog;
 #[cfg(test)]
@@ -203,14 +203,18 @@ impl Exchange {
 
     /// Answers with a whole response.
     pub(crate) fn answer(&self, WholeResponse { head, body }: WholeResponse) {
+        let body = if body.is_empty() { Vec::new() } else { vec![BodyPiece::bytes(body)] };
+        self.answer_in_pieces(PiecedResponse { head, body });
+    }
+
+    /// Answers the request with a response whose body has files.
+    pub(crate) fn answer_in_pieces(&self, PiecedResponse { head, body }: PiecedResponse) {
         let mut state = self.state.borrow_mut();
         let response = &mut state.response;
         response.has_head = true;
         response.head = Some(head);
         response.ended = true;
-        if !body.is_empty() {
-            response.body.push_back(Piece::Bytes(body.into()));
-        }
+        response.body.extend(body.into_iter().map(|BodyPiece(piece)| piece));
         drop(state);
         self.announce();
     }

@@ -1,8 +1,9 @@
-//! Redirects requests of cleartext listeners to HTTPS (`redirect_http`).
+//! Redirects: of requests of cleartext listeners to HTTPS (`redirect_http`), and of those that a route redirects.
 
 use hcrs_http::{RequestHead, RequestView, ResponseHead};
 
 use crate::exchange::WholeResponse;
+use crate::settings::RedirectSettings;
 
 /// Paths that are served over cleartext nevertheless: certificate authorities fetch the answers to their
 /// challenges there (RFC 8555 §8.3).
@@ -29,8 +30,40 @@ pub(crate) fn answer(head: &RequestHead, port: u16) -> Option<WholeResponse> {
         location.push(b'?');
         location.extend_from_slice(view.query);
     }
-    let fields: [(&[u8], &[u8]); 2] = [(b"location", &location), (b"content-length", b"0")];
-    Some(WholeResponse { head: ResponseHead::new(308, fields), body: Vec::new() })
+    Some(to(&location, 308))
+}
+
+/// Returns the redirect of a route; `None` if its location names the request's host, and the request has none.
+pub(crate) fn by_route(head: &RequestHead, settings: &RedirectSettings) -> Option<WholeResponse> {
+    let view = head.view();
+    let mut location = Vec::with_capacity(settings.location.len() + view.path.len());
+    let mut left = settings.location.as_str();
+    while let Some((before, rest)) = left.split_once('{') {
+        location.extend_from_slice(before.as_bytes());
+        let (name, rest) = rest.split_once('}')?;
+        match name {
+            "host" => location.extend_from_slice(host(view.fields().first(b"host")?)?),
+            // At the beginning two slashes would make the path a host.
+            "path" if location.is_empty() => {
+                let slashes = view.path.iter().take_while(|&&byte| byte == b'/').count();
+                location.extend_from_slice(&view.path[slashes.saturating_sub(1)..]);
+            }
+            "path" => location.extend_from_slice(view.path),
+            _ if view.query.is_empty() => {}
+            _ => {
+                location.push(b'?');
+                location.extend_from_slice(view.query);
+            }
+        }
+        left = rest;
+    }
+    location.extend_from_slice(left.as_bytes());
+    Some(to(&location, settings.status))
+}
+
+fn to(location: &[u8], status: u16) -> WholeResponse {
+    let fields: [(&[u8], &[u8]); 2] = [(b"location", location), (b"content-length", b"0")];
+    WholeResponse { head: ResponseHead::new(status, fields), body: Vec::new() }
 }
 
 /// Returns the host of an authority, without its port.
@@ -67,6 +100,25 @@ mod tests {
         assert_eq!(to(b"example.com", 443).unwrap(), "https://example.com/a%20b?x=1&y");
         assert_eq!(to(b"[::1]:80", 443).unwrap(), "https://[::1]/a%20b?x=1&y");
         assert_eq!(location(b"h", (b"/", b""), 443).unwrap(), "https://h/");
+    }
+
+    #[test]
+    fn routes_make_a_location_of_the_parts_of_a_request() {
+        let to = |location: &str, path: &[u8], query: &[u8]| {
+            let line =
+                RequestLine { version: Version::Http11, scheme: Scheme::Http, method: b"GET", path, query };
+            let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
+            head.push_field(b"host", b"a.test:80");
+            let answer =
+                by_route(&head, &RedirectSettings { location: location.to_owned(), status: 301 }).unwrap();
+            assert_eq!(answer.head.status(), 301);
+            String::from_utf8(answer.head.fields().first(b"location").unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(to("https://www.{host}{path}{query}", b"/a%20b", b"x=1"), "https://www.a.test/a%20b?x=1");
+        assert_eq!(to("https://{host}{path}{query}", b"/", b""), "https://a.test/");
+        assert_eq!(to("/new", b"/old", b"x"), "/new");
+        assert_eq!(to("{path}/", b"//evil.test", b""), "/evil.test/", "no other host");
+        assert_eq!(to("/x{path}", b"//y", b""), "/x//y");
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Settings {
         let Settings {
             app,
             health,
+            routes,
             connection,
             proxies,
             dispatch,
@@ -84,6 +85,7 @@ impl Settings {
                 (old, _) => old.clone(),
             },
             health,
+            routes,
             connection: self.connection.changed_to(connection),
             proxies,
             dispatch,

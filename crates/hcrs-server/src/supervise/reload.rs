@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc::Sender;
 
 use super::event::Event;
-use crate::ReloadSettings;
+use crate::{ReloadSettings, glob};
 
 /// How often the files are checked. A change counts once two checks agree, so that files that are saved or
 /// checked out together are loaded together.
@@ -227,28 +227,7 @@ fn real(path: &Path) -> PathBuf {
 /// any one byte.
 fn is_match(pattern: &str, path: &Path) -> bool {
     let subject = if pattern.contains('/') { path.as_os_str() } else { path.file_name().unwrap_or_default() };
-    let (pattern, subject) = (pattern.as_bytes(), subject.as_encoded_bytes());
-    let (mut p, mut s) = (0, 0);
-    // The position behind the last `*`, and the end of what it covers so far.
-    let mut star = None;
-    while s < subject.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p + 1, s));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == subject[s] => {
-                p += 1;
-                s += 1;
-            }
-            _ => {
-                let Some((behind, covered)) = star else { return false };
-                star = Some((behind, covered + 1));
-                (p, s) = (behind, covered + 1);
-            }
-        }
-    }
-    pattern[p..].iter().all(|&byte| byte == b'*')
+    glob::is_match(pattern.as_bytes(), subject.as_encoded_bytes())
 }
 
 /// Returns a path of `one` whose stamp differs from that in `other`.

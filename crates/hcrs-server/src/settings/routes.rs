@@ -1,0 +1,308 @@
+//! Routes: which requests something other than the app answers.
+
+use std::path::PathBuf;
+
+use hcrs_http::{NormalPath, RequestView, Scheme};
+
+use crate::{StartError, glob};
+
+/// The routes in their order. A request takes the first that matches it; without one it goes to the app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes(pub Vec<RouteRule>);
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteRule {
+    /// The requests that it takes.
+    pub matcher: RouteMatcher,
+    /// The origin of their answers.
+    pub action: RouteAction,
+}
+
+/// The properties of the requests that a route takes: all that are given have to apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteMatcher {
+    /// The path.
+    pub path: Option<PathPattern>,
+    /// The hosts, of which one has to apply; empty for any.
+    pub hosts: Vec<HostPattern>,
+    /// The methods, of which one has to apply; empty for any.
+    pub methods: Vec<String>,
+    /// The scheme, as the client used it to a trusted proxy or to this server.
+    pub scheme: Option<Scheme>,
+}
+
+/// The paths of a route. They are compared with the normal form of a request's path ([`NormalPath`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathPattern {
+    /// This path, without a slash at its end, and all below it.
+    Prefix(String),
+    /// Paths that match: `*` for any characters, `?` for any one. Without a slash only the last segment is compared.
+    Glob(String),
+}
+
+/// The hosts of a route, without a port, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This name or address.
+    Exact(String),
+    /// The names that end in this, which begins with a dot.
+    Below(String),
+}
+
+/// The origin of the answers to a route's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteAction {
+    /// The app.
+    App,
+    /// Files of a folder.
+    Files(FilesSettings),
+    /// A redirect.
+    Redirect(RedirectSettings),
+    /// Always the same response.
+    Fixed(FixedResponse),
+}
+
+/// Files of a folder. The path behind the route's prefix names one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesSettings {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The names of the files that answer for a folder; the first that is there.
+    pub index: Vec<String>,
+    /// The answer to a request for a file that is not there.
+    pub missing: MissingFile,
+    /// The `cache-control` of responses with a file.
+    pub cache_control: Option<String>,
+    /// Whether names that begin with a dot are served.
+    pub hidden: bool,
+    /// Whether symbolic links may lead out of the folder.
+    pub follow_links: bool,
+}
+
+/// The answer to a request for a file that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MissingFile {
+    /// 404.
+    NotFound,
+    /// The routes behind this one decide.
+    NextRoute,
+    /// This file, relative to the folder, is sent.
+    File(String),
+}
+
+/// A redirect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectSettings {
+    /// The location, with `{host}`, `{path}` and `{query}` of the request.
+    pub location: String,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// A response that is always the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixedResponse {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+    /// The type of the body.
+    pub content_type: String,
+}
+
+impl PathPattern {
+    /// Parses a pattern; with `*` or `?` it is a glob. The error describes what is expected.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.contains(['*', '?']) {
+            return Ok(Self::Glob(text.to_owned()));
+        }
+        let prefix = text.strip_suffix('/').unwrap_or(text);
+        let is_normal = NormalPath::new(text.as_bytes()).as_bytes() == text.as_bytes();
+        if !text.starts_with('/') || !is_normal {
+            return Err(
+                "a path that begins with / and has no dot segments and no percent-encoding, or a pattern with * or ?",
+            );
+        }
+        Ok(Self::Prefix(prefix.to_owned()))
+    }
+
+    /// Returns the part of a path that follows the prefix; the whole path behind a glob. `None` if the pattern does not
+    /// match.
+    pub(crate) fn rest<'a>(&self, path: &'a NormalPath<'_>) -> Option<&'a [u8]> {
+        let bytes = path.as_bytes();
+        match self {
+            Self::Prefix(prefix) => path.below(prefix.as_bytes()),
+            Self::Glob(pattern) => {
+                let last =
+                    bytes.iter().rposition(|&byte| byte == b'/').map_or(bytes, |slash| &bytes[slash + 1..]);
+                let subject = if pattern.contains('/') { bytes } else { last };
+                glob::is_match(pattern.as_bytes(), subject).then_some(bytes)
+            }
+        }
+    }
+}
+
+impl HostPattern {
+    /// Parses a name, an address, or `*.` and a name. The error describes what is expected.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "a host name or address without a port, or *. and a name";
+        let below = text.strip_prefix("*.");
+        let name = below.unwrap_or(text);
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"/@,?#*".contains(&byte))
+            && (!name.contains(':') || name.starts_with('[') && name.ends_with(']'));
+        match (is_name, below) {
+            (false, _) => Err(EXPECTED),
+            (true, None) => Ok(Self::Exact(name.to_ascii_lowercase())),
+            (true, Some(name)) => Ok(Self::Below(format!(".{}", name.to_ascii_lowercase()))),
+        }
+    }
+
+    fn matches(&self, host: &[u8]) -> bool {
+        match self {
+            Self::Exact(name) => name.as_bytes().eq_ignore_ascii_case(host),
+            Self::Below(end) => {
+                host.len() > end.len() && {
+                    host[host.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+                }
+            }
+        }
+    }
+}
+
+/// A route that takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The route's place in the order.
+    pub index: usize,
+}
+
+impl Routes {
+    /// Checks that the folders of all routes are there.
+    pub(crate) fn check_folders(&self) -> Result<(), StartError> {
+        for rule in &self.0 {
+            if let RouteAction::Files(FilesSettings { folder, .. }) = &rule.action {
+                std::fs::read_dir(folder)
+                    .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the first route, from the one at `first` on, that takes the request.
+    pub(crate) fn find(&self, view: &RequestView<'_>, first: usize) -> Option<Taken> {
+        if self.0.len() <= first {
+            return None;
+        }
+        let path = NormalPath::new(view.path);
+        let host = view.fields().first(b"host").map(without_port);
+        let takes = |rule: &RouteRule| rule.matcher.takes(view, &path, host);
+        let found = self.0[first..].iter().position(takes)?;
+        Some(Taken { index: first + found })
+    }
+}
+
+impl RouteMatcher {
+    fn takes(&self, view: &RequestView<'_>, path: &NormalPath<'_>, host: Option<&[u8]>) -> bool {
+        self.scheme.is_none_or(|scheme| scheme == view.scheme)
+            && (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == view.method))
+            && (self.hosts.is_empty()
+                || host.is_some_and(|host| self.hosts.iter().any(|name| name.matches(host))))
+            && self.path.as_ref().is_none_or(|pattern| pattern.rest(path).is_some())
+    }
+
+    /// Returns the part of a path that follows the route's prefix.
+    pub(crate) fn rest<'a>(&self, path: &'a NormalPath<'_>) -> &'a [u8] {
+        self.path.as_ref().and_then(|pattern| pattern.rest(path)).unwrap_or(path.as_bytes())
+    }
+}
+
+/// Returns the host of an authority.
+fn without_port(authority: &[u8]) -> &[u8] {
+    let end = match authority.first() {
+        Some(b'[') => authority.iter().position(|&byte| byte == b']').map_or(authority.len(), |at| at + 1),
+        _ => authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len()),
+    };
+    &authority[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use hcrs_http::{Endpoints, RequestHead, RequestLine, Version};
+
+    use super::*;
+
+    fn routes(matchers: Vec<RouteMatcher>) -> Routes {
+        Routes(matchers.into_iter().map(|matcher| RouteRule { matcher, action: RouteAction::App }).collect())
+    }
+
+    fn find(routes: &Routes, method: &str, url: &str) -> Option<usize> {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (host, path) = rest.split_at(rest.find('/').unwrap());
+        let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+        let (path, method) = (path.as_bytes(), method.as_bytes());
+        let line = RequestLine { version: Version::Http2, scheme, method, path, query: b"" };
+        let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        head.push_field(b"host", host.as_bytes());
+        routes.find(&head.view(), 0).map(|taken| taken.index)
+    }
+
+    fn path(text: &str) -> RouteMatcher {
+        RouteMatcher { path: Some(PathPattern::parse(text).unwrap()), ..RouteMatcher::default() }
+    }
+
+    #[test]
+    fn the_first_route_that_matches_takes_a_request_however_it_spells_its_path() {
+        let routes =
+            routes(vec![path("/static"), path("*.php"), path("/api/*/files"), path("/static/never")]);
+        for (url, expected) in [
+            ("http://h/static", Some(0)),
+            ("http://h/static/never", Some(0)),
+            ("http://h/%73tatic/x", Some(0)),
+            ("http://h//static/x", Some(0)),
+            ("http://h/x/../static/x", Some(0)),
+            ("http://h/statics", None),
+            ("http://h/a/b.php", Some(1)),
+            ("http://h/a.php/b", None),
+            ("http://h/api/1/2/files", Some(2)),
+            ("http://h/", None),
+        ] {
+            assert_eq!(find(&routes, "GET", url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn hosts_methods_and_schemes_all_have_to_apply() {
+        let hosts = |names: &[&str]| names.iter().map(|name| HostPattern::parse(name).unwrap()).collect();
+        let routes = routes(vec![RouteMatcher {
+            hosts: hosts(&["a.test", "*.b.test", "[::1]"]),
+            methods: vec!["GET".into(), "HEAD".into()],
+            scheme: Some(Scheme::Https),
+            ..RouteMatcher::default()
+        }]);
+        for (method, url, is_taken) in [
+            ("GET", "https://a.test/", true),
+            ("HEAD", "https://A.Test:8443/", true),
+            ("GET", "https://x.y.b.test/", true),
+            ("GET", "https://[::1]:80/", true),
+            ("GET", "https://b.test/", false),
+            ("GET", "https://xb.test/", false),
+            ("POST", "https://a.test/", false),
+            ("GET", "http://a.test/", false),
+        ] {
+            assert_eq!(find(&routes, method, url).is_some(), is_taken, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_nothing_could_match_are_refused() {
+        for bad in ["static", "", "/a/../b", "/a%20b", "/a//b"] {
+            assert!(PathPattern::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "*", "*.", "a:80", "a/b", "::1", "a*"] {
+            assert!(HostPattern::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(PathPattern::parse("/"), Ok(PathPattern::Prefix(String::new())));
+    }
+}
