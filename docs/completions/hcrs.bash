@@ -65,7 +65,7 @@ _hcrs() {
 
     case "${cmd}" in
         hcrs)
-            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help --version status reload stop scale reopen drain dump config dev cert migrate"
+            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --max-body-size --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help --version status reload stop scale reopen drain dump config dev cert migrate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -124,6 +124,10 @@ _hcrs() {
                     return 0
                     ;;
                 --io-threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-body-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -345,7 +349,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__check)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --max-body-size --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,6 +408,10 @@ _hcrs() {
                     return 0
                     ;;
                 --io-threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-body-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -575,7 +583,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__show)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --max-body-size --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -634,6 +642,10 @@ _hcrs() {
                     return 0
                     ;;
                 --io-threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-body-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -805,7 +817,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__dev)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --quic-bind --backlog --umask --user --group --io-threads --max-body-size --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -864,6 +876,10 @@ _hcrs() {
                     return 0
                     ;;
                 --io-threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-body-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

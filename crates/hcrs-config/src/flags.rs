@@ -264,7 +264,9 @@ impl FlagValues {
                         Datum::Array(texts.map(value).collect())
                     })
                 }
-                ValueKind::WholeOrAuto(..) => text(key).map(|text| Datum::from_text(setting.kind, &text)),
+                ValueKind::WholeOrAuto(..) | ValueKind::Size => {
+                    text(key).map(|text| Datum::from_text(setting.kind, &text))
+                }
                 _ => text(key).map(Datum::Text),
             };
             values.extend(datum.map(|datum| (setting, Value { datum, place })));

@@ -27,6 +27,7 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::Whole(least, i64::MAX) => format!("whole number from {least}"),
         ValueKind::Whole(least, most) => format!("whole number, {least} to {most}"),
         ValueKind::WholeOrAuto(least, most) => format!("whole number, {least} to {most}, or `\"auto\"`"),
+        ValueKind::Size => "bytes, or text as `\"10M\"`".into(),
         ValueKind::Mask => "permission bits, as 0o022".into(),
         ValueKind::Seconds(_) => "seconds".into(),
         ValueKind::Text => "string".into(),
@@ -175,6 +176,7 @@ fn schema_of(kind: ValueKind) -> String {
         ValueKind::WholeOrAuto(least, most) => format!(
             r#""anyOf": [{{ "type": "integer", "minimum": {least}, "maximum": {most} }}, {{ "enum": ["auto"] }}]"#
         ),
+        ValueKind::Size => r#""type": ["integer", "string"]"#.into(),
         ValueKind::Mask => r#""type": "integer", "minimum": 0, "maximum": 511"#.into(),
         ValueKind::Seconds(least) => {
             format!(r#""type": "number", "minimum": {least}, "maximum": {MAX_SECONDS}"#)

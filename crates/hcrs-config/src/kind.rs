@@ -9,6 +9,8 @@ pub enum ValueKind {
     Boolean,
     /// A whole number within both bounds.
     Whole(i64, i64),
+    /// A number of bytes, or text such as `10M`; at most the largest number of a file.
+    Size,
     /// A whole number within both bounds, or the word `auto`.
     WholeOrAuto(i64, i64),
     /// Permission bits; as text they are decimal, or octal after `0o`.
@@ -71,6 +73,21 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
+/// Parses a number of bytes: digits, and K, M or G for powers of 1,024, with or without B or iB behind it.
+pub(crate) fn parse_size(text: &str) -> Option<i64> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let factor = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(factor)
+}
+
 /// Returns an array of strings in the form of the file.
 pub(crate) fn array<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format!("[{}]", texts.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
@@ -81,5 +98,31 @@ pub fn parse_mask(text: &str) -> Option<i64> {
     match text.strip_prefix("0o") {
         Some(octal) => i64::from_str_radix(octal, 8).ok(),
         None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1500", Some(1500)),
+            ("10M", Some(10 << 20)),
+            ("10m", Some(10 << 20)),
+            ("2 GiB", Some(2 << 30)),
+            ("64KB", Some(64 << 10)),
+            ("7B", Some(7)),
+            ("", None),
+            ("M", None),
+            ("-1", None),
+            ("1.5M", None),
+            ("1T", None),
+            ("9999999999G", None),
+        ] {
+            assert_eq!(parse_size(text), expected, "{text}");
+        }
     }
 }

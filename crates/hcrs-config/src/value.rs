@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::kind::{MAX_SECONDS, ValueKind, parse_mask, quoted};
+use crate::kind::{MAX_SECONDS, ValueKind, parse_mask, parse_size, quoted};
 use crate::secret::{HIDDEN, SECRET};
 
 /// Place where a value was written.
@@ -177,6 +177,7 @@ impl Value {
             },
             ValueKind::Whole(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::WholeOrAuto(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
+            ValueKind::Size => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
             ValueKind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
             ValueKind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
@@ -291,6 +292,17 @@ impl<'a> GivenValue<'a> {
         }
         let or_auto = if let ValueKind::WholeOrAuto(..) = self.kind { " or \"auto\"" } else { "" };
         Err(self.expected(format_args!("a whole number from {least} to {most}{or_auto}")))
+    }
+
+    /// Returns a number of bytes.
+    pub(crate) fn size(&self) -> Result<u64, Mistake> {
+        let size = match &self.value.datum {
+            Datum::Integer(size) => Some(*size),
+            Datum::Text(text) => parse_size(text),
+            _ => None,
+        };
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        size.ok_or_else(|| self.expected("a number of bytes, or text as \"10M\""))
     }
 
     /// Returns a number of seconds within the bounds of the setting, as a duration.

@@ -83,6 +83,8 @@ pub enum Fault {
     HeadTooLarge,
     /// The request's target is longer than allowed.
     TargetTooLong,
+    /// The request's body is longer than allowed.
+    BodyTooLarge,
     /// The method or target form is one that this server does not serve (CONNECT).
     MethodNotAllowed,
     /// The request's host is none of those that are served here.
@@ -132,10 +134,11 @@ struct Row {
 
 impl Fault {
     /// All faults, in the order of [`Fault::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest("malformed request"),
         Self::HeadTooLarge,
         Self::TargetTooLong,
+        Self::BodyTooLarge,
         Self::MethodNotAllowed,
         Self::UnknownHost,
         Self::ExpectationFailed,
@@ -161,23 +164,24 @@ impl Fault {
             Self::BadRequest(_) => 0,
             Self::HeadTooLarge => 1,
             Self::TargetTooLong => 2,
-            Self::MethodNotAllowed => 3,
-            Self::UnknownHost => 4,
-            Self::ExpectationFailed => 5,
-            Self::VersionNotSupported => 6,
-            Self::CodingNotSupported => 7,
-            Self::HeadTimeout => 8,
-            Self::BodyTimeout => 9,
-            Self::WriteStalled => 10,
-            Self::ClientGone => 11,
-            Self::TooManyResets => 12,
-            Self::TooManyFrames => 13,
-            Self::AppFailed => 14,
-            Self::WorkerLost => 15,
-            Self::RetireTimeout => 16,
-            Self::QueueTimeout => 17,
-            Self::QueueFull => 18,
-            Self::DrainTimeout => 19,
+            Self::BodyTooLarge => 3,
+            Self::MethodNotAllowed => 4,
+            Self::UnknownHost => 5,
+            Self::ExpectationFailed => 6,
+            Self::VersionNotSupported => 7,
+            Self::CodingNotSupported => 8,
+            Self::HeadTimeout => 9,
+            Self::BodyTimeout => 10,
+            Self::WriteStalled => 11,
+            Self::ClientGone => 12,
+            Self::TooManyResets => 13,
+            Self::TooManyFrames => 14,
+            Self::AppFailed => 15,
+            Self::WorkerLost => 16,
+            Self::RetireTimeout => 17,
+            Self::QueueTimeout => 18,
+            Self::QueueFull => 19,
+            Self::DrainTimeout => 20,
         }
     }
 
@@ -194,6 +198,8 @@ impl Fault {
                 (Peer, Stream, 431, ProtocolError, None, "head_too_large", "request head too large"),
             Self::TargetTooLong =>
                 (Peer, Stream, 414, ProtocolError, None, "target_too_long", "request target too long"),
+            Self::BodyTooLarge =>
+                (Peer, Stream, 413, Cancel, None, "body_too_large", "request body too large"),
             Self::MethodNotAllowed =>
                 (Peer, Stream, 405, ProtocolError, None, "method_not_allowed", "method not served"),
             Self::UnknownHost => (Peer, Stream, 404, NoError, None, "unknown_host", "host not served"),

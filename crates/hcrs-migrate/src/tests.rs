@@ -91,6 +91,7 @@ fn sample(setting: &Setting) -> (String, String) {
             (number.clone(), number)
         }
         ValueKind::Variables => ("A=b".into(), "[\"A=b\"]".into()),
+        ValueKind::Size => ("333".into(), "333".into()),
         ValueKind::Mask => ("18".into(), "0o022".into()),
         ValueKind::Seconds(_) => ("7".into(), "7".into()),
         ValueKind::OneOf(words) => quoted(words.last().unwrap()),

@@ -125,6 +125,8 @@ pub(crate) struct Parts {
     pub websocket: Option<WebSocket>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// The most bytes of the request's body; `None` for no limit.
+    pub max_body_size: Option<u64>,
 }
 
 impl Parts {
@@ -140,6 +142,7 @@ impl Parts {
             file_permit: None,
             websocket: None,
             expects_continue: false,
+            max_body_size: None,
         }
     }
 }
@@ -212,6 +215,8 @@ struct RequestBody {
     taken: usize,
     /// The number of bytes that arrived and that the app has not taken.
     unread: usize,
+    /// The number of bytes that may still arrive; `None` for no limit.
+    left: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -279,8 +284,18 @@ pub(crate) enum Output {
 impl Exchange {
     /// Returns the exchange of a request that has arrived.
     pub(crate) fn new(parts: Parts) -> Rc<Self> {
-        let Parts { key, mailbox, head, arrived, tls, running, file_permit, websocket, expects_continue } =
-            parts;
+        let Parts {
+            key,
+            mailbox,
+            head,
+            arrived,
+            tls,
+            running,
+            file_permit,
+            websocket,
+            expects_continue,
+            max_body_size,
+        } = parts;
         // The head of a WebSocket's request is the whole request, but the client's bytes follow it.
         let ended = !head.has_body() && websocket.is_none();
         Rc::new(Self {
@@ -310,6 +325,7 @@ impl Exchange {
                     is_stalled: false,
                     taken: 0,
                     unread: 0,
+                    left: max_body_size,
                 },
                 response: Response {
                     interim: VecDeque::new(),
@@ -355,6 +371,15 @@ impl Exchange {
         if !self.announced.replace(true) {
             self.mailbox.push(self.key);
         }
+    }
+}
+
+impl RequestBody {
+    /// Counts bytes that have arrived against the limit. Returns false if they exceed it.
+    fn admits(&mut self, len: usize) -> bool {
+        let Some(left) = self.left.filter(|_| self.exists) else { return true };
+        self.left = Some(left.saturating_sub(len as u64));
+        left >= len as u64
     }
 }
 

@@ -90,7 +90,7 @@ impl Intake {
                         Configured::Refused(fault) => refused(client, arrived, fault, now),
                     }
                 }
-                Route::App => self.submit(client, arrived, now),
+                Route::App { max_body_size } => self.submit(client, arrived, max_body_size, now),
                 Route::Welcome => {
                     let response = welcome(client, &arrived);
                     answered(client, arrived, response, now)
@@ -119,10 +119,16 @@ impl Intake {
         if self.has_too_many_running() {
             return refused(client, arrived, Fault::QueueFull, now);
         }
-        self.submit(client, arrived, now)
+        self.submit(client, arrived, None, now)
     }
 
-    fn submit(&self, client: &Client, mut arrived: Arrived, now: Instant) -> Rc<Exchange> {
+    fn submit(
+        &self,
+        client: &Client,
+        mut arrived: Arrived,
+        max_body_size: Option<u64>,
+        now: Instant,
+    ) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
         let websockets = shared.websockets();
         let room = || Rc::clone(self.message_room.get_or_init(|| websockets.room_of_connection()));
@@ -144,6 +150,7 @@ impl Intake {
             running: Some(Rc::clone(&self.running)),
             file_permit: self.file_permits.take(),
             websocket,
+            max_body_size,
             ..plain(client, arrived, now)
         };
         let exchange = open(client, stream, parts);

@@ -1,7 +1,7 @@
 //! Routes requests. This is the one place that decides where a request goes, for every protocol, without I/O
 //! and without a clock.
 
-use hcrs_http::{Fault, RequestHead, Scheme};
+use hcrs_http::{Fault, RequestHead, Scheme, request_content_length};
 
 use crate::origin::health::Probe;
 use crate::origin::redirect;
@@ -10,8 +10,11 @@ use crate::settings::{RouteAction, Settings, Taken};
 /// The destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// A worker of the app.
-    App,
+    /// A worker of the app, with a limit of the body in bytes.
+    App {
+        /// The limit; `None` if there is none.
+        max_body_size: Option<u64>,
+    },
     /// The page of a server without an app.
     Welcome,
     /// The reason why the app cannot be served, for its developer.
@@ -71,10 +74,13 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
             return Route::Redirect(port);
         }
     }
-    if let Some(taken) = of.settings.routes.find(&head.view(), of.first_route)
-        && of.settings.routes.0[taken.index].action != RouteAction::App
-    {
-        return Route::Configured(taken);
+    let mut max_body_size = of.settings.connection.max_body_size;
+    if let Some(taken) = of.settings.routes.find(&head.view(), of.first_route) {
+        let rule = &of.settings.routes.0[taken.index];
+        if rule.action != RouteAction::App {
+            return Route::Configured(taken);
+        }
+        max_body_size = rule.max_body_size.or(max_body_size);
     }
     if of.settings.app.is_none() {
         // A CONNECT has no target that the page could be.
@@ -83,7 +89,16 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
     if of.app_has_failed {
         return Route::AppFailure;
     }
-    if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App }
+    if max_body_size.is_some_and(|max| announced_length(head).is_some_and(|length| length > max)) {
+        return Route::Refused(Fault::BodyTooLarge);
+    }
+    if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App { max_body_size } }
+}
+
+/// Returns the length of the body, if the head names it.
+fn announced_length(head: &RequestHead) -> Option<u64> {
+    let value = head.view().fields().first(b"content-length")?;
+    request_content_length(value)
 }
 
 #[cfg(test)]
@@ -93,6 +108,9 @@ mod tests {
     use super::*;
     use crate::AppSettings;
     use crate::bind::tests::settings;
+    use crate::settings::{PathPattern, RouteMatcher, RouteRule};
+
+    const APP: Route = Route::App { max_body_size: None };
 
     fn head(scheme: Scheme, path: &[u8]) -> RequestHead {
         let line = RequestLine { version: Version::Http2, scheme, method: b"GET", path, query: b"" };
@@ -153,12 +171,39 @@ mod tests {
     fn hosts_are_checked_before_anything_else_is_done() {
         let mut settings = with_app();
         let head = head(Scheme::Https, b"/");
-        assert_eq!(route(&head, of(&settings)), Route::App);
+        assert_eq!(route(&head, of(&settings)), APP);
         let overloaded = Circumstances { has_too_many_running: true, ..of(&settings) };
         assert_eq!(route(&head, overloaded), Route::Refused(Fault::QueueFull));
         settings.connection.server_names.push("example.org").unwrap();
         let overloaded = Circumstances { has_too_many_running: true, https_port: Some(443), ..of(&settings) };
         assert_eq!(route(&head, overloaded), Route::Refused(Fault::UnknownHost));
+    }
+
+    #[test]
+    fn bodies_that_are_too_long_are_refused_by_the_length_that_they_announce() {
+        let mut settings = with_app();
+        let line = RequestLine {
+            version: Version::Http2,
+            scheme: Scheme::Https,
+            method: b"POST",
+            path: b"/upload",
+            query: b"",
+        };
+        let mut upload = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        upload.push_field(b"content-length", b"100");
+        assert_eq!(route(&upload, of(&settings)), APP);
+        for (max, expected) in
+            [(99, Route::Refused(Fault::BodyTooLarge)), (100, Route::App { max_body_size: Some(100) })]
+        {
+            settings.connection.max_body_size = Some(max);
+            assert_eq!(route(&upload, of(&settings)), expected);
+        }
+        settings.connection.max_body_size = Some(1);
+        let matcher =
+            RouteMatcher { path: Some(PathPattern::parse("/upload").unwrap()), ..RouteMatcher::default() };
+        settings.routes.0 = vec![RouteRule { matcher, action: RouteAction::App, max_body_size: Some(1000) }];
+        assert_eq!(route(&upload, of(&settings)), Route::App { max_body_size: Some(1000) });
+        assert_eq!(route(&head(Scheme::Https, b"/"), of(&settings)), Route::App { max_body_size: Some(1) });
     }
 
     #[test]
@@ -175,8 +220,8 @@ mod tests {
         let settings = with_app();
         let of = Circumstances { https_port: Some(8443), ..of(&settings) };
         assert_eq!(route(&head(Scheme::Http, b"/"), of), Route::Redirect(8443));
-        assert_eq!(route(&head(Scheme::Https, b"/"), of), Route::App);
-        assert_eq!(route(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), Route::App);
-        assert_eq!(route(&head(Scheme::Http, b"*"), of), Route::App, "of OPTIONS *");
+        assert_eq!(route(&head(Scheme::Https, b"/"), of), APP);
+        assert_eq!(route(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), APP);
+        assert_eq!(route(&head(Scheme::Http, b"*"), of), APP, "of OPTIONS *");
     }
 }

@@ -371,6 +371,8 @@ pub struct ConnectionSettings {
     pub head_timeout: Duration,
     /// The longest gap within a request's body that the app waits for, and within a message of a WebSocket.
     pub body_timeout: Duration,
+    /// The largest body of a request to the app, in bytes; `None` for no limit.
+    pub max_body_size: Option<u64>,
     /// How long a client may leave a response unread before its connection is closed.
     pub write_timeout: Duration,
     /// The most connections of one edge thread; more are closed at once.
@@ -412,6 +414,7 @@ impl Default for ConnectionSettings {
             keep_alive_max_requests: None,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
+            max_body_size: None,
             write_timeout: Duration::from_secs(60),
             max_connections: 16_384,
             max_handshakes: 16,

@@ -34,10 +34,13 @@ class Setting(NamedTuple):
 
 def _settings() -> dict[str, Setting]:
     found = {}
-    ignored = False
+    ignored, section = False, ""
     for line in REFERENCE.read_text().splitlines():
         if line.startswith("## "):
+            section = line
             ignored = line == "## Ignored"
+        if section == "## Keys of a route":
+            continue
         row = re.fullmatch(r"\| `(\w+)`( \*hcrs\*)? \|([^|]*)\|(.*)\|", line)
         if row:
             key, own, flags, rest = row.groups()

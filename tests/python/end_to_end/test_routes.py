@@ -16,6 +16,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.key_rows import shows
 from end_to_end.server import APPS, Server, to_toml
 
 PLAIN = str(APPS / "plain.py:app")
@@ -107,6 +108,14 @@ def ask_of(
 def ask(serve: Callable[..., Server], tmp_path: Path, site: Path, ask_of: Callable[[Server], Ask]) -> Ask:
     """A client of a site with files below ``/static``, and an app at all other paths."""
     return ask_of(with_routes(serve, tmp_path, [{"path": "/static", "files": str(site), "cache_control": "max-age=60"}]))
+
+
+@shows("plain.py:app", routes=[{"path": "/gone", "status": 410, "text": "gone"}])
+def test_a_route_answers_in_place_of_the_app(server: Server, connect_h1: Callable[..., H1Client]) -> None:
+    client = connect_h1(server.listener)
+    gone = client.get("/gone/at/all")
+    assert (gone.status, gone.body) == (410, b"gone")
+    assert client.get("/pid").body.isdigit()
 
 
 def test_a_file_comes_with_its_type_and_validators(ask: Ask, site: Path) -> None:

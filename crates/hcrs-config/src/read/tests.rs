@@ -314,6 +314,7 @@ fn routes_end_in_their_settings() {
             hidden: true,
             follow_links: true,
         }),
+        max_body_size: None,
     };
     assert_eq!(all, expected);
     let redirect = route("redirect = \"https://{host}{path}{query}\"\nredirect_status = 301").action;
@@ -326,7 +327,8 @@ fn routes_end_in_their_settings() {
         (fixed.status, &*fixed.text, &*fixed.content_type),
         (410, "gone", "text/plain; charset=utf-8")
     );
-    assert_eq!(route("path = \"/api\"\napp = true").action, RouteAction::App);
+    let api = route("path = \"/api\"\napp = true\nmax_body_size = \"1k\"");
+    assert_eq!((api.action, api.max_body_size), (RouteAction::App, Some(1024)));
     let route = "[[hcrs.routes]]\nstatus = 404";
     assert_eq!(settings("application_path = \"a\"").changed_to(settings(route)).routes.0.len(), 1);
 }
@@ -351,6 +353,12 @@ fn mistakes_in_routes_are_named_with_their_place() {
             3,
             "cache_control: expected the value of a response field",
         ),
+        (
+            "app = true\nmax_body_size = \"1T\"",
+            3,
+            "max_body_size: expected a number of bytes, or text as \"10M\"",
+        ),
+        ("status = 404\nmax_body_size = 1", 3, "max_body_size goes with app"),
         ("app = false", 1, "expected app = true, or another action"),
     ] {
         let error = config(&format!("[[hcrs.routes]]\n{toml}")).unwrap_err().to_string();
@@ -376,6 +384,12 @@ fn pathsend_is_enabled_on_request() {
 fn redirect_http_needs_an_insecure_bind() {
     let toml = "insecure_bind = \"b:2\"\n[hcrs]\nredirect_http = true";
     ends_in(toml, |s| s.connection.redirect_http, true);
+}
+
+#[test]
+fn bodies_are_bounded_on_request() {
+    ends_in("[hcrs]\nmax_body_size = \"10M\"", |s| s.connection.max_body_size, Some(10 << 20));
+    ends_in("[hcrs]\nmax_body_size = 0", |s| s.connection.max_body_size, Some(0));
 }
 
 #[test]

@@ -102,6 +102,12 @@ pub const KEYS: &[RouteKey] = &[
         doc: "Action: answers with this status.",
     },
     RouteKey {
+        key: "max_body_size",
+        kind: ValueKind::Size,
+        goes_with: Some("app"),
+        doc: "The largest body of these requests, in place of max_body_size for all.",
+    },
+    RouteKey {
         key: "index",
         kind: ValueKind::TextOrTexts,
         goes_with: Some("files"),
@@ -231,7 +237,8 @@ impl<'a> Entries<'a> {
     }
 
     fn rule(&self) -> Result<RouteRule, Mistake> {
-        Ok(RouteRule { matcher: self.matcher()?, action: self.action()? })
+        let max_body_size = self.read("max_body_size", |given| given.size())?;
+        Ok(RouteRule { matcher: self.matcher()?, action: self.action()?, max_body_size })
     }
 
     fn matcher(&self) -> Result<RouteMatcher, Mistake> {

@@ -16,6 +16,11 @@ impl Exchange {
     /// Appends bytes of the body; the last ones if `end`.
     pub(crate) fn push_body(&self, data: Bytes, end: bool) {
         let mut state = self.state.borrow_mut();
+        if !state.body.admits(data.len()) {
+            drop(state);
+            self.abandon();
+            return self.fail(Fault::BodyTooLarge);
+        }
         if !state.charge_backlog(data.len()) {
             drop(state);
             if self.give_up() {

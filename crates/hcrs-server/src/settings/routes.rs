@@ -17,6 +17,8 @@ pub struct RouteRule {
     pub matcher: RouteMatcher,
     /// The origin of their answers.
     pub action: RouteAction,
+    /// The largest body of its requests to the app, in bytes, in place of that of all requests.
+    pub max_body_size: Option<u64>,
 }
 
 /// The properties of the requests that a route takes: all that are given have to apply.
@@ -234,7 +236,12 @@ mod tests {
     use super::*;
 
     fn routes(matchers: Vec<RouteMatcher>) -> Routes {
-        Routes(matchers.into_iter().map(|matcher| RouteRule { matcher, action: RouteAction::App }).collect())
+        Routes(
+            matchers
+                .into_iter()
+                .map(|matcher| RouteRule { matcher, action: RouteAction::App, max_body_size: None })
+                .collect(),
+        )
     }
 
     fn find(routes: &Routes, method: &str, url: &str) -> Option<usize> {
