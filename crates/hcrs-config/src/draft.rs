@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, Settings};
+use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, RouteRule, Settings};
 use hcrs_tls::VerifyMode;
 
 use crate::bind::DEFAULT_BIND;
@@ -28,6 +28,8 @@ pub(crate) struct Draft {
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
+    /// The routes of `static`, which are behind the others.
+    pub(crate) static_files: Vec<RouteRule>,
     /// Sockets that a service manager has passed.
     pub(crate) passed: Passed,
     /// Whether WebSockets may be compressed; otherwise the parameters of compression are dropped.
@@ -70,6 +72,7 @@ impl Default for Draft {
             certfile: None,
             keyfile: None,
             proxies: Proxies::default(),
+            static_files: Vec::new(),
             passed: Passed::default(),
             websocket_compression: true,
             user: None,
@@ -120,6 +123,7 @@ impl Draft {
         self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
         self.take_passed_sockets();
         self.server.socket_owner = self.socket_owner();
+        self.server.routes.0.append(&mut self.static_files);
         self.logconfig_dict();
         self.check_reloader();
         if !self.websocket_compression {

@@ -118,6 +118,14 @@ def test_a_route_answers_in_place_of_the_app(server: Server, connect_h1: Callabl
     assert client.get("/pid").body.isdigit()
 
 
+@shows("plain.py:app", static=["/files=<folder>"])
+def test_static_files_in_short(server: Server, connect_h1: Callable[..., H1Client], tmp_path: Path) -> None:
+    (tmp_path / "style.css").write_bytes(STYLE)
+    client = connect_h1(server.listener)
+    assert client.get("/files/style.css").body == STYLE
+    assert client.get("/pid").body.isdigit()
+
+
 def test_a_file_comes_with_its_type_and_validators(ask: Ask, site: Path) -> None:
     got = ask("/static/style.css")
     assert (got.status, got.body) == (200, STYLE)

@@ -334,6 +334,28 @@ fn routes_end_in_their_settings() {
 }
 
 #[test]
+fn static_files_are_routes_behind_the_others() {
+    let toml =
+        "hcrs.static = [\"/static=./s\", \"/m=/srv/m\"]\nhcrs.routes = [{ status = 404, host = \"a\" }]";
+    let routes = settings(toml).routes.0;
+    assert_eq!(routes.len(), 3);
+    assert_eq!(routes[1].action, RouteAction::Files(FilesSettings::new("./s".into())));
+    assert_eq!(routes[2].matcher.path, Some(PathPattern::Prefix("/m".into())));
+    ends_in("[hcrs]\nstatic = [\"/a=b\"]", |s| s.routes.0.len(), 1);
+    for (text, message) in [
+        ("/static", "expected a path and a folder, as"),
+        ("/static=", "expected a path and a folder, as"),
+        ("static=s", "expected a path that begins with /"),
+    ] {
+        let error = config(&format!("[hcrs]\nstatic = [{text:?}]")).unwrap_err().to_string();
+        assert!(
+            error.contains("test.toml:2") && error.contains("static: ") && error.contains(message),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn mistakes_in_routes_are_named_with_their_place() {
     for (toml, line, message) in [
         ("files = \"a\"\nstatus = 404", 1, "a route has one action, and this one has files and status"),

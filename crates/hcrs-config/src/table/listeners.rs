@@ -39,6 +39,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          redirected.",
     )
     .at_start()
+    .flag("--redirect-http", None, "")
     .extension(),
     Setting::ignored(Listeners, "quic_bind", ValueKind::TextOrTexts, "HTTP/3 is not supported.").flag(
         "--quic-bind",

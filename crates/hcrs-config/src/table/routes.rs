@@ -9,11 +9,11 @@ use hcrs_server::{
 };
 
 use crate::draft::Draft;
-use crate::kind::{ValueKind, quoted};
+use crate::kind::{ValueKind, array, quoted};
 use crate::setting::Group::Routes as RoutesGroup;
 use crate::setting::{Setting, unset};
 use crate::similar::nearest;
-use crate::value::{Datum, GivenValue, Mistake, Value};
+use crate::value::{Datum, GivenValue, Mistake, Place, Value};
 
 /// The key of the routes.
 const ROUTES: &str = "routes";
@@ -21,7 +21,19 @@ const ROUTES: &str = "routes";
 /// The most routes: each request is compared with them in turn.
 const ROUTES_MAX: usize = 1024;
 
-pub(super) const SETTINGS: &[Setting] = &[Setting::new(
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(
+        RoutesGroup,
+        "static",
+        ValueKind::Texts,
+        |_| array([]),
+        static_files,
+        "Folders whose files are sent, each as PATH=FOLDER: \"/static=./static\" is short for a route with path and files, \
+         behind all other routes.",
+    )
+    .extension()
+    .flag("--static", None, "PATH=FOLDER"),
+    Setting::new(
     RoutesGroup,
     ROUTES,
     ValueKind::Tables,
@@ -30,7 +42,8 @@ pub(super) const SETTINGS: &[Setting] = &[Setting::new(
     "Requests that something other than the app answers: tables [[hcrs.routes]] in their order, of which the first that \
      matches takes a request. Without one, requests go to the app.",
 )
-.extension()];
+.extension(),
+];
 
 /// A key of a table `[[hcrs.routes]]`.
 #[derive(Debug, Clone, Copy)]
@@ -186,6 +199,23 @@ fn routes(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     Ok(())
 }
 
+fn static_files(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
+    let rule = |(text, place): (&str, &Place)| {
+        let given = at(text, place);
+        let expected = || given.expected("a path and a folder, as \"/static=./static\"");
+        let (path, folder) =
+            text.split_once('=').filter(|(_, folder)| !folder.is_empty()).ok_or_else(expected)?;
+        let path = PathPattern::parse(path).map_err(|expected| at(path, place).expected(expected))?;
+        Ok(RouteRule {
+            matcher: RouteMatcher { path: Some(path), ..RouteMatcher::default() },
+            action: RouteAction::Files(FilesSettings::new(folder.into())),
+            max_body_size: None,
+        })
+    };
+    draft.static_files = given.texts()?.into_iter().map(rule).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
 /// The entries of a route's table.
 struct Entries<'a> {
     table: &'a Value,
@@ -316,19 +346,22 @@ impl<'a> Entries<'a> {
             "next" => Ok(MissingFile::NextRoute),
             name => file_name(name, || given.value.clone()).map(MissingFile::File),
         })?;
+        let defaults = FilesSettings::new(folder);
         Ok(FilesSettings {
-            folder,
-            index: index.unwrap_or_else(|| vec!["index.html".to_owned()]),
-            missing: missing.unwrap_or(MissingFile::NotFound),
+            index: index.unwrap_or(defaults.index),
+            missing: missing.unwrap_or(defaults.missing),
             cache_control: self.read("cache_control", field_value)?,
-            hidden: self.read("hidden", |given| given.boolean())?.unwrap_or(false),
-            follow_links: self.read("follow_links", |given| given.boolean())?.unwrap_or(false),
+            hidden: self.read("hidden", |given| given.boolean())?.unwrap_or(defaults.hidden),
+            follow_links: self
+                .read("follow_links", |given| given.boolean())?
+                .unwrap_or(defaults.follow_links),
+            folder: defaults.folder,
         })
     }
 }
 
 /// Returns a text that was given as an element of a list, with its place.
-fn at(text: &str, place: &crate::value::Place) -> Value {
+fn at(text: &str, place: &Place) -> Value {
     Value { datum: Datum::Text(text.to_owned()), place: place.clone() }
 }
 

@@ -82,6 +82,20 @@ pub struct FilesSettings {
     pub follow_links: bool,
 }
 
+impl FilesSettings {
+    /// Returns the default settings for the files of a folder.
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            index: vec!["index.html".to_owned()],
+            missing: MissingFile::NotFound,
+            cache_control: None,
+            hidden: false,
+            follow_links: false,
+        }
+    }
+}
+
 /// The answer to a request for a file that is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MissingFile {

@@ -132,17 +132,9 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::settings::MissingFile;
 
     fn settings(folder: PathBuf, follow_links: bool) -> FilesSettings {
-        FilesSettings {
-            folder,
-            index: Vec::new(),
-            missing: MissingFile::NotFound,
-            cache_control: None,
-            hidden: false,
-            follow_links,
-        }
+        FilesSettings { follow_links, ..FilesSettings::new(folder) }
     }
 
     #[test]
