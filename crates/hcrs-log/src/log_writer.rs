@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -100,6 +102,8 @@ enum Message {
 #[derive(Debug)]
 pub struct LogWriter {
     queue: SyncSender<Message>,
+    /// Whether the file is to be reopened, although there was no room in the queue for it.
+    must_reopen: Arc<AtomicBool>,
     closed: Receiver<()>,
 }
 
@@ -110,11 +114,13 @@ impl LogWriter {
         let opened = sink.open()?;
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let (at_end, closed) = mpsc::sync_channel(1);
+        let must_reopen = Arc::<AtomicBool>::default();
+        let is_reopened = Arc::clone(&must_reopen);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            write_until_closed(messages, opened, &sink, complain);
+            write_until_closed(messages, opened, &sink, &is_reopened, complain);
             let _nobody_waits = at_end.send(());
         })?;
-        Ok(Self { queue, closed })
+        Ok(Self { queue, must_reopen, closed })
     }
 
     /// Returns a sender to this writer's queue.
@@ -124,8 +130,10 @@ impl LogWriter {
 
     /// Reopens the file, after it was moved away.
     pub fn reopen(&self) {
-        // A full queue means that the file cannot be written anyway; it is reopened with the next signal.
-        let _full = self.queue.try_send(Message::Reopen);
+        if self.queue.try_send(Message::Reopen).is_err() {
+            // The thread looks after each message.
+            self.must_reopen.store(true, Ordering::Release);
+        }
     }
 
     /// Writes the queued lines, for two seconds at most, and ends the thread.
@@ -159,16 +167,25 @@ fn write_until_closed(
     messages: Receiver<Message>,
     mut opened: Opened,
     sink: &Sink,
+    must_reopen: &AtomicBool,
     complain: fn(&io::Error, u64),
 ) {
     let mut last_complaint: Option<Instant> = None;
     let mut lost = 0;
     for message in messages {
-        let outcome = match message {
-            Message::Lines(lines, severity) => opened.write(&lines, severity),
-            Message::Reopen => sink.open().map(|anew| opened = anew).map_err(|error| (0, error)),
+        let mut outcome = Ok(());
+        let mut reopens = must_reopen.swap(false, Ordering::Acquire);
+        match message {
+            Message::Lines(lines, severity) => outcome = opened.write(&lines, severity),
+            Message::Reopen => reopens = true,
             Message::Close => return,
-        };
+        }
+        if reopens {
+            match sink.open() {
+                Ok(anew) => opened = anew,
+                Err(error) => outcome = outcome.and(Err((0, error))),
+            }
+        }
         if let Err((lines, error)) = outcome {
             lost += lines;
             if last_complaint.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
@@ -199,7 +216,8 @@ fn append(file: &mut File, mut lines: &[u8]) -> Result<(), (usize, io::Error)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::io::Read as _;
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -234,6 +252,39 @@ mod tests {
         writer.close();
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "old\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
+    }
+
+    #[test]
+    fn a_file_is_reopened_although_the_queue_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        let writer = LogWriter::start("log", Sink::File(path.clone()), silent).unwrap();
+        let sender = writer.sender();
+        let batch = vec![b'\n'; 64 << 10];
+        let mut taken = 0;
+        for number in 0..2 * QUEUE {
+            taken += usize::from(sender.send(batch.clone(), Severity::Info));
+            if number > QUEUE {
+                thread::sleep(Duration::from_millis(1)); // the thread takes one, and cannot write it
+            }
+        }
+        std::fs::rename(&path, folder.path().join("log.1")).unwrap();
+        writer.reopen();
+        let (mut room, mut read) = (vec![0; batch.len()], 0);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !path.exists() && Instant::now() < deadline {
+            read += reader.read(&mut room).unwrap_or_default();
+        }
+        writer.close();
+        while let Ok(more @ 1..) = reader.read(&mut room) {
+            read += more;
+        }
+        let written = std::fs::metadata(&path).unwrap().len() as usize;
+        assert_eq!(read + written, taken * batch.len());
+        assert!(written > read, "{written} bytes of {taken} batches are in the new file");
     }
 
     #[test]

@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,51 @@ def test_error_log_of_edge_and_workers_goes_to_syslog(
         assert client.recv(100).startswith(b"HTTP/1.1 500 ")
     message = datagrams.recv(65_536).decode()
     assert re.match(r"<27>\w{3} .* hcrs\[\d+\]: Error in ASGI Framework", message), message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_line_is_lost_or_in_the_wrong_file_when_logs_are_rotated_under_load(
+    serve: Callable[..., Server], tmp_path: Path, threads: int
+) -> None:
+    rotations, clients = 4, 3
+    path = tmp_path / "access.log"
+    server = serve("plain.py:app", accesslog=str(path), access_log_format="%(q)s", hcrs={"io_threads": threads})
+    begun, stopped = [0] * clients, threading.Event()
+
+    def ask(client: int) -> None:
+        with H1Client(server.listener) as connection:
+            while not stopped.is_set() and begun[client] < 100_000:
+                begun[client] += 1
+                assert connection.get(f"/?n={client}.{begun[client]}").status == 200
+
+    def wait_for_more() -> None:
+        aim = [count + 50 for count in begun]
+        wait_until(lambda: all(map(int.__ge__, begun, aim)), "more requests")
+
+    running = [ThreadPoolExecutor(1).submit(ask, client) for client in range(clients)]
+    #: The requests that each client had begun when the log was in another file.
+    seen: list[list[int]] = []
+    try:
+        for number in range(rotations):
+            wait_for_more()
+            path.rename(tmp_path / f"access.log.{number}")
+            server.signal(signal.SIGUSR1)
+            wait_until(path.exists, "the new file")
+            seen.append(list(begun))
+        wait_for_more()
+    finally:
+        stopped.set()
+        for each in running:
+            each.result(20)
+    assert server.stop() == 0
+    files = [tmp_path / f"access.log.{number}" for number in range(rotations)] + [path]
+    found = [[line.split("] [INFO] n=")[-1] for line in file.read_text().splitlines()] for file in files]
+    expected = [f"{client}.{number + 1}" for client in range(clients) for number in range(begun[client])]
+    assert sorted(line for file in found for line in file) == sorted(expected), "each request has one line"
+    for before, file in zip(seen, found, strict=False):
+        late = [line for line in file if int(line.partition(".")[2]) > before[int(line.partition(".")[0])]]
+        assert not late, "requests that were begun when there was another file"
 
 
 def test_a_traceback_shows_what_a_client_has_sent_without_reaching_the_terminal(
