@@ -126,6 +126,7 @@ impl Draft {
         self.server.routes.0.append(&mut self.static_files);
         self.logconfig_dict();
         self.check_reloader();
+        self.check_captured_output();
         if !self.websocket_compression {
             self.server.connection.websocket.compression = None;
         }
@@ -151,6 +152,15 @@ impl Draft {
             let message = "use_reloader: there are no workers to reload, because workers is 0; \
                            set workers to 1 or more";
             self.mistakes.push(Mistake { place: self.place_of("use_reloader"), message: message.into() });
+        }
+    }
+
+    /// Reports that there is no log for the output of workers.
+    fn check_captured_output(&mut self) {
+        if self.server.log.capture_output && self.server.log.error.is_none() {
+            self.server.log.capture_output = false;
+            let message = "capture_output is ignored: there is no errorlog";
+            self.warn(&self.place_of("capture_output"), message);
         }
     }
 

@@ -5,7 +5,7 @@
 //! exist at debug only, for the events of crates that know neither number.
 //!
 //! An event is one line, whatever text of a client it contains; only the field `traceback` has lines of its
-//! own.
+//! own. The output of a worker ([`log_output`]) is an event of several lines, each with time, process and level.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -31,6 +31,19 @@ use crate::{LogError, LogLevel, LogSettings, LogTarget};
 
 /// The field whose value is shown on lines of its own.
 const TRACEBACK: &str = "traceback";
+
+/// The target of the events that are the output of workers, which is logged at every level.
+const OUTPUT: &str = "hcrs::output";
+/// Their field with the process id of the worker.
+const OUTPUT_OF: &str = "output_of";
+/// Their field with the lines.
+const OUTPUT_LINES: &str = "output_lines";
+
+/// Logs what a process has written: whole lines, each of which becomes a line of the log with the id of the
+/// process and the level of an info message. They are one entry of the log's queue.
+pub fn log_output(pid: u32, lines: &[u8]) {
+    tracing::info!(target: OUTPUT, output_of = pid, output_lines = lines);
+}
 
 /// Sends this process's events to the error log until the returned writer is closed.
 ///
@@ -58,7 +71,7 @@ pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<
             .with_ansi(false)
             .event_format(LineFormat::new(has_prefix))
             .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
-            .with_filter(filter(settings.level, settings.has_frames)),
+            .with_filter(filter(settings.level, settings.has_frames, settings.capture_output)),
     );
     let subscriber = subscriber.with(statsd.map(counting));
     match tracing::subscriber::set_global_default(subscriber) {
@@ -73,15 +86,16 @@ pub fn install(settings: &LogSettings, statsd: Option<&StatsdTarget>) -> Result<
 /// Counts the events of warnings and above. Its filter keeps all other events as cheap as they are without
 /// it.
 fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> impl Layer<S> + use<S> {
-    CountComplaints(target.clone()).with_filter(filter(LogLevel::Warning, false))
+    CountComplaints(target.clone()).with_filter(filter(LogLevel::Warning, false, false))
 }
 
 /// Returns the filter: events of this project from `level` up, and errors of other crates. Their warnings
 /// report what clients do, so a client could fill the log with them. At debug the h2 crate's other events are
-/// logged as well if the log `has_frames`: they are the frames of each connection.
+/// logged as well if the log `has_frames`: they are the frames of each connection. The output of workers passes
+/// at every level if the log `has_output`.
 ///
 /// Spans are only this project's. Those of other crates may have no parent, and would hide ours.
-fn filter<S: 'static>(level: LogLevel, has_frames: bool) -> impl Filter<S> {
+fn filter<S: 'static>(level: LogLevel, has_frames: bool, has_output: bool) -> impl Filter<S> {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
@@ -92,10 +106,15 @@ fn filter<S: 'static>(level: LogLevel, has_frames: bool) -> impl Filter<S> {
     };
     let others = level.min(LevelFilter::ERROR);
     let h2 = if has_frames && level == LevelFilter::DEBUG { level } else { others };
-    let targets = Targets::new().with_default(others).with_target("hcrs", level).with_target("h2", h2);
+    let output = if has_output { LevelFilter::INFO } else { LevelFilter::OFF };
+    let targets = Targets::new()
+        .with_default(others)
+        .with_target("hcrs", level)
+        .with_target("h2", h2)
+        .with_target(OUTPUT, output);
     let of_ours = filter_fn(|metadata| metadata.is_event() || metadata.target().starts_with("hcrs"));
     // Without the hint of both filters, each span and event of h2 would ask them, several times a request.
-    targets.and(of_ours.with_max_level_hint(level))
+    targets.and(of_ours.with_max_level_hint(level.max(output)))
 }
 
 /// Hypercorn's line form.
@@ -112,13 +131,30 @@ impl LineFormat {
         Self { time, pid: std::process::id(), has_prefix }
     }
 
-    fn write_time(&self, out: &mut Writer<'_>, now: SystemTime) -> fmt::Result {
+    /// Returns the beginning of a line.
+    fn prefix(&self, pid: u32, level: &str, now: SystemTime) -> String {
         let mut guard = self.time.lock().unwrap_or_else(PoisonError::into_inner);
         let (time, text) = &mut *guard;
         if let Some(now) = time.tick(now) {
             *text = now.strftime("%Y-%m-%d %H:%M:%S %z").to_string();
         }
-        out.write_str(text)
+        format!("[{text}] [{pid}] [{level}] ")
+    }
+
+    /// Writes the lines of a worker. Where lines begin without a process, its id is behind each as a field.
+    fn format_output(&self, out: &mut Writer<'_>, level: &str, event: &Event<'_>) -> fmt::Result {
+        let mut output = Output::default();
+        event.record(&mut output);
+        let Output { pid, lines } = output;
+        let (before, after) = if self.has_prefix {
+            (self.prefix(pid, level, SystemTime::now()), String::new())
+        } else {
+            (String::new(), format!(" worker={pid}"))
+        };
+        for line in lines.strip_suffix(b"\n").unwrap_or(&lines).split(|&byte| byte == b'\n') {
+            writeln!(out, "{before}{}{after}", escaped(line.strip_suffix(b"\r").unwrap_or(line)))?;
+        }
+        Ok(())
     }
 }
 
@@ -133,10 +169,13 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let level = level_name(*event.metadata().level());
+        if event.metadata().target() == OUTPUT {
+            return self.format_output(&mut out, level, event);
+        }
         if self.has_prefix {
-            out.write_char('[')?;
-            self.write_time(&mut out, SystemTime::now())?;
-            write!(out, "] [{}] [{}] ", self.pid, level_name(*event.metadata().level()))?;
+            let prefix = self.prefix(self.pid, level, SystemTime::now());
+            out.write_str(&prefix)?;
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
@@ -152,12 +191,17 @@ where
         }
         out.write_char('\n')?;
         for line in traceback.lines() {
-            let mut escaped = Vec::with_capacity(line.len());
-            push_escaped(&mut escaped, line.as_bytes(), escape::Quotes::AsTheyAre);
-            writeln!(out, "{}", String::from_utf8_lossy(&escaped))?;
+            writeln!(out, "{}", escaped(line.as_bytes()))?;
         }
         Ok(())
     }
+}
+
+/// Returns text as a part of a line.
+fn escaped(text: &[u8]) -> String {
+    let mut escaped = Vec::with_capacity(text.len());
+    push_escaped(&mut escaped, text, escape::Quotes::AsTheyAre);
+    String::from_utf8_lossy(&escaped).into_owned()
 }
 
 /// Returns Python's name of a level.
@@ -184,9 +228,7 @@ impl Fields {
             value.clone_into(&mut self.traceback);
             return;
         }
-        let mut escaped = Vec::with_capacity(value.len());
-        push_escaped(&mut escaped, value.as_bytes(), escape::Quotes::AsTheyAre);
-        let escaped = String::from_utf8_lossy(&escaped);
+        let escaped = escaped(value.as_bytes());
         if field.name() == "message" {
             self.message.push_str(&escaped);
         } else {
@@ -203,6 +245,29 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.push(field, &format!("{value:?}"));
     }
+}
+
+/// The output of a worker.
+#[derive(Default)]
+struct Output {
+    pid: u32,
+    lines: Vec<u8>,
+}
+
+impl Visit for Output {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == OUTPUT_OF {
+            self.pid = value as u32;
+        }
+    }
+
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        if field.name() == OUTPUT_LINES {
+            self.lines = value.to_vec();
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
 /// Sends each event's line to the writing thread.
@@ -238,12 +303,13 @@ struct Leveled<'a> {
 impl io::Write for Leveled<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let lost = self.queue.lost.swap(0, Ordering::Relaxed);
+        let count = line.split(|&byte| byte == b'\n').skip(1).count() as u64;
         let mut lines = line.to_vec();
         if lost > 0 {
             lines.extend_from_slice(format!("({lost} lines were lost before this one)\n").as_bytes());
         }
         if !self.queue.sender.send(lines, self.severity) {
-            self.queue.lost.fetch_add(lost + 1, Ordering::Relaxed);
+            self.queue.lost.fetch_add(lost + count, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -265,7 +331,7 @@ mod tests {
             .with_ansi(false)
             .event_format(LineFormat::new(true))
             .with_writer(Queue { sender: writer.sender(), lost: Arc::default() })
-            .with_filter(filter(level, true));
+            .with_filter(filter(level, true, true));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         writer.close();
         std::fs::read_to_string(path).unwrap()
@@ -296,6 +362,42 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].ends_with("[ERROR] app failed"), "{text}");
         assert_eq!(&lines[1..], ["Traceback:", "  \"x\"\\x1b[2J", "ValueError"]);
+    }
+
+    #[test]
+    fn output_is_logged_line_by_line_at_every_level() {
+        for level in [LogLevel::Info, LogLevel::Critical] {
+            let text = lines_of(level, || log_output(7, b"one\r\n\n[x] \x1b[2J\xff\xe2\x80\xae\ntwo\n"));
+            let lines: Vec<_> = text.lines().map(|line| line.split_once("] ").unwrap().1).collect();
+            let expected = ["one", "", "[x] \\x1b[2J\\xff\\xe2\\x80\\xae", "two"];
+            assert_eq!(lines, expected.map(|line| format!("[7] [INFO] {line}")));
+        }
+    }
+
+    #[test]
+    fn lines_without_a_prefix_name_the_worker_behind_the_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("error.log");
+        let writer = LogWriter::start("error-log", Sink::File(path.clone()), |_, _| {}).unwrap();
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(LineFormat::new(false))
+            .with_writer(Queue { sender: writer.sender(), lost: Arc::default() });
+        let log = || log_output(7, b"one\ntwo\n");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        writer.close();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "one worker=7\ntwo worker=7\n");
+    }
+
+    #[test]
+    fn output_that_the_queue_does_not_take_is_counted_by_its_lines() {
+        let writer = LogWriter::start("error-log", Sink::File("/dev/null".into()), |_, _| {}).unwrap();
+        let queue = Queue { sender: writer.sender(), lost: Arc::default() };
+        writer.close();
+        for lines in ["1\n2\n3\n", "4\n"] {
+            io::Write::write_all(&mut Leveled { queue: &queue, severity: Severity::Info }, lines.as_bytes())
+                .unwrap();
+        }
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 4);
     }
 
     #[test]

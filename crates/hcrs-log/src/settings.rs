@@ -19,6 +19,8 @@ pub struct LogSettings {
     pub has_frames: bool,
     /// The configuration of Python's logging in the workers, in addition to the error log.
     pub python: Option<PythonLogging>,
+    /// Whether the error log gets what workers write to standard output and standard error.
+    pub capture_output: bool,
 }
 
 impl Default for LogSettings {
@@ -30,6 +32,7 @@ impl Default for LogSettings {
             level: LogLevel::Info,
             has_frames: true,
             python: None,
+            capture_output: false,
         }
     }
 }

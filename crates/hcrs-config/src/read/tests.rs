@@ -123,6 +123,14 @@ fn the_surroundings_of_the_processes_end_in_their_settings() {
 }
 
 #[test]
+fn captured_output_ends_in_its_setting() {
+    ends_in("[hcrs]\ncapture_output = true", |s| s.log.capture_output, true);
+    let without_log = config("errorlog = \"\"\n[hcrs]\ncapture_output = true").unwrap();
+    assert!(!without_log.server.log.capture_output);
+    assert!(without_log.warnings[0].contains("test.toml:3"), "{:?}", without_log.warnings);
+}
+
+#[test]
 fn the_timeouts_of_workers_end_in_their_settings() {
     ends_in("[hcrs]\nretire_timeout = 0.5", |s| app(s).retire_timeout, Duration::from_millis(500));
     ends_in("[hcrs]\nworker_timeout = 0", |s| app(s).worker_timeout, Duration::ZERO);

@@ -58,6 +58,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     .aliases(&["error_log", "error_logfile", "log_file"]),
     Setting::new(
         Logs,
+        "capture_output",
+        ValueKind::Boolean,
+        |d| d.server.log.capture_output.to_string(),
+        |v, d| store(&mut d.server.log.capture_output, v.boolean()),
+        "Whether what workers and their children write to standard output and standard error goes to the error \
+         log, line by line, at every loglevel. Has no effect on a worker that has the terminal.",
+    )
+    .at_start()
+    .extension()
+    .flag("--capture-output", None, ""),
+    Setting::new(
+        Logs,
         "loglevel",
         ValueKind::OneOf(&["debug", "info", "warning", "error", "critical"]),
         |d| quoted(d.server.log.level.as_str()),

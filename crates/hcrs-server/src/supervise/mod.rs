@@ -17,6 +17,7 @@ mod folder;
 mod liveness;
 mod notify;
 mod orphans;
+mod output;
 mod pulse;
 mod python;
 mod reap;
@@ -59,6 +60,7 @@ use self::edge::{Edge, Outlets};
 use self::event::{Change, Event};
 use self::folder::Folder;
 use self::liveness::Liveness;
+use self::output::Capture;
 use self::recycle::Recycling;
 use self::reload::Watch;
 use self::replace::Replacements;
@@ -154,7 +156,6 @@ async fn supervise(
     let terminal =
         settings.app.as_ref().filter(|_| settings.embedder.is_none()).and_then(Terminal::for_worker_of);
     let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
-    let folder = Folder::of(settings.chdir.as_deref());
     let mut supervisor = Supervisor {
         workers: Workers::new(
             edge.len(),
@@ -169,6 +170,8 @@ async fn supervise(
         watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
         stops: Stops::default(),
+        capture: Capture::of(&settings.log, terminal.as_ref())?,
+        folder: Folder::of(settings.chdir.as_deref()),
         logs: [error_log, access_log],
         settings,
         reload,
@@ -177,7 +180,6 @@ async fn supervise(
         descriptors,
         crashes: BTreeMap::new(),
         templates,
-        folder,
         terminal,
         listeners: handles,
         predecessor,
@@ -253,6 +255,8 @@ struct Supervisor<'a> {
     folder: Option<Folder>,
     /// The terminal, if the worker is to have it.
     terminal: Option<Terminal>,
+    /// How the output of workers is captured, if it is.
+    capture: Option<Capture>,
     edge: Edge,
     /// Handles of all sockets, until the drain.
     listeners: Vec<BoundListener>,

@@ -60,8 +60,9 @@ impl Supervisor<'_> {
             descriptors: self.descriptors,
             folder: self.folder.as_ref().and_then(Folder::path),
             has_terminal: self.terminal.is_some(),
+            capture: self.capture.as_ref(),
         };
-        let worker::Started { pid, links, process, loaded, pulse, crash } = if app.preload {
+        let worker::Started { pid, links, process, loaded, pulse, crash, output } = if app.preload {
             let is_replacement = self.workers.occupant(slot).is_some();
             self.templates.start(&plan, id, is_replacement, &self.sender)?
         } else {
@@ -81,7 +82,7 @@ impl Supervisor<'_> {
         self.kills.insert(id, kill);
         let events = self.sender.clone();
         tokio::spawn(async move {
-            let status = worker::wait(process, killed).await;
+            let status = worker::wait(process, output, killed).await;
             let _supervisor_gone = events.send(Event::Worker(id, WorkerEvent::Exited(status.ok()))).await;
         });
         self.edge.attach(links).await;

@@ -19,6 +19,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::unix::pipe;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -26,6 +27,7 @@ use self::messages::Seat;
 use self::process::{Order, TemplateProcess};
 use super::adopted::{AdoptedChild, Adoptions};
 use super::event::Event;
+use super::output::{self, Forwarding};
 use super::worker::{self, Ends, Plan, Process, Started};
 use super::workers::Worker;
 use super::{Supervisor, reload};
@@ -92,7 +94,7 @@ impl Templates {
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Started> {
         let template = self.choose(plan, id, is_replacement, events)?;
-        let Ends { links, loaded, pulse, crash, theirs } = Ends::create(plan, id)?;
+        let Ends { links, loaded, pulse, crash, output, theirs } = Ends::create(plan, id)?;
         let (outcome, forked) = oneshot::channel();
         let order = Order {
             worker: id,
@@ -107,7 +109,7 @@ impl Templates {
         }
         let pid = template.pid;
         let process = Process::Forked(ForkedWorker { template, forked });
-        Ok(Started { pid, links: Vec::new(), process, loaded, pulse, crash })
+        Ok(Started { pid, links: Vec::new(), process, loaded, pulse, crash, output })
     }
 
     /// Requests a template with new code for replacements. The proven one is kept for workers that die meanwhile.
@@ -184,6 +186,13 @@ impl Templates {
             .chain([loaded_files.as_ref().map(|pipe| pipe.as_fd())])
             .flatten()
             .collect();
+        let output = match plan.capture.map(|_| output::pipe()).transpose()? {
+            Some((output, written)) => {
+                worker::write_into(&mut command, written)?;
+                Some(output)
+            }
+            None => None,
+        };
         let child = worker::spawn(plan, command, &inherited)?;
         let pid = worker::pid_of(&child)?;
         if let Some(loaded) = loaded {
@@ -195,6 +204,7 @@ impl Templates {
         let process = TemplateProcess {
             pid,
             child,
+            output: output.map(|pipe| Forwarding::start(pipe, pid)),
             socket,
             crash,
             orders: received,
@@ -234,7 +244,11 @@ pub(super) struct ForkedWorker {
 impl ForkedWorker {
     /// Waits for the end of the worker, and kills it once `kill` is triggered. If it was not forked by then,
     /// the template hangs and is killed; its end is the worker's.
-    pub(super) async fn wait(self, kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
+    pub(super) async fn wait(
+        self,
+        output: Option<pipe::Receiver>,
+        kill: oneshot::Receiver<()>,
+    ) -> io::Result<ExitStatus> {
         let Self { template, mut forked } = self;
         let mut kill = Some(kill);
         let mut is_killed = false;
@@ -261,7 +275,12 @@ impl ForkedWorker {
                 if is_killed {
                     child.kill();
                 }
-                child.wait(kill).await
+                let forwarding = output.map(|pipe| Forwarding::start(pipe, child.pid()));
+                let status = child.wait(kill).await;
+                if let Some(forwarding) = forwarding {
+                    forwarding.finish().await;
+                }
+                status
             }
             Ok(Outcome::TemplateEnded(status)) => Ok(status),
             Ok(Outcome::NotForked(error)) => Err(error),

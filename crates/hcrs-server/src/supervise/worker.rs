@@ -14,10 +14,12 @@ use hcrs_link::{BlockArea, ClaimTable, STACKS_MAX};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd, pread};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::liveness;
+use super::output::{self, Capture, Forwarding};
 use super::template::ForkedWorker;
 use crate::bind::passed_sockets;
 use crate::handover;
@@ -65,6 +67,8 @@ pub(super) struct Plan<'a> {
     pub folder: Option<&'a Path>,
     /// Whether it reads from the terminal that the edge is in the foreground of.
     pub has_terminal: bool,
+    /// How its output is captured, if it is.
+    pub capture: Option<&'a Capture>,
 }
 
 /// A started worker.
@@ -82,6 +86,8 @@ pub(super) struct Started {
     pub pulse: Option<OwnedFd>,
     /// The file that it writes its stack to if it crashes.
     pub crash: OwnedFd,
+    /// The pipe of its output, if that is captured.
+    pub output: Option<pipe::Receiver>,
 }
 
 /// The process of a worker.
@@ -104,6 +110,8 @@ pub(super) struct Ends {
     pub pulse: Option<OwnedFd>,
     /// The file that it writes its stack to if it crashes, of which both have an end.
     pub crash: OwnedFd,
+    /// The pipe of its output, if that is captured.
+    pub output: Option<pipe::Receiver>,
     /// The worker's ends.
     pub theirs: WorkerEnds,
 }
@@ -117,6 +125,8 @@ pub(super) struct WorkerEnds {
     pub loaded_files: Option<PipeWriter>,
     /// The socket of the pulse.
     pub pulse: Option<OwnedFd>,
+    /// The pipe that takes the places of standard output and standard error.
+    pub output: Option<OwnedFd>,
 }
 
 impl Ends {
@@ -140,8 +150,10 @@ impl Ends {
         let (pulse, answers) =
             if plan.app.worker_timeout.is_zero() { (None, None) } else { liveness::pair().map(both_some)? };
         let crash = crash_file()?;
-        let theirs = WorkerEnds { links: theirs, loaded_files, pulse: answers };
-        Ok(Self { links, loaded, pulse, crash, theirs })
+        let (output, written) =
+            if plan.capture.is_some() { output::pipe().map(both_some)? } else { (None, None) };
+        let theirs = WorkerEnds { links: theirs, loaded_files, pulse: answers, output: written };
+        Ok(Self { links, loaded, pulse, crash, output, theirs })
     }
 }
 
@@ -167,7 +179,7 @@ struct Inherited {
 
 /// Starts a worker. It is killed when the process is dropped.
 pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
-    let Ends { mut links, loaded, pulse, crash, theirs } = Ends::create(plan, worker)?;
+    let Ends { mut links, loaded, pulse, crash, output, mut theirs } = Ends::create(plan, worker)?;
     let inherited = Inherited {
         loaded_files: theirs.loaded_files.as_ref().map(AsRawFd::as_raw_fd),
         answers: theirs.pulse.as_ref().map(AsRawFd::as_raw_fd),
@@ -175,19 +187,23 @@ pub(super) fn start(plan: &Plan<'_>, worker: WorkerId) -> io::Result<Started> {
     };
     let mut command = command(plan);
     command.args(arguments(plan, &theirs.links, inherited));
+    if let Some(pipe) = theirs.output.take() {
+        write_into(&mut command, pipe)?;
+    }
     let child = spawn(plan, command, &theirs.descriptors(&crash))?;
     let pid = pid_of(&child)?;
     set_pid(&mut links, pid);
-    Ok(Started { pid, links, process: Process::Spawned(child), loaded, pulse, crash })
+    Ok(Started { pid, links, process: Process::Spawned(child), loaded, pulse, crash, output })
 }
 
 impl WorkerEnds {
-    /// Returns all descriptors of the worker: those of the links first, then the pipe, the pulse and the crash
-    /// file, as far as there are any.
+    /// Returns all descriptors of the worker: those of the links first, then the pipe, the pulse, the crash file
+    /// and the pipe of the output, as far as there are any.
     pub(super) fn descriptors<'a>(&'a self, crash: &'a OwnedFd) -> Vec<BorrowedFd<'a>> {
         let links = self.links.iter().flat_map(|(socket, memory)| [socket.as_fd(), memory.as_fd()]);
         let others = [self.loaded_files.as_ref().map(AsFd::as_fd), self.pulse.as_ref().map(AsFd::as_fd)];
-        links.chain(others.into_iter().flatten()).chain([crash.as_fd()]).collect()
+        let output = self.output.as_ref().map(AsFd::as_fd);
+        links.chain(others.into_iter().flatten()).chain([crash.as_fd()]).chain(output).collect()
     }
 }
 
@@ -228,7 +244,13 @@ pub(super) fn command(plan: &Plan<'_>) -> Command {
     command
 }
 
-/// Starts a process that inherits these descriptors.
+/// Makes the pipe the standard output and the standard error of the command.
+pub(super) fn write_into(command: &mut Command, pipe: OwnedFd) -> io::Result<()> {
+    command.stdout(Stdio::from(pipe.try_clone()?)).stderr(Stdio::from(pipe));
+    Ok(())
+}
+
+/// Starts a process that inherits these descriptors, and the log if its output is captured.
 pub(super) fn spawn(
     plan: &Plan<'_>,
     mut command: Command,
@@ -236,11 +258,13 @@ pub(super) fn spawn(
 ) -> io::Result<Child> {
     // Inherited by the child alone, because no other thread of the edge starts processes. The edge closes
     // most of them afterwards.
-    for descriptor in inherited {
+    let log = plan.capture.and_then(|capture| capture.log.as_ref()).map(AsFd::as_fd);
+    let inherited = || inherited.iter().copied().chain(log);
+    for descriptor in inherited() {
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
     let child = command.spawn();
-    for descriptor in inherited {
+    for descriptor in inherited() {
         fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }
     let child = child?;
@@ -335,6 +359,13 @@ pub(super) fn app_arguments(plan: &Plan<'_>) -> Vec<OsString> {
         other => other.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     option("--errorlog", error_log);
+    if let Some(Capture { log }) = plan.capture {
+        arguments.push("--captured".into());
+        if let Some(log) = log {
+            arguments.extend(["--stderr".into(), log.as_raw_fd().to_string().into()]);
+        }
+    }
+    let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     if let Some(PythonLogging::File(path)) = &plan.log.python {
         option("--logconfig", path.display().to_string());
     }
@@ -362,11 +393,22 @@ pub(super) fn crash_of(file: &OwnedFd) -> Option<String> {
     Some(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// Waits for the end of a worker, and kills it once `kill` is triggered.
-pub(super) async fn wait(process: Process, kill: oneshot::Receiver<()>) -> io::Result<ExitStatus> {
+/// Waits for the end of a worker, and kills it once `kill` is triggered. Its output is logged meanwhile.
+pub(super) async fn wait(
+    process: Process,
+    output: Option<pipe::Receiver>,
+    kill: oneshot::Receiver<()>,
+) -> io::Result<ExitStatus> {
     match process {
-        Process::Spawned(child) => wait_for_child(child, kill).await,
-        Process::Forked(worker) => worker.wait(kill).await,
+        Process::Spawned(child) => {
+            let forwarding = output.zip(child.id()).map(|(pipe, pid)| Forwarding::start(pipe, pid));
+            let status = wait_for_child(child, kill).await;
+            if let Some(forwarding) = forwarding {
+                forwarding.finish().await;
+            }
+            status
+        }
+        Process::Forked(worker) => worker.wait(output, kill).await,
     }
 }
 
@@ -409,6 +451,7 @@ mod tests {
             descriptors: None,
             folder: None,
             has_terminal: false,
+            capture: None,
         }
     }
 
@@ -459,7 +502,7 @@ mod tests {
             let app = AppSettings::new("app".to_owned());
             let failing = start(&plan(&app, Path::new("/bin/false"), &Default::default()), 1).unwrap();
             let (_keep, kill) = oneshot::channel();
-            assert_eq!(wait(failing.process, kill).await.unwrap().code(), Some(1));
+            assert_eq!(wait(failing.process, None, kill).await.unwrap().code(), Some(1));
 
             let (end, socket, claims) = link(7).unwrap();
             assert_eq!(end.parts.worker, 7);
@@ -468,7 +511,7 @@ mod tests {
             let child = Command::new("sh").args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
             drop((socket, claims));
             let (kill, killed) = oneshot::channel();
-            let waiting = tokio::spawn(wait(Process::Spawned(child), killed));
+            let waiting = tokio::spawn(wait(Process::Spawned(child), None, killed));
             kill.send(()).unwrap();
             let status = waiting.await.unwrap().unwrap();
             assert_eq!(super::super::signals::describe(status), "was killed by SIGKILL");

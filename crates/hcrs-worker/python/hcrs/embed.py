@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import types
 import warnings
 from typing import Any, Literal
@@ -100,7 +101,7 @@ class ErrorLog:
             return logging.NullHandler()
         if isinstance(target, logging.Logger):
             return LoggerHandler(target)
-        return logs.handler_of(target if isinstance(target, str) else "-")
+        return logs.handler_of(target if isinstance(target, str) else "-", sys.stderr)
 
 
 def _configure_python(config: Config) -> None:

@@ -19,7 +19,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import parse_qs
 
 log = logging.getLogger("hcrs.error")
@@ -35,11 +35,21 @@ FORM = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 
 
 def configure(
-    level: str, target: str, config: str = "", statsd: str = "", statsd_prefix: str = "", tags: str = ""
+    level: str,
+    target: str,
+    config: str = "",
+    statsd: str = "",
+    statsd_prefix: str = "",
+    tags: str = "",
+    stderr: int | None = None,
 ) -> None:
-    """Sets up logging. Raises the error of an invalid configuration by the operator."""
+    """Sets up logging. Raises the error of an invalid configuration by the operator.
+
+    ``stderr`` is a descriptor of the edge's standard error, if this process has another one.
+    """
     written = os.environ.pop(DICT_VARIABLE, "")
-    own = handler_of(target) if target else None
+    stream = sys.stderr if stderr is None else stream_of(stderr)
+    own = handler_of(target, stream) if target else None
     if own is not None:
         log.addHandler(own)
     log.setLevel(getattr(logging, level.upper(), logging.INFO))
@@ -52,7 +62,7 @@ def configure(
     if own is not None and own in log.handlers and (config or written):
         # Python closes every handler before it configures logging, and some kinds do not work after that.
         log.removeHandler(own)
-        log.addHandler(handler_of(target))
+        log.addHandler(handler_of(target, stream))
     if statsd:
         try:
             log.addHandler(CountHandler(statsd, statsd_prefix, tags))
@@ -69,10 +79,16 @@ def share_with_other_loggers(handler: logging.Handler) -> None:
         logger.propagate = False
 
 
-def handler_of(target: str) -> logging.Handler:
-    """Returns the handler of ``-``, of a file, or of ``syslog:``, which writes as the edge does."""
+def stream_of(descriptor: int) -> TextIO:
+    """Returns a stream in the form of standard error that writes to a descriptor, which children do not inherit."""
+    os.set_inheritable(descriptor, False)
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+
+
+def handler_of(target: str, stream: TextIO) -> logging.Handler:
+    """Returns the handler of ``-``, which is the stream, of a file, or of ``syslog:``, which writes as the edge does."""
     if target == "-":
-        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        handler: logging.Handler = logging.StreamHandler(stream)
     elif target.startswith("syslog:"):
         return syslog_handler(target[len("syslog:") :])
     else:

@@ -36,8 +36,9 @@ _KIND_LINKS, _KIND_FORK = 1, 2
 #: The kinds of messages to the edge.
 _KIND_LOADED, _KIND_FAILED, _KIND_FORKED, _KIND_NOT_FORKED = 1, 2, 3, 4
 
-#: Bits of an order to fork: a pipe for loaded files, the pulse, and the file for a crash follow, in this order.
-_HAS_LOADED_FILES, _HAS_PULSE, _HAS_CRASH = 1, 2, 4
+#: Bits of an order to fork: a pipe for loaded files, the pulse, the file for a crash, and a pipe for the output follow, in
+#: this order.
+_HAS_LOADED_FILES, _HAS_PULSE, _HAS_CRASH, _HAS_OUTPUT = 1, 2, 4, 8
 
 #: Bytes of a message of the edge.
 _MESSAGE_MAX = 4096
@@ -61,10 +62,11 @@ class ForkOrder(NamedTuple):
     loaded_files: int | None
     pulse: int | None
     crash: int | None
+    output: int | None
 
     def descriptors(self) -> list[int]:
         """Returns the descriptors, which are the worker's alone."""
-        others = [self.loaded_files, self.pulse, self.crash]
+        others = [self.loaded_files, self.pulse, self.crash, self.output]
         return [number for link in self.links for number in link] + [number for number in others if number is not None]
 
 
@@ -149,9 +151,9 @@ def _order_of(payload: bytes, descriptors: list[int]) -> ForkOrder:
     count = len(descriptors) - given.bit_count()
     links = list(zip(descriptors[0:count:2], descriptors[1:count:2], strict=True))
     others = iter(descriptors[count:])
-    bits = (_HAS_LOADED_FILES, _HAS_PULSE, _HAS_CRASH)
-    loaded_files, pulse, crash = (next(others) if given & bit else None for bit in bits)
-    return ForkOrder(worker, slot, workers, title, comm, links, loaded_files, pulse, crash)
+    bits = (_HAS_LOADED_FILES, _HAS_PULSE, _HAS_CRASH, _HAS_OUTPUT)
+    loaded_files, pulse, crash, output = (next(others) if given & bit else None for bit in bits)
+    return ForkOrder(worker, slot, workers, title, comm, links, loaded_files, pulse, crash, output)
 
 
 def _end_of(text: str) -> bytes:

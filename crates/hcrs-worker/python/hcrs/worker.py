@@ -47,6 +47,8 @@ def main() -> int:
     if args.crash is not None:
         signals.report_crashes(args.crash)
     _hcrs.die_with_parent()
+    if args.captured:
+        write_line_by_line()
     if args.template is not None:
         return run_template(args, handlers)
     try:
@@ -82,10 +84,26 @@ def run_template(args: argparse.Namespace, handlers: AppHandlers) -> int:
         signals.redirect_crashes(order.crash)
         _hcrs.release(args.crash)
         os.close(args.crash)
+    if order.output is not None:
+        write_to(order.output)
     name_process(order.title, order.comm)
     args.workers = order.workers
     ends = EdgeEnds.take(order.links, order.pulse, order.loaded_files)
     return serve(args, handlers, ends, order.slot, partial(after_fork, template, loaded, order.slot))
+
+
+def write_line_by_line() -> None:
+    """Makes ``print`` write each line at once although standard output is a pipe: it is to be in the log in time."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # the interpreter was started without it
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def write_to(output: int) -> None:
+    """Makes a pipe the standard output and the standard error of this process, in place of the template's."""
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
 
 
 def after_fork(template: Template, loaded: LoadedApp, slot: int) -> LoadedApp:
@@ -109,7 +127,13 @@ def load_app(args: argparse.Namespace) -> LoadedApp:
     sys.path.insert(behind_standard_library(), os.getcwd())
     path.add_to_sys_path()  # the configuration of logging may name modules of the app
     logs.configure(
-        args.loglevel, args.errorlog, args.logconfig, args.statsd_host, args.statsd_prefix, args.dogstatsd_tags
+        args.loglevel,
+        args.errorlog,
+        args.logconfig,
+        args.statsd_host,
+        args.statsd_prefix,
+        args.dogstatsd_tags,
+        args.stderr,
     )
     app = load(path)
     hooks = Hooks(post_fork=args.post_fork, worker_start=args.worker_start, worker_exit=args.worker_exit)
@@ -225,6 +249,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--wsgi-max-body-size", type=int, required=True, metavar="BYTES")
     parser.add_argument("--loglevel", required=True)
     parser.add_argument("--errorlog", required=True)
+    parser.add_argument("--captured", action="store_true", help="standard output and error are a pipe to the edge")
+    parser.add_argument("--stderr", type=int, metavar="DESCRIPTOR", help="standard error of the edge, if it is the log")
     parser.add_argument("--logconfig", default="")
     parser.add_argument("--statsd-host", default="")
     parser.add_argument("--statsd-prefix", default="")

@@ -27,6 +27,8 @@ const REPORT_MAX: usize = TEXT_MAX + size_of::<u64>();
 const NAMES_MAX: usize = 2048;
 /// The bit of an order that announces a crash file, which every worker gets.
 const HAS_CRASH: u8 = 1 << 2;
+/// The bit of an order that announces a pipe for the output.
+const HAS_OUTPUT: u8 = 1 << 3;
 
 /// The kinds of messages to the template.
 const LINKS: u8 = 1;
@@ -67,11 +69,13 @@ pub(super) struct Fork {
     pub has_loaded_files: bool,
     /// Whether it gets a pulse.
     pub has_pulse: bool,
+    /// Whether it gets a pipe for its output.
+    pub has_output: bool,
 }
 
 impl Fork {
-    /// Sends the order with the worker's descriptors: those of the links first, then the pipe, the pulse and
-    /// the crash file. Does not wait for room: at most one order is on its way.
+    /// Sends the order with the worker's descriptors: those of the links first, then the pipe, the pulse, the
+    /// crash file and the pipe of the output. Does not wait for room: at most one order is on its way.
     pub(super) fn send(self, socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let socket = socket.as_fd();
         let mut rest = descriptors;
@@ -84,7 +88,8 @@ impl Fork {
         let Seat { slot, workers, names } = self.seat;
         payload.extend(slot.to_be_bytes());
         payload.extend(workers.to_be_bytes());
-        payload.push(u8::from(self.has_loaded_files) | u8::from(self.has_pulse) << 1 | HAS_CRASH);
+        let output = if self.has_output { HAS_OUTPUT } else { 0 };
+        payload.push(u8::from(self.has_loaded_files) | u8::from(self.has_pulse) << 1 | HAS_CRASH | output);
         payload.extend(names.join("\0").bytes().take(NAMES_MAX));
         send(socket, FORK, &payload, rest)
     }

@@ -21,6 +21,7 @@ use super::{Forked, Outcome};
 use crate::origin::app::{WorkerEvent, WorkerId};
 use crate::supervise::adopted::{Adoptions, Expected};
 use crate::supervise::event::Event;
+use crate::supervise::output::Forwarding;
 use crate::supervise::signals;
 use crate::supervise::worker::{self, WorkerEnds};
 use crate::thread::control::LinkEnd;
@@ -57,6 +58,8 @@ struct SentOrder {
 pub(super) struct TemplateProcess {
     pub pid: u32,
     pub child: Child,
+    /// Logs its output, if that is captured.
+    pub output: Option<Forwarding>,
     pub socket: UnixStream,
     pub crash: OwnedFd,
     pub orders: mpsc::Receiver<Order>,
@@ -113,6 +116,9 @@ impl TemplateProcess {
             }
         };
         self.drain(&mut progress).await;
+        if let Some(output) = self.output.take() {
+            output.finish().await;
+        }
         self.end(status, progress).await;
     }
 
@@ -129,6 +135,7 @@ impl TemplateProcess {
             seat,
             has_loaded_files: ends.loaded_files.is_some(),
             has_pulse: ends.pulse.is_some(),
+            has_output: ends.output.is_some(),
         };
         let expected = self.adoptions.expect();
         progress.sent = Some(SentOrder { worker, links, outcome, expected });
