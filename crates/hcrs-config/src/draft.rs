@@ -127,6 +127,7 @@ impl Draft {
         self.logconfig_dict();
         self.check_reloader();
         self.check_captured_output();
+        self.check_process_group();
         if !self.websocket_compression {
             self.server.connection.websocket.compression = None;
         }
@@ -152,6 +153,14 @@ impl Draft {
             let message = "use_reloader: there are no workers to reload, because workers is 0; \
                            set workers to 1 or more";
             self.mistakes.push(Mistake { place: self.place_of("use_reloader"), message: message.into() });
+        }
+    }
+
+    /// Refuses a group without a user: the server would keep all rights of its own user.
+    fn check_process_group(&mut self) {
+        if self.server.process_group.is_some() && self.server.process_user.is_none() {
+            let message = "process_group: needs process_user, without which the server keeps its user".into();
+            self.mistakes.push(Mistake { place: self.place_of("process_group"), message });
         }
     }
 

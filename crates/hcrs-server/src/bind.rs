@@ -157,8 +157,12 @@ pub(crate) fn bind(
 }
 
 /// Binds the listener of the admin interface, or takes over its socket. Only the server's user may open the
-/// file of a unix socket.
-pub(crate) fn bind_admin(bind: &Bind, inherited: Vec<Socket>) -> Result<BoundListener, StartError> {
+/// file of a unix socket: the user of this process, or the `owner` that it becomes.
+pub(crate) fn bind_admin(
+    bind: &Bind,
+    inherited: Vec<Socket>,
+    owner: Option<(u32, u32)>,
+) -> Result<BoundListener, StartError> {
     /// The bits that the file does not get: it is read and written by its owner.
     const UMASK: u32 = 0o177;
     let listener = Listener { bind: bind.clone(), tls: false, proxy_protocol: false };
@@ -166,7 +170,7 @@ pub(crate) fn bind_admin(bind: &Bind, inherited: Vec<Socket>) -> Result<BoundLis
         (Some(socket), _) => Ok(socket),
         (None, Bind::Tcp { host, port }) => bind_tcp((host, *port), true, 1)
             .and_then(|sockets| sockets.into_iter().next().ok_or_else(|| io::ErrorKind::InvalidInput.into())),
-        (None, Bind::Unix(path)) => bind_unix(path, Some(UMASK), None),
+        (None, Bind::Unix(path)) => bind_unix(path, Some(UMASK), owner),
         (None, Bind::Fd(fd)) => adopt(*fd),
     };
     let bound = socket.and_then(|socket| BoundListener::new(socket, &listener));

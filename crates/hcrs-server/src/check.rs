@@ -8,6 +8,7 @@ use rustix::fs::{Access, access};
 
 use crate::bind::bind;
 use crate::command_line::change_directory;
+use crate::process_user::{Identity, unreadable};
 use crate::{Bind, LogTarget, Settings, StartError};
 
 /// Returns everything that would stop the start, as far as it can be known in advance. Nothing is changed but
@@ -44,6 +45,49 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
         problems.push(StartError::Pid(path.display().to_string(), error));
     }
     problems
+}
+
+/// The findings of a check as `process_user`.
+#[derive(Debug, Default)]
+pub struct CheckedAsUser {
+    /// Warnings for the operator.
+    pub warnings: Vec<String>,
+    /// Errors that would stop the start.
+    pub problems: Vec<StartError>,
+}
+
+/// Becomes the user of the settings, if they have another one, and checks that the server can continue as that
+/// user. Call it last: the process stays one of that user.
+pub fn check_as_process_user(settings: &Settings) -> CheckedAsUser {
+    let mut found = CheckedAsUser::default();
+    let identity = match Identity::of(settings) {
+        Ok(Some(identity)) => identity,
+        Ok(None) => return found,
+        Err(error) => {
+            found.problems.push(error);
+            return found;
+        }
+    };
+    if let Err(error) = identity.assume() {
+        found.problems.push(error);
+        return found;
+    }
+    for target in [&settings.log.access, &settings.log.error].into_iter().flatten() {
+        // Files that do not exist are created by root.
+        if let LogTarget::File(path) = target
+            && let Err(error) = OpenOptions::new().append(true).open(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            found.problems.push(StartError::Log(path.display().to_string(), error));
+        }
+    }
+    if let Some(tls) = &settings.tls {
+        let more = tls.more_certificates.iter().flat_map(|pair| [&pair.certfile, &pair.keyfile]);
+        let files =
+            [&tls.certfile, &tls.keyfile].into_iter().chain(more).chain(&tls.ca_certs).chain(&tls.crls);
+        found.warnings = unreadable(files.map(AsRef::as_ref));
+    }
+    found
 }
 
 fn can_be_appended(path: &Path) -> io::Result<()> {

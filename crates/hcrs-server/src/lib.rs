@@ -16,6 +16,7 @@ mod model;
 mod origin;
 mod pid_file;
 mod process_title;
+mod process_user;
 mod request;
 mod route;
 mod run;
@@ -31,9 +32,10 @@ use std::io::ErrorKind;
 use hcrs_log::LogError;
 
 pub use bind::passed_sockets;
-pub use check::check;
+pub use check::{CheckedAsUser, check, check_as_process_user};
 pub use embedder::Embedder;
 pub use handover::LISTENERS as INHERITED_LISTENERS;
+pub use process_user::AccountName;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
@@ -81,6 +83,9 @@ pub enum StartError {
     /// The process id cannot be written.
     #[error("cannot write the process id to {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Pid(String, std::io::Error),
+    /// The user or the group of this key cannot be that of the process, for this reason.
+    #[error("{0}: {1}")]
+    Account(&'static str, String),
     /// The file of `logconfig` cannot be read.
     #[error("cannot read {0}: {1}")]
     LogConfig(String, std::io::Error),
@@ -112,7 +117,7 @@ impl StartError {
             | Self::Pid(_, error)
             | Self::LogConfig(_, error)
             | Self::System(error) => error.raw_os_error(),
-            Self::Tls(_) | Self::Worker(_) | Self::App(_) => None,
+            Self::Tls(_) | Self::Account(..) | Self::Worker(_) | Self::App(_) => None,
         }
     }
 }

@@ -4,17 +4,21 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hcrs_log::{LogWriter, StatsdTarget, access_log, error_log};
+use hcrs_tls::TlsConfig;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::bind::BoundListener;
 use crate::command_line::change_directory;
-use crate::handover::Inherited;
+use crate::handover::{Inherited, Predecessor};
 use crate::pid_file::PidFile;
-use crate::{Outcome, PythonLogging, Settings, StartError, bind, process_title, supervise};
+use crate::process_user::Identity;
+use crate::{Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user, supervise};
 
 /// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
 /// fraction of a worker's.
@@ -24,13 +28,22 @@ const WORKERS_PER_THREAD: usize = 4;
 ///
 /// Blocks the calling thread, which should be the process's main thread and its only one. `warnings` are
 /// logged at the beginning.
-pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartError> {
+pub fn run(mut settings: Settings, warnings: &[String]) -> Result<Outcome, StartError> {
     let (statsd, no_metrics) = match StatsdTarget::open(&settings.statsd) {
         Ok(target) => (target, None),
         Err(error) => (None, Some(error)),
     };
     process_title::name_edge(&settings);
     change_directory(&settings)?;
+    let identity = Identity::of(&settings)?;
+    let mut opened = Opened::open(&mut settings, identity.as_ref())?;
+    if let Some(identity) = &identity {
+        identity.create_logs(&settings)?;
+        identity.assume()?;
+        let files = opened.tls.as_ref().map(|tls| tls.files()).unwrap_or_default();
+        opened.warnings.extend(process_user::unreadable(files.iter().map(AsRef::as_ref)));
+    }
+    settings.routes.check_folders()?;
     let error_log = error_log::install(&settings.log, statsd.as_ref())?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -38,39 +51,97 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<Outcome, StartErro
     if let Some(error) = no_metrics {
         tracing::warn!("Metrics are disabled: cannot use statsd_host {:?}: {error}", settings.statsd.host);
     }
-    for warning in startup_warnings(&settings) {
+    for warning in &opened.warnings {
         tracing::warn!("{warning}");
+    }
+    if let (Some(wanted), Some(identity)) = (&settings.process_user, &identity) {
+        let (user, group) = identity.owner();
+        tracing::info!("The server runs as user {wanted} ({user}:{group}) from now on");
     }
     if let Some(cores) = settings.app.as_ref().and_then(|app| app.usable_cores) {
         tracing::info!("{cores}");
     }
-    let outcome = run_logged(settings, error_log.as_ref(), statsd);
+    let user = identity.and(settings.process_user.clone());
+    let outcome = run_logged(settings, opened, error_log.as_ref(), statsd);
+    let outcome = match (outcome, user) {
+        (Err(StartError::Worker(why)), Some(user)) => Err(StartError::Worker(format!(
+            "{why}\n  the server runs as user {user}, who has to be able to run the interpreter and to read its packages"
+        ))),
+        (outcome, _) => outcome,
+    };
     if let Some(log) = error_log {
         log.close();
     }
     outcome
 }
 
-/// Returns warnings about how the server was started.
-fn startup_warnings(settings: &Settings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if settings.socket_owner.is_some() && settings.app.is_some() && rustix::process::geteuid().is_root() {
-        warnings.push(
-            "user and group own unix sockets and nothing else: the server and the app run as root. Start them as another user, \
-             as by User= of systemd"
-                .to_owned(),
-        );
+/// The parts of the server that may need root, and are opened before anything else.
+#[derive(Debug)]
+struct Opened {
+    tls: Option<Arc<TlsConfig>>,
+    /// The bound sockets of each thread.
+    listeners: Vec<Vec<BoundListener>>,
+    admin: Option<BoundListener>,
+    predecessor: Option<Predecessor>,
+    pid_file: Option<PidFile>,
+    /// Warnings about what was opened.
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    /// Opens everything. Files that are created belong to the identity, if there is one.
+    fn open(settings: &mut Settings, identity: Option<&Identity>) -> Result<Self, StartError> {
+        let mut warnings = Vec::new();
+        if settings.socket_owner.is_some()
+            && settings.app.is_some()
+            && settings.process_user.is_none()
+            && rustix::process::geteuid().is_root()
+        {
+            warnings.push(
+                "user and group own unix sockets and nothing else: the server and the app run as root. Set process_user \
+                 of [hcrs], or start them as another user, as by User= of systemd"
+                    .to_owned(),
+            );
+        }
+        let owner = identity.map(Identity::owner);
+        settings.socket_owner = settings.socket_owner.or(owner);
+        let tls = match &settings.tls {
+            Some(tls) => {
+                let (tls, found) = TlsConfig::load(tls.clone(), SystemTime::now())?;
+                warnings.extend(found.iter().map(ToString::to_string));
+                Some(Arc::new(tls))
+            }
+            None => None,
+        };
+        if let Some(listener) = settings.listeners.iter().find(|listener| listener.tls && tls.is_none()) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key");
+            return Err(StartError::Bind(listener.bind.to_string(), error));
+        }
+        let mut inherited = Inherited::take()?;
+        let admin = settings.admin_bind.as_ref();
+        let admin_sockets = admin.map(|bind| inherited.sockets(bind)).unwrap_or_default();
+        let listeners = bind::bind(settings, io_threads(settings), |bind| inherited.sockets(bind))?;
+        let admin = admin.map(|bind| bind::bind_admin(bind, admin_sockets, owner)).transpose()?;
+        // Written once the addresses are bound, so that a second start by mistake does not replace the file of
+        // the first.
+        let failed = |path: &Path, error| StartError::Pid(path.display().to_string(), error);
+        let pid_file = settings.pid_path.as_deref();
+        let pid_file = pid_file
+            .map(|path| PidFile::write(path, owner).map_err(|error| failed(path, error)))
+            .transpose()?;
+        keep_inherited_descriptors(settings);
+        Ok(Self { tls, listeners, admin, predecessor: inherited.into_predecessor(), pid_file, warnings })
     }
-    warnings
 }
 
 fn run_logged(
     settings: Settings,
+    opened: Opened,
     error_log: Option<&LogWriter>,
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
     let access_log = access_log::open(&settings.log)?;
-    let outcome = run_opened(settings, error_log, access_log.as_ref(), statsd);
+    let outcome = run_opened(settings, opened, error_log, access_log.as_ref(), statsd);
     if let Some(log) = access_log {
         log.close();
     }
@@ -79,39 +150,12 @@ fn run_logged(
 
 fn run_opened(
     settings: Settings,
+    opened: Opened,
     error_log: Option<&LogWriter>,
     access_log: Option<&LogWriter>,
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
-    let tls = match &settings.tls {
-        Some(tls) => {
-            let (tls, warnings) = hcrs_tls::TlsConfig::load(tls.clone(), SystemTime::now())?;
-            for warning in warnings {
-                tracing::warn!("{warning}");
-            }
-            Some(Arc::new(tls))
-        }
-        None => None,
-    };
-    if let Some(listener) = settings.listeners.iter().find(|listener| listener.tls && tls.is_none()) {
-        let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key");
-        return Err(StartError::Bind(listener.bind.to_string(), error));
-    }
-    settings.routes.check_folders()?;
-    let mut inherited = Inherited::take()?;
-    let admin = settings.admin_bind.as_ref();
-    let admin_sockets = admin.map(|bind| inherited.sockets(bind)).unwrap_or_default();
-    let listeners = bind::bind(&settings, io_threads(&settings), |bind| inherited.sockets(bind))?;
-    let admin = admin.map(|bind| bind::bind_admin(bind, admin_sockets)).transpose()?;
-    // Written once the addresses are bound, so that a second start by mistake does not replace the file of
-    // the first.
-    let pid_file = match &settings.pid_path {
-        Some(path) => {
-            Some(PidFile::write(path).map_err(|error| StartError::Pid(path.display().to_string(), error))?)
-        }
-        None => None,
-    };
-    keep_inherited_descriptors(&settings);
+    let Opened { tls, listeners, admin, predecessor, pid_file, warnings: _ } = opened;
     let descriptors = raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise::serve(supervise::Setup {
@@ -119,7 +163,7 @@ fn run_opened(
         tls,
         listeners,
         admin,
-        predecessor: inherited.into_predecessor(),
+        predecessor,
         pid_file,
         descriptors,
         error_log,
@@ -208,7 +252,7 @@ mod tests {
             tls: true,
             proxy_protocol: false,
         }];
-        let error = run_opened(settings, None, None, None).unwrap_err().to_string();
+        let error = Opened::open(&mut settings, None).unwrap_err().to_string();
         assert_eq!(error, "cannot listen on 127.0.0.1:0: TLS needs a certificate and a key");
     }
 }

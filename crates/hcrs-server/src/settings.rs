@@ -20,7 +20,7 @@ pub use self::routes::{
     FilesSettings, FixedResponse, HostPattern, MissingFile, PathPattern, RedirectSettings, RouteAction,
     RouteMatcher, RouteRule, Routes,
 };
-use crate::{Embedder, ServerNames, UsableCores};
+use crate::{AccountName, Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
     SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
@@ -47,6 +47,10 @@ pub struct Settings {
     pub umask: Option<u32>,
     /// The numbers of the user and the group that own unix sockets.
     pub socket_owner: Option<(u32, u32)>,
+    /// The user that the server becomes once it has opened what needs root.
+    pub process_user: Option<AccountName>,
+    /// The group that it has then; `None` for that of the user.
+    pub process_group: Option<AccountName>,
     /// The directory that the server changes to before it opens anything.
     pub chdir: Option<PathBuf>,
     /// The name with which the titles of the processes begin.
@@ -91,6 +95,8 @@ impl Default for Settings {
             backlog: 100,
             umask: None,
             socket_owner: None,
+            process_user: None,
+            process_group: None,
             chdir: None,
             proc_name: "hcrs".to_owned(),
             pid_path: None,

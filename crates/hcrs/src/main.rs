@@ -110,9 +110,17 @@ fn serve(config: &Config) -> Exit {
     match run(config.clone()) {
         Ok(exit) => exit,
         Err(error) => {
-            let exit = if matches!(error, StartError::Tls(_)) { Exit::Config } else { Exit::NotStarted };
+            let exit = exit_of(&error);
             fail(exit, &config.explain(&error))
         }
+    }
+}
+
+/// Returns the exit code of a start that failed.
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Tls(_) | StartError::Account(..) => Exit::Config,
+        _ => Exit::NotStarted,
     }
 }
 
@@ -155,7 +163,7 @@ fn serve_for(embedder: &Arc<Embedder>, arguments: Vec<OsString>) -> Exit {
     config.server.embedder = Some(Arc::clone(embedder));
     run(config).unwrap_or_else(|error| {
         embedder.failed(error.raw_os_error(), &error.to_string());
-        if matches!(error, StartError::Tls(_)) { Exit::Config } else { Exit::NotStarted }
+        exit_of(&error)
     })
 }
 
@@ -180,6 +188,9 @@ fn check(config: &Config) -> Exit {
             Err(error) => problems.push(error.into()),
         }
     }
+    let as_user = hcrs_server::check_as_process_user(&config.server);
+    warnings.extend(as_user.warnings);
+    problems.extend(as_user.problems);
     warn(&warnings);
     if problems.is_empty() {
         print_line("the configuration is valid");

@@ -55,6 +55,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     **{key: {"certfile": "c", "keyfile": "k"} for key in ("ca_certs", "certificates", "crls", "verify_mode")},
     "user": {"group": 1},
     "group": {"user": 1},
+    "process_group": {"process_user": "1"},
     "insecure_bind": {"certfile": "c", "keyfile": "k"},
     "redirect_http": {"certfile": "c", "keyfile": "k", "insecure_bind": "127.0.0.1:0"},
     "proxy_headers": {"forwarded_allow_ips": "127.0.0.1"},

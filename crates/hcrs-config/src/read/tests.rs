@@ -7,9 +7,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
-    AccessFormat, FilesSettings, HostPattern, Lifespan, LogLevel, LogTarget, MissingFile, PathPattern,
-    PythonLogging, RedirectSettings, RouteAction, RouteMatcher, RouteRule, ServerNames, Settings,
-    WorkerClass,
+    AccessFormat, AccountName, FilesSettings, HostPattern, Lifespan, LogLevel, LogTarget, MissingFile,
+    PathPattern, PythonLogging, RedirectSettings, RouteAction, RouteMatcher, RouteRule, ServerNames,
+    Settings, WorkerClass,
 };
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
@@ -120,6 +120,25 @@ fn the_surroundings_of_the_processes_end_in_their_settings() {
     let variables = vec![("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
     ends_in("[hcrs]\nenv = [\"A=1=2\", \"B=\"]", |s| app(s).variables.clone(), variables.clone());
     ends_in("[hcrs]\nenv = { A = \"1=2\", B = \"\" }", |s| app(s).variables.clone(), variables);
+}
+
+#[test]
+fn the_user_of_the_process_ends_in_its_setting() {
+    let user = |name: &str| AccountName::parse(name);
+    ends_in("[hcrs]\nprocess_user = \"www-data\"", |s| s.process_user.clone(), user("www-data"));
+    ends_in("[hcrs]\nprocess_user = 33", |s| s.process_user.clone(), Some(AccountName::Number(33)));
+    let group = "[hcrs]\nprocess_user = 33\nprocess_group = \"www-data\"";
+    ends_in(group, |s| s.process_group.clone(), user("www-data"));
+    for (wrong, why) in [
+        ("process_user = \"\"", "expected a user, as its name or its number"),
+        ("process_user = -1", "expected a user, as its name or its number"),
+        ("process_user = 4294967295", "expected a user, as its name or its number"),
+        ("process_user = \"a:b\"", "expected a user, as its name or its number"),
+        ("process_group = 33", "process_group: needs process_user"),
+    ] {
+        let error = config(&format!("[hcrs]\n{wrong}")).unwrap_err().to_string();
+        assert!(error.contains("test.toml:2") && error.contains(why), "{error}");
+    }
 }
 
 #[test]

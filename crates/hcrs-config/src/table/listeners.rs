@@ -72,7 +72,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         OWNER,
         unset,
         |v, d| store(&mut d.user, v.placed(v.whole())),
-        "Numeric user id that owns unix sockets; requires group. The server does not change its own user.",
+        "Numeric user id that owns unix sockets; requires group. The server's own user is process_user.",
     )
     .at_start()
     .flag("--user", Some('u'), "NUMBER"),

@@ -70,6 +70,8 @@ impl Settings {
             chdir: _,
             proc_name: _,
             pid_path: _,
+            process_user: _,
+            process_group: _,
             embedder: _,
             on_running: _,
             source: _,
