@@ -4,6 +4,7 @@ mod rows;
 
 use hcrs_config::Datum;
 use hcrs_config::table::HEAD_MAX;
+use hcrs_server::Settings;
 
 use crate::conversions::{self, LONGEST_STARTUP, LOOP_AUTO, app_path, atoms, log_config, trusted};
 use crate::row::{MigratedSetting, Server, texts};
@@ -183,6 +184,13 @@ fn head_size(_: &MigratedSetting, sheet: &mut Sheet<'_>) -> Result<(), String> {
         *limit = sheet.given_or_default(name).map_or(Ok(0), |given| given.whole())?;
     }
     let [line, fields, size] = limits;
+    let most = Settings::default().connection.h1.max_fields;
+    if let Some(given) = sheet.given(LIMITS[1]).map(|given| given.origin.clone())
+        && usize::try_from(fields).is_ok_and(|fields| fields == 0 || fields > most)
+    {
+        let note = format!("hcrs accepts at most {most} fields in a head, and answers more with 431");
+        sheet.note(&given, &note);
+    }
     // Zero means no limit.
     let whole = if limits.contains(&0) {
         HEAD_MAX

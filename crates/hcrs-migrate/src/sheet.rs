@@ -168,6 +168,13 @@ impl<'a> Sheet<'a> {
 
     /// Sets the settings of the process, for which a unit has entries of its own.
     pub(crate) fn set_process(&mut self) {
+        let origin = |what: &str| format!("{}'s {what}", self.server.name);
+        if let Some(user) = self.user.clone() {
+            self.set("process_user", &Datum::Text(user), origin("user"));
+            if let Some(group) = self.group.clone() {
+                self.set("process_group", &Datum::Text(group), origin("group"));
+            }
+        }
         if self.environment.is_empty() {
             return;
         }

@@ -17,7 +17,7 @@ pub(crate) fn head(from: &str, context: &LaunchContext, sheet: &Sheet<'_>) -> St
     )
 }
 
-/// Returns the steps that the operator must take when starting hcrs: variables, directory, user and group.
+/// Returns the steps that the operator must take when starting hcrs: variables, directory and group.
 pub(crate) fn manual_steps(sheet: &Sheet<'_>, environment: &[(String, String)]) -> Vec<Note> {
     let mut steps = Vec::new();
     let mut add = |subject: String, text: String| steps.push(Note { subject, text });
@@ -45,11 +45,11 @@ pub(crate) fn manual_steps(sheet: &Sheet<'_>, environment: &[(String, String)]) 
     if let Some(folder) = &sheet.folder {
         add(format!("the directory {folder}"), "start hcrs in it, so that relative paths stay valid".into());
     }
-    let identity: Vec<&str> = [&sheet.user, &sheet.group].into_iter().flatten().map(String::as_str).collect();
-    if !identity.is_empty() {
+    if let (None, Some(group)) = (&sheet.user, &sheet.group) {
         add(
-            format!("user and group {}", identity.join(", ")),
-            "hcrs does not change its user; start it as this user, or let systemd do so (User=, Group=)"
+            format!("group {group}"),
+            "hcrs changes its group together with its user (process_user, process_group); start it with this \
+             group, or let systemd do so (Group=)"
                 .into(),
         );
     }
