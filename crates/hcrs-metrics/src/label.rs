@@ -131,9 +131,9 @@ label!(
 );
 
 label!(
-    /// The place where the bytes of a body, or of a connection, wait for credit.
+    /// The place where the bytes of a body, of a WebSocket's messages, or of a connection, wait for credit.
     Stall, "at", {
-        /// The body of a request waits until the app has taken more of it.
+        /// The body of a request, or a message for the app, waits until the app has taken more.
         RequestWindow => "request_window",
         /// The body of a request waits for room in the link to its worker.
         Link => "link",

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use hcrs_link::{MessageKind, piece_cost};
+use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
 use super::{Exchange, Piece, Place, State};
@@ -97,6 +98,11 @@ impl Exchange {
             self.client_took(0);
             return true;
         }
+        if state.response.window.room() == 0
+            && let Place::Sent(origin, _) | Place::Begun(origin, _) = &state.place
+        {
+            origin.note_stall(Stall::ResponseWindow);
+        }
         state.apply(progress);
         drop(state);
         self.announce();
@@ -187,11 +193,16 @@ impl State {
                 self.awaits_room = true;
                 return;
             }
+            self.body.is_stalled = false;
             let Some(next) = websocket.next_for_app() else { return };
             match next {
                 Next::Piece(kind, piece, end) => origin.send_message(*stream, kind, &piece, end),
                 Next::Close(code, reason) => origin.send_close(*stream, code, &reason),
             }
+        }
+        let awaits_window = !self.awaits_room && !websocket.is_free();
+        if awaits_window && !std::mem::replace(&mut self.body.is_stalled, true) {
+            origin.note_stall(Stall::RequestWindow);
         }
     }
 }

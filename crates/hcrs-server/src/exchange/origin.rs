@@ -54,9 +54,10 @@ mod tests {
     use hcrs_metrics::{Stalls, WorkerName};
 
     use super::*;
-    use crate::clock;
     use crate::exchange::mailbox::Mailbox;
+    use crate::exchange::websocket::{Terms, WebSocket};
     use crate::exchange::{Exchange, Output, Parts, SentTo};
+    use crate::{ConnectionSettings, clock};
 
     /// An origin that records what it is sent.
     #[derive(Debug, Default)]
@@ -91,14 +92,23 @@ mod tests {
         }
     }
 
+    /// A request over HTTP/2 without fields.
+    fn head(method: &[u8]) -> RequestHead {
+        let (path, query): (&[u8], &[u8]) = (b"/", b"");
+        let line = RequestLine { version: Version::Http2, scheme: Scheme::Http, method, path, query };
+        RequestHead::new(Vec::new(), line, &Endpoints::default())
+    }
+
     /// An upload that has begun at an origin.
     fn begun() -> (Rc<Exchange>, Rc<Recorder>) {
-        let (path, query): (&[u8], &[u8]) = (b"/", b"");
-        let line =
-            RequestLine { version: Version::Http2, scheme: Scheme::Http, method: b"POST", path, query };
-        let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
+        let mut head = head(b"POST");
         head.set_has_body();
-        let exchange = Exchange::new(Parts::new(0, Rc::default(), head, clock::now()));
+        begun_of(Parts::new(0, Rc::default(), head, clock::now()))
+    }
+
+    /// An exchange that has begun at an origin.
+    fn begun_of(parts: Parts) -> (Rc<Exchange>, Rc<Recorder>) {
+        let exchange = Exchange::new(parts);
         let origin = Rc::new(Recorder::default());
         let stream = StreamId::new(1).expect("a number");
         exchange.sent(
@@ -160,6 +170,32 @@ mod tests {
         assert!(exchange.push_data(Bytes::from(vec![0; half]), false));
         assert_eq!(stalls(Stall::ResponseWindow), 0);
         assert!(exchange.push_data(Bytes::from(vec![0; half]), false));
+        assert_eq!(stalls(Stall::ResponseWindow), 1);
+    }
+
+    #[test]
+    fn messages_that_begin_to_wait_for_a_window_are_counted() {
+        let mut head = head(b"CONNECT");
+        head.push_field(b"sec-websocket-version", b"13");
+        head.set_websocket();
+        let terms = Terms::new(&ConnectionSettings::default());
+        let websocket =
+            WebSocket::asked_for(&head, &terms, || terms.room_of_connection()).expect("its fields");
+        let (exchange, origin) =
+            begun_of(Parts { websocket, ..Parts::new(0, Rc::default(), head, clock::now()) });
+        assert!(exchange.accept_websocket(&ResponseHead::new(101, []), clock::now()));
+        let stalls = |stall| origin.stalls.of(stall).get();
+        // A message in one frame, whose mask changes nothing.
+        let len = 2 * REQUEST_WINDOW as usize;
+        let frame = [&[0x82, 0xff][..], &(len as u64).to_be_bytes(), &[0; 4], &vec![0; len]].concat();
+        exchange.push_body(Bytes::from(frame), false);
+        assert_eq!(stalls(Stall::RequestWindow), 1);
+        exchange.app_took(1 << 10);
+        assert_eq!(stalls(Stall::RequestWindow), 2, "it has gone on, and waits again");
+        let half = vec![0; RESPONSE_WINDOW as usize / 2 - PIECE_COST];
+        assert!(exchange.push_message(MessageKind::Binary, &half, true));
+        assert_eq!(stalls(Stall::ResponseWindow), 0);
+        assert!(exchange.push_message(MessageKind::Binary, &half, true));
         assert_eq!(stalls(Stall::ResponseWindow), 1);
     }
 
