@@ -218,6 +218,7 @@ class Load:
             except AskAgain as reason:
                 self.moved.append((kind, asked.number, str(reason)))
                 asked.number = next(self._numbers)
+                await asyncio.sleep(self.interval)
                 continue
             except Failed as failure:
                 outcome = str(failure)
