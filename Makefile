@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml $(wildcard MANIFEST.in) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build dev run check test checks test-rust test-python dev-test model proof soak overload apps autobahn generate bench lint lint-rust lint-python dependencies clean
+.PHONY: help build dev run check test checks test-rust test-python dev-test model proof soak overload disruption apps autobahn generate bench lint lint-rust lint-python dependencies clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ soak: build $(VENV)/tests.stamp ## a quarter of an hour of mixed load, each answ
 
 overload: build ## measure what is answered at 1, 2 and 5 times the capacity: ten minutes; ARGS="--rounds 1" for less
 	$(VENV)/bin/python tests/overload/overload.py $(ARGS)
+
+disruption: build $(VENV)/tests.stamp ## measure what reloads, restarts and dead workers cost clients, beside other servers: a quarter of an hour
+	$(VENV)/bin/python tests/disruption/disruption.py $(ARGS)
 
 apps: build $(VENV)/tests.stamp ## install apps of others, serve and drive them; ARGS="--only datasette,gradio" for some
 	$(VENV)/bin/python tests/apps/apps.py $(ARGS)

@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     add("--operations", default="", help="those that are done, separated by semicolons (default: all that a server has)")
     add("--times", type=int, default=3, help="how often each operation is done under one load (default 3)")
     add("--import-seconds", type=float, default=1.0, help="how long the app takes to load (default 1)")
+    add("--commit", default=commit(), help="of the command (default: the checkout's)")
     add("--python", default=sys.executable, help="makes the venv of the peers")
     add("--name", default="", help="what the table is called, such as `slow-import`")
     add("--out", type=Path, default=HERE / "results", help="folder for the table (default results/)")
@@ -81,9 +82,8 @@ class Measured:
     operation: str
     times: int
     load: Load
-    #: Of the process of the server; None if it has not ended by itself.
+    #: Why the operation was not over in time; empty if it was.
     note: str
-    seconds: list[float]
 
     @property
     def lost(self) -> int:
@@ -120,7 +120,7 @@ def started(peer: Peer, place: Place, operation: str, options: argparse.Namespac
     }
     with (place.folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            list(map(str, peer.command(place, operation))),
+            peer.command(place, operation),
             cwd=place.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -157,7 +157,7 @@ def measure(name: str, operation: str, place: Place, pki: Pki, options: argparse
     peer = PEERS[name]
     do, fixed = OPERATIONS[operation]
     times = fixed or options.times
-    note, seconds = "", []
+    note, done = "", 0
     load = Load(place.port, mix=peer.mix, patience=PATIENCE_S)
     run = Run(0, load, place.folder, pki, is_slow=name == "granian" and operation == "age")
     run.renew()
@@ -167,13 +167,12 @@ def measure(name: str, operation: str, place: Place, pki: Pki, options: argparse
             load.wait_for_more(8)
             try:
                 for _ in range(times):
-                    before = time.monotonic()
+                    done += 1
                     do(run)
-                    seconds.append(time.monotonic() - before)
                     time.sleep(1)
             except Unfinished as reason:
                 note = str(reason)
-    return Measured(name, operation, len(seconds) if not note else len(seconds) + 1, load, note, seconds)
+    return Measured(name, operation, done, load, note)
 
 
 def words(measured: Measured) -> list[str]:
@@ -215,7 +214,7 @@ def document(options: argparse.Namespace, cells: list[Measured]) -> str:
     lines = [
         f"# What operations cost clients, {today()}{options.name and ', ' + options.name}",
         "",
-        f"- hcrs: {version}, commit {commit()}",
+        f"- hcrs: {version}, commit {options.commit}",
         *([f"- others: {', '.join(f'{package} {number}' for package, number in packages.items())}"] if others else []),
         f"- machine: {os.cpu_count()} CPUs, Linux {'.'.join(platform.release().split('.')[:2])}, Python {platform.python_version()}",
         f"- {WORKERS} workers; the app takes {options.import_seconds:g} s to load, and a request 10 ms",
@@ -239,8 +238,15 @@ def commit() -> str:
     return head.strip() + ("-dirty" if dirty.stdout else "")
 
 
+def end(*_: object) -> None:
+    """Ends the run by an exception, so that it ends the server."""
+    sys.exit(1)
+
+
 def main() -> int:
     options = arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that runs it in the background has SIGINT ignored
+        signal.signal(number, end)
     names = options.servers.split(",")
     chosen = options.operations.split(";") if options.operations else list(OPERATIONS)
     bin_ = venv(options.python) / "bin" if names != ["hcrs"] else Path(sys.executable).parent
@@ -262,7 +268,7 @@ def main() -> int:
     page = document(options, cells)
     print(page)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{'-'.join(filter(None, [today(), commit(), options.name]))}.md").write_text(page)
+    (options.out / f"{'-'.join(filter(None, [today(), options.commit, options.name]))}.md").write_text(page)
     wrong = [cell for cell in cells if cell.server == "hcrs" and (cell.note or (cell.lost and cell.operation not in LOSSES))]
     for cell in wrong:
         print(f"hcrs, {cell.operation}: {cell.note or cell.load.failures[:5]}", file=sys.stderr)

@@ -40,11 +40,16 @@ class Place:
         return self.folder / "key.pem"
 
 
+def command(*parts: str | Path) -> list[str]:
+    """A command line of these words."""
+    return list(map(str, parts))
+
+
 #: Returns the command for an operation.
-Command = Callable[[Place, str], list[str | Path]]
+Command = Callable[[Place, str], list[str]]
 
 
-def hcrs(place: Place, operation: str) -> list[str | Path]:
+def hcrs(place: Place, operation: str) -> list[str]:
     own = {
         "age": [f"max_worker_age = {RECYCLE_S}.0"],
         "RSS": [f"max_worker_rss = {RECYCLE_RSS_MIB << 20}"],
@@ -64,53 +69,47 @@ def hcrs(place: Place, operation: str) -> list[str | Path]:
     ]
     config = place.folder / "hcrs.toml"
     config.write_text("\n".join(lines) + "\n")
-    return [place.hcrs, "--config", config]
+    return command(place.hcrs, "--config", config)
 
 
-def hypercorn(place: Place, operation: str) -> list[str | Path]:
+def hypercorn(place: Place, operation: str) -> list[str]:
     config = place.folder / "hypercorn.toml"
     config.write_text("keep_alive_max_requests = 1000000000\n")
     more = {"max_requests": ["--max-requests", str(RECYCLE_REQUESTS)], "reload": ["--reload"]}
-    return [
-        *[place.bin / "hypercorn", "-c", config, "-b", f"127.0.0.1:{place.port}", "-w", str(WORKERS)],
-        *["--certfile", place.cert, "--keyfile", place.key, *more.get(operation, []), "steady:app"],
-    ]
+    own = command("-c", config, "-b", f"127.0.0.1:{place.port}", "-w", str(WORKERS), "--certfile", place.cert, "--keyfile", place.key)
+    return command(place.bin / "hypercorn", *own, *more.get(operation, []), "steady:app")
 
 
-def uvicorn(place: Place, operation: str) -> list[str | Path]:
+def uvicorn(place: Place, operation: str) -> list[str]:
     more = {"max_requests": ["--limit-max-requests", str(RECYCLE_REQUESTS)]}
     # The reloader has one worker.
     workers = ["--reload"] if operation == "reload" else ["--workers", str(WORKERS)]
-    return [
-        *[place.bin / "uvicorn", "steady:app", "--host", "127.0.0.1", "--port", str(place.port), *workers],
-        *["--ssl-certfile", place.cert, "--ssl-keyfile", place.key, "--no-access-log", *more.get(operation, [])],
-    ]
+    own = command("--host", "127.0.0.1", "--port", str(place.port), "--ssl-certfile", place.cert, "--ssl-keyfile", place.key)
+    return command(place.bin / "uvicorn", "steady:app", *own, "--no-access-log", *workers, *more.get(operation, []))
 
 
-def gunicorn(place: Place, operation: str, kind: str = "asgi") -> list[str | Path]:
+def gunicorn(place: Place, operation: str, kind: str = "asgi") -> list[str]:
     more = {"max_requests": ["--max-requests", str(RECYCLE_REQUESTS)], "reload": ["--reload"], "hang": ["--timeout", str(HANG_S)]}
     protocols = ["--http-protocols", "h2,h1"] if kind == "asgi" else []
-    return [
-        *[place.bin / "gunicorn", "steady:app", "-b", f"127.0.0.1:{place.port}", "-w", str(WORKERS), "-k", kind],
-        *["--certfile", place.cert, "--keyfile", place.key, "--no-control-socket", *protocols, *more.get(operation, [])],
-    ]
+    own = command("-b", f"127.0.0.1:{place.port}", "-w", str(WORKERS), "-k", kind, "--certfile", place.cert, "--keyfile", place.key)
+    return command(place.bin / "gunicorn", "steady:app", *own, "--no-control-socket", *protocols, *more.get(operation, []))
 
 
-def gunicorn_uvicorn(place: Place, operation: str) -> list[str | Path]:
+def gunicorn_uvicorn(place: Place, operation: str) -> list[str]:
     return gunicorn(place, operation, "uvicorn_worker.UvicornWorker")
 
 
-def granian(place: Place, operation: str) -> list[str | Path]:
+def granian(place: Place, operation: str) -> list[str]:
     more = {
         "age": ["--workers-lifetime", str(GRANIAN_AGE_S)],
         "RSS": ["--workers-max-rss", str(RECYCLE_RSS_MIB), "--rss-sample-interval", "1"],
         "reload": ["--reload"],
         "kill -9": ["--respawn-failed-workers"],
+        "segfault": ["--respawn-failed-workers"],
     }
-    return [
-        *[place.bin / "granian", "steady:app", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(place.port)],
-        *["--workers", str(WORKERS), "--ssl-certificate", place.cert, "--ssl-keyfile", place.key, *more.get(operation, [])],
-    ]
+    own = command("--interface", "asgi", "--host", "127.0.0.1", "--port", str(place.port), "--workers", str(WORKERS))
+    tls = command("--ssl-certificate", place.cert, "--ssl-keyfile", place.key)
+    return command(place.bin / "granian", "steady:app", *own, *tls, *more.get(operation, []))
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ from end_to_end.steady_connections import H1, H2, AskAgain, Failed, OverH1, Over
 KEPT, NEW, H2_KIND, WS_H1, WS_H2 = "h1 kept", "h1 new", "h2", "WebSocket over h1", "WebSocket over h2"
 #: Messages of a WebSocket before its client closes it.
 MESSAGES = 8
-#: How often a request is repeated that the server says it has not looked at.
-ATTEMPTS = 10
 #: The most requests of a client: far above what it makes in any run.
 MOST = 20_000
 
@@ -96,7 +94,8 @@ class Load:
     mix: Mix = field(default_factory=Mix)
     #: The time from one request of a client to the next, and from one message to the next, in seconds.
     interval: float = 0.05
-    #: How long a client waits for an answer, in seconds.
+    #: How long a client waits for an answer, and for how long it repeats a request that the server says it has not looked at,
+    #: in seconds.
     patience: float = 20.0
     #: Statuses that are answers.
     accepted: frozenset[int] = frozenset({200})
@@ -209,8 +208,8 @@ class Load:
     async def _ask(self, kind: str, attempt: Attempt) -> None:
         asked = Asked(kind, next(self._numbers), time.monotonic())
         self.asked.append(asked)
-        outcome = "asked again too often"
-        for _ in range(ATTEMPTS):
+        outcome = "asked to come again for too long"
+        while time.monotonic() < asked.at + self.patience:
             try:
                 asked.pid = await asyncio.wait_for(attempt(asked.number), self.patience)
                 outcome = "ok"

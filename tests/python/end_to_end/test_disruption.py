@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 from end_to_end.certificates import Pki
 from end_to_end.h1_client import H1Client
 from end_to_end.replacing import ALL, READY, replace
-from end_to_end.server import APPS, Server, is_alive, wait_until
+from end_to_end.server import APPS, Server, command, is_alive, wait_until
 from end_to_end.steady_load import H2_KIND, KEPT, NEW, WS_H1, WS_H2, Load
 
 pytestmark = pytest.mark.slow
@@ -280,3 +282,21 @@ def test_a_worker_that_dies_takes_only_its_begun_requests_along(site: Callable[.
             served.server.wait_for_log(r"Worker \d+ is ready", ready + 1)
             load.wait_for_more()
         assert_only_begun_requests_are_lost(served, victim)
+
+
+MEASURE = Path(__file__).parents[2] / "disruption" / "disruption.py"
+
+
+def test_short_measurement(tmp_path: Path) -> None:
+    """What ``make disruption`` does for every server."""
+    options = ["--servers", "hcrs", "--operations", "HUP;kill -9", "--times", "1", "--import-seconds", "0"]
+    ran = subprocess.run(
+        [sys.executable, str(MEASURE), "--hcrs", command(), "--out", str(tmp_path), *options],
+        capture_output=True,
+        text=True,
+        timeout=80,
+    )
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (table,) = tmp_path.iterdir()
+    assert "| hcrs | HUP | 1 |" in table.read_text() and "| hcrs | kill -9 | 1 |" in table.read_text()
