@@ -36,6 +36,11 @@ class Place:
         return self.folder / "cert.pem"
 
     @property
+    def begun(self) -> Path:
+        """The folder in which the app writes down what it has begun."""
+        return self.folder / "begun"
+
+    @property
     def key(self) -> Path:
         return self.folder / "key.pem"
 

@@ -76,13 +76,15 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": message["type"] + ".complete"})
-        return await send({"type": "lifespan.shutdown.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     if "do" in query:
-        return misbehave(query["do"])
+        misbehave(query["do"])
     note(query.get("n", "0"))
     if KEPT:
         kept.append(b"x" * KEPT)
     if scope["type"] == "websocket":
-        return await websocket(receive, send)
-    return await http(query, send)
+        await websocket(receive, send)
+    else:
+        await http(query, send)
