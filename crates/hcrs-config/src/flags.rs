@@ -197,7 +197,7 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
     let (parser, action): (ValueParser, ArgAction) = match setting.kind {
         ValueKind::Whole(..) => (value_parser!(i64).into(), ArgAction::Set),
         ValueKind::WholeOrAuto(..) => (ValueParser::new(whole_or_auto), ArgAction::Set),
-        ValueKind::Seconds(_) => (value_parser!(f64).into(), ArgAction::Set),
+        ValueKind::Seconds(_) | ValueKind::Ratio => (value_parser!(f64).into(), ArgAction::Set),
         ValueKind::Mask => (ValueParser::new(permission_bits), ArgAction::Set),
         ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
             (value_parser!(String), ArgAction::Append)
@@ -256,7 +256,7 @@ impl FlagValues {
             let datum = match setting.kind {
                 ValueKind::Boolean => given(matches, key).filter(|&is_set| is_set).map(Datum::Boolean),
                 ValueKind::Whole(..) | ValueKind::Mask => given(matches, key).map(Datum::Integer),
-                ValueKind::Seconds(_) => given(matches, key).map(Datum::Float),
+                ValueKind::Seconds(_) | ValueKind::Ratio => given(matches, key).map(Datum::Float),
                 ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
                     texts(matches, key).map(|texts| {
                         let value =

@@ -30,6 +30,7 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::Size => "bytes, or text as `\"10M\"`".into(),
         ValueKind::Mask => "permission bits, as 0o022".into(),
         ValueKind::Seconds(_) => "seconds".into(),
+        ValueKind::Ratio => "number, 0 to 1".into(),
         ValueKind::Text => "string".into(),
         ValueKind::Path => "path".into(),
         ValueKind::OneOf(words) => format!("one of {}", words.join(", ")),
@@ -181,6 +182,7 @@ fn schema_of(kind: ValueKind) -> String {
         ValueKind::Seconds(least) => {
             format!(r#""type": "number", "minimum": {least}, "maximum": {MAX_SECONDS}"#)
         }
+        ValueKind::Ratio => r#""type": "number", "minimum": 0, "maximum": 1"#.into(),
         ValueKind::Text | ValueKind::Path => r#""type": "string""#.into(),
         ValueKind::OneOf(words) => {
             let upper = words.iter().map(|word| word.to_ascii_uppercase());

@@ -17,6 +17,8 @@ pub enum ValueKind {
     Mask,
     /// A number of seconds, at least this one; fractions are allowed.
     Seconds(f64),
+    /// A number from 0 to 1.
+    Ratio,
     /// A string.
     Text,
     /// The path of a file or directory.

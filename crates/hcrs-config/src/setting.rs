@@ -77,11 +77,12 @@ pub(crate) enum Group {
     Tls,
     Protocols,
     Logs,
+    Tracing,
     Admin,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Listeners,
         Self::Proxies,
         Self::Routes,
@@ -91,6 +92,7 @@ impl Group {
         Self::Tls,
         Self::Protocols,
         Self::Logs,
+        Self::Tracing,
         Self::Admin,
     ];
 
@@ -105,6 +107,7 @@ impl Group {
             Self::Tls => "TLS",
             Self::Protocols => "Protocols",
             Self::Logs => "Logs and metrics",
+            Self::Tracing => "Tracing and request ids",
             Self::Admin => "Admin interface and probes",
         }
     }

@@ -10,6 +10,7 @@ mod protocols;
 mod proxies;
 pub mod routes;
 mod tls;
+mod tracing;
 mod websocket;
 
 use std::num::NonZeroUsize;
@@ -32,6 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
         protocols::SETTINGS,
         websocket::SETTINGS,
         logs::SETTINGS,
+        tracing::SETTINGS,
         admin::SETTINGS,
     ]
     .into_iter()

@@ -179,7 +179,7 @@ impl Value {
             ValueKind::WholeOrAuto(..) => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::Size => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
-            ValueKind::Seconds(_) => text.parse().map_or_else(|_| as_text(), Datum::Float),
+            ValueKind::Seconds(_) | ValueKind::Ratio => text.parse().map_or_else(|_| as_text(), Datum::Float),
             ValueKind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
             ValueKind::Variables if text.trim_start().starts_with('{') => {
                 return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
@@ -312,6 +312,13 @@ impl<'a> GivenValue<'a> {
             .filter(|seconds| (least..=MAX_SECONDS).contains(seconds))
             .map(Duration::from_secs_f64)
             .ok_or_else(|| self.expected(format_args!("a number of seconds from {least} to {MAX_SECONDS}")))
+    }
+
+    /// Returns a number from 0 to 1.
+    pub(crate) fn ratio(&self) -> Result<f64, Mistake> {
+        self.number()
+            .filter(|ratio| (0.0..=1.0).contains(ratio))
+            .ok_or_else(|| self.expected("a number from 0 to 1"))
     }
 
     fn number(&self) -> Option<f64> {

@@ -193,12 +193,7 @@ pub fn without_forwarded(head: &RequestHead) -> Option<RequestHead> {
     if !view.fields().any(|(name, _)| is_forwarded(name)) {
         return None;
     }
-    let endpoints = Endpoints::new(view.client(), view.server()).with_prefix(view.prefix);
-    Some(head.changed(view.scheme, &endpoints, |head, name, value| {
-        if !is_forwarded(name) {
-            head.push_field(name, value);
-        }
-    }))
+    Some(head.without(is_forwarded))
 }
 
 /// Parses `ADDRESS`, `IPV4:PORT`, `[IPV6]` or `[IPV6]:PORT`; the port may be obfuscated (RFC 7239 §6).

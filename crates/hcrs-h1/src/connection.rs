@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::{Buf as _, BufMut, Bytes, BytesMut};
-use hcrs_http::{Blame, Endpoints, Fault, ResponseHead, Scheme, Version, is_field_name};
+use hcrs_http::{Blame, Endpoints, Fault, Field, ResponseHead, Scheme, Version, is_field_name};
 
 use crate::chunk::ChunkDecoder;
 use crate::event::{Awaits, Event, Request};
@@ -360,11 +360,16 @@ impl Connection {
     }
 
     /// Appends the response to a fault, which has no body, to `out`; does nothing if a head has been written.
-    /// The response announces `connection: close` if `close` asks for it, if the fault closes the connection,
+    /// `own` is a field of this response alone. The response announces `connection: close` if `close` asks for it, if the fault closes the connection,
     /// or if the client is to blame and its request is not complete.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller, which has them as they are; a struct would only be taken apart"
+    )]
     pub fn write_fault(
         &mut self,
         fault: Fault,
+        own: Option<Field<'_>>,
         close: bool,
         server_fields: &ServerFields<'_>,
         out: &mut Vec<u8>,
@@ -375,7 +380,7 @@ impl Connection {
         let cut_short = fault.blame() == Blame::Peer && !self.request_ended();
         let keep_alive = !close && !cut_short && self.may_persist();
         let context = ResponseContext { keep_alive, ..self.context };
-        self.context.keep_alive = response::write_fault(context, fault, server_fields, out);
+        self.context.keep_alive = response::write_fault(context, fault, own, server_fields, out);
         self.response = Response::Ended;
         if cut_short {
             self.break_off();

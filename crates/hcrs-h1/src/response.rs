@@ -5,7 +5,8 @@
 //! `transfer-encoding`) are the server's.
 
 use hcrs_http::{
-    Fault, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name, response_content_length,
+    Fault, Field, ResponseHead, Version, is_field_name, is_field_value, is_trailer_name,
+    response_content_length,
 };
 
 use crate::head::list;
@@ -242,6 +243,7 @@ fn push_fields(
 pub(crate) fn write_fault(
     context: ResponseContext,
     fault: Fault,
+    own: Option<Field<'_>>,
     server_fields: &ServerFields<'_>,
     out: &mut Vec<u8>,
 ) -> bool {
@@ -252,6 +254,9 @@ pub(crate) fn write_fault(
     }
     if let Some(seconds) = fault.retry_after() {
         push_field(out, b"retry-after", itoa::Buffer::new().format(seconds).as_bytes());
+    }
+    if let Some(Field { name, value }) = own {
+        push_field(out, name, value);
     }
     if let Some(date) = server_fields.date {
         push_field(out, b"date", date);

@@ -331,7 +331,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     let head = head::refused(&parts, self.scheme, &self.endpoints, self.max_fields);
                     let stream_id = respond.stream_id().as_u32();
                     self.events.push_back(Event::Refused { stream_id, head, fault });
-                    refuse(respond, fault, &self.server_fields);
+                    refuse(respond, fault, None, &self.server_fields);
                     return self.keep_unwanted(recv);
                 }
             };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use hcrs_http::{
-    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, base64,
+    Endpoints, Fault, Field, METHOD_MAX, RequestHead, RequestLine, ResponseHead, Scheme, Version, base64,
     is_authority, is_connection_specific, is_trailer_name, request_content_length, response_content_length,
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -246,7 +246,7 @@ fn append_all(
 }
 
 /// Returns the response to a fault, which has no body.
-pub(crate) fn fault(fault: Fault, server_fields: &ServerFields) -> Response<()> {
+pub(crate) fn fault(fault: Fault, own: Option<Field<'_>>, server_fields: &ServerFields) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() =
         StatusCode::from_u16(fault.status()).expect("invariant: the fault table holds valid statuses");
@@ -257,6 +257,11 @@ pub(crate) fn fault(fault: Fault, server_fields: &ServerFields) -> Response<()> 
     }
     if let Some(seconds) = fault.retry_after() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(Field { name, value }) = own
+        && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+    {
+        fields.append(name, value);
     }
     add(fields, header::DATE, server_fields.date.as_ref());
     add(fields, header::SERVER, server_fields.server.as_ref());

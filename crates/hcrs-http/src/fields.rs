@@ -6,6 +6,15 @@ use crate::MalformedHead;
 /// Length of the two lengths in front of each field, in bytes.
 pub(crate) const PREFIX: usize = 6;
 
+/// A field of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+}
+
 /// The fields of a head, in order, repeats included.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {

@@ -15,6 +15,7 @@ mod promise;
 mod reason_phrase;
 mod request;
 mod response;
+pub mod trace_context;
 
 pub use append::{PIECE, append};
 pub use authority::is_authority;
@@ -22,7 +23,7 @@ pub use base64::{BASE64_ALPHABET, base64};
 pub use content_length::{content_length, request_content_length, response_content_length};
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Blame, Fault, FaultLogLevel, H2Code, Reach};
-pub use fields::{Fields, is_connection_specific, is_field_name, is_field_value, is_trailer_name};
+pub use fields::{Field, Fields, is_connection_specific, is_field_name, is_field_value, is_trailer_name};
 pub use normal_path::NormalPath;
 pub use path_prefix::{PATH_PREFIX_MAX, PathPrefix, path_prefix};
 pub use promise::{is_promise_name, is_promise_path};

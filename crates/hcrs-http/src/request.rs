@@ -184,6 +184,18 @@ impl RequestHead {
         head
     }
 
+    /// Returns the same request without the fields whose names `drops` is true for.
+    #[must_use]
+    pub fn without(&self, drops: impl Fn(&[u8]) -> bool) -> Self {
+        let view = self.view();
+        let endpoints = Endpoints::new(view.client(), view.server()).with_prefix(view.prefix);
+        self.changed(view.scheme, &endpoints, |head, name, value| {
+            if !drops(name) {
+                head.push_field(name, value);
+            }
+        })
+    }
+
     /// Marks the request as followed by a body, which may be empty.
     pub fn set_has_body(&mut self) {
         self.block[FLAGS_AT] |= FLAG_BODY;

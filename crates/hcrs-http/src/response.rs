@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::MalformedHead;
-use crate::fields::{self, Fields};
+use crate::fields::{self, Field, Fields};
 
 const FIXED: usize = 4;
 
@@ -51,6 +51,20 @@ impl ResponseHead {
     /// Returns the fields, in order.
     pub fn fields(&self) -> Fields<'_> {
         Fields::new(&self.block[FIXED..])
+    }
+
+    /// Returns the head with `field`, which is short, at its end; as it is if it has as many fields as it can.
+    #[must_use]
+    pub fn with_field(&self, field: Field<'_>) -> Self {
+        let Some(count) = u16::try_from(self.field_count() + 1).ok() else {
+            return self.clone();
+        };
+        let added = fields::PREFIX + field.name.len() + field.value.len();
+        let mut block = Vec::with_capacity(self.block.len() + added);
+        block.extend_from_slice(&self.block);
+        block[2..FIXED].copy_from_slice(&count.to_le_bytes());
+        fields::push(&mut block, field.name, field.value);
+        Self { block: block.into() }
     }
 
     /// Returns a part of this head, such as a value of [`ResponseHead::fields`], without a copy.
@@ -105,6 +119,14 @@ mod tests {
         let fields: Vec<_> = head.fields().collect();
         assert_eq!(fields, [(&b"x-a"[..], &b"1"[..]), (b"x-a", b"")]);
         assert_eq!(head.share(fields[0].1), "1");
+    }
+
+    #[test]
+    fn a_field_is_added_at_the_end() {
+        let head = ResponseHead::new(200, [(&b"x-a"[..], &b"1"[..])]);
+        let head = head.with_field(Field { name: b"x-b", value: b"2" });
+        assert_eq!((head.status(), head.field_count()), (200, 2));
+        assert_eq!(head.fields().collect::<Vec<_>>(), [(&b"x-a"[..], &b"1"[..]), (b"x-b", b"2")]);
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn sample(setting: &Setting) -> (String, String) {
         ValueKind::Size => ("333".into(), "333".into()),
         ValueKind::Mask => ("18".into(), "0o022".into()),
         ValueKind::Seconds(_) => ("7".into(), "7".into()),
+        ValueKind::Ratio => ("0.5".into(), "0.5".into()),
         ValueKind::OneOf(words) => quoted(words.last().unwrap()),
         ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::BooleanOrBinds => {
             ("127.0.0.1:1".into(), "[\"127.0.0.1:1\"]".into())

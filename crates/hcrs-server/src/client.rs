@@ -22,6 +22,8 @@ pub(crate) struct Client {
     pub serial: u64,
     /// The treatment of the fields in which a proxy describes its client.
     pub forwarded: ForwardedFields,
+    /// Whether the peer is a trusted proxy.
+    pub is_trusted: bool,
     /// Cleartext or TLS.
     pub scheme: Scheme,
     /// The addresses of both ends.
@@ -42,12 +44,12 @@ pub(crate) struct Agreed {
 impl Client {
     /// Joins the results of the steps before the first request of connection `serial`.
     pub(crate) fn new(admitted: Admitted, serial: u64, peer: Peer, tls: Option<Agreed>) -> Self {
-        let Peer { endpoints, forwarded, scheme } = peer;
+        let Peer { endpoints, forwarded, is_trusted, scheme } = peer;
         let (endpoints, scheme) = match &tls {
             Some(agreed) => (endpoints.with_tls(agreed.info.number), Scheme::Https),
             None => (endpoints, scheme),
         };
-        Self { admitted, serial, forwarded, scheme, endpoints: Rc::new(endpoints), tls }
+        Self { admitted, serial, forwarded, is_trusted, scheme, endpoints: Rc::new(endpoints), tls }
     }
 
     /// Logs that the connection ends with a fault, after its requests were noted.
@@ -68,6 +70,8 @@ pub(crate) struct Peer {
     pub endpoints: Endpoints,
     /// The treatment of the requests' forwarded fields.
     pub forwarded: ForwardedFields,
+    /// Whether it is a trusted proxy.
+    pub is_trusted: bool,
     /// HTTPS if the client used TLS to the proxy.
     pub scheme: Scheme,
 }

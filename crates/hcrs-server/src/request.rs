@@ -221,8 +221,13 @@ fn configured(client: &Client, arrived: &Arrived, rule: &RouteRule) -> Configure
     }
 }
 
+/// Returns the parts of a request whose client and labels are known.
 fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
     let Arrived { key, stream: _, head, expects_continue } = arrived;
+    let head = match &client.admitted.shared.labels {
+        Some(labels) => labels.label(head, client.is_trusted),
+        None => head,
+    };
     let tls = client.tls.as_ref().map(|agreed| Rc::clone(&agreed.info));
     Parts { tls, expects_continue, ..Parts::new(key, Rc::clone(&client.admitted.mailbox), head, now) }
 }

@@ -20,6 +20,7 @@ pub use self::routes::{
     FilesSettings, FixedResponse, HostPattern, MissingFile, PathPattern, RedirectSettings, RouteAction,
     RouteMatcher, RouteRule, Routes,
 };
+use crate::labels::LabelSettings;
 use crate::{AccountName, Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
@@ -65,6 +66,8 @@ pub struct Settings {
     pub connection: ConnectionSettings,
     /// The trust in proxies and their fields.
     pub proxies: ProxySettings,
+    /// The labels that requests get.
+    pub labels: LabelSettings,
     /// The limits and deadlines of requests that wait for a worker.
     pub dispatch: DispatchSettings,
     /// How long requests in flight may take to finish after a signal to stop.
@@ -104,6 +107,7 @@ impl Default for Settings {
             routes: Routes::default(),
             connection: ConnectionSettings::default(),
             proxies: ProxySettings::default(),
+            labels: LabelSettings::default(),
             dispatch: DispatchSettings::default(),
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),

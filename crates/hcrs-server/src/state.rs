@@ -18,6 +18,7 @@ use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
+use crate::labels::Labels;
 use crate::origin::admin::Port;
 use crate::origin::app::dispatch::Dispatch;
 use crate::origin::files::Folders;
@@ -30,6 +31,7 @@ mod fault_log;
 mod server_fields;
 
 use active_requests::ActiveRequests;
+pub(crate) use fault_log::FailedRequest;
 use fault_log::FaultLog;
 use server_fields::ServerFields;
 
@@ -49,6 +51,8 @@ pub(crate) struct ThreadState {
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
     pub statsd: RefCell<Option<Statsd>>,
+    /// The labels that requests get; `None` for none.
+    pub labels: Option<Labels>,
     /// Faults that the error log has not reported yet.
     pub faults: FaultLog,
     /// The counters and histograms of the thread.
@@ -102,6 +106,7 @@ impl ThreadState {
             connections: RefCell::default(),
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
+            labels: Labels::new(&settings.labels),
             faults: FaultLog::default(),
             metrics: Rc::default(),
             requests: ActiveRequests::default(),
@@ -126,7 +131,8 @@ impl ThreadState {
     /// Lets the thread answer probes by `readiness`, and serve the admin interface if it has a way to the
     /// supervisor.
     pub(crate) fn with_role(self, readiness: Arc<Readiness>, admin: Option<Port>) -> Self {
-        Self { admin, readiness, ..self }
+        let labels = self.labels.filter(|_| admin.is_none());
+        Self { admin, readiness, labels, ..self }
     }
 
     /// Returns the settings.
@@ -180,11 +186,10 @@ impl ThreadState {
         self.access.borrow().is_some() || self.statsd.borrow().is_some()
     }
 
-    /// Notes that a request has ended with the fault, on the connection with this number and the stream with
-    /// this number, if the protocol has streams.
-    pub(crate) fn note_fault(&self, connection: u64, stream: Option<u32>, fault: Fault) {
+    /// Notes that a request has ended with the fault.
+    pub(crate) fn note_fault(&self, failed: FailedRequest<'_>, fault: Fault) {
         self.metrics.fail_request(fault);
-        if self.faults.note(connection, stream, fault, clock::now()) {
+        if self.faults.note(failed, fault, clock::now()) {
             self.dispatch.wake();
         }
     }

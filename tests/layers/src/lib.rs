@@ -77,6 +77,7 @@ mod tests {
         "handover",
         "bind",
         "settings",
+        "labels",
         "embedder",
         "server_names",
         "command_line",

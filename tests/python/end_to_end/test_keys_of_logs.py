@@ -45,6 +45,19 @@ def test_lines_are_objects(server: Server, connect_h1: Callable[..., H1Client]) 
     assert json.loads(wait_until(lambda: server.output, "the line"))["path"] == "/a"
 
 
+@shows("plain.py:app", trace_context="all", trace_sample_ratio=0.5, request_id="x-id", access_log_json=True, accesslog="-")
+def test_requests_get_a_trace_and_an_id(server: Server, connect_h1: Callable[..., H1Client]) -> None:
+    client = connect_h1(server.listener)
+    answers = [client.get("/scope", "x-id: theirs\r\n") for _ in range(64)]
+    parents = [re.findall(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-(0[23])'", answer.body)[0] for answer in answers]
+    # All or none of 64 are sampled once in 2 ** 63 runs.
+    assert {flags for _, flags in parents} == {b"02", b"03"}
+    lines = wait_until(lambda: server.output.splitlines() if server.output.count("\n") == 64 else None, "the lines")
+    logged = [json.loads(line) for line in lines]
+    assert [line["request_id"] for line in logged] == [answer.header("x-id") for answer in answers]
+    assert [line["trace_id"].encode() for line in logged] == [trace for trace, _ in parents]
+
+
 @pytest.mark.parametrize("how", ["file", "environment", "flag"])
 @shows(logconfig="json:<folder>/log.json")
 def test_the_workers_logging_is_configured_by_a_file(

@@ -91,14 +91,17 @@ def test_every_atom_has_its_documented_value(serve: Callable[..., Server], conne
         "{name}i": "of the request", "{name}o": "text/plain|-", "{name}e": "of the environment", "T": r"\d+", "M": r"\d+",
         "D": r"\d+", "L": r"\d+\.\d{{6}}", "p": r"<{worker}>", "bytes_sent": "17", "bytes_received": "3",
         "queue_time": r"\d+\.\d+", "head_time": r"\d+\.\d+", "worker_pid": "{worker}", "protocol": "http/1\\.1",
-        "connection_id": "1", "stream_id": "-", "fault": "-",
+        "connection_id": "1", "stream_id": "-", "fault": "-", "request_id": r"[0-9a-f]{{32}}", "trace_id": "4b+",
+        "span_id": "0a+",
     }  # fmt: skip
     assert sorted(says) == sorted(documented_atoms())
     names = {"{name}i": "{X-Name}i", "{name}o": "{content-type}o", "{name}e": "{ATOM}e"}
     form = "\t".join(f"%({names.get(atom, atom)})s" for atom in says)
-    server = serve("plain.py:app", accesslog="-", access_log_format=form, env={"ATOM": "of the environment"})
+    own = {"request_id": "x-id", "trace_context": "all"}
+    server = serve("plain.py:app", accesslog="-", access_log_format=form, env={"ATOM": "of the environment"}, hcrs=own)
     client = connect_h1(server.listener)
     fields = "x-name: of the request\r\nreferer: http://r/\r\nuser-agent: tests/1\r\nauthorization: Basic YWxpY2U6eA==\r\n"
+    fields += f"traceparent: 00-4{'b' * 31}-0{'a' * 15}-00\r\n"
     client.request("POST", "/a%20b?c=%20", fields, b"abc")
     assert client.response().status == 404
     port, [worker] = client.socket.getsockname()[1], server.worker_pids()

@@ -8,8 +8,8 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
     AccessFormat, AccountName, FilesSettings, HostPattern, Lifespan, LogLevel, LogTarget, MissingFile,
-    PathPattern, PythonLogging, RedirectSettings, RouteAction, RouteMatcher, RouteRule, ServerNames,
-    Settings, WorkerClass,
+    PathPattern, PythonLogging, RedirectSettings, RouteAction, RouteMatcher, RouteRule, SampleRatio,
+    ServerNames, Settings, TraceContext, WorkerClass,
 };
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
@@ -269,6 +269,17 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
     ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
     ends_in("[hcrs]\nwsgi_threads = 12", |s| app(s).wsgi_threads.map(NonZeroUsize::get), Some(12));
+}
+
+#[test]
+fn every_key_of_tracing_ends_in_its_setting() {
+    let labels = |s: &Settings| s.labels.clone();
+    ends_in("[hcrs]\ntrace_context = \"All\"", |s| labels(s).trace_context, TraceContext::All);
+    ends_in("[hcrs]\ntrace_context = \"trusted\"", |s| labels(s).trace_context, TraceContext::Trusted);
+    let half = SampleRatio::new(0.5).unwrap();
+    ends_in("[hcrs]\ntrace_sample_ratio = 0.5", |s| labels(s).sample_ratio, half);
+    let name = Some(b"x-id"[..].into());
+    ends_in("[hcrs]\nrequest_id = \"X-Id\"", |s| labels(s).request_id, name);
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn a_head_that_does_not_arrive_is_answered_and_ends_the_connection() {
     feed(&mut connection, "GET / HT");
     assert!(matches!(connection.poll_event(), Ok(None)));
     let mut out = Vec::new();
-    connection.write_fault(Fault::HeadTimeout, false, &ServerFields::default(), &mut out);
+    connection.write_fault(Fault::HeadTimeout, None, false, &ServerFields::default(), &mut out);
     assert_eq!(out, b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     assert!(connection.response_ended() && connection.must_close());
     feed(&mut connection, "TP/1.1\r\nhost: a\r\n\r\n");

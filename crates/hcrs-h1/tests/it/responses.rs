@@ -1,7 +1,7 @@
 //! Responses: framing, checks on the app's heads, and answers to faults. httparse reads them back.
 
 use hcrs_h1::{Connection, ServerFields};
-use hcrs_http::Fault;
+use hcrs_http::{Fault, Field};
 
 use crate::driver::{after, answer, connection, response};
 
@@ -232,7 +232,7 @@ fn faults_are_answered_with_a_complete_response() {
     ] {
         let mut connection = after(request);
         let mut out = Vec::new();
-        connection.write_fault(fault, close, &extra, &mut out);
+        connection.write_fault(fault, None, close, &extra, &mut out);
         let end = if lives { "" } else { "connection: close\r\n" };
         let expected = format!(
             "HTTP/1.1 {expected}\r\ndate: now\r\nserver: hcrs\r\nalt-svc: a\r\nalt-svc: b\r\n\
@@ -241,7 +241,18 @@ fn faults_are_answered_with_a_complete_response() {
         assert_eq!(String::from_utf8_lossy(&out), expected);
         assert_eq!(connection.can_keep_alive(), lives);
         assert!(connection.response_ended());
-        connection.write_fault(fault, close, &extra, &mut out);
+        connection.write_fault(fault, None, close, &extra, &mut out);
         assert_eq!(out.len(), expected.len(), "only one answer goes out");
     }
+}
+
+#[test]
+fn the_response_to_a_fault_may_have_a_field_of_its_own() {
+    let own = Some(Field { name: b"x-request-id", value: b"4242" });
+    let mut out = Vec::new();
+    after(GET).write_fault(Fault::QueueTimeout, own, false, &ServerFields::default(), &mut out);
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nx-request-id: 4242\r\ncontent-length: 0\r\n\r\n"
+    );
 }

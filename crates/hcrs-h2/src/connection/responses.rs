@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use hcrs_http::{Fault, ResponseHead};
+use hcrs_http::{Fault, Field, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
@@ -156,9 +156,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// the stream otherwise, after the bytes that were taken before. Between turns this wakes the task, whose
     /// next turn writes the frames.
     pub fn fail(&mut self, key: StreamKey, fault: Fault) {
+        self.fail_with(key, fault, None);
+    }
+
+    /// Like [`Connection::fail`]; the response has the field `own` too.
+    pub fn fail_with(&mut self, key: StreamKey, fault: Fault, own: Option<Field<'_>>) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         match stream.respond.take() {
-            Some(Respond::Requested(respond)) => refuse(respond, fault, &self.server_fields),
+            Some(Respond::Requested(respond)) => refuse(respond, fault, own, &self.server_fields),
             Some(Respond::Pushed(mut respond)) => {
                 respond.send_reset(reason(fault));
             }
@@ -257,9 +262,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 }
 
 /// Answers a request with the response to a fault.
-pub(super) fn refuse(mut respond: SendResponse<Bytes>, fault: Fault, server_fields: &ServerFields) {
+pub(super) fn refuse(
+    mut respond: SendResponse<Bytes>,
+    fault: Fault,
+    own: Option<Field<'_>>,
+    server_fields: &ServerFields,
+) {
     // An error means that the client has reset the stream and does not wait for the answer.
-    let _gone = respond.send_response(head::fault(fault, server_fields), true);
+    let _gone = respond.send_response(head::fault(fault, own, server_fields), true);
 }
 
 /// Returns the fault's error code, as `h2` has it.

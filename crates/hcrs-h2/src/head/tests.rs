@@ -42,7 +42,7 @@ fn methods_and_heads_that_no_worker_could_be_given_are_refused() {
 
 #[test]
 fn a_method_that_is_not_served_gets_an_allow_that_names_none() {
-    let of = |reason| fault(reason, &ServerFields::default()).headers().get(header::ALLOW).cloned();
+    let of = |reason| fault(reason, None, &ServerFields::default()).headers().get(header::ALLOW).cloned();
     assert_eq!(of(Fault::MethodNotAllowed).as_ref().map(HeaderValue::as_bytes), Some(&b""[..]));
     assert_eq!(of(Fault::HeadTooLarge), None);
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use hcrs_h2::{Event, Sent, ServerFields, Settings};
-use hcrs_http::Fault;
+use hcrs_http::{Fault, Field};
 use http::{HeaderValue, Method};
 
 use crate::client::{self, Pair, both, read_body};
@@ -292,12 +292,14 @@ fn a_fault_before_the_head_is_answered_with_its_status() {
     for (fault, status) in table {
         let mut pair = Pair::new(Box::new(move |hands, event| {
             if let Event::Request { key, .. } = event {
-                hands.connection.fail(*key, fault);
+                let own = Field { name: b"x-request-id", value: b"4242" };
+                hands.connection.fail_with(*key, fault, Some(own));
             }
         }));
         let (response, body) = pair.fetch(client::get("/")).unwrap();
         assert_eq!((response.status().as_u16(), body.len()), (status, 0));
         assert_eq!(response.headers()["content-length"], "0");
+        assert_eq!(response.headers()["x-request-id"], "4242");
         assert_eq!(response.headers().contains_key("retry-after"), status == 503);
         assert_eq!(pair.server.open_streams(), 0);
     }

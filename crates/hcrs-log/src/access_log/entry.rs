@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hcrs_http::trace_context::TraceParent;
 use hcrs_http::{Address, Fault, Fields, Scheme};
 
 /// A finished request, or one that was refused before its head was complete.
@@ -45,6 +46,10 @@ pub struct AccessEntry<'a> {
     pub head_time: Option<Duration>,
     /// The process id of the worker that had it.
     pub worker: Option<u32>,
+    /// The id of the request, if requests have one.
+    pub request_id: Option<&'a [u8]>,
+    /// The trace that the request belongs to and its parent span, if the server looks at them.
+    pub trace: Option<TraceParent<'a>>,
     /// The fault that ended it, if there is one.
     pub fault: Option<Fault>,
 }

@@ -99,12 +99,18 @@ pub(super) enum Atom {
     Connection,
     /// `stream_id`
     Stream,
+    /// `request_id`
+    RequestId,
+    /// `trace_id`
+    TraceId,
+    /// `span_id`
+    SpanId,
     /// `fault`
     Fault,
 }
 
 /// The atoms with a fixed name.
-const ATOMS: [(&str, Atom); 29] = [
+const ATOMS: [(&str, Atom); 32] = [
     ("h", Atom::Client),
     ("u", Atom::User),
     ("t", Atom::Time),
@@ -133,6 +139,9 @@ const ATOMS: [(&str, Atom); 29] = [
     ("protocol", Atom::Protocol),
     ("connection_id", Atom::Connection),
     ("stream_id", Atom::Stream),
+    ("request_id", Atom::RequestId),
+    ("trace_id", Atom::TraceId),
+    ("span_id", Atom::SpanId),
     ("fault", Atom::Fault),
 ];
 

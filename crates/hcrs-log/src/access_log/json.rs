@@ -33,6 +33,9 @@ pub(super) fn push_object(out: &mut Vec<u8>, entry: &AccessEntry<'_>, time: &str
     object.number("worker_pid", entry.worker);
     object.number("connection_id", Some(entry.connection));
     object.number("stream_id", entry.stream);
+    object.field("request_id", entry.request_id);
+    object.field("trace_id", entry.trace.map(|trace| trace.trace_id));
+    object.field("span_id", entry.trace.map(|trace| trace.span_id));
     object.field("fault", entry.fault.map(|fault| fault.as_str().as_bytes()));
     out.push(b'}');
 }

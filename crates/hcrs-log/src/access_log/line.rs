@@ -77,6 +77,9 @@ fn push_atom(out: &mut Vec<u8>, atom: &Atom, entry: &AccessEntry<'_>, around: Su
         Atom::Protocol => out.extend_from_slice(entry.protocol.as_bytes()),
         Atom::Connection => push_number(out, entry.connection),
         Atom::Stream => push_known(out, entry.stream),
+        Atom::RequestId => push_value(out, entry.request_id),
+        Atom::TraceId => push_value(out, entry.trace.map(|trace| trace.trace_id)),
+        Atom::SpanId => push_value(out, entry.trace.map(|trace| trace.span_id)),
         Atom::Fault => push_value(out, entry.fault.map(|fault| fault.as_str().as_bytes())),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
+use hcrs_http::trace_context::TraceParent;
 use hcrs_http::{Address, Endpoints, Fault, RequestHead, RequestLine, Scheme, Version};
 use jiff::tz::TimeZone;
 
@@ -42,6 +43,8 @@ fn entry<'a>() -> AccessEntry<'a> {
         queue_time: Some(Duration::from_micros(12)),
         head_time: Some(Duration::from_micros(900)),
         worker: Some(18001),
+        request_id: None,
+        trace: None,
         fault: None,
     }
 }
@@ -112,6 +115,7 @@ fn what_is_missing_is_a_dash() {
         ),
         "- - - - |- - - -"
     );
+    assert_eq!(atoms("%(request_id)s %(trace_id)s %(span_id)s", &nothing), "- - -");
     assert_eq!(atoms("%(fault)s %(p)s", &nothing), "- <17993>", "the edge answered by itself");
 }
 
@@ -131,6 +135,8 @@ fn each_atom_has_the_value_of_hypercorns_and_gunicorns() {
         fields: Some(head.view().fields()),
         response_fields: &kept,
         fault: Some(Fault::ClientGone),
+        request_id: Some(b"id\n1"),
+        trace: TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         stream: Some(5),
         bytes_received: 3,
         ..entry()
@@ -149,6 +155,8 @@ fn each_atom_has_the_value_of_hypercorns_and_gunicorns() {
         ("%(bytes_sent)s %(bytes_received)s", "443 3"),
         ("%(queue_time)s %(head_time)s", "0.000012 0.000900"),
         ("%(worker_pid)s %(protocol)s %(connection_id)s %(stream_id)s", "18001 http/1.1 7 5"),
+        ("%(request_id)s", "id\\x0a1"),
+        ("%(trace_id)s %(span_id)s", "4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7"),
         ("%(fault)s", "client went away"),
         ("100%% %(s)s", "100% 200"),
         ("%(m)-5s|%(m)5s|%(m)2s|%(s)d", "GET  |  GET|GET|200"),
@@ -184,6 +192,8 @@ fn json_lines_are_objects_with_all_fields() {
         query: b"q=\xff",
         fields: Some(head.view().fields()),
         stream: Some(5),
+        request_id: Some(b"4242"),
+        trace: TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         fault: Some(Fault::WorkerLost),
         ..entry()
     };
@@ -195,12 +205,23 @@ fn json_lines_are_objects_with_all_fields() {
         "host": "a.test", "path": "/x%20y", "query": "q=\\xff", "protocol": "http/1.1", "status": 200,
         "bytes_sent": 443, "bytes_received": 0, "duration": 2.00153, "queue_time": 0.000_012,
         "head_time": 0.0009, "user_agent": "\"x\"\n\u{1b}", "pid": 17993, "worker_pid": 18001,
-        "connection_id": 7, "stream_id": 5, "fault": "worker died",
+        "connection_id": 7, "stream_id": 5, "request_id": "4242",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7", "fault": "worker died",
     });
     assert_eq!(read, expected);
     let bare = AccessEntry { client: None, status: None, worker: None, method: b"", ..entry() };
     let read: serde_json::Value = serde_json::from_str(&line_in(AccessFormat::json(), &bare)).unwrap();
-    for absent in ["client", "method", "status", "worker_pid", "stream_id", "fault", "referer"] {
+    for absent in [
+        "client",
+        "method",
+        "status",
+        "worker_pid",
+        "stream_id",
+        "request_id",
+        "trace_id",
+        "fault",
+        "referer",
+    ] {
         assert!(read.get(absent).is_none(), "{absent}: {read}");
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn identify(
         None => endpoints,
     };
     let scheme = if tls { Scheme::Https } else { Scheme::Http };
-    Ok(Peer { endpoints, forwarded: forwarded(settings, is_trusted), scheme })
+    Ok(Peer { endpoints, forwarded: forwarded(settings, is_trusted), is_trusted, scheme })
 }
 
 fn forwarded(settings: &ProxySettings, is_trusted: bool) -> ForwardedFields {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use hcrs_h1::{Awaits, Connection, Event};
-use hcrs_http::Fault;
+use hcrs_http::{Fault, Field};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
@@ -244,10 +244,12 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
                 Output::Interim(head) => connection.write_interim(&head, out),
                 Output::Trailers(trailers) => connection.write_trailers(&trailers, out),
                 Output::Head { head, .. } if head.status() == 101 => {
+                    let head = in_flight.labelled(head, shared);
                     in_flight.note_head(&head, shared, now);
                     shared.with_server_fields(now, |fields| connection.write_switch(&head, &fields.h1(), out))
                 }
                 Output::Head { head, end, body } => {
+                    let head = in_flight.labelled(head, shared);
                     let body = if end { Some(0) } else { body };
                     let close = if body.is_some() { close_if_whole } else { close };
                     shared
@@ -305,7 +307,15 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
         let close = self.is_last_if_whole();
         let shared = &self.client.admitted.shared;
         let (connection, out) = (&mut self.connection, self.out.end());
-        shared.with_server_fields(now, |fields| connection.write_fault(fault, close, &fields.h1(), out));
+        let mut write = |own: Option<Field<'_>>| {
+            shared.with_server_fields(now, |fields| {
+                connection.write_fault(fault, own, close, &fields.h1(), out);
+            });
+        };
+        match &self.in_flight {
+            Some(in_flight) => in_flight.with_own_field(shared, write),
+            None => write(None),
+        }
         let framing =
             if is_cut_off || self.connection.must_close() { Framing::Lost } else { Framing::Intact };
         if ends_connection(fault, framing) {

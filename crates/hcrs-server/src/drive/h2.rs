@@ -276,9 +276,11 @@ impl Driver {
                 Output::Interim(head) => turn.send_interim(key, &head).map(|()| false),
                 Output::Trailers(trailers) => turn.send_trailers(now, key, &trailers),
                 Output::Head { head, end, .. } => {
+                    let shared = &self.client.admitted.shared;
+                    let head = in_flight.labelled(head, shared);
                     let sent = turn.send_head(key, &head, end);
                     if sent.is_ok() {
-                        in_flight.note_head(&head, &self.client.admitted.shared, now);
+                        in_flight.note_head(&head, shared, now);
                     }
                     sent
                 }
@@ -311,10 +313,14 @@ impl Driver {
 
     /// Sends the fault's response if no head was sent, and resets the stream otherwise.
     fn fail<T: Io>(&mut self, connection: &mut Connection<T>, key: StreamKey, fault: Fault, now: Instant) {
-        if let Some(in_flight) = self.streams.get_mut(key) {
-            in_flight.note_fault(fault);
+        match self.streams.get_mut(key) {
+            Some(in_flight) => {
+                in_flight.note_fault(fault);
+                let shared = &self.client.admitted.shared;
+                in_flight.with_own_field(shared, |own| connection.fail_with(key, fault, own));
+            }
+            None => connection.fail(key, fault),
         }
-        connection.fail(key, fault);
         self.finish(key, now);
         // The frames of the other streams are whole.
         if ends_connection(fault, Framing::Intact) {

@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestView, ResponseHead, Version, response_content_length};
+use hcrs_http::{Fault, Field, RequestView, ResponseHead, Version, response_content_length};
 use hcrs_log::{AccessEntry, AccessLog};
 
 use crate::client::Client;
 use crate::exchange::Exchange;
-use crate::state::ThreadState;
+use crate::state::{FailedRequest, ThreadState};
 
 /// A request in flight.
 #[derive(Debug)]
@@ -67,6 +67,22 @@ impl InFlight {
         self.exchange.push_switched(input);
     }
 
+    /// Returns the head of the response with the labels of the request.
+    pub(super) fn labelled(&self, head: ResponseHead, shared: &ThreadState) -> ResponseHead {
+        let Some(labels) = &shared.labels else { return head };
+        let labelled = |request: Option<RequestView<'_>>| labels.label_response(&request?, &head);
+        self.exchange.with_head(labelled).unwrap_or(head)
+    }
+
+    /// Calls `with` with the field of the response to a fault that has the id of the request.
+    pub(super) fn with_own_field(&self, shared: &ThreadState, with: impl FnOnce(Option<Field<'_>>)) {
+        let Some(labels) = &shared.labels else { return with(None) };
+        self.exchange.with_head(|request| match request {
+            Some(request) => with(labels.response_field(&request)),
+            None => with(None),
+        });
+    }
+
     /// Notes that the response's head was sent.
     pub(super) fn note_head(&mut self, head: &ResponseHead, shared: &ThreadState, now: Instant) {
         self.status = Some(head.status());
@@ -108,8 +124,11 @@ impl InFlight {
         self.exchange.abandon();
         let head = self.exchange.take_head()?;
         let shared = &client.admitted.shared;
+        let label = shared.labels.as_ref().map(|labels| labels.of(&head.view())).unwrap_or_default();
         if let Some(fault) = self.fault {
-            shared.note_fault(client.serial, self.stream, fault);
+            let failed =
+                FailedRequest { connection: client.serial, stream: self.stream, id: label.request_id };
+            shared.note_fault(failed, fault);
             if fault == Fault::DrainTimeout && is_request {
                 shared.note_cut();
             }
@@ -130,6 +149,8 @@ impl InFlight {
                 queue_time: sent_to.map(|sent| since_arrival(sent.at)),
                 head_time: self.head_at.map(since_arrival),
                 worker: sent_to.map(|sent| sent.worker.pid),
+                request_id: label.request_id,
+                trace: label.trace,
                 fault: self.fault,
                 ..entry(client, &view, self.stream)
             });
@@ -141,7 +162,7 @@ impl InFlight {
 /// Records an HTTP/1.1 request that was refused before its head was complete; `input` begins with its bytes.
 pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duration: Duration) {
     let shared = &client.admitted.shared;
-    shared.note_fault(client.serial, None, fault);
+    shared.note_fault(FailedRequest { connection: client.serial, stream: None, id: None }, fault);
     shared.end_unread(fault, duration);
     if !shared.keeps_record() {
         return;
@@ -175,6 +196,8 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
         queue_time: None,
         head_time: None,
         worker: None,
+        request_id: None,
+        trace: None,
         fault: Some(fault),
     });
 }
@@ -202,6 +225,8 @@ fn entry<'a>(client: &'a Client, view: &RequestView<'a>, stream: Option<u32>) ->
         queue_time: None,
         head_time: None,
         worker: None,
+        request_id: None,
+        trace: None,
         fault: None,
     }
 }

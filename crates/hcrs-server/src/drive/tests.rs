@@ -46,6 +46,7 @@ fn client(shared: &Rc<ThreadState>) -> Client {
         admitted: Admitted::new(shared),
         serial: 1,
         forwarded: ForwardedFields::AsTheyAre,
+        is_trusted: false,
         scheme: Scheme::Http,
         endpoints: Rc::new(Endpoints::default()),
         tls: None,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestHead};
+use hcrs_http::{Fault, RequestHead, RequestView};
 use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
 use super::{Exchange, Output, Piece, Place, SentTo, Source};
@@ -234,6 +234,12 @@ impl Exchange {
     /// Returns the worker that has it, or had it last.
     pub(crate) fn sent_to(&self) -> Option<SentTo> {
         self.state.borrow().sent
+    }
+
+    /// Calls `with` with the request's head, which is `None` once it was taken.
+    pub(crate) fn with_head<R>(&self, with: impl FnOnce(Option<RequestView<'_>>) -> R) -> R {
+        let state = self.state.borrow();
+        with(state.head.as_ref().map(RequestHead::view))
     }
 
     /// Returns the head once it is not needed any more.

@@ -79,6 +79,7 @@ impl Settings {
             // The outlets are opened at the start.
             log: _,
             statsd: _,
+            labels: _,
         } = new;
         Settings {
             app: match (&self.app, app) {

@@ -28,15 +28,26 @@ struct Gathered {
     reported_at: Option<Instant>,
 }
 
+/// The names of a request that has failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FailedRequest<'a> {
+    /// The number of its connection.
+    pub connection: u64,
+    /// The number of its stream, if the protocol has streams.
+    pub stream: Option<u32>,
+    /// Its id, if requests have one.
+    pub id: Option<&'a [u8]>,
+}
+
 impl FaultLog {
-    /// Notes that a request has ended with the fault, on the connection with this number and the stream with
-    /// this number, if the protocol has streams. Returns true if a warning about it is due later.
-    pub(crate) fn note(&self, connection: u64, stream: Option<u32>, fault: Fault, now: Instant) -> bool {
+    /// Notes that a request has ended with the fault. Returns true if a warning about it is due later.
+    pub(crate) fn note(&self, failed: FailedRequest<'_>, fault: Fault, now: Instant) -> bool {
         match fault.log_level() {
             FaultLogLevel::Debug => {
                 tracing::debug!(
-                    conn = connection,
-                    stream,
+                    conn = failed.connection,
+                    stream = failed.stream,
+                    request_id = failed.id.and_then(|id| std::str::from_utf8(id).ok()),
                     fault = fault.counter(),
                     "Request failed: {}",
                     fault.as_str()
@@ -101,12 +112,14 @@ impl FaultLog {
 mod tests {
     use super::*;
 
+    const REQUEST: FailedRequest<'_> = FailedRequest { connection: 1, stream: None, id: None };
+
     #[test]
     fn faults_of_clients_and_apps_wait_for_nothing() {
         let log = FaultLog::default();
         assert!(
-            !log.note(1, None, Fault::ClientGone, Instant::now())
-                && !log.note(1, Some(3), Fault::AppFailed, Instant::now())
+            !log.note(REQUEST, Fault::ClientGone, Instant::now())
+                && !log.note(FailedRequest { stream: Some(3), ..REQUEST }, Fault::AppFailed, Instant::now())
         );
         assert_eq!(log.due(), None);
     }
@@ -115,15 +128,15 @@ mod tests {
     fn many_faults_are_one_warning_and_the_next_follows_after_an_interval() {
         let (log, start) = (FaultLog::default(), Instant::now());
         for _ in 0..500 {
-            assert!(log.note(1, None, Fault::QueueFull, start));
+            assert!(log.note(REQUEST, Fault::QueueFull, start));
         }
-        assert!(log.note(1, None, Fault::WorkerLost, start));
+        assert!(log.note(REQUEST, Fault::WorkerLost, start));
         assert_eq!(log.due(), Some(start + GATHERING));
         log.flush_due(start);
         assert!(log.due().is_some(), "it waits for others");
         log.flush_due(start + GATHERING);
         assert_eq!(log.due(), None);
-        assert!(log.note(1, None, Fault::QueueFull, start + GATHERING));
+        assert!(log.note(REQUEST, Fault::QueueFull, start + GATHERING));
         assert_eq!(log.due(), Some(start + GATHERING + COMPLAINT_INTERVAL));
     }
 }

@@ -41,6 +41,12 @@ fn errors_of_values_name_the_expected_one() {
             "1:13: accesslog: \"tcp://a\" is neither a path that begins with / nor udp://",
         ),
         ("statsd_host = \"localhost\"", "1:15: statsd_host: expected \"host:port\", found"),
+        ("hcrs.trace_context = \"on\"", "expected \"off\", \"all\" or \"trusted\", found the string \"on\""),
+        ("hcrs.trace_sample_ratio = 1.1", "trace_sample_ratio: expected a number from 0 to 1, found 1.1"),
+        ("hcrs.trace_sample_ratio = -1", "trace_sample_ratio: expected a number from 0 to 1, found -1"),
+        ("hcrs.request_id = \"x id\"", "request_id: expected the name of a field without another meaning"),
+        ("hcrs.request_id = \"Host\"", "as in \"x-request-id\", found the string \"Host\""),
+        ("hcrs.request_id = \"traceparent\"", "request_id: expected the name of a field"),
         ("umask = 0o1000", "a whole number from 0 to 511, found 512"),
         ("hcrs = 1", "1:8: hcrs: expected a table, [hcrs], found 1"),
         (
