@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, RouteRule, Settings};
+use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, RouteRule, Settings, TraceContext};
 use hcrs_tls::VerifyMode;
 
 use crate::bind::DEFAULT_BIND;
@@ -128,6 +128,7 @@ impl Draft {
         self.check_reloader();
         self.check_captured_output();
         self.check_process_group();
+        self.check_export();
         if !self.websocket_compression {
             self.server.connection.websocket.compression = None;
         }
@@ -170,6 +171,15 @@ impl Draft {
             self.server.log.capture_output = false;
             let message = "capture_output is ignored: there is no errorlog";
             self.warn(&self.place_of("capture_output"), message);
+        }
+    }
+
+    /// Refuses an export of spans without traces.
+    fn check_export(&mut self) {
+        if self.server.otlp.endpoint.is_some() && self.server.labels.trace_context == TraceContext::Off {
+            let message =
+                "otlp_endpoint needs trace_context, which is \"off\"; set it to \"all\" or \"trusted\"";
+            self.mistakes.push(Mistake { place: self.place_of("otlp_endpoint"), message: message.into() });
         }
     }
 

@@ -219,6 +219,15 @@ pub(crate) const FAMILIES: &[Family] = &[
         |scrape, out| out.each(&[], &scrape.threads.counters.handshake_failures),
     ),
     // Workers
+    Family::new(
+        "hcrs_traced_requests",
+        Kind::Counter,
+        "Requests whose spans were exported, and whose spans were dropped because no collector took them.",
+        |scrape, out| {
+            out.number(&[("outcome", "exported")], scrape.server.spans.exported);
+            out.number(&[("outcome", "dropped")], scrape.server.spans.dropped);
+        },
+    ),
     Family::new("hcrs_workers", Kind::Gauge, "Worker processes.", |scrape, out| {
         for &state in WorkerState::ALL {
             let count = scrape.server.workers.iter().filter(|worker| worker.state == state).count();

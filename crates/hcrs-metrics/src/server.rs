@@ -16,6 +16,17 @@ pub struct ServerFacts {
     pub workers: Vec<WorkerFacts>,
     /// The number of workers that were replaced, restarted or ended.
     pub restarts: WorkerRestarts,
+    /// The spans of requests.
+    pub spans: SpanFacts,
+}
+
+/// The numbers of requests whose spans were exported, and were not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SpanFacts {
+    /// The number of requests whose spans a collector has taken.
+    pub exported: u64,
+    /// The number of requests whose spans were dropped.
+    pub dropped: u64,
 }
 
 /// The facts of a worker process.

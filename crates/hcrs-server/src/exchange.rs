@@ -39,6 +39,7 @@ use bytes::Bytes;
 use hcrs_http::{Fault, RequestHead, ResponseHead};
 use hcrs_link::{DATA_MAX, Owed, REQUEST_WINDOW, RESPONSE_WINDOW, RESPONSE_WINDOW_GROWTH, StreamId, Window};
 use hcrs_metrics::{Stall, WorkerName};
+use hcrs_otlp::SpanId;
 
 use crate::exchange::backlog::Share;
 use crate::exchange::file_body::FileBody;
@@ -63,6 +64,8 @@ pub(crate) struct Exchange {
     tls: Option<Rc<NumberedTlsInfo>>,
     /// When the request arrived.
     arrived: Instant,
+    /// The client's span, in whose place the head names one of this server.
+    parent_span: Option<SpanId>,
     /// The permit of its response to hold files open.
     file_permit: RefCell<Option<FilePermit>>,
     /// Its place in the thread's list of requests in flight.
@@ -127,6 +130,8 @@ pub(crate) struct Parts {
     pub expects_continue: bool,
     /// The most bytes of the request's body; `None` for no limit.
     pub max_body_size: Option<u64>,
+    /// The client's span, in whose place the head names one of this server.
+    pub parent_span: Option<SpanId>,
 }
 
 impl Parts {
@@ -143,6 +148,7 @@ impl Parts {
             websocket: None,
             expects_continue: false,
             max_body_size: None,
+            parent_span: None,
         }
     }
 }
@@ -295,6 +301,7 @@ impl Exchange {
             websocket,
             expects_continue,
             max_body_size,
+            parent_span,
         } = parts;
         // The head of a WebSocket's request is the whole request, but the client's bytes follow it.
         let ended = !head.has_body() && websocket.is_none();
@@ -305,6 +312,7 @@ impl Exchange {
             running: RefCell::new(running),
             tls,
             arrived,
+            parent_span,
             file_permit: RefCell::new(file_permit),
             listed_at: Cell::new(None),
             state: RefCell::new(State {
@@ -360,6 +368,11 @@ impl Exchange {
     /// Returns the TLS info of the connection.
     pub(crate) fn tls(&self) -> Option<&NumberedTlsInfo> {
         self.tls.as_deref()
+    }
+
+    /// Returns the client's span, if the head names one of this server in its place.
+    pub(crate) fn parent_span(&self) -> Option<SpanId> {
+        self.parent_span
     }
 
     /// Takes the reference that counts the exchange.

@@ -9,8 +9,11 @@ mod settings;
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 
-use hcrs_http::trace_context::{TRACEPARENT, TRACESTATE, TraceParent, hex_digits, new_traceparent};
+use hcrs_http::trace_context::{
+    TRACEPARENT, TRACEPARENT_LEN, TRACESTATE, TraceParent, hex_digits, new_traceparent,
+};
 use hcrs_http::{Field, RequestHead, RequestView, ResponseHead};
+use hcrs_otlp::SpanId;
 
 pub use settings::{LabelSettings, SampleRatio, TraceContext};
 
@@ -21,7 +24,18 @@ const REQUEST_ID_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Labels {
     settings: LabelSettings,
+    /// Whether sampled requests become spans of this server.
+    exports: bool,
     ids: Ids,
+}
+
+/// A request with its labels.
+#[derive(Debug)]
+pub(crate) struct Labelled {
+    /// The head.
+    pub head: RequestHead,
+    /// The client's span, if the head names one of this server in its place.
+    pub parent: Option<SpanId>,
 }
 
 /// The labels of a request.
@@ -34,15 +48,16 @@ pub(crate) struct Label<'a> {
 }
 
 impl Labels {
-    /// Returns the labels that the settings ask for; `None` for none.
-    pub(crate) fn new(settings: &LabelSettings) -> Option<Self> {
+    /// Returns the labels that the settings ask for; `None` for none. If the server `exports` spans, sampled
+    /// requests name one of its own as the parent.
+    pub(crate) fn new(settings: &LabelSettings, exports: bool) -> Option<Self> {
         let is_needed = settings.trace_context != TraceContext::Off || settings.request_id.is_some();
-        is_needed.then(|| Self { settings: settings.clone(), ids: Ids::default() })
+        is_needed.then(|| Self { settings: settings.clone(), exports, ids: Ids::default() })
     }
 
     /// Returns the head with its labels: those that it has if they are valid and from a client that is
     /// believed, new ones otherwise. `is_trusted` tells whether its peer is a trusted proxy.
-    pub(crate) fn label(&self, mut head: RequestHead, is_trusted: bool) -> RequestHead {
+    pub(crate) fn label(&self, mut head: RequestHead, is_trusted: bool) -> Labelled {
         let traces = self.settings.trace_context != TraceContext::Off;
         let id_name = self.settings.request_id.as_deref();
         let (mut parent, mut id, mut has_state) = (Found::default(), Found::default(), false);
@@ -56,18 +71,27 @@ impl Labels {
             }
         }
         let believes_parent = is_trusted || self.settings.trace_context == TraceContext::All;
-        let keeps_parent = believes_parent && parent.one().is_some_and(|it| TraceParent::parse(it).is_some());
+        let kept = parent.one().filter(|_| believes_parent).and_then(TraceParent::parse);
+        let child = kept.filter(|kept| self.exports && kept.is_sampled()).map(|kept| Child {
+            field: kept.child(self.ids.next_64()),
+            parent: kept.span_id.try_into().unwrap_or_default(),
+        });
         let keeps_id = is_trusted && id.one().is_some_and(is_request_id);
-        let makes_parent = traces && !keeps_parent;
+        let makes_parent = traces && kept.is_none();
         let makes_id = id_name.is_some() && !keeps_id;
-        let drops_trace = makes_parent && (has_state || !matches!(parent, Found::None));
+        let drops_state = makes_parent && has_state;
+        let drops_parent = child.is_some() || makes_parent && !matches!(parent, Found::None);
         let drops_id = makes_id && !matches!(id, Found::None);
-        if drops_trace || drops_id {
-            head = head.without(|name| {
-                drops_trace && matches!(name, TRACEPARENT | TRACESTATE) || drops_id && Some(name) == id_name
+        if drops_parent || drops_state || drops_id {
+            head = head.without(|name| match name {
+                TRACEPARENT => drops_parent,
+                TRACESTATE => drops_state,
+                _ => drops_id && Some(name) == id_name,
             });
         }
-        if makes_parent {
+        if let Some(child) = &child {
+            head.push_field(TRACEPARENT, &child.field);
+        } else if makes_parent {
             let trace_id = self.ids.next_128();
             let is_sampled = self.settings.sample_ratio.takes(trace_id);
             head.push_field(TRACEPARENT, &new_traceparent(trace_id, self.ids.next_64(), is_sampled));
@@ -75,7 +99,7 @@ impl Labels {
         if let Some(name) = id_name.filter(|_| makes_id) {
             head.push_field(name, &hex_digits(self.ids.next_128()));
         }
-        head
+        Labelled { head, parent: child.map(|child| child.parent) }
     }
 
     /// Returns the labels of a head that [`Labels::label`] has returned.
@@ -104,6 +128,13 @@ impl Labels {
         let field = self.response_field(request)?;
         response.fields().first(field.name).is_none().then(|| response.with_field(field))
     }
+}
+
+/// The span of this server that takes a client's place as the parent.
+struct Child {
+    field: [u8; TRACEPARENT_LEN],
+    /// The client's span.
+    parent: SpanId,
 }
 
 /// The values of a field in a head.

@@ -36,6 +36,7 @@ pub use bind::passed_sockets;
 pub use check::{CheckedAsUser, check, check_as_process_user};
 pub use embedder::Embedder;
 pub use handover::LISTENERS as INHERITED_LISTENERS;
+pub use hcrs_otlp::{Endpoint, OtlpSettings};
 pub use labels::{LabelSettings, SampleRatio, TraceContext};
 pub use process_user::AccountName;
 pub use run::run;

@@ -13,6 +13,7 @@ use crate::client::{Client, ForwardedFields};
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, Parts, PiecedResponse, WholeResponse};
+use crate::labels::Labelled;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::origin::{app_failure, files, fixed, health, redirect};
 use crate::route::{Circumstances, Route, route};
@@ -224,12 +225,17 @@ fn configured(client: &Client, arrived: &Arrived, rule: &RouteRule) -> Configure
 /// Returns the parts of a request whose client and labels are known.
 fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
     let Arrived { key, stream: _, head, expects_continue } = arrived;
-    let head = match &client.admitted.shared.labels {
+    let Labelled { head, parent } = match &client.admitted.shared.labels {
         Some(labels) => labels.label(head, client.is_trusted),
-        None => head,
+        None => Labelled { head, parent: None },
     };
     let tls = client.tls.as_ref().map(|agreed| Rc::clone(&agreed.info));
-    Parts { tls, expects_continue, ..Parts::new(key, Rc::clone(&client.admitted.mailbox), head, now) }
+    Parts {
+        tls,
+        expects_continue,
+        parent_span: parent,
+        ..Parts::new(key, Rc::clone(&client.admitted.mailbox), head, now)
+    }
 }
 
 /// Returns the head as the client would have sent it without proxies, as far as they are trusted.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hcrs_log::{LogWriter, StatsdTarget, access_log, error_log};
+use hcrs_otlp::Exporter;
 use hcrs_tls::TlsConfig;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -141,19 +142,34 @@ fn run_logged(
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
     let access_log = access_log::open(&settings.log)?;
-    let outcome = run_opened(settings, opened, error_log, access_log.as_ref(), statsd);
+    let exporter = Exporter::start(&settings.otlp).unwrap_or_else(|error| {
+        tracing::warn!("Spans are not exported: {error}");
+        None
+    });
+    let logs = Logs { error: error_log, access: access_log.as_ref() };
+    let outcome = run_opened(settings, opened, logs, statsd, exporter.as_ref());
+    if let Some(exporter) = exporter {
+        exporter.close();
+    }
     if let Some(log) = access_log {
         log.close();
     }
     outcome
 }
 
+/// The logs that are open.
+#[derive(Debug, Clone, Copy, Default)]
+struct Logs<'a> {
+    error: Option<&'a LogWriter>,
+    access: Option<&'a LogWriter>,
+}
+
 fn run_opened(
     settings: Settings,
     opened: Opened,
-    error_log: Option<&LogWriter>,
-    access_log: Option<&LogWriter>,
+    logs: Logs<'_>,
     statsd: Option<StatsdTarget>,
+    exporter: Option<&Exporter>,
 ) -> Result<Outcome, StartError> {
     let Opened { tls, listeners, admin, predecessor, pid_file, warnings: _ } = opened;
     let descriptors = raise_descriptor_limit();
@@ -166,9 +182,10 @@ fn run_opened(
         predecessor,
         pid_file,
         descriptors,
-        error_log,
-        access_log,
+        error_log: logs.error,
+        access_log: logs.access,
         statsd,
+        exporter,
     }))
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hcrs_forwarded::{Forwarding, Trust};
 use hcrs_http::PathPrefix;
+use hcrs_otlp::OtlpSettings;
 use http::HeaderValue;
 
 pub use self::reread::{NewSettings, SettingsSource};
@@ -68,6 +69,8 @@ pub struct Settings {
     pub proxies: ProxySettings,
     /// The labels that requests get.
     pub labels: LabelSettings,
+    /// The export of spans.
+    pub otlp: OtlpSettings,
     /// The limits and deadlines of requests that wait for a worker.
     pub dispatch: DispatchSettings,
     /// How long requests in flight may take to finish after a signal to stop.
@@ -108,6 +111,7 @@ impl Default for Settings {
             connection: ConnectionSettings::default(),
             proxies: ProxySettings::default(),
             labels: LabelSettings::default(),
+            otlp: OtlpSettings::default(),
             dispatch: DispatchSettings::default(),
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hcrs_http::Fault;
 use hcrs_log::{AccessEntry, AccessLog, Statsd};
 use hcrs_metrics::{Counters, EndedRequest, Protocol, ThreadSnapshot};
+use hcrs_otlp::{Span, SpanSender};
 use slab::Slab;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub(crate) struct ThreadState {
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
     pub statsd: RefCell<Option<Statsd>>,
+    /// The spans of requests that are over.
+    pub spans: RefCell<Option<SpanSender>>,
     /// The labels that requests get; `None` for none.
     pub labels: Option<Labels>,
     /// Faults that the error log has not reported yet.
@@ -84,6 +87,17 @@ pub(crate) struct ThreadState {
     pub drains: CancellationToken,
 }
 
+/// Where a thread records requests that are over.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// This thread's share of the access log.
+    pub access: Option<AccessLog>,
+    /// This thread's metrics.
+    pub statsd: Option<Statsd>,
+    /// This thread's spans.
+    pub spans: Option<SpanSender>,
+}
+
 /// The phase of the thread's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -98,7 +112,8 @@ pub(crate) enum Phase {
 }
 
 impl ThreadState {
-    pub(crate) fn new(settings: Arc<Settings>, access: Option<AccessLog>, statsd: Option<Statsd>) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, records: Records) -> Self {
+        let Records { access, statsd, spans } = records;
         Self {
             admin: None,
             readiness: Arc::default(),
@@ -106,7 +121,8 @@ impl ThreadState {
             connections: RefCell::default(),
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
-            labels: Labels::new(&settings.labels),
+            labels: Labels::new(&settings.labels, spans.is_some()),
+            spans: RefCell::new(spans),
             faults: FaultLog::default(),
             metrics: Rc::default(),
             requests: ActiveRequests::default(),
@@ -265,10 +281,19 @@ impl ThreadState {
         self.dispatch.wake();
     }
 
+    /// Records a request that is over as a span.
+    pub(crate) fn record_span(&self, span: Span) {
+        if let Some(spans) = &mut *self.spans.borrow_mut() {
+            spans.record(span);
+            self.dispatch.wake();
+        }
+    }
+
     /// Whether there are records that were not handed over.
     pub(crate) fn has_records(&self) -> bool {
         self.access.borrow().as_ref().is_some_and(AccessLog::is_waiting)
             || self.statsd.borrow().as_ref().is_some_and(Statsd::is_waiting)
+            || self.spans.borrow().as_ref().is_some_and(SpanSender::is_waiting)
     }
 
     /// Hands over all records.
@@ -279,6 +304,9 @@ impl ThreadState {
         }
         if let Some(statsd) = &mut *self.statsd.borrow_mut() {
             statsd.flush();
+        }
+        if let Some(spans) = &mut *self.spans.borrow_mut() {
+            spans.flush();
         }
     }
 

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hcrs_log::{AccessLog, Statsd};
 use hcrs_metrics::ThreadSnapshot;
 use hcrs_tls::TlsConfig;
 use tokio::runtime::{Builder, LocalOptions};
@@ -29,7 +28,7 @@ use crate::origin::app::link::{Cut, Link, LinkEvent};
 use crate::origin::app_failure;
 use crate::origin::health::Readiness;
 use crate::settings::Settings;
-use crate::state::{FIRST_REQUEST, Phase, ThreadState};
+use crate::state::{FIRST_REQUEST, Phase, Records, ThreadState};
 
 use control::{Control, Drain, LinkEnd, Report, Retirement};
 
@@ -70,10 +69,8 @@ pub(crate) struct ThreadSetup {
     pub listeners: Vec<BoundListener>,
     /// The supervisor's queue of reports.
     pub reports: mpsc::Sender<Report>,
-    /// This thread's share of the access log.
-    pub access: Option<AccessLog>,
-    /// This thread's metrics.
-    pub statsd: Option<Statsd>,
+    /// Where requests are recorded.
+    pub records: Records,
     /// Whether requests should be sent to the server.
     pub readiness: Arc<Readiness>,
     /// The way to the supervisor, if this is the thread of the admin interface.
@@ -93,8 +90,8 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 }
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
-    let ThreadSetup { index, settings, tls, listeners, reports, access, statsd, readiness, admin } = setup;
-    let shared = Rc::new(ThreadState::new(settings, access, statsd).with_role(readiness, admin));
+    let ThreadSetup { index, settings, tls, listeners, reports, records, readiness, admin } = setup;
+    let shared = Rc::new(ThreadState::new(settings, records).with_role(readiness, admin));
     if shared.settings().connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }
@@ -315,6 +312,9 @@ async fn run_ticks(shared: Rc<ThreadState>) {
         }
         if let Some(statsd) = &mut *shared.statsd.borrow_mut() {
             statsd.flush_due(now);
+        }
+        if let Some(spans) = &mut *shared.spans.borrow_mut() {
+            spans.flush_due(now);
         }
     }
 }

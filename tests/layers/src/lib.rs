@@ -20,6 +20,7 @@ mod tests {
         ("hcrs-h2", &["hcrs-http"], &["pyo3"]),
         ("hcrs-ws", &["hcrs-http"], &["tokio", "h2", "httparse", "rustls", "pyo3"]),
         ("hcrs-tls", &["hcrs-http"], &["pyo3"]),
+        ("hcrs-otlp", &["hcrs-http"], &["tokio", "h2", "pyo3"]),
         ("hcrs-link", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-worker", &["hcrs-http", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),
         (
@@ -35,6 +36,7 @@ mod tests {
                 "hcrs-link",
                 "hcrs-log",
                 "hcrs-metrics",
+                "hcrs-otlp",
                 "hcrs-status",
             ],
             &["pyo3", "httparse"],

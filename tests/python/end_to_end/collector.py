@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,8 +37,8 @@ class Span(NamedTuple):
 class Collector:
     """What has been exported to one address."""
 
-    def __init__(self, port: int) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
         self.spans: list[Span] = []
         #: The fields of the requests that brought them, with names in lower case.
         self.requests: list[Mapping[str, str]] = []
@@ -100,8 +101,8 @@ def _with_encoded_ids(node: Any) -> Any:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """Runs a collector."""
+def collecting(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Collector]:
+    """Runs a collector, with TLS if there is a context."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -117,9 +118,11 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.daemon_threads = True
-        collector = Collector(server.server_port)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        collector = Collector(f"{'http' if tls is None else 'https'}://localhost:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, name="collector")
         thread.start()
         try:

@@ -62,6 +62,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "forwarded_prefix": {"forwarded_allow_ips": "127.0.0.1"},
     "trusted_hops": {"forwarded_allow_ips": "127.0.0.1"},
     "proxy_protocol": {"forwarded_allow_ips": "127.0.0.1"},
+    "otlp_endpoint": {"trace_context": "all"},
 }
 
 

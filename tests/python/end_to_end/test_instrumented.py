@@ -90,6 +90,17 @@ def test_opentelemetry_instruments_the_app_in_its_workers(
     assert span.attributes.get("http.flavor", span.attributes.get("network.protocol.version")) == "2"
 
 
+def test_the_apps_spans_are_below_the_servers(
+    instrumented: Callable[..., Server], connect_h2: Callable[..., H2Client], collector: Collector
+) -> None:
+    server = instrumented(trace_context="all", otlp_endpoint=collector.endpoint, otlp_service_name="edge")
+    connect_h2(server.listener).get("/items/3", [("traceparent", f"00-{TRACE}-{SPAN}-01")])
+    [of_server], [of_app] = collector.wait_for("edge"), collector.wait_for("shop")
+    assert (of_server.trace_id, of_server.parent_id) == (TRACE, SPAN)
+    assert (of_app.trace_id, of_app.parent_id) == (TRACE, of_server.span_id)
+    assert of_server.start <= of_app.start <= of_app.end <= of_server.end
+
+
 def test_a_trace_that_begins_here_is_that_of_the_app_and_the_access_log(
     instrumented: Callable[..., Server], connect_h1: Callable[..., H1Client], collector: Collector
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from end_to_end.collector import collecting
 from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import shows
 from end_to_end.server import Listening, Server, wait_until
@@ -56,6 +57,14 @@ def test_requests_get_a_trace_and_an_id(server: Server, connect_h1: Callable[...
     logged = [json.loads(line) for line in lines]
     assert [line["request_id"] for line in logged] == [answer.header("x-id") for answer in answers]
     assert [line["trace_id"].encode() for line in logged] == [trace for trace, _ in parents]
+
+
+@shows("plain.py:app", trace_context="all", otlp_endpoint="http://127.0.0.1:<port>", otlp_service_name="shop")
+def test_spans_go_to_the_endpoint(server: Server, connect_h1: Callable[..., H1Client], udp: socket.socket) -> None:
+    port = udp.getsockname()[1]
+    with collecting(port=port) as collector:
+        connect_h1(server.listener).get("/")
+        assert collector.wait_for("shop")
 
 
 @pytest.mark.parametrize("how", ["file", "environment", "flag"])

@@ -278,6 +278,11 @@ fn every_key_of_tracing_ends_in_its_setting() {
     ends_in("[hcrs]\ntrace_context = \"trusted\"", |s| labels(s).trace_context, TraceContext::Trusted);
     let half = SampleRatio::new(0.5).unwrap();
     ends_in("[hcrs]\ntrace_sample_ratio = 0.5", |s| labels(s).sample_ratio, half);
+    let traced = "[hcrs]\ntrace_context = \"all\"\n";
+    let endpoint = |s: &Settings| s.otlp.endpoint.as_ref().map(ToString::to_string);
+    let shown = Some("http://a:4318/v1/traces".to_owned());
+    ends_in(&format!("{traced}otlp_endpoint = \"http://a:4318\""), endpoint, shown);
+    ends_in("[hcrs]\notlp_service_name = \"shop\"", |s| s.otlp.service_name.clone(), "shop".into());
     let name = Some(b"x-id"[..].into());
     ends_in("[hcrs]\nrequest_id = \"X-Id\"", |s| labels(s).request_id, name);
 }

@@ -2,12 +2,12 @@
 
 use hcrs_http::trace_context::{TRACEPARENT, TRACESTATE};
 use hcrs_http::{is_field_name, is_trailer_name};
-use hcrs_server::{SampleRatio, TraceContext};
+use hcrs_server::{Endpoint, SampleRatio, TraceContext};
 
 use super::store;
 use crate::kind::{ValueKind, quoted};
 use crate::setting::Group::Tracing;
-use crate::setting::Setting;
+use crate::setting::{Setting, unset};
 use crate::value::{GivenValue, Mistake};
 
 /// The longest name of a field with the id of a request, in bytes.
@@ -40,6 +40,27 @@ pub(super) const SETTINGS: &[Setting] = &[
     .at_start(),
     Setting::new(
         Tracing,
+        "otlp_endpoint",
+        ValueKind::Text,
+        unset,
+        |v, d| store(&mut d.server.otlp.endpoint, endpoint(v)),
+        "URL of a collector that gets the server's own spans of sampled requests by OTLP over HTTP, without \
+         /v1/traces. Needs trace_context.",
+    )
+    .extension()
+    .at_start(),
+    Setting::new(
+        Tracing,
+        "otlp_service_name",
+        ValueKind::Text,
+        |d| quoted(&d.server.otlp.service_name),
+        |v, d| store(&mut d.server.otlp.service_name, service_name(v)),
+        "Name of the service in these spans (service.name).",
+    )
+    .extension()
+    .at_start(),
+    Setting::new(
+        Tracing,
         "request_id",
         ValueKind::Text,
         |_| quoted(""),
@@ -50,6 +71,23 @@ pub(super) const SETTINGS: &[Setting] = &[
     .extension()
     .at_start(),
 ];
+
+/// Returns the collector; an empty text is none.
+fn endpoint(given: &GivenValue<'_>) -> Result<Option<Endpoint>, Mistake> {
+    match given.text()? {
+        "" => Ok(None),
+        url => Endpoint::parse(url)
+            .map(Some)
+            .ok_or_else(|| given.expected("a URL as in \"http://127.0.0.1:4318\", of http or https")),
+    }
+}
+
+fn service_name(given: &GivenValue<'_>) -> Result<String, Mistake> {
+    match given.text()? {
+        "" => Err(given.expected("a name")),
+        name => Ok(name.to_owned()),
+    }
+}
 
 fn trace_context(given: &GivenValue<'_>) -> Result<TraceContext, Mistake> {
     let named = given.text().ok().map(str::to_ascii_lowercase);

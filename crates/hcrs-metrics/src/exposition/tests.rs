@@ -5,8 +5,8 @@ use hcrs_http::Fault;
 
 use super::*;
 use crate::{
-    ConnectionProtocol, Counters, EndedRequest, HandshakeFailure, Protocol, RestartCause, Stall, WorkerFacts,
-    WorkerState,
+    ConnectionProtocol, Counters, EndedRequest, HandshakeFailure, Protocol, RestartCause, SpanFacts, Stall,
+    WorkerFacts, WorkerState,
 };
 
 /// A thread that has served a WebSocket and a request that was shed.
@@ -61,6 +61,7 @@ fn server() -> ServerFacts {
         version: "1.2.3",
         started: Duration::from_millis(1_700_000_000_250),
         workers,
+        spans: SpanFacts { exported: 3, dropped: 2 },
         ..ServerFacts::default()
     };
     server.restarts.note(RestartCause::Hang);
@@ -213,6 +214,7 @@ fn events_are_counted_where_they_belong() {
         "hcrs_queue_length 7",
         "hcrs_queue_bytes 4096",
         "hcrs_worker_restarts_total{cause=\"hang\"} 1",
+        "hcrs_traced_requests_total{outcome=\"dropped\"} 2",
     ] {
         assert!(text.lines().any(|other| other == line), "{line}");
     }

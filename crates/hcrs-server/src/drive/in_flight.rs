@@ -1,14 +1,16 @@
 //! A request in flight, as its connection sees it, and its record in the access log when it is over.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, Field, RequestView, ResponseHead, Version, response_content_length};
+use hcrs_http::{Blame, Fault, Field, RequestView, ResponseHead, Version, response_content_length};
 use hcrs_log::{AccessEntry, AccessLog};
+use hcrs_otlp::Span;
 
 use crate::client::Client;
 use crate::exchange::Exchange;
+use crate::labels::Label;
 use crate::state::{FailedRequest, ThreadState};
 
 /// A request in flight.
@@ -133,6 +135,9 @@ impl InFlight {
                 shared.note_cut();
             }
         }
+        if shared.spans.borrow().is_some() {
+            self.record_span(client, &head.view(), label, now);
+        }
         shared.end_request(&self.exchange, self.status, self.head_at, now);
         if shared.keeps_record() {
             let view = head.view();
@@ -156,6 +161,38 @@ impl InFlight {
             });
         }
         Some(head.into_block())
+    }
+}
+
+impl InFlight {
+    /// Records the request as a span of its trace if that is sampled. Answers that the edge has made by itself
+    /// are of no trace but for refusals.
+    fn record_span(&self, client: &Client, head: &RequestView<'_>, label: Label<'_>, now: Instant) {
+        let sent_to = self.exchange.sent_to();
+        let is_of_app = sent_to.is_some() || self.fault.is_some();
+        let Some(trace) = label.trace.filter(|trace| trace.is_sampled() && is_of_app) else { return };
+        let (Ok(trace_id), Ok(id)) = (trace.trace_id.try_into(), trace.span_id.try_into()) else { return };
+        let since_arrival = |at: Instant| at.saturating_duration_since(self.arrived);
+        let duration = since_arrival(now);
+        let is_servers = |fault: Fault| fault.blame() != Blame::Peer;
+        client.admitted.shared.record_span(Span {
+            trace_id,
+            id,
+            parent: self.exchange.parent_span(),
+            start: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
+            duration,
+            queue: sent_to.map(|sent| since_arrival(sent.at)),
+            head: self.head_at.map(since_arrival),
+            method: Span::text(head.method),
+            path: Span::text(head.path),
+            host: Span::text(head.fields().first(b"host").unwrap_or_default()),
+            scheme: head.scheme.as_str(),
+            version: head.version.as_str(),
+            status: self.status,
+            fault: self.fault.map(Fault::counter),
+            is_error: self.fault.is_some_and(is_servers) || self.status.is_some_and(|status| status >= 500),
+            worker: sent_to.map(|sent| sent.worker.pid),
+        });
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::client::{Admitted, Client, ForwardedFields};
 use crate::origin::app::WorkerEvent;
 use crate::origin::app::link::{Link, LinkEvent, LinkParts};
-use crate::state::ThreadState;
+use crate::state::{Records, ThreadState};
 use crate::thread::run_link;
 use crate::{AppSettings, Settings};
 
@@ -38,7 +38,7 @@ fn shared(app: bool, change: impl FnOnce(&mut Settings)) -> Rc<ThreadState> {
         ..Settings::default()
     };
     change(&mut settings);
-    Rc::new(ThreadState::new(Arc::new(settings), None, None))
+    Rc::new(ThreadState::new(Arc::new(settings), Records::default()))
 }
 
 fn client(shared: &Rc<ThreadState>) -> Client {

@@ -29,16 +29,16 @@ fn fields(head: &RequestHead) -> Vec<(String, String)> {
 
 fn labels(trace_context: TraceContext, request_id: Option<&str>) -> Labels {
     let request_id = request_id.map(|name| name.as_bytes().into());
-    Labels::new(&LabelSettings { trace_context, request_id, ..LabelSettings::default() }).unwrap()
+    Labels::new(&LabelSettings { trace_context, request_id, ..LabelSettings::default() }, false).unwrap()
 }
 
 fn traced(trace_context: TraceContext, given: &[(&str, &str)], is_trusted: bool) -> Vec<(String, String)> {
-    fields(&labels(trace_context, None).label(head(given), is_trusted))
+    fields(&labels(trace_context, None).label(head(given), is_trusted).head)
 }
 
 #[test]
 fn nothing_is_labelled_by_default() {
-    assert!(Labels::new(&LabelSettings::default()).is_none());
+    assert!(Labels::new(&LabelSettings::default(), true).is_none());
 }
 
 #[test]
@@ -64,9 +64,30 @@ fn any_other_is_replaced_and_takes_its_state_along() {
         assert_eq!(found[0], ("x".to_owned(), "y".to_owned()), "{given:?}");
         assert_eq!((found.len(), &*found[1].0), (2, "traceparent"), "{given:?}");
         let parent = TraceParent::parse(found[1].1.as_bytes()).unwrap();
-        assert!(parent.is_sampled && found[1].1.ends_with("-03"), "{found:?}");
+        assert!(parent.is_sampled() && found[1].1.ends_with("-03"), "{found:?}");
         assert!(!PARENT.as_bytes().windows(32).any(|id| id == parent.trace_id));
     }
+}
+
+#[test]
+fn a_span_that_is_exported_takes_the_place_of_the_parent() {
+    let settings = LabelSettings { trace_context: TraceContext::All, ..LabelSettings::default() };
+    let labels = Labels::new(&settings, true).unwrap();
+    let sampled = PARENT.replace("b7-00", "b7-01");
+    let labelled = labels.label(head(&[("traceparent", &sampled), ("tracestate", "a=1")]), false);
+    assert_eq!(labelled.parent, Some(*b"00f067aa0ba902b7"));
+    let found = fields(&labelled.head);
+    assert_eq!((&*found[0].0, &*found[0].1, &*found[1].0), ("tracestate", "a=1", "traceparent"));
+    let trace = labels.of(&labelled.head.view()).trace.unwrap();
+    assert!(trace.trace_id == b"4bf92f3577b34da6a3ce929d0e0e4736" && trace.span_id != b"00f067aa0ba902b7");
+    assert!(trace.is_sampled());
+    let unsampled = labels.label(head(&[("traceparent", PARENT)]), false);
+    assert_eq!(
+        (fields(&unsampled.head), unsampled.parent),
+        (fields(&head(&[("traceparent", PARENT)])), None)
+    );
+    let begun = labels.label(head(&[]), false);
+    assert!(begun.parent.is_none() && labels.of(&begun.head.view()).trace.is_some());
 }
 
 #[test]
@@ -74,9 +95,9 @@ fn a_share_of_the_new_traces_is_sampled() {
     let sampled = |ratio| {
         let sample_ratio = SampleRatio::new(ratio).unwrap();
         let settings = LabelSettings { trace_context: TraceContext::All, sample_ratio, request_id: None };
-        let labels = Labels::new(&settings).unwrap();
+        let labels = Labels::new(&settings, false).unwrap();
         (0..4000)
-            .filter(|_| labels.of(&labels.label(head(&[]), false).view()).trace.unwrap().is_sampled)
+            .filter(|_| labels.of(&labels.label(head(&[]), false).head.view()).trace.unwrap().is_sampled())
             .count()
     };
     assert_eq!((sampled(0.0), sampled(1.0)), (0, 4000));
@@ -88,7 +109,7 @@ fn a_share_of_the_new_traces_is_sampled() {
 fn the_id_of_a_request_is_a_trusted_proxys() {
     let labels = labels(TraceContext::Off, Some("x-request-id"));
     let of = |given: &[(&str, &str)], is_trusted| {
-        let head = labels.label(head(given), is_trusted);
+        let head = labels.label(head(given), is_trusted).head;
         assert_eq!(fields(&head).iter().filter(|(name, _)| name == "x-request-id").count(), 1, "{given:?}");
         let label = labels.of(&head.view());
         assert!(label.trace.is_none());
@@ -112,7 +133,7 @@ fn the_id_of_a_request_is_a_trusted_proxys() {
 #[test]
 fn a_response_has_the_id_unless_the_app_has_set_one() {
     let labels = labels(TraceContext::All, Some("x-request-id"));
-    let request = labels.label(head(&[("x-request-id", "4242")]), true);
+    let request = labels.label(head(&[("x-request-id", "4242")]), true).head;
     let response = |fields: &[(&'static [u8], &'static [u8])]| {
         let head = ResponseHead::new(204, fields.iter().copied());
         let head = labels.label_response(&request.view(), &head).unwrap_or(head);

@@ -80,6 +80,7 @@ impl Settings {
             log: _,
             statsd: _,
             labels: _,
+            otlp: _,
         } = new;
         Settings {
             app: match (&self.app, app) {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hcrs_metrics::{Label as _, ServerFacts, ThreadSnapshot, WorkerFacts, WorkerState, exposition};
+use hcrs_metrics::{
+    Label as _, ServerFacts, SpanFacts, ThreadSnapshot, WorkerFacts, WorkerState, exposition,
+};
 use hcrs_status as status;
 use tokio::sync::oneshot;
 
@@ -172,6 +174,10 @@ impl Supervisor<'_> {
             started: started.saturating_sub(self.started_at.elapsed()),
             workers: workers.collect(),
             restarts: self.restarts.clone(),
+            spans: self.spans.as_ref().map_or_else(SpanFacts::default, |totals| SpanFacts {
+                exported: totals.exported(),
+                dropped: totals.dropped(),
+            }),
         }
     }
 

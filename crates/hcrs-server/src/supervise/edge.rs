@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hcrs_log::{AccessLog, LogWriter, Statsd, StatsdTarget};
 use hcrs_metrics::ThreadSnapshot;
+use hcrs_otlp::Exporter;
 use hcrs_tls::TlsConfig;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +16,7 @@ use crate::Settings;
 use crate::bind::BoundListener;
 use crate::origin::admin::Port;
 use crate::origin::health::Readiness;
+use crate::state::Records;
 use crate::thread::control::{Control, LinkEnd, Report};
 use crate::thread::{self, EdgeThread, ThreadSetup};
 
@@ -36,6 +38,8 @@ pub(super) struct Outlets<'a> {
     pub access_log: Option<&'a LogWriter>,
     /// The target of metrics, if there is one.
     pub statsd: Option<StatsdTarget>,
+    /// The exporter of spans, if there is one.
+    pub exporter: Option<&'a Exporter>,
     /// Whether requests should be sent to the server, for the answers to probes.
     pub readiness: Arc<Readiness>,
 }
@@ -67,8 +71,11 @@ impl Edge {
                 tls: tls.cloned(),
                 listeners,
                 reports,
-                access: outlets.access_log.map(|writer| AccessLog::new(writer, &settings.log)),
-                statsd: outlets.statsd.clone().map(Statsd::new),
+                records: Records {
+                    access: outlets.access_log.map(|writer| AccessLog::new(writer, &settings.log)),
+                    statsd: outlets.statsd.clone().map(Statsd::new),
+                    spans: outlets.exporter.map(Exporter::sender),
+                },
                 readiness: Arc::clone(&outlets.readiness),
                 admin: None,
             })?;
@@ -112,8 +119,7 @@ impl Edge {
             tls: None,
             listeners: vec![listener],
             reports,
-            access: None,
-            statsd: None,
+            records: Records::default(),
             readiness: Arc::clone(&outlets.readiness),
             admin: Some(Port(port)),
         })?;

@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 
 use hcrs_log::{LogWriter, StatsdTarget};
 use hcrs_metrics::WorkerRestarts;
+use hcrs_otlp::{Exporter, SpanTotals};
 use hcrs_tls::TlsConfig;
 use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot};
@@ -103,6 +104,8 @@ pub(crate) struct Setup<'a> {
     pub access_log: Option<&'a LogWriter>,
     /// The target of metrics, if there is one.
     pub statsd: Option<StatsdTarget>,
+    /// The exporter of spans, if there is one.
+    pub exporter: Option<&'a Exporter>,
 }
 
 /// Serves until a signal stops the server. Runs on a current-thread runtime.
@@ -134,6 +137,7 @@ async fn supervise(
         error_log,
         access_log,
         statsd,
+        exporter,
     } = setup;
     let python = match &settings.app {
         Some(app) if settings.embedder.is_none() => Some(python::find(app.python.as_deref()).await?),
@@ -141,7 +145,7 @@ async fn supervise(
     };
     let handles = listeners.iter().flatten().map(BoundListener::share).collect::<std::io::Result<_>>()?;
     let readiness = Arc::<Readiness>::default();
-    let outlets = Outlets { access_log, statsd, readiness: Arc::clone(&readiness) };
+    let outlets = Outlets { access_log, statsd, exporter, readiness: Arc::clone(&readiness) };
     let mut edge = Edge::start(&settings, tls.as_ref(), listeners, &outlets, &sender)?;
     if let Some(listener) = &admin {
         edge.start_admin(&settings, listener.share()?, &outlets, &sender).await?;
@@ -155,7 +159,6 @@ async fn supervise(
     };
     let terminal =
         settings.app.as_ref().filter(|_| settings.embedder.is_none()).and_then(Terminal::for_worker_of);
-    let worker_timeout = settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout);
     let mut supervisor = Supervisor {
         workers: Workers::new(
             edge.len(),
@@ -166,7 +169,7 @@ async fn supervise(
         starts: Vec::new(),
         replacements: Replacements::default(),
         recycling: Recycling::of(&settings, Instant::now()),
-        liveness: Liveness::new(worker_timeout),
+        liveness: Liveness::new(settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout)),
         watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
         stops: Stops::default(),
@@ -192,6 +195,7 @@ async fn supervise(
         is_drained: false,
         readiness,
         restarts: WorkerRestarts::default(),
+        spans: exporter.map(|exporter| Arc::clone(exporter.totals())),
         dump: Dump::default(),
         admin,
         edge,
@@ -276,6 +280,8 @@ struct Supervisor<'a> {
     readiness: Arc<Readiness>,
     /// Counts the workers that were replaced, restarted or ended.
     restarts: WorkerRestarts,
+    /// The numbers of the exporter of spans, if there is one.
+    spans: Option<Arc<SpanTotals>>,
     dump: Dump,
     /// A handle of the admin interface's socket, if there is one.
     admin: Option<BoundListener>,

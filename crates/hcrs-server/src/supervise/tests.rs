@@ -98,6 +98,7 @@ impl Scene {
                 error_log: None,
                 access_log: None,
                 statsd: None,
+                exporter: None,
             };
             let supervising =
                 supervise(setup, Templates::new(Adoptions::default()), events.clone(), received);

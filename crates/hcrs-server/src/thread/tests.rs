@@ -28,8 +28,7 @@ fn started() -> (EdgeThread, u16, mpsc::Receiver<Report>) {
         tls: None,
         listeners,
         reports,
-        access: None,
-        statsd: None,
+        records: Records::default(),
         readiness: Arc::default(),
         admin: None,
     };
