@@ -151,12 +151,7 @@ async fn supervise(
         edge.start_admin(&settings, listener.share()?, &outlets, &sender).await?;
     }
     let workers = embedding::slots(&settings);
-    let reload = match &settings.app {
-        Some(app) if app.use_reloader && settings.embedder.is_none() => {
-            Some(Watch::new(&app.reload, &app.path, Instant::now()))
-        }
-        _ => None,
-    };
+    let reload = Watch::of(&settings);
     let terminal =
         settings.app.as_ref().filter(|_| settings.embedder.is_none()).and_then(Terminal::for_worker_of);
     let mut supervisor = Supervisor {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc::Sender;
 
 use super::event::Event;
-use crate::{ReloadSettings, glob};
+use crate::{ReloadSettings, Settings, glob};
 
 /// How often the files are checked. A change counts once two checks agree, so that files that are saved or
 /// checked out together are loaded together.
@@ -63,6 +63,12 @@ pub(super) struct Found {
 }
 
 impl Watch {
+    /// Returns the watch that the settings ask for.
+    pub(super) fn of(settings: &Settings) -> Option<Self> {
+        let app = settings.app.as_ref().filter(|app| app.use_reloader && settings.embedder.is_none())?;
+        Some(Self::new(&app.reload, &app.path, Instant::now()))
+    }
+
     /// Returns a watch of the files that the workers of the app at `path` are about to load.
     pub(super) fn new(settings: &ReloadSettings, path: &str, now: Instant) -> Self {
         let folders = match &settings.dirs[..] {
