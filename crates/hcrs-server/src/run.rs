@@ -37,33 +37,31 @@ pub fn run(mut settings: Settings, warnings: &[String]) -> Result<Outcome, Start
     process_title::name_edge(&settings);
     change_directory(&settings)?;
     let identity = Identity::of(&settings)?;
-    let mut opened = Opened::open(&mut settings, identity.as_ref())?;
-    if let Some(identity) = &identity {
-        identity.create_logs(&settings)?;
-        identity.assume()?;
-        let files = opened.tls.as_ref().map(|tls| tls.files()).unwrap_or_default();
-        opened.warnings.extend(process_user::unreadable(files.iter().map(AsRef::as_ref)));
-    }
-    settings.routes.check_folders()?;
-    let error_log = error_log::install(&settings.log, statsd.as_ref())?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    if let Some(error) = no_metrics {
-        tracing::warn!("Metrics are disabled: cannot use statsd_host {:?}: {error}", settings.statsd.host);
-    }
-    for warning in &opened.warnings {
-        tracing::warn!("{warning}");
-    }
-    if let (Some(wanted), Some(identity)) = (&settings.process_user, &identity) {
-        let (user, group) = identity.owner();
-        tracing::info!("The server runs as user {wanted} ({user}:{group}) from now on");
-    }
-    if let Some(cores) = settings.app.as_ref().and_then(|app| app.usable_cores) {
-        tracing::info!("{cores}");
-    }
-    let user = identity.and(settings.process_user.clone());
-    let outcome = run_logged(settings, opened, error_log.as_ref(), statsd);
+    // With another user the logs are that user's, so nothing can be logged before.
+    let begun = match &identity {
+        None => begin_log(&settings, warnings, no_metrics.as_ref(), statsd.as_ref())?,
+        Some(_) => None,
+    };
+    let opened = Opened::open(&mut settings, identity.as_ref()).and_then(|mut opened| {
+        if let Some(identity) = &identity {
+            identity.create_logs(&settings)?;
+            identity.assume()?;
+            let files = opened.tls.as_ref().map(|tls| tls.files()).unwrap_or_default();
+            opened.warnings.extend(process_user::unreadable(files.iter().map(AsRef::as_ref)));
+        }
+        Ok(opened)
+    });
+    let error_log = match &identity {
+        None => begun,
+        // Without what had to be opened, the error is all that there is to say.
+        Some(_) if opened.is_err() => None,
+        Some(_) => begin_log(&settings, warnings, no_metrics.as_ref(), statsd.as_ref())?,
+    };
+    let user = identity.as_ref().and(settings.process_user.clone());
+    let outcome = opened.and_then(|opened| {
+        opened.report(&settings, identity.as_ref());
+        run_logged(settings, opened, error_log.as_ref(), statsd)
+    });
     let outcome = match (outcome, user) {
         (Err(StartError::Worker(why)), Some(user)) => Err(StartError::Worker(format!(
             "{why}\n  the server runs as user {user}, who has to be able to run the interpreter and to read its packages"
@@ -74,6 +72,23 @@ pub fn run(mut settings: Settings, warnings: &[String]) -> Result<Outcome, Start
         log.close();
     }
     outcome
+}
+
+/// Opens the error log and begins it with the warnings about the configuration.
+fn begin_log(
+    settings: &Settings,
+    warnings: &[String],
+    no_metrics: Option<&io::Error>,
+    statsd: Option<&StatsdTarget>,
+) -> Result<Option<LogWriter>, StartError> {
+    let error_log = error_log::install(&settings.log, statsd)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(error) = no_metrics {
+        tracing::warn!("Metrics are disabled: cannot use statsd_host {:?}: {error}", settings.statsd.host);
+    }
+    Ok(error_log)
 }
 
 /// The parts of the server that may need root, and are opened before anything else.
@@ -90,6 +105,20 @@ struct Opened {
 }
 
 impl Opened {
+    /// Logs what there is to say about the parts.
+    fn report(&self, settings: &Settings, identity: Option<&Identity>) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let (Some(wanted), Some(identity)) = (&settings.process_user, identity) {
+            let (user, group) = identity.owner();
+            tracing::info!("The server runs as user {wanted} ({user}:{group}) from now on");
+        }
+        if let Some(cores) = settings.app.as_ref().and_then(|app| app.usable_cores) {
+            tracing::info!("{cores}");
+        }
+    }
+
     /// Opens everything. Files that are created belong to the identity, if there is one.
     fn open(settings: &mut Settings, identity: Option<&Identity>) -> Result<Self, StartError> {
         let mut warnings = Vec::new();
@@ -141,6 +170,7 @@ fn run_logged(
     error_log: Option<&LogWriter>,
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
+    settings.routes.check_folders()?;
     let access_log = access_log::open(&settings.log)?;
     let exporter = Exporter::start(&settings.otlp).unwrap_or_else(|error| {
         tracing::warn!("Spans are not exported: {error}");

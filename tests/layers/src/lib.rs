@@ -75,6 +75,7 @@ mod tests {
         "state",
         "origin",
         "exchange",
+        "process_user",
         "process_title",
         "handover",
         "bind",
