@@ -101,7 +101,7 @@ def _with_encoded_ids(node: Any) -> Any:
 
 
 @contextmanager
-def collecting(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Collector]:
+def collecting(tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
     """Runs a collector, with TLS if there is a context."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -118,7 +118,7 @@ def collecting(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Col
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

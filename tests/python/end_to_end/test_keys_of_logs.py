@@ -59,11 +59,11 @@ def test_requests_get_a_trace_and_an_id(server: Server, connect_h1: Callable[...
     assert [line["trace_id"].encode() for line in logged] == [trace for trace, _ in parents]
 
 
-@shows("plain.py:app", trace_context="all", otlp_endpoint="http://127.0.0.1:<port>", otlp_service_name="shop")
-def test_spans_go_to_the_endpoint(server: Server, connect_h1: Callable[..., H1Client], udp: socket.socket) -> None:
-    port = udp.getsockname()[1]
-    with collecting(port=port) as collector:
-        connect_h1(server.listener).get("/")
+@shows(otlp_endpoint="http://127.0.0.1:<port>", otlp_service_name="shop")
+def test_spans_go_to_the_endpoint(serve: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
+    with collecting() as collector:
+        own = {"trace_context": "all", "otlp_endpoint": collector.endpoint, "otlp_service_name": "shop"}
+        connect_h1(serve("plain.py:app", hcrs=own).listener).get("/")
         assert collector.wait_for("shop")
 
 
