@@ -51,6 +51,10 @@ impl Running {
             let problem = "the arguments of this process do not start a server";
             return Err(ConfigError::Arguments(vec![problem.to_owned()]));
         };
+        // As at a start: a folder that is not there stops it.
+        if let Err(error) = config.server.routes.check_folders() {
+            return Err(ConfigError::Invalid(vec![config.explain(&error)]));
+        }
         Ok(self.take(*config))
     }
 

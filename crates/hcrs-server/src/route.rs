@@ -50,6 +50,29 @@ pub(crate) struct Circumstances<'a> {
 
 /// Returns the route of a request.
 pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
+    let route = destination(head, of);
+    // To an extended CONNECT, 2xx means that a WebSocket is open (RFC 8441 §5), which only the app has.
+    if head.is_websocket() && route.may_succeed(of.settings) {
+        return Route::Refused(Fault::MethodNotAllowed);
+    }
+    route
+}
+
+impl Route {
+    /// Whether the edge itself may answer with 2xx. Files are not sent to a WebSocket (`origin/files.rs`).
+    fn may_succeed(self, settings: &Settings) -> bool {
+        match self {
+            Self::Welcome | Self::Health(_) | Self::Admin => true,
+            Self::Configured(taken) => match &settings.routes.0[taken.index].action {
+                RouteAction::Fixed(fixed) => fixed.status < 300,
+                RouteAction::App | RouteAction::Files(_) | RouteAction::Redirect(_) => false,
+            },
+            Self::App { .. } | Self::AppFailure | Self::Redirect(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+fn destination(head: &RequestHead, of: Circumstances<'_>) -> Route {
     if !head.is_whole() {
         return Route::Refused(Fault::HeadTooLarge);
     }
@@ -83,8 +106,7 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
         max_body_size = rule.max_body_size.or(max_body_size);
     }
     if of.settings.app.is_none() {
-        // A CONNECT has no target that the page could be.
-        return if head.is_websocket() { Route::Refused(Fault::MethodNotAllowed) } else { Route::Welcome };
+        return Route::Welcome;
     }
     if of.app_has_failed {
         return Route::AppFailure;
@@ -108,7 +130,7 @@ mod tests {
     use super::*;
     use crate::AppSettings;
     use crate::bind::tests::settings;
-    use crate::settings::{PathPattern, RouteMatcher, RouteRule};
+    use crate::settings::{FixedResponse, PathPattern, RouteMatcher, RouteRule};
 
     const APP: Route = Route::App { max_body_size: None };
 
@@ -143,6 +165,35 @@ mod tests {
         assert_eq!(route(&head, of(&settings)), Route::Welcome);
         head.set_websocket();
         assert_eq!(route(&head, of(&settings)), Route::Refused(Fault::MethodNotAllowed));
+    }
+
+    #[test]
+    fn no_answer_of_the_edge_opens_a_websocket() {
+        let mut settings = with_app();
+        settings.health.public = true;
+        let fixed = |status| RouteRule {
+            matcher: RouteMatcher::default(),
+            action: RouteAction::Fixed(FixedResponse {
+                status,
+                text: String::new(),
+                content_type: String::new(),
+            }),
+            max_body_size: None,
+        };
+        let refused = Route::Refused(Fault::MethodNotAllowed);
+        let websocket = |path| {
+            let mut head = head(Scheme::Https, path);
+            head.set_websocket();
+            head
+        };
+        assert_eq!(route(&websocket(b"/"), of(&settings)), APP);
+        assert_eq!(route(&websocket(b"/-/live"), of(&settings)), refused);
+        let admin = Circumstances { is_admin: true, ..of(&settings) };
+        assert_eq!(route(&websocket(b"/status"), admin), refused);
+        settings.routes.0 = vec![fixed(200)];
+        assert_eq!(route(&websocket(b"/"), of(&settings)), refused);
+        settings.routes.0 = vec![fixed(404)];
+        assert!(matches!(route(&websocket(b"/"), of(&settings)), Route::Configured(_)));
     }
 
     #[test]

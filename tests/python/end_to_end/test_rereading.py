@@ -120,21 +120,32 @@ def test_open_connections_follow_and_new_ones_get_what_is_announced(
     assert connect_h2(where).get().header(b"server") == b"hcrs"
 
 
-def test_a_queue_follows(configure: Callable[..., Configured], connect_h2: Callable[..., H2Client]) -> None:
-    configured = configure(hcrs={"queue_timeout": 60})
+def test_a_queue_follows(
+    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+
+    def start(_: Any, config_file: Path) -> Server:
+        return serve(None, config_file=config_file, env={"HOLD": str(hold)})
+
+    app = str(APPS / "lifespans.py:held")
+    configured = Configured(start, tmp_path / "hcrs.toml", application_path=app, hcrs={"queue_timeout": 60})
     (worker,) = configured.server.worker_pids()
     client = connect_h2(configured.server.listener)
     assert client.get().status == 200
+    hold.touch()
     os.kill(worker, signal.SIGSTOP)
     try:
         waiting = [client.request("GET", "/") for _ in range(3)]
-        configured.write(hcrs={"queue_timeout": 0.2})
+        configured.write(application_path=app, hcrs={"queue_timeout": 0.2})
         configured.server.signal(signal.SIGHUP)
-        assert {client.response(stream).status for stream in waiting} <= {200, 503}, "the new worker may take them"
-        configured.server.wait_for_log(CHANGED)
+        # The new worker is held, so only the new timeout answers before the client's patience ends.
+        assert {client.response(stream).status for stream in waiting} == {503}
     finally:
+        hold.unlink()
         os.kill(worker, signal.SIGCONT)
     configured.server.wait_for_log(ALL)
+    assert client.get().status == 200
 
 
 def test_what_takes_a_start_is_named_until_it_is_as_before(

@@ -51,8 +51,8 @@ pub(crate) fn answer(
     handles: Handles<'_>,
 ) -> Outcome {
     let view = head.view();
-    if !matches!(view.method, b"GET" | b"HEAD") {
-        // A form that is sent to a path without a file is for the app.
+    if !matches!(view.method, b"GET" | b"HEAD") || head.is_websocket() {
+        // A form or a WebSocket may be for the app.
         return match settings.missing {
             MissingFile::NextRoute => Outcome::NextRoute,
             _ => Outcome::Answered(refusal(405, &[(b"allow", b"GET, HEAD")])),

@@ -196,7 +196,7 @@ pub(crate) struct Taken {
 
 impl Routes {
     /// Checks that the folders of all routes are there.
-    pub(crate) fn check_folders(&self) -> Result<(), StartError> {
+    pub fn check_folders(&self) -> Result<(), StartError> {
         for rule in &self.0 {
             if let RouteAction::Files(FilesSettings { folder, .. }) = &rule.action {
                 std::fs::read_dir(folder)

@@ -77,7 +77,8 @@ impl Supervisor<'_> {
             return Some(Change::Reload(Reading { requester, outcome: None }));
         };
         if self.reloads.reads >= READS_MAX {
-            // The one that waits sees the present state.
+            // The one that waits sees the present state: it reads when the outcome of the other has been sent, and
+            // that has not been received, so it was not sent before this request was.
             requester.answer(200, "a reload that has not begun includes this one");
             return None;
         }
