@@ -8,13 +8,12 @@ use crate::sheet::Sheet;
 
 const RELOADER: &str =
     "see reload_dirs, reload_include and reload_exclude of [hcrs]; the rest of the reloader is fixed";
-const STATIC: &str = "hcrs serves no files besides the app; serve them in the app or by a proxy. The edge \
-                      sends files that the app names";
+const STATIC: &str = "write static = [\"ROUTE=FOLDER\"] in [hcrs], or a route with files, index and cache_control \
+                      (docs/guide/routes.md)";
 const METRICS: &str =
     "set admin_bind in [hcrs]: metrics for Prometheus are at /metrics of the admin interface";
 const RUNTIME: &str = "only the edge has such threads: io_threads of [hcrs]";
-const RSS: &str =
-    "workers are replaced after max_requests, not by memory or age; the service manager can limit memory";
+const RSS: &str = "set max_worker_rss, in bytes, or max_worker_age, in seconds, in [hcrs]";
 const WINDOWS: &str = "windows adapt to the data that is read";
 
 pub(super) fn server() -> Server {

@@ -51,6 +51,11 @@ impl ServerNames {
     }
 }
 
+/// Returns the host of an authority, without its port.
+pub(crate) fn host_of(authority: &[u8]) -> Option<&[u8]> {
+    split(authority).map(|(host, _)| host)
+}
+
 /// Splits the text of an authority into the host and the port, if there is one.
 fn split(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let find = |wanted, from: usize| text[from..].iter().position(|&byte| byte == wanted).map(|at| from + at);

@@ -3,6 +3,7 @@
 use hcrs_http::{RequestHead, RequestView, ResponseHead};
 
 use crate::exchange::WholeResponse;
+use crate::server_names::host_of;
 use crate::settings::RedirectSettings;
 
 /// Paths that are served over cleartext nevertheless: certificate authorities fetch the answers to their
@@ -20,7 +21,7 @@ pub(crate) fn applies_to(view: &RequestView<'_>) -> bool {
 /// The status is 308, so that the method and the body stay what they are.
 pub(crate) fn answer(head: &RequestHead, port: u16) -> Option<WholeResponse> {
     let view = head.view();
-    let host = host(view.fields().first(b"host")?)?;
+    let host = host_of(view.fields().first(b"host")?)?;
     let mut location = [b"https://", host].concat();
     if port != 443 {
         location.extend_from_slice(format!(":{port}").as_bytes());
@@ -42,7 +43,7 @@ pub(crate) fn by_route(head: &RequestHead, settings: &RedirectSettings) -> Optio
         location.extend_from_slice(before.as_bytes());
         let (name, rest) = rest.split_once('}')?;
         match name {
-            "host" => location.extend_from_slice(host(view.fields().first(b"host")?)?),
+            "host" => location.extend_from_slice(host_of(view.fields().first(b"host")?)?),
             // At the beginning two slashes would make the path a host.
             "path" if location.is_empty() => {
                 let slashes = view.path.iter().take_while(|&&byte| byte == b'/').count();
@@ -64,15 +65,6 @@ pub(crate) fn by_route(head: &RequestHead, settings: &RedirectSettings) -> Optio
 fn to(location: &[u8], status: u16) -> WholeResponse {
     let fields: [(&[u8], &[u8]); 2] = [(b"location", location), (b"content-length", b"0")];
     WholeResponse { head: ResponseHead::new(status, fields), body: Vec::new() }
-}
-
-/// Returns the host of an authority, without its port.
-fn host(authority: &[u8]) -> Option<&[u8]> {
-    let end = match authority.first()? {
-        b'[' => authority.iter().position(|&byte| byte == b']')? + 1,
-        _ => authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len()),
-    };
-    (end > 0).then(|| &authority[..end])
 }
 
 #[cfg(test)]

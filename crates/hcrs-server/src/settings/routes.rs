@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hcrs_http::{NormalPath, RequestView, Scheme};
 
+use crate::server_names::host_of;
 use crate::{StartError, glob};
 
 /// The routes in their order. A request takes the first that matches it; without one it goes to the app.
@@ -212,7 +213,7 @@ impl Routes {
             return None;
         }
         let path = NormalPath::new(view.path);
-        let host = view.fields().first(b"host").map(without_port);
+        let host = view.fields().first(b"host").and_then(host_of);
         let takes = |rule: &RouteRule| rule.matcher.takes(view, &path, host);
         let found = self.0[first..].iter().position(takes)?;
         Some(Taken { index: first + found })
@@ -232,15 +233,6 @@ impl RouteMatcher {
     pub(crate) fn rest<'a>(&self, path: &'a NormalPath<'_>) -> &'a [u8] {
         self.path.as_ref().and_then(|pattern| pattern.rest(path)).unwrap_or(path.as_bytes())
     }
-}
-
-/// Returns the host of an authority.
-fn without_port(authority: &[u8]) -> &[u8] {
-    let end = match authority.first() {
-        Some(b'[') => authority.iter().position(|&byte| byte == b']').map_or(authority.len(), |at| at + 1),
-        _ => authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len()),
-    };
-    &authority[..end]
 }
 
 #[cfg(test)]
