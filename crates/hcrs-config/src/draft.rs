@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hcrs_server::{AppSettings, Bind, Listener, PythonLogging, RouteRule, Settings, TraceContext};
+use hcrs_server::{
+    AppSettings, Bind, ConfiguredRoute, Listener, PythonLogging, Routes, Rules, Settings, TraceContext,
+};
 use hcrs_tls::VerifyMode;
 
 use crate::bind::DEFAULT_BIND;
@@ -28,8 +30,11 @@ pub(crate) struct Draft {
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
+    pub(crate) routes: Vec<ConfiguredRoute>,
     /// The routes of `static`, which are behind the others.
-    pub(crate) static_files: Vec<RouteRule>,
+    pub(crate) static_files: Vec<ConfiguredRoute>,
+    /// The rules of all requests.
+    pub(crate) rules: Rules,
     /// Sockets that a service manager has passed.
     pub(crate) passed: Passed,
     /// Whether WebSockets may be compressed; otherwise the parameters of compression are dropped.
@@ -72,7 +77,9 @@ impl Default for Draft {
             certfile: None,
             keyfile: None,
             proxies: Proxies::default(),
+            routes: Vec::new(),
             static_files: Vec::new(),
+            rules: Rules::default(),
             passed: Passed::default(),
             websocket_compression: true,
             user: None,
@@ -123,7 +130,8 @@ impl Draft {
         self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
         self.take_passed_sockets();
         self.server.socket_owner = self.socket_owner();
-        self.server.routes.0.append(&mut self.static_files);
+        self.routes.append(&mut self.static_files);
+        self.server.routes = Routes::new(std::mem::take(&mut self.routes), std::mem::take(&mut self.rules));
         self.logconfig_dict();
         self.check_reloader();
         self.check_captured_output();

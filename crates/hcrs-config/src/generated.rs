@@ -96,9 +96,10 @@ fn reference_page() {
     }
     page += "\n## Keys of a route\n\n\
              A table `[[hcrs.routes]]` has one action, and any of the keys that match requests; without one of them it\n\
-             takes every request. [guide/routes.md](guide/routes.md) has examples.\n\n\
+             takes every request. [Rules](#rules-of-requests) go with any action, and stand before those of all requests.\n\
+             [guide/routes.md](guide/routes.md) has examples.\n\n\
              | key | takes | goes with | meaning |\n|---|---|---|---|\n";
-    for key in table::routes::KEYS {
+    for key in table::routes::keys() {
         let goes_with = key.goes_with.map_or(String::new(), |action| format!("`{action}`"));
         let doc = key.doc.replace('|', "\\|");
         writeln!(page, "| `{}` | {} | {goes_with} | {doc} |", key.key, name_of(key.kind)).unwrap();
@@ -206,10 +207,10 @@ fn schema_of(kind: ValueKind) -> String {
 
 /// Returns the schema of the tables of routes.
 fn schema_of_routes() -> String {
-    let property = |key: &table::routes::RouteKey| {
+    let property = |key: table::routes::RouteKey| {
         format!("\"{}\": {{ {}, \"description\": {} }}", key.key, schema_of(key.kind), quoted(key.doc))
     };
-    let properties: Vec<_> = table::routes::KEYS.iter().map(property).collect();
+    let properties: Vec<_> = table::routes::keys().map(property).collect();
     format!(
         "\"type\": \"array\", \"items\": {{ \"type\": \"object\", \"properties\": {{ {} }}, \
          \"additionalProperties\": false }}",

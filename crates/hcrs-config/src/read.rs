@@ -15,7 +15,7 @@ use crate::environment::SHARED_VARIABLES;
 use crate::error::ConfigError;
 use crate::kind::ValueKind;
 use crate::secret::{HIDDEN, SECRET};
-use crate::setting::{Rule, Setting};
+use crate::setting::{Effect, Setting};
 use crate::similar::nearest;
 use crate::source::Source;
 use crate::table;
@@ -170,18 +170,21 @@ pub(crate) fn apply_flags(values: Vec<(&'static Setting, Value)>, draft: &mut Dr
 }
 
 fn apply(setting: &'static Setting, value: &Value, draft: &mut Draft) {
-    match setting.rule {
-        Rule::Obeyed(set) => match set(&GivenValue { value, kind: setting.kind }, draft) {
-            Ok(()) => draft.record(setting.key, value),
-            Err(mistake) if matches!(mistake.place, Place::File(_)) => {
-                draft.mistakes.push(with_key(&setting.name(), mistake));
-            }
-            Err(mistake) => draft.mistakes.push(mistake),
-        },
-        Rule::Ignored(reason) => {
+    let given = GivenValue { value, kind: setting.kind };
+    let applied = match setting.effect {
+        Effect::Obeyed(set) => set(&given, draft),
+        Effect::OfRequests(set) => set(&given, &mut draft.rules),
+        Effect::Ignored(reason) => {
             let message = format!("{} is ignored: {}", setting.name(), reason.trim_end_matches('.'));
-            draft.warn(&value.place, message);
+            return draft.warn(&value.place, message);
         }
+    };
+    match applied {
+        Ok(()) => draft.record(setting.key, value),
+        Err(mistake) if matches!(mistake.place, Place::File(_)) => {
+            draft.mistakes.push(with_key(&setting.name(), mistake));
+        }
+        Err(mistake) => draft.mistakes.push(mistake),
     }
 }
 

@@ -47,12 +47,12 @@ impl Running {
         let environment: Vec<_> = std::env::vars_os().collect();
         let reads = Reads::Again { folder: &self.folder, has_default_file: self.has_default_file };
         let command = parse_with(self.arguments.iter().cloned(), &environment, self.advice, reads)?;
-        let (Command::Serve(config) | Command::Develop { config, .. }) = command else {
+        let (Command::Serve(mut config) | Command::Develop { mut config, .. }) = command else {
             let problem = "the arguments of this process do not start a server";
             return Err(ConfigError::Arguments(vec![problem.to_owned()]));
         };
-        // As at a start: a folder that is not there stops it.
-        if let Err(error) = config.server.routes.check_folders() {
+        // As at a start: a folder or a file that is not there stops it.
+        if let Err(error) = config.server.routes.load() {
             return Err(ConfigError::Invalid(vec![config.explain(&error)]));
         }
         Ok(self.take(*config))

@@ -1,5 +1,7 @@
 //! The description of a setting: its key, kind, default, flag and documentation, and the code that obeys it.
 
+use hcrs_server::Rules;
+
 use crate::defaults::Defaults;
 use crate::draft::Draft;
 use crate::environment::variable;
@@ -8,6 +10,9 @@ use crate::value::{GivenValue, Mistake};
 
 /// Stores a given value in the draft.
 pub(crate) type Apply = fn(&GivenValue<'_>, &mut Draft) -> Result<(), Mistake>;
+
+/// Stores a given value in the rules of requests.
+pub(crate) type ApplyRule = fn(&GivenValue<'_>, &mut Rules) -> Result<(), Mistake>;
 
 /// Description of a setting.
 #[derive(Clone, Copy)]
@@ -25,7 +30,7 @@ pub struct Setting {
     /// Default in the form of the file; empty if the setting is unset.
     pub(crate) default: fn(&Defaults) -> String,
     /// How the setting is obeyed, or why it is ignored.
-    pub(crate) rule: Rule,
+    pub(crate) effect: Effect,
     /// Flag, if it has one.
     pub flag: Option<Flag>,
     /// Alternative spellings in a file.
@@ -58,9 +63,11 @@ pub struct Flag {
 
 /// Effect of a setting.
 #[derive(Clone, Copy)]
-pub(crate) enum Rule {
+pub(crate) enum Effect {
     /// The setting is obeyed by this function.
     Obeyed(Apply),
+    /// The setting is a rule of requests: of those of a route, as a key of its table, or of all.
+    OfRequests(ApplyRule),
     /// Hypercorn has the setting; hcrs ignores it, for this reason.
     Ignored(&'static str),
 }
@@ -71,6 +78,7 @@ pub(crate) enum Group {
     Listeners,
     Proxies,
     Routes,
+    Rules,
     App,
     Process,
     Deadlines,
@@ -82,10 +90,11 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Listeners,
         Self::Proxies,
         Self::Routes,
+        Self::Rules,
         Self::App,
         Self::Process,
         Self::Deadlines,
@@ -101,6 +110,7 @@ impl Group {
             Self::Listeners => "Listeners",
             Self::Proxies => "Reverse proxies",
             Self::Routes => "Routes",
+            Self::Rules => "Rules of requests",
             Self::App => "App and workers",
             Self::Process => "Process",
             Self::Deadlines => "Deadlines",
@@ -131,7 +141,28 @@ impl Setting {
             kind,
             doc,
             default,
-            rule: Rule::Obeyed(apply),
+            effect: Effect::Obeyed(apply),
+            flag: None,
+            aliases: &[],
+            takes_effect: TakesEffect::AtReload,
+        }
+    }
+
+    /// Creates an extension that is a rule of requests.
+    pub(crate) const fn of_requests(
+        key: &'static str,
+        kind: ValueKind,
+        apply: ApplyRule,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            key,
+            group: Group::Rules,
+            is_extension: true,
+            kind,
+            doc,
+            default: unset,
+            effect: Effect::OfRequests(apply),
             flag: None,
             aliases: &[],
             takes_effect: TakesEffect::AtReload,
@@ -152,7 +183,7 @@ impl Setting {
             kind,
             doc: reason,
             default: unset,
-            rule: Rule::Ignored(reason),
+            effect: Effect::Ignored(reason),
             flag: None,
             aliases: &[],
             takes_effect: TakesEffect::AtReload,
@@ -203,9 +234,9 @@ impl Setting {
 
     /// Returns the reason why the setting is ignored, if it is.
     pub fn ignored_reason(&self) -> Option<&'static str> {
-        match self.rule {
-            Rule::Obeyed(_) => None,
-            Rule::Ignored(reason) => Some(reason),
+        match self.effect {
+            Effect::Obeyed(_) | Effect::OfRequests(_) => None,
+            Effect::Ignored(reason) => Some(reason),
         }
     }
 }

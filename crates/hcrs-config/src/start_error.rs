@@ -56,7 +56,7 @@ impl Config {
             }
             StartError::LogConfig(..) => Some(Cause::unnamed("logconfig")),
             StartError::Chdir(..) => Some(Cause::unnamed("chdir")),
-            StartError::Folder(..) => Some(Cause::unnamed("routes")),
+            StartError::Folder(..) | StartError::ConfiguredFile(..) => Some(Cause::unnamed("routes")),
             StartError::Pid(..) => Some(Cause::unnamed("pid_path")),
             StartError::Account(key, _) => Some(Cause::named(key)),
             StartError::Tls(error) => self.cause_of_tls_error(error),

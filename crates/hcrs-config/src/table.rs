@@ -9,6 +9,7 @@ mod process;
 mod protocols;
 mod proxies;
 pub mod routes;
+mod rules;
 mod tls;
 mod tracing;
 mod websocket;
@@ -26,6 +27,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
         listeners::SETTINGS,
         proxies::SETTINGS,
         routes::SETTINGS,
+        rules::SETTINGS,
         app::SETTINGS,
         process::SETTINGS,
         deadlines::SETTINGS,

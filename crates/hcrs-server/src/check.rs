@@ -17,7 +17,7 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
     if let Err(error) = change_directory(settings) {
         return vec![error]; // relative paths mean nothing without it
     }
-    let mut problems: Vec<_> = settings.routes.check_folders().err().into_iter().collect();
+    let mut problems: Vec<_> = settings.routes.clone().load().err().into_iter().collect();
     let mut tcp = Settings { listeners: Vec::new(), ..settings.clone() };
     for listener in &settings.listeners {
         match &listener.bind {

@@ -42,11 +42,12 @@ pub use process_user::AccountName;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
-    AccessFormat, AccessFormatError, AppSettings, Bind, ConnectionSettings, DispatchSettings, FilesSettings,
-    FixedResponse, HealthSettings, HostPattern, Lifespan, Listener, LogLevel, LogSettings, LogTarget,
-    MissingFile, NewSettings, OnRunning, PathPattern, ProxySettings, PythonLogging, RedirectSettings,
-    ReloadSettings, RouteAction, RouteMatcher, RouteRule, Routes, Settings, SettingsSource, StatsdSettings,
-    SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, WorkerClass, WorkerHooks,
+    AccessFormat, AccessFormatError, AppSettings, Bind, ConfiguredRoute, ConnectionSettings,
+    DispatchSettings, FilesSettings, FixedBody, FixedResponse, HealthSettings, HostPattern, Lifespan,
+    Listener, LoadedFile, LogLevel, LogSettings, LogTarget, MissingFile, NewSettings, OnRunning, PathPattern,
+    ProxySettings, PythonLogging, RedirectSettings, ReloadSettings, RouteAction, RouteMatcher, Routes, Rules,
+    Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
+    WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;
@@ -83,6 +84,9 @@ pub enum StartError {
     /// The folder of a route cannot be opened.
     #[error("the folder {0:?} cannot be opened: {1}")]
     Folder(String, std::io::Error),
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {0}: {1}")]
+    ConfiguredFile(String, std::io::Error),
     /// The process id cannot be written.
     #[error("cannot write the process id to {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Pid(String, std::io::Error),
@@ -117,6 +121,7 @@ impl StartError {
             | Self::Log(_, error)
             | Self::Chdir(_, error)
             | Self::Folder(_, error)
+            | Self::ConfiguredFile(_, error)
             | Self::Pid(_, error)
             | Self::LogConfig(_, error)
             | Self::System(error) => error.raw_os_error(),

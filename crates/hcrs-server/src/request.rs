@@ -16,8 +16,8 @@ use crate::exchange::{Exchange, Parts, PiecedResponse, WholeResponse};
 use crate::labels::Labelled;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::origin::{app_failure, files, fixed, health, redirect};
-use crate::route::{Circumstances, Route, route};
-use crate::settings::{RouteAction, RouteRule};
+use crate::route::{Circumstances, Route, Routed, route};
+use crate::settings::{ConfiguredRoute, RouteAction, Rules};
 use crate::state::Phase;
 
 /// A request as its protocol has read it.
@@ -75,23 +75,23 @@ impl Intake {
             has_too_many_running: self.has_too_many_running(),
         };
         loop {
-            return match route(&arrived.head, circumstances) {
-                Route::Configured(taken) => {
-                    match configured(client, &arrived, &settings.routes.0[taken.index]) {
-                        Configured::NextRoute => {
-                            circumstances.first_route = taken.index + 1;
-                            continue;
-                        }
-                        Configured::Whole(response) => answered(client, arrived, response, now),
-                        Configured::Pieced(response) => {
-                            let exchange = open(client, arrived.stream, plain(client, arrived, now));
-                            exchange.answer_in_pieces(response);
-                            exchange
-                        }
-                        Configured::Refused(fault) => refused(client, arrived, fault, now),
+            let Routed { route, taken } = route(&arrived.head, circumstances);
+            let rules = settings.routes.rules(taken);
+            return match route {
+                Route::Configured(taken) => match configured(client, &arrived, &settings.routes[taken]) {
+                    Configured::NextRoute => {
+                        circumstances.first_route = taken.next();
+                        continue;
                     }
-                }
-                Route::App { max_body_size } => self.submit(client, arrived, max_body_size, now),
+                    Configured::Whole(response) => answered(client, arrived, response, now),
+                    Configured::Pieced(response) => {
+                        let exchange = open(client, arrived.stream, plain(client, arrived, now));
+                        exchange.answer_in_pieces(response);
+                        exchange
+                    }
+                    Configured::Refused(fault) => refused(client, arrived, fault, now),
+                },
+                Route::App => self.submit(client, arrived, rules, now),
                 Route::Welcome => {
                     let response = welcome(client, &arrived);
                     answered(client, arrived, response, now)
@@ -120,16 +120,10 @@ impl Intake {
         if self.has_too_many_running() {
             return refused(client, arrived, Fault::QueueFull, now);
         }
-        self.submit(client, arrived, None, now)
+        self.submit(client, arrived, client.admitted.shared.settings().routes.rules(None), now)
     }
 
-    fn submit(
-        &self,
-        client: &Client,
-        mut arrived: Arrived,
-        max_body_size: Option<u64>,
-        now: Instant,
-    ) -> Rc<Exchange> {
+    fn submit(&self, client: &Client, mut arrived: Arrived, rules: &Rules, now: Instant) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
         let websockets = shared.websockets();
         let room = || Rc::clone(self.message_room.get_or_init(|| websockets.room_of_connection()));
@@ -151,7 +145,7 @@ impl Intake {
             running: Some(Rc::clone(&self.running)),
             file_permit: self.file_permits.take(),
             websocket,
-            max_body_size,
+            max_body_size: rules.max_body_size,
             ..plain(client, arrived, now)
         };
         let exchange = open(client, stream, parts);
@@ -202,10 +196,11 @@ enum Configured {
     NextRoute,
 }
 
-fn configured(client: &Client, arrived: &Arrived, rule: &RouteRule) -> Configured {
+fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute) -> Configured {
     let head = &arrived.head;
-    match &rule.action {
-        RouteAction::App => Configured::NextRoute,
+    match &route.action {
+        // `route` has destinations of its own for them.
+        RouteAction::App | RouteAction::Welcome => Configured::NextRoute,
         RouteAction::Fixed(fixed) => Configured::Whole(fixed::answer(fixed)),
         RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
             .map_or(Configured::Refused(Fault::UnknownHost), Configured::Whole),
@@ -213,7 +208,7 @@ fn configured(client: &Client, arrived: &Arrived, rule: &RouteRule) -> Configure
             let shared = &client.admitted.shared;
             let handles = files::Handles { folders: &shared.folders, files: &shared.open_files };
             let path = NormalPath::new(head.view().path);
-            match files::answer(head, rule.matcher.rest(&path), files, handles) {
+            match files::answer(head, route.matcher.rest(&path), files, handles) {
                 files::Outcome::Answered(response) => Configured::Pieced(response),
                 files::Outcome::NextRoute => Configured::NextRoute,
                 files::Outcome::TooManyFiles => Configured::Refused(Fault::QueueFull),

@@ -10,11 +10,8 @@ use crate::settings::{RouteAction, Settings, Taken};
 /// The destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// A worker of the app, with a limit of the body in bytes.
-    App {
-        /// The limit; `None` if there is none.
-        max_body_size: Option<u64>,
-    },
+    /// A worker of the app.
+    App,
     /// The page of a server without an app.
     Welcome,
     /// The reason why the app cannot be served, for its developer.
@@ -29,6 +26,15 @@ pub(crate) enum Route {
     Admin,
     /// The fault's response.
     Refused(Fault),
+}
+
+/// The outcome of routing a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Routed {
+    /// The destination.
+    pub route: Route,
+    /// The configured route that takes the request; its rules apply.
+    pub taken: Option<Taken>,
 }
 
 /// The facts that a route depends on besides the request's head.
@@ -49,13 +55,16 @@ pub(crate) struct Circumstances<'a> {
 }
 
 /// Returns the route of a request.
-pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Route {
-    let route = destination(head, of);
+pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Routed {
+    let routed = match before_configured(head, of) {
+        Some(route) => Routed { route, taken: None },
+        None => configured(head, of),
+    };
     // To an extended CONNECT, 2xx means that a WebSocket is open (RFC 8441 §5), which only the app has.
-    if head.is_websocket() && route.may_succeed(of.settings) {
-        return Route::Refused(Fault::MethodNotAllowed);
+    if head.is_websocket() && routed.route.may_succeed(of.settings) {
+        return Routed { route: Route::Refused(Fault::MethodNotAllowed), ..routed };
     }
-    route
+    routed
 }
 
 impl Route {
@@ -63,58 +72,63 @@ impl Route {
     fn may_succeed(self, settings: &Settings) -> bool {
         match self {
             Self::Welcome | Self::Health(_) | Self::Admin => true,
-            Self::Configured(taken) => match &settings.routes.0[taken.index].action {
+            Self::Configured(taken) => match &settings.routes[taken].action {
                 RouteAction::Fixed(fixed) => fixed.status < 300,
+                RouteAction::Welcome => true,
                 RouteAction::App | RouteAction::Files(_) | RouteAction::Redirect(_) => false,
             },
-            Self::App { .. } | Self::AppFailure | Self::Redirect(_) | Self::Refused(_) => false,
+            Self::App | Self::AppFailure | Self::Redirect(_) | Self::Refused(_) => false,
         }
     }
 }
 
-fn destination(head: &RequestHead, of: Circumstances<'_>) -> Route {
+/// Returns the destination of a request that no configured route may take.
+fn before_configured(head: &RequestHead, of: Circumstances<'_>) -> Option<Route> {
     if !head.is_whole() {
-        return Route::Refused(Fault::HeadTooLarge);
+        return Some(Route::Refused(Fault::HeadTooLarge));
     }
     if of.is_admin || of.settings.health.public {
         let view = head.view();
         let probe = Probe::at(view.path, &of.settings.health);
         // Before the host is checked, because probes name a pod's address or none.
         if let Some(probe) = probe.filter(|_| matches!(view.method, b"GET" | b"HEAD")) {
-            return Route::Health(probe);
+            return Some(Route::Health(probe));
         }
     }
     if of.is_admin {
-        return Route::Admin;
+        return Some(Route::Admin);
     }
     if !of.settings.connection.server_names.serve(head) {
-        return Route::Refused(Fault::UnknownHost);
+        return Some(Route::Refused(Fault::UnknownHost));
     }
     if let Some(port) = of.https_port {
         let view = head.view();
         // A trusted proxy may have terminated TLS.
         if view.scheme == Scheme::Http && redirect::applies_to(&view) {
-            return Route::Redirect(port);
+            return Some(Route::Redirect(port));
         }
     }
-    let mut max_body_size = of.settings.connection.max_body_size;
-    if let Some(taken) = of.settings.routes.find(&head.view(), of.first_route) {
-        let rule = &of.settings.routes.0[taken.index];
-        if rule.action != RouteAction::App {
-            return Route::Configured(taken);
-        }
-        max_body_size = rule.max_body_size.or(max_body_size);
+    None
+}
+
+fn configured(head: &RequestHead, of: Circumstances<'_>) -> Routed {
+    let taken = of.settings.routes.find(&head.view(), of.first_route);
+    let routed = |route| Routed { route, taken };
+    let action = taken.map_or(&RouteAction::App, |taken| &of.settings.routes[taken].action);
+    if let (Some(taken), false) = (taken, matches!(action, RouteAction::App | RouteAction::Welcome)) {
+        return routed(Route::Configured(taken));
     }
-    if of.settings.app.is_none() {
-        return Route::Welcome;
+    if of.settings.app.is_none() || *action == RouteAction::Welcome {
+        return routed(Route::Welcome);
     }
     if of.app_has_failed {
-        return Route::AppFailure;
+        return routed(Route::AppFailure);
     }
+    let max_body_size = of.settings.routes.rules(taken).max_body_size;
     if max_body_size.is_some_and(|max| announced_length(head).is_some_and(|length| length > max)) {
-        return Route::Refused(Fault::BodyTooLarge);
+        return routed(Route::Refused(Fault::BodyTooLarge));
     }
-    if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App { max_body_size } }
+    routed(if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App })
 }
 
 /// Returns the length of the body, if the head names it.
@@ -125,20 +139,26 @@ fn announced_length(head: &RequestHead) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use hcrs_http::{Endpoints, RequestLine, Scheme, Version};
 
     use super::*;
     use crate::AppSettings;
     use crate::bind::tests::settings;
-    use crate::settings::{FixedResponse, PathPattern, RouteMatcher, RouteRule};
-
-    const APP: Route = Route::App { max_body_size: None };
+    use crate::settings::{
+        ConfiguredRoute, FixedBody, FixedResponse, PathPattern, RouteMatcher, Routes, Rules,
+    };
 
     fn head(scheme: Scheme, path: &[u8]) -> RequestHead {
         let line = RequestLine { version: Version::Http2, scheme, method: b"GET", path, query: b"" };
         let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
         head.push_field(b"host", b"example.com");
         head
+    }
+
+    fn route_of(head: &RequestHead, of: Circumstances<'_>) -> Route {
+        route(head, of).route
     }
 
     fn of(settings: &Settings) -> Circumstances<'_> {
@@ -162,23 +182,23 @@ mod tests {
     fn a_server_without_an_app_has_its_page_and_nothing_to_connect_to() {
         let settings = settings(Vec::new());
         let mut head = head(Scheme::Https, b"/");
-        assert_eq!(route(&head, of(&settings)), Route::Welcome);
+        assert_eq!(route_of(&head, of(&settings)), Route::Welcome);
         head.set_websocket();
-        assert_eq!(route(&head, of(&settings)), Route::Refused(Fault::MethodNotAllowed));
+        assert_eq!(route_of(&head, of(&settings)), Route::Refused(Fault::MethodNotAllowed));
     }
 
     #[test]
     fn no_answer_of_the_edge_opens_a_websocket() {
         let mut settings = with_app();
         settings.health.public = true;
-        let fixed = |status| RouteRule {
+        let fixed = |status| ConfiguredRoute {
             matcher: RouteMatcher::default(),
             action: RouteAction::Fixed(FixedResponse {
                 status,
-                text: String::new(),
-                content_type: String::new(),
+                body: FixedBody::Text(String::new()),
+                content_type: None,
             }),
-            max_body_size: None,
+            rules: Arc::default(),
         };
         let refused = Route::Refused(Fault::MethodNotAllowed);
         let websocket = |path| {
@@ -186,14 +206,14 @@ mod tests {
             head.set_websocket();
             head
         };
-        assert_eq!(route(&websocket(b"/"), of(&settings)), APP);
-        assert_eq!(route(&websocket(b"/-/live"), of(&settings)), refused);
+        assert_eq!(route_of(&websocket(b"/"), of(&settings)), Route::App);
+        assert_eq!(route_of(&websocket(b"/-/live"), of(&settings)), refused);
         let admin = Circumstances { is_admin: true, ..of(&settings) };
-        assert_eq!(route(&websocket(b"/status"), admin), refused);
-        settings.routes.0 = vec![fixed(200)];
-        assert_eq!(route(&websocket(b"/"), of(&settings)), refused);
-        settings.routes.0 = vec![fixed(404)];
-        assert!(matches!(route(&websocket(b"/"), of(&settings)), Route::Configured(_)));
+        assert_eq!(route_of(&websocket(b"/status"), admin), refused);
+        settings.routes = Routes::new(vec![fixed(200)], Rules::default());
+        assert_eq!(route_of(&websocket(b"/"), of(&settings)), refused);
+        settings.routes = Routes::new(vec![fixed(404)], Rules::default());
+        assert!(matches!(route_of(&websocket(b"/"), of(&settings)), Route::Configured(_)));
     }
 
     #[test]
@@ -201,12 +221,12 @@ mod tests {
         let mut settings = with_app();
         settings.connection.server_names.push("example.org").unwrap();
         let ready = head(Scheme::Http, b"/-/ready");
-        assert_eq!(route(&ready, of(&settings)), Route::Refused(Fault::UnknownHost));
+        assert_eq!(route_of(&ready, of(&settings)), Route::Refused(Fault::UnknownHost));
         let admin = Circumstances { is_admin: true, ..of(&settings) };
-        assert_eq!(route(&ready, admin), Route::Health(Probe::Ready));
-        assert_eq!(route(&head(Scheme::Http, b"/status"), admin), Route::Admin);
+        assert_eq!(route_of(&ready, admin), Route::Health(Probe::Ready));
+        assert_eq!(route_of(&head(Scheme::Http, b"/status"), admin), Route::Admin);
         settings.health.public = true;
-        assert_eq!(route(&ready, of(&settings)), Route::Health(Probe::Ready), "whatever host it names");
+        assert_eq!(route_of(&ready, of(&settings)), Route::Health(Probe::Ready), "whatever host it names");
         let line = RequestLine {
             version: Version::Http11,
             scheme: Scheme::Http,
@@ -215,19 +235,19 @@ mod tests {
             query: b"",
         };
         let posted = RequestHead::new(Vec::new(), line, &Endpoints::default());
-        assert_ne!(route(&posted, of(&settings)), Route::Health(Probe::Ready));
+        assert_ne!(route_of(&posted, of(&settings)), Route::Health(Probe::Ready));
     }
 
     #[test]
     fn hosts_are_checked_before_anything_else_is_done() {
         let mut settings = with_app();
         let head = head(Scheme::Https, b"/");
-        assert_eq!(route(&head, of(&settings)), APP);
+        assert_eq!(route_of(&head, of(&settings)), Route::App);
         let overloaded = Circumstances { has_too_many_running: true, ..of(&settings) };
-        assert_eq!(route(&head, overloaded), Route::Refused(Fault::QueueFull));
+        assert_eq!(route_of(&head, overloaded), Route::Refused(Fault::QueueFull));
         settings.connection.server_names.push("example.org").unwrap();
         let overloaded = Circumstances { has_too_many_running: true, https_port: Some(443), ..of(&settings) };
-        assert_eq!(route(&head, overloaded), Route::Refused(Fault::UnknownHost));
+        assert_eq!(route_of(&head, overloaded), Route::Refused(Fault::UnknownHost));
     }
 
     #[test]
@@ -242,37 +262,38 @@ mod tests {
         };
         let mut upload = RequestHead::new(Vec::new(), line, &Endpoints::default());
         upload.push_field(b"content-length", b"100");
-        assert_eq!(route(&upload, of(&settings)), APP);
-        for (max, expected) in
-            [(99, Route::Refused(Fault::BodyTooLarge)), (100, Route::App { max_body_size: Some(100) })]
-        {
-            settings.connection.max_body_size = Some(max);
-            assert_eq!(route(&upload, of(&settings)), expected);
+        assert_eq!(route_of(&upload, of(&settings)), Route::App);
+        let limit = |max| Rules { max_body_size: Some(max) };
+        for (max, expected) in [(99, Route::Refused(Fault::BodyTooLarge)), (100, Route::App)] {
+            settings.routes = Routes::new(Vec::new(), limit(max));
+            assert_eq!(route(&upload, of(&settings)), Routed { route: expected, taken: None });
         }
-        settings.connection.max_body_size = Some(1);
         let matcher =
-            RouteMatcher { path: Some(PathPattern::parse("/upload").unwrap()), ..RouteMatcher::default() };
-        settings.routes.0 = vec![RouteRule { matcher, action: RouteAction::App, max_body_size: Some(1000) }];
-        assert_eq!(route(&upload, of(&settings)), Route::App { max_body_size: Some(1000) });
-        assert_eq!(route(&head(Scheme::Https, b"/"), of(&settings)), Route::App { max_body_size: Some(1) });
+            RouteMatcher { paths: vec![PathPattern::parse("/upload").unwrap()], ..RouteMatcher::default() };
+        let wide = ConfiguredRoute { matcher, action: RouteAction::App, rules: Arc::new(limit(1000)) };
+        settings.routes = Routes::new(vec![wide], limit(1));
+        let limit_of = |head| settings.routes.rules(route(head, of(&settings)).taken).max_body_size;
+        assert_eq!(route_of(&upload, of(&settings)), Route::App);
+        assert_eq!(limit_of(&upload), Some(1000));
+        assert_eq!(limit_of(&head(Scheme::Https, b"/")), Some(1));
     }
 
     #[test]
     fn an_app_that_cannot_be_served_is_explained_and_not_waited_for() {
         let settings = with_app();
         let failed = Circumstances { app_has_failed: true, has_too_many_running: true, ..of(&settings) };
-        assert_eq!(route(&head(Scheme::Https, b"/"), failed), Route::AppFailure);
+        assert_eq!(route_of(&head(Scheme::Https, b"/"), failed), Route::AppFailure);
         let cleartext = Circumstances { https_port: Some(8443), ..failed };
-        assert_eq!(route(&head(Scheme::Http, b"/"), cleartext), Route::Redirect(8443));
+        assert_eq!(route_of(&head(Scheme::Http, b"/"), cleartext), Route::Redirect(8443));
     }
 
     #[test]
     fn cleartext_is_redirected_but_for_challenges_and_what_was_tls_before_a_proxy() {
         let settings = with_app();
         let of = Circumstances { https_port: Some(8443), ..of(&settings) };
-        assert_eq!(route(&head(Scheme::Http, b"/"), of), Route::Redirect(8443));
-        assert_eq!(route(&head(Scheme::Https, b"/"), of), APP);
-        assert_eq!(route(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), APP);
-        assert_eq!(route(&head(Scheme::Http, b"*"), of), APP, "of OPTIONS *");
+        assert_eq!(route_of(&head(Scheme::Http, b"/"), of), Route::Redirect(8443));
+        assert_eq!(route_of(&head(Scheme::Https, b"/"), of), Route::App);
+        assert_eq!(route_of(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), Route::App);
+        assert_eq!(route_of(&head(Scheme::Http, b"*"), of), Route::App, "of OPTIONS *");
     }
 }

@@ -165,12 +165,12 @@ impl Opened {
 }
 
 fn run_logged(
-    settings: Settings,
+    mut settings: Settings,
     opened: Opened,
     error_log: Option<&LogWriter>,
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
-    settings.routes.check_folders()?;
+    settings.routes.load()?;
     let access_log = access_log::open(&settings.log)?;
     let exporter = Exporter::start(&settings.otlp).unwrap_or_else(|error| {
         tracing::warn!("Spans are not exported: {error}");

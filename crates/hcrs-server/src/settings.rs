@@ -1,8 +1,10 @@
 //! The settings of the edge. Front ends fill them in; each default is defined here or in the crate that obeys
 //! it.
 
+mod loaded_file;
 mod reread;
 mod routes;
+mod rules;
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -15,12 +17,14 @@ use hcrs_http::PathPrefix;
 use hcrs_otlp::OtlpSettings;
 use http::HeaderValue;
 
+pub use self::loaded_file::LoadedFile;
 pub use self::reread::{NewSettings, SettingsSource};
 pub(crate) use self::routes::Taken;
 pub use self::routes::{
-    FilesSettings, FixedResponse, HostPattern, MissingFile, PathPattern, RedirectSettings, RouteAction,
-    RouteMatcher, RouteRule, Routes,
+    ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern, MissingFile, PathPattern,
+    RedirectSettings, RouteAction, RouteMatcher, Routes,
 };
+pub use self::rules::Rules;
 use crate::labels::LabelSettings;
 use crate::{AccountName, Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{
@@ -385,8 +389,6 @@ pub struct ConnectionSettings {
     pub head_timeout: Duration,
     /// The longest gap within a request's body that the app waits for, and within a message of a WebSocket.
     pub body_timeout: Duration,
-    /// The largest body of a request to the app, in bytes; `None` for no limit.
-    pub max_body_size: Option<u64>,
     /// How long a client may leave a response unread before its connection is closed.
     pub write_timeout: Duration,
     /// The most connections of one edge thread; more are closed at once.
@@ -428,7 +430,6 @@ impl Default for ConnectionSettings {
             keep_alive_max_requests: None,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
-            max_body_size: None,
             write_timeout: Duration::from_secs(60),
             max_connections: 16_384,
             max_handshakes: 16,

@@ -243,6 +243,30 @@ def test_routes_in_their_order(
     assert ask("/echo", "POST").status == 200, "the app"
 
 
+def test_lists_of_paths_single_paths_and_pages_of_files(
+    serve: Callable[..., Server], tmp_path: Path, ask_of: Callable[[Server], Ask]
+) -> None:
+    page = tmp_path / "gone.html"
+    page.write_bytes(b"<h1>gone</h1>")
+    routes = [
+        {"path": "=/", "welcome": True},
+        {"path": ["*.php", "=/robots.txt", "/old"], "status": 410, "file": str(page)},
+    ]
+    server = with_routes(serve, tmp_path, routes)
+    ask = ask_of(server)
+    assert ask("/").body.startswith(b"hcrs")
+    for path in ["/a/b.php", "/robots.txt", "/old/x"]:
+        gone = ask(path)
+        assert (gone.status, gone.body) == (410, b"<h1>gone</h1>"), path
+        assert gone.fields["content-type"] == "text/html; charset=utf-8"
+    assert ask("/pid").body.isdigit()
+    assert ask("/robots.txt/x").status == 404, "the app's"
+    page.write_bytes(b"<h1>really</h1>")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("The configuration was read again")
+    assert ask("/old").body == b"<h1>really</h1>"
+
+
 @pytest.mark.parametrize("over", ["h1", "h2"])
 def test_a_websocket_is_for_the_app_or_refused(
     serve: Callable[..., Server],

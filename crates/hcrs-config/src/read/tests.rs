@@ -1,15 +1,16 @@
 //! Each key: a value in the file, and the setting that it becomes.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
-    AccessFormat, AccountName, FilesSettings, HostPattern, Lifespan, LogLevel, LogTarget, MissingFile,
-    PathPattern, PythonLogging, RedirectSettings, RouteAction, RouteMatcher, RouteRule, SampleRatio,
-    ServerNames, Settings, TraceContext, WorkerClass,
+    AccessFormat, AccountName, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern,
+    Lifespan, LoadedFile, LogLevel, LogTarget, MissingFile, PathPattern, PythonLogging, RedirectSettings,
+    RouteAction, RouteMatcher, SampleRatio, ServerNames, Settings, TraceContext, WorkerClass,
 };
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
@@ -333,18 +334,18 @@ fn every_key_of_websockets_ends_in_its_setting() {
 #[test]
 fn routes_end_in_their_settings() {
     let route = |toml: &str| {
-        let routes = settings(&format!("[[hcrs.routes]] # routes = 1\n{toml}")).routes.0;
-        assert_eq!(routes.len(), 1);
-        routes.into_iter().next().unwrap()
+        let routes = settings(&format!("[[hcrs.routes]] # routes = 1\n{toml}")).routes;
+        assert_eq!(routes.list().len(), 1);
+        routes.list()[0].clone()
     };
     let all = route(
         "path = \"/static/\"\nhost = [\"a.test\", \"*.b.test\"]\nmethod = \"GET\"\nscheme = \"https\"\n\
          files = \"static\"\nindex = \"home.html\"\nmissing = \"next\"\ncache_control = \"no-cache\"\n\
          hidden = true\nfollow_links = true",
     );
-    let expected = RouteRule {
+    let expected = ConfiguredRoute {
         matcher: RouteMatcher {
-            path: Some(PathPattern::Prefix("/static".into())),
+            paths: vec![PathPattern::Prefix("/static".into())],
             hosts: vec![HostPattern::Exact("a.test".into()), HostPattern::Below(".b.test".into())],
             methods: vec!["GET".into()],
             scheme: Some(hcrs_http::Scheme::Https),
@@ -357,34 +358,39 @@ fn routes_end_in_their_settings() {
             hidden: true,
             follow_links: true,
         }),
-        max_body_size: None,
+        rules: Arc::default(),
     };
     assert_eq!(all, expected);
     let redirect = route("redirect = \"https://{host}{path}{query}\"\nredirect_status = 301").action;
     let location = "https://{host}{path}{query}".into();
     assert_eq!(redirect, RouteAction::Redirect(RedirectSettings { location, status: 301 }));
-    let RouteAction::Fixed(fixed) = route("path = \"*.php\"\nstatus = 410\ntext = \"gone\"").action else {
-        panic!("a fixed response")
+    let gone = FixedResponse {
+        status: 410,
+        body: FixedBody::Text("gone".into()),
+        content_type: Some("text/html".into()),
     };
-    assert_eq!(
-        (fixed.status, &*fixed.text, &*fixed.content_type),
-        (410, "gone", "text/plain; charset=utf-8")
-    );
+    let fixed = route("path = \"*.php\"\nstatus = 410\ntext = \"gone\"\ncontent_type = \"text/html\"");
+    assert_eq!(fixed.action, RouteAction::Fixed(gone));
+    let page = FixedBody::File(LoadedFile::new("gone.html".into()));
+    let fixed = route("status = 410\nfile = \"gone.html\"").action;
+    assert_eq!(fixed, RouteAction::Fixed(FixedResponse { status: 410, body: page, content_type: None }));
+    assert_eq!(route("path = [\"=/\", \"/a\"]\nwelcome = true").action, RouteAction::Welcome);
     let api = route("path = \"/api\"\napp = true\nmax_body_size = \"1k\"");
-    assert_eq!((api.action, api.max_body_size), (RouteAction::App, Some(1024)));
+    assert_eq!((api.action, api.rules.max_body_size), (RouteAction::App, Some(1024)));
     let route = "[[hcrs.routes]]\nstatus = 404";
-    assert_eq!(settings("application_path = \"a\"").changed_to(settings(route)).routes.0.len(), 1);
+    assert_eq!(settings("application_path = \"a\"").changed_to(settings(route)).routes.list().len(), 1);
 }
 
 #[test]
 fn static_files_are_routes_behind_the_others() {
     let toml =
         "hcrs.static = [\"/static=./s\", \"/m=/srv/m\"]\nhcrs.routes = [{ status = 404, host = \"a\" }]";
-    let routes = settings(toml).routes.0;
+    let routes = settings(toml).routes;
+    let routes = routes.list();
     assert_eq!(routes.len(), 3);
     assert_eq!(routes[1].action, RouteAction::Files(FilesSettings::new("./s".into())));
-    assert_eq!(routes[2].matcher.path, Some(PathPattern::Prefix("/m".into())));
-    ends_in("[hcrs]\nstatic = [\"/a=b\"]", |s| s.routes.0.len(), 1);
+    assert_eq!(routes[2].matcher.paths, [PathPattern::Prefix("/m".into())]);
+    ends_in("[hcrs]\nstatic = [\"/a=b\"]", |s| s.routes.list().len(), 1);
     for (text, message) in [
         ("/static", "expected a path and a folder, as"),
         ("/static=", "expected a path and a folder, as"),
@@ -402,7 +408,7 @@ fn static_files_are_routes_behind_the_others() {
 fn mistakes_in_routes_are_named_with_their_place() {
     for (toml, line, message) in [
         ("files = \"a\"\nstatus = 404", 1, "a route has one action, and this one has files and status"),
-        ("path = \"/a\"", 1, "a route has one of files, redirect, status, app"),
+        ("path = \"/a\"", 1, "a route has one of files, redirect, status, app, welcome"),
         ("path = \"/a\"\npaht = \"/b\"\nstatus = 404", 3, "unknown key: paht; did you mean path?"),
         ("status = 404\nindex = \"a\"", 3, "index goes with files, which this route does not have"),
         ("path = \"a\"\nstatus = 404", 2, "path: expected a path that begins with /"),
@@ -423,7 +429,9 @@ fn mistakes_in_routes_are_named_with_their_place() {
             3,
             "max_body_size: expected a number of bytes, or text as \"10M\"",
         ),
-        ("status = 404\nmax_body_size = 1", 3, "max_body_size goes with app"),
+        ("welcome = false", 1, "expected welcome = true, or another action"),
+        ("status = 404\ntext = \"a\"\nfile = \"a\"", 4, "file: expected text or file, and not both"),
+        ("path = [\"/a\", \"b\"]\nstatus = 404", 2, "path: expected a path that begins with /"),
         ("app = false", 1, "expected app = true, or another action"),
     ] {
         let error = config(&format!("[[hcrs.routes]]\n{toml}")).unwrap_err().to_string();
@@ -437,7 +445,7 @@ fn mistakes_in_routes_are_named_with_their_place() {
     let error = config(unreachable).unwrap_err().to_string();
     assert!(error.contains("test.toml:4") && error.contains("route 1 takes all of them"), "{error}");
     let reachable = unreachable.replace("/a/b", "/ab");
-    assert_eq!(settings(&reachable).routes.0.len(), 2);
+    assert_eq!(settings(&reachable).routes.list().len(), 2);
 }
 
 #[test]
@@ -453,8 +461,11 @@ fn redirect_http_needs_an_insecure_bind() {
 
 #[test]
 fn bodies_are_bounded_on_request() {
-    ends_in("[hcrs]\nmax_body_size = \"10M\"", |s| s.connection.max_body_size, Some(10 << 20));
-    ends_in("[hcrs]\nmax_body_size = 0", |s| s.connection.max_body_size, Some(0));
+    let of_all = |s: &Settings| s.routes.rules_of_all().max_body_size;
+    ends_in("[hcrs]\nmax_body_size = \"10M\"", of_all, Some(10 << 20));
+    ends_in("[hcrs]\nmax_body_size = 0", of_all, Some(0));
+    let routes = settings("hcrs.max_body_size = 1\nhcrs.routes = [{ status = 404 }]").routes;
+    assert_eq!(routes.list()[0].rules.max_body_size, Some(1));
 }
 
 #[test]

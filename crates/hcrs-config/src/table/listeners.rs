@@ -106,18 +106,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Largest number of connections of one edge thread; further ones are closed at once.",
     )
     .extension(),
-    Setting::new(
-        Listeners,
-        "max_body_size",
-        ValueKind::Size,
-        unset,
-        |v, d| store(&mut d.server.connection.max_body_size, v.size().map(Some)),
-        "Largest body of a request to the app, in bytes, or with K, M or G as \"10M\". A longer one is answered with 413: \
-         at once if content-length names its length, and otherwise when it has grown beyond; the app sees its client \
-         leave. A route may have its own. Unset, no limit.",
-    )
-    .extension()
-    .flag("--max-body-size", None, "SIZE"),
 ];
 
 /// Ids of users and groups. `chown` takes the largest number as "do not change".

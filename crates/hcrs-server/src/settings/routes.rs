@@ -1,32 +1,38 @@
 //! Routes: which requests something other than the app answers.
 
+use std::ops::Index;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hcrs_http::{NormalPath, RequestView, Scheme};
 
+use super::{LoadedFile, Rules};
 use crate::server_names::host_of;
 use crate::{StartError, glob};
 
 /// The routes in their order. A request takes the first that matches it; without one it goes to the app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routes(pub Vec<RouteRule>);
+pub struct Routes {
+    list: Vec<ConfiguredRoute>,
+    rules: Arc<Rules>,
+}
 
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteRule {
+pub struct ConfiguredRoute {
     /// The requests that it takes.
     pub matcher: RouteMatcher,
     /// The origin of their answers.
     pub action: RouteAction,
-    /// The largest body of its requests to the app, in bytes, in place of that of all requests.
-    pub max_body_size: Option<u64>,
+    /// The rules of its requests.
+    pub rules: Arc<Rules>,
 }
 
 /// The properties of the requests that a route takes: all that are given have to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteMatcher {
-    /// The path.
-    pub path: Option<PathPattern>,
+    /// The paths, of which one has to apply; empty for any.
+    pub paths: Vec<PathPattern>,
     /// The hosts, of which one has to apply; empty for any.
     pub hosts: Vec<HostPattern>,
     /// The methods, of which one has to apply; empty for any.
@@ -40,6 +46,8 @@ pub struct RouteMatcher {
 pub enum PathPattern {
     /// This path, without a slash at its end, and all below it.
     Prefix(String),
+    /// This path alone.
+    Exact(String),
     /// Paths that match: `*` for any characters, `?` for any one. Without a slash only the last segment is compared.
     Glob(String),
 }
@@ -64,6 +72,8 @@ pub enum RouteAction {
     Redirect(RedirectSettings),
     /// Always the same response.
     Fixed(FixedResponse),
+    /// The page of a server without an app.
+    Welcome,
 }
 
 /// Files of a folder. The path behind the route's prefix names one.
@@ -123,33 +133,49 @@ pub struct FixedResponse {
     /// The status, 200 to 599.
     pub status: u16,
     /// The body.
-    pub text: String,
-    /// The type of the body.
-    pub content_type: String,
+    pub body: FixedBody,
+    /// The type of the body; `None` for that of the file's extension, and plain text.
+    pub content_type: Option<String>,
+}
+
+/// The body of a response that is always the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FixedBody {
+    /// This text.
+    Text(String),
+    /// The contents of this file.
+    File(LoadedFile),
 }
 
 impl PathPattern {
-    /// Parses a pattern; with `*` or `?` it is a glob. The error describes what is expected.
+    /// Parses a pattern: after `=` a single path, with `*` or `?` a glob, else a prefix. The error describes what is
+    /// expected.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if text.contains(['*', '?']) {
+        let exact = text.strip_prefix('=');
+        if exact.is_none() && text.contains(['*', '?']) {
             return Ok(Self::Glob(text.to_owned()));
         }
-        let prefix = text.strip_suffix('/').unwrap_or(text);
-        let is_normal = NormalPath::new(text.as_bytes()).as_bytes() == text.as_bytes();
-        if !text.starts_with('/') || !is_normal {
+        let path = exact.unwrap_or(text);
+        let is_normal = NormalPath::new(path.as_bytes()).as_bytes() == path.as_bytes();
+        if !path.starts_with('/') || !is_normal {
             return Err(
-                "a path that begins with / and has no dot segments and no percent-encoding, or a pattern with * or ?",
+                "a path that begins with / and has no dot segments and no percent-encoding, a single path after =, \
+                 or a pattern with * or ?",
             );
         }
-        Ok(Self::Prefix(prefix.to_owned()))
+        Ok(match exact {
+            Some(path) => Self::Exact(path.to_owned()),
+            None => Self::Prefix(path.strip_suffix('/').unwrap_or(path).to_owned()),
+        })
     }
 
-    /// Returns the part of a path that follows the prefix; the whole path behind a glob. `None` if the pattern does not
-    /// match.
+    /// Returns the part of a path that follows the prefix; the whole path for the other patterns. `None` if the pattern
+    /// does not match.
     pub(crate) fn rest<'a>(&self, path: &'a NormalPath<'_>) -> Option<&'a [u8]> {
         let bytes = path.as_bytes();
         match self {
             Self::Prefix(prefix) => path.below(prefix.as_bytes()),
+            Self::Exact(exact) => (exact.as_bytes() == bytes).then_some(bytes),
             Self::Glob(pattern) => {
                 let last =
                     bytes.iter().rposition(|&byte| byte == b'/').map_or(bytes, |slash| &bytes[slash + 1..]);
@@ -191,17 +217,61 @@ impl HostPattern {
 /// A route that takes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// The route's place in the order.
-    pub index: usize,
+    index: usize,
+}
+
+impl Taken {
+    /// Returns the first of the routes behind it.
+    pub(crate) fn next(self) -> usize {
+        self.index + 1
+    }
+}
+
+impl Index<Taken> for Routes {
+    type Output = ConfiguredRoute;
+
+    fn index(&self, taken: Taken) -> &ConfiguredRoute {
+        &self.list[taken.index]
+    }
 }
 
 impl Routes {
-    /// Checks that the folders of all routes are there.
-    pub fn check_folders(&self) -> Result<(), StartError> {
-        for rule in &self.0 {
-            if let RouteAction::Files(FilesSettings { folder, .. }) = &rule.action {
-                std::fs::read_dir(folder)
-                    .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
+    /// Returns these routes; the rules of a route stand before those of all requests.
+    pub fn new(mut routes: Vec<ConfiguredRoute>, rules: Rules) -> Self {
+        for route in &mut routes {
+            route.rules = Arc::new(route.rules.before(&rules));
+        }
+        Self { list: routes, rules: Arc::new(rules) }
+    }
+
+    /// Returns the routes in their order.
+    pub fn list(&self) -> &[ConfiguredRoute] {
+        &self.list
+    }
+
+    /// Returns the rules of requests that no route takes.
+    pub fn rules_of_all(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Returns the rules of requests that this route takes, or none.
+    pub(crate) fn rules(&self, taken: Option<Taken>) -> &Arc<Rules> {
+        taken.map_or(&self.rules, |taken| &self[taken].rules)
+    }
+
+    /// Checks that the folders of all routes are there, and reads the files that are a part of the configuration.
+    pub fn load(&mut self) -> Result<(), StartError> {
+        for route in &mut self.list {
+            match &mut route.action {
+                RouteAction::Files(FilesSettings { folder, .. }) => {
+                    std::fs::read_dir(&*folder)
+                        .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
+                }
+                RouteAction::Fixed(FixedResponse { body: FixedBody::File(file), .. }) => file.load()?,
+                RouteAction::App
+                | RouteAction::Redirect(_)
+                | RouteAction::Fixed(_)
+                | RouteAction::Welcome => {}
             }
         }
         Ok(())
@@ -209,13 +279,13 @@ impl Routes {
 
     /// Returns the first route, from the one at `first` on, that takes the request.
     pub(crate) fn find(&self, view: &RequestView<'_>, first: usize) -> Option<Taken> {
-        if self.0.len() <= first {
+        if self.list.len() <= first {
             return None;
         }
         let path = NormalPath::new(view.path);
         let host = view.fields().first(b"host").and_then(host_of);
-        let takes = |rule: &RouteRule| rule.matcher.takes(view, &path, host);
-        let found = self.0[first..].iter().position(takes)?;
+        let takes = |route: &ConfiguredRoute| route.matcher.takes(view, &path, host);
+        let found = self.list[first..].iter().position(takes)?;
         Some(Taken { index: first + found })
     }
 }
@@ -226,12 +296,12 @@ impl RouteMatcher {
             && (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == view.method))
             && (self.hosts.is_empty()
                 || host.is_some_and(|host| self.hosts.iter().any(|name| name.matches(host))))
-            && self.path.as_ref().is_none_or(|pattern| pattern.rest(path).is_some())
+            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.rest(path).is_some()))
     }
 
-    /// Returns the part of a path that follows the route's prefix.
+    /// Returns the part of a path that follows the route's prefix, of several the first that matches.
     pub(crate) fn rest<'a>(&self, path: &'a NormalPath<'_>) -> &'a [u8] {
-        self.path.as_ref().and_then(|pattern| pattern.rest(path)).unwrap_or(path.as_bytes())
+        self.paths.iter().find_map(|pattern| pattern.rest(path)).unwrap_or(path.as_bytes())
     }
 }
 
@@ -242,12 +312,8 @@ mod tests {
     use super::*;
 
     fn routes(matchers: Vec<RouteMatcher>) -> Routes {
-        Routes(
-            matchers
-                .into_iter()
-                .map(|matcher| RouteRule { matcher, action: RouteAction::App, max_body_size: None })
-                .collect(),
-        )
+        let route = |matcher| ConfiguredRoute { matcher, action: RouteAction::App, rules: Arc::default() };
+        Routes::new(matchers.into_iter().map(route).collect(), Rules::default())
     }
 
     fn find(routes: &Routes, method: &str, url: &str) -> Option<usize> {
@@ -262,13 +328,13 @@ mod tests {
     }
 
     fn path(text: &str) -> RouteMatcher {
-        RouteMatcher { path: Some(PathPattern::parse(text).unwrap()), ..RouteMatcher::default() }
+        RouteMatcher { paths: vec![PathPattern::parse(text).unwrap()], ..RouteMatcher::default() }
     }
 
     #[test]
     fn the_first_route_that_matches_takes_a_request_however_it_spells_its_path() {
         let routes =
-            routes(vec![path("/static"), path("*.php"), path("/api/*/files"), path("/static/never")]);
+            routes(["/static", "*.php", "/api/*/files", "/static/never", "=/favicon.ico"].map(path).into());
         for (url, expected) in [
             ("http://h/static", Some(0)),
             ("http://h/static/never", Some(0)),
@@ -279,6 +345,9 @@ mod tests {
             ("http://h/a/b.php", Some(1)),
             ("http://h/a.php/b", None),
             ("http://h/api/1/2/files", Some(2)),
+            ("http://h/favicon.ico", Some(4)),
+            ("http://h/favicon.ico/", None),
+            ("http://h/favicon.ico/x", None),
             ("http://h/", None),
         ] {
             assert_eq!(find(&routes, "GET", url), expected, "{url}");
@@ -310,12 +379,13 @@ mod tests {
 
     #[test]
     fn patterns_that_nothing_could_match_are_refused() {
-        for bad in ["static", "", "/a/../b", "/a%20b", "/a//b"] {
+        for bad in ["static", "", "/a/../b", "/a%20b", "/a//b", "=", "=a", "=/a//b"] {
             assert!(PathPattern::parse(bad).is_err(), "{bad}");
         }
         for bad in ["", "*", "*.", "a:80", "a/b", "::1", "a*"] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(PathPattern::parse("/"), Ok(PathPattern::Prefix(String::new())));
+        assert_eq!(PathPattern::parse("=/"), Ok(PathPattern::Exact("/".to_owned())));
     }
 }
