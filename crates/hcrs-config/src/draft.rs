@@ -10,6 +10,7 @@ use hcrs_server::{
 use hcrs_tls::VerifyMode;
 
 use crate::bind::DEFAULT_BIND;
+use crate::config::WrittenRoute;
 use crate::defaults::Defaults;
 use crate::error::ConfigError;
 use crate::passed::Passed;
@@ -30,9 +31,9 @@ pub(crate) struct Draft {
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
-    pub(crate) routes: Vec<ConfiguredRoute>,
+    pub(crate) routes: Vec<PlacedRoute>,
     /// The routes of `static`, which are behind the others.
-    pub(crate) static_files: Vec<ConfiguredRoute>,
+    pub(crate) static_files: Vec<PlacedRoute>,
     /// The rules of all requests.
     pub(crate) rules: Rules,
     /// Sockets that a service manager has passed.
@@ -57,12 +58,21 @@ pub(crate) struct Draft {
     unknown: Vec<Mistake>,
 }
 
+/// A route and its table.
+pub(crate) struct PlacedRoute {
+    pub(crate) route: ConfiguredRoute,
+    pub(crate) place: Place,
+    /// The lines of the table, in the form of the file.
+    pub(crate) lines: Vec<String>,
+}
+
 /// Result of a draft without mistakes.
 pub(crate) struct Finished {
     pub(crate) server: Settings,
     pub(crate) warnings: Vec<String>,
     /// Last value given for each key.
     pub(crate) given: BTreeMap<&'static str, Value>,
+    pub(crate) routes: Vec<WrittenRoute>,
 }
 
 impl Default for Draft {
@@ -131,7 +141,13 @@ impl Draft {
         self.take_passed_sockets();
         self.server.socket_owner = self.socket_owner();
         self.routes.append(&mut self.static_files);
-        self.server.routes = Routes::new(std::mem::take(&mut self.routes), std::mem::take(&mut self.rules));
+        let written = self.routes.iter().map(|PlacedRoute { place, lines, .. }| WrittenRoute {
+            origin: source.origin(place),
+            lines: lines.clone(),
+        });
+        let written = written.collect();
+        let routes = self.routes.drain(..).map(|placed| placed.route).collect();
+        self.server.routes = Routes::new(routes, std::mem::take(&mut self.rules));
         self.logconfig_dict();
         self.check_reloader();
         self.check_captured_output();
@@ -149,7 +165,7 @@ impl Draft {
         }
         let warnings = self.warnings.iter().map(line).collect();
         self.server.app = Some(self.app).filter(|app| !app.path.is_empty());
-        Ok(Finished { server: self.server, warnings, given: self.given })
+        Ok(Finished { server: self.server, warnings, given: self.given, routes: written })
     }
 
     fn place_of(&self, key: &str) -> Place {

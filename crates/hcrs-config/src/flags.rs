@@ -6,9 +6,12 @@ use clap::builder::ValueParser;
 use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
+use hcrs_server::AskedRequest;
+
 use crate::AdminAction;
 use crate::defaults::Defaults;
-use crate::kind::{AUTO, ValueKind, parse_mask};
+use crate::error::ConfigError;
+use crate::kind::{AUTO, ValueKind, parse_mask, quoted};
 use crate::setting::{Group, Setting};
 use crate::table::{self, admin::ADMIN_BIND};
 use crate::value::{Datum, Place, Value};
@@ -19,6 +22,8 @@ Other commands:
                            reopen, drain and dump (they need admin_bind)
   hcrs config check FILE   checks a configuration and reports every problem
   hcrs config show [FILE]  shows every setting, its value and its origin
+  hcrs config route REQUEST
+                           explains which route takes a request
   hcrs migrate FILE        converts the settings of another server, its command line
                            (-- COMMAND) or its systemd unit (--systemd UNIT)
   hcrs cert dev            creates a certificate for local development
@@ -31,6 +36,9 @@ Flags override the environment, and the environment overrides the file.";
 pub(crate) const CHECK: &str = "Checks a configuration and reports every problem";
 /// Description of `hcrs config show`.
 pub(crate) const SHOW: &str = "Shows every setting, its value and its origin";
+
+/// Description of `hcrs config route`.
+const ROUTE: &str = "Explains which route takes a request";
 
 /// A command for a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +151,25 @@ pub(crate) fn config(name: &'static str, about: &'static str) -> Command {
     settings(Command::new(name).about(about).arg(file.conflicts_with(CONFIG)))
 }
 
+/// Returns `hcrs config route`.
+pub(crate) fn route() -> Command {
+    let request = Arg::new(REQUEST).value_name("REQUEST").required(true);
+    settings(
+        Command::new("route")
+            .about(ROUTE)
+            .arg(request.help("The request, as 'GET https://example.com/path'; GET if it has no method")),
+    )
+}
+
+/// Returns the request that `hcrs config route` is about.
+pub(crate) fn request(matches: &ArgMatches) -> Result<AskedRequest, ConfigError> {
+    let text = given::<String>(matches, REQUEST).unwrap_or_default();
+    let wrong =
+        |expected| ConfigError::Arguments(vec![format!("REQUEST: {expected}, found {}", quoted(&text))]);
+    AskedRequest::parse(&text).map_err(wrong)
+}
+
+const REQUEST: &str = "REQUEST";
 const APPLICATION: &str = "application_path";
 const FILE: &str = "FILE";
 const CONFIG: &str = "config";
@@ -323,7 +350,8 @@ pub fn command() -> Command {
             parent("config")
                 .about("Checks or shows a configuration")
                 .subcommand(config("check", CHECK))
-                .subcommand(config("show", SHOW)),
+                .subcommand(config("show", SHOW))
+                .subcommand(route()),
         )
         .subcommand(develop())
         .subcommand(

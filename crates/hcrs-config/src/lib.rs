@@ -31,6 +31,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
+use hcrs_server::AskedRequest;
 
 use crate::draft::Draft;
 use crate::flags::{CHECK, CertificateFlags, FlagValues, SHOW};
@@ -39,7 +40,7 @@ use crate::reread::Reads;
 use crate::source::Source;
 
 pub use crate::bind::DEFAULT_BIND;
-pub use crate::config::{Config, Resolved};
+pub use crate::config::{Config, Resolved, WrittenRoute};
 pub use crate::development::{Greeting, has_colors};
 pub use crate::environment::SHARED_VARIABLES;
 pub use crate::error::ConfigError;
@@ -64,6 +65,13 @@ pub enum Command {
     Check(Box<Config>),
     /// Print every setting (`hcrs config show`).
     Show(Box<Config>),
+    /// Explain which route takes a request (`hcrs config route`).
+    Route {
+        /// The configuration.
+        config: Box<Config>,
+        /// The request.
+        request: AskedRequest,
+    },
     /// Report on a running server, or change it (`hcrs status` and others).
     Admin {
         /// The configuration of the server.
@@ -189,6 +197,16 @@ fn parse_with(
         ("config", "show") => {
             let command = flags::config("show", SHOW).bin_name("hcrs config show");
             read(command, &arguments[2..]).map(Command::Show)
+        }
+        ("config", "route") => {
+            let matches = flags::route()
+                .bin_name("hcrs config route")
+                .try_get_matches_from(&arguments[2..])
+                .map_err(ConfigError::Usage)?;
+            let request = flags::request(&matches)?;
+            let flags = FlagValues::new(&matches);
+            let (config, _) = configure(flags, environment, Purpose::Production, reads)?;
+            Ok(Command::Route { config: Box::new(config), request })
         }
         _ => read(flags::serve(), &arguments).map(Command::Serve),
     }

@@ -66,8 +66,8 @@ pub fn check_text(name: &str, text: String) -> Result<Config, ConfigError> {
 
 /// Finishes a draft and resolves the value and the origin of every setting.
 pub(crate) fn finish(draft: Draft, source: &Source) -> Result<Config, ConfigError> {
-    let Finished { server, warnings, given } = draft.finish(source)?;
-    Ok(Config { server, warnings, resolved: resolve(&given, source) })
+    let Finished { server, warnings, given, routes } = draft.finish(source)?;
+    Ok(Config { server, warnings, resolved: resolve(&given, source), routes })
 }
 
 /// Returns every setting with its effective value and the origin of the value.

@@ -425,3 +425,49 @@ fn sample_files_load_without_a_warning() {
     }
     assert!(seen >= 7, "there are {seen} sample files");
 }
+
+#[test]
+fn config_route_names_the_route_that_takes_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.toml");
+    let toml = "application_path = \"m:a\"\n[[hcrs.routes]]\npath = \"/api\"\napp = true\nmax_body_size = 5\n\
+                [[hcrs.routes]]\npath = \"/s\"\nfiles = \"/srv\"\nmissing = \"next\"";
+    fs::write(&path, toml).unwrap();
+    let path = path.to_str().unwrap();
+    let explained = |request: &str| {
+        let words = ["config", "route", "-c", path, "--static", "/m=m", request];
+        match parse_words(&words) {
+            Ok(Command::Route { config, request }) => config.explain_route(&request),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        explained("POST http://h/api/x"),
+        format!(
+            "POST http://h/api/x\nroute 1 ({path}:2) takes it: the app\n  path = \"/api\"\n  app = true\n  \
+             max_body_size = 5\n"
+        )
+    );
+    assert_eq!(
+        explained("https://h/s/x?y"),
+        format!(
+            "GET https://h/s/x?y\nroute 1 ({path}:2) does not take it: its path is another\n\
+             route 2 ({path}:6) takes it if it has the file: files of /srv\n  path = \"/s\"\n  files = \"/srv\"\n  \
+             missing = \"next\"\nroute 3 (--static) does not take it: its path is another\n\
+             no route takes it: the app m:a\n"
+        )
+    );
+    let Ok(Command::Show(config)) = parse_words(&["config", "show", path, "--static", "/m=m"]) else {
+        panic!("a configuration")
+    };
+    let shown = config.shown();
+    let tables: Vec<_> = shown.split("\n\n").skip(2).collect();
+    assert_eq!(tables.len(), 3, "{shown}");
+    assert!(
+        tables[1].starts_with("[[hcrs.routes]]") && tables[1].contains(&format!("# {path}:6")),
+        "{shown}"
+    );
+    assert!(tables[2].ends_with("# --static\npath = \"/m\"\nfiles = \"m\"\n"), "{shown}");
+    let error = parse_words(&["config", "route", "-c", path, "GET /s"]).unwrap_err();
+    assert!(error.to_string().starts_with("REQUEST: expected a method and a URL"), "{error}");
+}

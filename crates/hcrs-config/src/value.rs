@@ -139,13 +139,17 @@ impl Value {
                 format!("[{}]", values.iter().map(Self::literal).collect::<Vec<_>>().join(", "))
             }
             Datum::Table(entries) => {
-                let entry = |(key, value): &(String, Self)| match key.as_str() {
-                    SECRET => format!("{key} = {HIDDEN}"),
-                    _ => format!("{} = {}", bare_or_quoted(key), value.literal()),
-                };
-                format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+                format!("{{ {} }}", entries.iter().map(literal_entry).collect::<Vec<_>>().join(", "))
             }
             Datum::Other(description) => (*description).into(),
+        }
+    }
+
+    /// Returns the entries of a table in the form of the file, with passwords hidden.
+    pub(crate) fn literal_lines(&self) -> Vec<String> {
+        match &self.datum {
+            Datum::Table(entries) => entries.iter().map(literal_entry).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -255,6 +259,14 @@ impl Value {
 
 /// Only key of the table that stands for a Python object without a TOML form (`evaluate.py`).
 const PYTHON_OBJECT: &str = "python";
+
+/// Returns an entry of a table in the form of the file, with passwords hidden.
+fn literal_entry((key, value): &(String, Value)) -> String {
+    match key.as_str() {
+        SECRET => format!("{key} = {HIDDEN}"),
+        _ => format!("{} = {}", bare_or_quoted(key), value.literal()),
+    }
+}
 
 /// Returns a key in the form of the file.
 fn bare_or_quoted(key: &str) -> String {

@@ -9,6 +9,7 @@ mod connection;
 mod drive;
 mod embedder;
 mod exchange;
+mod explain;
 mod glob;
 mod handover;
 mod labels;
@@ -35,6 +36,7 @@ use hcrs_log::LogError;
 pub use bind::passed_sockets;
 pub use check::{CheckedAsUser, check, check_as_process_user};
 pub use embedder::Embedder;
+pub use explain::{AskedRequest, RouteStep, explain};
 pub use handover::LISTENERS as INHERITED_LISTENERS;
 pub use hcrs_otlp::{Endpoint, OtlpSettings};
 pub use labels::{LabelSettings, SampleRatio, TraceContext};
@@ -44,10 +46,10 @@ pub use server_names::ServerNames;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Bind, ConfiguredRoute, ConnectionSettings,
     DispatchSettings, FilesSettings, FixedBody, FixedResponse, HealthSettings, HostPattern, Lifespan,
-    Listener, LoadedFile, LogLevel, LogSettings, LogTarget, MissingFile, NewSettings, OnRunning, PathPattern,
-    ProxySettings, PythonLogging, RedirectSettings, ReloadSettings, RouteAction, RouteMatcher, Routes, Rules,
-    Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
-    WorkerClass, WorkerHooks,
+    Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch, MissingFile, NewSettings, OnRunning,
+    PathPattern, ProxySettings, PythonLogging, RedirectSettings, ReloadSettings, RouteAction, RouteMatcher,
+    Routes, Rules, Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm,
+    SyslogTarget, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;

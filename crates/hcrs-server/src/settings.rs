@@ -21,8 +21,8 @@ pub use self::loaded_file::LoadedFile;
 pub use self::reread::{NewSettings, SettingsSource};
 pub(crate) use self::routes::Taken;
 pub use self::routes::{
-    ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern, MissingFile, PathPattern,
-    RedirectSettings, RouteAction, RouteMatcher, Routes,
+    ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern, Mismatch, MissingFile,
+    PathPattern, RedirectSettings, RouteAction, RouteMatcher, Routes,
 };
 pub use self::rules::Rules;
 use crate::labels::LabelSettings;

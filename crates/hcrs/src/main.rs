@@ -65,6 +65,11 @@ fn main() -> Exit {
             let _ = io::stdout().write_all(config.shown().as_bytes()); // a closed output is no failure
             Exit::Done
         }
+        Ok(Command::Route { config, request }) => {
+            warn(&config.warnings);
+            let _ = io::stdout().write_all(config.explain_route(&request).as_bytes()); // as above
+            Exit::Done
+        }
         Ok(Command::Admin { config, action }) => match admin::run(&config.server, action) {
             Ok(()) => Exit::Done,
             Err(error) => fail(Exit::NotStarted, &error),

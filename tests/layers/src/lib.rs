@@ -65,6 +65,7 @@ mod tests {
     const PATH: &[&str] = &[
         "run",
         "check",
+        "explain",
         "supervise",
         "thread",
         "connection",

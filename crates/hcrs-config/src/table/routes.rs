@@ -11,8 +11,8 @@ use hcrs_server::{ConfiguredRoute, FilesSettings, PathPattern, RouteAction, Rout
 use self::entries::{Entries, at};
 pub use self::keys::{RouteKey, all as keys};
 use self::reach::covers;
-use crate::draft::Draft;
-use crate::kind::{ValueKind, array};
+use crate::draft::{Draft, PlacedRoute};
+use crate::kind::{ValueKind, array, quoted};
 use crate::setting::Group::Routes as RoutesGroup;
 use crate::setting::{Setting, unset};
 use crate::value::{Datum, GivenValue, Mistake, Place};
@@ -52,18 +52,19 @@ fn routes(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     if tables.len() > ROUTES_MAX {
         return Err(given.expected(format_args!("at most {ROUTES_MAX} routes")));
     }
-    let mut routes: Vec<ConfiguredRoute> = Vec::new();
+    let mut routes: Vec<PlacedRoute> = Vec::new();
     for table in tables {
         match Entries::of(table).and_then(|entries| entries.route()) {
             Ok(route) => {
-                if let Some(at) = routes.iter().position(|earlier| covers(earlier, &route.matcher)) {
+                if let Some(at) = routes.iter().position(|earlier| covers(&earlier.route, &route.matcher)) {
                     let message = format!(
                         "{ROUTES}: no request reaches this route: route {} takes all of them",
                         at + 1
                     );
                     draft.mistakes.push(Mistake { place: table.place.clone(), message });
                 }
-                routes.push(route);
+                let (place, lines) = (table.place.clone(), table.literal_lines());
+                routes.push(PlacedRoute { route, place, lines });
             }
             Err(mistake) => {
                 let message = format!("{ROUTES}: {}", mistake.message);
@@ -81,12 +82,14 @@ fn static_files(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake
         let expected = || given.expected("a path and a folder, as \"/static=./static\"");
         let (path, folder) =
             text.split_once('=').filter(|(_, folder)| !folder.is_empty()).ok_or_else(expected)?;
-        let path = PathPattern::parse(path).map_err(|expected| at(path, place).expected(expected))?;
-        Ok(ConfiguredRoute {
-            matcher: RouteMatcher { paths: vec![path], ..RouteMatcher::default() },
+        let pattern = PathPattern::parse(path).map_err(|expected| at(path, place).expected(expected))?;
+        let route = ConfiguredRoute {
+            matcher: RouteMatcher { paths: vec![pattern], ..RouteMatcher::default() },
             action: RouteAction::Files(FilesSettings::new(folder.into())),
             rules: Arc::default(),
-        })
+        };
+        let lines = vec![format!("path = {}", quoted(path)), format!("files = {}", quoted(folder))];
+        Ok(PlacedRoute { route, place: place.clone(), lines })
     };
     draft.static_files = given.texts()?.into_iter().map(route).collect::<Result<_, _>>()?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Routes: which requests something other than the app answers.
 
+use std::fmt;
 use std::ops::Index;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +75,19 @@ pub enum RouteAction {
     Fixed(FixedResponse),
     /// The page of a server without an app.
     Welcome,
+}
+
+impl fmt::Display for RouteAction {
+    /// Describes the answer, for the operator.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App => f.write_str("the app"),
+            Self::Files(files) => write!(f, "files of {}", files.folder.display()),
+            Self::Redirect(redirect) => write!(f, "status {}, to {}", redirect.status, redirect.location),
+            Self::Fixed(fixed) => write!(f, "status {}", fixed.status),
+            Self::Welcome => f.write_str("the welcome page"),
+        }
+    }
 }
 
 /// Files of a folder. The path behind the route's prefix names one.
@@ -283,20 +297,67 @@ impl Routes {
             return None;
         }
         let path = NormalPath::new(view.path);
-        let host = view.fields().first(b"host").and_then(host_of);
-        let takes = |route: &ConfiguredRoute| route.matcher.takes(view, &path, host);
+        let host = host(view);
+        let takes = |route: &ConfiguredRoute| route.matcher.mismatch(view, &path, host).is_none();
         let found = self.list[first..].iter().position(takes)?;
         Some(Taken { index: first + found })
     }
 }
 
+fn host<'a>(view: &RequestView<'a>) -> Option<&'a [u8]> {
+    view.fields().first(b"host").and_then(host_of)
+}
+
+/// The first property of a request that a route does not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The scheme.
+    Scheme,
+    /// The method.
+    Method,
+    /// The host.
+    Host,
+    /// The path.
+    Path,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "scheme",
+            Self::Method => "method",
+            Self::Host => "host",
+            Self::Path => "path",
+        })
+    }
+}
+
 impl RouteMatcher {
-    fn takes(&self, view: &RequestView<'_>, path: &NormalPath<'_>, host: Option<&[u8]>) -> bool {
-        self.scheme.is_none_or(|scheme| scheme == view.scheme)
-            && (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == view.method))
-            && (self.hosts.is_empty()
-                || host.is_some_and(|host| self.hosts.iter().any(|name| name.matches(host))))
-            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.rest(path).is_some()))
+    /// Returns why the route does not take the request, if it does not.
+    pub(crate) fn mismatch_of(&self, view: &RequestView<'_>) -> Option<Mismatch> {
+        self.mismatch(view, &NormalPath::new(view.path), host(view))
+    }
+
+    fn mismatch(
+        &self,
+        view: &RequestView<'_>,
+        path: &NormalPath<'_>,
+        host: Option<&[u8]>,
+    ) -> Option<Mismatch> {
+        if self.scheme.is_some_and(|scheme| scheme != view.scheme) {
+            return Some(Mismatch::Scheme);
+        }
+        if !self.methods.is_empty() && !self.methods.iter().any(|method| method.as_bytes() == view.method) {
+            return Some(Mismatch::Method);
+        }
+        let is_host = |name: &HostPattern| host.is_some_and(|host| name.matches(host));
+        if !self.hosts.is_empty() && !self.hosts.iter().any(is_host) {
+            return Some(Mismatch::Host);
+        }
+        if !self.paths.is_empty() && self.paths.iter().all(|pattern| pattern.rest(path).is_none()) {
+            return Some(Mismatch::Path);
+        }
+        None
     }
 
     /// Returns the part of a path that follows the route's prefix, of several the first that matches.
