@@ -14,7 +14,7 @@ pub struct AskedRequest {
     has_tls: bool,
 }
 
-/// What a route makes of a request.
+/// The part of a route in the routing of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteStep {
     /// The route at this place of the order, counted from 0, does not take the request.
