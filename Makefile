@@ -97,7 +97,7 @@ autobahn: build ## run the Autobahn test suite; it wants a Python 2.7 (PYTHON2=.
 generate: ## renew the files generated from the tables of settings and metrics: references, schema, manual pages, completions
 	HCRS_GENERATE=1 cargo test --quiet --locked -p hcrs-config -p hcrs-metrics -p hcrs-migrate generated
 
-bench: ## measure beside Granian, Uvicorn, Hypercorn and Gunicorn; ARGS="--quick" for a short run
+bench: ## measure beside other app servers, nginx, h2o, Caddy and HAProxy; ARGS="--quick" for a short run
 	$(PYTHON) tests/bench/bench.py $(ARGS)
 
 lint: ## run every check alone; warnings are errors

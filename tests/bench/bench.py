@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures hcrs beside Granian, Uvicorn, Hypercorn and Gunicorn; README.md says how and why.
+"""Measures hcrs beside other app servers, nginx, h2o, Caddy and HAProxy; README.md says how and why.
 
 `python3 tests/bench/bench.py` makes its own venv, measures every scenario with every server
 in turn, several rounds, and writes a table and a plot into results/.
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import chart
+import edges
 import prepare
 import report
 from echo import EchoLoader
@@ -113,6 +114,10 @@ def main() -> None:
             return
         scenarios = chosen(scenarios, told.scenarios)
         h2load = shutil.which("h2load") or sys.exit("h2load is missing: apt-get install nghttp2-client")
+        wanted = {server for scenario in scenarios for server in scenario.servers}
+        missing = [name for name in edges.COMMANDS if name in wanted & set(told.servers) and not shutil.which(name)]
+        if missing:
+            sys.exit(f"missing: apt-get install {' '.join(missing)}; or leave them out with --servers")
         venv = prepare.venv(HERE, told.python)
         hcrs = prepare.hcrs(HERE, venv, told.hcrs) if "hcrs" in told.servers else venv / "bin/hcrs"
         cert, key = prepare.certificate(HERE, venv, scratch)

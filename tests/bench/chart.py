@@ -16,6 +16,10 @@ COLOURS = {
     "uvicorn_wsproto": "#0e7490",
     "hypercorn": "#7e22ce",
     "gunicorn": "#4d7c0f",
+    "nginx": "#15803d",
+    "h2o": "#0369a1",
+    "caddy": "#4338ca",
+    "haproxy": "#a16207",
     "direct": "#6b7280",
 }
 # For each kind: (left heading, metric, unit divisor), (right heading, metric, unit divisor).

@@ -28,6 +28,7 @@ class Shape:
     streams: int = 1
     upload: Path | None = None
     paths: tuple[str, ...] = ("/",)
+    fields: tuple[str, ...] = ()  # of the requests, as "name: value"
     per_second: int | None = None  # an open loop at this rate; None: as fast as answers come
 
     def arguments(self, base: str, scratch: Path) -> list[str]:
@@ -36,6 +37,8 @@ class Shape:
             told.append("--h1")
         if self.upload:
             told += ["-d", str(self.upload)]
+        for line in self.fields:
+            told += ["-H", line]
         if self.per_second:
             told += ["--rps", str(self.per_second)]
         if len(self.paths) == 1:

@@ -1,16 +1,18 @@
 """One cell of the table: a scenario with a server, once. A cell is a dict of named numbers."""
 
+import contextlib
 import json
 import subprocess
 import time
 from dataclasses import dataclass
 
+import edges
 import idle
 import proctree
 from echo import EchoLoader
 from load import Loader, Outcome, Shape, percentile
 from scenarios import IDLE_CONNECTIONS, MIXED_PER_SECOND, Scenario
-from servers import WITH_EDGE, DidNotStart, Running, Site, Toolbox
+from servers import WITH_EDGE, DidNotStart, Running, Site, Toolbox, free_port
 
 # How long idle connections rest before memory is read.
 SETTLE_S = 1.0
@@ -38,10 +40,15 @@ class Bench:
             wsgi_threads=scenario.wsgi_threads,
             path=scenario.ready_path,
             pathsend=scenario.pathsend,
+            folder=self.tools.scratch / "files" if scenario.files else None,
+            upstream=free_port() if scenario.proxied else 0,
+            coding=scenario.coding,
+            routes=scenario.routes,
         )
+        upstream = edges.Upstream(self.tools.scratch, site.upstream) if scenario.proxied else contextlib.nullcontext()
         how = {"mixed": self._mixed, "echo": self._echo, "idle": self._idle}.get(scenario.kind, self._load)
         try:
-            with Running(server, self.tools, site) as running:
+            with upstream, Running(server, self.tools, site) as running:
                 return how(scenario, running)
         except (DidNotStart, idle.Refused) as error:
             return {"error": str(error)}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edges import PACKAGES as EDGES
 from servers import Toolbox
 
 # What hcrs is built from.
@@ -82,12 +83,19 @@ def setting(here: Path, tools: Toolbox, told: argparse.Namespace) -> dict:
         "hcrs": own,
         "peers": ", ".join(f"{name} {versions[name]}" for name in PACKAGES),
         "shared": ", ".join(f"{name} {versions[name]}" for name in SHARED),
+        "edges": ", ".join(_edge_version(command) for name, command in EDGES.items() if name in told.servers),
         "h2load": _output(["h2load", "--version"]),
         "command": shlex.join(["python3", "tests/bench/bench.py", *sys.argv[1:]]),
         "rounds": told.rounds,
         "seconds": told.seconds,
         "pinned": "the client on one CPU, the servers on the others" if told.pin else "no CPU pinned",
     }
+
+
+def _edge_version(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    line = (done.stdout + done.stderr).splitlines()[0]
+    return line if command[0] in line.lower() else f"{command[0]} {line}"
 
 
 def _built_from(checkout: Path) -> str | None:

@@ -8,6 +8,7 @@ whole machine for a while falls out of it.
 from statistics import median
 
 from scenarios import CEILINGS, GOALS, MIB, Goal, Scenario
+from servers import COMMANDS, WITH_EDGE
 
 # For each kind: the columns, as (heading, metric, unit divisor, decimals).
 LATENCY = [("mean ms", "mean_us", 1e3, 2), ("p99 ms", "p99_us", 1e3, 2)]
@@ -162,7 +163,7 @@ def against_all(scenarios: list[Scenario], cells: Cells) -> str:
         "echo": [("messages/s", "rate", "more"), ("CPU/message", "cpu_us", "less"), ("p99", "p99_us", "less")],
         "idle": [("memory at rest", "rest", "less"), ("memory with connections", "held", "less")],
     }
-    others = ("former", "granian", "uvicorn", "uvicorn_wsproto", "hypercorn", "gunicorn")
+    others = ("former", *[name for name in COMMANDS if name not in WITH_EDGE])
     peers = [peer for peer in others if any(peer in c for c in cells.values())]
     rows = [["scenario", "metric", *peers]]
     for scenario in scenarios:
@@ -182,6 +183,7 @@ def _setting(setting: dict) -> str:
 - commit: {setting['commit']}
 - Python {setting['python']}; {setting['hcrs']}; {setting['peers']}
 - shared by all: {setting['shared']}
+- {setting['edges']}
 - client: {setting['h2load']}
 - {setting['rounds']} rounds, {setting['seconds']} s a measurement, {setting['took']} in all
 

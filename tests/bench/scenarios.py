@@ -20,6 +20,8 @@ ASGI = ("hcrs", "granian", "uvicorn", "hypercorn", "gunicorn")
 ASGI_H2 = ("hcrs", "granian", "hypercorn", "gunicorn")
 PATHSEND = ("hcrs", "granian")
 WSGI = ("hcrs", "granian", "gunicorn")
+FILES = ("hcrs", "nginx", "h2o", "caddy")
+PROXIES = ("hcrs", "nginx", "haproxy")
 WEBSOCKET = ("hcrs", "granian", "uvicorn", "uvicorn_wsproto", "hypercorn")
 
 
@@ -41,6 +43,10 @@ class Scenario:
     wsgi_threads: int = 4
     transfer: int = TRANSFER_BYTES  # bytes that a request of kind transfer moves
     pathsend: bool = False  # hcrs offers http.response.pathsend
+    files: bool = False  # a folder of files is served, and no app
+    proxied: bool = False  # another server answers, and no app
+    coding: str = ""  # in which responses are sent
+    routes: int = 0  # of hcrs, which take none of the requests
 
 
 def plan(upload: Path) -> list[Scenario]:
@@ -64,6 +70,17 @@ def plan(upload: Path) -> list[Scenario]:
         _mixed("block", "slow ones hold the event loop (time.sleep)"),
         _mixed("wait", "slow ones await (asyncio.sleep)"),
         *_echo(),
+        *_static(),
+        *_proxied(),
+        *_coded(),
+        Scenario(
+            "bare_h2_8x32_routes",
+            "Bare ASGI behind ten routes that do not match, h2 TLS, 8 connections x 32 streams",
+            "bare:app",
+            servers=("hcrs",),
+            shape=Shape(connections=8, streams=32),
+            routes=10,
+        ),
         Scenario(
             "idle_h2_1000",
             f"Memory at rest and with {IDLE_CONNECTIONS:,} idle connections, h2 TLS",
@@ -156,6 +173,82 @@ def _file(
     return [*over_h2, over_h1]
 
 
+def _static() -> list[Scenario]:
+    """Files of a folder, without an app."""
+    small = Scenario(
+        "static_h2_8x32",
+        "File of 25 bytes, h2 TLS, 8 connections x 32 streams",
+        "",
+        servers=FILES,
+        shape=Shape(connections=8, streams=32, paths=("/small.txt",)),
+        ready_path="/small.txt",
+        files=True,
+    )
+    told = {"kind": "transfer", "transfer": FILE_BYTES, "ready_path": "/large.bin", "files": True}
+    return [
+        small,
+        Scenario(
+            "static_h2_4x4",
+            "File of 1 MiB, h2 TLS, 4 connections x 4 streams",
+            "",
+            servers=FILES,
+            shape=Shape(connections=4, streams=4, paths=("/large.bin",)),
+            **told,
+        ),
+        Scenario(
+            "static_h1_c16",
+            "File of 1 MiB, h1 cleartext, 16 connections",
+            "",
+            servers=FILES,
+            shape=Shape(h1=True, connections=16, paths=("/large.bin",)),
+            tls=False,
+            **told,
+        ),
+    ]
+
+
+def _proxied() -> list[Scenario]:
+    return [
+        Scenario(
+            "proxied_h1_c64",
+            "Proxied to a small upstream, h1 cleartext, 64 connections",
+            "",
+            servers=PROXIES,
+            shape=Shape(h1=True, connections=64),
+            tls=False,
+            proxied=True,
+        ),
+        Scenario(
+            "proxied_h2_8x32",
+            "Proxied to a small upstream, h2 TLS, 8 connections x 32 streams",
+            "",
+            servers=PROXIES,
+            shape=Shape(connections=8, streams=32),
+            proxied=True,
+        ),
+    ]
+
+
+def _coded() -> list[Scenario]:
+    return [
+        Scenario(
+            f"coded_h2_{coding}",
+            f"JSON of 10 KiB compressed with {coding} at each server's own level, h2 TLS, 8 connections x 8 streams",
+            "",
+            servers=servers,
+            shape=Shape(connections=8, streams=8, paths=("/data.json",), fields=(f"accept-encoding: {coding}",)),
+            ready_path="/data.json",
+            files=True,
+            coding=coding,
+        )
+        for coding, servers in (
+            ("gzip", ("hcrs", "nginx", "caddy")),
+            ("zstd", ("hcrs", "caddy")),
+            ("br", ("hcrs",)),
+        )
+    ]
+
+
 def _echo() -> list[Scenario]:
     return [
         Scenario(
@@ -239,6 +332,30 @@ GOALS = [
         Goal(f"1 MiB file by its path, h2 TLS {shape}, bytes/s", name, "bytes_per_s", "granian", "more", 2)
         for shape, name in (("4 x 4", "pathsend_h2_4x4"), ("1 x 1", "pathsend_h2_1x1"))
     ],
+    Goal("25-byte file, h2 TLS 8 x 32, CPU/request", "static_h2_8x32", "cpu_us", "nginx", "less", 2.5),
+    Goal("25-byte file, h2 TLS 8 x 32, CPU/request", "static_h2_8x32", "cpu_us", "h2o", "floor", 1.6),
+    Goal("25-byte file, h2 TLS 8 x 32, CPU/request", "static_h2_8x32", "cpu_us", "caddy", "less", 15),
+    *[
+        Goal(f"1 MiB file, {words}, {metric_words}", name, metric, "nginx", better, 1)
+        for words, name in (("h2 TLS 4 x 4", "static_h2_4x4"), ("h1 16 connections", "static_h1_c16"))
+        for metric_words, metric, better in (("bytes/s", "bytes_per_s", "more"), ("CPU/byte", "cpu_us", "less"))
+    ],
+    *[
+        Goal(f"Proxied, {words}, CPU/request", name, "cpu_us", peer, "less", bound)
+        for words, name in (("h1 64 connections", "proxied_h1_c64"), ("h2 TLS 8 x 32", "proxied_h2_8x32"))
+        for peer, bound in (("nginx", 1.3), ("haproxy", 1.0))
+    ],
+    Goal("10 KiB of JSON with gzip, requests/s", "coded_h2_gzip", "rate", "nginx", "more", 1),
+    Goal("10 KiB of JSON with zstd, requests/s", "coded_h2_zstd", "rate", "caddy", "more", 2),
+    Goal(
+        "bare ASGI behind ten routes, h2 TLS 8 x 32, CPU/request",
+        "bare_h2_8x32_routes",
+        "cpu_us",
+        "hcrs",
+        "floor",
+        1.02,
+        against_scenario="bare_h2_8x32",
+    ),
     *[
         Goal(f"WebSocket echo, {words}, messages/s", f"ws_echo_{size}", "rate", peer, "more", 2)
         for size, words in ((32, "32 bytes"), (4096, "4 KiB"))

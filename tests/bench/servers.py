@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import edges
 import proctree
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Site:
     wsgi_threads: int
     path: str  # answered with 2xx when the server is ready
     pathsend: bool  # whether servers that leave it to the operator offer http.response.pathsend
+    folder: Path | None = None  # whose files are served, without an app
+    upstream: int = 0  # the port that requests are proxied to, without an app
+    coding: str = ""  # in which responses are sent
+    routes: int = 0  # of hcrs, which take none of the requests
 
 
 def hcrs(tools: Toolbox, site: Site, port: int) -> list:
@@ -68,6 +73,7 @@ def former(tools: Toolbox, site: Site, port: int) -> list:
 
 def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
     config = tools.scratch / "hcrs.toml"
+    app = [f"{site.interface}:{site.app}", "-k", "uvloop"] if site.app else []
     config.write_text(
         # A command of another commit may have a limit that is not its operator's.
         f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n"
@@ -76,11 +82,12 @@ def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
         + (f"wsgi_threads = {site.wsgi_threads}\n" if site.interface == "wsgi" else "")
         # A command of another commit may not know the key; it offers it then.
         + ("pathsend = true\n" if site.pathsend else "")
+        + edges.hcrs_routes(site)
     )
     tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
     return [
-        *[command, "-c", config, f"{site.interface}:{site.app}", "-b", f"127.0.0.1:{port}"],
-        *["-w", str(site.workers), "-k", "uvloop", "--log-level", "WARNING", *tls],
+        *[command, "-c", config, *app, "-b", f"127.0.0.1:{port}"],
+        *["-w", str(site.workers), "--log-level", "WARNING", *tls],
     ]
 
 
@@ -138,6 +145,7 @@ COMMANDS = {
     "uvicorn_wsproto": uvicorn_wsproto,
     "hypercorn": hypercorn,
     "gunicorn": gunicorn,
+    **edges.COMMANDS,
 }
 
 # Those that have an edge: hcrs, and hcrs as it was.
@@ -157,6 +165,8 @@ class Running:
         self.log = tools.scratch / f"{name}.log"
 
     def __enter__(self) -> Self:
+        if self.site.folder:
+            edges.fill(self.site.folder)
         command = [str(part) for part in COMMANDS[self.name](self.tools, self.site, self.port)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
