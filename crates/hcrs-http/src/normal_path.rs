@@ -24,6 +24,7 @@ impl<'a> NormalPath<'a> {
     }
 
     /// Returns the bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -35,6 +36,7 @@ impl<'a> NormalPath<'a> {
 
     /// Returns what follows a prefix that ends at a segment's boundary; `None` if the path is not below it. The rest
     /// is empty or begins with a slash.
+    #[inline]
     pub fn below(&self, prefix: &[u8]) -> Option<&[u8]> {
         let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
         let rest = self.bytes.strip_prefix(prefix)?;

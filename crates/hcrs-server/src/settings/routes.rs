@@ -1,5 +1,6 @@
 //! Routes: which requests something other than the app answers.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Index;
 use std::path::PathBuf;
@@ -296,16 +297,28 @@ impl Routes {
         if self.list.len() <= first {
             return None;
         }
-        let path = NormalPath::new(view.path);
-        let host = host(view);
-        let takes = |route: &ConfiguredRoute| route.matcher.mismatch(view, &path, host).is_none();
+        let compared = Compared::of(view);
+        let takes = |route: &ConfiguredRoute| route.matcher.mismatch(&compared).is_none();
         let found = self.list[first..].iter().position(takes)?;
         Some(Taken { index: first + found })
     }
 }
 
-fn host<'a>(view: &RequestView<'a>) -> Option<&'a [u8]> {
-    view.fields().first(b"host").and_then(host_of)
+/// What routes compare of a request. The host is looked for if a route asks for it, and then once.
+struct Compared<'v, 'a> {
+    view: &'v RequestView<'a>,
+    path: NormalPath<'a>,
+    host: OnceCell<Option<&'a [u8]>>,
+}
+
+impl<'v, 'a> Compared<'v, 'a> {
+    fn of(view: &'v RequestView<'a>) -> Self {
+        Self { view, path: NormalPath::new(view.path), host: OnceCell::new() }
+    }
+
+    fn host(&self) -> Option<&'a [u8]> {
+        *self.host.get_or_init(|| self.view.fields().first(b"host").and_then(host_of))
+    }
 }
 
 /// The first property of a request that a route does not match.
@@ -335,27 +348,25 @@ impl fmt::Display for Mismatch {
 impl RouteMatcher {
     /// Returns why the route does not take the request, if it does not.
     pub(crate) fn mismatch_of(&self, view: &RequestView<'_>) -> Option<Mismatch> {
-        self.mismatch(view, &NormalPath::new(view.path), host(view))
+        self.mismatch(&Compared::of(view))
     }
 
-    fn mismatch(
-        &self,
-        view: &RequestView<'_>,
-        path: &NormalPath<'_>,
-        host: Option<&[u8]>,
-    ) -> Option<Mismatch> {
-        if self.scheme.is_some_and(|scheme| scheme != view.scheme) {
+    #[inline]
+    fn mismatch(&self, of: &Compared<'_, '_>) -> Option<Mismatch> {
+        // The path first, which most routes have and few requests match.
+        if !self.paths.is_empty() && self.paths.iter().all(|pattern| pattern.rest(&of.path).is_none()) {
+            return Some(Mismatch::Path);
+        }
+        if self.scheme.is_some_and(|scheme| scheme != of.view.scheme) {
             return Some(Mismatch::Scheme);
         }
-        if !self.methods.is_empty() && !self.methods.iter().any(|method| method.as_bytes() == view.method) {
+        if !self.methods.is_empty() && !self.methods.iter().any(|method| method.as_bytes() == of.view.method)
+        {
             return Some(Mismatch::Method);
         }
-        let is_host = |name: &HostPattern| host.is_some_and(|host| name.matches(host));
+        let is_host = |name: &HostPattern| of.host().is_some_and(|host| name.matches(host));
         if !self.hosts.is_empty() && !self.hosts.iter().any(is_host) {
             return Some(Mismatch::Host);
-        }
-        if !self.paths.is_empty() && self.paths.iter().all(|pattern| pattern.rest(path).is_none()) {
-            return Some(Mismatch::Path);
         }
         None
     }
