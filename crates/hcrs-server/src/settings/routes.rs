@@ -304,7 +304,7 @@ impl Routes {
     }
 }
 
-/// What routes compare of a request. The host is looked for if a route asks for it, and then once.
+/// The properties of a request that routes compare. The host is looked for if a route asks for it, and then once.
 struct Compared<'v, 'a> {
     view: &'v RequestView<'a>,
     path: NormalPath<'a>,
