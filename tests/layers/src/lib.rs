@@ -13,6 +13,7 @@ mod tests {
         ("hcrs-http", &[], &["tokio", "pyo3"]),
         ("hcrs-forwarded", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-files", &["hcrs-http"], &["tokio", "pyo3"]),
+        ("hcrs-coding", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-log", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-metrics", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-status", &[], &["tokio", "pyo3"]),
@@ -28,6 +29,7 @@ mod tests {
             &[
                 "hcrs-http",
                 "hcrs-files",
+                "hcrs-coding",
                 "hcrs-forwarded",
                 "hcrs-h1",
                 "hcrs-h2",
@@ -45,6 +47,7 @@ mod tests {
             "hcrs-config",
             &[
                 "hcrs-http",
+                "hcrs-coding",
                 "hcrs-forwarded",
                 "hcrs-h1",
                 "hcrs-h2",
