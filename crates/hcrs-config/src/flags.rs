@@ -210,7 +210,7 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
     let mut help = setting.doc.trim_end_matches('.').to_owned();
     if setting.ignored_reason().is_some() {
         help = format!("Ignored: {help}");
-    } else if !default.is_empty() && setting.kind != ValueKind::Boolean {
+    } else if !default.is_empty() && !setting.kind.is_switch() {
         help = format!("{help} [default: {}]", default.trim_matches('"'));
     }
     let argument = Arg::new(setting.key)
@@ -218,7 +218,7 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
         .short(flag.short)
         .aliases(flag.aliases)
         .help(help);
-    if setting.kind == ValueKind::Boolean {
+    if setting.kind.is_switch() {
         return Some(argument.action(ArgAction::SetTrue).overrides_with(setting.key));
     }
     let (parser, action): (ValueParser, ArgAction) = match setting.kind {
@@ -281,7 +281,9 @@ impl FlagValues {
                 None => continue,
             };
             let datum = match setting.kind {
-                ValueKind::Boolean => given(matches, key).filter(|&is_set| is_set).map(Datum::Boolean),
+                ValueKind::Boolean | ValueKind::BooleanOrWords(_) => {
+                    given(matches, key).filter(|&is_set| is_set).map(Datum::Boolean)
+                }
                 ValueKind::Whole(..) | ValueKind::Mask => given(matches, key).map(Datum::Integer),
                 ValueKind::Seconds(_) | ValueKind::Ratio => given(matches, key).map(Datum::Float),
                 ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {

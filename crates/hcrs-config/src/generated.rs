@@ -37,6 +37,7 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::Texts => "array of strings".into(),
         ValueKind::TextOrTexts => "string or array of strings".into(),
         ValueKind::BooleanOrBinds => "true, false or binds".into(),
+        ValueKind::BooleanOrWords(words) => format!("true, false, or array of {}", words.join(", ")),
         ValueKind::NameOrNumber => "name or number".into(),
         ValueKind::Variables => "table of strings, or array of `NAME=value`".into(),
         ValueKind::Table => "table".into(),
@@ -195,6 +196,11 @@ fn schema_of(kind: ValueKind) -> String {
         ValueKind::TextOrTexts => format!(r#""anyOf": [{{ "type": "string" }}, {texts}]"#),
         ValueKind::BooleanOrBinds => {
             format!(r#""anyOf": [{{ "type": "boolean" }}, {{ "type": "string" }}, {texts}]"#)
+        }
+        ValueKind::BooleanOrWords(words) => {
+            let words = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
+            let array = format!(r#"{{ "type": "array", "items": {{ "enum": [{words}] }} }}"#);
+            format!(r#""anyOf": [{{ "type": "boolean" }}, {array}]"#)
         }
         ValueKind::NameOrNumber => r#""type": ["string", "number"]"#.into(),
         ValueKind::Variables => format!(

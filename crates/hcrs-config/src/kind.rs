@@ -33,12 +33,21 @@ pub enum ValueKind {
     Variables,
     /// `true` or `false`, or the binds for which it is true.
     BooleanOrBinds,
+    /// `true` or `false`, or an array of these words. As a flag it takes no value.
+    BooleanOrWords(&'static [&'static str]),
     /// A name or its number.
     NameOrNumber,
     /// A table with arbitrary keys.
     Table,
     /// An array of tables.
     Tables,
+}
+
+impl ValueKind {
+    /// Whether a flag of this kind takes no value.
+    pub(crate) fn is_switch(self) -> bool {
+        matches!(self, Self::Boolean | Self::BooleanOrWords(_))
+    }
 }
 
 /// Word by which the server chooses a number.

@@ -184,11 +184,17 @@ impl Value {
             ValueKind::Size => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
             ValueKind::Seconds(_) | ValueKind::Ratio => text.parse().map_or_else(|_| as_text(), Datum::Float),
-            ValueKind::BooleanOrBinds if matches!(text, "true" | "false") => Datum::Boolean(text == "true"),
+            ValueKind::BooleanOrBinds | ValueKind::BooleanOrWords(_) if matches!(text, "true" | "false") => {
+                Datum::Boolean(text == "true")
+            }
             ValueKind::Variables if text.trim_start().starts_with('{') => {
                 return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
             }
-            ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables | ValueKind::BooleanOrBinds => {
+            ValueKind::Texts
+            | ValueKind::TextOrTexts
+            | ValueKind::Variables
+            | ValueKind::BooleanOrBinds
+            | ValueKind::BooleanOrWords(_) => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 let value = |part: &str| Self { datum: Datum::Text(part.into()), place: place.clone() };
                 Datum::Array(parts.map(value).collect())

@@ -17,7 +17,7 @@ pub(super) fn server() -> Server {
             name: Cow::Borrowed(setting.key),
             flags: if setting.is_extension { Cow::Borrowed("") } else { Cow::Owned(flag) },
             value: match setting.kind {
-                ValueKind::Boolean => FlagValue::Absent,
+                ValueKind::Boolean | ValueKind::BooleanOrWords(_) => FlagValue::Absent,
                 ValueKind::Texts | ValueKind::TextOrTexts => FlagValue::List,
                 _ => FlagValue::Single,
             },

@@ -85,7 +85,7 @@ fn names_and_flags_are_unique_and_converted_settings_exist() {
 fn sample(setting: &Setting) -> (String, String) {
     let quoted = |text: &str| (text.to_owned(), format!("\"{text}\""));
     match setting.kind {
-        ValueKind::Boolean => ("true".into(), "true".into()),
+        ValueKind::Boolean | ValueKind::BooleanOrWords(_) => ("true".into(), "true".into()),
         ValueKind::Whole(least, most) | ValueKind::WholeOrAuto(least, most) => {
             let number = 333.clamp(least, most).to_string();
             (number.clone(), number)

@@ -16,6 +16,7 @@
 mod active;
 pub(crate) mod backlog;
 mod client_side;
+pub(crate) mod compression;
 mod file;
 pub(crate) mod file_body;
 pub(crate) mod file_permits;
@@ -42,6 +43,7 @@ use hcrs_metrics::{Stall, WorkerName};
 use hcrs_otlp::SpanId;
 
 use crate::exchange::backlog::Share;
+use crate::exchange::compression::{Coder, Compression};
 use crate::exchange::file_body::FileBody;
 use crate::exchange::file_permits::FilePermit;
 use crate::exchange::mailbox::Mailbox;
@@ -68,6 +70,8 @@ pub(crate) struct Exchange {
     parent_span: Option<SpanId>,
     /// The permit of its response to hold files open.
     file_permit: RefCell<Option<FilePermit>>,
+    /// The terms on which its response may be compressed; `None` if it never is.
+    compression: Option<Compression>,
     /// Its place in the thread's list of requests in flight.
     listed_at: Cell<Option<usize>>,
     state: RefCell<State>,
@@ -132,6 +136,8 @@ pub(crate) struct Parts {
     pub max_body_size: Option<u64>,
     /// The client's span, in whose place the head names one of this server.
     pub parent_span: Option<SpanId>,
+    /// The terms on which its response may be compressed; `None` if it never is.
+    pub compression: Option<Compression>,
 }
 
 impl Parts {
@@ -149,6 +155,7 @@ impl Parts {
             expects_continue: false,
             max_body_size: None,
             parent_span: None,
+            compression: None,
         }
     }
 }
@@ -240,6 +247,10 @@ struct Response {
     unsent: usize,
     /// The source of the unsent bytes.
     unsent_of: Source,
+    /// The encoding of the body, if it is encoded.
+    coder: Option<Box<Coder>>,
+    /// Whether encoding waits for the next turn.
+    has_yielded: bool,
     trailers: Option<ResponseHead>,
     ended: bool,
     fault: Option<Fault>,
@@ -264,6 +275,8 @@ enum Source {
     File {
         last: bool,
     },
+    /// Bytes that were encoded.
+    Encoder,
 }
 
 /// The next action of the connection for an exchange.
@@ -302,6 +315,7 @@ impl Exchange {
             expects_continue,
             max_body_size,
             parent_span,
+            compression,
         } = parts;
         // The head of a WebSocket's request is the whole request, but the client's bytes follow it.
         let ended = !head.has_body() && websocket.is_none();
@@ -314,6 +328,7 @@ impl Exchange {
             arrived,
             parent_span,
             file_permit: RefCell::new(file_permit),
+            compression,
             listed_at: Cell::new(None),
             state: RefCell::new(State {
                 place: Place::Queued,
@@ -345,6 +360,8 @@ impl Exchange {
                     body: VecDeque::new(),
                     unsent: 0,
                     unsent_of: Source::Worker,
+                    coder: None,
+                    has_yielded: false,
                     trailers: None,
                     ended: false,
                     fault: None,
@@ -412,6 +429,16 @@ impl Response {
         match self.body.front() {
             Some(Piece::File(file)) => self.unsent == 0 && !file.is_away(),
             _ => self.unsent == 0 || self.unsent_of == Source::Worker,
+        }
+    }
+
+    /// Whether the connection can have what follows the head now.
+    fn has_next(&self) -> bool {
+        match &self.coder {
+            Some(coder) => self.may_encode(coder),
+            None => {
+                self.may_go_on() && (!self.body.is_empty() || self.trailers.is_some() || self.fault.is_some())
+            }
         }
     }
 }
@@ -488,6 +515,7 @@ impl State {
         self.response.pushes.clear();
         self.response.body.clear();
         self.response.trailers = None;
+        self.response.coder = None;
         self.websocket = None;
     }
 }

@@ -153,7 +153,7 @@ mod tests {
         let mut settings = Settings { app: Some(AppSettings::new("m:a".to_owned())), ..Settings::default() };
         let files = FilesSettings { missing: MissingFile::NextRoute, ..FilesSettings::new("s".into()) };
         let api = ConfiguredRoute {
-            rules: Arc::new(Rules { max_body_size: Some(1) }),
+            rules: Arc::new(Rules { max_body_size: Some(1), ..Rules::default() }),
             ..route("/api", RouteAction::App)
         };
         let list = vec![api, route("/s", RouteAction::Files(files)), route("/s/w", RouteAction::Welcome)];

@@ -2,14 +2,17 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
+use hcrs_coding::ConnectionEncoders;
 use hcrs_forwarded::without_forwarded;
 use hcrs_http::{Fault, NormalPath, RequestHead};
 use hcrs_metrics::Protocol;
 use hcrs_ws::MessageRoom;
 
 use crate::client::{Client, ForwardedFields};
+use crate::exchange::compression::Compression;
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, Parts, PiecedResponse, WholeResponse};
@@ -37,6 +40,8 @@ pub(crate) struct Arrived {
 #[derive(Debug)]
 pub(crate) struct Intake {
     file_permits: Rc<FilePermits>,
+    /// The encoders of the connection's compressed responses.
+    encoders: OnceCell<Rc<ConnectionEncoders>>,
     /// Room for the messages of all the connection's WebSockets together.
     message_room: OnceCell<Rc<MessageRoom>>,
     /// Counts the requests that workers have not ended, by its references.
@@ -50,6 +55,7 @@ impl Intake {
     pub(crate) fn new(client: &Client, max_running: usize) -> Self {
         Self {
             file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
+            encoders: OnceCell::new(),
             message_room: OnceCell::new(),
             running: Rc::new(()),
             max_running,
@@ -83,9 +89,15 @@ impl Intake {
                         circumstances.first_route = taken.next();
                         continue;
                     }
-                    Configured::Whole(response) => answered(client, arrived, response, now),
+                    Configured::Whole(response) => {
+                        let (stream, parts) = (arrived.stream, plain(client, arrived, now));
+                        let exchange = open(client, stream, self.compressed(client, rules, parts));
+                        exchange.answer(response);
+                        exchange
+                    }
                     Configured::Pieced(response) => {
-                        let exchange = open(client, arrived.stream, plain(client, arrived, now));
+                        let (stream, parts) = (arrived.stream, plain(client, arrived, now));
+                        let exchange = open(client, stream, self.compressed(client, rules, parts));
                         exchange.answer_in_pieces(response);
                         exchange
                     }
@@ -123,7 +135,13 @@ impl Intake {
         self.submit(client, arrived, client.admitted.shared.settings().routes.rules(None), now)
     }
 
-    fn submit(&self, client: &Client, mut arrived: Arrived, rules: &Rules, now: Instant) -> Rc<Exchange> {
+    fn submit(
+        &self,
+        client: &Client,
+        mut arrived: Arrived,
+        rules: &Arc<Rules>,
+        now: Instant,
+    ) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
         let websockets = shared.websockets();
         let room = || Rc::clone(self.message_room.get_or_init(|| websockets.room_of_connection()));
@@ -148,9 +166,20 @@ impl Intake {
             max_body_size: rules.max_body_size,
             ..plain(client, arrived, now)
         };
-        let exchange = open(client, stream, parts);
+        let exchange = open(client, stream, self.compressed(client, rules, parts));
         shared.dispatch.submit(&exchange, now);
         exchange
+    }
+
+    /// Returns the parts of a request whose response is compressed by the rules.
+    fn compressed(&self, client: &Client, rules: &Arc<Rules>, parts: Parts) -> Parts {
+        if !rules.compression.is_on() {
+            return parts;
+        }
+        let thread = &client.admitted.shared.encoders;
+        let encoders = self.encoders.get_or_init(|| Rc::new(ConnectionEncoders::new(Rc::clone(thread))));
+        let compression = Compression { rules: Arc::clone(rules), encoders: Rc::clone(encoders) };
+        Parts { compression: Some(compression), ..parts }
     }
 }
 

@@ -263,7 +263,7 @@ mod tests {
         let mut upload = RequestHead::new(Vec::new(), line, &Endpoints::default());
         upload.push_field(b"content-length", b"100");
         assert_eq!(route_of(&upload, of(&settings)), Route::App);
-        let limit = |max| Rules { max_body_size: Some(max) };
+        let limit = |max| Rules { max_body_size: Some(max), ..Rules::default() };
         for (max, expected) in [(99, Route::Refused(Fault::BodyTooLarge)), (100, Route::App)] {
             settings.routes = Routes::new(Vec::new(), limit(max));
             assert_eq!(route(&upload, of(&settings)), Routed { route: expected, taken: None });

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_coding::Encoders;
 use hcrs_http::Fault;
 use hcrs_log::{AccessEntry, AccessLog, Statsd};
 use hcrs_metrics::{Counters, EndedRequest, Protocol, ThreadSnapshot};
@@ -71,6 +72,8 @@ pub(crate) struct ThreadState {
     pub folders: Folders,
     /// The number of files that responses hold open.
     pub open_files: Rc<OpenFiles>,
+    /// The encoders of compressed responses.
+    pub encoders: Rc<Encoders>,
     /// Permits for TLS handshakes.
     pub handshakes: Semaphore,
     /// The TLS info of connections, by number.
@@ -131,6 +134,7 @@ impl ThreadState {
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             folders: Folders::default(),
             open_files: Rc::default(),
+            encoders: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_infos: TlsInfoTable::default(),
             https_port: Cell::new(None),
@@ -175,9 +179,10 @@ impl ThreadState {
         Rc::clone(&self.websockets.borrow())
     }
 
-    /// Begins the turn of a connection's task for its WebSockets.
-    pub(crate) fn begin_websocket_turn(&self) {
+    /// Begins the turn of a connection's task, with new shares of what it may inflate and encode.
+    pub(crate) fn begin_turn(&self) {
         self.websockets.borrow().begin_turn();
+        self.encoders.begin_turn();
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -314,7 +319,12 @@ impl ThreadState {
     pub(crate) fn left_over(&self) -> Option<String> {
         let listed = self.requests.len();
         let listed = (listed > 0).then(|| format!("{listed} requests in flight"));
-        [self.dispatch.left_over(), listed].into_iter().flatten().reduce(|all, more| format!("{all}, {more}"))
+        let encoders = self.encoders.streams();
+        let encoders = (encoders > 0).then(|| format!("{encoders} encoders"));
+        [self.dispatch.left_over(), listed, encoders]
+            .into_iter()
+            .flatten()
+            .reduce(|all, more| format!("{all}, {more}"))
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

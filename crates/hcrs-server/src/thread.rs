@@ -302,6 +302,7 @@ async fn run_ticks(shared: Rc<ThreadState>) {
             && *release_at.get_or_insert(now + RELEASE_DELAY) <= now
         {
             piece::release_spares();
+            shared.encoders.release_spares();
             release();
             release_at = None;
         }

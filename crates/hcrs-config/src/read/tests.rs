@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
+use hcrs_coding::Coding;
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
     AccessFormat, AccountName, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern,
@@ -466,6 +467,44 @@ fn bodies_are_bounded_on_request() {
     ends_in("[hcrs]\nmax_body_size = 0", of_all, Some(0));
     let routes = settings("hcrs.max_body_size = 1\nhcrs.routes = [{ status = 404 }]").routes;
     assert_eq!(routes.list()[0].rules.max_body_size, Some(1));
+}
+
+#[test]
+fn responses_are_compressed_on_request() {
+    let of_all = |s: &Settings| s.routes.rules_of_all().compression.clone();
+    let codings = |codings: &[Coding]| hcrs_coding::Settings {
+        codings: Some(codings.to_vec()),
+        ..hcrs_coding::Settings::default()
+    };
+    ends_in("[hcrs]\ncompress = true", of_all, codings(&Coding::ALL));
+    ends_in("[hcrs]\ncompress = false", of_all, codings(&[]));
+    ends_in(
+        "[hcrs]\ncompress = [\"gzip\", \"br\", \"gzip\"]",
+        of_all,
+        codings(&[Coding::Gzip, Coding::Brotli]),
+    );
+    let expected = hcrs_coding::Settings {
+        codings: None,
+        types: Some(vec!["text/*".parse().unwrap()]),
+        min_size: Some(2048),
+        secrets: Some(true),
+    };
+    let toml = "[hcrs]\ncompress_types = [\"text/*\"]\ncompress_min_size = \"2K\"\ncompress_secrets = true";
+    ends_in(toml, of_all, expected);
+    let routes = settings("hcrs.compress = true\nhcrs.routes = [{ app = true, compress = [\"br\"] }]").routes;
+    assert_eq!(routes.list()[0].rules.compression, codings(&[Coding::Brotli]));
+    for (toml, message) in [
+        ("compress = \"gzip\"", "compress: expected true, false, or an array of zstd, br and gzip, found"),
+        (
+            "compress = [\"deflate\"]",
+            "compress: expected true, false, or an array of zstd, br and gzip, found",
+        ),
+        ("compress_types = [\"html\"]", "compress_types: expected a content type like \"text/html\""),
+        ("compress_secrets = 1", "compress_secrets: expected true or false, found 1"),
+    ] {
+        let error = config(&format!("[hcrs]\n{toml}")).unwrap_err().to_string();
+        assert!(error.contains("test.toml:2") && error.contains(message), "{error}");
+    }
 }
 
 #[test]

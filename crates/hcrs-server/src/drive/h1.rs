@@ -157,7 +157,7 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
         self.client.admitted.mailbox.begin_turn(cx.waker());
         let now = clock::now();
         self.share = Share::WHOLE;
-        self.client.admitted.shared.begin_websocket_turn();
+        self.client.admitted.shared.begin_turn();
         if let Some(in_flight) = &self.in_flight {
             in_flight.exchange.resume();
         }

@@ -107,7 +107,7 @@ struct Driver {
     lifecycle: Lifecycle,
     /// The slots of exchanges that have reported output; emptied in each turn.
     ready: Vec<usize>,
-    /// WebSockets that continue inflating, one in each turn.
+    /// Exchanges that continue inflating or encoding in the next turn.
     yielded: VecDeque<StreamKey>,
 }
 
@@ -143,11 +143,12 @@ impl Driver {
             return self.poll_deadlines(connection, cx, now);
         }
         let mut turn = shared.with_server_fields(now, |fields| connection.begin_turn(&fields.h2));
-        shared.begin_websocket_turn();
-        if let Some(key) = self.yielded.pop_front()
-            && let Some(in_flight) = self.streams.get_mut(key)
-        {
-            in_flight.exchange.resume();
+        shared.begin_turn();
+        // Those that find the shares of this turn used up yield again, in their order.
+        for key in std::mem::take(&mut self.yielded) {
+            if let Some(in_flight) = self.streams.get_mut(key) {
+                in_flight.exchange.resume();
+            }
         }
         loop {
             let mut ready = std::mem::take(&mut self.ready);

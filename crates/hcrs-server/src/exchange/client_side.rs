@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use hcrs_http::{Fault, RequestHead, RequestView};
 use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
-use super::{Exchange, Output, Piece, Place, SentTo, Source};
+use super::{Exchange, Output, Piece, Place, SentTo, Source, State};
 
 /// The size below which pieces of a body are copied together while they wait.
 const COALESCE: usize = 4 << 10;
@@ -94,7 +94,7 @@ impl Exchange {
         if state.body.taken > 0 {
             return Some(Output::Release(std::mem::take(&mut state.body.taken)));
         }
-        let response = &mut state.response;
+        let State { head: request, response, .. } = &mut *state;
         if std::mem::take(&mut response.wants_continue) {
             return Some(Output::Continue);
         }
@@ -108,9 +108,10 @@ impl Exchange {
         }
         let ends_with_body = response.ended && response.trailers.is_none();
         if let Some(head) = response.head.take() {
-            let end = ends_with_body && response.body.is_empty();
-            let body = ends_with_body.then(|| response.body.iter().map(Piece::len).sum());
-            return Some(Output::Head { head, end, body });
+            return self.next_head(request.as_ref(), response, head);
+        }
+        if response.coder.is_some() {
+            return self.next_encoded(response);
         }
         if !response.may_go_on() {
             return None;
@@ -167,7 +168,10 @@ impl Exchange {
                 response.unsent_of = Source::Worker;
                 FILE_COST
             }
-            Source::File { .. } => return,
+            Source::Encoder if response.unsent == 0 => {
+                response.coder.as_mut().map_or(0, |coder| coder.take_cost())
+            }
+            Source::File { .. } | Source::Encoder => return,
         };
         state.return_credit(len);
     }
@@ -221,9 +225,8 @@ impl Exchange {
             || response.wants_continue
             || !response.interim.is_empty()
             || !response.pushes.is_empty()
-            || response.head.is_some()
-            || response.may_go_on()
-                && (!response.body.is_empty() || response.trailers.is_some() || response.fault.is_some())
+            || !response.has_yielded
+                && if response.head.is_some() { !response.awaits_file() } else { response.has_next() }
     }
 
     /// Whether no worker works on it any more.

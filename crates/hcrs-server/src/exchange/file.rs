@@ -50,7 +50,11 @@ impl Exchange {
         let response = &state.response;
         match response.body.front() {
             Some(Piece::File(file)) => {
-                response.head.is_none() && response.unsent == 0 && file.left() <= room && file.may_be_sent()
+                response.head.is_none()
+                    && response.coder.is_none()
+                    && response.unsent == 0
+                    && file.left() <= room
+                    && file.may_be_sent()
             }
             Some(Piece::Bytes(_)) | None => false,
         }

@@ -29,15 +29,21 @@ impl Exchange {
         self.announce();
     }
 
-    /// Whether a WebSocket has used up its share of inflating in this turn and waits for [`Exchange::resume`]
-    /// in the next one.
+    /// Whether the thread's share of inflating or encoding in this turn is used up, and the exchange waits for
+    /// [`Exchange::resume`] in the next one.
     pub(crate) fn has_yielded(&self) -> bool {
-        self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
+        let state = self.state.borrow();
+        state.response.has_yielded
+            || state.websocket.as_ref().is_some_and(|websocket| websocket.has_yielded())
     }
 
-    /// Continues a WebSocket that has yielded, once other connections have had their turn.
+    /// Continues an exchange that has yielded, once other connections have had their turn.
     pub(crate) fn resume(&self) {
         let mut state = self.state.borrow_mut();
+        if std::mem::take(&mut state.response.has_yielded) {
+            drop(state);
+            return self.announce();
+        }
         let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.has_yielded()) else {
             return;
         };
