@@ -14,6 +14,8 @@ pub enum Blame {
     App,
     /// A worker process that died, broke the link or was replaced.
     Worker,
+    /// A server that a route proxies to.
+    Upstream,
     /// Too much load: a limit was reached.
     Overload,
 }
@@ -25,6 +27,7 @@ impl Blame {
             Self::Peer => "client",
             Self::App => "app",
             Self::Worker => "worker",
+            Self::Upstream => "upstream",
             Self::Overload => "overload",
         }
     }
@@ -33,7 +36,7 @@ impl Blame {
     pub fn log_level(self) -> FaultLogLevel {
         match self {
             Self::Peer | Self::App => FaultLogLevel::Debug,
-            Self::Worker | Self::Overload => FaultLogLevel::Warn,
+            Self::Worker | Self::Upstream | Self::Overload => FaultLogLevel::Warn,
         }
     }
 }
@@ -113,6 +116,12 @@ pub enum Fault {
     WorkerLost,
     /// The worker was replaced, and the request outlasted the time that its drain allows.
     RetireTimeout,
+    /// No upstream could be reached, or it broke off or sent what is no response.
+    UpstreamFailed,
+    /// The upstream did not answer, or stopped reading or sending, for as long as it may.
+    UpstreamTimeout,
+    /// All connections to the upstreams are taken, and too many requests wait for one, or this one has for too long.
+    UpstreamBusy,
     /// No worker began the request within the queue timeout.
     QueueTimeout,
     /// The queue is full.
@@ -134,7 +143,7 @@ struct Row {
 
 impl Fault {
     /// All faults, in the order of [`Fault::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest("malformed request"),
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -153,6 +162,9 @@ impl Fault {
         Self::AppFailed,
         Self::WorkerLost,
         Self::RetireTimeout,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
+        Self::UpstreamBusy,
         Self::QueueTimeout,
         Self::QueueFull,
         Self::DrainTimeout,
@@ -179,16 +191,19 @@ impl Fault {
             Self::AppFailed => 15,
             Self::WorkerLost => 16,
             Self::RetireTimeout => 17,
-            Self::QueueTimeout => 18,
-            Self::QueueFull => 19,
-            Self::DrainTimeout => 20,
+            Self::UpstreamFailed => 18,
+            Self::UpstreamTimeout => 19,
+            Self::UpstreamBusy => 20,
+            Self::QueueTimeout => 21,
+            Self::QueueFull => 22,
+            Self::DrainTimeout => 23,
         }
     }
 
     /// The table. Columns: blame, reach, status, HTTP/2 error code, WebSocket close code, counter, text.
     #[rustfmt::skip]
     fn row(self) -> Row {
-        use Blame::{App, Overload, Peer, Worker};
+        use Blame::{App, Overload, Peer, Upstream, Worker};
         use H2Code::{Cancel, EnhanceYourCalm, InternalError, NoError, ProtocolError, RefusedStream};
         use Reach::{Connection, Stream};
         use close_code::{GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, SERVICE_RESTART};
@@ -231,6 +246,14 @@ impl Fault {
             Self::RetireTimeout =>
                 (Worker, Stream, 502, InternalError, Some(SERVICE_RESTART), "retire_timeout",
                  "cut off in a worker that was replaced"),
+            Self::UpstreamFailed =>
+                (Upstream, Stream, 502, InternalError, None, "upstream_failed", "upstream failed"),
+            Self::UpstreamTimeout =>
+                (Upstream, Stream, 504, InternalError, None, "upstream_timeout",
+                 "upstream did not answer in time"),
+            Self::UpstreamBusy =>
+                (Overload, Stream, 503, RefusedStream, None, "upstream_busy",
+                 "no connection to an upstream was free"),
             Self::QueueTimeout =>
                 (Overload, Stream, 503, RefusedStream, None, "queue_timeout",
                  "no worker took the request in time"),

@@ -130,6 +130,8 @@ pub(crate) struct Parts {
     pub file_permit: Option<FilePermit>,
     /// The WebSocket that the request asks for.
     pub websocket: Option<WebSocket>,
+    /// Whether the request asks for a WebSocket whose bytes are passed on as they are.
+    pub is_tunnel: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
     /// The most bytes of the request's body; `None` for no limit.
@@ -152,6 +154,7 @@ impl Parts {
             running: None,
             file_permit: None,
             websocket: None,
+            is_tunnel: false,
             expects_continue: false,
             max_body_size: None,
             parent_span: None,
@@ -184,6 +187,18 @@ struct State {
     /// The WebSocket that the client asks for, until the app has declined. The bodies of both directions then
     /// carry its bytes.
     websocket: Option<Box<WebSocket>>,
+    tunnel: Tunnel,
+}
+
+/// The state of a WebSocket whose bytes are passed on as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tunnel {
+    /// The request asks for none, or the origin has declined.
+    None,
+    /// The origin has not answered.
+    Asked,
+    /// The bodies of both directions carry its bytes.
+    Open,
 }
 
 /// The worker that a request was sent to.
@@ -312,13 +327,14 @@ impl Exchange {
             running,
             file_permit,
             websocket,
+            is_tunnel,
             expects_continue,
             max_body_size,
             parent_span,
             compression,
         } = parts;
         // The head of a WebSocket's request is the whole request, but the client's bytes follow it.
-        let ended = !head.has_body() && websocket.is_none();
+        let ended = !head.has_body() && websocket.is_none() && !is_tunnel;
         Rc::new(Self {
             key,
             mailbox,
@@ -343,7 +359,7 @@ impl Exchange {
                     replay: Vec::new(),
                     exists: head.has_body(),
                     ended,
-                    end_sent: !head.has_body(),
+                    end_sent: !head.has_body() && !is_tunnel,
                     window: Window::new(REQUEST_WINDOW),
                     is_stalled: false,
                     taken: 0,
@@ -371,6 +387,7 @@ impl Exchange {
                 },
                 owed: Owed::new(RESPONSE_WINDOW),
                 websocket: websocket.map(Box::new),
+                tunnel: if is_tunnel { Tunnel::Asked } else { Tunnel::None },
                 head: Some(head),
                 expects_continue,
             }),

@@ -44,12 +44,12 @@ pub use process_user::AccountName;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
-    AccessFormat, AccessFormatError, AppSettings, Bind, ConfiguredRoute, ConnectionSettings,
-    DispatchSettings, FilesSettings, FixedBody, FixedResponse, HealthSettings, HostPattern, Lifespan,
+    AccessFormat, AccessFormatError, AppSettings, Balance, Bind, ConfiguredRoute, ConnectionSettings,
+    DispatchSettings, FilesSettings, FixedBody, FixedResponse, HashKey, HealthCheck, HealthSettings, HostPattern, Lifespan,
     Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch, MissingFile, NewSettings, OnRunning,
     PathPattern, ProxySettings, PythonLogging, RedirectSettings, ReloadSettings, RouteAction, RouteMatcher,
     Routes, Rules, Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm,
-    SyslogTarget, WorkerClass, WorkerHooks,
+    SyslogTarget, UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;

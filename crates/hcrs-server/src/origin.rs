@@ -8,4 +8,5 @@ pub(crate) mod fixed;
 pub(crate) mod health;
 mod html;
 pub(crate) mod redirect;
+pub(crate) mod upstream;
 pub(crate) mod welcome;

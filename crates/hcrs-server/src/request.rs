@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hcrs_coding::ConnectionEncoders;
 use hcrs_forwarded::without_forwarded;
-use hcrs_http::{Fault, NormalPath, RequestHead};
+use hcrs_http::{Fault, NormalPath, RequestHead, Version};
 use hcrs_metrics::Protocol;
 use hcrs_ws::MessageRoom;
 
@@ -18,7 +18,7 @@ use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, Parts, PiecedResponse, WholeResponse};
 use crate::labels::Labelled;
 use crate::origin::welcome::{self, Facts, TlsFacts};
-use crate::origin::{app_failure, files, fixed, health, redirect};
+use crate::origin::{app_failure, files, fixed, health, redirect, upstream};
 use crate::route::{Circumstances, Route, Routed, route};
 use crate::settings::{ConfiguredRoute, RouteAction, Rules};
 use crate::state::Phase;
@@ -101,6 +101,7 @@ impl Intake {
                         exchange.answer_in_pieces(response);
                         exchange
                     }
+                    Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, rules, now),
                     Configured::Refused(fault) => refused(client, arrived, fault, now),
                 },
                 Route::App => self.submit(client, arrived, rules, now),
@@ -183,6 +184,45 @@ impl Intake {
     }
 }
 
+impl Intake {
+    /// Returns the exchange of a request that an upstream answers.
+    fn pass_on(
+        &self,
+        client: &Client,
+        mut arrived: Arrived,
+        Proxied { group, stripped }: Proxied,
+        rules: &Rules,
+        now: Instant,
+    ) -> Rc<Exchange> {
+        let shared = &client.admitted.shared;
+        let is_extended_connect = arrived.head.is_websocket();
+        let view = arrived.head.view();
+        let is_upgrade = view.version == Version::Http11
+            && !view.has_body
+            && hcrs_ws::asks_for_websocket(view.method, view.fields());
+        let is_tunnel = is_extended_connect || is_upgrade;
+        if is_tunnel {
+            arrived.head.set_websocket();
+        }
+        let stream = arrived.stream;
+        let running = Some(Rc::clone(&self.running));
+        let parts = Parts { running, is_tunnel, max_body_size: rules.max_body_size, ..plain(client, arrived, now) };
+        let exchange = open(client, stream, parts);
+        let peer = client.endpoints.client().map(|peer| peer.host.to_owned());
+        let is_trusted = client.is_trusted;
+        let arrival = upstream::Arrival { peer, is_trusted, stripped, is_tunnel, is_extended_connect };
+        upstream::submit(&exchange, group, arrival, &shared.metrics);
+        exchange
+    }
+}
+
+/// A request that an upstream answers.
+struct Proxied {
+    group: Rc<upstream::Group>,
+    /// The part of the path that is removed.
+    stripped: Vec<u8>,
+}
+
 /// Returns the exchange of a request that is answered with the fault's response.
 pub(crate) fn refused(client: &Client, arrived: Arrived, fault: Fault, now: Instant) -> Rc<Exchange> {
     let exchange = open(client, arrived.stream, plain(client, arrived, now));
@@ -220,6 +260,7 @@ fn administered(client: &Client, arrived: Arrived, now: Instant) -> Rc<Exchange>
 enum Configured {
     Whole(WholeResponse),
     Pieced(PiecedResponse),
+    Upstream(Proxied),
     Refused(Fault),
     /// The routes behind it decide.
     NextRoute,
@@ -233,6 +274,16 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute) -> Co
         RouteAction::Fixed(fixed) => Configured::Whole(fixed::answer(fixed)),
         RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
             .map_or(Configured::Refused(Fault::UnknownHost), Configured::Whole),
+        RouteAction::Upstream(settings) => {
+            let shared = &client.admitted.shared;
+            let path = NormalPath::new(head.view().path);
+            let rest = route.matcher.rest(&path).len();
+            let stripped = if settings.strip_path { &path.as_bytes()[..path.as_bytes().len() - rest] } else { b"" };
+            Configured::Upstream(Proxied {
+                group: shared.upstreams.group(settings),
+                stripped: stripped.to_vec(),
+            })
+        }
         RouteAction::Files(files) => {
             let shared = &client.admitted.shared;
             let handles = files::Handles { folders: &shared.folders, files: &shared.open_files };

@@ -75,7 +75,11 @@ impl Route {
             Self::Configured(taken) => match &settings.routes[taken].action {
                 RouteAction::Fixed(fixed) => fixed.status < 300,
                 RouteAction::Welcome => true,
-                RouteAction::App | RouteAction::Files(_) | RouteAction::Redirect(_) => false,
+                // An upstream opens it, or 2xx is not passed on (`origin/upstream/serve.rs`).
+                RouteAction::App
+                | RouteAction::Files(_)
+                | RouteAction::Redirect(_)
+                | RouteAction::Upstream(_) => false,
             },
             Self::App | Self::AppFailure | Self::Redirect(_) | Self::Refused(_) => false,
         }
@@ -115,20 +119,19 @@ fn configured(head: &RequestHead, of: Circumstances<'_>) -> Routed {
     let taken = of.settings.routes.find(&head.view(), of.first_route);
     let routed = |route| Routed { route, taken };
     let action = taken.map_or(&RouteAction::App, |taken| &of.settings.routes[taken].action);
-    if let (Some(taken), false) = (taken, matches!(action, RouteAction::App | RouteAction::Welcome)) {
-        return routed(Route::Configured(taken));
-    }
-    if of.settings.app.is_none() || *action == RouteAction::Welcome {
-        return routed(Route::Welcome);
-    }
-    if of.app_has_failed {
-        return routed(Route::AppFailure);
-    }
+    let destination = match (action, taken) {
+        (RouteAction::Upstream(_), Some(taken)) => Route::Configured(taken),
+        (RouteAction::App, _) if of.settings.app.is_none() => return routed(Route::Welcome),
+        (RouteAction::App, _) if of.app_has_failed => return routed(Route::AppFailure),
+        (RouteAction::App, _) => Route::App,
+        (RouteAction::Welcome, _) | (_, None) => return routed(Route::Welcome),
+        (_, Some(taken)) => return routed(Route::Configured(taken)),
+    };
     let max_body_size = of.settings.routes.rules(taken).max_body_size;
     if max_body_size.is_some_and(|max| announced_length(head).is_some_and(|length| length > max)) {
         return routed(Route::Refused(Fault::BodyTooLarge));
     }
-    routed(if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { Route::App })
+    routed(if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { destination })
 }
 
 /// Returns the length of the body, if the head names it.

@@ -5,6 +5,7 @@ mod loaded_file;
 mod reread;
 mod routes;
 mod rules;
+mod upstream;
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -25,6 +26,10 @@ pub use self::routes::{
     PathPattern, RedirectSettings, RouteAction, RouteMatcher, Routes,
 };
 pub use self::rules::Rules;
+pub(crate) use self::upstream::UpstreamTls;
+pub use self::upstream::{
+    Balance, HashKey, HealthCheck, UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+};
 use crate::labels::LabelSettings;
 use crate::{AccountName, Embedder, ServerNames, UsableCores};
 pub use hcrs_log::{

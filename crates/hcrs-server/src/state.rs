@@ -25,6 +25,7 @@ use crate::origin::admin::Port;
 use crate::origin::app::dispatch::Dispatch;
 use crate::origin::files::Folders;
 use crate::origin::health::Readiness;
+use crate::origin::upstream::Upstreams;
 use crate::settings::Settings;
 
 mod active_requests;
@@ -70,6 +71,8 @@ pub(crate) struct ThreadState {
     pub bodies: Rc<hcrs_h2::BodyRoom>,
     /// The folders whose files are sent.
     pub folders: Folders,
+    /// The servers that requests are proxied to.
+    pub upstreams: Upstreams,
     /// The number of files that responses hold open.
     pub open_files: Rc<OpenFiles>,
     /// The encoders of compressed responses.
@@ -133,6 +136,7 @@ impl ThreadState {
             websockets: RefCell::new(websocket::Terms::new(&settings.connection)),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             folders: Folders::default(),
+            upstreams: Upstreams::default(),
             open_files: Rc::default(),
             encoders: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
@@ -171,6 +175,7 @@ impl ThreadState {
         self.dispatch.apply(settings.dispatch);
         self.websockets.replace_with(|terms| terms.renewed(&settings.connection));
         self.server_fields.replace(ServerFields::new(&settings.connection));
+        self.upstreams.change_to(&settings.routes);
         self.settings.replace(settings);
     }
 

@@ -4,6 +4,7 @@
 mod authority;
 mod certificates;
 mod ciphers;
+mod client;
 mod configs;
 mod development;
 mod error;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+pub use client::{Authorities, client_config};
 pub use configs::{Choice, ServerConfigs};
 pub use development::{DevCertificate, make_dev_certificate};
 pub use error::TlsError;

@@ -3,6 +3,7 @@
 mod entries;
 mod keys;
 mod reach;
+mod upstream;
 
 use std::sync::Arc;
 

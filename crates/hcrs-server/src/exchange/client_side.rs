@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use hcrs_http::{Fault, RequestHead, RequestView};
 use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
-use super::{Exchange, Output, Piece, Place, SentTo, Source, State};
+use super::{Exchange, Output, Piece, Place, SentTo, Source, State, Tunnel};
 
 /// The size below which pieces of a body are copied together while they wait.
 const COALESCE: usize = 4 << 10;
@@ -72,7 +72,7 @@ impl Exchange {
     /// Whether the body is still arriving and the app has taken everything so far, as far as is known here.
     pub(crate) fn needs_body(&self) -> bool {
         let state = self.state.borrow();
-        let is_body = state.websocket.is_none();
+        let is_body = state.websocket.is_none() && state.tunnel == Tunnel::None;
         let is_taken = state.body.unread < Owed::step(REQUEST_WINDOW) as usize;
         is_body && matches!(state.place, Place::Begun(..)) && !state.body.ended && is_taken
     }

@@ -7,7 +7,7 @@ use hcrs_link::{MessageKind, piece_cost};
 use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
-use super::{Exchange, Piece, Place, State};
+use super::{Exchange, Piece, Place, State, Tunnel};
 use crate::exchange::websocket::{Next, Progress};
 
 impl Exchange {
@@ -15,6 +15,10 @@ impl Exchange {
     /// copied.
     pub(crate) fn push_switched(&self, input: &mut BytesMut) {
         let mut state = self.state.borrow_mut();
+        if state.tunnel == Tunnel::Open {
+            drop(state);
+            return self.push_body(input.split().freeze(), false);
+        }
         state.body.unread += input.len();
         if let Some(websocket) = &mut state.websocket {
             websocket.arrive_in(input);
@@ -132,9 +136,10 @@ impl Exchange {
         true
     }
 
-    /// Whether this is a WebSocket that the app has accepted.
+    /// Whether this is a WebSocket that the app has accepted, or that is open to an upstream.
     pub(crate) fn is_open_websocket(&self) -> bool {
-        self.state.borrow().websocket.as_ref().is_some_and(|websocket| websocket.is_open())
+        let state = self.state.borrow();
+        state.tunnel == Tunnel::Open || state.websocket.as_ref().is_some_and(|websocket| websocket.is_open())
     }
 }
 

@@ -11,7 +11,7 @@ use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Win
 use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
-use super::{BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, SentTo, State, WholeResponse};
+use super::{BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, SentTo, State, Tunnel, WholeResponse};
 use crate::clock;
 use crate::exchange::backlog::Backlog;
 #[cfg(test)]
@@ -75,6 +75,32 @@ impl Exchange {
         state.place = Place::Sent(origin, stream);
         state.awaits_room = false;
         state.send_body();
+    }
+
+    /// Notes that `origin` has begun the request, which waits for no worker, and sends it the body.
+    pub(crate) fn begin(&self, origin: Rc<dyn Origin>, stream: StreamId) {
+        let mut state = self.state.borrow_mut();
+        state.place = Place::Begun(origin, stream);
+        state.send_body();
+    }
+
+    /// Returns the most bytes that the next piece of the response's body may have; 0 if none may be sent.
+    pub(crate) fn response_room(&self) -> usize {
+        self.state.borrow().response.window.room()
+    }
+
+    /// Opens the WebSocket for an origin that passes on its bytes. Returns false if it may not now.
+    #[must_use]
+    pub(crate) fn open_tunnel(&self, head: ResponseHead) -> bool {
+        let mut state = self.state.borrow_mut();
+        if state.tunnel != Tunnel::Asked || std::mem::replace(&mut state.response.has_head, true) {
+            return false;
+        }
+        state.tunnel = Tunnel::Open;
+        state.response.head = Some(head);
+        drop(state);
+        self.announce();
+        true
     }
 
     /// Resumes the body of this stream, which has waited for room in the link.
@@ -242,7 +268,8 @@ impl Exchange {
         if std::mem::replace(&mut state.response.has_head, true) {
             return false;
         }
-        if state.websocket.take().is_some() {
+        let is_asked = std::mem::replace(&mut state.tunnel, Tunnel::None) == Tunnel::Asked;
+        if state.websocket.take().is_some() || is_asked {
             // The WebSocket is denied: the request is complete, and no body is awaited during the response.
             state.body.ended = true;
             state.body.end_sent = true;

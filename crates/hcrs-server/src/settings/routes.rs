@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hcrs_http::{NormalPath, RequestView, Scheme};
 
-use super::{LoadedFile, Rules};
+use super::{LoadedFile, Rules, UpstreamSettings};
 use crate::server_names::host_of;
 use crate::{StartError, glob};
 
@@ -74,6 +74,8 @@ pub enum RouteAction {
     Redirect(RedirectSettings),
     /// Always the same response.
     Fixed(FixedResponse),
+    /// Other HTTP servers.
+    Upstream(Arc<UpstreamSettings>),
     /// The page of a server without an app.
     Welcome,
 }
@@ -86,6 +88,10 @@ impl fmt::Display for RouteAction {
             Self::Files(files) => write!(f, "files of {}", files.folder.display()),
             Self::Redirect(redirect) => write!(f, "status {}, to {}", redirect.status, redirect.location),
             Self::Fixed(fixed) => write!(f, "status {}", fixed.status),
+            Self::Upstream(settings) => {
+                f.write_str("upstream")?;
+                settings.servers.iter().try_for_each(|server| write!(f, " {server}"))
+            }
             Self::Welcome => f.write_str("the welcome page"),
         }
     }
@@ -283,6 +289,7 @@ impl Routes {
                         .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
                 }
                 RouteAction::Fixed(FixedResponse { body: FixedBody::File(file), .. }) => file.load()?,
+                RouteAction::Upstream(settings) => drop(settings.tls()?),
                 RouteAction::App
                 | RouteAction::Redirect(_)
                 | RouteAction::Fixed(_)
@@ -290,6 +297,14 @@ impl Routes {
             }
         }
         Ok(())
+    }
+
+    /// Returns the settings of the routes to upstreams.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<UpstreamSettings>> {
+        self.list.iter().filter_map(|route| match &route.action {
+            RouteAction::Upstream(settings) => Some(settings),
+            _ => None,
+        })
     }
 
     /// Returns the first route, from the one at `first` on, that takes the request.

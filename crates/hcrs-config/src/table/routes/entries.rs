@@ -57,7 +57,7 @@ impl<'a> Entries<'a> {
         self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| GivenValue { value, kind })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         key: &str,
         read: impl FnOnce(GivenValue<'a>) -> Result<T, Mistake>,
@@ -140,6 +140,9 @@ impl<'a> Entries<'a> {
             } else {
                 Err(self.table.expected("welcome = true, or another action"))
             };
+        }
+        if let Some(upstream) = self.upstream()? {
+            return Ok(RouteAction::Upstream(Arc::new(upstream)));
         }
         if let Some(folder) = self.read("files", |given| given.path())? {
             return self.files(folder).map(RouteAction::Files);

@@ -1,5 +1,6 @@
 //! The keys of a table `[[hcrs.routes]]`.
 
+use super::upstream;
 use crate::kind::ValueKind;
 use crate::setting::Effect;
 use crate::table;
@@ -18,7 +19,7 @@ pub struct RouteKey {
 }
 
 /// The keys that are actions, of which a route has one.
-pub(super) const ACTIONS: [&str; 5] = ["files", "redirect", "status", "app", "welcome"];
+pub(super) const ACTIONS: [&str; 6] = ["files", "redirect", "status", "app", upstream::ACTION, "welcome"];
 
 /// The keys of a route that are not rules.
 const OWN: &[RouteKey] = &[
@@ -141,5 +142,5 @@ const OWN: &[RouteKey] = &[
 pub fn all() -> impl Iterator<Item = RouteKey> {
     let rules = table::all().filter(|setting| matches!(setting.effect, Effect::OfRequests(_)));
     let rules = rules.map(|rule| RouteKey { key: rule.key, kind: rule.kind, goes_with: None, doc: rule.doc });
-    OWN.iter().copied().chain(rules)
+    OWN.iter().chain(upstream::KEYS).copied().chain(rules)
 }

@@ -1,0 +1,165 @@
+//! A request's body on its way from the exchange to an upstream.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use crate::clock;
+use crate::exchange::Exchange;
+
+/// The bytes of a body that wait for the upstream; at most a request's window.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    waiting: RefCell<VecDeque<Bytes>>,
+    ended: Cell<bool>,
+    /// Whether the rest will not be sent.
+    is_aborted: Cell<bool>,
+    /// Whether the upstream's connection has asked for the body.
+    has_begun: Cell<bool>,
+    /// The number of bytes that the upstream's connection has taken.
+    taken: Cell<u64>,
+    /// When it has taken the last ones.
+    taken_at: Cell<Option<Instant>>,
+    /// Since when bytes wait.
+    stuck_since: Cell<Option<Instant>>,
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Pipe {
+    /// Returns the pipe of a request that has a body, or has none.
+    pub(super) fn new(has_body: bool) -> Self {
+        Self { ended: Cell::new(!has_body), ..Self::default() }
+    }
+
+    /// Appends bytes; the last ones if `end`.
+    pub(super) fn push(&self, bytes: &[u8], end: bool) {
+        if !bytes.is_empty() {
+            if self.stuck_since.get().is_none() {
+                self.stuck_since.set(Some(clock::now()));
+            }
+            self.waiting.borrow_mut().push_back(Bytes::copy_from_slice(bytes));
+        }
+        if end {
+            self.ended.set(true);
+        }
+        self.wake();
+    }
+
+    /// Ends the body before it is complete, so that the upstream's connection ends.
+    pub(super) fn abort(&self) {
+        self.is_aborted.set(true);
+        self.wake();
+    }
+
+    /// Whether the upstream's connection has taken the whole body.
+    pub(super) fn is_done(&self) -> bool {
+        self.ended.get() && self.waiting.borrow().is_empty()
+    }
+
+    /// Returns since when the upstream's connection has not taken bytes that wait.
+    pub(super) fn stuck_since(&self) -> Option<Instant> {
+        self.stuck_since.get()
+    }
+
+    /// Returns when the upstream's connection has last taken bytes.
+    pub(super) fn taken_at(&self) -> Option<Instant> {
+        self.taken_at.get()
+    }
+
+    /// Returns the number of bytes that the upstream's connection has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
+    /// Takes the next bytes; `None` if none wait.
+    pub(super) fn pop(&self) -> Option<Bytes> {
+        let mut waiting = self.waiting.borrow_mut();
+        let piece = waiting.pop_front()?;
+        let now = clock::now();
+        self.taken_at.set(Some(now));
+        self.stuck_since.set((!waiting.is_empty()).then_some(now));
+        self.taken.set(self.taken.get() + piece.len() as u64);
+        Some(piece)
+    }
+
+    /// Registers the task that takes the bytes.
+    pub(super) fn listen(&self, waker: &Waker) {
+        let mut reader = self.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|reader| reader.will_wake(waker)) {
+            *reader = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+}
+
+/// The body in the form that `hyper` takes.
+#[derive(Debug)]
+pub(super) struct Body {
+    pipe: Rc<Pipe>,
+    exchange: Weak<Exchange>,
+    length: Option<u64>,
+}
+
+impl Body {
+    /// Returns the body of an exchange's request; `length` is what its head announces.
+    pub(super) fn new(pipe: &Rc<Pipe>, exchange: &Rc<Exchange>, length: Option<u64>) -> Self {
+        Self { pipe: Rc::clone(pipe), exchange: Rc::downgrade(exchange), length }
+    }
+
+    /// Returns no body.
+    pub(super) fn none() -> Self {
+        Self { pipe: Rc::new(Pipe::new(false)), exchange: Weak::new(), length: Some(0) }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let pipe = &self.pipe;
+        if !pipe.has_begun.replace(true)
+            && let Some(exchange) = self.exchange.upgrade()
+        {
+            exchange.app_awaits_body();
+        }
+        if pipe.is_aborted.get() {
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        }
+        if let Some(piece) = pipe.pop() {
+            if let Some(exchange) = self.exchange.upgrade() {
+                exchange.app_took(piece.len() as u32);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if pipe.ended.get() {
+            return Poll::Ready(None);
+        }
+        pipe.listen(cx.waker());
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pipe.is_done() && !self.pipe.is_aborted.get()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.pipe.is_done() && self.pipe.taken() == 0 {
+            return SizeHint::with_exact(0);
+        }
+        let Some(length) = self.length else { return SizeHint::default() };
+        SizeHint::with_exact(length.saturating_sub(self.pipe.taken()))
+    }
+}

@@ -1,0 +1,107 @@
+//! The upstreams of a route on an edge thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hcrs_http::RequestView;
+
+use super::balance::{Candidate, choose};
+use super::server::Server;
+use crate::settings::{Balance, HashKey, Routes, UpstreamSettings, UpstreamTls};
+
+/// The groups of all routes.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams(RefCell<Vec<Rc<Group>>>);
+
+/// The upstreams of a route.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(super) settings: Arc<UpstreamSettings>,
+    pub(super) servers: Vec<Rc<Server>>,
+    /// TLS for those that speak it; `None` if its settings cannot be used, which was logged.
+    pub(super) tls: Option<UpstreamTls>,
+    turn: Cell<usize>,
+}
+
+impl Upstreams {
+    /// Returns the group with these settings.
+    pub(crate) fn group(&self, settings: &Arc<UpstreamSettings>) -> Rc<Group> {
+        let mut groups = self.0.borrow_mut();
+        if let Some(group) = groups.iter().find(|group| Arc::ptr_eq(&group.settings, settings)) {
+            return Rc::clone(group);
+        }
+        let group = Group::new(settings);
+        groups.push(Rc::clone(&group));
+        group
+    }
+
+    /// Changes to the groups of these routes. Those whose settings are the same keep their connections and their state;
+    /// requests of others end as they have begun.
+    pub(crate) fn change_to(&self, routes: &Routes) {
+        let mut old = self.0.take();
+        let mut new = Vec::new();
+        for settings in routes.upstreams() {
+            let group = match old.iter().position(|group| group.settings == *settings) {
+                Some(at) => old.swap_remove(at).with(settings),
+                None => Group::new(settings),
+            };
+            new.push(group);
+        }
+        self.0.replace(new);
+    }
+}
+
+impl Group {
+    fn new(settings: &Arc<UpstreamSettings>) -> Rc<Self> {
+        let servers = settings.servers.iter().map(|url| Server::new(url, settings)).collect();
+        let tls = match settings.tls() {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::error!("Upstreams with TLS cannot be used: {error}");
+                None
+            }
+        };
+        Rc::new(Self { settings: Arc::clone(settings), servers, tls, turn: Cell::new(0) })
+    }
+
+    /// Returns the group with equal settings in another place.
+    fn with(&self, settings: &Arc<UpstreamSettings>) -> Rc<Self> {
+        let (servers, tls) = (self.servers.clone(), self.tls.clone());
+        Rc::new(Self { settings: Arc::clone(settings), servers, tls, turn: Cell::new(self.turn.get()) })
+    }
+
+    /// Chooses a server for a request, but none of those that have `failed` for it.
+    pub(super) fn choose(
+        &self,
+        request: &RequestView<'_>,
+        failed: &[bool],
+        now: Instant,
+    ) -> Option<usize> {
+        let mut candidates = self.servers.iter().enumerate().map(|(at, server)| Candidate {
+            name: &server.name,
+            busy: server.busy(),
+            is_up: server.is_up(now),
+            has_failed: failed.get(at).copied().unwrap_or(false),
+        });
+        if self.servers.len() == 1 {
+            return candidates.next().filter(|only| !only.has_failed).map(|_| 0);
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        choose(&candidates.collect::<Vec<_>>(), self.hash_key(request).as_deref(), turn)
+    }
+
+    /// Returns the value by which a request is sent to a server; `None` for the least busy one.
+    fn hash_key(&self, request: &RequestView<'_>) -> Option<Vec<u8>> {
+        match &self.settings.balance {
+            Balance::LeastBusy => None,
+            Balance::Hash(HashKey::Path) => Some(request.path.to_vec()),
+            Balance::Hash(HashKey::Address) => {
+                Some(request.client().map(|client| client.host.as_bytes().to_vec()).unwrap_or_default())
+            }
+            Balance::Hash(HashKey::Field(name)) => request.fields().first(name.as_bytes()).map(<[u8]>::to_vec),
+        }
+    }
+}

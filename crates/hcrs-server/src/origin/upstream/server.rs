@@ -1,0 +1,402 @@
+//! One upstream of a group as an edge thread sees it: its connections, its requests, its health.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_local;
+
+use super::body::Body;
+use super::connect::{ConnectError, Purpose, Sender, connect};
+use super::health::{Change, Failure, Health};
+use crate::clock;
+use crate::settings::{UpstreamProtocol, UpstreamSettings, UpstreamTls, UpstreamUrl};
+
+/// The most requests of a thread that wait for a connection to one upstream.
+const WAITING_MAX: usize = 1024;
+/// How long a connection without a request is kept.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long after its last request a connection may carry one that must not be sent twice: the upstream may be about to
+/// close one that was idle for longer.
+const FRESH: Duration = Duration::from_secs(1);
+/// The most requests at a time on one connection of HTTP/2.
+const STREAMS_MAX: usize = 100;
+
+/// One upstream.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) url: UpstreamUrl,
+    /// Its URL as text.
+    pub(super) name: String,
+    /// The number of its requests, with those that wait for a connection.
+    busy: Cell<usize>,
+    waiting: Cell<usize>,
+    health: RefCell<Health>,
+    /// The connections of HTTP/1.1 that have no request, the one used last at the end.
+    idle: RefCell<Vec<Idle>>,
+    /// The connections of HTTP/2.
+    shared: RefCell<Vec<Rc<Shared>>>,
+    /// Permits for requests over HTTP/1.1, and for connections of HTTP/2.
+    permits: Arc<Semaphore>,
+    /// Held while a connection is opened that later requests may share.
+    opening: tokio::sync::Mutex<()>,
+    /// Whether its last connection for requests was one of HTTP/2; `None` before the first.
+    is_h2: Cell<Option<bool>>,
+    is_swept: Cell<bool>,
+}
+
+/// A connection without a request.
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Body>,
+    since: Instant,
+}
+
+/// A connection of HTTP/2.
+#[derive(Debug)]
+pub(super) struct Shared {
+    sender: http2::SendRequest<Body>,
+    /// The number of requests on it.
+    active: Cell<usize>,
+    since: Cell<Instant>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The demands on a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demand {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether it must not have been idle for long.
+    pub is_fresh: bool,
+    /// Whether it must not have carried a request.
+    pub is_new: bool,
+}
+
+/// The reason why there is no connection for a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoLease {
+    #[error("all connections are taken")]
+    Busy,
+    #[error("it does not accept a connection in time")]
+    Late,
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// A connection that a request has.
+#[derive(Debug)]
+pub(super) struct Lease {
+    server: Rc<Server>,
+    /// Whether it has carried another request before.
+    pub is_reused: bool,
+    connection: Leased,
+}
+
+#[derive(Debug)]
+enum Leased {
+    Http1(http1::SendRequest<Body>, OwnedSemaphorePermit),
+    Http2(Place),
+}
+
+/// A request's place on a connection of HTTP/2.
+#[derive(Debug)]
+struct Place(Rc<Shared>);
+
+impl Place {
+    fn take(connection: &Rc<Shared>) -> Self {
+        connection.active.set(connection.active.get() + 1);
+        Self(Rc::clone(connection))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+        self.0.since.set(clock::now());
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+    }
+}
+
+/// Counts a request among those that wait.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// The reason why there is no response.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// Whether nothing of the request was written.
+    pub is_unsent: bool,
+    /// The error.
+    pub error: hyper::Error,
+}
+
+/// Counts a request among those of a server.
+#[derive(Debug)]
+pub(super) struct Busy(Rc<Server>);
+
+impl Server {
+    pub(super) fn new(url: &UpstreamUrl, settings: &UpstreamSettings) -> Rc<Self> {
+        let is_h2 = match (settings.protocol, url.is_tls) {
+            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, false) => Some(false),
+            (UpstreamProtocol::Http2, _) => Some(true),
+            (UpstreamProtocol::Auto, true) => None,
+        };
+        Rc::new(Self {
+            url: url.clone(),
+            name: url.to_string(),
+            busy: Cell::new(0),
+            waiting: Cell::new(0),
+            health: RefCell::default(),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            permits: Arc::new(Semaphore::new(settings.connections)),
+            opening: tokio::sync::Mutex::new(()),
+            is_h2: Cell::new(is_h2),
+            is_swept: Cell::new(false),
+        })
+    }
+
+    /// Returns the number of its requests.
+    pub(super) fn busy(&self) -> usize {
+        self.busy.get()
+    }
+
+    /// Whether requests are sent to it.
+    pub(super) fn is_up(&self, now: Instant) -> bool {
+        self.health.borrow().is_up(now)
+    }
+
+    /// Counts a request that is sent to it.
+    pub(super) fn begin(self: &Rc<Self>, now: Instant) -> Busy {
+        self.busy.set(self.busy.get() + 1);
+        self.health.borrow_mut().note_try(now);
+        Busy(Rc::clone(self))
+    }
+
+    /// Notes that it has answered.
+    pub(super) fn succeed(&self) {
+        let change = self.health.borrow_mut().succeed();
+        if change == Some(Change::Up) {
+            tracing::info!("Upstream {} is up again", self.name);
+        }
+    }
+
+    /// Notes that it has failed for this reason.
+    pub(super) fn fail(&self, failure: Failure, reason: &dyn std::fmt::Display) {
+        tracing::debug!("Upstream {} has failed: {reason}", self.name);
+        let change = self.health.borrow_mut().fail(failure, clock::now());
+        if change == Some(Change::Down) {
+            tracing::warn!("Upstream {} is down: {reason}", self.name);
+        }
+    }
+
+    /// Returns a connection for a request, a kept one if there is one that meets the demand.
+    pub(super) async fn lease(
+        self: &Rc<Self>,
+        settings: &UpstreamSettings,
+        tls: Option<&UpstreamTls>,
+        demand: Demand,
+    ) -> Result<Lease, NoLease> {
+        if let Some(lease) = self.lease_shared(demand) {
+            return Ok(lease);
+        }
+        let until = clock::now() + settings.connect_timeout;
+        // While it is not known that it speaks HTTP/1.1, connections are opened one at a time: requests that arrive
+        // meanwhile may share the next.
+        let gate = if demand.purpose == Purpose::Requests && self.is_h2.get() != Some(false) {
+            let gate = self.wait(until, self.opening.lock()).await?;
+            if let Some(lease) = self.lease_shared(demand) {
+                return Ok(lease);
+            }
+            Some(gate)
+        } else {
+            None
+        };
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            // Connections of HTTP/2 keep theirs.
+            Err(_) if gate.is_some() && self.is_h2.get() == Some(true) => return Err(NoLease::Busy),
+            Err(_) => self
+                .wait(until, Arc::clone(&self.permits).acquire_owned())
+                .await?
+                .map_err(|_| NoLease::Busy)?,
+        };
+        if let Some(sender) = self.take_idle(demand) {
+            return Ok(self.leased(true, Leased::Http1(sender, permit)));
+        }
+        let connecting = connect(&self.url, settings.protocol, tls, demand.purpose);
+        let sender = tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
+        let connection = match sender {
+            Sender::Http1(sender) => Leased::Http1(sender, permit),
+            Sender::Http2(sender) => {
+                let (active, since) = (Cell::new(0), Cell::new(clock::now()));
+                let shared = Rc::new(Shared { sender, active, since, _permit: permit });
+                let place = Place::take(&shared);
+                self.shared.borrow_mut().push(shared);
+                self.begin_to_sweep();
+                Leased::Http2(place)
+            }
+        };
+        if demand.purpose == Purpose::Requests {
+            self.is_h2.set(Some(matches!(connection, Leased::Http2(_))));
+        }
+        Ok(self.leased(false, connection))
+    }
+
+    fn leased(self: &Rc<Self>, is_reused: bool, connection: Leased) -> Lease {
+        Lease { server: Rc::clone(self), is_reused, connection }
+    }
+
+    /// Waits in line with a bounded number of others.
+    async fn wait<T>(&self, until: Instant, what: impl Future<Output = T>) -> Result<T, NoLease> {
+        if self.waiting.get() >= WAITING_MAX {
+            return Err(NoLease::Busy);
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        tokio::time::timeout_at(until.into(), what).await.map_err(|_| NoLease::Busy)
+    }
+
+    /// Returns a place on a connection of HTTP/2 that has room.
+    fn lease_shared(self: &Rc<Self>, demand: Demand) -> Option<Lease> {
+        if demand.purpose != Purpose::Requests {
+            return None;
+        }
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|connection| !connection.sender.is_closed());
+        let connection = shared.iter().find(|connection| connection.has_room() && !demand.is_new)?;
+        Some(self.leased(true, Leased::Http2(Place::take(connection))))
+    }
+
+    fn take_idle(&self, demand: Demand) -> Option<http1::SendRequest<Body>> {
+        if demand.is_new || demand.purpose == Purpose::Upgrade {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        while let Some(last) = idle.last() {
+            if last.sender.is_ready() {
+                if demand.is_fresh && last.since.elapsed() > FRESH {
+                    return None;
+                }
+                return idle.pop().map(|last| last.sender);
+            }
+            idle.pop();
+        }
+        None
+    }
+
+    fn keep(self: &Rc<Self>, sender: http1::SendRequest<Body>) {
+        let mut idle = self.idle.borrow_mut();
+        idle.push(Idle { sender, since: clock::now() });
+        // Those that were passed over for a fresh one are too many now.
+        if idle.len() > self.permits.available_permits() + 1 {
+            idle.remove(0);
+        }
+        drop(idle);
+        self.begin_to_sweep();
+    }
+
+    /// Closes connections that are idle for too long, as long as there are any.
+    fn begin_to_sweep(self: &Rc<Self>) {
+        if self.is_swept.replace(true) {
+            return;
+        }
+        let server = Rc::downgrade(self);
+        spawn_local(sweep(server));
+    }
+
+    /// Drops a connection of HTTP/2 from those that requests share.
+    fn discard(&self, connection: &Rc<Shared>) {
+        self.shared.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, connection));
+    }
+}
+
+async fn sweep(server: Weak<Server>) {
+    loop {
+        tokio::time::sleep(IDLE_MAX / 6).await;
+        let Some(server) = server.upgrade() else { return };
+        let mut idle = server.idle.borrow_mut();
+        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_MAX);
+        let mut shared = server.shared.borrow_mut();
+        shared.retain(|connection| {
+            let is_idle = connection.active.get() == 0 && connection.since.get().elapsed() >= IDLE_MAX;
+            !connection.sender.is_closed() && !is_idle
+        });
+        if idle.is_empty() && shared.is_empty() {
+            server.is_swept.set(false);
+            return;
+        }
+    }
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        self.active.get() < STREAMS_MAX
+    }
+}
+
+impl Lease {
+    /// Whether the request is sent over HTTP/2.
+    pub(super) fn is_h2(&self) -> bool {
+        matches!(self.connection, Leased::Http2(_))
+    }
+
+    /// Sends a request. The error has the request if nothing of it was written.
+    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+        let sent = match &mut self.connection {
+            Leased::Http1(sender, _) => sender.try_send_request(request).await,
+            Leased::Http2(place) => place.0.sender.clone().try_send_request(request).await,
+        };
+        sent.map_err(|mut error| Unanswered { is_unsent: error.take_message().is_some(), error: error.into_error() })
+    }
+
+    /// Returns the connection after a whole response, for other requests.
+    pub(super) fn give_back(self) {
+        let Self { server, connection, .. } = self;
+        match connection {
+            Leased::Http1(sender, _) if sender.is_closed() => {}
+            Leased::Http1(sender, permit) if sender.is_ready() => {
+                server.keep(sender);
+                drop(permit);
+            }
+            Leased::Http1(mut sender, permit) => drop(spawn_local(async move {
+                // The connection has yet to read the end of the response.
+                let ready = tokio::time::timeout(FRESH, sender.ready()).await;
+                if matches!(ready, Ok(Ok(()))) {
+                    server.keep(sender);
+                }
+                drop(permit);
+            })),
+            Leased::Http2(place) => drop(place),
+        }
+    }
+
+    /// Returns the connection after a request that has failed on it. It carries no other.
+    pub(super) fn discard(self) {
+        if let Leased::Http2(place) = &self.connection {
+            self.server.discard(&place.0);
+        }
+    }
+}
