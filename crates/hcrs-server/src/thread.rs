@@ -95,6 +95,10 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     if shared.settings().connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }
+    if shared.admin.is_none() {
+        let settings = shared.kept_settings();
+        shared.upstreams.change_to(&settings.routes);
+    }
     let looking_after = spawn_local(run_ticks(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();

@@ -16,6 +16,7 @@
 
 mod balance;
 mod body;
+mod check;
 mod connect;
 mod deadline;
 mod forwarded;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hcrs_http::RequestView;
+use tokio::task::spawn_local;
 
 use super::balance::{Candidate, choose};
+use super::check;
 use super::server::Server;
 use crate::settings::{Balance, HashKey, Routes, UpstreamSettings, UpstreamTls};
 
@@ -55,7 +57,7 @@ impl Upstreams {
 
 impl Group {
     fn new(settings: &Arc<UpstreamSettings>) -> Rc<Self> {
-        let servers = settings.servers.iter().map(|url| Server::new(url, settings)).collect();
+        let servers: Vec<_> = settings.servers.iter().map(|url| Server::new(url, settings)).collect();
         let tls = match settings.tls() {
             Ok(tls) => tls,
             Err(error) => {
@@ -63,6 +65,9 @@ impl Group {
                 None
             }
         };
+        for server in settings.health.iter().flat_map(|_| &servers) {
+            spawn_local(check::run(Rc::downgrade(server), Arc::clone(settings), tls.clone()));
+        }
         Rc::new(Self { settings: Arc::clone(settings), servers, tls, turn: Cell::new(0) })
     }
 

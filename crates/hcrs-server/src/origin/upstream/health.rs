@@ -12,7 +12,7 @@ const FAILURES_MAX: u32 = 3;
 /// A failure of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It cannot be connected to, or a check has failed.
+    /// It cannot be connected to.
     Unreachable,
     /// It broke off, was late or sent what is no response.
     Broken,
@@ -33,6 +33,8 @@ pub(super) struct Health {
     /// The number of failures since the last success.
     failures: u32,
     down: Option<Down>,
+    /// Whether the last check has failed: only another check says that it is up.
+    fails_checks: bool,
 }
 
 /// The state of a server that is down.
@@ -48,7 +50,7 @@ struct Down {
 impl Health {
     /// Whether requests are sent to the server, or one may be tried.
     pub(super) fn is_up(&self, now: Instant) -> bool {
-        self.down.is_none_or(|down| down.until <= now)
+        !self.fails_checks && self.down.is_none_or(|down| down.until <= now)
     }
 
     /// Notes that a request is sent to the server. While it is down, no other one is tried until it has had time.
@@ -62,7 +64,22 @@ impl Health {
     /// Notes a success.
     pub(super) fn succeed(&mut self) -> Option<Change> {
         self.failures = 0;
-        self.down.take().map(|_| Change::Up)
+        self.down.take().filter(|_| !self.fails_checks).map(|_| Change::Up)
+    }
+
+    /// Notes the outcome of a check.
+    pub(super) fn check(&mut self, has_passed: bool) -> Option<Change> {
+        let was_up = !self.fails_checks && self.down.is_none();
+        self.fails_checks = !has_passed;
+        if has_passed {
+            self.failures = 0;
+            self.down = None;
+        }
+        match (was_up, has_passed) {
+            (true, false) => Some(Change::Down),
+            (false, true) => Some(Change::Up),
+            _ => None,
+        }
     }
 
     /// Notes a failure.
@@ -80,7 +97,7 @@ impl Health {
             return None;
         }
         self.down = Some(Down { until: now + BACKOFF_MIN, backoff: BACKOFF_MIN, is_tried: false });
-        Some(Change::Down)
+        (!self.fails_checks).then_some(Change::Down)
     }
 }
 
@@ -123,14 +140,32 @@ mod tests {
     }
 
     #[test]
+    fn only_a_check_ends_what_a_check_has_found() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        assert_eq!(health.check(true), None);
+        assert_eq!(health.check(false), Some(Change::Down));
+        assert_eq!(health.fail(Failure::Unreachable, now), None);
+        assert_eq!((health.check(false), health.succeed()), (None, None));
+        assert!(!health.is_up(now + 10 * BACKOFF_MAX));
+        assert_eq!(health.check(true), Some(Change::Up));
+        assert!(health.is_up(now));
+        assert_eq!(health.fail(Failure::Unreachable, now), Some(Change::Down));
+        assert_eq!(health.check(true), Some(Change::Up));
+    }
+
+    #[test]
     fn any_schedule_of_successes_and_failures_leaves_a_server_that_may_be_tried_in_time() {
         let start = Instant::now();
         let (mut health, mut now, mut seed) = (Health::default(), start, 7_u64);
         for _ in 0..10_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             now += Duration::from_millis(seed >> 53);
-            let was_up = health.down.is_none();
-            let change = match (seed >> 40) % 5 {
+            let is_well = |health: &Health| health.down.is_none() && !health.fails_checks;
+            let was_up = is_well(&health);
+            let change = match (seed >> 40) % 7 {
+                5 => health.check(false),
+                6 => health.check(true),
                 0 => health.succeed(),
                 1 => health.fail(Failure::Broken, now),
                 2 => health.fail(Failure::Unreachable, now),
@@ -139,14 +174,14 @@ mod tests {
                     None
                 }
             };
-            let is_up = health.down.is_none();
+            let is_up = is_well(&health);
             let expected = match (was_up, is_up) {
                 (true, false) => Some(Change::Down),
                 (false, true) => Some(Change::Up),
                 _ => None,
             };
             assert_eq!(change, expected, "each change is reported once");
-            assert!(health.is_up(now + BACKOFF_MAX));
+            assert_eq!(health.is_up(now + BACKOFF_MAX), !health.fails_checks);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One upstream of a group as an edge thread sees it: its connections, its requests, its health.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -199,17 +200,28 @@ impl Server {
     /// Notes that it has answered.
     pub(super) fn succeed(&self) {
         let change = self.health.borrow_mut().succeed();
-        if change == Some(Change::Up) {
-            tracing::info!("Upstream {} is up again", self.name);
-        }
+        self.log(change, &"");
     }
 
     /// Notes that it has failed for this reason.
-    pub(super) fn fail(&self, failure: Failure, reason: &dyn std::fmt::Display) {
+    pub(super) fn fail(&self, failure: Failure, reason: &dyn Display) {
         tracing::debug!("Upstream {} has failed: {reason}", self.name);
         let change = self.health.borrow_mut().fail(failure, clock::now());
-        if change == Some(Change::Down) {
-            tracing::warn!("Upstream {} is down: {reason}", self.name);
+        self.log(change, reason);
+    }
+
+    /// Notes the outcome of a check.
+    pub(super) fn check(&self, outcome: &Result<(), String>) {
+        let change = self.health.borrow_mut().check(outcome.is_ok());
+        let reason = outcome.as_ref().err().map_or("", String::as_str);
+        self.log(change, &reason);
+    }
+
+    fn log(&self, change: Option<Change>, reason: &dyn Display) {
+        match change {
+            Some(Change::Down) => tracing::warn!("Upstream {} is down: {reason}", self.name),
+            Some(Change::Up) => tracing::info!("Upstream {} is up again", self.name),
+            None => {}
         }
     }
 
@@ -369,7 +381,11 @@ impl Lease {
             Leased::Http1(sender, _) => sender.try_send_request(request).await,
             Leased::Http2(place) => place.0.sender.clone().try_send_request(request).await,
         };
-        sent.map_err(|mut error| Unanswered { is_unsent: error.take_message().is_some(), error: error.into_error() })
+        sent.map_err(|mut error| {
+            let is_unwritten = error.take_message().is_some();
+            let error = error.into_error();
+            Unanswered { is_unsent: is_unwritten || is_refused(&error), error }
+        })
     }
 
     /// Returns the connection after a whole response, for other requests.
@@ -399,4 +415,13 @@ impl Lease {
             self.server.discard(&place.0);
         }
     }
+}
+
+/// Whether a server of HTTP/2 has said that it has not begun the request (RFC 9113 §8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        // A GOAWAY ends the streams that it does not name as processed; the others go on.
+        cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
