@@ -45,11 +45,12 @@ pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
     AccessFormat, AccessFormatError, AppSettings, Balance, Bind, ConfiguredRoute, ConnectionSettings,
-    DispatchSettings, FilesSettings, FixedBody, FixedResponse, HashKey, HealthCheck, HealthSettings, HostPattern, Lifespan,
-    Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch, MissingFile, NewSettings, OnRunning,
-    PathPattern, ProxySettings, PythonLogging, RedirectSettings, ReloadSettings, RouteAction, RouteMatcher,
-    Routes, Rules, Settings, SettingsSource, StatsdSettings, SyslogAddress, SyslogFacility, SyslogForm,
-    SyslogTarget, UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl, WorkerClass, WorkerHooks,
+    DispatchSettings, FilesSettings, FixedBody, FixedResponse, HashKey, HealthCheck, HealthSettings,
+    HostPattern, Lifespan, Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch, MissingFile,
+    NewSettings, OnRunning, PathPattern, ProxySettings, PythonLogging, RedirectSettings, ReloadSettings,
+    RouteAction, RouteMatcher, Routes, Rules, Settings, SettingsSource, StatsdSettings, SyslogAddress,
+    SyslogFacility, SyslogForm, SyslogTarget, UpstreamAddress, UpstreamHost, UpstreamProtocol,
+    UpstreamSettings, UpstreamUrl, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;

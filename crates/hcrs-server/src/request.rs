@@ -206,7 +206,8 @@ impl Intake {
         }
         let stream = arrived.stream;
         let running = Some(Rc::clone(&self.running));
-        let parts = Parts { running, is_tunnel, max_body_size: rules.max_body_size, ..plain(client, arrived, now) };
+        let parts =
+            Parts { running, is_tunnel, max_body_size: rules.max_body_size, ..plain(client, arrived, now) };
         let exchange = open(client, stream, parts);
         let peer = client.endpoints.client().map(|peer| peer.host.to_owned());
         let is_trusted = client.is_trusted;
@@ -278,7 +279,8 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute) -> Co
             let shared = &client.admitted.shared;
             let path = NormalPath::new(head.view().path);
             let rest = route.matcher.rest(&path).len();
-            let stripped = if settings.strip_path { &path.as_bytes()[..path.as_bytes().len() - rest] } else { b"" };
+            let stripped =
+                if settings.strip_path { &path.as_bytes()[..path.as_bytes().len() - rest] } else { b"" };
             Configured::Upstream(Proxied {
                 group: shared.upstreams.group(settings),
                 stripped: stripped.to_vec(),

@@ -28,7 +28,8 @@ pub use self::routes::{
 pub use self::rules::Rules;
 pub(crate) use self::upstream::UpstreamTls;
 pub use self::upstream::{
-    Balance, HashKey, HealthCheck, UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+    Balance, HashKey, HealthCheck, UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings,
+    UpstreamUrl,
 };
 use crate::labels::LabelSettings;
 use crate::{AccountName, Embedder, ServerNames, UsableCores};

@@ -48,7 +48,12 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     if let Some(named) = std::env::var_os(CERTIFICATES) {
         return roots(named.as_ref());
     }
-    BUNDLES.iter().map(Path::new).find(|path| path.exists()).ok_or(TlsError::NoSystemAuthorities).and_then(roots)
+    BUNDLES
+        .iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+        .ok_or(TlsError::NoSystemAuthorities)
+        .and_then(roots)
 }
 
 /// Returns the certificates of a file that can be used, of which there has to be one.

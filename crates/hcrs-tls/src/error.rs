@@ -147,7 +147,9 @@ pub enum TlsError {
         mode: &'static str,
     },
     /// There is no file of the authorities that the system trusts.
-    #[error("there are no certificates of authorities; SSL_CERT_FILE can name a file of them, or upstream_ca")]
+    #[error(
+        "there are no certificates of authorities; SSL_CERT_FILE can name a file of them, or upstream_ca"
+    )]
     NoSystemAuthorities,
     /// The file of authorities for servers has none that can be used.
     #[error("{} holds no certificate of an authority that can be used", path.display())]

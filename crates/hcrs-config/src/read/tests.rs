@@ -9,9 +9,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use hcrs_coding::Coding;
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
-    AccessFormat, AccountName, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern,
-    Lifespan, LoadedFile, LogLevel, LogTarget, MissingFile, PathPattern, PythonLogging, RedirectSettings,
-    RouteAction, RouteMatcher, SampleRatio, ServerNames, Settings, TraceContext, WorkerClass,
+    AccessFormat, AccountName, Balance, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HashKey,
+    HealthCheck, HostPattern, Lifespan, LoadedFile, LogLevel, LogTarget, MissingFile, PathPattern,
+    PythonLogging, RedirectSettings, RouteAction, RouteMatcher, SampleRatio, ServerNames, Settings,
+    TraceContext, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl, WorkerClass,
 };
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
@@ -383,6 +384,46 @@ fn routes_end_in_their_settings() {
 }
 
 #[test]
+fn routes_to_upstreams_end_in_their_settings() {
+    let upstream =
+        |toml: &str| match settings(&format!("[[hcrs.routes]]\n{toml}")).routes.list()[0].action.clone() {
+            RouteAction::Upstream(settings) => UpstreamSettings::clone(&settings),
+            other => panic!("{other:?}"),
+        };
+    let url = |text: &str| UpstreamUrl::parse(text).unwrap();
+    let all = upstream(
+        "upstream = [\"https://a.test/base\", \"unix:/run/x.sock\"]\nstrip_path = true\nbalance = \"hash\"\n\
+         hash_by = \"X-User\"\nupstream_protocol = \"h2\"\nupstream_host = \"upstream\"\nupstream_ca = \"ca.pem\"\n\
+         upstream_verify = false\nupstream_connections = 3\nconnect_timeout = 1\nread_timeout = 2\nsend_timeout = 3\n\
+         retries = 0\nhealth_path = \"/health\"\nhealth_interval = 9",
+    );
+    let seconds = Duration::from_secs;
+    let expected = UpstreamSettings {
+        servers: vec![url("https://a.test/base"), url("unix:/run/x.sock")],
+        strip_path: true,
+        balance: Balance::Hash(HashKey::Field("x-user".into())),
+        protocol: UpstreamProtocol::Http2,
+        host: UpstreamHost::Upstream,
+        connect_timeout: seconds(1),
+        read_timeout: seconds(2),
+        send_timeout: seconds(3),
+        ca: Some("ca.pem".into()),
+        verify: false,
+        health: Some(HealthCheck { path: "/health".into(), interval: seconds(9) }),
+        retries: 0,
+        connections: 3,
+    };
+    assert_eq!(all, expected);
+    let one = "upstream = \"http://127.0.0.1:9000\"";
+    let defaults = UpstreamSettings::new(vec![url("http://127.0.0.1:9000")]);
+    assert_eq!(upstream(one), defaults);
+    assert_eq!(upstream(&format!("{one}\nbalance = \"hash\"")).balance, Balance::Hash(HashKey::Address));
+    assert_eq!(upstream(&format!("{one}\nhash_by = \"path\"")).balance, Balance::Hash(HashKey::Path));
+    let named = UpstreamHost::Named("a.test:81".into());
+    assert_eq!(upstream(&format!("{one}\nupstream_host = \"a.test:81\"")).host, named);
+}
+
+#[test]
 fn static_files_are_routes_behind_the_others() {
     let toml =
         "hcrs.static = [\"/static=./s\", \"/m=/srv/m\"]\nhcrs.routes = [{ status = 404, host = \"a\" }]";
@@ -409,12 +450,31 @@ fn static_files_are_routes_behind_the_others() {
 fn mistakes_in_routes_are_named_with_their_place() {
     for (toml, line, message) in [
         ("files = \"a\"\nstatus = 404", 1, "a route has one action, and this one has files and status"),
-        ("path = \"/a\"", 1, "a route has one of files, redirect, status, app, welcome"),
+        ("path = \"/a\"", 1, "a route has one of files, redirect, status, app, upstream, welcome"),
         ("path = \"/a\"\npaht = \"/b\"\nstatus = 404", 3, "unknown key: paht; did you mean path?"),
         ("status = 404\nindex = \"a\"", 3, "index goes with files, which this route does not have"),
         ("path = \"a\"\nstatus = 404", 2, "path: expected a path that begins with /"),
         ("host = [\"a\", \"b:80\"]\nstatus = 404", 2, "host: expected a host name or address without a port"),
         ("method = \"get\"\nstatus = 404", 2, "method: expected a method in capitals"),
+        (
+            "upstream = [\"http://a\", \"a:80\"]",
+            2,
+            "upstream: expected http://HOST:PORT, https://HOST:PORT or unix:PATH",
+        ),
+        ("upstream = []", 2, "upstream: expected 1 to 256 URLs"),
+        (
+            "upstream = \"http://a\"\nbalance = \"least-busy\"\nhash_by = \"path\"",
+            4,
+            "hash_by: expected balance =",
+        ),
+        ("upstream = \"http://a\"\nhealth_path = \"x\"", 3, "health_path: expected a path"),
+        ("upstream = \"http://a\"\nhealth_interval = 1", 3, "health_interval goes with health_path"),
+        (
+            "upstream = \"http://a\"\nupstream_host = \"a b\"",
+            3,
+            "upstream_host: expected client, upstream or the name",
+        ),
+        ("status = 404\nretries = 1", 3, "retries goes with upstream, which this route does not have"),
         ("scheme = \"ws\"\nstatus = 404", 2, "scheme: expected http or https"),
         ("status = 600", 2, "status: expected a whole number from 200 to 599"),
         ("redirect = \"https://{hots}/\"", 2, "redirect: expected a URL or a path, in which braces hold"),

@@ -11,7 +11,9 @@ use hcrs_link::{INTERIM_MAX, PIECE_COST, PUSH_MAX, REQUEST_WINDOW, StreamId, Win
 use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
-use super::{BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, SentTo, State, Tunnel, WholeResponse};
+use super::{
+    BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, SentTo, State, Tunnel, WholeResponse,
+};
 use crate::clock;
 use crate::exchange::backlog::Backlog;
 #[cfg(test)]

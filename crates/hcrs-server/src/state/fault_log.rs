@@ -104,7 +104,16 @@ impl FaultLog {
             counts.iter().any(|(fault, _)| matches!(fault, Fault::QueueFull | Fault::QueueTimeout));
         let advice = if is_overload { "; there is more to do than the workers can take" } else { "" };
         let requests = if sum == 1 { "request was" } else { "requests were" };
-        tracing::warn!("{sum} {requests} not answered by the app: {kinds}{advice}");
+        let is_upstreams = |fault: Fault| {
+            matches!(fault, Fault::UpstreamFailed | Fault::UpstreamTimeout | Fault::UpstreamBusy)
+        };
+        let of_upstreams = counts.iter().filter(|(fault, _)| is_upstreams(*fault)).count();
+        let by = match of_upstreams {
+            0 => "the app",
+            all if all == counts.len() => "an upstream",
+            _ => "the app or an upstream",
+        };
+        tracing::warn!("{sum} {requests} not answered by {by}: {kinds}{advice}");
     }
 }
 

@@ -115,9 +115,8 @@ impl Entries<'_> {
             if urls.is_empty() || urls.len() > SERVERS_MAX {
                 return Err(given.expected(format_args!("1 to {SERVERS_MAX} URLs")));
             }
-            let parse = |(url, place)| {
-                UpstreamUrl::parse(url).map_err(|expected| at(url, place).expected(expected))
-            };
+            let parse =
+                |(url, place)| UpstreamUrl::parse(url).map_err(|expected| at(url, place).expected(expected));
             urls.into_iter().map(parse).collect::<Result<Vec<_>, _>>()
         })?;
         let Some(servers) = servers else { return Ok(None) };
@@ -131,7 +130,8 @@ impl Entries<'_> {
         let balance = match (self.read("balance", |given| given.text())?, hash_by) {
             (Some("least-busy"), None) => Balance::LeastBusy,
             (Some("least-busy"), Some(_)) => {
-                let mistake = |given: crate::value::GivenValue<'_>| Err(given.expected("balance = \"hash\" beside it"));
+                let mistake =
+                    |given: crate::value::GivenValue<'_>| Err(given.expected("balance = \"hash\" beside it"));
                 return self.read("hash_by", mistake);
             }
             (Some(_), hash_by) => Balance::Hash(hash_by.unwrap_or(HashKey::Address)),
@@ -140,7 +140,8 @@ impl Entries<'_> {
         };
         let path = self.read("health_path", |given| {
             let path = given.text()?;
-            let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+            let is_path =
+                path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
             is_path.then(|| path.to_owned()).ok_or_else(|| given.expected("a path"))
         })?;
         let interval = self.read("health_interval", |given| given.seconds())?;
@@ -164,17 +165,27 @@ impl Entries<'_> {
                 .read("upstream_host", |given| match given.text()? {
                     "client" => Ok(UpstreamHost::Client),
                     "upstream" => Ok(UpstreamHost::Upstream),
-                    name if hcrs_http::is_authority(name.as_bytes()) => Ok(UpstreamHost::Named(name.to_owned())),
+                    name if hcrs_http::is_authority(name.as_bytes()) => {
+                        Ok(UpstreamHost::Named(name.to_owned()))
+                    }
                     _ => Err(given.expected("client, upstream or the name of a host")),
                 })?
                 .unwrap_or(defaults.host),
-            connect_timeout: self.read("connect_timeout", |given| given.seconds())?.unwrap_or(defaults.connect_timeout),
-            read_timeout: self.read("read_timeout", |given| given.seconds())?.unwrap_or(defaults.read_timeout),
-            send_timeout: self.read("send_timeout", |given| given.seconds())?.unwrap_or(defaults.send_timeout),
+            connect_timeout: self
+                .read("connect_timeout", |given| given.seconds())?
+                .unwrap_or(defaults.connect_timeout),
+            read_timeout: self
+                .read("read_timeout", |given| given.seconds())?
+                .unwrap_or(defaults.read_timeout),
+            send_timeout: self
+                .read("send_timeout", |given| given.seconds())?
+                .unwrap_or(defaults.send_timeout),
             ca: self.read("upstream_ca", |given| given.path())?,
             verify: self.read("upstream_verify", |given| given.boolean())?.unwrap_or(defaults.verify),
             retries: self.read("retries", |given| given.whole())?.unwrap_or(defaults.retries),
-            connections: self.read("upstream_connections", |given| given.whole())?.unwrap_or(defaults.connections),
+            connections: self
+                .read("upstream_connections", |given| given.whole())?
+                .unwrap_or(defaults.connections),
             servers: defaults.servers,
         }))
     }

@@ -22,7 +22,9 @@ pub(super) fn choose(servers: &[Candidate<'_>], hash: Option<&[u8]>, turn: usize
         let places = (0..servers.len()).filter(|&at| takes(&servers[at]));
         match hash {
             Some(key) => places.max_by_key(|&at| weight(key, servers[at].name)),
-            None => places.min_by_key(|&at| (servers[at].busy, (at + servers.len() - turn % servers.len()) % servers.len())),
+            None => places.min_by_key(|&at| {
+                (servers[at].busy, (at + servers.len() - turn % servers.len()) % servers.len())
+            }),
         }
     };
     among(&|server| server.is_up && !server.has_failed).or_else(|| among(&|server| !server.has_failed))

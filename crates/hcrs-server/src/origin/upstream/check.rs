@@ -32,7 +32,8 @@ async fn ask(
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
 ) -> Result<(), String> {
-    let sender = connect(url, settings.protocol, tls, Purpose::Requests).await.map_err(|error| error.to_string())?;
+    let sender =
+        connect(url, settings.protocol, tls, Purpose::Requests).await.map_err(|error| error.to_string())?;
     let response = match sender {
         Sender::Http1(mut sender) => sender.send_request(request(url, check, settings, false)?).await,
         Sender::Http2(mut sender) => sender.send_request(request(url, check, settings, true)?).await,

@@ -115,7 +115,8 @@ async fn open(
     let socket = TcpStream::connect((host.as_str(), port)).await.map_err(ConnectError::Socket)?;
     socket.set_nodelay(true).map_err(ConnectError::Socket)?;
     let Some(tls) = tls.filter(|_| url.is_tls) else { return Ok((Box::new(socket), false)) };
-    let name = ServerName::try_from(host.clone()).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
+    let name =
+        ServerName::try_from(host.clone()).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
     let config = match purpose {
         Purpose::Requests => &tls.any,
         Purpose::Upgrade => &tls.http1,

@@ -78,12 +78,7 @@ impl Group {
     }
 
     /// Chooses a server for a request, but none of those that have `failed` for it.
-    pub(super) fn choose(
-        &self,
-        request: &RequestView<'_>,
-        failed: &[bool],
-        now: Instant,
-    ) -> Option<usize> {
+    pub(super) fn choose(&self, request: &RequestView<'_>, failed: &[bool], now: Instant) -> Option<usize> {
         let mut candidates = self.servers.iter().enumerate().map(|(at, server)| Candidate {
             name: &server.name,
             busy: server.busy(),
@@ -106,7 +101,9 @@ impl Group {
             Balance::Hash(HashKey::Address) => {
                 Some(request.client().map(|client| client.host.as_bytes().to_vec()).unwrap_or_default())
             }
-            Balance::Hash(HashKey::Field(name)) => request.fields().first(name.as_bytes()).map(<[u8]>::to_vec),
+            Balance::Hash(HashKey::Field(name)) => {
+                request.fields().first(name.as_bytes()).map(<[u8]>::to_vec)
+            }
         }
     }
 }

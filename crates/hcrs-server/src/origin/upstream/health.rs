@@ -112,7 +112,8 @@ mod tests {
         assert_eq!(health.fail(Failure::Unreachable, start), Some(Change::Down));
         let (mut now, mut pauses) = (start, Vec::new());
         for _ in 0..7 {
-            let until = now + (1..200).map(Duration::from_secs).find(|&pause| health.is_up(now + pause)).unwrap();
+            let until =
+                now + (1..200).map(Duration::from_secs).find(|&pause| health.is_up(now + pause)).unwrap();
             pauses.push((until - now).as_secs());
             now = until;
             health.note_try(now);

@@ -100,7 +100,8 @@ impl<'a> Named<'a> {
         let options = connection.flat_map(|(_, value)| value.split(|&byte| byte == b','));
         // A length that were removed would leave a body without a frame.
         let names = options.map(<[u8]>::trim_ascii).filter(|name| {
-            !name.is_empty() && ![&b"content-length"[..], b"host"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
+            !name.is_empty()
+                && ![&b"content-length"[..], b"host"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
         });
         Self(names.collect())
     }
@@ -178,7 +179,12 @@ mod tests {
     fn strangers_cannot_describe_themselves_and_trusted_proxies_are_continued() {
         let head = head(
             hcrs_http::Version::Http2,
-            &[("host", "a.test"), ("x-forwarded-for", "10.0.0.1"), ("forwarded", "for=10.0.0.1"), ("x-forwarded-port", "1")],
+            &[
+                ("host", "a.test"),
+                ("x-forwarded-for", "10.0.0.1"),
+                ("forwarded", "for=10.0.0.1"),
+                ("x-forwarded-port", "1"),
+            ],
         );
         let parts = sent(&head, STRANGER, true);
         assert_eq!(field(&parts, "x-forwarded-for"), Some("192.0.2.1"));

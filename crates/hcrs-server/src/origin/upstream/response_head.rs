@@ -85,10 +85,7 @@ mod tests {
         ]);
         let head = switch_head(&fields, false);
         assert_eq!(head.status(), 101);
-        assert_eq!(
-            names(&head),
-            ["upgrade", "connection", "sec-websocket-accept", "sec-websocket-protocol"]
-        );
+        assert_eq!(names(&head), ["upgrade", "connection", "sec-websocket-accept", "sec-websocket-protocol"]);
         let head = switch_head(&fields, true);
         assert_eq!((head.status(), names(&head)), (200, vec!["sec-websocket-protocol".to_owned()]));
     }

@@ -96,11 +96,17 @@ impl Job {
             };
             let server = &self.group.servers[at];
             let busy = server.begin(now);
-            let ended = match self.attempt(server, Demand {
-                purpose: if self.is_tunnel { Purpose::Upgrade } else { Purpose::Requests },
-                is_fresh: !is_repeatable,
-                is_new,
-            }).await {
+            let ended = match self
+                .attempt(
+                    server,
+                    Demand {
+                        purpose: if self.is_tunnel { Purpose::Upgrade } else { Purpose::Requests },
+                        is_fresh: !is_repeatable,
+                        is_new,
+                    },
+                )
+                .await
+            {
                 Ok((response, lease)) => {
                     server.succeed();
                     return Ok(Answered { response, lease, server: Rc::clone(server), _busy: busy });
@@ -120,20 +126,23 @@ impl Job {
         }
     }
 
-    async fn attempt(&self, server: &Rc<Server>, demand: Demand) -> Result<(Response<Incoming>, Lease), Failed> {
+    async fn attempt(
+        &self,
+        server: &Rc<Server>,
+        demand: Demand,
+    ) -> Result<(Response<Incoming>, Lease), Failed> {
         let settings = &self.group.settings;
-        let mut lease =
-            server.lease(settings, self.group.tls.as_ref(), demand).await.map_err(|error| {
-                let fault = match &error {
-                    NoLease::Busy => Fault::UpstreamBusy,
-                    NoLease::Late => Fault::UpstreamTimeout,
-                    NoLease::Connect(_) => Fault::UpstreamFailed,
-                };
-                if fault != Fault::UpstreamBusy {
-                    server.fail(Failure::Unreachable, &error);
-                }
-                Failed { ended: Ended::Unconnected, fault }
-            })?;
+        let mut lease = server.lease(settings, self.group.tls.as_ref(), demand).await.map_err(|error| {
+            let fault = match &error {
+                NoLease::Busy => Fault::UpstreamBusy,
+                NoLease::Late => Fault::UpstreamTimeout,
+                NoLease::Connect(_) => Fault::UpstreamFailed,
+            };
+            if fault != Fault::UpstreamBusy {
+                server.fail(Failure::Unreachable, &error);
+            }
+            Failed { ended: Ended::Unconnected, fault }
+        })?;
         let hints = Hints::default();
         let request = self.request(server, &lease, &hints)?;
         let outcome = self.await_head(&mut lease, request, &hints).await;
@@ -165,18 +174,18 @@ impl Job {
     fn request(&self, server: &Server, lease: &Lease, hints: &Hints) -> Result<Request<Body>, Failed> {
         let gone = Failed { ended: Ended::Lost, fault: Fault::ClientGone };
         let made = self.with_head(|head| {
-            let sender = Sender {
-                peer: self.peer.as_deref(),
-                is_trusted: self.is_trusted,
-                stripped: &self.stripped,
-            };
-            let parts = request_head(head, Context {
-                url: &server.url,
-                host: &self.group.settings.host,
-                sender,
-                is_h2: lease.is_h2(),
-                is_tunnel: self.is_tunnel,
-            })?;
+            let sender =
+                Sender { peer: self.peer.as_deref(), is_trusted: self.is_trusted, stripped: &self.stripped };
+            let parts = request_head(
+                head,
+                Context {
+                    url: &server.url,
+                    host: &self.group.settings.host,
+                    sender,
+                    is_h2: lease.is_h2(),
+                    is_tunnel: self.is_tunnel,
+                },
+            )?;
             let body = if head.has_body {
                 let length = head.fields().first(b"content-length").and_then(request_content_length);
                 Body::new(&self.stream.body, &self.exchange, length)
@@ -203,7 +212,8 @@ impl Job {
     ) -> Result<Response<Incoming>, NoHead> {
         let settings = &self.group.settings;
         let sent_at = clock::now();
-        let mut timer = pin!(sleep_until((sent_at + settings.read_timeout.min(settings.send_timeout)).into()));
+        let mut timer =
+            pin!(sleep_until((sent_at + settings.read_timeout.min(settings.send_timeout)).into()));
         let mut half_closed = pin!(sleep_until(sent_at.into()));
         let mut is_leaving = false;
         let mut response = pin!(lease.send(request));
@@ -218,10 +228,9 @@ impl Job {
                 let _is_sent = status == 103 && self.exchange.push_interim(head, len);
             }
             if let Poll::Ready(sent) = polled {
-                return Poll::Ready(sent.map_err(|lost| NoHead::Lost {
-                    is_unsent: lost.is_unsent,
-                    error: lost.error,
-                }));
+                return Poll::Ready(
+                    sent.map_err(|lost| NoHead::Lost { is_unsent: lost.is_unsent, error: lost.error }),
+                );
             }
             if self.stream.is_half_closed() {
                 if !std::mem::replace(&mut is_leaving, true) {
@@ -257,6 +266,10 @@ impl Job {
                 return Err(Fault::UpstreamFailed);
             }
             return tunnel::run(self, response).await;
+        }
+        if !is_understood(response.headers()) {
+            server.fail(Failure::Broken, &"its response has a transfer coding that was not asked for");
+            return Err(Fault::UpstreamFailed);
         }
         if self.is_extended_connect && status.is_success() {
             // It would mean that the WebSocket is open (RFC 8441 §5).
@@ -347,6 +360,12 @@ impl Job {
     fn with_head<R>(&self, with: impl FnOnce(&RequestView<'_>) -> R) -> Result<R, Fault> {
         self.exchange.with_head(|head| head.as_ref().map(with)).ok_or(Fault::ClientGone)
     }
+}
+
+/// Whether a response has no transfer coding but `chunked`, which is decoded.
+fn is_understood(fields: &hyper::HeaderMap) -> bool {
+    let mut codings = fields.get_all(hyper::header::TRANSFER_ENCODING).iter();
+    codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The exchange takes what it has room for, unless it has ended.

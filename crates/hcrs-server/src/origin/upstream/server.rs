@@ -44,6 +44,10 @@ pub(super) struct Server {
     shared: RefCell<Vec<Rc<Shared>>>,
     /// Permits for requests over HTTP/1.1, and for connections of HTTP/2.
     permits: Arc<Semaphore>,
+    /// The number of all permits.
+    max: usize,
+    /// The number of slots.
+    taken: Rc<Cell<usize>>,
     /// Held while a connection is opened that later requests may share.
     opening: tokio::sync::Mutex<()>,
     /// Whether its last connection for requests was one of HTTP/2; `None` before the first.
@@ -65,7 +69,7 @@ pub(super) struct Shared {
     /// The number of requests on it.
     active: Cell<usize>,
     since: Cell<Instant>,
-    _permit: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 /// The demands on a connection.
@@ -101,8 +105,28 @@ pub(super) struct Lease {
 
 #[derive(Debug)]
 enum Leased {
-    Http1(http1::SendRequest<Body>, OwnedSemaphorePermit),
+    Http1(http1::SendRequest<Body>, Slot),
     Http2(Place),
+}
+
+/// A connection's share of those that the thread may have, while a request has it.
+#[derive(Debug)]
+struct Slot {
+    taken: Rc<Cell<usize>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    fn new(server: &Server, permit: OwnedSemaphorePermit) -> Self {
+        server.taken.set(server.taken.get() + 1);
+        Self { taken: Rc::clone(&server.taken), _permit: permit }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.taken.set(self.taken.get() - 1);
+    }
 }
 
 /// A request's place on a connection of HTTP/2.
@@ -174,6 +198,8 @@ impl Server {
             idle: RefCell::default(),
             shared: RefCell::default(),
             permits: Arc::new(Semaphore::new(settings.connections)),
+            max: settings.connections,
+            taken: Rc::default(),
             opening: tokio::sync::Mutex::new(()),
             is_h2: Cell::new(is_h2),
             is_swept: Cell::new(false),
@@ -256,16 +282,17 @@ impl Server {
                 .await?
                 .map_err(|_| NoLease::Busy)?,
         };
+        let slot = Slot::new(self, permit);
         if let Some(sender) = self.take_idle(demand) {
-            return Ok(self.leased(true, Leased::Http1(sender, permit)));
+            return Ok(self.leased(true, Leased::Http1(sender, slot)));
         }
         let connecting = connect(&self.url, settings.protocol, tls, demand.purpose);
         let sender = tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
         let connection = match sender {
-            Sender::Http1(sender) => Leased::Http1(sender, permit),
+            Sender::Http1(sender) => Leased::Http1(sender, slot),
             Sender::Http2(sender) => {
                 let (active, since) = (Cell::new(0), Cell::new(clock::now()));
-                let shared = Rc::new(Shared { sender, active, since, _permit: permit });
+                let shared = Rc::new(Shared { sender, active, since, _slot: slot });
                 let place = Place::take(&shared);
                 self.shared.borrow_mut().push(shared);
                 self.begin_to_sweep();
@@ -322,8 +349,8 @@ impl Server {
     fn keep(self: &Rc<Self>, sender: http1::SendRequest<Body>) {
         let mut idle = self.idle.borrow_mut();
         idle.push(Idle { sender, since: clock::now() });
-        // Those that were passed over for a fresh one are too many now.
-        if idle.len() > self.permits.available_permits() + 1 {
+        // Those that were passed over for a fresh one may be too many now. The slot of this one is still taken.
+        if idle.len() + self.taken.get() > self.max + 1 {
             idle.remove(0);
         }
         drop(idle);
@@ -393,17 +420,17 @@ impl Lease {
         let Self { server, connection, .. } = self;
         match connection {
             Leased::Http1(sender, _) if sender.is_closed() => {}
-            Leased::Http1(sender, permit) if sender.is_ready() => {
+            Leased::Http1(sender, slot) if sender.is_ready() => {
                 server.keep(sender);
-                drop(permit);
+                drop(slot);
             }
-            Leased::Http1(mut sender, permit) => drop(spawn_local(async move {
+            Leased::Http1(mut sender, slot) => drop(spawn_local(async move {
                 // The connection has yet to read the end of the response.
                 let ready = tokio::time::timeout(FRESH, sender.ready()).await;
                 if matches!(ready, Ok(Ok(()))) {
                     server.keep(sender);
                 }
-                drop(permit);
+                drop(slot);
             })),
             Leased::Http2(place) => drop(place),
         }

@@ -117,7 +117,11 @@ mod tests {
             ("/api/a%3fb", "/base/a%3fb"),
             ("/api/./a%3fb", "/base/a%3Fb"),
         ] {
-            assert_eq!(to(path, "", "/base", if path.contains("api") { "/api" } else { "" }), expected, "{path}");
+            assert_eq!(
+                to(path, "", "/base", if path.contains("api") { "/api" } else { "" }),
+                expected,
+                "{path}"
+            );
         }
     }
 }
