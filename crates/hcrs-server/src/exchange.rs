@@ -199,6 +199,14 @@ enum Tunnel {
     Asked,
     /// The bodies of both directions carry its bytes.
     Open,
+    /// The origin closes it, because the server stops.
+    Closing,
+}
+
+impl Tunnel {
+    fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Closing)
+    }
 }
 
 /// The worker that a request was sent to.

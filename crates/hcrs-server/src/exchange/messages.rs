@@ -15,7 +15,7 @@ impl Exchange {
     /// copied.
     pub(crate) fn push_switched(&self, input: &mut BytesMut) {
         let mut state = self.state.borrow_mut();
-        if state.tunnel == Tunnel::Open {
+        if state.tunnel.is_open() {
             drop(state);
             return self.push_body(input.split().freeze(), false);
         }
@@ -75,6 +75,12 @@ impl Exchange {
     /// Closes a WebSocket because the server is shutting down.
     pub(crate) fn go_away(&self, now: Instant) {
         let mut state = self.state.borrow_mut();
+        if state.tunnel == Tunnel::Open
+            && let Place::Begun(origin, stream) = state.place.clone()
+        {
+            state.tunnel = Tunnel::Closing;
+            return origin.send_close(stream, close_code::GOING_AWAY, "");
+        }
         let Some(websocket) = state.websocket.as_mut().filter(|websocket| websocket.is_open()) else {
             return;
         };
@@ -139,7 +145,7 @@ impl Exchange {
     /// Whether this is a WebSocket that the app has accepted, or that is open to an upstream.
     pub(crate) fn is_open_websocket(&self) -> bool {
         let state = self.state.borrow();
-        state.tunnel == Tunnel::Open || state.websocket.as_ref().is_some_and(|websocket| websocket.is_open())
+        state.tunnel.is_open() || state.websocket.as_ref().is_some_and(|websocket| websocket.is_open())
     }
 }
 

@@ -20,6 +20,7 @@ mod check;
 mod connect;
 mod deadline;
 mod forwarded;
+mod frames;
 mod group;
 mod health;
 mod io;

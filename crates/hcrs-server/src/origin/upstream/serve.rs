@@ -369,7 +369,7 @@ fn is_understood(fields: &hyper::HeaderMap) -> bool {
 }
 
 /// The exchange takes what it has room for, unless it has ended.
-fn pushed(is_taken: bool) -> Result<(), Fault> {
+pub(super) fn pushed(is_taken: bool) -> Result<(), Fault> {
     if is_taken { Ok(()) } else { Err(Fault::UpstreamFailed) }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Stream {
     pub(super) body: Rc<Pipe>,
     /// Whether the client has closed its side.
     is_half_closed: Cell<bool>,
+    /// Whether the server stops, and a WebSocket is to be closed.
+    is_leaving: Cell<bool>,
     metrics: Rc<Counters>,
     /// Wakes the task, which waits for an event of the exchange.
     waker: RefCell<Option<Waker>>,
@@ -29,6 +31,7 @@ impl Stream {
         Rc::new(Self {
             body: Rc::new(Pipe::new(has_body)),
             is_half_closed: Cell::new(false),
+            is_leaving: Cell::new(false),
             metrics: Rc::clone(metrics),
             waker: RefCell::default(),
             task: RefCell::default(),
@@ -43,6 +46,11 @@ impl Stream {
     /// Whether the client has closed its side.
     pub(super) fn is_half_closed(&self) -> bool {
         self.is_half_closed.get()
+    }
+
+    /// Whether the server stops, and a WebSocket is to be closed.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     /// Registers the task as the one to be woken by the exchange.
@@ -83,7 +91,8 @@ impl Origin for Stream {
     }
 
     fn send_close(&self, _: StreamId, _: u16, _: &str) {
-        debug_assert!(false, "a WebSocket's bytes are passed on, not its messages");
+        self.is_leaving.set(true);
+        self.wake();
     }
 
     fn send_half_close(&self, _: StreamId) {

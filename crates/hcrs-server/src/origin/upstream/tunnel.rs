@@ -1,23 +1,46 @@
 //! WebSockets: the bytes of both directions are passed on as they are.
 
 use std::future::poll_fn;
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use hcrs_http::Fault;
+use hcrs_ws::close_code;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::rt::{Read as _, ReadBuf, Write as _};
+use hyper::upgrade::Upgraded;
 use tokio::time::sleep_until;
 
 use super::deadline::poll_deadline;
-use super::serve::Job;
+use super::frames::{Frames, close_frame};
+use super::serve::{Job, pushed};
 use crate::clock;
 
 /// The most bytes of one read.
 const READ: usize = 16 << 10;
+
+/// How long a client has to answer the Close frame when the server stops.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// A WebSocket between its client and an upstream.
+struct Tunnel<'a> {
+    job: &'a Job,
+    upstream: Upgraded,
+    /// Bytes that wait for the upstream.
+    writing: Bytes,
+    is_shut: bool,
+    from_client: Frames,
+    from_upstream: Frames,
+    /// When the server began to stop; both ends are then sent Close frames.
+    leaving_since: Option<Instant>,
+    /// Whether the client, and the upstream, have theirs.
+    has_left: [bool; 2],
+}
 
 /// The reason for a turn of the tunnel.
 enum Moved {
@@ -25,73 +48,159 @@ enum Moved {
     FromUpstream(Bytes),
     /// Bytes of the client were written, or all of them were and it has ended.
     ToUpstream,
+    /// The server stops.
+    Leaving,
     /// Nothing has moved for as long as it may.
     Late,
 }
 
 /// Passes on the bytes until one side has ended.
 pub(super) async fn run(job: &Job, response: Response<Incoming>) -> Result<(), Fault> {
-    let mut upstream = hyper::upgrade::on(response).await.map_err(|_| Fault::UpstreamFailed)?;
+    let upstream = hyper::upgrade::on(response).await.map_err(|_| Fault::UpstreamFailed)?;
+    let mut tunnel = Tunnel {
+        job,
+        upstream,
+        writing: Bytes::new(),
+        is_shut: false,
+        from_client: Frames::default(),
+        from_upstream: Frames::default(),
+        leaving_since: None,
+        has_left: [false; 2],
+    };
     let limit = job.group.settings.read_timeout;
     let mut timer = pin!(sleep_until((clock::now() + limit).into()));
-    let mut writing = Bytes::new();
-    let mut is_shut = false;
     loop {
         let since = clock::now();
-        let moved = poll_fn(|cx| {
-            let body = &job.stream.body;
-            body.listen(cx.waker());
-            job.stream.listen(cx.waker());
-            if writing.is_empty() {
-                writing = body.pop().unwrap_or_default();
-            }
-            if !writing.is_empty()
-                && let Poll::Ready(written) = Pin::new(&mut upstream).poll_write(cx, &writing)
-            {
-                return Poll::Ready(written.map(|len| {
-                    writing.advance(len);
-                    job.exchange.app_took(len as u32);
-                    Moved::ToUpstream
-                }));
-            }
-            if writing.is_empty()
-                && let Poll::Ready(Err(error)) = Pin::new(&mut upstream).poll_flush(cx)
-            {
-                return Poll::Ready(Err(error));
-            }
-            if writing.is_empty()
-                && body.is_done()
-                && !is_shut
-                && let Poll::Ready(shut) = Pin::new(&mut upstream).poll_shutdown(cx)
-            {
-                is_shut = true;
-                return Poll::Ready(shut.map(|()| Moved::ToUpstream));
-            }
-            let room = job.exchange.response_room().min(READ);
-            if room > 0 {
-                let mut bytes = [MaybeUninit::uninit(); READ];
-                let mut buffer = ReadBuf::uninit(&mut bytes[..room]);
-                if let Poll::Ready(read) = Pin::new(&mut upstream).poll_read(cx, buffer.unfilled()) {
-                    return Poll::Ready(
-                        read.map(|()| Moved::FromUpstream(Bytes::copy_from_slice(buffer.filled()))),
-                    );
-                }
-            }
-            poll_deadline(timer.as_mut(), cx, || Some(since + limit)).map(|()| Ok(Moved::Late))
+        let due = tunnel.leaving_since.map_or(since + limit, |since| since + LEAVING);
+        let moved = poll_fn(|cx| match tunnel.poll(cx) {
+            Poll::Pending => poll_deadline(timer.as_mut(), cx, || Some(due)).map(|()| Ok(Moved::Late)),
+            moved => moved,
         });
-        match moved.await {
-            Ok(Moved::ToUpstream) => {}
-            Ok(Moved::FromUpstream(bytes)) => {
-                let end = bytes.is_empty();
-                if !job.exchange.push_data(bytes, end) {
-                    return Err(Fault::UpstreamFailed);
-                }
-                if end {
-                    return Ok(());
-                }
+        let end = match moved.await.map_err(|_| Fault::UpstreamFailed)? {
+            Moved::ToUpstream => false,
+            Moved::FromUpstream(bytes) => tunnel.take(bytes)?,
+            Moved::Leaving => {
+                tunnel.leaving_since = Some(clock::now());
+                timer.as_mut().reset((clock::now() + LEAVING).into());
+                tunnel.say_goodbye()?;
+                false
             }
-            Ok(Moved::Late) => return Err(Fault::UpstreamTimeout),
-            Err(_) => return Err(Fault::UpstreamFailed),
+            Moved::Late if tunnel.leaving_since.is_some() => true,
+            Moved::Late => return Err(Fault::UpstreamTimeout),
+        };
+        let is_answered =
+            tunnel.has_left[0] && (tunnel.from_client.has_closed() || job.stream.body.is_done());
+        if end || is_answered {
+            return pushed(job.exchange.push_data(Bytes::new(), true));
         }
+    }
+}
+
+impl Tunnel<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        let stream = &self.job.stream;
+        stream.body.listen(cx.waker());
+        stream.listen(cx.waker());
+        if stream.is_leaving() && self.leaving_since.is_none() {
+            return Poll::Ready(Ok(Moved::Leaving));
+        }
+        if let Poll::Ready(moved) = self.poll_to_upstream(cx) {
+            return Poll::Ready(moved);
+        }
+        let room = self.job.exchange.response_room().min(READ);
+        if room == 0 {
+            return Poll::Pending;
+        }
+        let mut bytes = [MaybeUninit::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut bytes[..room]);
+        ready!(Pin::new(&mut self.upstream).poll_read(cx, buffer.unfilled()))?;
+        Poll::Ready(Ok(Moved::FromUpstream(Bytes::copy_from_slice(buffer.filled()))))
+    }
+
+    fn poll_to_upstream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        let Job { stream, exchange, .. } = self.job;
+        if self.writing.is_empty()
+            && let Some(piece) = stream.body.pop()
+        {
+            exchange.app_took(piece.len() as u32);
+            self.writing = self.for_upstream(piece);
+            if self.writing.is_empty() {
+                return Poll::Ready(Ok(Moved::ToUpstream));
+            }
+        }
+        if !self.writing.is_empty() {
+            let len = ready!(Pin::new(&mut self.upstream).poll_write(cx, &self.writing))?;
+            self.writing.advance(len);
+            return Poll::Ready(Ok(Moved::ToUpstream));
+        }
+        ready!(Pin::new(&mut self.upstream).poll_flush(cx))?;
+        if stream.body.is_done() && !self.is_shut {
+            ready!(Pin::new(&mut self.upstream).poll_shutdown(cx))?;
+            self.is_shut = true;
+            return Poll::Ready(Ok(Moved::ToUpstream));
+        }
+        Poll::Pending
+    }
+
+    /// Returns what the upstream gets of bytes of the client.
+    fn for_upstream(&mut self, mut piece: Bytes) -> Bytes {
+        if self.leaving_since.is_none() {
+            self.from_client.pass(&piece);
+            return piece;
+        }
+        if self.has_left[1] {
+            self.from_client.pass(&piece);
+            return Bytes::new();
+        }
+        // The rest of a frame, and then the Close frame.
+        let len = self.from_client.pass_frame(&piece);
+        let rest = piece.split_off(len);
+        let is_between = self.from_client.is_between();
+        self.from_client.pass(&rest);
+        if !is_between {
+            return piece;
+        }
+        self.has_left[1] = true;
+        [&piece[..], &close_frame(close_code::GOING_AWAY, true)].concat().into()
+    }
+
+    /// Passes bytes of the upstream to the client. Returns whether the upstream has ended.
+    fn take(&mut self, mut bytes: Bytes) -> Result<bool, Fault> {
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        if self.has_left[0] {
+            return Ok(false);
+        }
+        if self.leaving_since.is_none() {
+            self.from_upstream.pass(&bytes);
+        } else {
+            let len = self.from_upstream.pass_frame(&bytes);
+            bytes.truncate(len);
+        }
+        pushed(self.job.exchange.push_data(bytes, false))?;
+        self.say_goodbye()?;
+        Ok(false)
+    }
+
+    /// Sends Close frames where the last frame is whole.
+    fn say_goodbye(&mut self) -> Result<(), Fault> {
+        if self.leaving_since.is_none() {
+            return Ok(());
+        }
+        if !self.has_left[0] && self.from_upstream.is_between() {
+            self.has_left[0] = true;
+            // Otherwise the client, which does not read, finds out by the end.
+            if self.job.exchange.response_room() > 0 {
+                pushed(
+                    self.job.exchange.push_data(close_frame(close_code::GOING_AWAY, false).into(), false),
+                )?;
+            }
+        }
+        if !self.has_left[1] && self.from_client.is_between() && self.writing.is_empty() {
+            self.has_left[1] = true;
+            self.writing = close_frame(close_code::GOING_AWAY, true).into();
+        }
+        Ok(())
     }
 }
