@@ -101,7 +101,7 @@ impl Intake {
                         exchange.answer_in_pieces(response);
                         exchange
                     }
-                    Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, rules, now),
+                    Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, now),
                     Configured::Refused(fault) => refused(client, arrived, fault, now),
                 },
                 Route::App => self.submit(client, arrived, rules, now),
@@ -190,8 +190,7 @@ impl Intake {
         &self,
         client: &Client,
         mut arrived: Arrived,
-        Proxied { group, stripped }: Proxied,
-        rules: &Rules,
+        Proxied { group, stripped, max_body_size }: Proxied,
         now: Instant,
     ) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
@@ -206,8 +205,7 @@ impl Intake {
         }
         let stream = arrived.stream;
         let running = Some(Rc::clone(&self.running));
-        let parts =
-            Parts { running, is_tunnel, max_body_size: rules.max_body_size, ..plain(client, arrived, now) };
+        let parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
         let exchange = open(client, stream, parts);
         let peer = client.endpoints.client().map(|peer| peer.host.to_owned());
         let is_trusted = client.is_trusted;
@@ -222,6 +220,7 @@ struct Proxied {
     group: Rc<upstream::Group>,
     /// The part of the path that is removed.
     stripped: Vec<u8>,
+    max_body_size: Option<u64>,
 }
 
 /// Returns the exchange of a request that is answered with the fault's response.
@@ -284,6 +283,7 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute) -> Co
             Configured::Upstream(Proxied {
                 group: shared.upstreams.group(settings),
                 stripped: stripped.to_vec(),
+                max_body_size: route.rules.max_body_size,
             })
         }
         RouteAction::Files(files) => {

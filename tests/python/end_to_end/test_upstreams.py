@@ -18,7 +18,7 @@ import pytest
 
 from end_to_end.certificates import Pki
 from end_to_end.h1_client import Closed, H1Client
-from end_to_end.h2_client import H2Client
+from end_to_end.h2_client import H2Client, Stream
 from end_to_end.key_rows import shows
 from end_to_end.server import Server, to_toml, wait_until
 from end_to_end.upstream import Peer, Request, Upstream
@@ -220,7 +220,7 @@ def test_streams_pass_piece_by_piece(
     stream = over_h2.streams[over_h2.request()]
     for number in range(3):
         go.release()
-        over_h2.wait(lambda end=9 * (number + 1): stream.length >= end)
+        over_h2.wait(has_length(stream, 9 * (number + 1)))
     assert over_h2.response(stream.id).body == b"".join(f"data: {number}\n\n".encode() for number in range(3))
 
 
@@ -243,9 +243,19 @@ def test_a_body_passes_as_it_arrives(
     assert client.head().status == 100
     for number in range(1, 4):
         client.send(b"3\r\nabc\r\n")
-        wait_until(lambda count=number: len(b"".join(arrived)) == 3 * count, "the piece to arrive")
+        wait_until(has_arrived(arrived, 3 * number), "the piece to arrive")
     client.send(b"0\r\n\r\n")
     assert client.response().body == b"abcabcabc"
+
+
+def has_length(stream: Stream, length: int) -> Callable[[], bool]:
+    """Whether so many bytes of a body have come."""
+    return lambda: stream.length >= length
+
+
+def has_arrived(pieces: list[bytes], length: int) -> Callable[[], bool]:
+    """Whether so many bytes have come."""
+    return lambda: sum(map(len, pieces)) == length
 
 
 @pytest.mark.parametrize("client_protocol", ["h1", "h2"])
@@ -458,7 +468,7 @@ def test_the_same_upstream_for_the_same_value(
     ups = [Upstream() for _ in range(3)]
     try:
         client = connect_h1(proxy(*(up.url for up in ups), hash_by=by).listeners[1])
-        for round in range(3):
+        for _ in range(3):
             for number in range(12):
                 value = f"/{number}"
                 assert client.get(value if by == "path" else "/", f"x-user: {value}\r\n").status == 200
@@ -843,7 +853,8 @@ def test_a_websocket_through_an_upstream(
     server = proxy(inner.listener.url)
     client = open_websocket(server, "/echo", headers=[("sec-websocket-extensions", "permessage-deflate")])
     assert client.extension.startswith("permessage-deflate"), "the upstream and the client agree on it"
-    for message in ["hello", b"\0\1\2", "x" * 100]:
+    messages: list[str | bytes] = ["hello", b"\0\1\2", "x" * 100]
+    for message in messages:
         client.send(message)
         assert client.receive() == message
     client.send(b"0123456789" * 100_000)

@@ -87,11 +87,11 @@ mod tests {
         match len {
             0..=125 => frame.push(mask | len as u8),
             126..=65535 => {
-                frame.push(mask | 126);
+                frame.push(mask + 126);
                 frame.extend_from_slice(&(len as u16).to_be_bytes());
             }
             _ => {
-                frame.push(mask | 127);
+                frame.push(mask + 127);
                 frame.extend_from_slice(&(len as u64).to_be_bytes());
             }
         }

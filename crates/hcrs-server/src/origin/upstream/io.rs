@@ -9,7 +9,7 @@ use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The most bytes of one read.
-const READ: usize = 32 << 10;
+const READ: usize = 16 << 10;
 
 /// A transport of a connection to an upstream.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}

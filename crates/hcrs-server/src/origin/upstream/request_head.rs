@@ -74,7 +74,7 @@ pub(super) fn request_head(request: &RequestView<'_>, context: Context<'_>) -> O
 
 /// Copies the fields that are for the upstream.
 fn copy_fields(request: &RequestView<'_>, is_trusted: bool, fields: &mut HeaderMap) -> Option<()> {
-    let named = Named::of(request.fields().map(|(name, value)| (name, value)));
+    let named = Named::of(request.fields());
     for (name, value) in request.fields() {
         let is_kept = match name {
             b"host" | b"expect" | b"http2-settings" | b"proxy-authorization" => false,

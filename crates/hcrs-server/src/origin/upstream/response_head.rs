@@ -14,13 +14,13 @@ pub(super) const FIELDS_MAX: usize = 256;
 pub(super) fn response_head(status: u16, fields: &HeaderMap) -> ResponseHead {
     let is_chunked = fields.contains_key(header::TRANSFER_ENCODING);
     let named = fields.contains_key(header::CONNECTION).then(|| Named::of(pairs(fields)));
-    let is_kept = |name: &[u8]| {
-        !is_connection_specific(name)
+    let ends_here = |name: &[u8]| {
+        is_connection_specific(name)
             // RFC 9112 §6.3: the coding overrides the length.
-            && !(is_chunked && name == b"content-length")
-            && !named.as_ref().is_some_and(|named| named.has(name))
+            || is_chunked && name == b"content-length"
+            || named.as_ref().is_some_and(|named| named.has(name))
     };
-    ResponseHead::new(status, pairs(fields).filter(|(name, _)| is_kept(name)))
+    ResponseHead::new(status, pairs(fields).filter(|(name, _)| !ends_here(name)))
 }
 
 /// Returns the head that opens a WebSocket, for a client that gets the fields of the upgrade with status 101, or one

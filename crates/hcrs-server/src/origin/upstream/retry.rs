@@ -67,11 +67,11 @@ mod tests {
                     for left in 0..3 {
                         let next = next(ended, Attempted { is_repeatable, has_sent_body, left });
                         let is_certainly_unbegun = matches!(ended, Ended::Unconnected | Ended::Unsent);
-                        if next != Next::Fail {
+                        if next == Next::Fail {
+                            assert!(left == 0 || has_sent_body || !is_certainly_unbegun);
+                        } else {
                             assert!(left > 0 && !has_sent_body);
                             assert!(is_certainly_unbegun || is_repeatable && ended == Ended::LostWithReused);
-                        } else {
-                            assert!(left == 0 || has_sent_body || !is_certainly_unbegun);
                         }
                     }
                 }

@@ -19,7 +19,7 @@ pub(super) fn target(request: &RequestView<'_>, base: &str, stripped: &[u8]) -> 
     } else {
         let normal = NormalPath::new(path);
         if is_plain(path) && normal.as_bytes().starts_with(stripped) {
-            let segments = stripped.iter().filter(|&&byte| byte == b'/').count();
+            let segments = stripped.split(|&byte| byte == b'/').count() - 1;
             target.extend_from_slice(after_segments(path, segments));
         } else {
             encode(normal.as_bytes().strip_prefix(stripped).unwrap_or(normal.as_bytes()), &mut target);

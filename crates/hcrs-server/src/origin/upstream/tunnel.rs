@@ -74,7 +74,7 @@ pub(super) async fn run(job: &Job, response: Response<Incoming>) -> Result<(), F
         let due = tunnel.leaving_since.map_or(since + limit, |since| since + LEAVING);
         let moved = poll_fn(|cx| match tunnel.poll(cx) {
             Poll::Pending => poll_deadline(timer.as_mut(), cx, || Some(due)).map(|()| Ok(Moved::Late)),
-            moved => moved,
+            moved @ Poll::Ready(_) => moved,
         });
         let end = match moved.await.map_err(|_| Fault::UpstreamFailed)? {
             Moved::ToUpstream => false,
