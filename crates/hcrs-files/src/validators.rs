@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::codings::Coding;
+
 /// The validators of a file (RFC 9110 §8.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validators {
@@ -19,6 +21,14 @@ impl Validators {
             etag: format!("\"{:x}-{len:x}\"", since.as_nanos()),
             modified: UNIX_EPOCH + Duration::from_secs(since.as_secs()),
         }
+    }
+
+    /// Returns the validators of a file in this coding, whose tag is another than that of the original with the same
+    /// length and time.
+    #[must_use]
+    pub fn in_coding(self, coding: Coding) -> Self {
+        let opaque = self.etag.trim_end_matches('"');
+        Self { etag: format!("{opaque}-{}\"", coding.name()), modified: self.modified }
     }
 
     /// Returns the value of `last-modified`.
@@ -63,6 +73,10 @@ mod tests {
         let validators = Validators::new(1, at(999));
         assert_eq!(validators.last_modified(), "Tue, 14 Nov 2023 22:13:20 GMT");
         assert_eq!(validators.modified, at(0));
+        assert_eq!(
+            Validators::new(1, at(0)).in_coding(Coding::Br).etag,
+            format!("{}-br\"", tags[0].trim_end_matches('"'))
+        );
         let _before_the_epoch = Validators::new(0, UNIX_EPOCH - Duration::from_secs(1));
     }
 

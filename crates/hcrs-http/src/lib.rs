@@ -24,7 +24,7 @@ pub use content_length::{content_length, request_content_length, response_conten
 pub use endpoints::{Address, Endpoints};
 pub use fault::{Blame, Fault, FaultLogLevel, H2Code, Reach};
 pub use fields::{Field, Fields, is_connection_specific, is_field_name, is_field_value, is_trailer_name};
-pub use normal_path::NormalPath;
+pub use normal_path::{NormalPath, percent_decoded};
 pub use path_prefix::{PATH_PREFIX_MAX, PathPrefix, path_prefix};
 pub use promise::{is_promise_name, is_promise_path};
 pub use reason_phrase::reason_phrase;

@@ -19,7 +19,7 @@ impl<'a> NormalPath<'a> {
         if is_plain || !path.starts_with(b"/") {
             return Self { bytes: Cow::Borrowed(path), has_encoded_slash: false };
         }
-        let (decoded, has_encoded_slash) = decode(path);
+        let (decoded, has_encoded_slash) = percent_decoded(path);
         Self { bytes: Cow::Owned(without_dots(&decoded)), has_encoded_slash }
     }
 
@@ -44,7 +44,9 @@ impl<'a> NormalPath<'a> {
     }
 }
 
-fn decode(path: &[u8]) -> (Vec<u8>, bool) {
+/// Returns a path with its percent-encoding decoded once, and whether a slash was among what was decoded. Malformed
+/// percent-encoding is taken literally.
+pub fn percent_decoded(path: &[u8]) -> (Vec<u8>, bool) {
     let digit = |at: usize| path.get(at).and_then(|&byte| char::from(byte).to_digit(16));
     let mut decoded = Vec::with_capacity(path.len());
     let (mut at, mut has_encoded_slash) = (0, false);
