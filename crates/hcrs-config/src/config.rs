@@ -56,7 +56,7 @@ impl Config {
         for step in hcrs_server::explain(&self.server, asked) {
             let (line, taken) = match step {
                 RouteStep::Passed(at, mismatch) => {
-                    (format!("{} does not take it: its {mismatch} is another", name(at)), None)
+                    (format!("{} does not take it: {mismatch}", name(at)), None)
                 }
                 RouteStep::Taken(at, action) => (format!("{} takes it: {action}", name(at)), Some(at)),
                 RouteStep::MayTake(at, action) => {

@@ -20,6 +20,7 @@ pub(crate) mod compression;
 mod file;
 pub(crate) mod file_body;
 pub(crate) mod file_permits;
+mod internal_files;
 pub(crate) mod mailbox;
 mod messages;
 mod origin;
@@ -52,6 +53,8 @@ use crate::exchange::websocket::WebSocket;
 
 pub(crate) use active::Activity;
 pub(crate) use file::SentOfFile;
+use internal_files::Replacement;
+pub(crate) use internal_files::{InternalFiles, Replaced};
 pub(crate) use origin::Origin;
 
 /// An exchange, shared by its connection and, while a worker has it, by a link.
@@ -72,6 +75,8 @@ pub(crate) struct Exchange {
     file_permit: RefCell<Option<FilePermit>>,
     /// The terms on which its response may be compressed; `None` if it never is.
     compression: Option<Compression>,
+    /// The files that the app may name in its response.
+    internal_files: Option<Rc<dyn InternalFiles>>,
     /// Its place in the thread's list of requests in flight.
     listed_at: Cell<Option<usize>>,
     state: RefCell<State>,
@@ -128,6 +133,8 @@ pub(crate) struct Parts {
     pub running: Option<Rc<()>>,
     /// Permits its response to hold files open, as long as nothing else is a part of it.
     pub file_permit: Option<FilePermit>,
+    /// The files that the app may name in its response.
+    pub internal_files: Option<Rc<dyn InternalFiles>>,
     /// The WebSocket that the request asks for.
     pub websocket: Option<WebSocket>,
     /// Whether the request asks for a WebSocket whose bytes are passed on as they are.
@@ -153,6 +160,7 @@ impl Parts {
             tls: None,
             running: None,
             file_permit: None,
+            internal_files: None,
             websocket: None,
             is_tunnel: false,
             expects_continue: false,
@@ -265,6 +273,8 @@ struct Response {
     pushed: u8,
     has_head: bool,
     head: Option<ResponseHead>,
+    /// The response in place of the app's, until the app has ended its own.
+    replacement: Option<Box<Replacement>>,
     body: VecDeque<Piece>,
     /// The number of the body's bytes that the connection has and the client has not taken.
     unsent: usize,
@@ -334,6 +344,7 @@ impl Exchange {
             tls,
             running,
             file_permit,
+            internal_files,
             websocket,
             is_tunnel,
             expects_continue,
@@ -353,6 +364,7 @@ impl Exchange {
             parent_span,
             file_permit: RefCell::new(file_permit),
             compression,
+            internal_files,
             listed_at: Cell::new(None),
             state: RefCell::new(State {
                 place: Place::Queued,
@@ -381,6 +393,7 @@ impl Exchange {
                     pushed: 0,
                     has_head: false,
                     head: None,
+                    replacement: None,
                     body: VecDeque::new(),
                     unsent: 0,
                     unsent_of: Source::Worker,
@@ -538,6 +551,7 @@ impl State {
         self.body.replay.clear();
         self.response.interim.clear();
         self.response.pushes.clear();
+        self.response.replacement = None;
         self.response.body.clear();
         self.response.trailers = None;
         self.response.coder = None;

@@ -90,7 +90,7 @@ pub fn explain(settings: &Settings, asked: &AskedRequest) -> Vec<RouteStep> {
         let end = routed.taken.map_or(untaken, |taken| taken.next() - 1);
         let view = asked.head.view();
         let passed = (circumstances.first_route..end)
-            .filter_map(|at| Some(RouteStep::Passed(at, list[at].matcher.mismatch_of(&view)?)));
+            .filter_map(|at| Some(RouteStep::Passed(at, list[at].mismatch_of(&view)?)));
         steps.extend(passed);
         let Some(taken) = routed.taken else {
             steps.push(RouteStep::Untaken(describe(routed.route, settings)));

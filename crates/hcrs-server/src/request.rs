@@ -15,7 +15,7 @@ use crate::client::{Client, ForwardedFields};
 use crate::exchange::compression::Compression;
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
-use crate::exchange::{Exchange, Parts, PiecedResponse, WholeResponse};
+use crate::exchange::{Exchange, InternalFiles, Parts, PiecedResponse, WholeResponse};
 use crate::labels::Labelled;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::origin::{app_failure, files, fixed, health, redirect, upstream};
@@ -54,7 +54,7 @@ impl Intake {
     /// that its client has reset.
     pub(crate) fn new(client: &Client, max_running: usize) -> Self {
         Self {
-            file_permits: FilePermits::of_connection(&client.admitted.shared.open_files),
+            file_permits: FilePermits::of_connection(&client.admitted.shared.files.open),
             encoders: OnceCell::new(),
             message_room: OnceCell::new(),
             running: Rc::new(()),
@@ -84,26 +84,28 @@ impl Intake {
             let Routed { route, taken } = route(&arrived.head, circumstances);
             let rules = settings.routes.rules(taken);
             return match route {
-                Route::Configured(taken) => match configured(client, &arrived, &settings.routes[taken]) {
-                    Configured::NextRoute => {
-                        circumstances.first_route = taken.next();
-                        continue;
+                Route::Configured(taken) => {
+                    match configured(client, &arrived, &settings.routes[taken], now) {
+                        Configured::NextRoute => {
+                            circumstances.first_route = taken.next();
+                            continue;
+                        }
+                        Configured::Whole(response) => {
+                            let (stream, parts) = (arrived.stream, plain(client, arrived, now));
+                            let exchange = open(client, stream, self.compressed(client, rules, parts));
+                            exchange.answer(response);
+                            exchange
+                        }
+                        Configured::Pieced(response) => {
+                            let (stream, parts) = (arrived.stream, plain(client, arrived, now));
+                            let exchange = open(client, stream, self.compressed(client, rules, parts));
+                            exchange.answer_in_pieces(response);
+                            exchange
+                        }
+                        Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, rules, now),
+                        Configured::Refused(fault) => refused(client, arrived, fault, now),
                     }
-                    Configured::Whole(response) => {
-                        let (stream, parts) = (arrived.stream, plain(client, arrived, now));
-                        let exchange = open(client, stream, self.compressed(client, rules, parts));
-                        exchange.answer(response);
-                        exchange
-                    }
-                    Configured::Pieced(response) => {
-                        let (stream, parts) = (arrived.stream, plain(client, arrived, now));
-                        let exchange = open(client, stream, self.compressed(client, rules, parts));
-                        exchange.answer_in_pieces(response);
-                        exchange
-                    }
-                    Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, now),
-                    Configured::Refused(fault) => refused(client, arrived, fault, now),
-                },
+                }
                 Route::App => self.submit(client, arrived, rules, now),
                 Route::Welcome => {
                     let response = welcome(client, &arrived);
@@ -163,6 +165,7 @@ impl Intake {
         let parts = Parts {
             running: Some(Rc::clone(&self.running)),
             file_permit: self.file_permits.take(),
+            internal_files: shared.named_by_app().map(|files| files as Rc<dyn InternalFiles>),
             websocket,
             max_body_size: rules.max_body_size,
             ..plain(client, arrived, now)
@@ -182,15 +185,14 @@ impl Intake {
         let compression = Compression { rules: Arc::clone(rules), encoders: Rc::clone(encoders) };
         Parts { compression: Some(compression), ..parts }
     }
-}
 
-impl Intake {
     /// Returns the exchange of a request that an upstream answers.
     fn pass_on(
         &self,
         client: &Client,
         mut arrived: Arrived,
-        Proxied { group, stripped, max_body_size }: Proxied,
+        Proxied { group, stripped }: Proxied,
+        rules: &Arc<Rules>,
         now: Instant,
     ) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
@@ -205,7 +207,11 @@ impl Intake {
         }
         let stream = arrived.stream;
         let running = Some(Rc::clone(&self.running));
-        let parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
+        let max_body_size = rules.max_body_size;
+        let mut parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
+        if !is_tunnel {
+            parts = self.compressed(client, rules, parts);
+        }
         let exchange = open(client, stream, parts);
         let peer = client.endpoints.client().map(|peer| peer.host.to_owned());
         let is_trusted = client.is_trusted;
@@ -220,7 +226,6 @@ struct Proxied {
     group: Rc<upstream::Group>,
     /// The part of the path that is removed.
     stripped: Vec<u8>,
-    max_body_size: Option<u64>,
 }
 
 /// Returns the exchange of a request that is answered with the fault's response.
@@ -266,7 +271,7 @@ enum Configured {
     NextRoute,
 }
 
-fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute) -> Configured {
+fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute, now: Instant) -> Configured {
     let head = &arrived.head;
     match &route.action {
         // `route` has destinations of its own for them.
@@ -283,14 +288,11 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute) -> Co
             Configured::Upstream(Proxied {
                 group: shared.upstreams.group(settings),
                 stripped: stripped.to_vec(),
-                max_body_size: route.rules.max_body_size,
             })
         }
-        RouteAction::Files(files) => {
-            let shared = &client.admitted.shared;
-            let handles = files::Handles { folders: &shared.folders, files: &shared.open_files };
+        RouteAction::Files(settings) => {
             let path = NormalPath::new(head.view().path);
-            match files::answer(head, route.matcher.rest(&path), files, handles) {
+            match client.admitted.shared.files.answer(head, route.matcher.rest(&path), settings, now) {
                 files::Outcome::Answered(response) => Configured::Pieced(response),
                 files::Outcome::NextRoute => Configured::NextRoute,
                 files::Outcome::TooManyFiles => Configured::Refused(Fault::QueueFull),

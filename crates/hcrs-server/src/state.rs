@@ -16,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::exchange::Exchange;
-use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
 use crate::labels::Labels;
 use crate::origin::admin::Port;
 use crate::origin::app::dispatch::Dispatch;
-use crate::origin::files::Folders;
+use crate::origin::files::{Files, NamedByApp};
 use crate::origin::health::Readiness;
 use crate::origin::upstream::Upstreams;
 use crate::settings::Settings;
@@ -69,12 +68,12 @@ pub(crate) struct ThreadState {
     websockets: RefCell<Rc<websocket::Terms>>,
     /// Room for the request bodies that HTTP/2 connections hold.
     pub bodies: Rc<hcrs_h2::BodyRoom>,
-    /// The folders whose files are sent.
-    pub folders: Folders,
+    /// The folders whose files are sent, and the files that responses hold open.
+    pub files: Rc<Files>,
+    /// The files that the app may name in its responses.
+    named_by_app: RefCell<Option<Rc<NamedByApp>>>,
     /// The servers that requests are proxied to.
     pub upstreams: Upstreams,
-    /// The number of files that responses hold open.
-    pub open_files: Rc<OpenFiles>,
     /// The encoders of compressed responses.
     pub encoders: Rc<Encoders>,
     /// Permits for TLS handshakes.
@@ -120,6 +119,7 @@ pub(crate) enum Phase {
 impl ThreadState {
     pub(crate) fn new(settings: Arc<Settings>, records: Records) -> Self {
         let Records { access, statsd, spans } = records;
+        let files = Rc::default();
         Self {
             admin: None,
             readiness: Arc::default(),
@@ -135,9 +135,9 @@ impl ThreadState {
             app_failure: RefCell::default(),
             websockets: RefCell::new(websocket::Terms::new(&settings.connection)),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
-            folders: Folders::default(),
+            named_by_app: RefCell::new(NamedByApp::of(&settings, &files)),
+            files,
             upstreams: Upstreams::default(),
-            open_files: Rc::default(),
             encoders: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_infos: TlsInfoTable::default(),
@@ -176,7 +176,14 @@ impl ThreadState {
         self.websockets.replace_with(|terms| terms.renewed(&settings.connection));
         self.server_fields.replace(ServerFields::new(&settings.connection));
         self.upstreams.change_to(&settings.routes);
+        self.files.forget();
+        self.named_by_app.replace(NamedByApp::of(&settings, &self.files));
         self.settings.replace(settings);
+    }
+
+    /// Returns the files that the app may name in its responses.
+    pub(crate) fn named_by_app(&self) -> Option<Rc<NamedByApp>> {
+        self.named_by_app.borrow().clone()
     }
 
     /// Returns the settings and shared resources of WebSockets.

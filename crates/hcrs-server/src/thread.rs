@@ -307,6 +307,7 @@ async fn run_ticks(shared: Rc<ThreadState>) {
         {
             piece::release_spares();
             shared.encoders.release_spares();
+            shared.files.forget();
             release();
             release_at = None;
         }

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from end_to_end.certificates import Pki
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import as_flags, as_variable, filled, in_file
 from end_to_end.project import Project
+from end_to_end.routed import Ask, asking
 from end_to_end.server import Server
 from end_to_end.settings_table import SETTINGS
 
@@ -70,6 +73,15 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, launch: Serve, serve:
     start = serve if row["waits"] else launch
     server: Server = start(row["app"], env=env, flags=flags, **in_file(file))
     return server
+
+
+@pytest.fixture(params=["h1", "h2"])
+def ask_of(
+    request: pytest.FixtureRequest, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+) -> Callable[[Server], Ask]:
+    """A client of a server, over one connection."""
+    connect = connect_h1 if request.param == "h1" else connect_h2
+    return lambda server: asking(connect(server.listener))
 
 
 @pytest.fixture(scope="module")

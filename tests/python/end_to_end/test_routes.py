@@ -6,11 +6,11 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -18,23 +18,12 @@ import pytest
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client, Lost
 from end_to_end.key_rows import shows
-from end_to_end.server import APPS, Server, to_toml
+from end_to_end.routed import Ask, Response, routes_file, with_routes
+from end_to_end.server import APPS, Server, to_toml, wait_until
 from end_to_end.ws_client import ask_over_h1, ask_over_h2, open_over_h1, open_over_h2
 
-PLAIN = str(APPS / "plain.py:app")
 STYLE = b"a { color: red }\n"
 PICTURE = bytes(range(256)) * 4096
-
-
-class Response(NamedTuple):
-    """A response over any protocol."""
-
-    status: int
-    fields: dict[str, str]
-    body: bytes
-
-
-Ask = Callable[..., Response]
 
 
 @pytest.fixture
@@ -60,50 +49,6 @@ def site(tmp_path: Path) -> Path:
     (folder / "within.css").symlink_to("style.css")
     os.mkfifo(folder / "fifo")
     return folder
-
-
-def routes_file(folder: Path, routes: Sequence[Mapping[str, Any]], **keys: Any) -> Path:
-    """A configuration with these routes and an app."""
-    tables = "".join("[[hcrs.routes]]\n" + to_toml(route) for route in routes)
-    file = folder / "hcrs.toml"
-    file.write_text(to_toml({"bind": "127.0.0.1:0", "application_path": PLAIN, **keys}) + tables)
-    return file
-
-
-def with_routes(start: Callable[..., Server], folder: Path, routes: Sequence[Mapping[str, Any]], **keys: Any) -> Server:
-    """A server with these routes, an app, and TLS if it has a certificate."""
-    return start(None, config_file=routes_file(folder, routes, **keys))
-
-
-@pytest.fixture(params=["h1", "h2"])
-def ask_of(
-    request: pytest.FixtureRequest, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
-) -> Callable[[Server], Ask]:
-    """A client of a server, over one connection."""
-
-    def of(server: Server) -> Ask:
-        if request.param == "h1":
-            h1 = connect_h1(server.listener)
-
-            def over_h1(target: str, method: str = "GET", **fields: str) -> Response:
-                named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
-                h1.request(method, target, named)
-                answer = h1.response(to_head=method == "HEAD")
-                return Response(answer.status, {name.lower(): value for name, value in answer.headers}, answer.body)
-
-            return over_h1
-        h2 = connect_h2(server.listener)
-
-        def over_h2(target: str, method: str = "GET", **fields: str) -> Response:
-            named = [(name.replace("_", "-"), value) for name, value in fields.items()]
-            answer = h2.response(h2.request(method, target, named))
-            assert answer.status is not None
-            pairs = {name.decode(): value.decode() for name, value in answer.headers}
-            return Response(answer.status, pairs, answer.body)
-
-        return over_h2
-
-    return of
 
 
 @pytest.fixture
@@ -144,8 +89,11 @@ def test_a_file_comes_with_its_type_and_validators(ask: Ask, site: Path) -> None
     assert ask("/static/style.css", if_modified_since=got.fields["last-modified"]).status == 304
     assert ask("/static/style.css", if_match='"other"').status == 412
     (site / "style.css").write_bytes(b"b {}")
-    changed = ask("/static/style.css", if_none_match=got.fields["etag"])
-    assert (changed.status, changed.body) == (200, b"b {}")
+    def ask_again() -> Response:
+        return ask("/static/style.css", if_none_match=got.fields["etag"])
+
+    changed = wait_until(lambda: (answer := ask_again()).status == 200 and answer, "the change shows", deadline=1)
+    assert changed.body == b"b {}"
     assert ask("/static/nothing.txt").body == b"" and ask("/static/unknown.xyz").fields["content-type"] == (
         "application/octet-stream"
     )

@@ -343,7 +343,8 @@ fn routes_end_in_their_settings() {
     let all = route(
         "path = \"/static/\"\nhost = [\"a.test\", \"*.b.test\"]\nmethod = \"GET\"\nscheme = \"https\"\n\
          files = \"static\"\nindex = \"home.html\"\nmissing = \"next\"\ncache_control = \"no-cache\"\n\
-         hidden = true\nfollow_links = true",
+         hidden = true\nfollow_links = true\nprecompressed = true\nhashed_immutable = true\nattachment = true\n\
+         force_type = \"text/plain\"\nlisting = true",
     );
     let expected = ConfiguredRoute {
         matcher: RouteMatcher {
@@ -359,10 +360,17 @@ fn routes_end_in_their_settings() {
             cache_control: Some("no-cache".into()),
             hidden: true,
             follow_links: true,
+            precompressed: true,
+            hashed_immutable: true,
+            attachment: true,
+            force_type: Some("text/plain".into()),
+            listing: true,
+            internal: false,
         }),
         rules: Arc::default(),
     };
     assert_eq!(all, expected);
+    assert!(route("files = \"media\"\ninternal = true").action.is_internal());
     let redirect = route("redirect = \"https://{host}{path}{query}\"\nredirect_status = 301").action;
     let location = "https://{host}{path}{query}".into();
     assert_eq!(redirect, RouteAction::Redirect(RedirectSettings { location, status: 301 }));
@@ -480,6 +488,7 @@ fn mistakes_in_routes_are_named_with_their_place() {
         ("redirect = \"https://{hots}/\"", 2, "redirect: expected a URL or a path, in which braces hold"),
         ("redirect = \"/\"\nredirect_status = 305", 3, "redirect_status: expected 301, 302, 303, 307 or 308"),
         ("files = \"a\"\nmissing = \"../x\"", 3, "missing: expected the name of a file below the folder"),
+        ("files = \"a\"\ninternal = true\nmissing = \"next\"", 4, "missing: expected a name, because"),
         (
             "files = \"a\"\ncache_control = \"a\\nb\"",
             3,
@@ -507,6 +516,11 @@ fn mistakes_in_routes_are_named_with_their_place() {
     assert!(error.contains("test.toml:4") && error.contains("route 1 takes all of them"), "{error}");
     let reachable = unreachable.replace("/a/b", "/ab");
     assert_eq!(settings(&reachable).routes.list().len(), 2);
+    let internal = unreachable.replacen("status = 404", "files = \"a\"\ninternal = true", 1);
+    assert_eq!(settings(&internal).routes.list().len(), 2, "it takes no request of a client");
+    let many = "[[hcrs.routes]]\nstatus = 404\npath = \"/n\"\n".repeat(10_000);
+    let error = config(&many).unwrap_err().to_string();
+    assert!(error.contains("routes: expected at most 1024 routes"), "{error}");
 }
 
 #[test]

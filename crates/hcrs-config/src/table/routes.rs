@@ -57,7 +57,7 @@ fn routes(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     for table in tables {
         match Entries::of(table).and_then(|entries| entries.route()) {
             Ok(route) => {
-                if let Some(at) = routes.iter().position(|earlier| covers(&earlier.route, &route.matcher)) {
+                if let Some(at) = routes.iter().position(|earlier| covers(&earlier.route, &route)) {
                     let message = format!(
                         "{ROUTES}: no request reaches this route: route {} takes all of them",
                         at + 1

@@ -29,6 +29,16 @@ impl Exchange {
     #[must_use]
     pub(crate) fn push_file(&self, mut file: FileBody, end: bool) -> bool {
         let mut state = self.state.borrow_mut();
+        if state.response.replacement.is_some() {
+            if !state.response.window.spend(FILE_COST) {
+                return false;
+            }
+            // Its bytes are not read, so only its cost counts.
+            state.drop_replaced(FILE_COST, FILE_COST, end);
+            drop(state);
+            self.announce();
+            return true;
+        }
         let response = &mut state.response;
         let permit = self.file_permit.borrow();
         let Some(permit) = &*permit else { return false };

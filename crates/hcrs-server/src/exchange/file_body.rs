@@ -1,11 +1,12 @@
-//! A part of a file, whose descriptor a worker has passed, as the body of a response. It is sent from the
-//! page cache where the socket can do that, and is otherwise read here, piece by piece as the client takes
-//! it.
+//! A part of a file, whose descriptor a worker has passed or which the edge has opened, as the body of a
+//! response. It is sent from the page cache where the socket can do that, and is otherwise read here, piece by
+//! piece as the client takes it.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -14,12 +15,12 @@ use hcrs_link::FilePart;
 use rustix::fs::FileType;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::exchange::file_permits::OpenFile;
+use crate::exchange::file_permits::{OpenFile, SharedFile};
 use crate::exchange::piece::{PIECE, Room};
 use crate::exchange::send_file::SendFile;
 
 /// The length below which a part is read instead, so that it leaves in one write with the head.
-const SEND_MIN: u64 = 32 << 10;
+pub(crate) const SEND_MIN: u64 = 32 << 10;
 
 /// The most bytes that are sent at once.
 const SEND_MAX: u64 = 256 << 10;
@@ -42,8 +43,18 @@ pub(crate) struct FileBody {
     /// Whether the next bytes were not in the page cache: they are read before anything else is sent.
     must_read: bool,
     reading: Reading,
-    /// Counts the open file.
-    counted: Option<OpenFile>,
+    counted: Counted,
+}
+
+/// How the open file is counted.
+#[derive(Debug)]
+enum Counted {
+    /// Not at all.
+    No,
+    /// By itself.
+    Alone { _counted: OpenFile },
+    /// With the other responses that send it.
+    Shared { _file: Rc<SharedFile> },
 }
 
 /// Whether reading may wait for the disk.
@@ -101,26 +112,26 @@ impl FileBody {
             waits: Waits::Reported,
             must_read: false,
             reading: Reading::No,
-            counted: None,
+            counted: Counted::No,
         }
     }
 
     /// Returns a part of a regular file that the edge has opened.
-    pub(crate) fn of(file: File, offset: u64, len: u64, counted: OpenFile) -> Self {
+    pub(crate) fn of(file: Rc<SharedFile>, offset: u64, len: u64) -> Self {
         Self {
-            file: Some(Arc::new(file)),
+            file: Some(Arc::clone(file.file())),
             offset,
             left: len,
             waits: Waits::Reported,
             must_read: false,
             reading: Reading::No,
-            counted: Some(counted),
+            counted: Counted::Shared { _file: file },
         }
     }
 
     /// Counts the file as open until it is dropped.
     pub(crate) fn count_as(&mut self, counted: OpenFile) {
-        self.counted = Some(counted);
+        self.counted = Counted::Alone { _counted: counted };
     }
 
     /// Returns the number of bytes that are still to be read.
@@ -261,6 +272,19 @@ impl Read {
             }
         }
     }
+}
+
+/// Returns the whole contents of a file of `len` bytes; `None` if they cannot be had at once, or are fewer.
+pub(crate) fn read_at_once(file: &File, len: usize) -> Option<Bytes> {
+    let mut bytes = vec![0; len];
+    let mut read = |flags| rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut bytes)], 0, flags);
+    let outcome = match read(ReadWriteFlags::NOWAIT) {
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) if is_memory(file) => {
+            read(ReadWriteFlags::empty())
+        }
+        outcome => outcome,
+    };
+    (outcome == Ok(len)).then(|| bytes.into())
 }
 
 /// Returns the file of a descriptor; an error unless it is a regular file, because reading others may wait

@@ -1,8 +1,12 @@
 //! The limits of file descriptors that the responses of a connection, and of an edge thread, may hold open. A
 //! request without a permit gets the bytes of files from its worker.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 /// The number of exchanges of one connection whose responses may have files at a time. Each may have as many
 /// open as its window takes.
@@ -15,12 +19,50 @@ const THREAD_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct OpenFiles {
     count: Cell<usize>,
+    /// Those that the edge has opened by itself.
+    shared: RefCell<HashMap<Inode, Weak<SharedFile>>>,
+}
+
+/// The identity of a file while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Inode {
+    device: u64,
+    number: u64,
+}
+
+/// A file that the edge has opened by itself, with one descriptor for all responses that send it at a time.
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    file: Arc<File>,
+    inode: Inode,
+    counted: OpenFile,
+}
+
+impl SharedFile {
+    /// Returns the file.
+    pub(crate) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+}
+
+impl Drop for SharedFile {
+    fn drop(&mut self) {
+        self.counted.of.shared.borrow_mut().remove(&self.inode);
+    }
 }
 
 impl OpenFiles {
-    /// Counts a file that the edge opens by itself; `None` if the thread holds as many as it may.
-    pub(crate) fn open_one_more(self: &Rc<Self>) -> Option<OpenFile> {
-        (self.count.get() < THREAD_MAX).then(|| self.open())
+    /// Returns a file that the edge has just opened, or the descriptor with which responses send it already; `None` if
+    /// the thread holds as many files as it may.
+    pub(crate) fn share(self: &Rc<Self>, file: File, facts: &Metadata) -> Option<Rc<SharedFile>> {
+        let inode = Inode { device: facts.dev(), number: facts.ino() };
+        let held = self.shared.borrow().get(&inode).and_then(Weak::upgrade);
+        if held.is_some() || self.count.get() >= THREAD_MAX {
+            return held;
+        }
+        let shared = Rc::new(SharedFile { file: Arc::new(file), inode, counted: self.open() });
+        self.shared.borrow_mut().insert(inode, Rc::downgrade(&shared));
+        Some(shared)
     }
 
     /// Counts a file as open until the returned value is dropped.
@@ -97,7 +139,29 @@ mod tests {
         let files: Vec<_> = (0..THREAD_MAX).map(|_| permits[0].open()).collect();
         permits.pop();
         assert!(connection.take().is_none() && FilePermits::of_connection(&thread).take().is_none());
+        let opened = tempfile::tempfile().unwrap();
+        let facts = opened.metadata().unwrap();
+        assert!(thread.share(opened, &facts).is_none());
         drop(files);
         assert!(connection.take().is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_sent_already_takes_no_second_descriptor() {
+        let thread = Rc::new(OpenFiles::default());
+        let one = tempfile::NamedTempFile::new().unwrap();
+        let share = |file: File| {
+            let facts = file.metadata().unwrap();
+            thread.share(file, &facts).unwrap()
+        };
+        let first = share(one.reopen().unwrap());
+        let again = share(one.reopen().unwrap());
+        assert!(Rc::ptr_eq(&first, &again));
+        let other = share(tempfile::tempfile().unwrap());
+        assert_eq!(thread.count.get(), 2);
+        drop((first, other));
+        assert_eq!(thread.count.get(), 1);
+        drop(again);
+        assert_eq!((thread.count.get(), thread.shared.borrow().len()), (0, 0));
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     use std::rc::Rc;
 
     use bytes::Bytes;
-    use hcrs_http::{Endpoints, RequestHead, RequestLine, ResponseHead, Scheme, Version};
+    use hcrs_http::{Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version};
 
     use hcrs_link::{PIECE_COST, REQUEST_WINDOW, RESPONSE_WINDOW};
     use hcrs_metrics::{Stalls, WorkerName};
@@ -56,7 +56,9 @@ mod tests {
     use super::*;
     use crate::exchange::mailbox::Mailbox;
     use crate::exchange::websocket::{Terms, WebSocket};
-    use crate::exchange::{Exchange, Output, Parts, SentTo};
+    use crate::exchange::{
+        BodyPiece, Exchange, InternalFiles, Output, Parts, PiecedResponse, Replaced, SentTo,
+    };
     use crate::{ConnectionSettings, clock};
 
     /// An origin that records what it is sent.
@@ -149,6 +151,79 @@ mod tests {
         assert!(origin.credit.get() >= 3 << 14);
         exchange.abandon();
         assert!(origin.is_abandoned.get());
+    }
+
+    /// Replaces every response that has `x-sendfile` by `file`.
+    #[derive(Debug)]
+    struct OneFile;
+
+    impl InternalFiles for OneFile {
+        fn replace(&self, _: &RequestHead, head: ResponseHead) -> Replaced {
+            match head.fields().first(b"x-sendfile") {
+                Some(_) => Replaced::By(PiecedResponse {
+                    head: ResponseHead::new(200, []),
+                    body: vec![BodyPiece::bytes(&b"file"[..])],
+                }),
+                None => Replaced::No(head),
+            }
+        }
+    }
+
+    /// An exchange whose app has named a file in its head.
+    fn replaced() -> (Rc<Exchange>, Rc<Recorder>) {
+        let internal_files: Option<Rc<dyn InternalFiles>> = Some(Rc::new(OneFile));
+        let (exchange, origin) =
+            begun_of(Parts { internal_files, ..Parts::new(0, Rc::default(), head(b"GET"), clock::now()) });
+        assert!(exchange.push_head(ResponseHead::new(403, [(&b"x-sendfile"[..], &b"/a"[..])]), false));
+        (exchange, origin)
+    }
+
+    fn assert_file_is_sent(exchange: &Rc<Exchange>) {
+        let Some(Output::Head { head, end: false, body: Some(4) }) = exchange.next_output() else {
+            panic!("no head")
+        };
+        assert_eq!(head.status(), 200);
+        let Some(Output::Data { data, end: true }) = exchange.next_output() else { panic!("no body") };
+        assert_eq!(data, "file");
+    }
+
+    #[test]
+    fn a_body_in_whose_place_a_file_is_sent_is_read_to_its_end() {
+        let (exchange, origin) = replaced();
+        for _ in 0..10 {
+            assert!(exchange.push_data(Bytes::from(vec![0; 16 << 10]), false));
+            assert!(exchange.next_output().is_none(), "the app has not ended its response");
+        }
+        assert!(origin.credit.get() >= 9 << 14);
+        assert!(exchange.push_data(Bytes::from_static(b"end"), true));
+        exchange.finished();
+        assert_file_is_sent(&exchange);
+        assert!(!origin.is_abandoned.get() && exchange.next_output().is_none());
+    }
+
+    #[test]
+    fn a_longer_body_in_whose_place_a_file_is_sent_is_abandoned() {
+        let (exchange, origin) = replaced();
+        let pieces = (0..100).take_while(|_| {
+            assert!(exchange.push_data(Bytes::from(vec![0; 16 << 10]), false));
+            !origin.is_abandoned.get()
+        });
+        assert_eq!(pieces.count(), 64, "one MiB");
+        assert_file_is_sent(&exchange);
+    }
+
+    #[test]
+    fn trailers_and_failures_end_a_response_in_whose_place_a_file_is_sent() {
+        let (exchange, _origin) = replaced();
+        assert!(exchange.push_trailers(ResponseHead::new(200, [])));
+        exchange.finished();
+        assert_file_is_sent(&exchange);
+        let (exchange, _origin) = replaced();
+        exchange.finished();
+        assert!(matches!(exchange.next_output(), Some(Output::Fault(Fault::AppFailed))));
+        let (exchange, _origin) = replaced();
+        exchange.fail(Fault::WorkerLost);
+        assert!(matches!(exchange.next_output(), Some(Output::Fault(Fault::WorkerLost))));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use hcrs_metrics::Stall;
 use hcrs_ws::close_code;
 
 use super::{
-    BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, SentTo, State, Tunnel, WholeResponse,
+    BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, Replaced, Replacement, SentTo, State,
+    Tunnel, WholeResponse,
 };
 use crate::clock;
 use crate::exchange::backlog::Backlog;
@@ -276,8 +277,25 @@ impl Exchange {
             state.body.ended = true;
             state.body.end_sent = true;
         }
-        state.response.head = Some(head);
-        state.response.ended = end;
+        let State { head: request, response, .. } = &mut *state;
+        let replaced = match (&self.internal_files, request) {
+            (Some(files), Some(request)) => files.replace(request, head),
+            _ => Replaced::No(head),
+        };
+        match replaced {
+            Replaced::No(head) => {
+                response.head = Some(head);
+                response.ended = end;
+            }
+            Replaced::By(answer) => {
+                // The app sends no file of its own then.
+                self.file_permit.take();
+                response.replacement = Some(Box::new(Replacement::new(answer)));
+                if end {
+                    state.send_replacement();
+                }
+            }
+        }
         drop(state);
         self.announce();
         true
@@ -332,6 +350,12 @@ impl Exchange {
         if !response.has_head || response.ended {
             return false;
         }
+        if response.replacement.is_some() {
+            state.send_replacement();
+            drop(state);
+            self.announce();
+            return true;
+        }
         if accepted && trailers.field_count() > 0 {
             response.trailers = Some(trailers);
         } else {
@@ -357,6 +381,12 @@ impl Exchange {
         let cost = if data.is_empty() && end { 0 } else { piece_cost(data.len()) };
         if !response.window.spend(cost) {
             return false;
+        }
+        if response.replacement.is_some() {
+            state.drop_replaced(data.len(), cost, end);
+            drop(state);
+            self.announce();
+            return true;
         }
         response.ended = end;
         if !end

@@ -1,23 +1,35 @@
 //! Answers requests by the files of a folder (`files` of a route).
 //!
 //! Names and conditions are judged by `hcrs-files`; here the files are opened. That happens on the edge thread: the
-//! names of files in use are in memory. Their contents are read as those that apps name (`exchange/file_body.rs`).
+//! names of files in use are in memory. Small files are answered from memory while they are fresh (`recent.rs`);
+//! others are read as those that apps name (`exchange/file_body.rs`).
 
 mod folders;
+mod head;
+mod listing;
+mod named_by_app;
 mod opened;
+mod recent;
+mod resource;
 
-use hcrs_files::{FileName, Part, Verdict, content_type, file_name, judge};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use hcrs_files::{FileName, Part, Verdict, file_name, judge};
 use hcrs_http::{NormalPath, RequestHead, RequestView, ResponseHead};
 
-use crate::exchange::file_body::FileBody;
 use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::{BodyPiece, PiecedResponse};
 use crate::settings::{FilesSettings, MissingFile};
 
-pub(crate) use folders::Folders;
-use opened::{Found, OpenedFile};
-use std::path::Path;
-use std::rc::Rc;
+use folders::{Folders, Root};
+use head::HeadDraft;
+pub(crate) use named_by_app::NamedByApp;
+use opened::Found;
+use recent::Recent;
+use resource::{Opened, Representation, Unsendable};
 
 /// The boundary between the parts of a response with several ranges. It need not be unknown to the file: clients go by
 /// the lengths in `content-range`.
@@ -34,174 +46,232 @@ pub(crate) enum Outcome {
     TooManyFiles,
 }
 
-/// The files that an edge thread holds open.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Handles<'a> {
-    /// The folders.
-    pub folders: &'a Folders,
-    /// The files of responses.
-    pub files: &'a Rc<OpenFiles>,
+/// The folders and files that an edge thread holds open.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    folders: Folders,
+    recent: Recent,
+    /// The files of responses, also of those that workers have opened.
+    pub open: Rc<OpenFiles>,
 }
 
-/// Answers a request. `rest` is the normal path behind the route's prefix.
-pub(crate) fn answer(
-    head: &RequestHead,
-    rest: &[u8],
-    settings: &FilesSettings,
-    handles: Handles<'_>,
-) -> Outcome {
-    let view = head.view();
-    if !matches!(view.method, b"GET" | b"HEAD") || head.is_websocket() {
-        // A form or a WebSocket may be for the app.
-        return match settings.missing {
-            MissingFile::NextRoute => Outcome::NextRoute,
-            _ => Outcome::Answered(refusal(405, &[(b"allow", b"GET, HEAD")])),
-        };
-    }
-    let is_ambiguous = NormalPath::new(view.path).has_encoded_slash();
-    let name = file_name(rest, settings.hidden).filter(|_| !is_ambiguous);
-    match name.map_or(Found::Nothing, |name| find(name, settings, handles.folders)) {
-        Found::File(file) => send(&view, &file, settings, handles),
-        Found::Folder => Outcome::Answered(to_folder(&view)),
-        Found::Nothing => match &settings.missing {
-            MissingFile::NotFound => Outcome::Answered(refusal(404, &[])),
-            MissingFile::NextRoute => Outcome::NextRoute,
-            MissingFile::File(name) => match handles.folders.open(settings, Path::new(name)) {
-                Found::File(file) => send(&view, &file, settings, handles),
-                Found::Folder | Found::Nothing => Outcome::Answered(refusal(404, &[])),
-            },
-        },
-    }
+/// A file or folder as it answers a request.
+enum Looked {
+    File(Opened),
+    /// A folder that is to be listed, with its name.
+    Listing(OwnedFd, PathBuf),
+    /// A folder whose name lacks the slash at its end.
+    Folder,
+    Nothing,
+    TooManyFiles,
 }
 
-/// Looks for a file. A folder stands for the first of its index files; its name has to end in a slash, because relative
-/// links in the file depend on it.
-fn find(name: FileName<'_>, settings: &FilesSettings, folders: &Folders) -> Found {
-    let index = |name: &Path| {
-        let found = settings.index.iter().map(|index| folders.open(settings, &name.join(index)));
-        found.into_iter().find(|found| matches!(found, Found::File(_))).unwrap_or(Found::Nothing)
-    };
-    if name.is_folder || name.path.as_os_str().is_empty() {
-        return index(name.path);
+impl Files {
+    /// Forgets the files that were opened, because the settings have changed or nothing has been asked for lately.
+    pub(crate) fn forget(&self) {
+        self.recent.clear();
     }
-    match folders.open(settings, name.path) {
-        Found::Folder if matches!(index(name.path), Found::Nothing) => Found::Nothing,
-        found => found,
-    }
-}
 
-/// Returns the response with a file, as far as the request's conditions and ranges ask for it.
-fn send(
-    view: &RequestView<'_>,
-    file: &OpenedFile,
-    settings: &FilesSettings,
-    handles: Handles<'_>,
-) -> Outcome {
-    let is_get = view.method == b"GET";
-    let len = file.len;
-    let modified = file.validators.last_modified();
-    let mut fields = Fields::default();
-    fields.add("etag", &file.validators.etag);
-    fields.add("last-modified", &modified);
-    if let Some(value) = &settings.cache_control {
-        fields.add("cache-control", value);
-    }
-    match judge(view.fields(), is_get, len, &file.validators) {
-        Verdict::NotModified => Outcome::Answered(fields.respond(304, Vec::new())),
-        Verdict::PreconditionFailed => Outcome::Answered(refusal(412, &[])),
-        Verdict::NotSatisfiable => {
-            let range = format!("bytes */{len}");
-            Outcome::Answered(refusal(416, &[(b"content-range", range.as_bytes())]))
-        }
-        verdict => {
-            fields.add("accept-ranges", "bytes");
-            fields.add("x-content-type-options", "nosniff");
-            let content_type = content_type(&file.name);
-            let plan = plan(verdict, len, content_type, &mut fields);
-            let Some(body) = body(plan.body, file, is_get, handles.files) else {
-                return Outcome::TooManyFiles;
+    /// Answers a request. `rest` is the normal path behind the route's prefix.
+    pub(crate) fn answer(
+        &self,
+        head: &RequestHead,
+        rest: &[u8],
+        settings: &FilesSettings,
+        now: Instant,
+    ) -> Outcome {
+        let view = head.view();
+        if !matches!(view.method, b"GET" | b"HEAD") || head.is_websocket() {
+            // A form or a WebSocket may be for the app.
+            return match settings.missing {
+                MissingFile::NextRoute => Outcome::NextRoute,
+                _ => Outcome::Answered(refusal(405, &[(b"allow", b"GET, HEAD")])),
             };
-            Outcome::Answered(fields.respond(plan.status, body))
+        }
+        let path = NormalPath::new(view.path);
+        let looked = if path.has_encoded_slash() { Looked::Nothing } else { self.look(rest, settings, now) };
+        match looked {
+            Looked::File(file) => Outcome::Answered(send(&view, &file, None)),
+            Looked::Folder => Outcome::Answered(to_folder(&view)),
+            Looked::Listing(folder, name) => {
+                let mut response = listing::answer(folder, &name, self.root(settings), path.as_bytes());
+                if view.method == b"HEAD" {
+                    response.body.clear();
+                }
+                Outcome::Answered(response)
+            }
+            Looked::TooManyFiles => Outcome::TooManyFiles,
+            Looked::Nothing => match &settings.missing {
+                MissingFile::NotFound => Outcome::Answered(refusal(404, &[])),
+                MissingFile::NextRoute => Outcome::NextRoute,
+                MissingFile::File(name) => {
+                    let looked = self.remembered(name.as_bytes(), settings, now);
+                    match looked.unwrap_or_else(|| self.file(name.as_bytes(), Path::new(name), settings, now))
+                    {
+                        Looked::File(file) => Outcome::Answered(send(&view, &file, None)),
+                        Looked::TooManyFiles => Outcome::TooManyFiles,
+                        _ => Outcome::Answered(refusal(404, &[])),
+                    }
+                }
+            },
+        }
+    }
+
+    fn remembered(&self, rest: &[u8], settings: &FilesSettings, now: Instant) -> Option<Looked> {
+        let resource = self.recent.get(settings, rest, now)?;
+        Opened::again(resource).map(Looked::File)
+    }
+
+    fn root<'a>(&'a self, settings: &'a FilesSettings) -> Root<'a> {
+        Root { folders: &self.folders, settings }
+    }
+
+    /// Looks for what a path behind the route's prefix names.
+    fn look(&self, rest: &[u8], settings: &FilesSettings, now: Instant) -> Looked {
+        let Some(name) = file_name(rest, settings.hidden) else { return Looked::Nothing };
+        if let Some(remembered) = self.remembered(rest, settings, now) {
+            return remembered;
+        }
+        let FileName { path, is_folder } = name;
+        if is_folder || path.as_os_str().is_empty() {
+            return self.index(rest, path, settings, now);
+        }
+        match self.file(rest, path, settings, now) {
+            // It is redirected only if there is something behind the redirect.
+            Looked::Folder => match self.index(&[rest, b"/"].concat(), path, settings, now) {
+                Looked::Nothing => Looked::Nothing,
+                _ => Looked::Folder,
+            },
+            looked => looked,
+        }
+    }
+
+    /// Looks for what answers for a folder: the first of its index files, or its listing. The folder's name has to end
+    /// in a slash, because relative links depend on it.
+    fn index(&self, rest: &[u8], folder: &Path, settings: &FilesSettings, now: Instant) -> Looked {
+        for index in &settings.index {
+            match self.file(rest, &folder.join(index), settings, now) {
+                Looked::Nothing | Looked::Folder => {}
+                looked => return looked,
+            }
+        }
+        if !settings.listing {
+            return Looked::Nothing;
+        }
+        match self.root(settings).open(folder) {
+            Found::Folder(descriptor) => Looked::Listing(descriptor, folder.to_owned()),
+            Found::File(_) | Found::Nothing => Looked::Nothing,
+        }
+    }
+
+    /// Opens a file, which is then remembered as what `rest` names.
+    fn file(&self, rest: &[u8], name: &Path, settings: &FilesSettings, now: Instant) -> Looked {
+        let root = self.root(settings);
+        let found = match root.open(name) {
+            Found::File(file) => file,
+            Found::Folder(_) => return Looked::Folder,
+            Found::Nothing => return Looked::Nothing,
+        };
+        match Opened::new(found, name, root, &self.open, now) {
+            Ok(opened) => {
+                self.recent.put(settings, rest, &opened.resource, now);
+                Looked::File(opened)
+            }
+            Err(Unsendable::Gone) => Looked::Nothing,
+            Err(Unsendable::TooManyFiles) => Looked::TooManyFiles,
         }
     }
 }
 
-/// The status and the body of a response with a file.
-struct Plan {
-    status: u16,
-    body: Vec<Planned>,
-}
-
-/// A piece of a body that is to be made.
-enum Planned {
-    Text(String),
-    Part(Part),
-}
-
-fn plan(verdict: Verdict, len: u64, content_type: &str, fields: &mut Fields) -> Plan {
-    let Verdict::Parts(parts) = verdict else {
-        fields.add("content-type", content_type);
-        fields.add("content-length", &len.to_string());
-        let whole = (len > 0).then_some(Planned::Part(Part { start: 0, len }));
-        return Plan { status: 200, body: whole.into_iter().collect() };
-    };
-    if let [part] = parts[..] {
-        fields.add("content-type", content_type);
-        fields.add("content-length", &part.len.to_string());
-        fields.add("content-range", &part.content_range(len));
-        return Plan { status: 206, body: vec![Planned::Part(part)] };
+/// Returns the response with a file, as far as the request's conditions and ranges ask for it. If the app has named the
+/// file, it has the fields of the app's head.
+fn send(view: &RequestView<'_>, file: &Opened, of_app: Option<&ResponseHead>) -> PiecedResponse {
+    let resource = &file.resource;
+    let sent = resource.best(view);
+    // A request that the app has answered with a file may have any method.
+    let is_get = view.method != b"HEAD";
+    let whole = Part { start: 0, len: sent.len };
+    match judge(view.fields(), is_get, sent.len, &sent.validators) {
+        Verdict::Whole => {
+            let head = if of_app.is_none() {
+                sent.head.clone()
+            } else {
+                let mut draft = HeadDraft::new(200, of_app);
+                draft.whole_file(resource, sent);
+                draft.finish()
+            };
+            let body = if is_get { sent.piece(whole).into_iter().collect() } else { Vec::new() };
+            PiecedResponse { head, body }
+        }
+        Verdict::Parts(parts) => {
+            let mut draft = HeadDraft::new(206, of_app);
+            draft.file(resource, sent);
+            let content_type = draft.content_type(resource);
+            let body = match parts[..] {
+                [part] => one_part(part, sent, content_type, &mut draft),
+                _ => several_parts(parts, sent, content_type, &mut draft),
+            };
+            PiecedResponse { head: draft.finish(), body }
+        }
+        Verdict::NotModified => {
+            let mut draft = HeadDraft::new(304, of_app);
+            draft.cached_file(resource, sent);
+            PiecedResponse { head: draft.finish(), body: Vec::new() }
+        }
+        Verdict::PreconditionFailed => refusal(412, &[]),
+        Verdict::NotSatisfiable => {
+            refusal(416, &[(b"content-range", format!("bytes */{}", sent.len).as_bytes())])
+        }
     }
+}
+
+/// Adds the fields of a response with one part, and returns its body.
+fn one_part(
+    part: Part,
+    sent: &Representation,
+    content_type: &[u8],
+    draft: &mut HeadDraft<'_>,
+) -> Vec<BodyPiece> {
+    draft.add_bytes("content-type", content_type);
+    draft.add("content-length", &part.len.to_string());
+    draft.add("content-range", &part.content_range(sent.len));
+    sent.piece(part).into_iter().collect()
+}
+
+/// Adds the fields of a response with several parts, and returns its body.
+fn several_parts(
+    parts: Vec<Part>,
+    sent: &Representation,
+    content_type: &[u8],
+    draft: &mut HeadDraft<'_>,
+) -> Vec<BodyPiece> {
     let mut body = Vec::with_capacity(2 * parts.len() + 1);
     let mut length = 0;
     for (at, part) in parts.into_iter().enumerate() {
         let line = if at == 0 { "" } else { "\r\n" };
-        let range = part.content_range(len);
-        let head =
-            format!("{line}--{BOUNDARY}\r\ncontent-type: {content_type}\r\ncontent-range: {range}\r\n\r\n");
+        let range = part.content_range(sent.len);
+        let head = [
+            format!("{line}--{BOUNDARY}\r\ncontent-type: ").as_bytes(),
+            content_type,
+            format!("\r\ncontent-range: {range}\r\n\r\n").as_bytes(),
+        ]
+        .concat();
         length += head.len() as u64 + part.len;
-        body.extend([Planned::Text(head), Planned::Part(part)]);
+        body.push(BodyPiece::bytes(head));
+        body.extend(sent.piece(part));
     }
     let end = format!("\r\n--{BOUNDARY}--\r\n");
     length += end.len() as u64;
-    body.push(Planned::Text(end));
-    fields.add("content-type", &format!("multipart/byteranges; boundary={BOUNDARY}"));
-    fields.add("content-length", &length.to_string());
-    Plan { status: 206, body }
-}
-
-/// Makes the pieces of a body; `None` if they need more open files than the thread may have.
-fn body(
-    planned: Vec<Planned>,
-    file: &OpenedFile,
-    is_get: bool,
-    open_files: &Rc<OpenFiles>,
-) -> Option<Vec<BodyPiece>> {
-    if !is_get {
-        return Some(Vec::new());
-    }
-    let piece = |planned| {
-        Some(match planned {
-            Planned::Text(text) => BodyPiece::bytes(text),
-            Planned::Part(part) => {
-                let counted = open_files.open_one_more()?;
-                BodyPiece::file(FileBody::of(file.share().ok()?, part.start, part.len, counted))
-            }
-        })
-    };
-    planned.into_iter().map(piece).collect()
+    body.push(BodyPiece::bytes(end));
+    draft.add("content-type", &format!("multipart/byteranges; boundary={BOUNDARY}"));
+    draft.add("content-length", &length.to_string());
+    body
 }
 
 /// Returns the redirect to the name of a folder with a slash at its end. The location has the normal form of the path,
 /// so that it never names another host.
 fn to_folder(view: &RequestView<'_>) -> PiecedResponse {
-    let mut location = Vec::new();
-    for &byte in NormalPath::new(view.path).as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
-            location.push(byte);
-        } else {
-            location.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        }
-    }
+    let mut location = listing::reference(NormalPath::new(view.path).as_bytes()).into_bytes();
     location.push(b'/');
     if !view.query.is_empty() {
         location.push(b'?');
@@ -214,19 +284,4 @@ fn to_folder(view: &RequestView<'_>) -> PiecedResponse {
 fn refusal(status: u16, more: &[(&[u8], &[u8])]) -> PiecedResponse {
     let fields = more.iter().copied().chain([(b"content-length".as_slice(), b"0".as_slice())]);
     PiecedResponse { head: ResponseHead::new(status, fields), body: Vec::new() }
-}
-
-/// The fields of a response.
-#[derive(Debug, Default)]
-struct Fields(Vec<(Vec<u8>, Vec<u8>)>);
-
-impl Fields {
-    fn add(&mut self, name: &str, value: &str) {
-        self.0.push((name.into(), value.into()));
-    }
-
-    fn respond(self, status: u16, body: Vec<BodyPiece>) -> PiecedResponse {
-        let fields = self.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        PiecedResponse { head: ResponseHead::new(status, fields), body }
-    }
 }

@@ -112,6 +112,19 @@ pub struct FilesSettings {
     pub hidden: bool,
     /// Whether symbolic links may lead out of the folder.
     pub follow_links: bool,
+    /// Whether a file beside it with the end `.br`, `.zst` or `.gz` is sent in its place to clients that take it.
+    pub precompressed: bool,
+    /// Whether files whose names have a hash of their content may be kept by caches forever.
+    pub hashed_immutable: bool,
+    /// Whether browsers are to store files and not to show them.
+    pub attachment: bool,
+    /// The content type of all files; `None` for that of their extensions.
+    pub force_type: Option<String>,
+    /// Whether a folder without an index file is listed.
+    pub listing: bool,
+    /// Whether only responses of the app name files, by `x-accel-redirect` or `x-sendfile`. No client's request takes
+    /// the route.
+    pub internal: bool,
 }
 
 impl FilesSettings {
@@ -124,6 +137,12 @@ impl FilesSettings {
             cache_control: None,
             hidden: false,
             follow_links: false,
+            precompressed: false,
+            hashed_immutable: false,
+            attachment: false,
+            force_type: None,
+            listing: false,
+            internal: false,
         }
     }
 }
@@ -313,9 +332,23 @@ impl Routes {
             return None;
         }
         let compared = Compared::of(view);
-        let takes = |route: &ConfiguredRoute| route.matcher.mismatch(&compared).is_none();
+        let takes = |route: &ConfiguredRoute| route.mismatch(&compared).is_none();
         let found = self.list[first..].iter().position(takes)?;
         Some(Taken { index: first + found })
+    }
+
+    /// Returns the first internal route that takes the request as if it were for this path.
+    pub(crate) fn find_internal<'a>(&self, view: &RequestView<'a>, path: &NormalPath<'a>) -> Option<Taken> {
+        let compared = Compared { path: path.clone(), ..Compared::of(view) };
+        let takes = |route: &ConfiguredRoute| route.mismatch(&compared) == Some(Mismatch::Internal);
+        self.list.iter().position(takes).map(|index| Taken { index })
+    }
+}
+
+impl RouteAction {
+    /// Whether only responses of the app name files of the route.
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Self::Files(files) if files.internal)
     }
 }
 
@@ -336,7 +369,7 @@ impl<'v, 'a> Compared<'v, 'a> {
     }
 }
 
-/// The first property of a request that a route does not match.
+/// The reason why a route does not take a request: the first property that it does not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mismatch {
     /// The scheme.
@@ -347,25 +380,36 @@ pub enum Mismatch {
     Host,
     /// The path.
     Path,
+    /// Only the app names files of the route.
+    Internal,
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "scheme",
-            Self::Method => "method",
-            Self::Host => "host",
-            Self::Path => "path",
+            Self::Scheme => "its scheme is another",
+            Self::Method => "its method is another",
+            Self::Host => "its host is another",
+            Self::Path => "its path is another",
+            Self::Internal => "it is internal",
         })
     }
 }
 
-impl RouteMatcher {
+impl ConfiguredRoute {
     /// Returns why the route does not take the request, if it does not.
     pub(crate) fn mismatch_of(&self, view: &RequestView<'_>) -> Option<Mismatch> {
         self.mismatch(&Compared::of(view))
     }
 
+    #[inline]
+    fn mismatch(&self, of: &Compared<'_, '_>) -> Option<Mismatch> {
+        let mismatch = self.matcher.mismatch(of);
+        if mismatch.is_none() && self.action.is_internal() { Some(Mismatch::Internal) } else { mismatch }
+    }
+}
+
+impl RouteMatcher {
     #[inline]
     fn mismatch(&self, of: &Compared<'_, '_>) -> Option<Mismatch> {
         // The path first, which most routes have and few requests match.

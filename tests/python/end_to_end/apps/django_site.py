@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import django
 from django.conf import settings
@@ -93,6 +94,15 @@ def temporary(request: Any) -> Any:
     return FileResponse(opened, filename="data.bin", content_type="application/octet-stream")
 
 
+def private(request: Any, name: str) -> Any:
+    """Leaves a file to the server, as Django's users do behind nginx."""
+    fields = {"X-Accel-Redirect": quote(f"/protected/{name}"), "Content-Disposition": "attachment"}
+    response = HttpResponse(headers=fields)
+    response.set_cookie("seen", name)
+    del response.headers["Content-Type"]
+    return response
+
+
 def stream(request: Any) -> Any:
     return StreamingHttpResponse(f"{number}\n" for number in range(5))
 
@@ -126,6 +136,7 @@ urlpatterns = [
     path("file", file),
     path("opened", opened),
     path("temporary", temporary),
+    path("private/<path:name>", private),
     path("stream", stream),
     path("stream-async", stream_async),
     path("large", large),

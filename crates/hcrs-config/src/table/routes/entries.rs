@@ -175,7 +175,12 @@ impl<'a> Entries<'a> {
             let names = given.text_or_texts()?.into_iter();
             names.map(|(name, place)| file_name(name, || at(name, place))).collect()
         })?;
+        let flag = |key, default| Ok(self.read(key, |given| given.boolean())?.unwrap_or(default));
+        let internal = flag("internal", false)?;
         let missing = self.read("missing", |given| match given.text()? {
+            "next" if internal => {
+                Err(given.expected("a name, because no request goes on from an internal route"))
+            }
             "next" => Ok(MissingFile::NextRoute),
             name => file_name(name, || given.value.clone()).map(MissingFile::File),
         })?;
@@ -184,10 +189,14 @@ impl<'a> Entries<'a> {
             index: index.unwrap_or(defaults.index),
             missing: missing.unwrap_or(defaults.missing),
             cache_control: self.read("cache_control", field_value)?,
-            hidden: self.read("hidden", |given| given.boolean())?.unwrap_or(defaults.hidden),
-            follow_links: self
-                .read("follow_links", |given| given.boolean())?
-                .unwrap_or(defaults.follow_links),
+            hidden: flag("hidden", defaults.hidden)?,
+            follow_links: flag("follow_links", defaults.follow_links)?,
+            precompressed: flag("precompressed", defaults.precompressed)?,
+            hashed_immutable: flag("hashed_immutable", defaults.hashed_immutable)?,
+            attachment: flag("attachment", defaults.attachment)?,
+            force_type: self.read("force_type", field_value)?,
+            listing: flag("listing", defaults.listing)?,
+            internal,
             folder: defaults.folder,
         })
     }

@@ -112,6 +112,48 @@ const OWN: &[RouteKey] = &[
         doc: "Whether symbolic links may lead out of the folder; false by default.",
     },
     RouteKey {
+        key: "precompressed",
+        kind: ValueKind::Boolean,
+        goes_with: Some("files"),
+        doc: "Whether a file of the same name with .br, .zst or .gz behind it is sent in place of the original \
+              to clients that accept its coding; false by default.",
+    },
+    RouteKey {
+        key: "hashed_immutable",
+        kind: ValueKind::Boolean,
+        goes_with: Some("files"),
+        doc: "Whether a file whose name has a hash of its content, as app.3f2a9c1b04de.css, gets cache- \
+              control: public, max-age=31536000, immutable; false by default.",
+    },
+    RouteKey {
+        key: "attachment",
+        kind: ValueKind::Boolean,
+        goes_with: Some("files"),
+        doc: "Whether browsers are to store files and not to show them, as content-disposition: attachment \
+              says; false by default.",
+    },
+    RouteKey {
+        key: "force_type",
+        kind: ValueKind::Text,
+        goes_with: Some("files"),
+        doc: "The content type of all files, in place of that of their extensions.",
+    },
+    RouteKey {
+        key: "listing",
+        kind: ValueKind::Boolean,
+        goes_with: Some("files"),
+        doc: "Whether a folder without an index file is answered with a list of what is in it; false by \
+              default.",
+    },
+    RouteKey {
+        key: "internal",
+        kind: ValueKind::Boolean,
+        goes_with: Some("files"),
+        doc: "Whether no request of a client takes this route, and only responses of the app name its files: \
+              x-accel-redirect by a path that the route takes, x-sendfile by an absolute path in the folder; \
+              false by default.",
+    },
+    RouteKey {
         key: "redirect_status",
         kind: ValueKind::Whole(301, 308),
         goes_with: Some("redirect"),

@@ -2,8 +2,9 @@
 
 use hcrs_server::{ConfiguredRoute, MissingFile, PathPattern, RouteAction, RouteMatcher};
 
-/// Whether the earlier route takes every request that this matcher takes.
-pub(super) fn covers(earlier: &ConfiguredRoute, matcher: &RouteMatcher) -> bool {
+/// Whether the earlier route takes every request that this route takes.
+pub(super) fn covers(earlier: &ConfiguredRoute, route: &ConfiguredRoute) -> bool {
+    let matcher = &route.matcher;
     let RouteMatcher { paths, hosts, methods, scheme } = &earlier.matcher;
     let passes_on =
         matches!(&earlier.action, RouteAction::Files(files) if files.missing == MissingFile::NextRoute);
@@ -15,7 +16,9 @@ pub(super) fn covers(earlier: &ConfiguredRoute, matcher: &RouteMatcher) -> bool 
     let has_method = methods.is_empty()
         || !matcher.methods.is_empty() && matcher.methods.iter().all(|method| methods.contains(method));
     let has_scheme = scheme.is_none() || *scheme == matcher.scheme;
-    !passes_on && has_path && has_host && has_method && has_scheme
+    // Clients' requests take no internal route, and what the app names takes no other.
+    let is_of_same = earlier.action.is_internal() == route.action.is_internal();
+    is_of_same && !passes_on && has_path && has_host && has_method && has_scheme
 }
 
 /// Whether the earlier pattern matches every path that this one matches, as far as this can be told.

@@ -32,16 +32,32 @@ struct Held {
     since: Instant,
 }
 
+/// The folder of a route.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Root<'a> {
+    /// The folders of the thread.
+    pub folders: &'a Folders,
+    /// The settings of the route.
+    pub settings: &'a FilesSettings,
+}
+
+impl Root<'_> {
+    /// Opens what has the name below the folder.
+    pub(super) fn open(&self, name: &Path) -> Found {
+        self.folders.open(self.settings, name)
+    }
+}
+
 impl Folders {
     /// Opens what has the name below the folder of the settings. An error that is not the client's is logged.
-    pub(super) fn open(&self, settings: &FilesSettings, name: &Path) -> Found {
+    fn open(&self, settings: &FilesSettings, name: &Path) -> Found {
         let opened = self.folder(&settings.folder).and_then(|folder| {
             let descriptor = if settings.follow_links {
                 openat(&*folder, or_itself(name), FILE, Mode::empty())?
             } else {
                 open_below(&folder, name)?
             };
-            Found::of(descriptor, name.to_owned())
+            Found::of(descriptor)
         });
         opened.unwrap_or_else(|error| {
             let is_absent = matches!(
@@ -169,8 +185,8 @@ mod tests {
         ] {
             assert_eq!((is_file(name, false), is_file(name, true)), (within, anywhere), "{name}");
         }
-        assert!(matches!(folders.open(&settings(folder.clone(), false), Path::new("sub")), Found::Folder));
-        assert!(matches!(folders.open(&settings(folder.clone(), false), Path::new("")), Found::Folder));
+        assert!(matches!(folders.open(&settings(folder.clone(), false), Path::new("sub")), Found::Folder(_)));
+        assert!(matches!(folders.open(&settings(folder.clone(), false), Path::new("")), Found::Folder(_)));
         let held = folders.folder(&folder).unwrap();
         for (name, is_open) in [("file", true), ("sub/deep", true), ("within", false), ("up/secret", false)] {
             assert_eq!(

@@ -1,9 +1,8 @@
 //! An open file, with the facts that a response states.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use hcrs_files::Validators;
@@ -15,7 +14,7 @@ pub(crate) enum Found {
     /// A regular file.
     File(OpenedFile),
     /// A folder.
-    Folder,
+    Folder(OwnedFd),
     /// Nothing, or nothing that may be sent.
     Nothing,
 }
@@ -23,36 +22,29 @@ pub(crate) enum Found {
 /// A file that may be sent.
 #[derive(Debug)]
 pub(crate) struct OpenedFile {
-    /// The name below its folder.
-    pub name: PathBuf,
-    /// The length when it was opened; a response announces it.
-    pub len: u64,
-    /// The validators when it was opened.
-    pub validators: Validators,
-    file: File,
+    /// The file.
+    pub file: File,
+    /// Its facts when it was opened; a response announces their length.
+    pub facts: Metadata,
 }
 
 impl Found {
     /// Returns what an open descriptor is.
-    pub(super) fn of(descriptor: OwnedFd, name: PathBuf) -> io::Result<Self> {
+    pub(super) fn of(descriptor: OwnedFd) -> io::Result<Self> {
         let file = File::from(descriptor);
         let facts = file.metadata()?;
         let kind = FileType::from_raw_mode(std::os::unix::fs::MetadataExt::mode(&facts));
         Ok(match kind {
-            FileType::RegularFile => {
-                let len = facts.len();
-                let written = facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                Self::File(OpenedFile { name, len, validators: Validators::new(len, written), file })
-            }
-            FileType::Directory => Self::Folder,
+            FileType::RegularFile => Self::File(OpenedFile { file, facts }),
+            FileType::Directory => Self::Folder(file.into()),
             _ => Self::Nothing,
         })
     }
 }
 
 impl OpenedFile {
-    /// Returns another descriptor of the file.
-    pub(super) fn share(&self) -> io::Result<File> {
-        self.file.try_clone()
+    /// Returns the validators of the file when it was opened.
+    pub(super) fn validators(&self) -> Validators {
+        Validators::new(self.facts.len(), self.facts.modified().unwrap_or(SystemTime::UNIX_EPOCH))
     }
 }
