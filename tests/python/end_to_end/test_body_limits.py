@@ -12,8 +12,8 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import shows
+from end_to_end.routed import routes_file
 from end_to_end.server import Server
-from end_to_end.test_routes import routes_file
 
 LIMIT = 10_000
 
