@@ -96,7 +96,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     write_site(folder / "site")
     with ExitStack() as stack:
         started: list[FileServer] = []
-        for kind in (Hcrs, *PEERS):
+        kinds: tuple[type[FileServer], ...] = (Hcrs, *PEERS)
+        for kind in kinds:
             try:
                 server = kind(folder / kind.name, folder / "site")
             except MissingProgram as error:
