@@ -450,6 +450,43 @@ def test_a_body_that_breaks_its_length_is_cut_off(
         client.response()
 
 
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_responses_of_upstreams_are_compressed(
+    serve: Callable[..., Server],
+    share: Callable[..., Server],
+    compressing: Server,
+    tmp_path: Path,
+    connect_h1: Callable[..., H1Client],
+    connect_h2: Callable[..., H2Client],
+    protocol: str,
+) -> None:
+    behind = share("compressed.py:app")
+    routes: list[dict[str, Any]] = [
+        {"path": "/done", "upstream": compressing.listener.url, "strip_path": True},
+        {"upstream": behind.listener.url},
+    ]
+    where = serve(None, config_file=routes_file(tmp_path, routes, hcrs={"compress": True})).listener
+    h1, h2 = connect_h1(where), connect_h2(where)
+    ask = over_h1(h1) if protocol == "h1" else over_h2(h2)
+    for coding in CODINGS:
+        for of, size in [("/", 5000), (target(size=300_000, piece=10_000), 300_000)]:
+            answer = ask(of, coding)
+            assert (answer.coding, answer.decoded) == (coding, text(size))
+    done = ask("/done", "gzip")
+    assert (done.coding, done.decoded, done.field("vary")) == ("gzip", text(5000), "accept-encoding")
+    assert ask(target(field="set-cookie:a=b")).coding is None
+    path = target("/events", key=protocol, count=2, type="text/event-stream", length="no")
+    stream = h2.streams[h2.request("GET", path, [("accept-encoding", "zstd")])]
+    h2.wait(partial(has_come, stream, "zstd", b"data: 0\n\n"), "the first event")
+    h2.get(target("/go", key=protocol))
+    h2.wait(partial(has_come, stream, "zstd", b"data: 0\n\ndata: 1\n\n"), "the second event")
+    h2.get(target("/go", key=protocol))
+    assert decoded("zstd", h2.response(stream.id).body) == b"data: 0\n\ndata: 1\n\n"
+    websocket = open_over_h1(connect_h1(where), "/")
+    websocket.send("go")
+    assert websocket.receive() == text(5000).decode()
+
+
 # ---- streams ----
 
 
