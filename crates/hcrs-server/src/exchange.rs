@@ -30,6 +30,7 @@ pub(crate) mod piece;
 pub(crate) mod seam;
 pub(crate) mod send_file;
 pub(crate) mod tls_info;
+mod tunnel;
 pub(crate) mod websocket;
 
 use std::cell::{Cell, RefCell};
@@ -49,6 +50,7 @@ use crate::exchange::file_body::FileBody;
 use crate::exchange::file_permits::FilePermit;
 use crate::exchange::mailbox::Mailbox;
 use crate::exchange::tls_info::NumberedTlsInfo;
+use crate::exchange::tunnel::Tunnel;
 use crate::exchange::websocket::WebSocket;
 
 pub(crate) use active::Activity;
@@ -196,25 +198,6 @@ struct State {
     /// carry its bytes.
     websocket: Option<Box<WebSocket>>,
     tunnel: Tunnel,
-}
-
-/// The state of a WebSocket whose bytes are passed on as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tunnel {
-    /// The request asks for none, or the origin has declined.
-    None,
-    /// The origin has not answered.
-    Asked,
-    /// The bodies of both directions carry its bytes.
-    Open,
-    /// The origin closes it, because the server stops.
-    Closing,
-}
-
-impl Tunnel {
-    fn is_open(self) -> bool {
-        matches!(self, Self::Open | Self::Closing)
-    }
 }
 
 /// The worker that a request was sent to.

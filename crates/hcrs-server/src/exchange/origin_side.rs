@@ -92,20 +92,6 @@ impl Exchange {
         self.state.borrow().response.window.room()
     }
 
-    /// Opens the WebSocket for an origin that passes on its bytes. Returns false if it may not now.
-    #[must_use]
-    pub(crate) fn open_tunnel(&self, head: ResponseHead) -> bool {
-        let mut state = self.state.borrow_mut();
-        if state.tunnel != Tunnel::Asked || std::mem::replace(&mut state.response.has_head, true) {
-            return false;
-        }
-        state.tunnel = Tunnel::Open;
-        state.response.head = Some(head);
-        drop(state);
-        self.announce();
-        true
-    }
-
     /// Resumes the body of this stream, which has waited for room in the link.
     pub(crate) fn resume_body(&self, stream: StreamId) {
         let mut state = self.state.borrow_mut();

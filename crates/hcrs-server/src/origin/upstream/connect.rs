@@ -42,7 +42,7 @@ pub(super) enum ConnectError {
     Handshake(hyper::Error),
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Any requests.
@@ -90,7 +90,7 @@ pub(super) async fn connect(
     Ok(Sender::Http1(sender))
 }
 
-/// Runs a connection. Its errors reach the requests that it has, and those of an idle one matter to nobody.
+/// Runs a connection. Its errors reach the requests that it has.
 fn run(connection: impl Future<Output = hyper::Result<()>> + 'static) {
     spawn_local(async move {
         if let Err(error) = connection.await {

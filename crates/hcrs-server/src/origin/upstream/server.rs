@@ -75,7 +75,7 @@ pub(super) struct Shared {
 /// The demands on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Demand {
-    /// What it is for.
+    /// The purpose of it.
     pub purpose: Purpose,
     /// Whether it must not have been idle for long.
     pub is_fresh: bool,
@@ -349,7 +349,7 @@ impl Server {
     fn keep(self: &Rc<Self>, sender: http1::SendRequest<Body>) {
         let mut idle = self.idle.borrow_mut();
         idle.push(Idle { sender, since: clock::now() });
-        // Those that were passed over for a fresh one may be too many now. The slot of this one is still taken.
+        // Beside those that were not fresh enough for a request there may be too many now. The slot of this one is still taken.
         if idle.len() + self.taken.get() > self.max + 1 {
             idle.remove(0);
         }
