@@ -213,9 +213,9 @@ impl Intake {
             parts = self.compressed(client, rules, parts);
         }
         let exchange = open(client, stream, parts);
-        let peer = client.endpoints.client().map(|peer| peer.host.to_owned());
+        let endpoints = Rc::clone(&client.endpoints);
         let is_trusted = client.is_trusted;
-        let arrival = upstream::Arrival { peer, is_trusted, stripped, is_tunnel, is_extended_connect };
+        let arrival = upstream::Arrival { endpoints, is_trusted, stripped, is_tunnel, is_extended_connect };
         upstream::submit(&exchange, group, arrival, &shared.metrics);
         exchange
     }

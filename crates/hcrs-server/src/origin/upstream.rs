@@ -35,6 +35,7 @@ mod tunnel;
 
 use std::rc::Rc;
 
+use hcrs_http::Endpoints;
 use hcrs_link::StreamId;
 use hcrs_metrics::Counters;
 use tokio::task::spawn_local;
@@ -48,8 +49,8 @@ use crate::exchange::Exchange;
 /// The facts about a request that its exchange does not have.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// The address of the connection's other end; `None` on a unix socket.
-    pub peer: Option<String>,
+    /// The addresses of the client's connection.
+    pub endpoints: Rc<Endpoints>,
     /// Whether it is a trusted proxy.
     pub is_trusted: bool,
     /// The part of the path's normal form that is removed.
@@ -64,12 +65,12 @@ pub(crate) struct Arrival {
 pub(crate) fn submit(exchange: &Rc<Exchange>, group: Rc<Group>, arrival: Arrival, metrics: &Rc<Counters>) {
     let has_body = exchange.with_head(|head| head.is_some_and(|head| head.has_body));
     let stream = Stream::new(has_body || arrival.is_tunnel, metrics);
-    let Arrival { peer, is_trusted, stripped, is_tunnel, is_extended_connect } = arrival;
+    let Arrival { endpoints, is_trusted, stripped, is_tunnel, is_extended_connect } = arrival;
     let job = Job {
         exchange: Rc::clone(exchange),
         stream: Rc::clone(&stream),
         group,
-        peer,
+        endpoints,
         is_trusted,
         stripped,
         is_tunnel,

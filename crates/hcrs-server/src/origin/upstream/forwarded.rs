@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use hcrs_http::RequestView;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -30,9 +31,9 @@ pub(super) fn is_forwarded(name: &[u8]) -> bool {
 pub(super) fn describe(request: &RequestView<'_>, sender: Sender<'_>, fields: &mut HeaderMap) {
     let host = request.fields().first(b"host");
     if let Some(peer) = sender.peer {
-        extend(fields, FOR, peer.as_bytes());
+        extend(fields, FOR, peer.as_bytes().to_vec());
     }
-    extend(fields, header::FORWARDED, &element(request, sender, host));
+    extend(fields, header::FORWARDED, element(request, sender, host));
     fields.insert(PROTO, HeaderValue::from_static(request.scheme.as_str()));
     if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host).ok()) {
         fields.insert(HOST, host);
@@ -47,7 +48,8 @@ pub(super) fn describe(request: &RequestView<'_>, sender: Sender<'_>, fields: &m
 
 /// Returns the element of `Forwarded` (RFC 7239 §4).
 fn element(request: &RequestView<'_>, sender: Sender<'_>, host: Option<&[u8]>) -> Vec<u8> {
-    let mut element = b"for=".to_vec();
+    let mut element = Vec::with_capacity(64 + host.map_or(0, <[u8]>::len));
+    element.extend_from_slice(b"for=");
     match sender.peer {
         Some(peer) if matches!(peer.parse(), Ok(IpAddr::V6(_))) => {
             element.extend_from_slice(b"\"[");
@@ -68,14 +70,14 @@ fn element(request: &RequestView<'_>, sender: Sender<'_>, host: Option<&[u8]>) -
 }
 
 /// Appends an element to a list, in one line.
-fn extend(fields: &mut HeaderMap, name: HeaderName, element: &[u8]) {
+fn extend(fields: &mut HeaderMap, name: HeaderName, element: Vec<u8>) {
     let mut list = Vec::new();
     for value in fields.get_all(&name) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(element);
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
+    let list = if list.is_empty() { element } else { [list, element].concat() };
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
         fields.insert(name, value);
     }
 }

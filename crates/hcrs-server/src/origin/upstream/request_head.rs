@@ -1,5 +1,6 @@
 //! The head of a request as an upstream gets it: hop-by-hop fields are removed, and the client is described.
 
+use bytes::Bytes;
 use hcrs_http::{RequestView, is_connection_specific};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -9,7 +10,6 @@ use super::forwarded::{self, Sender};
 use super::target::target;
 use crate::settings::{UpstreamHost, UpstreamUrl};
 
-const KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
 /// The entry of this server in `via` (RFC 9110 §7.6.3).
 const VIA: [&str; 2] = ["1.1 hcrs", "2 hcrs"];
 
@@ -33,7 +33,8 @@ pub(super) fn request_head(request: &RequestView<'_>, context: Context<'_>) -> O
     let Context { url, host, sender, is_h2, is_tunnel } = context;
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = Method::from_bytes(request.method).ok()?;
-    let target = PathAndQuery::from_maybe_shared(target(request, &url.base, sender.stripped)).ok()?;
+    let target = Bytes::from(target(request, &url.base, sender.stripped));
+    let target = PathAndQuery::from_maybe_shared(target).ok()?;
     let client_host = request.fields().first(b"host");
     let host = match host {
         UpstreamHost::Client => client_host.unwrap_or(url.authority.as_bytes()),
@@ -57,8 +58,6 @@ pub(super) fn request_head(request: &RequestView<'_>, context: Context<'_>) -> O
     if is_tunnel {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    } else {
-        fields.remove(KEY);
     }
     if request.accepts_trailers() {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));

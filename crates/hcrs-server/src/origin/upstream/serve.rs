@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hcrs_http::{Fault, RequestView, request_content_length};
+use hcrs_http::{Endpoints, Fault, RequestView, request_content_length};
 use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response, StatusCode};
 use tokio::time::sleep_until;
@@ -42,8 +42,8 @@ pub(super) struct Job {
     pub exchange: Rc<Exchange>,
     pub stream: Rc<Stream>,
     pub group: Rc<Group>,
-    /// The address of the connection's other end.
-    pub peer: Option<String>,
+    /// The addresses of the client's connection.
+    pub endpoints: Rc<Endpoints>,
     /// Whether it is a trusted proxy.
     pub is_trusted: bool,
     /// The part of the path that is removed.
@@ -174,8 +174,11 @@ impl Job {
     fn request(&self, server: &Server, lease: &Lease, hints: &Hints) -> Result<Request<Body>, Failed> {
         let gone = Failed { ended: Ended::Lost, fault: Fault::ClientGone };
         let made = self.with_head(|head| {
-            let sender =
-                Sender { peer: self.peer.as_deref(), is_trusted: self.is_trusted, stripped: &self.stripped };
+            let sender = Sender {
+                peer: self.endpoints.client().map(|peer| peer.host),
+                is_trusted: self.is_trusted,
+                stripped: &self.stripped,
+            };
             let parts = request_head(
                 head,
                 Context {
@@ -214,8 +217,7 @@ impl Job {
         let sent_at = clock::now();
         let mut timer =
             pin!(sleep_until((sent_at + settings.read_timeout.min(settings.send_timeout)).into()));
-        let mut half_closed = pin!(sleep_until(sent_at.into()));
-        let mut is_leaving = false;
+        let mut leaves_at = None;
         let mut response = pin!(lease.send(request));
         poll_fn(|cx| {
             self.stream.listen(cx.waker());
@@ -232,13 +234,10 @@ impl Job {
                     sent.map_err(|lost| NoHead::Lost { is_unsent: lost.is_unsent, error: lost.error }),
                 );
             }
-            if self.stream.is_half_closed() {
-                if !std::mem::replace(&mut is_leaving, true) {
-                    half_closed.as_mut().reset((clock::now() + HALF_CLOSED_MAX).into());
-                }
-                if half_closed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(NoHead::ClientGone));
-                }
+            if self.stream.is_half_closed() && leaves_at.is_none() {
+                let at = clock::now() + HALF_CLOSED_MAX;
+                leaves_at = Some(at);
+                timer.as_mut().reset(at.into());
             }
             let body = &self.stream.body;
             let due = || match body.stuck_since() {
@@ -247,7 +246,10 @@ impl Job {
                 None if !body.is_done() && !self.is_tunnel => None,
                 None => Some(body.taken_at().map_or(sent_at, |at| at.max(sent_at)) + settings.read_timeout),
             };
-            poll_deadline(timer.as_mut(), cx, due).map(|()| Err(NoHead::Late))
+            let due = || due().into_iter().chain(leaves_at).min();
+            let is_left = |at| at <= clock::now();
+            let late = |()| if leaves_at.is_some_and(is_left) { NoHead::ClientGone } else { NoHead::Late };
+            poll_deadline(timer.as_mut(), cx, due).map(late).map(Err)
         })
         .await
     }
