@@ -951,3 +951,17 @@ def accept_of(request: Request) -> str:
     assert key is not None
     digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
     return base64.b64encode(digest).decode()
+
+
+@pytest.mark.parametrize("inner_protocol", ["http/1.1", "h2"])
+def test_both_directions_flow_at_the_same_time(
+    proxy: Callable[..., Server], serve: Serve, connect_h2: Callable[..., H2Client], inner_protocol: str
+) -> None:
+    inner = serve("plain.py:app")
+    client = connect_h2(proxy(inner.listener.url, upstream_protocol=inner_protocol).listener)
+    stream = client.request("POST", "/echo", end=False)
+    for number in range(1, 6):
+        client.send(stream, b"x" * 1000)
+        client.wait(has_length(client.streams[stream], number * 1000))
+    client.send(stream, b"", end=True)
+    assert client.response(stream).length == 5000
