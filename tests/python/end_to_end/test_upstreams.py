@@ -7,6 +7,8 @@ import hashlib
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from end_to_end.certificates import Pki
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client, Stream
 from end_to_end.key_rows import shows
-from end_to_end.server import Server, to_toml, wait_until
+from end_to_end.server import APPS, START_DEADLINE, Server, to_toml, wait_until
 from end_to_end.upstream import Peer, Request, Upstream
 from end_to_end.ws_client import WsClient, ask_over_h1, ask_over_h2, open_over_h1, open_over_h2
 
@@ -965,3 +967,32 @@ def test_both_directions_flow_at_the_same_time(
         client.wait(has_length(client.streams[stream], number * 1000))
     client.send(stream, b"", end=True)
     assert client.response(stream).length == 5000
+
+
+@pytest.mark.parametrize(
+    ("command", "upstream_protocol"),
+    [
+        (["uvicorn", "--app-dir", "{apps}", "sockets:app", "--uds", "{socket}"], "auto"),
+        (["hypercorn", "{apps}/sockets.py:app", "--bind", "unix:{socket}"], "auto"),
+        (["hypercorn", "{apps}/sockets.py:app", "--bind", "unix:{socket}"], "h2"),
+    ],
+)
+def test_other_servers_as_upstreams(
+    proxy: Callable[..., Server], open_websocket: Callable[..., WsClient], browse: Callable[..., httpx.Client],
+    tmp_path: Path, command: list[str], upstream_protocol: str,
+) -> None:
+    path = tmp_path / "inner.sock"
+    words = [word.format(apps=APPS, socket=path) for word in command]
+    with subprocess.Popen([sys.executable, "-m", *words], stderr=subprocess.DEVNULL) as inner:
+        try:
+            wait_until(path.exists, "the server to start", START_DEADLINE)
+            server = proxy(f"unix:{path}", upstream_protocol=upstream_protocol)
+            client = browse(server)
+            wait_until(lambda: client.get("/").status_code == 200, "the first answer")
+            assert [client.get("/").text for _ in range(3)] == ["hello"] * 3
+            websocket = open_websocket(server, "/choose?chat", headers=[("sec-websocket-protocol", "chat")])
+            assert websocket.closed() == (4000, "chosen")
+            websocket.close(4000)
+            websocket.ended()
+        finally:
+            inner.terminate()
