@@ -1438,7 +1438,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__reload)
-            opts="-c -h --config --admin-bind --help"
+            opts="-c -h --config --admin-bind --app --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1453,6 +1453,10 @@ _hcrs() {
                     return 0
                     ;;
                 --admin-bind)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1490,7 +1494,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__scale)
-            opts="-c -h --config --admin-bind --help"
+            opts="-c -h --config --admin-bind --app --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1505,6 +1509,10 @@ _hcrs() {
                     return 0
                     ;;
                 --admin-bind)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

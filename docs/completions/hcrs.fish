@@ -102,12 +102,14 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand status" -l once -d 'Print the 
 complete -c hcrs -n "__fish_hcrs_using_subcommand status" -s h -l help -d 'Print help'
 complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -l app -d 'Replace the workers of this app, and nothing else' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand stop" -s h -l help -d 'Print help'
 complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -l app -d 'The app, if it is not the main or only one' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand scale" -s h -l help -d 'Print help'
 complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -s c -l config -d 'The configuration: a TOML file, file:PATH for a Python file, or python:MODULE' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand reopen" -l admin-bind -d 'Address of the admin interface: unix:PATH, which only the server\'s user may open, or HOST:PORT of a loopback address, which every user of the machine reaches. hcrs status, reload, stop, scale, reopen, drain and dump use it; it has probes, metrics and a page for browsers. Off by default' -r

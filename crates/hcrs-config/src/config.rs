@@ -13,6 +13,8 @@ pub struct Config {
     pub resolved: Vec<Resolved>,
     /// The routes as they were written, in their order.
     pub routes: Vec<WrittenRoute>,
+    /// The apps as they were written, in their order.
+    pub apps: Vec<WrittenApp>,
 }
 
 /// A route as it was written.
@@ -21,6 +23,15 @@ pub struct WrittenRoute {
     /// The place of its table.
     pub origin: String,
     /// The lines of its table, in the form of the file.
+    pub lines: Vec<String>,
+}
+
+/// An app as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenApp {
+    /// The place of its table.
+    pub origin: String,
+    /// The lines of its table, in the form of the file, without the values of variables.
     pub lines: Vec<String>,
 }
 
@@ -39,8 +50,8 @@ pub struct Resolved {
     pub(crate) fingerprint: u64,
 }
 
-/// The keys of routes, which [`Config::shown`] prints as tables.
-const ROUTES: [&str; 2] = ["routes", "static"];
+/// The keys that [`Config::shown`] prints as tables.
+const TABLES: [&str; 3] = ["routes", "static", "apps"];
 
 /// Widest column of settings in [`Config::shown`]; a longer setting pushes its origin to the right.
 const MAX_SHOWN_WIDTH: usize = 60;
@@ -75,7 +86,7 @@ impl Config {
     /// Returns every setting in the form of a configuration file, with its origin as a comment.
     pub fn shown(&self) -> String {
         let mut shown = String::new();
-        let plain = self.resolved.iter().filter(|setting| !ROUTES.contains(&setting.key));
+        let plain = self.resolved.iter().filter(|setting| !TABLES.contains(&setting.key));
         let width = plain.map(|setting| setting.key.len() + setting.value.len()).max();
         let width = width.unwrap_or(0).min(MAX_SHOWN_WIDTH) + 3;
         for is_extension in [false, true] {
@@ -83,7 +94,7 @@ impl Config {
                 shown += "\n[hcrs]\n";
             }
             let is_here =
-                |setting: &&Resolved| setting.is_extension == is_extension && !ROUTES.contains(&setting.key);
+                |setting: &&Resolved| setting.is_extension == is_extension && !TABLES.contains(&setting.key);
             for setting in self.resolved.iter().filter(is_here) {
                 let line = match setting.value.as_str() {
                     "" => format!("# {} is unset", setting.key),
@@ -91,6 +102,10 @@ impl Config {
                 };
                 shown.extend([format!("{line:width$}  # {}\n", setting.origin)]);
             }
+        }
+        for WrittenApp { origin, lines } in &self.apps {
+            shown.extend([format!("\n{:width$}  # {origin}\n", "[[hcrs.apps]]")]);
+            shown.extend(lines.iter().map(|line| format!("{line}\n")));
         }
         for WrittenRoute { origin, lines } in &self.routes {
             shown.extend([format!("\n{:width$}  # {origin}\n", "[[hcrs.routes]]")]);

@@ -27,7 +27,7 @@ const DEBIAN_FOLDER: &str = "/usr/local/share/ca-certificates";
 pub(crate) fn set_defaults(draft: &mut Draft) {
     draft.bind = crate::bind::parse(DEV_BIND).into_iter().collect();
     draft.app.use_reloader = true;
-    draft.server.dispatch.queue_timeout = QUEUE_TIMEOUT;
+    draft.app.dispatch.queue_timeout = QUEUE_TIMEOUT;
     draft.server.log.level = LogLevel::Debug;
     // The developer of an app reads its requests.
     draft.server.log.has_frames = false;
@@ -153,7 +153,7 @@ mod tests {
     fn an_app_is_served_for_its_developer() {
         let (Config { server, warnings, .. }, folder) = develop(&["main:app"], &[HOME]);
         assert_eq!(warnings, Vec::<String>::new());
-        let app = server.app.unwrap();
+        let app = server.apps[0].clone();
         assert_eq!((app.path.as_str(), app.workers.get(), app.use_reloader), ("main:app", 1, true));
         assert_eq!(server.log.level, LogLevel::Debug);
         assert_eq!(server.log.access, Some(LogTarget::Standard));
@@ -174,9 +174,9 @@ mod tests {
         let (Config { server, .. }, folder) = develop(&flags, &env);
         assert_eq!(folder, None);
         assert_eq!(server.tls.unwrap().certfile, Path::new("c"));
-        let app = server.app.unwrap();
+        let app = server.apps[0].clone();
         assert_eq!((app.workers.get(), app.use_reloader), (2, false));
-        assert_eq!(server.dispatch.queue_timeout, Duration::from_secs(3));
+        assert_eq!(server.apps[0].dispatch.queue_timeout, Duration::from_secs(3));
         assert_eq!((server.log.level, server.listeners[0].bind.to_string()), (LogLevel::Info, "a:1".into()));
         assert_eq!(server.log.access_format, AccessFormat::terminal(false), "a file gets no colors");
         assert!(server.log.has_frames, "a level that is given has its usual meaning");
@@ -190,10 +190,10 @@ mod tests {
     fn an_app_in_a_module_dev_is_named_with_its_attribute() {
         let parsed = parse_in(["hcrs", "dev:app"].map(OsString::from), &[]).unwrap();
         let Command::Serve(config) = parsed else { panic!("{parsed:?}") };
-        assert_eq!(config.server.app.unwrap().path, "dev:app");
-        assert!(develop(&[], &[HOME]).0.server.app.is_none());
-        assert_eq!(develop(&["dev:app"], &[HOME]).0.server.app.unwrap().path, "dev:app");
-        assert_eq!(develop(&["--workers", "1", "m:a"], &[HOME]).0.server.app.unwrap().path, "m:a");
+        assert_eq!(config.server.apps[0].path, "dev:app");
+        assert!(develop(&[], &[HOME]).0.server.apps.is_empty());
+        assert_eq!(develop(&["dev:app"], &[HOME]).0.server.apps[0].path, "dev:app");
+        assert_eq!(develop(&["--workers", "1", "m:a"], &[HOME]).0.server.apps[0].path, "m:a");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use hcrs_server::{
 use hcrs_tls::VerifyMode;
 
 use crate::bind::DEFAULT_BIND;
-use crate::config::WrittenRoute;
+use crate::config::{WrittenApp, WrittenRoute};
 use crate::defaults::Defaults;
 use crate::error::ConfigError;
 use crate::passed::Passed;
 use crate::proxies::Proxies;
 use crate::source::Source;
+use crate::table::apps::{self, AskedApp};
 use crate::value::{Mistake, Place, Value};
 
 /// Configuration that is being read. It starts with the defaults.
@@ -32,6 +33,8 @@ pub(crate) struct Draft {
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
     pub(crate) routes: Vec<PlacedRoute>,
+    /// The tables of further apps.
+    pub(crate) app_tables: Vec<Value>,
     /// The routes of `static`, which are behind the others.
     pub(crate) static_files: Vec<PlacedRoute>,
     /// The rules of all requests.
@@ -61,6 +64,8 @@ pub(crate) struct Draft {
 /// A route and its table.
 pub(crate) struct PlacedRoute {
     pub(crate) route: ConfiguredRoute,
+    /// The app that it asks for, if its action is one.
+    pub(crate) app: Option<AskedApp>,
     pub(crate) place: Place,
     /// The lines of the table, in the form of the file.
     pub(crate) lines: Vec<String>,
@@ -73,6 +78,7 @@ pub(crate) struct Finished {
     /// Last value given for each key.
     pub(crate) given: BTreeMap<&'static str, Value>,
     pub(crate) routes: Vec<WrittenRoute>,
+    pub(crate) apps: Vec<WrittenApp>,
 }
 
 impl Default for Draft {
@@ -88,6 +94,7 @@ impl Default for Draft {
             keyfile: None,
             proxies: Proxies::default(),
             routes: Vec::new(),
+            app_tables: Vec::new(),
             static_files: Vec::new(),
             rules: Rules::default(),
             passed: Passed::default(),
@@ -141,12 +148,17 @@ impl Draft {
         self.take_passed_sockets();
         self.server.socket_owner = self.socket_owner();
         self.routes.append(&mut self.static_files);
-        let written = self.routes.iter().map(|PlacedRoute { place, lines, .. }| WrittenRoute {
+        let mut routes = std::mem::take(&mut self.routes);
+        let written_app =
+            |table: &Value| WrittenApp { origin: source.origin(&table.place), lines: apps::lines(table) };
+        let written_apps = self.app_tables.iter().map(written_app).collect();
+        apps::finish(&mut self, &mut routes);
+        let written = routes.iter().map(|PlacedRoute { place, lines, .. }| WrittenRoute {
             origin: source.origin(place),
             lines: lines.clone(),
         });
         let written = written.collect();
-        let routes = self.routes.drain(..).map(|placed| placed.route).collect();
+        let routes = routes.into_iter().map(|placed| placed.route).collect();
         self.server.routes = Routes::new(routes, std::mem::take(&mut self.rules));
         self.logconfig_dict();
         self.check_reloader();
@@ -164,8 +176,7 @@ impl Draft {
             return Err(ConfigError::Invalid(mistakes.chain(unknown).collect()));
         }
         let warnings = self.warnings.iter().map(line).collect();
-        self.server.app = Some(self.app).filter(|app| !app.path.is_empty());
-        Ok(Finished { server: self.server, warnings, given: self.given, routes: written })
+        Ok(Finished { server: self.server, warnings, given: self.given, routes: written, apps: written_apps })
     }
 
     fn place_of(&self, key: &str) -> Place {

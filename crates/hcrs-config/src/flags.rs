@@ -6,7 +6,7 @@ use clap::builder::ValueParser;
 use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
-use hcrs_server::AskedRequest;
+use hcrs_server::{AppName, AskedRequest};
 
 use crate::AdminAction;
 use crate::defaults::Defaults;
@@ -78,8 +78,10 @@ pub(crate) fn admin(command: AdminCommand) -> Command {
         }
         "scale" => {
             let number = Arg::new(NUMBER).value_name("NUMBER").required(true).help("The number of workers");
-            clap = clap.arg(number.value_parser(value_parser!(u16).range(1..=1024)));
+            let number = number.value_parser(value_parser!(u16).range(1..=1024));
+            clap = clap.arg(number).arg(app("The app, if it is not the main or only one"));
         }
+        "reload" => clap = clap.arg(app("Replace the workers of this app, and nothing else")),
         "drain" => {
             let off = Arg::new(OFF).long(OFF).action(ArgAction::SetTrue);
             clap = clap.arg(off.help("Tell probes that the server is ready again"));
@@ -93,9 +95,12 @@ pub(crate) fn admin(command: AdminCommand) -> Command {
 pub(crate) fn admin_action(name: &str, matches: &ArgMatches) -> AdminAction {
     match name {
         "status" => AdminAction::Status { json: matches.get_flag(JSON), once: matches.get_flag(ONCE) },
-        "scale" => AdminAction::Scale(matches.get_one(NUMBER).copied().unwrap_or(1)),
+        "scale" => AdminAction::Scale {
+            workers: matches.get_one(NUMBER).copied().unwrap_or(1),
+            app: matches.get_one(APP).cloned(),
+        },
         "drain" => AdminAction::Drain { off: matches.get_flag(OFF) },
-        "reload" => AdminAction::Reload,
+        "reload" => AdminAction::Reload { app: matches.get_one(APP).cloned() },
         "stop" => AdminAction::Stop,
         "reopen" => AdminAction::Reopen,
         _ => AdminAction::Dump,
@@ -106,6 +111,12 @@ const JSON: &str = "json";
 const ONCE: &str = "once";
 const NUMBER: &str = "NUMBER";
 const OFF: &str = "off";
+const APP: &str = "app";
+
+fn app(help: &'static str) -> Arg {
+    let parse = |text: &str| AppName::parse(text).ok_or("a name has letters, digits, _, - and .");
+    Arg::new(APP).long(APP).value_name("NAME").value_parser(parse).help(help)
+}
 
 /// Returns the command that serves.
 pub(crate) fn serve() -> Command {

@@ -127,7 +127,7 @@ mod tests {
         let parsed = parse_in(words("hcrs --http2 --workers 2 m:a"), &[]).unwrap();
         let Command::Serve(config) = parsed else { panic!("{parsed:?}") };
         assert_eq!(config.warnings, [HTTP2]);
-        assert_eq!(config.server.app.unwrap().workers.get(), 2);
+        assert_eq!(config.server.apps[0].workers.get(), 2);
         assert!(parse_in(words("hcrs --http h11 m:a"), &[]).is_err(), "it is no abbreviation");
         assert!(parse_in(words("hcrs m:a -- --http2"), &[]).is_err());
     }

@@ -36,6 +36,7 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::OneOf(words) => format!("one of {}", words.join(", ")),
         ValueKind::Texts => "array of strings".into(),
         ValueKind::TextOrTexts => "string or array of strings".into(),
+        ValueKind::TrueOrText => "true or string".into(),
         ValueKind::BooleanOrBinds => "true, false or binds".into(),
         ValueKind::BooleanOrWords(words) => format!("true, false, or array of {}", words.join(", ")),
         ValueKind::NameOrNumber => "name or number".into(),
@@ -104,6 +105,16 @@ fn reference_page() {
         let goes_with = key.goes_with.map_or(String::new(), |action| format!("`{action}`"));
         let doc = key.doc.replace('|', "\\|");
         writeln!(page, "| `{}` | {} | {goes_with} | {doc} |", key.key, name_of(key.kind)).unwrap();
+    }
+    page += "\n## Keys of an app\n\n\
+             A table `[[hcrs.apps]]` has a name and an application_path. Of the other keys, which are those of the main app,\n\
+             one that an app does not have is taken from above all tables or from `[hcrs]`, where the last column says so.\n\
+             [guide/apps.md](guide/apps.md) has examples.\n\n\
+             | key | takes | meaning | taken from above |\n|---|---|---|---|\n";
+    for key in table::apps::keys() {
+        let doc = key.doc.map_or_else(|| format!("as `{}` of the main app", key.key), str::to_owned);
+        let inherited = if key.is_inherited { "yes" } else { "" };
+        writeln!(page, "| `{}` | {} | {doc} | {inherited} |", key.key, name_of(key.kind)).unwrap();
     }
     page += "\n## Ignored\n\nThese settings of Hypercorn are accepted with a warning and have no effect.\n\n\
              | key | flag | reason |\n|---|---|---|\n";
@@ -197,6 +208,7 @@ fn schema_of(kind: ValueKind) -> String {
         ValueKind::BooleanOrBinds => {
             format!(r#""anyOf": [{{ "type": "boolean" }}, {{ "type": "string" }}, {texts}]"#)
         }
+        ValueKind::TrueOrText => r#""type": ["boolean", "string"]"#.into(),
         ValueKind::BooleanOrWords(words) => {
             let words = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
             let array = format!(r#"{{ "type": "array", "items": {{ "enum": [{words}] }} }}"#);
@@ -224,6 +236,21 @@ fn schema_of_routes() -> String {
     )
 }
 
+/// Returns the schema of the tables of apps.
+fn schema_of_apps() -> String {
+    let property = |key: table::apps::AppKey| {
+        let of_setting = || table::find(key.key).map(|setting| setting.doc);
+        let doc = key.doc.or_else(of_setting).unwrap_or_default();
+        format!("\"{}\": {{ {}, \"description\": {} }}", key.key, schema_of(key.kind), quoted(doc))
+    };
+    let properties: Vec<_> = table::apps::keys().map(property).collect();
+    format!(
+        "\"type\": \"array\", \"items\": {{ \"type\": \"object\", \"properties\": {{ {} }}, \
+         \"required\": [\"name\", \"application_path\"], \"additionalProperties\": false }}",
+        properties.join(", ")
+    )
+}
+
 #[test]
 fn schema_for_editors() {
     let defaults = Defaults::default();
@@ -234,7 +261,11 @@ fn schema_for_editors() {
             let default = (setting.default)(&defaults);
             let default =
                 if default.is_empty() { String::new() } else { format!(", \"default\": {default}") };
-            let kind = if setting.key == "routes" { schema_of_routes() } else { schema_of(setting.kind) };
+            let kind = match setting.key {
+                "routes" => schema_of_routes(),
+                table::apps::APPS => schema_of_apps(),
+                _ => schema_of(setting.kind),
+            };
             format!("{indent}\"{}\": {{ {kind}{default}, \"description\": {} }}", setting.key, quoted(&doc))
         };
         let settings = table::all().filter(|setting| setting.is_extension == is_extension);

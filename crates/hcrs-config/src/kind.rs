@@ -31,6 +31,8 @@ pub enum ValueKind {
     TextOrTexts,
     /// A table of strings, or an array of strings of the form `NAME=value`.
     Variables,
+    /// `true`, or a string.
+    TrueOrText,
     /// `true` or `false`, or the binds for which it is true.
     BooleanOrBinds,
     /// `true` or `false`, or an array of these words. As a flag it takes no value.

@@ -31,7 +31,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use hcrs_server::AskedRequest;
+use hcrs_server::{AppName, AskedRequest};
 
 use crate::draft::Draft;
 use crate::flags::{CHECK, CertificateFlags, FlagValues, SHOW};
@@ -40,7 +40,7 @@ use crate::reread::Reads;
 use crate::source::Source;
 
 pub use crate::bind::DEFAULT_BIND;
-pub use crate::config::{Config, Resolved, WrittenRoute};
+pub use crate::config::{Config, Resolved, WrittenApp, WrittenRoute};
 pub use crate::development::{Greeting, has_colors};
 pub use crate::environment::SHARED_VARIABLES;
 pub use crate::error::ConfigError;
@@ -98,7 +98,7 @@ pub enum Command {
 }
 
 /// The action of a command on a running server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAction {
     /// Show the state.
     Status {
@@ -108,11 +108,19 @@ pub enum AdminAction {
         once: bool,
     },
     /// Replace the workers.
-    Reload,
+    Reload {
+        /// Those of this app, without reading the configuration.
+        app: Option<AppName>,
+    },
     /// Stop the server.
     Stop,
-    /// Serve with this number of workers.
-    Scale(u16),
+    /// Serve with another number of workers.
+    Scale {
+        /// The number.
+        workers: u16,
+        /// The app; `None` for the main or only one.
+        app: Option<AppName>,
+    },
     /// Reopen the logs.
     Reopen,
     /// Tell probes that the server is not ready.

@@ -18,7 +18,7 @@ use crate::secret::{HIDDEN, SECRET};
 use crate::setting::{Effect, Setting};
 use crate::similar::nearest;
 use crate::source::Source;
-use crate::table;
+use crate::table::{self, apps::APPS};
 use crate::value::{Datum, GivenValue, Mistake, Place, Value};
 
 /// Table of the settings that Hypercorn does not have.
@@ -66,8 +66,8 @@ pub fn check_text(name: &str, text: String) -> Result<Config, ConfigError> {
 
 /// Finishes a draft and resolves the value and the origin of every setting.
 pub(crate) fn finish(draft: Draft, source: &Source) -> Result<Config, ConfigError> {
-    let Finished { server, warnings, given, routes } = draft.finish(source)?;
-    Ok(Config { server, warnings, resolved: resolve(&given, source), routes })
+    let Finished { server, warnings, given, routes, apps } = draft.finish(source)?;
+    Ok(Config { server, warnings, resolved: resolve(&given, source), routes, apps })
 }
 
 /// Returns every setting with its effective value and the origin of the value.
@@ -77,6 +77,8 @@ fn resolve(given: &BTreeMap<&'static str, Value>, source: &Source) -> Vec<Resolv
         let (value, place) = match given.get(setting.key) {
             Some(value) if setting.key == SECRET => (HIDDEN.into(), &value.place),
             Some(value) if setting.kind == ValueKind::Variables => (value.literal_names(), &value.place),
+            // Their tables are printed apart, without the values of variables.
+            Some(value) if setting.key == APPS => (HIDDEN.into(), &value.place),
             Some(value) => (value.literal(), &value.place),
             None => ((setting.default)(&defaults), &Place::Nowhere),
         };

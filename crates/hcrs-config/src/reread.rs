@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use hcrs_server::{NewSettings, SettingsSource};
+use hcrs_server::{AppSettings, NewSettings, SettingsSource};
 
 use crate::config::Resolved;
 use crate::setting::TakesEffect;
@@ -53,6 +53,9 @@ impl Running {
         };
         // As at a start: a folder or a file that is not there stops it.
         if let Err(error) = config.server.routes.load() {
+            return Err(ConfigError::Invalid(vec![config.explain(&error)]));
+        }
+        if let Err(error) = config.server.apps.iter().try_for_each(AppSettings::check_folder) {
             return Err(ConfigError::Invalid(vec![config.explain(&error)]));
         }
         Ok(self.take(*config))

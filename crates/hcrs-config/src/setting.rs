@@ -37,6 +37,8 @@ pub struct Setting {
     pub aliases: &'static [&'static str],
     /// When a change of the setting takes effect.
     pub(crate) takes_effect: TakesEffect,
+    /// Whether it is also a key of the tables of further apps.
+    pub(crate) is_of_app: bool,
 }
 
 /// When a change of a setting takes effect.
@@ -145,6 +147,7 @@ impl Setting {
             flag: None,
             aliases: &[],
             takes_effect: TakesEffect::AtReload,
+            is_of_app: false,
         }
     }
 
@@ -166,6 +169,7 @@ impl Setting {
             flag: None,
             aliases: &[],
             takes_effect: TakesEffect::AtReload,
+            is_of_app: false,
         }
     }
 
@@ -187,12 +191,19 @@ impl Setting {
             flag: None,
             aliases: &[],
             takes_effect: TakesEffect::AtReload,
+            is_of_app: false,
         }
     }
 
     /// Marks the setting as one whose changes take effect at a start only.
     pub(crate) const fn at_start(mut self) -> Self {
         self.takes_effect = TakesEffect::AtStart;
+        self
+    }
+
+    /// Makes the setting a key of the tables of further apps, too.
+    pub(crate) const fn of_app(mut self) -> Self {
+        self.is_of_app = true;
         self
     }
 

@@ -56,6 +56,7 @@ impl Config {
             }
             StartError::LogConfig(..) => Some(Cause::unnamed("logconfig")),
             StartError::Chdir(..) => Some(Cause::unnamed("chdir")),
+            StartError::AppChdir(..) => Some(Cause::unnamed("apps")),
             StartError::Folder(..) | StartError::ConfiguredFile(..) => Some(Cause::unnamed("routes")),
             StartError::Pid(..) => Some(Cause::unnamed("pid_path")),
             StartError::Account(key, _) => Some(Cause::named(key)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod app;
+pub mod apps;
 mod deadlines;
 mod listeners;
 mod logs;
@@ -29,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
         routes::SETTINGS,
         rules::SETTINGS,
         app::SETTINGS,
+        apps::SETTINGS,
         process::SETTINGS,
         deadlines::SETTINGS,
         tls::SETTINGS,

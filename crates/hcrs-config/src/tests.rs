@@ -49,7 +49,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
          keep_alive_timeout = 9\n",
     );
     let config = config(&["-c", &path, "-w", "5", "-b", "c:3", "--keep-alive", "0.5", "flag:app"]);
-    let app = config.server.app.as_ref().unwrap();
+    let app = config.server.apps.first().unwrap();
     assert_eq!(app.path, "flag:app");
     assert_eq!(app.workers.get(), 5);
     assert_eq!(binds(&config), ["c:3"], "a flag that lists replaces the list");
@@ -67,15 +67,15 @@ fn a_reloader_needs_workers() {
         ["--reload: use_reloader: there are no workers to reload, because workers is 0; set workers to 1 \
              or more"]
     );
-    let app = config(&["-c", &path, "--reload", "-w", "2", "m:a"]).server.app.unwrap();
+    let app = config(&["-c", &path, "--reload", "-w", "2", "m:a"]).server.apps[0].clone();
     assert_eq!((app.use_reloader, app.workers.get()), (true, 2));
 }
 
 #[test]
 fn the_app_of_the_file_is_used_when_no_flag_names_one() {
     let (_folder, path) = file("application_path = \"file:app\"");
-    assert_eq!(config(&["--config", &path]).server.app.unwrap().path, "file:app");
-    assert!(config(&[]).server.app.is_none());
+    assert_eq!(config(&["--config", &path]).server.apps[0].path, "file:app");
+    assert!(config(&[]).server.apps.is_empty());
 }
 
 #[test]
@@ -136,11 +136,14 @@ fn every_flag_ends_in_its_setting() {
     assert_eq!(server.connection.keep_alive_timeout.as_secs(), 7);
     assert_eq!(server.connection.body_timeout.as_secs(), 8);
     assert_eq!(server.graceful_timeout.as_secs(), 9);
-    assert_eq!((server.dispatch.queue_size, server.dispatch.queue_timeout.as_secs()), (6, 10));
+    assert_eq!(
+        (server.apps[0].dispatch.queue_size, server.apps[0].dispatch.queue_timeout.as_secs()),
+        (6, 10)
+    );
     assert_eq!(server.log.access, Some(LogTarget::Standard));
     assert_eq!(server.log.error, Some(LogTarget::File("e".into())));
     assert_eq!(server.log.level, LogLevel::Debug);
-    let app = server.app.unwrap();
+    let app = server.apps[0].clone();
     assert_eq!((app.path.as_str(), app.root_path.as_str()), ("m:a", "/x"));
     assert_eq!((app.workers.get(), app.wsgi_threads.unwrap().get()), (3, 4));
     assert_eq!(app.worker_class, WorkerClass::Uvloop);
@@ -172,7 +175,7 @@ fn the_other_flags_end_in_their_settings() {
     assert_eq!((tls.ca_certs, tls.ciphers.as_str()), (Some("a".into()), "CHACHA20"));
     assert_eq!(tls.verify_mode, hcrs_tls::VerifyMode::Required);
     assert_eq!(config.server.socket_owner, Some((1, 2)));
-    let app = config.server.app.unwrap();
+    let app = config.server.apps[0].clone();
     assert!(app.debug && app.use_reloader);
     assert_eq!((app.max_requests.map(NonZeroU64::get), app.max_requests_jitter), (Some(9), 3));
 }
@@ -234,8 +237,8 @@ fn the_environment_stands_between_file_and_flags() {
     assert_eq!(read.warnings, Vec::<String>::new());
     assert_eq!(binds(&read), ["0.0.0.0:99"]);
     let server = read.server;
-    assert_eq!((server.backlog, server.umask, server.dispatch.queue_size), (9, Some(7), 5));
-    assert_eq!(server.app.unwrap().workers.get(), 3);
+    assert_eq!((server.backlog, server.umask, server.apps[0].dispatch.queue_size), (9, Some(7), 5));
+    assert_eq!(server.apps[0].workers.get(), 3);
     assert_eq!(server.connection.keep_alive_timeout.as_millis(), 2500);
     assert!(!server.connection.include_date_header);
     assert_eq!(server.log.level, LogLevel::Error);
@@ -246,7 +249,7 @@ fn the_environment_stands_between_file_and_flags() {
     );
     let read = read.unwrap();
     assert_eq!(
-        read.server.app.as_ref().unwrap().workers.get(),
+        read.server.apps.first().unwrap().workers.get(),
         4,
         "our own variable is the more precise one"
     );
@@ -339,10 +342,10 @@ fn configuration_in_python_is_evaluated() {
         [format!("file:{}: unknown key: worker, ignored; did you mean workers?", path.display())]
     );
     let server = config.server;
-    assert_eq!((server.pid_path, server.dispatch.queue_size), (Some("p/id".into()), 3));
+    assert_eq!((server.pid_path, server.apps[0].dispatch.queue_size), (Some("p/id".into()), 3));
     assert_eq!(server.tls.unwrap().verify_mode, hcrs_tls::VerifyMode::Required);
     assert_eq!(server.connection.keep_alive_timeout.as_millis(), 2500);
-    let app = server.app.unwrap();
+    let app = server.apps[0].clone();
     assert_eq!((app.workers.get(), app.path.as_str()), (5, "m:\u{1F980}\\\""));
 
     fs::write(&path, "workers = 'two'\nbacklog = 1 // 0\n").unwrap();
@@ -396,8 +399,8 @@ fn flags_may_be_shortened_and_the_mask_is_decimal_unless_it_is_marked_octal() {
 
 #[test]
 fn the_certificate_command_does_not_hide_an_app_named_cert() {
-    assert_eq!(config(&["cert"]).server.app.unwrap().path, "cert");
-    assert_eq!(config(&["cert:dev"]).server.app.unwrap().path, "cert:dev");
+    assert_eq!(config(&["cert"]).server.apps[0].path, "cert");
+    assert_eq!(config(&["cert:dev"]).server.apps[0].path, "cert:dev");
     let Ok(Command::DevCertificate { folder, names, force }) = parse_words(&["cert", "dev"]) else {
         panic!("no command")
     };

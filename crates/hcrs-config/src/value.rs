@@ -202,7 +202,11 @@ impl Value {
             ValueKind::Table | ValueKind::Tables => {
                 return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
             }
-            ValueKind::Text | ValueKind::Path | ValueKind::OneOf(_) | ValueKind::NameOrNumber => as_text(),
+            ValueKind::Text
+            | ValueKind::TrueOrText
+            | ValueKind::Path
+            | ValueKind::OneOf(_)
+            | ValueKind::NameOrNumber => as_text(),
         };
         Self { datum, place }
     }

@@ -92,6 +92,8 @@ pub enum Fault {
     MethodNotAllowed,
     /// The request's host is none of those that are served here.
     UnknownHost,
+    /// No route takes the request, and no app is the default one.
+    NoRoute,
     /// The request has an `Expect` other than `100-continue`.
     ExpectationFailed,
     /// The request has a protocol version that is not supported.
@@ -143,7 +145,7 @@ struct Row {
 
 impl Fault {
     /// All faults, in the order of [`Fault::index`].
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest("malformed request"),
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -168,6 +170,7 @@ impl Fault {
         Self::QueueTimeout,
         Self::QueueFull,
         Self::DrainTimeout,
+        Self::NoRoute,
     ];
 
     /// Returns the place of the fault in [`Fault::ALL`], whatever its text.
@@ -197,6 +200,7 @@ impl Fault {
             Self::QueueTimeout => 21,
             Self::QueueFull => 22,
             Self::DrainTimeout => 23,
+            Self::NoRoute => 24,
         }
     }
 
@@ -218,6 +222,7 @@ impl Fault {
             Self::MethodNotAllowed =>
                 (Peer, Stream, 405, ProtocolError, None, "method_not_allowed", "method not served"),
             Self::UnknownHost => (Peer, Stream, 404, NoError, None, "unknown_host", "host not served"),
+            Self::NoRoute => (Peer, Stream, 404, NoError, None, "no_route", "no route takes the request"),
             Self::ExpectationFailed =>
                 (Peer, Stream, 417, ProtocolError, None, "expectation_failed", "unknown expectation"),
             Self::VersionNotSupported =>

@@ -4,7 +4,7 @@
 use crate::exposition::Samples;
 use crate::label::{ConnectionProtocol, Label, ShedReason, WorkerState};
 use crate::server::ServerFacts;
-use crate::snapshot::ThreadSnapshot;
+use crate::snapshot::{QueueFacts, ThreadSnapshot};
 use crate::values::ByFault;
 use crate::values::Counter;
 
@@ -149,13 +149,13 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     // The queue
     Family::new("hcrs_queue_length", Kind::Gauge, "Requests that wait for a worker.", |scrape, out| {
-        out.number(&[], scrape.threads.queue_length);
+        queues(scrape, out, |queue| queue.length);
     }),
     Family::new(
         "hcrs_queue_bytes",
         Kind::Gauge,
         "Bytes of requests that no worker has begun.",
-        |scrape, out| out.number(&[], scrape.threads.queue_bytes),
+        |scrape, out| queues(scrape, out, |queue| queue.bytes),
     ),
     Family::new(
         "hcrs_flow_control_stalls",
@@ -246,7 +246,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Requests that are over, by the slot of the worker that answered them.",
         |scrape, out| {
             for (slot, counters) in scrape.threads.counters.slots.borrow().iter().enumerate() {
-                out.each(&[("worker", &shown(slot))], &counters.requests);
+                shown(scrape, slot).with_labels(|labels| out.each(labels, &counters.requests));
             }
         },
     ),
@@ -256,7 +256,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         "Requests that the workers of a slot have not ended, also those whose client has left.",
         |scrape, out| {
             for (slot, counters) in scrape.threads.counters.slots.borrow().iter().enumerate() {
-                out.number(&[("worker", &shown(slot))], counters.streams.get());
+                shown(scrape, slot).with_labels(|labels| out.number(labels, counters.streams.get()));
             }
         },
     ),
@@ -273,16 +273,49 @@ pub(crate) const FAMILIES: &[Family] = &[
                     .filter(|worker| worker.slot == slot)
                     .filter_map(|worker| worker.resident_bytes);
                 if let Some(first) = known.next() {
-                    out.number(&[("worker", &shown(slot))], known.fold(first, u64::saturating_add));
+                    let sum = known.fold(first, u64::saturating_add);
+                    shown(scrape, slot).with_labels(|labels| out.number(labels, sum));
                 }
             }
         },
     ),
 ];
 
-/// Returns the number that operators know a slot by.
-fn shown(slot: usize) -> String {
-    (slot + 1).to_string()
+/// The name that operators know a slot by.
+struct ShownSlot<'a> {
+    /// The app, if there are several.
+    app: Option<&'a str>,
+    number: String,
+}
+
+fn shown<'a>(scrape: &Scrape<'a>, slot: usize) -> ShownSlot<'a> {
+    let name = scrape.server.slots.get(slot);
+    ShownSlot {
+        app: name.map(|name| name.app.as_str()).filter(|_| scrape.server.has_several_apps()),
+        number: name.map_or(slot + 1, |name| name.number).to_string(),
+    }
+}
+
+impl ShownSlot<'_> {
+    fn with_labels(&self, write: impl FnOnce(&[(&str, &str)])) {
+        match self.app {
+            Some(app) => write(&[("app", app), ("worker", &self.number)]),
+            None => write(&[("worker", &self.number)]),
+        }
+    }
+}
+
+/// Writes a number of the queue, or of each app's if there are several.
+fn queues(scrape: &Scrape<'_>, out: &mut Samples<'_>, of: impl Fn(QueueFacts) -> u64) {
+    let queues = &scrape.threads.queues;
+    if queues.len() > 1 {
+        for (app, &queue) in queues {
+            out.number(&[("app", app)], of(queue));
+        }
+    } else {
+        let threads = scrape.threads;
+        out.number(&[], of(QueueFacts { length: threads.queue_length, bytes: threads.queue_bytes }));
+    }
 }
 
 fn faults(counts: &ByFault<Counter>, out: &mut Samples<'_>) {

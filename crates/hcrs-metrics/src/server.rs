@@ -12,12 +12,30 @@ pub struct ServerFacts {
     pub version: &'static str,
     /// When the server started, since the Unix epoch.
     pub started: Duration,
+    /// The names of the slots, in their order. Without them, they are those of one app.
+    pub slots: Vec<SlotName>,
     /// The worker processes, in any order.
     pub workers: Vec<WorkerFacts>,
     /// The number of workers that were replaced, restarted or ended.
     pub restarts: WorkerRestarts,
     /// The spans of requests.
     pub spans: SpanFacts,
+}
+
+/// The name of a slot, which is one of an app's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotName {
+    /// The app. The name needs no escaping.
+    pub app: String,
+    /// The number of the slot within the app, from 1 on.
+    pub number: usize,
+}
+
+impl ServerFacts {
+    /// Whether the slots are those of several apps.
+    pub(crate) fn has_several_apps(&self) -> bool {
+        self.slots.iter().any(|slot| slot.app != self.slots[0].app)
+    }
 }
 
 /// The numbers of requests whose spans were exported, and were not.

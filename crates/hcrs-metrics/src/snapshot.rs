@@ -1,6 +1,7 @@
 //! The metrics of an edge thread at one instant.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use crate::active::ActiveRequest;
 use crate::counters::Counters;
@@ -9,6 +10,22 @@ use crate::values::{ByProtocol, Level, Merge as _};
 
 /// The most requests in flight that one thread lists: its oldest ones.
 pub const ACTIVE_MAX: usize = 100;
+
+/// The requests that no worker of an app has begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueFacts {
+    /// The number of those that wait for a worker.
+    pub length: u64,
+    /// Their bytes, and those of requests that were sent and not begun.
+    pub bytes: u64,
+}
+
+impl QueueFacts {
+    fn add(&mut self, other: Self) {
+        self.length += other.length;
+        self.bytes += other.bytes;
+    }
+}
 
 /// The metrics of an edge thread, or of several, at one instant.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +36,8 @@ pub struct ThreadSnapshot {
     pub queue_length: u64,
     /// The bytes of requests that no worker has begun.
     pub queue_bytes: u64,
+    /// The queues of the apps, by name; their sums are above.
+    pub queues: BTreeMap<String, QueueFacts>,
     /// Requests in flight: the oldest of each thread, at most [`ACTIVE_MAX`].
     pub requests: Vec<ActiveRequest>,
     pub(crate) in_flight: ByProtocol<Level>,
@@ -46,12 +65,22 @@ impl ThreadSnapshot {
         self.counters.set_streams(streams);
     }
 
+    /// Adds the queue of an app.
+    pub fn add_queue(&mut self, app: &str, queue: QueueFacts) {
+        self.queue_length += queue.length;
+        self.queue_bytes += queue.bytes;
+        self.queues.entry(app.to_owned()).or_default().add(queue);
+    }
+
     /// Adds the metrics of another thread. The requests are in order of age afterwards, the oldest first.
     pub fn merge(&mut self, other: Self) {
         self.counters.merge(&other.counters);
         self.in_flight.merge(&other.in_flight);
         self.queue_length += other.queue_length;
         self.queue_bytes += other.queue_bytes;
+        for (app, queue) in other.queues {
+            self.queues.entry(app).or_default().add(queue);
+        }
         self.requests.extend(other.requests);
         self.requests.sort_by_key(|request| Reverse(request.age));
     }

@@ -100,6 +100,7 @@ fn sample(setting: &Setting) -> (String, String) {
             ("127.0.0.1:1".into(), "[\"127.0.0.1:1\"]".into())
         }
         ValueKind::Text
+        | ValueKind::TrueOrText
         | ValueKind::Path
         | ValueKind::NameOrNumber
         | ValueKind::Table

@@ -18,6 +18,7 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
         return vec![error]; // relative paths mean nothing without it
     }
     let mut problems: Vec<_> = settings.routes.clone().load().err().into_iter().collect();
+    problems.extend(settings.apps.iter().filter_map(|app| app.check_folder().err()));
     let mut tcp = Settings { listeners: Vec::new(), ..settings.clone() };
     for listener in &settings.listeners {
         match &listener.bind {

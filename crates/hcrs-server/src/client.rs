@@ -135,6 +135,6 @@ impl Drop for Admitted {
         self.shared.metrics.close_connection(self.protocol.get());
         self.shared.changed.notify_one();
         // Wakes the task that will ask the allocator to release the connection's memory.
-        self.shared.dispatch.wake();
+        self.shared.apps.waker().wake();
     }
 }

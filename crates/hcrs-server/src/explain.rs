@@ -5,7 +5,7 @@ use std::fmt;
 use hcrs_http::{Endpoints, RequestHead, RequestLine, Scheme, Version};
 
 use crate::route::{Circumstances, Route, route};
-use crate::settings::{Mismatch, MissingFile, RouteAction, Settings};
+use crate::settings::{AppIndex, Mismatch, MissingFile, RouteAction, Settings};
 
 /// A request that an operator asks about.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ pub fn explain(settings: &Settings, asked: &AskedRequest) -> Vec<RouteStep> {
         is_admin: false,
         https_port: redirects.then_some(443),
         first_route: 0,
-        app_has_failed: false,
+        apps: &[],
         has_too_many_running: false,
     };
     let mut steps = Vec::new();
@@ -104,24 +104,35 @@ pub fn explain(settings: &Settings, asked: &AskedRequest) -> Vec<RouteStep> {
         let may_pass_on =
             matches!(action, RouteAction::Files(files) if files.missing == MissingFile::NextRoute);
         if !may_pass_on {
-            steps.push(RouteStep::Taken(end, action.to_string()));
+            steps.push(RouteStep::Taken(end, shown(action, settings)));
             return steps;
         }
-        steps.push(RouteStep::MayTake(end, action.to_string()));
+        steps.push(RouteStep::MayTake(end, shown(action, settings)));
         circumstances.first_route = taken.next();
+    }
+}
+
+/// Describes the answer of a route's action.
+fn shown(action: &RouteAction, settings: &Settings) -> String {
+    match action {
+        RouteAction::App(AppIndex(at)) => match settings.apps.get(*at) {
+            Some(app) if !app.name.is_main() => format!("the app {}, {}", app.name, app.path),
+            _ => action.to_string(),
+        },
+        _ => action.to_string(),
     }
 }
 
 fn describe(route: Route, settings: &Settings) -> String {
     match route {
-        Route::App => {
-            let path = settings.app.as_ref().map(|app| app.path.as_str());
+        Route::App(AppIndex(at)) => {
+            let path = settings.apps.get(at).map(|app| app.path.as_str());
             format!("the app {}", path.unwrap_or_default())
         }
         Route::Redirect(_) => "a redirect to https (redirect_http)".to_owned(),
         Route::Health(_) => "the server's answer to probes".to_owned(),
         Route::Refused(fault) => format!("status {}: {}", fault.status(), fault.as_str()),
-        Route::Welcome | Route::AppFailure | Route::Configured(_) | Route::Admin => {
+        Route::Welcome | Route::AppFailure(_) | Route::Configured(_) | Route::Admin => {
             "the welcome page".to_owned()
         }
     }
@@ -150,11 +161,11 @@ mod tests {
 
     #[test]
     fn each_route_before_the_answer_is_a_step() {
-        let mut settings = Settings { app: Some(AppSettings::new("m:a".to_owned())), ..Settings::default() };
+        let mut settings = Settings { apps: vec![AppSettings::new("m:a".to_owned())], ..Settings::default() };
         let files = FilesSettings { missing: MissingFile::NextRoute, ..FilesSettings::new("s".into()) };
         let api = ConfiguredRoute {
             rules: Arc::new(Rules { max_body_size: Some(1), ..Rules::default() }),
-            ..route("/api", RouteAction::App)
+            ..route("/api", RouteAction::App(AppIndex(0)))
         };
         let list = vec![api, route("/s", RouteAction::Files(files)), route("/s/w", RouteAction::Welcome)];
         settings.routes = Routes::new(list, Rules::default());

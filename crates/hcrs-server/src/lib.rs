@@ -44,12 +44,12 @@ pub use process_user::AccountName;
 pub use run::run;
 pub use server_names::ServerNames;
 pub use settings::{
-    AccessFormat, AccessFormatError, AppSettings, Balance, Bind, ConfiguredRoute, ConnectionSettings,
-    DispatchSettings, FilesSettings, FixedBody, FixedResponse, HashKey, HealthCheck, HealthSettings,
-    HostPattern, Lifespan, Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch, MissingFile,
-    NewSettings, OnRunning, PathPattern, ProxySettings, PythonLogging, RedirectSettings, ReloadSettings,
-    RouteAction, RouteMatcher, Routes, Rules, Settings, SettingsSource, StatsdSettings, SyslogAddress,
-    SyslogFacility, SyslogForm, SyslogTarget, UpstreamAddress, UpstreamHost, UpstreamProtocol,
+    AccessFormat, AccessFormatError, AppIndex, AppName, AppSettings, Balance, Bind, ConfiguredRoute,
+    ConnectionSettings, DispatchSettings, FilesSettings, FixedBody, FixedResponse, HashKey, HealthCheck,
+    HealthSettings, HostPattern, Lifespan, Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch,
+    MissingFile, NewSettings, OnRunning, PathPattern, ProxySettings, PythonLogging, RedirectSettings,
+    ReloadSettings, RouteAction, RouteMatcher, Routes, Rules, Settings, SettingsSource, StatsdSettings,
+    SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, UpstreamAddress, UpstreamHost, UpstreamProtocol,
     UpstreamSettings, UpstreamUrl, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
@@ -84,6 +84,9 @@ pub enum StartError {
     /// The directory of the server cannot be entered.
     #[error("cannot change to the directory {0}: {1}")]
     Chdir(String, std::io::Error),
+    /// The directory of this app cannot be entered.
+    #[error("app {0}: cannot change to the directory {1}: {2}")]
+    AppChdir(AppName, String, std::io::Error),
     /// The folder of a route cannot be opened.
     #[error("the folder {0:?} cannot be opened: {1}")]
     Folder(String, std::io::Error),
@@ -123,6 +126,7 @@ impl StartError {
             Self::Bind(_, error)
             | Self::Log(_, error)
             | Self::Chdir(_, error)
+            | Self::AppChdir(_, _, error)
             | Self::Folder(_, error)
             | Self::ConfiguredFile(_, error)
             | Self::Pid(_, error)

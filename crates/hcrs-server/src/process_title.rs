@@ -12,8 +12,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use crate::Settings;
 use crate::command_line::command_line;
+use crate::{AppSettings, Settings};
 
 /// The most bytes of a name in `/proc/PID/comm`, which `top`, `pgrep` and `killall` use.
 const COMM_MAX: usize = 15;
@@ -29,28 +29,27 @@ const RANGE: [usize; 2] = [45, 46];
 pub(crate) fn name_edge(settings: &Settings) {
     command_line(); // kept before it is overwritten
     let name = &settings.proc_name;
-    let title = match &settings.app {
-        Some(app) => format!("{name}: edge {}", app.path),
-        None => format!("{name}: edge"),
-    };
+    let paths: Vec<_> = settings.apps.iter().map(|app| app.path.as_str()).collect();
+    let title = format!("{name}: edge {}", paths.join(" "));
+    let title = title.trim_end();
     if let Ok(comm) = CString::new(clipped(name, COMM_MAX)) {
         let _stays = rustix::thread::set_name(&comm);
     }
-    let _stays = write(&title);
+    let _stays = write(title);
 }
 
 /// Returns the title of the worker in a slot, and its name for `comm`, in which the number is never cut off.
-pub(crate) fn of_worker(settings_name: &str, slot: usize, app: &str) -> [String; 2] {
+pub(crate) fn of_worker(settings_name: &str, slot: usize, app: &AppSettings) -> [String; 2] {
     let role = format!("worker {}", slot + 1);
     let comm = format!("{}: {role}", clipped(settings_name, COMM_MAX.saturating_sub(role.len() + 2)));
-    [format!("{settings_name}: {role} ({app})"), comm]
+    [format!("{settings_name}: {role}{} ({})", app.name.suffix(), app.path), comm]
 }
 
 /// Returns the title of the process that workers are forked from, and its name for `comm`.
-pub(crate) fn of_template(settings_name: &str, app: &str) -> [String; 2] {
+pub(crate) fn of_template(settings_name: &str, app: &AppSettings) -> [String; 2] {
     const ROLE: &str = "template";
     let comm = format!("{}: {ROLE}", clipped(settings_name, COMM_MAX - ROLE.len() - 2));
-    [format!("{settings_name}: {ROLE} ({app})"), comm]
+    [format!("{settings_name}: {ROLE}{} ({})", app.name.suffix(), app.path), comm]
 }
 
 /// Returns the longest beginning of the text of at most `most` bytes.
@@ -79,14 +78,18 @@ fn write(title: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AppName;
 
     #[test]
     fn titles_have_the_slot_and_the_app() {
-        let [title, comm] = of_worker("hcrs", 2, "main:app");
+        let app = |path: &str| AppSettings::new(path.to_owned());
+        let [title, comm] = of_worker("hcrs", 2, &app("main:app"));
         assert_eq!((title.as_str(), comm.as_str()), ("hcrs: worker 3 (main:app)", "hcrs: worker 3"));
-        let [title, comm] = of_worker("shop-frontend", 99, "asgi:src/main:app");
+        let [title, comm] = of_worker("shop-frontend", 99, &app("asgi:src/main:app"));
         assert_eq!(title, "shop-frontend: worker 100 (asgi:src/main:app)");
         assert_eq!(comm, "sho: worker 100");
+        let named = AppSettings { name: AppName::parse("blog").unwrap(), ..app("m:a") };
+        assert_eq!(of_worker("hcrs", 0, &named)[0], "hcrs: worker 1 of app blog (m:a)");
         assert_eq!(clipped("äöü", 3), "ä");
     }
 

@@ -17,9 +17,10 @@ use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, InternalFiles, Parts, PiecedResponse, WholeResponse};
 use crate::labels::Labelled;
+use crate::origin::app::apps::App;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::origin::{app_failure, files, fixed, health, redirect, upstream};
-use crate::route::{Circumstances, Route, Routed, route};
+use crate::route::{Circumstances, Route, Routed, app_of_promised, route};
 use crate::settings::{ConfiguredRoute, RouteAction, Rules};
 use crate::state::Phase;
 
@@ -72,12 +73,13 @@ impl Intake {
         arrived.head = resolve_client(client, arrived.head);
         let shared = &client.admitted.shared;
         let settings = shared.settings();
+        let apps = shared.apps.served();
         let mut circumstances = Circumstances {
             settings: &settings,
             first_route: 0,
             is_admin: shared.admin.is_some(),
             https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
-            app_has_failed: shared.app_failure.borrow().is_some(),
+            apps: &apps,
             has_too_many_running: self.has_too_many_running(),
         };
         loop {
@@ -106,13 +108,15 @@ impl Intake {
                         Configured::Refused(fault) => refused(client, arrived, fault, now),
                     }
                 }
-                Route::App => self.submit(client, arrived, rules, now),
+                Route::App(app) => {
+                    self.submit(client, arrived, AppAndRules { app: &apps[app.0], rules }, now)
+                }
                 Route::Welcome => {
                     let response = welcome(client, &arrived);
                     answered(client, arrived, response, now)
                 }
-                Route::AppFailure => {
-                    let response = app_failure::answer(&arrived.head, shared.app_failure.borrow().as_deref());
+                Route::AppFailure(app) => {
+                    let response = app_failure::answer(&arrived.head, apps[app.0].failure().as_deref());
                     answered(client, arrived, response, now)
                 }
                 Route::Redirect(port) => match redirect::answer(&arrived.head, port) {
@@ -135,14 +139,23 @@ impl Intake {
         if self.has_too_many_running() {
             return refused(client, arrived, Fault::QueueFull, now);
         }
-        self.submit(client, arrived, client.admitted.shared.settings().routes.rules(None), now)
+        let shared = &client.admitted.shared;
+        let settings = shared.settings();
+        let app = app_of_promised(&arrived.head, &settings);
+        match app.and_then(|app| shared.apps.get(app)) {
+            Some(app) => {
+                let rules = settings.routes.rules(None);
+                self.submit(client, arrived, AppAndRules { app: &app, rules }, now)
+            }
+            None => refused(client, arrived, Fault::NoRoute, now),
+        }
     }
 
     fn submit(
         &self,
         client: &Client,
         mut arrived: Arrived,
-        rules: &Arc<Rules>,
+        AppAndRules { app, rules }: AppAndRules<'_>,
         now: Instant,
     ) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
@@ -171,7 +184,7 @@ impl Intake {
             ..plain(client, arrived, now)
         };
         let exchange = open(client, stream, self.compressed(client, rules, parts));
-        shared.dispatch.submit(&exchange, now);
+        app.dispatch.submit(&exchange, now);
         exchange
     }
 
@@ -228,6 +241,13 @@ struct Proxied {
     stripped: Vec<u8>,
 }
 
+/// The app that is to answer a request, and the rules that apply to it.
+#[derive(Debug, Clone, Copy)]
+struct AppAndRules<'a> {
+    app: &'a App,
+    rules: &'a Arc<Rules>,
+}
+
 /// Returns the exchange of a request that is answered with the fault's response.
 pub(crate) fn refused(client: &Client, arrived: Arrived, fault: Fault, now: Instant) -> Rc<Exchange> {
     let exchange = open(client, arrived.stream, plain(client, arrived, now));
@@ -275,7 +295,7 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute, now: 
     let head = &arrived.head;
     match &route.action {
         // `route` has destinations of its own for them.
-        RouteAction::App | RouteAction::Welcome => Configured::NextRoute,
+        RouteAction::App(_) | RouteAction::Welcome => Configured::NextRoute,
         RouteAction::Fixed(fixed) => Configured::Whole(fixed::answer(fixed)),
         RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
             .map_or(Configured::Refused(Fault::UnknownHost), Configured::Whole),

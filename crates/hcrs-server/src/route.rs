@@ -1,21 +1,24 @@
 //! Routes requests. This is the one place that decides where a request goes, for every protocol, without I/O
 //! and without a clock.
 
+use std::rc::Rc;
+
 use hcrs_http::{Fault, RequestHead, Scheme, request_content_length};
 
+use crate::origin::app::apps::App;
 use crate::origin::health::Probe;
 use crate::origin::redirect;
-use crate::settings::{RouteAction, Settings, Taken};
+use crate::settings::{AppIndex, RouteAction, Settings, Taken};
 
 /// The destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// A worker of the app.
-    App,
+    /// A worker of an app.
+    App(AppIndex),
     /// The page of a server without an app.
     Welcome,
     /// The reason why the app cannot be served, for its developer.
-    AppFailure,
+    AppFailure(AppIndex),
     /// A redirect to HTTPS at this port.
     Redirect(u16),
     /// The action of this configured route, which is not the app.
@@ -48,8 +51,8 @@ pub(crate) struct Circumstances<'a> {
     pub https_port: Option<u16>,
     /// The first of the configured routes that may take the request.
     pub first_route: usize,
-    /// Whether the app cannot be served, and requests are answered with the reason.
-    pub app_has_failed: bool,
+    /// The apps of the thread, in the order of the settings.
+    pub apps: &'a [Rc<App>],
     /// Whether the connection has as many requests in workers as it may.
     pub has_too_many_running: bool,
 }
@@ -76,12 +79,12 @@ impl Route {
                 RouteAction::Fixed(fixed) => fixed.status < 300,
                 RouteAction::Welcome => true,
                 // An upstream opens it, or 2xx is not passed on (`origin/upstream/serve.rs`).
-                RouteAction::App
+                RouteAction::App(_)
                 | RouteAction::Files(_)
                 | RouteAction::Redirect(_)
                 | RouteAction::Upstream(_) => false,
             },
-            Self::App | Self::AppFailure | Self::Redirect(_) | Self::Refused(_) => false,
+            Self::App(_) | Self::AppFailure(_) | Self::Redirect(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -118,20 +121,43 @@ fn before_configured(head: &RequestHead, of: Circumstances<'_>) -> Option<Route>
 fn configured(head: &RequestHead, of: Circumstances<'_>) -> Routed {
     let taken = of.settings.routes.find(&head.view(), of.first_route);
     let routed = |route| Routed { route, taken };
-    let action = taken.map_or(&RouteAction::App, |taken| &of.settings.routes[taken].action);
-    let destination = match (action, taken) {
-        (RouteAction::Upstream(_), Some(taken)) => Route::Configured(taken),
-        (RouteAction::App, _) if of.settings.app.is_none() => return routed(Route::Welcome),
-        (RouteAction::App, _) if of.app_has_failed => return routed(Route::AppFailure),
-        (RouteAction::App, _) => Route::App,
-        (RouteAction::Welcome, _) | (_, None) => return routed(Route::Welcome),
-        (_, Some(taken)) => return routed(Route::Configured(taken)),
+    let destination = match taken.map(|taken| (taken, &of.settings.routes[taken].action)) {
+        None => to_app(of.settings.default_app(), of),
+        Some((_, RouteAction::App(app))) => to_app(Some(*app), of),
+        Some((taken, RouteAction::Upstream(_))) => Route::Configured(taken),
+        Some((_, RouteAction::Welcome)) => return routed(Route::Welcome),
+        Some((taken, _)) => return routed(Route::Configured(taken)),
     };
+    if !matches!(destination, Route::App(_) | Route::Configured(_)) {
+        return routed(destination);
+    }
     let max_body_size = of.settings.routes.rules(taken).max_body_size;
     if max_body_size.is_some_and(|max| announced_length(head).is_some_and(|length| length > max)) {
         return routed(Route::Refused(Fault::BodyTooLarge));
     }
     routed(if of.has_too_many_running { Route::Refused(Fault::QueueFull) } else { destination })
+}
+
+/// Returns the destination of a request to an app; without one it goes nowhere.
+fn to_app(app: Option<AppIndex>, of: Circumstances<'_>) -> Route {
+    if of.settings.apps.is_empty() {
+        return Route::Welcome;
+    }
+    match app.filter(|app| app.0 < of.settings.apps.len()) {
+        None => Route::Refused(Fault::NoRoute),
+        Some(app) if of.apps.get(app.0).is_some_and(|app| app.has_failed()) => Route::AppFailure(app),
+        Some(app) => Route::App(app),
+    }
+}
+
+/// Returns the app that answers a request which an app has promised to the client: that of its route, or the default
+/// one if its route is none of an app.
+pub(crate) fn app_of_promised(head: &RequestHead, settings: &Settings) -> Option<AppIndex> {
+    let taken = settings.routes.find(&head.view(), 0);
+    match taken.map(|taken| &settings.routes[taken].action) {
+        Some(RouteAction::App(app)) => Some(*app),
+        _ => settings.default_app(),
+    }
 }
 
 /// Returns the length of the body, if the head names it.
@@ -147,11 +173,14 @@ mod tests {
     use hcrs_http::{Endpoints, RequestLine, Scheme, Version};
 
     use super::*;
-    use crate::AppSettings;
     use crate::bind::tests::settings;
+    use crate::origin::app::apps::Apps;
     use crate::settings::{
         ConfiguredRoute, FixedBody, FixedResponse, PathPattern, RouteMatcher, Routes, Rules,
     };
+    use crate::{AppName, AppSettings};
+
+    const APP: Route = Route::App(AppIndex(0));
 
     fn head(scheme: Scheme, path: &[u8]) -> RequestHead {
         let line = RequestLine { version: Version::Http2, scheme, method: b"GET", path, query: b"" };
@@ -170,14 +199,14 @@ mod tests {
             is_admin: false,
             https_port: None,
             first_route: 0,
-            app_has_failed: false,
+            apps: &[],
             has_too_many_running: false,
         }
     }
 
     fn with_app() -> Settings {
         let mut settings = settings(Vec::new());
-        settings.app = Some(AppSettings::new("app".to_owned()));
+        settings.apps = vec![AppSettings::new("app".to_owned())];
         settings
     }
 
@@ -209,7 +238,7 @@ mod tests {
             head.set_websocket();
             head
         };
-        assert_eq!(route_of(&websocket(b"/"), of(&settings)), Route::App);
+        assert_eq!(route_of(&websocket(b"/"), of(&settings)), APP);
         assert_eq!(route_of(&websocket(b"/-/live"), of(&settings)), refused);
         let admin = Circumstances { is_admin: true, ..of(&settings) };
         assert_eq!(route_of(&websocket(b"/status"), admin), refused);
@@ -245,7 +274,7 @@ mod tests {
     fn hosts_are_checked_before_anything_else_is_done() {
         let mut settings = with_app();
         let head = head(Scheme::Https, b"/");
-        assert_eq!(route_of(&head, of(&settings)), Route::App);
+        assert_eq!(route_of(&head, of(&settings)), APP);
         let overloaded = Circumstances { has_too_many_running: true, ..of(&settings) };
         assert_eq!(route_of(&head, overloaded), Route::Refused(Fault::QueueFull));
         settings.connection.server_names.push("example.org").unwrap();
@@ -265,27 +294,54 @@ mod tests {
         };
         let mut upload = RequestHead::new(Vec::new(), line, &Endpoints::default());
         upload.push_field(b"content-length", b"100");
-        assert_eq!(route_of(&upload, of(&settings)), Route::App);
+        assert_eq!(route_of(&upload, of(&settings)), APP);
         let limit = |max| Rules { max_body_size: Some(max), ..Rules::default() };
-        for (max, expected) in [(99, Route::Refused(Fault::BodyTooLarge)), (100, Route::App)] {
+        for (max, expected) in [(99, Route::Refused(Fault::BodyTooLarge)), (100, APP)] {
             settings.routes = Routes::new(Vec::new(), limit(max));
             assert_eq!(route(&upload, of(&settings)), Routed { route: expected, taken: None });
         }
         let matcher =
             RouteMatcher { paths: vec![PathPattern::parse("/upload").unwrap()], ..RouteMatcher::default() };
-        let wide = ConfiguredRoute { matcher, action: RouteAction::App, rules: Arc::new(limit(1000)) };
+        let wide =
+            ConfiguredRoute { matcher, action: RouteAction::App(AppIndex(0)), rules: Arc::new(limit(1000)) };
         settings.routes = Routes::new(vec![wide], limit(1));
         let limit_of = |head| settings.routes.rules(route(head, of(&settings)).taken).max_body_size;
-        assert_eq!(route_of(&upload, of(&settings)), Route::App);
+        assert_eq!(route_of(&upload, of(&settings)), APP);
         assert_eq!(limit_of(&upload), Some(1000));
         assert_eq!(limit_of(&head(Scheme::Https, b"/")), Some(1));
     }
 
     #[test]
+    fn each_route_has_its_app_and_the_rest_goes_to_the_main_one_or_the_only_one() {
+        let mut settings = with_app();
+        let named = |name: &str| AppSettings {
+            name: AppName::parse(name).unwrap(),
+            ..AppSettings::new("m:a".to_owned())
+        };
+        let matcher =
+            RouteMatcher { paths: vec![PathPattern::parse("/shop").unwrap()], ..RouteMatcher::default() };
+        let to_shop =
+            ConfiguredRoute { matcher, action: RouteAction::App(AppIndex(1)), rules: Arc::default() };
+        settings.routes = Routes::new(vec![to_shop], Rules::default());
+        let at = |settings: &Settings, path: &[u8]| route_of(&head(Scheme::Https, path), of(settings));
+        let shop = Route::App(AppIndex(1));
+        settings.apps.push(named("shop"));
+        assert_eq!((at(&settings, b"/shop/1"), at(&settings, b"/")), (shop, APP));
+        settings.apps[0] = named("blog");
+        assert_eq!((at(&settings, b"/shop/1"), at(&settings, b"/")), (shop, Route::Refused(Fault::NoRoute)));
+        settings.apps.truncate(1);
+        settings.routes = Routes::default();
+        assert_eq!(at(&settings, b"/"), APP, "it is the only one");
+    }
+
+    #[test]
     fn an_app_that_cannot_be_served_is_explained_and_not_waited_for() {
         let settings = with_app();
-        let failed = Circumstances { app_has_failed: true, has_too_many_running: true, ..of(&settings) };
-        assert_eq!(route_of(&head(Scheme::Https, b"/"), failed), Route::AppFailure);
+        let apps = Apps::new(&settings.apps);
+        apps.served()[0].set_failure(Some("why".into()));
+        let served = apps.served();
+        let failed = Circumstances { apps: &served, has_too_many_running: true, ..of(&settings) };
+        assert_eq!(route_of(&head(Scheme::Https, b"/"), failed), Route::AppFailure(AppIndex(0)));
         let cleartext = Circumstances { https_port: Some(8443), ..failed };
         assert_eq!(route_of(&head(Scheme::Http, b"/"), cleartext), Route::Redirect(8443));
     }
@@ -295,8 +351,8 @@ mod tests {
         let settings = with_app();
         let of = Circumstances { https_port: Some(8443), ..of(&settings) };
         assert_eq!(route_of(&head(Scheme::Http, b"/"), of), Route::Redirect(8443));
-        assert_eq!(route_of(&head(Scheme::Https, b"/"), of), Route::App);
-        assert_eq!(route_of(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), Route::App);
-        assert_eq!(route_of(&head(Scheme::Http, b"*"), of), Route::App, "of OPTIONS *");
+        assert_eq!(route_of(&head(Scheme::Https, b"/"), of), APP);
+        assert_eq!(route_of(&head(Scheme::Http, b"/.well-known/acme-challenge/token"), of), APP);
+        assert_eq!(route_of(&head(Scheme::Http, b"*"), of), APP, "of OPTIONS *");
     }
 }

@@ -19,7 +19,9 @@ use crate::command_line::change_directory;
 use crate::handover::{Inherited, Predecessor};
 use crate::pid_file::PidFile;
 use crate::process_user::Identity;
-use crate::{Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user, supervise};
+use crate::{
+    AppSettings, Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user, supervise,
+};
 
 /// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
 /// fraction of a worker's.
@@ -114,7 +116,7 @@ impl Opened {
             let (user, group) = identity.owner();
             tracing::info!("The server runs as user {wanted} ({user}:{group}) from now on");
         }
-        if let Some(cores) = settings.app.as_ref().and_then(|app| app.usable_cores) {
+        if let Some(cores) = settings.apps.iter().find_map(|app| app.usable_cores) {
             tracing::info!("{cores}");
         }
     }
@@ -123,7 +125,7 @@ impl Opened {
     fn open(settings: &mut Settings, identity: Option<&Identity>) -> Result<Self, StartError> {
         let mut warnings = Vec::new();
         if settings.socket_owner.is_some()
-            && settings.app.is_some()
+            && !settings.apps.is_empty()
             && settings.process_user.is_none()
             && rustix::process::geteuid().is_root()
         {
@@ -171,6 +173,7 @@ fn run_logged(
     statsd: Option<StatsdTarget>,
 ) -> Result<Outcome, StartError> {
     settings.routes.load()?;
+    settings.apps.iter().try_for_each(AppSettings::check_folder)?;
     let access_log = access_log::open(&settings.log)?;
     let exporter = Exporter::start(&settings.otlp).unwrap_or_else(|error| {
         tracing::warn!("Spans are not exported: {error}");
@@ -221,10 +224,10 @@ fn run_opened(
 
 fn io_threads(settings: &Settings) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let workers = settings.app.as_ref().map_or(1, |app| app.workers.get());
+    let workers: usize = settings.apps.iter().map(|app| app.workers.get()).sum();
     match settings.io_threads {
         Some(threads) => threads.get(),
-        None => workers.div_ceil(WORKERS_PER_THREAD).min(cores),
+        None => workers.max(1).div_ceil(WORKERS_PER_THREAD).min(cores),
     }
 }
 
@@ -275,14 +278,14 @@ fn raise_descriptor_limit() -> Option<Rlimit> {
 mod tests {
     use super::*;
     use crate::bind::tests::settings;
-    use crate::{AppSettings, Bind, Listener};
+    use crate::{Bind, Listener};
 
     #[test]
     fn four_workers_share_an_edge_thread() {
         let threads = |workers| {
             let mut app = AppSettings::new("app".to_owned());
             app.workers = NonZeroUsize::new(workers).unwrap();
-            io_threads(&Settings { app: Some(app), ..settings(Vec::new()) })
+            io_threads(&Settings { apps: vec![app], ..settings(Vec::new()) })
         };
         let cores = std::thread::available_parallelism().unwrap().get();
         assert_eq!((threads(1), threads(4)), (1, 1));

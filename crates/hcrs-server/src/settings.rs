@@ -1,6 +1,7 @@
 //! The settings of the edge. Front ends fill them in; each default is defined here or in the crate that obeys
 //! it.
 
+mod app;
 mod loaded_file;
 mod reread;
 mod routes;
@@ -18,6 +19,9 @@ use hcrs_http::PathPrefix;
 use hcrs_otlp::OtlpSettings;
 use http::HeaderValue;
 
+pub use self::app::{
+    AppIndex, AppName, AppSettings, DispatchSettings, Lifespan, ReloadSettings, WorkerClass, WorkerHooks,
+};
 pub use self::loaded_file::LoadedFile;
 pub use self::reread::{NewSettings, SettingsSource};
 pub(crate) use self::routes::Taken;
@@ -32,7 +36,7 @@ pub use self::upstream::{
     UpstreamUrl,
 };
 use crate::labels::LabelSettings;
-use crate::{AccountName, Embedder, ServerNames, UsableCores};
+use crate::{AccountName, Embedder, ServerNames};
 pub use hcrs_log::{
     AccessFormat, AccessFormatError, LogLevel, LogSettings, LogTarget, PythonLogging, StatsdSettings,
     SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
@@ -41,8 +45,9 @@ pub use hcrs_log::{
 /// All settings of the edge.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The app and its workers; without it the edge answers with its welcome page.
-    pub app: Option<AppSettings>,
+    /// The apps and their workers, each with another name, the main one first; without any the edge answers with
+    /// its welcome page.
+    pub apps: Vec<AppSettings>,
     /// The process that serves the app itself; there are no workers then.
     pub embedder: Option<Arc<Embedder>>,
     /// The addresses to listen on.
@@ -71,7 +76,7 @@ pub struct Settings {
     pub pid_path: Option<PathBuf>,
     /// The number of threads that own connections; `None` means one for four workers.
     pub io_threads: Option<NonZeroUsize>,
-    /// The routes of requests that something other than the app answers.
+    /// The routes of requests that something other than the default app answers.
     pub routes: Routes,
     /// Limits and deadlines of client connections.
     pub connection: ConnectionSettings,
@@ -81,8 +86,6 @@ pub struct Settings {
     pub labels: LabelSettings,
     /// The export of spans.
     pub otlp: OtlpSettings,
-    /// The limits and deadlines of requests that wait for a worker.
-    pub dispatch: DispatchSettings,
     /// How long requests in flight may take to finish after a signal to stop.
     pub graceful_timeout: Duration,
     /// The targets of the logs.
@@ -102,7 +105,7 @@ impl Default for Settings {
     /// Returns settings that listen on no address and serve no app.
     fn default() -> Self {
         Self {
-            app: None,
+            apps: Vec::new(),
             embedder: None,
             listeners: Vec::new(),
             admin_bind: None,
@@ -122,7 +125,6 @@ impl Default for Settings {
             proxies: ProxySettings::default(),
             labels: LabelSettings::default(),
             otlp: OtlpSettings::default(),
-            dispatch: DispatchSettings::default(),
             graceful_timeout: Duration::from_secs(3),
             log: LogSettings::default(),
             statsd: StatsdSettings::default(),
@@ -130,6 +132,22 @@ impl Default for Settings {
             on_running: None,
             release_memory: None,
         }
+    }
+}
+
+impl Settings {
+    /// Returns the app of the requests that no route takes: the main one, or the only one.
+    pub fn default_app(&self) -> Option<AppIndex> {
+        match &self.apps[..] {
+            [_] => Some(AppIndex(0)),
+            [first, ..] if first.name.is_main() => Some(AppIndex(0)),
+            _ => None,
+        }
+    }
+
+    /// Returns the settings of the app with this name, if there is one.
+    pub fn app_named(&self, name: &AppName) -> Option<&AppSettings> {
+        self.apps.iter().find(|app| app.name == *name)
     }
 }
 
@@ -153,161 +171,6 @@ impl OnRunning {
 impl fmt::Debug for OnRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OnRunning")
-    }
-}
-
-/// The app and the processes that run it.
-#[derive(Debug, Clone)]
-pub struct AppSettings {
-    /// The app, as `module:attribute` or in another form that Hypercorn accepts.
-    pub path: String,
-    /// The number of worker processes.
-    pub workers: NonZeroUsize,
-    /// The cores from which `workers` was derived, if the operator has left it to the server.
-    pub usable_cores: Option<UsableCores>,
-    /// The number of requests after which a worker is replaced.
-    pub max_requests: Option<NonZeroU64>,
-    /// The most requests that are added to each worker's `max_requests`, drawn when it starts.
-    pub max_requests_jitter: u64,
-    /// The age at which a worker is replaced, or up to a tenth earlier.
-    pub max_worker_age: Option<Duration>,
-    /// The resident memory in bytes at which a worker is replaced, or up to a tenth less.
-    pub max_worker_rss: Option<u64>,
-    /// Whether the workers are replaced when files of the app change.
-    pub use_reloader: bool,
-    /// The files that are watched.
-    pub reload: ReloadSettings,
-    /// The event loop of the workers.
-    pub worker_class: WorkerClass,
-    /// Whether the event loop of the workers is in its debug mode.
-    pub debug: bool,
-    /// ASGI's `root_path`, WSGI's `SCRIPT_NAME`.
-    pub root_path: String,
-    /// The interpreter that runs the workers; `None` looks at `$VIRTUAL_ENV`, beside the command, and on
-    /// `PATH`.
-    pub python: Option<PathBuf>,
-    /// The number of threads of a worker that runs a WSGI app; `None` leaves it to the worker.
-    pub wsgi_threads: Option<NonZeroUsize>,
-    /// The largest request body that a WSGI app gets, in bytes.
-    pub wsgi_max_body_size: usize,
-    /// Whether lifespan events are sent to the app.
-    pub lifespan: Lifespan,
-    /// How long the app's lifespan startup may take.
-    pub startup_timeout: Duration,
-    /// How long the app's lifespan shutdown may take.
-    pub shutdown_timeout: Duration,
-    /// How long requests in flight in a worker that is replaced may take to finish.
-    pub retire_timeout: Duration,
-    /// How long a ready worker may leave pings unanswered before it is killed and replaced; zero means
-    /// indefinitely.
-    pub worker_timeout: Duration,
-    /// Whether workers are forked from a process that has loaded the app.
-    pub preload: bool,
-    /// The functions that workers call.
-    pub hooks: WorkerHooks,
-    /// Variables of the environment that may hold secrets of the server and that workers do not get: an app
-    /// shows its variables on debug pages, and passes them to its children.
-    pub withheld_variables: Vec<String>,
-    /// Variables of the environment that workers have in addition, with their values.
-    pub variables: Vec<(String, String)>,
-}
-
-impl AppSettings {
-    /// Returns the default settings for the app at `path`.
-    pub fn new(path: String) -> Self {
-        Self {
-            path,
-            workers: NonZeroUsize::MIN,
-            usable_cores: None,
-            max_requests: None,
-            max_requests_jitter: 0,
-            max_worker_age: None,
-            max_worker_rss: None,
-            use_reloader: false,
-            reload: ReloadSettings::default(),
-            worker_class: WorkerClass::Asyncio,
-            debug: false,
-            root_path: String::new(),
-            python: None,
-            wsgi_threads: None,
-            wsgi_max_body_size: 16 << 20,
-            lifespan: Lifespan::Auto,
-            startup_timeout: Duration::from_secs(60),
-            shutdown_timeout: Duration::from_secs(60),
-            retire_timeout: Duration::from_secs(60),
-            worker_timeout: Duration::from_secs(60),
-            preload: false,
-            hooks: WorkerHooks::default(),
-            withheld_variables: Vec::new(),
-            variables: Vec::new(),
-        }
-    }
-}
-
-/// Functions that a worker calls, each as `module:function`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WorkerHooks {
-    /// Called after the fork, with `preload`.
-    pub post_fork: Option<String>,
-    /// Called when the app is loaded, before its startup.
-    pub worker_start: Option<String>,
-    /// Called after the app's shutdown.
-    pub worker_exit: Option<String>,
-}
-
-/// The files that are watched in addition to those that the workers have loaded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReloadSettings {
-    /// The folders whose Python files are watched; empty for the app's own.
-    pub dirs: Vec<PathBuf>,
-    /// Patterns of other files in these folders that are watched: of names, or with a slash of paths within
-    /// the folder.
-    pub include: Vec<String>,
-    /// Patterns of files that are not watched, even if a worker has loaded them.
-    pub exclude: Vec<String>,
-}
-
-/// Whether lifespan events are sent to an ASGI app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifespan {
-    /// They are sent; an app that raises before it has received `lifespan.startup` does not support them.
-    Auto,
-    /// They are sent; an app that does not support them cannot be served.
-    On,
-    /// They are not sent.
-    Off,
-}
-
-impl Lifespan {
-    /// Returns the name that the configuration uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::On => "on",
-            Self::Off => "off",
-        }
-    }
-}
-
-/// The event loop of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerClass {
-    /// The event loop of the standard library.
-    Asyncio,
-    /// uvloop, which has to be installed beside the app.
-    Uvloop,
-    /// trio, which has to be installed beside the app.
-    Trio,
-}
-
-impl WorkerClass {
-    /// Returns the name that the configuration uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Asyncio => "asyncio",
-            Self::Uvloop => "uvloop",
-            Self::Trio => "trio",
-        }
     }
 }
 
@@ -475,37 +338,6 @@ impl Default for ProxySettings {
             drop_untrusted: false,
             stripped_prefix: None,
             protocol_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// The limits and deadlines of requests that wait for a worker.
-#[derive(Debug, Clone, Copy)]
-pub struct DispatchSettings {
-    /// The number of requests that may be sent to a worker over one link and not yet begun; at most
-    /// [`hcrs_link::SLOTS`].
-    pub start_credits: usize,
-    /// The number of requests of one edge thread that may wait while no worker has a start credit; more get
-    /// 503.
-    pub queue_size: usize,
-    /// The number of bytes that unbegun requests of one edge thread may hold, heads and arrived parts of
-    /// bodies; more get 503.
-    pub queue_bytes: usize,
-    /// How long a request may wait for a worker to begin it before it gets 503.
-    pub queue_timeout: Duration,
-    /// How long a worker may leave a request unbegun, and do nothing else, before other workers are preferred
-    /// and get the requests that it has not begun.
-    pub stall_timeout: Duration,
-}
-
-impl Default for DispatchSettings {
-    fn default() -> Self {
-        Self {
-            start_credits: 32,
-            queue_size: 4096,
-            queue_bytes: 64 << 20,
-            queue_timeout: Duration::from_secs(10),
-            stall_timeout: Duration::from_millis(20),
         }
     }
 }

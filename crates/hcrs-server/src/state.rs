@@ -21,7 +21,7 @@ use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
 use crate::labels::Labels;
 use crate::origin::admin::Port;
-use crate::origin::app::dispatch::Dispatch;
+use crate::origin::app::apps::Apps;
 use crate::origin::files::{Files, NamedByApp};
 use crate::origin::health::Readiness;
 use crate::origin::upstream::Upstreams;
@@ -49,7 +49,8 @@ pub(crate) struct ThreadState {
     pub admin: Option<Port>,
     /// Whether requests should be sent to the server.
     pub readiness: Arc<Readiness>,
-    pub dispatch: Dispatch,
+    /// The apps, with the requests that wait for their workers.
+    pub apps: Apps,
     pub connections: RefCell<Slab<Rc<Mailbox>>>,
     pub access: RefCell<Option<AccessLog>>,
     pub statsd: RefCell<Option<Statsd>>,
@@ -63,8 +64,6 @@ pub(crate) struct ThreadState {
     pub metrics: Rc<Counters>,
     /// The requests in flight.
     pub requests: ActiveRequests,
-    /// The reason why the app cannot be served, while requests are answered with it.
-    pub app_failure: RefCell<Option<Arc<str>>>,
     websockets: RefCell<Rc<websocket::Terms>>,
     /// Room for the request bodies that HTTP/2 connections hold.
     pub bodies: Rc<hcrs_h2::BodyRoom>,
@@ -123,7 +122,7 @@ impl ThreadState {
         Self {
             admin: None,
             readiness: Arc::default(),
-            dispatch: Dispatch::new(settings.dispatch),
+            apps: Apps::new(&settings.apps),
             connections: RefCell::default(),
             access: RefCell::new(access),
             statsd: RefCell::new(statsd),
@@ -132,7 +131,6 @@ impl ThreadState {
             faults: FaultLog::default(),
             metrics: Rc::default(),
             requests: ActiveRequests::default(),
-            app_failure: RefCell::default(),
             websockets: RefCell::new(websocket::Terms::new(&settings.connection)),
             bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
             named_by_app: RefCell::new(NamedByApp::of(&settings, &files)),
@@ -172,7 +170,7 @@ impl ThreadState {
     /// Replaces the settings. What a protocol has announced to a client, and limits of its parsing, stay as they
     /// are for connections that are open.
     pub(crate) fn apply(&self, settings: Arc<Settings>) {
-        self.dispatch.apply(settings.dispatch);
+        self.apps.apply(&settings.apps);
         self.websockets.replace_with(|terms| terms.renewed(&settings.connection));
         self.server_fields.replace(ServerFields::new(&settings.connection));
         self.upstreams.change_to(&settings.routes);
@@ -223,7 +221,7 @@ impl ThreadState {
     pub(crate) fn note_fault(&self, failed: FailedRequest<'_>, fault: Fault) {
         self.metrics.fail_request(fault);
         if self.faults.note(failed, fault, clock::now()) {
-            self.dispatch.wake();
+            self.apps.waker().wake();
         }
     }
 
@@ -271,7 +269,7 @@ impl ThreadState {
     /// Returns the metrics of the thread, which has the number `thread`, and its oldest requests in flight.
     pub(crate) fn snapshot(&self, thread: usize, now: Instant) -> ThreadSnapshot {
         let mut snapshot = ThreadSnapshot::of(&self.metrics);
-        self.dispatch.add_to(&mut snapshot);
+        self.apps.add_to(&mut snapshot);
         self.requests.add_to(&mut snapshot, thread, now);
         snapshot
     }
@@ -295,14 +293,14 @@ impl ThreadState {
             statsd.record(entry.status, entry.duration, entry.fault);
         }
         // The record waits for others in a batch; the woken task bounds that wait.
-        self.dispatch.wake();
+        self.apps.waker().wake();
     }
 
     /// Records a request that is over as a span.
     pub(crate) fn record_span(&self, span: Span) {
         if let Some(spans) = &mut *self.spans.borrow_mut() {
             spans.record(span);
-            self.dispatch.wake();
+            self.apps.waker().wake();
         }
     }
 
@@ -333,7 +331,7 @@ impl ThreadState {
         let listed = (listed > 0).then(|| format!("{listed} requests in flight"));
         let encoders = self.encoders.streams();
         let encoders = (encoders > 0).then(|| format!("{encoders} encoders"));
-        [self.dispatch.left_over(), listed, encoders]
+        [self.apps.left_over(), listed, encoders]
             .into_iter()
             .flatten()
             .reduce(|all, more| format!("{all}, {more}"))

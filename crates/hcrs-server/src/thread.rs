@@ -24,10 +24,11 @@ use crate::connection::accept;
 use crate::exchange::piece;
 use crate::origin::admin::Port;
 use crate::origin::app::WorkerEvent;
+use crate::origin::app::apps::App;
 use crate::origin::app::link::{Cut, Link, LinkEvent};
 use crate::origin::app_failure;
 use crate::origin::health::Readiness;
-use crate::settings::Settings;
+use crate::settings::{AppName, Settings};
 use crate::state::{FIRST_REQUEST, Phase, Records, ThreadState};
 
 use control::{Control, Drain, LinkEnd, Report, Retirement};
@@ -111,14 +112,14 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 }
             }
             Control::Retire(retirement) => retire(&shared, retirement),
-            Control::ExplainFailure(reason) => explain_failure(&shared, reason),
+            Control::ExplainFailure(app, reason) => explain_failure(&shared, &app, reason),
             Control::Apply(settings) => shared.apply(settings),
-            Control::Lost(worker) => shared.dispatch.lost(worker),
+            Control::Lost(worker) => shared.apps.lost(worker),
             Control::Turn(turned) => {
                 turned.fetch_add(1, Ordering::Relaxed);
             }
             Control::Snapshot(reply) => answer(reply, &shared, index),
-            Control::Describe(worker) => shared.dispatch.describe(worker, clock::now()),
+            Control::Describe(worker) => shared.apps.describe(worker, clock::now()),
             Control::Drain(order) => {
                 shared.drains.cancel();
                 for task in accepting.drain(..) {
@@ -132,7 +133,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                     tracing::warn!("accounting: edge thread {index} has drained, and {left} are left");
                 }
                 debug_assert!(left.is_none(), "everything has come back at the end of a drain");
-                shared.dispatch.drain(until.saturating_duration_since(clock::now()));
+                shared.apps.drain(until.saturating_duration_since(clock::now()));
                 shared.flush_records();
                 report(&reports, Report::Drained { cut });
             }
@@ -149,27 +150,30 @@ fn answer(reply: oneshot::Sender<ThreadSnapshot>, shared: &ThreadState, index: u
 }
 
 fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>) {
-    let LinkEnd { parts, socket } = end;
+    let LinkEnd { app, parts, socket } = end;
+    let start_credits = shared.settings().app_named(&app).map(|app| app.dispatch.start_credits);
+    // The link of an app that is configured no more closes, and its worker ends.
+    let (Some(app), Some(start_credits)) = (shared.apps.named(&app), start_credits) else { return };
     let worker = parts.worker;
     shared.metrics.add_slot(parts.slot);
-    let link = Link::new(parts, shared.settings().dispatch.start_credits, clock::now());
-    shared.dispatch.attach(Rc::clone(&link));
+    let link = Link::new(parts, start_credits, clock::now());
+    app.dispatch.attach(Rc::clone(&link));
     let (shared, reports) = (Rc::clone(shared), reports.clone());
     spawn_local(async move {
         let on_event = {
-            let (shared, reports) = (Rc::clone(&shared), reports.clone());
+            let (app, reports) = (Rc::clone(&app), reports.clone());
             move |event| match event {
-                LinkEvent::Progress => shared.dispatch.pump_if_waiting(),
+                LinkEvent::Progress => app.dispatch.pump_if_waiting(),
                 LinkEvent::Worker(event) => {
                     let is_ready = matches!(event, WorkerEvent::Ready);
                     report(&reports, Report::Worker(worker, event));
                     if is_ready {
-                        shared.dispatch.pump(clock::now());
+                        app.dispatch.pump(clock::now());
                     }
                 }
             }
         };
-        run_link(&shared, &link, socket, on_event).await;
+        run_link(&shared, &app, &link, socket, on_event).await;
         shared.changed.notify_one();
         report(&reports, Report::Worker(worker, WorkerEvent::Detached));
     });
@@ -180,6 +184,7 @@ fn attach(shared: &Rc<ThreadState>, end: LinkEnd, reports: &mpsc::Sender<Report>
 /// The link has a task of its own, so that a panic in it ends this link and nothing else.
 pub(crate) async fn run_link(
     shared: &ThreadState,
+    app: &App,
     link: &Rc<Link>,
     socket: UnixStream,
     on_event: impl FnMut(LinkEvent) + 'static,
@@ -188,13 +193,13 @@ pub(crate) async fn run_link(
     if let Err(error) = spawn_local(Rc::clone(link).run(socket, on_event).instrument(span)).await {
         tracing::error!("The link to worker {} has failed: {error}", link.pid());
     }
-    shared.dispatch.detach(link, clock::now());
+    shared.apps.detach(app, link, clock::now());
 }
 
 /// Sends a worker no more requests, and lets it finish those that it has begun within `grace`.
 fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     let now = clock::now();
-    let Some(link) = shared.dispatch.retire(worker, SIGTERM, now) else { return };
+    let Some(link) = shared.apps.retire(worker, SIGTERM, now) else { return };
     let until = now + grace;
     spawn_local(async move {
         if tokio::time::timeout_at(until.into(), link.quiet()).await.is_err() {
@@ -204,14 +209,15 @@ fn retire(shared: &ThreadState, Retirement { worker, grace }: Retirement) {
     });
 }
 
-/// Answers requests with the reason why the app cannot be served, if there is one; those that wait first.
-fn explain_failure(shared: &ThreadState, reason: Option<Arc<str>>) {
+/// Answers an app's requests with the reason why it cannot be served, if there is one; those that wait first.
+fn explain_failure(shared: &ThreadState, app: &AppName, reason: Option<Arc<str>>) {
+    let Some(app) = shared.apps.named(app) else { return };
     if let Some(reason) = &reason {
-        for exchange in shared.dispatch.take_queue() {
+        for exchange in app.dispatch.take_queue() {
             exchange.answer_queued(|head| app_failure::answer(head, Some(reason)));
         }
     }
-    *shared.app_failure.borrow_mut() = reason;
+    app.set_failure(reason);
 }
 
 /// Logs the exchanges that were cut off in a worker that was replaced.
@@ -238,7 +244,7 @@ async fn drain(
     orders: &mut mpsc::Receiver<Control>,
 ) -> Instant {
     let Drain { mut until, signal } = order;
-    shared.dispatch.begin_drain(signal);
+    shared.apps.begin_drain(signal);
     shared.enter(Phase::Draining);
     let phase_ends = tokio::time::sleep_until((clock::now() + FIRST_REQUEST).min(until).into());
     tokio::pin!(phase_ends);
@@ -261,13 +267,13 @@ async fn drain(
                 Some(
                     Control::Accept
                     | Control::Retire(_)
-                    | Control::ExplainFailure(_)
+                    | Control::ExplainFailure(..)
                     | Control::Apply(_)
                     | Control::Describe(_),
                 ) => {}
                 Some(Control::Snapshot(reply)) => answer(reply, shared, index),
                 Some(Control::Turn(turned)) => drop(turned.fetch_add(1, Ordering::Relaxed)),
-                Some(Control::Lost(worker)) => shared.dispatch.lost(worker),
+                Some(Control::Lost(worker)) => shared.apps.lost(worker),
                 Some(Control::Drain(order)) => {
                     until = order.until;
                     phase_ends.as_mut().reset(until.into());
@@ -292,8 +298,8 @@ async fn drain(
 async fn run_ticks(shared: Rc<ThreadState>) {
     let mut release_at = None::<Instant>;
     loop {
-        if !shared.dispatch.has_work(clock::now()) && !shared.has_records() {
-            let changed = shared.dispatch.changed();
+        if !shared.apps.has_work(clock::now()) && !shared.has_records() {
+            let changed = shared.apps.waker().woken();
             match [release_at, shared.faults.due()].into_iter().flatten().min() {
                 None => changed.await,
                 // The outcome does not matter: both a change and the timeout call for a check.
@@ -311,7 +317,7 @@ async fn run_ticks(shared: Rc<ThreadState>) {
             release();
             release_at = None;
         }
-        shared.dispatch.tick(now);
+        shared.apps.tick(now);
         shared.faults.flush_due(now);
         if let Some(access) = &mut *shared.access.borrow_mut() {
             access.flush_due(now);

@@ -11,6 +11,6 @@ mod status;
 mod view;
 
 pub use status::{
-    Certificate, Connections, Latency, Listener, Queue, Request, Requests, Server, State, Status, Worker,
+    App, Certificate, Connections, Latency, Listener, Queue, Request, Requests, Server, State, Status, Worker,
 };
 pub use view::{Look, View};

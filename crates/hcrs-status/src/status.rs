@@ -11,7 +11,10 @@ pub struct Status {
     pub server: Server,
     /// The addresses where it listens.
     pub listeners: Vec<Listener>,
-    /// The worker processes, by slot.
+    /// The apps.
+    #[serde(default)]
+    pub apps: Vec<App>,
+    /// The worker processes, by app and slot.
     pub workers: Vec<Worker>,
     /// The requests that no worker has begun.
     pub queue: Queue,
@@ -32,7 +35,7 @@ pub struct Server {
     pub version: String,
     /// The process id of the edge.
     pub pid: u32,
-    /// The app's path; `None` if the welcome page is served.
+    /// The path of the first app; `None` if the welcome page is served.
     pub app: Option<String>,
     /// The state.
     pub state: State,
@@ -82,10 +85,28 @@ pub struct Listener {
     pub admin: bool,
 }
 
+/// An app.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct App {
+    /// The name; `main` for the one that the top level of the configuration describes.
+    pub name: String,
+    /// The path.
+    pub path: String,
+    /// The number of workers that are to run.
+    pub workers: usize,
+    /// The number of workers that are ready.
+    pub ready: usize,
+    /// The number of requests that wait for its workers.
+    pub queue: u64,
+}
+
 /// A worker process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
-    /// The number of the configured worker, from 1. A worker and its replacement have the same.
+    /// The name of the app that it serves.
+    #[serde(default)]
+    pub app: String,
+    /// The number of the configured worker of the app, from 1. A worker and its replacement have the same.
     pub slot: usize,
     /// The process id.
     pub pid: u32,

@@ -159,7 +159,9 @@ fn title(status: &Status, look: Look) -> String {
     let server = &status.server;
     let mut line = Line::new(look);
     line.push(Tone::Heading, &format!("hcrs {}", server.version));
-    line.push(Tone::Plain, &format!("  {}  ", server.app.as_deref().unwrap_or("(welcome page)")));
+    let more = status.apps.len().saturating_sub(1);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    line.push(Tone::Plain, &format!("  {}{more}  ", server.app.as_deref().unwrap_or("(welcome page)")));
     let tone = match server.state {
         State::Serving => Tone::Good,
         State::Starting | State::Draining => Tone::Doubtful,
@@ -197,7 +199,11 @@ fn workers(status: &Status, before: Option<&Status>, elapsed: f64, look: Look) -
     let mut heading = Line::new(look);
     heading.push(Tone::Heading, "WORKER  PID       STATE      UP        RSS      CPU    IN FLIGHT  REQUESTS");
     let mut lines = vec![heading.text];
+    let mut app = None;
     for worker in &status.workers {
+        if status.apps.len() > 1 && app.replace(&worker.app) != Some(&worker.app) {
+            lines.push(heading_of_app(&worker.app, status, look));
+        }
         let mut line = Line::new(look);
         line.push(Tone::Plain, &worker.slot.to_string());
         line.pad_to(8);
@@ -218,6 +224,23 @@ fn workers(status: &Status, before: Option<&Status>, elapsed: f64, look: Look) -
         lines.push(line.text);
     }
     lines
+}
+
+/// The line above the workers of an app, if there are several.
+fn heading_of_app(name: &str, status: &Status, look: Look) -> String {
+    let mut line = Line::new(look);
+    line.push(Tone::Heading, name);
+    match status.apps.iter().find(|app| app.name == name) {
+        Some(app) => {
+            line.push(Tone::Plain, &format!("  {}  ", app.path));
+            let tone = if app.ready < app.workers { Tone::Doubtful } else { Tone::Good };
+            line.push(tone, &format!("{} of {} ready", app.ready, app.workers));
+            let tone = if app.queue > 0 { Tone::Doubtful } else { Tone::Plain };
+            line.push(tone, &format!("  queue {}", count(app.queue)));
+        }
+        None => line.push(Tone::Doubtful, "  is leaving"),
+    }
+    line.text
 }
 
 /// The share of a processor that a worker has used since the report before, or since its start.

@@ -57,9 +57,13 @@ pub(crate) fn run(settings: &Settings, action: AdminAction) -> Result<(), AdminE
     let command = match action {
         AdminAction::Status { json: false, once } => return watch(bind, once),
         AdminAction::Status { json: true, .. } => ask(bind, "GET", "/status")?,
-        AdminAction::Reload => ask(bind, "POST", "/reload")?,
+        AdminAction::Reload { app: None } => ask(bind, "POST", "/reload")?,
+        AdminAction::Reload { app: Some(app) } => ask(bind, "POST", &format!("/reload?app={app}"))?,
         AdminAction::Stop => ask(bind, "POST", "/stop")?,
-        AdminAction::Scale(workers) => ask(bind, "POST", &format!("/scale?workers={workers}"))?,
+        AdminAction::Scale { workers, app } => {
+            let app = app.map(|app| format!("&app={app}")).unwrap_or_default();
+            ask(bind, "POST", &format!("/scale?workers={workers}{app}"))?
+        }
         AdminAction::Reopen => ask(bind, "POST", "/reopen")?,
         AdminAction::Drain { off: false } => ask(bind, "POST", "/drain")?,
         AdminAction::Drain { off: true } => ask(bind, "POST", "/drain?off")?,

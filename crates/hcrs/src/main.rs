@@ -138,7 +138,7 @@ fn develop(mut config: Config, folder: Option<&Path>) -> Exit {
     }
     let environment: Vec<_> = std::env::vars_os().collect();
     let greeting = Greeting {
-        app: config.server.app.as_ref().map(|app| app.path.clone()),
+        app: config.server.apps.first().map(|app| app.path.clone()),
         certificate: folder.map(DevCertificate::in_folder),
         has_colors: has_colors(&environment, io::stderr().is_terminal()),
     };
@@ -165,6 +165,11 @@ fn serve_for(embedder: &Arc<Embedder>, arguments: Vec<OsString>) -> Exit {
             return Exit::Config;
         }
     };
+    if config.server.apps.len() > 1 {
+        let why = "a program that serves an app itself has no other apps ([[hcrs.apps]]); serve them by the command hcrs";
+        embedder.failed(None, why);
+        return Exit::Config;
+    }
     config.server.embedder = Some(Arc::clone(embedder));
     run(config).unwrap_or_else(|error| {
         embedder.failed(error.raw_os_error(), &error.to_string());

@@ -39,7 +39,7 @@ def _settings() -> dict[str, Setting]:
         if line.startswith("## "):
             section = line
             ignored = line == "## Ignored"
-        if section == "## Keys of a route":
+        if section in ("## Keys of a route", "## Keys of an app"):
             continue
         row = re.fullmatch(r"\| `(\w+)`( \*hcrs\*)? \|([^|]*)\|(.*)\|", line)
         if row:

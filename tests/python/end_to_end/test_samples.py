@@ -33,6 +33,12 @@ PLACES: dict[str, dict[str, str]] = {
         "/srv/myproject/.venv/bin/python": sys.executable,
     },
     "behind-a-proxy": {"/run/hcrs": "{folder}"},
+    "several-apps": {
+        "0.0.0.0:8000": "127.0.0.1:0",
+        "/srv/shop/.venv/bin/python": sys.executable,
+        "/srv/shop": "{folder}/shop",
+        "/run/hcrs": "{folder}",
+    },
     "mtls": {"0.0.0.0:8443": "0.0.0.0:0", "/etc/hcrs": "{folder}"},
 }
 
@@ -53,6 +59,8 @@ def place(tmp_path: Path) -> Callable[[str], Path]:
         app = (APPS / "plain.py").read_text()
         (tmp_path / "myproject" / "asgi.py").write_text(app + "\napplication = app\n")
         (tmp_path / "app.py").write_text(app)
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop" / "shop.py").write_text(app.replace('"/": hello', '"/shop/": hello').replace('"hello"', '"shop"') + "\napplication = app\n")
         subprocess.run([command(), "cert", "dev", "--dir", str(tmp_path)], check=True, capture_output=True)
         (tmp_path / "fullchain.pem").write_text((tmp_path / "cert.pem").read_text())
         (tmp_path / "privkey.pem").write_text((tmp_path / "key.pem").read_text())
@@ -115,6 +123,13 @@ def test_production_serves_with_tls_and_beside_it_and_logs_to_its_file(
     assert len(server.worker_pids()) == 4
     assert (tmp_path / "hcrs.pid").read_text() == str(server.pid)
     wait_until(lambda: (tmp_path / "access.log").read_text().count('"GET / ') == 2, "the lines of the access log")
+
+
+def test_several_apps_serves_both(serve_sample: Callable[..., Server], connect_h1: Callable[..., H1Client]) -> None:
+    server = serve_sample("several-apps")
+    client = connect_h1(server.listener)
+    assert [client.get(path).body for path in ("/", "/shop/")] == [b"hello", b"shop"]
+    assert len(server.worker_pids()) == 3
 
 
 def test_behind_a_proxy_serves_on_a_socket_for_the_proxys_group(

@@ -9,14 +9,15 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use hcrs_coding::Coding;
 use hcrs_forwarded::ForwardedStyle;
 use hcrs_server::{
-    AccessFormat, AccountName, Balance, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HashKey,
-    HealthCheck, HostPattern, Lifespan, LoadedFile, LogLevel, LogTarget, MissingFile, PathPattern,
+    AccessFormat, AccountName, AppIndex, Balance, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse,
+    HashKey, HealthCheck, HostPattern, Lifespan, LoadedFile, LogLevel, LogTarget, MissingFile, PathPattern,
     PythonLogging, RedirectSettings, RouteAction, RouteMatcher, SampleRatio, ServerNames, Settings,
     TraceContext, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl, WorkerClass,
 };
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
 
+mod apps;
 mod messages;
 
 use super::*;
@@ -55,7 +56,7 @@ fn ends_in<T: Debug + PartialEq>(toml: &str, setting: impl Fn(&Settings) -> T, e
 }
 
 fn app(settings: &Settings) -> &hcrs_server::AppSettings {
-    settings.app.as_ref().expect("an app is set")
+    settings.apps.first().expect("an app is set")
 }
 
 fn tls(settings: &Settings) -> &hcrs_tls::Settings {
@@ -113,7 +114,7 @@ fn the_last_number_of_workers_counts() {
 #[test]
 fn zero_max_requests_means_no_limit() {
     let never = config("application_path = \"m:a\"\nmax_requests = 0").unwrap();
-    assert_eq!(never.server.app.unwrap().max_requests, None);
+    assert_eq!(never.server.apps[0].max_requests, None);
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("insecure_bind = [\"b:2\", \"fd://4\"]", |s| binds(s, false), list(&["b:2", "fd://4"]));
     ends_in("backlog = 2048", |s| s.backlog, 2048);
     ends_in("umask = 0o007", |s| s.umask, Some(7));
-    ends_in("application_path = \"m:a\"", |s| s.app.as_ref().map(|app| app.path.clone()), Some("m:a".into()));
+    ends_in("application_path = \"m:a\"", |s| s.apps.first().map(|app| app.path.clone()), Some("m:a".into()));
     ends_in("root_path = \"/api/\"", |s| app(s).root_path.clone(), "/api".into());
     ends_in("workers = 4", |s| app(s).workers.get(), 4);
     ends_in(
@@ -264,13 +265,13 @@ fn every_key_ends_in_its_setting() {
     ends_in("[hcrs]\nmax_connections = 5", |s| s.connection.max_connections, 5);
     ends_in("[hcrs]\nhead_timeout = 5", |s| s.connection.head_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nwrite_timeout = 5", |s| s.connection.write_timeout, Duration::from_secs(5));
-    ends_in("[hcrs]\nstall_timeout = 5", |s| s.dispatch.stall_timeout, Duration::from_secs(5));
+    ends_in("[hcrs]\nstall_timeout = 5", |s| app(s).dispatch.stall_timeout, Duration::from_secs(5));
     ends_in("[hcrs]\nio_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("hcrs.io_threads = 3", |s| s.io_threads.map(NonZeroUsize::get), Some(3));
     ends_in("[hcrs]\nlifespan = \"off\"", |s| app(s).lifespan, Lifespan::Off);
     ends_in("[hcrs]\npython = \"bin/python\"", |s| app(s).python.clone(), Some("bin/python".into()));
-    ends_in("[hcrs]\nqueue_size = 0", |s| s.dispatch.queue_size, 0);
-    ends_in("[hcrs]\nqueue_timeout = 0.25", |s| s.dispatch.queue_timeout, Duration::from_millis(250));
+    ends_in("[hcrs]\nqueue_size = 0", |s| app(s).dispatch.queue_size, 0);
+    ends_in("[hcrs]\nqueue_timeout = 0.25", |s| app(s).dispatch.queue_timeout, Duration::from_millis(250));
     ends_in("[hcrs]\nwsgi_threads = 12", |s| app(s).wsgi_threads.map(NonZeroUsize::get), Some(12));
 }
 
@@ -386,7 +387,7 @@ fn routes_end_in_their_settings() {
     assert_eq!(fixed, RouteAction::Fixed(FixedResponse { status: 410, body: page, content_type: None }));
     assert_eq!(route("path = [\"=/\", \"/a\"]\nwelcome = true").action, RouteAction::Welcome);
     let api = route("path = \"/api\"\napp = true\nmax_body_size = \"1k\"");
-    assert_eq!((api.action, api.rules.max_body_size), (RouteAction::App, Some(1024)));
+    assert_eq!((api.action, api.rules.max_body_size), (RouteAction::App(AppIndex(0)), Some(1024)));
     let route = "[[hcrs.routes]]\nstatus = 404";
     assert_eq!(settings("application_path = \"a\"").changed_to(settings(route)).routes.list().len(), 1);
 }
@@ -502,7 +503,7 @@ fn mistakes_in_routes_are_named_with_their_place() {
         ("welcome = false", 1, "expected welcome = true, or another action"),
         ("status = 404\ntext = \"a\"\nfile = \"a\"", 4, "file: expected text or file, and not both"),
         ("path = [\"/a\", \"b\"]\nstatus = 404", 2, "path: expected a path that begins with /"),
-        ("app = false", 1, "expected app = true, or another action"),
+        ("app = false", 2, "app: expected true or the name of an app, or another action"),
     ] {
         let error = config(&format!("[[hcrs.routes]]\n{toml}")).unwrap_err().to_string();
         assert!(
@@ -583,7 +584,10 @@ fn responses_are_compressed_on_request() {
 
 #[test]
 fn waiting_requests_are_bounded_in_bytes() {
-    assert_eq!(settings("[hcrs]\nqueue_bytes = 65536").dispatch.queue_bytes, 65_536);
+    assert_eq!(
+        app(&settings("application_path = \"m:a\"\nhcrs.queue_bytes = 65536")).dispatch.queue_bytes,
+        65_536
+    );
 }
 
 #[test]
@@ -603,7 +607,7 @@ fn the_admin_interface_and_the_probes_end_in_their_settings() {
 
 #[test]
 fn every_obeyed_key_has_a_line_in_a_test_above() {
-    let this = include_str!("tests.rs");
+    let this = concat!(include_str!("tests.rs"), include_str!("tests/apps.rs"));
     for setting in table::all().filter(|setting| setting.ignored_reason().is_none()) {
         assert!(this.contains(&format!("{} = ", setting.key)), "{} is not tested", setting.key);
     }
@@ -633,7 +637,7 @@ fn defaults_are_those_of_hypercorn() {
     let settings = settings("");
     // With one exception: clients lose requests when such a limit closes the connection.
     assert_eq!(settings.connection.keep_alive_max_requests, None);
-    assert!(settings.app.is_none() && settings.tls.is_none());
+    assert!(settings.apps.is_empty() && settings.tls.is_none());
     assert_eq!(binds(&settings, false), ["127.0.0.1:8000"]);
     assert_eq!(settings.backlog, 100);
     assert_eq!(settings.graceful_timeout, Duration::from_secs(3));
@@ -660,7 +664,7 @@ fn defaults_are_those_of_hypercorn() {
 
 #[test]
 fn empty_application_path_is_no_app() {
-    assert!(settings("application_path = \"\"").app.is_none());
+    assert!(settings("application_path = \"\"").apps.is_empty());
 }
 
 /// Returns lines that are often valid, or nearly so.

@@ -21,6 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The app as MODULE:APP, where APP is an expression that defaults to app. The prefix asgi: or wsgi: \
          sets the interface. Without an app, a welcome page is served.",
     )
+    .of_app()
     .at_start()
     .aliases(&["application", "app"]),
     Setting::new(
@@ -31,6 +32,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.app.root_path, v.text().map(|path| path.trim_end_matches('/').into())),
         "The path at which the app is mounted: ASGI's root_path, WSGI's SCRIPT_NAME.",
     )
+    .of_app()
     .flag("--root-path", None, "PATH"),
     Setting::new(
         App,
@@ -42,6 +44,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          affinity and the CPU quota of its cgroup (whole cores, at least one). 0 is treated as 1: the app \
          never runs in the main process.",
     )
+    .of_app()
     .flag("--workers", Some('w'), "NUMBER"),
     Setting::new(
         App,
@@ -51,6 +54,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         worker_class,
         "The event loop of the workers. uvloop and trio must be installed in the app's environment.",
     )
+    .of_app()
     .flag("--worker-class", Some('k'), "CLASS"),
     Setting::new(
         App,
@@ -60,6 +64,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.app.debug, v.boolean()),
         "Enables asyncio's debug mode in the workers.",
     )
+    .of_app()
     .flag("--debug", None, ""),
     Setting::new(
         App,
@@ -82,6 +87,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          changes. Requests wait for the new code; if it cannot be loaded, they are answered with the traceback. \
          For development. The configuration is not reloaded.",
     )
+    .of_app()
     .at_start()
     .flag("--reload", None, "")
     .aliases(&["reload"]),
@@ -102,6 +108,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          first, and the old one finishes the requests that it has begun. A WebSocket counts as one request. \
          0 or unset, workers are not replaced.",
     )
+    .of_app()
     .flag("--max-requests", None, "NUMBER"),
     Setting::new(
         App,
@@ -112,6 +119,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Largest random number of requests that is added to max_requests, drawn for each worker when it \
          starts.",
     )
+    .of_app()
     .flag("--max-requests-jitter", None, "NUMBER"),
     Setting::new(
         App,
@@ -122,6 +130,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Age in seconds at which a worker is replaced, as with max_requests; up to a tenth earlier, by chance, \
          so that workers are not replaced together.",
     )
+    .of_app()
     .extension()
     .flag("--max-worker-age", None, "SECONDS"),
     Setting::new(
@@ -133,6 +142,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Resident memory in bytes at which a worker is replaced, as with max_requests; up to a tenth less, by \
          chance. It is looked at every two seconds.",
     )
+    .of_app()
     .extension()
     .flag("--max-worker-rss", None, "BYTES"),
     Setting::ignored(
@@ -159,7 +169,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| d.app.wsgi_max_body_size.to_string(),
         |v, d| store(&mut d.app.wsgi_max_body_size, v.whole()),
         "Largest request body of a WSGI app, in bytes.",
-    ),
+    )
+    .of_app(),
     Setting::new(
         App,
         "lifespan",
@@ -169,6 +180,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Whether the lifespan protocol is used with an ASGI app: auto uses it if the app supports it, and \
          on refuses to serve an app that does not.",
     )
+    .of_app()
     .extension(),
     Setting::new(
         App,
@@ -180,6 +192,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          that has died is replaced within milliseconds. SIGHUP and use_reloader load new code all the same. \
          Threads and connections that the app opens at its import do not work in forked workers.",
     )
+    .of_app()
     .at_start()
     .extension()
     .flag("--preload", None, ""),
@@ -192,6 +205,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A function as MODULE:FUNCTION that each worker calls right after it was forked, with preload. Its \
          argument has the attributes slot, the worker's number from 1 on, and pid.",
     )
+    .of_app()
     .extension(),
     Setting::new(
         App,
@@ -202,6 +216,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A function as MODULE:FUNCTION that each worker calls before the app's startup, with the argument of \
          post_fork. If it raises, the worker cannot serve.",
     )
+    .of_app()
     .extension(),
     Setting::new(
         App,
@@ -212,6 +227,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A function as MODULE:FUNCTION that each worker which ends in order calls after the app's shutdown, \
          with the argument of post_fork. shutdown_timeout includes it.",
     )
+    .of_app()
     .extension(),
     Setting::new(
         App,
@@ -222,6 +238,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The Python interpreter of the workers. Unset, the first of: that of python -m hcrs, the virtual \
          environment in which the command is installed, $VIRTUAL_ENV, beside the command, PATH.",
     )
+    .of_app()
     .at_start()
     .extension()
     .flag("--python", None, "PATH"),
@@ -234,6 +251,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "With use_reloader: folders whose Python files are watched. Empty, the folder from which the app's \
          module is imported. Hidden folders, node_modules and virtual environments are skipped.",
     )
+    .of_app()
     .at_start()
     .extension(),
     Setting::new(
@@ -245,6 +263,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "With use_reloader: further files in these folders to watch, as patterns of file names (\"*.html\") \
          or, with a slash, of paths (\"templates/*\").",
     )
+    .of_app()
     .at_start()
     .extension(),
     Setting::new(
@@ -255,6 +274,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.app.reload.exclude, texts(v)),
         "With use_reloader: files not to watch, as patterns in the form of reload_include.",
     )
+    .of_app()
     .at_start()
     .extension(),
     Setting::new(
@@ -265,27 +285,30 @@ pub(super) const SETTINGS: &[Setting] = &[
         |v, d| store(&mut d.app.wsgi_threads, count(v).map(Some)),
         "Number of threads in each worker of a WSGI app. Unset, the worker chooses.",
     )
+    .of_app()
     .extension()
     .flag("--wsgi-threads", None, "NUMBER"),
     Setting::new(
         App,
         "queue_size",
         ValueKind::Whole(0, 1 << 20),
-        |d| d.server.dispatch.queue_size.to_string(),
-        |v, d| store(&mut d.server.dispatch.queue_size, v.whole()),
+        |d| d.app.dispatch.queue_size.to_string(),
+        |v, d| store(&mut d.app.dispatch.queue_size, v.whole()),
         "Number of requests of one edge thread that may wait for a worker; more get 503.",
     )
+    .of_app()
     .extension()
     .flag("--queue-size", None, "NUMBER"),
     Setting::new(
         App,
         "queue_bytes",
         ValueKind::Whole(1 << 16, 1 << 40),
-        |d| d.server.dispatch.queue_bytes.to_string(),
-        |v, d| store(&mut d.server.dispatch.queue_bytes, v.whole()),
+        |d| d.app.dispatch.queue_bytes.to_string(),
+        |v, d| store(&mut d.app.dispatch.queue_bytes, v.whole()),
         "Memory that requests of one edge thread may hold before a worker begins them, in bytes of heads \
          and received bodies; requests beyond it get 503.",
     )
+    .of_app()
     .extension()
     .flag("--queue-bytes", None, "BYTES"),
 ];

@@ -43,7 +43,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| seconds(d.app.startup_timeout),
         |v, d| store(&mut d.app.startup_timeout, v.seconds()),
         "Time limit of the app's lifespan startup, in seconds.",
-    ),
+    )
+    .of_app(),
     Setting::new(
         Deadlines,
         "shutdown_timeout",
@@ -51,7 +52,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |d| seconds(d.app.shutdown_timeout),
         |v, d| store(&mut d.app.shutdown_timeout, v.seconds()),
         "Time limit of the app's lifespan shutdown, from its start, in seconds.",
-    ),
+    )
+    .of_app(),
     Setting::new(
         Deadlines,
         "retire_timeout",
@@ -61,6 +63,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Time for requests and WebSockets to finish in a worker that has been replaced (SIGHUP, \
          max_requests), in seconds; with use_reloader at most graceful_timeout.",
     )
+    .of_app()
     .extension()
     .flag("--retire-timeout", None, "SECONDS"),
     Setting::new(
@@ -85,22 +88,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         Deadlines,
         "queue_timeout",
         FROM_ZERO,
-        |d| seconds(d.server.dispatch.queue_timeout),
-        |v, d| store(&mut d.server.dispatch.queue_timeout, v.seconds()),
+        |d| seconds(d.app.dispatch.queue_timeout),
+        |v, d| store(&mut d.app.dispatch.queue_timeout, v.seconds()),
         "Time for which a request may wait, from its arrival, until a worker begins it, in seconds; then it \
          gets 503. Under lasting overload, a twentieth of it is enough.",
     )
+    .of_app()
     .extension()
     .flag("--queue-timeout", None, "SECONDS"),
     Setting::new(
         Deadlines,
         "stall_timeout",
         ABOVE_ZERO,
-        |d| seconds(d.server.dispatch.stall_timeout),
-        |v, d| store(&mut d.server.dispatch.stall_timeout, v.seconds()),
+        |d| seconds(d.app.dispatch.stall_timeout),
+        |v, d| store(&mut d.app.dispatch.stall_timeout, v.seconds()),
         "Time after which requests that an inactive worker has not begun are given to other workers, in \
          seconds.",
     )
+    .of_app()
     .extension(),
     Setting::new(
         Deadlines,
@@ -112,6 +117,7 @@ pub(super) const SETTINGS: &[Setting] = &[
          it. An event loop shows life by each turn, a pool of WSGI threads by a thread that is idle, waits \
          for a client or finishes a request.",
     )
+    .of_app()
     .extension()
     .flag("--worker-timeout", None, "SECONDS"),
 ];

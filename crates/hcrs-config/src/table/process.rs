@@ -43,6 +43,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Environment variables of the workers, in addition to those of the server, as in { LANG = \"C.UTF-8\" } \
          or [\"LANG=C.UTF-8\"]. The flag may be repeated.",
     )
+    .of_app()
     .extension()
     .flag("--env", None, "NAME=VALUE"),
     Setting::new(

@@ -55,8 +55,8 @@ fn routes(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
     }
     let mut routes: Vec<PlacedRoute> = Vec::new();
     for table in tables {
-        match Entries::of(table).and_then(|entries| entries.route()) {
-            Ok(route) => {
+        match Entries::of(table).and_then(|entries| Ok((entries.route()?, entries.app()?))) {
+            Ok((route, app)) => {
                 if let Some(at) = routes.iter().position(|earlier| covers(&earlier.route, &route)) {
                     let message = format!(
                         "{ROUTES}: no request reaches this route: route {} takes all of them",
@@ -65,7 +65,7 @@ fn routes(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake> {
                     draft.mistakes.push(Mistake { place: table.place.clone(), message });
                 }
                 let (place, lines) = (table.place.clone(), table.literal_lines());
-                routes.push(PlacedRoute { route, place, lines });
+                routes.push(PlacedRoute { route, app, place, lines });
             }
             Err(mistake) => {
                 let message = format!("{ROUTES}: {}", mistake.message);
@@ -90,7 +90,7 @@ fn static_files(given: &GivenValue<'_>, draft: &mut Draft) -> Result<(), Mistake
             rules: Arc::default(),
         };
         let lines = vec![format!("path = {}", quoted(path)), format!("files = {}", quoted(folder))];
-        Ok(PlacedRoute { route, place: place.clone(), lines })
+        Ok(PlacedRoute { route, app: None, place: place.clone(), lines })
     };
     draft.static_files = given.texts()?.into_iter().map(route).collect::<Result<_, _>>()?;
     Ok(())

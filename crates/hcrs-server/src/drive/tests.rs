@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::client::{Admitted, Client, ForwardedFields};
 use crate::origin::app::WorkerEvent;
 use crate::origin::app::link::{Link, LinkEvent, LinkParts};
+use crate::settings::AppIndex;
 use crate::state::{Records, ThreadState};
 use crate::thread::run_link;
 use crate::{AppSettings, Settings};
@@ -33,7 +34,7 @@ const POST: &[u8] = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01h";
 
 fn shared(app: bool, change: impl FnOnce(&mut Settings)) -> Rc<ThreadState> {
     let mut settings = Settings {
-        app: app.then(|| AppSettings::new("app".to_owned())),
+        apps: app.then(|| AppSettings::new("app".to_owned())).into_iter().collect(),
         io_threads: NonZeroUsize::new(1),
         ..Settings::default()
     };
@@ -124,7 +125,8 @@ async fn attach_with(
     let (claims, fd) = ClaimTable::create().unwrap();
     let parts = LinkParts { worker: 1, pid: 1, slot: 0, claims, blocks: None, quota: None };
     let link = Link::new(parts, 8, crate::clock::now());
-    shared.dispatch.attach(Rc::clone(&link));
+    let app = shared.apps.get(AppIndex(0)).expect("an app");
+    app.dispatch.attach(Rc::clone(&link));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
     let on_event = move |event| {
@@ -136,7 +138,7 @@ async fn attach_with(
         }
     };
     let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move { run_link(&shared, &link, ours, on_event).await });
+    tokio::task::spawn_local(async move { run_link(&shared, &app, &link, ours, on_event).await });
     send_frames(&theirs, &[FromWorker::Ready]);
     is_ready.await.unwrap();
     (theirs, ClaimTable::open(fd).unwrap())
@@ -167,7 +169,7 @@ async fn claim(shared: &ThreadState, worker: &(std::os::unix::net::UnixStream, C
     };
     assert!(worker.1.claim(usize::from(request.slot), request.stream));
     send_frames(&worker.0, &[FromWorker::Begun]);
-    while shared.dispatch.has_work(crate::clock::now()) {
+    while shared.apps.has_work(crate::clock::now()) {
         tokio::task::yield_now().await;
     }
     tokio::time::pause();
@@ -324,7 +326,7 @@ fn a_request_that_no_worker_takes_gets_503_with_retry_after_when_the_queue_deadl
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                ticking.dispatch.tick(crate::clock::now());
+                ticking.apps.tick(crate::clock::now());
             }
         });
         io.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();

@@ -270,7 +270,10 @@ mod tests {
     /// body the backlog holds a thousand bytes.
     fn sent() -> (Rc<Exchange>, Dispatch, ClaimTable) {
         let now = clock::now();
-        let dispatch = Dispatch::new(DispatchSettings { queue_bytes: 1000, ..DispatchSettings::default() });
+        let dispatch = Dispatch::new(
+            DispatchSettings { queue_bytes: 1000, ..DispatchSettings::default() },
+            Rc::default(),
+        );
         let (claims, memory) = ClaimTable::create().unwrap();
         let parts = LinkParts { worker: 1, pid: 1, slot: 0, claims, blocks: None, quota: None };
         let link = Link::new(parts, 1, now);

@@ -51,8 +51,8 @@ impl World {
         self.dispatch.tick(self.scene.now);
         self.looking = Looking::At(self.scene.now + TICK);
         if !self.dispatch.has_work(self.scene.now) {
-            let dispatch = Rc::clone(&self.dispatch);
-            self.looking = Looking::Asleep(Box::pin(async move { dispatch.changed().await }));
+            let waker = Rc::clone(&self.waker);
+            self.looking = Looking::Asleep(Box::pin(async move { waker.woken().await }));
         }
         let Limits { queue_timeout, target, half_closed_patience, .. } = self.scene.records.limits;
         let is_under_pressure = self.dispatch.model_is_under_pressure();

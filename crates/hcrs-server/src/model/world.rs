@@ -19,6 +19,7 @@ use crate::origin::app::WorkerId;
 use crate::origin::app::dispatch::{Dispatch, HALF_CLOSED_PATIENCE};
 use crate::origin::app::link::Link;
 use crate::origin::app::pressure::Pressure;
+use crate::origin::app::tick_waker::TickWaker;
 
 /// The interval of the dispatch's ticks.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -38,6 +39,7 @@ pub(super) struct World {
     pub(super) scene: Scene,
     pub(super) terms: Terms,
     pub(super) dispatch: Rc<Dispatch>,
+    pub(super) waker: Rc<TickWaker>,
     pub(super) looking: Looking,
     pub(super) wires: Vec<Wire>,
     pub(super) links: Vec<Weak<Link>>,
@@ -75,6 +77,7 @@ impl World {
         };
         let files = Rc::new(OpenFiles::default());
         let connections = (0..random.between(1, 3)).map(|_| Connection::new(&files)).collect();
+        let waker = Rc::<TickWaker>::default();
         let mut world = Self {
             scene: Scene {
                 random,
@@ -83,7 +86,8 @@ impl World {
                 now: began,
                 is_quick: false,
             },
-            dispatch: Rc::new(Dispatch::new(settings)),
+            dispatch: Rc::new(Dispatch::new(settings, Rc::clone(&waker))),
+            waker,
             looking: Looking::At(began + TICK),
             wires: Vec::new(),
             links: Vec::new(),

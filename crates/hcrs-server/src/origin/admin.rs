@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::health::whole;
 use crate::exchange::{Exchange, WholeResponse};
+use crate::settings::AppName;
 
 /// How long the supervisor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ const PAGE: &str = include_str!("admin/page.html");
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A command for the supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Report the state as JSON.
     Status,
@@ -28,12 +29,17 @@ pub(crate) enum Command {
     Event,
     /// Report the metrics.
     Metrics(Format),
-    /// Do the same as SIGHUP.
-    Reload,
+    /// Do the same as SIGHUP, or replace the workers of one app.
+    Reload(Option<AppName>),
     /// Do the same as SIGTERM.
     Stop,
-    /// Serve with this number of workers.
-    Scale(usize),
+    /// Serve an app, the main or only one if none is named, with this number of workers.
+    Scale {
+        /// The number of workers.
+        workers: usize,
+        /// The app.
+        app: Option<AppName>,
+    },
     /// Do the same as SIGUSR1.
     Reopen,
     /// Be not ready for probes, or ready again.
@@ -144,20 +150,24 @@ fn meaning(view: &RequestView<'_>) -> Meaning {
         (b"/status", true) => Command::Status,
         (b"/events", true) => Command::Event,
         (b"/metrics", true) => Command::Metrics(Format::negotiate(view.fields().first(b"accept"))),
-        (b"/reload", false) => Command::Reload,
         (b"/stop", false) => Command::Stop,
         (b"/reopen", false) => Command::Reopen,
         (b"/dump", false) => Command::Dump,
         (b"/drain", false) if view.query.is_empty() => Command::Drain(true),
         (b"/drain", false) if view.query == b"off" => Command::Drain(false),
-        (b"/scale", false) => {
-            let number = view.query.strip_prefix(b"workers=");
-            let number = number.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-            match number {
-                Some(number) => Command::Scale(number),
-                None => return answer(400, "name the number of workers, as in /scale?workers=4"),
+        (b"/reload", false) => match Arguments::parse(view.query) {
+            Some(Arguments { workers: None, app }) => Command::Reload(app),
+            _ => return answer(400, "name nothing, or an app, as in /reload?app=main"),
+        },
+        (b"/scale", false) => match Arguments::parse(view.query) {
+            Some(Arguments { workers: Some(workers), app }) => Command::Scale { workers, app },
+            _ => {
+                return answer(
+                    400,
+                    "name the number of workers, as in /scale?workers=4 or /scale?workers=4&app=main",
+                );
             }
-        }
+        },
         (
             b"/" | b"/status" | b"/events" | b"/metrics" | b"/reload" | b"/stop" | b"/reopen" | b"/dump"
             | b"/drain" | b"/scale",
@@ -169,6 +179,28 @@ fn meaning(view: &RequestView<'_>) -> Meaning {
         return answer(405, "commands are for POST");
     }
     Meaning::Ask(command)
+}
+
+/// The arguments of a command, in the query.
+#[derive(Debug, Default)]
+struct Arguments {
+    workers: Option<usize>,
+    app: Option<AppName>,
+}
+
+impl Arguments {
+    /// Parses a query; `None` if there is anything else in it.
+    fn parse(query: &[u8]) -> Option<Self> {
+        let mut arguments = Self::default();
+        for argument in std::str::from_utf8(query).ok()?.split('&').filter(|argument| !argument.is_empty()) {
+            match argument.split_once('=')? {
+                ("workers", number) => arguments.workers = Some(number.parse().ok()?),
+                ("app", name) => arguments.app = Some(AppName::parse(name)?),
+                _ => return None,
+            }
+        }
+        Some(arguments)
+    }
 }
 
 /// Returns why a request is refused that a page of another site has caused in the operator's browser: it names
@@ -224,7 +256,14 @@ mod tests {
         assert_eq!(get(b"/metrics"), Ok(Command::Metrics(Format::Text)));
         assert_eq!((get(b"/stop"), get(b"/nothing")), (Err(405), Err(404)));
         assert_eq!(post(b"/stop", b""), Ok(Command::Stop));
-        assert_eq!(post(b"/scale", b"workers=4"), Ok(Command::Scale(4)));
+        assert_eq!(post(b"/scale", b"workers=4"), Ok(Command::Scale { workers: 4, app: None }));
+        let app = AppName::parse("shop");
+        assert_eq!(post(b"/reload", b""), Ok(Command::Reload(None)));
+        assert_eq!(post(b"/reload", b"app=shop"), Ok(Command::Reload(app.clone())));
+        assert_eq!(post(b"/scale", b"app=shop&workers=0"), Ok(Command::Scale { workers: 0, app }));
+        for query in [&b"workers=1"[..], b"app=", b"app=a/b", b"app", b"all"] {
+            assert_eq!(post(b"/reload", query), Err(400));
+        }
         for query in [&b""[..], b"workers=-1", b"workers=x", b"4", b"workers=99999999999999999999"] {
             assert_eq!(post(b"/scale", query), Err(400));
         }

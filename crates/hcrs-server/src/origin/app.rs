@@ -1,9 +1,11 @@
-//! The app as an origin: the choice of a worker for each request, and the links to the workers.
+//! The apps as origins: the choice of a worker for each request, and the links to the workers.
 
+pub(crate) mod apps;
 pub(crate) mod dispatch;
 pub(crate) mod link;
 pub(crate) mod pressure;
 pub(crate) mod request_quota;
+pub(crate) mod tick_waker;
 
 use std::process::ExitStatus;
 

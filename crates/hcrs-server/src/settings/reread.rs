@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{AppSettings, ConnectionSettings, Settings};
+use super::{AppIndex, AppSettings, ConnectionSettings, Routes, Settings};
 
 /// A function that reads the settings of the running server again.
 #[derive(Clone)]
@@ -50,12 +50,11 @@ impl Settings {
     #[must_use]
     pub fn changed_to(&self, new: Settings) -> Settings {
         let Settings {
-            app,
+            apps,
             health,
             routes,
             connection,
             proxies,
-            dispatch,
             graceful_timeout,
             // The sockets, and what is bound to them.
             listeners: _,
@@ -82,26 +81,51 @@ impl Settings {
             labels: _,
             otlp: _,
         } = new;
+        let (apps, routes) = self.apps_changed_to(apps, routes);
         Settings {
-            app: match (&self.app, app) {
-                (Some(old), Some(new)) => Some(old.changed_to(new)),
-                // Workers are there from the start, or not at all.
-                (old, _) => old.clone(),
-            },
+            apps,
             health,
             routes,
             connection: self.connection.changed_to(connection),
             proxies,
-            dispatch,
             graceful_timeout,
             ..self.clone()
         }
+    }
+
+    /// Returns the keys of further apps whose values in `new` differ from these, and which only a start applies.
+    pub(crate) fn unapplied_of_apps(&self, new: &Settings) -> Vec<String> {
+        let further = new.apps.iter().filter(|app| !app.name.is_main());
+        let changed = further.filter_map(|new| Some((self.app_named(&new.name)?, new)));
+        changed.flat_map(|(old, new)| old.unapplied(new)).collect()
+    }
+
+    /// Returns the apps, and the routes, which name them by their places.
+    fn apps_changed_to(&self, new: Vec<AppSettings>, mut routes: Routes) -> (Vec<AppSettings>, Routes) {
+        let names: Vec<_> = new.iter().map(|app| app.name.clone()).collect();
+        let mut apps = Vec::with_capacity(new.len() + 1);
+        // The main app is there from the start, or not at all.
+        let main = self.apps.iter().find(|app| app.name.is_main());
+        apps.extend(main.filter(|main| !names.contains(&main.name)).cloned());
+        for app in new {
+            match self.app_named(&app.name) {
+                Some(old) => apps.push(old.changed_to(app)),
+                None if app.name.is_main() => {}
+                None => apps.push(app),
+            }
+        }
+        routes.renumber_apps(|AppIndex(at)| {
+            let place = names.get(at).and_then(|name| apps.iter().position(|app| app.name == *name));
+            place.map_or(AppIndex::NONE, AppIndex)
+        });
+        (apps, routes)
     }
 }
 
 impl AppSettings {
     fn changed_to(&self, new: AppSettings) -> AppSettings {
         AppSettings {
+            chdir: self.chdir.clone(),
             path: self.path.clone(),
             // The interpreter is looked for once.
             python: self.python.clone(),
@@ -111,6 +135,22 @@ impl AppSettings {
             reload: self.reload.clone(),
             ..new
         }
+    }
+
+    /// Returns the keys that [`AppSettings::changed_to`] does not change.
+    fn unapplied(&self, new: &AppSettings) -> Vec<String> {
+        let keys = [
+            ("application_path", self.path != new.path),
+            ("chdir", self.chdir != new.chdir),
+            ("python", self.python != new.python),
+            ("preload", self.preload != new.preload),
+            ("use_reloader", self.use_reloader != new.use_reloader),
+            ("reload_dirs", self.reload.dirs != new.reload.dirs),
+            ("reload_include", self.reload.include != new.reload.include),
+            ("reload_exclude", self.reload.exclude != new.reload.exclude),
+        ];
+        let changed = keys.into_iter().filter(|(_, has_changed)| *has_changed);
+        changed.map(|(key, _)| format!("{key} of app {}", self.name)).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Routes: which requests something other than the app answers.
+//! Routes: which app, or what else, answers which requests.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use hcrs_http::{NormalPath, RequestView, Scheme};
 
-use super::{LoadedFile, Rules, UpstreamSettings};
+use super::{AppIndex, LoadedFile, Rules, UpstreamSettings};
 use crate::server_names::host_of;
 use crate::{StartError, glob};
 
-/// The routes in their order. A request takes the first that matches it; without one it goes to the app.
+/// The routes in their order. A request takes the first that matches it; without one it goes to
+/// the default app ([`Settings::default_app`](super::Settings::default_app)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
     list: Vec<ConfiguredRoute>,
@@ -66,8 +67,8 @@ pub enum HostPattern {
 /// The origin of the answers to a route's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteAction {
-    /// The app.
-    App,
+    /// An app.
+    App(AppIndex),
     /// Files of a folder.
     Files(FilesSettings),
     /// A redirect.
@@ -84,7 +85,7 @@ impl fmt::Display for RouteAction {
     /// Describes the answer, for the operator.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::App => f.write_str("the app"),
+            Self::App(_) => f.write_str("the app"),
             Self::Files(files) => write!(f, "files of {}", files.folder.display()),
             Self::Redirect(redirect) => write!(f, "status {}, to {}", redirect.status, redirect.location),
             Self::Fixed(fixed) => write!(f, "status {}", fixed.status),
@@ -299,6 +300,15 @@ impl Routes {
         taken.map_or(&self.rules, |taken| &self[taken].rules)
     }
 
+    /// Replaces the places of apps in the routes.
+    pub(super) fn renumber_apps(&mut self, place: impl Fn(AppIndex) -> AppIndex) {
+        for route in &mut self.list {
+            if let RouteAction::App(app) = &mut route.action {
+                *app = place(*app);
+            }
+        }
+    }
+
     /// Checks that the folders of all routes are there, and reads the files that are a part of the configuration.
     pub fn load(&mut self) -> Result<(), StartError> {
         for route in &mut self.list {
@@ -309,7 +319,7 @@ impl Routes {
                 }
                 RouteAction::Fixed(FixedResponse { body: FixedBody::File(file), .. }) => file.load()?,
                 RouteAction::Upstream(settings) => drop(settings.tls()?),
-                RouteAction::App
+                RouteAction::App(_)
                 | RouteAction::Redirect(_)
                 | RouteAction::Fixed(_)
                 | RouteAction::Welcome => {}
@@ -443,7 +453,11 @@ mod tests {
     use super::*;
 
     fn routes(matchers: Vec<RouteMatcher>) -> Routes {
-        let route = |matcher| ConfiguredRoute { matcher, action: RouteAction::App, rules: Arc::default() };
+        let route = |matcher| ConfiguredRoute {
+            matcher,
+            action: RouteAction::App(AppIndex(0)),
+            rules: Arc::default(),
+        };
         Routes::new(matchers.into_iter().map(route).collect(), Rules::default())
     }
 

@@ -1,14 +1,20 @@
 //! SIGHUP and `hcrs reload`: the configuration, the certificates and the working directory are read again, and
 //! the workers are replaced.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::event::{Change, Event};
 use super::folder::Folder;
+use super::pool::{Pool, PoolTerms, known_python};
+use super::start::Start;
 use super::{Supervisor, notify};
 use crate::origin::admin::Reply;
 use crate::settings::NewSettings;
 use crate::thread::control::Control;
+use crate::{AppName, Settings};
 
 /// The most reads of the configuration at a time: one that runs, and one that waits and sees what has changed
 /// meanwhile.
@@ -119,10 +125,11 @@ impl Supervisor<'_> {
     pub(super) async fn reload(&mut self, reading: Reading) {
         let Reading { requester, outcome } = reading;
         let is_from_file = outcome.is_some();
+        let mut started = Vec::new();
         let is_read = match outcome {
             None => true,
             Some(Ok(new)) => {
-                self.apply(*new).await;
+                started = self.apply(*new).await;
                 true
             }
             Some(Err(why)) => {
@@ -135,13 +142,19 @@ impl Supervisor<'_> {
         if let Some(path) = self.folder.as_mut().and_then(Folder::follow) {
             tracing::info!("New workers start in {}", path.display());
         }
+        for pool in &mut self.pools {
+            let app = pool.suffix();
+            if let Some(path) = pool.folder.as_mut().and_then(Folder::follow) {
+                tracing::info!("New workers{app} start in {}", path.display());
+            }
+        }
         if let Some(certificates) = &mut self.certificates {
             certificates.reload();
         }
         // With an embedder, the app is not started by this process.
-        let has_workers = self.settings.embedder.is_none() && self.settings.app.is_some();
+        let has_workers = self.settings.embedder.is_none() && !self.pools.is_empty();
         if has_workers {
-            self.replace_by_configuration(requester.cause()).await;
+            self.replace_by_configuration(&started, requester.cause()).await;
         } else {
             if !is_from_file && self.certificates.is_none() {
                 tracing::warn!("SIGHUP does nothing: there are no workers and no certificates");
@@ -159,21 +172,21 @@ impl Supervisor<'_> {
         }
     }
 
-    async fn apply(&mut self, new: NewSettings) {
-        let NewSettings { settings, applied, unapplied, warnings } = new;
+    /// Applies settings that were read again. Returns the apps that are new, whose workers are starting.
+    async fn apply(&mut self, new: NewSettings) -> Vec<AppName> {
+        let NewSettings { settings, applied, mut unapplied, warnings } = new;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        self.settings = self.settings.changed_to(settings).into();
-        if let Some(app) = &self.settings.app {
-            self.liveness.set_timeout(app.worker_timeout);
-            self.workers.set_shutdown_timeout(app.shutdown_timeout);
-        }
-        self.recycling.set_limits(&self.settings);
-        self.update_readiness();
-        let settings = &self.settings;
-        self.edge.send_all(|| Control::Apply(settings.clone())).await;
+        unapplied.extend(self.settings.unapplied_of_apps(&settings));
+        let mut settings = self.settings.changed_to(settings);
+        self.refuse_late_preload(&mut settings);
+        let settings = Arc::new(settings);
+        self.settings = Arc::clone(&settings);
+        self.edge.send_all(|| Control::Apply(Arc::clone(&settings))).await;
         self.edge.settle().await;
+        let started = self.apply_apps(&settings).await;
+        self.update_readiness();
         if applied.is_empty() {
             tracing::info!("The configuration was read again; no setting that takes effect now has changed");
         } else {
@@ -186,5 +199,50 @@ impl Supervisor<'_> {
                 unapplied.join(", ")
             );
         }
+        started
+    }
+
+    /// Turns `preload` of apps off that are new, if this process cannot adopt the workers.
+    fn refuse_late_preload(&self, settings: &mut Settings) {
+        for app in settings.apps.iter_mut().filter(|app| app.preload && !self.may_fork) {
+            tracing::warn!(
+                "preload of app {} takes effect at a start: no app had it when the server started",
+                app.name
+            );
+            app.preload = false;
+        }
+    }
+
+    /// Changes the pools to the apps of the settings. Returns the names of the apps that are new.
+    async fn apply_apps(&mut self, settings: &Settings) -> Vec<AppName> {
+        let mut started = Vec::new();
+        let mut pools = std::mem::take(&mut self.pools);
+        for app in &settings.apps {
+            if let Some(at) = pools.iter().position(|pool| pool.app.name == app.name) {
+                let mut pool = pools.remove(at);
+                pool.apply(app);
+                self.pools.push(pool);
+                continue;
+            }
+            let terms = PoolTerms { settings, threads: self.edge.len(), adoptions: &self.adoptions };
+            let known = known_python(app, self.pools.iter().chain(&pools));
+            match Pool::new(app.clone(), known, &terms, &mut self.seats).await {
+                Ok(mut pool) => {
+                    tracing::info!("Starting the workers{}, which is new", pool.suffix());
+                    let at = Instant::now();
+                    pool.starts = (0..pool.slots.len()).map(|slot| Start { at, slot }).collect();
+                    self.pools.push(pool);
+                    started.push(app.name.clone());
+                }
+                Err(error) => tracing::error!("Cannot serve app {}: {error}", app.name),
+            }
+        }
+        let remaining = self.pools.len();
+        self.pools.append(&mut pools);
+        for at in remaining..self.pools.len() {
+            self.pools[at].is_leaving = true;
+            let _possible = self.scale_to(at, 0, "the app is configured no more").await;
+        }
+        started
     }
 }

@@ -35,15 +35,17 @@ impl Supervisor<'_> {
         self.is_open = false;
         self.update_readiness();
         self.notify(notify::State::Stopping);
-        self.starts.clear();
-        self.replacements = Replacements::default();
-        self.templates.close();
-        self.workers.expect_ends();
+        for pool in &mut self.pools {
+            pool.starts.clear();
+            pool.replacements = Replacements::default();
+            pool.templates.close();
+            pool.workers.expect_ends();
+        }
         // Workers that are still starting have nothing to finish.
         self.kill_each(|worker| worker.ready_at.is_none());
         let Drained { finished, patient, until } = self.finish_requests(grace, stop).await;
         let ended_well = self.end_workers(patient, until).await;
-        self.templates.end().await;
+        self.end_templates().await;
         self.edge.end().await;
         match (finished, ended_well) {
             (Finished::ThreadLost, _) => Outcome::ThreadLost,
@@ -96,7 +98,7 @@ impl Supervisor<'_> {
                 | Change::Scale(_)
                 | Change::Succeed
                 | Change::Succeeded
-                | Change::Files(_)
+                | Change::Files(..)
                 | Change::Stop(_)
                 | Change::EmbedderGone => {}
             }
@@ -123,16 +125,16 @@ impl Supervisor<'_> {
         self.notify(notify::State::ShuttingDown);
         let mut ended_well = true;
         let begin_by = until.max(Instant::now()) + SLACK;
-        self.workers.retire_all(begin_by);
+        self.pools.iter_mut().for_each(|pool| pool.workers.retire_all(begin_by));
         // Each worker has its own deadline and is killed then; this limit is for one that does not end even
         // so.
-        let shutdown = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.shutdown_timeout);
+        let shutdown = self.pools.iter().map(|pool| pool.app.shutdown_timeout).max().unwrap_or_default();
         let mut limit = begin_by + shutdown + END_SLACK + SLACK;
         if !patient {
             self.kill_each(|_| true);
             limit = Instant::now() + SLACK;
         }
-        while !self.workers.is_empty() {
+        while !self.has_no_workers() {
             match self.next(Some(limit)).await {
                 Change::Gone(worker) => {
                     ended_well &= worker.ready_at.is_none() || is_success(&worker);
@@ -152,7 +154,7 @@ impl Supervisor<'_> {
                 | Change::Scale(_)
                 | Change::Succeed
                 | Change::Succeeded
-                | Change::Files(_)
+                | Change::Files(..)
                 | Change::Drained { .. }
                 | Change::ThreadLost(_)
                 | Change::EmbedderGone => {}
@@ -163,29 +165,34 @@ impl Supervisor<'_> {
 
     /// Kills the workers whose deadline has passed. Returns one that had ended before, if there is one.
     pub(super) fn kill_overdue(&mut self, now: Instant) -> Option<Worker> {
-        while let Some((id, worker)) = self.workers.take_overdue(now) {
-            if worker.ended {
-                return self.workers.remove(id);
+        for at in 0..self.pools.len() {
+            while let Some((id, worker)) = self.pools[at].workers.take_overdue(now) {
+                if worker.ended {
+                    return self.pools[at].workers.remove(id);
+                }
+                if worker.is_retired() && worker.ready_at.is_none() {
+                    let (pid, app) = (worker.pid, worker.app.suffix());
+                    tracing::info!("Killing worker {pid}{app}, which was superseded while it started");
+                } else {
+                    tracing::error!("{worker} {}; killing it", worker.overdue_text());
+                }
+                self.kill(id);
             }
-            if worker.is_retired() && worker.ready_at.is_none() {
-                tracing::info!("Killing worker {}, which was superseded while it started", worker.pid);
-            } else {
-                tracing::error!("Worker {} {}; killing it", worker.pid, worker.overdue_text());
-            }
-            self.kill(id);
         }
         None
     }
 
     pub(super) fn kill(&mut self, id: WorkerId) {
         if let Some(kill) = self.kills.remove(&id) {
-            self.workers.killed(id);
+            if let Some(pool) = self.pool_with(id) {
+                pool.workers.killed(id);
+            }
             let _ended_already = kill.send(());
         }
     }
 
     pub(super) fn kill_each(&mut self, which: impl Fn(&Worker) -> bool) {
-        let ids: Vec<_> = self.workers.iter().filter(|(_, worker)| which(worker)).map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.workers().filter(|worker| which(worker)).map(|worker| worker.id).collect();
         for id in ids {
             self.kill(id);
         }

@@ -35,7 +35,7 @@ impl Supervisor<'_> {
     pub(super) fn dump(&mut self, reply: oneshot::Sender<Reply>) {
         self.dump.replies.push(reply);
         if self.dump.waiting.is_empty() {
-            let workers: Vec<_> = self.workers.iter().map(|(id, worker)| (id, worker.pid)).collect();
+            let workers: Vec<_> = self.workers().map(|worker| (worker.id, worker.pid)).collect();
             for (id, pid) in workers {
                 if self.ask_for_dump(id) {
                     self.dump.waiting.insert(id, pid);

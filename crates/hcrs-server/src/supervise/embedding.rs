@@ -6,27 +6,28 @@ use super::event::Event;
 use super::signals::{Signal, Stop};
 use super::{Supervisor, worker};
 use crate::embedder::EmbedderEvent;
-use crate::{Embedder, Settings};
+use crate::{AppSettings, Embedder, Settings};
 
-/// Returns the number of workers that are kept alive.
-pub(super) fn slots(settings: &Settings) -> usize {
-    match (&settings.app, &settings.embedder) {
-        (None, _) => 0,
-        (Some(_), Some(_)) => 1,
-        (Some(app), None) => app.workers.get(),
-    }
+/// Returns the number of workers of an app that are kept alive.
+pub(super) fn slots(settings: &Settings, app: &AppSettings) -> usize {
+    if settings.embedder.is_some() { 1 } else { app.workers.get() }
 }
 
 impl Supervisor<'_> {
     /// Passes the embedder and each thread their ends of the links. The embedder decides how long the app may
     /// take to be ready.
-    pub(super) async fn attach_embedder(&mut self, embedder: &Embedder, slot: usize) -> io::Result<()> {
+    pub(super) async fn attach_embedder(
+        &mut self,
+        embedder: &Embedder,
+        at: usize,
+        slot: usize,
+    ) -> io::Result<()> {
         self.last_id += 1;
         let id = self.last_id;
         let mut links = Vec::with_capacity(self.edge.len());
         for _ in 0..self.edge.len() {
-            let (mut end, socket, memory) = worker::link(id)?;
-            end.parts.slot = slot;
+            let (mut end, socket, memory) = worker::link(id, &self.pools[at].app.name)?;
+            end.parts.slot = self.pools[at].slots[slot].seat;
             embedder.pass_link(self.edge.len(), &socket, &memory)?;
             links.push(end);
         }
@@ -40,7 +41,7 @@ impl Supervisor<'_> {
             };
             let _supervisor_gone = events.blocking_send(event);
         })?;
-        self.workers.add(id, embedder.pid(), slot, None);
+        self.pools[at].workers.add(id, embedder.pid(), slot, None);
         self.edge.attach(links).await;
         Ok(())
     }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::configuration::{Reading, Requester};
+use super::reload::Watch;
 use super::signals::{Scale, Signal, Stop};
 use super::succession::Succession;
 use super::template::Forked;
 use super::workers::Worker;
 use super::{Supervisor, reload};
+use crate::AppName;
 use crate::origin::admin::Call;
 use crate::origin::app::{WorkerEvent, WorkerId};
 use crate::thread::control::Control;
@@ -31,10 +33,10 @@ pub(super) enum Event {
     },
     /// An edge thread has ended.
     ThreadEnded(usize),
-    /// A worker has loaded a file.
-    Loaded(PathBuf, reload::Stamp),
+    /// A worker of the app has loaded a file.
+    Loaded(AppName, PathBuf, reload::Stamp),
     /// The app's files were checked.
-    Files(reload::Found),
+    Files(AppName, reload::Found),
     /// The operator has sent a signal.
     Signal(Signal),
     /// The configuration was read again.
@@ -66,8 +68,8 @@ pub(super) enum Change {
     Succeed,
     /// A successor serves.
     Succeeded,
-    /// The app's files were checked, and this one has changed.
-    Files(Option<PathBuf>),
+    /// The files of the app were checked, and this one has changed.
+    Files(AppName, Option<PathBuf>),
     /// An edge thread has drained.
     Drained {
         /// The thread's number.
@@ -100,8 +102,9 @@ impl Supervisor<'_> {
                 return Change::Due;
             }
             let look = self.certificates.as_mut().map(|certificates| certificates.look(now));
+            let deadlines = self.pools.iter().filter_map(|pool| pool.workers.next_deadline()).min();
             let beat = self.notify_watchdog(now).await;
-            let wake = until.into_iter().chain(self.workers.next_deadline()).chain(look).chain(beat).min();
+            let wake = until.into_iter().chain(deadlines).chain(look).chain(beat).min();
             let event = match wake {
                 Some(at) => match tokio::time::timeout_at(at.into(), self.events.recv()).await {
                     Ok(event) => event,
@@ -135,9 +138,10 @@ impl Supervisor<'_> {
                     self.take_dump(id, None);
                     self.clear_up(id);
                 }
-                let change = self.workers.note(id, event, now);
+                let pool = self.pool_with(id)?;
+                let change = pool.workers.note(id, event, now);
                 if let Some(Change::Ready(id)) = change {
-                    self.templates.ready(id);
+                    pool.templates.ready(id);
                     self.limit(id);
                 }
                 change
@@ -157,13 +161,14 @@ impl Supervisor<'_> {
                 self.end_succession(status);
                 None
             }
-            Event::Loaded(path, found) => {
-                if let Some(reload) = &mut self.reload {
-                    reload.add(path, found);
-                }
+            Event::Loaded(app, path, found) => {
+                self.watch_of(&app)?.add(path, found);
                 None
             }
-            Event::Files(found) => self.reload.as_mut().map(|reload| Change::Files(reload.take(found, now))),
+            Event::Files(app, found) => {
+                let changed = self.watch_of(&app)?.take(found, now);
+                Some(Change::Files(app, changed))
+            }
             Event::Drained { thread, cut } => Some(Change::Drained { thread, cut }),
             Event::ThreadEnded(thread) => {
                 let why = self.edge.ended(thread).unwrap_or_else(|| "its runtime could not go on".to_owned());
@@ -180,5 +185,9 @@ impl Supervisor<'_> {
                 None
             }
         }
+    }
+
+    fn watch_of(&mut self, app: &AppName) -> Option<&mut Watch> {
+        self.pool_named(app).and_then(|at| self.pools[at].reload.as_mut())
     }
 }

@@ -1,20 +1,29 @@
-//! The working directory of the workers. If its name leads through a symbolic link, as in deployments that
-//! repoint the link from one release to the next, SIGHUP follows it again.
+//! The working directory of the workers: that of the server, or one of the app's own. If its name leads through a
+//! symbolic link, as in deployments that repoint the link from one release to the next, SIGHUP follows it again.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use crate::command_line::{command_line, is_working_directory};
 
-/// The folder that the server was started in or has changed to, by its name.
+/// The folder that the server was started in or has changed to, or that of an app, by its name.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// The name, as in `$PWD`.
     name: PathBuf,
     /// The folder that the name led to when it was last followed.
     path: PathBuf,
+    /// Whether it is the app's own, without which its workers cannot start.
+    is_own: bool,
 }
 
 impl Folder {
+    /// Returns an app's own directory.
+    pub(super) fn of_app(chdir: &Path) -> Self {
+        let name = absolute(chdir).unwrap_or_else(|_| chdir.to_owned());
+        let path = name.canonicalize().unwrap_or_else(|_| name.clone());
+        Self { name, path, is_own: true }
+    }
+
     /// Returns the working directory, if the name of `chdir` or, without one, of the start leads through a link.
     pub(super) fn of(chdir: Option<&Path>) -> Option<Self> {
         let started_in = &command_line().folder;
@@ -25,7 +34,7 @@ impl Folder {
     pub(super) fn named(name: &Path) -> Option<Self> {
         let is_this = name.is_absolute() && is_working_directory(name);
         let path = name.canonicalize().ok().filter(|path| is_this && path != name)?;
-        Some(Self { name: name.to_owned(), path })
+        Some(Self { name: name.to_owned(), path, is_own: false })
     }
 
     /// Follows the name again. Returns the folder if it is another one.
@@ -35,9 +44,9 @@ impl Folder {
         Some(&self.path)
     }
 
-    /// Returns the folder where a worker starts; `None`, which means the server's, if it is gone.
+    /// Returns the folder where a worker starts; `None`, which means the server's, if that is gone.
     pub(super) fn path(&self) -> Option<&Path> {
-        Some(self.path.as_path()).filter(|path| path.is_dir())
+        Some(self.path.as_path()).filter(|path| self.is_own || path.is_dir())
     }
 }
 

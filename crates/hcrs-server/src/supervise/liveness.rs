@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::Supervisor;
 use super::event::Event;
+use super::pool::Pool;
 use super::pulse::{Patience, Pulse, Verdict};
 use crate::origin::app::WorkerId;
 use crate::thread::control::Control;
@@ -27,7 +28,7 @@ const READ_MAX: usize = 64;
 /// The room for any message but stacks, which are read where they were requested.
 const SHORT: usize = 16;
 
-/// The workers that are watched.
+/// The workers of an app that are watched.
 #[derive(Debug)]
 pub(super) struct Liveness {
     /// The patience with workers; `None` if they may hang indefinitely.
@@ -112,15 +113,22 @@ fn next(socket: impl AsFd, message: &mut [u8]) -> Option<Answer<'_>> {
 impl Supervisor<'_> {
     /// Checks the pulse of each worker that serves, if that is due.
     pub(super) async fn check_pulses(&mut self) {
+        for at in 0..self.pools.len() {
+            self.check_pulses_in(at).await;
+        }
+    }
+
+    async fn check_pulses_in(&mut self, at: usize) {
         let now = Instant::now();
-        let Some(patience) = self.liveness.patience else { return };
-        if self.liveness.due(now).is_none_or(|due| due > now) {
+        let Pool { liveness, workers, .. } = &mut self.pools[at];
+        let Some(patience) = liveness.patience else { return };
+        if liveness.due(now).is_none_or(|due| due > now) {
             return;
         }
-        let passed = self.liveness.looked.replace(now).map_or(Duration::ZERO, |looked| now - looked);
+        let passed = liveness.looked.replace(now).map_or(Duration::ZERO, |looked| now - looked);
         let mut hung = Vec::new();
-        for (&id, watched) in &mut self.liveness.workers {
-            let Some(worker) = self.workers.get(id) else { continue };
+        for (&id, watched) in &mut liveness.workers {
+            let Some(worker) = workers.get(id) else { continue };
             // A worker that starts or ends has deadlines of its own.
             if worker.ready_at.is_none()
                 || worker.is_retired()
@@ -133,27 +141,22 @@ impl Supervisor<'_> {
             match watched.pulse.look(passed, patience) {
                 Verdict::Same => {}
                 Verdict::Blocked(layer, silent) => {
-                    tracing::warn!(
-                        "Worker {} has not answered for {} s: {}",
-                        worker.pid,
-                        tenths(silent),
-                        why(layer)
-                    );
+                    tracing::warn!("{worker} has not answered for {} s: {}", tenths(silent), why(layer));
                 }
                 Verdict::Recovered(silent) => {
-                    tracing::warn!("Worker {} answers again, after {} s", worker.pid, tenths(silent));
+                    tracing::warn!("{worker} answers again, after {} s", tenths(silent));
                 }
                 Verdict::Hung(layer, silent) => {
                     watched.reporting = Reporting::LastWords;
-                    hung.push((id, worker.pid, layer, silent));
+                    hung.push((id, worker.pid, worker.to_string(), layer, silent));
                 }
             }
             let number = watched.pulse.ask();
             watched.ask(Asked::Ping(number));
         }
-        for (id, pid, layer, silent) in hung {
+        for (id, pid, worker, layer, silent) in hung {
             tracing::error!(
-                "Worker {pid} has not answered for {} s: {}{}; killing and replacing it (worker_timeout)",
+                "{worker} has not answered for {} s: {}{}; killing and replacing it (worker_timeout)",
                 tenths(silent),
                 why(layer),
                 if layer == Layer::Process { state_of(pid) } else { "" }
@@ -165,7 +168,8 @@ impl Supervisor<'_> {
 
     /// Asks a worker for the stacks of its threads. Its report, or the lack of one, becomes an event.
     fn ask_for_stacks(&mut self, id: WorkerId, layer: Layer) {
-        let Some(watched) = self.liveness.workers.get(&id) else { return };
+        let watched = self.pools.iter().find_map(|pool| pool.liveness.workers.get(&id));
+        let Some(watched) = watched else { return };
         let socket = (layer > Layer::Process).then(|| watched.socket.try_clone().ok()).flatten();
         watched.ask(Asked::Stacks);
         let events = self.sender.clone();
@@ -181,10 +185,14 @@ impl Supervisor<'_> {
         });
     }
 
+    fn watched(&mut self, id: WorkerId) -> Option<&mut Watched> {
+        self.pools.iter_mut().find_map(|pool| pool.liveness.workers.get_mut(&id))
+    }
+
     /// Asks a worker for its stacks, after which it goes on. Returns false if it cannot be asked now.
     pub(super) fn ask_for_dump(&mut self, id: WorkerId) -> bool {
-        let is_ready = self.workers.get(id).is_some_and(|worker| worker.ready_at.is_some() && !worker.ended);
-        let watched = self.liveness.workers.get_mut(&id);
+        let is_ready = self.worker(id).is_some_and(|worker| worker.ready_at.is_some() && !worker.ended);
+        let watched = self.watched(id);
         let Some(watched) = watched.filter(|watched| is_ready && watched.reporting == Reporting::No) else {
             return false;
         };
@@ -196,7 +204,7 @@ impl Supervisor<'_> {
 
     /// Looks at the pulse of a worker again, which has reported its stacks for a dump.
     pub(super) fn resume_pulse(&mut self, id: WorkerId) {
-        if let Some(watched) = self.liveness.workers.get_mut(&id)
+        if let Some(watched) = self.watched(id)
             && watched.reporting == Reporting::ForDump
         {
             watched.reporting = Reporting::No;
@@ -207,13 +215,16 @@ impl Supervisor<'_> {
 
     /// Logs the stacks of a hung worker, if it has reported them, and kills it.
     pub(super) fn kill_hung(&mut self, id: WorkerId, stacks: Option<&str>) {
-        let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended) else { return };
+        let Some(worker) = self.worker(id).filter(|worker| !worker.ended) else { return };
         if let Some(stacks) = stacks {
-            tracing::error!(traceback = stacks, "Stacks of worker {}:", worker.pid);
+            let (pid, app) = (worker.pid, worker.app.suffix());
+            tracing::error!(traceback = stacks, "Stacks of worker {pid}{app}:");
         } else {
-            tracing::error!("Worker {} did not report its stacks", worker.pid);
+            tracing::error!("{worker} did not report its stacks");
         }
-        self.workers.hung(id);
+        if let Some(pool) = self.pool_with(id) {
+            pool.workers.hung(id);
+        }
         self.kill(id);
     }
 }

@@ -18,6 +18,7 @@ mod liveness;
 mod notify;
 mod orphans;
 mod output;
+mod pool;
 mod pulse;
 mod python;
 mod reap;
@@ -41,7 +42,7 @@ pub use python::interpreters;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,25 +54,19 @@ use rustix::process::Rlimit;
 use tokio::sync::{mpsc, oneshot};
 
 use self::adopted::Adoptions;
-use self::backoff::Backoff;
 use self::certificates::Certificates;
 use self::configuration::Reloads;
 use self::dump::Dump;
 use self::edge::{Edge, Outlets};
 use self::event::{Change, Event};
 use self::folder::Folder;
-use self::liveness::Liveness;
 use self::output::Capture;
-use self::recycle::Recycling;
-use self::reload::Watch;
-use self::replace::Replacements;
+use self::pool::{Pool, PoolTerms, Seats, known_python};
 use self::signals::{Stop, Stops};
-use self::start::Start;
 use self::succession::{StartedAs, Successor};
-use self::template::Templates;
 use self::terminal::Terminal;
 use self::watchdog::Watchdog;
-use self::workers::Workers;
+use self::workers::Worker;
 use crate::bind::BoundListener;
 use crate::handover::Predecessor;
 use crate::origin::app::WorkerId;
@@ -113,16 +108,15 @@ pub(crate) async fn serve(setup: Setup<'_>) -> Result<Outcome, StartError> {
     let (sender, events) = mpsc::channel(EVENTS);
     // First, so that no signal kills a process that has only half started.
     signals::watch(&sender)?;
-    let forks =
-        setup.settings.embedder.is_none() && setup.settings.app.as_ref().is_some_and(|app| app.preload);
+    let forks = setup.settings.embedder.is_none() && setup.settings.apps.iter().any(|app| app.preload);
     let adoptions = Adoptions::default();
     orphans::watch(forks, adoptions.clone())?;
-    supervise(setup, Templates::new(adoptions), sender, events).await
+    supervise(setup, adoptions, sender, events).await
 }
 
 async fn supervise(
     setup: Setup<'_>,
-    templates: Templates,
+    adoptions: Adoptions,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 ) -> Result<Outcome, StartError> {
@@ -139,10 +133,13 @@ async fn supervise(
         statsd,
         exporter,
     } = setup;
-    let python = match &settings.app {
-        Some(app) if settings.embedder.is_none() => Some(python::find(app.python.as_deref()).await?),
-        _ => None,
-    };
+    let mut seats = Seats::default();
+    let mut pools = Vec::with_capacity(settings.apps.len());
+    let terms = PoolTerms { settings: &settings, threads: listeners.len(), adoptions: &adoptions };
+    for app in &settings.apps {
+        let known = known_python(app, pools.iter());
+        pools.push(Pool::new(app.clone(), known, &terms, &mut seats).await?);
+    }
     let handles = listeners.iter().flatten().map(BoundListener::share).collect::<std::io::Result<_>>()?;
     let readiness = Arc::<Readiness>::default();
     let outlets = Outlets { access_log, statsd, exporter, readiness: Arc::clone(&readiness) };
@@ -150,21 +147,16 @@ async fn supervise(
     if let Some(listener) = &admin {
         edge.start_admin(&settings, listener.share()?, &outlets, &sender).await?;
     }
-    let workers = embedding::slots(&settings);
-    let reload = Watch::of(&settings);
-    let terminal =
-        settings.app.as_ref().filter(|_| settings.embedder.is_none()).and_then(Terminal::for_worker_of);
+    let terminal = match &settings.apps[..] {
+        [only] if settings.embedder.is_none() => Terminal::for_worker_of(only),
+        _ => None,
+    };
     let mut supervisor = Supervisor {
-        workers: Workers::new(
-            edge.len(),
-            settings.app.as_ref().map_or(Duration::ZERO, |app| app.shutdown_timeout),
-        ),
+        pools,
+        seats,
+        adoptions,
+        may_fork: settings.apps.iter().any(|app| app.preload),
         kills: BTreeMap::new(),
-        slots: (0..workers).map(|_| Backoff::default()).collect(),
-        starts: Vec::new(),
-        replacements: Replacements::default(),
-        recycling: Recycling::of(&settings, Instant::now()),
-        liveness: Liveness::new(settings.app.as_ref().map_or(Duration::ZERO, |app| app.worker_timeout)),
         watchdog: Watchdog::new(&settings, Instant::now()),
         last_id: 0,
         stops: Stops::default(),
@@ -172,12 +164,9 @@ async fn supervise(
         folder: Folder::of(settings.chdir.as_deref()),
         logs: [error_log, access_log],
         settings,
-        reload,
         certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
-        python,
         descriptors,
         crashes: BTreeMap::new(),
-        templates,
         terminal,
         listeners: handles,
         predecessor,
@@ -240,22 +229,24 @@ struct Supervisor<'a> {
     settings: Arc<Settings>,
     /// The certificates, if there is TLS.
     certificates: Option<Certificates>,
-    /// The watched files of the app, with `use_reloader`.
-    reload: Option<Watch>,
     logs: [Option<&'a LogWriter>; 2],
-    /// The interpreter of the workers, if there is an app.
-    python: Option<PathBuf>,
     descriptors: Option<Rlimit>,
-    /// The processes that workers are forked from, with `preload`.
-    templates: Templates,
+    /// The workers of the apps. Their order is that of the settings, behind which are those that are leaving.
+    pools: Vec<Pool>,
+    /// The numbers of all slots.
+    seats: Seats,
+    /// The children that are forked by others.
+    adoptions: Adoptions,
+    /// Whether this process adopts workers, which an app with `preload` needs.
+    may_fork: bool,
     /// The files that workers write their stacks to if they crash.
     crashes: BTreeMap<WorkerId, OwnedFd>,
-    /// The working directory of the workers, if it can change.
-    folder: Option<Folder>,
     /// The terminal, if the worker is to have it.
     terminal: Option<Terminal>,
     /// How the output of workers is captured, if it is.
     capture: Option<Capture>,
+    /// The working directory of the server, if it can change.
+    folder: Option<Folder>,
     edge: Edge,
     /// Handles of all sockets, until the drain.
     listeners: Vec<BoundListener>,
@@ -280,19 +271,8 @@ struct Supervisor<'a> {
     dump: Dump,
     /// A handle of the admin interface's socket, if there is one.
     admin: Option<BoundListener>,
-    workers: Workers,
     /// Triggers that kill workers which have not ended.
     kills: BTreeMap<WorkerId, oneshot::Sender<()>>,
-    /// The backoff of each slot, which stands for a configured worker.
-    slots: Vec<Backoff>,
-    /// The times at which slots get their next worker.
-    starts: Vec<Start>,
-    /// The replacements of workers that serve.
-    replacements: Replacements,
-    /// The ages and sizes at which workers are replaced.
-    recycling: Recycling,
-    /// The pulses of the workers.
-    liveness: Liveness,
     /// The watchdog, if the service manager asks for one.
     watchdog: Option<Watchdog>,
     last_id: WorkerId,
@@ -305,30 +285,13 @@ impl Supervisor<'_> {
     /// Keeps the workers alive until the server is to end.
     async fn watch(&mut self) -> End {
         loop {
-            if (self.reload.is_none() || self.are_all_ready()) && self.replacements.take_finished_round() {
-                tracing::info!("All workers have been replaced");
-                self.notify(notify::State::Ready);
-            }
-            let starts = self.starts.iter().map(|start| start.at);
-            let look = self.reload.as_ref().and_then(Watch::due);
+            self.end_rounds();
             let now = Instant::now();
-            let pulse = self.liveness.due(now);
-            let limits = self.recycling.due();
-            let next = starts.chain(self.replacements.due(now)).chain(look).chain(pulse).chain(limits).min();
+            let next = self.pools.iter().filter_map(|pool| pool.due(now)).min();
             match self.next(next).await {
                 Change::Ready(id) => self.hand_over(id).await,
-                Change::Failed(id) if self.reload.is_some() => self.give_up_with(id).await,
-                Change::Failed(id) => {
-                    if let Some(worker) = self.workers.get(id) {
-                        let why = worker.failed.as_deref().unwrap_or_default();
-                        tracing::error!(traceback = why, "Worker {} cannot serve the app", worker.pid);
-                    }
-                }
-                Change::Gone(worker) => {
-                    if self.reload.is_none() || self.note_end(&worker).await {
-                        self.reap(&worker);
-                    }
-                }
+                Change::Failed(id) => self.take_failure(id).await,
+                Change::Gone(worker) => self.take_end(&worker).await,
                 Change::Spent(id) => self.replace_spent(id),
                 Change::Reload(reading) => self.reload(reading).await,
                 Change::Call(call) => self.obey(call).await,
@@ -338,7 +301,7 @@ impl Supervisor<'_> {
                     self.hand_service_over();
                     return End::Stop(Stop::SUCCEEDED);
                 }
-                Change::Files(Some(path)) => self.renew_all(&change_of(&path)).await,
+                Change::Files(app, Some(path)) => self.renew_named(&app, &change_of(&path)).await,
                 Change::Due => {
                     self.check_pulses().await;
                     self.recycle();
@@ -352,8 +315,47 @@ impl Supervisor<'_> {
                 }
                 Change::ThreadLost(_) => return End::ThreadLost,
                 Change::EmbedderGone => return End::EmbedderGone,
-                Change::Files(None) | Change::Drained { .. } => {}
+                Change::Files(_, None) | Change::Drained { .. } => {}
             }
+        }
+    }
+
+    /// Reports the rounds of replacements that are over, and removes the pools of apps that have left.
+    fn end_rounds(&mut self) {
+        for at in 0..self.pools.len() {
+            let is_settled = self.pools[at].reload.is_none() || self.are_all_ready(at);
+            if is_settled && self.pools[at].replacements.take_finished_round() {
+                tracing::info!("All workers{} have been replaced", self.pools[at].suffix());
+                if !self.is_reloading() {
+                    self.notify(notify::State::Ready);
+                }
+            }
+        }
+        self.pools.retain(|pool| !pool.is_leaving || !pool.workers.is_empty());
+    }
+
+    /// Whether all workers of an app are being replaced.
+    fn is_reloading(&self) -> bool {
+        self.pools.iter().any(|pool| pool.replacements.is_round())
+    }
+
+    /// Takes the report of a worker that it cannot serve.
+    async fn take_failure(&mut self, id: WorkerId) {
+        let Some(at) = self.pool_of(id) else { return };
+        if self.pools[at].reload.is_some() {
+            return self.give_up_with(at, id).await;
+        }
+        if let Some(worker) = self.pools[at].workers.get(id) {
+            let why = worker.failed.as_deref().unwrap_or_default();
+            tracing::error!(traceback = why, "{worker} cannot serve the app");
+        }
+    }
+
+    /// Takes the end of a worker.
+    async fn take_end(&mut self, worker: &Worker) {
+        let Some(at) = self.pool_named(&worker.app) else { return };
+        if self.pools[at].reload.is_none() || self.note_end(at, worker).await {
+            self.reap(at, worker);
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Supervisor;
+use super::pool::longest;
 use super::succession::Successor;
 use super::workers::Worker;
 use crate::Settings;
@@ -77,9 +78,9 @@ impl Supervisor<'_> {
         let Some(socket) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else { return };
         let serves = |worker: &Worker| worker.ready_at.is_some() && !worker.is_retired() && !worker.ended;
         let workers = Readiness {
-            ready: self.workers.iter().filter(|(_, worker)| serves(worker)).count(),
-            of: self.slots.len(),
-            is_reloading: self.replacements.is_round(),
+            ready: self.workers().filter(|worker| serves(worker)).count(),
+            of: self.pools.iter().map(|pool| pool.slots.len()).sum(),
+            is_reloading: self.is_reloading(),
         };
         if let Err(error) = send(&socket, &message(&self.settings, state, workers)) {
             tracing::warn!("Cannot notify the service manager on {} ({VARIABLE}): {error}", socket.display());
@@ -91,15 +92,15 @@ impl Supervisor<'_> {
 /// for that long (`EXTEND_TIMEOUT_USEC`), so that the unit does not have to repeat the server's timeouts; it
 /// never makes the manager's own timeout shorter.
 fn message(settings: &Settings, state: State, workers: Readiness) -> String {
-    let app = settings.app.as_ref();
-    let startup = app.map_or(Duration::ZERO, |app| app.startup_timeout);
-    let shutdown = app.map_or(Duration::ZERO, |app| app.shutdown_timeout);
-    let retire = app.map_or(Duration::ZERO, |app| app.retire_timeout);
+    // The apps start, reload and shut down at the same time.
+    let startup = longest(settings, |app| app.startup_timeout);
+    let shutdown = longest(settings, |app| app.shutdown_timeout);
+    let retire = longest(settings, |app| app.retire_timeout);
     // The manager measures it from each notification on, of which there is one for each worker.
     let reload = startup + retire + shutdown;
     match state {
         State::Starting => format!("STATUS=Starting: {workers}\n{}", extension(startup)),
-        State::Ready if app.is_none() => "READY=1\nSTATUS=Serving the welcome page".into(),
+        State::Ready if settings.apps.is_empty() => "READY=1\nSTATUS=Serving the welcome page".into(),
         State::Ready => format!("READY=1\nSTATUS=Serving: {workers}"),
         State::Reloading => {
             // The manager distinguishes this reload from the one before by the time.
@@ -150,7 +151,7 @@ mod tests {
 
     fn notification(state: State, ready: usize, is_reloading: bool) -> String {
         let app = AppSettings { startup_timeout: Duration::from_secs(100), ..AppSettings::new("m:a".into()) };
-        let settings = Settings { app: Some(app), ..Settings::default() };
+        let settings = Settings { apps: vec![app], ..Settings::default() };
         message(&settings, state, Readiness { ready, of: 2, is_reloading })
     }
 

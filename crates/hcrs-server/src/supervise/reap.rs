@@ -14,11 +14,13 @@ impl Supervisor<'_> {
     /// Releases what belongs to a worker's process, which has ended, and logs the stack of its crash.
     pub(super) fn clear_up(&mut self, id: WorkerId) {
         self.kills.remove(&id);
-        self.liveness.remove(id);
-        self.recycling.remove(id);
+        if let Some(pool) = self.pool_with(id) {
+            pool.liveness.remove(id);
+            pool.recycling.remove(id);
+        }
         let crash = self.crashes.remove(&id).and_then(|file| process::crash_of(&file));
-        if let (Some(stack), Some(worker)) = (crash, self.workers.get(id)) {
-            tracing::error!(traceback = stack, "Worker {} has crashed:", worker.pid);
+        if let (Some(stack), Some(worker)) = (crash, self.worker(id)) {
+            tracing::error!(traceback = stack, "{worker} has crashed:");
         }
         if let Some(terminal) = &self.terminal {
             terminal.restore();
@@ -27,24 +29,23 @@ impl Supervisor<'_> {
 
     /// Logs the end of a worker whose process and links have ended, and schedules a restart or the next
     /// replacement.
-    pub(super) fn reap(&mut self, worker: &Worker) {
+    pub(super) fn reap(&mut self, at: usize, worker: &Worker) {
         let end = end_text(worker);
-        match self.replacements.gone(worker.id, Instant::now()) {
+        match self.pools[at].replacements.gone(worker.id, Instant::now()) {
             Loss::SlotEmpty if worker.is_retired() => log_end(worker),
             Loss::SlotEmpty => {
                 let is_hang = worker.has_hung;
                 self.restarts.note(if is_hang { RestartCause::Hang } else { RestartCause::Crash });
-                self.schedule_restart(worker);
+                self.schedule_restart(at, worker);
             }
             Loss::Retired => log_end(worker),
             Loss::DiedBeforeHandover => {
-                tracing::error!("Worker {} {end}; its replacement is starting already", worker.pid);
+                tracing::error!("{worker} {end}; its replacement is starting already");
             }
             Loss::Unready(old, delay) => {
-                let old = self.workers.get(old).map_or(0, |old| old.pid);
+                let old = self.worker(old).map_or(0, |old| old.pid);
                 tracing::error!(
-                    "Worker {} {end} before it was ready; worker {old} goes on serving, another is tried in {} s",
-                    worker.pid,
+                    "{worker} {end} before it was ready; worker {old} goes on serving, another is tried in {} s",
                     delay.as_secs_f64()
                 );
                 // Sent even after a failure, so that an app that cannot be loaded does not keep the service
@@ -55,18 +56,19 @@ impl Supervisor<'_> {
     }
 
     /// Schedules another worker in the place of one that has died.
-    fn schedule_restart(&mut self, worker: &Worker) {
+    fn schedule_restart(&mut self, at: usize, worker: &Worker) {
         let served = worker.ready_at.map(|at| at.elapsed());
-        let others_serve = self.workers.is_serving();
-        let Some(slot) = self.slots.get_mut(worker.slot) else { return log_end(worker) };
-        let delay = slot.after_death(served, others_serve);
+        let pool = &mut self.pools[at];
+        let others_serve = pool.workers.is_serving();
+        let Some(slot) = pool.slots.get_mut(worker.slot) else { return log_end(worker) };
+        let delay = slot.backoff.after_death(served, others_serve);
         let end = end_text(worker);
         if delay.is_zero() {
-            tracing::error!("Worker {} {end}; another is started", worker.pid);
+            tracing::error!("{worker} {end}; another is started");
         } else {
-            tracing::error!("Worker {} {end}; another is started in {} s", worker.pid, delay.as_secs_f64());
+            tracing::error!("{worker} {end}; another is started in {} s", delay.as_secs_f64());
         }
-        self.starts.push(Start { at: Instant::now() + delay, slot: worker.slot });
+        pool.starts.push(Start { at: Instant::now() + delay, slot: worker.slot });
         self.notify(notify::State::WorkersChanged);
     }
 }
@@ -74,7 +76,7 @@ impl Supervisor<'_> {
 /// Logs the end of a worker that was to end, if it failed.
 pub(super) fn log_end(worker: &Worker) {
     if worker.ready_at.is_some() && !is_success(worker) {
-        tracing::error!("Worker {} {} while shutting down", worker.pid, end_text(worker));
+        tracing::error!("{worker} {} while shutting down", end_text(worker));
     }
 }
 

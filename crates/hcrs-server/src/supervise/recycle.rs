@@ -9,7 +9,7 @@ use hcrs_metrics::RestartCause;
 use super::Supervisor;
 use super::usage::Usage;
 use super::worker::random_up_to;
-use crate::Settings;
+use crate::AppSettings;
 use crate::origin::app::WorkerId;
 
 /// How often the memory of the workers is looked at.
@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// replaced together.
 const JITTER_PERCENT: u64 = 10;
 
-/// The limits of all workers.
+/// The limits of all workers of an app.
 #[derive(Debug)]
 pub(super) struct Recycling {
     age: Option<Duration>,
@@ -36,16 +36,14 @@ struct Limits {
 }
 
 impl Recycling {
-    /// Returns the limits that the settings have for workers.
-    pub(super) fn of(settings: &Settings, now: Instant) -> Self {
-        let app = settings.app.as_ref();
-        Self::new(app.and_then(|app| app.max_worker_age), app.and_then(|app| app.max_worker_rss), now)
+    /// Returns the limits that an app has for its workers.
+    pub(super) fn of(app: &AppSettings, now: Instant) -> Self {
+        Self::new(app.max_worker_age, app.max_worker_rss, now)
     }
 
     /// Sets the limits of workers that become ready from now on.
-    pub(super) fn set_limits(&mut self, settings: &Settings) {
-        let Self { age, resident, .. } = Self::of(settings, self.looked);
-        (self.age, self.resident) = (age, resident);
+    pub(super) fn set_limits(&mut self, app: &AppSettings) {
+        (self.age, self.resident) = (app.max_worker_age, app.max_worker_rss);
     }
 
     /// Returns the limits of workers that may become as old as `age` and as large as `resident` bytes.
@@ -108,36 +106,32 @@ impl Recycling {
 impl Supervisor<'_> {
     /// Sets the limits of a worker that has become ready.
     pub(super) fn limit(&mut self, id: WorkerId) {
-        if self.settings.embedder.is_none() {
-            self.recycling.add(id, Instant::now(), random_up_to);
+        let has_embedder = self.settings.embedder.is_some();
+        if let Some(pool) = self.pool_with(id).filter(|_| !has_embedder) {
+            pool.recycling.add(id, Instant::now(), random_up_to);
         }
     }
 
-    /// Replaces the workers that have reached a limit, one after the other.
+    /// Replaces the workers that have reached a limit, one of each app after the other.
     pub(super) fn recycle(&mut self) {
-        let workers = &self.workers;
-        let due = self
-            .recycling
-            .take_due(Instant::now(), |id| workers.get(id).and_then(|worker| Usage::of(worker.pid).resident));
-        for (id, cause) in due {
-            let Some(worker) = self.workers.get(id).filter(|worker| !worker.ended && !worker.is_retired())
-            else {
-                continue;
-            };
-            if self.replacements.concerns(id) {
-                continue;
+        for pool in &mut self.pools {
+            let workers = &pool.workers;
+            let resident = |id| workers.get(id).and_then(|worker| Usage::of(worker.pid).resident);
+            let due = pool.recycling.take_due(Instant::now(), resident);
+            for (id, cause) in due {
+                let worker = workers.get(id).filter(|worker| !worker.ended && !worker.is_retired());
+                let Some(worker) = worker.filter(|_| !pool.replacements.concerns(id)) else { continue };
+                if cause == RestartCause::Age {
+                    tracing::info!("{worker} has reached max_worker_age; replacing it");
+                } else {
+                    let bytes = Usage::of(worker.pid).resident.unwrap_or_default();
+                    tracing::info!(
+                        "{worker} has {bytes} bytes of memory and reached max_worker_rss; replacing it"
+                    );
+                }
+                self.restarts.note(cause);
+                pool.replacements.want(worker.slot);
             }
-            let (pid, slot) = (worker.pid, worker.slot);
-            if cause == RestartCause::Age {
-                tracing::info!("Worker {pid} has reached max_worker_age; replacing it");
-            } else {
-                let bytes = Usage::of(pid).resident.unwrap_or_default();
-                tracing::info!(
-                    "Worker {pid} has {bytes} bytes of memory and reached max_worker_rss; replacing it"
-                );
-            }
-            self.restarts.note(cause);
-            self.replacements.want(slot);
         }
     }
 }

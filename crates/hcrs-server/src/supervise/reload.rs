@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc::Sender;
 
 use super::event::Event;
-use crate::{ReloadSettings, Settings, glob};
+use crate::{AppName, AppSettings, ReloadSettings, glob};
 
 /// How often the files are checked. A change counts once two checks agree, so that files that are saved or
 /// checked out together are loaded together.
@@ -33,6 +33,8 @@ type Stamps = BTreeMap<PathBuf, Stamp>;
 /// The watched files and their stamps.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// The app, which results of checks are for.
+    name: AppName,
     settings: ReloadSettings,
     folders: Vec<PathBuf>,
     loaded: BTreeSet<PathBuf>,
@@ -63,19 +65,20 @@ pub(super) struct Found {
 }
 
 impl Watch {
-    /// Returns the watch that the settings ask for.
-    pub(super) fn of(settings: &Settings) -> Option<Self> {
-        let app = settings.app.as_ref().filter(|app| app.use_reloader && settings.embedder.is_none())?;
-        Some(Self::new(&app.reload, &app.path, Instant::now()))
+    /// Returns the watch that an app asks for.
+    pub(super) fn of(app: &AppSettings) -> Option<Self> {
+        app.use_reloader.then(|| Self::new(app, Instant::now()))
     }
 
-    /// Returns a watch of the files that the workers of the app at `path` are about to load.
-    pub(super) fn new(settings: &ReloadSettings, path: &str, now: Instant) -> Self {
+    /// Returns a watch of the files that the workers of the app are about to load.
+    fn new(app: &AppSettings, now: Instant) -> Self {
+        let settings = &app.reload;
         let folders = match &settings.dirs[..] {
-            [] => vec![folder_of(path)],
+            [] => vec![folder_of(&app.path, app.chdir.as_deref())],
             dirs => dirs.iter().map(|folder| real(folder)).collect(),
         };
         let mut watch = Self {
+            name: app.name.clone(),
             settings: settings.clone(),
             folders,
             loaded: BTreeSet::new(),
@@ -114,10 +117,10 @@ impl Watch {
         if self.due().is_none_or(|due| now < due) {
             return;
         }
-        let (look, events) = (self.begin(), events.clone());
+        let (look, events, name) = (self.begin(), events.clone(), self.name.clone());
         self.meanwhile = Some(Stamps::new());
         let looking = std::thread::Builder::new().name("hcrs-reload".to_owned()).spawn(move || {
-            let _supervisor_gone = events.blocking_send(Event::Files(look.run()));
+            let _supervisor_gone = events.blocking_send(Event::Files(name, look.run()));
         });
         if let Err(error) = looking {
             tracing::warn!("Cannot watch the app's files: {error}");
@@ -213,15 +216,15 @@ fn is_foreign(name: &OsStr, path: &Path) -> bool {
 }
 
 /// Returns the folder that the module of an application path is searched in: that of its file, or the working
-/// directory.
-fn folder_of(path: &str) -> PathBuf {
+/// directory, which is that of the server or `chdir`.
+fn folder_of(path: &str, chdir: Option<&Path>) -> PathBuf {
     // A colon in the arguments of a call does not end the module's name.
     let has_module = |rest: &&str| rest.split_once(':').is_some_and(|(module, _)| !module.contains('('));
     let mode = |mode: &&str| path.strip_prefix(*mode).filter(has_module);
     let path = ["asgi:", "wsgi:"].iter().find_map(mode).unwrap_or(path);
     let module = path.split(':').next().unwrap_or_default();
     let folder = Path::new(module).parent().unwrap_or(Path::new(""));
-    real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+    real(&chdir.unwrap_or(Path::new(".")).join(folder))
 }
 
 /// Returns a path in the form that workers report: absolute and without links.
@@ -246,9 +249,9 @@ fn stamp(path: &Path) -> Stamp {
     Some((found.modified().ok()?, found.len()))
 }
 
-/// Turns the reports of a worker, paths that end in NUL, into events. Runs on a thread of its own, because it
+/// Turns the reports of a worker of the app, paths that end in NUL, into events. Runs on a thread of its own, because it
 /// stats the files; the thread ends with the worker.
-pub(super) fn listen(pipe: PipeReader, events: Sender<Event>) -> io::Result<()> {
+pub(super) fn listen(pipe: PipeReader, app: AppName, events: Sender<Event>) -> io::Result<()> {
     let mut reader = BufReader::new(pipe);
     std::thread::Builder::new().name("hcrs-loaded-files".to_owned()).spawn(move || {
         loop {
@@ -260,7 +263,7 @@ pub(super) fn listen(pipe: PipeReader, events: Sender<Event>) -> io::Result<()> 
             }
             let path = PathBuf::from(std::ffi::OsString::from_vec(path));
             let found = stamp(&path);
-            if events.blocking_send(Event::Loaded(path, found)).is_err() {
+            if events.blocking_send(Event::Loaded(app.clone(), path, found)).is_err() {
                 return;
             }
         }
@@ -282,13 +285,14 @@ mod tests {
         fn new(include: &[&str], exclude: &[&str]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("app.py"), "1").unwrap();
-            let settings = ReloadSettings {
+            let mut app = AppSettings::new("app".to_owned());
+            app.reload = ReloadSettings {
                 dirs: vec![folder.path().to_owned()],
                 include: include.iter().map(ToString::to_string).collect(),
                 exclude: exclude.iter().map(ToString::to_string).collect(),
             };
             let now = Instant::now();
-            let watch = Watch::new(&settings, "app", now);
+            let watch = Watch::new(&app, now);
             Self { folder, watch, now }
         }
 
@@ -385,7 +389,7 @@ mod tests {
         let library = tempfile::tempdir().unwrap();
         fs::write(library.path().join("library.py"), "1").unwrap();
         scene.add(library.path().join("library.py"));
-        let Some(Event::Files(found)) = received.blocking_recv() else { panic!("what was found") };
+        let Some(Event::Files(_, found)) = received.blocking_recv() else { panic!("what was found") };
         assert_eq!(scene.watch.take(found, scene.now), None);
         scene.finds_nothing();
     }
@@ -437,21 +441,23 @@ mod tests {
     fn an_apps_folder_is_that_of_its_file() {
         let here = std::env::current_dir().unwrap().canonicalize().unwrap();
         for path in ["shop.main:app", "main", "wsgi:main:app", "main:make('a/b')"] {
-            assert_eq!(folder_of(path), here, "{path}");
+            assert_eq!(folder_of(path, None), here, "{path}");
         }
-        assert_eq!(folder_of("src/lib.py:app"), here.join("src"));
-        assert_eq!(folder_of("asgi:src/lib.py:app"), here.join("src"));
-        assert_eq!(folder_of("asgi:create('src/x:y')"), here);
+        assert_eq!(folder_of("src/lib.py:app", None), here.join("src"));
+        assert_eq!(folder_of("asgi:src/lib.py:app", None), here.join("src"));
+        assert_eq!(folder_of("asgi:create('src/x:y')", None), here);
+        assert_eq!(folder_of("shop.main:app", Some(Path::new("src"))), here.join("src"));
+        assert_eq!(folder_of("/srv/lib.py:app", Some(Path::new("src"))), Path::new("/srv"));
     }
 
     #[test]
     fn paths_come_over_a_pipe_until_one_is_none() {
         let (reader, mut writer) = io::pipe().unwrap();
         let (events, mut received) = tokio::sync::mpsc::channel(8);
-        listen(reader, events).unwrap();
+        listen(reader, AppName::default(), events).unwrap();
         io::Write::write_all(&mut writer, b"/nonexistent/a.py\0/b\n.py\0").unwrap();
         for expected in ["/nonexistent/a.py", "/b\n.py"] {
-            let Some(Event::Loaded(path, None)) = received.blocking_recv() else { panic!("a path") };
+            let Some(Event::Loaded(_, path, None)) = received.blocking_recv() else { panic!("a path") };
             assert_eq!(path, Path::new(expected));
         }
         io::Write::write_all(&mut writer, &[b'x'; 5000]).unwrap();

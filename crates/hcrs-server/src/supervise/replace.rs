@@ -1,5 +1,5 @@
 //! Replacement of workers while they serve: the new worker is started first, and once it is ready the old one
-//! finishes what it has begun. One is replaced at a time, so there is at most one worker more than
+//! finishes what it has begun. One of each app is replaced at a time, so an app has at most one worker more than
 //! configured. With `use_reloader` all are restarted together instead (`restart.rs`).
 
 use std::collections::VecDeque;
@@ -9,6 +9,7 @@ use hcrs_metrics::RestartCause;
 
 use super::backoff::Backoff;
 use super::{Supervisor, notify};
+use crate::AppName;
 use crate::origin::app::WorkerId;
 use crate::thread::control::{Control, Retirement};
 
@@ -190,100 +191,123 @@ impl Replacements {
 }
 
 impl Supervisor<'_> {
-    /// Replaces every worker, one after the other.
-    pub(super) fn replace_all(&mut self, why: &str) {
-        tracing::info!("Replacing all workers ({why})");
-        (0..self.slots.len()).for_each(|_| self.restarts.note(RestartCause::Reload));
-        self.templates.renew();
-        self.replacements.want_all(self.slots.len());
+    /// Replaces every worker of a pool, one after the other.
+    fn replace_all(&mut self, at: usize, why: &str) {
+        let pool = &mut self.pools[at];
+        tracing::info!("Replacing all workers{} ({why})", pool.suffix());
+        (0..pool.slots.len()).for_each(|_| self.restarts.note(RestartCause::Reload));
+        pool.templates.renew();
+        pool.replacements.want_all(pool.slots.len());
     }
 
     /// Replaces a worker that has reached its request quota.
     pub(super) fn replace_spent(&mut self, id: WorkerId) {
-        let worker = self.workers.get(id).filter(|worker| !worker.ended && !worker.is_retired());
+        let Some(at) = self.pool_of(id) else { return };
+        let pool = &mut self.pools[at];
+        let worker = pool.workers.get(id).filter(|worker| !worker.ended && !worker.is_retired());
         let Some(worker) = worker else { return };
-        if !self.replacements.concerns(id) {
-            tracing::info!("Worker {} has reached max_requests; replacing it", worker.pid);
+        if !pool.replacements.concerns(id) {
+            tracing::info!("{worker} has reached max_requests; replacing it");
             self.restarts.note(RestartCause::MaxRequests);
-            self.replacements.want(worker.slot);
+            pool.replacements.want(worker.slot);
         }
     }
 
-    /// Replaces every worker. A replacement that is just starting is cancelled at once, because it may hang in
-    /// code that has been fixed.
-    pub(super) async fn renew_all(&mut self, why: &str) {
-        if self.reload.is_some() {
-            return self.restart_all(why).await;
+    /// Replaces every worker of a pool. A replacement that is just starting is cancelled at once, because it may
+    /// hang in code that has been fixed.
+    pub(super) async fn renew_all(&mut self, at: usize, why: &str) {
+        if self.pools[at].reload.is_some() {
+            return self.restart_all(at, why).await;
         }
-        if let Some(new) = self.replacements.supersede() {
+        if let Some(new) = self.pools[at].replacements.supersede() {
             self.retire(new).await;
         }
-        self.replace_all(why);
+        self.replace_all(at, why);
     }
 
-    /// Begins the next replacement, if it is due.
+    /// Replaces every worker of the app with this name.
+    pub(super) async fn renew_named(&mut self, app: &AppName, why: &str) {
+        if let Some(at) = self.pool_named(app) {
+            self.renew_all(at, why).await;
+        }
+    }
+
+    /// Begins the next replacement of each pool, if it is due.
     pub(super) async fn replace_next(&mut self) {
+        for at in 0..self.pools.len() {
+            self.replace_next_in(at).await;
+        }
+    }
+
+    async fn replace_next_in(&mut self, at: usize) {
         let now = Instant::now();
-        let Some(slot) = self.replacements.next(now) else { return };
-        let Some(old) = self.workers.occupant(slot) else {
+        let pool = &mut self.pools[at];
+        let Some(slot) = pool.replacements.next(now) else { return };
+        let Some(old) = pool.workers.occupant(slot) else {
             // The old worker has died, and the next one will be as new as a replacement.
-            self.replacements.cancel(slot);
-            for start in self.starts.iter_mut().filter(|start| start.slot == slot) {
+            pool.replacements.cancel(slot);
+            for start in pool.starts.iter_mut().filter(|start| start.slot == slot) {
                 start.at = now;
             }
             return;
         };
-        match self.start_worker(slot).await {
-            Ok(()) => self.replacements.begin(slot, old, self.last_id),
+        let started = self.start_worker(at, slot).await;
+        let pool = &mut self.pools[at];
+        match started {
+            Ok(()) => pool.replacements.begin(slot, old, self.last_id),
             Err(error) => {
-                let delay = self.replacements.postpone(now).as_secs_f64();
-                tracing::error!("Cannot start a worker: {error}; trying again in {delay} s");
+                let delay = pool.replacements.postpone(now).as_secs_f64();
+                let app = pool.suffix();
+                tracing::error!("Cannot start a worker{app}: {error}; trying again in {delay} s");
             }
         }
     }
 
     /// Retires the worker that a worker which has become ready replaces.
     pub(super) async fn hand_over(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(id) else { return };
-        let pid = worker.pid;
+        let Some(at) = self.pool_of(id) else { return };
+        let grace = self.retire_timeout(at);
+        let Some(worker) = self.pools[at].workers.get(id) else { return };
+        let shown = worker.to_string();
         if worker.is_retired() {
             // The worker was superseded while it was starting, and now ends in order.
-            self.workers.retire(id, Instant::now() + self.retire_timeout() + RETIRE_SLACK);
+            self.pools[at].workers.retire(id, Instant::now() + grace + RETIRE_SLACK);
             return;
         }
-        if self.reload.is_some() {
+        if self.pools[at].reload.is_some() {
             // A signal may have started it after the others were given up.
-            self.edge.send_all(|| Control::ExplainFailure(None)).await;
+            self.explain_failure(at, None).await;
         }
-        let Some(old) = self.replacements.ready(id) else {
+        let Some(old) = self.pools[at].replacements.ready(id) else {
             self.notify(notify::State::WorkersChanged);
-            tracing::info!("Worker {pid} is ready");
+            tracing::info!("{shown} is ready");
             return;
         };
         self.retire(old).await;
         self.notify(notify::State::WorkersChanged);
-        let old = self.workers.get(old).map_or(0, |old| old.pid);
-        tracing::info!("Worker {pid} is ready and replaces worker {old}");
+        let old = self.worker(old).map_or(0, |old| old.pid);
+        tracing::info!("{shown} is ready and replaces worker {old}");
     }
 
     /// Lets a worker finish what it has begun, and then end.
     pub(super) async fn retire(&mut self, id: WorkerId) {
-        let grace = self.retire_timeout();
-        let is_ready = self.workers.get(id).is_some_and(|worker| worker.ready_at.is_some());
+        let Some(at) = self.pool_of(id) else { return };
+        let grace = self.retire_timeout(at);
+        let workers = &mut self.pools[at].workers;
+        let is_ready = workers.get(id).is_some_and(|worker| worker.ready_at.is_some());
         let patience = if is_ready { grace + RETIRE_SLACK } else { GIVEN_UP };
-        self.workers.retire(id, Instant::now() + patience);
+        workers.retire(id, Instant::now() + patience);
         self.edge.send_all(|| Control::Retire(Retirement { worker: id, grace })).await;
     }
 
-    /// Returns how long requests in flight in a replaced worker may take to finish. With `use_reloader` it is
-    /// at most as long as for a stop, because the developer waits for the new code.
-    fn retire_timeout(&self) -> Duration {
-        let app = self.settings.app.as_ref();
-        let timeout = app.map_or(Duration::ZERO, |app| app.retire_timeout);
-        if app.is_some_and(|app| app.use_reloader) {
-            timeout.min(self.settings.graceful_timeout)
+    /// Returns how long requests in flight in a replaced worker of a pool may take to finish. With
+    /// `use_reloader` it is at most as long as for a stop, because the developer waits for the new code.
+    fn retire_timeout(&self, at: usize) -> Duration {
+        let app = &self.pools[at].app;
+        if app.use_reloader {
+            app.retire_timeout.min(self.settings.graceful_timeout)
         } else {
-            timeout
+            app.retire_timeout
         }
     }
 }

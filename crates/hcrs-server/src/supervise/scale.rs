@@ -4,18 +4,20 @@ use std::time::Instant;
 
 use hcrs_metrics::RestartCause;
 
-use super::backoff::Backoff;
+use super::pool::Slot;
 use super::signals::Scale;
 use super::start::Start;
 use super::{Supervisor, embedding};
+use crate::AppName;
 
 /// The most workers that a server is scaled up to by signals and commands.
 pub(super) const WORKERS_MAX: usize = 1024;
 
 impl Supervisor<'_> {
-    /// Obeys a signal that changes the number of workers.
+    /// Obeys a signal that changes the number of workers: of the first app, which is the main one if there is one,
+    /// or with SIGWINCH of all.
     pub(super) async fn scale(&mut self, scale: Scale) {
-        let count = self.slots.len();
+        let count = self.pools.first().map_or(0, |pool| pool.slots.len());
         let (wanted, signal) = match scale {
             Scale::Up => (count + 1, "SIGTTIN"),
             Scale::Down if count <= 1 => {
@@ -28,44 +30,59 @@ impl Supervisor<'_> {
             }
             Scale::None => (0, "SIGWINCH"),
         };
-        if let Err(why) = self.scale_to(wanted, signal).await {
-            tracing::warn!("{signal} is ignored: {why}");
+        let apps = if wanted == 0 { self.pools.len() } else { 1 };
+        for at in 0..apps.max(1) {
+            if let Err(why) = self.scale_to(at, wanted, signal).await {
+                tracing::warn!("{signal} is ignored: {why}");
+            }
         }
     }
 
-    /// Serves with the configured number of workers, all of them new.
-    pub(super) async fn replace_by_configuration(&mut self, cause: &str) {
-        // Only an app that workers serve is reloaded, and its number is not too large.
-        let _possible = self.scale_to(embedding::slots(&self.settings), cause).await;
-        self.renew_all(cause).await;
+    /// Serves each app but these, whose first workers are starting, with the configured number of workers, all
+    /// of them new.
+    pub(super) async fn replace_by_configuration(&mut self, started: &[AppName], cause: &str) {
+        for at in 0..self.pools.len() {
+            let pool = &self.pools[at];
+            if pool.is_leaving || started.contains(&pool.app.name) {
+                continue;
+            }
+            let wanted = embedding::slots(&self.settings, &pool.app);
+            // Only apps that workers serve are reloaded, and their number is not too large.
+            let _possible = self.scale_to(at, wanted, cause).await;
+            self.renew_all(at, cause).await;
+        }
     }
 
-    /// Serves with `wanted` workers from now on. More are started at once; those that are too many finish
-    /// what they have begun, and end.
-    pub(super) async fn scale_to(&mut self, wanted: usize, cause: &str) -> Result<(), &'static str> {
-        if self.settings.app.is_none() {
-            return Err("there is no app");
-        }
+    /// Serves an app with `wanted` workers from now on. More are started at once; those that are too many
+    /// finish what they have begun, and end.
+    pub(super) async fn scale_to(
+        &mut self,
+        at: usize,
+        wanted: usize,
+        cause: &str,
+    ) -> Result<(), &'static str> {
+        let Some(pool) = self.pools.get_mut(at) else { return Err("there is no app") };
         if self.settings.embedder.is_some() {
             return Err("the app runs in the program that embeds the server");
         }
         if wanted > WORKERS_MAX {
             return Err("there are as many workers as are possible");
         }
-        let count = self.slots.len();
+        let count = pool.slots.len();
         if wanted == count {
             return Ok(());
         }
-        tracing::info!("Changing the number of workers from {count} to {wanted} ({cause})");
+        let app = pool.suffix();
+        tracing::info!("Changing the number of workers{app} from {count} to {wanted} ({cause})");
         let now = Instant::now();
         for slot in count..wanted {
-            self.slots.push(Backoff::default());
-            self.starts.push(Start { at: now, slot });
+            pool.slots.push(Slot::new(self.seats.of(&pool.app.name, slot)));
+            pool.starts.push(Start { at: now, slot });
         }
-        self.slots.truncate(wanted);
-        self.starts.retain(|start| start.slot < wanted);
-        (wanted..count).for_each(|slot| self.replacements.abandon(slot));
-        let surplus: Vec<_> = self.workers.iter().filter(|(_, worker)| worker.slot >= wanted).collect();
+        pool.slots.truncate(wanted);
+        pool.starts.retain(|start| start.slot < wanted);
+        (wanted..count).for_each(|slot| pool.replacements.abandon(slot));
+        let surplus: Vec<_> = pool.workers.iter().filter(|(_, worker)| worker.slot >= wanted).collect();
         let surplus: Vec<_> =
             surplus.into_iter().filter(|(_, worker)| !worker.is_retired()).map(|(id, _)| id).collect();
         for id in surplus {

@@ -26,58 +26,73 @@ pub(super) struct Start {
 impl Supervisor<'_> {
     /// Starts the workers that are due.
     pub(super) async fn start_due(&mut self) {
+        for at in 0..self.pools.len() {
+            self.start_due_in(at).await;
+        }
+    }
+
+    async fn start_due_in(&mut self, at: usize) {
         let now = Instant::now();
-        let due: Vec<_> = self.starts.extract_if(.., |start| start.at <= now).collect();
+        let due: Vec<_> = self.pools[at].starts.extract_if(.., |start| start.at <= now).collect();
         for Start { slot, .. } in due {
-            if self.workers.occupant(slot).is_some() {
+            if self.pools[at].workers.occupant(slot).is_some() {
                 continue;
             }
-            if let Err(error) = self.start_worker(slot).await {
-                let delay = self.slots[slot].after_death(None, self.workers.is_serving());
-                tracing::error!("Cannot start a worker: {error}; trying again in {} s", delay.as_secs_f64());
-                self.starts.push(Start { at: now + delay, slot });
+            if let Err(error) = self.start_worker(at, slot).await {
+                let pool = &mut self.pools[at];
+                let delay = pool.slots[slot].backoff.after_death(None, pool.workers.is_serving());
+                tracing::error!(
+                    "Cannot start a worker{}: {error}; trying again in {} s",
+                    pool.suffix(),
+                    delay.as_secs_f64()
+                );
+                pool.starts.push(Start { at: now + delay, slot });
             }
         }
     }
 
-    /// Starts a worker and sends each thread its link to it.
-    pub(super) async fn start_worker(&mut self, slot: usize) -> io::Result<()> {
+    /// Starts a worker in a slot of the pool at this place, and sends each thread its link to it.
+    pub(super) async fn start_worker(&mut self, at: usize, slot: usize) -> io::Result<()> {
         if let Some(embedder) = self.settings.embedder.clone() {
-            return self.attach_embedder(&embedder, slot).await;
+            return self.attach_embedder(&embedder, at, slot).await;
         }
-        let (Some(app), Some(python)) = (&self.settings.app, &self.python) else { return Ok(()) };
+        let pool = &mut self.pools[at];
+        let app = &pool.app;
+        let no_python = || io::Error::new(io::ErrorKind::NotFound, "no Python interpreter was found for it");
+        let python = pool.python.as_ref().ok_or_else(no_python)?;
         self.last_id += 1;
         let id = self.last_id;
         let plan = worker::Plan {
             app,
             slot,
+            seat: pool.slots[slot].seat,
             proc_name: &self.settings.proc_name,
             python,
             log: &self.settings.log,
             statsd: &self.settings.statsd,
-            workers: self.slots.len(),
+            workers: pool.slots.len(),
             threads: self.edge.len(),
             descriptors: self.descriptors,
-            folder: self.folder.as_ref().and_then(Folder::path),
+            folder: pool.folder.as_ref().or(self.folder.as_ref()).and_then(Folder::path),
             has_terminal: self.terminal.is_some(),
             capture: self.capture.as_ref(),
         };
         let worker::Started { pid, links, process, loaded, pulse, crash, output } = if app.preload {
-            let is_replacement = self.workers.occupant(slot).is_some();
-            self.templates.start(&plan, id, is_replacement, &self.sender)?
+            let is_replacement = pool.workers.occupant(slot).is_some();
+            pool.templates.start(&plan, id, is_replacement, &self.sender)?
         } else {
             worker::start(&plan, id)?
         };
         self.crashes.insert(id, crash);
         if let Some(pulse) = pulse {
-            self.liveness.add(id, pulse);
+            pool.liveness.add(id, pulse);
         }
         if let Some(loaded) = loaded {
-            reload::listen(loaded, self.sender.clone())?;
+            reload::listen(loaded, app.name.clone(), self.sender.clone())?;
         }
         let deadline = Instant::now() + app.startup_timeout + IMPORT_SLACK;
-        self.workers.add(id, pid, slot, Some(deadline));
-        self.replacements.cancel(slot);
+        pool.workers.add(id, pid, slot, Some(deadline));
+        pool.replacements.cancel(slot);
         let (kill, killed) = oneshot::channel();
         self.kills.insert(id, kill);
         let events = self.sender.clone();

@@ -7,12 +7,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::event::Change;
+use super::pool::Pool;
 use super::reap::end_text;
 use super::reload::Watch;
 use super::workers::Worker;
 use super::{Supervisor, change_of, notify, python};
-use crate::StartError;
 use crate::thread::control::Control;
+use crate::{AppName, StartError};
 
 /// How long killed workers may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,15 +30,14 @@ impl Supervisor<'_> {
     /// Starts the workers, waits until all are ready, and makes the sockets listen. With `use_reloader` they listen
     /// first, and an app that cannot be served does not end the start.
     pub(super) async fn start_up(&mut self) -> Result<Started, StartError> {
-        if self.reload.is_some() {
+        let has_reloader = self.has_reloader();
+        if has_reloader {
             self.accept_connections().await?;
         }
-        match self.start_workers().await {
-            Ok(Started::Serving) => {}
-            Err(StartError::App(why)) if self.reload.is_some() => self.give_up(&why).await,
-            other => return other,
+        if let stopped @ Started::Stopped = self.start_workers().await? {
+            return Ok(stopped);
         }
-        if self.reload.is_none() {
+        if !has_reloader {
             self.accept_connections().await?;
         }
         self.note_open();
@@ -68,38 +68,45 @@ impl Supervisor<'_> {
     /// Starts a worker for each slot, and waits until all are ready.
     async fn start_workers(&mut self) -> Result<Started, StartError> {
         self.notify(notify::State::Starting);
-        for slot in 0..self.slots.len() {
-            self.start_worker(slot).await.map_err(|error| {
-                let python = self.python.as_deref().unwrap_or("python".as_ref()).display();
-                StartError::Worker(format!("{python} cannot be run: {error}"))
-            })?;
+        for at in 0..self.pools.len() {
+            for slot in 0..self.pools[at].slots.len() {
+                let started = self.start_worker(at, slot).await;
+                started.map_err(|error| cannot_be_run(&self.pools[at], &error))?;
+            }
         }
-        let mut not_ready = self.slots.len();
-        while not_ready > 0 {
-            let look = self.reload.as_ref().and_then(Watch::due);
+        while !(0..self.pools.len()).all(|at| self.has_started(at)) {
+            let look = self.pools.iter().filter_map(|pool| pool.reload.as_ref().and_then(Watch::due)).min();
             match self.next(look).await {
                 Change::Ready(id) => {
-                    not_ready -= 1;
                     self.notify(notify::State::Starting);
-                    if let Some(worker) = self.workers.get(id) {
-                        tracing::debug!("Worker {} is ready", worker.pid);
+                    if let Some(worker) = self.worker(id) {
+                        tracing::debug!("{worker} is ready");
                     }
                 }
                 Change::Failed(id) => {
-                    let why = self.workers.get(id).and_then(|worker| worker.failed.clone());
-                    return Err(StartError::App(why.unwrap_or_default()));
+                    let Some(worker) = self.worker(id) else { continue };
+                    let why = worker.failed.clone().unwrap_or_default();
+                    let app = worker.app.clone();
+                    self.fail_start(&app, StartError::App(app_message(&app, why))).await?;
                 }
-                Change::Gone(worker) => return Err(self.explain(&worker).await),
+                Change::Gone(worker) if worker.is_retired() => {}
+                Change::Gone(worker) => {
+                    let error = self.explain(&worker).await;
+                    self.fail_start(&worker.app, error).await?;
+                }
                 Change::Stop(_) | Change::EmbedderGone => return Ok(Started::Stopped),
                 Change::ThreadLost(_) => return Err(thread_lost()),
                 Change::Call(call) => call.refuse("the server is starting"),
                 // They may have loaded files that have changed since.
-                Change::Reload(reading) if self.reload.is_none() => self.put_off(reading),
+                Change::Reload(reading) if !self.has_reloader() => self.put_off(reading),
                 Change::Reload(reading) => {
                     self.reload(reading).await;
                     return Ok(Started::Serving);
                 }
-                Change::Files(Some(path)) => return Ok(self.restart_early(&change_of(&path)).await),
+                Change::Files(app, Some(path)) => {
+                    self.restart_named(&app, &change_of(&path)).await;
+                    return Ok(Started::Serving);
+                }
                 Change::Due => self.look_at_files(),
                 // A number of workers is changed once it has been reached.
                 Change::Scale(_)
@@ -107,16 +114,32 @@ impl Supervisor<'_> {
                 | Change::Succeeded
                 | Change::Spent(_)
                 | Change::Drained { .. }
-                | Change::Files(None) => {}
+                | Change::Files(_, None) => {}
             }
         }
         Ok(Started::Serving)
     }
 
-    /// Restarts the workers before all are ready: they may hang in code that has been mended.
-    async fn restart_early(&mut self, why: &str) -> Started {
-        self.restart_all(why).await;
-        Started::Serving
+    /// Whether the workers of an app are restarted when its files change.
+    fn has_reloader(&self) -> bool {
+        self.pools.iter().any(|pool| pool.reload.is_some())
+    }
+
+    /// Whether the pool's workers are all ready, or were given up.
+    fn has_started(&self, at: usize) -> bool {
+        self.are_all_ready(at) || self.pools[at].is_given_up
+    }
+
+    /// Ends the start because an app cannot be served; with `use_reloader` its requests are answered with the
+    /// reason instead.
+    async fn fail_start(&mut self, app: &AppName, error: StartError) -> Result<(), StartError> {
+        match (self.pool_named(app), error) {
+            (Some(at), StartError::App(why)) if self.pools[at].reload.is_some() => {
+                self.give_up(at, &why).await;
+                Ok(())
+            }
+            (_, error) => Err(error),
+        }
     }
 
     /// Makes the sockets listen, through the supervisor's handles of them, because here an error can still
@@ -138,16 +161,18 @@ impl Supervisor<'_> {
     /// Returns the reason why a worker ended before it was ready.
     pub(super) async fn explain(&self, worker: &Worker) -> StartError {
         if let Some(why) = &worker.failed {
-            return StartError::App(why.clone());
+            return StartError::App(app_message(&worker.app, why.clone()));
         }
-        if let Some(python) = &self.python
+        let pool = self.pool_named(&worker.app).map(|at| &self.pools[at]);
+        if let Some(python) = pool.and_then(|pool| pool.python.as_ref())
             && let Some(error) = python::explain(python).await
         {
             return error;
         }
         StartError::App(format!(
-            "worker {} {} before it was ready and reported no reason; see its output above",
+            "worker {}{} {} before it was ready and reported no reason; see its output above",
             worker.pid,
+            worker.app.suffix(),
             end_text(worker)
         ))
     }
@@ -155,19 +180,30 @@ impl Supervisor<'_> {
     /// Kills the workers and ends the threads, after a start that failed.
     pub(super) async fn abandon(&mut self) {
         self.kill_all(Instant::now() + KILL_TIMEOUT).await;
-        self.templates.end().await;
+        self.end_templates().await;
         self.edge.end().await;
     }
 
     /// Kills every worker and waits until they are gone.
     async fn kill_all(&mut self, until: Instant) {
         self.kill_each(|_| true);
-        while !self.workers.is_empty() {
+        while !self.has_no_workers() {
             if let Change::Due = self.next(Some(until)).await {
                 return;
             }
         }
     }
+}
+
+fn cannot_be_run(pool: &Pool, error: &io::Error) -> StartError {
+    let python = pool.python.as_deref().unwrap_or("python".as_ref()).display();
+    let folder = pool.app.chdir.as_ref().map_or(String::new(), |folder| format!(" in {}", folder.display()));
+    StartError::Worker(format!("{python} cannot be run{folder}: {error}"))
+}
+
+/// Returns the reason why an app cannot be served, which names the app if it is not the main one.
+fn app_message(app: &AppName, why: String) -> String {
+    if app.is_main() { why } else { format!("app {app}:\n{why}") }
 }
 
 fn thread_lost() -> StartError {

@@ -139,7 +139,7 @@ impl Supervisor<'_> {
             let _unchanged = prlimit(Some(pid), Resource::Nofile, *limit);
         }
         let events = self.sender.clone();
-        let startup = self.settings.app.as_ref().map_or(Duration::ZERO, |app| app.startup_timeout);
+        let startup = self.longest(|app| app.startup_timeout);
         tokio::spawn(async move {
             let outcome = outcome(ready, child, startup + SLACK).await;
             let _supervisor_gone = events.send(Event::Succession(outcome)).await;

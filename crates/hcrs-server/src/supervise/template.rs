@@ -178,7 +178,7 @@ impl Templates {
         if let Some(loaded_files) = &loaded_files {
             command.args(["--loaded-files", &loaded_files.as_raw_fd().to_string()]);
         }
-        let [title, comm] = process_title::of_template(plan.proc_name, &plan.app.path);
+        let [title, comm] = process_title::of_template(plan.proc_name, plan.app);
         command.args(["--title", &title, "--comm", &comm]);
         command.args(worker::app_arguments(plan));
         let inherited: Vec<_> = [Some(theirs.as_fd()), Some(crash.as_fd())]
@@ -196,7 +196,7 @@ impl Templates {
         let child = worker::spawn(plan, command, &inherited)?;
         let pid = worker::pid_of(&child)?;
         if let Some(loaded) = loaded {
-            reload::listen(loaded, events.clone())?;
+            reload::listen(loaded, plan.app.name.clone(), events.clone())?;
         }
         let (orders, received) = mpsc::channel(ORDERS);
         let template = Template { pid, orders, kill: Arc::default() };
@@ -290,12 +290,24 @@ impl ForkedWorker {
 }
 
 impl Supervisor<'_> {
+    /// Waits for the end of the templates of all apps.
+    pub(super) async fn end_templates(&mut self) {
+        for pool in &mut self.pools {
+            pool.templates.end().await;
+        }
+    }
+
     /// Attaches a worker that was forked. Without one there are no links whose end is to be awaited.
     pub(super) async fn attach_forked(&mut self, id: WorkerId, forked: Option<Forked>) {
-        let Some(Forked { pid, links }) = forked else { return self.workers.has_no_links(id) };
-        self.workers.set_pid(id, pid);
+        if let Some(pool) = self.pool_with(id) {
+            match &forked {
+                Some(forked) => pool.workers.set_pid(id, forked.pid),
+                None => pool.workers.has_no_links(id),
+            }
+        }
+        let Some(Forked { links, .. }) = forked else { return };
         self.edge.attach(links).await;
-        if self.workers.get(id).is_some_and(Worker::is_retired) {
+        if self.worker(id).is_some_and(Worker::is_retired) {
             // It was superseded before the threads knew it.
             self.retire(id).await;
         }

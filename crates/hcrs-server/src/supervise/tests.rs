@@ -54,7 +54,7 @@ impl Scene {
         app.python = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/supervise/tests/worker.py"));
         app.shutdown_timeout = Duration::ZERO;
         let settings = Settings {
-            app: Some(app),
+            apps: vec![app],
             listeners: vec![Listener {
                 bind: Bind::Tcp { host: "127.0.0.1".into(), port: 0 },
                 tls: false,
@@ -100,8 +100,7 @@ impl Scene {
                 statsd: None,
                 exporter: None,
             };
-            let supervising =
-                supervise(setup, Templates::new(Adoptions::default()), events.clone(), received);
+            let supervising = supervise(setup, Adoptions::default(), events.clone(), received);
             let script = script(Running { lines, earlier: Vec::new(), events });
             let both = tokio::time::timeout(Duration::from_secs(30), both(supervising, script));
             both.await.expect("done in time").0
@@ -221,7 +220,7 @@ fn a_worker_that_ends_without_a_word_ends_the_start() {
 #[test]
 fn an_interpreter_that_cannot_be_run_ends_the_start() {
     let mut scene = Scene::new("serve", 1, 1);
-    scene.settings.app.as_mut().unwrap().python = Some("/nonexistent/python".into());
+    scene.settings.apps[0].python = Some("/nonexistent/python".into());
     let outcome = scene.run(|_running| async {});
     let Err(StartError::Worker(text)) = outcome else { panic!("{outcome:?}") };
     assert!(text.starts_with("/nonexistent/python cannot be run: "), "{text}");
@@ -252,7 +251,7 @@ fn a_worker_that_does_not_end_is_killed() {
 fn a_worker_that_reports_its_shutdown_has_the_time_for_that() {
     let mut scene = Scene::new("slow", 1, 2);
     scene.settings.graceful_timeout = Duration::ZERO;
-    scene.settings.app.as_mut().unwrap().shutdown_timeout = Duration::from_secs(3600);
+    scene.settings.apps[0].shutdown_timeout = Duration::from_secs(3600);
     let outcome = scene.run(|mut running| async move {
         running.wait_for("Running on").await;
         running.stop().await;
@@ -311,7 +310,7 @@ fn a_worker_is_retired_when_its_replacement_is_ready_and_the_next_one_follows() 
 #[test]
 fn a_replaced_worker_that_does_not_end_is_killed() {
     let mut scene = Scene::new("stubborn", 1, 1);
-    scene.settings.app.as_mut().unwrap().retire_timeout = Duration::ZERO;
+    scene.settings.apps[0].retire_timeout = Duration::ZERO;
     let outcome = scene.run(|mut running| async move {
         let old = running.worker("ready").await;
         running.wait_for("Running on").await;
@@ -331,7 +330,7 @@ fn a_replaced_worker_that_does_not_end_is_killed() {
 #[test]
 fn without_an_app_it_serves_without_workers() {
     let mut scene = Scene::new("serve", 1, 2);
-    scene.settings.app = None;
+    scene.settings.apps.clear();
     let outcome = scene.run(|mut running| async move {
         running.wait_for("Running on").await;
         running.stop().await;

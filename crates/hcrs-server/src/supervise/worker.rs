@@ -27,7 +27,7 @@ use crate::origin::app::WorkerId;
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::request_quota::RequestQuota;
 use crate::thread::control::LinkEnd;
-use crate::{AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings, process_title};
+use crate::{AppName, AppSettings, LogSettings, LogTarget, PythonLogging, StatsdSettings, process_title};
 
 /// The bytes that a link's socket holds in each direction, so that neither end waits for the other's turn on
 /// the processor after every frame or two. The system may allow less.
@@ -47,8 +47,10 @@ const PROGRAM: &str = "import _signal, sys; _signal.signal(_signal.SIGINT, _sign
 pub(super) struct Plan<'a> {
     /// The app.
     pub app: &'a AppSettings,
-    /// The slot that the worker fills, counted from 0.
+    /// The slot of the app that the worker fills, counted from 0.
     pub slot: usize,
+    /// The number of the slot over all apps.
+    pub seat: usize,
     /// The name with which its title begins.
     pub proc_name: &'a str,
     /// The interpreter.
@@ -57,7 +59,7 @@ pub(super) struct Plan<'a> {
     pub log: &'a LogSettings,
     /// The target of the metrics that count its log messages.
     pub statsd: &'a StatsdSettings,
-    /// The number of workers, this one included.
+    /// The number of the app's workers, this one included.
     pub workers: usize,
     /// The number of edge threads, each of which gets a link.
     pub threads: usize,
@@ -139,8 +141,8 @@ impl Ends {
         let mut links = Vec::with_capacity(plan.threads);
         let mut theirs = Vec::with_capacity(plan.threads);
         for _ in 0..plan.threads {
-            let (mut end, socket, memory) = link(worker)?;
-            end.parts.slot = plan.slot;
+            let (mut end, socket, memory) = link(worker, &plan.app.name)?;
+            end.parts.slot = plan.seat;
             end.parts.quota.clone_from(&quota);
             links.push(end);
             theirs.push((socket, memory));
@@ -291,8 +293,9 @@ pub(super) fn random_up_to(most: u64) -> u64 {
     most.checked_add(1).map_or(random, |numbers| random % numbers)
 }
 
-/// Returns one link: the edge's end, and the socket and shared memory that the worker inherits.
-pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
+/// Returns one link to a worker of the app: the edge's end, and the socket and shared memory that the worker
+/// inherits.
+pub(super) fn link(worker: WorkerId, app: &AppName) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     for end in [&ours, &theirs] {
         socket2::SockRef::from(end).set_send_buffer_size(LINK_BUFFER)?;
@@ -301,7 +304,7 @@ pub(super) fn link(worker: WorkerId) -> io::Result<(LinkEnd, OwnedFd, OwnedFd)> 
     let (claims, memory) = ClaimTable::create()?;
     let blocks = BlockArea::open(&memory)?;
     let parts = LinkParts { worker, pid: 0, slot: 0, claims, blocks, quota: None };
-    Ok((LinkEnd { parts, socket: ours }, theirs.into(), memory))
+    Ok((LinkEnd { app: app.clone(), parts, socket: ours }, theirs.into(), memory))
 }
 
 /// Returns the arguments of the command line.
@@ -314,7 +317,7 @@ fn arguments(plan: &Plan<'_>, links: &[(OwnedFd, OwnedFd)], inherited: Inherited
     let mut option = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     option("--links", links.join(","));
     option("--slot", number_of(plan.slot).to_string());
-    let [title, comm] = process_title::of_worker(plan.proc_name, plan.slot, &plan.app.path);
+    let [title, comm] = process_title::of_worker(plan.proc_name, plan.slot, plan.app);
     option("--title", title);
     option("--comm", comm);
     let Inherited { loaded_files, answers, crash } = inherited;
@@ -442,6 +445,7 @@ mod tests {
         Plan {
             app,
             slot: 2,
+            seat: 2,
             proc_name: "shop",
             python,
             log,
@@ -465,8 +469,10 @@ mod tests {
         let log = LogSettings { level: crate::LogLevel::Warning, python, ..LogSettings::default() };
         let statsd = StatsdSettings { host: "a:8125".into(), prefix: "shop".into(), tags: String::new() };
         let logs = (log, statsd);
-        let links: Vec<_> =
-            (0..2).map(|_| link(1).unwrap()).map(|(_, socket, claims)| (socket, claims)).collect();
+        let links: Vec<_> = (0..2)
+            .map(|_| link(1, &AppName::default()).unwrap())
+            .map(|(_, socket, claims)| (socket, claims))
+            .collect();
         let text = arguments(
             &plan(&app, Path::new("python3"), &logs),
             &links,
@@ -504,7 +510,7 @@ mod tests {
             let (_keep, kill) = oneshot::channel();
             assert_eq!(wait(failing.process, None, kill).await.unwrap().code(), Some(1));
 
-            let (end, socket, claims) = link(7).unwrap();
+            let (end, socket, claims) = link(7, &AppName::default()).unwrap();
             assert_eq!(end.parts.worker, 7);
             fcntl_setfd(&socket, FdFlags::empty()).unwrap();
             let script = format!("test -S /dev/fd/{} && exec sleep 60", socket.as_raw_fd());

@@ -2,12 +2,14 @@
 //! returns whether a worker is ready, gone or overdue.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use hcrs_metrics::WorkerState;
 
 use super::event::Change;
+use crate::AppName;
 use crate::origin::app::{WorkerEvent, WorkerId};
 
 /// How long after a worker's end the edge threads may take to read its last frames and to end its links.
@@ -21,11 +23,13 @@ const EXIT_GRACE: Duration = Duration::from_secs(10);
 /// One worker process.
 #[derive(Debug)]
 pub(super) struct Worker {
+    /// The app that it serves.
+    pub app: AppName,
     /// The worker's number.
     pub id: WorkerId,
     /// The process id.
     pub pid: u32,
-    /// The slot that it fills: the index of a configured worker.
+    /// The slot that it fills: the index of a configured worker of the app.
     pub slot: usize,
     /// The reason why it cannot serve, as it reported it.
     pub failed: Option<String>,
@@ -130,9 +134,16 @@ impl Worker {
     }
 }
 
-/// All workers that have been started and are not gone.
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Worker {}{}", self.pid, self.app.suffix())
+    }
+}
+
+/// All workers of an app that have been started and are not gone.
 #[derive(Debug)]
 pub(super) struct Workers {
+    app: AppName,
     /// The number of links of each worker.
     links: usize,
     /// How long a worker's shutdown may take.
@@ -142,10 +153,10 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Returns an empty list of workers with `links` links each, whose shutdown may take as long as
+    /// Returns an empty list of workers of the app with `links` links each, whose shutdown may take as long as
     /// `shutdown`.
-    pub(super) fn new(links: usize, shutdown: Duration) -> Self {
-        Self { links, shutdown, ends_are_expected: false, by_id: BTreeMap::new() }
+    pub(super) fn new(app: &AppName, links: usize, shutdown: Duration) -> Self {
+        Self { app: app.clone(), links, shutdown, ends_are_expected: false, by_id: BTreeMap::new() }
     }
 
     /// Sets how long the shutdown of a worker that has not begun it may take.
@@ -156,6 +167,7 @@ impl Workers {
     /// Adds a worker that has to be ready by `deadline`, if there is one.
     pub(super) fn add(&mut self, id: WorkerId, pid: u32, slot: usize, deadline: Option<Instant>) {
         let worker = Worker {
+            app: self.app.clone(),
             id,
             pid,
             slot,
@@ -334,7 +346,7 @@ mod tests {
 
     fn workers(links: usize) -> (Workers, Instant) {
         let now = Instant::now();
-        let mut workers = Workers::new(links, SHUTDOWN);
+        let mut workers = Workers::new(&AppName::default(), links, SHUTDOWN);
         workers.add(1, 100, 0, Some(now + Duration::from_secs(70)));
         (workers, now)
     }

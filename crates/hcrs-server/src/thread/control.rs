@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 
 use crate::origin::app::link::LinkParts;
 use crate::origin::app::{WorkerEvent, WorkerId};
-use crate::settings::Settings;
+use crate::settings::{AppName, Settings};
 
 /// The edge's end of a link to one worker.
 #[derive(Debug)]
 pub(crate) struct LinkEnd {
+    /// The app that the worker serves.
+    pub app: AppName,
     /// The worker and the memory that is shared with it.
     pub parts: LinkParts,
     /// The socket, non-blocking.
@@ -31,9 +33,9 @@ pub(crate) enum Control {
     /// Send the worker no more requests, and those that it has not begun to others; let it finish the rest,
     /// cut off what is left when its time is up, then send it `Drain`.
     Retire(Retirement),
-    /// Answer requests with this reason why the app cannot be served, those that wait included; or, with `None`,
-    /// let them wait for a worker again.
-    ExplainFailure(Option<Arc<str>>),
+    /// Answer an app's requests with this reason why it cannot be served, those that wait included; or, with
+    /// `None`, let them wait for a worker again.
+    ExplainFailure(AppName, Option<Arc<str>>),
     /// Serve with these settings.
     Apply(Arc<Settings>),
     /// End the link to a worker whose process has ended, after reading what it has sent. Another process may

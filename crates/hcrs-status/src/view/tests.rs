@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{Certificate, Latency, Listener, Request, Requests, Server};
+use crate::status::{App, Certificate, Latency, Listener, Request, Requests, Server};
 
 const PLAIN: Look = Look { width: 80, height: None, has_colors: false };
 
@@ -21,6 +21,7 @@ fn status() -> Status {
         ],
         workers: vec![
             Worker {
+                app: "main".into(),
                 slot: 1,
                 pid: 4712,
                 state: "ready".into(),
@@ -108,4 +109,28 @@ fn colors_and_the_edges_of_the_terminal() {
     assert!(colored.last().unwrap().contains("\x1b[33mends in 5d 0h\x1b[0m"));
     let small = View::default().draw(&status(), 0.0, Look { width: 20, height: Some(3), has_colors: false });
     assert_eq!(small, ["hcrs 1.2.3  shop.mai", "9 requests/s   p50 3", "in flight 12 (oldest"]);
+}
+
+#[test]
+fn the_workers_of_several_apps_are_below_their_apps() {
+    let app = |name: &str, ready| App {
+        name: name.into(),
+        path: format!("{name}:app"),
+        workers: 1,
+        ready,
+        queue: 3,
+    };
+    let worker = |app: &str, pid| Worker { app: app.into(), slot: 1, pid, ..Worker::default() };
+    let status = Status {
+        server: Server { app: Some("main:app".into()), ..Server::default() },
+        apps: vec![app("main", 1), app("blog", 0)],
+        workers: vec![worker("main", 1), worker("blog", 2), worker("shop", 3)],
+        ..Status::default()
+    };
+    let lines = View::default().draw(&status, 0.0, PLAIN);
+    assert!(lines[0].contains("  main:app and 1 more  "), "{lines:?}");
+    let shown: Vec<_> = lines[5..11].iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(shown, ["main", "1", "blog", "1", "shop", "1"]);
+    assert_eq!(lines[7], "blog  blog:app  0 of 1 ready  queue 3");
+    assert_eq!(lines[9], "shop  is leaving");
 }

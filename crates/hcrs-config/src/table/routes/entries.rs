@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hcrs_http::Scheme;
 use hcrs_server::{
-    ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern, LoadedFile, MissingFile,
+    AppIndex, ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern, LoadedFile, MissingFile,
     PathPattern, RedirectSettings, RouteAction, RouteMatcher, Rules,
 };
 
@@ -14,6 +14,7 @@ use crate::kind::quoted;
 use crate::setting::Effect;
 use crate::similar::nearest;
 use crate::table;
+use crate::table::apps::AskedApp;
 use crate::value::{Datum, GivenValue, Mistake, Place, Value};
 
 /// The entries of a route's table.
@@ -127,12 +128,9 @@ impl<'a> Entries<'a> {
     }
 
     fn action(&self) -> Result<RouteAction, Mistake> {
-        if let Some(is_app) = self.read("app", |given| given.boolean())? {
-            return if is_app {
-                Ok(RouteAction::App)
-            } else {
-                Err(self.table.expected("app = true, or another action"))
-            };
+        if self.app()?.is_some() {
+            // Its place among the apps is not known before all of them are.
+            return Ok(RouteAction::App(AppIndex(0)));
         }
         if let Some(is_welcome) = self.read("welcome", |given| given.boolean())? {
             return if is_welcome {
@@ -155,6 +153,18 @@ impl<'a> Entries<'a> {
             return Ok(RouteAction::Redirect(RedirectSettings { location, status: status.unwrap_or(308) }));
         }
         self.fixed().map(RouteAction::Fixed)
+    }
+
+    /// Returns the app that the action asks for, if it is one.
+    pub(super) fn app(&self) -> Result<Option<AskedApp>, Mistake> {
+        self.read("app", |given| {
+            let place = given.value.place.clone();
+            match &given.value.datum {
+                Datum::Boolean(true) => Ok(AskedApp { name: None, place }),
+                Datum::Text(name) => Ok(AskedApp { name: Some(name.clone()), place }),
+                _ => Err(given.expected("true or the name of an app, or another action")),
+            }
+        })
     }
 
     fn fixed(&self) -> Result<FixedResponse, Mistake> {

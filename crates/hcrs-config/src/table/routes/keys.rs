@@ -51,9 +51,10 @@ const OWN: &[RouteKey] = &[
     },
     RouteKey {
         key: "app",
-        kind: ValueKind::Boolean,
+        kind: ValueKind::TrueOrText,
         goes_with: None,
-        doc: "Action: true sends the request to the app, before a later route takes it.",
+        doc: "Action: sends the request to the app of this name, or with true to the main or only one, before a later \
+              route takes it.",
     },
     RouteKey {
         key: "files",

@@ -48,7 +48,7 @@ fn a_request_is_listed_in_each_stage_and_counted_when_it_is_over() {
         assert_lines(&shared, &["hcrs_queue_length 1"]);
         shared.metrics.add_slot(0);
         let worker = attach(&shared).await;
-        shared.dispatch.pump(crate::clock::now());
+        shared.apps.get(AppIndex(0)).unwrap().dispatch.pump(crate::clock::now());
         let of_worker = Some(WorkerName { slot: 0, pid: 1 });
         stage(Stage::App, of_worker);
         let stream = claim(&shared, &worker).await;
@@ -145,7 +145,7 @@ fn refused_requests_and_broken_connections_are_counted_by_their_fault() {
             ],
         );
     });
-    let no_queue = |settings: &mut Settings| settings.dispatch.queue_size = 0;
+    let no_queue = |settings: &mut Settings| settings.apps[0].dispatch.queue_size = 0;
     run_with(with_app(4096), no_queue, h1, |mut io, shared| async move {
         io.write_all(b"GET / HTTP/1.0\r\nhost: h\r\n\r\n").await.unwrap();
         until_closed(&mut io).await;

@@ -17,8 +17,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hcrs_http::Fault;
-use hcrs_metrics::{Stalls, ThreadSnapshot};
-use tokio::sync::Notify;
+use hcrs_metrics::{QueueFacts, Stalls, ThreadSnapshot};
 
 use crate::clock;
 use crate::exchange::Exchange;
@@ -28,6 +27,7 @@ use crate::model::planted::{self, Planted};
 use crate::origin::app::WorkerId;
 use crate::origin::app::link::Link;
 use crate::origin::app::pressure::{Counts, Pressure};
+use crate::origin::app::tick_waker::TickWaker;
 use crate::settings::DispatchSettings;
 
 /// The number of stall timeouts after which unbegun requests leave a worker even if every other worker has
@@ -53,13 +53,13 @@ pub(crate) struct Dispatch {
     /// The number of requests that have arrived.
     arrived: Cell<u64>,
     pressure: RefCell<Pressure>,
-    /// Whether a task waits in [`Dispatch::changed`].
-    has_waiter: Cell<bool>,
-    woken: Notify,
+    /// Woken when there may be something to do for [`Dispatch::tick`].
+    waker: Rc<TickWaker>,
 }
 
 impl Dispatch {
-    pub(crate) fn new(settings: DispatchSettings) -> Self {
+    /// Returns a dispatch without links. It wakes `waker` when there is something to do for [`Dispatch::tick`].
+    pub(crate) fn new(settings: DispatchSettings, waker: Rc<TickWaker>) -> Self {
         let backlog = Backlog::new(settings.queue_bytes);
         let pressure = RefCell::new(Pressure::new(settings.queue_timeout));
         Self {
@@ -71,8 +71,7 @@ impl Dispatch {
             ended_stalls: Stalls::default(),
             arrived: Cell::new(0),
             pressure,
-            has_waiter: Cell::new(false),
-            woken: Notify::new(),
+            waker,
         }
     }
 
@@ -83,12 +82,12 @@ impl Dispatch {
             self.pressure.replace(Pressure::new(settings.queue_timeout));
         }
         self.settings.set(settings);
-        self.wake();
+        self.waker.wake();
     }
 
     /// Sends the request to a worker, or queues it. Fails it if the queue or the backlog is full.
     pub(crate) fn submit(&self, exchange: &Rc<Exchange>, now: Instant) {
-        self.wake();
+        self.waker.wake();
         self.arrived.set(self.arrived.get() + 1);
         if !exchange.join(&self.backlog) {
             return exchange.fail(Fault::QueueFull);
@@ -225,19 +224,6 @@ impl Dispatch {
         !self.queue.borrow().is_empty() || self.links.borrow().iter().any(|link| link.has_unbegun(now))
     }
 
-    /// Waits until a request is submitted or [`Dispatch::wake`] is called for another reason.
-    pub(crate) async fn changed(&self) {
-        self.has_waiter.set(true);
-        self.woken.notified().await;
-    }
-
-    /// Wakes the task that waits in [`Dispatch::changed`].
-    pub(crate) fn wake(&self) {
-        if self.has_waiter.replace(false) {
-            self.woken.notify_one();
-        }
-    }
-
     /// Sends queued requests to workers, if there are any.
     pub(crate) fn pump_if_waiting(&self) {
         if !self.queue.borrow().is_empty() {
@@ -272,7 +258,7 @@ impl Dispatch {
             queue.insert(at, exchange);
         }
         drop(queue);
-        self.wake();
+        self.waker.wake();
     }
 
     /// Removes the requests that wait for a worker, which the caller is to answer.
@@ -333,15 +319,27 @@ impl Dispatch {
             .then(|| format!("{waiting} waiting requests, {bytes} bytes of the backlog"))
     }
 
-    /// Adds the queue, the streams of the workers and the stalls of the links to the thread's snapshot.
-    pub(crate) fn add_to(&self, snapshot: &mut ThreadSnapshot) {
-        snapshot.queue_length =
-            self.queue.borrow().iter().filter(|exchange| !exchange.is_over()).count() as u64;
-        snapshot.queue_bytes = self.backlog.bytes() as u64;
+    /// Returns the length of the queue and the bytes of unbegun requests.
+    pub(crate) fn queue_facts(&self) -> QueueFacts {
+        let waiting = self.queue.borrow().iter().filter(|exchange| !exchange.is_over()).count();
+        QueueFacts { length: waiting as u64, bytes: self.backlog.bytes() as u64 }
+    }
+
+    /// Adds the stalls of the links to the thread's snapshot.
+    pub(crate) fn add_stalls_to(&self, snapshot: &ThreadSnapshot) {
         let links = self.links.borrow();
-        snapshot.set_streams(links.iter().map(|link| (link.slot(), link.in_flight())));
         let stalls = links.iter().map(|link| link.stalls()).chain([&self.ended_stalls]);
         stalls.for_each(|stalls| snapshot.counters.stalls.add_all(stalls));
+    }
+
+    /// Appends the number of streams of each link, with the worker's slot.
+    pub(crate) fn append_streams_to(&self, streams: &mut Vec<(usize, usize)>) {
+        streams.extend(self.links.borrow().iter().map(|link| (link.slot(), link.in_flight())));
+    }
+
+    /// Whether there is a link.
+    pub(crate) fn has_links(&self) -> bool {
+        !self.links.borrow().is_empty()
     }
 
     /// Whether there is pressure.

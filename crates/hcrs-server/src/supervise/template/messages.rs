@@ -53,7 +53,7 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn of(plan: &Plan<'_>) -> Self {
         let slot = worker::number_of(plan.slot) as u32;
-        let names = process_title::of_worker(plan.proc_name, plan.slot, &plan.app.path);
+        let names = process_title::of_worker(plan.proc_name, plan.slot, plan.app);
         Self { slot, workers: plan.workers as u32, names }
     }
 }
