@@ -82,9 +82,19 @@ def show(
     )
     assert result.returncode == 0, result.stderr
     shown = {}
+    #: What is printed as tables: the lines of all of them, and the origin of the first.
+    tables = {"apps": Shown("", ""), "routes": Shown("", "")}
+    table = None
     for line in result.stdout.splitlines():
         row = re.fullmatch(r"(?:(\w+) = (.*?)|# (\w+) is unset) +# (.*)", line)
-        if row:
+        header = re.fullmatch(r"\[\[hcrs\.(\w+)]] +# (.*)", line)
+        if header:
+            table = header[1]
+            tables[table] = Shown(tables[table].value, tables[table].origin or header[2])
+        elif table:
+            tables[table] = tables[table]._replace(value=f"{tables[table].value}{line}\n")
+        elif row:
             key, value, unset, origin = row.groups()
             shown[key or unset] = Shown(value or "", origin)
-    return shown, result.stderr
+    # The files of `static` are routes as well.
+    return {**shown, **tables, "static": tables["routes"]}, result.stderr
