@@ -996,3 +996,22 @@ def test_other_servers_as_upstreams(
             websocket.ended()
         finally:
             inner.terminate()
+
+
+def test_connections_of_http2_that_the_upstream_ends_are_replaced(
+    proxy: Callable[..., Server], serve: Serve, connect_h2: Callable[..., H2Client]
+) -> None:
+    inner = serve("plain.py:app", keep_alive_max_requests=5)
+    server = proxy(inner.listener.url, upstream_protocol="h2")
+    client = connect_h2(server.listener)
+    for _ in range(5):
+        streams = [client.request("POST", "/echo", body=b"x" * 1000) for _ in range(12)]
+        assert [client.response(stream).status for stream in streams] == [200] * 12
+
+
+def test_authorities_that_cannot_be_read_are_a_mistake(launch: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    write(file, "https://localhost:1", keys={}, upstream_ca=str(tmp_path / "none.pem"))
+    server = launch(None, config_file=file)
+    assert server.wait_for_exit() != 0
+    assert f"cannot read {tmp_path / 'none.pem'}: No such file or directory" in server.log
