@@ -104,7 +104,7 @@ impl Intake {
                             exchange.answer_in_pieces(response);
                             exchange
                         }
-                        Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, rules, now),
+                        Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, now),
                         Configured::Refused(fault) => refused(client, arrived, fault, now),
                     }
                 }
@@ -204,8 +204,7 @@ impl Intake {
         &self,
         client: &Client,
         mut arrived: Arrived,
-        Proxied { group, stripped }: Proxied,
-        rules: &Arc<Rules>,
+        Proxied { group, stripped, rules }: Proxied,
         now: Instant,
     ) -> Rc<Exchange> {
         let shared = &client.admitted.shared;
@@ -223,7 +222,7 @@ impl Intake {
         let max_body_size = rules.max_body_size;
         let mut parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
         if !is_tunnel {
-            parts = self.compressed(client, rules, parts);
+            parts = self.compressed(client, &rules, parts);
         }
         let exchange = open(client, stream, parts);
         let endpoints = Rc::clone(&client.endpoints);
@@ -239,6 +238,7 @@ struct Proxied {
     group: Rc<upstream::Group>,
     /// The part of the path that is removed.
     stripped: Vec<u8>,
+    rules: Arc<Rules>,
 }
 
 /// The app that is to answer a request, and the rules that apply to it.
@@ -308,6 +308,7 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute, now: 
             Configured::Upstream(Proxied {
                 group: shared.upstreams.group(settings),
                 stripped: stripped.to_vec(),
+                rules: Arc::clone(&route.rules),
             })
         }
         RouteAction::Files(settings) => {
