@@ -170,11 +170,17 @@ fn fields(fields: &HeaderMap, head: &mut RequestHead) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Returns a response's head for `h2`, and the length that the app announced.
-pub(crate) fn response(
-    head: &ResponseHead,
-    server_fields: &ServerFields,
-) -> Result<(Response<()>, Option<u64>), Fault> {
+/// A response's head for `h2`.
+#[derive(Debug, Clone)]
+pub(crate) struct ConvertedHead {
+    /// The head.
+    pub response: Response<()>,
+    /// The length that the app announced.
+    pub length: Option<u64>,
+}
+
+/// Returns a response's head for `h2`.
+pub(crate) fn response(head: &ResponseHead, server_fields: &ServerFields) -> Result<ConvertedHead, Fault> {
     let status = StatusCode::from_u16(head.status()).map_err(|_| Fault::AppFailed)?;
     if status.is_informational() {
         return Err(Fault::AppFailed);
@@ -209,7 +215,7 @@ pub(crate) fn response(
     add(fields, header::DATE, server_fields.date.as_ref().filter(|_| !has_date));
     add(fields, header::SERVER, server_fields.server.as_ref().filter(|_| !has_server));
     add_alt_svc(fields, server_fields);
-    Ok((response, length))
+    Ok(ConvertedHead { response, length })
 }
 
 /// Returns an interim response's head for `h2`.

@@ -67,6 +67,16 @@ impl ResponseHead {
         Self { block: block.into() }
     }
 
+    /// Whether another head may be a copy of this one, in the same memory.
+    pub fn is_shared(&self) -> bool {
+        !self.block.is_unique()
+    }
+
+    /// Whether the heads are copies of one, in the same memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(&raw const *self.block, &raw const *other.block)
+    }
+
     /// Returns a part of this head, such as a value of [`ResponseHead::fields`], without a copy.
     pub fn share(&self, part: &[u8]) -> Bytes {
         self.block.slice_ref(part)
@@ -127,6 +137,17 @@ mod tests {
         let head = head.with_field(Field { name: b"x-b", value: b"2" });
         assert_eq!((head.status(), head.field_count()), (200, 2));
         assert_eq!(head.fields().collect::<Vec<_>>(), [(&b"x-a"[..], &b"1"[..]), (b"x-b", b"2")]);
+    }
+
+    #[test]
+    fn copies_share_their_memory() {
+        let fields = [(&b"x-a"[..], &b"1"[..])];
+        let (head, equal) = (ResponseHead::new(200, fields), ResponseHead::new(200, fields));
+        assert!(!head.is_shared() && !head.is_same(&equal));
+        let copy = head.clone();
+        assert!(head.is_shared() && copy.is_shared() && head.is_same(&copy));
+        drop(copy);
+        assert!(!head.is_shared());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 use crate::event::{Event, Sent, StreamKey};
-use crate::head::{self, ServerFields};
+use crate::head::{self, ConvertedHead, ServerFields};
 use crate::stream::{Outcome, Pumped, Respond, Stream};
 
 /// Length up to which the last piece of a body is passed to `h2` whatever the client's window, in bytes. It
@@ -54,10 +54,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub(super) fn send_head(
         &mut self,
         key: StreamKey,
-        response: &ResponseHead,
+        ConvertedHead { response: head, length }: ConvertedHead,
         end: bool,
     ) -> Result<bool, Fault> {
-        let (head, length) = head::response(response, &self.server_fields)?;
         let can_open_pushed = self.can_open_pushed();
         let Some(stream) = self.streams.get_mut(key) else { return Ok(true) };
         let Some(mut respond) = stream.respond.take() else { return Err(Fault::AppFailed) };

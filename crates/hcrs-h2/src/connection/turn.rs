@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 use crate::event::{Ended, Event, Sent, StreamKey};
+use crate::head::{self, ConvertedHead};
 
 /// A turn of a connection, which [`Connection::begin_turn`] returns and [`Turn::end`] ends. What may be done
 /// between turns, too, is on the [`Connection`] that it dereferences to.
@@ -22,6 +23,15 @@ use crate::event::{Ended, Event, Sent, StreamKey};
 pub struct Turn<'a, T> {
     connection: &'a mut Connection<T>,
     progress: Progress,
+    /// The last head that was sent, if others may share its memory.
+    last_head: Option<LastHead>,
+}
+
+/// A head, and what it is for `h2`: many requests of a turn may be answered with one head.
+#[derive(Debug)]
+struct LastHead {
+    head: ResponseHead,
+    converted: ConvertedHead,
 }
 
 /// The progress of a turn.
@@ -35,7 +45,7 @@ enum Progress {
 
 impl<'a, T> Turn<'a, T> {
     pub(super) fn new(connection: &'a mut Connection<T>) -> Self {
-        Self { connection, progress: Progress::Begun }
+        Self { connection, progress: Progress::Begun, last_head: None }
     }
 }
 
@@ -71,13 +81,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Turn<'_, T> {
         self.connection.send_interim(key, interim)
     }
 
+    fn converted(&mut self, head: &ResponseHead) -> Result<ConvertedHead, Fault> {
+        if !head.is_shared() {
+            return head::response(head, &self.connection.server_fields);
+        }
+        if let Some(last) = self.last_head.as_ref().filter(|last| last.head.is_same(head)) {
+            return Ok(last.converted.clone());
+        }
+        let converted = head::response(head, &self.connection.server_fields)?;
+        self.last_head = Some(LastHead { head: head.clone(), converted: converted.clone() });
+        Ok(converted)
+    }
+
     /// Sends a response's head, with `end` if no body follows. Returns whether the stream is over.
     ///
     /// # Errors
     ///
     /// [`Fault::AppFailed`] for a head that cannot be sent; the stream is as before.
     pub fn send_head(&mut self, key: StreamKey, response: &ResponseHead, end: bool) -> Result<bool, Fault> {
-        self.connection.send_head(key, response, end)
+        let converted = self.converted(response)?;
+        self.connection.send_head(key, converted, end)
     }
 
     /// Sends body bytes, with `end` if they are the last. Returns the number of bytes that were taken at

@@ -124,6 +124,7 @@ fn send(status: u16, fields: &[(&[u8], &[u8])]) -> Result<(Response<()>, Option<
     let alt_svc = Some(["h2=\":1\"", "h3=\":2\""].map(HeaderValue::from_static).into());
     let server_fields = ServerFields { date: None, server: Some(HeaderValue::from_static("hcrs")), alt_svc };
     response(&ResponseHead::parse(out.into()).unwrap(), &server_fields)
+        .map(|head| (head.response, head.length))
 }
 
 #[test]

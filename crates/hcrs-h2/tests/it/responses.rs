@@ -66,6 +66,29 @@ fn answers_given_between_two_reads_leave_in_one_write() {
 }
 
 #[test]
+fn streams_of_one_turn_may_share_a_head() {
+    let mut pair = Pair::new(silent());
+    let mut responses: Vec<_> = (0..4).map(|_| pair.begin(client::get("/"), true).0).collect();
+    pair.run(std::future::ready(()));
+    let keys: Vec<_> = (0..4).map(|n| pair.server.key(1 + 2 * n)).collect();
+    let shared = head(200, &[("x-a", "1"), ("content-length", "2")]);
+    let other = head(404, &[("x-a", "2")]);
+    pair.server.turn(|hands| {
+        // The length is checked for each of them.
+        answer(hands, keys[0], &shared, Bytes::from_static(b"ab"));
+        answer(hands, keys[1], &shared.clone(), Bytes::from_static(b"cd"));
+        answer(hands, keys[2], &other.clone(), Bytes::new());
+        hands.connection.send_head(keys[3], &shared, false).unwrap();
+        let sent = hands.connection.send_data(hands.now, keys[3], Bytes::from_static(b"abc"), true);
+        assert_eq!(sent.map(|_| ()), Err(Fault::AppFailed));
+    });
+    for (response, expected) in responses.drain(..3).zip([(200, "1"), (200, "1"), (404, "2")]) {
+        let (parts, _) = pair.run(response).unwrap().into_parts();
+        assert_eq!((parts.status.as_u16(), parts.headers["x-a"].to_str().unwrap()), expected);
+    }
+}
+
+#[test]
 fn a_body_longer_than_the_window_waits_and_goes_on() {
     let mut pair = Pair::new(silent());
     let (response, _) = pair.begin(client::get("/"), true);
