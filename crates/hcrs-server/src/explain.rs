@@ -187,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn an_internal_route_takes_no_request() {
+        let files = FilesSettings { internal: true, ..FilesSettings::new("s".into()) };
+        let list = vec![route("/s", RouteAction::Files(files))];
+        let settings = Settings { routes: Routes::new(list, Rules::default()), ..Settings::default() };
+        let passed = RouteStep::Passed(0, Mismatch::Internal);
+        let untaken = RouteStep::Untaken("the welcome page".to_owned());
+        assert_eq!(steps(&settings, "GET http://h/s/x"), [passed, untaken]);
+    }
+
+    #[test]
     fn a_request_has_a_url() {
         for bad in ["", "GET", "GET /path", "GET ftp://h/", "GET http://h/ x", "http:///x"] {
             assert!(AskedRequest::parse(bad).is_err(), "{bad}");

@@ -18,6 +18,7 @@ use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, InternalFiles, Parts, PiecedResponse, WholeResponse};
 use crate::labels::Labelled;
 use crate::origin::app::apps::App;
+use crate::origin::files::FileRequest;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::origin::{app_failure, files, fixed, health, redirect, upstream};
 use crate::route::{Circumstances, Route, Routed, app_of_promised, route};
@@ -312,8 +313,10 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute, now: 
             })
         }
         RouteAction::Files(settings) => {
-            let path = NormalPath::new(head.view().path);
-            match client.admitted.shared.files.answer(head, route.matcher.rest(&path), settings, now) {
+            let view = head.view();
+            let path = &NormalPath::new(view.path);
+            let asked = FileRequest { view: &view, path, rest: route.matcher.rest(path) };
+            match client.admitted.shared.files.answer(asked, settings, now) {
                 files::Outcome::Answered(response) => Configured::Pieced(response),
                 files::Outcome::NextRoute => Configured::NextRoute,
                 files::Outcome::TooManyFiles => Configured::Refused(Fault::QueueFull),

@@ -284,6 +284,8 @@ def test_files_that_change_while_they_are_sent(
             name.unlink()
             name.mkdir()
             name.rmdir()
+            os.mkfifo(name)
+            name.unlink()
 
     thread = threading.Thread(target=change)
     thread.start()

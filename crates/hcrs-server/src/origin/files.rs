@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hcrs_files::{FileName, Part, Verdict, file_name, judge};
-use hcrs_http::{NormalPath, RequestHead, RequestView, ResponseHead};
+use hcrs_http::{NormalPath, RequestView, ResponseHead};
 
 use crate::exchange::file_permits::OpenFiles;
 use crate::exchange::{BodyPiece, PiecedResponse};
@@ -55,6 +55,17 @@ pub(crate) struct Files {
     pub open: Rc<OpenFiles>,
 }
 
+/// A request for a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileRequest<'a> {
+    /// The request.
+    pub view: &'a RequestView<'a>,
+    /// Its path.
+    pub path: &'a NormalPath<'a>,
+    /// The part of the path behind the route's prefix.
+    pub rest: &'a [u8],
+}
+
 /// A file or folder as it answers a request.
 enum Looked {
     File(Opened),
@@ -72,27 +83,24 @@ impl Files {
         self.recent.clear();
     }
 
-    /// Answers a request. `rest` is the normal path behind the route's prefix.
+    /// Answers a request.
     pub(crate) fn answer(
         &self,
-        head: &RequestHead,
-        rest: &[u8],
+        FileRequest { view, path, rest }: FileRequest<'_>,
         settings: &FilesSettings,
         now: Instant,
     ) -> Outcome {
-        let view = head.view();
-        if !matches!(view.method, b"GET" | b"HEAD") || head.is_websocket() {
+        if !matches!(view.method, b"GET" | b"HEAD") || view.websocket {
             // A form or a WebSocket may be for the app.
             return match settings.missing {
                 MissingFile::NextRoute => Outcome::NextRoute,
                 _ => Outcome::Answered(refusal(405, &[(b"allow", b"GET, HEAD")])),
             };
         }
-        let path = NormalPath::new(view.path);
         let looked = if path.has_encoded_slash() { Looked::Nothing } else { self.look(rest, settings, now) };
         match looked {
-            Looked::File(file) => Outcome::Answered(send(&view, &file, None)),
-            Looked::Folder => Outcome::Answered(to_folder(&view)),
+            Looked::File(file) => Outcome::Answered(send(view, &file, None)),
+            Looked::Folder => Outcome::Answered(to_folder(view)),
             Looked::Listing(folder, name) => {
                 let mut response = listing::answer(folder, &name, self.root(settings), path.as_bytes());
                 if view.method == b"HEAD" {
@@ -108,7 +116,7 @@ impl Files {
                     let looked = self.remembered(name.as_bytes(), settings, now);
                     match looked.unwrap_or_else(|| self.file(name.as_bytes(), Path::new(name), settings, now))
                     {
-                        Looked::File(file) => Outcome::Answered(send(&view, &file, None)),
+                        Looked::File(file) => Outcome::Answered(send(view, &file, None)),
                         Looked::TooManyFiles => Outcome::TooManyFiles,
                         _ => Outcome::Answered(refusal(404, &[])),
                     }

@@ -74,12 +74,14 @@ pub(super) struct Opened {
 impl Opened {
     /// Returns a file that was opened before, if it still can be sent.
     pub(super) fn again(resource: Rc<Resource>) -> Option<Self> {
-        let still_open = |representation: &Representation| match &representation.content {
-            Content::Memory(_) => Some(None),
-            Content::File(file) => Some(Some(file.upgrade()?)),
-        };
-        let files = resource.representations.iter().map(still_open).collect::<Option<Vec<_>>>()?;
-        Some(Self { resource, _files: files.into_iter().flatten().collect() })
+        // Without room for files that are in memory: this is the hot path.
+        let mut files = Vec::new();
+        for representation in &resource.representations {
+            if let Content::File(file) = &representation.content {
+                files.push(file.upgrade()?);
+            }
+        }
+        Some(Self { resource, _files: files })
     }
 
     /// Returns a file that has just been opened under this name, with its siblings.
