@@ -138,7 +138,7 @@ pub(crate) fn finish(draft: &mut Draft, routes: &mut [PlacedRoute]) {
             }
         }
     }
-    // What is said about routes would only follow from an app that is missing for another reason.
+    // A route may name an app that is missing because of a mistake in its table, which is reported already.
     let is_complete = draft.mistakes.is_empty();
     let places: Vec<_> = apps.iter().map(|app| app.place.clone()).collect();
     draft.server.apps = apps.into_iter().map(|app| app.app).collect();

@@ -1,7 +1,8 @@
 //! The main thread: starts the edge threads and the workers, replaces workers that die or are due for
 //! replacement, and on a signal drains the server and ends everything in order.
 //!
-//! All that happens arrives as an [`Event`] in one queue (`event.rs`); [`Workers`] keeps the workers' states.
+//! All that happens arrives as an [`Event`] in one queue (`event.rs`). Each app has a [`Pool`] of workers, whose states
+//! are kept by `workers.rs`.
 
 mod admin;
 mod adopted;

@@ -84,7 +84,7 @@ impl Seats {
     }
 }
 
-/// What pools have in common when they are made.
+/// The parameters that all pools are made with.
 #[derive(Debug)]
 pub(super) struct PoolTerms<'a> {
     pub settings: &'a Settings,

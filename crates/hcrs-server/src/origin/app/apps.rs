@@ -125,7 +125,7 @@ impl Apps {
     /// Stops sending requests to a worker and notifies it of the signal. Returns the worker's link.
     pub(crate) fn retire(&self, worker: WorkerId, signal: u16, now: Instant) -> Option<Rc<Link>> {
         let link = self.all().iter().find_map(|app| app.dispatch.retire(worker, signal, now));
-        // What it has not begun waits for nothing if its app is leaving.
+        // No other worker will begin the requests that are left over of an app which is leaving.
         self.leaving.borrow().iter().for_each(|app| fail_waiting(app));
         link
     }
