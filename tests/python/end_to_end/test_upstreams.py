@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import signal
 import socket
@@ -1015,3 +1016,19 @@ def test_authorities_that_cannot_be_read_are_a_mistake(launch: Serve, tmp_path: 
     server = launch(None, config_file=file)
     assert server.wait_for_exit() != 0
     assert f"cannot read {tmp_path / 'none.pem'}: No such file or directory" in server.log
+
+
+def test_responses_of_upstreams_are_compressed(
+    proxy: Callable[..., Server], client_of: Callable[[Server], Client], upstream: Upstream
+) -> None:
+    text = b"the same words over and over, " * 50_000
+
+    def show(peer: Peer, request: Request) -> None:
+        peer.answer(text, headers="content-type: text/plain\r\n")
+
+    upstream.handler = show
+    client = client_of(proxy(upstream.url, compress=["gzip"]))
+    answer = client.ask("/", headers=(("accept-encoding", "gzip"),))
+    assert answer.header("content-encoding") == "gzip" and len(answer.body) < len(text) // 10
+    assert gzip.decompress(answer.body) == text
+    assert client.ask("/").body == text
