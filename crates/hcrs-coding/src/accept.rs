@@ -7,7 +7,7 @@ type Weight = u16;
 
 /// The codings that a client accepts. Of a coding that is named twice the first counts.
 #[derive(Debug, Default)]
-pub(crate) struct Accepted {
+pub struct Accepted {
     /// The weights of the codings, in the order of [`Coding::ALL`].
     codings: [Option<Weight>; 3],
     identity: Option<Weight>,
@@ -17,17 +17,17 @@ pub(crate) struct Accepted {
 
 /// The coding that a client prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Preference {
+pub struct Preference {
     /// The coding; `None` for a body as it is.
-    pub(crate) coding: Option<Coding>,
+    pub coding: Option<Coding>,
     /// Whether the client refuses a body as it is.
-    pub(crate) refuses_identity: bool,
+    pub refuses_identity: bool,
 }
 
 impl Accepted {
     /// Notes the value of a field, of which a request may have several. An element that is malformed, or whose
     /// weight is not between 0 and 1, is ignored: a body as it is does no harm.
-    pub(crate) fn note(&mut self, value: &[u8]) {
+    pub fn note(&mut self, value: &[u8]) {
         for element in value.split(|&byte| byte == b',') {
             let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
             let name = parts.next().unwrap_or_default();
@@ -46,7 +46,7 @@ impl Accepted {
     }
 
     /// Returns the preference among the codings that are offered, the first of which wins if weights are equal.
-    pub(crate) fn prefer(&self, offered: &[Coding]) -> Preference {
+    pub fn prefer(&self, offered: &[Coding]) -> Preference {
         let weight_of = |coding: Coding| self.codings[coding as usize].or(self.others).unwrap_or(0);
         let mut best: Option<(Coding, Weight)> = None;
         for &coding in offered {

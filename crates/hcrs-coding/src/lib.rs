@@ -10,6 +10,7 @@ mod settings;
 mod types;
 mod verdict;
 
+pub use accept::{Accepted, Preference};
 pub use coding::Coding;
 pub use encoder::EncodeError;
 pub use encoders::{ConnectionEncoders, Encoder, Encoders, STEP_MAX, WHOLE_MAX};

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod codings;
 mod conditions;
 mod content_type;
 mod hashed_name;
@@ -10,7 +9,6 @@ mod named_by_app;
 mod ranges;
 mod validators;
 
-pub use codings::{AcceptedCodings, Coding};
 pub use conditions::{Verdict, judge};
 pub use content_type::content_type;
 pub use hashed_name::has_content_hash;

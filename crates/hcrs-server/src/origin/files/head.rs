@@ -59,7 +59,7 @@ impl<'a> HeadDraft<'a> {
         if let Some(value) = &resource.cache_control {
             self.add_default("cache-control", value);
         }
-        if resource.varies {
+        if !resource.codings.is_empty() {
             self.add("vary", "accept-encoding");
         }
     }

@@ -6,7 +6,8 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_files::{AcceptedCodings, Coding, Part, Validators, content_type, has_content_hash};
+use hcrs_coding::{Accepted, Coding};
+use hcrs_files::{Part, Validators, content_type, has_content_hash};
 use hcrs_http::{RequestView, ResponseHead};
 
 use super::folders::Root;
@@ -18,6 +19,11 @@ use crate::exchange::file_permits::{OpenFiles, SharedFile};
 
 /// The `cache-control` of a file that never changes: a year is the most that caches honor.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+/// The codings of siblings and the ends of their names, from the one that is chosen first among equals: what is
+/// compressed once may take its time, and then Brotli makes the least of text.
+const SIBLINGS: [(Coding, &str); 3] =
+    [(Coding::Brotli, ".br"), (Coding::Zstd, ".zst"), (Coding::Gzip, ".gz")];
 
 /// How often a file that changes while it is read is read again.
 const READS_MAX: usize = 3;
@@ -33,8 +39,8 @@ pub(super) struct Resource {
     pub cache_control: Option<Cow<'static, str>>,
     /// Whether browsers are to store it.
     pub is_attachment: bool,
-    /// Whether the response depends on the codings that the client takes.
-    pub varies: bool,
+    /// The codings of the siblings. If there are any, the response depends on those that the client accepts.
+    pub codings: Vec<Coding>,
     /// When it was opened.
     pub opened: Instant,
 }
@@ -96,8 +102,8 @@ impl Opened {
         let read = |file, name: &Path| Read::of(file, || root.open(name), open_files);
         let original = read(file, name)?;
         let mut siblings = Vec::new();
-        for coding in Coding::ALL.into_iter().filter(|_| settings.precompressed) {
-            let name = with_suffix(name, coding.suffix());
+        for (coding, suffix) in SIBLINGS.into_iter().filter(|_| settings.precompressed) {
+            let name = with_suffix(name, suffix);
             match root.open(&name) {
                 // No coding of any content is empty.
                 Found::File(file) if file.facts.len() > 0 => match read(file, &name) {
@@ -120,7 +126,7 @@ impl Opened {
                 settings.cache_control.clone().map(Cow::Owned)
             },
             is_attachment: settings.attachment,
-            varies: !siblings.is_empty(),
+            codings: siblings.iter().map(|&(coding, _)| coding).collect(),
             opened: now,
         };
         let mut files = Vec::new();
@@ -130,7 +136,7 @@ impl Opened {
                 coding,
                 len: read.len,
                 validators: match coding {
-                    Some(coding) => read.validators.in_coding(coding),
+                    Some(coding) => read.validators.in_coding(coding.name()),
                     None => read.validators,
                 },
                 head: ResponseHead::new(200, []),
@@ -203,9 +209,12 @@ impl Resource {
         if siblings.is_empty() {
             return original;
         }
-        let sibling = |coding| siblings.iter().find(|sibling| sibling.coding == Some(coding));
-        let best = AcceptedCodings::of(view.fields()).best(|coding| sibling(coding).is_some());
-        best.and_then(sibling).unwrap_or(original)
+        let mut accepted = Accepted::default();
+        for (_, value) in view.fields().filter(|(name, _)| *name == b"accept-encoding") {
+            accepted.note(value);
+        }
+        let best = accepted.prefer(&self.codings).coding;
+        siblings.iter().find(|sibling| best.is_some() && sibling.coding == best).unwrap_or(original)
     }
 
     /// Returns the number of bytes that it holds in memory.
