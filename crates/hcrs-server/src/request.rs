@@ -224,6 +224,7 @@ impl Intake {
         let mut parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
         if !is_tunnel {
             parts = self.compressed(client, &rules, parts);
+            parts.internal_files = shared.named_by_app().map(|files| files as Rc<dyn InternalFiles>);
         }
         let exchange = open(client, stream, parts);
         let endpoints = Rc::clone(&client.endpoints);

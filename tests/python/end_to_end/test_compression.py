@@ -20,8 +20,8 @@ from end_to_end.apps.compressed import text
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client, Stream
 from end_to_end.key_rows import shows
+from end_to_end.routed import routes_file
 from end_to_end.server import APPS, Server, wait_until
-from end_to_end.test_routes import routes_file
 from end_to_end.ws_client import open_over_h1, open_over_h2
 
 APP = str(APPS / "compressed.py:app")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.routed import Ask, Response, asking, with_routes
 from end_to_end.server import APPS, Server, wait_until
+from end_to_end.upstream import Peer, Request, Upstream
 from end_to_end.ws_client import ask_over_h1, ask_over_h2
 
 APP = APPS / "named_files.py"
@@ -170,7 +172,7 @@ def test_what_no_internal_route_has_is_not_found(ask: Ask, media: Path, fields: 
 def test_a_file_that_is_not_there_is_logged(ask: Ask, server: Server) -> None:
     def is_logged() -> bool:
         assert ask(accel("/protected/gone.pdf")).status == 404
-        return 'The app has named a file that no internal route has: "/protected/gone.pdf"' in server.log
+        return 'A response names a file that no internal route has: "/protected/gone.pdf"' in server.log
 
     wait_until(is_logged, "a line, of which there is one in a second")
 
@@ -200,7 +202,7 @@ def test_the_app_completes_its_response(ask: Ask, server: Server) -> None:
 
 def test_a_long_body_of_the_app_is_not_read_to_its_end(ask: Ask, server: Server) -> None:
     assert ask(naming({"x-accel-redirect": "/protected/large.bin"}, pieces=100_000)).body == LARGE
-    server.wait_for_log("A response of the app that names a file has a body of more than 1048576 bytes")
+    server.wait_for_log("A response that names a file has a body of more than 1048576 bytes")
     assert ask("/view").body == b"of the app"
 
 
@@ -271,3 +273,37 @@ def test_django_leaves_files_to_the_server(
     assert (compressed.body, compressed.fields["content-encoding"]) == (b"compressed", "gzip")
     assert ask("/private/of%20user/%C3%BC%20100%25.txt").body == b"odd name"
     assert ask("/private/none").status == 404
+
+
+def test_an_upstream_names_files_as_the_app_does(
+    serve: Callable[..., Server], tmp_path: Path, media: Path, ask_of: Callable[[Server], Ask]
+) -> None:
+    def handler(peer: Peer, request: Request) -> None:
+        peer.read_body(request)
+        if request.target == "/long":
+            peer.send("HTTP/1.1 200 OK\r\nx-sendfile: " + f"{media}/a.pdf\r\ncontent-length: 100000000\r\n\r\n")
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    peer.send(bytes(100_000))
+            peer.socket.close()
+        elif request.target == "/breaks":
+            peer.send("HTTP/1.1 200 OK\r\nx-accel-redirect: /protected/a.pdf\r\ncontent-length: 10\r\n\r\nx")
+            peer.socket.close()
+        else:
+            peer.answer("of the upstream", headers=f"X-Accel-Redirect: {request.target}\r\nset-cookie: a=b\r\n")
+
+    with Upstream(handler) as upstream:
+        routes: list[dict[str, Any]] = [
+            {"path": "/protected", "files": str(media), "internal": True},
+            {"upstream": upstream.url},
+        ]
+        ask = ask_of(with_routes(serve, tmp_path, routes))
+        for _ in range(3):
+            got = ask("/protected/a.pdf")
+            assert (got.body, got.fields["set-cookie"], got.fields["content-type"]) == (b"%PDF", "a=b", "application/pdf")
+            assert_no_field_leaves(got)
+        assert ask("/protected/large.bin", range="bytes=0-3").body == LARGE[:4]
+        assert ask("/other").status == 404
+        assert ask("/long").body == b"%PDF"
+        assert ask("/breaks").status == 502
+        assert ask("/protected/a.pdf").body == b"%PDF"

@@ -1,4 +1,4 @@
-//! Files that the app leaves to the edge by a field of its response.
+//! Files that the app, or an upstream, leaves to the edge by a field of its response.
 
 use std::fmt::Debug;
 
@@ -50,7 +50,7 @@ impl State {
         if replacement.dropped <= DROPPED_MAX {
             return self.return_credit(cost);
         }
-        tracing::warn!("A response of the app that names a file has a body of more than {DROPPED_MAX} bytes");
+        tracing::warn!("A response that names a file has a body of more than {DROPPED_MAX} bytes");
         self.send_replacement();
         match std::mem::replace(&mut self.place, Place::Over) {
             Place::Begun(origin, stream) | Place::Sent(origin, stream) => origin.abandon(stream),

@@ -1,4 +1,4 @@
-//! Files that responses of the app name, by `x-accel-redirect` or `x-sendfile`, at routes that are internal.
+//! Files that responses of the app, or of an upstream, name by `x-accel-redirect` or `x-sendfile`, at routes that are internal.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ impl NamedByApp {
             let named = value_of(head, ACCEL).or_else(|| value_of(head, SENDFILE));
             let named = String::from_utf8_lossy(named.unwrap_or_default());
             tracing::warn!(
-                "The app has named a file that no internal route has: {named:?}; answered with 404"
+                "A response names a file that no internal route has: {named:?}; answered with 404"
             );
         }
     }
