@@ -130,6 +130,18 @@ def test_an_index_file_and_the_page_of_an_app_in_one_page_have_siblings_too(aski
             assert (got.body, got.fields["content-type"]) == (made["gzip"], "text/html; charset=utf-8")
 
 
+def test_a_sibling_is_sent_as_it_is_and_other_files_are_compressed(asking_for: Sites, site: Path) -> None:
+    shutil.copy(site / "a.txt", site / "b.txt")
+    (site / "a.txt.gz").write_bytes(compressed := gzip.compress(TEXT))
+    ask = asking_for(precompressed=True, compress=["br", "gzip"])
+    got = ask("/a.txt", accept_encoding="br;q=0.5, gzip")
+    assert (got.body, got.fields["content-encoding"], got.fields["vary"]) == (compressed, "gzip", "accept-encoding")
+    other = ask("/b.txt", accept_encoding="gzip")
+    assert (gzip.decompress(other.body), other.fields["content-encoding"]) == (TEXT, "gzip")
+    assert ask("/b.txt", accept_encoding="gzip", if_none_match=other.fields["etag"]).status == 304
+    assert ask("/b.txt", accept_encoding="gzip", range="bytes=0-3").body == TEXT[:4]
+
+
 def test_names_with_a_hash_are_kept_for_good(asking_for: Sites, site: Path) -> None:
     for name in ("app.3f2a9c1b04de.css", "index-BXl3FXeF.js", "report-20240101.pdf"):
         (site / name).write_bytes(b"x")
