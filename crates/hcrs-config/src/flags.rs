@@ -237,7 +237,7 @@ fn argument(setting: &'static Setting, defaults: &Defaults) -> Option<Arg> {
         ValueKind::WholeOrAuto(..) => (ValueParser::new(whole_or_auto), ArgAction::Set),
         ValueKind::Seconds(_) | ValueKind::Ratio => (value_parser!(f64).into(), ArgAction::Set),
         ValueKind::Mask => (ValueParser::new(permission_bits), ArgAction::Set),
-        ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
+        ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables | ValueKind::Pairs => {
             (value_parser!(String), ArgAction::Append)
         }
         _ => (value_parser!(String), ArgAction::Set),
@@ -297,7 +297,7 @@ impl FlagValues {
                 }
                 ValueKind::Whole(..) | ValueKind::Mask => given(matches, key).map(Datum::Integer),
                 ValueKind::Seconds(_) | ValueKind::Ratio => given(matches, key).map(Datum::Float),
-                ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables => {
+                ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::Variables | ValueKind::Pairs => {
                     texts(matches, key).map(|texts| {
                         let value =
                             |text: &String| Value { datum: Datum::Text(text.clone()), place: place.clone() };

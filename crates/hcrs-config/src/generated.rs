@@ -39,6 +39,8 @@ fn name_of(kind: ValueKind) -> String {
         ValueKind::TrueOrText => "true or string".into(),
         ValueKind::BooleanOrBinds => "true, false or binds".into(),
         ValueKind::BooleanOrWords(words) => format!("true, false, or array of {}", words.join(", ")),
+        ValueKind::BooleanOrText => "true, false or string".into(),
+        ValueKind::Pairs => "table of strings, or array of `name=value`".into(),
         ValueKind::NameOrNumber => "name or number".into(),
         ValueKind::Variables => "table of strings, or array of `NAME=value`".into(),
         ValueKind::Table => "table".into(),
@@ -208,14 +210,14 @@ fn schema_of(kind: ValueKind) -> String {
         ValueKind::BooleanOrBinds => {
             format!(r#""anyOf": [{{ "type": "boolean" }}, {{ "type": "string" }}, {texts}]"#)
         }
-        ValueKind::TrueOrText => r#""type": ["boolean", "string"]"#.into(),
+        ValueKind::TrueOrText | ValueKind::BooleanOrText => r#""type": ["boolean", "string"]"#.into(),
         ValueKind::BooleanOrWords(words) => {
             let words = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
             let array = format!(r#"{{ "type": "array", "items": {{ "enum": [{words}] }} }}"#);
             format!(r#""anyOf": [{{ "type": "boolean" }}, {array}]"#)
         }
         ValueKind::NameOrNumber => r#""type": ["string", "number"]"#.into(),
-        ValueKind::Variables => format!(
+        ValueKind::Variables | ValueKind::Pairs => format!(
             r#""anyOf": [{texts}, {{ "type": "object", "additionalProperties": {{ "type": "string" }} }}]"#
         ),
         ValueKind::Table => r#""type": "object""#.into(),

@@ -33,6 +33,10 @@ pub enum ValueKind {
     Variables,
     /// `true`, or a string.
     TrueOrText,
+    /// A table of strings, or an array of strings of the form `name=value`.
+    Pairs,
+    /// `true` or `false`, or a string.
+    BooleanOrText,
     /// `true` or `false`, or the binds for which it is true.
     BooleanOrBinds,
     /// `true` or `false`, or an array of these words. As a flag it takes no value.

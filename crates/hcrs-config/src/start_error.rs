@@ -57,7 +57,10 @@ impl Config {
             StartError::LogConfig(..) => Some(Cause::unnamed("logconfig")),
             StartError::Chdir(..) => Some(Cause::unnamed("chdir")),
             StartError::AppChdir(..) => Some(Cause::unnamed("apps")),
-            StartError::Folder(..) | StartError::ConfiguredFile(..) => Some(Cause::unnamed("routes")),
+            StartError::Folder(..) => Some(Cause::unnamed("routes")),
+            StartError::ConfiguredFile(path, _) | StartError::Passwords(path, _) => {
+                Some(Cause::unnamed(self.server.routes.rules_of_all().key_of_file(path).unwrap_or("routes")))
+            }
             StartError::Pid(..) => Some(Cause::unnamed("pid_path")),
             StartError::Account(key, _) => Some(Cause::named(key)),
             StartError::Tls(error) => self.cause_of_tls_error(error),

@@ -184,15 +184,18 @@ impl Value {
             ValueKind::Size => text.parse().map_or_else(|_| as_text(), Datum::Integer),
             ValueKind::Mask => parse_mask(text).map_or_else(as_text, Datum::Integer),
             ValueKind::Seconds(_) | ValueKind::Ratio => text.parse().map_or_else(|_| as_text(), Datum::Float),
-            ValueKind::BooleanOrBinds | ValueKind::BooleanOrWords(_) if matches!(text, "true" | "false") => {
+            ValueKind::BooleanOrBinds | ValueKind::BooleanOrWords(_) | ValueKind::BooleanOrText
+                if matches!(text, "true" | "false") =>
+            {
                 Datum::Boolean(text == "true")
             }
-            ValueKind::Variables if text.trim_start().starts_with('{') => {
+            ValueKind::Variables | ValueKind::Pairs if text.trim_start().starts_with('{') => {
                 return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
             }
             ValueKind::Texts
             | ValueKind::TextOrTexts
             | ValueKind::Variables
+            | ValueKind::Pairs
             | ValueKind::BooleanOrBinds
             | ValueKind::BooleanOrWords(_) => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -203,10 +206,11 @@ impl Value {
                 return Self::from_toml(text, &place).unwrap_or_else(|| Self { datum: as_text(), place });
             }
             ValueKind::Text
-            | ValueKind::TrueOrText
             | ValueKind::Path
             | ValueKind::OneOf(_)
-            | ValueKind::NameOrNumber => as_text(),
+            | ValueKind::NameOrNumber
+            | ValueKind::TrueOrText
+            | ValueKind::BooleanOrText => as_text(),
         };
         Self { datum, place }
     }
@@ -404,6 +408,24 @@ impl<'a> GivenValue<'a> {
         }
     }
 
+    /// Returns the pairs of a table of strings, or of an array of strings of the form `name=value`, with the values
+    /// that they are in.
+    pub(crate) fn pairs(&self) -> Result<Vec<(&'a str, &'a str, &'a Value)>, Mistake> {
+        match &self.value.datum {
+            Datum::Table(entries) => {
+                entries.iter().map(|(name, value)| Ok((name.as_str(), value.text()?, value))).collect()
+            }
+            Datum::Array(values) => {
+                let pair = |given: &'a Value| match given.text()?.split_once('=') {
+                    Some((name, value)) => Ok((name, value, given)),
+                    None => Err(given.expected("a string of the form name=value")),
+                };
+                values.iter().map(pair).collect()
+            }
+            _ => Err(self.expected("a table of strings, or an array of strings of the form name=value")),
+        }
+    }
+
     /// Returns the elements of an array of strings, or a string as its only element, with their places.
     pub(crate) fn text_or_texts(&self) -> Result<Vec<(&'a str, &'a Place)>, Mistake> {
         match &self.value.datum {
@@ -421,5 +443,10 @@ impl<'a> GivenValue<'a> {
     /// Returns the mistake of a value that is not the expected one.
     pub(crate) fn expected(&self, expected: impl Display) -> Mistake {
         self.value.expected(expected)
+    }
+
+    /// Returns a mistake in the value.
+    pub(crate) fn mistake(&self, message: impl Display) -> Mistake {
+        Mistake { place: self.value.place.clone(), message: message.to_string() }
     }
 }

@@ -387,6 +387,13 @@ impl Connection {
         }
     }
 
+    /// Whether a fault may be answered as the app would answer: no head has been written, and what follows in the
+    /// connection can be told from the request that has failed.
+    pub fn can_answer(&self, fault: Fault) -> bool {
+        let is_framed = fault.blame() != Blame::Peer || self.request_ended();
+        !self.has_head_out() && is_framed && !fault.closes_connection()
+    }
+
     /// Whether a final response's head has been written in this exchange.
     pub fn has_head_out(&self) -> bool {
         self.response != Response::Awaited

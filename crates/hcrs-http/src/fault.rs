@@ -130,6 +130,16 @@ pub enum Fault {
     QueueFull,
     /// The server is shutting down and the drain's deadline has passed.
     DrainTimeout,
+    /// The client's address is not allowed.
+    Forbidden,
+    /// The request has no name and password, or a wrong one.
+    Unauthorized,
+    /// Too many names and passwords wait to be verified.
+    AuthQueueFull,
+    /// The client makes more requests than its rate allows. The next is allowed in this number of seconds.
+    RateLimited(u32),
+    /// The response was not complete within the request's timeout.
+    RequestTimeout,
 }
 
 /// A row of the table.
@@ -145,7 +155,7 @@ struct Row {
 
 impl Fault {
     /// All faults, in the order of [`Fault::index`].
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest("malformed request"),
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -171,9 +181,14 @@ impl Fault {
         Self::QueueFull,
         Self::DrainTimeout,
         Self::NoRoute,
+        Self::Forbidden,
+        Self::Unauthorized,
+        Self::AuthQueueFull,
+        Self::RateLimited(1),
+        Self::RequestTimeout,
     ];
 
-    /// Returns the place of the fault in [`Fault::ALL`], whatever its text.
+    /// Returns the place of the fault in [`Fault::ALL`], whatever its text or number.
     pub fn index(self) -> usize {
         match self {
             Self::BadRequest(_) => 0,
@@ -201,6 +216,11 @@ impl Fault {
             Self::QueueFull => 22,
             Self::DrainTimeout => 23,
             Self::NoRoute => 24,
+            Self::Forbidden => 25,
+            Self::Unauthorized => 26,
+            Self::AuthQueueFull => 27,
+            Self::RateLimited(_) => 28,
+            Self::RequestTimeout => 29,
         }
     }
 
@@ -267,6 +287,16 @@ impl Fault {
             Self::DrainTimeout =>
                 (Overload, Stream, 503, Cancel, Some(GOING_AWAY), "drain_timeout",
                  "cut off at the end of the drain"),
+            Self::Forbidden => (Peer, Stream, 403, NoError, None, "forbidden", "client's address not allowed"),
+            Self::Unauthorized =>
+                (Peer, Stream, 401, NoError, None, "unauthorized", "no valid name and password"),
+            Self::AuthQueueFull =>
+                (Overload, Stream, 503, RefusedStream, None, "auth_queue_full",
+                 "too many passwords to verify"),
+            Self::RateLimited(_) => (Peer, Stream, 429, NoError, None, "rate_limited", "too many requests"),
+            Self::RequestTimeout =>
+                (App, Stream, 504, Cancel, None, "request_timeout",
+                 "response not complete within request_timeout"),
         };
         Row { blame, reach, status, h2_code, close_code, counter, text }
     }
@@ -325,7 +355,10 @@ impl Fault {
 
     /// Returns the value of the response's `retry-after` field, in seconds, where trying again is sensible.
     pub fn retry_after(self) -> Option<u32> {
-        (self.blame() == Blame::Overload).then_some(1)
+        match self {
+            Self::RateLimited(seconds) => Some(seconds),
+            _ => (self.blame() == Blame::Overload).then_some(1),
+        }
     }
 }
 
@@ -363,7 +396,8 @@ mod tests {
     }
 
     #[test]
-    fn overload_alone_asks_the_client_to_try_again() {
+    fn overload_and_rates_ask_the_client_to_try_again() {
+        assert_eq!(Fault::RateLimited(7).retry_after(), Some(7));
         assert_eq!(Fault::QueueTimeout.retry_after(), Some(1));
         assert_eq!(Fault::WorkerLost.retry_after(), None);
     }

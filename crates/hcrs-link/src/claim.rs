@@ -23,7 +23,7 @@ pub const SLOTS: usize = 64;
 
 /// The version of the protocol between edge and worker: the frames, the claim table and the blocks. It is in
 /// the shared memory, where each end reads it before it sends a frame.
-pub const LINK_VERSION: u64 = 3;
+pub const LINK_VERSION: u64 = 4;
 
 /// Place of the version, in words.
 const VERSION_AT: usize = SLOTS;

@@ -26,6 +26,9 @@ pub(crate) const EXPECT: u8 = 2;
 /// Flag of a request: its response may have parts of files.
 pub(crate) const FILES: u8 = 4;
 
+/// Flag of a reset: the app's task is cancelled.
+pub(crate) const CANCEL: u8 = 1;
+
 /// Place of the flags in a header.
 pub(crate) const FLAGS_AT: usize = 5;
 

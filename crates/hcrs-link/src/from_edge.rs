@@ -1,6 +1,6 @@
 //! The frames from the edge to a worker.
 
-use crate::frame::{END, EXPECT, FILES, FrameHeader, LinkError, end_flag, push_frame};
+use crate::frame::{CANCEL, END, EXPECT, FILES, FrameHeader, LinkError, end_flag, push_frame};
 use crate::{MessageKind, StreamId};
 
 const REQUEST: u8 = 1;
@@ -67,6 +67,8 @@ pub enum FromEdge<'a> {
     Reset {
         /// The request's stream.
         stream: StreamId,
+        /// The app's task is cancelled, because its time is up.
+        cancel: bool,
     },
     /// The TLS info of all later requests with this number, as encoded by [`TlsInfo`](crate::TlsInfo).
     Tls {
@@ -134,7 +136,9 @@ impl<'a> FromEdge<'a> {
                 push_frame(out, frame(CREDIT, 0, stream), &amount.to_le_bytes());
             }
             Self::HalfClose { stream } => push_frame(out, frame(HALF_CLOSE, 0, stream), &[]),
-            Self::Reset { stream } => push_frame(out, frame(RESET, 0, stream), &[]),
+            Self::Reset { stream, cancel } => {
+                push_frame(out, frame(RESET, if cancel { CANCEL } else { 0 }, stream), &[]);
+            }
             Self::Tls { number, info } => push_frame(out, FrameHeader::new(TLS, 0, number, None), info),
             Self::Stopping { signal } => push_frame(out, FrameHeader::new(STOPPING, 0, signal, None), &[]),
             Self::Drain { left_ms } => {
@@ -185,7 +189,7 @@ impl<'a> FromEdge<'a> {
             CLOSE => Self::Close { stream, code: header.argument, reason: payload },
             CREDIT => Self::Credit { stream, amount: number()? },
             HALF_CLOSE => Self::HalfClose { stream },
-            RESET => Self::Reset { stream },
+            RESET => Self::Reset { stream, cancel: header.flags & CANCEL != 0 },
             _ => return Err(malformed),
         })
     }
@@ -225,7 +229,8 @@ mod tests {
             FromEdge::Close { stream, code: 1001, reason: b"away" },
             FromEdge::Credit { stream, amount: u32::MAX },
             FromEdge::HalfClose { stream },
-            FromEdge::Reset { stream },
+            FromEdge::Reset { stream, cancel: true },
+            FromEdge::Reset { stream, cancel: false },
             FromEdge::Tls { number: 7, info: b"info" },
             FromEdge::Stopping { signal: 15 },
             FromEdge::Drain { left_ms: 60_000 },

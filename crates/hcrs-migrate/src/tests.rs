@@ -90,12 +90,13 @@ fn sample(setting: &Setting) -> (String, String) {
             let number = 333.clamp(least, most).to_string();
             (number.clone(), number)
         }
-        ValueKind::Variables => ("A=b".into(), "[\"A=b\"]".into()),
+        ValueKind::Variables | ValueKind::Pairs => ("A=b".into(), "[\"A=b\"]".into()),
         ValueKind::Size => ("333".into(), "333".into()),
         ValueKind::Mask => ("18".into(), "0o022".into()),
         ValueKind::Seconds(_) => ("7".into(), "7".into()),
         ValueKind::Ratio => ("0.5".into(), "0.5".into()),
         ValueKind::OneOf(words) => quoted(words.last().unwrap()),
+        ValueKind::BooleanOrText => ("word".into(), "\"word\"".into()),
         ValueKind::Texts | ValueKind::TextOrTexts | ValueKind::BooleanOrBinds => {
             ("127.0.0.1:1".into(), "[\"127.0.0.1:1\"]".into())
         }

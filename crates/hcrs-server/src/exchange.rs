@@ -17,6 +17,7 @@ mod active;
 pub(crate) mod backlog;
 mod client_side;
 pub(crate) mod compression;
+pub(crate) mod fault_response;
 mod file;
 pub(crate) mod file_body;
 pub(crate) mod file_permits;
@@ -26,6 +27,8 @@ mod messages;
 mod origin;
 mod origin_side;
 pub(crate) mod piece;
+pub(crate) mod response_room;
+mod rules;
 #[cfg(test)]
 pub(crate) mod seam;
 pub(crate) mod send_file;
@@ -36,6 +39,7 @@ pub(crate) mod websocket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -49,9 +53,11 @@ use crate::exchange::compression::{Coder, Compression};
 use crate::exchange::file_body::FileBody;
 use crate::exchange::file_permits::FilePermit;
 use crate::exchange::mailbox::Mailbox;
+use crate::exchange::response_room::{ResponseRoom, TakenRoom};
 use crate::exchange::tls_info::NumberedTlsInfo;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::websocket::WebSocket;
+use crate::settings::Rules;
 
 pub(crate) use active::Activity;
 pub(crate) use file::SentOfFile;
@@ -81,6 +87,10 @@ pub(crate) struct Exchange {
     internal_files: Option<Rc<dyn InternalFiles>>,
     /// Its place in the thread's list of requests in flight.
     listed_at: Cell<Option<usize>>,
+    /// The rules that change its response or its deadlines, if there are any.
+    rules: RefCell<Option<Arc<Rules>>>,
+    /// When the response has to be complete.
+    deadline: Cell<Option<Instant>>,
     state: RefCell<State>,
 }
 
@@ -100,6 +110,13 @@ pub(crate) struct PiecedResponse {
     pub head: ResponseHead,
     /// The pieces of the body, none of them empty.
     pub body: Vec<BodyPiece>,
+}
+
+impl From<WholeResponse> for PiecedResponse {
+    fn from(WholeResponse { head, body }: WholeResponse) -> Self {
+        let body = if body.is_empty() { Vec::new() } else { vec![BodyPiece::bytes(body)] };
+        Self { head, body }
+    }
 }
 
 /// A piece of a body that the edge sends itself.
@@ -149,6 +166,10 @@ pub(crate) struct Parts {
     pub parent_span: Option<SpanId>,
     /// The terms on which its response may be compressed; `None` if it never is.
     pub compression: Option<Compression>,
+    /// The rules that change its response or its deadlines, if there are any.
+    pub rules: Option<Arc<Rules>>,
+    /// Room for a response that is taken ahead of its client, if the rules have any.
+    pub response_room: Option<Rc<ResponseRoom>>,
 }
 
 impl Parts {
@@ -169,6 +190,8 @@ impl Parts {
             max_body_size: None,
             parent_span: None,
             compression: None,
+            rules: None,
+            response_room: None,
         }
     }
 }
@@ -270,10 +293,16 @@ struct Response {
     trailers: Option<ResponseHead>,
     ended: bool,
     fault: Option<Fault>,
+    /// The fault whose response this is.
+    answered_fault: Option<Fault>,
     wants_continue: bool,
     /// The window of the worker: how much it may still send.
     window: Window,
     has_grown: bool,
+    /// Room for a response that is taken ahead of its client, until the worker has begun.
+    room: Option<Rc<ResponseRoom>>,
+    /// The room that the response has taken.
+    taken_room: Option<TakenRoom>,
 }
 
 /// A piece of a response's body.
@@ -334,6 +363,8 @@ impl Exchange {
             max_body_size,
             parent_span,
             compression,
+            rules,
+            response_room,
         } = parts;
         // The head of a WebSocket's request is the whole request, but the client's bytes follow it.
         let ended = !head.has_body() && websocket.is_none() && !is_tunnel;
@@ -349,6 +380,13 @@ impl Exchange {
             compression,
             internal_files,
             listed_at: Cell::new(None),
+            deadline: Cell::new(
+                rules
+                    .as_ref()
+                    .and_then(|rules| rules.deadline(arrived))
+                    .filter(|_| websocket.is_none() && !is_tunnel),
+            ),
+            rules: RefCell::new(rules),
             state: RefCell::new(State {
                 place: Place::Queued,
                 share: None,
@@ -385,9 +423,12 @@ impl Exchange {
                     trailers: None,
                     ended: false,
                     fault: None,
+                    answered_fault: None,
                     wants_continue: false,
                     window: Window::new(RESPONSE_WINDOW),
                     has_grown: false,
+                    room: response_room,
+                    taken_room: None,
                 },
                 owed: Owed::new(RESPONSE_WINDOW),
                 websocket: websocket.map(Box::new),
@@ -528,6 +569,16 @@ impl State {
         self.share.as_mut().is_none_or(|share| share.add(len))
     }
 
+    /// Denies the WebSocket that the client asks for, if it does: the request is complete then, and no body is awaited
+    /// during the response.
+    fn deny_websocket(&mut self) {
+        let is_tunnel = std::mem::replace(&mut self.tunnel, Tunnel::None) == Tunnel::Asked;
+        if self.websocket.take().is_some() || is_tunnel {
+            self.body.ended = true;
+            self.body.end_sent = true;
+        }
+    }
+
     fn drop_payload(&mut self) {
         self.share = None;
         self.body.waiting.clear();
@@ -538,6 +589,7 @@ impl State {
         self.response.body.clear();
         self.response.trailers = None;
         self.response.coder = None;
+        self.response.taken_room = None;
         self.websocket = None;
     }
 }

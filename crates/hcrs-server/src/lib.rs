@@ -21,6 +21,7 @@ mod process_title;
 mod process_user;
 mod request;
 mod route;
+mod rules;
 mod run;
 mod server_names;
 mod settings;
@@ -47,10 +48,10 @@ pub use settings::{
     AccessFormat, AccessFormatError, AppIndex, AppName, AppSettings, Balance, Bind, ConfiguredRoute,
     ConnectionSettings, DispatchSettings, FilesSettings, FixedBody, FixedResponse, HashKey, HealthCheck,
     HealthSettings, HostPattern, Lifespan, Listener, LoadedFile, LogLevel, LogSettings, LogTarget, Mismatch,
-    MissingFile, NewSettings, OnRunning, PathPattern, ProxySettings, PythonLogging, RedirectSettings,
-    ReloadSettings, RouteAction, RouteMatcher, Routes, Rules, Settings, SettingsSource, StatsdSettings,
-    SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget, UpstreamAddress, UpstreamHost, UpstreamProtocol,
-    UpstreamSettings, UpstreamUrl, WorkerClass, WorkerHooks,
+    MissingFile, NewSettings, OnRunning, PasswordSource, PathPattern, ProxySettings, PythonLogging, RateBy,
+    RedirectSettings, ReloadSettings, RouteAction, RouteMatcher, Routes, Rules, Settings, SettingsSource,
+    StatsdSettings, StrictTransport, SyslogAddress, SyslogFacility, SyslogForm, SyslogTarget,
+    UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings, UpstreamUrl, WorkerClass, WorkerHooks,
 };
 pub use supervise::interpreters;
 pub use usable_cores::UsableCores;
@@ -93,6 +94,9 @@ pub enum StartError {
     /// A file that the configuration names cannot be read.
     #[error("cannot read {0}: {1}")]
     ConfiguredFile(String, std::io::Error),
+    /// A file of users and passwords, at this line of it, has this mistake.
+    #[error("{0}: {1}")]
+    Passwords(String, String),
     /// The process id cannot be written.
     #[error("cannot write the process id to {0}: {1}{remedy}", remedy = remedy_for_file(.1))]
     Pid(String, std::io::Error),
@@ -132,7 +136,7 @@ impl StartError {
             | Self::Pid(_, error)
             | Self::LogConfig(_, error)
             | Self::System(error) => error.raw_os_error(),
-            Self::Tls(_) | Self::Account(..) | Self::Worker(_) | Self::App(_) => None,
+            Self::Tls(_) | Self::Account(..) | Self::Passwords(..) | Self::Worker(_) | Self::App(_) => None,
         }
     }
 }

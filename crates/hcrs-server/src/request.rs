@@ -1,5 +1,7 @@
 //! Takes requests in from any protocol: a head becomes an exchange, and its route decides what answers it.
 
+mod deferred;
+
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use hcrs_ws::MessageRoom;
 
 use crate::client::{Client, ForwardedFields};
 use crate::exchange::compression::Compression;
+use crate::exchange::fault_response::instead_of;
 use crate::exchange::file_permits::FilePermits;
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{Exchange, InternalFiles, Parts, PiecedResponse, WholeResponse};
@@ -22,8 +25,10 @@ use crate::origin::files::FileRequest;
 use crate::origin::welcome::{self, Facts, TlsFacts};
 use crate::origin::{app_failure, files, fixed, health, redirect, upstream};
 use crate::route::{Circumstances, Route, Routed, app_of_promised, route};
-use crate::settings::{ConfiguredRoute, RouteAction, Rules};
-use crate::state::Phase;
+use crate::rules::{Judged, judge};
+use crate::settings::{ConfiguredRoute, RouteAction, Rules, UpstreamSettings};
+use crate::state::{Phase, ThreadState};
+use deferred::Waiting;
 
 /// A request as its protocol has read it.
 #[derive(Debug)]
@@ -36,6 +41,14 @@ pub(crate) struct Arrived {
     pub head: RequestHead,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// The rules that its exchange has to know, once its route is known.
+    pub rules: Option<Arc<Rules>>,
+}
+
+/// A request, with the rules of its route.
+struct Ruled<'a> {
+    arrived: Arrived,
+    rules: &'a Arc<Rules>,
 }
 
 /// The state that the requests of one connection share.
@@ -75,6 +88,7 @@ impl Intake {
         let shared = &client.admitted.shared;
         let settings = shared.settings();
         let apps = shared.apps.served();
+        let mut is_counted = false;
         let mut circumstances = Circumstances {
             settings: &settings,
             first_route: 0,
@@ -86,32 +100,38 @@ impl Intake {
         loop {
             let Routed { route, taken } = route(&arrived.head, circumstances);
             let rules = settings.routes.rules(taken);
+            arrived.rules = rules.for_exchange();
+            if rules.may_refuse() && route.has_rules() {
+                match judge(rules, &arrived.head, &shared.rules, &mut is_counted, now) {
+                    Judged::Admitted => {}
+                    Judged::Refused(fault) => return refused(client, arrived, fault, now),
+                    Judged::Answered(response) => {
+                        return self.answered(client, Ruled { arrived, rules }, response, now);
+                    }
+                    Judged::Verifying(verification) => {
+                        let first_route = circumstances.first_route;
+                        let waiting = Waiting { verification, route, first_route };
+                        return self.defer(client, Ruled { arrived, rules }, waiting, now);
+                    }
+                }
+            }
             return match route {
                 Route::Configured(taken) => {
-                    match configured(client, &arrived, &settings.routes[taken], now) {
+                    match configured(shared, &arrived.head, &settings.routes[taken], now) {
                         Configured::NextRoute => {
                             circumstances.first_route = taken.next();
                             continue;
                         }
-                        Configured::Whole(response) => {
-                            let (stream, parts) = (arrived.stream, plain(client, arrived, now));
-                            let exchange = open(client, stream, self.compressed(client, rules, parts));
-                            exchange.answer(response);
-                            exchange
-                        }
                         Configured::Pieced(response) => {
-                            let (stream, parts) = (arrived.stream, plain(client, arrived, now));
-                            let exchange = open(client, stream, self.compressed(client, rules, parts));
-                            exchange.answer_in_pieces(response);
-                            exchange
+                            self.answered(client, Ruled { arrived, rules }, response, now)
                         }
-                        Configured::Upstream(upstream) => self.pass_on(client, arrived, upstream, now),
+                        Configured::Upstream(upstream) => {
+                            self.pass_on(client, Ruled { arrived, rules }, upstream, now)
+                        }
                         Configured::Refused(fault) => refused(client, arrived, fault, now),
                     }
                 }
-                Route::App(app) => {
-                    self.submit(client, arrived, AppAndRules { app: &apps[app.0], rules }, now)
-                }
+                Route::App(app) => self.submit(client, Ruled { arrived, rules }, &apps[app.0], now),
                 Route::Welcome => {
                     let response = welcome(client, &arrived);
                     answered(client, arrived, response, now)
@@ -146,19 +166,43 @@ impl Intake {
         match app.and_then(|app| shared.apps.get(app)) {
             Some(app) => {
                 let rules = settings.routes.rules(None);
-                self.submit(client, arrived, AppAndRules { app: &app, rules }, now)
+                self.submit(client, Ruled { arrived, rules }, &app, now)
             }
             None => refused(client, arrived, Fault::NoRoute, now),
         }
     }
 
-    fn submit(
+    fn submit(&self, client: &Client, ruled: Ruled<'_>, app: &App, now: Instant) -> Rc<Exchange> {
+        let exchange = match self.open_for_app(client, ruled, now) {
+            Ok(exchange) => exchange,
+            Err(answered) => return answered,
+        };
+        app.dispatch.submit(&exchange, now);
+        exchange
+    }
+
+    /// Returns the exchange of a request that the edge has answered, with files perhaps.
+    fn answered(
         &self,
         client: &Client,
-        mut arrived: Arrived,
-        AppAndRules { app, rules }: AppAndRules<'_>,
+        Ruled { arrived, rules }: Ruled<'_>,
+        response: PiecedResponse,
         now: Instant,
     ) -> Rc<Exchange> {
+        let (stream, parts) = (arrived.stream, plain(client, arrived, now));
+        let exchange = open(client, stream, self.compressed(client, rules, parts));
+        exchange.answer_in_pieces(response);
+        exchange
+    }
+
+    /// Returns the exchange of a request that a worker may get; as an error one that was answered instead, because
+    /// it asks for a WebSocket that cannot be.
+    fn open_for_app(
+        &self,
+        client: &Client,
+        Ruled { mut arrived, rules }: Ruled<'_>,
+        now: Instant,
+    ) -> Result<Rc<Exchange>, Rc<Exchange>> {
         let shared = &client.admitted.shared;
         let websockets = shared.websockets();
         let room = || Rc::clone(self.message_room.get_or_init(|| websockets.room_of_connection()));
@@ -166,7 +210,7 @@ impl Intake {
             Ok(websocket) => websocket,
             Err(refusal) => {
                 let response = WholeResponse { head: refusal, body: Vec::new() };
-                return answered(client, arrived, response, now);
+                return Err(answered(client, arrived, response, now));
             }
         };
         if websocket.is_some() {
@@ -184,9 +228,7 @@ impl Intake {
             max_body_size: rules.max_body_size,
             ..plain(client, arrived, now)
         };
-        let exchange = open(client, stream, self.compressed(client, rules, parts));
-        app.dispatch.submit(&exchange, now);
-        exchange
+        Ok(open(client, stream, self.compressed(client, rules, parts)))
     }
 
     /// Returns the parts of a request whose response is compressed by the rules.
@@ -199,16 +241,24 @@ impl Intake {
         let compression = Compression { rules: Arc::clone(rules), encoders: Rc::clone(encoders) };
         Parts { compression: Some(compression), ..parts }
     }
+}
 
+impl Intake {
     /// Returns the exchange of a request that an upstream answers.
-    fn pass_on(
+    fn pass_on(&self, client: &Client, ruled: Ruled<'_>, proxied: Proxied, now: Instant) -> Rc<Exchange> {
+        let (exchange, PassedOn { group, arrival }) = self.open_for_upstream(client, ruled, proxied, now);
+        upstream::submit(&exchange, group, arrival, &client.admitted.shared.metrics);
+        exchange
+    }
+
+    /// Returns the exchange of a request that an upstream may get.
+    fn open_for_upstream(
         &self,
         client: &Client,
-        mut arrived: Arrived,
-        Proxied { group, stripped, rules }: Proxied,
+        Ruled { mut arrived, rules }: Ruled<'_>,
+        Proxied { group, stripped }: Proxied,
         now: Instant,
-    ) -> Rc<Exchange> {
-        let shared = &client.admitted.shared;
+    ) -> (Rc<Exchange>, PassedOn) {
         let is_extended_connect = arrived.head.is_websocket();
         let view = arrived.head.view();
         let is_upgrade = view.version == Version::Http11
@@ -223,16 +273,22 @@ impl Intake {
         let max_body_size = rules.max_body_size;
         let mut parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
         if !is_tunnel {
-            parts = self.compressed(client, &rules, parts);
-            parts.internal_files = shared.named_by_app().map(|files| files as Rc<dyn InternalFiles>);
+            parts = self.compressed(client, rules, parts);
+            let named = client.admitted.shared.named_by_app();
+            parts.internal_files = named.map(|files| files as Rc<dyn InternalFiles>);
         }
         let exchange = open(client, stream, parts);
         let endpoints = Rc::clone(&client.endpoints);
         let is_trusted = client.is_trusted;
         let arrival = upstream::Arrival { endpoints, is_trusted, stripped, is_tunnel, is_extended_connect };
-        upstream::submit(&exchange, group, arrival, &shared.metrics);
-        exchange
+        (exchange, PassedOn { group, arrival })
     }
+}
+
+/// A request as an upstream gets it.
+struct PassedOn {
+    group: Rc<upstream::Group>,
+    arrival: upstream::Arrival,
 }
 
 /// A request that an upstream answers.
@@ -240,14 +296,6 @@ struct Proxied {
     group: Rc<upstream::Group>,
     /// The part of the path that is removed.
     stripped: Vec<u8>,
-    rules: Arc<Rules>,
-}
-
-/// The app that is to answer a request, and the rules that apply to it.
-#[derive(Debug, Clone, Copy)]
-struct AppAndRules<'a> {
-    app: &'a App,
-    rules: &'a Arc<Rules>,
 }
 
 /// Returns the exchange of a request that is answered with the fault's response.
@@ -285,7 +333,6 @@ fn administered(client: &Client, arrived: Arrived, now: Instant) -> Rc<Exchange>
 
 /// The outcome of a configured route.
 enum Configured {
-    Whole(WholeResponse),
     Pieced(PiecedResponse),
     Upstream(Proxied),
     Refused(Fault),
@@ -293,32 +340,42 @@ enum Configured {
     NextRoute,
 }
 
-fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute, now: Instant) -> Configured {
-    let head = &arrived.head;
+/// Returns how an upstream gets a request of its route.
+fn proxied(
+    shared: &ThreadState,
+    head: &RequestHead,
+    route: &ConfiguredRoute,
+    settings: &Arc<UpstreamSettings>,
+) -> Proxied {
+    let path = NormalPath::new(head.view().path);
+    let rest = route.matcher.rest(&path).len();
+    let stripped = if settings.strip_path { &path.as_bytes()[..path.as_bytes().len() - rest] } else { b"" };
+    Proxied { group: shared.upstreams.group(settings), stripped: stripped.to_vec() }
+}
+
+fn configured(shared: &ThreadState, head: &RequestHead, route: &ConfiguredRoute, now: Instant) -> Configured {
+    let rules = &route.rules;
+    let with_page = |response: PiecedResponse| {
+        let page = rules.error_pages.as_ref().and_then(|_| instead_of(rules, &response.head));
+        Configured::Pieced(page.map_or(response, Into::into))
+    };
     match &route.action {
         // `route` has destinations of its own for them.
         RouteAction::App(_) | RouteAction::Welcome => Configured::NextRoute,
-        RouteAction::Fixed(fixed) => Configured::Whole(fixed::answer(fixed)),
-        RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
-            .map_or(Configured::Refused(Fault::UnknownHost), Configured::Whole),
-        RouteAction::Upstream(settings) => {
-            let shared = &client.admitted.shared;
-            let path = NormalPath::new(head.view().path);
-            let rest = route.matcher.rest(&path).len();
-            let stripped =
-                if settings.strip_path { &path.as_bytes()[..path.as_bytes().len() - rest] } else { b"" };
-            Configured::Upstream(Proxied {
-                group: shared.upstreams.group(settings),
-                stripped: stripped.to_vec(),
-                rules: Arc::clone(&route.rules),
-            })
+        RouteAction::Fixed(fixed) => {
+            let response = PiecedResponse::from(fixed::answer(fixed));
+            // A text of its own precedes the page.
+            if response.body.is_empty() { with_page(response) } else { Configured::Pieced(response) }
         }
+        RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
+            .map_or(Configured::Refused(Fault::UnknownHost), |response| Configured::Pieced(response.into())),
+        RouteAction::Upstream(settings) => Configured::Upstream(proxied(shared, head, route, settings)),
         RouteAction::Files(settings) => {
             let view = head.view();
             let path = &NormalPath::new(view.path);
             let asked = FileRequest { view: &view, path, rest: route.matcher.rest(path) };
-            match client.admitted.shared.files.answer(asked, settings, now) {
-                files::Outcome::Answered(response) => Configured::Pieced(response),
+            match shared.files.answer(asked, settings, now) {
+                files::Outcome::Answered(response) => with_page(response),
                 files::Outcome::NextRoute => Configured::NextRoute,
                 files::Outcome::TooManyFiles => Configured::Refused(Fault::QueueFull),
             }
@@ -328,7 +385,8 @@ fn configured(client: &Client, arrived: &Arrived, route: &ConfiguredRoute, now: 
 
 /// Returns the parts of a request whose client and labels are known.
 fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
-    let Arrived { key, stream: _, head, expects_continue } = arrived;
+    let Arrived { key, stream: _, head, expects_continue, rules } = arrived;
+    let is_buffered = rules.as_ref().is_some_and(|rules| rules.buffer_response.is_some());
     let Labelled { head, parent } = match &client.admitted.shared.labels {
         Some(labels) => labels.label(head, client.is_trusted),
         None => Labelled { head, parent: None },
@@ -338,6 +396,8 @@ fn plain(client: &Client, arrived: Arrived, now: Instant) -> Parts {
         tls,
         expects_continue,
         parent_span: parent,
+        rules,
+        response_room: is_buffered.then(|| Rc::clone(&client.admitted.shared.response_room)),
         ..Parts::new(key, Rc::clone(&client.admitted.mailbox), head, now)
     }
 }

@@ -71,6 +71,12 @@ pub(crate) fn route(head: &RequestHead, of: Circumstances<'_>) -> Routed {
 }
 
 impl Route {
+    /// Whether the rules decide about the requests. They do not about those that are redirected to HTTPS, where the
+    /// rules are asked, and about probes.
+    pub(crate) fn has_rules(self) -> bool {
+        matches!(self, Self::App(_) | Self::Welcome | Self::AppFailure(_) | Self::Configured(_))
+    }
+
     /// Whether the edge itself may answer with 2xx. Files are not sent to a WebSocket (`origin/files.rs`).
     fn may_succeed(self, settings: &Settings) -> bool {
         match self {

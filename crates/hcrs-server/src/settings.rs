@@ -3,6 +3,7 @@
 
 mod app;
 mod loaded_file;
+mod password_source;
 mod reread;
 mod routes;
 mod rules;
@@ -23,13 +24,15 @@ pub use self::app::{
     AppIndex, AppName, AppSettings, DispatchSettings, Lifespan, ReloadSettings, WorkerClass, WorkerHooks,
 };
 pub use self::loaded_file::LoadedFile;
+pub use self::password_source::PasswordSource;
+pub(crate) use self::password_source::Users;
 pub use self::reread::{NewSettings, SettingsSource};
 pub(crate) use self::routes::Taken;
 pub use self::routes::{
     ConfiguredRoute, FilesSettings, FixedBody, FixedResponse, HostPattern, Mismatch, MissingFile,
     PathPattern, RedirectSettings, RouteAction, RouteMatcher, Routes,
 };
-pub use self::rules::Rules;
+pub use self::rules::{RateBy, Rules, StrictTransport};
 pub(crate) use self::upstream::UpstreamTls;
 pub use self::upstream::{
     Balance, HashKey, HealthCheck, UpstreamAddress, UpstreamHost, UpstreamProtocol, UpstreamSettings,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::exchange::mailbox::Mailbox;
+use crate::exchange::response_room::ResponseRoom;
 use crate::exchange::tls_info::TlsInfoTable;
 use crate::exchange::websocket;
 use crate::labels::Labels;
@@ -25,6 +26,7 @@ use crate::origin::app::apps::Apps;
 use crate::origin::files::{Files, NamedByApp};
 use crate::origin::health::Readiness;
 use crate::origin::upstream::Upstreams;
+use crate::rules::{RuleState, SharedRuleState};
 use crate::settings::Settings;
 
 mod active_requests;
@@ -73,6 +75,10 @@ pub(crate) struct ThreadState {
     named_by_app: RefCell<Option<Rc<NamedByApp>>>,
     /// The servers that requests are proxied to.
     pub upstreams: Upstreams,
+    /// State of rules.
+    pub rules: Rc<RuleState>,
+    /// Room for responses that are taken from workers ahead of their clients.
+    pub response_room: Rc<ResponseRoom>,
     /// The encoders of compressed responses.
     pub encoders: Rc<Encoders>,
     /// Permits for TLS handshakes.
@@ -136,6 +142,8 @@ impl ThreadState {
             named_by_app: RefCell::new(NamedByApp::of(&settings, &files)),
             files,
             upstreams: Upstreams::default(),
+            rules: Rc::default(),
+            response_room: Rc::default(),
             encoders: Rc::default(),
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_infos: TlsInfoTable::default(),
@@ -157,6 +165,11 @@ impl ThreadState {
         Self { admin, readiness, labels, ..self }
     }
 
+    /// Lets the thread share this state of rules with others.
+    pub(crate) fn with_rules(self, shared: Arc<SharedRuleState>) -> Self {
+        Self { rules: RuleState::new(shared), ..self }
+    }
+
     /// Returns the settings.
     pub(crate) fn settings(&self) -> Ref<'_, Settings> {
         Ref::map(self.settings.borrow(), Arc::as_ref)
@@ -176,6 +189,7 @@ impl ThreadState {
         self.upstreams.change_to(&settings.routes);
         self.files.forget();
         self.named_by_app.replace(NamedByApp::of(&settings, &self.files));
+        self.rules.renew();
         self.settings.replace(settings);
     }
 
@@ -284,9 +298,9 @@ impl ThreadState {
         self.cut.get()
     }
 
-    /// Records a request that is over in the access log and the metrics.
-    pub(crate) fn record(&self, entry: &AccessEntry<'_>) {
-        if let Some(access) = &mut *self.access.borrow_mut() {
+    /// Records a request that is over in the access log, if it `is_logged`, and the metrics.
+    pub(crate) fn record(&self, entry: &AccessEntry<'_>, is_logged: bool) {
+        if is_logged && let Some(access) = &mut *self.access.borrow_mut() {
             access.record(entry);
         }
         if let Some(statsd) = &mut *self.statsd.borrow_mut() {
@@ -331,7 +345,9 @@ impl ThreadState {
         let listed = (listed > 0).then(|| format!("{listed} requests in flight"));
         let encoders = self.encoders.streams();
         let encoders = (encoders > 0).then(|| format!("{encoders} encoders"));
-        [self.apps.left_over(), listed, encoders]
+        let room = self.response_room.taken();
+        let room = (room > 0).then(|| format!("{room} bytes of room for responses"));
+        [self.apps.left_over(), listed, encoders, room]
             .into_iter()
             .flatten()
             .reduce(|all, more| format!("{all}, {more}"))

@@ -28,6 +28,7 @@ use crate::origin::app::apps::App;
 use crate::origin::app::link::{Cut, Link, LinkEvent};
 use crate::origin::app_failure;
 use crate::origin::health::Readiness;
+use crate::rules::SharedRuleState;
 use crate::settings::{AppName, Settings};
 use crate::state::{FIRST_REQUEST, Phase, Records, ThreadState};
 
@@ -74,6 +75,8 @@ pub(crate) struct ThreadSetup {
     pub records: Records,
     /// Whether requests should be sent to the server.
     pub readiness: Arc<Readiness>,
+    /// The state of rules that all threads share.
+    pub rules: Arc<SharedRuleState>,
     /// The way to the supervisor, if this is the thread of the admin interface.
     pub admin: Option<Port>,
 }
@@ -91,8 +94,8 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 }
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
-    let ThreadSetup { index, settings, tls, listeners, reports, records, readiness, admin } = setup;
-    let shared = Rc::new(ThreadState::new(settings, records).with_role(readiness, admin));
+    let ThreadSetup { index, settings, tls, listeners, reports, records, readiness, rules, admin } = setup;
+    let shared = Rc::new(ThreadState::new(settings, records).with_role(readiness, admin).with_rules(rules));
     if shared.settings().connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }

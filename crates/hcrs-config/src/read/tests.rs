@@ -19,6 +19,7 @@ use proptest::prelude::*;
 
 mod apps;
 mod messages;
+mod rules;
 
 use super::*;
 use crate::setting::TakesEffect;
@@ -607,7 +608,8 @@ fn the_admin_interface_and_the_probes_end_in_their_settings() {
 
 #[test]
 fn every_obeyed_key_has_a_line_in_a_test_above() {
-    let this = concat!(include_str!("tests.rs"), include_str!("tests/apps.rs"));
+    let this =
+        concat!(include_str!("tests.rs"), include_str!("tests/apps.rs"), include_str!("tests/rules.rs"));
     for setting in table::all().filter(|setting| setting.ignored_reason().is_none()) {
         assert!(this.contains(&format!("{} = ", setting.key)), "{} is not tested", setting.key);
     }

@@ -293,6 +293,13 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
 
     /// Ends the exchange with the fault's response if none was begun, else with the end of the connection.
     fn fail(&mut self, fault: Fault, now: Instant) {
+        let may_answer = self.connection.can_answer(fault);
+        if let Some(in_flight) = &mut self.in_flight
+            && may_answer
+            && in_flight.answer_fault(fault)
+        {
+            return;
+        }
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.note_fault(fault);
         } else if self.connection.has_head_out() {
@@ -397,8 +404,13 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
 
     fn begin(&mut self, request: hcrs_h1::Request, now: Instant) {
         self.requests += 1;
-        let arrived =
-            Arrived { key: 0, stream: None, head: request.head, expects_continue: request.expect_continue };
+        let arrived = Arrived {
+            key: 0,
+            stream: None,
+            head: request.head,
+            expects_continue: request.expect_continue,
+            rules: None,
+        };
         let exchange = self.intake.take(&self.client, arrived, now);
         self.in_flight = Some(InFlight::new(exchange, None, now));
     }

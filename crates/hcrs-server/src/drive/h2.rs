@@ -81,7 +81,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
 
 fn arrived(key: StreamKey, head: RequestHead) -> Arrived {
     // HTTP/2 clients send the body without waiting for `100 Continue`.
-    Arrived { key: key.slot(), stream: Some(key.id()), head, expects_continue: false }
+    Arrived { key: key.slot(), stream: Some(key.id()), head, expects_continue: false, rules: None }
 }
 
 fn note(client: &Client, ended: &Ended) {
@@ -222,8 +222,13 @@ impl Driver {
             Event::Reset { key } => self.cut(key, Fault::ClientGone, now),
             Event::Refused { stream_id, head, fault } => {
                 // The connection has answered the request, which has no slot.
-                let arrived =
-                    Arrived { key: usize::MAX, stream: Some(stream_id), head, expects_continue: false };
+                let arrived = Arrived {
+                    key: usize::MAX,
+                    stream: Some(stream_id),
+                    head,
+                    expects_continue: false,
+                    rules: self.client.admitted.shared.settings().routes.rules(None).for_exchange(),
+                };
                 let exchange = request::refused(&self.client, arrived, fault, now);
                 let mut in_flight = InFlight::new(exchange, Some(stream_id), now);
                 in_flight.note_fault(fault);
@@ -315,6 +320,7 @@ impl Driver {
     /// Sends the fault's response if no head was sent, and resets the stream otherwise.
     fn fail<T: Io>(&mut self, connection: &mut Connection<T>, key: StreamKey, fault: Fault, now: Instant) {
         match self.streams.get_mut(key) {
+            Some(in_flight) if !fault.closes_connection() && in_flight.answer_fault(fault) => return,
             Some(in_flight) => {
                 in_flight.note_fault(fault);
                 let shared = &self.client.admitted.shared;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Blame, Fault, Field, RequestView, ResponseHead, Version, response_content_length};
+use hcrs_http::{Blame, Fault, Field, RequestView, ResponseHead, Scheme, Version, response_content_length};
 use hcrs_log::{AccessEntry, AccessLog};
 use hcrs_otlp::Span;
 
@@ -69,8 +69,15 @@ impl InFlight {
         self.exchange.push_switched(input);
     }
 
-    /// Returns the head of the response with the labels of the request.
+    /// Returns the head of the response with the labels of the request and the changes of the rules.
     pub(super) fn labelled(&self, head: ResponseHead, shared: &ThreadState) -> ResponseHead {
+        let head = match self.exchange.rules() {
+            Some(rules) => self.exchange.with_head(|request| {
+                let is_https = request.is_some_and(|request| request.scheme == Scheme::Https);
+                rules.changed_head(head, is_https)
+            }),
+            None => head,
+        };
         let Some(labels) = &shared.labels else { return head };
         let labelled = |request: Option<RequestView<'_>>| labels.label_response(&request?, &head);
         self.exchange.with_head(labelled).unwrap_or(head)
@@ -106,6 +113,17 @@ impl InFlight {
         self.bytes_sent += len as u64;
     }
 
+    /// Answers a fault as the rules say, if they do and no head was sent. The response is the next output then.
+    #[must_use]
+    pub(super) fn answer_fault(&self, fault: Fault) -> bool {
+        self.status.is_none() && self.exchange.answer_fault(fault)
+    }
+
+    /// Whether the time for the response has passed.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.exchange.deadline().is_some_and(|deadline| now >= deadline)
+    }
+
     /// Notes that the exchange ends with a fault, which was answered if no head was sent before.
     pub(super) fn note_fault(&mut self, fault: Fault) {
         self.status.get_or_insert(fault.status());
@@ -125,9 +143,10 @@ impl InFlight {
         let is_request = !self.exchange.is_open_websocket();
         self.exchange.abandon();
         let head = self.exchange.take_head()?;
+        let fault = self.fault();
         let shared = &client.admitted.shared;
         let label = shared.labels.as_ref().map(|labels| labels.of(&head.view())).unwrap_or_default();
-        if let Some(fault) = self.fault {
+        if let Some(fault) = fault {
             let failed =
                 FailedRequest { connection: client.serial, stream: self.stream, id: label.request_id };
             shared.note_fault(failed, fault);
@@ -144,7 +163,7 @@ impl InFlight {
             let sent_to = self.exchange.sent_to();
             let is_bodiless = view.method == b"HEAD" || matches!(self.status, Some(204 | 304));
             let since_arrival = |at: Instant| at.saturating_duration_since(self.arrived);
-            shared.record(&AccessEntry {
+            let entry = AccessEntry {
                 status: self.status,
                 content_length: self.content_length,
                 response_fields: &self.response_fields,
@@ -156,20 +175,28 @@ impl InFlight {
                 worker: sent_to.map(|sent| sent.worker.pid),
                 request_id: label.request_id,
                 trace: label.trace,
-                fault: self.fault,
+                fault,
                 ..entry(client, &view, self.stream)
-            });
+            };
+            let is_logged = self.exchange.rules().and_then(|rules| rules.access_log).unwrap_or(true);
+            shared.record(&entry, is_logged);
         }
         Some(head.into_block())
     }
 }
 
 impl InFlight {
+    /// Returns the fault that has ended the exchange, also if rules have changed the response to it.
+    fn fault(&self) -> Option<Fault> {
+        self.fault.or(self.exchange.answered_fault())
+    }
+
     /// Records the request as a span of its trace if that is sampled. Answers that the edge has made by itself
     /// are of no trace but for refusals.
     fn record_span(&self, client: &Client, head: &RequestView<'_>, label: Label<'_>, now: Instant) {
+        let fault = self.fault();
         let sent_to = self.exchange.sent_to();
-        let is_of_app = sent_to.is_some() || self.fault.is_some();
+        let is_of_app = sent_to.is_some() || fault.is_some();
         let Some(trace) = label.trace.filter(|trace| trace.is_sampled() && is_of_app) else { return };
         let (Ok(trace_id), Ok(id)) = (trace.trace_id.try_into(), trace.span_id.try_into()) else { return };
         let since_arrival = |at: Instant| at.saturating_duration_since(self.arrived);
@@ -189,8 +216,8 @@ impl InFlight {
             scheme: head.scheme.as_str(),
             version: head.version.as_str(),
             status: self.status,
-            fault: self.fault.map(Fault::counter),
-            is_error: self.fault.is_some_and(is_servers) || self.status.is_some_and(|status| status >= 500),
+            fault: fault.map(Fault::counter),
+            is_error: fault.is_some_and(is_servers) || self.status.is_some_and(|status| status >= 500),
             worker: sent_to.map(|sent| sent.worker.pid),
         });
     }
@@ -213,7 +240,7 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
         _ => (&b""[..], line, &b""[..]),
     };
     let mut parts = target.splitn(2, |&byte| byte == b'?');
-    shared.record(&AccessEntry {
+    let entry = AccessEntry {
         client: client.endpoints.client(),
         scheme: client.scheme,
         protocol: protocol(Version::Http11),
@@ -236,7 +263,9 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
         request_id: None,
         trace: None,
         fault: Some(fault),
-    });
+    };
+    let is_logged = shared.settings().routes.rules(None).access_log.unwrap_or(true);
+    shared.record(&entry, is_logged);
 }
 
 /// Returns a log entry with the facts of a request's head and none of its response.

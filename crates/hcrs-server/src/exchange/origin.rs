@@ -37,6 +37,11 @@ pub(crate) trait Origin: Debug {
     /// Ends the edge's interest in the stream: its client is gone, or was answered otherwise.
     fn abandon(&self, stream: StreamId);
 
+    /// Like [`Origin::abandon`], and has the app's task cancelled: its time is up.
+    fn cancel(&self, stream: StreamId) {
+        self.abandon(stream);
+    }
+
     /// Takes the request back for good. Returns false if it was begun.
     #[must_use]
     fn give_up(&self, stream: StreamId) -> bool;

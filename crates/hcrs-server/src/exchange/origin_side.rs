@@ -13,7 +13,7 @@ use hcrs_ws::close_code;
 
 use super::{
     BodyPiece, Exchange, Hint, Origin, Piece, PiecedResponse, Place, Replaced, Replacement, SentTo, State,
-    Tunnel, WholeResponse,
+    WholeResponse,
 };
 use crate::clock;
 use crate::exchange::backlog::Backlog;
@@ -119,6 +119,9 @@ impl Exchange {
             share.begin();
         }
         state.body.replay.clear();
+        if let Some(room) = state.response.room.take() {
+            self.buffer_response(&mut state, &room);
+        }
     }
 
     /// Notes that the worker has not begun the request and will not, so that it waits for another.
@@ -217,9 +220,8 @@ impl Exchange {
     }
 
     /// Answers with a whole response.
-    pub(crate) fn answer(&self, WholeResponse { head, body }: WholeResponse) {
-        let body = if body.is_empty() { Vec::new() } else { vec![BodyPiece::bytes(body)] };
-        self.answer_in_pieces(PiecedResponse { head, body });
+    pub(crate) fn answer(&self, response: WholeResponse) {
+        self.answer_in_pieces(response.into());
     }
 
     /// Answers the request with a response whose body has files.
@@ -238,16 +240,16 @@ impl Exchange {
     /// request is never sent to a worker then.
     pub(crate) fn answer_queued(&self, response: impl FnOnce(&RequestHead) -> WholeResponse) {
         let Some(response) = self.head().map(|head| response(&head)) else { return };
+        self.leave_queue();
+        self.answer(response);
+    }
+
+    /// Notes that the request waits for no worker: it is answered otherwise.
+    pub(crate) fn leave_queue(&self) {
         let mut state = self.state.borrow_mut();
         state.place = Place::Over;
         state.share = None;
-        if state.websocket.take().is_some() {
-            // The WebSocket is denied: the request is complete, and no body is awaited during the response.
-            state.body.ended = true;
-            state.body.end_sent = true;
-        }
-        drop(state);
-        self.answer(response);
+        state.deny_websocket();
     }
 
     /// Takes the response's head from the worker. Returns false if it may not send one now.
@@ -257,12 +259,7 @@ impl Exchange {
         if std::mem::replace(&mut state.response.has_head, true) {
             return false;
         }
-        let is_asked = std::mem::replace(&mut state.tunnel, Tunnel::None) == Tunnel::Asked;
-        if state.websocket.take().is_some() || is_asked {
-            // The WebSocket is denied: the request is complete, and no body is awaited during the response.
-            state.body.ended = true;
-            state.body.end_sent = true;
-        }
+        state.deny_websocket();
         let State { head: request, response, .. } = &mut *state;
         let replaced = match (&self.internal_files, request) {
             (Some(files), Some(request)) => files.replace(request, head),
@@ -407,9 +404,12 @@ impl Exchange {
                 state.apply(progress);
                 state.end_response();
             }
-            None => {
-                state.response.fault.get_or_insert(fault);
-            }
+            None => match self.response_to(fault, &state) {
+                Some(response) => state.answer_fault(fault, response),
+                None => {
+                    state.response.fault.get_or_insert(fault);
+                }
+            },
         }
         drop(state);
         self.announce();

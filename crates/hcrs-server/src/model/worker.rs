@@ -179,7 +179,7 @@ impl Worker {
                         self.apps[at].stream.half_close();
                     }
                 }
-                FromEdge::Reset { stream } => {
+                FromEdge::Reset { stream, cancel: _ } => {
                     let Some(at) = self.app(stream) else { continue };
                     self.apps[at].stream.reset(&mut self.outbox);
                     if !self.apps[at].is_running {

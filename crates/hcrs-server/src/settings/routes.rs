@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hcrs_http::{NormalPath, RequestView, Scheme};
 
+use super::rules::FileContents;
 use super::{AppIndex, LoadedFile, Rules, UpstreamSettings};
 use crate::server_names::host_of;
 use crate::{StartError, glob};
@@ -279,8 +280,8 @@ impl Index<Taken> for Routes {
 impl Routes {
     /// Returns these routes; the rules of a route stand before those of all requests.
     pub fn new(mut routes: Vec<ConfiguredRoute>, rules: Rules) -> Self {
-        for route in &mut routes {
-            route.rules = Arc::new(route.rules.before(&rules));
+        for (index, route) in routes.iter_mut().enumerate() {
+            route.rules = Arc::new(route.rules.of_route(index + 1).before(&rules));
         }
         Self { list: routes, rules: Arc::new(rules) }
     }
@@ -311,6 +312,11 @@ impl Routes {
 
     /// Checks that the folders of all routes are there, and reads the files that are a part of the configuration.
     pub fn load(&mut self) -> Result<(), StartError> {
+        let mut files = FileContents::default();
+        let rules = self.list.iter_mut().map(|route| &mut route.rules).chain([&mut self.rules]);
+        for rules in rules {
+            Arc::make_mut(rules).load(&mut files)?;
+        }
         for route in &mut self.list {
             match &mut route.action {
                 RouteAction::Files(FilesSettings { folder, .. }) => {

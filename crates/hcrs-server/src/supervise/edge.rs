@@ -63,6 +63,7 @@ impl Edge {
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(listeners.len());
+        let rules = Arc::default();
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (reports, mut reported) = mpsc::channel(REPORTS);
             let thread = thread::start(ThreadSetup {
@@ -77,6 +78,7 @@ impl Edge {
                     spans: outlets.exporter.map(Exporter::sender),
                 },
                 readiness: Arc::clone(&outlets.readiness),
+                rules: Arc::clone(&rules),
                 admin: None,
             })?;
             threads.push(Some(thread));
@@ -121,6 +123,7 @@ impl Edge {
             reports,
             records: Records::default(),
             readiness: Arc::clone(&outlets.readiness),
+            rules: Arc::default(),
             admin: Some(Port(port)),
         })?;
         // The thread has an empty queue.

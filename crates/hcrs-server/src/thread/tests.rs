@@ -29,6 +29,7 @@ fn started() -> (EdgeThread, u16, mpsc::Receiver<Report>) {
         listeners,
         reports,
         records: Records::default(),
+        rules: Arc::default(),
         readiness: Arc::default(),
         admin: None,
     };

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hcrs_link::{FromEdge, LinkError, Outbox, Stream, StreamId};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
@@ -45,8 +46,8 @@ impl AsgiLink {
             FromEdge::HalfClose { stream } => {
                 exchange(stream).map_or(Ok(()), |exchange| this.on_half_close(exchange.bind(py)))
             }
-            FromEdge::Reset { stream } => {
-                exchange(stream).map_or(Ok(()), |exchange| Self::on_reset(slf, exchange.bind(py)))
+            FromEdge::Reset { stream, cancel } => {
+                exchange(stream).map_or(Ok(()), |exchange| Self::on_reset(slf, exchange.bind(py), cancel))
             }
             FromEdge::Stopping { signal } => this.callbacks.stopping.bind(py).call1((signal,)).map(drop),
             FromEdge::Drain { left_ms } => {
@@ -77,9 +78,9 @@ impl AsgiLink {
         self.on_client_left(exchange)
     }
 
-    fn on_reset(slf: &Bound<'_, Self>, exchange: &Bound<'_, Exchange>) -> PyResult<()> {
+    fn on_reset(slf: &Bound<'_, Self>, exchange: &Bound<'_, Exchange>, cancel: bool) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let (waiters, has_ended) = {
+        let (waiters, task) = {
             let mut inner = exchange.get().lock();
             inner.stream.reset(&mut this.out().outbox);
             if let Some(messages) = &mut inner.websocket {
@@ -87,11 +88,15 @@ impl AsgiLink {
             }
             let mut waiters = std::mem::take(&mut inner.receivers);
             waiters.append(&mut inner.senders);
-            (waiters, inner.task.is_none())
+            (waiters, inner.task.as_ref().map(|running| running.task.clone_ref(py)))
         };
         wake(py, waiters)?;
         this.on_client_left(exchange)?;
-        if has_ended { Self::finish(slf, exchange, None, None) } else { Ok(()) }
+        match task {
+            Some(task) if cancel => task.bind(py).call_method0(intern!(py, "cancel")).map(drop),
+            Some(_) => Ok(()),
+            None => Self::finish(slf, exchange, None, None),
+        }
     }
 
     /// Records that the client of an exchange has left. If its task is running, reports it to the main

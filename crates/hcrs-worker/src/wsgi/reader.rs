@@ -247,7 +247,8 @@ impl<'a> Reader<'a> {
                     stream.update(|state| state.credit(amount));
                 }
             }
-            FromEdge::Reset { stream: id } => {
+            // A thread cannot be cancelled.
+            FromEdge::Reset { stream: id, cancel: _ } => {
                 if let Some(stream) = known(id) {
                     self.reset(&stream);
                 }

@@ -175,6 +175,19 @@ async def until_disconnect(scope: Any, receive: Any, send: Any, query: Any) -> N
     write_note(query["key"], repr([message, after]))
 
 
+async def until_cancelled(scope: Any, receive: Any, send: Any, query: Any) -> None:
+    """Answers nothing, or with ``start`` a first piece, and notes that its task is cancelled."""
+    if "start" in query:
+        await start(send)
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+    write_note(query["key"] + "-begun", "begun")
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        write_note(query["key"], "cancelled")
+        raise
+
+
 async def unread(scope: Any, receive: Any, send: Any, query: Any) -> None:
     """Answers without a look at the body; with ``key`` after the gate is opened."""
     if "key" in query:
@@ -346,6 +359,7 @@ ROUTES = {
     "/recovers": recovers,
     "/status": status,
     "/unread": unread,
+    "/until-cancelled": until_cancelled,
     "/until-disconnect": until_disconnect,
 }
 

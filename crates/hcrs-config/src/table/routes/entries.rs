@@ -74,7 +74,9 @@ impl<'a> Entries<'a> {
     }
 
     fn rules(&self) -> Result<Rules, Mistake> {
-        let mut rules = Rules::default();
+        // Of all requests, accesslog decides.
+        let access_log = self.read("access_log", |given| given.boolean())?;
+        let mut rules = Rules { access_log, ..Rules::default() };
         for setting in table::all() {
             if let Effect::OfRequests(apply) = setting.effect {
                 self.read(setting.key, |given| apply(&given, &mut rules))?;

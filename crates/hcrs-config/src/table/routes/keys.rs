@@ -82,6 +82,12 @@ const OWN: &[RouteKey] = &[
         doc: "Action: true answers with the page of a server without an app.",
     },
     RouteKey {
+        key: "access_log",
+        kind: ValueKind::Boolean,
+        goes_with: None,
+        doc: "Whether the requests are in the access log, if there is one; true by default.",
+    },
+    RouteKey {
         key: "index",
         kind: ValueKind::TextOrTexts,
         goes_with: Some("files"),

@@ -71,7 +71,16 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
         {
             self.fail(Fault::BodyTimeout, now);
         }
+        if let Some(in_flight) = &self.in_flight
+            && in_flight.is_overdue(now)
+        {
+            in_flight.exchange.time_out();
+            self.fail(Fault::RequestTimeout, now);
+        }
         let mut next = now + TICK;
+        if let Some(deadline) = self.in_flight.as_ref().and_then(|in_flight| in_flight.exchange.deadline()) {
+            next = next.min(deadline);
+        }
         if let Some(in_flight) = &self.in_flight
             && in_flight.exchange.is_unbegun()
             && !self.wants_input()

@@ -95,6 +95,11 @@ impl Driver {
             }
             if in_flight.is_body_overdue(settings.body_timeout, now) {
                 self.fail(connection, key, Fault::BodyTimeout, now);
+            } else if in_flight.is_overdue(now) {
+                in_flight.exchange.time_out();
+                self.fail(connection, key, Fault::RequestTimeout, now);
+            } else if let Some(deadline) = in_flight.exchange.deadline() {
+                next = next.min(deadline);
             }
         }
         if self.is_busy(connection, now) {

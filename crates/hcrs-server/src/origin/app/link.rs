@@ -253,7 +253,7 @@ impl Link {
             for stream in picked {
                 let Some(entry) = streams.withdraw(&self.claims, stream) else { continue };
                 self.restore_quota();
-                self.out.borrow_mut().push(&FromEdge::Reset { stream });
+                self.out.borrow_mut().push(&FromEdge::Reset { stream, cancel: false });
                 withdrawn.extend(entry.exchange);
             }
         }
@@ -458,6 +458,26 @@ impl Origin for Link {
     }
 
     fn abandon(&self, stream: StreamId) {
+        self.end(stream, false);
+    }
+
+    fn cancel(&self, stream: StreamId) {
+        self.end(stream, true);
+    }
+
+    fn give_up(&self, stream: StreamId) -> bool {
+        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
+        if is_withdrawn {
+            self.restore_quota();
+            self.push(&FromEdge::Reset { stream, cancel: false });
+        }
+        is_withdrawn
+    }
+}
+
+impl Link {
+    /// Ends the edge's interest in the stream. With `cancel`, the app's task is cancelled.
+    fn end(&self, stream: StreamId, cancel: bool) {
         {
             let mut streams = self.streams.borrow_mut();
             let mut is_withdrawn = || streams.withdraw(&self.claims, stream).is_some();
@@ -472,16 +492,7 @@ impl Origin for Link {
         }
         // Sent even for a withdrawn request: a worker that has read it and keeps it for later can then drop
         // it.
-        self.push(&FromEdge::Reset { stream });
-    }
-
-    fn give_up(&self, stream: StreamId) -> bool {
-        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
-        if is_withdrawn {
-            self.restore_quota();
-            self.push(&FromEdge::Reset { stream });
-        }
-        is_withdrawn
+        self.push(&FromEdge::Reset { stream, cancel });
     }
 }
 

@@ -60,7 +60,7 @@ impl Link {
                 total.requests += 1;
             }
             exchange.fail(Fault::RetireTimeout);
-            self.push(&FromEdge::Reset { stream });
+            self.push(&FromEdge::Reset { stream, cancel: false });
         }
         total
     }
