@@ -7,7 +7,7 @@ mod zstd;
 use std::fmt;
 
 pub(crate) use brotli::BrotliEncoder;
-pub(crate) use gzip::GzipEncoder;
+pub(crate) use gzip::{GzipEncoder, GzipWhole};
 pub(crate) use zstd::{ZstdEncoder, ZstdWhole};
 
 /// An encoder has failed. The rest of the body cannot be sent.

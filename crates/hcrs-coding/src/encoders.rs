@@ -5,7 +5,9 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::coding::Coding;
-use crate::encoder::{AnyEncoder, BrotliEncoder, EncodeError, GzipEncoder, Then, ZstdEncoder, ZstdWhole};
+use crate::encoder::{
+    AnyEncoder, BrotliEncoder, EncodeError, GzipEncoder, GzipWhole, Then, ZstdEncoder, ZstdWhole,
+};
 
 /// The size of a body up to which it is encoded as a whole, in bytes.
 pub const WHOLE_MAX: usize = 64 << 10;
@@ -40,6 +42,7 @@ pub struct Encoders {
     zstd: RefCell<Vec<ZstdEncoder>>,
     gzip: RefCell<Vec<GzipEncoder>>,
     zstd_whole: RefCell<Option<ZstdWhole>>,
+    gzip_whole: RefCell<Option<GzipWhole>>,
     buffer: RefCell<Vec<u8>>,
 }
 
@@ -73,10 +76,7 @@ impl Encoders {
                 }
                 Coding::Brotli => BrotliEncoder::new(Some(body.len())).encode(body, Then::Finish, out),
                 Coding::Gzip => {
-                    let mut encoder = self.gzip.borrow_mut().pop().unwrap_or_else(GzipEncoder::new);
-                    let outcome = encoder.encode(body, Then::Finish, out);
-                    self.keep(AnyEncoder::Gzip(encoder));
-                    outcome
+                    self.gzip_whole.borrow_mut().get_or_insert_with(GzipWhole::new).encode(body, out)
                 }
             };
             (outcome.is_ok() && out.len() < body.len()).then(|| out.as_slice().to_vec())
@@ -88,6 +88,7 @@ impl Encoders {
         self.zstd.borrow_mut().clear();
         self.gzip.borrow_mut().clear();
         self.zstd_whole.take();
+        self.gzip_whole.take();
         self.buffer.take();
     }
 
