@@ -267,7 +267,7 @@ impl Job {
             if !self.exchange.open_tunnel(head) {
                 return Err(Fault::UpstreamFailed);
             }
-            return tunnel::run(self, response).await;
+            return Box::pin(tunnel::run(self, response)).await;
         }
         if !is_understood(response.headers()) {
             server.fail(Failure::Broken, &"its response has a transfer coding that was not asked for");

@@ -286,7 +286,8 @@ impl Server {
         if let Some(sender) = self.take_idle(demand) {
             return Ok(self.leased(true, Leased::Http1(sender, slot)));
         }
-        let connecting = connect(&self.url, settings.protocol, tls, demand.purpose);
+        // Apart from the task of the request, which is moved and would have room for the handshakes.
+        let connecting = Box::pin(connect(&self.url, settings.protocol, tls, demand.purpose));
         let sender = tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
         let connection = match sender {
             Sender::Http1(sender) => Leased::Http1(sender, slot),
