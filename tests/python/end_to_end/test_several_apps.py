@@ -3,6 +3,7 @@ one changes nothing for the others."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -27,6 +28,8 @@ from end_to_end.test_admin import Admin
 from end_to_end.test_rereading import AT_START, CHANGED
 from end_to_end.test_succession import succeeded
 from end_to_end.ws_client import open_over_h1
+from hcrs.asyncio import serve as serve_embedded
+from hcrs.config import ConfigError
 
 #: A Flask app, which shows what it runs in, and can misbehave.
 FLASK = """
@@ -450,3 +453,14 @@ def test_an_app_that_cannot_start_ends_the_start_and_is_named(
     server = launch("plain.py:app", hcrs=tables(blog | keys))
     assert server.wait_for_exit() == 1
     assert message in server.log
+
+
+def test_a_program_that_serves_its_own_app_has_no_others(blog: dict[str, Any]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+    config = hcrs.Config()
+    config.bind = ["127.0.0.1:0"]
+    config.hcrs = tables(blog)
+    with pytest.raises(ConfigError, match="a program that serves an app itself has no other apps"):
+        asyncio.run(serve_embedded(app, config))
