@@ -1400,7 +1400,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__migrate)
-            opts="-o -h -V --systemd --from --output --unit-output --force --python --help --version"
+            opts="-o -h -V --systemd --from --app --output --unit-output --force --python --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1411,6 +1411,10 @@ _hcrs() {
                     return 0
                     ;;
                 --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -369,7 +369,8 @@ complete -c hcrs -n "__fish_hcrs_using_subcommand cert; and __fish_seen_subcomma
 complete -c hcrs -n "__fish_hcrs_using_subcommand cert; and __fish_seen_subcommand_from dev" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c hcrs -n "__fish_hcrs_using_subcommand cert; and __fish_seen_subcommand_from dev" -s V -l version -d 'Print version'
 complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -l systemd -d 'Unit that starts the other server; the new unit is printed, followed by the hypercorn.toml' -r -F
-complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -l from -d 'Server of the settings in FILE, if it is not evident: uvicorn, gunicorn, granian or hypercorn' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -l from -d 'Server of the settings in FILE, if it is not evident: uvicorn, gunicorn, granian, hypercorn or nginx' -r
+complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -l app -d 'The app behind nginx; with UPSTREAM=, the upstream or address that it takes the place of. May be repeated' -r
 complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -s o -l output -d 'Write the hypercorn.toml to this file' -r -F
 complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -l unit-output -d 'Write the new unit to this file' -r -F
 complete -c hcrs -n "__fish_hcrs_using_subcommand migrate" -l python -d 'Interpreter that evaluates files in Python' -r -F

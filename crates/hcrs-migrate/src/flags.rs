@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::command::is_server;
+use crate::nginx;
 use crate::server::NAMES;
 use crate::shell_words::assignment;
 
 /// Converts the settings of another server to a hypercorn.toml for hcrs
 ///
-/// The settings come from a file (gunicorn.conf.py, a uvicorn.json with the parameters of uvicorn.run, a
-/// hypercorn.toml, or Hypercorn's Python), from a command line of uvicorn, gunicorn, granian or hypercorn
+/// The settings come from a file (nginx.conf with the files that it includes, gunicorn.conf.py, a uvicorn.json
+/// with the parameters of uvicorn.run, a hypercorn.toml, or Hypercorn's Python), from a command line of uvicorn, gunicorn, granian or hypercorn
 /// after --, with the files that it names, or from a systemd unit.
 ///
 /// Each line of the result names its origin; settings without a counterpart follow with the reason. Files in
@@ -23,12 +24,13 @@ use crate::shell_words::assignment;
     version,
     override_usage = "hcrs migrate [OPTIONS] FILE\n       hcrs migrate [OPTIONS] -- COMMAND LINE…\n       \
                       hcrs migrate [OPTIONS] --systemd UNIT",
-    after_help = "Examples:\n  hcrs migrate gunicorn.conf.py -o hypercorn.toml\n  \
+    after_help = "Examples:\n  hcrs migrate nginx.conf --app main:app -o hypercorn.toml\n  \
+                  hcrs migrate gunicorn.conf.py -o hypercorn.toml\n  \
                   hcrs migrate -- uvicorn main:app --host 0.0.0.0 --workers 4\n  \
                   hcrs migrate --systemd web.service -o /etc/hcrs/web.toml --unit-output hcrs-web.service"
 )]
 pub(crate) struct MigrateFlags {
-    /// Settings of the other server, in TOML, JSON or Python
+    /// Settings of the other server, in TOML, JSON or Python, or a configuration of nginx
     #[arg(
         value_name = "FILE",
         conflicts_with_all = ["command", "systemd"],
@@ -41,9 +43,12 @@ pub(crate) struct MigrateFlags {
     /// Unit that starts the other server; the new unit is printed, followed by the hypercorn.toml
     #[arg(long, value_name = "UNIT")]
     systemd: Option<PathBuf>,
-    /// Server of the settings in FILE, if it is not evident: uvicorn, gunicorn, granian or hypercorn
+    /// Server of the settings in FILE, if it is not evident: uvicorn, gunicorn, granian, hypercorn or nginx
     #[arg(long, value_name = "SERVER", value_parser = one_of_names)]
     pub(crate) from: Option<&'static str>,
+    /// The app behind nginx; with UPSTREAM=, the upstream or address that it takes the place of. May be repeated
+    #[arg(long, value_name = "[UPSTREAM=]MODULE:APP")]
+    pub(crate) app: Vec<String>,
     /// Write the hypercorn.toml to this file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -61,8 +66,9 @@ pub(crate) struct MigrateFlags {
 fn one_of_names(text: &str) -> Result<&'static str, String> {
     NAMES
         .into_iter()
+        .chain([nginx::NAME])
         .find(|name| *name == text)
-        .ok_or_else(|| format!("expected one of {}", NAMES.join(", ")))
+        .ok_or_else(|| format!("expected one of {}, {}", NAMES.join(", "), nginx::NAME))
 }
 
 /// Returns the command `hcrs migrate`, for completions and the manual page.
@@ -88,7 +94,10 @@ pub(crate) fn with_separator(arguments: &[OsString]) -> Vec<OsString> {
         return separated;
     }
     let takes_value = |at: usize| {
-        matches!(word(at), "--from" | "--systemd" | "-o" | "--output" | "--unit-output" | "--python")
+        matches!(
+            word(at),
+            "--from" | "--app" | "--systemd" | "-o" | "--output" | "--unit-output" | "--python"
+        )
     };
     let is_first_of_command = |at: &usize| {
         !takes_value(at - 1)

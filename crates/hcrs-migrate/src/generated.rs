@@ -9,12 +9,15 @@ use std::fmt::Write as _;
 use clap_complete::Shell;
 use hcrs_config::table;
 
-use self::current::assert_current;
+pub(crate) use self::current::assert_current;
 use crate::flags;
+use crate::nginx::directives::{Fate, TABLE};
 use crate::row::{Mapping, Row};
 use crate::server::{NAMES, server};
 
 const HEAD: &str = include_str!("migrating.md");
+/// The section about nginx, without its tables.
+const NGINX: &str = include_str!("nginx/page.md");
 
 fn title(name: &str) -> String {
     let (first, rest) = name.split_at(1);
@@ -74,7 +77,42 @@ fn page_of_migrating() {
             }
         }
     }
+    page += &nginx_section();
     assert_current("docs/migrating.md", &page);
+}
+
+fn nginx_section() -> String {
+    let mut section = NGINX.to_owned();
+    section += "\n| directive | becomes |\n|---|---|\n";
+    for (name, fate) in TABLE {
+        if let Fate::Converted(list) = fate {
+            let code = |key: &str| if key.contains(' ') { key.to_owned() } else { format!("`{key}`") };
+            let list: Vec<_> = list.split(", ").map(code).collect();
+            let _infallible = writeln!(section, "| `{name}` | {} |", list.join(", "));
+        }
+    }
+    let mut with_reason = |title: &str, reason: fn(&Fate) -> Option<&'static str>| {
+        let _infallible = write!(section, "\n{title}\n\n| directives | reason |\n|---|---|\n");
+        let mut reasons: Vec<&str> = Vec::new();
+        for why in TABLE.iter().filter_map(|(_, fate)| reason(fate)) {
+            if !reasons.contains(&why) {
+                reasons.push(why);
+            }
+        }
+        for why in reasons {
+            let names = TABLE.iter().filter(|(_, fate)| reason(fate) == Some(why)).map(|(name, _)| *name);
+            let _infallible = writeln!(section, "| {} | {why} |", codes(names));
+        }
+    };
+    with_reason("Not needed, because hcrs does this by itself or needs none of it:", |fate| match fate {
+        Fate::NotNeeded(reason) => Some(reason),
+        _ => None,
+    });
+    with_reason("Without a counterpart:", |fate| match fate {
+        Fate::NoCounterpart(reason) => Some(reason),
+        _ => None,
+    });
+    section
 }
 
 #[test]

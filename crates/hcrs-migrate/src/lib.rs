@@ -15,6 +15,7 @@ mod granian;
 mod gunicorn;
 mod hypercorn;
 mod migrated;
+mod nginx;
 mod row;
 mod server;
 mod sheet;
@@ -68,7 +69,13 @@ fn migrate(flags: &MigrateFlags) -> Result<Migrated, ConfigError> {
         return Ok(Migrated { parts: vec![unit, config], force: flags.force });
     }
     let file = flags.file.as_ref().filter(|file| !is_command_line(file));
-    let Converted { toml, is_secret } = if let Some(path) = file {
+    let is_nginx = |path: &String| match flags.from {
+        Some(server) => server == nginx::NAME,
+        None => nginx::is_configuration(path),
+    };
+    let Converted { toml, is_secret } = if let Some(path) = file.filter(|path| is_nginx(path)) {
+        nginx::convert(path, &flags.app, &context)?
+    } else if let Some(path) = file {
         from_file::convert(path, flags.from, &context)?
     } else {
         let command = flags.file.iter().chain(&flags.command).cloned().collect::<Vec<_>>();
