@@ -3,8 +3,9 @@
 use std::io;
 
 use bytes::Bytes;
-use h2::Reason;
 use hcrs_http::{Fault, RequestHead};
+
+use crate::frame::ErrorCode;
 
 /// The key of a stream on a connection. It never means another stream, since a connection uses each number
 /// once (RFC 9113 §5.1.1).
@@ -98,22 +99,9 @@ pub enum Ended {
     /// The client closed it, or a graceful shutdown is complete.
     Closed,
     /// The client broke the protocol; GOAWAY has the reason.
-    Protocol(Option<Reason>),
+    Protocol(ErrorCode),
     /// The client exceeded a budget; GOAWAY with the fault's code was sent.
     Fault(Fault),
     /// The transport failed.
     Io(io::Error),
-}
-
-impl From<h2::Error> for Ended {
-    fn from(error: h2::Error) -> Self {
-        if error.is_io() {
-            match error.into_io() {
-                Some(error) => Self::Io(error),
-                None => Self::Closed,
-            }
-        } else {
-            Self::Protocol(error.reason())
-        }
-    }
 }

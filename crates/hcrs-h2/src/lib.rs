@@ -4,19 +4,23 @@
 mod budget;
 mod connection;
 mod event;
-mod frames;
+mod field;
+mod frame;
 mod head;
-mod meter;
+mod hpack;
+mod output;
+mod protocol;
 mod settings;
 mod spare;
 mod stream;
 mod streams;
-mod transport;
-mod turn_waker;
+mod unwanted;
 
-pub use connection::{BodyRoom, Connection, Turn, handshake};
+pub use connection::{Connection, Turn, handshake};
 pub use event::{Ended, Event, Sent, StreamKey};
+pub use frame::ErrorCode;
 pub use head::ServerFields;
+pub use protocol::BodyRoom;
 pub use settings::Settings;
 pub use spare::recycle;
 

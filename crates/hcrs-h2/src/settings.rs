@@ -21,11 +21,6 @@ pub struct Settings {
     pub connection_room: usize,
     /// Number of unread body bytes on all connections of a thread from which on no window opens any further.
     pub thread_room: usize,
-    /// Most bytes of a response that `h2` takes ahead of the client's window.
-    pub max_send_buffer_size: usize,
-    /// Most bytes by which unread DATA frames may fall short of 256 bytes each, all frames of a connection
-    /// together.
-    pub data_frame_budget: usize,
     /// Most resets, of either end, that a client may cause in a burst.
     pub reset_burst: u32,
     /// Number of resets that are forgiven each second. Each completed response forgives one more, because a
@@ -49,8 +44,6 @@ impl Default for Settings {
             stream_window: 128 << 10,
             connection_room: 2 << 20,
             thread_room: 64 << 20,
-            max_send_buffer_size: 64 << 10,
-            data_frame_budget: 4 << 20,
             reset_burst: 500,
             reset_refill: 33,
             frame_burst: 10_000,

@@ -63,7 +63,6 @@ fn uploads_that_are_answered_early_never_use_the_connection_up() {
         assert!(frames.iter().all(|frame| (frame.kind, frame.code()) == (RST_STREAM, NO_ERROR)));
     }
     assert!(server.ended.is_none(), "{:?}", server.ended);
-    assert!(!server.connection.nears_its_end());
     let last = peer.round_trip(&mut server, &peer::get(200 * ROUNDS + 1));
     assert_eq!(peer::body_len(&last, 200 * ROUNDS + 1), 6);
 }
@@ -106,7 +105,7 @@ fn a_body_that_goes_on_for_ever_is_turned_away_once_nothing_more_can_be_on_its_w
         if frames.iter().any(|frame| frame.kind == RST_STREAM) {
             let late = peer::data(1, &[0; 1000]).repeat(5);
             assert_eq!(peer.round_trip(&mut server, &late), []);
-            assert!(!server.connection.nears_its_end() && server.ended.is_none());
+            assert!(server.ended.is_none());
             return;
         }
     }
@@ -114,10 +113,9 @@ fn a_body_that_goes_on_for_ever_is_turned_away_once_nothing_more_can_be_on_its_w
 }
 
 #[test]
-fn a_connection_on_which_too_much_comes_too_late_asks_for_its_end_in_time() {
+fn what_comes_too_late_is_no_offence_however_often() {
     let (mut peer, mut server) = Peer::connect(page("enough"));
-    let mut late = 0;
-    for round in 0.. {
+    for round in 0..50 {
         let ids: Vec<u32> = (0..100).map(|n| 200 * round + 2 * n + 1).collect();
         peer.round_trip(&mut server, &ids.iter().flat_map(|&id| peer::post(id)).collect::<Vec<u8>>());
         // The client's frames are in flight for longer than the server waits.
@@ -125,17 +123,12 @@ fn a_connection_on_which_too_much_comes_too_late_asks_for_its_end_in_time() {
         server.turn(|_| {});
         peer.read(&mut server);
         for id in ids {
-            late += peer.round_trip(&mut server, &peer::data(id, b"late")).len();
-        }
-        if server.connection.nears_its_end() {
-            break;
+            assert_eq!(peer.round_trip(&mut server, &peer::data(id, b"late")), []);
         }
         assert!(server.ended.is_none(), "{:?}", server.ended);
     }
-    assert!((2048..2148).contains(&late), "{late} frames were answered with a reset");
-    server.turn(|hands| hands.connection.graceful_shutdown());
-    peer.read(&mut server);
-    assert!(server.ended.is_none(), "what is under way may end: {:?}", server.ended);
+    let last = peer.round_trip(&mut server, &peer::get(20_001));
+    assert_eq!(peer::body_len(&last, 20_001), 6);
 }
 
 #[test]

@@ -36,17 +36,30 @@ fn trailers_end_a_body() {
 }
 
 #[test]
-fn pseudo_fields_in_trailers_are_dropped() {
-    let (mut peer, mut server) = Peer::connect(silent());
-    let trailers = peer::block(&[(":path", "/other"), ("checksum", "1")]);
-    peer.send(&[peer::post(1), peer::data(1, b"abc")].concat());
-    peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
-    let seen = server.take_seen();
-    assert_eq!(seen, [Seen::Request(1, "POST /".into(), true), Seen::Data(1, 3), Seen::End(1)]);
+fn malformed_trailers_reset_their_stream() {
+    for malformed in [(":path", "/other"), (":status", "200"), ("connection", "close")] {
+        let (mut peer, mut server) = Peer::connect(silent());
+        peer.round_trip(&mut server, &[peer::post(1), peer::data(1, b"abc")].concat());
+        let trailers = peer::block(&[("checksum", "1"), malformed]);
+        let end = peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers);
+        let frames = peer.round_trip(&mut server, &end);
+        assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "{malformed:?}");
+        let seen = server.take_seen();
+        assert_eq!(seen, [Seen::Request(1, "POST /".into(), true), Seen::Data(1, 3), Seen::Reset(1)]);
+    }
 }
 
 #[test]
-fn a_head_that_h2_lets_through_is_answered_and_the_app_never_sees_it() {
+fn trailers_that_do_not_end_the_stream_reset_it() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    peer.round_trip(&mut server, &peer::post(1));
+    let trailers = peer::frame(HEADERS, END_HEADERS, 1, &peer::block(&[("checksum", "1")]));
+    let frames = peer.round_trip(&mut server, &trailers);
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR));
+}
+
+#[test]
+fn a_head_that_is_not_served_is_answered_and_the_app_never_sees_it() {
     let (mut peer, mut server) = Peer::connect(page("ok"));
     let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/")];
     let mismatch = peer::block(&[&line[..], &[("host", "b")]].concat());
@@ -72,8 +85,9 @@ fn a_path_begins_with_a_slash_and_not_with_its_query() {
     };
     assert_eq!(get(1, "/?x")[0].status(), 200);
     assert_eq!(get(3, "?x")[0].status(), 400);
-    let frames = get(5, "x");
-    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "h2 refuses it");
+    assert_eq!(get(7, "/a#b")[0].status(), 400, "a fragment");
+    let frames = get(9, "x");
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "malformed");
 }
 
 #[test]

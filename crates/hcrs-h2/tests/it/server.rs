@@ -152,7 +152,7 @@ impl Server {
     }
 
     fn close(&mut self, cx: &mut Context<'_>) {
-        if self.connection.poll_close(cx).is_ready() {
+        if self.connection.poll_close(cx, self.now).is_ready() {
             self.ended = Some(Ended::Closed);
         }
     }

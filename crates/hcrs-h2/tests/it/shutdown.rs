@@ -58,7 +58,7 @@ fn an_abrupt_shutdown_says_why_and_closes() {
     peer.round_trip(&mut server, &peer::get(1));
     server.connection.abrupt_shutdown(Fault::TooManyFrames);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(server.connection.poll_close(&mut cx).is_ready());
+    assert!(server.connection.poll_close(&mut cx, server.now).is_ready());
     let frames = peer.read(&mut server);
     assert_eq!((frames[0].kind, frames[0].code()), (GOAWAY, ENHANCE_YOUR_CALM));
     assert!(peer.io.is_closed());
@@ -74,7 +74,7 @@ fn a_goodbye_waits_for_a_socket_that_is_full() {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let mut goodbye = Vec::new();
     for _ in 0..10 {
-        if server.connection.poll_close(&mut cx).is_ready() {
+        if server.connection.poll_close(&mut cx, server.now).is_ready() {
             break;
         }
         goodbye.extend(peer.io.take());

@@ -7,9 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
-use super::Connection;
+use crate::frame::{FIRST_WINDOW, MAX_31};
 use crate::settings::Settings;
 
 /// Bytes by which the window of a connection exceeds the bodies that it holds.
@@ -19,7 +17,7 @@ const AHEAD: u32 = 512 << 10;
 const STEP: u32 = AHEAD / 4;
 
 /// The smallest window, in bytes: one upload at full speed does not change it.
-pub(super) const LEAST: u32 = AHEAD + STEP;
+const LEAST: u32 = AHEAD + STEP;
 
 /// Room for the unread request bodies of all connections of a thread.
 #[derive(Debug)]
@@ -52,13 +50,15 @@ pub(super) struct Window {
     size: usize,
     /// Bytes of open streams that have not been released.
     held: usize,
-    /// The window that was set in `h2`, which includes bytes that have not been released.
+    /// The window that is wanted, which includes bytes that have not been released.
     target: u32,
+    /// Bytes that the client may send, as far as it was told.
+    left: i64,
 }
 
 impl Window {
     pub(super) fn new(room: &Rc<BodyRoom>, settings: &Settings) -> Self {
-        Self { room: Rc::clone(room), size: settings.connection_room, held: 0, target: LEAST }
+        Self { room: Rc::clone(room), size: settings.connection_room, held: 0, target: LEAST, left: i64::from(FIRST_WINDOW) }
     }
 
     /// Notes bytes that have arrived.
@@ -77,6 +77,48 @@ impl Window {
     fn has_room(&self) -> bool {
         self.held < self.size
     }
+
+    /// Notes the payload of a DATA frame. False if it is longer than the client may send.
+    #[must_use]
+    pub(super) fn take(&mut self, flow_len: usize) -> bool {
+        self.left -= flow_len as i64;
+        self.left >= 0
+    }
+
+    /// Opens the window as far as there is room. Beyond the connection's own room it is opened only if `is_hungry`
+    /// returns true.
+    pub(super) fn widen(&mut self, is_hungry: impl FnOnce() -> bool) {
+        let wanted = self.wanted();
+        if wanted >= self.target.saturating_add(STEP)
+            && !self.room.is_full()
+            && (self.has_room() || is_hungry())
+        {
+            self.target = wanted;
+        }
+    }
+
+    /// Narrows a window that is larger than needed, before the client is told of it.
+    pub(super) fn narrow(&mut self) {
+        let wanted = self.wanted();
+        if self.target >= wanted.saturating_add(STEP) {
+            self.target = wanted;
+        }
+    }
+
+    /// Returns the increment by which the window has to be opened now; small ones wait for others.
+    pub(super) fn open(&mut self) -> Option<u32> {
+        let due = i64::from(self.target) - self.held as i64 - self.left;
+        if due <= 0 || due < i64::from(STEP) && due * 2 < self.left {
+            return None;
+        }
+        self.left += due;
+        Some(due as u32)
+    }
+
+    fn wanted(&self) -> u32 {
+        let held = u32::try_from(self.held).unwrap_or(MAX_31);
+        held.saturating_add(AHEAD).clamp(LEAST, MAX_31)
+    }
 }
 
 impl Drop for Window {
@@ -85,35 +127,3 @@ impl Drop for Window {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    pub(super) fn open_window(&mut self, is_hungry: impl FnOnce() -> bool) {
-        let wanted = self.wanted_window();
-        if wanted >= self.window.target.saturating_add(STEP)
-            && !self.window.room.is_full()
-            && (self.window.has_room() || is_hungry())
-        {
-            self.set_window(wanted);
-        }
-    }
-
-    /// Narrows a window that is larger than needed, before `h2` announces it to the client.
-    pub(super) fn narrow_window(&mut self) {
-        let wanted = self.wanted_window();
-        if self.window.target >= wanted.saturating_add(STEP) {
-            self.set_window(wanted);
-        }
-    }
-
-    fn set_window(&mut self, target: u32) {
-        self.window.target = target;
-        self.h2.set_target_window_size(target);
-    }
-
-    /// Returns the window for the bytes that `h2` counts as unread: held bytes, and dropped bytes of unwanted
-    /// bodies.
-    fn wanted_window(&self) -> u32 {
-        let unwanted: usize = self.unwanted.iter().map(super::Unwanted::in_flight).sum();
-        let in_flight = u32::try_from(self.window.held + unwanted).unwrap_or(u32::MAX);
-        in_flight.saturating_add(AHEAD).clamp(LEAST, (1 << 31) - 1)
-    }
-}

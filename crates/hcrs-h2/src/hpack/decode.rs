@@ -1,0 +1,212 @@
+//! The decoder of header blocks (RFC 7541 §3.2).
+
+use std::collections::VecDeque;
+
+use super::{ENTRY_COST, TABLE_SIZE, huffman, static_table};
+use crate::field::{Field, Form, Name};
+
+/// A header block that is none: the tables of both ends differ from now on, so that the connection has to end
+/// (RFC 9113 §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MalformedBlock;
+
+/// Most bytes that a buffer for decoded strings keeps between two blocks.
+const KEPT: usize = 256;
+
+/// The decoder of one connection. Its table holds at most [`TABLE_SIZE`] bytes as RFC 7541 §4.1 counts them.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    /// The dynamic table, newest entry first.
+    table: VecDeque<Entry>,
+    size: usize,
+    max_size: usize,
+    /// The last name and value in Huffman's code.
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The name, and behind it the value.
+    text: Box<[u8]>,
+    name_len: usize,
+    kind: Name,
+    form: Form,
+}
+
+impl Entry {
+    fn of(field: &Field<'_>) -> Self {
+        Self {
+            text: [field.name, field.value].concat().into(),
+            name_len: field.name.len(),
+            kind: field.kind,
+            form: field.form,
+        }
+    }
+
+    fn field(&self) -> Field<'_> {
+        let (name, value) = self.text.split_at(self.name_len);
+        Field { name, value, kind: self.kind, form: self.form }
+    }
+
+    fn cost(&self) -> usize {
+        self.text.len() + ENTRY_COST
+    }
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Self {
+        Self { table: VecDeque::new(), size: 0, max_size: TABLE_SIZE, name: Vec::new(), value: Vec::new() }
+    }
+
+    /// Decodes a whole block and calls `take` with each field, in order.
+    pub(crate) fn decode(
+        &mut self,
+        block: &[u8],
+        mut take: impl FnMut(&Field<'_>),
+    ) -> Result<(), MalformedBlock> {
+        let mut rest = block;
+        let mut may_resize = true;
+        while let Some(&first) = rest.first() {
+            if first & 0x80 != 0 {
+                let index = integer(&mut rest, 7)?;
+                take(&self.get(index)?);
+            } else if first & 0x40 != 0 {
+                let entry = self.literal(&mut rest, 6, |field| {
+                    take(field);
+                    Entry::of(field)
+                })?;
+                self.insert(entry);
+            } else if first & 0x20 != 0 {
+                if !may_resize {
+                    return Err(MalformedBlock);
+                }
+                self.resize(integer(&mut rest, 5)?)?;
+                continue;
+            } else {
+                self.literal(&mut rest, 4, |field| take(field))?;
+            }
+            may_resize = false;
+        }
+        self.name.clear();
+        self.name.shrink_to(KEPT);
+        self.value.clear();
+        self.value.shrink_to(KEPT);
+        Ok(())
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Result<Field<'_>, MalformedBlock> {
+        get(&self.table, index)
+    }
+
+    /// Reads a literal field whose name has an index of `prefix` bits, or follows if that is 0.
+    fn literal<R>(
+        &mut self,
+        rest: &mut &[u8],
+        prefix: u32,
+        take: impl FnOnce(&Field<'_>) -> R,
+    ) -> Result<R, MalformedBlock> {
+        let Self { table, name, value, .. } = self;
+        let index = integer(rest, prefix)?;
+        if index == 0 {
+            let name = string(rest)?.decode(name)?;
+            let value = string(rest)?.decode(value)?;
+            Ok(take(&Field::new(name, value)))
+        } else {
+            let named = get(table, index)?;
+            let value = string(rest)?.decode(value)?;
+            Ok(take(&Field::with_value(&named, value)))
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let cost = entry.cost();
+        self.evict(self.max_size.saturating_sub(cost));
+        // An entry that is larger than the table only empties it (RFC 7541 §4.4).
+        if cost <= self.max_size {
+            self.size += cost;
+            self.table.push_front(entry);
+        }
+    }
+
+    fn resize(&mut self, max_size: usize) -> Result<(), MalformedBlock> {
+        if max_size > TABLE_SIZE {
+            return Err(MalformedBlock);
+        }
+        self.max_size = max_size;
+        self.evict(max_size);
+        Ok(())
+    }
+
+    fn evict(&mut self, size: usize) {
+        while self.size > size {
+            let Some(oldest) = self.table.pop_back() else { break };
+            self.size -= oldest.cost();
+        }
+    }
+}
+
+#[inline]
+fn get(table: &VecDeque<Entry>, index: usize) -> Result<Field<'_>, MalformedBlock> {
+    if index <= static_table::LEN {
+        return static_table::get(index).ok_or(MalformedBlock);
+    }
+    table.get(index - static_table::LEN - 1).map(Entry::field).ok_or(MalformedBlock)
+}
+
+/// Takes an integer whose first byte has `prefix` bits of it (RFC 7541 §5.1).
+#[inline]
+fn integer(rest: &mut &[u8], prefix: u32) -> Result<usize, MalformedBlock> {
+    let (&first, after) = rest.split_first().ok_or(MalformedBlock)?;
+    *rest = after;
+    let max = (1usize << prefix) - 1;
+    let value = usize::from(first) & max;
+    if value < max { Ok(value) } else { long_integer(rest, value) }
+}
+
+/// Takes the further bytes of an integer. No block has strings that are as long as four of them can say.
+#[cold]
+fn long_integer(rest: &mut &[u8], mut value: usize) -> Result<usize, MalformedBlock> {
+    for shift in [0, 7, 14, 21] {
+        let (&byte, after) = rest.split_first().ok_or(MalformedBlock)?;
+        *rest = after;
+        value += usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(MalformedBlock)
+}
+
+/// A string as it stands in a block.
+struct Text<'b> {
+    bytes: &'b [u8],
+    /// It is in Huffman's code.
+    is_coded: bool,
+}
+
+/// Takes a string (RFC 7541 §5.2).
+#[inline]
+fn string<'b>(rest: &mut &'b [u8]) -> Result<Text<'b>, MalformedBlock> {
+    let is_coded = rest.first().is_some_and(|first| first & 0x80 != 0);
+    let len = integer(rest, 7)?;
+    let (bytes, after) = rest.split_at_checked(len).ok_or(MalformedBlock)?;
+    *rest = after;
+    Ok(Text { bytes, is_coded })
+}
+
+impl<'b> Text<'b> {
+    /// Returns the string, which is decoded into `decoded` if need be.
+    #[inline]
+    fn decode<'d>(self, decoded: &'d mut Vec<u8>) -> Result<&'d [u8], MalformedBlock>
+    where
+        'b: 'd,
+    {
+        if !self.is_coded {
+            return Ok(self.bytes);
+        }
+        decoded.clear();
+        if huffman::decode(self.bytes, decoded) { Ok(decoded) } else { Err(MalformedBlock) }
+    }
+}

@@ -1,0 +1,130 @@
+//! Header blocks of the client: requests, which begin streams, and trailers, which end bodies.
+
+use std::time::Instant;
+
+use hcrs_http::Fault;
+
+use super::{Error, Protocol};
+use crate::event::{Event, StreamKey};
+use crate::frame::{END_HEADERS, END_STREAM, ErrorCode, HEADERS, Header};
+use crate::head::{self, Decoded, Request, RequestReader, TrailersReader};
+use crate::stream::{Sending, Stream};
+
+impl From<crate::hpack::MalformedBlock> for Error {
+    fn from(_: crate::hpack::MalformedBlock) -> Self {
+        Self::Protocol(ErrorCode::COMPRESSION_ERROR)
+    }
+}
+
+impl Protocol {
+    /// Takes a whole header block. It is decoded whatever becomes of it, because it changes the decoder's table.
+    pub(super) fn header_block(
+        &mut self,
+        header: Header,
+        depends_on_itself: bool,
+        block: &[u8],
+        now: Instant,
+    ) -> Result<(), Error> {
+        let id = header.stream_id;
+        if id <= self.last_id {
+            return self.trailers(header, block, now);
+        }
+        self.last_id = id;
+        if self.is_ignored(id) {
+            return Ok(self.decoder.decode(block, |_| {})?);
+        }
+        let is_last = header.has(END_STREAM);
+        if self.open >= self.max_streams || depends_on_itself {
+            self.decoder.decode(block, |_| {})?;
+            let code =
+                if depends_on_itself { ErrorCode::PROTOCOL_ERROR } else { ErrorCode::REFUSED_STREAM };
+            return self.refuse_stream(id, code, now);
+        }
+        let mut reader = RequestReader::new(&self.checks);
+        self.decoder.decode(block, |field| reader.field(field))?;
+        match reader.finish(is_last) {
+            Decoded::Request(request) => self.begin(id, request, is_last),
+            Decoded::Refused(head, fault) => {
+                self.events.push_back(Event::Refused { stream_id: id, head, fault });
+                let stream = Stream::requested(id, self.new_receiving(!is_last, None), 0);
+                let key = self.insert(stream);
+                self.answer_fault(key, fault, None);
+            }
+            Decoded::Malformed => return self.refuse_stream(id, ErrorCode::PROTOCOL_ERROR, now),
+            Decoded::Broken => return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR)),
+            Decoded::Excessive => return Err(Error::Protocol(ErrorCode::ENHANCE_YOUR_CALM)),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, id: u32, request: Request, is_last: bool) {
+        let Request { mut head, is_head, length } = request;
+        if !is_last && !head.is_websocket() {
+            head.set_has_body();
+        }
+        if self.takes_pushes() {
+            head.set_takes_pushes();
+        }
+        let receiving = self.new_receiving(!is_last, length);
+        let mut stream = Stream::requested(id, receiving, i64::from(self.peer.initial_window));
+        stream.is_head = is_head;
+        let key = self.insert(stream);
+        self.events.push_back(Event::Request { key, head });
+    }
+
+    fn insert(&mut self, stream: Stream) -> StreamKey {
+        self.open += 1;
+        self.streams.insert(stream)
+    }
+
+    /// Resets a stream before it has begun.
+    fn refuse_stream(&mut self, id: u32, code: ErrorCode, now: Instant) -> Result<(), Error> {
+        self.output.reset(id, code);
+        self.remember_reset(id);
+        self.spend_reset(now)
+    }
+
+    fn trailers(&mut self, header: Header, block: &[u8], now: Instant) -> Result<(), Error> {
+        let mut reader = TrailersReader::new(&self.checks);
+        self.decoder.decode(block, |field| reader.field(field))?;
+        let Some(key) = self.streams.find(header.stream_id) else { return self.late(header.stream_id, now) };
+        let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
+        let code = match reader.finish() {
+            Some(Decoded::Broken) => return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR)),
+            _ if !stream.receiving.is_open => Some(ErrorCode::STREAM_CLOSED),
+            Some(_) => Some(ErrorCode::PROTOCOL_ERROR),
+            None if !header.has(END_STREAM) => Some(ErrorCode::PROTOCOL_ERROR),
+            None => stream.receiving.end().err(),
+        };
+        if let Some(code) = code {
+            return self.reset_for(key, code, now);
+        }
+        if stream.is_of_app() {
+            self.events.push_back(Event::End { key });
+        }
+        self.end_receiving(key);
+        Ok(())
+    }
+
+    /// Answers a request with the response to a fault, and ends the app's part of the stream.
+    pub(super) fn answer_fault(
+        &mut self,
+        key: StreamKey,
+        fault: Fault,
+        own: Option<hcrs_http::Field<'_>>,
+    ) {
+        let Self { output, encoder, server_fields, peer, .. } = self;
+        super::responses::write_block(
+            output,
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            key.id,
+            peer.max_frame_size,
+            |out| head::fault(fault, own, server_fields, encoder, out),
+        );
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.sending = Sending::Ended;
+        }
+        self.retire(key);
+    }
+}
