@@ -79,6 +79,35 @@ impl Header {
     pub(crate) fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+
+    /// Logs the frame, in the `direction` in which it passes.
+    #[inline]
+    pub(crate) fn log(self, direction: &'static str) {
+        tracing::debug!(
+            target: "hcrs_h2::frames",
+            frame = self.kind_name(),
+            stream = self.stream_id,
+            flags = self.flags,
+            len = self.len,
+            "{direction}"
+        );
+    }
+
+    fn kind_name(self) -> &'static str {
+        match self.kind {
+            DATA => "Data",
+            HEADERS => "Headers",
+            PRIORITY => "Priority",
+            RST_STREAM => "Reset",
+            SETTINGS => "Settings",
+            PUSH_PROMISE => "PushPromise",
+            PING => "Ping",
+            GOAWAY => "GoAway",
+            WINDOW_UPDATE => "WindowUpdate",
+            CONTINUATION => "Continuation",
+            _ => "Unknown",
+        }
+    }
 }
 
 /// An error code (RFC 9113 §7).

@@ -15,5 +15,8 @@ const TABLE_SIZE: usize = 4096;
 /// Bytes that an entry costs besides its name and value (RFC 7541 §4.1).
 pub(crate) const ENTRY_COST: usize = 32;
 
+#[cfg(test)]
+mod tests;
+
 
 

@@ -74,6 +74,7 @@ impl Output {
     #[inline]
     pub(crate) fn frame(&mut self, kind: u8, flags: u8, stream_id: u32, payload: &[u8]) {
         let header = Header { len: payload.len(), kind, flags, stream_id };
+        header.log("send");
         let out = self.frames();
         out.reserve(HEADER_LEN + payload.len());
         out.extend_from_slice(&header.bytes());
@@ -88,6 +89,7 @@ impl Output {
             return self.frame(DATA, flags, stream_id, &data);
         }
         let header = Header { len: data.len(), kind: DATA, flags, stream_id };
+        header.log("send");
         self.frames().extend_from_slice(&header.bytes());
         self.shared_len += data.len();
         self.shared.push_back(Shared { at: self.bytes.len(), data });

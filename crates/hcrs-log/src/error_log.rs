@@ -90,9 +90,8 @@ fn counting<S: Subscriber + for<'a> LookupSpan<'a>>(target: &StatsdTarget) -> im
 }
 
 /// Returns the filter: events of this project from `level` up, and errors of other crates. Their warnings
-/// report what clients do, so a client could fill the log with them. At debug the h2 crate's other events are
-/// logged as well if the log `has_frames`: they are the frames of each connection. The output of workers passes
-/// at every level if the log `has_output`.
+/// report what clients do, so a client could fill the log with them. At debug the frames of HTTP/2 connections are
+/// logged as well if the log `has_frames`. The output of workers passes at every level if the log `has_output`.
 ///
 /// Spans are only this project's. Those of other crates may have no parent, and would hide ours.
 fn filter<S: 'static>(level: LogLevel, has_frames: bool, has_output: bool) -> impl Filter<S> {
@@ -105,15 +104,15 @@ fn filter<S: 'static>(level: LogLevel, has_frames: bool, has_output: bool) -> im
         LogLevel::Critical => LevelFilter::OFF,
     };
     let others = level.min(LevelFilter::ERROR);
-    let h2 = if has_frames && level == LevelFilter::DEBUG { level } else { others };
+    let frames = if has_frames { level } else { others };
     let output = if has_output { LevelFilter::INFO } else { LevelFilter::OFF };
     let targets = Targets::new()
         .with_default(others)
         .with_target("hcrs", level)
-        .with_target("h2", h2)
+        .with_target("hcrs_h2::frames", frames)
         .with_target(OUTPUT, output);
     let of_ours = filter_fn(|metadata| metadata.is_event() || metadata.target().starts_with("hcrs"));
-    // Without the hint of both filters, each span and event of h2 would ask them, several times a request.
+    // Without the hint of both filters, each frame would ask them.
     targets.and(of_ours.with_max_level_hint(level.max(output)))
 }
 
@@ -406,15 +405,15 @@ mod tests {
             let _ours = tracing::debug_span!("connection", conn = 7).entered();
             tracing::debug!(conn = 7, "ours");
             let _theirs =
-                tracing::debug_span!(target: "h2::proto", parent: None, "theirs", peer = "Server").entered();
-            tracing::debug!(target: "h2::codec", frame = "Ping", "send");
+                tracing::debug_span!(target: "other::proto", parent: None, "theirs", peer = "Server").entered();
+            tracing::debug!(target: "hcrs_h2::frames", frame = "Ping", "send");
         });
         let lines: Vec<_> = text.lines().map(|line| line.split_once("[DEBUG] ").unwrap().1).collect();
         assert_eq!(lines, ["ours conn=7", "send frame=Ping conn=7"]);
         let text = lines_of(LogLevel::Info, || {
             let _span = tracing::debug_span!("connection", conn = 7).entered();
             tracing::info!("ours");
-            tracing::warn!(target: "h2::proto", "theirs");
+            tracing::warn!(target: "other::proto", "theirs");
         });
         assert!(text.ends_with("[INFO] ours\n"), "{text}");
     }

@@ -127,7 +127,7 @@ impl<'c> RequestReader<'c> {
     #[inline]
     pub(crate) fn field(&mut self, field: &Field<'_>) {
         self.list_size += field.name.len() + field.value.len() + ENTRY_COST;
-        if field.form == Form::Malformed || field.kind == Name::Malformed {
+        if field.kind == Name::Malformed || field.form == Form::Malformed && !field.kind.is_pseudo() {
             self.problems.is_broken = true;
         }
         if self.list_size > self.checks.max_list_size {
@@ -158,7 +158,7 @@ impl<'c> RequestReader<'c> {
         }
         *place = Some(start..start + field.value.len());
         self.line.extend_from_slice(field.value);
-        if field.form == Form::Padded {
+        if field.form != Form::Good {
             self.problems.is_malformed = true;
         }
     }

@@ -210,3 +210,22 @@ impl<'b> Text<'b> {
         if huffman::decode(self.bytes, decoded) { Ok(decoded) } else { Err(MalformedBlock) }
     }
 }
+
+#[cfg(test)]
+impl Decoder {
+    pub(super) fn table_len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn max_size(&self) -> usize {
+        self.max_size
+    }
+
+    pub(super) fn counted_size(&self) -> usize {
+        self.table.iter().map(Entry::cost).sum()
+    }
+}

@@ -84,6 +84,7 @@ impl Protocol {
         if self.leaving == Leaving::Now {
             return Ok(());
         }
+        header.log("received");
         let is_out_of_order = match &self.block {
             Some(block) => header.kind != CONTINUATION || block.header.stream_id != header.stream_id,
             None => header.kind == CONTINUATION || !self.peer.are_there && header.kind != SETTINGS,

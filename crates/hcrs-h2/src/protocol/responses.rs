@@ -308,6 +308,7 @@ pub(super) fn write_block<R>(
     let written = write(out);
     let len = out.len() - start - HEADER_LEN;
     let header = Header { len, kind, flags, stream_id };
+    header.log("send");
     if len <= max_len {
         out[start..start + HEADER_LEN].copy_from_slice(&header.bytes());
     } else {

@@ -137,7 +137,7 @@ impl Driver {
             Shutdown::Abrupt(fault, _) => Some(Ended::Fault(fault)),
         };
         if let Some(ended) = last_word {
-            if connection.poll_close(cx).is_ready() {
+            if connection.poll_close(cx, now).is_ready() {
                 return Poll::Ready(ended);
             }
             return self.poll_deadlines(connection, cx, now);
@@ -180,9 +180,6 @@ impl Driver {
         shared.metrics.stalls.of(Stall::ClientWindow).add(turn.take_stalls());
         if !self.yielded.is_empty() {
             run_again(cx);
-        }
-        if turn.nears_its_end() {
-            self.close_gracefully(&mut turn, now);
         }
         match turn.end(cx) {
             Poll::Ready(Ok(())) => self.lifecycle.unblock_writing(),
