@@ -7,3 +7,6 @@ mod response;
 pub(crate) use request::{Checks, Decoded, Request, RequestReader, TrailersReader};
 pub(crate) use response::{check_interim, fault, interim, promise, response, trailers, write_trailers};
 pub use response::ServerFields;
+
+#[cfg(test)]
+mod tests;

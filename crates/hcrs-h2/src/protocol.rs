@@ -469,3 +469,6 @@ impl Protocol {
         std::mem::take(&mut self.stalls)
     }
 }
+
+#[cfg(test)]
+mod tests;

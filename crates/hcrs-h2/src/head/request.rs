@@ -404,6 +404,3 @@ impl<'c> TrailersReader<'c> {
         (self.is_malformed || is_too_large).then_some(Decoded::Malformed)
     }
 }
-
-
-

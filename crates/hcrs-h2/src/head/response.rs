@@ -206,6 +206,3 @@ fn field(name: &[u8], value: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
         encoder.field(name, value, out);
     }
 }
-
-
-

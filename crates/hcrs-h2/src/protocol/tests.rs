@@ -1,0 +1,488 @@
+//! Whatever a client sends and an app does: nothing panics, limits hold, and what leaves is legal.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hcrs_http::{RequestHead, ResponseHead};
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Header, PRIORITY, PUSH_PROMISE,
+    RST_STREAM, WINDOW_UPDATE,
+};
+use crate::output::SLICES;
+
+const MAX_STREAMS: u32 = 4;
+
+fn settings() -> Settings {
+    Settings {
+        max_concurrent_streams: MAX_STREAMS,
+        stream_window: 70_000,
+        reset_burst: 20,
+        reset_refill: 1,
+        frame_burst: 60,
+        frame_refill: 1,
+        ..Settings::default()
+    }
+}
+
+fn protocol(room: &Rc<BodyRoom>) -> Protocol {
+    Protocol::new(&settings(), Scheme::Http, Rc::new(Endpoints::default()), room)
+}
+
+fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
+    let header = Header { len: payload.len(), kind, flags, stream_id };
+    [&header.bytes()[..], payload].concat()
+}
+
+/// Returns all output, which is then written.
+fn written(protocol: &mut Protocol) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !protocol.output.is_empty() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = protocol.output.slices(&mut slices);
+        let piece: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.iter().copied()).collect();
+        protocol.output.advance(piece.len());
+        bytes.extend(piece);
+    }
+    bytes
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<(Header, &[u8])> {
+    let mut frames = Vec::new();
+    while let Some((&header, after)) = bytes.split_first_chunk::<9>() {
+        let header = Header::read(header);
+        let (payload, after) = after.split_at(header.len);
+        frames.push((header, payload));
+        bytes = after;
+    }
+    assert!(bytes.is_empty(), "frames are whole");
+    frames
+}
+
+/// What a client does.
+#[derive(Debug, Clone)]
+enum Act {
+    Request { body: bool, block: usize },
+    Data { stream: u32, len: usize, end: bool },
+    Trailers { stream: u32 },
+    Reset { stream: u32 },
+    Update { stream: u32, by: u32 },
+    Window(u32),
+    Push(bool),
+    TableSize(u32),
+    Ping,
+    AckSettings,
+    /// Any frame at all.
+    Any { kind: u8, flags: u8, stream: u32, payload: Vec<u8> },
+    /// The app does this to its oldest, or some other, stream.
+    App { which: usize, does: Does },
+    Wait(u64),
+}
+
+/// What an app does.
+#[derive(Debug, Clone)]
+enum Does {
+    Head { end: bool },
+    Data { len: usize, end: bool },
+    Trailers,
+    Interim,
+    Fail,
+    Release(usize),
+    Push,
+}
+
+/// Header blocks: good requests, one that is refused, one that is malformed, one that ends the connection.
+const BLOCKS: [&[u8]; 6] = [
+    b"\x82\x86\x84\x41\x01a",
+    b"\x82\x86\x84\xbe",
+    b"\x83\x86\x84\x01\x01a\x0f\x0d\x0550000",
+    b"\x82\x86\x84",
+    b"\x82\x86",
+    b"\x82\x86\x84\x41\x01a\x00\x01A\x00",
+];
+
+fn does() -> impl Strategy<Value = Does> {
+    prop_oneof![
+        3 => any::<bool>().prop_map(|end| Does::Head { end }),
+        5 => (0usize..100_000, any::<bool>()).prop_map(|(len, end)| Does::Data { len, end }),
+        1 => Just(Does::Trailers),
+        1 => Just(Does::Interim),
+        1 => Just(Does::Fail),
+        2 => (0usize..40_000).prop_map(Does::Release),
+        1 => Just(Does::Push),
+    ]
+}
+
+fn honest() -> impl Strategy<Value = Act> {
+    let stream = || (0u32..12).prop_map(|n| 2 * n + 1);
+    prop_oneof![
+        6 => (any::<bool>(), 0usize..3).prop_map(|(body, block)| Act::Request { body, block }),
+        4 => (stream(), 0usize..16_000, any::<bool>()).prop_map(|(stream, len, end)| Act::Data { stream, len, end }),
+        1 => stream().prop_map(|stream| Act::Trailers { stream }),
+        1 => stream().prop_map(|stream| Act::Reset { stream }),
+        4 => (0u32..20, 1u32..200_000).prop_map(|(stream, by)| Act::Update { stream, by }),
+        1 => (0u32..200_000).prop_map(Act::Window),
+        1 => any::<bool>().prop_map(Act::Push),
+        1 => (0u32..5000).prop_map(Act::TableSize),
+        1 => Just(Act::Ping),
+        1 => Just(Act::AckSettings),
+        12 => (0usize..6, does()).prop_map(|(which, does)| Act::App { which, does }),
+        2 => (0u64..3000).prop_map(Act::Wait),
+    ]
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let any_frame = (0u8..12, any::<u8>(), 0u32..14, proptest::collection::vec(any::<u8>(), 0..30))
+        .prop_map(|(kind, flags, stream, payload)| Act::Any { kind, flags, stream, payload });
+    let bad_request = (any::<bool>(), 0usize..BLOCKS.len()).prop_map(|(body, block)| Act::Request { body, block });
+    prop_oneof![8 => honest(), 1 => any_frame, 1 => bad_request]
+}
+
+/// What a client knows of a stream.
+#[derive(Debug, Default, Clone)]
+struct StreamModel {
+    /// Bytes that the server may send.
+    window: i64,
+    has_head: bool,
+    has_ended: bool,
+    was_reset: bool,
+}
+
+/// A client that knows the rules, and its app on the other side.
+struct Model {
+    protocol: Protocol,
+    room: Rc<BodyRoom>,
+    now: Instant,
+    next_id: u32,
+    window: i64,
+    initial_window: i64,
+    takes_pushes: bool,
+    streams: HashMap<u32, StreamModel>,
+    /// Streams that the app has, oldest first.
+    of_app: Vec<StreamKey>,
+    heads: HashMap<u32, RequestHead>,
+    error: Option<Error>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let room = BodyRoom::of_thread(&settings());
+        let mut model = Self {
+            protocol: protocol(&room),
+            room,
+            now: Instant::now(),
+            next_id: 1,
+            window: i64::from(FIRST_WINDOW),
+            initial_window: i64::from(FIRST_WINDOW),
+            takes_pushes: true,
+            streams: HashMap::new(),
+            of_app: Vec::new(),
+            heads: HashMap::new(),
+            error: None,
+        };
+        model.send(&frame(SETTINGS, 0, 0, &[]));
+        model
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        if self.error.is_none() {
+            self.error = self.protocol.receive(bytes, self.now).err();
+            if let Some(error) = self.error {
+                self.protocol.leave_now(match error {
+                    Error::Protocol(code) => code,
+                    Error::Fault(_) => ErrorCode::ENHANCE_YOUR_CALM,
+                });
+            }
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Request { body, block } => {
+                let id = self.next_id;
+                self.next_id += 2;
+                let window = self.initial_window;
+                self.streams.insert(id, StreamModel { window, ..StreamModel::default() });
+                let flags = if *body { END_HEADERS } else { END_HEADERS | END_STREAM };
+                self.send(&frame(HEADERS, flags, id, BLOCKS[*block]));
+            }
+            Act::Data { stream, len, end } => {
+                self.send(&frame(DATA, u8::from(*end), *stream, &vec![7; *len]));
+            }
+            Act::Trailers { stream } if *stream < self.next_id => {
+                self.send(&frame(HEADERS, END_HEADERS | END_STREAM, *stream, b"\x00\x01a\x01b"));
+            }
+            Act::Trailers { .. } => {}
+            Act::Reset { stream } => {
+                if let Some(model) = self.streams.get_mut(stream) {
+                    model.was_reset = true;
+                }
+                self.send(&frame(RST_STREAM, 0, *stream, &[0, 0, 0, 8]));
+            }
+            Act::Update { stream, by } => {
+                match self.streams.get_mut(stream) {
+                    _ if *stream == 0 => self.window += i64::from(*by),
+                    Some(model) => model.window += i64::from(*by),
+                    None => {}
+                }
+                self.send(&frame(WINDOW_UPDATE, 0, *stream, &by.to_be_bytes()));
+            }
+            Act::Window(size) => {
+                let change = i64::from(*size) - self.initial_window;
+                self.initial_window = i64::from(*size);
+                self.streams.values_mut().for_each(|stream| stream.window += change);
+                self.set(setting::INITIAL_WINDOW_SIZE, *size);
+            }
+            Act::Push(takes) => {
+                self.takes_pushes = *takes;
+                self.set(setting::ENABLE_PUSH, u32::from(*takes));
+            }
+            Act::TableSize(size) => self.set(setting::HEADER_TABLE_SIZE, *size),
+            Act::Ping => self.send(&frame(PING, 0, 0, &[0; 8])),
+            Act::AckSettings => self.send(&frame(SETTINGS, ACK, 0, &[])),
+            Act::Any { kind, flags, stream, payload } => {
+                self.send(&frame(*kind, *flags, *stream, payload));
+            }
+            Act::App { which, does } => self.app(*which, does),
+            Act::Wait(millis) => self.now += Duration::from_millis(*millis),
+        }
+        // An act of chance may have changed what this client knows of the windows.
+        if let Act::Any { kind: SETTINGS | WINDOW_UPDATE | HEADERS | CONTINUATION | RST_STREAM, .. } = act {
+            self.window = i64::MAX / 2;
+            self.streams.values_mut().for_each(|stream| stream.window = i64::MAX / 2);
+            self.initial_window = i64::MAX / 2;
+            self.takes_pushes = true;
+        }
+    }
+
+    fn set(&mut self, name: u16, value: u32) {
+        self.send(&frame(SETTINGS, 0, 0, &[&name.to_be_bytes()[..], &value.to_be_bytes()].concat()));
+    }
+
+    fn app(&mut self, which: usize, does: &Does) {
+        let Some(&key) = self.of_app.get(which % self.of_app.len().max(1)) else { return };
+        let head = |status| ResponseHead::new(status, [(&b"x-a"[..], &b"1"[..])]);
+        let (protocol, now) = (&mut self.protocol, self.now);
+        let over = match does {
+            Does::Head { end } => protocol.send_head(key, &head(200), *end).unwrap_or(false),
+            Does::Data { len, end } => {
+                protocol.send_data(now, key, Bytes::from(vec![1; *len]), *end).is_ok_and(|sent| sent.done)
+            }
+            Does::Trailers => protocol.send_trailers(now, key, &head(0)).unwrap_or(false),
+            Does::Interim => {
+                let _refused = protocol.send_interim(key, &head(103));
+                false
+            }
+            Does::Fail => {
+                protocol.fail(key, Fault::AppFailed, None);
+                true
+            }
+            Does::Release(len) => {
+                protocol.release(key, *len);
+                false
+            }
+            Does::Push => {
+                if let Some(head) = self.heads.get(&key.id) {
+                    let _declined = protocol.push(key, head.promised(b"/p", [].into_iter()));
+                }
+                false
+            }
+        };
+        if over {
+            self.of_app.retain(|&there| there != key);
+        }
+    }
+
+    /// Ends a turn: takes the events and what was written.
+    fn turn(&mut self) {
+        self.protocol.advance(self.now);
+        while let Some(event) = self.protocol.next_event() {
+            match event {
+                Event::Request { key, head } | Event::Pushed { key, head } => {
+                    self.heads.insert(key.id, head);
+                    self.of_app.push(key);
+                }
+                Event::Data { key, data, .. } => {
+                    assert!(self.of_app.contains(&key) && !data.is_empty());
+                }
+                Event::End { key } => assert!(self.of_app.contains(&key)),
+                Event::Sent { key, done, .. } => {
+                    assert!(self.of_app.contains(&key));
+                    self.of_app.retain(|&there| !done || there != key);
+                }
+                Event::Reset { key } => {
+                    assert!(self.of_app.contains(&key), "a stream is reset once, and not after its end");
+                    self.of_app.retain(|&there| there != key);
+                }
+                Event::Refused { .. } => {}
+            }
+        }
+        self.protocol.open_windows();
+        self.check_limits();
+        let bytes = written(&mut self.protocol);
+        self.check_frames(&bytes);
+    }
+
+    fn check_limits(&self) {
+        let protocol = &self.protocol;
+        assert_eq!(protocol.open, protocol.streams.iter().filter(|stream| stream.is_counted).count());
+        assert_eq!(protocol.pushed, protocol.streams.iter().filter(|stream| stream.is_pushed).count());
+        assert!(protocol.open <= MAX_STREAMS as usize && protocol.pushed <= 32);
+        let held: usize = protocol.streams.iter().map(|stream| stream.receiving.held).sum();
+        assert_eq!(self.room.taken(), held);
+        assert!(held <= MAX_STREAMS as usize * 70_000 + self.of_app.len() * 70_000);
+        assert!(protocol.reset.len() <= REMEMBERED && protocol.credited.len() <= protocol.streams.iter().count());
+        for stream in protocol.streams.iter() {
+            let waits = stream.waiting_since.is_some();
+            assert_eq!(waits, protocol.blocked.iter().any(|key| key.id == stream.id), "{stream:?}");
+            assert!(waits || stream.pending.is_empty(), "{stream:?}");
+        }
+        assert!(protocol.blocked.len() <= protocol.streams.iter().count());
+    }
+
+    /// Checks that a client that knows the rules would accept the frames.
+    fn check_frames(&mut self, bytes: &[u8]) {
+        let mut block_of = None;
+        for (header, payload) in frames(bytes) {
+            let id = header.stream_id;
+            assert_eq!(block_of.is_some(), header.kind == CONTINUATION);
+            assert!(header.len <= 16_384, "a frame is no longer than every client accepts");
+            match header.kind {
+                HEADERS | PUSH_PROMISE | CONTINUATION => {
+                    block_of = (header.flags & END_HEADERS == 0).then_some(id);
+                    if header.kind == PUSH_PROMISE {
+                        assert!(self.takes_pushes);
+                        let promised = u32::from_be_bytes(payload[..4].try_into().unwrap());
+                        let window = self.initial_window;
+                        let pushed = StreamModel { window, ..StreamModel::default() };
+                        assert!(self.streams.insert(promised, pushed).is_none(), "a new number");
+                    }
+                    let stream = self.streams.get_mut(&id).expect("a stream that began");
+                    assert!(!stream.has_ended, "{header:?}");
+                    if header.kind == HEADERS {
+                        stream.has_head = true;
+                        stream.has_ended = header.flags & END_STREAM != 0;
+                    }
+                }
+                DATA => {
+                    let stream = self.streams.get_mut(&id).expect("a stream that began");
+                    assert!(stream.has_head && !stream.has_ended, "{header:?}");
+                    stream.window -= header.len as i64;
+                    self.window -= header.len as i64;
+                    assert!(header.len == 0 || stream.window >= 0 && self.window >= 0, "{header:?}");
+                    stream.has_ended = header.flags & END_STREAM != 0;
+                }
+                RST_STREAM => {
+                    assert!(id != 0 && payload.len() == 4);
+                    if let Some(stream) = self.streams.get_mut(&id) {
+                        stream.has_ended = true;
+                    }
+                }
+                WINDOW_UPDATE => {
+                    let by = u32::from_be_bytes(payload.try_into().unwrap());
+                    assert!(by > 0 && by <= MAX_31);
+                }
+                SETTINGS | PING | GOAWAY => assert_eq!(id, 0),
+                kind => panic!("a frame of kind {kind}"),
+            }
+        }
+        assert!(block_of.is_none());
+    }
+}
+
+fn bytes_of(acts: &[Act]) -> Vec<u8> {
+    let (mut bytes, mut next) = (frame(SETTINGS, 0, 0, &[]), 1);
+    for act in acts {
+        bytes.extend(match act {
+            Act::Request { body, block } => {
+                next += 2;
+                let flags = if *body { END_HEADERS } else { END_HEADERS | END_STREAM };
+                frame(HEADERS, flags, next - 2, BLOCKS[*block])
+            }
+            Act::Data { stream, len, end } => frame(DATA, u8::from(*end), *stream, &vec![7; *len % 300]),
+            Act::Trailers { stream } => {
+                frame(HEADERS, END_HEADERS | END_STREAM, *stream, b"\x00\x01a\x01b")
+            }
+            Act::Reset { stream } => frame(RST_STREAM, 0, *stream, &[0, 0, 0, 8]),
+            Act::Update { stream, by } => frame(WINDOW_UPDATE, 0, *stream, &by.to_be_bytes()),
+            Act::Ping => frame(PING, 0, 0, &[0; 8]),
+            Act::AckSettings => frame(SETTINGS, ACK, 0, &[]),
+            Act::Any { kind, flags, stream, payload } => frame(*kind, *flags, *stream, payload),
+            Act::Wait(_) => frame(PRIORITY, 0, 3, &[0; 5]),
+            Act::Window(_) | Act::Push(_) | Act::TableSize(_) | Act::App { .. } => Vec::new(),
+        });
+    }
+    bytes
+}
+
+/// Returns all that follows from bytes in these pieces, in a form that can be compared.
+fn outcome(bytes: &[u8], cuts: &[usize]) -> (String, Vec<u8>) {
+    let room = BodyRoom::of_thread(&settings());
+    let (mut protocol, now) = (protocol(&room), Instant::now());
+    let (mut rest, mut cuts) = (bytes, cuts.iter().cycle());
+    let mut error = None;
+    while !rest.is_empty() && error.is_none() {
+        let cut = cuts.next().map_or(rest.len(), |&cut| cut.min(rest.len()));
+        let (piece, after) = rest.split_at(cut);
+        rest = after;
+        error = protocol.receive(piece, now).err();
+    }
+    let events: Vec<Event> = std::iter::from_fn(|| protocol.next_event()).collect();
+    protocol.open_windows();
+    (format!("{error:?} {events:?}"), written(&mut protocol))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_leaves_is_legal_and_limits_hold(acts in proptest::collection::vec(any_act(), 1..120), turns in 1usize..5) {
+        let mut model = Model::new();
+        for (n, act) in acts.iter().enumerate() {
+            model.act(act);
+            if n % turns == 0 {
+                model.turn();
+            }
+        }
+        model.turn();
+        // At the end of all streams nothing is left.
+        for key in std::mem::take(&mut model.of_app) {
+            model.protocol.fail(key, Fault::AppFailed, None);
+        }
+        model.now += Duration::from_secs(60);
+        model.protocol.advance(model.now);
+        model.now += Duration::from_secs(60);
+        model.protocol.advance(model.now);
+        if model.error.is_none() {
+            // Promises that were made just now have not been announced.
+            model.turn();
+            for key in std::mem::take(&mut model.of_app) {
+                model.protocol.fail(key, Fault::AppFailed, None);
+            }
+            prop_assert_eq!(model.protocol.open, 0);
+            prop_assert!(model.protocol.streams.is_empty());
+        }
+        drop(model.protocol);
+        prop_assert_eq!(model.room.taken(), 0);
+    }
+
+    #[test]
+    fn any_cut_of_the_input_has_the_same_outcome(
+        acts in proptest::collection::vec(any_act(), 1..40),
+        cuts in proptest::collection::vec(1usize..60, 1..30),
+    ) {
+        let bytes = bytes_of(&acts);
+        prop_assert_eq!(outcome(&bytes, &cuts), outcome(&bytes, &[bytes.len()]));
+    }
+
+    #[test]
+    fn nonsense_ends_in_an_error_or_in_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        let _outcome = outcome(&[&settings[..], &bytes].concat(), &[7]);
+        let _outcome = outcome(&bytes, &[64]);
+    }
+}
