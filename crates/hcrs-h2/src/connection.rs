@@ -25,8 +25,8 @@ pub use turn::Turn;
 /// Number of bytes that one turn of a connection may read before other connections get theirs.
 const READ_PER_TURN: usize = 64 << 10;
 
-/// Number of bytes of frames that may wait for the socket before no more is read: the client has to read the answers to
-/// what it sends.
+/// Number of bytes of frames that may wait for the socket before no more is read: the client has to read the
+/// answers to what it sends.
 const READ_UNTIL: usize = 64 << 10;
 
 thread_local! {
@@ -160,8 +160,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Poll::Ready(Err(ended))
     }
 
-    /// Reads once, and passes the bytes to the protocol. Returns their number, 0 at the end of the client's stream.
-    /// `Pending` wakes the task once there are more, or more may be read.
+    /// Reads once, and passes the bytes to the protocol. Returns their number, 0 at the end of the client's
+    /// stream. `Pending` wakes the task once there are more, or more may be read.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<usize, Ended>> {
         if self.is_dry {
             return Poll::Pending;

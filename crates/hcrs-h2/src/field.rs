@@ -1,6 +1,6 @@
-//! A field of a request as HPACK yields it: its text, and what was found out about it once.
+//! A field of a request as HPACK yields it: its text, and the facts about it that its checks need.
 //!
-//! Fields that are repeated come from a table, which keeps them with what is known of them.
+//! Fields that are repeated come from a table, which keeps these facts with them.
 
 /// A field of a header list.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +129,7 @@ impl Form {
     }
 }
 
-/// What a byte is in a name.
+/// The part of a byte in a name.
 #[derive(Clone, Copy)]
 enum NameByte {
     /// Nothing: no name has it.
@@ -147,8 +147,22 @@ const fn name_bytes() -> [NameByte; 256] {
     while byte < 256 {
         bytes[byte] = match byte as u8 {
             b'_' => NameByte::Underscore,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|'
-            | b'~' | b'0'..=b'9' | b'a'..=b'z' => NameByte::Token,
+            b'!'
+            | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'`'
+            | b'|'
+            | b'~'
+            | b'0'..=b'9'
+            | b'a'..=b'z' => NameByte::Token,
             _ => NameByte::None,
         };
         byte += 1;

@@ -71,9 +71,9 @@ impl Header {
     /// Returns the header's bytes.
     #[inline]
     pub(crate) fn bytes(self) -> [u8; HEADER_LEN] {
-        let [_, a, b, c] = (self.len as u32).to_be_bytes();
-        let [d, e, f, g] = self.stream_id.to_be_bytes();
-        [a, b, c, self.kind, self.flags, d, e, f, g]
+        let len = (self.len as u32).to_be_bytes();
+        let id = self.stream_id.to_be_bytes();
+        [len[1], len[2], len[3], self.kind, self.flags, id[0], id[1], id[2], id[3]]
     }
 
     pub(crate) fn has(self, flag: u8) -> bool {

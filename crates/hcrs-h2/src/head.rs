@@ -5,8 +5,8 @@ mod request;
 mod response;
 
 pub(crate) use request::{Checks, Decoded, Request, RequestReader, TrailersReader};
-pub(crate) use response::{check_interim, fault, interim, promise, response, trailers, write_trailers};
 pub use response::ServerFields;
+pub(crate) use response::{check_interim, fault, interim, promise, response, trailers, write_trailers};
 
 #[cfg(test)]
 mod tests;

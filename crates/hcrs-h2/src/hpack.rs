@@ -8,8 +8,8 @@ mod static_table;
 pub(crate) use decode::{Decoder, MalformedBlock};
 pub(crate) use encode::Encoder;
 
-/// Size of the dynamic table of either direction, in bytes: that with which every connection begins. The peer may make
-/// the encoder's smaller.
+/// Size of the dynamic table of either direction, in bytes: that with which every connection begins. The peer
+/// may make the encoder's smaller.
 const TABLE_SIZE: usize = 4096;
 
 /// Bytes that an entry costs besides its name and value (RFC 7541 §4.1).
@@ -17,6 +17,3 @@ pub(crate) const ENTRY_COST: usize = 32;
 
 #[cfg(test)]
 mod tests;
-
-
-

@@ -5,6 +5,7 @@ mod budget;
 mod connection;
 mod event;
 mod field;
+mod flow;
 mod frame;
 mod head;
 mod hpack;

@@ -107,9 +107,7 @@ impl Output {
 
     /// Appends GOAWAY.
     pub(crate) fn goaway(&mut self, last_id: u32, code: ErrorCode) {
-        let [a, b, c, d] = last_id.to_be_bytes();
-        let [e, f, g, h] = code.0.to_be_bytes();
-        self.frame(GOAWAY, 0, 0, &[a, b, c, d, e, f, g, h]);
+        self.frame(GOAWAY, 0, 0, &[last_id.to_be_bytes(), code.0.to_be_bytes()].concat());
     }
 
     /// Returns the bytes at the front that lie together; empty if nothing waits.
@@ -121,8 +119,9 @@ impl Output {
         }
     }
 
-    /// Fills `slices` with what waits, in pieces of at most [`PIECE`] bytes, because TLS copies slice by slice (see
-    /// [`hcrs_http::append`]); in whole slices for a transport that copies nothing. Returns the number of slices.
+    /// Fills `slices` with what waits, in pieces of at most [`PIECE`] bytes, because TLS copies slice by
+    /// slice (see [`hcrs_http::append`]); in whole slices for a transport that copies nothing. Returns the
+    /// number of slices.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut used = 0;
         let mut fill = |bytes: &'a [u8]| {

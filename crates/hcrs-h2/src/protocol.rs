@@ -1,4 +1,5 @@
-//! The protocol of one connection: bytes of the client in, events and bytes for the client out. No I/O, no clock.
+//! The protocol of one connection: bytes of the client in, events and bytes for the client out. No I/O, no
+//! clock.
 
 mod pushes;
 mod receive;
@@ -14,9 +15,8 @@ use hcrs_http::{Endpoints, Fault, Scheme};
 
 use crate::budget::Budget;
 use crate::event::{Event, StreamKey};
-use crate::frame::{
-    ErrorCode, FIRST_WINDOW, LEAST_FRAME_SIZE, MAX_31, PING, SETTINGS, setting,
-};
+use crate::flow::FlowWindow;
+use crate::frame::{ErrorCode, FIRST_WINDOW, LEAST_FRAME_SIZE, MAX_31, PING, SETTINGS, setting};
 use crate::head::{Checks, ServerFields};
 use crate::hpack::{Decoder, Encoder};
 use crate::output::Output;
@@ -31,7 +31,8 @@ use window::Window;
 
 pub use window::BodyRoom;
 
-/// Most streams that are remembered after the server has reset them: frames that were on their way are no offence.
+/// Most streams that are remembered after the server has reset them: frames that were on their way are no
+/// offence.
 const REMEMBERED: usize = 256;
 
 /// The payload of the PING that measures the way to the client and back when the connection shuts down.
@@ -111,7 +112,7 @@ pub(crate) struct Protocol {
 
     window: Window,
     /// Bytes of bodies that the client lets the server send on the connection.
-    send_window: i64,
+    send_window: FlowWindow,
     /// The number of times that a response began to wait for the client's window.
     stalls: u64,
     events: VecDeque<Event>,
@@ -120,7 +121,8 @@ pub(crate) struct Protocol {
     /// Responses that have ended since the reset budget was last checked.
     answered: u32,
     frame_budget: Budget,
-    /// Number of `WINDOW_UPDATE` frames that the client may send before they count as frames without progress.
+    /// Number of `WINDOW_UPDATE` frames that the client may send before they count as frames without
+    /// progress.
     updates_allowed: u32,
     leaving: Leaving,
     /// The client has sent GOAWAY.
@@ -172,7 +174,7 @@ impl Protocol {
             unwanted: Vec::new(),
             blocked: VecDeque::new(),
             window: Window::new(room, settings),
-            send_window: i64::from(FIRST_WINDOW),
+            send_window: FlowWindow::new(FIRST_WINDOW),
             stalls: 0,
             events: VecDeque::new(),
             reset_budget: Budget::new(settings.reset_burst, settings.reset_refill),
@@ -197,13 +199,8 @@ impl Protocol {
             // The head's check allows it for WebSocket alone (RFC 8441).
             entries.push((setting::ENABLE_CONNECT_PROTOCOL, 1));
         }
-        let payload: Vec<u8> = entries
-            .into_iter()
-            .flat_map(|(name, value)| {
-                let ([a, b], [c, d, e, f]) = (name.to_be_bytes(), value.to_be_bytes());
-                [a, b, c, d, e, f]
-            })
-            .collect();
+        let entry = |(name, value): (u16, u32)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        let payload: Vec<u8> = entries.into_iter().flat_map(entry).collect();
         self.output.frame(SETTINGS, 0, 0, &payload);
         self.open_windows();
     }
@@ -242,7 +239,8 @@ impl Protocol {
         None
     }
 
-    /// Does what is due without a byte of the client: unwanted bodies are turned away, responses that wait go on.
+    /// Does what is due without a byte of the client: unwanted bodies are turned away, responses that wait go
+    /// on.
     pub(crate) fn advance(&mut self, now: Instant) {
         self.window.widen(|| false);
         if !self.unwanted.is_empty() {
@@ -290,8 +288,8 @@ impl Protocol {
         self.window.narrow();
     }
 
-    /// Whether the client has stopped in the middle of a header block, or of another frame that is no body, or has not
-    /// sent its settings. A client that completed a frame in this turn has not stopped.
+    /// Whether the client has stopped in the middle of a header block, or of another frame that is no body,
+    /// or has not sent its settings. A client that completed a frame in this turn has not stopped.
     pub(crate) fn awaits_head(&self) -> bool {
         !self.peer.are_there || (self.block.is_some() || self.is_midway()) && !self.went_on
     }
@@ -346,7 +344,7 @@ impl Protocol {
     /// Returns the instant at which unwanted bodies have to be looked at again; `None` if there are none.
     pub(crate) fn unwanted_until(&self, now: Instant) -> Option<Instant> {
         let next = |key: &StreamKey| match &self.streams.get(*key)?.owner {
-            Owner::Nobody(unwanted) => Some(unwanted.next(now)),
+            Owner::Connection(unwanted) => Some(unwanted.next(now)),
             Owner::App => None,
         };
         self.unwanted.iter().filter_map(next).min()
@@ -356,15 +354,14 @@ impl Protocol {
     fn check_unwanted(&mut self, now: Instant) {
         let mut at = 0;
         while let Some(&key) = self.unwanted.get(at) {
-            let is_over = match self.streams.get_mut(key) {
-                Some(stream) => match &mut stream.owner {
-                    Owner::Nobody(unwanted) => unwanted.is_over(now, stream.receiving.window > 0),
-                    Owner::App => false,
-                },
-                None => {
-                    self.unwanted.swap_remove(at);
-                    continue;
-                }
+            let Some(stream) = self.streams.get_mut(key) else {
+                self.unwanted.swap_remove(at);
+                continue;
+            };
+            let has_room = stream.receiving.window.left() > 0;
+            let is_over = match &mut stream.owner {
+                Owner::Connection(unwanted) => unwanted.is_over(now, has_room),
+                Owner::App => false,
             };
             if is_over {
                 self.unwanted.swap_remove(at);
@@ -392,7 +389,7 @@ impl Protocol {
             self.remove(key);
             return;
         }
-        stream.owner = Owner::Nobody(Unwanted::default());
+        stream.owner = Owner::Connection(Unwanted::default());
         if receiving.held > 0 && receiving.credit == 0 {
             self.credited.push(key);
         }
@@ -433,8 +430,8 @@ impl Protocol {
         }
     }
 
-    /// Ends a stream that the client has reset, or that was reset because of the client. The app is told if it knows
-    /// of the stream.
+    /// Ends a stream that the client has reset, or that was reset because of the client. The app is told if
+    /// it knows of the stream.
     fn cut(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get(key) else { return };
         if stream.is_of_app() && stream.is_announced {
@@ -461,7 +458,7 @@ impl Protocol {
     }
 
     fn new_receiving(&self, is_open: bool, left: Option<u64>) -> Receiving {
-        Receiving { is_open, window: i64::from(self.stream_window), held: 0, credit: 0, left }
+        Receiving { is_open, window: FlowWindow::new(self.stream_window), held: 0, credit: 0, left }
     }
 
     /// Takes the number of times that a response began to wait for the client's window.

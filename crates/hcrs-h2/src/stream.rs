@@ -1,4 +1,4 @@
-//! One stream: what the client may still send on it, and the response that leaves on it (RFC 9113 §5.1).
+//! One stream: the client's side and its window, and the response that leaves on it (RFC 9113 §5.1).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -6,7 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use hcrs_http::{Fault, ResponseHead};
 
-use crate::frame::{ErrorCode, MAX_31};
+use crate::flow::FlowWindow;
+use crate::frame::ErrorCode;
 use crate::unwanted::Unwanted;
 
 /// A stream that is not closed on both sides, or whose response the app has not ended.
@@ -25,8 +26,9 @@ pub(crate) struct Stream {
     pub(crate) is_head: bool,
     pub(crate) receiving: Receiving,
     pub(crate) sending: Sending,
-    /// Bytes of a response that the client lets the server send on this stream. Settings may make it negative.
-    pub(crate) send_window: i64,
+    /// Bytes of a response that the client lets the server send on this stream. Settings may make it
+    /// negative.
+    pub(crate) send_window: FlowWindow,
     /// Bytes of the response that its announced length still allows.
     pub(crate) response_left: Option<u64>,
     /// The response has no body on the wire (HEAD, 204, 304), whatever the app sends.
@@ -46,8 +48,8 @@ pub(crate) struct Stream {
 pub(crate) enum Owner {
     /// The app, which answers it.
     App,
-    /// Nobody: it was answered, but its body still arrives.
-    Nobody(Unwanted),
+    /// The connection alone: the stream was answered, and its body, which still arrives, is dropped.
+    Connection(Unwanted),
 }
 
 /// The client's side of a stream.
@@ -56,7 +58,7 @@ pub(crate) struct Receiving {
     /// The client may send more of the body, or trailers.
     pub(crate) is_open: bool,
     /// Bytes that the client may send, as far as it was told.
-    pub(crate) window: i64,
+    pub(crate) window: FlowWindow,
     /// Bytes that the app has and has not released.
     pub(crate) held: usize,
     /// Bytes by which the window may be opened and was not.
@@ -71,8 +73,7 @@ impl Receiving {
         if !self.is_open {
             return Err(ErrorCode::STREAM_CLOSED);
         }
-        self.window -= flow_len as i64;
-        if self.window < 0 {
+        if !self.window.take(flow_len) {
             return Err(ErrorCode::FLOW_CONTROL_ERROR);
         }
         if let Some(left) = &mut self.left {
@@ -89,13 +90,11 @@ impl Receiving {
 
     /// Returns the increment by which the window has to be opened now; small ones wait for others.
     pub(crate) fn open(&mut self) -> Option<u32> {
-        let credit = self.credit as i64;
-        if !self.is_open || credit == 0 || credit * 2 < self.window {
+        if !self.is_open || self.credit == 0 || self.credit * 2 < self.window.left() {
             return None;
         }
-        self.window += credit;
-        self.credit = 0;
-        Some(credit as u32)
+        let increment = std::mem::take(&mut self.credit) as u32;
+        self.window.open(increment).then_some(increment)
     }
 }
 
@@ -114,7 +113,7 @@ pub(crate) enum Sending {
 
 impl Stream {
     /// Creates a stream that a client has begun.
-    pub(crate) fn requested(id: u32, receiving: Receiving, send_window: i64) -> Self {
+    pub(crate) fn requested(id: u32, receiving: Receiving, send_window: FlowWindow) -> Self {
         Self {
             id,
             owner: Owner::App,
@@ -135,20 +134,14 @@ impl Stream {
     }
 
     /// Creates a stream that was promised to the client.
-    pub(crate) fn pushed(id: u32, send_window: i64) -> Self {
-        let receiving = Receiving { is_open: false, window: 0, held: 0, credit: 0, left: None };
+    pub(crate) fn pushed(id: u32, send_window: FlowWindow) -> Self {
+        let receiving =
+            Receiving { is_open: false, window: FlowWindow::new(0), held: 0, credit: 0, left: None };
         Self { is_pushed: true, is_counted: false, ..Self::requested(id, receiving, send_window) }
     }
 
     pub(crate) fn is_of_app(&self) -> bool {
         matches!(self.owner, Owner::App)
-    }
-
-    /// Opens the window for the response. False if it would be greater than allowed.
-    #[must_use]
-    pub(crate) fn open_send_window(&mut self, increment: i64) -> bool {
-        self.send_window += increment;
-        self.send_window <= i64::from(MAX_31)
     }
 
     /// Counts body bytes against the announced length. The error means that the body breaks it.

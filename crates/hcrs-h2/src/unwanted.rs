@@ -1,5 +1,5 @@
-//! Request bodies that still arrive although their streams were answered. They are dropped while the client sends, within
-//! a limit, and only then is the stream reset (RFC 9113 §8.1).
+//! Request bodies that still arrive although their streams were answered. They are dropped while the client
+//! sends, within a limit, and only then is the stream reset (RFC 9113 §8.1).
 //!
 //! Some clients read no response before they have sent their body (httpx), and some lose a response that a
 //! reset follows at once (curl 7.88, which stops by itself and waits for the reset). So the window is opened

@@ -405,7 +405,8 @@ mod tests {
             let _ours = tracing::debug_span!("connection", conn = 7).entered();
             tracing::debug!(conn = 7, "ours");
             let _theirs =
-                tracing::debug_span!(target: "other::proto", parent: None, "theirs", peer = "Server").entered();
+                tracing::debug_span!(target: "other::proto", parent: None, "theirs", peer = "Server")
+                    .entered();
             tracing::debug!(target: "hcrs_h2::frames", frame = "Ping", "send");
         });
         let lines: Vec<_> = text.lines().map(|line| line.split_once("[DEBUG] ").unwrap().1).collect();

@@ -15,8 +15,8 @@ use crate::event::{Ended, Event, Sent, StreamKey};
 /// A turn of a connection, which [`Connection::begin_turn`] returns and [`Turn::end`] ends. What may be done
 /// between turns, too, is on the [`Connection`] that it dereferences to.
 ///
-/// Frames of a turn are written at its end. A turn that is dropped before that, or in which the last poll for events has
-/// found another one, wakes the task.
+/// Frames of a turn are written at its end. A turn that is dropped before that, or in which the last poll for
+/// events has found another one, wakes the task.
 #[derive(Debug)]
 #[must_use = "frames are written at the end of the turn"]
 pub struct Turn<'a, T> {

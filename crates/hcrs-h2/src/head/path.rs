@@ -43,9 +43,7 @@ impl<'a> Target<'a> {
         match self.path {
             [b'/', ..] => Ok(()),
             b"*" if is_options => Ok(()),
-            [] | [b'*', ..] => {
-                Err(BadPath::Refused(Fault::BadRequest("path does not begin with a slash")))
-            }
+            [] | [b'*', ..] => Err(BadPath::Refused(Fault::BadRequest("path does not begin with a slash"))),
             _ => Err(BadPath::Malformed),
         }
     }
@@ -59,8 +57,8 @@ const BEYOND_ASCII: u8 = 4;
 static IN_PATH: [u8; 256] = classes(b"<>`?");
 static IN_QUERY: [u8; 256] = classes(b"<>\"");
 
-/// Returns the properties of all bytes, of which `excluded` and those that are not graphic never stand there. Quotation
-/// marks and braces in paths are none of RFC 3986's, but browsers send them.
+/// Returns the properties of all bytes, of which `excluded` and those that are not graphic never stand there.
+/// Quotation marks and braces in paths are none of RFC 3986's, but browsers send them.
 const fn classes(excluded: &[u8]) -> [u8; 256] {
     let mut classes = [0; 256];
     let mut byte = 0usize;

@@ -1,4 +1,5 @@
-//! Heads of requests: fields are checked as they are decoded, and written into the form in which a head crosses the edge.
+//! Heads of requests: fields are checked as they are decoded, and written into the form in which a head
+//! crosses the edge.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
@@ -14,7 +15,7 @@ use crate::field::{Field, Form, Name};
 use crate::hpack::ENTRY_COST;
 use crate::spare;
 
-/// What is the same for the requests of a connection.
+/// The limits of requests, and the facts that the requests of a connection share.
 #[derive(Debug)]
 pub(crate) struct Checks {
     pub(crate) scheme: Scheme,
@@ -24,8 +25,8 @@ pub(crate) struct Checks {
     pub(crate) extended_connect: bool,
 }
 
-/// Multiple of the limit of a header list from which on the connection ends: whoever sends that much does not mind
-/// the limit.
+/// Multiple of the limit of a header list from which on the connection ends: a client that sends that much
+/// ignores the limit.
 const FAR_BEYOND: usize = 4;
 
 /// The head of a request, once its last field was read.
@@ -39,7 +40,7 @@ pub(crate) enum Decoded {
     Malformed,
     /// A field has bytes that no field may have: the connection ends.
     Broken,
-    /// The header list is larger than any client that minds the limit would send: the connection ends.
+    /// The header list is far larger than the limit that was announced: the connection ends.
     Excessive,
 }
 
@@ -77,7 +78,7 @@ pub(crate) struct RequestReader<'c> {
     problems: Problems,
 }
 
-/// What was found wrong, in the order of precedence.
+/// The errors that were found, in the order of precedence.
 #[derive(Debug, Default)]
 struct Problems {
     is_broken: bool,
@@ -177,7 +178,6 @@ impl<'c> RequestReader<'c> {
             self.problems.fields("field value begins or ends with white space");
         }
         match field.kind {
-            Name::Plain => head.push_field(field.name, field.value),
             Name::Host => self.host(field.value),
             Name::Cookie => self.crumb(field.value),
             Name::ContentLength => {
@@ -190,13 +190,12 @@ impl<'c> RequestReader<'c> {
                 }
                 head.push_field(field.name, field.value);
             }
-            Name::Te if field.value == b"trailers" => head.push_field(field.name, field.value),
+            Name::Te if field.value != b"trailers" => self.problems.is_malformed = true,
+            Name::ConnectionSpecific => self.problems.is_malformed = true,
+            Name::Underscored | Name::Malformed => {}
             // It has no meaning over HTTP/2, where the app gets a key of the server's.
             Name::WebSocketKey if self.is_websocket => {}
-            Name::WebSocketKey => head.push_field(field.name, field.value),
-            Name::Underscored | Name::Malformed => {}
-            Name::Te | Name::ConnectionSpecific => self.problems.is_malformed = true,
-            Name::Method | Name::Scheme | Name::Authority | Name::Path | Name::Protocol | Name::Status => {}
+            _ => head.push_field(field.name, field.value),
         }
     }
 
@@ -259,20 +258,17 @@ impl<'c> RequestReader<'c> {
         if method.len() > METHOD_MAX {
             problems.line(Fault::BadRequest("method too long"));
         }
-        let target = match target {
-            Some(target) => {
-                let target = Target::split(target);
-                match target.check(method == b"OPTIONS") {
-                    Ok(()) => {}
-                    Err(BadPath::Malformed) => problems.is_malformed = true,
-                    Err(BadPath::Refused(fault)) => problems.line(fault),
-                }
-                target
+        let target = if let Some(target) = target {
+            let target = Target::split(target);
+            match target.check(method == b"OPTIONS") {
+                Ok(()) => {}
+                Err(BadPath::Malformed) => problems.is_malformed = true,
+                Err(BadPath::Refused(fault)) => problems.line(fault),
             }
-            None => {
-                problems.is_malformed |= !is_connect || protocol.is_some();
-                Target { path: b"", query: b"" }
-            }
+            target
+        } else {
+            problems.is_malformed |= !is_connect || protocol.is_some();
+            Target { path: b"", query: b"" }
         };
         self.is_head = method == b"HEAD";
         self.is_websocket = is_connect && protocol == Some(b"websocket");

@@ -1,5 +1,5 @@
-//! Heads of responses, interim responses, trailers and promises, as header blocks. What an app sends is checked first:
-//! a block that was begun has to leave, because it may have changed the encoder's table.
+//! Heads of responses, interim responses, trailers and promises, as header blocks. What an app sends is
+//! checked first: a block that was begun has to leave, because it may have changed the encoder's table.
 
 use std::rc::Rc;
 
@@ -158,7 +158,8 @@ pub(crate) fn fault(
     server_fields.write(false, false, encoder, out);
 }
 
-/// Writes a promised request. Returns false, and writes nothing, if it has a field that such a request may not have.
+/// Writes a promised request. Returns false, and writes nothing, if it has a field that such a request may
+/// not have.
 pub(crate) fn promise(head: &RequestHead, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
     let view = head.view();
     let Some(host) = view.fields().first(b"host") else { return false };

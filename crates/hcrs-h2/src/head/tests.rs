@@ -56,20 +56,16 @@ fn read(fields: &[(&str, &[u8])]) -> Outcome {
     }
 }
 
-/// Returns a request with the pseudo-header fields of a GET, of which those in `changes` are replaced, or left out if
-/// their value is empty, and behind them the other fields of `changes`.
+/// Returns a request with the pseudo-header fields of a GET, of which those in `changes` are replaced, or
+/// left out if their value is empty, and behind them the other fields of `changes`.
 fn get<'a>(changes: &[(&'a str, &'a str)]) -> Fields<'a> {
-    let line = [
-        (":method", "GET"),
-        (":scheme", "https"),
-        (":authority", "example.com"),
-        (":path", "/a?b=c"),
-    ];
+    let line = [(":method", "GET"), (":scheme", "https"), (":authority", "example.com"), (":path", "/a?b=c")];
     let change = |name: &str| changes.iter().find(|(changed, _)| *changed == name && name.starts_with(':'));
     let line = line.into_iter().map(|(name, value)| change(name).copied().unwrap_or((name, value)));
-    let others = changes.iter().copied().filter(|(name, _)| {
-        !matches!(*name, ":method" | ":scheme" | ":authority" | ":path")
-    });
+    let others = changes
+        .iter()
+        .copied()
+        .filter(|(name, _)| !matches!(*name, ":method" | ":scheme" | ":authority" | ":path"));
     line.filter(|(_, value)| !value.is_empty())
         .chain(others)
         .map(|(name, value)| (name, value.as_bytes()))
@@ -96,7 +92,8 @@ fn host_comes_first_and_is_the_authority() {
 
 #[test]
 fn the_line_is_that_of_the_pseudo_fields() {
-    let Decoded::Request(request) = decode(&get(&[(":method", "HEAD"), ("content-length", "0")]), true) else {
+    let Decoded::Request(request) = decode(&get(&[(":method", "HEAD"), ("content-length", "0")]), true)
+    else {
         panic!("a good request");
     };
     let view = request.head.view();
@@ -156,7 +153,10 @@ fn requests_that_are_not_served_are_answered() {
     for (changes, why) in table {
         assert_eq!(read(&get(changes)), bad(why), "{changes:?}");
     }
-    assert_eq!(read(&[(":method", b"CONNECT"), (":authority", b"a:443")]), Outcome::Refused(Fault::MethodNotAllowed));
+    assert_eq!(
+        read(&[(":method", b"CONNECT"), (":authority", b"a:443")]),
+        Outcome::Refused(Fault::MethodNotAllowed)
+    );
 }
 
 #[test]
@@ -195,7 +195,8 @@ fn malformed_requests_are_no_requests() {
 
 #[test]
 fn bytes_that_no_field_has_break_the_connection() {
-    for field in [("X-A", "1"), ("x a", "1"), ("", "1"), (":odd", "1"), ("x-a", "1\r\nx-b: 2"), ("x-a", "\0")] {
+    for field in [("X-A", "1"), ("x a", "1"), ("", "1"), (":odd", "1"), ("x-a", "1\r\nx-b: 2"), ("x-a", "\0")]
+    {
         assert_eq!(read(&get(&[field])), Outcome::Broken, "{field:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! The encoder of header blocks (RFC 7541 §3.1).
 //!
-//! Fields that responses repeat, such as `server`, `date` and `content-type`, go into the dynamic table, where they cost a
-//! byte or two from then on. A field with an unknown name goes there when it comes for the second time.
+//! Fields that responses repeat, such as `server`, `date` and `content-type`, go into the dynamic table,
+//! where they cost a byte or two from then on. A field with an unknown name goes there when it comes for the
+//! second time.
 
 use std::collections::VecDeque;
 
@@ -42,7 +43,7 @@ struct Place {
     serial: Option<u32>,
 }
 
-/// What the encoder does with a field.
+/// The way in which a field is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Indexing {
     /// The field goes into the table.

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().filter_map(|digit| char::from(digit).to_digit(16).map(|d| d as u8)).collect();
+    let digits: Vec<u8> =
+        hex.bytes().filter_map(|digit| char::from(digit).to_digit(16).map(|d| d as u8)).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 

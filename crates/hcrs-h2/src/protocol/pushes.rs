@@ -3,8 +3,9 @@
 use hcrs_http::RequestHead;
 
 use super::Protocol;
-use super::responses::write_block;
+use super::responses::{block_of, write_block};
 use crate::event::{Event, StreamKey};
+use crate::flow::FlowWindow;
 use crate::frame::{END_HEADERS, MAX_31, PUSH_PROMISE};
 use crate::head;
 use crate::stream::{Sending, Stream};
@@ -14,8 +15,8 @@ use crate::stream::{Sending, Stream};
 const PUSHES_MAX: usize = 32;
 
 impl Protocol {
-    /// Promises a request to the client of a stream on which no body was sent yet. The error has the head of a
-    /// request that cannot be promised.
+    /// Promises a request to the client of a stream on which no body was sent yet. The error has the head of
+    /// a request that cannot be promised.
     pub(crate) fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
         let max = (self.peer.max_concurrent_streams as usize).min(PUSHES_MAX);
         let is_open = self.streams.of_app(parent).is_some_and(|stream| {
@@ -28,7 +29,7 @@ impl Protocol {
         let Self { output, encoder, peer, .. } = self;
         let start = output.frames().len();
         let is_written =
-            write_block(output, PUSH_PROMISE, END_HEADERS, parent.id, peer.max_frame_size, |out| {
+            write_block(output, block_of(PUSH_PROMISE, END_HEADERS, parent), peer.max_frame_size, |out| {
                 out.extend_from_slice(&id.to_be_bytes());
                 head::promise(&head, encoder, out)
             });
@@ -38,7 +39,7 @@ impl Protocol {
         }
         self.next_pushed += 2;
         self.pushed += 1;
-        let key = self.streams.insert(Stream::pushed(id, i64::from(self.peer.initial_window)));
+        let key = self.streams.insert(Stream::pushed(id, FlowWindow::new(self.peer.initial_window)));
         self.events.push_back(Event::Pushed { key, head });
         Ok(())
     }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{Error, Leaving, PROBE, Protocol};
 use crate::event::{Event, StreamKey};
 use crate::frame::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ErrorCode, GOAWAY, HEADER_LEN, HEADERS,
-    Header, LEAST_FRAME_SIZE, MAX_31, MAX_FRAME_SIZE, PADDED, PING, PRIORITIZED, PRIORITY, PUSH_PROMISE,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, setting,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ErrorCode, GOAWAY, HEADER_LEN, HEADERS, Header,
+    LEAST_FRAME_SIZE, MAX_31, MAX_FRAME_SIZE, PADDED, PING, PRIORITIZED, PRIORITY, PUSH_PROMISE, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, setting,
 };
 use crate::stream::Owner;
 
@@ -148,7 +148,7 @@ impl Protocol {
                     self.events.push_back(Event::End { key });
                 }
             }
-            Owner::Nobody(unwanted) => {
+            Owner::Connection(unwanted) => {
                 if unwanted.arrive(now) {
                     receiving.credit += payload.len();
                 }
@@ -171,8 +171,8 @@ impl Protocol {
         }
     }
 
-    /// Answers a frame on a stream that is not open. One that the server has reset is no offence: the client had sent
-    /// the frame before it knew (RFC 9113 §5.1).
+    /// Answers a frame on a stream that is not open. One that the server has reset is no offence: the client
+    /// had sent the frame before it knew (RFC 9113 §5.1).
     pub(super) fn late(&mut self, id: u32, now: Instant) -> Result<(), Error> {
         if self.is_idle(id) {
             return Err(PROTOCOL_ERROR);
@@ -286,7 +286,11 @@ impl Protocol {
             return Err(PROTOCOL_ERROR);
         }
         if header.has(ACK) {
-            return if payload.is_empty() { self.settings_acknowledged() } else { Err(FRAME_SIZE_ERROR) };
+            if !payload.is_empty() {
+                return Err(FRAME_SIZE_ERROR);
+            }
+            self.settings_acknowledged();
+            return Ok(());
         }
         let (entries, []) = payload.as_chunks::<6>() else { return Err(FRAME_SIZE_ERROR) };
         let mut initial_window = self.peer.initial_window;
@@ -307,11 +311,10 @@ impl Protocol {
             }
         }
         // RFC 9113 §6.9.2: it changes the windows of all streams, which may become negative.
-        let change = i64::from(initial_window) - i64::from(self.peer.initial_window);
-        if change != 0 {
-            self.peer.initial_window = initial_window;
+        let before = std::mem::replace(&mut self.peer.initial_window, initial_window);
+        if before != initial_window {
             for stream in self.streams.iter_mut() {
-                if !stream.open_send_window(change) {
+                if !stream.send_window.change(before, initial_window) {
                     return Err(Error::Protocol(ErrorCode::FLOW_CONTROL_ERROR));
                 }
             }
@@ -321,15 +324,13 @@ impl Protocol {
     }
 
     /// The client has read the settings: from now on streams have the window that they announce.
-    fn settings_acknowledged(&mut self) -> Result<(), Error> {
-        if self.announced_window < self.stream_window {
-            let change = i64::from(self.stream_window) - i64::from(self.announced_window);
-            self.stream_window = self.announced_window;
+    fn settings_acknowledged(&mut self) {
+        let before = std::mem::replace(&mut self.stream_window, self.announced_window);
+        if before != self.announced_window {
             for stream in self.streams.iter_mut() {
-                stream.receiving.window -= change;
+                let _fits = stream.receiving.window.change(before, self.announced_window);
             }
         }
-        Ok(())
     }
 
     fn ping(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Error> {
@@ -350,20 +351,17 @@ impl Protocol {
 
     fn window_update(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Error> {
         let increment = payload.try_into().map_err(|_| FRAME_SIZE_ERROR)?;
-        let increment = i64::from(u32::from_be_bytes(increment) & MAX_31);
+        let increment = u32::from_be_bytes(increment) & MAX_31;
         match self.updates_allowed.checked_sub(1) {
             Some(left) => self.updates_allowed = left,
             None => self.spend_frame(now)?,
         }
         if header.stream_id == 0 {
-            self.send_window += increment;
             if increment == 0 {
                 return Err(PROTOCOL_ERROR);
             }
-            if self.send_window > i64::from(MAX_31) {
-                return Err(Error::Protocol(ErrorCode::FLOW_CONTROL_ERROR));
-            }
-            return Ok(());
+            let fits = self.send_window.open(increment);
+            return if fits { Ok(()) } else { Err(Error::Protocol(ErrorCode::FLOW_CONTROL_ERROR)) };
         }
         let Some(key) = self.streams.find(header.stream_id) else {
             let is_idle = self.is_idle(header.stream_id) && !self.is_ignored(header.stream_id);
@@ -372,7 +370,7 @@ impl Protocol {
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         if increment == 0 {
             self.reset_for(key, ErrorCode::PROTOCOL_ERROR, now)
-        } else if stream.open_send_window(increment) {
+        } else if stream.send_window.open(increment) {
             Ok(())
         } else {
             self.reset_for(key, ErrorCode::FLOW_CONTROL_ERROR, now)

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use hcrs_http::Fault;
 
+use super::responses::{block_of, write_block};
 use super::{Error, Protocol};
 use crate::event::{Event, StreamKey};
+use crate::flow::FlowWindow;
 use crate::frame::{END_HEADERS, END_STREAM, ErrorCode, HEADERS, Header};
 use crate::head::{self, Decoded, Request, RequestReader, TrailersReader};
 use crate::stream::{Sending, Stream};
@@ -17,7 +19,8 @@ impl From<crate::hpack::MalformedBlock> for Error {
 }
 
 impl Protocol {
-    /// Takes a whole header block. It is decoded whatever becomes of it, because it changes the decoder's table.
+    /// Takes a whole header block. It is decoded whatever becomes of it, because it changes the decoder's
+    /// table.
     pub(super) fn header_block(
         &mut self,
         header: Header,
@@ -36,8 +39,7 @@ impl Protocol {
         let is_last = header.has(END_STREAM);
         if self.open >= self.max_streams || depends_on_itself {
             self.decoder.decode(block, |_| {})?;
-            let code =
-                if depends_on_itself { ErrorCode::PROTOCOL_ERROR } else { ErrorCode::REFUSED_STREAM };
+            let code = if depends_on_itself { ErrorCode::PROTOCOL_ERROR } else { ErrorCode::REFUSED_STREAM };
             return self.refuse_stream(id, code, now);
         }
         let mut reader = RequestReader::new(&self.checks);
@@ -46,7 +48,7 @@ impl Protocol {
             Decoded::Request(request) => self.begin(id, request, is_last),
             Decoded::Refused(head, fault) => {
                 self.events.push_back(Event::Refused { stream_id: id, head, fault });
-                let stream = Stream::requested(id, self.new_receiving(!is_last, None), 0);
+                let stream = Stream::requested(id, self.new_receiving(!is_last, None), FlowWindow::new(0));
                 let key = self.insert(stream);
                 self.answer_fault(key, fault, None);
             }
@@ -66,7 +68,7 @@ impl Protocol {
             head.set_takes_pushes();
         }
         let receiving = self.new_receiving(!is_last, length);
-        let mut stream = Stream::requested(id, receiving, i64::from(self.peer.initial_window));
+        let mut stream = Stream::requested(id, receiving, FlowWindow::new(self.peer.initial_window));
         stream.is_head = is_head;
         let key = self.insert(stream);
         self.events.push_back(Event::Request { key, head });
@@ -107,21 +109,12 @@ impl Protocol {
     }
 
     /// Answers a request with the response to a fault, and ends the app's part of the stream.
-    pub(super) fn answer_fault(
-        &mut self,
-        key: StreamKey,
-        fault: Fault,
-        own: Option<hcrs_http::Field<'_>>,
-    ) {
+    pub(super) fn answer_fault(&mut self, key: StreamKey, fault: Fault, own: Option<hcrs_http::Field<'_>>) {
         let Self { output, encoder, server_fields, peer, .. } = self;
-        super::responses::write_block(
-            output,
-            HEADERS,
-            END_HEADERS | END_STREAM,
-            key.id,
-            peer.max_frame_size,
-            |out| head::fault(fault, own, server_fields, encoder, out),
-        );
+        let header = block_of(HEADERS, END_HEADERS | END_STREAM, key);
+        write_block(output, header, peer.max_frame_size, |out| {
+            head::fault(fault, own, server_fields, encoder, out);
+        });
         if let Some(stream) = self.streams.get_mut(key) {
             stream.sending = Sending::Ended;
         }

@@ -15,8 +15,8 @@ use crate::head;
 use crate::output::Output;
 use crate::stream::{Sending, Stream};
 
-/// Most bytes that may wait for the socket before no more of a body is taken. Further bytes that the client's windows
-/// allow stay with their stream, where they count against the worker's window.
+/// Most bytes that may wait for the socket before no more of a body is taken. Further bytes that the client's
+/// windows allow stay with their stream, where they count against the worker's window.
 const OUTPUT_MAX: usize = 256 << 10;
 
 /// Most bytes of a body in one frame, which every client accepts. Streams take turns after each frame.
@@ -46,7 +46,7 @@ impl Protocol {
         head::check_interim(interim)?;
         if !is_pushed {
             let Self { output, encoder, peer, .. } = self;
-            write_block(output, HEADERS, END_HEADERS, key.id, peer.max_frame_size, |out| {
+            write_block(output, block_of(HEADERS, END_HEADERS, key), peer.max_frame_size, |out| {
                 head::interim(interim, encoder, out);
             });
         }
@@ -80,7 +80,7 @@ impl Protocol {
         stream.response_left = checked.length;
         let is_last = end || is_bodiless;
         let flags = if is_last { END_HEADERS | END_STREAM } else { END_HEADERS };
-        write_block(output, HEADERS, flags, key.id, peer.max_frame_size, |out| {
+        write_block(output, block_of(HEADERS, flags, key), peer.max_frame_size, |out| {
             checked.write(response, server_fields, encoder, out);
         });
         stream.sending = if is_last { Sending::Ended } else { Sending::Opened };
@@ -113,11 +113,11 @@ impl Protocol {
         stream.spend_length(len, end)?;
         stream.sending = Sending::Body;
         let room = OUTPUT_MAX.saturating_sub(self.output.len());
-        let window = stream.send_window.min(self.send_window).max(0) as usize;
+        let window = stream.send_window.left().min(self.send_window.left());
         if end && stream.pending.is_empty() && len <= room.min(window).min(FRAME_MAX) {
             // Most responses: the whole body in one frame.
-            stream.send_window -= len as i64;
-            self.send_window -= len as i64;
+            stream.send_window.take(len);
+            self.send_window.take(len);
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
             self.output.data(key.id, data, true);
             stream.sending = Sending::Ended;
@@ -185,13 +185,15 @@ impl Protocol {
 
     /// Whether a response waits for room in the output alone.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.send_window > 0
-            && self.blocked.iter().any(|&key| {
-                self.streams.get(key).is_some_and(|stream| stream.send_window > 0)
-            })
+        self.send_window.left() > 0
+            && self
+                .blocked
+                .iter()
+                .any(|&key| self.streams.get(key).is_some_and(|stream| stream.send_window.left() > 0))
     }
 
-    /// Serves the responses that wait in turns, each a frame at a time, as far as the windows and the output allow.
+    /// Serves the responses that wait in turns, each a frame at a time, as far as the windows and the output
+    /// allow.
     pub(super) fn serve_blocked(&mut self, now: Instant) {
         let mut without_progress = 0;
         let mut taken: Vec<(StreamKey, usize)> = Vec::new();
@@ -242,7 +244,7 @@ impl Protocol {
         let Some(stream) = self.streams.of_app(key) else { return pumped };
         for _ in 0..frames {
             let Some(front) = stream.pending.front_mut() else { break };
-            let window = stream.send_window.min(self.send_window).max(0) as usize;
+            let window = stream.send_window.left().min(self.send_window.left());
             let room = OUTPUT_MAX.saturating_sub(self.output.len());
             let len = front.len().min(window).min(room).min(FRAME_MAX);
             if len == 0 {
@@ -252,8 +254,8 @@ impl Protocol {
             if front.is_empty() {
                 stream.pending.pop_front();
             }
-            stream.send_window -= len as i64;
-            self.send_window -= len as i64;
+            stream.send_window.take(len);
+            self.send_window.take(len);
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
             pumped.taken += len;
             let is_last = stream.pending_end && stream.pending.is_empty() && stream.trailers.is_none();
@@ -265,7 +267,7 @@ impl Protocol {
             if let Some(trailers) = stream.trailers.take() {
                 let Self { output, encoder, peer, .. } = self;
                 let flags = END_HEADERS | END_STREAM;
-                write_block(output, HEADERS, flags, key.id, peer.max_frame_size, |out| {
+                write_block(output, block_of(HEADERS, flags, key), peer.max_frame_size, |out| {
                     head::write_trailers(&trailers, encoder, out);
                 });
             } else {
@@ -282,7 +284,7 @@ impl Protocol {
         } else {
             // Without a byte of progress the stream has waited before.
             let begins = pumped.taken > 0 || stream.waiting_since.is_none();
-            let lacks_window = stream.send_window.min(self.send_window) <= 0;
+            let lacks_window = stream.send_window.left().min(self.send_window.left()) == 0;
             if begins {
                 stream.waiting_since = Some(now);
             }
@@ -292,13 +294,16 @@ impl Protocol {
     }
 }
 
-/// Writes a frame with a header block, and CONTINUATION frames behind it if the block is longer than the client takes in
-/// one.
+/// Returns the header of a frame on a stream, whose length is not known yet.
+pub(super) fn block_of(kind: u8, flags: u8, key: StreamKey) -> Header {
+    Header { len: 0, kind, flags, stream_id: key.id }
+}
+
+/// Writes a frame with a header block, and CONTINUATION frames behind it if the block is longer than the
+/// client takes in one.
 pub(super) fn write_block<R>(
     output: &mut Output,
-    kind: u8,
-    flags: u8,
-    stream_id: u32,
+    header: Header,
     max_len: usize,
     write: impl FnOnce(&mut Vec<u8>) -> R,
 ) -> R {
@@ -307,7 +312,7 @@ pub(super) fn write_block<R>(
     out.extend_from_slice(&[0; HEADER_LEN]);
     let written = write(out);
     let len = out.len() - start - HEADER_LEN;
-    let header = Header { len, kind, flags, stream_id };
+    let header = Header { len, ..header };
     header.log("send");
     if len <= max_len {
         out[start..start + HEADER_LEN].copy_from_slice(&header.bytes());
@@ -316,14 +321,11 @@ pub(super) fn write_block<R>(
         out.truncate(start);
         let mut pieces = block.chunks(max_len).enumerate().peekable();
         while let Some((at, piece)) = pieces.next() {
-            let is_last = pieces.peek().is_none();
-            let flags = if is_last { flags & END_HEADERS } else { 0 };
-            let (kind, flags) = if at == 0 {
-                (kind, flags | header.flags & !END_HEADERS)
-            } else {
-                (CONTINUATION, flags)
-            };
-            out.extend_from_slice(&Header { len: piece.len(), kind, flags, stream_id }.bytes());
+            let kind = if at == 0 { header.kind } else { CONTINUATION };
+            let others = if at == 0 { header.flags & !END_HEADERS } else { 0 };
+            let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+            let piece_header = Header { len: piece.len(), kind, flags: others | end, ..header };
+            out.extend_from_slice(&piece_header.bytes());
             out.extend_from_slice(piece);
         }
     }

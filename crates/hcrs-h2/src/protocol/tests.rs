@@ -63,27 +63,49 @@ fn frames(mut bytes: &[u8]) -> Vec<(Header, &[u8])> {
     frames
 }
 
-/// What a client does.
+/// An act of a client.
 #[derive(Debug, Clone)]
 enum Act {
-    Request { body: bool, block: usize },
-    Data { stream: u32, len: usize, end: bool },
-    Trailers { stream: u32 },
-    Reset { stream: u32 },
-    Update { stream: u32, by: u32 },
+    Request {
+        body: bool,
+        block: usize,
+    },
+    Data {
+        stream: u32,
+        len: usize,
+        end: bool,
+    },
+    Trailers {
+        stream: u32,
+    },
+    Reset {
+        stream: u32,
+    },
+    Update {
+        stream: u32,
+        by: u32,
+    },
     Window(u32),
     Push(bool),
     TableSize(u32),
     Ping,
     AckSettings,
     /// Any frame at all.
-    Any { kind: u8, flags: u8, stream: u32, payload: Vec<u8> },
+    Any {
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: Vec<u8>,
+    },
     /// The app does this to its oldest, or some other, stream.
-    App { which: usize, does: Does },
+    App {
+        which: usize,
+        does: Does,
+    },
     Wait(u64),
 }
 
-/// What an app does.
+/// An act of an app.
 #[derive(Debug, Clone)]
 enum Does {
     Head { end: bool },
@@ -138,11 +160,12 @@ fn honest() -> impl Strategy<Value = Act> {
 fn any_act() -> impl Strategy<Value = Act> {
     let any_frame = (0u8..12, any::<u8>(), 0u32..14, proptest::collection::vec(any::<u8>(), 0..30))
         .prop_map(|(kind, flags, stream, payload)| Act::Any { kind, flags, stream, payload });
-    let bad_request = (any::<bool>(), 0usize..BLOCKS.len()).prop_map(|(body, block)| Act::Request { body, block });
+    let bad_request =
+        (any::<bool>(), 0usize..BLOCKS.len()).prop_map(|(body, block)| Act::Request { body, block });
     prop_oneof![8 => honest(), 1 => any_frame, 1 => bad_request]
 }
 
-/// What a client knows of a stream.
+/// A stream, as a client knows it.
 #[derive(Debug, Default, Clone)]
 struct StreamModel {
     /// Bytes that the server may send.
@@ -335,7 +358,9 @@ impl Model {
         let held: usize = protocol.streams.iter().map(|stream| stream.receiving.held).sum();
         assert_eq!(self.room.taken(), held);
         assert!(held <= MAX_STREAMS as usize * 70_000 + self.of_app.len() * 70_000);
-        assert!(protocol.reset.len() <= REMEMBERED && protocol.credited.len() <= protocol.streams.iter().count());
+        assert!(
+            protocol.reset.len() <= REMEMBERED && protocol.credited.len() <= protocol.streams.iter().count()
+        );
         for stream in protocol.streams.iter() {
             let waits = stream.waiting_since.is_some();
             assert_eq!(waits, protocol.blocked.iter().any(|key| key.id == stream.id), "{stream:?}");
@@ -371,8 +396,8 @@ impl Model {
                 DATA => {
                     let stream = self.streams.get_mut(&id).expect("a stream that began");
                     assert!(stream.has_head && !stream.has_ended, "{header:?}");
-                    stream.window -= header.len as i64;
-                    self.window -= header.len as i64;
+                    stream.window -= i64::from(header.len as u32);
+                    self.window -= i64::from(header.len as u32);
                     assert!(header.len == 0 || stream.window >= 0 && self.window >= 0, "{header:?}");
                     stream.has_ended = header.flags & END_STREAM != 0;
                 }
@@ -404,9 +429,7 @@ fn bytes_of(acts: &[Act]) -> Vec<u8> {
                 frame(HEADERS, flags, next - 2, BLOCKS[*block])
             }
             Act::Data { stream, len, end } => frame(DATA, u8::from(*end), *stream, &vec![7; *len % 300]),
-            Act::Trailers { stream } => {
-                frame(HEADERS, END_HEADERS | END_STREAM, *stream, b"\x00\x01a\x01b")
-            }
+            Act::Trailers { stream } => frame(HEADERS, END_HEADERS | END_STREAM, *stream, b"\x00\x01a\x01b"),
             Act::Reset { stream } => frame(RST_STREAM, 0, *stream, &[0, 0, 0, 8]),
             Act::Update { stream, by } => frame(WINDOW_UPDATE, 0, *stream, &by.to_be_bytes()),
             Act::Ping => frame(PING, 0, 0, &[0; 8]),

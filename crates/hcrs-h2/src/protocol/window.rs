@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::flow::FlowWindow;
 use crate::frame::{FIRST_WINDOW, MAX_31};
 use crate::settings::Settings;
 
@@ -53,12 +54,18 @@ pub(super) struct Window {
     /// The window that is wanted, which includes bytes that have not been released.
     target: u32,
     /// Bytes that the client may send, as far as it was told.
-    left: i64,
+    left: FlowWindow,
 }
 
 impl Window {
     pub(super) fn new(room: &Rc<BodyRoom>, settings: &Settings) -> Self {
-        Self { room: Rc::clone(room), size: settings.connection_room, held: 0, target: LEAST, left: i64::from(FIRST_WINDOW) }
+        Self {
+            room: Rc::clone(room),
+            size: settings.connection_room,
+            held: 0,
+            target: LEAST,
+            left: FlowWindow::new(FIRST_WINDOW),
+        }
     }
 
     /// Notes bytes that have arrived.
@@ -81,12 +88,11 @@ impl Window {
     /// Notes the payload of a DATA frame. False if it is longer than the client may send.
     #[must_use]
     pub(super) fn take(&mut self, flow_len: usize) -> bool {
-        self.left -= flow_len as i64;
-        self.left >= 0
+        self.left.take(flow_len)
     }
 
-    /// Opens the window as far as there is room. Beyond the connection's own room it is opened only if `is_hungry`
-    /// returns true.
+    /// Opens the window as far as there is room. Beyond the connection's own room it is opened only if
+    /// `is_hungry` returns true.
     pub(super) fn widen(&mut self, is_hungry: impl FnOnce() -> bool) {
         let wanted = self.wanted();
         if wanted >= self.target.saturating_add(STEP)
@@ -107,12 +113,12 @@ impl Window {
 
     /// Returns the increment by which the window has to be opened now; small ones wait for others.
     pub(super) fn open(&mut self) -> Option<u32> {
-        let due = i64::from(self.target) - self.held as i64 - self.left;
-        if due <= 0 || due < i64::from(STEP) && due * 2 < self.left {
+        let left = self.left.left();
+        let due = (self.target as usize).saturating_sub(self.held + left);
+        if due == 0 || due < STEP as usize && due * 2 < left {
             return None;
         }
-        self.left += due;
-        Some(due as u32)
+        self.left.open(due as u32).then_some(due as u32)
     }
 
     fn wanted(&self) -> u32 {
@@ -126,4 +132,3 @@ impl Drop for Window {
         self.release(self.held);
     }
 }
-

@@ -51,16 +51,6 @@ HTTP2 = (
     ),
     Difference(
         "HTTP/2",
-        "order of the request's fields",
-        "fields of the same name are adjacent and in their order; the rest of the order has no meaning (RFC 9110 §5.3)",
-        (
-            Seen(
-                on("h2*", "scope-fields"), "scope.headers", lambda it: it[2][0] == b"a", lambda it: it[2][0] == b"x-b"
-            ),
-        ),
-    ),
-    Difference(
-        "HTTP/2",
         "a response before the request's body has ended",
         "one stream must not end the connection of the others",
         (
