@@ -224,6 +224,12 @@ impl Model {
     }
 
     fn act(&mut self, act: &Act) {
+        // Frames that have left before are legal by what the client had sent before.
+        let bytes = written(&mut self.protocol);
+        self.check_frames(&bytes);
+        if self.error.is_some() && !matches!(act, Act::App { .. } | Act::Wait(_)) {
+            return;
+        }
         match act {
             Act::Request { body, block } => {
                 let id = self.next_id;
@@ -338,7 +344,8 @@ impl Model {
                     self.of_app.retain(|&there| !done || there != key);
                 }
                 Event::Reset { key } => {
-                    assert!(self.of_app.contains(&key), "a stream is reset once, and not after its end");
+                    // The app may have used it since, which has no effect.
+                    assert!(self.heads.contains_key(&key.id), "the app knows of the stream");
                     self.of_app.retain(|&there| there != key);
                 }
                 Event::Refused { .. } => {}
@@ -460,7 +467,7 @@ fn outcome(bytes: &[u8], cuts: &[usize]) -> (String, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn what_leaves_is_legal_and_limits_hold(acts in proptest::collection::vec(any_act(), 1..120), turns in 1usize..5) {
