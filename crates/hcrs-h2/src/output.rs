@@ -119,9 +119,8 @@ impl Output {
         }
     }
 
-    /// Fills `slices` with what waits, in pieces of at most [`PIECE`] bytes, because TLS copies slice by
-    /// slice (see [`hcrs_http::append`]); in whole slices for a transport that copies nothing. Returns the
-    /// number of slices.
+    /// Fills `slices` with what waits, in pieces of at most [`PIECE`] bytes, because TLS copies slice by slice
+    /// (see [`hcrs_http::append`]). Returns the number of slices.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut used = 0;
         let mut fill = |bytes: &'a [u8]| {
