@@ -195,15 +195,15 @@ fn check_all(head: &ResponseHead, is_allowed: impl Fn(&[u8]) -> bool) -> Result<
 
 #[inline]
 fn check(name: &[u8], value: &[u8]) -> Result<(), Fault> {
-    if is_field_name(name) && is_field_value(value) { Ok(()) } else { Err(Fault::AppFailed) }
+    let has_name = Encoder::index_of(name) != 0 && name[0] != b':' || is_field_name(name);
+    if has_name && is_field_value(value) { Ok(()) } else { Err(Fault::AppFailed) }
 }
 
 /// Writes a field whose name may have upper case, which HTTP/2 has not.
 #[inline]
 fn field(name: &[u8], value: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
-    if name.iter().any(u8::is_ascii_uppercase) {
-        encoder.field(&name.to_ascii_lowercase(), value, out);
-    } else {
-        encoder.field(name, value, out);
+    match Encoder::index_of(name) {
+        0 if name.iter().any(u8::is_ascii_uppercase) => encoder.field(&name.to_ascii_lowercase(), value, out),
+        index => encoder.field_with(name, value, index, out),
     }
 }

@@ -57,13 +57,16 @@ enum Indexing {
 }
 
 impl Indexing {
-    fn of(name: &[u8]) -> Self {
-        match name {
-            b"date" | b"server" | b"content-type" | b"content-encoding" | b"cache-control" | b"vary"
-            | b"alt-svc" | b":status" => Self::AtOnce,
-            b"set-cookie" | b"authorization" | b"proxy-authorization" | b"cookie" => Self::Never,
-            b"content-length" | b"etag" | b"last-modified" | b"content-range" | b"location" | b"age"
-            | b"expires" | b":path" => Self::Not,
+    /// Returns the way of a field whose name has `index` in the static table, or 0 if the table does not have it.
+    #[inline]
+    fn of(index: usize) -> Self {
+        match index {
+            // :authority, :status, cache-control, content-encoding, content-type, date, server, vary
+            1 | 8 | 24 | 26 | 31 | 33 | 54 | 59 => Self::AtOnce,
+            // authorization, cookie, set-cookie
+            23 | 32 | 55 => Self::Never,
+            // :path, age, content-length, content-range, etag, expires, last-modified, location
+            4 | 21 | 28 | 30 | 34 | 36 | 44 | 46 => Self::Not,
             _ => Self::IfRepeated,
         }
     }
@@ -122,7 +125,14 @@ impl Encoder {
 
     /// Appends a field whose name is in lower case.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        self.field_with(name, value, static_table::index_of(name), out);
+        self.field_with(name, value, Self::index_of(name), out);
+    }
+
+    /// Returns the index of a name in the static table; 0 if it is none that responses have. Names in the table are
+    /// tokens in lower case.
+    #[inline]
+    pub(crate) fn index_of(name: &[u8]) -> usize {
+        static_table::index_of(name)
     }
 
     /// Appends a field that equals an entry of the static table.
@@ -130,8 +140,9 @@ impl Encoder {
         out.push(0x80 | index);
     }
 
-    fn field_with(&mut self, name: &[u8], value: &[u8], name_index: usize, out: &mut Vec<u8>) {
-        let mut indexing = Indexing::of(name);
+    /// Appends a field whose name has an index that [`Encoder::index_of`] has returned.
+    pub(crate) fn field_with(&mut self, name: &[u8], value: &[u8], name_index: usize, out: &mut Vec<u8>) {
+        let mut indexing = Indexing::of(name_index);
         let cost = name.len() + value.len() + ENTRY_COST;
         if matches!(indexing, Indexing::AtOnce | Indexing::IfRepeated) {
             if cost > ENTRY_MAX.min(self.max_size) {

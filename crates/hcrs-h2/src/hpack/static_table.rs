@@ -82,7 +82,10 @@ pub(super) fn get(index: usize) -> Option<Field<'static>> {
 
 /// Returns the index of the first entry with a name that responses have; 0 if there is none.
 pub(super) fn index_of(name: &[u8]) -> usize {
-    let index: usize = match name {
+    match name {
+        b":authority" => 1,
+        b":path" => 4,
+        b":status" => 8,
         b"date" => 33,
         b"server" => 54,
         b"content-type" => 31,
@@ -118,8 +121,7 @@ pub(super) fn index_of(name: &[u8]) -> usize {
         b"accept-language" => 17,
         b"user-agent" => 58,
         _ => 0,
-    };
-    index
+    }
 }
 
 #[cfg(test)]
