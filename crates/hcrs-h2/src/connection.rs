@@ -239,7 +239,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// Writes the output at the end of a turn.
     fn poll_turn_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.protocol.open_windows();
+        self.protocol.end_turn();
         let drained = self.poll_drain(cx);
         if drained.is_ready() && self.protocol.waits_for_room() {
             cx.waker().wake_by_ref();

@@ -6,7 +6,9 @@ mod response;
 
 pub(crate) use request::{Checks, Decoded, Request, RequestReader, TrailersReader};
 pub use response::ServerFields;
-pub(crate) use response::{check_interim, fault, interim, promise, response, trailers, write_trailers};
+pub(crate) use response::{
+    CheckedHead, check_interim, fault, interim, promise, response, trailers, write_trailers,
+};
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use crate::stream::{Owner, Receiving, Sending};
 use crate::streams::Streams;
 use crate::unwanted::Unwanted;
 use receive::Block;
-use responses::UPDATES_PER_SEND;
+use responses::{LastHead, UPDATES_PER_SEND};
 use window::Window;
 
 pub use window::BodyRoom;
@@ -81,6 +81,8 @@ pub(crate) struct Protocol {
     /// The window of streams from the acknowledgement of the settings on.
     announced_window: u32,
     server_fields: ServerFields,
+    /// The last head of this turn, if others may share its memory.
+    last_head: Option<LastHead>,
 
     /// The beginning of a frame whose rest has not arrived.
     partial: Vec<u8>,
@@ -151,6 +153,7 @@ impl Protocol {
             stream_window: settings.stream_window.max(FIRST_WINDOW),
             announced_window: settings.stream_window,
             server_fields: ServerFields::default(),
+            last_head: None,
             partial: Vec::new(),
             block: None,
             went_on: false,
@@ -251,8 +254,13 @@ impl Protocol {
         }
     }
 
-    /// Opens the windows of the client by what was released.
-    pub(crate) fn open_windows(&mut self) {
+    /// Ends a turn: opens the windows of the client by what was released.
+    pub(crate) fn end_turn(&mut self) {
+        self.last_head = None;
+        self.open_windows();
+    }
+
+    fn open_windows(&mut self) {
         let Self { credited, streams, output, .. } = self;
         credited.retain(|&key| {
             let Some(stream) = streams.get_mut(key) else { return false };

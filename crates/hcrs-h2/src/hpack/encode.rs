@@ -26,6 +26,8 @@ pub(crate) struct Encoder {
     places: [Place; PLACES],
     /// The smallest size that the peer has set since the last block, if it has set any.
     resized: Option<usize>,
+    /// Number of changes of the table: a block is only valid as long as there was none since it was begun.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl Encoder {
             evicted: 0,
             places: [Place::default(); PLACES],
             resized: None,
+            changes: 0,
         }
     }
 
@@ -92,12 +95,19 @@ impl Encoder {
         }
         self.resized = Some(self.resized.unwrap_or(max_size).min(max_size));
         self.max_size = max_size;
+        self.changes += 1;
         self.evict(max_size);
+    }
+
+    /// Returns the number of changes of the table: a block may be used again as long as it stays the same.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Begins a block.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(least) = self.resized.take() {
+            self.changes += 1;
             if least < self.max_size {
                 integer(out, 0x20, 5, least);
             }
@@ -179,6 +189,7 @@ impl Encoder {
     }
 
     fn insert(&mut self, name: &[u8], value: &[u8], cost: usize, hash: u32) {
+        self.changes += 1;
         self.evict(self.max_size - cost);
         let serial = self.evicted.wrapping_add(self.table.len() as u32);
         self.places[hash as usize % PLACES] = Place { hash, serial: Some(serial) };

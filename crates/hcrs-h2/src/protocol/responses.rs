@@ -11,7 +11,7 @@ use crate::event::{Event, Sent, StreamKey};
 use crate::frame::{
     CONTINUATION, END_HEADERS, END_STREAM, ErrorCode, HEADER_LEN, HEADERS, Header, LEAST_FRAME_SIZE,
 };
-use crate::head;
+use crate::head::{self, CheckedHead};
 use crate::output::Output;
 use crate::stream::{Sending, Stream};
 
@@ -25,6 +25,16 @@ const FRAME_MAX: usize = LEAST_FRAME_SIZE as usize;
 /// Number of `WINDOW_UPDATE` frames that a client may send for one piece of body before they count as frames
 /// without progress.
 pub(super) const UPDATES_PER_SEND: u32 = 10;
+
+/// A head that was sent: many requests of a turn may be answered with one head.
+#[derive(Debug)]
+pub(super) struct LastHead {
+    head: ResponseHead,
+    checked: CheckedHead,
+    block: Vec<u8>,
+    /// The number of the encoder's changes for which the block is valid.
+    valid_at: u64,
+}
 
 /// The progress of a response.
 #[derive(Debug, Default)]
@@ -59,9 +69,13 @@ impl Protocol {
         response: &ResponseHead,
         end: bool,
     ) -> Result<bool, Fault> {
-        let checked = head::response(response)?;
+        let last = self.last_head.as_ref().filter(|last| last.head.is_same(response));
+        let checked = match last {
+            Some(last) => last.checked,
+            None => head::response(response)?,
+        };
         let can_open_pushed = self.can_open_pushed();
-        let Self { streams, output, encoder, server_fields, peer, .. } = self;
+        let Self { streams, output, encoder, server_fields, last_head, peer, .. } = self;
         let Some(stream) = streams.of_app(key) else { return Ok(true) };
         if stream.sending != Sending::Head {
             return Err(Fault::AppFailed);
@@ -80,8 +94,20 @@ impl Protocol {
         stream.response_left = checked.length;
         let is_last = end || is_bodiless;
         let flags = if is_last { END_HEADERS | END_STREAM } else { END_HEADERS };
-        write_block(output, block_of(HEADERS, flags, key), peer.max_frame_size, |out| {
-            checked.write(response, server_fields, encoder, out);
+        write_block(output, block_of(HEADERS, flags, key), peer.max_frame_size, |out| match last_head {
+            Some(last) if last.valid_at == encoder.changes() && last.head.is_same(response) => {
+                out.extend_from_slice(&last.block);
+            }
+            _ => {
+                let (start, valid_at) = (out.len(), encoder.changes());
+                checked.write(response, server_fields, encoder, out);
+                *last_head = response.is_shared().then(|| LastHead {
+                    head: response.clone(),
+                    checked,
+                    block: out[start..].to_vec(),
+                    valid_at,
+                });
+            }
         });
         stream.sending = if is_last { Sending::Ended } else { Sending::Opened };
         if end {

@@ -356,7 +356,7 @@ impl Model {
                 Event::Refused { .. } => {}
             }
         }
-        self.protocol.open_windows();
+        self.protocol.end_turn();
         self.check_limits();
         let bytes = written(&mut self.protocol);
         self.check_frames(&bytes);
@@ -478,7 +478,7 @@ fn outcome(bytes: &[u8], cuts: &[usize]) -> (String, Vec<u8>) {
         error = protocol.receive(piece, now).err();
     }
     let events: Vec<Event> = std::iter::from_fn(|| protocol.next_event()).collect();
-    protocol.open_windows();
+    protocol.end_turn();
     (format!("{error:?} {events:?}"), written(&mut protocol))
 }
 
