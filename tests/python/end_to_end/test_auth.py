@@ -29,6 +29,11 @@ PASSWORD = "open sesame"
 #: A hash that takes seconds in a build without optimization.
 SLOW = "$6$rounds=1000000$saltsalt$" + "." * 86
 
+#: Such a hash of "open sesame".
+SLOW_AND_RIGHT = (
+    "$6$rounds=1000000$saltsalt$8S9ne4ts.WXVb9EYlnlzlgVptoCzx.w8CrcVGkVd/2zh7cL2z6pgfZ6E6tR5guOM0AWV/eO8f0/E3OtmKWv0G/"
+)
+
 
 def basic(name: str, password: str = PASSWORD) -> str:
     """The field of a name and a password."""
@@ -185,6 +190,28 @@ def test_the_file_is_read_again_by_sighup(
     routes_file(tmp_path, [])
     reload(server, 3)
     assert ask("/").status == 200
+
+
+def test_a_password_that_was_verified_for_a_former_route_opens_no_other(
+    users: Path, serve: Callable[..., Server], tmp_path: Path, connect_h2: Callable[..., H2Client]
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text(f"eve:{SLOW_AND_RIGHT}\n")
+    former, new = ([{"app": True, "auth": str(file)}] for file in (slow, users))
+    server = with_routes(serve, tmp_path, former)
+    # The password may be verified before the configuration is read; then the answer is that of the former route.
+    for attempt in range(5):
+        client = connect_h2(server.listener)
+        for number in range(2):
+            client.request("GET", "/", [("authorization", basic("eve", f"wrong {attempt} {number}"))])
+        last = client.request("GET", "/", [("authorization", basic("eve"))])
+        routes_file(tmp_path, new)
+        reload(server, 2 * attempt + 1)
+        if client.response(last).status == 401:
+            return
+        routes_file(tmp_path, former)
+        reload(server, 2 * attempt + 2)
+    raise AssertionError("a password of the former route has opened the new one")
 
 
 @pytest.mark.parametrize(

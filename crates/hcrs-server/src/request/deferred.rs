@@ -1,6 +1,7 @@
 //! Requests whose origin is asked when their name and password were verified.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault};
@@ -13,7 +14,7 @@ use crate::exchange::{Exchange, WholeResponse};
 use crate::origin::{app_failure, upstream};
 use crate::route::{Circumstances, Route, Routed, route};
 use crate::rules::{Judged, Verification, judge};
-use crate::settings::RouteAction;
+use crate::settings::{RouteAction, Settings};
 use crate::state::ThreadState;
 
 /// A request whose name and password are being verified.
@@ -39,6 +40,8 @@ enum Then {
 /// The facts about a request that is routed again.
 struct Rerouted {
     first: usize,
+    /// The settings by whose routes its password was verified.
+    settings: Arc<Settings>,
     endpoints: Rc<Endpoints>,
     is_trusted: bool,
 }
@@ -78,6 +81,7 @@ impl Intake {
                 }
                 _ => Then::Route(Rerouted {
                     first: first_route,
+                    settings: shared.kept_settings(),
                     endpoints: Rc::clone(&client.endpoints),
                     is_trusted: client.is_trusted,
                 }),
@@ -115,12 +119,14 @@ async fn proceed(
             }
             Then::Route(rerouted) => rerouted,
         };
+        let asked = ask_origin(&shared, &exchange, &rerouted);
         let Rerouted { endpoints, is_trusted, .. } = rerouted;
-        match ask_origin(&shared, &exchange, rerouted.first) {
+        match asked {
             Asked::Done => return,
             // Another route asks for a password of another file.
-            Asked::Verifying { verification: next, first } => {
-                (verification, then) = (next, Then::Route(Rerouted { first, endpoints, is_trusted }));
+            Asked::Verifying { verification: next, first, settings } => {
+                let rerouted = Rerouted { first, settings, endpoints, is_trusted };
+                (verification, then) = (next, Then::Route(rerouted));
             }
             Asked::Upstream(Proxied { group, stripped }) => {
                 let (is_tunnel, is_extended_connect) = (false, false);
@@ -135,16 +141,19 @@ async fn proceed(
 /// The outcome of asking the origin of a request.
 enum Asked {
     Done,
-    Verifying { verification: Verification, first: usize },
+    Verifying { verification: Verification, first: usize, settings: Arc<Settings> },
     Upstream(Proxied),
 }
 
 /// Routes a request whose name and password were verified for the first of the routes, and asks its origin.
-fn ask_origin(shared: &Rc<ThreadState>, exchange: &Rc<Exchange>, mut first: usize) -> Asked {
+fn ask_origin(shared: &Rc<ThreadState>, exchange: &Rc<Exchange>, rerouted: &Rerouted) -> Asked {
     let (settings, now) = (shared.kept_settings(), clock::now());
     let apps = shared.apps.served();
+    // The routes of a configuration that was read meanwhile are others, and may ask for another password.
+    let mut is_verified = Arc::ptr_eq(&settings, &rerouted.settings);
+    let mut first = if is_verified { rerouted.first } else { 0 };
     // It has taken a token before its password was verified.
-    let (mut is_verified, mut is_counted) = (true, true);
+    let mut is_counted = true;
     loop {
         let Some(head) = exchange.head() else { return Asked::Done };
         let circumstances = Circumstances {
@@ -163,7 +172,10 @@ fn ask_origin(shared: &Rc<ThreadState>, exchange: &Rc<Exchange>, mut first: usiz
             judge(rules, &head, &shared.rules, &mut is_counted, now)
         };
         let outcome = match (judged, route) {
-            (Judged::Verifying(verification), _) => return Asked::Verifying { verification, first },
+            (Judged::Verifying(verification), _) => {
+                let settings = Arc::clone(&settings);
+                return Asked::Verifying { verification, first, settings };
+            }
             (Judged::Refused(fault), _) | (Judged::Admitted, Route::Refused(fault)) => {
                 Configured::Refused(fault)
             }
