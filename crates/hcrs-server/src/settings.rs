@@ -4,6 +4,7 @@
 mod app;
 mod loaded_file;
 mod password_source;
+mod path_start;
 mod reread;
 mod routes;
 mod rules;

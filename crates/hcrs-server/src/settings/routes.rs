@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hcrs_http::{NormalPath, RequestView, Scheme};
 
+use super::path_start::{PathStart, first_eight};
 use super::rules::FileContents;
 use super::{AppIndex, LoadedFile, Rules, UpstreamSettings};
 use crate::server_names::host_of;
@@ -18,6 +19,8 @@ use crate::{StartError, glob};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
     list: Vec<ConfiguredRoute>,
+    /// The starts of the paths of each route, in the same order.
+    starts: Vec<PathStart>,
     rules: Arc<Rules>,
 }
 
@@ -283,7 +286,8 @@ impl Routes {
         for (index, route) in routes.iter_mut().enumerate() {
             route.rules = Arc::new(route.rules.of_route(index + 1).before(&rules));
         }
-        Self { list: routes, rules: Arc::new(rules) }
+        let starts = routes.iter().map(|route| PathStart::of(&route.matcher)).collect();
+        Self { list: routes, starts, rules: Arc::new(rules) }
     }
 
     /// Returns the routes in their order.
@@ -348,9 +352,11 @@ impl Routes {
             return None;
         }
         let compared = Compared::of(view);
-        let takes = |route: &ConfiguredRoute| route.mismatch(&compared).is_none();
-        let found = self.list[first..].iter().position(takes)?;
-        Some(Taken { index: first + found })
+        let path_start = first_eight(compared.path.as_bytes());
+        let index = (first..self.list.len()).find(|&index| {
+            self.starts[index].may_take(path_start) && self.list[index].mismatch(&compared).is_none()
+        })?;
+        Some(Taken { index })
     }
 
     /// Returns the first internal route that takes the request as if it were for this path.
@@ -418,7 +424,6 @@ impl ConfiguredRoute {
         self.mismatch(&Compared::of(view))
     }
 
-    #[inline]
     fn mismatch(&self, of: &Compared<'_, '_>) -> Option<Mismatch> {
         let mismatch = self.matcher.mismatch(of);
         if mismatch.is_none() && self.action.is_internal() { Some(Mismatch::Internal) } else { mismatch }
@@ -426,7 +431,6 @@ impl ConfiguredRoute {
 }
 
 impl RouteMatcher {
-    #[inline]
     fn mismatch(&self, of: &Compared<'_, '_>) -> Option<Mismatch> {
         // The path first, which most routes have and few requests match.
         if !self.paths.is_empty() && self.paths.iter().all(|pattern| pattern.rest(&of.path).is_none()) {
