@@ -95,7 +95,7 @@ pub(crate) fn judge(
     };
     match passwords::verify(state, users, credentials, now) {
         passwords::Verifying::IsRight => Judged::Admitted,
-        passwords::Verifying::QueueFull => Judged::Refused(Fault::AuthQueueFull),
+        passwords::Verifying::Unavailable => Judged::Refused(Fault::AuthQueueFull),
         passwords::Verifying::Begun(verification) => Judged::Verifying(verification),
     }
 }

@@ -21,7 +21,9 @@ from end_to_end.test_admin import Admin
 
 PLAIN = str(APPS / "plain.py:app")
 CHANGED = r"The configuration was read again; changed: (.*)"
-UNCHANGED = "The configuration was read again; no setting that takes effect now has changed"
+UNCHANGED = (
+    "The configuration was read again, and the files that it names; no setting that takes effect now has changed"
+)
 AT_START = r"These settings have changed and take effect at a start \(SIGUSR2 .*\): (.*)"
 UNREAD = "The configuration cannot be read again, and the settings stay as they are: "
 

@@ -4,6 +4,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -78,15 +79,14 @@ pub(super) struct Passwords {
 }
 
 impl Passwords {
-    fn remembered(&self) -> &RefCell<Remembered> {
-        self.remembered.get_or_init(|| {
-            let mut secret = [0; 32];
-            // Of so few bytes the kernel returns all or none.
-            if let Err(error) = getrandom(&mut secret, GetRandomFlags::empty()) {
-                tracing::error!("The kernel has no random numbers for the key of passwords: {error}");
-            }
-            RefCell::new(Remembered::new(secret))
-        })
+    fn remembered(&self) -> io::Result<&RefCell<Remembered>> {
+        if let Some(remembered) = self.remembered.get() {
+            return Ok(remembered);
+        }
+        let mut secret = [0; 32];
+        // Of so few bytes the kernel returns all or none.
+        getrandom(&mut secret, GetRandomFlags::empty())?;
+        Ok(self.remembered.get_or_init(|| RefCell::new(Remembered::new(secret))))
     }
 }
 
@@ -108,8 +108,8 @@ pub(super) enum Verifying {
     IsRight,
     /// They are verified now.
     Begun(Verification),
-    /// Too many others wait.
-    QueueFull,
+    /// Too many others wait, or the kernel refuses what verifying takes.
+    Unavailable,
 }
 
 /// Verifies a name and a password.
@@ -120,8 +120,15 @@ pub(super) fn verify(
     now: Instant,
 ) -> Verifying {
     let passwords = &state.passwords;
-    let key = passwords.remembered().borrow().key(users.serial, &credentials);
-    if passwords.remembered().borrow().has(&key, now) {
+    let remembered = match passwords.remembered() {
+        Ok(remembered) => remembered.borrow(),
+        Err(error) => {
+            tracing::error!("Passwords cannot be verified: the kernel has no random numbers: {error}");
+            return Verifying::Unavailable;
+        }
+    };
+    let key = remembered.key(users.serial, &credentials);
+    if remembered.has(&key, now) {
         return Verifying::IsRight;
     }
     let (waiter, verification) = oneshot::channel();
@@ -129,15 +136,15 @@ pub(super) fn verify(
         Entry::Occupied(mut waiting) => waiting.get_mut().push(waiter),
         Entry::Vacant(none) => {
             let Some(verified) = state.shared.verifiers.add(Arc::clone(&users.file), credentials) else {
-                return Verifying::QueueFull;
+                return Verifying::Unavailable;
             };
             none.insert(vec![waiter]);
             let state = Rc::clone(state);
             spawn_local(async move {
                 let is_right = verified.await.unwrap_or(false);
                 let passwords = &state.passwords;
-                if is_right {
-                    passwords.remembered().borrow_mut().add(key, clock::now());
+                if let (true, Some(remembered)) = (is_right, passwords.remembered.get()) {
+                    remembered.borrow_mut().add(key, clock::now());
                 }
                 let waiting = passwords.waiting.borrow_mut().remove(&key);
                 for waiter in waiting.into_iter().flatten() {

@@ -188,7 +188,9 @@ impl Supervisor<'_> {
         let started = self.apply_apps(&settings).await;
         self.update_readiness();
         if applied.is_empty() {
-            tracing::info!("The configuration was read again; no setting that takes effect now has changed");
+            tracing::info!(
+                "The configuration was read again, and the files that it names; no setting that takes effect now has changed"
+            );
         } else {
             tracing::info!("The configuration was read again; changed: {}", applied.join(", "));
         }
