@@ -10,12 +10,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault, Field, PIECE, Scheme};
+use hcrs_mux::ServerFields;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::PREFACE;
 use crate::event::{Ended, Event, StreamKey};
 use crate::frame::ErrorCode;
-use crate::head::ServerFields;
 use crate::output::SLICES;
 use crate::protocol::{BodyRoom, Error, Protocol};
 use crate::settings::Settings;

@@ -2,7 +2,6 @@
 
 mod decode;
 mod encode;
-mod huffman;
 mod static_table;
 
 pub(crate) use decode::{Decoder, MalformedBlock};
@@ -11,9 +10,6 @@ pub(crate) use encode::Encoder;
 /// Size of the dynamic table of either direction, in bytes: that with which every connection begins. The peer
 /// may make the encoder's smaller.
 const TABLE_SIZE: usize = 4096;
-
-/// Bytes that an entry costs besides its name and value (RFC 7541 §4.1).
-pub(crate) const ENTRY_COST: usize = 32;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod budget;
 mod connection;
 mod event;
-mod field;
 mod flow;
 mod frame;
 mod head;
@@ -12,18 +10,15 @@ mod hpack;
 mod output;
 mod protocol;
 mod settings;
-mod spare;
 mod stream;
 mod streams;
-mod unwanted;
 
 pub use connection::{Connection, Turn, handshake};
 pub use event::{Ended, Event, Sent, StreamKey};
 pub use frame::ErrorCode;
-pub use head::ServerFields;
+pub use hcrs_mux::{ServerFields, recycle};
 pub use protocol::BodyRoom;
 pub use settings::Settings;
-pub use spare::recycle;
 
 /// The client connection preface, which an HTTP/2 client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -11,20 +11,17 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use hcrs_http::{Endpoints, Fault, Scheme};
+use hcrs_http::{Endpoints, Fault, Scheme, Version};
+use hcrs_mux::{Budget, Checks, ServerFields, Unwanted};
 
-use crate::budget::Budget;
 use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
 use crate::frame::{ErrorCode, FIRST_WINDOW, LEAST_FRAME_SIZE, MAX_31, PING, SETTINGS, setting};
-use crate::head::{Checks, ServerFields};
 use crate::hpack::{Decoder, Encoder};
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::spare;
 use crate::stream::{Owner, Receiving, Sending};
 use crate::streams::Streams;
-use crate::unwanted::Unwanted;
 use receive::Block;
 use responses::{LastHead, UPDATES_PER_SEND};
 use window::Window;
@@ -141,6 +138,7 @@ impl Protocol {
     ) -> Self {
         let mut protocol = Self {
             checks: Checks {
+                version: Version::Http2,
                 scheme,
                 endpoints,
                 max_fields: settings.max_fields,
@@ -236,7 +234,7 @@ impl Protocol {
                 return Some(event);
             }
             if let Event::Request { head, .. } | Event::Pushed { head, .. } = event {
-                spare::recycle(head.into_block());
+                hcrs_mux::recycle(head.into_block());
             }
         }
         None

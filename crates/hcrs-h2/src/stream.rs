@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, ResponseHead};
+use hcrs_mux::Unwanted;
 
 use crate::flow::FlowWindow;
 use crate::frame::ErrorCode;
-use crate::unwanted::Unwanted;
 
 /// A stream that is not closed on both sides, or whose response the app has not ended.
 #[derive(Debug)]

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{ENTRY_COST, TABLE_SIZE, huffman, static_table};
-use crate::field::{Field, Form, Name};
+use hcrs_mux::literal::{MalformedLiteral, take_integer, take_text};
+use hcrs_mux::{ENTRY_COST, Field, Form, Name};
+
+use super::{TABLE_SIZE, static_table};
 
 /// A header block that is none: the tables of both ends differ from now on, so that the connection has to end
 /// (RFC 9113 §4.3).
@@ -69,7 +71,7 @@ impl Decoder {
         let mut may_resize = true;
         while let Some(&first) = rest.first() {
             if first & 0x80 != 0 {
-                let index = integer(&mut rest, 7)?;
+                let index = take_integer(&mut rest, 7)?;
                 take(&self.get(index)?);
             } else if first & 0x40 != 0 {
                 let entry = self.literal(&mut rest, 6, |field| {
@@ -81,7 +83,7 @@ impl Decoder {
                 if !may_resize {
                     return Err(MalformedBlock);
                 }
-                self.resize(integer(&mut rest, 5)?)?;
+                self.resize(take_integer(&mut rest, 5)?)?;
                 continue;
             } else {
                 self.literal(&mut rest, 4, |field| take(field))?;
@@ -108,14 +110,14 @@ impl Decoder {
         take: impl FnOnce(&Field<'_>) -> R,
     ) -> Result<R, MalformedBlock> {
         let Self { table, name, value, .. } = self;
-        let index = integer(rest, prefix)?;
+        let index = take_integer(rest, prefix)?;
         if index == 0 {
-            let name = string(rest)?.decode(name)?;
-            let value = string(rest)?.decode(value)?;
+            let name = take_text(rest, 7)?.decode(name)?;
+            let value = take_text(rest, 7)?.decode(value)?;
             Ok(take(&Field::new(name, value)))
         } else {
             let named = get(table, index)?;
-            let value = string(rest)?.decode(value)?;
+            let value = take_text(rest, 7)?.decode(value)?;
             Ok(take(&Field::with_value(&named, value)))
         }
     }
@@ -155,59 +157,9 @@ fn get(table: &VecDeque<Entry>, index: usize) -> Result<Field<'_>, MalformedBloc
     table.get(index - static_table::LEN - 1).map(Entry::field).ok_or(MalformedBlock)
 }
 
-/// Takes an integer whose first byte has `prefix` bits of it (RFC 7541 §5.1).
-#[inline]
-fn integer(rest: &mut &[u8], prefix: u32) -> Result<usize, MalformedBlock> {
-    let (&first, after) = rest.split_first().ok_or(MalformedBlock)?;
-    *rest = after;
-    let max = (1usize << prefix) - 1;
-    let value = usize::from(first) & max;
-    if value < max { Ok(value) } else { long_integer(rest, value) }
-}
-
-/// Takes the further bytes of an integer. No block has strings that are as long as four of them can say.
-#[cold]
-fn long_integer(rest: &mut &[u8], mut value: usize) -> Result<usize, MalformedBlock> {
-    for shift in [0, 7, 14, 21] {
-        let (&byte, after) = rest.split_first().ok_or(MalformedBlock)?;
-        *rest = after;
-        value += usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(MalformedBlock)
-}
-
-/// A string as it stands in a block.
-struct Text<'b> {
-    bytes: &'b [u8],
-    /// It is in Huffman's code.
-    is_coded: bool,
-}
-
-/// Takes a string (RFC 7541 §5.2).
-#[inline]
-fn string<'b>(rest: &mut &'b [u8]) -> Result<Text<'b>, MalformedBlock> {
-    let is_coded = rest.first().is_some_and(|first| first & 0x80 != 0);
-    let len = integer(rest, 7)?;
-    let (bytes, after) = rest.split_at_checked(len).ok_or(MalformedBlock)?;
-    *rest = after;
-    Ok(Text { bytes, is_coded })
-}
-
-impl<'b> Text<'b> {
-    /// Returns the string, which is decoded into `decoded` if need be.
-    #[inline]
-    fn decode<'d>(self, decoded: &'d mut Vec<u8>) -> Result<&'d [u8], MalformedBlock>
-    where
-        'b: 'd,
-    {
-        if !self.is_coded {
-            return Ok(self.bytes);
-        }
-        decoded.clear();
-        if huffman::decode(self.bytes, decoded) { Ok(decoded) } else { Err(MalformedBlock) }
+impl From<MalformedLiteral> for MalformedBlock {
+    fn from(_: MalformedLiteral) -> Self {
+        Self
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::collections::VecDeque;
 
-use super::{ENTRY_COST, TABLE_SIZE, huffman, static_table};
+use hcrs_mux::literal::{put_integer, put_text};
+use hcrs_mux::{ENTRY_COST, FieldEncoder};
+
+use super::{TABLE_SIZE, static_table};
 
 /// Size of the longest field that goes into the table, in bytes.
 const ENTRY_MAX: usize = 512;
@@ -104,75 +107,9 @@ impl Encoder {
         self.changes
     }
 
-    /// Begins a block.
-    pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
-        if let Some(least) = self.resized.take() {
-            self.changes += 1;
-            if least < self.max_size {
-                integer(out, 0x20, 5, least);
-            }
-            integer(out, 0x20, 5, self.max_size);
-        }
-    }
-
-    /// Appends `:status`.
-    pub(crate) fn status(&mut self, status: u16, out: &mut Vec<u8>) {
-        let index = match status {
-            200 => 8,
-            204 => 9,
-            206 => 10,
-            304 => 11,
-            400 => 12,
-            404 => 13,
-            500 => 14,
-            _ => {
-                let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
-                return self.field_with(b":status", &digits, 8, out);
-            }
-        };
-        out.push(0x80 | index);
-    }
-
-    /// Appends a field whose name is in lower case.
-    pub(crate) fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        self.field_with(name, value, Self::index_of(name), out);
-    }
-
-    /// Returns the index of a name in the static table; 0 if it is none that responses have. Names in the table are
-    /// tokens in lower case.
-    #[inline]
-    pub(crate) fn index_of(name: &[u8]) -> usize {
-        static_table::index_of(name)
-    }
-
     /// Appends a field that equals an entry of the static table.
     pub(crate) fn indexed(index: u8, out: &mut Vec<u8>) {
         out.push(0x80 | index);
-    }
-
-    /// Appends a field whose name has an index that [`Encoder::index_of`] has returned.
-    pub(crate) fn field_with(&mut self, name: &[u8], value: &[u8], name_index: usize, out: &mut Vec<u8>) {
-        let mut indexing = Indexing::of(name_index);
-        let cost = name.len() + value.len() + ENTRY_COST;
-        if matches!(indexing, Indexing::AtOnce | Indexing::IfRepeated) {
-            if cost > ENTRY_MAX.min(self.max_size) {
-                indexing = Indexing::Not;
-            } else {
-                let hash = hash(name, value);
-                if let Some(index) = self.find(hash, name, value) {
-                    return integer(out, 0x80, 7, index);
-                }
-                let place = &mut self.places[hash as usize % PLACES];
-                let is_repeated = place.hash == hash;
-                *place = Place { hash, serial: None };
-                if indexing == Indexing::AtOnce || is_repeated {
-                    literal(name, value, name_index, Indexing::AtOnce, out);
-                    return self.insert(name, value, cost, hash);
-                }
-                indexing = Indexing::Not;
-            }
-        }
-        literal(name, value, name_index, indexing, out);
     }
 
     /// Returns the index of a field in the dynamic table.
@@ -206,6 +143,64 @@ impl Encoder {
     }
 }
 
+impl FieldEncoder for Encoder {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if let Some(least) = self.resized.take() {
+            self.changes += 1;
+            if least < self.max_size {
+                put_integer(out, 0x20, 5, least);
+            }
+            put_integer(out, 0x20, 5, self.max_size);
+        }
+    }
+
+    fn status(&mut self, status: u16, out: &mut Vec<u8>) {
+        let index = match status {
+            200 => 8,
+            204 => 9,
+            206 => 10,
+            304 => 11,
+            400 => 12,
+            404 => 13,
+            500 => 14,
+            _ => {
+                let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
+                return self.field_with(b":status", &digits, 8, out);
+            }
+        };
+        out.push(0x80 | index);
+    }
+
+    #[inline]
+    fn index_of(name: &[u8]) -> usize {
+        static_table::index_of(name)
+    }
+
+    fn field_with(&mut self, name: &[u8], value: &[u8], name_index: usize, out: &mut Vec<u8>) {
+        let mut indexing = Indexing::of(name_index);
+        let cost = name.len() + value.len() + ENTRY_COST;
+        if matches!(indexing, Indexing::AtOnce | Indexing::IfRepeated) {
+            if cost > ENTRY_MAX.min(self.max_size) {
+                indexing = Indexing::Not;
+            } else {
+                let hash = hash(name, value);
+                if let Some(index) = self.find(hash, name, value) {
+                    return put_integer(out, 0x80, 7, index);
+                }
+                let place = &mut self.places[hash as usize % PLACES];
+                let is_repeated = place.hash == hash;
+                *place = Place { hash, serial: None };
+                if indexing == Indexing::AtOnce || is_repeated {
+                    literal(name, value, name_index, Indexing::AtOnce, out);
+                    return self.insert(name, value, cost, hash);
+                }
+                indexing = Indexing::Not;
+            }
+        }
+        literal(name, value, name_index, indexing, out);
+    }
+}
+
 /// Returns a number by which a field is looked for. Fields that have the same one are still compared.
 #[inline]
 fn hash(name: &[u8], value: &[u8]) -> u32 {
@@ -226,38 +221,9 @@ fn literal(name: &[u8], value: &[u8], name_index: usize, indexing: Indexing, out
     };
     // A field that goes into the table is coded once; any other would be coded each time.
     let is_coded = indexing == Indexing::AtOnce;
-    integer(out, pattern, prefix, name_index);
+    put_integer(out, pattern, prefix, name_index);
     if name_index == 0 {
-        string(out, name, is_coded);
+        put_text(out, 0, 7, name, is_coded);
     }
-    string(out, value, is_coded);
-}
-
-#[inline]
-fn string(out: &mut Vec<u8>, text: &[u8], is_coded: bool) {
-    if is_coded {
-        let len = huffman::encoded_len(text);
-        if len <= text.len() {
-            integer(out, 0x80, 7, len);
-            return huffman::encode(text, out);
-        }
-    }
-    integer(out, 0, 7, text.len());
-    out.extend_from_slice(text);
-}
-
-/// Appends an integer whose first byte has `prefix` bits of it beside `pattern` (RFC 7541 §5.1).
-#[inline]
-fn integer(out: &mut Vec<u8>, pattern: u8, prefix: u32, value: usize) {
-    let max = (1usize << prefix) - 1;
-    if value < max {
-        return out.push(pattern | value as u8);
-    }
-    out.push(pattern | max as u8);
-    let mut left = value - max;
-    while left >= 0x80 {
-        out.push(0x80 | (left & 0x7f) as u8);
-        left >>= 7;
-    }
-    out.push(left as u8);
+    put_text(out, 0, 7, value, is_coded);
 }

@@ -1,6 +1,6 @@
 //! The static table of HPACK (RFC 7541 Appendix A).
 
-use crate::field::{Field, Name};
+use hcrs_mux::{Field, Form, Name};
 
 /// The entries, of which the first has the index 1.
 static ENTRIES: [Field<'static>; 61] = [
@@ -71,7 +71,7 @@ static ENTRIES: [Field<'static>; 61] = [
 pub(super) const LEN: usize = ENTRIES.len();
 
 const fn entry(name: &'static [u8], value: &'static [u8]) -> Field<'static> {
-    Field { name, value, kind: Name::of(name), form: crate::field::Form::Good }
+    Field { name, value, kind: Name::of(name), form: Form::Good }
 }
 
 /// Returns the entry with an index of at most [`LEN`]; `None` for the index 0.

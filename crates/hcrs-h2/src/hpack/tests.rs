@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use hcrs_mux::FieldEncoder as _;
+
 use super::*;
 
 fn bytes(hex: &str) -> Vec<u8> {

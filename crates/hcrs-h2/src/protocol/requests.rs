@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use hcrs_http::Fault;
+use hcrs_mux::{Decoded, Request, RequestReader, TrailersReader, response};
 
 use super::responses::{block_of, write_block};
 use super::{Error, Protocol};
 use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
 use crate::frame::{END_HEADERS, END_STREAM, ErrorCode, HEADERS, Header};
-use crate::head::{self, Decoded, Request, RequestReader, TrailersReader};
 use crate::stream::{Sending, Stream};
 
 impl From<crate::hpack::MalformedBlock> for Error {
@@ -113,7 +113,7 @@ impl Protocol {
         let Self { output, encoder, server_fields, peer, .. } = self;
         let header = block_of(HEADERS, END_HEADERS | END_STREAM, key);
         write_block(output, header, peer.max_frame_size, |out| {
-            head::fault(fault, own, server_fields, encoder, out);
+            response::write_fault(fault, own, server_fields, encoder, out);
         });
         if let Some(stream) = self.streams.get_mut(key) {
             stream.sending = Sending::Ended;

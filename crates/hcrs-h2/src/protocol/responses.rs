@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, Field, ResponseHead};
+use hcrs_mux::{CheckedHead, response};
 
 use super::Protocol;
 use crate::event::{Event, Sent, StreamKey};
 use crate::frame::{
     CONTINUATION, END_HEADERS, END_STREAM, ErrorCode, HEADER_LEN, HEADERS, Header, LEAST_FRAME_SIZE,
 };
-use crate::head::{self, CheckedHead};
+use crate::hpack::Encoder;
 use crate::output::Output;
 use crate::stream::{Sending, Stream};
 
@@ -53,11 +54,11 @@ impl Protocol {
         }
         // Hints for a response that was not asked for would be of little use.
         let is_pushed = stream.is_pushed;
-        head::check_interim(interim)?;
+        response::check_interim::<Encoder>(interim)?;
         if !is_pushed {
             let Self { output, encoder, peer, .. } = self;
             write_block(output, block_of(HEADERS, END_HEADERS, key), peer.max_frame_size, |out| {
-                head::interim(interim, encoder, out);
+                response::write_interim(interim, encoder, out);
             });
         }
         Ok(())
@@ -72,7 +73,7 @@ impl Protocol {
         let last = self.last_head.as_ref().filter(|last| last.head.is_same(response));
         let checked = match last {
             Some(last) => last.checked,
-            None => head::response(response)?,
+            None => response::check_response::<Encoder>(response)?,
         };
         let can_open_pushed = self.can_open_pushed();
         let Self { streams, output, encoder, server_fields, last_head, peer, .. } = self;
@@ -173,7 +174,7 @@ impl Protocol {
             return Err(Fault::AppFailed);
         }
         stream.spend_length(0, true)?;
-        head::trailers(trailers)?;
+        response::check_trailers::<Encoder>(trailers)?;
         stream.sending = Sending::Body;
         stream.trailers = (trailers.field_count() > 0).then(|| trailers.clone());
         stream.pending_end = true;
@@ -294,7 +295,7 @@ impl Protocol {
                 let Self { output, encoder, peer, .. } = self;
                 let flags = END_HEADERS | END_STREAM;
                 write_block(output, block_of(HEADERS, flags, key), peer.max_frame_size, |out| {
-                    head::write_trailers(&trailers, encoder, out);
+                    response::write_trailers(&trailers, encoder, out);
                 });
             } else {
                 // No piece is left to carry END_STREAM, so an empty frame does.

@@ -1,10 +1,10 @@
-//! The value of `:path` (RFC 9113 §8.3.1): a path and perhaps a query, as RFC 3986 defines them.
+//! The value of `:path` (RFC 9113 §8.3.1, RFC 9114 §4.3.1): a path and perhaps a query, as RFC 3986 defines them.
 
 use hcrs_http::Fault;
 
 /// The reason why a `:path` is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadPath {
+pub(crate) enum BadPath {
     /// The request is malformed (RFC 9113 §8.1.1).
     Malformed,
     /// The request is answered with the fault.
@@ -13,14 +13,14 @@ pub(super) enum BadPath {
 
 /// A path and a query, which is empty if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) query: &'a [u8],
+pub(crate) struct Target<'a> {
+    pub(crate) path: &'a [u8],
+    pub(crate) query: &'a [u8],
 }
 
 impl<'a> Target<'a> {
     /// Splits a `:path`.
-    pub(super) fn split(text: &'a [u8]) -> Self {
+    pub(crate) fn split(text: &'a [u8]) -> Self {
         match text.iter().position(|&byte| byte == b'?') {
             Some(at) => Self { path: &text[..at], query: &text[at + 1..] },
             None => Self { path: text, query: b"" },
@@ -28,7 +28,7 @@ impl<'a> Target<'a> {
     }
 
     /// Checks the target of a request that is no CONNECT of its own.
-    pub(super) fn check(self, is_options: bool) -> Result<(), BadPath> {
+    pub(crate) fn check(self, is_options: bool) -> Result<(), BadPath> {
         let seen = self.path.iter().fold(0, |seen, &byte| seen | IN_PATH[usize::from(byte)])
             | self.query.iter().fold(0, |seen, &byte| seen | IN_QUERY[usize::from(byte)]);
         if seen & FRAGMENT != 0 {

@@ -10,19 +10,25 @@ use hcrs_http::{
     request_content_length,
 };
 
-use super::path::{BadPath, Target};
 use crate::field::{Field, Form, Name};
-use crate::hpack::ENTRY_COST;
-use crate::spare;
+use crate::path::{BadPath, Target};
+use crate::{ENTRY_COST, spare};
 
 /// The limits of requests, and the facts that the requests of a connection share.
 #[derive(Debug)]
-pub(crate) struct Checks {
-    pub(crate) scheme: Scheme,
-    pub(crate) endpoints: Rc<Endpoints>,
-    pub(crate) max_fields: usize,
-    pub(crate) max_list_size: usize,
-    pub(crate) extended_connect: bool,
+pub struct Checks {
+    /// The protocol of the connection.
+    pub version: Version,
+    /// The scheme of the connection.
+    pub scheme: Scheme,
+    /// The addresses of the connection.
+    pub endpoints: Rc<Endpoints>,
+    /// Most fields of a request, with each cookie crumb and repeat.
+    pub max_fields: usize,
+    /// Most bytes of a header list, with [`ENTRY_COST`] more for each field.
+    pub max_list_size: usize,
+    /// Whether clients may ask for a WebSocket by extended CONNECT.
+    pub extended_connect: bool,
 }
 
 /// Multiple of the limit of a header list from which on the connection ends: a client that sends that much
@@ -31,12 +37,12 @@ const FAR_BEYOND: usize = 4;
 
 /// The head of a request, once its last field was read.
 #[derive(Debug)]
-pub(crate) enum Decoded {
+pub enum Decoded {
     /// A request that can be served.
     Request(Request),
     /// A request that is answered with a fault's response, and its head as far as it can be represented.
     Refused(RequestHead, Fault),
-    /// The request is malformed (RFC 9113 §8.1.1): its stream is reset.
+    /// The request is malformed (RFC 9113 §8.1.1, RFC 9114 §4.1.2): its stream is reset.
     Malformed,
     /// A field has bytes that no field may have: the connection ends.
     Broken,
@@ -46,16 +52,18 @@ pub(crate) enum Decoded {
 
 /// A request that can be served.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) head: RequestHead,
-    pub(crate) is_head: bool,
+pub struct Request {
+    /// The request's head.
+    pub head: RequestHead,
+    /// The request's method is HEAD.
+    pub is_head: bool,
     /// The length of the body, if it was announced.
-    pub(crate) length: Option<u64>,
+    pub length: Option<u64>,
 }
 
 /// A reader of one request's fields.
 #[derive(Debug)]
-pub(crate) struct RequestReader<'c> {
+pub struct RequestReader<'c> {
     checks: &'c Checks,
     /// The pseudo-header fields' values, one after another.
     line: Vec<u8>,
@@ -100,7 +108,8 @@ impl Problems {
 }
 
 impl<'c> RequestReader<'c> {
-    pub(crate) fn new(checks: &'c Checks) -> Self {
+    /// Begins to read the fields of a request.
+    pub fn new(checks: &'c Checks) -> Self {
         let mut line = spare::take();
         line.clear();
         Self {
@@ -126,7 +135,7 @@ impl<'c> RequestReader<'c> {
 
     /// Reads the next field.
     #[inline]
-    pub(crate) fn field(&mut self, field: &Field<'_>) {
+    pub fn field(&mut self, field: &Field<'_>) {
         self.list_size += field.name.len() + field.value.len() + ENTRY_COST;
         if field.kind == Name::Malformed || field.form == Form::Malformed && !field.kind.is_pseudo() {
             self.problems.is_broken = true;
@@ -193,7 +202,7 @@ impl<'c> RequestReader<'c> {
             Name::Te if field.value != b"trailers" => self.problems.is_malformed = true,
             Name::ConnectionSpecific => self.problems.is_malformed = true,
             Name::Underscored | Name::Malformed => {}
-            // It has no meaning over HTTP/2, where the app gets a key of the server's.
+            // It has no meaning beside extended CONNECT, where the app gets a key of the server's.
             Name::WebSocketKey if self.is_websocket => {}
             _ => head.push_field(field.name, field.value),
         }
@@ -273,7 +282,7 @@ impl<'c> RequestReader<'c> {
         self.is_head = method == b"HEAD";
         self.is_websocket = is_connect && protocol == Some(b"websocket");
         let line = RequestLine {
-            version: Version::Http2,
+            version: self.checks.version,
             scheme: self.checks.scheme,
             // The method by which HTTP/1.1 asks for a WebSocket.
             method: if self.is_websocket { b"GET" } else { &method[..method.len().min(METHOD_MAX)] },
@@ -295,7 +304,7 @@ impl<'c> RequestReader<'c> {
     }
 
     /// Ends the head; `is_last` if no body follows.
-    pub(crate) fn finish(mut self, is_last: bool) -> Decoded {
+    pub fn finish(mut self, is_last: bool) -> Decoded {
         if self.head.is_none() {
             self.begin();
         }
@@ -369,7 +378,7 @@ fn push_upgrade(head: &mut RequestHead) {
 
 /// A reader of a request's trailers, which are checked and dropped.
 #[derive(Debug)]
-pub(crate) struct TrailersReader<'c> {
+pub struct TrailersReader<'c> {
     checks: &'c Checks,
     list_size: usize,
     field_count: usize,
@@ -378,12 +387,13 @@ pub(crate) struct TrailersReader<'c> {
 }
 
 impl<'c> TrailersReader<'c> {
-    pub(crate) fn new(checks: &'c Checks) -> Self {
+    /// Begins to read the fields of trailers.
+    pub fn new(checks: &'c Checks) -> Self {
         Self { checks, list_size: 0, field_count: 0, is_malformed: false, is_broken: false }
     }
 
     /// Reads the next field.
-    pub(crate) fn field(&mut self, field: &Field<'_>) {
+    pub fn field(&mut self, field: &Field<'_>) {
         self.list_size += field.name.len() + field.value.len() + ENTRY_COST;
         self.field_count += 1;
         self.is_broken |= field.form == Form::Malformed || field.kind == Name::Malformed;
@@ -391,7 +401,7 @@ impl<'c> TrailersReader<'c> {
     }
 
     /// Returns what is wrong, if anything is.
-    pub(crate) fn finish(self) -> Option<Decoded> {
+    pub fn finish(self) -> Option<Decoded> {
         if self.is_broken {
             return Some(Decoded::Broken);
         }
@@ -400,3 +410,6 @@ impl<'c> TrailersReader<'c> {
         (self.is_malformed || is_too_large).then_some(Decoded::Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests;

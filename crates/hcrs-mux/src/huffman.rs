@@ -1,4 +1,4 @@
-//! The Huffman code of HPACK (RFC 7541 §5.2, Appendix B).
+//! The Huffman code of HPACK and QPACK (RFC 7541 §5.2, Appendix B).
 //!
 //! Decoding walks an automaton with a step for each half of a byte: no code is shorter than five bits, so a
 //! step ends at most one code. The automaton is built from the table of codes when the crate is compiled.
@@ -140,7 +140,7 @@ static AUTOMATON: [[Step; 16]; NODES] = automaton();
 static ENDS: [bool; NODES] = ends();
 
 /// Appends the decoded form of `bytes` to `out`. Returns false if they are no string of the code.
-pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+pub(crate) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     // The shortest code has five bits.
     out.reserve(bytes.len() * 8 / 5);
     let mut state = 0;
@@ -160,13 +160,13 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// Returns the number of bytes that `text` has in the code.
-pub(super) fn encoded_len(text: &[u8]) -> usize {
+pub(crate) fn encoded_len(text: &[u8]) -> usize {
     let bits: usize = text.iter().map(|&byte| usize::from(CODES[usize::from(byte)].1)).sum();
     bits.div_ceil(8)
 }
 
 /// Appends `text` in the code.
-pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0u64, 0);
     for &byte in text {
         let (code, len) = CODES[usize::from(byte)];

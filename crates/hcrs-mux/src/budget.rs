@@ -4,7 +4,7 @@ use std::time::Instant;
 
 /// A number of events in a burst, and a number of further events each second.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
+pub struct Budget {
     left: f64,
     burst: f64,
     per_second: f64,
@@ -12,18 +12,19 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(burst: u32, per_second: u32) -> Self {
+    /// Creates a budget of `burst` events at once, and `per_second` more each second.
+    pub fn new(burst: u32, per_second: u32) -> Self {
         let burst = f64::from(burst);
         Self { left: burst, burst, per_second: f64::from(per_second), filled_at: None }
     }
 
     /// Adds `count`, up to the burst in all.
-    pub(crate) fn earn(&mut self, count: u32) {
+    pub fn earn(&mut self, count: u32) {
         self.left = self.burst.min(self.left + f64::from(count));
     }
 
     /// Spends `count`. Returns false once more was spent than there was.
-    pub(crate) fn spend(&mut self, now: Instant, count: u32) -> bool {
+    pub fn spend(&mut self, now: Instant, count: u32) -> bool {
         if let Some(filled_at) = self.filled_at {
             let elapsed = now.saturating_duration_since(filled_at).as_secs_f64();
             self.left = self.burst.min(self.left + elapsed * self.per_second);

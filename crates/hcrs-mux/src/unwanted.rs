@@ -15,7 +15,7 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// The times of an unwanted body, unset until it is first looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Unwanted(Option<Times>);
+pub struct Unwanted(Option<Times>);
 
 #[derive(Debug, Clone, Copy)]
 struct Times {
@@ -27,14 +27,14 @@ struct Times {
 
 impl Unwanted {
     /// Notes that bytes have arrived. Returns whether the window is still opened for them.
-    pub(crate) fn arrive(&mut self, now: Instant) -> bool {
+    pub fn arrive(&mut self, now: Instant) -> bool {
         let times = self.0.get_or_insert(Times { since: now, last: now });
         times.last = now;
         now.saturating_duration_since(times.since) < OPEN
     }
 
     /// Whether the body has to be turned away, if the client's window `has_room`.
-    pub(crate) fn is_over(&mut self, now: Instant, has_room: bool) -> bool {
+    pub fn is_over(&mut self, now: Instant, has_room: bool) -> bool {
         let times = self.0.get_or_insert(Times { since: now, last: now });
         let passed = |since, limit| now.saturating_duration_since(since) >= limit;
         passed(times.last, QUIET)
@@ -43,7 +43,7 @@ impl Unwanted {
     }
 
     /// Returns the next instant at which a deadline passes.
-    pub(crate) fn next(&self, now: Instant) -> Instant {
+    pub fn next(&self, now: Instant) -> Instant {
         let Some(times) = self.0 else { return now };
         [times.since + OPEN, times.since + OPEN + QUIET]
             .into_iter()

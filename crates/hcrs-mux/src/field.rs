@@ -1,19 +1,23 @@
-//! A field of a request as HPACK yields it: its text, and the facts about it that its checks need.
+//! A field of a request as HPACK and QPACK yield it: its text, and the facts about it that its checks need.
 //!
 //! Fields that are repeated come from a table, which keeps these facts with them.
 
 /// A field of a header list.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Field<'a> {
-    pub(crate) name: &'a [u8],
-    pub(crate) value: &'a [u8],
-    pub(crate) kind: Name,
-    pub(crate) form: Form,
+pub struct Field<'a> {
+    /// The name, as sent.
+    pub name: &'a [u8],
+    /// The value, as sent.
+    pub value: &'a [u8],
+    /// The meaning of the name.
+    pub kind: Name,
+    /// The form of the value.
+    pub form: Form,
 }
 
 /// The meaning of a field's name in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Name {
+pub enum Name {
     /// `:method`
     Method,
     /// `:scheme`
@@ -22,7 +26,7 @@ pub(crate) enum Name {
     Authority,
     /// `:path`
     Path,
-    /// `:protocol` (RFC 8441)
+    /// `:protocol` (RFC 8441, RFC 9220)
     Protocol,
     /// `:status`, which requests do not have.
     Status,
@@ -34,7 +38,7 @@ pub(crate) enum Name {
     ContentLength,
     /// `te`
     Te,
-    /// A field of one connection, which HTTP/2 does not have (RFC 9113 §8.2.2).
+    /// A field of one connection, which HTTP/2 and HTTP/3 do not have (RFC 9113 §8.2.2, RFC 9114 §4.2).
     ConnectionSpecific,
     /// `sec-websocket-key`
     WebSocketKey,
@@ -48,7 +52,7 @@ pub(crate) enum Name {
 
 /// The form of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// A value as RFC 9110 §5.5 defines it.
     Good,
     /// The value begins or ends with white space (RFC 9113 §8.2.1).
@@ -59,19 +63,22 @@ pub(crate) enum Form {
 
 impl<'a> Field<'a> {
     /// Looks at a field that was sent as text.
-    pub(crate) fn new(name: &'a [u8], value: &'a [u8]) -> Self {
+    #[inline]
+    pub fn new(name: &'a [u8], value: &'a [u8]) -> Self {
         Self { name, value, kind: Name::of(name), form: Form::of(value) }
     }
 
     /// Looks at a field whose value was sent as text, and whose name is that of `named`.
-    pub(crate) fn with_value(named: &Field<'a>, value: &'a [u8]) -> Self {
+    #[inline]
+    pub fn with_value(named: &Field<'a>, value: &'a [u8]) -> Self {
         Self { value, form: Form::of(value), ..*named }
     }
 }
 
 impl Name {
     /// Whether it is a pseudo-header field.
-    pub(crate) fn is_pseudo(self) -> bool {
+    #[inline]
+    pub fn is_pseudo(self) -> bool {
         matches!(
             self,
             Self::Method | Self::Scheme | Self::Authority | Self::Path | Self::Protocol | Self::Status
@@ -79,7 +86,7 @@ impl Name {
     }
 
     /// Returns the meaning of a name.
-    pub(crate) const fn of(name: &[u8]) -> Self {
+    pub const fn of(name: &[u8]) -> Self {
         match name {
             b":method" => Self::Method,
             b":scheme" => Self::Scheme,

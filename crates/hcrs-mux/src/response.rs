@@ -1,20 +1,35 @@
-//! Heads of responses, interim responses, trailers and promises, as header blocks. What an app sends is
-//! checked first: a block that was begun has to leave, because it may have changed the encoder's table.
+//! Heads of responses, interim responses and trailers, as field sections. What an app sends is checked first:
+//! a section that was begun has to leave, because it may have changed the encoder's table.
 
 use std::rc::Rc;
 
 use hcrs_http::{
-    Fault, Field, RequestHead, ResponseHead, is_connection_specific, is_field_name, is_field_value,
-    is_promise_name, is_trailer_name, response_content_length,
+    Fault, Field, ResponseHead, is_connection_specific, is_field_name, is_field_value, is_trailer_name,
+    response_content_length,
 };
 use http::HeaderValue;
 
-use crate::hpack::Encoder;
+/// An encoder of field sections: HPACK's or QPACK's.
+pub trait FieldEncoder {
+    /// Returns the index of a name in the static table; 0 if it is none that responses have. Names in the table
+    /// are tokens in lower case.
+    fn index_of(name: &[u8]) -> usize;
 
-/// Indices of HPACK's static table.
-const METHOD_GET: u8 = 2;
-const SCHEME_HTTP: u8 = 6;
-const SCHEME_HTTPS: u8 = 7;
+    /// Begins a section.
+    fn begin(&mut self, out: &mut Vec<u8>);
+
+    /// Appends `:status`.
+    fn status(&mut self, status: u16, out: &mut Vec<u8>);
+
+    /// Appends a field whose name has an index that [`FieldEncoder::index_of`] has returned.
+    fn field_with(&mut self, name: &[u8], value: &[u8], name_index: usize, out: &mut Vec<u8>);
+
+    /// Appends a field whose name is in lower case.
+    #[inline]
+    fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        self.field_with(name, value, Self::index_of(name), out);
+    }
+}
 
 /// The fields that the server adds to a response.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +43,7 @@ pub struct ServerFields {
 }
 
 impl ServerFields {
-    fn write(&self, has_date: bool, has_server: bool, encoder: &mut Encoder, out: &mut Vec<u8>) {
+    fn write(&self, has_date: bool, has_server: bool, encoder: &mut impl FieldEncoder, out: &mut Vec<u8>) {
         if let Some(date) = self.date.as_ref().filter(|_| !has_date) {
             encoder.field(b"date", date.as_bytes(), out);
         }
@@ -43,21 +58,21 @@ impl ServerFields {
 
 /// The parts of an app's head that were found when it was checked.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct CheckedHead {
+pub struct CheckedHead {
     /// The length of the body, if it was announced.
-    pub(crate) length: Option<u64>,
+    pub length: Option<u64>,
     has_date: bool,
     has_server: bool,
 }
 
-/// Checks a response's head.
-pub(crate) fn response(head: &ResponseHead) -> Result<CheckedHead, Fault> {
+/// Checks a response's head that `E` will encode.
+pub fn check_response<E: FieldEncoder>(head: &ResponseHead) -> Result<CheckedHead, Fault> {
     if !(200..=999).contains(&head.status()) {
         return Err(Fault::AppFailed);
     }
     let mut checked = CheckedHead::default();
     for (name, value) in head.fields() {
-        check(name, value)?;
+        check::<E>(name, value)?;
         match name.len() {
             4 => checked.has_date |= name.eq_ignore_ascii_case(b"date"),
             6 => checked.has_server |= name.eq_ignore_ascii_case(b"server"),
@@ -76,11 +91,11 @@ pub(crate) fn response(head: &ResponseHead) -> Result<CheckedHead, Fault> {
 
 impl CheckedHead {
     /// Writes the head that was checked.
-    pub(crate) fn write(
+    pub fn write(
         self,
         head: &ResponseHead,
         server_fields: &ServerFields,
-        encoder: &mut Encoder,
+        encoder: &mut impl FieldEncoder,
         out: &mut Vec<u8>,
     ) {
         encoder.begin(out);
@@ -105,16 +120,16 @@ impl CheckedHead {
     }
 }
 
-/// Checks an interim response's head.
-pub(crate) fn check_interim(head: &ResponseHead) -> Result<(), Fault> {
+/// Checks an interim response's head that `E` will encode.
+pub fn check_interim<E: FieldEncoder>(head: &ResponseHead) -> Result<(), Fault> {
     if head.status() != 103 {
         return Err(Fault::AppFailed);
     }
-    check_all(head, |name| !is_connection_specific(name))
+    check_all::<E>(head, |name| !is_connection_specific(name))
 }
 
 /// Writes an interim response's head that was checked.
-pub(crate) fn interim(head: &ResponseHead, encoder: &mut Encoder, out: &mut Vec<u8>) {
+pub fn write_interim(head: &ResponseHead, encoder: &mut impl FieldEncoder, out: &mut Vec<u8>) {
     encoder.begin(out);
     encoder.status(103, out);
     for (name, value) in head.fields() {
@@ -122,13 +137,13 @@ pub(crate) fn interim(head: &ResponseHead, encoder: &mut Encoder, out: &mut Vec<
     }
 }
 
-/// Checks a response's trailers.
-pub(crate) fn trailers(head: &ResponseHead) -> Result<(), Fault> {
-    check_all(head, is_trailer_name)
+/// Checks a response's trailers that `E` will encode.
+pub fn check_trailers<E: FieldEncoder>(head: &ResponseHead) -> Result<(), Fault> {
+    check_all::<E>(head, is_trailer_name)
 }
 
 /// Writes trailers that were checked.
-pub(crate) fn write_trailers(head: &ResponseHead, encoder: &mut Encoder, out: &mut Vec<u8>) {
+pub fn write_trailers(head: &ResponseHead, encoder: &mut impl FieldEncoder, out: &mut Vec<u8>) {
     encoder.begin(out);
     for (name, value) in head.fields() {
         field(name, value, encoder, out);
@@ -136,11 +151,11 @@ pub(crate) fn write_trailers(head: &ResponseHead, encoder: &mut Encoder, out: &m
 }
 
 /// Writes the response to a fault, which has no body.
-pub(crate) fn fault(
+pub fn write_fault<E: FieldEncoder>(
     fault: Fault,
     own: Option<Field<'_>>,
     server_fields: &ServerFields,
-    encoder: &mut Encoder,
+    encoder: &mut E,
     out: &mut Vec<u8>,
 ) {
     encoder.begin(out);
@@ -152,40 +167,15 @@ pub(crate) fn fault(
     if let Some(seconds) = fault.retry_after() {
         encoder.field(b"retry-after", seconds.to_string().as_bytes(), out);
     }
-    if let Some(Field { name, value }) = own.filter(|own| check(own.name, own.value).is_ok()) {
+    if let Some(Field { name, value }) = own.filter(|own| check::<E>(own.name, own.value).is_ok()) {
         field(name, value, encoder, out);
     }
     server_fields.write(false, false, encoder, out);
 }
 
-/// Writes a promised request. Returns false, and writes nothing, if it has a field that such a request may
-/// not have.
-pub(crate) fn promise(head: &RequestHead, encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
-    let view = head.view();
-    let Some(host) = view.fields().first(b"host") else { return false };
-    let others = || view.fields().filter(|(name, _)| *name != b"host");
-    if !others().all(|(name, value)| is_promise_name(name) && check(name, value).is_ok()) {
-        return false;
-    }
-    encoder.begin(out);
-    Encoder::indexed(METHOD_GET, out);
-    Encoder::indexed(if view.scheme.as_str() == "https" { SCHEME_HTTPS } else { SCHEME_HTTP }, out);
-    encoder.field(b":authority", host, out);
-    let mut target = view.path.to_vec();
-    if !view.query.is_empty() {
-        target.push(b'?');
-        target.extend_from_slice(view.query);
-    }
-    encoder.field(b":path", &target, out);
-    for (name, value) in others() {
-        field(name, value, encoder, out);
-    }
-    true
-}
-
-fn check_all(head: &ResponseHead, is_allowed: impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
+fn check_all<E: FieldEncoder>(head: &ResponseHead, is_allowed: impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
     for (name, value) in head.fields() {
-        check(name, value)?;
+        check::<E>(name, value)?;
         if !is_allowed(name) {
             return Err(Fault::AppFailed);
         }
@@ -193,17 +183,21 @@ fn check_all(head: &ResponseHead, is_allowed: impl Fn(&[u8]) -> bool) -> Result<
     Ok(())
 }
 
+/// Checks a field that `E` will encode.
 #[inline]
-fn check(name: &[u8], value: &[u8]) -> Result<(), Fault> {
-    let has_name = Encoder::index_of(name) != 0 && name[0] != b':' || is_field_name(name);
+pub fn check<E: FieldEncoder>(name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    let has_name = E::index_of(name) != 0 && name[0] != b':' || is_field_name(name);
     if has_name && is_field_value(value) { Ok(()) } else { Err(Fault::AppFailed) }
 }
 
-/// Writes a field whose name may have upper case, which HTTP/2 has not.
+/// Writes a field whose name may have upper case, which HTTP/2 and HTTP/3 have not.
 #[inline]
-fn field(name: &[u8], value: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
-    match Encoder::index_of(name) {
+pub fn field<E: FieldEncoder>(name: &[u8], value: &[u8], encoder: &mut E, out: &mut Vec<u8>) {
+    match E::index_of(name) {
         0 if name.iter().any(u8::is_ascii_uppercase) => encoder.field(&name.to_ascii_lowercase(), value, out),
         index => encoder.field_with(name, value, index, out),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ thread_local! {
     static BLOCKS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Returns a block, empty or with old contents.
-pub(crate) fn take() -> Vec<u8> {
+/// Returns a block that was kept, or an empty one. It may have old contents.
+pub fn take() -> Vec<u8> {
     BLOCKS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 

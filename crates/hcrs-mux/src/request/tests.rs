@@ -1,13 +1,6 @@
-//! Heads that are accepted, and those that are refused.
-
-use std::rc::Rc;
-
-use hcrs_http::{Endpoints, Fault, METHOD_MAX, RequestHead, ResponseHead, ResponseHeadWriter, Scheme};
-use http::HeaderValue;
+//! Heads of requests that are accepted, and those that are refused.
 
 use super::*;
-use crate::field::Field;
-use crate::hpack::{Decoder, Encoder};
 
 /// The limits of these tests.
 const MAX_FIELDS: usize = 8;
@@ -15,6 +8,7 @@ const MAX_LIST: usize = 128 << 10;
 
 fn checks() -> Checks {
     Checks {
+        version: Version::Http2,
         scheme: Scheme::Https,
         endpoints: Rc::new(Endpoints::default()),
         max_fields: MAX_FIELDS,
@@ -266,103 +260,4 @@ fn trailers_are_fields_of_a_message_and_few() {
     }
     assert!(matches!(read(&[("X-A", "1")]), Some(Decoded::Broken)));
     assert!(matches!(read(&[("x-a", "1"); MAX_FIELDS + 1]), Some(Decoded::Malformed)));
-}
-
-fn response_of(status: u16, fields: &[(&[u8], &[u8])]) -> ResponseHead {
-    let mut out = Vec::new();
-    let mut writer = ResponseHeadWriter::begin(&mut out, status);
-    for (name, value) in fields {
-        writer.field(&mut out, name, value);
-    }
-    writer.finish(&mut out);
-    ResponseHead::parse(out.into()).unwrap()
-}
-
-fn decoded(block: &[u8]) -> Vec<(String, String)> {
-    let mut fields = Vec::new();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Decoder::new().decode(block, |field| fields.push((text(field.name), text(field.value)))).unwrap();
-    fields
-}
-
-type Sent = (Vec<(String, String)>, Option<u64>);
-
-fn send(status: u16, fields: &[(&[u8], &[u8])]) -> Result<Sent, Fault> {
-    let head = response_of(status, fields);
-    let alt_svc = Some(["h2=\":1\"", "h3=\":2\""].map(HeaderValue::from_static).into());
-    let server_fields = ServerFields { date: None, server: Some(HeaderValue::from_static("hcrs")), alt_svc };
-    let checked = response(&head)?;
-    let mut block = Vec::new();
-    checked.write(&head, &server_fields, &mut Encoder::new(), &mut block);
-    Ok((decoded(&block), checked.length))
-}
-
-fn values<'a>(sent: &'a Sent, name: &str) -> Vec<&'a str> {
-    sent.0.iter().filter(|(there, _)| there == name).map(|(_, value)| &value[..]).collect()
-}
-
-#[test]
-fn a_response_keeps_its_order_and_repeats() {
-    let sent = send(200, &[(b"X-A", b"1"), (b"content-length", b"5"), (b"x-a", b"2")]).unwrap();
-    assert_eq!((values(&sent, "x-a"), sent.1), (vec!["1", "2"], Some(5)));
-    assert_eq!((values(&sent, ":status"), values(&sent, "server")), (vec!["200"], vec!["hcrs"]));
-    assert_eq!(sent.0[0].0, ":status");
-}
-
-#[test]
-fn blanks_around_an_apps_length_are_no_part_of_it_and_204_has_none() {
-    let sent = send(200, &[(b"content-length", b" 5\t"), (b"Content-Length", b"5")]).unwrap();
-    assert_eq!((values(&sent, "content-length"), sent.1), (vec!["5"], Some(5)));
-    let sent = send(204, &[(b"content-length", b"5")]).unwrap();
-    assert_eq!((values(&sent, "content-length"), sent.1), (vec![], Some(5)));
-}
-
-#[test]
-fn alternative_services_are_added_to_those_that_the_app_names() {
-    let sent = send(200, &[(b"alt-svc", b"clear")]).unwrap();
-    assert_eq!(values(&sent, "alt-svc"), ["clear", "h2=\":1\"", "h3=\":2\""]);
-}
-
-#[test]
-fn the_server_adds_no_second_server_field_and_no_connection_fields() {
-    let sent = send(200, &[(b"Server", b"mine"), (b"connection", b"close"), (b"TE", b"x")]).unwrap();
-    assert_eq!(values(&sent, "server"), ["mine"]);
-    assert_eq!((values(&sent, "connection"), values(&sent, "te")), (vec![], vec![]));
-}
-
-#[test]
-fn nonsense_from_an_app_is_its_fault() {
-    type List = &'static [(&'static [u8], &'static [u8])];
-    let table: [(u16, List); 9] = [
-        (0, &[]),
-        (99, &[]),
-        (1000, &[]),
-        (101, &[]),
-        (200, &[(b"a b", b"1")]),
-        (200, &[(b":status", b"1")]),
-        (200, &[(b"a", b"1\r\nb: 2")]),
-        (200, &[(b"content-length", b"+5")]),
-        (200, &[(b"content-length", b"5"), (b"content-length", b"6")]),
-    ];
-    for (status, fields) in table {
-        assert_eq!(send(status, fields).unwrap_err(), Fault::AppFailed, "{status} {fields:?}");
-    }
-    assert_eq!(trailers(&response_of(0, &[(b"content-length", b"1")])), Err(Fault::AppFailed));
-    assert_eq!(check_interim(&response_of(102, &[])), Err(Fault::AppFailed));
-    assert_eq!(check_interim(&response_of(103, &[(b"connection", b"1")])), Err(Fault::AppFailed));
-    assert_eq!(check_interim(&response_of(103, &[(b"link", b"</a>")])), Ok(()));
-}
-
-#[test]
-fn the_answer_to_a_fault_has_its_fields() {
-    let of = |reason| {
-        let mut block = Vec::new();
-        fault(reason, None, &ServerFields::default(), &mut Encoder::new(), &mut block);
-        decoded(&block)
-    };
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let expected = [pair(":status", "405"), pair("content-length", "0"), pair("allow", "")];
-    assert_eq!(of(Fault::MethodNotAllowed), expected);
-    let expected = [pair(":status", "503"), pair("content-length", "0"), pair("retry-after", "1")];
-    assert_eq!(of(Fault::QueueFull), expected);
 }
