@@ -43,6 +43,8 @@ pub enum Version {
     Http11 = 11,
     /// HTTP/2
     Http2 = 20,
+    /// HTTP/3
+    Http3 = 30,
 }
 
 impl Version {
@@ -51,6 +53,7 @@ impl Version {
             10 => Some(Self::Http10),
             11 => Some(Self::Http11),
             20 => Some(Self::Http2),
+            30 => Some(Self::Http3),
             _ => None,
         }
     }
@@ -61,6 +64,7 @@ impl Version {
             Self::Http10 => "1.0",
             Self::Http11 => "1.1",
             Self::Http2 => "2",
+            Self::Http3 => "3",
         }
     }
 }

@@ -49,7 +49,7 @@ pub struct ActiveRequest {
     /// The connection's number on that thread.
     pub connection: u64,
     /// The number of the stream, if the protocol has streams.
-    pub stream: Option<u32>,
+    pub stream: Option<u64>,
     /// The protocol.
     pub protocol: Protocol,
     /// The method, escaped, at most [`METHOD_SHOWN_MAX`] bytes.

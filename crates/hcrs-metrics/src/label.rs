@@ -48,7 +48,9 @@ label!(
         Http11 => "http/1.1",
         /// HTTP/2
         Http2 => "h2",
-        /// A WebSocket, over HTTP/1.1 or HTTP/2.
+        /// HTTP/3
+        Http3 => "h3",
+        /// A WebSocket, over any version.
         WebSocket => "websocket",
     }
 );
@@ -61,6 +63,7 @@ impl Protocol {
             Version::Http10 => Self::Http10,
             Version::Http11 => Self::Http11,
             Version::Http2 => Self::Http2,
+            Version::Http3 => Self::Http3,
         }
     }
 }
@@ -74,6 +77,8 @@ label!(
         Http1 => "http/1",
         /// HTTP/2
         Http2 => "h2",
+        /// HTTP/3
+        Http3 => "h3",
     }
 );
 

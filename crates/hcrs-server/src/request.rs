@@ -36,7 +36,7 @@ pub(crate) struct Arrived {
     /// The key under which the connection knows its exchange.
     pub key: usize,
     /// The number of its stream, if the protocol has streams.
-    pub stream: Option<u32>,
+    pub stream: Option<u64>,
     /// The head.
     pub head: RequestHead,
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -313,7 +313,7 @@ fn answered(client: &Client, arrived: Arrived, response: WholeResponse, now: Ins
 }
 
 /// Returns the exchange with these parts, listed among the requests in flight.
-fn open(client: &Client, stream: Option<u32>, parts: Parts) -> Rc<Exchange> {
+fn open(client: &Client, stream: Option<u64>, parts: Parts) -> Rc<Exchange> {
     let protocol = Protocol::of(parts.head.version(), parts.head.is_websocket());
     let exchange = Exchange::new(parts);
     client.admitted.shared.requests.add(client.serial, stream, protocol, &exchange);

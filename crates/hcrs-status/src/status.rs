@@ -188,7 +188,7 @@ pub struct Request {
     /// The connection's number on that thread.
     pub conn: u64,
     /// The stream's number, if the protocol has streams.
-    pub stream: Option<u32>,
+    pub stream: Option<u64>,
     /// The protocol.
     pub protocol: String,
     /// The method.

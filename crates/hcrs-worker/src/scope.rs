@@ -27,7 +27,7 @@ const FIELDS_KEPT: usize = 512;
 const TARGETS_KEPT: usize = 512;
 const ADDRESSES_KEPT: usize = 128;
 
-const VERSIONS: [Version; 3] = [Version::Http10, Version::Http11, Version::Http2];
+const VERSIONS: [Version; 4] = [Version::Http10, Version::Http11, Version::Http2, Version::Http3];
 const SCHEMES: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 
 /// The methods of RFC 9110 §9 and RFC 5789.
@@ -250,6 +250,7 @@ fn template_index(version: Version, scheme: Scheme) -> usize {
         Version::Http10 => 0,
         Version::Http11 => 1,
         Version::Http2 => 2,
+        Version::Http3 => 3,
     };
     version * SCHEMES.len() + scheme as usize
 }
@@ -260,7 +261,9 @@ fn extensions(py: Python<'_>, version: Version, offered: Offered) -> PyResult<Bo
     let files = if offered.files { FILES } else { &[] };
     let more: &[&str] = match version {
         Version::Http10 => &[],
-        Version::Http11 | Version::Http2 => &["http.response.trailers", "http.response.early_hint"],
+        Version::Http11 | Version::Http2 | Version::Http3 => {
+            &["http.response.trailers", "http.response.early_hint"]
+        }
     };
     let extensions = PyDict::new(py);
     for name in files.iter().chain(more) {

@@ -17,7 +17,7 @@ pub struct AccessEntry<'a> {
     /// The connection's number on its edge thread.
     pub connection: u64,
     /// The stream's number on its connection, where it has one.
-    pub stream: Option<u32>,
+    pub stream: Option<u64>,
     /// The method, as sent; empty if none could be read.
     pub method: &'a [u8],
     /// The path, as sent.

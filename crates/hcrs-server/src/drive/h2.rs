@@ -81,7 +81,7 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
 
 fn arrived(key: StreamKey, head: RequestHead) -> Arrived {
     // HTTP/2 clients send the body without waiting for `100 Continue`.
-    Arrived { key: key.slot(), stream: Some(key.id()), head, expects_continue: false, rules: None }
+    Arrived { key: key.slot(), stream: Some(key.id().into()), head, expects_continue: false, rules: None }
 }
 
 fn note(client: &Client, ended: &Ended) {
@@ -221,13 +221,13 @@ impl Driver {
                 // The connection has answered the request, which has no slot.
                 let arrived = Arrived {
                     key: usize::MAX,
-                    stream: Some(stream_id),
+                    stream: Some(stream_id.into()),
                     head,
                     expects_continue: false,
                     rules: self.client.admitted.shared.settings().routes.rules(None).for_exchange(),
                 };
                 let exchange = request::refused(&self.client, arrived, fault, now);
-                let mut in_flight = InFlight::new(exchange, Some(stream_id), now);
+                let mut in_flight = InFlight::new(exchange, Some(stream_id.into()), now);
                 in_flight.note_fault(fault);
                 if let Some(block) = in_flight.finish(&self.client, now) {
                     hcrs_h2::recycle(block);
@@ -245,13 +245,13 @@ impl Driver {
             self.close_gracefully(turn, now);
         }
         let exchange = self.intake.take(&self.client, arrived(key, head), now);
-        self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
+        self.streams.insert(key, InFlight::new(exchange, Some(key.id().into()), now));
     }
 
     /// Begins a request that was promised to the client.
     fn begin_pushed(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
         let exchange = self.intake.take_promised(&self.client, arrived(key, head), now);
-        self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
+        self.streams.insert(key, InFlight::new(exchange, Some(key.id().into()), now));
     }
 
     /// Sends the output of an exchange to the client.

@@ -19,7 +19,7 @@ pub(super) struct InFlight {
     pub(super) exchange: Rc<Exchange>,
     /// When a byte of the body last arrived, or the app took the last one.
     pub(super) body_at: Instant,
-    stream: Option<u32>,
+    stream: Option<u64>,
     arrived: Instant,
     /// The response's status, once its head was sent.
     status: Option<u16>,
@@ -34,7 +34,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Returns a request that has just arrived, on the stream with this number if the protocol has streams.
-    pub(super) fn new(exchange: Rc<Exchange>, stream: Option<u32>, now: Instant) -> Self {
+    pub(super) fn new(exchange: Rc<Exchange>, stream: Option<u64>, now: Instant) -> Self {
         Self {
             exchange,
             body_at: now,
@@ -269,7 +269,7 @@ pub(super) fn record_unread(client: &Client, input: &[u8], fault: Fault, duratio
 }
 
 /// Returns a log entry with the facts of a request's head and none of its response.
-fn entry<'a>(client: &'a Client, view: &RequestView<'a>, stream: Option<u32>) -> AccessEntry<'a> {
+fn entry<'a>(client: &'a Client, view: &RequestView<'a>, stream: Option<u64>) -> AccessEntry<'a> {
     AccessEntry {
         // The peer's address, whatever a proxy's fields name.
         client: client.endpoints.client(),
@@ -302,5 +302,6 @@ fn protocol(version: Version) -> &'static str {
         Version::Http10 => "http/1.0",
         Version::Http11 => "http/1.1",
         Version::Http2 => "h2",
+        Version::Http3 => "h3",
     }
 }

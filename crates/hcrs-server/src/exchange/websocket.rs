@@ -91,11 +91,11 @@ impl WebSocket {
     ) -> Result<Option<Self>, ResponseHead> {
         let view = head.view();
         let opening = match view.version {
-            Version::Http2 if head.is_websocket() => Opening::ExtendedConnect,
+            Version::Http2 | Version::Http3 if head.is_websocket() => Opening::ExtendedConnect,
             Version::Http11 if !view.has_body && hcrs_ws::asks_for_websocket(view.method, view.fields()) => {
                 Opening::Upgrade
             }
-            Version::Http10 | Version::Http11 | Version::Http2 => return Ok(None),
+            Version::Http10 | Version::Http11 | Version::Http2 | Version::Http3 => return Ok(None),
         };
         let handshake = Handshake::read(opening, view.fields()).map_err(|refusal| {
             let fields =

@@ -15,7 +15,7 @@ pub(crate) struct Facts<'a> {
     /// The connection's number.
     pub connection: u64,
     /// The stream's number, on HTTP/2.
-    pub stream: Option<u32>,
+    pub stream: Option<u64>,
 }
 
 /// The outcome of the TLS handshake.
@@ -37,6 +37,7 @@ pub(crate) fn answer(head: &RequestHead, facts: &Facts<'_>) -> WholeResponse {
         Version::Http10 => "HTTP/1.0",
         Version::Http11 => "HTTP/1.1",
         Version::Http2 => "HTTP/2",
+        Version::Http3 => "HTTP/3",
     };
     let page = page(protocol, view.client(), facts, html);
     let content_type: &[u8] = if html { b"text/html; charset=utf-8" } else { b"text/plain; charset=utf-8" };

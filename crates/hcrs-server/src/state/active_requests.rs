@@ -21,7 +21,7 @@ pub(crate) struct ActiveRequests {
 #[derive(Debug)]
 struct Entry {
     connection: u64,
-    stream: Option<u32>,
+    stream: Option<u64>,
     protocol: Protocol,
     exchange: Rc<Exchange>,
 }
@@ -32,7 +32,7 @@ impl ActiveRequests {
     pub(crate) fn add(
         &self,
         connection: u64,
-        stream: Option<u32>,
+        stream: Option<u64>,
         protocol: Protocol,
         exchange: &Rc<Exchange>,
     ) {

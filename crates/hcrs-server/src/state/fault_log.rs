@@ -34,7 +34,7 @@ pub(crate) struct FailedRequest<'a> {
     /// The number of its connection.
     pub connection: u64,
     /// The number of its stream, if the protocol has streams.
-    pub stream: Option<u32>,
+    pub stream: Option<u64>,
     /// Its id, if requests have one.
     pub id: Option<&'a [u8]>,
 }

@@ -97,6 +97,7 @@ impl EnvironBuilder {
             Version::Http11 => intern!(py, "HTTP/1.1"),
             // RFC 3875 §4.1.16: a digit, a dot, a digit.
             Version::Http2 => intern!(py, "HTTP/2.0"),
+            Version::Http3 => intern!(py, "HTTP/3.0"),
         };
         environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
         let (host, port) = head.server().map_or(("localhost", 80), |server| (server.host, server.port));

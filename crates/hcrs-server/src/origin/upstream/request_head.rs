@@ -11,7 +11,14 @@ use super::target::target;
 use crate::settings::{UpstreamHost, UpstreamUrl};
 
 /// The entry of this server in `via` (RFC 9110 §7.6.3).
-const VIA: [&str; 2] = ["1.1 hcrs", "2 hcrs"];
+fn via(version: hcrs_http::Version) -> &'static str {
+    use hcrs_http::Version::{Http2, Http3, Http10, Http11};
+    match version {
+        Http10 | Http11 => "1.1 hcrs",
+        Http2 => "2 hcrs",
+        Http3 => "3 hcrs",
+    }
+}
 
 /// The facts that a request's head depends on besides the client's.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +73,7 @@ pub(super) fn request_head(request: &RequestView<'_>, context: Context<'_>) -> O
         }
     }
     forwarded::describe(request, sender, fields);
-    let is_from_h2 = request.version == hcrs_http::Version::Http2;
-    fields.append(header::VIA, HeaderValue::from_static(VIA[usize::from(is_from_h2)]));
+    fields.append(header::VIA, HeaderValue::from_static(via(request.version)));
     Some(parts)
 }
 
