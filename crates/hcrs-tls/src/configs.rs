@@ -14,7 +14,7 @@ use crate::certificates::Certificates;
 use crate::ciphers::{self, Favourite, Selection};
 use crate::identity::{CertificateFacts, Identity};
 use crate::verify::Policy;
-use crate::{Settings, TlsError, TlsVersion, TlsWarning, key_exchange, provider};
+use crate::{QuicHandshake, Settings, TlsError, TlsVersion, TlsWarning, key_exchange, provider, quic};
 
 /// The configurations for new connections. They differ in the certificate and in the order of the cipher
 /// suites, and share their ticket keys, so that a client can resume with any of them.
@@ -23,6 +23,8 @@ pub struct ServerConfigs {
     certificates: Arc<Certificates>,
     /// The configurations by the place of the certificate.
     variants: Vec<Variants>,
+    /// That of QUIC connections, each of which has a resolver of its own.
+    quic: ServerConfig,
     policy: Policy,
     ticketer: Arc<dyn ProducesTickets>,
 }
@@ -66,8 +68,9 @@ impl ServerConfigs {
             })
         });
         let variants = variants.collect::<Result<_, TlsError>>()?;
+        let quic = parts.quic_config(&ticketer)?;
         let Parts { certificates, policy, .. } = parts;
-        Ok((Self { certificates, variants, policy, ticketer }, warnings))
+        Ok((Self { certificates, variants, quic, policy, ticketer }, warnings))
     }
 
     /// Returns the configuration for a client by its first message: the certificate by the name it asks for,
@@ -82,6 +85,12 @@ impl ServerConfigs {
         };
         let certificate = &self.certificates.identities()[place].pem;
         Choice { config: Arc::clone(config), certificate: Arc::clone(certificate) }
+    }
+
+    /// Returns the configuration of one QUIC connection. Its handshake chooses the certificate as
+    /// [`ServerConfigs::choose`] does, and the cipher suite by the client's order.
+    pub fn for_quic(&self) -> QuicHandshake {
+        QuicHandshake::new(&self.quic, &self.certificates)
     }
 
     /// Returns the facts of the certificates.
@@ -130,11 +139,31 @@ impl Parts {
         Ok(Self { certificates, policy, verifier, suites, groups, oldest, alpn, provider })
     }
 
-    /// Returns a configuration. Sessions resume by tickets alone, so that no session is kept in memory and no
-    /// lock is taken; the ticket keys are random, rotate, and end with the process. Early data is refused,
-    /// because it can be replayed.
+    /// Returns the configuration of QUIC connections.
+    fn quic_config(&self, ticketer: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, TlsError> {
+        let resolver = Arc::clone(&self.certificates) as _;
+        let mut config = self.config_from(TlsVersion::Tls13, resolver, Favourite::Aes, ticketer)?;
+        config.ignore_client_order = false;
+        config.alpn_protocols = vec![quic::ALPN.to_vec()];
+        Ok(config)
+    }
+
+    /// Returns a configuration of the configured versions.
     fn config(
         &self,
+        resolver: Arc<dyn ResolvesServerCert>,
+        favourite: Favourite,
+        ticketer: &Arc<dyn ProducesTickets>,
+    ) -> Result<ServerConfig, TlsError> {
+        self.config_from(self.oldest, resolver, favourite, ticketer)
+    }
+
+    /// Returns a configuration of the version `oldest` and newer ones. Sessions resume by tickets alone, so that no session is kept in memory and no
+    /// lock is taken; the ticket keys are random, rotate, and end with the process. Early data is refused,
+    /// because it can be replayed.
+    fn config_from(
+        &self,
+        oldest: TlsVersion,
         resolver: Arc<dyn ResolvesServerCert>,
         favourite: Favourite,
         ticketer: &Arc<dyn ProducesTickets>,
@@ -145,7 +174,7 @@ impl Parts {
             ..(*self.provider).clone()
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&self.oldest.and_newer())
+            .with_protocol_versions(&oldest.and_newer())
             .map_err(TlsError::Provider)?
             .with_client_cert_verifier(Arc::clone(&self.verifier))
             .with_cert_resolver(resolver);

@@ -43,6 +43,22 @@ impl TlsInfo {
         }
     }
 
+    /// Returns the info of a QUIC connection, whose version is TLS 1.3.
+    pub(crate) fn of_quic(
+        cipher_suite: Option<CipherSuite>,
+        server_certificate: Arc<str>,
+        client_chain: &[CertificateDer<'static>],
+    ) -> Self {
+        Self {
+            version: Some(ProtocolVersion::TLSv1_3),
+            cipher_suite,
+            server_certificate,
+            client_chain: client_chain.into(),
+            client_chain_pem: OnceLock::new(),
+            client_name: OnceLock::new(),
+        }
+    }
+
     /// Returns the extension's `tls_version`: the number on the wire, 0x0303 for TLS 1.2 and 0x0304 for TLS
     /// 1.3.
     pub fn version(&self) -> Option<u16> {

@@ -31,6 +31,7 @@ mod files;
 mod handshake;
 mod info;
 mod keys;
+mod quic;
 mod reload;
 
 /// A folder with the development certificate.
