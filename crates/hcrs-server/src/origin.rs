@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod fixed;
 pub(crate) mod health;
 mod html;
+mod path_rest;
 pub(crate) mod redirect;
 pub(crate) mod upstream;
 pub(crate) mod welcome;

@@ -367,7 +367,7 @@ fn configured(shared: &ThreadState, head: &RequestHead, route: &ConfiguredRoute,
             // A text of its own precedes the page.
             if response.body.is_empty() { with_page(response) } else { Configured::Pieced(response) }
         }
-        RouteAction::Redirect(redirect) => redirect::by_route(head, redirect)
+        RouteAction::Redirect(redirect) => redirect::by_route(head, redirect, &route.matcher)
             .map_or(Configured::Refused(Fault::UnknownHost), |response| Configured::Pieced(response.into())),
         RouteAction::Upstream(settings) => Configured::Upstream(proxied(shared, head, route, settings)),
         RouteAction::Files(settings) => {

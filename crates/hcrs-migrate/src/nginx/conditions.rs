@@ -61,7 +61,11 @@ impl<'a> Converter<'a> {
         for step in directive.children() {
             let action = match step.name.as_str() {
                 "return" => returned(step, meaning),
-                "rewrite" => rewritten(step, meaning),
+                // The paths of the route are not those of the expression.
+                "rewrite" => rewritten(step, meaning).and_then(|action| {
+                    let has_rest = action.iter().any(|entry| entry.literal.contains("{rest}"));
+                    if has_rest { Err("$1 has no counterpart in a redirect here".into()) } else { Ok(action) }
+                }),
                 "break" | "set" => {
                     step.see();
                     continue;

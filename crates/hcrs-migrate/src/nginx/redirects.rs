@@ -149,7 +149,16 @@ fn location(target: &str, meaning: Meaning<'_, '_>) -> Result<String, String> {
                 }
                 result.push_str("{path}");
             }
-            _ => return Err(format!("{variable} has no counterpart in a redirect")),
+            _ => match Rest::of(variable, expression) {
+                Some(Rest::FromSlash) if result.ends_with('/') => {
+                    result.pop();
+                    result.push_str("{rest}");
+                }
+                Some(Rest::WithSlash | Rest::Open) => result.push_str("{rest}"),
+                Some(Rest::FromSlash) | None => {
+                    return Err(format!("{variable} has no counterpart in a redirect"));
+                }
+            },
         }
     }
     result.push_str(rest);
@@ -165,6 +174,35 @@ fn is_whole_path(variable: &str, expression: Option<&str>) -> bool {
     let Some(expression) = expression else { return false };
     let inner = expression.trim_start_matches('^').trim_end_matches('$');
     variable == "$1" && matches!(inner, "(.*)" | "/(.*)" | "(/.*)" | "/?(.*)" | "(.+)" | "/(.+)")
+}
+
+/// Capture of the end of a path, behind a fixed beginning. It is the part that the route's path leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// It follows a slash, which the part begins with.
+    FromSlash,
+    /// It begins with the slash, as the part does.
+    WithSlash,
+    /// It follows something else.
+    Open,
+}
+
+impl Rest {
+    fn of(variable: &str, expression: Option<&str>) -> Option<Self> {
+        let inner = expression?.strip_prefix('^')?.trim_end_matches('$');
+        let (fixed, capture) = inner.split_at(inner.find('(')?);
+        // An unescaped dot is any character.
+        let fixed = fixed.replace("\\.", "").replace("\\-", "-").replace("\\/", "/");
+        if variable != "$1" || !fixed.chars().all(|c| c.is_ascii_alphanumeric() || "/_-~".contains(c)) {
+            return None;
+        }
+        match capture {
+            "(/.*)" => Some(Self::WithSlash),
+            "(.*)" | "(.+)" if fixed.ends_with('/') => Some(Self::FromSlash),
+            "(.*)" | "(.+)" => Some(Self::Open),
+            _ => None,
+        }
+    }
 }
 
 /// Returns whether a server redirects everything to https at the same host, by the directive that is returned.
@@ -319,6 +357,9 @@ mod tests {
             ("rewrite ^/(.*)$ https://x.test/$1 permanent;", r#""https://x.test{path}{query}" 301"#),
             ("rewrite ^(.*)$ https://x.test$1 redirect;", r#""https://x.test{path}{query}" 302"#),
             ("rewrite ^/old$ /new? permanent;", r#""/new" 301"#),
+            ("rewrite ^/a/(.*)$ /b/$1 permanent;", r#""/b{rest}{query}" 301"#),
+            ("rewrite ^/a\\.b(/.*)$ https://x.test$1? permanent;", r#""https://x.test{rest}" 301"#),
+            ("rewrite ^/a(.*)$ /b$1? redirect;", r#""/b{rest}" 302"#),
             ("return 404;", "404"),
             ("return 444;", "404"),
             ("return 200 \"ok\\n\";", r#"200 "ok\n""#),
@@ -327,7 +368,9 @@ mod tests {
         }
         for (inner, reason) in [
             ("return 301 https://$geo_host/;", "$geo_host has no counterpart"),
-            ("rewrite ^/a/(.*)$ /b/$1 permanent;", "$1 has no counterpart"),
+            ("rewrite ^/a/(.*)$ /b-$1 permanent;", "$1 has no counterpart"),
+            ("rewrite ^/a.b/(.*)$ /b/$1 permanent;", "$1 has no counterpart"),
+            ("rewrite ^/(a|b)/(.*)$ /c/$2 permanent;", "$2 has no counterpart"),
             ("rewrite ^/a$ /b last;", "not rewritten within the server"),
             ("return 200 $remote_addr;", "has no variables such as $remote_addr"),
         ] {

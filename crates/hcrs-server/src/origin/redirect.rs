@@ -1,10 +1,11 @@
 //! Redirects: of requests of cleartext listeners to HTTPS (`redirect_http`), and of those that a route redirects.
 
-use hcrs_http::{RequestHead, RequestView, ResponseHead};
+use hcrs_http::{NormalPath, RequestHead, RequestView, ResponseHead};
 
+use super::path_rest::append_rest;
 use crate::exchange::WholeResponse;
 use crate::server_names::host_of;
-use crate::settings::RedirectSettings;
+use crate::settings::{RedirectSettings, RouteMatcher};
 
 /// Paths that are served over cleartext nevertheless: certificate authorities fetch the answers to their
 /// challenges there (RFC 8555 §8.3).
@@ -35,7 +36,11 @@ pub(crate) fn answer(head: &RequestHead, port: u16) -> Option<WholeResponse> {
 }
 
 /// Returns the redirect of a route; `None` if its location names the request's host, and the request has none.
-pub(crate) fn by_route(head: &RequestHead, settings: &RedirectSettings) -> Option<WholeResponse> {
+pub(crate) fn by_route(
+    head: &RequestHead,
+    settings: &RedirectSettings,
+    matcher: &RouteMatcher,
+) -> Option<WholeResponse> {
     let view = head.view();
     let mut location = Vec::with_capacity(settings.location.len() + view.path.len());
     let mut left = settings.location.as_str();
@@ -44,12 +49,12 @@ pub(crate) fn by_route(head: &RequestHead, settings: &RedirectSettings) -> Optio
         let (name, rest) = rest.split_once('}')?;
         match name {
             "host" => location.extend_from_slice(host_of(view.fields().first(b"host")?)?),
-            // At the beginning two slashes would make the path a host.
-            "path" if location.is_empty() => {
-                let slashes = view.path.iter().take_while(|&&byte| byte == b'/').count();
-                location.extend_from_slice(&view.path[slashes.saturating_sub(1)..]);
-            }
             "path" => location.extend_from_slice(view.path),
+            "rest" => {
+                let path = NormalPath::new(view.path);
+                let taken = path.as_bytes().len() - matcher.tail(&path).len();
+                append_rest(view.path, &path.as_bytes()[..taken], &mut location);
+            }
             _ if view.query.is_empty() => {}
             _ => {
                 location.push(b'?');
@@ -59,6 +64,12 @@ pub(crate) fn by_route(head: &RequestHead, settings: &RedirectSettings) -> Optio
         left = rest;
     }
     location.extend_from_slice(left.as_bytes());
+    // Browsers take a path that begins with two slashes for a host, and a backslash for a slash.
+    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    if location.first().is_some_and(is_slash) && !settings.location.starts_with("//") {
+        let slashes = location.iter().take_while(|byte| is_slash(byte)).count();
+        location.splice(..slashes, *b"/");
+    }
     Some(to(&location, settings.status))
 }
 
@@ -72,6 +83,7 @@ mod tests {
     use hcrs_http::{Endpoints, RequestLine, Scheme, Version};
 
     use super::*;
+    use crate::settings::PathPattern;
 
     fn location(host: &[u8], target: (&[u8], &[u8]), port: u16) -> Option<String> {
         let (path, query) = target;
@@ -96,13 +108,19 @@ mod tests {
 
     #[test]
     fn routes_make_a_location_of_the_parts_of_a_request() {
+        let pattern = |text| PathPattern::parse(text).unwrap();
+        let matcher = RouteMatcher {
+            paths: vec![pattern("/moved"), pattern("/v?/*"), pattern("=/one")],
+            ..RouteMatcher::default()
+        };
         let to = |location: &str, path: &[u8], query: &[u8]| {
             let line =
                 RequestLine { version: Version::Http11, scheme: Scheme::Http, method: b"GET", path, query };
             let mut head = RequestHead::new(Vec::new(), line, &Endpoints::default());
             head.push_field(b"host", b"a.test:80");
             let answer =
-                by_route(&head, &RedirectSettings { location: location.to_owned(), status: 301 }).unwrap();
+                by_route(&head, &RedirectSettings { location: location.to_owned(), status: 301 }, &matcher)
+                    .unwrap();
             assert_eq!(answer.head.status(), 301);
             String::from_utf8(answer.head.fields().first(b"location").unwrap().to_vec()).unwrap()
         };
@@ -110,7 +128,20 @@ mod tests {
         assert_eq!(to("https://{host}{path}{query}", b"/", b""), "https://a.test/");
         assert_eq!(to("/new", b"/old", b"x"), "/new");
         assert_eq!(to("{path}/", b"//evil.test", b""), "/evil.test/", "no other host");
+        assert_eq!(to("{path}/", b"/\\evil.test", b""), "/evil.test/", "no other host");
+        assert_eq!(to("{rest}", b"/moved//evil.test", b""), "/evil.test", "no other host");
+        assert_eq!(to("{rest}", b"/moved/\\evil.test", b""), "/evil.test", "no other host");
+        assert_eq!(to("//b.test{path}", b"/a", b""), "//b.test/a");
         assert_eq!(to("/x{path}", b"//y", b""), "/x//y");
+        assert_eq!(to("/new{rest}{query}", b"/moved/a%20b", b"q"), "/new/a%20b?q");
+        assert_eq!(to("/new{rest}", b"/moved", b""), "/new");
+        assert_eq!(
+            to("/new{rest}", b"/moved/../moved/%2e%2e/x", b""),
+            "/new/x",
+            "the normal form has no dots"
+        );
+        assert_eq!(to("/new/{rest}", b"/v2/a/b", b""), "/new/2/a/b");
+        assert_eq!(to("/new{rest}", b"/one", b""), "/new");
     }
 
     #[test]

@@ -166,7 +166,8 @@ pub enum MissingFile {
 /// A redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectSettings {
-    /// The location, with `{host}`, `{path}` and `{query}` of the request.
+    /// The location, with `{host}`, `{path}` and `{query}` of the request, and `{rest}` for the part of the path that
+    /// the route leaves open.
     pub location: String,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
@@ -222,13 +223,30 @@ impl PathPattern {
             Self::Prefix(prefix) => path.below(prefix.as_bytes()),
             Self::Exact(exact) => (exact.as_bytes() == bytes).then_some(bytes),
             Self::Glob(pattern) => {
-                let last =
-                    bytes.iter().rposition(|&byte| byte == b'/').map_or(bytes, |slash| &bytes[slash + 1..]);
-                let subject = if pattern.contains('/') { bytes } else { last };
-                glob::is_match(pattern.as_bytes(), subject).then_some(bytes)
+                glob::is_match(pattern.as_bytes(), compared(pattern, bytes)).then_some(bytes)
             }
         }
     }
+
+    /// Returns the part of a path that the pattern leaves open: behind a prefix, or from the first wildcard on. `None`
+    /// if the pattern does not match.
+    fn tail<'a>(&self, path: &'a NormalPath<'_>) -> Option<&'a [u8]> {
+        let rest = self.rest(path)?;
+        Some(match self {
+            Self::Prefix(_) => rest,
+            Self::Exact(_) => &[],
+            Self::Glob(pattern) => {
+                let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
+                &compared(pattern, rest)[fixed..]
+            }
+        })
+    }
+}
+
+/// Returns the part of a path with which a glob is compared.
+fn compared<'a>(pattern: &str, path: &'a [u8]) -> &'a [u8] {
+    let last = || path.iter().rposition(|&byte| byte == b'/').map_or(path, |slash| &path[slash + 1..]);
+    if pattern.contains('/') { path } else { last() }
 }
 
 impl HostPattern {
@@ -453,6 +471,11 @@ impl RouteMatcher {
     /// Returns the part of a path that follows the route's prefix, of several the first that matches.
     pub(crate) fn rest<'a>(&self, path: &'a NormalPath<'_>) -> &'a [u8] {
         self.paths.iter().find_map(|pattern| pattern.rest(path)).unwrap_or(path.as_bytes())
+    }
+
+    /// Returns the part of a path that the route's pattern leaves open, of several the first that matches.
+    pub(crate) fn tail<'a>(&self, path: &'a NormalPath<'_>) -> &'a [u8] {
+        self.paths.iter().find_map(|pattern| pattern.tail(path)).unwrap_or(path.as_bytes())
     }
 }
 

@@ -240,12 +240,12 @@ fn location(given: GivenValue<'_>) -> Result<String, Mistake> {
     let text = given.text()?;
     let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     let mut names = text.split('{').skip(1).map(|rest| rest.split_once('}').map(|(name, _)| name));
-    let has_known_names = names.all(|name| matches!(name, Some("host" | "path" | "query")));
+    let has_known_names = names.all(|name| matches!(name, Some("host" | "path" | "rest" | "query")));
     if is_visible && has_known_names {
         Ok(text.to_owned())
     } else {
         Err(given.expected(format_args!(
-            "a URL or a path, in which braces hold host, path or query, as {}",
+            "a URL or a path, in which braces hold host, path, rest or query, as {}",
             quoted("https://{host}{path}{query}")
         )))
     }

@@ -67,7 +67,8 @@ const OWN: &[RouteKey] = &[
         kind: ValueKind::Text,
         goes_with: None,
         doc: "Action: redirects to this location, in which {host}, {path} and {query}, the query with its question mark, \
-              stand for those of the request.",
+              stand for those of the request, and {rest} for the part of the path behind the route's path, or from \
+              the first wildcard of a pattern on.",
     },
     RouteKey {
         key: "status",

@@ -1,6 +1,8 @@
 //! The target of a request to an upstream: its path below that of the URL, without the prefix that a route removes.
 
-use hcrs_http::{NormalPath, RequestView};
+use hcrs_http::RequestView;
+
+use crate::origin::path_rest::append_rest;
 
 /// Returns the target in origin form. `stripped` is the part of the path's normal form that is removed.
 ///
@@ -17,13 +19,7 @@ pub(super) fn target(request: &RequestView<'_>, base: &str, stripped: &[u8]) -> 
     if base.is_empty() && stripped.is_empty() {
         target.extend_from_slice(path);
     } else {
-        let normal = NormalPath::new(path);
-        if is_plain(path) && normal.as_bytes().starts_with(stripped) {
-            let segments = stripped.split(|&byte| byte == b'/').count() - 1;
-            target.extend_from_slice(after_segments(path, segments));
-        } else {
-            encode(normal.as_bytes().strip_prefix(stripped).unwrap_or(normal.as_bytes()), &mut target);
-        }
+        append_rest(path, stripped, &mut target);
     }
     if !target.starts_with(b"/") {
         target.insert(0, b'/');
@@ -33,40 +29,6 @@ pub(super) fn target(request: &RequestView<'_>, base: &str, stripped: &[u8]) -> 
         target.extend_from_slice(request.query);
     }
     target
-}
-
-/// Whether each segment of a path is one of its normal form: none is empty but the last, none is a dot segment, and
-/// none has an encoded slash or dot.
-fn is_plain(path: &[u8]) -> bool {
-    let Some(path) = path.strip_prefix(b"/") else { return false };
-    let mut segments = path.split(|&byte| byte == b'/').peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        if segment.is_empty() && !is_last || matches!(segment, b"." | b"..") {
-            return false;
-        }
-    }
-    !path.windows(3).any(|octet| {
-        matches!(octet, [b'%', b'2', b'f' | b'F' | b'e' | b'E'] | [b'%', b'5', b'c' | b'C'] | b"%00")
-    })
-}
-
-/// Returns what follows the first `count` segments, each with the slash before it.
-fn after_segments(path: &[u8], count: usize) -> &[u8] {
-    let slash = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(count);
-    slash.map_or(&[], |(at, _)| &path[at..])
-}
-
-/// Appends a decoded path in percent-encoding.
-fn encode(path: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in path {
-        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
-    }
 }
 
 #[cfg(test)]
