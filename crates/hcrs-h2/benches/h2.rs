@@ -101,7 +101,7 @@ impl Server {
         );
         // Time stands still here, and with it the refill of budgets.
         let settings = Settings { frame_burst: u32::MAX, ..Settings::default() };
-        let room = hcrs_h2::BodyRoom::of_thread(&settings);
+        let room = hcrs_h2::BodyRoom::new(settings.thread_room);
         let handshake = hcrs_h2::handshake(wire.clone(), &settings, Scheme::Https, Rc::new(endpoints), &room);
         let Poll::Ready(Ok(connection)) = pin!(handshake).poll(&mut Context::from_waker(Waker::noop()))
         else {

@@ -10,14 +10,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault, Field, PIECE, Scheme};
-use hcrs_mux::ServerFields;
+use hcrs_mux::{BodyRoom, ServerFields};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::PREFACE;
 use crate::event::{Ended, Event, StreamKey};
 use crate::frame::ErrorCode;
 use crate::output::SLICES;
-use crate::protocol::{BodyRoom, Error, Protocol};
+use crate::protocol::{Error, Protocol};
 use crate::settings::Settings;
 
 pub use turn::Turn;

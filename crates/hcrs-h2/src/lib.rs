@@ -16,8 +16,7 @@ mod streams;
 pub use connection::{Connection, Turn, handshake};
 pub use event::{Ended, Event, Sent, StreamKey};
 pub use frame::ErrorCode;
-pub use hcrs_mux::{ServerFields, recycle};
-pub use protocol::BodyRoom;
+pub use hcrs_mux::{BodyRoom, ServerFields, recycle};
 pub use settings::Settings;
 
 /// The client connection preface, which an HTTP/2 client sends first (RFC 9113 §3.4).

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault, Scheme, Version};
-use hcrs_mux::{Budget, Checks, ServerFields, Unwanted};
+use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields, Unwanted};
 
 use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
@@ -25,8 +25,6 @@ use crate::streams::Streams;
 use receive::Block;
 use responses::{LastHead, UPDATES_PER_SEND};
 use window::Window;
-
-pub use window::BodyRoom;
 
 /// Most streams that are remembered after the server has reset them: frames that were on their way are no
 /// offence.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod body_room;
 mod budget;
 mod field;
 mod huffman;
@@ -11,6 +12,7 @@ pub mod response;
 mod spare;
 mod unwanted;
 
+pub use body_room::BodyRoom;
 pub use budget::Budget;
 pub use field::{Field, Form, Name};
 pub use request::{Checks, Decoded, Request, RequestReader, TrailersReader};

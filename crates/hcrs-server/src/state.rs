@@ -138,7 +138,7 @@ impl ThreadState {
             metrics: Rc::default(),
             requests: ActiveRequests::default(),
             websockets: RefCell::new(websocket::Terms::new(&settings.connection)),
-            bodies: hcrs_h2::BodyRoom::of_thread(&settings.connection.h2),
+            bodies: hcrs_h2::BodyRoom::new(settings.connection.h2.thread_room),
             named_by_app: RefCell::new(NamedByApp::of(&settings, &files)),
             files,
             upstreams: Upstreams::default(),

@@ -193,7 +193,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let room = BodyRoom::of_thread(&settings());
+        let room = BodyRoom::new(settings().thread_room);
         let mut model = Self {
             protocol: protocol(&room),
             room,
@@ -467,7 +467,7 @@ fn bytes_of(acts: &[Act]) -> Vec<u8> {
 
 /// Returns all that follows from bytes in these pieces, in a form that can be compared.
 fn outcome(bytes: &[u8], cuts: &[usize]) -> (String, Vec<u8>) {
-    let room = BodyRoom::of_thread(&settings());
+    let room = BodyRoom::new(settings().thread_room);
     let (mut protocol, now) = (protocol(&room), Instant::now());
     let (mut rest, mut cuts) = (bytes, cuts.iter().cycle());
     let mut error = None;

@@ -4,8 +4,9 @@
 //! A window as large as those of all streams together would let each client fill it. A smaller window of a
 //! fixed size would let bodies that no app reads stop those that an app reads.
 
-use std::cell::Cell;
 use std::rc::Rc;
+
+use hcrs_mux::BodyRoom;
 
 use crate::flow::FlowWindow;
 use crate::frame::{FIRST_WINDOW, MAX_31};
@@ -19,29 +20,6 @@ const STEP: u32 = AHEAD / 4;
 
 /// The smallest window, in bytes: one upload at full speed does not change it.
 const LEAST: u32 = AHEAD + STEP;
-
-/// Room for the unread request bodies of all connections of a thread.
-#[derive(Debug)]
-pub struct BodyRoom {
-    size: usize,
-    taken: Cell<usize>,
-}
-
-impl BodyRoom {
-    /// Creates the room of a thread.
-    pub fn of_thread(settings: &Settings) -> Rc<Self> {
-        Rc::new(Self { size: settings.thread_room, taken: Cell::new(0) })
-    }
-
-    /// Returns the number of bytes that are taken.
-    pub fn taken(&self) -> usize {
-        self.taken.get()
-    }
-
-    fn is_full(&self) -> bool {
-        self.taken.get() >= self.size
-    }
-}
 
 /// The window of one connection.
 #[derive(Debug)]
@@ -71,13 +49,13 @@ impl Window {
     /// Notes bytes that have arrived.
     pub(super) fn hold(&mut self, len: usize) {
         self.held += len;
-        self.room.taken.set(self.room.taken.get() + len);
+        self.room.hold(len);
     }
 
     /// Notes bytes that are no longer held.
     pub(super) fn release(&mut self, len: usize) {
         self.held -= len;
-        self.room.taken.set(self.room.taken.get() - len);
+        self.room.release(len);
     }
 
     /// Whether the window may be opened further even if no stream is known to be read.

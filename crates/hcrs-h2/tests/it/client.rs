@@ -28,7 +28,7 @@ impl Pair {
     }
 
     pub(crate) fn with(settings: &Settings, builder: &h2::client::Builder, app: App) -> Self {
-        Self::beside(&BodyRoom::of_thread(settings), settings, builder, app)
+        Self::beside(&BodyRoom::new(settings.thread_room), settings, builder, app)
     }
 
     /// Creates a client's connection and the server's, with other connections in the room.

@@ -98,7 +98,7 @@ fn a_preface_that_comes_late_wakes_the_handshake() {
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Context::from_waker(&waker);
     let (settings, endpoints) = (Settings::default(), Rc::new(Endpoints::default()));
-    let room = BodyRoom::of_thread(&settings);
+    let room = BodyRoom::new(settings.thread_room);
     let mut handshake = pin!(hcrs_h2::handshake(theirs, &settings, Scheme::Http, endpoints, &room));
     for part in PREFACE.chunks(10) {
         assert!(handshake.as_mut().poll(&mut cx).is_pending());

@@ -77,7 +77,7 @@ pub(crate) struct Hands<'a, 'c> {
 impl Server {
     /// Exchanges prefaces with a client that has already sent its own.
     pub(crate) fn new(io: End, settings: &Settings, app: App) -> Self {
-        Self::beside(&BodyRoom::of_thread(settings), io, settings, app)
+        Self::beside(&BodyRoom::new(settings.thread_room), io, settings, app)
     }
 
     /// Exchanges prefaces, with other connections in the room.

@@ -54,7 +54,7 @@ impl Uploads {
 #[test]
 fn bodies_of_which_none_is_read_have_the_room_of_a_connection() {
     let settings = Settings::default();
-    let room = BodyRoom::of_thread(&settings);
+    let room = BodyRoom::new(settings.thread_room);
     let mut uploads = Uploads::begin(&room, &settings, 99, false);
     let received = uploads.received();
     assert!((2 * MIB..=2 * MIB + AHEAD).contains(&received), "{received}");
@@ -66,7 +66,7 @@ fn bodies_of_which_none_is_read_have_the_room_of_a_connection() {
 #[test]
 fn a_stream_that_is_read_gets_on_beside_others_that_fill_the_room() {
     let settings = Settings::default();
-    let room = BodyRoom::of_thread(&settings);
+    let room = BodyRoom::new(settings.thread_room);
     let mut uploads = Uploads::begin(&room, &settings, 40, false);
     uploads.received();
     uploads.pair.server.is_hungry = true;
@@ -87,7 +87,7 @@ fn a_stream_that_is_read_gets_on_beside_others_that_fill_the_room() {
 #[test]
 fn what_was_read_leaves_the_window_no_wider_than_before() {
     let settings = Settings::default();
-    let room = BodyRoom::of_thread(&settings);
+    let room = BodyRoom::new(settings.thread_room);
     let mut uploads = Uploads::begin(&room, &settings, 10, false);
     for _ in 0..3 {
         uploads.received();
@@ -110,7 +110,7 @@ fn what_was_read_leaves_the_window_no_wider_than_before() {
 #[test]
 fn all_connections_of_a_thread_have_one_room() {
     let settings = Settings { thread_room: 4 * MIB, ..Settings::default() };
-    let room = BodyRoom::of_thread(&settings);
+    let room = BodyRoom::new(settings.thread_room);
     let all: Vec<_> = (0..6).map(|_| Uploads::begin(&room, &settings, 30, true)).collect();
     assert!((4 * MIB..=4 * MIB + 6 * AHEAD).contains(&room.taken()), "{}", room.taken());
     drop(all);
