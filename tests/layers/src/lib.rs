@@ -21,6 +21,7 @@ mod tests {
         ("hcrs-h1", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-mux", &["hcrs-http"], &["tokio", "pyo3"]),
         ("hcrs-h2", &["hcrs-http", "hcrs-mux"], &["pyo3"]),
+        ("hcrs-h3", &["hcrs-http", "hcrs-mux"], &["tokio", "quinn-proto", "pyo3"]),
         ("hcrs-ws", &["hcrs-http"], &["tokio", "h2", "httparse", "rustls", "pyo3"]),
         ("hcrs-tls", &["hcrs-http"], &["pyo3"]),
         ("hcrs-otlp", &["hcrs-http"], &["tokio", "h2", "pyo3"]),

@@ -1,0 +1,252 @@
+//! Responses: the head, the body as far as the transport takes it, the trailers, and the answer to a fault.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hcrs_http::{Fault, Field, ResponseHead};
+use hcrs_mux::{CheckedHead, response};
+
+use super::Protocol;
+use crate::error::ErrorCode;
+use crate::event::{Event, Sent, StreamKey};
+use crate::frame::{self, HEADERS};
+use crate::qpack::Encoder;
+use crate::stream::Sending;
+use crate::transport::Transport;
+
+/// Most bytes of frames of one stream that may wait for the transport before hints are dropped.
+const HINTS_MAX: usize = 64 << 10;
+
+/// A head that was sent: many requests of a turn may be answered with one head.
+#[derive(Debug)]
+pub(super) struct LastHead {
+    head: ResponseHead,
+    checked: CheckedHead,
+    section: Vec<u8>,
+}
+
+impl Protocol {
+    pub(crate) fn send_interim(&mut self, key: StreamKey, interim: &ResponseHead) -> Result<(), Fault> {
+        let Some(stream) = self.streams.of_app(key) else { return Ok(()) };
+        if stream.sending != Sending::Head {
+            return Err(Fault::AppFailed);
+        }
+        response::check_interim::<Encoder>(interim)?;
+        if stream.outbox.framing() < HINTS_MAX {
+            write_section(stream.outbox.frames(), key.id, |out| {
+                response::write_interim(interim, &mut Encoder, out);
+            });
+            self.make_dirty(key);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send_head(
+        &mut self,
+        key: StreamKey,
+        response: &ResponseHead,
+        end: bool,
+    ) -> Result<bool, Fault> {
+        let last = self.last_head.as_ref().filter(|last| last.head.is_same(response));
+        let checked = match last {
+            Some(last) => last.checked,
+            None => response::check_response::<Encoder>(response)?,
+        };
+        let Some(stream) = self.streams.of_app(key) else { return Ok(true) };
+        if stream.sending != Sending::Head {
+            return Err(Fault::AppFailed);
+        }
+        let is_bodiless = stream.is_head || matches!(response.status(), 204 | 304);
+        if end && !is_bodiless && checked.length.is_some_and(|length| length > 0) {
+            return Err(Fault::AppFailed);
+        }
+        stream.is_bodiless = is_bodiless;
+        stream.response_left = checked.length;
+        stream.sending = if end || is_bodiless { Sending::Last } else { Sending::Body };
+        let out = stream.outbox.frames();
+        match &self.last_head {
+            Some(last) if last.head.is_same(response) => frame::put(out, key.id, HEADERS, &last.section),
+            _ => {
+                let mut section = Vec::with_capacity(256);
+                checked.write(response, &self.server_fields, &mut Encoder, &mut section);
+                frame::put(out, key.id, HEADERS, &section);
+                self.last_head =
+                    response.is_shared().then(|| LastHead { head: response.clone(), checked, section });
+            }
+        }
+        self.take_response_priority(key, response);
+        self.make_dirty(key);
+        if end {
+            self.complete(key);
+        }
+        Ok(end)
+    }
+
+    /// Changes the order of a response by its own field (RFC 9218 §8).
+    fn take_response_priority(&mut self, key: StreamKey, response: &ResponseHead) {
+        let is_priority = |name: &[u8]| name.len() == 8 && name.eq_ignore_ascii_case(b"priority");
+        let mut lines =
+            response.fields().filter(|(name, _)| is_priority(name)).map(|(_, value)| value).peekable();
+        if lines.peek().is_some() {
+            let before = self.streams.get(key).and_then(|stream| stream.priority).unwrap_or_default();
+            self.set_priority(key, before.updated_by_lines(lines));
+        }
+    }
+
+    /// Appends body bytes. Returns what has become of them if they are not to be written.
+    pub(crate) fn queue_data(
+        &mut self,
+        key: StreamKey,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Option<Sent>, Fault> {
+        let len = data.len();
+        let Some(stream) = self.streams.of_app(key) else { return Ok(Some(Sent { len, done: true })) };
+        if stream.is_bodiless {
+            if end {
+                self.complete(key);
+            }
+            return Ok(Some(Sent { len, done: end }));
+        }
+        if stream.sending != Sending::Body {
+            return Err(Fault::AppFailed);
+        }
+        stream.spend_length(len, end)?;
+        if len > 0 {
+            stream.outbox.data(key.id, data);
+        }
+        if end {
+            stream.sending = Sending::Last;
+        }
+        Ok(None)
+    }
+
+    /// Appends trailers, which are the end. Returns what has become of them if they are not to be written.
+    pub(crate) fn queue_trailers(
+        &mut self,
+        key: StreamKey,
+        trailers: &ResponseHead,
+    ) -> Result<Option<Sent>, Fault> {
+        let Some(stream) = self.streams.of_app(key) else { return Ok(Some(Sent { len: 0, done: true })) };
+        if stream.is_bodiless {
+            self.complete(key);
+            return Ok(Some(Sent { len: 0, done: true }));
+        }
+        if stream.sending != Sending::Body {
+            return Err(Fault::AppFailed);
+        }
+        stream.spend_length(0, true)?;
+        response::check_trailers::<Encoder>(trailers)?;
+        stream.sending = Sending::Last;
+        if trailers.field_count() > 0 {
+            write_section(stream.outbox.frames(), key.id, |out| {
+                response::write_trailers(trailers, &mut Encoder, out);
+            });
+        }
+        Ok(None)
+    }
+
+    /// Writes what was appended, unless earlier bytes wait.
+    pub(crate) fn write_queued(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) -> Sent {
+        let is_waiting = self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some());
+        if is_waiting { Sent { len: 0, done: false } } else { self.pump(io, key, now) }
+    }
+
+    /// Ends a stream with a fault: sends a response with the fault's status if no head was sent, and resets
+    /// the stream otherwise.
+    pub(crate) fn fail(&mut self, key: StreamKey, fault: Fault, own: Option<Field<'_>>) {
+        let Some(stream) = self.streams.get(key) else { return };
+        match (stream.is_of_app(), stream.sending) {
+            (true, Sending::Head) => self.answer_fault(key, fault, own),
+            (true, Sending::Ended) => self.retire(key),
+            (true, Sending::Last) if stream.is_bodiless => self.retire(key),
+            (false, Sending::Ended) => {}
+            (_, Sending::Head | Sending::Body | Sending::Last) => {
+                self.abandon(key, ErrorCode::of(fault));
+                self.remove(key);
+            }
+        }
+    }
+
+    /// Ends the app's part of a stream whose response is complete.
+    fn complete(&mut self, key: StreamKey) {
+        self.answered = self.answered.saturating_add(1);
+        self.retire(key);
+    }
+
+    /// Returns the streams whose response has waited for the client since `instant` or longer.
+    pub(crate) fn stalled_since(&self, instant: Instant) -> Vec<StreamKey> {
+        let streams = self.streams.iter();
+        let stalled =
+            streams.filter(|(_, stream)| stream.waiting_since.is_some_and(|since| since <= instant));
+        stalled.map(|(key, _)| key).collect()
+    }
+
+    /// Has a stream written at the end of the turn.
+    pub(super) fn make_dirty(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !std::mem::replace(&mut stream.is_dirty, true)
+        {
+            self.dirty.push(key);
+        }
+    }
+
+    /// Writes what waits on a stream that the client lets go on, and reports it to the app.
+    pub(super) fn continue_response(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) {
+        let Sent { len, done } = self.pump(io, key, now);
+        if len > 0 || done {
+            self.events.push_back(Event::Sent { key, len, done });
+        }
+    }
+
+    /// Writes what waits on a stream that was not written in this turn.
+    pub(super) fn write(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) {
+        let is_waiting = self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some());
+        if !is_waiting {
+            self.continue_response(io, key, now);
+        }
+    }
+
+    /// Writes as much as the transport takes, and the end of the response behind it.
+    fn pump(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) -> Sent {
+        let mut pumped = Sent { len: 0, done: false };
+        let Some(stream) = self.streams.get_mut(key) else { return pumped };
+        let progress = stream.outbox.write(io, key.id);
+        let is_of_app = stream.is_of_app();
+        pumped.len = if is_of_app { progress.body } else { 0 };
+        if progress.is_closed {
+            // The transport reports the client's wish to stop, too.
+            self.stopped.push(key.id);
+            return pumped;
+        }
+        if !stream.outbox.is_empty() {
+            // Without a byte of progress the stream has waited before.
+            if progress.body > 0 || stream.waiting_since.is_none() {
+                stream.waiting_since = Some(now);
+                self.stalls += 1;
+            }
+            return pumped;
+        }
+        stream.waiting_since = None;
+        if stream.sending != Sending::Last {
+            return pumped;
+        }
+        stream.sending = Sending::Ended;
+        io.finish(key.id);
+        self.finishing.push(key.id);
+        if is_of_app && !stream.is_bodiless {
+            pumped.done = true;
+            self.complete(key);
+        } else {
+            self.settle(key);
+        }
+        pumped
+    }
+}
+
+/// Writes a HEADERS frame whose section `write` appends.
+pub(super) fn write_section(out: &mut Vec<u8>, stream_id: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut section = Vec::with_capacity(128);
+    write(&mut section);
+    frame::put(out, stream_id, HEADERS, &section);
+}

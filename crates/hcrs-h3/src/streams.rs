@@ -1,0 +1,72 @@
+//! The request streams of a connection, by place and by number.
+
+use slab::Slab;
+
+use crate::event::StreamKey;
+use crate::stream::Stream;
+
+/// The streams that are not over. The key of a stream that is over finds none.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    places: Slab<Stream>,
+    /// The numbers of the streams at each place, which may be over.
+    ids: Vec<u64>,
+    /// The place that was last found by its number: reports about one stream often follow each other.
+    last: usize,
+}
+
+impl Streams {
+    pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
+        let id = stream.id;
+        let slot = self.places.insert(stream);
+        if slot == self.ids.len() {
+            self.ids.push(id);
+        } else {
+            self.ids[slot] = id;
+        }
+        StreamKey { slot, id }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: StreamKey) -> Option<&Stream> {
+        self.places.get(key.slot).filter(|stream| stream.id == key.id)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        self.places.get_mut(key.slot).filter(|stream| stream.id == key.id)
+    }
+
+    /// Returns a stream that the app answers.
+    #[inline]
+    pub(crate) fn of_app(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        self.get_mut(key).filter(|stream| stream.is_of_app())
+    }
+
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+        self.get(key)?;
+        self.places.try_remove(key.slot)
+    }
+
+    /// Returns the key of the stream with a number on the wire.
+    pub(crate) fn find(&mut self, id: u64) -> Option<StreamKey> {
+        if self.ids.get(self.last) != Some(&id) {
+            self.last = self.ids.iter().position(|&there| there == id)?;
+        }
+        let key = StreamKey { slot: self.last, id };
+        self.get(key).map(|_| key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Returns the streams with their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream)> {
+        self.places.iter().map(|(slot, stream)| (StreamKey { slot, id: stream.id }, stream))
+    }
+}
