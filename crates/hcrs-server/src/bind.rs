@@ -1,6 +1,8 @@
 //! Listening sockets: bound before anything else starts, so that a port in use is reported at once, but
 //! listening only when connections can be served.
 
+pub(crate) mod udp;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -9,6 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::Mode;
+use rustix::net::SocketType;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::{Bind, Listener, Settings, StartError};
@@ -190,11 +193,19 @@ fn spread(bound: Vec<BoundListener>, by_thread: &mut [Vec<BoundListener>]) -> io
     Ok(())
 }
 
-/// Binds the first of the host's addresses that this machine has, IPv4 before IPv6.
 fn bind_tcp((host, port): (&str, u16), only_v6: bool, threads: usize) -> io::Result<Vec<Socket>> {
+    first_bound(host, port, |address| bind_address(address, only_v6, threads))
+}
+
+/// Binds the first of the host's addresses that this machine has, IPv4 before IPv6.
+fn first_bound(
+    host: &str,
+    port: u16,
+    bind: impl Fn(SocketAddr) -> io::Result<Vec<Socket>>,
+) -> io::Result<Vec<Socket>> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in resolve(host, port)? {
-        match bind_address(address, only_v6, threads) {
+        match bind(address) {
             Ok(sockets) => return Ok(sockets),
             // An address in use is not skipped: clients of the name would reach the server that uses it.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
@@ -326,8 +337,32 @@ fn adopt_all(listeners: &[Listener], is_new: impl Fn(usize) -> bool) -> Result<V
     Ok(sockets)
 }
 
-/// Takes over an inherited descriptor.
+/// Takes over an inherited descriptor of a listener.
 pub(crate) fn adopt(fd: i32) -> io::Result<Socket> {
+    adopt_kind(fd, SocketType::STREAM, "not a stream socket")
+}
+
+/// Takes over an inherited descriptor of a socket for datagrams.
+pub(crate) fn adopt_datagrams(fd: i32) -> io::Result<Socket> {
+    let socket = adopt_kind(fd, SocketType::DGRAM, "not a socket for datagrams")?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// The beginning of names that no address has.
+const QUIC_NAME: &str = "quic ";
+
+/// Returns the name of an address for HTTP/3 in lists that have others as well.
+pub(crate) fn quic_name(bind: &Bind) -> String {
+    format!("{QUIC_NAME}{bind}")
+}
+
+/// Whether an address in such a list is one for HTTP/3.
+pub(crate) fn is_quic_name(address: &str) -> bool {
+    address.starts_with(QUIC_NAME)
+}
+
+fn adopt_kind(fd: i32, kind: SocketType, not_it: &'static str) -> io::Result<Socket> {
     let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     if fd < 0 {
         return refuse("not a descriptor's number");
@@ -335,8 +370,8 @@ pub(crate) fn adopt(fd: i32) -> io::Result<Socket> {
     #[expect(unsafe_code, reason = "an inherited descriptor is only a number until it is taken over")]
     // SAFETY: the borrowed descriptor is only queried; if it is closed, the queries fail.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    if rustix::net::sockopt::socket_type(borrowed)? != rustix::net::SocketType::STREAM {
-        return refuse("not a stream socket");
+    if rustix::net::sockopt::socket_type(borrowed)? != kind {
+        return refuse(not_it);
     }
     if rustix::net::getpeername(borrowed).is_ok() {
         return refuse("a connection and not a listener's socket, as with Accept=yes of a socket unit");

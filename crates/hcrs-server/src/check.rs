@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use crate::bind::bind;
+use crate::bind::udp::bind_udp;
 use crate::command_line::change_directory;
 use crate::process_user::{Identity, unreadable};
 use crate::{Bind, LogTarget, Settings, StartError};
@@ -32,6 +33,10 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
             Bind::Fd(_) => continue, // opened by the process that starts the server
         }
         problems.extend(bind(&tcp, 1, |_| Vec::new()).err());
+    }
+    let of_others = |bind: &&Bind| !matches!(bind, Bind::Fd(_));
+    for bind in settings.quic_binds.iter().filter(of_others) {
+        problems.extend(bind_udp(std::slice::from_ref(bind), 1, |_| Vec::new()).err());
     }
     for target in [&settings.log.access, &settings.log.error].into_iter().flatten() {
         if let LogTarget::File(path) = target

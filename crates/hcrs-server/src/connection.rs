@@ -3,12 +3,15 @@
 //! ```text
 //! accept ─► admit ─► peer ─► handshake ─► negotiate ─► drive
 //! ```
+//!
+//! QUIC connections have a way of their own ([`quic`]).
 
 pub(crate) mod accept;
 mod admit;
 mod handshake;
 mod negotiate;
 mod peer;
+pub(crate) mod quic;
 mod rewind;
 pub(crate) mod socket;
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod h3;
 pub(crate) mod hangup;
 mod in_flight;
 mod lifecycle;
@@ -17,7 +18,7 @@ use std::task::Context;
 use in_flight::InFlight;
 
 /// Wakes the task again once other tasks have run and sockets were polled.
-fn run_again(cx: &mut Context<'_>) {
+pub(crate) fn run_again(cx: &mut Context<'_>) {
     // Its first poll defers the wake; waking the waker directly would run this task before those that have
     // new data.
     let _pending = std::pin::pin!(tokio::task::yield_now()).poll(cx);

@@ -11,7 +11,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::Socket;
 
 use crate::Bind;
-use crate::bind::{BoundListener, adopt};
+use crate::bind::{BoundListener, adopt, adopt_datagrams, is_quic_name, quic_name};
 
 /// The variable with the listeners: a line for each, of the descriptors, a space and the address.
 pub const LISTENERS: &str = "_HCRS_LISTENERS";
@@ -57,7 +57,8 @@ impl Inherited {
             let mut sockets = Vec::new();
             for descriptor in descriptors.split(',') {
                 left = left.checked_sub(1).ok_or_else(malformed)?;
-                sockets.push(adopt(descriptor.parse().map_err(|_| malformed())?)?);
+                let descriptor = descriptor.parse().map_err(|_| malformed())?;
+                sockets.push(if is_quic_name(address) { adopt_datagrams(descriptor) } else { adopt(descriptor) }?);
             }
             taken.push(InheritedListener { address: address.to_owned(), sockets });
         }
@@ -67,7 +68,15 @@ impl Inherited {
 
     /// Returns the sockets of an address; none if the predecessor did not listen there.
     pub(crate) fn sockets(&mut self, bind: &Bind) -> Vec<Socket> {
-        let address = bind.to_string();
+        self.take_named(&bind.to_string())
+    }
+
+    /// Returns the sockets of an address for HTTP/3; none if the predecessor did not serve it there.
+    pub(crate) fn quic_sockets(&mut self, bind: &Bind) -> Vec<Socket> {
+        self.take_named(&quic_name(bind))
+    }
+
+    fn take_named(&mut self, address: &str) -> Vec<Socket> {
         let at = self.listeners.iter().position(|listener| listener.address == address);
         at.map(|at| self.listeners.swap_remove(at).sockets).unwrap_or_default()
     }

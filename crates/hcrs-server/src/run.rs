@@ -15,12 +15,13 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bind::BoundListener;
+use crate::bind::udp::{BoundUdp, RECEIVE_BUFFER, bind_udp};
 use crate::command_line::change_directory;
 use crate::handover::{Inherited, Predecessor};
 use crate::pid_file::PidFile;
 use crate::process_user::Identity;
 use crate::{
-    AppSettings, Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user, supervise,
+    AppSettings, Bind, Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user, supervise,
 };
 
 /// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
@@ -99,6 +100,8 @@ struct Opened {
     tls: Option<Arc<TlsConfig>>,
     /// The bound sockets of each thread.
     listeners: Vec<Vec<BoundListener>>,
+    /// The sockets for HTTP/3.
+    quic: Vec<BoundUdp>,
     admin: Option<BoundListener>,
     predecessor: Option<Predecessor>,
     pid_file: Option<PidFile>,
@@ -115,6 +118,13 @@ impl Opened {
         if let (Some(wanted), Some(identity)) = (&settings.process_user, identity) {
             let (user, group) = identity.owner();
             tracing::info!("The server runs as user {wanted} ({user}:{group}) from now on");
+        }
+        if let Some(size) = self.quic.iter().find_map(BoundUdp::small_buffer) {
+            tracing::info!(
+                "The kernel limits the receive buffers of HTTP/3 to {} KiB, which loses datagrams under load; raise \
+                 the limit with: sysctl -w net.core.rmem_max={RECEIVE_BUFFER}",
+                size >> 10
+            );
         }
         if let Some(cores) = settings.apps.iter().find_map(|app| app.usable_cores) {
             tracing::info!("{cores}");
@@ -149,10 +159,20 @@ impl Opened {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS needs a certificate and a key");
             return Err(StartError::Bind(listener.bind.to_string(), error));
         }
+        if let (Some(bind), None) = (settings.quic_binds.first(), &tls) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "HTTP/3 needs a certificate and a key");
+            return Err(StartError::Bind(bind.to_string(), error));
+        }
         let mut inherited = Inherited::take()?;
         let admin = settings.admin_bind.as_ref();
         let admin_sockets = admin.map(|bind| inherited.sockets(bind)).unwrap_or_default();
-        let listeners = bind::bind(settings, io_threads(settings), |bind| inherited.sockets(bind))?;
+        let threads = io_threads(settings);
+        // Passed descriptors come before all sockets of our own, as in `bind`.
+        let (passed, own): (Vec<_>, Vec<_>) =
+            settings.quic_binds.iter().cloned().partition(|bind| matches!(bind, Bind::Fd(_)));
+        let mut quic = bind_udp(&passed, threads, |bind| inherited.quic_sockets(bind))?;
+        let listeners = bind::bind(settings, threads, |bind| inherited.sockets(bind))?;
+        quic.extend(bind_udp(&own, threads, |bind| inherited.quic_sockets(bind))?);
         let admin = admin.map(|bind| bind::bind_admin(bind, admin_sockets, owner)).transpose()?;
         // Written once the addresses are bound, so that a second start by mistake does not replace the file of
         // the first.
@@ -162,7 +182,8 @@ impl Opened {
             .map(|path| PidFile::write(path, owner).map_err(|error| failed(path, error)))
             .transpose()?;
         keep_inherited_descriptors(settings);
-        Ok(Self { tls, listeners, admin, predecessor: inherited.into_predecessor(), pid_file, warnings })
+        let predecessor = inherited.into_predecessor();
+        Ok(Self { tls, listeners, quic, admin, predecessor, pid_file, warnings })
     }
 }
 
@@ -204,13 +225,14 @@ fn run_opened(
     statsd: Option<StatsdTarget>,
     exporter: Option<&Exporter>,
 ) -> Result<Outcome, StartError> {
-    let Opened { tls, listeners, admin, predecessor, pid_file, warnings: _ } = opened;
+    let Opened { tls, listeners, quic, admin, predecessor, pid_file, warnings: _ } = opened;
     let descriptors = raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise::serve(supervise::Setup {
         settings: Arc::new(settings),
         tls,
         listeners,
+        quic,
         admin,
         predecessor,
         pid_file,
@@ -278,7 +300,7 @@ fn raise_descriptor_limit() -> Option<Rlimit> {
 mod tests {
     use super::*;
     use crate::bind::tests::settings;
-    use crate::{Bind, Listener};
+    use crate::Listener;
 
     #[test]
     fn four_workers_share_an_edge_thread() {

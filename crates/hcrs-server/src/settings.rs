@@ -56,6 +56,8 @@ pub struct Settings {
     pub embedder: Option<Arc<Embedder>>,
     /// The addresses to listen on.
     pub listeners: Vec<Listener>,
+    /// The addresses to serve HTTP/3 on, over UDP.
+    pub quic_binds: Vec<Bind>,
     /// The address of the admin interface: a unix socket, or a port of a loopback address.
     pub admin_bind: Option<Bind>,
     /// The probes of load balancers and orchestrators.
@@ -112,6 +114,7 @@ impl Default for Settings {
             apps: Vec::new(),
             embedder: None,
             listeners: Vec::new(),
+            quic_binds: Vec::new(),
             admin_bind: None,
             health: HealthSettings::default(),
             tls: None,

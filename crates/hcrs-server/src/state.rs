@@ -87,6 +87,8 @@ pub(crate) struct ThreadState {
     pub tls_infos: TlsInfoTable,
     /// The port that requests of cleartext connections are redirected to.
     pub https_port: Cell<Option<u16>>,
+    /// The port for HTTP/3, if it is served.
+    http3_port: Option<u16>,
     phase: Cell<Phase>,
     cut: Cell<usize>,
     serial: Cell<u64>,
@@ -148,10 +150,11 @@ impl ThreadState {
             handshakes: Semaphore::new(settings.connection.max_handshakes),
             tls_infos: TlsInfoTable::default(),
             https_port: Cell::new(None),
+            http3_port: None,
             phase: Cell::new(Phase::Serving),
             cut: Cell::new(0),
             serial: Cell::new(0),
-            server_fields: RefCell::new(ServerFields::new(&settings.connection)),
+            server_fields: RefCell::new(ServerFields::new(&settings.connection, None)),
             changed: Notify::new(),
             drains: CancellationToken::new(),
             settings: RefCell::new(settings),
@@ -170,6 +173,12 @@ impl ThreadState {
         Self { rules: RuleState::new(shared), ..self }
     }
 
+    /// Lets responses announce HTTP/3 at this port, if there is one.
+    pub(crate) fn with_http3_at(self, port: Option<u16>) -> Self {
+        let fields = ServerFields::new(&self.settings().connection, port);
+        Self { http3_port: port, server_fields: RefCell::new(fields), ..self }
+    }
+
     /// Returns the settings.
     pub(crate) fn settings(&self) -> Ref<'_, Settings> {
         Ref::map(self.settings.borrow(), Arc::as_ref)
@@ -185,7 +194,7 @@ impl ThreadState {
     pub(crate) fn apply(&self, settings: Arc<Settings>) {
         self.apps.apply(&settings.apps);
         self.websockets.replace_with(|terms| terms.renewed(&settings.connection));
-        self.server_fields.replace(ServerFields::new(&settings.connection));
+        self.server_fields.replace(ServerFields::new(&settings.connection, self.http3_port));
         self.upstreams.change_to(&settings.routes);
         self.files.forget();
         self.named_by_app.replace(NamedByApp::of(&settings, &self.files));

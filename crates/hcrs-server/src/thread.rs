@@ -15,12 +15,13 @@ use hcrs_metrics::ThreadSnapshot;
 use hcrs_tls::TlsConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local};
 use tracing::Instrument as _;
 
 use crate::bind::BoundListener;
 use crate::clock;
 use crate::connection::accept;
+use crate::connection::quic::{QuicListener, endpoint};
 use crate::exchange::piece;
 use crate::origin::admin::Port;
 use crate::origin::app::WorkerEvent;
@@ -69,6 +70,10 @@ pub(crate) struct ThreadSetup {
     pub tls: Option<Arc<TlsConfig>>,
     /// The thread's sockets, bound and not listening yet.
     pub listeners: Vec<BoundListener>,
+    /// The thread's part in the addresses for HTTP/3.
+    pub quic: Vec<QuicListener>,
+    /// The port that `alt-svc` names, if there is one.
+    pub quic_port: Option<u16>,
     /// The supervisor's queue of reports.
     pub reports: mpsc::Sender<Report>,
     /// Where requests are recorded.
@@ -94,8 +99,11 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 }
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
-    let ThreadSetup { index, settings, tls, listeners, reports, records, readiness, rules, admin } = setup;
-    let shared = Rc::new(ThreadState::new(settings, records).with_role(readiness, admin).with_rules(rules));
+    let ThreadSetup {
+        index, settings, tls, listeners, quic, quic_port, reports, records, readiness, rules, admin
+    } = setup;
+    let state = ThreadState::new(settings, records).with_role(readiness, admin).with_rules(rules);
+    let shared = Rc::new(state.with_http3_at(quic_port));
     if shared.settings().connection.redirect_http {
         shared.https_port.set(listeners.iter().filter(|listener| listener.tls).find_map(BoundListener::port));
     }
@@ -105,13 +113,20 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     }
     let looking_after = spawn_local(run_ticks(Rc::clone(&shared)));
     let mut listeners = Some(listeners);
+    let mut quic = Some(quic);
     let mut accepting = Vec::new();
+    let mut endpoints = JoinSet::new();
     while let Some(order) = orders.recv().await {
         match order {
             Control::Attach(end) => attach(&shared, end, &reports),
             Control::Accept => {
                 for listener in listeners.take().unwrap_or_default() {
                     accepting.push(spawn_local(accept::run(Rc::clone(&shared), listener, tls.clone())));
+                }
+                for listener in quic.take().unwrap_or_default() {
+                    if let Some(tls) = tls.clone() {
+                        endpoints.spawn_local(endpoint::run(Rc::clone(&shared), listener, tls));
+                    }
                 }
             }
             Control::Retire(retirement) => retire(&shared, retirement),
@@ -129,6 +144,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                     let _panic_at_the_end = task.await;
                 }
                 drop(listeners.take());
+                drop(quic.take());
                 let until = drain(&shared, index, order, &mut orders).await;
                 let (cut, all_ended) = (shared.cut(), shared.connections.borrow().is_empty());
                 let left = shared.left_over().filter(|_| cut == 0 && all_ended);

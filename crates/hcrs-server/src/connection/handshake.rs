@@ -98,7 +98,7 @@ async fn negotiate(
 
 /// Begins an expensive step once a permit is free, and runs it. The permit is returned in the next turn, when
 /// other ready tasks have run, however long the rest takes.
-async fn in_turn<F: Future>(places: &Semaphore, begin: impl FnOnce() -> F) -> F::Output {
+pub(super) async fn in_turn<F: Future>(places: &Semaphore, begin: impl FnOnce() -> F) -> F::Output {
     let place = places.acquire().await;
     let mut rest = pin!(begin());
     tokio::select! {

@@ -2,7 +2,7 @@
 //! decides whether its requests' forwarded fields are trusted.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hcrs_forwarded::{PROXY_HEADER_MAX, Proxied, ProxyHeaderError, parse_proxy_header};
 use hcrs_http::{Endpoints, Scheme};
@@ -50,12 +50,27 @@ pub(crate) async fn identify(
         // A unix socket on the proxy's machine: trust in unix sockets means those of this machine.
         Proxied::Unix => (Endpoints::default(), false, false),
     };
-    let endpoints = match &settings.stripped_prefix {
-        Some(prefix) => endpoints.with_prefix(prefix.as_bytes()),
-        None => endpoints,
-    };
+    let endpoints = with_prefix(endpoints, settings);
     let scheme = if tls { Scheme::Https } else { Scheme::Http };
     Ok(Peer { endpoints, forwarded: forwarded(settings, is_trusted), is_trusted, scheme })
+}
+
+/// Returns the client of a QUIC connection between these addresses, the client's first.
+pub(super) fn of_addresses(own: (SocketAddr, SocketAddr), settings: &ProxySettings) -> Peer {
+    let is_trusted = settings.trusted.trusts_peer(Some(own.0.ip()));
+    Peer {
+        endpoints: with_prefix(socket::endpoints(own), settings),
+        forwarded: forwarded(settings, is_trusted),
+        is_trusted,
+        scheme: Scheme::Https,
+    }
+}
+
+fn with_prefix(endpoints: Endpoints, settings: &ProxySettings) -> Endpoints {
+    match &settings.stripped_prefix {
+        Some(prefix) => endpoints.with_prefix(prefix.as_bytes()),
+        None => endpoints,
+    }
 }
 
 fn forwarded(settings: &ProxySettings, is_trusted: bool) -> ForwardedFields {

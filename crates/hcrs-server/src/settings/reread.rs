@@ -58,6 +58,7 @@ impl Settings {
             graceful_timeout,
             // The sockets, and what is bound to them.
             listeners: _,
+            quic_binds: _,
             admin_bind: _,
             backlog: _,
             umask: _,

@@ -11,6 +11,9 @@ use crate::clock;
 /// The `server` of responses.
 const SERVER: &str = "hcrs";
 
+/// How long clients remember that HTTP/3 is served.
+const HTTP3_KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The fields that the server adds to every response.
 #[derive(Debug)]
 pub(crate) struct ServerFields {
@@ -24,9 +27,16 @@ pub(crate) struct ServerFields {
 }
 
 impl ServerFields {
-    pub(crate) fn new(settings: &ConnectionSettings) -> Self {
+    /// Returns the fields by the settings. Without an `alt-svc` of the operator's, HTTP/3 at `http3_port` is
+    /// announced.
+    pub(crate) fn new(settings: &ConnectionSettings, http3_port: Option<u16>) -> Self {
         let server = settings.include_server_header.then(|| HeaderValue::from_static(SERVER));
-        let lines = settings.alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
+        let mut alt_svc = settings.alt_svc.clone();
+        if let (Some(port), true) = (http3_port, alt_svc.is_empty()) {
+            let value = format!("h3=\":{port}\"; ma={}", HTTP3_KNOWN_FOR.as_secs());
+            alt_svc.push(HeaderValue::try_from(value).expect("invariant: the value has visible characters alone"));
+        }
+        let lines = alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
         Self {
             has_date: settings.include_date_header,
             date: HttpDate::new(),
@@ -35,7 +45,7 @@ impl ServerFields {
             h2: hcrs_h2::ServerFields {
                 date: None,
                 server,
-                alt_svc: (!settings.alt_svc.is_empty()).then(|| settings.alt_svc.clone().into()),
+                alt_svc: (!alt_svc.is_empty()).then(|| alt_svc.into()),
             },
         }
     }

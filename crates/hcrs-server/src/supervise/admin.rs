@@ -206,6 +206,8 @@ impl Supervisor<'_> {
                 addresses.push(status::Listener { url: listener.address.clone(), admin: false });
             }
         }
+        let quic = self.quic.iter();
+        addresses.extend(quic.map(|bound| status::Listener { url: bound.address.clone(), admin: false }));
         let admin = self.admin.iter();
         addresses
             .extend(admin.map(|listener| status::Listener { url: listener.address.clone(), admin: true }));

@@ -32,6 +32,7 @@ impl Supervisor<'_> {
     pub(super) async fn drain(&mut self, grace: Duration, stop: Stop) -> Outcome {
         // A draining thread is the last of this process to hold its sockets.
         self.listeners.clear();
+        self.quic.clear();
         self.is_open = false;
         self.update_readiness();
         self.notify(notify::State::Stopping);

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::event::Event;
 use crate::Settings;
 use crate::bind::BoundListener;
+use crate::bind::udp::BoundUdp;
+use crate::connection::quic;
 use crate::origin::admin::Port;
 use crate::origin::health::Readiness;
 use crate::state::Records;
@@ -44,6 +46,15 @@ pub(super) struct Outlets<'a> {
     pub readiness: Arc<Readiness>,
 }
 
+/// The bound sockets that the edge threads get.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// The listeners of each thread.
+    pub listeners: Vec<Vec<BoundListener>>,
+    /// The sockets for HTTP/3.
+    pub quic: Vec<BoundUdp>,
+}
+
 /// All edge threads.
 #[derive(Debug)]
 pub(super) struct Edge {
@@ -58,19 +69,24 @@ impl Edge {
     pub(super) fn start(
         settings: &Arc<Settings>,
         tls: Option<&Arc<TlsConfig>>,
-        listeners: Vec<Vec<BoundListener>>,
+        sockets: Sockets,
         outlets: &Outlets<'_>,
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
+        let Sockets { listeners, quic } = sockets;
+        let quic_port = quic.first().and_then(BoundUdp::port);
+        let quic = quic::listeners(quic, listeners.len())?;
         let mut threads = Vec::with_capacity(listeners.len());
         let rules = Arc::default();
-        for (index, listeners) in listeners.into_iter().enumerate() {
+        for (index, (listeners, quic)) in listeners.into_iter().zip(quic).enumerate() {
             let (reports, mut reported) = mpsc::channel(REPORTS);
             let thread = thread::start(ThreadSetup {
                 index,
                 settings: Arc::clone(settings),
                 tls: tls.cloned(),
                 listeners,
+                quic,
+                quic_port,
                 reports,
                 records: Records {
                     access: outlets.access_log.map(|writer| AccessLog::new(writer, &settings.log)),
@@ -120,6 +136,8 @@ impl Edge {
             settings: Arc::new(own),
             tls: None,
             listeners: vec![listener],
+            quic: Vec::new(),
+            quic_port: None,
             reports,
             records: Records::default(),
             readiness: Arc::clone(&outlets.readiness),

@@ -58,7 +58,7 @@ use self::adopted::Adoptions;
 use self::certificates::Certificates;
 use self::configuration::Reloads;
 use self::dump::Dump;
-use self::edge::{Edge, Outlets};
+use self::edge::{Edge, Outlets, Sockets};
 use self::event::{Change, Event};
 use self::folder::Folder;
 use self::output::Capture;
@@ -69,6 +69,7 @@ use self::terminal::Terminal;
 use self::watchdog::Watchdog;
 use self::workers::Worker;
 use crate::bind::BoundListener;
+use crate::bind::udp::BoundUdp;
 use crate::handover::Predecessor;
 use crate::origin::app::WorkerId;
 use crate::origin::health::Readiness;
@@ -86,6 +87,8 @@ pub(crate) struct Setup<'a> {
     pub tls: Option<Arc<TlsConfig>>,
     /// The bound sockets of each thread.
     pub listeners: Vec<Vec<BoundListener>>,
+    /// The sockets for HTTP/3.
+    pub quic: Vec<BoundUdp>,
     /// The bound socket of the admin interface, if there is one.
     pub admin: Option<BoundListener>,
     /// The server that this one succeeds, if there is one.
@@ -125,6 +128,7 @@ async fn supervise(
         settings,
         tls,
         listeners,
+        quic,
         admin,
         predecessor,
         pid_file,
@@ -144,7 +148,9 @@ async fn supervise(
     let handles = listeners.iter().flatten().map(BoundListener::share).collect::<std::io::Result<_>>()?;
     let readiness = Arc::<Readiness>::default();
     let outlets = Outlets { access_log, statsd, exporter, readiness: Arc::clone(&readiness) };
-    let mut edge = Edge::start(&settings, tls.as_ref(), listeners, &outlets, &sender)?;
+    let quic_handles = quic.iter().map(BoundUdp::share).collect::<std::io::Result<_>>()?;
+    let sockets = Sockets { listeners, quic };
+    let mut edge = Edge::start(&settings, tls.as_ref(), sockets, &outlets, &sender)?;
     if let Some(listener) = &admin {
         edge.start_admin(&settings, listener.share()?, &outlets, &sender).await?;
     }
@@ -170,6 +176,7 @@ async fn supervise(
         crashes: BTreeMap::new(),
         terminal,
         listeners: handles,
+        quic: quic_handles,
         predecessor,
         successor: Successor::None,
         started_as: StartedAs::of_this_process().ok(),
@@ -251,6 +258,8 @@ struct Supervisor<'a> {
     edge: Edge,
     /// Handles of all sockets, until the drain.
     listeners: Vec<BoundListener>,
+    /// Handles of the sockets for HTTP/3, until the drain.
+    quic: Vec<BoundUdp>,
     /// The server that this one succeeds, until connections are accepted.
     predecessor: Option<Predecessor>,
     /// The process that is to succeed this one.

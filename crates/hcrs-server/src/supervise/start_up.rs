@@ -154,6 +154,7 @@ impl Supervisor<'_> {
                 addresses.push(listener.address.clone());
             }
         }
+        addresses.extend(self.quic.iter().map(|bound| bound.address.clone()));
         self.edge.send_all(|| Control::Accept).await;
         Ok(addresses)
     }

@@ -89,6 +89,7 @@ impl Scene {
             let settings = self.settings;
             let setup = Setup {
                 listeners: bind::bind(&settings, settings.io_threads.unwrap().get(), |_| Vec::new()).unwrap(),
+                quic: Vec::new(),
                 admin: None,
                 predecessor: None,
                 pid_file: None,

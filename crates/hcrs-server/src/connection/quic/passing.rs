@@ -1,0 +1,160 @@
+//! The sockets of an address, and the ways by which its threads pass each other what has arrived at the wrong one.
+
+use std::io;
+use std::net::UdpSocket;
+
+use tokio::sync::mpsc;
+
+use super::ids::destination;
+use super::keys::Keys;
+use super::socket::Datagram;
+use crate::bind::udp::BoundUdp;
+
+/// The most datagrams that may wait for a thread. More are dropped, as the network drops them.
+const WAITING: usize = 1024;
+
+/// The part of a thread in an address for HTTP/3.
+#[derive(Debug)]
+pub(crate) struct QuicListener {
+    /// The URL that a client would open.
+    pub address: String,
+    /// The socket that the thread sends from.
+    pub(super) socket: UdpSocket,
+    /// Whether the thread also receives from it.
+    pub(super) receives: bool,
+    pub(super) passing: Passing,
+    /// What other threads have received for this one.
+    pub(super) passed: mpsc::Receiver<Datagram>,
+}
+
+/// Decides which thread a datagram is for.
+#[derive(Debug)]
+pub(super) struct Passing {
+    pub keys: Keys,
+    pub thread: u16,
+    /// The ways to all threads, by number.
+    ways: Vec<mpsc::Sender<Datagram>>,
+    /// The threads that the connections of this one's socket are spread over.
+    sharers: Vec<u16>,
+}
+
+/// Returns the listeners of each thread.
+pub(crate) fn listeners(bound: Vec<BoundUdp>, threads: usize) -> io::Result<Vec<Vec<QuicListener>>> {
+    let keys = Keys::random();
+    let mut by_thread: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+    for bound in bound {
+        let (ways, passed): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(WAITING)).unzip();
+        let sockets = bound.sockets.len();
+        for (at, passed) in passed.into_iter().enumerate() {
+            let thread = u16::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let receives = at < sockets;
+            let sharers = (thread..).step_by(sockets).take_while(|&sharer| usize::from(sharer) < threads);
+            let passing = Passing {
+                keys: keys.clone(),
+                thread,
+                ways: ways.clone(),
+                sharers: if receives { sharers.collect() } else { Vec::new() },
+            };
+            by_thread[at].push(QuicListener {
+                address: bound.address.clone(),
+                socket: bound.sockets[at % sockets].try_clone()?,
+                receives,
+                passing,
+                passed,
+            });
+        }
+    }
+    Ok(by_thread)
+}
+
+impl Passing {
+    /// Returns the datagram if it is for this thread; passes it on otherwise.
+    pub(super) fn keep(&self, datagram: Datagram) -> Option<Datagram> {
+        let thread = self.thread_of(&datagram);
+        if thread == self.thread {
+            return Some(datagram);
+        }
+        // One that finds no room is lost, as any datagram may be.
+        let _dropped = self.ways.get(usize::from(thread))?.try_send(datagram);
+        None
+    }
+
+    /// Returns the thread that has the connection, or is to get it.
+    fn thread_of(&self, datagram: &Datagram) -> u16 {
+        let Some(id) = destination(&datagram.bytes) else { return self.thread };
+        match self.keys.ids.thread(id) {
+            Some(thread) => thread,
+            // The client has chosen the id, for a handshake.
+            None => match self.sharers[..] {
+                [] | [_] => self.thread,
+                ref sharers => sharers[self.keys.ids.place(id, sharers.len())],
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bind::udp::bind_udp;
+    use crate::settings::Bind;
+
+    fn listeners_of(threads: usize, sockets: usize) -> Vec<QuicListener> {
+        let bind = Bind::Tcp { host: "127.0.0.1".into(), port: 0 };
+        let bound = bind_udp(&[bind], sockets, |_| Vec::new()).unwrap();
+        listeners(bound, threads).unwrap().into_iter().flatten().collect()
+    }
+
+    fn datagram(bytes: &[u8]) -> Datagram {
+        Datagram { remote: ([127, 0, 0, 1], 9).into(), local: None, ecn: None, bytes: bytes.into() }
+    }
+
+    /// The first packet of a connection whose client has chosen this id.
+    fn initial(id: u8) -> Datagram {
+        datagram(&[&[0xc0, 0, 0, 0, 1, 8][..], &[id; 8], &[0]].concat())
+    }
+
+    fn short(id: &[u8]) -> Datagram {
+        datagram(&[&[0x40], id, &[0; 20]].concat())
+    }
+
+    #[test]
+    fn datagrams_of_a_connection_reach_its_thread_wherever_they_arrive() {
+        let mut threads = listeners_of(3, 3);
+        for owner in 0..3 {
+            let thread = threads[owner].passing.thread;
+            let id = threads[owner].passing.keys.ids.id(thread);
+            for at in 0..3 {
+                let kept = threads[at].passing.keep(short(&id));
+                assert_eq!(kept.is_some(), at == owner);
+            }
+            let passed: usize = std::iter::from_fn(|| threads[owner].passed.try_recv().ok()).count();
+            assert_eq!(passed, 2);
+        }
+        assert!((0..50).all(|id| threads[1].passing.keep(initial(id)).is_some()), "its own clients");
+        assert!(threads[1].passing.keep(datagram(b"?")).is_some());
+    }
+
+    #[test]
+    fn the_clients_of_one_socket_are_spread_over_the_threads_that_share_it() {
+        let threads = listeners_of(3, 1);
+        assert_eq!(threads.iter().map(|thread| thread.receives).collect::<Vec<_>>(), [true, false, false]);
+        let kept = (0..200).filter(|&id| threads[0].passing.keep(initial(id)).is_some()).count();
+        assert!((30..120).contains(&kept), "{kept} of 200");
+        let threads = listeners_of(4, 2);
+        assert_eq!(threads[0].passing.sharers, [0, 2]);
+        assert_eq!(threads[1].passing.sharers, [1, 3]);
+    }
+
+    #[test]
+    fn datagrams_beyond_the_room_are_dropped() {
+        let mut threads = listeners_of(2, 2);
+        let id = threads[0].passing.keys.ids.id(1);
+        for _ in 0..WAITING + 10 {
+            assert!(threads[0].passing.keep(short(&id)).is_none());
+        }
+        assert_eq!(std::iter::from_fn(|| threads[1].passed.try_recv().ok()).count(), WAITING);
+        drop(threads.pop());
+        assert!(threads[0].passing.keep(short(&id)).is_none(), "a thread that has ended gets nothing");
+    }
+}
