@@ -29,6 +29,7 @@ pub(crate) struct Draft {
     pub(crate) tls: hcrs_tls::Settings,
     pub(crate) bind: Vec<Bind>,
     pub(crate) insecure_bind: Option<(Vec<Bind>, Place)>,
+    pub(crate) quic_bind: Option<(Vec<Bind>, Place)>,
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
@@ -90,6 +91,7 @@ impl Default for Draft {
             tls,
             bind: crate::bind::parse(DEFAULT_BIND).into_iter().collect(),
             insecure_bind: None,
+            quic_bind: None,
             certfile: None,
             keyfile: None,
             proxies: Proxies::default(),
@@ -143,6 +145,7 @@ impl Draft {
     pub(crate) fn finish(mut self, source: &Source) -> Result<Finished, ConfigError> {
         self.server.tls = self.tls();
         self.server.listeners = self.listeners();
+        self.server.quic_binds = self.quic_binds();
         let proxies = std::mem::take(&mut self.proxies);
         self.server.proxies = proxies.finish(&mut self.server.listeners, &mut self.mistakes);
         self.take_passed_sockets();
@@ -295,11 +298,28 @@ impl Draft {
         listeners
     }
 
-    /// Lets passed sockets take the places of the addresses in `bind` and `insecure_bind`.
+    /// Returns the addresses for HTTP/3, which are refused without TLS: they would silently not be served.
+    fn quic_binds(&mut self) -> Vec<Bind> {
+        let Some((binds, place)) = self.quic_bind.take() else { return Vec::new() };
+        let mistake = match binds.iter().find(|bind| matches!(bind, Bind::Unix(_))) {
+            _ if binds.is_empty() => return binds,
+            Some(unix) => format!("quic_bind has {unix}, but HTTP/3 is served over UDP alone"),
+            None if self.server.tls.is_none() => {
+                "quic_bind needs certfile and keyfile: HTTP/3 is always encrypted".to_owned()
+            }
+            None => return binds,
+        };
+        self.mistakes.push(Mistake { place, message: mistake });
+        Vec::new()
+    }
+
+    /// Lets passed sockets take the places of the addresses in `bind`, `insecure_bind` and `quic_bind`.
     fn take_passed_sockets(&mut self) {
-        let are_given = ["bind", "insecure_bind"].iter().any(|key| self.given.contains_key(key));
+        let are_given =
+            ["bind", "insecure_bind", "quic_bind"].iter().any(|key| self.given.contains_key(key));
         let has_tls = self.server.tls.is_some();
-        match self.passed.take_places(&mut self.server.listeners, has_tls, are_given) {
+        let Settings { listeners, quic_binds, .. } = &mut self.server;
+        match self.passed.take_places(listeners, quic_binds, has_tls, are_given) {
             Ok(warnings) => {
                 for warning in warnings {
                     self.warn(&Place::Nowhere, warning);

@@ -28,7 +28,7 @@ enum Role {
     Https,
     /// `http`: cleartext.
     Http,
-    /// `quic`: HTTP/3, which is not served.
+    /// `quic`: HTTP/3.
     Quic,
     /// Any other name: what the next address of the configuration speaks.
     ByOrder,
@@ -79,12 +79,17 @@ impl Passed {
     pub(crate) fn take_places(
         &self,
         listeners: &mut Vec<Listener>,
+        quic_binds: &mut Vec<Bind>,
         has_tls: bool,
         are_given: bool,
     ) -> Result<Vec<String>, Mistake> {
         let sockets = (FIRST..).zip(self.sockets.iter().copied());
-        if listeners.iter().any(|listener| matches!(listener.bind, Bind::Fd(_))) {
-            let is_served = |fd: i32| listeners.iter().any(|listener| listener.bind == Bind::Fd(fd));
+        let mut named = listeners.iter().map(|listener| &listener.bind).chain(quic_binds.iter());
+        if named.any(|bind| matches!(bind, Bind::Fd(_))) {
+            let is_served = |fd: i32| {
+                let mut named = listeners.iter().map(|listener| &listener.bind).chain(quic_binds.iter());
+                named.any(|bind| *bind == Bind::Fd(fd))
+            };
             return Ok(unserved(sockets.map(|(fd, _)| fd).filter(|&fd| !is_served(fd)))
                 .into_iter()
                 .collect());
@@ -92,12 +97,17 @@ impl Passed {
         let mut warnings = Vec::new();
         let mut places = Places::of(listeners, has_tls);
         let mut taken = Vec::new();
+        let mut taken_for_quic = Vec::new();
         for (fd, role) in sockets {
             match role {
-                Role::Https if !has_tls => {
+                Role::Https | Role::Quic if !has_tls => {
+                    let (name, or) = match role {
+                        Role::Quic => ("quic", "remove it from its unit"),
+                        _ => ("https", "name it http"),
+                    };
                     let message = format!(
-                        "the socket fd://{fd} is named https, but there is no certificate: set certfile and \
-                         keyfile, or name it http"
+                        "the socket fd://{fd} is named {name}, but there is no certificate: set certfile and \
+                         keyfile, or {or}"
                     );
                     return Err(Mistake { place: Place::Variable(NAMES.to_owned()), message });
                 }
@@ -107,11 +117,13 @@ impl Passed {
                     let tls = has_tls && (!places.secure.is_empty() || places.cleartext.is_empty());
                     taken.push(places.take(fd, tls));
                 }
-                Role::Quic => warnings.push(format!(
-                    "The service manager has passed a socket for QUIC (fd://{fd}), which is not served: HTTP/3 \
-                     is not supported"
-                )),
+                Role::Quic => taken_for_quic.push(Bind::Fd(fd)),
             }
+        }
+        if !taken_for_quic.is_empty() {
+            let left = quic_binds.split_off(taken_for_quic.len().min(quic_binds.len()));
+            warnings.extend(left_over(&left, "quic_bind").filter(|_| are_given));
+            *quic_binds = taken_for_quic;
         }
         if !taken.is_empty() {
             *listeners = taken;
@@ -145,17 +157,22 @@ impl Places {
 
     /// Returns a warning about the listeners that are left.
     fn left(self) -> Option<String> {
-        let left = self.secure.iter().chain(&self.cleartext).map(|listener| listener.bind.to_string());
-        let left: Vec<_> = left.collect();
-        (!left.is_empty()).then(|| {
-            format!(
-                "Nothing listens on {}: the service manager has passed sockets, which take the place of bind \
-                 and insecure_bind; add a socket to its unit for each address, or name its sockets as fd://{FIRST} \
-                 in bind",
-                left.join(", ")
-            )
-        })
+        let left = self.secure.into_iter().chain(self.cleartext).map(|listener| listener.bind);
+        left_over(&left.collect::<Vec<_>>(), "bind and insecure_bind")
     }
+}
+
+/// Returns a warning about the addresses of `keys` that are left, if there are any.
+fn left_over(left: &[Bind], keys: &str) -> Option<String> {
+    let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+    let first_key = keys.split(' ').next().unwrap_or_default();
+    (!left.is_empty()).then(|| {
+        format!(
+            "Nothing listens on {}: the service manager has passed sockets, which take the place of {keys}; add a \
+             socket to its unit for each address, or name its sockets as fd://{FIRST} in {first_key}",
+            left.join(", ")
+        )
+    })
 }
 
 /// Returns a warning about sockets that were passed beside those that `fd://` names.
@@ -195,10 +212,15 @@ mod tests {
     /// The descriptors with their schemes, and the warnings.
     fn served(passed: &Passed, listeners: &[Listener], has_tls: bool) -> (Vec<String>, Vec<String>) {
         let mut listeners = listeners.to_vec();
-        let warnings = passed.take_places(&mut listeners, has_tls, true).unwrap();
+        let warnings = passed.take_places(&mut listeners, &mut Vec::new(), has_tls, true).unwrap();
         let shown =
             |listener: &Listener| format!("{} {}", listener.bind, if listener.tls { "s" } else { "c" });
         (listeners.iter().map(shown).collect(), warnings)
+    }
+
+    /// Returns the error of a socket with this name where there is no certificate.
+    fn refused(name: &str) -> Mistake {
+        named(name).take_places(&mut vec![listener(80, false)], &mut Vec::new(), false, true).unwrap_err()
     }
 
     #[test]
@@ -222,7 +244,7 @@ mod tests {
         assert_eq!(served(&named("http:https"), &both, true), (expected, vec![]));
         let cleartext = ["fd://3 c".to_owned()].to_vec();
         assert_eq!(served(&named("http"), &[listener(80, false)], false), (cleartext, vec![]));
-        let error = named("https").take_places(&mut vec![listener(80, false)], false, true).unwrap_err();
+        let error = refused("https");
         assert!(error.message.contains("certfile and keyfile"), "{}", error.message);
     }
 
@@ -243,7 +265,7 @@ mod tests {
         let (listeners, warnings) = served(&named("https"), &both, true);
         assert_eq!(listeners, ["fd://3 s"]);
         assert!(warnings.len() == 1 && warnings[0].starts_with("Nothing listens on h:80: "), "{warnings:?}");
-        assert_eq!(named("https").take_places(&mut both.to_vec(), true, false), Ok(vec![]));
+        assert_eq!(named("https").take_places(&mut both.to_vec(), &mut Vec::new(), true, false), Ok(vec![]));
     }
 
     #[test]
@@ -255,12 +277,24 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_for_quic_replaces_nothing() {
+    fn a_socket_for_quic_takes_the_place_of_an_address_for_http3_alone() {
         let (listeners, warnings) = served(&named("quic"), &[listener(443, true)], true);
-        assert_eq!(listeners, ["h:443 s"]);
-        assert!(warnings[0].contains("fd://3"), "{warnings:?}");
+        assert_eq!((listeners, warnings), (vec!["h:443 s".to_owned()], vec![]));
         let (listeners, warnings) = served(&named("quic:https"), &[listener(443, true)], true);
-        assert_eq!((listeners, warnings.len()), (vec!["fd://4 s".to_owned()], 1));
+        assert_eq!((listeners, warnings), (vec!["fd://4 s".to_owned()], vec![]));
+        let quic = |names: &str, binds: &[&str]| {
+            let mut binds = binds.iter().map(|bind| crate::bind::parse(bind).unwrap()).collect();
+            let mut listeners = vec![listener(443, true)];
+            let warnings = named(names).take_places(&mut listeners, &mut binds, true, true).unwrap();
+            (binds.iter().map(ToString::to_string).collect::<Vec<_>>(), warnings)
+        };
+        assert_eq!(quic("https:quic", &["h:443"]), (vec!["fd://4".to_owned()], vec![]));
+        assert_eq!(quic("quic:quic", &["h:443"]).0, ["fd://3", "fd://4"]);
+        assert_eq!(quic("https", &["h:443"]), (vec!["h:443".to_owned()], vec![]));
+        let (_, warnings) = quic("quic", &["h:443", "h:444"]);
+        assert!(warnings[0].starts_with("Nothing listens on h:444: "), "{warnings:?}");
+        let error = refused("quic");
+        assert!(error.message.contains("certfile and keyfile"), "{}", error.message);
     }
 
     #[test]
@@ -268,7 +302,7 @@ mod tests {
         let expecting = |port| Listener { proxy_protocol: true, ..listener(port, false) };
         let of = |listeners: &[Listener]| {
             let mut listeners = listeners.to_vec();
-            named("a:b").take_places(&mut listeners, false, true).unwrap();
+            named("a:b").take_places(&mut listeners, &mut Vec::new(), false, true).unwrap();
             listeners.iter().map(|listener| listener.proxy_protocol).collect::<Vec<_>>()
         };
         assert_eq!(of(&[expecting(1), listener(2, false)]), [true, false]);

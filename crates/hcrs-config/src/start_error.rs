@@ -69,7 +69,11 @@ impl Config {
     }
 
     fn cause_of_address(&self, address: &str) -> Option<Cause> {
-        let listener = self.server.listeners.iter().find(|listener| listener.bind.to_string() == address)?;
+        let Some(listener) = self.server.listeners.iter().find(|listener| listener.bind.to_string() == address)
+        else {
+            let is_for_quic = self.server.quic_binds.iter().any(|bind| bind.to_string() == address);
+            return is_for_quic.then(|| Cause::unnamed("quic_bind"));
+        };
         let is_insecure = self.server.tls.is_some() && !listener.tls;
         Some(Cause::unnamed(if is_insecure { "insecure_bind" } else { "bind" }))
     }

@@ -183,8 +183,6 @@ fn the_other_flags_end_in_their_settings() {
 #[test]
 fn every_flag_of_hypercorns_is_known() {
     let config = config(&[
-        "--quic-bind",
-        "a:1",
         "--server-name",
         "x",
         "--server-name=y",

@@ -186,6 +186,11 @@ fn every_key_ends_in_its_setting() {
     ends_in("bind = [\"a:1\", \"unix:s\"]", |s| binds(s, true), list(&["a:1", "unix:s"]));
     ends_in("insecure_bind = \"b:2\"", |s| binds(s, false), list(&["b:2"]));
     ends_in("insecure_bind = [\"b:2\", \"fd://4\"]", |s| binds(s, false), list(&["b:2", "fd://4"]));
+    ends_in(
+        "quic_bind = [\"c:3\", \"fd://5\"]",
+        |s| s.quic_binds.iter().map(ToString::to_string).collect(),
+        list(&["c:3", "fd://5"]),
+    );
     ends_in("backlog = 2048", |s| s.backlog, 2048);
     ends_in("umask = 0o007", |s| s.umask, Some(7));
     ends_in("application_path = \"m:a\"", |s| s.apps.first().map(|app| app.path.clone()), Some("m:a".into()));

@@ -41,11 +41,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     .at_start()
     .flag("--redirect-http", None, "")
     .extension(),
-    Setting::ignored(Listeners, "quic_bind", ValueKind::TextOrTexts, "HTTP/3 is not supported.").flag(
-        "--quic-bind",
-        None,
-        "ADDRESS",
-    ),
+    Setting::new(
+        Listeners,
+        "quic_bind",
+        ValueKind::TextOrTexts,
+        |_| array([]),
+        |v, d| store(&mut d.quic_bind, v.placed(binds(v))),
+        "Addresses to serve HTTP/3 on, over UDP; needs certfile and keyfile. Responses over HTTP/1.1 and HTTP/2 \
+         then announce the first one's port, unless alt_svc_headers is set.",
+    )
+    .at_start()
+    .flag("--quic-bind", None, "ADDRESS"),
     Setting::new(
         Listeners,
         "backlog",
