@@ -315,8 +315,7 @@ impl Draft {
 
     /// Lets passed sockets take the places of the addresses in `bind`, `insecure_bind` and `quic_bind`.
     fn take_passed_sockets(&mut self) {
-        let are_given =
-            ["bind", "insecure_bind", "quic_bind"].iter().any(|key| self.given.contains_key(key));
+        let are_given = ["bind", "insecure_bind", "quic_bind"].iter().any(|key| self.given.contains_key(key));
         let has_tls = self.server.tls.is_some();
         let Settings { listeners, quic_binds, .. } = &mut self.server;
         match self.passed.take_places(listeners, quic_binds, has_tls, are_given) {

@@ -69,7 +69,8 @@ impl Config {
     }
 
     fn cause_of_address(&self, address: &str) -> Option<Cause> {
-        let Some(listener) = self.server.listeners.iter().find(|listener| listener.bind.to_string() == address)
+        let Some(listener) =
+            self.server.listeners.iter().find(|listener| listener.bind.to_string() == address)
         else {
             let is_for_quic = self.server.quic_binds.iter().any(|bind| bind.to_string() == address);
             return is_for_quic.then(|| Cause::unnamed("quic_bind"));

@@ -8,6 +8,7 @@ pub(crate) mod h3;
 pub(crate) mod hangup;
 mod in_flight;
 mod lifecycle;
+mod multiplexed;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,11 @@ impl Inherited {
             for descriptor in descriptors.split(',') {
                 left = left.checked_sub(1).ok_or_else(malformed)?;
                 let descriptor = descriptor.parse().map_err(|_| malformed())?;
-                sockets.push(if is_quic_name(address) { adopt_datagrams(descriptor) } else { adopt(descriptor) }?);
+                sockets.push(if is_quic_name(address) {
+                    adopt_datagrams(descriptor)
+                } else {
+                    adopt(descriptor)
+                }?);
             }
             taken.push(InheritedListener { address: address.to_owned(), sockets });
         }

@@ -21,7 +21,8 @@ use crate::handover::{Inherited, Predecessor};
 use crate::pid_file::PidFile;
 use crate::process_user::Identity;
 use crate::{
-    AppSettings, Bind, Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user, supervise,
+    AppSettings, Bind, Outcome, PythonLogging, Settings, StartError, bind, process_title, process_user,
+    supervise,
 };
 
 /// The number of workers for which one edge thread is enough: an edge thread's share of a request's work is a
@@ -299,8 +300,8 @@ fn raise_descriptor_limit() -> Option<Rlimit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bind::tests::settings;
     use crate::Listener;
+    use crate::bind::tests::settings;
 
     #[test]
     fn four_workers_share_an_edge_thread() {

@@ -37,7 +37,7 @@ mod server_fields;
 use active_requests::ActiveRequests;
 pub(crate) use fault_log::FailedRequest;
 use fault_log::FaultLog;
-use server_fields::ServerFields;
+pub(crate) use server_fields::ServerFields;
 
 /// How long connections without a request may still make one after a drain begins: the client may have sent
 /// it before it could know of the drain.

@@ -100,7 +100,17 @@ pub(crate) fn start(setup: ThreadSetup) -> io::Result<EdgeThread> {
 
 async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let ThreadSetup {
-        index, settings, tls, listeners, quic, quic_port, reports, records, readiness, rules, admin
+        index,
+        settings,
+        tls,
+        listeners,
+        quic,
+        quic_port,
+        reports,
+        records,
+        readiness,
+        rules,
+        admin,
     } = setup;
     let state = ThreadState::new(settings, records).with_role(readiness, admin).with_rules(rules);
     let shared = Rc::new(state.with_http3_at(quic_port));

@@ -52,10 +52,8 @@ pub(crate) fn bind_udp(
     threads: usize,
     mut inherited: impl FnMut(&Bind) -> Vec<Socket>,
 ) -> Result<Vec<BoundUdp>, StartError> {
-    let listeners: Vec<_> = binds
-        .iter()
-        .map(|bind| Listener { bind: bind.clone(), tls: true, proxy_protocol: false })
-        .collect();
+    let listeners: Vec<_> =
+        binds.iter().map(|bind| Listener { bind: bind.clone(), tls: true, proxy_protocol: false }).collect();
     let bound = binds.iter().map(|bind| {
         let sockets = match (inherited(bind), bind) {
             (sockets, _) if !sockets.is_empty() => Ok(sockets),

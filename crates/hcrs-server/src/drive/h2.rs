@@ -1,30 +1,19 @@
-//! Drives an HTTP/2 connection: many exchanges at a time.
+//! Drives an HTTP/2 connection.
 
-mod deadlines;
-
-use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hcrs_h2::{Connection, Ended, Event, StreamKey, Turn};
-use hcrs_http::{Fault, RequestHead};
-use hcrs_metrics::Stall;
+use bytes::Bytes;
+use hcrs_h2::{Connection, StreamKey, Turn};
+use hcrs_http::{Endpoints, Fault, Field, RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::lifecycle::{Framing, Lifecycle, TICK, ends_connection};
-use super::streams::Streams;
-use super::{InFlight, run_again};
+use super::multiplexed::{self, Controls, Driver, Ended, Event, Sent, note};
 use crate::client::Client;
 use crate::clock;
-use crate::exchange::Output;
-use crate::request::{self, Arrived, Intake};
-use crate::state::{FIRST_REQUEST, Phase};
-
-/// The most requests of one connection that may be in workers, including those that the client has reset, as
-/// a multiple of the streams that it may have open. More are refused until their apps have ended
-/// (CVE-2023-44487).
-const RUNNING_PER_STREAM: usize = 2;
+use crate::state::{Phase, ServerFields};
 
 /// How long, and how many bytes, are read and dropped after the last response of a connection that was closed
 /// in order. A drain waits less for clients that do not close.
@@ -47,31 +36,15 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     let handshake = tokio::time::timeout(settings.head_timeout, handshake);
     let mut connection = match client.admitted.until_drained(handshake).await {
         Some(Ok(Ok(connection))) => connection,
-        Some(Ok(Err(ended))) => return note(&client, &ended),
+        Some(Ok(Err(ended))) => return note(&client, &ended.into()),
         Some(Err(_)) => return client.note_fault(Fault::HeadTimeout),
         None => return,
     };
-    let now = clock::now();
-    let max_running = settings.h2.max_concurrent_streams as usize * RUNNING_PER_STREAM;
-    let mut driver = Driver {
-        streams: Streams::new(),
-        max_open: settings.h2.max_concurrent_streams as usize,
-        intake: Intake::new(&client, max_running),
-        requests: 0,
-        shutdown: Shutdown::No,
-        lifecycle: Lifecycle::new(settings, now),
-        ready: Vec::new(),
-        yielded: VecDeque::new(),
-        client,
-    };
-    let ended = std::future::poll_fn(|cx| driver.poll(&mut connection, cx)).await;
-    if let Ended::Fault(fault) = ended {
-        driver.cut_all(fault);
-    }
-    note(&driver.client, &ended);
-    if matches!(ended, Ended::Closed) && !matches!(driver.shutdown, Shutdown::No) {
-        let is_serving = driver.client.admitted.shared.phase() == Phase::Serving;
-        let since_last = driver.lifecycle.idle_for(clock::now());
+    let mut driver = Driver::new(client, settings);
+    let ended = driver.run(&mut connection).await;
+    if matches!(ended, Ended::Closed) && driver.is_shut_down() {
+        let is_serving = driver.phase() == Phase::Serving;
+        let since_last = driver.idle_for(clock::now());
         let limit = if is_serving { LINGER } else { LINGER_IN_DRAIN }.saturating_sub(since_last);
         // The last bytes may still be in transit to a client that is sending: closing with unread bytes would
         // reset the connection.
@@ -79,337 +52,156 @@ pub(crate) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(client: Client, io:
     }
 }
 
-fn arrived(key: StreamKey, head: RequestHead) -> Arrived {
-    // HTTP/2 clients send the body without waiting for `100 Continue`.
-    Arrived { key: key.slot(), stream: Some(key.id().into()), head, expects_continue: false, rules: None }
-}
+impl<T: Io> multiplexed::Connection for Connection<T> {
+    type Controls = Self;
+    type Turn<'a>
+        = Turn<'a, T>
+    where
+        Self: 'a;
 
-fn note(client: &Client, ended: &Ended) {
-    match ended {
-        Ended::Closed => {}
-        Ended::Protocol(reason) => {
-            tracing::debug!(conn = client.serial, "Connection closed: HTTP/2 protocol error {reason:?}");
-        }
-        Ended::Fault(fault) => client.note_fault(*fault),
-        Ended::Io(error) => client.note_loss(error),
+    fn receive(&mut self, _: Instant) -> Option<Rc<Endpoints>> {
+        None
+    }
+
+    fn begin_turn<'a>(&'a mut self, fields: &ServerFields) -> Turn<'a, T> {
+        self.begin_turn(&fields.streams)
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>, _: Instant) -> Poll<io::Result<()>> {
+        // Each turn writes its own.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        self.poll_close(cx, now)
+    }
+
+    fn controls(&mut self) -> &mut Self {
+        self
+    }
+
+    fn keep_alive(&mut self, _: Instant) {
+        // TCP keeps a connection that is silent.
     }
 }
 
-/// The state of a connection beside its protocol's.
-struct Driver {
-    client: Client,
-    streams: Streams<StreamKey>,
-    /// The number of open streams at which promises are no longer sent.
-    max_open: usize,
-    intake: Intake,
-    requests: u64,
-    shutdown: Shutdown,
-    lifecycle: Lifecycle,
-    /// The slots of exchanges that have reported output; emptied in each turn.
-    ready: Vec<usize>,
-    /// Exchanges that continue inflating or encoding in the next turn.
-    yielded: VecDeque<StreamKey>,
-}
+impl<T: Io> Controls for Connection<T> {
+    type Key = StreamKey;
 
-/// The stage of the connection's shutdown.
-#[derive(Debug, Clone, Copy)]
-enum Shutdown {
-    /// Requests are taken.
-    No,
-    /// GOAWAY was sent; open streams may finish by themselves until the instant.
-    Graceful(Instant),
-    /// The last GOAWAY was queued and only has to be written, until the instant.
-    Final(Instant),
-    /// A GOAWAY with an error was queued and only has to be written, until the instant.
-    Abrupt(Fault, Instant),
-}
-
-impl Driver {
-    fn poll<T: Io>(&mut self, connection: &mut Connection<T>, cx: &mut Context<'_>) -> Poll<Ended> {
-        let mailbox = Rc::clone(&self.client.admitted.mailbox);
-        let shared = Rc::clone(&self.client.admitted.shared);
-        mailbox.begin_turn(cx.waker());
-        let now = clock::now();
-        self.follow_phase(connection, shared.phase(), now);
-        let last_word = match self.shutdown {
-            Shutdown::No | Shutdown::Graceful(_) => None,
-            Shutdown::Final(_) => Some(Ended::Closed),
-            Shutdown::Abrupt(fault, _) => Some(Ended::Fault(fault)),
-        };
-        if let Some(ended) = last_word {
-            if connection.poll_close(cx, now).is_ready() {
-                return Poll::Ready(ended);
-            }
-            return self.poll_deadlines(connection, cx, now);
-        }
-        let mut turn = shared.with_server_fields(now, |fields| connection.begin_turn(&fields.h2));
-        shared.begin_turn();
-        // Those that find the shares of this turn used up yield again, in their order.
-        for key in std::mem::take(&mut self.yielded) {
-            if let Some(in_flight) = self.streams.get_mut(key) {
-                in_flight.exchange.resume();
-            }
-        }
-        loop {
-            let mut ready = std::mem::take(&mut self.ready);
-            mailbox.take(&mut ready);
-            for slot in ready.drain(..) {
-                // Another stream may have the slot by now; polling it is harmless.
-                if let Some(key) = self.streams.key_at(slot) {
-                    self.answer(&mut turn, now, key);
-                }
-            }
-            self.ready = ready;
-            while let Poll::Ready(event) = turn.poll_event(cx, now) {
-                match event {
-                    Ok(event) => self.handle(&mut turn, now, event),
-                    Err(Ended::Fault(fault)) => {
-                        drop(turn);
-                        self.close_abruptly(connection, fault, now);
-                        return self.poll_deadlines(connection, cx, now);
-                    }
-                    Err(ended) => return Poll::Ready(ended),
-                }
-            }
-            if mailbox.is_empty() {
-                break;
-            }
-        }
-        let streams = &self.streams;
-        turn.open_window(|| streams.iter().any(|in_flight| in_flight.exchange.is_hungry()));
-        shared.metrics.stalls.of(Stall::ClientWindow).add(turn.take_stalls());
-        if !self.yielded.is_empty() {
-            run_again(cx);
-        }
-        match turn.end(cx) {
-            Poll::Ready(Ok(())) => self.lifecycle.unblock_writing(),
-            Poll::Ready(Err(error)) => return Poll::Ready(Ended::Io(error)),
-            Poll::Pending => self.lifecycle.block_writing(now),
-        }
-        self.poll_deadlines(connection, cx, now)
+    fn fail(&mut self, key: StreamKey, fault: Fault, own: Option<Field<'_>>) {
+        self.fail_with(key, fault, own);
     }
 
-    fn handle<T: Io>(&mut self, turn: &mut Turn<'_, T>, now: Instant, event: Event) {
+    fn graceful_shutdown(&mut self) {
+        self.graceful_shutdown();
+    }
+
+    fn final_shutdown(&mut self) {
+        self.final_shutdown();
+    }
+
+    fn abrupt_shutdown(&mut self, fault: Fault) {
+        self.abrupt_shutdown(fault);
+    }
+
+    fn stalled_since(&self, instant: Instant) -> Vec<StreamKey> {
+        self.stalled_since(instant)
+    }
+
+    fn due_at(&self, now: Instant) -> Option<Instant> {
+        self.unwanted_until(now)
+    }
+
+    fn awaits_head(&self) -> bool {
+        self.awaits_head()
+    }
+
+    fn oldest_head(&self) -> Option<Instant> {
+        // A header block stops all streams (RFC 9113 §4.3).
+        None
+    }
+
+    fn refuse_heads(&mut self, _: Instant) {}
+}
+
+impl<T: Io> multiplexed::Turn for Turn<'_, T> {
+    type Controls = Connection<T>;
+
+    fn controls(&mut self) -> &mut Connection<T> {
+        self
+    }
+
+    #[inline]
+    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event<StreamKey>, Ended>> {
+        self.poll_event(cx, now).map(|event| event.map(Event::from).map_err(Ended::from))
+    }
+
+    fn send_interim(&mut self, key: StreamKey, head: &ResponseHead) -> Result<(), Fault> {
+        self.send_interim(key, head)
+    }
+
+    fn send_head(&mut self, key: StreamKey, head: &ResponseHead, end: bool) -> Result<bool, Fault> {
+        self.send_head(key, head, end)
+    }
+
+    fn send_data(&mut self, now: Instant, key: StreamKey, data: Bytes, end: bool) -> Result<Sent, Fault> {
+        self.send_data(now, key, data, end).map(|hcrs_h2::Sent { len, done }| Sent { len, done })
+    }
+
+    fn send_trailers(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+        trailers: &ResponseHead,
+    ) -> Result<bool, Fault> {
+        self.send_trailers(now, key, trailers)
+    }
+
+    fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
+        self.push(parent, head)
+    }
+
+    fn release(&mut self, key: StreamKey, len: usize) {
+        self.release(key, len);
+    }
+
+    fn open_window(&mut self, is_hungry: impl FnOnce() -> bool) {
+        self.open_window(is_hungry);
+    }
+
+    fn take_stalls(&mut self) -> u64 {
+        Connection::take_stalls(self)
+    }
+
+    fn end(self, cx: &mut Context<'_>, _: Instant) -> Poll<io::Result<()>> {
+        self.end(cx)
+    }
+}
+
+impl From<hcrs_h2::Event> for Event<StreamKey> {
+    #[inline]
+    fn from(event: hcrs_h2::Event) -> Self {
         match event {
-            Event::Request { key, head } => self.begin(turn, now, key, head),
-            Event::Pushed { key, head } => self.begin_pushed(now, key, head),
-            Event::Data { key, data, end } => {
-                if let Some(in_flight) = self.streams.get_mut(key) {
-                    in_flight.receive(data, end, now);
-                }
+            hcrs_h2::Event::Request { key, head } => Self::Request { key, head },
+            hcrs_h2::Event::Pushed { key, head } => Self::Pushed { key, head },
+            hcrs_h2::Event::Refused { stream_id, head, fault } => {
+                Self::Refused { stream: stream_id.into(), head, fault }
             }
-            Event::End { key } => {
-                if let Some(in_flight) = self.streams.get_mut(key) {
-                    in_flight.exchange.end_body();
-                }
-            }
-            Event::Sent { key, len, done } => {
-                let mut goes_on = false;
-                if let Some(in_flight) = self.streams.get_mut(key) {
-                    in_flight.exchange.client_took(len);
-                    in_flight.note_sent(len);
-                    goes_on = in_flight.exchange.has_output();
-                }
-                if done {
-                    self.finish(key, now);
-                } else if goes_on {
-                    self.answer(turn, now, key);
-                }
-            }
-            Event::Reset { key } => self.cut(key, Fault::ClientGone, now),
-            Event::Refused { stream_id, head, fault } => {
-                // The connection has answered the request, which has no slot.
-                let arrived = Arrived {
-                    key: usize::MAX,
-                    stream: Some(stream_id.into()),
-                    head,
-                    expects_continue: false,
-                    rules: self.client.admitted.shared.settings().routes.rules(None).for_exchange(),
-                };
-                let exchange = request::refused(&self.client, arrived, fault, now);
-                let mut in_flight = InFlight::new(exchange, Some(stream_id.into()), now);
-                in_flight.note_fault(fault);
-                if let Some(block) = in_flight.finish(&self.client, now) {
-                    hcrs_h2::recycle(block);
-                }
-            }
-        }
-    }
-
-    fn begin<T: Io>(&mut self, turn: &mut Turn<'_, T>, now: Instant, key: StreamKey, head: RequestHead) {
-        self.requests += 1;
-        let shared = &self.client.admitted.shared;
-        if shared.settings().connection.has_reached_max_requests(self.requests)
-            || shared.phase() != Phase::Serving
-        {
-            self.close_gracefully(turn, now);
-        }
-        let exchange = self.intake.take(&self.client, arrived(key, head), now);
-        self.streams.insert(key, InFlight::new(exchange, Some(key.id().into()), now));
-    }
-
-    /// Begins a request that was promised to the client.
-    fn begin_pushed(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
-        let exchange = self.intake.take_promised(&self.client, arrived(key, head), now);
-        self.streams.insert(key, InFlight::new(exchange, Some(key.id().into()), now));
-    }
-
-    /// Sends the output of an exchange to the client.
-    fn answer<T: Io>(&mut self, turn: &mut Turn<'_, T>, now: Instant, key: StreamKey) {
-        loop {
-            let Some(in_flight) = self.streams.get_mut(key) else { return };
-            let Some(output) = in_flight.exchange.next_output() else {
-                if in_flight.exchange.has_yielded() && !self.yielded.contains(&key) {
-                    self.yielded.push_back(key);
-                }
-                return;
-            };
-            let outcome = match output {
-                // HTTP/2 clients send the body without waiting for `100 Continue`.
-                Output::Continue => Ok(false),
-                Output::Release(len) => {
-                    in_flight.body_at = now;
-                    turn.release(key, len);
-                    Ok(false)
-                }
-                Output::Push(head) => {
-                    self.promise(turn, key, head);
-                    Ok(false)
-                }
-                Output::Interim(head) => turn.send_interim(key, &head).map(|()| false),
-                Output::Trailers(trailers) => turn.send_trailers(now, key, &trailers),
-                Output::Head { head, end, .. } => {
-                    let shared = &self.client.admitted.shared;
-                    let head = in_flight.labelled(head, shared);
-                    let sent = turn.send_head(key, &head, end);
-                    if sent.is_ok() {
-                        in_flight.note_head(&head, shared, now);
-                    }
-                    sent
-                }
-                Output::Data { data, end } => turn.send_data(now, key, data, end).map(|sent| {
-                    in_flight.exchange.client_took(sent.len);
-                    in_flight.note_sent(sent.len);
-                    sent.done
-                }),
-                Output::Fault(fault) => Err(fault),
-            };
-            match outcome {
-                Ok(false) => {}
-                Ok(true) => return self.finish(key, now),
-                Err(fault) => return self.fail(turn, key, fault, now),
-            }
-        }
-    }
-
-    /// Promises a request to the client, unless the connection is busy or about to end: a promise is only a
-    /// hint.
-    fn promise<T: Io>(&mut self, turn: &mut Turn<'_, T>, key: StreamKey, head: RequestHead) {
-        let is_wanted = matches!(self.shutdown, Shutdown::No)
-            && self.streams.len() < self.max_open
-            && !self.intake.has_too_many_running();
-        let refused = if is_wanted { turn.push(key, head) } else { Err(head) };
-        if let Err(head) = refused {
-            hcrs_h2::recycle(head.into_block());
-        }
-    }
-
-    /// Sends the fault's response if no head was sent, and resets the stream otherwise.
-    fn fail<T: Io>(&mut self, connection: &mut Connection<T>, key: StreamKey, fault: Fault, now: Instant) {
-        match self.streams.get_mut(key) {
-            Some(in_flight) if !fault.closes_connection() && in_flight.answer_fault(fault) => return,
-            Some(in_flight) => {
-                in_flight.note_fault(fault);
-                let shared = &self.client.admitted.shared;
-                in_flight.with_own_field(shared, |own| connection.fail_with(key, fault, own));
-            }
-            None => connection.fail(key, fault),
-        }
-        self.finish(key, now);
-        // The frames of the other streams are whole.
-        if ends_connection(fault, Framing::Intact) {
-            self.close_abruptly(connection, fault, now);
-        }
-    }
-
-    /// Ends an exchange whose response is complete.
-    fn finish(&mut self, key: StreamKey, now: Instant) {
-        self.end(key, now, |in_flight, client| in_flight.finish(client, now));
-    }
-
-    /// Ends an exchange whose response will never be complete.
-    fn cut(&mut self, key: StreamKey, fault: Fault, now: Instant) {
-        self.end(key, now, |in_flight, client| in_flight.cut(client, fault, now));
-    }
-
-    fn end(&mut self, key: StreamKey, now: Instant, end: impl FnOnce(InFlight, &Client) -> Option<Vec<u8>>) {
-        let Some(in_flight) = self.streams.remove(key) else { return };
-        if let Some(block) = end(in_flight, &self.client) {
-            hcrs_h2::recycle(block);
-        }
-        if self.streams.len() == 0 {
-            self.lifecycle.rest(now);
-        }
-    }
-
-    fn follow_phase<T: Io>(&mut self, connection: &mut Connection<T>, phase: Phase, now: Instant) {
-        match phase {
-            Phase::Serving => {}
-            // Some clients treat GOAWAY as the end, so a connection without a request yet gets time for its
-            // first.
-            Phase::Draining if self.requests == 0 => {}
-            Phase::Draining | Phase::Finishing => {
-                for in_flight in self.streams.iter() {
-                    in_flight.exchange.go_away(now);
-                }
-                self.close_gracefully(connection, now);
-                if phase == Phase::Finishing && self.streams.len() == 0 {
-                    self.lifecycle.check_no_later_than(self.lifecycle.idle_until(FIRST_REQUEST));
-                }
-            }
-            Phase::Cut if matches!(self.shutdown, Shutdown::Abrupt(..)) => {}
-            Phase::Cut => {
-                for slot in self.streams.slots() {
-                    if let Some(key) = self.streams.key_at(slot) {
-                        self.fail(connection, key, Fault::DrainTimeout, now);
-                    }
-                }
-                connection.graceful_shutdown();
-                self.shutdown = Shutdown::Abrupt(Fault::DrainTimeout, now + TICK);
-            }
-        }
-    }
-
-    fn close_gracefully<T: Io>(&mut self, connection: &mut Connection<T>, now: Instant) {
-        if matches!(self.shutdown, Shutdown::No) {
-            connection.graceful_shutdown();
-            let limit = self.client.admitted.shared.settings().connection.write_timeout;
-            self.shutdown = Shutdown::Graceful(now + limit);
-        }
-    }
-
-    /// Shuts the connection down without waiting for the client to see the first GOAWAY.
-    fn close_finally<T: Io>(&mut self, connection: &mut Connection<T>, now: Instant) {
-        connection.final_shutdown();
-        self.shutdown = Shutdown::Final(now + TICK);
-    }
-
-    /// Shuts the connection down because of a fault, which cuts off all streams.
-    fn close_abruptly<T: Io>(&mut self, connection: &mut Connection<T>, fault: Fault, now: Instant) {
-        connection.abrupt_shutdown(fault);
-        self.shutdown = Shutdown::Abrupt(fault, now + TICK);
-    }
-
-    /// Ends all exchanges because the connection is over.
-    fn cut_all(&mut self, fault: Fault) {
-        for in_flight in self.streams.drain() {
-            in_flight.cut(&self.client, fault, clock::now());
+            hcrs_h2::Event::Data { key, data, end } => Self::Data { key, data, end },
+            hcrs_h2::Event::End { key } => Self::End { key },
+            hcrs_h2::Event::Sent { key, len, done } => Self::Sent { key, len, done },
+            hcrs_h2::Event::Reset { key } => Self::Reset { key },
         }
     }
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.cut_all(Fault::ClientGone);
+impl From<hcrs_h2::Ended> for Ended {
+    fn from(ended: hcrs_h2::Ended) -> Self {
+        match ended {
+            hcrs_h2::Ended::Closed => Self::Closed,
+            hcrs_h2::Ended::Protocol(code) => Self::Protocol(format!("HTTP/2 protocol error {code:?}")),
+            hcrs_h2::Ended::Fault(fault) => Self::Fault(fault),
+            hcrs_h2::Ended::Io(error) => Self::Io(error),
+        }
     }
 }

@@ -1,16 +1,25 @@
 //! The requests in flight on a connection, by the keys of their streams.
 
+use std::fmt::Debug;
+
 use super::InFlight;
 
 /// The key of a stream. It never means another stream.
-pub(super) trait Key: Copy + Eq {
+pub(super) trait Key: Copy + Eq + Debug {
     /// Returns the stream's place among the open streams, which a later stream may have.
     fn slot(self) -> usize;
+
+    /// Returns the stream's number on the wire.
+    fn id(self) -> u64;
 }
 
 impl Key for hcrs_h2::StreamKey {
     fn slot(self) -> usize {
         Self::slot(self)
+    }
+
+    fn id(self) -> u64 {
+        Self::id(self).into()
     }
 }
 

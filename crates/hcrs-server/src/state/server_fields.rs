@@ -20,8 +20,8 @@ pub(crate) struct ServerFields {
     has_date: bool,
     date: HttpDate,
     until: Instant,
-    /// The fields as HTTP/2 takes them.
-    pub h2: hcrs_h2::ServerFields,
+    /// The fields as HTTP/2 and HTTP/3 take them.
+    pub streams: hcrs_mux::ServerFields,
     /// `alt-svc` as HTTP/1.1 writes it.
     alt_svc: Vec<u8>,
 }
@@ -34,7 +34,9 @@ impl ServerFields {
         let mut alt_svc = settings.alt_svc.clone();
         if let (Some(port), true) = (http3_port, alt_svc.is_empty()) {
             let value = format!("h3=\":{port}\"; ma={}", HTTP3_KNOWN_FOR.as_secs());
-            alt_svc.push(HeaderValue::try_from(value).expect("invariant: the value has visible characters alone"));
+            alt_svc.push(
+                HeaderValue::try_from(value).expect("invariant: the value has visible characters alone"),
+            );
         }
         let lines = alt_svc.iter().map(|value| [b"alt-svc: ", value.as_bytes(), b"\r\n"].concat());
         Self {
@@ -42,7 +44,7 @@ impl ServerFields {
             date: HttpDate::new(),
             until: clock::now(),
             alt_svc: lines.flatten().collect(),
-            h2: hcrs_h2::ServerFields {
+            streams: hcrs_mux::ServerFields {
                 date: None,
                 server,
                 alt_svc: (!alt_svc.is_empty()).then(|| alt_svc.into()),
@@ -53,8 +55,8 @@ impl ServerFields {
     /// Returns the fields as HTTP/1.1 takes them.
     pub(crate) fn h1(&self) -> hcrs_h1::ServerFields<'_> {
         hcrs_h1::ServerFields {
-            date: self.h2.date.as_ref().map(HeaderValue::as_bytes),
-            server: self.h2.server.as_ref().map(HeaderValue::as_bytes),
+            date: self.streams.date.as_ref().map(HeaderValue::as_bytes),
+            server: self.streams.server.as_ref().map(HeaderValue::as_bytes),
             alt_svc: &self.alt_svc,
         }
     }
@@ -66,7 +68,7 @@ impl ServerFields {
         }
         let wall = SystemTime::now();
         let date = HeaderValue::from_bytes(self.date.now(wall)).expect("invariant: a date is a field value");
-        self.h2.date = Some(date);
+        self.streams.date = Some(date);
         let into_second =
             wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
         self.until = now + Duration::from_millis(u64::from(1000 - into_second.min(999)));

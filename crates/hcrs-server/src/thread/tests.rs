@@ -27,6 +27,8 @@ fn started() -> (EdgeThread, u16, mpsc::Receiver<Report>) {
         settings: Arc::new(settings),
         tls: None,
         listeners,
+        quic: Vec::new(),
+        quic_port: None,
         reports,
         records: Records::default(),
         rules: Arc::default(),

@@ -178,7 +178,10 @@ fn unknown_keys_are_a_warning_with_the_nearest_name() {
 #[test]
 fn http3_needs_a_certificate_and_udp() {
     for (toml, message) in [
-        ("quic_bind = \"a:1\"", "test.toml:1:13: quic_bind needs certfile and keyfile: HTTP/3 is always encrypted"),
+        (
+            "quic_bind = \"a:1\"",
+            "test.toml:1:13: quic_bind needs certfile and keyfile: HTTP/3 is always encrypted",
+        ),
         (
             "certfile = 'c'\nkeyfile = 'k'\nquic_bind = [\"unix:s\"]",
             "test.toml:3:13: quic_bind has unix:s, but HTTP/3 is served over UDP alone",

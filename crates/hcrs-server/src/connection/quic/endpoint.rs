@@ -221,7 +221,11 @@ impl Endpoint {
     }
 
     /// Passes on what a connection reports; its answer is for the connection.
-    pub(super) fn handle_event(&self, handle: ConnectionHandle, event: EndpointEvent) -> Option<ConnectionEvent> {
+    pub(super) fn handle_event(
+        &self,
+        handle: ConnectionHandle,
+        event: EndpointEvent,
+    ) -> Option<ConnectionEvent> {
         self.quic.borrow_mut().handle_event(handle, event)
     }
 

@@ -39,7 +39,9 @@ impl HandshakeError {
             Self::Failed(ConnectionError::ConnectionClosed(close)) => {
                 alert(close.error_code).map_or(HandshakeFailure::Disconnect, |_| HandshakeFailure::Alert)
             }
-            Self::Failed(ConnectionError::VersionMismatch) | Self::Unusable(_) => HandshakeFailure::Incompatible,
+            Self::Failed(ConnectionError::VersionMismatch) | Self::Unusable(_) => {
+                HandshakeFailure::Incompatible
+            }
             Self::Failed(_) => HandshakeFailure::Disconnect,
         }
     }
@@ -97,7 +99,8 @@ async fn negotiate(
             Ok(connection)
         }
     };
-    let connection: Connection = in_turn(&admitted.shared.handshakes, begin).await.map_err(|error: HandshakeError| error)?;
+    let connection: Connection =
+        in_turn(&admitted.shared.handshakes, begin).await.map_err(|error: HandshakeError| error)?;
     let agreed = agreed(admitted, &connection, &handshake);
     Ok((connection, agreed))
 }

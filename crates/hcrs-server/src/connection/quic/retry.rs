@@ -31,7 +31,8 @@ impl HandshakeRate {
     /// whether the address has to be proven first.
     pub(super) fn needs_proof(&mut self, unfinished: usize, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.since);
-        let regained = u32::try_from(elapsed.as_micros() * u128::from(HANDSHAKES) / 1_000_000).unwrap_or(u32::MAX);
+        let regained =
+            u32::try_from(elapsed.as_micros() * u128::from(HANDSHAKES) / 1_000_000).unwrap_or(u32::MAX);
         if regained > 0 {
             self.left = self.left.saturating_add(regained).min(HANDSHAKES);
             self.since = if self.left == HANDSHAKES {

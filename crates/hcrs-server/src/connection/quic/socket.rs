@@ -97,7 +97,8 @@ impl Socket {
             let mut rooms = landing.chunks_exact_mut(MESSAGE_LEN).map(IoSliceMut::new);
             let mut rooms: [_; MESSAGES] =
                 std::array::from_fn(|_| rooms.next().expect("invariant: there is room for as many"));
-            self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), &mut rooms, &mut metas))?
+            self.io
+                .try_io(Interest::READABLE, || self.state.recv((&self.io).into(), &mut rooms, &mut metas))?
         };
         for (meta, room) in metas[..count].iter().zip(landing.chunks_exact(MESSAGE_LEN)) {
             self.metrics.received_bytes.add(meta.len as u64);

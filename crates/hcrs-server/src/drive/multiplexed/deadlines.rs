@@ -3,29 +3,30 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use hcrs_h2::{Connection, Ended};
 use hcrs_http::Fault;
 
-use super::{Driver, Io, Shutdown};
+use super::{Connection, Controls, Driver, Ended, Shutdown};
 use crate::drive::lifecycle::{Overdue, TICK};
+use crate::drive::streams::Key;
 use crate::state::{FIRST_REQUEST, Phase};
 
-impl Driver {
+impl<K: Key> Driver<K> {
     /// Checks the deadlines if they are due, and sets the next check.
-    pub(super) fn poll_deadlines<T: Io>(
+    pub(super) fn poll_deadlines<C: Connection<Controls: Controls<Key = K>>>(
         &mut self,
-        connection: &mut Connection<T>,
+        connection: &mut C,
         cx: &mut Context<'_>,
         now: Instant,
     ) -> Poll<Ended> {
         self.client.admitted.mailbox.rest();
-        self.lifecycle.await_head(connection.awaits_head(), now);
-        let unwanted_until = connection.unwanted_until(now);
-        if unwanted_until.is_some() {
+        let controls = connection.controls();
+        self.lifecycle.await_head(controls.awaits_head(), now);
+        let due_at = controls.due_at(now);
+        if due_at.is_some() {
             self.lifecycle.rest(now);
         }
-        if self.is_busy(connection, now) {
-            self.lifecycle.check_no_later_than(unwanted_until.unwrap_or(now + TICK).min(now + TICK));
+        if self.is_busy(controls, now) {
+            self.lifecycle.check_no_later_than(due_at.unwrap_or(now + TICK).min(now + TICK));
         }
         while self.lifecycle.poll(cx).is_ready() {
             match self.check_deadlines(connection, now) {
@@ -47,16 +48,17 @@ impl Driver {
 
     /// Whether anything is in flight that has a deadline of its own; otherwise only the keep-alive timeout
     /// counts.
-    fn is_busy<T: Io>(&self, connection: &Connection<T>, now: Instant) -> bool {
+    fn is_busy<C: Controls<Key = K>>(&self, controls: &C, now: Instant) -> bool {
         let is_ending = !matches!(self.shutdown, Shutdown::No);
-        let has_streams = self.streams.len() > 0 || connection.unwanted_until(now).is_some();
+        let has_streams =
+            self.streams.len() > 0 || controls.due_at(now).is_some() || controls.oldest_head().is_some();
         has_streams || self.lifecycle.is_waiting() || is_ending
     }
 
     /// Ends what has passed its deadline. Returns when to check again.
-    fn check_deadlines<T: Io>(
+    fn check_deadlines<C: Connection<Controls: Controls<Key = K>>>(
         &mut self,
-        connection: &mut Connection<T>,
+        connection: &mut C,
         now: Instant,
     ) -> Result<Instant, Ended> {
         let settings = self.client.admitted.shared.kept_settings();
@@ -68,25 +70,31 @@ impl Driver {
                 return Err(Ended::Closed);
             }
             Shutdown::Graceful(_) if self.may_close_in_drain(now) => {
-                self.close_finally(connection, now);
+                self.close_finally(connection.controls(), now);
                 return Ok(now);
             }
             _ => {}
         }
         match self.lifecycle.overdue(settings, now) {
             Some(Overdue::Head(fault)) => {
-                self.close_abruptly(connection, fault, now);
+                self.close_abruptly(connection.controls(), fault, now);
                 return Ok(now);
             }
             Some(Overdue::Socket(fault)) => return Err(Ended::Fault(fault)),
             None => {}
         }
+        let controls = connection.controls();
         if let Some(before) = now.checked_sub(settings.write_timeout) {
-            for key in connection.stalled_since(before) {
-                self.fail(connection, key, Fault::WriteStalled, now);
+            for key in controls.stalled_since(before) {
+                self.fail(controls, key, Fault::WriteStalled, now);
             }
         }
-        let mut next = connection.unwanted_until(now).unwrap_or(now + TICK).min(now + TICK);
+        if let Some(before) = now.checked_sub(settings.head_timeout)
+            && controls.oldest_head().is_some_and(|since| since <= before)
+        {
+            controls.refuse_heads(before);
+        }
+        let mut next = controls.due_at(now).unwrap_or(now + TICK).min(now + TICK);
         for slot in self.streams.slots() {
             let Some(key) = self.streams.key_at(slot) else { continue };
             let Some(in_flight) = self.streams.get_mut(key) else { continue };
@@ -94,20 +102,21 @@ impl Driver {
                 next = next.min(at);
             }
             if in_flight.is_body_overdue(settings.body_timeout, now) {
-                self.fail(connection, key, Fault::BodyTimeout, now);
+                self.fail(controls, key, Fault::BodyTimeout, now);
             } else if in_flight.is_overdue(now) {
                 in_flight.exchange.time_out();
-                self.fail(connection, key, Fault::RequestTimeout, now);
+                self.fail(controls, key, Fault::RequestTimeout, now);
             } else if let Some(deadline) = in_flight.exchange.deadline() {
                 next = next.min(deadline);
             }
         }
-        if self.is_busy(connection, now) {
+        if self.is_busy(controls, now) {
+            connection.keep_alive(now);
             return Ok(next);
         }
         if self.lifecycle.idle_for(now) >= settings.keep_alive_timeout {
             // GOAWAY first, so that a client knows that a request in transit was not processed.
-            self.close_gracefully(connection, now);
+            self.close_gracefully(connection.controls(), now);
             return Ok(now + TICK);
         }
         Ok(self.lifecycle.idle_until(settings.keep_alive_timeout))
