@@ -11,6 +11,8 @@ pub(crate) const PING: u8 = 0x6;
 pub(crate) const GOAWAY: u8 = 0x7;
 pub(crate) const WINDOW_UPDATE: u8 = 0x8;
 pub(crate) const CONTINUATION: u8 = 0x9;
+/// RFC 9218 §7.1
+pub(crate) const PRIORITY_UPDATE: u8 = 0x10;
 
 /// Flags.
 pub(crate) const ACK: u8 = 0x1;
@@ -34,7 +36,7 @@ pub(crate) const LEAST_FRAME_SIZE: u32 = 16_384;
 /// The greatest frame size (RFC 9113 §4.2).
 pub(crate) const MAX_FRAME_SIZE: u32 = (1 << 24) - 1;
 
-/// Settings (RFC 9113 §6.5.2, RFC 8441 §3).
+/// Settings (RFC 9113 §6.5.2, RFC 8441 §3, RFC 9218 §2.1).
 pub(crate) mod setting {
     pub(crate) const HEADER_TABLE_SIZE: u16 = 0x1;
     pub(crate) const ENABLE_PUSH: u16 = 0x2;
@@ -43,6 +45,7 @@ pub(crate) mod setting {
     pub(crate) const MAX_FRAME_SIZE: u16 = 0x5;
     pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
     pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
+    pub(crate) const NO_RFC7540_PRIORITIES: u16 = 0x9;
 }
 
 /// A frame's header.
@@ -105,6 +108,7 @@ impl Header {
             GOAWAY => "GoAway",
             WINDOW_UPDATE => "WindowUpdate",
             CONTINUATION => "Continuation",
+            PRIORITY_UPDATE => "PriorityUpdate",
             _ => "Unknown",
         }
     }

@@ -1,10 +1,12 @@
 //! The protocol of one connection: bytes of the client in, events and bytes for the client out. No I/O, no
 //! clock.
 
+mod priorities;
 mod pushes;
 mod receive;
 mod requests;
 mod responses;
+mod schedule;
 mod window;
 
 use std::collections::VecDeque;
@@ -22,8 +24,10 @@ use crate::output::Output;
 use crate::settings::Settings;
 use crate::stream::{Owner, Receiving, Sending};
 use crate::streams::Streams;
+use priorities::Announced;
 use receive::Block;
 use responses::{LastHead, UPDATES_PER_SEND};
+use schedule::Schedule;
 use window::Window;
 
 /// Most streams that are remembered after the server has reset them: frames that were on their way are no
@@ -104,8 +108,12 @@ pub(crate) struct Protocol {
     credited: Vec<StreamKey>,
     /// Streams that were answered and whose body still arrives.
     unwanted: Vec<StreamKey>,
-    /// Streams whose response waits, in the order in which they are served.
-    blocked: VecDeque<StreamKey>,
+    /// Streams whose response waits.
+    schedule: Schedule,
+    /// Priorities of streams that have not begun, at most `max_streams`.
+    announced: Vec<Announced>,
+    /// The last time at which body bytes were sent.
+    sent_at: Option<Instant>,
 
     window: Window,
     /// Bytes of bodies that the client lets the server send on the connection.
@@ -171,7 +179,9 @@ impl Protocol {
             reset: VecDeque::new(),
             credited: Vec::new(),
             unwanted: Vec::new(),
-            blocked: VecDeque::new(),
+            schedule: Schedule::default(),
+            announced: Vec::new(),
+            sent_at: None,
             window: Window::new(room, settings),
             send_window: FlowWindow::new(FIRST_WINDOW),
             stalls: 0,
@@ -193,6 +203,7 @@ impl Protocol {
             (setting::INITIAL_WINDOW_SIZE, settings.stream_window),
             (setting::MAX_FRAME_SIZE, self.max_frame_size as u32),
             (setting::MAX_HEADER_LIST_SIZE, settings.max_header_list_size),
+            (setting::NO_RFC7540_PRIORITIES, 1),
         ];
         if settings.extended_connect {
             // The head's check allows it for WebSocket alone (RFC 8441).
@@ -245,8 +256,8 @@ impl Protocol {
         if !self.unwanted.is_empty() {
             self.check_unwanted(now);
         }
-        if !self.blocked.is_empty() {
-            self.serve_blocked(now);
+        if !self.schedule.is_empty() {
+            self.serve_waiting(now);
         }
     }
 
@@ -414,7 +425,7 @@ impl Protocol {
         self.open -= usize::from(stream.is_counted);
         self.pushed -= usize::from(stream.is_pushed);
         if stream.waiting_since.is_some() {
-            self.blocked.retain(|&blocked| blocked != key);
+            self.schedule.remove(key);
         }
         if stream.receiving.held > 0 {
             self.window.release(stream.receiving.held);

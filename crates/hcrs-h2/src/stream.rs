@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_http::{Fault, ResponseHead};
+use hcrs_http::{Fault, Priority, ResponseHead};
 use hcrs_mux::Unwanted;
 
 use crate::flow::FlowWindow;
@@ -26,6 +26,7 @@ pub(crate) struct Stream {
     pub(crate) is_head: bool,
     pub(crate) receiving: Receiving,
     pub(crate) sending: Sending,
+    pub(crate) priority: Priority,
     /// Bytes of a response that the client lets the server send on this stream. Settings may make it
     /// negative.
     pub(crate) send_window: FlowWindow,
@@ -39,7 +40,8 @@ pub(crate) struct Stream {
     pub(crate) pending_end: bool,
     /// Trailers to be sent after the last piece.
     pub(crate) trailers: Option<ResponseHead>,
-    /// Since when the pending pieces have waited without a byte of progress.
+    /// Since when the pending pieces have waited without a byte of progress. The stream is in the schedule
+    /// meanwhile.
     pub(crate) waiting_since: Option<Instant>,
 }
 
@@ -123,6 +125,7 @@ impl Stream {
             is_head: false,
             receiving,
             sending: Sending::Head,
+            priority: Priority::default(),
             send_window,
             response_left: None,
             is_bodiless: false,
@@ -133,11 +136,12 @@ impl Stream {
         }
     }
 
-    /// Creates a stream that was promised to the client.
-    pub(crate) fn pushed(id: u32, send_window: FlowWindow) -> Self {
+    /// Creates a stream that was promised to the client. It begins with the priority of the request for which it
+    /// was promised.
+    pub(crate) fn pushed(id: u32, priority: Priority, send_window: FlowWindow) -> Self {
         let receiving =
             Receiving { is_open: false, window: FlowWindow::new(0), held: 0, credit: 0, left: None };
-        Self { is_pushed: true, is_counted: false, ..Self::requested(id, receiving, send_window) }
+        Self { is_pushed: true, is_counted: false, priority, ..Self::requested(id, receiving, send_window) }
     }
 
     pub(crate) fn is_of_app(&self) -> bool {

@@ -1,5 +1,7 @@
 //! The streams of a connection, by place and by number.
 
+use std::time::Instant;
+
 use slab::Slab;
 
 use crate::event::StreamKey;
@@ -41,6 +43,11 @@ impl Streams {
     #[inline]
     pub(crate) fn of_app(&mut self, key: StreamKey) -> Option<&mut Stream> {
         self.get_mut(key).filter(|stream| stream.is_of_app())
+    }
+
+    /// Returns since when a stream's response has waited, if the client's window for the stream allows it to be sent.
+    pub(crate) fn ready_since(&self, key: StreamKey) -> Option<Instant> {
+        self.get(key).filter(|stream| stream.send_window.left() > 0)?.waiting_since
     }
 
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {

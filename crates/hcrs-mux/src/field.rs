@@ -42,6 +42,8 @@ pub enum Name {
     ConnectionSpecific,
     /// `sec-websocket-key`
     WebSocketKey,
+    /// `priority` (RFC 9218)
+    Priority,
     /// A name with an underscore, which would collide with another one in a WSGI environ.
     Underscored,
     /// Any other name.
@@ -102,6 +104,7 @@ impl Name {
                 Self::ConnectionSpecific
             }
             b"sec-websocket-key" => Self::WebSocketKey,
+            b"priority" => Self::Priority,
             _ => Self::of_other(name),
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use hcrs_http::{
-    Endpoints, Fault, METHOD_MAX, RequestHead, RequestLine, Scheme, Version, base64, is_authority,
+    Endpoints, Fault, METHOD_MAX, Priority, RequestHead, RequestLine, Scheme, Version, base64, is_authority,
     request_content_length,
 };
 
@@ -59,6 +59,8 @@ pub struct Request {
     pub is_head: bool,
     /// The length of the body, if it was announced.
     pub length: Option<u64>,
+    /// The priority of the response, by the request's field.
+    pub priority: Priority,
 }
 
 /// A reader of one request's fields.
@@ -83,6 +85,7 @@ pub struct RequestReader<'c> {
     late_host: Option<Vec<u8>>,
     cookie: Vec<u8>,
     length: Option<u64>,
+    priority: Priority,
     problems: Problems,
 }
 
@@ -129,6 +132,7 @@ impl<'c> RequestReader<'c> {
             late_host: None,
             cookie: Vec::new(),
             length: None,
+            priority: Priority::default(),
             problems: Problems::default(),
         }
     }
@@ -204,6 +208,10 @@ impl<'c> RequestReader<'c> {
             Name::Underscored | Name::Malformed => {}
             // It has no meaning beside extended CONNECT, where the app gets a key of the server's.
             Name::WebSocketKey if self.is_websocket => {}
+            Name::Priority => {
+                self.priority = self.priority.updated(field.value);
+                head.push_field(field.name, field.value);
+            }
             _ => head.push_field(field.name, field.value),
         }
     }
@@ -297,6 +305,8 @@ impl<'c> RequestReader<'c> {
             head.push_field(b"host", authority);
         }
         if self.is_websocket {
+            // Each message is of use by itself.
+            self.priority = Priority::default().updated(b"i");
             head.set_websocket();
             push_upgrade(&mut head);
         }
@@ -333,10 +343,11 @@ impl<'c> RequestReader<'c> {
         }
         let too_large = problems.is_too_large || !head.is_whole();
         let too_large = too_large.then_some(Fault::HeadTooLarge);
-        match too_large.or(problems.line).or(problems.fields) {
-            Some(fault) => Decoded::Refused(head, fault),
-            None => Decoded::Request(Request { head, is_head: self.is_head, length: self.length }),
+        if let Some(fault) = too_large.or(problems.line).or(problems.fields) {
+            return Decoded::Refused(head, fault);
         }
+        let Self { is_head, length, priority, .. } = self;
+        Decoded::Request(Request { head, is_head, length, priority })
     }
 }
 

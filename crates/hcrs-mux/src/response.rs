@@ -61,6 +61,8 @@ impl ServerFields {
 pub struct CheckedHead {
     /// The length of the body, if it was announced.
     pub length: Option<u64>,
+    /// The app has set a priority (RFC 9218 §8).
+    pub has_priority: bool,
     has_date: bool,
     has_server: bool,
 }
@@ -76,6 +78,7 @@ pub fn check_response<E: FieldEncoder>(head: &ResponseHead) -> Result<CheckedHea
         match name.len() {
             4 => checked.has_date |= name.eq_ignore_ascii_case(b"date"),
             6 => checked.has_server |= name.eq_ignore_ascii_case(b"server"),
+            8 => checked.has_priority |= name.eq_ignore_ascii_case(b"priority"),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let (length, _) = response_content_length(value).ok_or(Fault::AppFailed)?;
                 if checked.length.is_some_and(|first| first != length) {

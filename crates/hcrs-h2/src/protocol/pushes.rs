@@ -19,10 +19,12 @@ impl Protocol {
     /// a request that cannot be promised.
     pub(crate) fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead> {
         let max = (self.peer.max_concurrent_streams as usize).min(PUSHES_MAX);
-        let is_open = self.streams.of_app(parent).is_some_and(|stream| {
-            !stream.is_pushed && matches!(stream.sending, Sending::Head | Sending::Opened)
-        });
-        if !self.takes_pushes() || self.pushed >= max || !is_open || self.next_pushed > MAX_31 {
+        let parent_stream = self
+            .streams
+            .of_app(parent)
+            .filter(|stream| !stream.is_pushed && matches!(stream.sending, Sending::Head | Sending::Opened));
+        let Some(priority) = parent_stream.map(|stream| stream.priority) else { return Err(head) };
+        if !self.takes_pushes() || self.pushed >= max || self.next_pushed > MAX_31 {
             return Err(head);
         }
         let id = self.next_pushed;
@@ -39,7 +41,8 @@ impl Protocol {
         }
         self.next_pushed += 2;
         self.pushed += 1;
-        let key = self.streams.insert(Stream::pushed(id, FlowWindow::new(self.peer.initial_window)));
+        let window = FlowWindow::new(self.peer.initial_window);
+        let key = self.streams.insert(Stream::pushed(id, priority, window));
         self.events.push_back(Event::Pushed { key, head });
         Ok(())
     }

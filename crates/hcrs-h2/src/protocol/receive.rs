@@ -8,8 +8,8 @@ use super::{Error, Leaving, PROBE, Protocol};
 use crate::event::{Event, StreamKey};
 use crate::frame::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ErrorCode, GOAWAY, HEADER_LEN, HEADERS, Header,
-    LEAST_FRAME_SIZE, MAX_31, MAX_FRAME_SIZE, PADDED, PING, PRIORITIZED, PRIORITY, PUSH_PROMISE, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, setting,
+    LEAST_FRAME_SIZE, MAX_31, MAX_FRAME_SIZE, PADDED, PING, PRIORITIZED, PRIORITY, PRIORITY_UPDATE,
+    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, setting,
 };
 use crate::stream::Owner;
 
@@ -112,6 +112,7 @@ impl Protocol {
                 self.peer_leaves = true;
             }
             WINDOW_UPDATE => self.window_update(header, payload, now)?,
+            PRIORITY_UPDATE => self.priority_update(header, payload, now)?,
             // RFC 9113 §4.1: frames of unknown kinds are ignored.
             _ => self.spend_frame(now)?,
         }
@@ -188,7 +189,7 @@ impl Protocol {
     }
 
     /// Whether a stream has not begun (RFC 9113 §5.1).
-    fn is_idle(&self, id: u32) -> bool {
+    pub(super) fn is_idle(&self, id: u32) -> bool {
         id == 0 || if id.is_multiple_of(2) { id >= self.next_pushed } else { id > self.last_id }
     }
 
@@ -232,7 +233,8 @@ impl Protocol {
         Ok(())
     }
 
-    /// Priorities are ignored (RFC 9113 §5.3.2), but for the errors of their frames.
+    /// Takes a priority of the scheme that RFC 9218 replaces: it is ignored (RFC 9113 §5.3.2), but for the errors of
+    /// its frame.
     fn priority(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Error> {
         self.spend_frame(now)?;
         let id = header.stream_id;
@@ -305,7 +307,11 @@ impl Protocol {
                 setting::MAX_FRAME_SIZE if (LEAST_FRAME_SIZE..=MAX_FRAME_SIZE).contains(&value) => {
                     self.peer.max_frame_size = value as usize;
                 }
-                setting::ENABLE_PUSH | setting::MAX_FRAME_SIZE => return Err(PROTOCOL_ERROR),
+                // RFC 9218 §2.1: whatever its value is, no other priorities are obeyed.
+                setting::NO_RFC7540_PRIORITIES if value <= 1 => {}
+                setting::ENABLE_PUSH | setting::MAX_FRAME_SIZE | setting::NO_RFC7540_PRIORITIES => {
+                    return Err(PROTOCOL_ERROR);
+                }
                 // RFC 9113 §6.5.2: unknown settings are ignored.
                 _ => {}
             }

@@ -60,7 +60,7 @@ impl Protocol {
     }
 
     fn begin(&mut self, id: u32, request: Request, is_last: bool) {
-        let Request { mut head, is_head, length } = request;
+        let Request { mut head, is_head, length, priority } = request;
         if !is_last && !head.is_websocket() {
             head.set_has_body();
         }
@@ -70,6 +70,8 @@ impl Protocol {
         let receiving = self.new_receiving(!is_last, length);
         let mut stream = Stream::requested(id, receiving, FlowWindow::new(self.peer.initial_window));
         stream.is_head = is_head;
+        stream.priority = self.first_priority(id, priority);
+        self.forget_announced();
         let key = self.insert(stream);
         self.events.push_back(Event::Request { key, head });
     }

@@ -8,6 +8,7 @@ use hcrs_http::{Fault, Field, ResponseHead};
 use hcrs_mux::{CheckedHead, response};
 
 use super::Protocol;
+use super::schedule::Grant;
 use crate::event::{Event, Sent, StreamKey};
 use crate::frame::{
     CONTINUATION, END_HEADERS, END_STREAM, ErrorCode, HEADER_LEN, HEADERS, Header, LEAST_FRAME_SIZE,
@@ -20,8 +21,8 @@ use crate::stream::{Sending, Stream};
 /// windows allow stay with their stream, where they count against the worker's window.
 const OUTPUT_MAX: usize = 256 << 10;
 
-/// Most bytes of a body in one frame, which every client accepts. Streams take turns after each frame.
-const FRAME_MAX: usize = LEAST_FRAME_SIZE as usize;
+/// Most bytes of a body in one frame, which every client accepts.
+pub(super) const FRAME_MAX: usize = LEAST_FRAME_SIZE as usize;
 
 /// Number of `WINDOW_UPDATE` frames that a client may send for one piece of body before they count as frames
 /// without progress.
@@ -111,6 +112,9 @@ impl Protocol {
             }
         });
         stream.sending = if is_last { Sending::Ended } else { Sending::Opened };
+        if checked.has_priority {
+            self.merge_priority(key, response);
+        }
         if end {
             self.complete(key);
         } else if is_last {
@@ -127,6 +131,7 @@ impl Protocol {
         end: bool,
     ) -> Result<Sent, Fault> {
         let len = data.len();
+        let may_go_on = self.may_go_on(key);
         let Some(stream) = self.streams.of_app(key) else { return Ok(Sent { len, done: true }) };
         if stream.is_bodiless {
             if end {
@@ -141,12 +146,13 @@ impl Protocol {
         stream.sending = Sending::Body;
         let room = OUTPUT_MAX.saturating_sub(self.output.len());
         let window = stream.send_window.left().min(self.send_window.left());
-        if end && stream.pending.is_empty() && len <= room.min(window).min(FRAME_MAX) {
+        if end && stream.pending.is_empty() && len <= room.min(window).min(FRAME_MAX) && may_go_on {
             // Most responses: the whole body in one frame.
             stream.send_window.take(len);
             self.send_window.take(len);
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
             self.output.data(key.id, data, true);
+            self.sent_at = Some(now);
             stream.sending = Sending::Ended;
             self.complete(key);
             return Ok(Sent { len, done: true });
@@ -155,7 +161,7 @@ impl Protocol {
             stream.pending.push_back(data);
         }
         stream.pending_end = end;
-        let pumped = self.pump_or_block(key, now);
+        let pumped = self.pump_or_wait(key, now);
         Ok(Sent { len: pumped.taken, done: pumped.is_done })
     }
 
@@ -178,7 +184,7 @@ impl Protocol {
         stream.sending = Sending::Body;
         stream.trailers = (trailers.field_count() > 0).then(|| trailers.clone());
         stream.pending_end = true;
-        Ok(self.pump_or_block(key, now).is_done)
+        Ok(self.pump_or_wait(key, now).is_done)
     }
 
     /// Ends a stream with a fault: sends a response with the fault's status if no head was sent, and resets
@@ -204,44 +210,41 @@ impl Protocol {
         self.retire(key);
     }
 
-    /// Returns the streams whose response has waited for the client since `instant` or longer.
+    /// Returns the streams whose response has waited for the client since `instant` or longer. One that other
+    /// responses of the connection come before waits for the server.
     pub(crate) fn stalled_since(&self, instant: Instant) -> Vec<StreamKey> {
-        let stalled = |stream: &Stream| stream.waiting_since.is_some_and(|since| since <= instant);
-        self.blocked.iter().copied().filter(|&key| self.streams.get(key).is_some_and(stalled)).collect()
+        let all_wait = self.sent_at.is_none_or(|sent_at| sent_at <= instant);
+        let is_stalled = |stream: &Stream| {
+            stream.waiting_since.is_some_and(|since| since <= instant)
+                && (all_wait || stream.send_window.left() == 0)
+        };
+        self.schedule.iter().filter(|&key| self.streams.get(key).is_some_and(is_stalled)).collect()
     }
 
     /// Whether a response waits for room in the output alone.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.send_window.left() > 0
-            && self
-                .blocked
-                .iter()
-                .any(|&key| self.streams.get(key).is_some_and(|stream| stream.send_window.left() > 0))
+        self.send_window.left() > 0 && self.schedule.iter().any(|key| self.streams.ready_since(key).is_some())
     }
 
-    /// Serves the responses that wait in turns, each a frame at a time, as far as the windows and the output
-    /// allow.
-    pub(super) fn serve_blocked(&mut self, now: Instant) {
-        let mut without_progress = 0;
+    /// Serves the responses that wait, in the order of their priorities, as far as the windows and the output allow.
+    /// It ends as well when a response has no piece left, so that its next ones are not behind those of others.
+    pub(super) fn serve_waiting(&mut self, now: Instant) {
         let mut taken: Vec<(StreamKey, usize)> = Vec::new();
-        while without_progress < self.blocked.len() {
-            let Some(key) = self.blocked.pop_front() else { break };
-            let pumped = self.pump(key, now, 1);
-            if pumped.taken > 0 || pumped.is_done {
-                without_progress = 0;
-                match taken.iter_mut().find(|(of, _)| *of == key) {
-                    Some((_, len)) => *len += pumped.taken,
-                    None => taken.push((key, pumped.taken)),
-                }
-            } else {
-                without_progress += 1;
-            }
+        while self.send_window.left() > 0 && self.output.len() < OUTPUT_MAX {
+            let Self { schedule, streams, .. } = self;
+            let Some(Grant { key, frames }) = schedule.next(|key| streams.ready_since(key)) else { break };
+            let pumped = self.pump(key, now, frames);
+            self.schedule.spend(pumped.taken);
+            let at = taken.iter().position(|(of, _)| *of == key).unwrap_or_else(|| {
+                taken.push((key, 0));
+                taken.len() - 1
+            });
+            taken[at].1 += pumped.taken;
             if pumped.is_done {
-                let at = taken.iter().position(|(of, _)| *of == key).unwrap_or(taken.len() - 1);
                 let (_, len) = taken.swap_remove(at);
                 self.events.push_back(Event::Sent { key, len, done: true });
-            } else if self.is_waiting(key) {
-                self.blocked.push_back(key);
+            } else if !self.is_waiting(key) {
+                break;
             }
         }
         for (key, len) in taken {
@@ -249,16 +252,25 @@ impl Protocol {
         }
     }
 
+    /// Whether no other response waits for the server or for the window of the connection.
+    #[inline]
+    fn may_go_on(&self, key: StreamKey) -> bool {
+        !self.schedule.iter().any(|other| other != key && self.streams.ready_since(other).is_some())
+    }
+
     /// Sends what may be sent now. The rest waits in the stream.
-    fn pump_or_block(&mut self, key: StreamKey, now: Instant) -> Pumped {
-        let was_waiting = self.is_waiting(key);
-        let pumped = self.pump(key, now, usize::MAX);
-        if !was_waiting && self.is_waiting(key) {
-            self.blocked.push_back(key);
-        } else if was_waiting && !pumped.is_done && !self.is_waiting(key) {
-            self.blocked.retain(|&blocked| blocked != key);
+    fn pump_or_wait(&mut self, key: StreamKey, now: Instant) -> Pumped {
+        let may_go_on = self.may_go_on(key);
+        let Some(stream) = self.streams.of_app(key) else { return Pumped::default() };
+        if may_go_on || stream.pending.is_empty() {
+            return self.pump(key, now, usize::MAX);
         }
-        pumped
+        if stream.waiting_since.is_none() {
+            stream.waiting_since = Some(now);
+            self.stalls += u64::from(stream.send_window.left().min(self.send_window.left()) == 0);
+            self.schedule.insert(key, stream.priority);
+        }
+        Pumped::default()
     }
 
     fn is_waiting(&self, key: StreamKey) -> bool {
@@ -269,6 +281,7 @@ impl Protocol {
     fn pump(&mut self, key: StreamKey, now: Instant, frames: usize) -> Pumped {
         let mut pumped = Pumped::default();
         let Some(stream) = self.streams.of_app(key) else { return pumped };
+        let was_waiting = stream.waiting_since.is_some();
         for _ in 0..frames {
             let Some(front) = stream.pending.front_mut() else { break };
             let window = stream.send_window.left().min(self.send_window.left());
@@ -301,6 +314,14 @@ impl Protocol {
                 // No piece is left to carry END_STREAM, so an empty frame does.
                 self.output.data(key.id, Bytes::new(), true);
             }
+        }
+        if pumped.taken > 0 {
+            self.sent_at = Some(now);
+        }
+        if was_waiting && (pumped.is_done || stream.pending.is_empty()) {
+            self.schedule.remove(key);
+        } else if !was_waiting && !pumped.is_done && !stream.pending.is_empty() {
+            self.schedule.insert(key, stream.priority);
         }
         if pumped.is_done {
             stream.sending = Sending::Ended;

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Header, PRIORITY, PUSH_PROMISE,
-    RST_STREAM, WINDOW_UPDATE,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Header, PRIORITY, PRIORITY_UPDATE,
+    PUSH_PROMISE, RST_STREAM, WINDOW_UPDATE,
 };
 use crate::output::SLICES;
 
@@ -36,6 +36,10 @@ fn protocol(room: &Rc<BodyRoom>) -> Protocol {
 fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
     let header = Header { len: payload.len(), kind, flags, stream_id };
     [&header.bytes()[..], payload].concat()
+}
+
+fn priority_update(id: u32, value: &[u8]) -> Vec<u8> {
+    frame(PRIORITY_UPDATE, 0, 0, &[&id.to_be_bytes()[..], value].concat())
 }
 
 /// Returns all output, which is then written.
@@ -85,6 +89,11 @@ enum Act {
         stream: u32,
         by: u32,
     },
+    /// An update of the priority of a stream, which may not have begun.
+    Prioritize {
+        stream: u32,
+        priority: usize,
+    },
     Window(u32),
     Push(bool),
     TableSize(u32),
@@ -117,9 +126,12 @@ enum Does {
     Push,
 }
 
+const PRIORITIES: [&[u8]; 4] = [b"u=0", b"u=3, i", b"u=7", b"u"];
+
 /// Header blocks: good requests, one that is refused, one that is malformed, one that ends the connection.
-const BLOCKS: [&[u8]; 6] = [
+const BLOCKS: [&[u8]; 7] = [
     b"\x82\x86\x84\x41\x01a",
+    b"\x82\x86\x84\x41\x01a\x40\x08priority\x06u=5, i",
     b"\x82\x86\x84\xbe",
     b"\x83\x86\x84\x01\x01a\x0f\x0d\x0550000",
     b"\x82\x86\x84",
@@ -142,12 +154,14 @@ fn does() -> impl Strategy<Value = Does> {
 fn honest() -> impl Strategy<Value = Act> {
     let stream = || (0u32..12).prop_map(|n| 2 * n + 1);
     prop_oneof![
-        6 => (any::<bool>(), 0usize..3).prop_map(|(body, block)| Act::Request { body, block }),
+        6 => (any::<bool>(), 0usize..4).prop_map(|(body, block)| Act::Request { body, block }),
         4 => (stream(), 0usize..16_000, any::<bool>()).prop_map(|(stream, len, end)| Act::Data { stream, len, end }),
         1 => stream().prop_map(|stream| Act::Trailers { stream }),
         1 => stream().prop_map(|stream| Act::Reset { stream }),
         3 => (stream(), 1u32..200_000).prop_map(|(stream, by)| Act::Update { stream, by }),
         3 => (1u32..200_000).prop_map(|by| Act::Update { stream: 0, by }),
+        2 => ((0u32..14).prop_map(|n| 2 * n + 1), 0usize..PRIORITIES.len())
+            .prop_map(|(stream, priority)| Act::Prioritize { stream, priority }),
         1 => (0u32..200_000).prop_map(Act::Window),
         1 => any::<bool>().prop_map(Act::Push),
         1 => (0u32..5000).prop_map(Act::TableSize),
@@ -159,7 +173,7 @@ fn honest() -> impl Strategy<Value = Act> {
 }
 
 fn any_act() -> impl Strategy<Value = Act> {
-    let any_frame = (0u8..12, any::<u8>(), 0u32..14, proptest::collection::vec(any::<u8>(), 0..30))
+    let any_frame = (0u8..18, any::<u8>(), 0u32..14, proptest::collection::vec(any::<u8>(), 0..30))
         .prop_map(|(kind, flags, stream, payload)| Act::Any { kind, flags, stream, payload });
     let bad_request =
         (any::<bool>(), 0usize..BLOCKS.len()).prop_map(|(body, block)| Act::Request { body, block });
@@ -264,6 +278,12 @@ impl Model {
                 let Some(id) = self.begun(*stream) else { return };
                 self.streams.entry(id).or_default().window += i64::from(*by);
                 self.send(&frame(WINDOW_UPDATE, 0, id, &by.to_be_bytes()));
+            }
+            Act::Prioritize { stream, priority } => {
+                // Streams that have not begun are among them, but not those beyond the limit.
+                let idle = self.next_id + 2 * (stream / 2 % 3);
+                let id = if stream % 4 == 1 { idle } else { self.begun(*stream).unwrap_or(idle) };
+                self.send(&priority_update(id, PRIORITIES[*priority]));
             }
             Act::Window(size) => {
                 let change = i64::from(*size) - self.initial_window;
@@ -375,10 +395,13 @@ impl Model {
         );
         for stream in protocol.streams.iter() {
             let waits = stream.waiting_since.is_some();
-            assert_eq!(waits, protocol.blocked.iter().any(|key| key.id == stream.id), "{stream:?}");
+            let times = protocol.schedule.iter().filter(|key| key.id == stream.id).count();
+            assert_eq!(usize::from(waits), times, "{stream:?}");
             assert!(waits || stream.pending.is_empty(), "{stream:?}");
         }
-        assert!(protocol.blocked.len() <= protocol.streams.iter().count());
+        let waiting = protocol.streams.iter().filter(|stream| stream.waiting_since.is_some()).count();
+        assert_eq!(protocol.schedule.iter().count(), waiting);
+        assert!(protocol.announced.len() <= MAX_STREAMS as usize);
     }
 
     /// Checks that a client that knows the rules would accept the frames.
@@ -455,6 +478,7 @@ fn bytes_of(acts: &[Act]) -> Vec<u8> {
             }
             Act::Reset { stream } => frame(RST_STREAM, 0, begun(next, *stream).unwrap_or(1), &[0, 0, 0, 8]),
             Act::Update { stream, by } => frame(WINDOW_UPDATE, 0, *stream, &by.to_be_bytes()),
+            Act::Prioritize { stream, priority } => priority_update(*stream, PRIORITIES[*priority]),
             Act::Ping => frame(PING, 0, 0, &[0; 8]),
             Act::AckSettings => frame(SETTINGS, ACK, 0, &[]),
             Act::Any { kind, flags, stream, payload } => frame(*kind, *flags, *stream, payload),

@@ -5,7 +5,7 @@ use hcrs_http::Fault;
 
 use crate::peer::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
-    PROTOCOL_ERROR, Peer, RST_STREAM, SETTINGS, goodbye,
+    PRIORITY_UPDATE, PROTOCOL_ERROR, Peer, RST_STREAM, SETTINGS, goodbye,
 };
 use crate::server::{Seen, Server, ended_calm, page, silent};
 
@@ -32,6 +32,7 @@ fn frames_without_progress_end_the_connection_after_the_burst_and_not_before() {
         ("SETTINGS", peer::frame(SETTINGS, 0, 0, &[])),
         ("PING ACK", peer::frame(PING, ACK, 0, &[0; 8])),
         ("PRIORITY", peer::frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 0])),
+        ("PRIORITY_UPDATE", peer::frame(PRIORITY_UPDATE, 0, 0, &[0, 0, 0, 1, b'i'])),
         ("unknown", peer::frame(0xf7, 0, 0, b"grease")),
         ("WINDOW_UPDATE", peer::window_update(0, 1)),
         ("WINDOW_UPDATE of a stream", peer::window_update(1, 1)),

@@ -12,6 +12,7 @@ mod server;
 
 mod floods;
 mod polls;
+mod priorities;
 mod pushes;
 mod requests;
 mod resets;

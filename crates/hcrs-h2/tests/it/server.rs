@@ -178,6 +178,11 @@ impl Server {
         self.woken.0.load(Ordering::SeqCst) > 0
     }
 
+    /// Replaces the app.
+    pub(crate) fn set_app(&mut self, app: App) {
+        self.app = app;
+    }
+
     /// Lets time pass.
     pub(crate) fn wait(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);

@@ -261,3 +261,19 @@ fn trailers_are_fields_of_a_message_and_few() {
     assert!(matches!(read(&[("X-A", "1")]), Some(Decoded::Broken)));
     assert!(matches!(read(&[("x-a", "1"); MAX_FIELDS + 1]), Some(Decoded::Malformed)));
 }
+
+#[test]
+fn a_request_has_the_priority_of_its_field() {
+    let priority = |fields: &[(&str, &str)]| match decode(&get(fields), true) {
+        Decoded::Request(request) => request.priority,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(priority(&[]), Priority::default());
+    assert_eq!(priority(&[("priority", "u=1, i")]), Priority::parse(b"u=1, i"));
+    assert_eq!(priority(&[("priority", "u=1"), ("priority", "i")]), Priority::parse(b"u=1, i"));
+    assert_eq!(priority(&[("priority", "u=1,")]), Priority::default(), "malformed");
+    let websocket = [(":method", "CONNECT"), (":protocol", "websocket")];
+    assert_eq!(priority(&websocket), Priority::parse(b"i"));
+    let with_field = [&websocket[..], &[("priority", "u=1, i=?0")]].concat();
+    assert_eq!(priority(&with_field), Priority::parse(b"u=1"));
+}
