@@ -80,8 +80,10 @@ class H2Client:
         deadline: float = DEADLINE,
         receive_buffer: int = 0,
         push: bool = False,
+        connection_window: int = 1 << 30,
     ) -> None:
-        """``window`` is that of each stream; the connection's is always large. ``push``: promises are welcome."""
+        """``window`` is that of each stream; the connection's is ``connection_window`` larger than its first one.
+        ``push``: promises are welcome."""
         self.where = where
         self.deadline = deadline
         if where.path is not None:
@@ -109,7 +111,8 @@ class H2Client:
             },
         )
         self.protocol.initiate_connection()
-        self.protocol.increment_flow_control_window(1 << 30)
+        if connection_window:
+            self.protocol.increment_flow_control_window(connection_window)
         self.streams: dict[int, Stream] = {}
         #: Streams whose bytes are not credited to the server.
         self.held: set[int] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,54 @@ import pytest
 from end_to_end.chromium import Chromium
 from end_to_end.server import Server, command, find_tool
 
+#: Number of images of a page, and bytes of each and of the stylesheet.
+IMAGES = 24
+LENGTH = 2 << 20
+
+#: Asks for a stylesheet once the first bytes of another response are here, behind the images.
+_PAGE = """
+<!doctype html>
+<title>images</title>
+<body>
+<script>
+  window.ended = new Promise((resolve) => {
+    const images = [...Array(%d).keys()].map((n) => {
+      const image = new Image();
+      image.src = `image-${n}.bmp`;
+      return new Promise((over) => { image.onload = image.onerror = over; });
+    });
+    fetch("probe").then(async (answer) => {
+      await answer.body.getReader().read();
+      const style = document.createElement("link");
+      style.rel = "stylesheet";
+      style.href = "style.css";
+      images.push(new Promise((over) => { style.onload = style.onerror = over; }));
+      document.head.append(style);
+      await Promise.all(images);
+      resolve(performance.getEntriesByType("resource").map(
+        ({ name, requestStart, responseEnd, decodedBodySize }) =>
+          [name.split("/").pop(), requestStart, responseEnd, decodedBodySize]));
+    });
+  });
+</script>
+"""
+
 ROOT = Path(__file__).parents[3]
+
+_APP = """
+from pathlib import Path
+
+TYPES = {".html": b"text/html", ".css": b"text/css", ".bmp": b"image/bmp"}
+
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    file = Path(__file__).parent / scope["path"][1:]
+    found = file.is_file()
+    headers = [(b"content-type", TYPES.get(file.suffix, b"application/octet-stream"))]
+    await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})
+    await send({"type": "http.response.body", "body": file.read_bytes() if found else b""})
+"""
 
 
 @pytest.fixture
@@ -93,3 +141,41 @@ def test_chromium_opens_another_connection_where_http2_takes_no_websocket(
     page = chromium.open(f"https://localhost:{example.listener.port}/page")
     assert page.text_when("page", r"\S") == "h2"
     assert page.text_when("socket", r"\S") == "Hello by HTTP/1.1"
+
+
+def bitmap() -> bytes:
+    """An image without compression; a browser gives up what is none."""
+    width = 1024
+    info = struct.pack("<IiiHHIIiiII", 40, width, LENGTH // width // 4, 1, 32, 0, LENGTH, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + LENGTH, 0, 0, 54) + info + bytes(LENGTH)
+
+
+@pytest.mark.parametrize("answers", ["files", "app"])
+def test_a_stylesheet_overtakes_images(
+    launch: Callable[..., Server], certs: Path, chromium: Chromium, tmp_path: Path, answers: str
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text(_PAGE % IMAGES)
+    (folder / "style.css").write_text("/*" + "x" * (LENGTH - 4) + "*/")
+    (folder / "probe").write_bytes(bytes(LENGTH))
+    for n in range(IMAGES):
+        (folder / f"image-{n}.bmp").write_bytes(bitmap())
+    (folder / "main.py").write_text(_APP)
+    server = launch(
+        f"{folder / 'main.py'}:app",
+        certfile=str(certs / "cert.pem"),
+        keyfile=str(certs / "key.pem"),
+        bind="localhost:0",
+        hcrs={"routes": [{"path": "/", "files": str(folder)}]} if answers == "files" else {},
+    ).wait_until_running()
+    page = chromium.open(f"https://localhost:{server.listener.port}/index.html")
+    entries = {name: tuple(times) for name, *times in page.evaluate("window.ended")}
+    assert len(entries) >= IMAGES + 2
+    begun, ended, size = entries["style.css"]
+    assert size == LENGTH
+    images = [entries[f"image-{n}.bmp"] for n in range(IMAGES)]
+    assert all(start <= begun for start, _, _ in images), "the stylesheet was asked for last"
+    ahead = sum(end < ended for _, end, _ in images)
+    assert ahead <= IMAGES // 4, f"{ahead} images came before the stylesheet"
+    assert server.stop() == 0
