@@ -123,9 +123,11 @@ def main() -> None:
         cert, key = prepare.certificate(HERE, venv, scratch)
         server_cpus, client_cpus = pinned(told)
         tools = Toolbox(venv / "bin", hcrs, told.former, HERE / "apps", scratch, cert, key, server_cpus)
-        loader = Loader(h2load, scratch, client_cpus, limit_s=20 + 6 * told.seconds)
+        h3_load = prepare.client(HERE, prepare.H3_CLIENT) if any(s.shape.h3 for s in scenarios) else None
+        loader = Loader(h2load, h3_load, scratch, client_cpus, limit_s=20 + 6 * told.seconds)
         echoes = any(scenario.kind == "echo" for scenario in scenarios)
-        echo_loader = EchoLoader(prepare.echo_client(HERE), client_cpus, loader.limit_s) if echoes else None
+        echo_client = prepare.client(HERE, prepare.ECHO_CLIENT) if echoes else None
+        echo_loader = EchoLoader(echo_client, client_cpus, loader.limit_s) if echo_client else None
         bench = Bench(tools, loader, echo_loader, told.seconds)
         setting = prepare.setting(HERE, tools, told)
         begun = time.monotonic()

@@ -102,15 +102,17 @@ def caddy(tools: Toolbox, site: Site, port: int) -> list:
     scheme = "https" if site.tls else "http"
     tls = f"tls {tools.cert} {tools.key}" if site.tls else ""
     encode = f"encode {site.coding}" if site.coding else ""
+    protocols = "servers {\n        protocols h1 h2 h3\n    }" if site.quic else ""
     config.write_text(
         f"""{{
     admin off
     auto_https off
+    {protocols}
     log {{
         level ERROR
     }}
 }}
-{scheme}://127.0.0.1:{port} {{
+{scheme}://127.0.0.1:{port}, {scheme}://localhost:{port} {{
     {tls}
     root * {site.folder}
     {encode}

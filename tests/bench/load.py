@@ -1,8 +1,9 @@
-"""h2load: one run of it, and what its per-request log says.
+"""h2load, or over HTTP/3 h3_load: one run of it, and what its per-request log says.
 
 h2load 1.52 prints min, max, mean and deviation only, so latencies come from its log: a line
 for each request with its start (µs since the epoch), its status and how long it took (µs).
-It reads no status of an HTTP/1.1 response that has no reason phrase, as Hypercorn's have none,
+h3_load writes the same log.
+h2load reads no status of an HTTP/1.1 response that has no reason phrase, as Hypercorn's have none,
 and logs 0. Such answers count as 200 if the bytes of all bodies are what they are to be.
 """
 
@@ -24,6 +25,7 @@ class Shape:
     """How h2load talks: protocol, connections x streams, and what it sends."""
 
     h1: bool = False
+    h3: bool = False
     connections: int = 1
     streams: int = 1
     upload: Path | None = None
@@ -78,9 +80,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Loader:
-    """h2load as this run uses it."""
+    """h2load and h3_load as this run uses them."""
 
     command: str
+    h3_command: Path | None  # where a scenario wants it
     scratch: Path
     cpus: frozenset[int] | None
     limit_s: float  # when a run is cut
@@ -94,7 +97,7 @@ class Loader:
         before = children_cpu_s()
         with report.open("wb") as out:
             process = subprocess.Popen(
-                [self.command, "-n", str(count), "-N", "20", f"--log-file={log}", *told],
+                [self.h3_command if shape.h3 and self.h3_command else self.command, "-n", str(count), "-N", "20", f"--log-file={log}", *told],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

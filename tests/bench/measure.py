@@ -44,6 +44,7 @@ class Bench:
             upstream=free_port() if scenario.proxied else 0,
             coding=scenario.coding,
             routes=scenario.routes,
+            quic=scenario.shape.h3,
         )
         upstream = edges.Upstream(self.tools.scratch, site.upstream) if scenario.proxied else contextlib.nullcontext()
         how = {"mixed": self._mixed, "echo": self._echo, "idle": self._idle}.get(scenario.kind, self._load)

@@ -15,8 +15,9 @@ from servers import Toolbox
 
 # What hcrs is built from.
 SOURCES = ("crates", "Cargo.toml", "Cargo.lock", "pyproject.toml", "setup.py", "setup.cfg")
-PACKAGES = ("granian", "uvicorn", "httptools", "websockets", "wsproto", "hypercorn", "h2", "gunicorn")
+PACKAGES = ("granian", "uvicorn", "httptools", "websockets", "wsproto", "hypercorn", "h2", "aioquic", "gunicorn")
 ECHO_CLIENT = ("-p", "hcrs-ws", "--example", "echo_load")
+H3_CLIENT = ("-p", "hcrs-h3", "--example", "h3_load")
 SHARED = ("uvloop", "fastapi", "starlette", "pydantic", "flask")
 
 
@@ -52,12 +53,12 @@ def hcrs(here: Path, folder: Path, told: Path | None) -> Path:
     return folder / "bin/hcrs"
 
 
-def echo_client(here: Path) -> Path:
-    """The client of the WebSocket scenarios, built as released."""
+def client(here: Path, example: tuple[str, ...]) -> Path:
+    """A client that is an example of a crate, built as released."""
     checkout = here.parent.parent
-    _run(["cargo", "build", "-q", "--locked", "--release", "--manifest-path", checkout / "Cargo.toml", *ECHO_CLIENT])
+    _run(["cargo", "build", "-q", "--locked", "--release", "--manifest-path", checkout / "Cargo.toml", *example])
     described = ["cargo", "metadata", "--format-version=1", "--no-deps", "--manifest-path", checkout / "Cargo.toml"]
-    return Path(json.loads(_output(described))["target_directory"]) / "release/examples" / ECHO_CLIENT[-1]
+    return Path(json.loads(_output(described))["target_directory"]) / "release/examples" / example[-1]
 
 
 def certificate(here: Path, folder: Path, scratch: Path) -> tuple[Path, Path]:

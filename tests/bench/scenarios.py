@@ -1,6 +1,6 @@
 """The measurements, and the ratios that are to be reached. Names are subject_protocol_variant."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from echo import Chat
@@ -73,6 +73,7 @@ def plan(upload: Path) -> list[Scenario]:
         *_static(),
         *_proxied(),
         *_coded(),
+        *_h3(upload),
         Scenario(
             "bare_h2_8x32_routes",
             "Bare ASGI behind ten routes that do not match, h2 TLS, 8 connections x 32 streams",
@@ -249,6 +250,55 @@ def _coded() -> list[Scenario]:
     ]
 
 
+def _h3(upload: Path) -> list[Scenario]:
+    """Over HTTP/3, beside the only other server of Python apps that speaks it, and Caddy."""
+    told = {"servers": ("hcrs", "hypercorn"), "kind": "transfer"}
+    small = Shape(h3=True, connections=8, streams=32)
+    return [
+        Scenario(
+            "bare_h3_8x32",
+            "Bare ASGI, h3, 8 connections x 32 streams",
+            "bare:app",
+            servers=("hcrs", "hypercorn"),
+            shape=small,
+        ),
+        *[
+            Scenario(
+                f"{stem}_h3_{connections}x{streams}",
+                f"{title}, h3, {_count(connections, 'connection')} x {_count(streams, 'stream')}",
+                "bare:app",
+                shape=Shape(h3=True, connections=connections, streams=streams, paths=(path,), upload=body),
+                **told,
+            )
+            for stem, title, path, body in (
+                ("down", "4 MiB download in 64 KiB messages", "/down", None),
+                ("up", "4 MiB upload", "/up", upload),
+            )
+            for connections, streams in ((4, 4), (1, 1))
+        ],
+        Scenario(
+            "static_h3_8x32",
+            "File of 25 bytes, h3, 8 connections x 32 streams",
+            "",
+            servers=("hcrs", "caddy"),
+            shape=replace(small, paths=("/small.txt",)),
+            ready_path="/small.txt",
+            files=True,
+        ),
+        Scenario(
+            "static_h3_4x4",
+            "File of 1 MiB, h3, 4 connections x 4 streams",
+            "",
+            servers=("hcrs", "caddy"),
+            shape=Shape(h3=True, connections=4, streams=4, paths=("/large.bin",)),
+            kind="transfer",
+            transfer=FILE_BYTES,
+            ready_path="/large.bin",
+            files=True,
+        ),
+    ]
+
+
 def _echo() -> list[Scenario]:
     return [
         Scenario(
@@ -354,6 +404,16 @@ GOALS = [
         "hcrs",
         "floor",
         1.02,
+        against_scenario="bare_h2_8x32",
+    ),
+    Goal("bare ASGI, h3 8 x 32, requests/s", "bare_h3_8x32", "rate", "hypercorn", "more", 20),
+    Goal(
+        "bare ASGI, h3 against h2, 8 x 32, CPU/request of the edge",
+        "bare_h3_8x32",
+        "edge_cpu_us",
+        "hcrs",
+        "floor",
+        3,
         against_scenario="bare_h2_8x32",
     ),
     *[

@@ -61,6 +61,7 @@ class Site:
     upstream: int = 0  # the port that requests are proxied to, without an app
     coding: str = ""  # in which responses are sent
     routes: int = 0  # of hcrs, which take none of the requests
+    quic: bool = False  # HTTP/3 at the same port besides
 
 
 def hcrs(tools: Toolbox, site: Site, port: int) -> list:
@@ -85,10 +86,15 @@ def hcrs_command(command: Path, tools: Toolbox, site: Site, port: int) -> list:
         + edges.hcrs_routes(site)
     )
     tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
+    tls += quic_bind(site, port)
     return [
         *[command, "-c", config, *app, "-b", f"127.0.0.1:{port}"],
         *["-w", str(site.workers), "--log-level", "WARNING", *tls],
     ]
+
+
+def quic_bind(site: Site, port: int) -> list:
+    return ["--quic-bind", f"127.0.0.1:{port}"] if site.quic else []
 
 
 def granian(tools: Toolbox, site: Site, port: int) -> list:
@@ -119,6 +125,7 @@ def hypercorn(tools: Toolbox, site: Site, port: int) -> list:
     # 1,000 is the default, after which it ends an HTTP/2 connection with streams in flight.
     config.write_text(f"keep_alive_max_requests = {UNLIMITED}\nkeep_alive_timeout = 600\n")
     tls = ["--certfile", tools.cert, "--keyfile", tools.key] if site.tls else []
+    tls += quic_bind(site, port)
     return [
         *[tools.bin / "hypercorn", "-c", config, site.app, "-b", f"127.0.0.1:{port}"],
         *["-w", str(site.workers), "-k", "uvloop", "--log-level", "WARNING", *tls],
