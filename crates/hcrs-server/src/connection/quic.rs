@@ -26,7 +26,6 @@ use super::peer;
 use crate::client::{Admitted, Client};
 use crate::drive;
 
-pub(crate) use connection::Connection;
 pub(crate) use passing::{QuicListener, listeners};
 
 use endpoint::Arriving;
@@ -40,9 +39,11 @@ fn serve(admitted: Admitted, arriving: Arriving) -> impl Future<Output = ()> {
 
 async fn take_steps(admitted: Admitted, serial: u64, arriving: Arriving) {
     let agreed = admitted.until_drained(handshake::shake_hands(&admitted, arriving)).await;
-    let Some((connection, agreed)) = super::unless_refused(serial, agreed) else { return };
+    let Some((mut connection, agreed)) = super::unless_refused(serial, agreed) else { return };
     let settings = admitted.shared.kept_settings();
     let peer = peer::of_addresses(connection.addresses(), &settings.proxies);
+    let (tls, proxies) = (agreed.info.number, settings.proxies.clone());
+    connection.report_moves(move |addresses| peer::of_addresses(addresses, &proxies).endpoints.with_tls(tls));
     admitted.negotiate(ConnectionProtocol::Http3);
     let client = Client::new(admitted, serial, peer, Some(agreed));
     drive::h3::drive(client, connection).await.drain().await;

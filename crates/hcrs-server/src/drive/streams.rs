@@ -23,6 +23,16 @@ impl Key for hcrs_h2::StreamKey {
     }
 }
 
+impl Key for hcrs_h3::StreamKey {
+    fn slot(self) -> usize {
+        Self::slot(self)
+    }
+
+    fn id(self) -> u64 {
+        Self::id(self)
+    }
+}
+
 /// The requests in flight. Each stream has a slot, which another takes once it is over; its key finds only
 /// itself.
 #[derive(Debug)]

@@ -4,18 +4,25 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future as _;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn_proto::{ConnectionError, ConnectionEvent, ConnectionHandle, Transmit, VarInt};
+use hcrs_h3::{ErrorCode, Read, Transport, Write};
+use hcrs_http::Endpoints;
+use quinn_proto::{
+    ConnectionError, ConnectionEvent, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId,
+    Transmit, VarInt, WriteError,
+};
 use tokio::time::Sleep;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::endpoint::{Endpoint, with_output};
+use crate::drive::h3::{Quic, StreamReport};
 use crate::exchange::mailbox::Mailbox;
 
 /// The most datagrams that may wait for a connection. More are dropped, as the network drops them.
@@ -23,6 +30,12 @@ const WAITING: usize = 1024;
 
 /// The number of bytes after which other connections send.
 const SENT_PER_TURN: usize = 256 << 10;
+
+/// How long a client with a request in flight may be silent before it is asked for a sign of life.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The length below which bytes that were received are copied, so that a few of them do not keep a whole datagram.
+const COPIED: usize = 512;
 
 /// What has arrived for a connection.
 #[derive(Debug)]
@@ -56,6 +69,20 @@ pub(crate) struct Connection {
     timer_at: Option<Instant>,
     /// Datagrams that the system has not taken yet.
     unsent: Option<(Transmit, Box<[u8]>)>,
+    /// When the task last began to run.
+    now: Instant,
+    /// When a datagram last arrived.
+    heard_at: Instant,
+    moves: Option<Moves>,
+    /// The end of the connection, until it is taken.
+    end: Option<io::Result<()>>,
+}
+
+/// The moves of the client to other addresses.
+struct Moves {
+    /// The last address that was reported.
+    last: SocketAddr,
+    endpoints: Box<dyn Fn((SocketAddr, SocketAddr)) -> Endpoints>,
 }
 
 impl fmt::Debug for Connection {
@@ -76,9 +103,13 @@ impl Connection {
             handle,
             quic: Box::new(quic),
             inbox,
-            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
             unsent: None,
+            now: crate::clock::now(),
+            heard_at: crate::clock::now(),
+            moves: None,
+            end: None,
         }
     }
 
@@ -93,15 +124,21 @@ impl Connection {
         chain.and_then(|chain| chain.downcast().ok()).map(|chain| *chain).unwrap_or_default()
     }
 
-    /// Returns the endpoint of the connection.
-    pub(super) fn endpoint(&self) -> &Rc<Endpoint> {
-        &self.endpoint
+    /// Has later moves of the client reported, with the addresses that `endpoints` makes of those of both ends.
+    pub(super) fn report_moves(
+        &mut self,
+        endpoints: impl Fn((SocketAddr, SocketAddr)) -> Endpoints + 'static,
+    ) {
+        self.moves = Some(Moves { last: self.quic.remote_address(), endpoints: Box::new(endpoints) });
     }
 
     /// Takes what has arrived and what has become due.
-    pub(super) fn receive(&mut self, now: Instant) {
-        // Nothing arrives meanwhile.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.now = now;
         let arrived = self.inbox.events.take();
+        if !arrived.is_empty() {
+            self.heard_at = now;
+        }
         for event in arrived {
             self.quic.handle_event(event);
         }
@@ -122,7 +159,7 @@ impl Connection {
 
     /// Sends what there is to send, and sets the timer. `Pending` if the system takes no more; the task is woken
     /// in any case when there is something to do.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    pub(super) fn poll_transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let sent = self.send(now);
         self.report();
         match sent {
@@ -182,12 +219,6 @@ impl Connection {
         }
     }
 
-    /// Closes the connection, with this error of the application.
-    pub(super) fn close(&mut self, code: u64, now: Instant) {
-        let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
-        self.quic.close(now, code, Bytes::new());
-    }
-
     /// Waits until the connection is forgotten by both ends, and answers late datagrams of its client.
     pub(super) async fn drain(mut self) {
         let Some(_place) = self.endpoint.closing_place() else { return };
@@ -195,8 +226,8 @@ impl Connection {
             let mailbox = Rc::clone(&self.inbox.mailbox);
             mailbox.begin_turn(cx.waker());
             let now = crate::clock::now();
-            self.receive(now);
-            let _blocked = self.poll_send(cx, now);
+            self.advance(now);
+            let _blocked = self.poll_transmit(cx, now);
             mailbox.rest();
             if self.quic.is_drained() { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -219,7 +250,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if !self.quic.is_drained() {
             if !self.quic.is_closed() {
-                self.close(NO_ERROR, crate::clock::now());
+                self.quic.close(crate::clock::now(), wire(ErrorCode::NO_ERROR), Bytes::new());
             }
             let _sent = self.send(crate::clock::now());
             let _no_answer = self.endpoint.handle_event(self.handle, quinn_proto::EndpointEvent::drained());
@@ -228,16 +259,135 @@ impl Drop for Connection {
     }
 }
 
-/// `H3_NO_ERROR` (RFC 9114 §8.1).
-const NO_ERROR: u64 = 0x100;
+impl Quic for Connection {
+    fn receive(&mut self, now: Instant, mut report: impl FnMut(StreamReport)) {
+        self.advance(now);
+        while let Some(event) = self.quic.poll() {
+            match event {
+                Event::Stream(StreamEvent::Opened { dir }) => {
+                    while let Some(id) = self.quic.streams().accept(dir) {
+                        report(StreamReport::Opened(id.into()));
+                    }
+                }
+                Event::Stream(StreamEvent::Readable { id }) => report(StreamReport::Readable(id.into())),
+                Event::Stream(StreamEvent::Writable { id }) => report(StreamReport::Writable(id.into())),
+                Event::Stream(StreamEvent::Finished { id }) => report(StreamReport::Finished(id.into())),
+                Event::Stream(StreamEvent::Stopped { id, .. }) => report(StreamReport::Stopped(id.into())),
+                Event::ConnectionLost { reason } => self.end = Some(end(reason)),
+                Event::Stream(StreamEvent::Available { .. })
+                | Event::HandshakeDataReady
+                | Event::Connected
+                | Event::DatagramReceived
+                | Event::DatagramsUnblocked => {}
+            }
+        }
+    }
 
-/// Whether a connection has ended because of its client, without a fault of either side.
-pub(super) fn is_usual_end(reason: &ConnectionError) -> bool {
-    matches!(
-        reason,
-        ConnectionError::ApplicationClosed(_)
-            | ConnectionError::LocallyClosed
-            | ConnectionError::TimedOut
-            | ConnectionError::Reset
-    )
+    fn moved_to(&mut self) -> Option<Rc<Endpoints>> {
+        let addresses = self.addresses();
+        let moves = self.moves.as_mut()?;
+        let has_moved = std::mem::replace(&mut moves.last, addresses.0) != addresses.0;
+        has_moved.then(|| Rc::new((moves.endpoints)(addresses)))
+    }
+
+    fn take_end(&mut self) -> Option<io::Result<()>> {
+        self.end.take()
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        self.poll_transmit(cx, now)
+    }
+
+    fn keep_alive(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.heard_at) >= SILENCE {
+            self.quic.ping();
+        }
+    }
+}
+
+impl Transport for Connection {
+    fn read(&mut self, id: u64, max: usize) -> Read {
+        let mut stream = self.quic.recv_stream(stream_id(id));
+        // One that is over cannot be read.
+        let Ok(mut chunks) = stream.read(true) else { return Read::Reset };
+        let read = match chunks.next(max) {
+            Ok(Some(chunk)) if chunk.bytes.len() < COPIED => {
+                Read::Bytes(Bytes::copy_from_slice(&chunk.bytes))
+            }
+            Ok(Some(chunk)) => Read::Bytes(chunk.bytes),
+            Ok(None) => Read::Finished,
+            Err(ReadError::Blocked) => Read::Blocked,
+            Err(ReadError::Reset(_)) => Read::Reset,
+        };
+        // What the client may send now leaves at the end of the turn.
+        let _transmit = chunks.finalize();
+        read
+    }
+
+    fn write(&mut self, id: u64, chunks: &mut [Bytes]) -> Write {
+        match self.quic.send_stream(stream_id(id)).write_chunks(chunks) {
+            Ok(_) => Write::Taken,
+            Err(WriteError::Blocked) => Write::Blocked,
+            Err(WriteError::Stopped(_) | WriteError::ClosedStream) => Write::Closed,
+        }
+    }
+
+    fn finish(&mut self, id: u64) {
+        // The client may have stopped it.
+        let _stopped = self.quic.send_stream(stream_id(id)).finish();
+    }
+
+    fn reset(&mut self, id: u64, code: ErrorCode) {
+        let _over = self.quic.send_stream(stream_id(id)).reset(wire(code));
+    }
+
+    fn stop_sending(&mut self, id: u64, code: ErrorCode) {
+        let _over = self.quic.recv_stream(stream_id(id)).stop(wire(code));
+    }
+
+    fn open_uni(&mut self) -> Option<u64> {
+        self.quic.streams().open(Dir::Uni).map(u64::from)
+    }
+
+    fn set_priority(&mut self, id: u64, priority: i32) {
+        let _over = self.quic.send_stream(stream_id(id)).set_priority(priority);
+    }
+
+    fn close(&mut self, code: ErrorCode) {
+        if !self.quic.is_closed() {
+            self.quic.close(self.now, wire(code), Bytes::new());
+        }
+    }
+
+    fn rtt(&self) -> Duration {
+        self.quic.rtt()
+    }
+}
+
+fn stream_id(id: u64) -> StreamId {
+    VarInt::from_u64(id).expect("invariant: the number of a stream is one of its transport").into()
+}
+
+fn wire(code: ErrorCode) -> VarInt {
+    VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX)
+}
+
+/// Returns whether a connection has ended in order, or why not.
+fn end(reason: ConnectionError) -> io::Result<()> {
+    let kind = match &reason {
+        ConnectionError::LocallyClosed => return Ok(()),
+        ConnectionError::ApplicationClosed(close) if is_usual(close.error_code.into_inner()) => return Ok(()),
+        ConnectionError::TimedOut => io::ErrorKind::TimedOut,
+        ConnectionError::Reset => io::ErrorKind::ConnectionReset,
+        ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_) => {
+            io::ErrorKind::ConnectionAborted
+        }
+        _ => io::ErrorKind::Other,
+    };
+    Err(io::Error::new(kind, reason))
+}
+
+/// Whether a client closes its connection with this code if nothing is wrong. Some know no `H3_NO_ERROR`.
+fn is_usual(code: u64) -> bool {
+    code == ErrorCode::NO_ERROR.value() || code == 0
 }

@@ -96,11 +96,10 @@ async fn negotiate(
             let said_hello = advance(&mut connection, Until::Hello);
             timeout_at(hello_deadline, said_hello).await.map_err(|_| HandshakeError::NoHello)??;
             timeout_at(deadline, advance(&mut connection, Until::Connected)).await??;
-            Ok(connection)
+            Ok::<_, HandshakeError>(connection)
         }
     };
-    let connection: Connection =
-        in_turn(&admitted.shared.handshakes, begin).await.map_err(|error: HandshakeError| error)?;
+    let connection = in_turn(&admitted.shared.handshakes, begin).await?;
     let agreed = agreed(admitted, &connection, &handshake);
     Ok((connection, agreed))
 }
@@ -118,7 +117,7 @@ enum Until {
 async fn advance(connection: &mut Connection, until: Until) -> Result<(), ConnectionError> {
     std::future::poll_fn(|cx| {
         let now = clock::now();
-        connection.receive(now);
+        connection.advance(now);
         let mut outcome = None;
         while outcome.is_none()
             && let Some(event) = connection.quic.poll()
@@ -131,7 +130,7 @@ async fn advance(connection: &mut Connection, until: Until) -> Result<(), Connec
                 _ => {}
             }
         }
-        let _blocked = connection.poll_send(cx, now);
+        let _blocked = connection.poll_transmit(cx, now);
         outcome.map_or(Poll::Pending, Poll::Ready)
     })
     .await
