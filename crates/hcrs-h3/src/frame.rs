@@ -133,7 +133,12 @@ enum State {
 impl FrameReader {
     /// Whether a frame has begun and not ended.
     pub(crate) fn is_midway(&self) -> bool {
-        self.state != State::Header || !self.partial.is_empty() && !self.is_taken
+        self.state != State::Header || self.waiting() > 0
+    }
+
+    /// Returns the number of bytes that wait for the rest of their frame.
+    pub(crate) fn waiting(&self) -> usize {
+        if self.is_taken { 0 } else { self.partial.len() }
     }
 
     /// Takes the next piece from `bytes`; `None` if it needs more of them. `begin` is called with each header

@@ -17,6 +17,7 @@ use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields, Unwanted};
 
 use crate::error::ErrorCode;
 use crate::event::{Ended, Event, StreamKey};
+use crate::qpack::Decoder;
 use crate::settings::Settings;
 use crate::stream::{Owner, Phase, Sending, Stream};
 use crate::streams::Streams;
@@ -104,7 +105,10 @@ pub(crate) struct Protocol {
     body: Vec<u8>,
     early_priorities: Vec<EarlyPriority>,
 
+    decoder: Decoder,
     room: Room,
+    /// Bytes of frames that wait for their rest on all streams.
+    waiting: usize,
     /// The number of times that a response began to wait for the client.
     stalls: u64,
     events: VecDeque<Event>,
@@ -148,7 +152,9 @@ impl Protocol {
             unwanted: Vec::new(),
             body: Vec::new(),
             early_priorities: Vec::new(),
+            decoder: Decoder::default(),
             room: Room::new(room, settings.connection_room),
+            waiting: 0,
             stalls: 0,
             events: VecDeque::new(),
             commands: Vec::new(),
@@ -546,6 +552,7 @@ impl Protocol {
     fn remove(&mut self, key: StreamKey) {
         if let Some(stream) = self.streams.remove(key) {
             self.room.release(stream.receiving.held);
+            self.waiting -= stream.receiving.waiting;
         }
     }
 

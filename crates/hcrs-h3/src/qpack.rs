@@ -7,5 +7,5 @@ mod decode;
 mod encode;
 mod static_table;
 
-pub(crate) use decode::{DecoderStream, decode, encoder_stream};
+pub(crate) use decode::{Decoder, DecoderStream, encoder_stream};
 pub(crate) use encode::Encoder;

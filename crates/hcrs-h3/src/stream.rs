@@ -48,7 +48,9 @@ pub(crate) enum Owner {
 pub(crate) struct Receiving {
     pub(crate) phase: Phase,
     pub(crate) frames: FrameReader,
-    /// The first bytes of the request came then.
+    /// Bytes of a frame that wait for its rest.
+    pub(crate) waiting: usize,
+    /// When the stream was first read.
     pub(crate) since: Option<Instant>,
     /// The stream is among those that are to be read.
     pub(crate) is_queued: bool,
@@ -118,6 +120,7 @@ impl Stream {
             receiving: Receiving {
                 phase: Phase::Head,
                 frames: FrameReader::default(),
+                waiting: 0,
                 since: None,
                 is_queued: false,
                 is_paused: false,

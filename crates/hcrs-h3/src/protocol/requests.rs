@@ -13,7 +13,7 @@ use crate::frame::{
     PUSH_PROMISE, Payload, Piece, SETTINGS, is_of_http2,
 };
 use crate::priority;
-use crate::qpack::{self, Encoder};
+use crate::qpack::Encoder;
 use crate::stream::{Owner, Phase, Sending};
 use crate::transport::{Read, Transport};
 
@@ -69,9 +69,9 @@ impl Protocol {
                 self.readable(key.id);
                 return Ok(());
             }
+            receiving.since.get_or_insert(now);
             match io.read(key.id, room.min(BATCH - read)) {
                 Read::Bytes(bytes) => {
-                    receiving.since.get_or_insert(now);
                     read += bytes.len();
                     self.read_in_turn += bytes.len();
                     self.request_bytes(key, &bytes, now, batch)?;
@@ -143,14 +143,18 @@ impl Protocol {
             spent?;
         }
         if let Some(stream) = self.streams.get_mut(key) {
+            self.waiting = self.waiting - stream.receiving.waiting + frames.waiting();
+            stream.receiving.waiting = frames.waiting();
             stream.receiving.frames = frames;
         }
-        Ok(())
+        // Heads that are not complete are no bodies, but take room like them.
+        let limit = self.room.size().max(self.checks.max_list_size * 4);
+        if self.waiting > limit { Err(ErrorCode::EXCESSIVE_LOAD.into()) } else { Ok(()) }
     }
 
     fn head(&mut self, key: StreamKey, section: &[u8], now: Instant, batch: &mut Batch) -> Result<(), Error> {
         let mut reader = RequestReader::new(&self.checks);
-        qpack::decode(section, |field| reader.field(field))?;
+        self.decoder.decode(section, |field| reader.field(field))?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         stream.receiving.phase = Phase::Body;
         match reader.finish(false) {
@@ -201,7 +205,7 @@ impl Protocol {
 
     fn trailers(&mut self, key: StreamKey, section: &[u8], now: Instant) -> Result<(), Error> {
         let mut reader = TrailersReader::new(&self.checks);
-        qpack::decode(section, |field| reader.field(field))?;
+        self.decoder.decode(section, |field| reader.field(field))?;
         if reader.finish().is_some() {
             return self.reset_for(key, ErrorCode::MESSAGE_ERROR, now);
         }
@@ -251,7 +255,7 @@ impl Protocol {
         if is_answered {
             // Its response is complete, and leaves.
             self.settle(key);
-            return Ok(());
+            return self.spend_reset(now);
         }
         self.reset_for(key, ErrorCode::REQUEST_CANCELLED, now)
     }

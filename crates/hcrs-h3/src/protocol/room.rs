@@ -35,6 +35,11 @@ impl Room {
         }
     }
 
+    /// Returns the number of bytes from which on the connection has no more room.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     pub(super) fn hold(&mut self, len: usize) {
         self.held += len;
         self.thread.hold(len);

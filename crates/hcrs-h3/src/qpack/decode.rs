@@ -6,12 +6,36 @@ use hcrs_mux::literal::{MalformedLiteral, take_integer, take_text};
 use super::static_table;
 use crate::error::ErrorCode;
 
-/// Decodes a whole section and calls `take` with each field, in order.
-pub(crate) fn decode(section: &[u8], mut take: impl FnMut(&Field<'_>)) -> Result<(), ErrorCode> {
-    fields(section, &mut take).map_err(|MalformedLiteral| ErrorCode::QPACK_DECOMPRESSION_FAILED)
+/// Most bytes that a buffer for decoded strings keeps between two sections.
+const KEPT: usize = 256;
+
+/// The decoder of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    /// The last name and value in Huffman's code.
+    name: Vec<u8>,
+    value: Vec<u8>,
 }
 
-fn fields(mut rest: &[u8], take: &mut impl FnMut(&Field<'_>)) -> Result<(), MalformedLiteral> {
+impl Decoder {
+    /// Decodes a whole section and calls `take` with each field, in order.
+    pub(crate) fn decode(&mut self, section: &[u8], take: impl FnMut(&Field<'_>)) -> Result<(), ErrorCode> {
+        let Self { name, value } = self;
+        let decoded = fields(section, name, value, take);
+        for buffer in [name, value] {
+            buffer.clear();
+            buffer.shrink_to(KEPT);
+        }
+        decoded.map_err(|MalformedLiteral| ErrorCode::QPACK_DECOMPRESSION_FAILED)
+    }
+}
+
+fn fields(
+    mut rest: &[u8],
+    name_buffer: &mut Vec<u8>,
+    value_buffer: &mut Vec<u8>,
+    mut take: impl FnMut(&Field<'_>),
+) -> Result<(), MalformedLiteral> {
     // Without a dynamic table the count of insertions that a section needs is 0, and its base means nothing.
     let required = take_integer(&mut rest, 8)?;
     let is_negative = rest.first().is_some_and(|first| first & 0x80 != 0);
@@ -19,7 +43,6 @@ fn fields(mut rest: &[u8], take: &mut impl FnMut(&Field<'_>)) -> Result<(), Malf
     if required != 0 || is_negative {
         return Err(MalformedLiteral);
     }
-    let (mut name_buffer, mut value_buffer) = (Vec::new(), Vec::new());
     while let Some(&first) = rest.first() {
         if first & 0x80 != 0 {
             let is_static = first & 0x40 != 0;
@@ -27,11 +50,11 @@ fn fields(mut rest: &[u8], take: &mut impl FnMut(&Field<'_>)) -> Result<(), Malf
         } else if first & 0x40 != 0 {
             let is_static = first & 0x10 != 0;
             let named = entry(take_integer(&mut rest, 4)?, is_static)?;
-            let value = take_text(&mut rest, 7)?.decode(&mut value_buffer)?;
+            let value = take_text(&mut rest, 7)?.decode(value_buffer)?;
             take(&Field::with_value(&named, value));
         } else if first & 0x20 != 0 {
-            let name = take_text(&mut rest, 3)?.decode(&mut name_buffer)?;
-            let value = take_text(&mut rest, 7)?.decode(&mut value_buffer)?;
+            let name = take_text(&mut rest, 3)?.decode(name_buffer)?;
+            let value = take_text(&mut rest, 7)?.decode(value_buffer)?;
             take(&Field::new(name, value));
         } else {
             // A reference to an entry behind the base of a dynamic table.

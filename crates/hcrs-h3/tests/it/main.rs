@@ -6,4 +6,10 @@ mod frames;
 mod server;
 mod wire;
 
+mod control;
+mod floods;
+mod model;
+mod priorities;
 mod requests;
+mod responses;
+mod shutdown;

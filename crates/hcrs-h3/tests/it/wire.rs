@@ -66,6 +66,8 @@ pub(crate) struct Wire {
     outbound: BTreeMap<u64, Outbound>,
     reports: VecDeque<Report>,
     next_uni: u64,
+    next_request: u64,
+    next_client_uni: u64,
     pub(crate) unis_allowed: u64,
     /// Most bytes that one read returns.
     pub(crate) piece: usize,
@@ -83,6 +85,8 @@ impl Default for Wire {
             outbound: BTreeMap::new(),
             reports: VecDeque::new(),
             next_uni: 3,
+            next_request: 0,
+            next_client_uni: 2,
             unis_allowed: 3,
             piece: usize::MAX,
             window: WINDOW,
@@ -135,14 +139,14 @@ impl Wire {
         assert!(kind == 0 || kind == 2, "a stream of the client");
         let window = self.window;
         // A stream opens all before it of its kind (RFC 9000 §2.1).
-        for id in (kind..=id).step_by(4) {
-            if !self.inbound.contains_key(&id) {
-                self.inbound.insert(id, Inbound::default());
-                if kind == 0 {
-                    self.outbound.insert(id, Outbound { window, ..Outbound::default() });
-                }
-                self.reports.push_back(Report::Opened(id));
+        let next = if kind == 0 { &mut self.next_request } else { &mut self.next_client_uni };
+        let first = std::mem::replace(next, (*next).max(id + 4));
+        for id in (first..=id).step_by(4) {
+            self.inbound.insert(id, Inbound::default());
+            if kind == 0 {
+                self.outbound.insert(id, Outbound { window, ..Outbound::default() });
             }
+            self.reports.push_back(Report::Opened(id));
         }
     }
 
@@ -193,6 +197,13 @@ impl Wire {
     /// Returns the number of bytes of a stream that the server has not taken.
     pub(crate) fn untaken(&self, id: u64) -> usize {
         self.inbound[&id].bytes.len()
+    }
+
+    /// Forgets a request stream, both of whose directions are over.
+    pub(crate) fn forget(&mut self, id: u64) {
+        assert!(self.is_over(id));
+        self.inbound.remove(&id);
+        self.outbound.remove(&id);
     }
 
     /// Whether both directions of a request stream are over.

@@ -1,0 +1,58 @@
+//! The order of responses (RFC 9218).
+
+use crate::frames::{PRIORITY_UPDATE, frame, get, request, varint};
+use crate::server::{CONTROL, Server, head, silent};
+
+fn update(id: u64, value: &str) -> Vec<u8> {
+    frame(PRIORITY_UPDATE, &[&varint(id)[..], value.as_bytes()].concat())
+}
+
+#[test]
+fn the_field_of_a_request_orders_its_response() {
+    let mut server = Server::new(silent());
+    server.request(0, &get("/"));
+    for (id, value) in [(4, "u=1"), (8, "u=5, i"), (12, "i"), (16, "nonsense;;")] {
+        server.request(id, &request("GET", "/", &[("priority", value)]));
+    }
+    let ranks: Vec<_> = (0..5).map(|n| server.wire.priority(4 * n)).collect();
+    assert!(ranks[1] > 0 && ranks[2] < 0 && ranks[0] == 0 && ranks[3] == 0, "{ranks:?}");
+    assert!(ranks[1] > ranks[4] && ranks[4] > 0, "a malformed field is the default: {ranks:?}");
+}
+
+#[test]
+fn a_frame_changes_the_order_and_wins_over_the_field() {
+    let mut server = Server::new(silent());
+    server.send(CONTROL, &update(4, "u=6"));
+    server.send(CONTROL, &update(4, "u=7"));
+    for id in [0, 4] {
+        server.request(id, &request("GET", "/", &[("priority", "u=1")]));
+    }
+    assert!(server.wire.priority(0) > 0 && server.wire.priority(4) < 0);
+    server.send(CONTROL, &update(4, "u=0"));
+    assert!(server.wire.priority(4) > server.wire.priority(0));
+    // The app has the last word, on what it names.
+    let key = server.key(4);
+    server.turn(|turn, _| {
+        assert_eq!(turn.send_head(key, &head(200, &[("Priority", "u=7")]), false), Ok(false))
+    });
+    assert!(server.wire.priority(4) < 0);
+    // A stream that is over is none of its concern.
+    server.turn(|turn, now| {
+        turn.send_data(now, key, "ok".into(), true).unwrap();
+    });
+    server.send(CONTROL, &update(4, "u=0"));
+    assert_eq!(server.ended, None);
+}
+
+#[test]
+fn frames_name_requests_within_reach() {
+    for (id, is_good) in [(0, true), (396, true), (400, false), (1, false), (2, false), (3, false)] {
+        let mut server = Server::new(silent());
+        server.send(CONTROL, &update(id, "u=1"));
+        let expected = if is_good { None } else { Some("H3_ID_ERROR") };
+        assert_eq!(server.closed_with().as_deref(), expected, "{id}");
+    }
+    let mut server = Server::new(silent());
+    server.send(CONTROL, &frame(PRIORITY_UPDATE, b""));
+    assert_eq!(server.closed_with().as_deref(), Some("H3_FRAME_ERROR"));
+}
