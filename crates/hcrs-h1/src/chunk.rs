@@ -1,12 +1,12 @@
 //! Decodes a chunked body and its trailer section (RFC 9112 §7.1), byte by byte.
 //!
 //! The decoder is stricter than the grammar: a size has one to sixteen hexadecimal digits and no blank near
-//! it. Extensions and trailers are counted against their limits and dropped.
+//! it. Extensions are counted against their limit and dropped; the trailer section is kept.
 
 mod extension;
 
 use bytes::{Buf as _, BytesMut};
-use hcrs_http::{Fault, is_field_name};
+use hcrs_http::{Fault, ResponseHead, is_field_name, is_trailer_name};
 
 use crate::Settings;
 use extension::Extension;
@@ -36,7 +36,8 @@ pub(crate) struct ChunkDecoder {
     /// The size as read so far, then the number of bytes that are left of the chunk's data.
     size: u64,
     extension_bytes: usize,
-    trailer_bytes: usize,
+    /// The lines of the trailer section, as far as they have been read.
+    trailers: Vec<u8>,
     trailer_fields: usize,
 }
 
@@ -44,12 +45,30 @@ const MAX_SIZE_DIGITS: u8 = 16;
 
 impl ChunkDecoder {
     pub(crate) fn new() -> Self {
-        Self { state: State::SizeStart, size: 0, extension_bytes: 0, trailer_bytes: 0, trailer_fields: 0 }
+        Self { state: State::SizeStart, size: 0, extension_bytes: 0, trailers: Vec::new(), trailer_fields: 0 }
     }
 
     /// Whether the last chunk and its trailers have been read.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// Returns the trailers of a body that is done, in lower case and without the fields that may not stand there; `None`
+    /// if there are none.
+    pub(crate) fn trailers(&self) -> Option<ResponseHead> {
+        if self.trailers.is_empty() {
+            return None;
+        }
+        let lines = self.trailers.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let fields: Vec<_> = lines
+            .filter_map(|line| {
+                let colon = line.iter().position(|&byte| byte == b':')?;
+                let (name, value) = (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
+                is_trailer_name(&name).then_some((name, value))
+            })
+            .collect();
+        let fields = fields.iter().map(|(name, value)| (&name[..], *value));
+        Some(ResponseHead::new(0, fields))
     }
 
     /// Removes framing from the front of `input` and returns the number of bytes of data that are there now.
@@ -132,10 +151,10 @@ impl ChunkDecoder {
     }
 
     fn trailer_byte(&mut self, byte: u8, settings: &Settings) -> Result<State, Fault> {
-        self.trailer_bytes += 1;
-        if self.trailer_bytes > settings.max_trailer_bytes {
+        if self.trailers.len() == settings.max_trailer_bytes {
             return Err(Fault::HeadTooLarge);
         }
+        self.trailers.push(byte);
         match (self.state, byte) {
             (State::TrailerStart, _) if is_field_name(&[byte]) => {
                 self.trailer_fields += 1;

@@ -38,7 +38,7 @@ pub(crate) struct ParsedHead {
 }
 
 /// Number of fields that are kept on the stack while a head is parsed; a head with more takes the heap.
-const FIELDS_ON_STACK: usize = 256;
+pub(crate) const FIELDS_ON_STACK: usize = 256;
 
 /// Length up to which names are put into lower case on the stack, in bytes.
 const SHORT_NAME_BYTES: usize = 64;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+mod client;
 mod connection;
 mod event;
 mod head;
@@ -11,6 +12,9 @@ mod settings;
 mod status;
 mod target;
 
+pub use client::{
+    BadResponse, ClientConnection, OutgoingRequest, RequestBody, RequestFields, ResponseEvent, Unsendable,
+};
 pub use connection::Connection;
 pub use event::{Awaits, Event, Request};
 pub use response::ServerFields;

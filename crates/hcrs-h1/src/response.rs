@@ -346,7 +346,7 @@ fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
 }
 
 #[inline]
-fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(crate) fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
@@ -354,7 +354,7 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_content_length(out: &mut Vec<u8>, length: u64) {
+pub(crate) fn push_content_length(out: &mut Vec<u8>, length: u64) {
     push_field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 

@@ -24,7 +24,7 @@ impl HeadScan {
         for offset in memchr::memchr_iter(b'\n', &window[self.seen..]) {
             let at = self.seen + offset;
             if at == 0 || window[at - 1] != b'\r' {
-                return Err(Fault::BadRequest("line feed without carriage return in request head"));
+                return Err(Fault::BadRequest("line feed without carriage return in a head"));
             }
             if at == self.line + 1 && self.line > 0 {
                 return Ok(Some(at + 1));

@@ -27,8 +27,7 @@ impl ResponseHead {
         for (name, value) in fields {
             writer.field(&mut block, name, value);
         }
-        writer.finish(&mut block);
-        Self::parse(block.into()).expect("invariant: a head just written has its form")
+        writer.into_head(block)
     }
 
     /// Takes a block after checking its form. Status and fields may still be invalid.
@@ -92,6 +91,15 @@ pub struct ResponseHeadWriter {
 }
 
 impl ResponseHeadWriter {
+    /// Size of a head without fields, in bytes.
+    pub const FIXED_SIZE: usize = FIXED;
+
+    /// Returns the size of a field in a head, in bytes.
+    #[inline]
+    pub fn field_size(name: &[u8], value: &[u8]) -> usize {
+        fields::PREFIX + name.len() + value.len()
+    }
+
     /// Begins a head at the end of `out`.
     pub fn begin(out: &mut Vec<u8>, status: u16) -> Self {
         let start = out.len();
@@ -104,6 +112,21 @@ impl ResponseHeadWriter {
     pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         self.field_count += 1;
         fields::push(out, name, value);
+    }
+
+    /// Appends a field, whose name is put into lower case.
+    #[inline]
+    pub fn field_in_lower_case(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        let at = out.len() + fields::PREFIX;
+        self.field(out, name, value);
+        out[at..at + name.len()].make_ascii_lowercase();
+    }
+
+    /// Completes a head that was begun in an empty `block`.
+    pub fn into_head(self, mut block: Vec<u8>) -> ResponseHead {
+        debug_assert_eq!(self.start, 0, "the head was begun in an empty block");
+        self.finish(&mut block);
+        ResponseHead { block: block.into() }
     }
 
     /// Completes the head.

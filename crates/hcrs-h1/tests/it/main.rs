@@ -2,6 +2,7 @@
 
 mod driver;
 
+mod client;
 mod exchanges;
 mod properties;
 mod responses;
