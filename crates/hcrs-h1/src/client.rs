@@ -200,11 +200,10 @@ impl ClientConnection {
         &mut self.input
     }
 
-    /// Gives the connection a buffer for its input, if it has none.
-    pub fn lend_buffer(&mut self, buffer: BytesMut) {
+    /// Gives the connection a buffer for its input, which is empty, if it has none.
+    pub fn lend_buffer(&mut self, lend: impl FnOnce() -> BytesMut) {
         if self.input.capacity() == 0 {
-            self.input = buffer;
-            self.input.clear();
+            self.input = lend();
         }
     }
 

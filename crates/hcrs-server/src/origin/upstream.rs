@@ -1,18 +1,19 @@
 //! Answers requests by other HTTP servers (`upstream` of a route).
 //!
-//! Each request has a task, which takes a connection (`server.rs`), sends the request, and passes the response to the
-//! exchange (`serve.rs`). The protocols are spoken by `hyper`, whose connections have tasks of their own.
+//! Over HTTP/1.1 each connection has a task and no request has one: a request is written by the task that sends it, and
+//! its connection does the rest (`http1.rs`). HTTP/2 is spoken by `hyper`, over which each request has a task
+//! (`http2.rs`), as has one that waits for a connection (`job.rs`).
 //!
 //! ```text
-//! exchange ─► stream ─► body ─► hyper ─► upstream
-//! exchange ◄─────────── serve ◄─ hyper ◄─ upstream
+//! exchange ─► job ─► body ─► http1, http2 ─► upstream
+//! exchange ◄──────────────── http1, http2 ◄─ upstream
 //! ```
 //!
 //! Both directions are bounded by the windows of the exchange: the client's window opens by the bytes that the
 //! connection to the upstream has taken, and the upstream is read as the client takes the response.
 //!
 //! The decisions are in files without sockets and clocks: `balance.rs`, `health.rs`, `retry.rs`, and the heads in
-//! `target.rs`, `forwarded.rs`, `request_head.rs` and `response_head.rs`.
+//! `target.rs`, `forwarded.rs` and `request_head.rs`; HTTP/1.1 itself is `hcrs-h1`.
 
 mod balance;
 mod body;
@@ -23,14 +24,15 @@ mod forwarded;
 mod frames;
 mod group;
 mod health;
+mod http1;
+mod http2;
 mod io;
+mod job;
 mod request_head;
-mod response_head;
 mod retry;
-mod serve;
 mod server;
-mod stream;
 mod target;
+mod transport;
 mod tunnel;
 
 use std::rc::Rc;
@@ -38,12 +40,11 @@ use std::rc::Rc;
 use hcrs_http::Endpoints;
 use hcrs_link::StreamId;
 use hcrs_metrics::Counters;
-use tokio::task::spawn_local;
 
 pub(crate) use group::{Group, Upstreams};
-use serve::Job;
-use stream::Stream;
+use job::Job;
 
+use crate::clock;
 use crate::exchange::Exchange;
 
 /// The facts about a request that its exchange does not have.
@@ -63,20 +64,9 @@ pub(crate) struct Arrival {
 
 /// Sends the request of an exchange to one of the upstreams.
 pub(crate) fn submit(exchange: &Rc<Exchange>, group: Rc<Group>, arrival: Arrival, metrics: &Rc<Counters>) {
-    let has_body = exchange.with_head(|head| head.is_some_and(|head| head.has_body));
-    let stream = Stream::new(has_body || arrival.is_tunnel, metrics);
-    let Arrival { endpoints, is_trusted, stripped, is_tunnel, is_extended_connect } = arrival;
-    let job = Job {
-        exchange: Rc::clone(exchange),
-        stream: Rc::clone(&stream),
-        group,
-        endpoints,
-        is_trusted,
-        stripped,
-        is_tunnel,
-        is_extended_connect,
-    };
-    stream.set_task(spawn_local(job.run()).abort_handle());
+    let job = Job::new(exchange, group, arrival, metrics);
     let only = StreamId::new(1).expect("invariant: one is a number");
-    exchange.begin(stream, only);
+    // First, so that what has arrived of the body leaves with the head.
+    exchange.begin(Rc::<Job>::clone(&job), only);
+    job.send(clock::now());
 }

@@ -58,6 +58,21 @@ impl Pipe {
         self.wake();
     }
 
+    /// Whether the exchange has given the last bytes.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Whether the rest will not be sent.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.is_aborted.get()
+    }
+
+    /// Notes that the upstream's connection asks for the body. Returns whether it is the first to do so.
+    pub(super) fn begin(&self) -> bool {
+        !self.has_begun.replace(true)
+    }
+
     /// Whether the upstream's connection has taken the whole body.
     pub(super) fn is_done(&self) -> bool {
         self.ended.get() && self.waiting.borrow().is_empty()
@@ -130,12 +145,12 @@ impl hyper::body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let pipe = &self.pipe;
-        if !pipe.has_begun.replace(true)
+        if pipe.begin()
             && let Some(exchange) = self.exchange.upgrade()
         {
             exchange.app_awaits_body();
         }
-        if pipe.is_aborted.get() {
+        if pipe.is_aborted() {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
         if let Some(piece) = pipe.pop() {
@@ -144,7 +159,7 @@ impl hyper::body::Body for Body {
             }
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        if pipe.ended.get() {
+        if pipe.has_ended() {
             return Poll::Ready(None);
         }
         pipe.listen(cx.waker());
@@ -152,7 +167,7 @@ impl hyper::body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pipe.is_done() && !self.pipe.is_aborted.get()
+        self.pipe.is_done() && !self.pipe.is_aborted()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -8,9 +8,13 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::Request;
 
 use super::body::Body;
-use super::connect::{Purpose, Sender, connect};
+use super::connect::{Connected, Purpose, connect};
+use super::http1;
 use super::server::Server;
 use crate::settings::{HealthCheck, UpstreamHost, UpstreamSettings, UpstreamTls, UpstreamUrl};
+
+/// The `user-agent` of checks.
+const USER_AGENT: &str = "hcrs (health check)";
 
 /// Checks the server in intervals, for as long as it is there.
 pub(super) async fn run(server: Weak<Server>, settings: Arc<UpstreamSettings>, tls: Option<UpstreamTls>) {
@@ -32,42 +36,35 @@ async fn ask(
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
 ) -> Result<(), String> {
-    let sender =
+    let connected =
         connect(url, settings.protocol, tls, Purpose::Requests).await.map_err(|error| error.to_string())?;
-    let response = match sender {
-        Sender::Http1(mut sender) => sender.send_request(request(url, check, settings, false)?).await,
-        Sender::Http2(mut sender) => sender.send_request(request(url, check, settings, true)?).await,
-    };
-    let status = response.map_err(|error| error.to_string())?.status();
-    if status.is_success() || status.is_redirection() {
-        Ok(())
-    } else {
-        Err(format!("its check is answered with {}", status.as_u16()))
-    }
-}
-
-fn request(
-    url: &UpstreamUrl,
-    check: &HealthCheck,
-    settings: &UpstreamSettings,
-    is_h2: bool,
-) -> Result<Request<Body>, String> {
     let host = match &settings.host {
         UpstreamHost::Named(name) => name,
         UpstreamHost::Client | UpstreamHost::Upstream => &url.authority,
     };
+    let status = match connected {
+        Connected::Http1(io) => http1::ask(io, &check.path, &[("host", host), ("user-agent", USER_AGENT)]).await?,
+        Connected::Http2(mut sender) => {
+            let response = sender.send_request(request(url, check, host)?).await;
+            response.map_err(|error| error.to_string())?.status().as_u16()
+        }
+    };
+    if (200..400).contains(&status) {
+        Ok(())
+    } else {
+        Err(format!("its check is answered with {status}"))
+    }
+}
+
+/// Returns the request in the form that `hyper` takes.
+fn request(url: &UpstreamUrl, check: &HealthCheck, host: &str) -> Result<Request<Body>, String> {
     let mut uri = http::uri::Parts::default();
     uri.path_and_query =
         Some(PathAndQuery::try_from(check.path.as_str()).map_err(|error| error.to_string())?);
+    uri.scheme = Some(if url.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(Authority::try_from(host).map_err(|error| error.to_string())?);
     let mut request = Request::new(Body::none());
-    if is_h2 {
-        uri.scheme = Some(if url.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-        uri.authority = Some(Authority::try_from(host.as_str()).map_err(|error| error.to_string())?);
-    } else {
-        let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
-        request.headers_mut().insert(header::HOST, host);
-    }
-    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("hcrs (health check)"));
+    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     *request.uri_mut() = Uri::from_parts(uri).map_err(|error| error.to_string())?;
     Ok(request)
 }

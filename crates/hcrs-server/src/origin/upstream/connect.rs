@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::spawn_local;
@@ -11,21 +11,23 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::body::Body;
-use super::io::{Io, Transport};
-use super::response_head::{FIELDS_MAX, HEAD_MAX};
+use super::io::Io;
+use super::transport::Transport;
 use crate::settings::{UpstreamAddress, UpstreamProtocol, UpstreamTls, UpstreamUrl};
 
 /// The window of each stream of HTTP/2, and of each connection, in bytes.
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// The size of the largest head over HTTP/2, in bytes.
+const HEAD_MAX: u32 = 64 << 10;
 /// The bytes that a stream of HTTP/2 may hold for an upstream that does not read.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// The way to send requests over a connection.
-pub(super) enum Sender {
-    /// HTTP/1.1, one request at a time.
-    Http1(http1::SendRequest<Body>),
-    /// HTTP/2, many requests at a time.
+/// An open connection.
+pub(super) enum Connected {
+    /// For HTTP/1.1, one request at a time.
+    Http1(Transport),
+    /// For HTTP/2, many requests at a time. It is run by a task of its own until this is dropped.
     Http2(http2::SendRequest<Body>),
 }
 
@@ -51,13 +53,13 @@ pub(super) enum Purpose {
     Upgrade,
 }
 
-/// Connects to an upstream. The connection is run by a task of its own until its sender is dropped.
+/// Connects to an upstream.
 pub(super) async fn connect(
     url: &UpstreamUrl,
     protocol: UpstreamProtocol,
     tls: Option<&UpstreamTls>,
     purpose: Purpose,
-) -> Result<Sender, ConnectError> {
+) -> Result<Connected, ConnectError> {
     let (transport, negotiated) = open(url, tls, purpose).await?;
     let is_h2 = purpose == Purpose::Requests
         && match protocol {
@@ -66,28 +68,19 @@ pub(super) async fn connect(
             UpstreamProtocol::Http2 if url.is_tls && !negotiated => return Err(ConnectError::NotHttp2),
             UpstreamProtocol::Http2 => true,
         };
-    let io = Io(transport);
-    if is_h2 {
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD_MAX as u32)
-            .max_send_buf_size(SEND_BUFFER)
-            .handshake(io)
-            .await
-            .map_err(ConnectError::Handshake)?;
-        run(connection);
-        return Ok(Sender::Http2(sender));
+    if !is_h2 {
+        return Ok(Connected::Http1(transport));
     }
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_MAX)
-        .max_header_size(HEAD_MAX)
-        .max_headers(FIELDS_MAX)
-        .handshake(io)
+    let (sender, connection) = http2::Builder::new(LocalExecutor)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD_MAX)
+        .max_send_buf_size(SEND_BUFFER)
+        .handshake(Io(transport))
         .await
         .map_err(ConnectError::Handshake)?;
-    run(connection.with_upgrades());
-    Ok(Sender::Http1(sender))
+    run(connection);
+    Ok(Connected::Http2(sender))
 }
 
 /// Runs a connection. Its errors reach the requests that it has.
@@ -104,17 +97,17 @@ async fn open(
     url: &UpstreamUrl,
     tls: Option<&UpstreamTls>,
     purpose: Purpose,
-) -> Result<(Box<dyn Transport>, bool), ConnectError> {
+) -> Result<(Transport, bool), ConnectError> {
     let (host, port) = match &url.address {
         UpstreamAddress::Tcp { host, port } => (host, *port),
         UpstreamAddress::Unix(path) => {
             let socket = UnixStream::connect(path).await.map_err(ConnectError::Socket)?;
-            return Ok((Box::new(socket), false));
+            return Ok((Transport::Unix(socket), false));
         }
     };
     let socket = TcpStream::connect((host.as_str(), port)).await.map_err(ConnectError::Socket)?;
     socket.set_nodelay(true).map_err(ConnectError::Socket)?;
-    let Some(tls) = tls.filter(|_| url.is_tls) else { return Ok((Box::new(socket), false)) };
+    let Some(tls) = tls.filter(|_| url.is_tls) else { return Ok((Transport::Tcp(socket), false)) };
     let name =
         ServerName::try_from(host.clone()).map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
     let config = match purpose {
@@ -124,7 +117,7 @@ async fn open(
     let socket =
         TlsConnector::from(Arc::clone(config)).connect(name, socket).await.map_err(ConnectError::Tls)?;
     let is_h2 = socket.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok((Box::new(socket), is_h2))
+    Ok((Transport::Tls(Box::new(socket)), is_h2))
 }
 
 /// Runs the tasks of HTTP/2 on this thread.

@@ -1,15 +1,6 @@
 //! The fields that describe a request's client to an upstream.
 
-use std::net::IpAddr;
-
-use bytes::Bytes;
 use hcrs_http::RequestView;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The facts about the sender of a request.
 #[derive(Debug, Clone, Copy)]
@@ -22,62 +13,78 @@ pub(super) struct Sender<'a> {
     pub stripped: &'a [u8],
 }
 
-/// Whether a field describes the client, and is dropped unless the sender is trusted.
+/// Whether a field describes the client.
 pub(super) fn is_forwarded(name: &[u8]) -> bool {
-    name == b"forwarded" || name.starts_with(b"x-forwarded-")
+    match name.len() {
+        9 => name == b"forwarded",
+        12.. => name.starts_with(b"x-forwarded-"),
+        _ => false,
+    }
 }
 
-/// Sets the fields. Those of a trusted proxy are among `fields` already.
-pub(super) fn describe(request: &RequestView<'_>, sender: Sender<'_>, fields: &mut HeaderMap) {
-    let host = request.fields().first(b"host");
+impl Sender<'_> {
+    /// Whether a field that describes the client is passed on as it is. Those of strangers are dropped, and [`describe`]
+    /// pushes others in place of some of a trusted proxy.
+    pub(super) fn is_kept(&self, name: &[u8], request: &RequestView<'_>, host: Option<&[u8]>) -> bool {
+        self.is_trusted
+            && match name {
+                b"forwarded" | b"x-forwarded-proto" => false,
+                b"x-forwarded-for" => self.peer.is_none(),
+                b"x-forwarded-host" => host.is_none(),
+                b"x-forwarded-prefix" => request.prefix.is_empty() && self.stripped.is_empty(),
+                _ => true,
+            }
+    }
+}
+
+/// Pushes the fields, each with its value in pieces. `host` is that of the request.
+pub(super) fn describe(
+    request: &RequestView<'_>,
+    sender: Sender<'_>,
+    host: Option<&[u8]>,
+    push: &mut impl FnMut(&[u8], &[&[u8]]),
+) {
     if let Some(peer) = sender.peer {
-        extend(fields, FOR, peer.as_bytes().to_vec());
+        extend(request, sender, b"x-forwarded-for", &[peer.as_bytes()], push);
     }
-    extend(fields, header::FORWARDED, element(request, sender, host));
-    fields.insert(PROTO, HeaderValue::from_static(request.scheme.as_str()));
-    if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host).ok()) {
-        fields.insert(HOST, host);
-    }
-    let prefix = [request.prefix, sender.stripped].concat();
-    if !prefix.is_empty()
-        && let Ok(prefix) = HeaderValue::from_bytes(&prefix)
-    {
-        fields.insert(PREFIX, prefix);
-    }
-}
-
-/// Returns the element of `Forwarded` (RFC 7239 §4).
-fn element(request: &RequestView<'_>, sender: Sender<'_>, host: Option<&[u8]>) -> Vec<u8> {
-    let mut element = Vec::with_capacity(64 + host.map_or(0, <[u8]>::len));
-    element.extend_from_slice(b"for=");
-    match sender.peer {
-        Some(peer) if matches!(peer.parse(), Ok(IpAddr::V6(_))) => {
-            element.extend_from_slice(b"\"[");
-            element.extend_from_slice(peer.as_bytes());
-            element.extend_from_slice(b"]\"");
+    let scheme = request.scheme.as_str().as_bytes();
+    let (open, peer, close): (&[u8], _, &[u8]) = match sender.peer {
+        Some(peer) if peer.contains(':') => (b"for=\"[", peer, b"]\""),
+        peer => (b"for=", peer.unwrap_or("unknown"), b""),
+    };
+    let peer = peer.as_bytes();
+    // A host that cannot stand in quotes is left out (RFC 7239 §4).
+    match host.filter(|host| !host.iter().any(|byte| matches!(byte, b'"' | b'\\'))) {
+        Some(host) => {
+            let element = &[open, peer, close, b";host=\"", host, b"\";proto=", scheme];
+            extend(request, sender, b"forwarded", element, push);
         }
-        peer => element.extend_from_slice(peer.unwrap_or("unknown").as_bytes()),
+        None => extend(request, sender, b"forwarded", &[open, peer, close, b";proto=", scheme], push),
     }
-    // A host that cannot stand in quotes is left out.
-    if let Some(host) = host.filter(|host| !host.iter().any(|byte| matches!(byte, b'"' | b'\\'))) {
-        element.extend_from_slice(b";host=\"");
-        element.extend_from_slice(host);
-        element.push(b'"');
+    push(b"x-forwarded-proto", &[scheme]);
+    if let Some(host) = host {
+        push(b"x-forwarded-host", &[host]);
     }
-    element.extend_from_slice(b";proto=");
-    element.extend_from_slice(request.scheme.as_str().as_bytes());
-    element
+    if !request.prefix.is_empty() || !sender.stripped.is_empty() {
+        push(b"x-forwarded-prefix", &[request.prefix, sender.stripped]);
+    }
 }
 
-/// Appends an element to a list, in one line.
-fn extend(fields: &mut HeaderMap, name: HeaderName, element: Vec<u8>) {
+/// Pushes a list with an element behind those that a trusted proxy has sent, in one line.
+fn extend(
+    request: &RequestView<'_>,
+    sender: Sender<'_>,
+    name: &[u8],
+    element: &[&[u8]],
+    push: &mut impl FnMut(&[u8], &[&[u8]]),
+) {
+    if !sender.is_trusted {
+        return push(name, element);
+    }
     let mut list = Vec::new();
-    for value in fields.get_all(&name) {
-        list.extend_from_slice(value.as_bytes());
-        list.extend_from_slice(b", ");
+    for (_, value) in request.fields().filter(|(sent, _)| *sent == name) {
+        list.extend_from_slice(&[value, b", "]);
     }
-    let list = if list.is_empty() { element } else { [list, element].concat() };
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
-        fields.insert(name, value);
-    }
+    list.extend_from_slice(element);
+    push(name, &list);
 }

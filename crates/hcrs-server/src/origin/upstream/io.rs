@@ -1,4 +1,4 @@
-//! A socket of tokio as `hyper` uses it.
+//! A transport as `hyper` uses it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -6,18 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::transport::Transport;
 
 /// The most bytes of one read.
 const READ: usize = 16 << 10;
 
-/// A transport of a connection to an upstream.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
-
 /// The transport in the form that `hyper` takes.
-pub(super) struct Io(pub(super) Box<dyn Transport>);
+pub(super) struct Io(pub(super) Transport);
 
 impl hyper::rt::Read for Io {
     fn poll_read(

@@ -1,22 +1,16 @@
-//! The head of a request as an upstream gets it: hop-by-hop fields are removed, and the client is described.
+//! The fields of a request as an upstream gets them: those of one hop are removed, and the client is described.
 
-use bytes::Bytes;
-use hcrs_http::{RequestView, is_connection_specific};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Version, request};
+use hcrs_http::{RequestView, Version, is_connection_specific};
 
 use super::forwarded::{self, Sender};
-use super::target::target;
 use crate::settings::{UpstreamHost, UpstreamUrl};
 
 /// The entry of this server in `via` (RFC 9110 §7.6.3).
-fn via(version: hcrs_http::Version) -> &'static str {
-    use hcrs_http::Version::{Http2, Http3, Http10, Http11};
+fn via(version: Version) -> &'static [u8] {
     match version {
-        Http10 | Http11 => "1.1 hcrs",
-        Http2 => "2 hcrs",
-        Http3 => "3 hcrs",
+        Version::Http10 | Version::Http11 => b"1.1 hcrs",
+        Version::Http2 => b"2 hcrs",
+        Version::Http3 => b"3 hcrs",
     }
 }
 
@@ -29,92 +23,50 @@ pub(super) struct Context<'a> {
     pub host: &'a UpstreamHost,
     /// The sender of the request.
     pub sender: Sender<'a>,
-    /// Whether HTTP/2 is spoken with the upstream.
-    pub is_h2: bool,
-    /// Whether the request asks for a WebSocket, which is passed on.
-    pub is_tunnel: bool,
 }
 
-/// Returns the head; `None` if the client's has a part that cannot be sent.
-pub(super) fn request_head(request: &RequestView<'_>, context: Context<'_>) -> Option<request::Parts> {
-    let Context { url, host, sender, is_h2, is_tunnel } = context;
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = Method::from_bytes(request.method).ok()?;
-    let target = Bytes::from(target(request, &url.base, sender.stripped));
-    let target = PathAndQuery::from_maybe_shared(target).ok()?;
-    let client_host = request.fields().first(b"host");
-    let host = match host {
-        UpstreamHost::Client => client_host.unwrap_or(url.authority.as_bytes()),
-        UpstreamHost::Upstream => url.authority.as_bytes(),
-        UpstreamHost::Named(name) => name.as_bytes(),
-    };
-    let fields = &mut parts.headers;
-    fields.reserve(request.field_count + 6);
-    if is_h2 {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(if url.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-        uri.authority = Some(Authority::try_from(host).ok()?);
-        uri.path_and_query = Some(target);
-        parts.uri = Uri::from_parts(uri).ok()?;
-        parts.version = Version::HTTP_2;
-    } else {
-        parts.uri = target.into();
-        fields.insert(header::HOST, HeaderValue::from_bytes(host).ok()?);
-    }
-    copy_fields(request, sender.is_trusted, fields)?;
-    if is_tunnel {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    if request.accepts_trailers() {
-        fields.insert(header::TE, HeaderValue::from_static("trailers"));
-        if !is_h2 && !is_tunnel {
-            fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+impl<'a> Context<'a> {
+    /// Returns the `host` of the request for the upstream.
+    pub(super) fn host_for(&self, request: &RequestView<'a>) -> &'a [u8] {
+        match self.host {
+            UpstreamHost::Client => request.fields().first(b"host").unwrap_or(self.url.authority.as_bytes()),
+            UpstreamHost::Upstream => self.url.authority.as_bytes(),
+            UpstreamHost::Named(name) => name.as_bytes(),
         }
     }
-    forwarded::describe(request, sender, fields);
-    fields.append(header::VIA, HeaderValue::from_static(via(request.version)));
-    Some(parts)
 }
 
-/// Copies the fields that are for the upstream.
-fn copy_fields(request: &RequestView<'_>, is_trusted: bool, fields: &mut HeaderMap) -> Option<()> {
-    let named = Named::of(request.fields());
+/// Pushes the fields but `host` and those of the connection, each with its value in pieces.
+pub(super) fn push_fields(
+    request: &RequestView<'_>,
+    context: Context<'_>,
+    mut push: impl FnMut(&[u8], &[&[u8]]),
+) {
+    let sender = context.sender;
+    let host = request.fields().first(b"host");
+    let has_connection = request.fields().any(|(name, _)| name == b"connection");
     for (name, value) in request.fields() {
         let is_kept = match name {
             b"host" | b"expect" | b"http2-settings" | b"proxy-authorization" => false,
-            _ if !is_trusted && forwarded::is_forwarded(name) => false,
-            _ => !is_connection_specific(name) && !named.has(name),
+            _ if forwarded::is_forwarded(name) => sender.is_kept(name, request, host),
+            _ => !is_connection_specific(name) && !(has_connection && is_named(request, name)),
         };
         if is_kept {
-            fields
-                .try_append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?)
-                .ok()?;
+            push(name, &[value]);
         }
     }
-    Some(())
+    forwarded::describe(request, sender, host, &mut push);
+    push(b"via", &[via(request.version)]);
 }
 
-/// The fields that `connection` names, which are for one hop alone (RFC 9110 §7.6.1).
-pub(super) struct Named<'a>(Vec<&'a [u8]>);
-
-impl<'a> Named<'a> {
-    /// Returns the fields that are named among these.
-    pub(super) fn of(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
-        let connection = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
-        let options = connection.flat_map(|(_, value)| value.split(|&byte| byte == b','));
-        // A length that were removed would leave a body without a frame.
-        let names = options.map(<[u8]>::trim_ascii).filter(|name| {
-            !name.is_empty()
-                && ![&b"content-length"[..], b"host"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
-        });
-        Self(names.collect())
-    }
-
-    /// Whether the field is named.
-    pub(super) fn has(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|named| named.eq_ignore_ascii_case(name))
-    }
+/// Whether `connection` names the field, which then ends here (RFC 9110 §7.6.1). A length stays: a body would be left
+/// without a frame.
+fn is_named(request: &RequestView<'_>, name: &[u8]) -> bool {
+    let mut connection = request.fields().filter(|(name, _)| *name == b"connection");
+    name != b"content-length"
+        && connection.any(|(_, options)| {
+            options.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(name))
+        })
 }
 
 #[cfg(test)]
@@ -134,14 +86,21 @@ mod tests {
         head
     }
 
-    fn sent(head: &RequestHead, sender: Sender<'_>, is_h2: bool) -> request::Parts {
+    fn sent(head: &RequestHead, sender: Sender<'_>) -> Vec<(String, String)> {
         let url = UpstreamUrl::parse("http://up.test:9000").unwrap();
-        let context = Context { url: &url, host: &UpstreamHost::Client, sender, is_h2, is_tunnel: false };
-        request_head(&head.view(), context).unwrap()
+        let context = Context { url: &url, host: &UpstreamHost::Client, sender };
+        let mut fields = Vec::new();
+        push_fields(&head.view(), context, |name, value| {
+            fields.push((name.escape_ascii().to_string(), String::from_utf8(value.concat()).unwrap()));
+        });
+        fields
     }
 
-    fn field<'a>(parts: &'a request::Parts, name: &str) -> Option<&'a str> {
-        parts.headers.get(name).map(|value| value.to_str().unwrap())
+    fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        let mut values = fields.iter().filter(|(sent, _)| sent == name).map(|(_, value)| &**value);
+        let value = values.next();
+        assert!(values.next().is_none(), "{name} is sent once");
+        value
     }
 
     const STRANGER: Sender<'_> = Sender { peer: Some("192.0.2.1"), is_trusted: false, stripped: b"" };
@@ -162,22 +121,21 @@ mod tests {
                 ("x-kept", "2"),
             ],
         );
-        let parts = sent(&head, STRANGER, false);
+        let fields = sent(&head, STRANGER);
         for (name, value) in [
-            ("host", Some("a.test")),
+            ("host", None),
             ("x-kept", Some("2")),
             ("content-length", Some("5")),
-            ("te", Some("trailers")),
-            ("connection", Some("te")),
+            ("te", None),
+            ("connection", None),
             ("keep-alive", None),
             ("x-own", None),
             ("transfer-encoding", None),
             ("expect", None),
             ("via", Some("1.1 hcrs")),
         ] {
-            assert_eq!(field(&parts, name), value, "{name}");
+            assert_eq!(field(&fields, name), value, "{name}");
         }
-        assert_eq!(parts.uri, "/api/x?q");
     }
 
     #[test]
@@ -189,25 +147,27 @@ mod tests {
                 ("x-forwarded-for", "10.0.0.1"),
                 ("forwarded", "for=10.0.0.1"),
                 ("x-forwarded-port", "1"),
-            ],
+                ("x-forwarded-proto", "ftp"),
+                ("x-forwarded-host", "b.test"),
+                ("x-forwarded-prefix", "/x"),
+                            ],
         );
-        let parts = sent(&head, STRANGER, true);
-        assert_eq!(field(&parts, "x-forwarded-for"), Some("192.0.2.1"));
-        assert_eq!(field(&parts, "forwarded"), Some("for=192.0.2.1;host=\"a.test\";proto=https"));
-        assert_eq!(field(&parts, "x-forwarded-proto"), Some("https"));
-        assert_eq!(field(&parts, "x-forwarded-host"), Some("a.test"));
-        assert_eq!(field(&parts, "x-forwarded-port"), None);
-        assert_eq!(field(&parts, "host"), None);
-        assert_eq!(parts.uri, "http://a.test/api/x?q");
+        let fields = sent(&head, STRANGER);
+        assert_eq!(field(&fields, "x-forwarded-for"), Some("192.0.2.1"));
+        assert_eq!(field(&fields, "forwarded"), Some("for=192.0.2.1;host=\"a.test\";proto=https"));
+        assert_eq!(field(&fields, "x-forwarded-proto"), Some("https"));
+        assert_eq!(field(&fields, "x-forwarded-host"), Some("a.test"));
+        assert_eq!(field(&fields, "x-forwarded-port"), None);
         let proxy = Sender { peer: Some("::1"), is_trusted: true, stripped: b"/api" };
-        let parts = sent(&head, proxy, false);
-        assert_eq!(field(&parts, "x-forwarded-for"), Some("10.0.0.1, ::1"));
+        let fields = sent(&head, proxy);
+        assert_eq!(field(&fields, "x-forwarded-for"), Some("10.0.0.1, ::1"));
         assert_eq!(
-            field(&parts, "forwarded"),
+            field(&fields, "forwarded"),
             Some("for=10.0.0.1, for=\"[::1]\";host=\"a.test\";proto=https")
         );
-        assert_eq!(field(&parts, "x-forwarded-port"), Some("1"));
-        assert_eq!(field(&parts, "x-forwarded-prefix"), Some("/api"));
-        assert_eq!(parts.uri, "/x?q");
+        assert_eq!(field(&fields, "x-forwarded-port"), Some("1"));
+        assert_eq!(field(&fields, "x-forwarded-prefix"), Some("/api"));
+        assert_eq!(field(&fields, "x-forwarded-proto"), Some("https"));
+        assert_eq!(field(&fields, "x-forwarded-host"), Some("a.test"));
     }
 }

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
 use super::body::Body;
-use super::connect::{ConnectError, Purpose, Sender, connect};
+use super::connect::{ConnectError, Connected, Purpose, connect};
 use super::health::{Change, Failure, Health};
+use super::http1::Connection;
 use crate::clock;
 use crate::settings::{UpstreamProtocol, UpstreamSettings, UpstreamTls, UpstreamUrl};
 
 /// The most requests of a thread that wait for a connection to one upstream.
 const WAITING_MAX: usize = 1024;
 /// How long a connection without a request is kept.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long after its last request a connection may carry one that must not be sent twice: the upstream may be about to
 /// close one that was idle for longer.
 const FRESH: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ pub(super) struct Server {
 /// A connection without a request.
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    connection: Rc<Connection>,
     since: Instant,
 }
 
@@ -94,24 +95,18 @@ pub(super) enum NoLease {
     Connect(#[from] ConnectError),
 }
 
-/// A connection that a request has.
+/// A connection for a request.
 #[derive(Debug)]
-pub(super) struct Lease {
-    server: Rc<Server>,
-    /// Whether it has carried another request before.
-    pub is_reused: bool,
-    connection: Leased,
-}
-
-#[derive(Debug)]
-enum Leased {
-    Http1(http1::SendRequest<Body>, Slot),
-    Http2(Place),
+pub(super) enum Lease {
+    /// One of HTTP/1.1, for this request alone.
+    Http1(Rc<Connection>, Slot),
+    /// A place on one of HTTP/2, and whether that has carried another request before.
+    Http2(Place, bool),
 }
 
 /// A connection's share of those that the thread may have, while a request has it.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     taken: Rc<Cell<usize>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -131,7 +126,7 @@ impl Drop for Slot {
 
 /// A request's place on a connection of HTTP/2.
 #[derive(Debug)]
-struct Place(Rc<Shared>);
+pub(super) struct Place(Rc<Shared>);
 
 impl Place {
     fn take(connection: &Rc<Shared>) -> Self {
@@ -181,6 +176,13 @@ pub(super) struct Unanswered {
 /// Counts a request among those of a server.
 #[derive(Debug)]
 pub(super) struct Busy(Rc<Server>);
+
+impl Busy {
+    /// Returns the server.
+    pub(super) fn server(&self) -> &Rc<Server> {
+        &self.0
+    }
+}
 
 impl Server {
     pub(super) fn new(url: &UpstreamUrl, settings: &UpstreamSettings) -> Rc<Self> {
@@ -251,7 +253,7 @@ impl Server {
         }
     }
 
-    /// Returns a connection for a request, a kept one if there is one that meets the demand.
+    /// Waits for a connection for a request, a kept one if there is one that meets the demand.
     pub(super) async fn lease(
         self: &Rc<Self>,
         settings: &UpstreamSettings,
@@ -283,31 +285,27 @@ impl Server {
                 .map_err(|_| NoLease::Busy)?,
         };
         let slot = Slot::new(self, permit);
-        if let Some(sender) = self.take_idle(demand) {
-            return Ok(self.leased(true, Leased::Http1(sender, slot)));
+        if let Some(connection) = self.pop_idle(demand, clock::now()) {
+            return Ok(Lease::Http1(connection, slot));
         }
         // Apart from the task of the request, which is moved and would have room for the handshakes.
         let connecting = Box::pin(connect(&self.url, settings.protocol, tls, demand.purpose));
-        let sender = tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
-        let connection = match sender {
-            Sender::Http1(sender) => Leased::Http1(sender, slot),
-            Sender::Http2(sender) => {
+        let connected = tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
+        let lease = match connected {
+            Connected::Http1(io) => Lease::Http1(Connection::open(io, self), slot),
+            Connected::Http2(sender) => {
                 let (active, since) = (Cell::new(0), Cell::new(clock::now()));
                 let shared = Rc::new(Shared { sender, active, since, _slot: slot });
                 let place = Place::take(&shared);
                 self.shared.borrow_mut().push(shared);
                 self.begin_to_sweep();
-                Leased::Http2(place)
+                Lease::Http2(place, false)
             }
         };
         if demand.purpose == Purpose::Requests {
-            self.is_h2.set(Some(matches!(connection, Leased::Http2(_))));
+            self.is_h2.set(Some(matches!(lease, Lease::Http2(..))));
         }
-        Ok(self.leased(false, connection))
-    }
-
-    fn leased(self: &Rc<Self>, is_reused: bool, connection: Leased) -> Lease {
-        Lease { server: Rc::clone(self), is_reused, connection }
+        Ok(lease)
     }
 
     /// Waits in line with a bounded number of others.
@@ -320,45 +318,64 @@ impl Server {
     }
 
     /// Returns a place on a connection of HTTP/2 that has room.
-    fn lease_shared(self: &Rc<Self>, demand: Demand) -> Option<Lease> {
+    fn lease_shared(&self, demand: Demand) -> Option<Lease> {
         if demand.purpose != Purpose::Requests {
             return None;
         }
         let mut shared = self.shared.borrow_mut();
         shared.retain(|connection| !connection.sender.is_closed());
         let connection = shared.iter().find(|connection| connection.has_room() && !demand.is_new)?;
-        Some(self.leased(true, Leased::Http2(Place::take(connection))))
+        Some(Lease::Http2(Place::take(connection), true))
     }
 
-    fn take_idle(&self, demand: Demand) -> Option<http1::SendRequest<Body>> {
+    /// Returns a connection of HTTP/1.1 that waits for a request, if there is one that meets the demand.
+    pub(super) fn take_idle(&self, demand: Demand, now: Instant) -> Option<(Rc<Connection>, Slot)> {
+        if self.idle.borrow().is_empty() {
+            return None;
+        }
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let connection = self.pop_idle(demand, now)?;
+        Some((connection, Slot::new(self, permit)))
+    }
+
+    fn pop_idle(&self, demand: Demand, now: Instant) -> Option<Rc<Connection>> {
         if demand.is_new || demand.purpose == Purpose::Upgrade {
             return None;
         }
-        let mut idle = self.idle.borrow_mut();
-        while let Some(last) = idle.last() {
-            if last.sender.is_ready() {
-                if demand.is_fresh && last.since.elapsed() > FRESH {
+        loop {
+            let last = {
+                let mut idle = self.idle.borrow_mut();
+                let last = idle.last()?;
+                if demand.is_fresh && now.saturating_duration_since(last.since) > FRESH {
                     return None;
                 }
-                return idle.pop().map(|last| last.sender);
+                idle.pop()?.connection
+            };
+            // A request that must not be sent twice is worth a system call.
+            if !(demand.is_fresh && last.has_hung_up()) {
+                return Some(last);
             }
-            idle.pop();
+            last.close();
         }
-        None
     }
 
-    fn keep(self: &Rc<Self>, sender: http1::SendRequest<Body>) {
+    /// Keeps a connection for other requests.
+    pub(super) fn keep(&self, connection: &Rc<Connection>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        idle.push(Idle { sender, since: clock::now() });
-        // Beside those that were not fresh enough for a request there may be too many now. The slot of this one is still taken.
+        idle.push(Idle { connection: Rc::clone(connection), since: now });
+        // Beside those that were not fresh enough for a request there may be too many now. The slot of this one is still
+        // taken.
         if idle.len() + self.taken.get() > self.max + 1 {
-            idle.remove(0);
+            idle.remove(0).connection.close();
         }
-        drop(idle);
-        self.begin_to_sweep();
     }
 
-    /// Closes connections that are idle for too long, as long as there are any.
+    /// Drops a connection that has ended.
+    pub(super) fn forget(&self, connection: &Rc<Connection>) {
+        self.idle.borrow_mut().retain(|idle| !Rc::ptr_eq(&idle.connection, connection));
+    }
+
+    /// Closes connections of HTTP/2 that are idle for too long, as long as there are any.
     fn begin_to_sweep(self: &Rc<Self>) {
         if self.is_swept.replace(true) {
             return;
@@ -368,8 +385,16 @@ impl Server {
     }
 
     /// Drops a connection of HTTP/2 from those that requests share.
-    fn discard(&self, connection: &Rc<Shared>) {
-        self.shared.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, connection));
+    pub(super) fn discard(&self, place: &Place) {
+        self.shared.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, &place.0));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for idle in self.idle.get_mut() {
+            idle.connection.close();
+        }
     }
 }
 
@@ -377,14 +402,12 @@ async fn sweep(server: Weak<Server>) {
     loop {
         tokio::time::sleep(IDLE_MAX / 6).await;
         let Some(server) = server.upgrade() else { return };
-        let mut idle = server.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_MAX);
         let mut shared = server.shared.borrow_mut();
         shared.retain(|connection| {
             let is_idle = connection.active.get() == 0 && connection.since.get().elapsed() >= IDLE_MAX;
             !connection.sender.is_closed() && !is_idle
         });
-        if idle.is_empty() && shared.is_empty() {
+        if shared.is_empty() {
             server.is_swept.set(false);
             return;
         }
@@ -397,51 +420,15 @@ impl Shared {
     }
 }
 
-impl Lease {
-    /// Whether the request is sent over HTTP/2.
-    pub(super) fn is_h2(&self) -> bool {
-        matches!(self.connection, Leased::Http2(_))
-    }
-
-    /// Sends a request. The error has the request if nothing of it was written.
-    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
-        let sent = match &mut self.connection {
-            Leased::Http1(sender, _) => sender.try_send_request(request).await,
-            Leased::Http2(place) => place.0.sender.clone().try_send_request(request).await,
-        };
+impl Place {
+    /// Sends a request.
+    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+        let sent = self.0.sender.clone().try_send_request(request).await;
         sent.map_err(|mut error| {
             let is_unwritten = error.take_message().is_some();
             let error = error.into_error();
             Unanswered { is_unsent: is_unwritten || is_refused(&error), error }
         })
-    }
-
-    /// Returns the connection after a whole response, for other requests.
-    pub(super) fn give_back(self) {
-        let Self { server, connection, .. } = self;
-        match connection {
-            Leased::Http1(sender, _) if sender.is_closed() => {}
-            Leased::Http1(sender, slot) if sender.is_ready() => {
-                server.keep(sender);
-                drop(slot);
-            }
-            Leased::Http1(mut sender, slot) => drop(spawn_local(async move {
-                // The connection has yet to read the end of the response.
-                let ready = tokio::time::timeout(FRESH, sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    server.keep(sender);
-                }
-                drop(slot);
-            })),
-            Leased::Http2(place) => drop(place),
-        }
-    }
-
-    /// Returns the connection after a request that has failed on it. It carries no other.
-    pub(super) fn discard(self) {
-        if let Leased::Http2(place) = &self.connection {
-            self.server.discard(&place.0);
-        }
     }
 }
 

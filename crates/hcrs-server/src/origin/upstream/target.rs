@@ -1,34 +1,41 @@
 //! The target of a request to an upstream: its path below that of the URL, without the prefix that a route removes.
 
+use std::borrow::Cow;
+
 use hcrs_http::RequestView;
 
 use crate::origin::path_rest::append_rest;
 
-/// Returns the target in origin form. `stripped` is the part of the path's normal form that is removed.
-///
-/// The path is sent as the client has written it, unless a part of it is replaced and it is no plain one: then its
-/// normal form is sent, so that no dot segment leads out of the URL's path.
-pub(super) fn target(request: &RequestView<'_>, base: &str, stripped: &[u8]) -> Vec<u8> {
-    let path = request.path;
-    let mut target = Vec::with_capacity(base.len() + path.len() + request.query.len() + 2);
-    if path == b"*" && base.is_empty() {
-        target.extend_from_slice(path);
-        return target;
+/// A target in origin form.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    base: &'a str,
+    path: Cow<'a, [u8]>,
+    query: &'a [u8],
+}
+
+impl<'a> Target<'a> {
+    /// Returns the target of a request. `stripped` is the part of the path's normal form that is removed.
+    ///
+    /// The path is sent as the client has written it, unless a part of it is replaced and it is no plain one: then its
+    /// normal form is sent, so that no dot segment leads out of the URL's path.
+    pub(super) fn new(request: &RequestView<'a>, base: &'a str, stripped: &[u8]) -> Self {
+        let (path, query) = (request.path, request.query);
+        if base.is_empty() && stripped.is_empty() {
+            return Self { base, path: path.into(), query };
+        }
+        let mut rest = Vec::with_capacity(path.len());
+        append_rest(path, stripped, &mut rest);
+        Self { base, path: rest.into(), query }
     }
-    target.extend_from_slice(base.as_bytes());
-    if base.is_empty() && stripped.is_empty() {
-        target.extend_from_slice(path);
-    } else {
-        append_rest(path, stripped, &mut target);
+
+    /// Returns its pieces.
+    pub(super) fn pieces(&self) -> [&[u8]; 5] {
+        let begins = !self.base.is_empty() || self.path.starts_with(b"/") || *self.path == *b"*";
+        let slash: &[u8] = if begins { b"" } else { b"/" };
+        let mark: &[u8] = if self.query.is_empty() { b"" } else { b"?" };
+        [slash, self.base.as_bytes(), &self.path, mark, self.query]
     }
-    if !target.starts_with(b"/") {
-        target.insert(0, b'/');
-    }
-    if !request.query.is_empty() {
-        target.push(b'?');
-        target.extend_from_slice(request.query);
-    }
-    target
 }
 
 #[cfg(test)]
@@ -46,7 +53,7 @@ mod tests {
             query: query.as_bytes(),
         };
         let head = RequestHead::new(Vec::new(), line, &Endpoints::default());
-        String::from_utf8(target(&head.view(), base, stripped.as_bytes())).unwrap()
+        String::from_utf8(Target::new(&head.view(), base, stripped.as_bytes()).pieces().concat()).unwrap()
     }
 
     #[test]

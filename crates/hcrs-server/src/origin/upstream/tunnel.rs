@@ -8,17 +8,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
-use hcrs_http::Fault;
+use hcrs_http::{Fault, ResponseHead};
 use hcrs_ws::close_code;
-use hyper::Response;
-use hyper::body::Incoming;
-use hyper::rt::{Read as _, ReadBuf, Write as _};
-use hyper::upgrade::Upgraded;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::sleep_until;
 
 use super::deadline::poll_deadline;
 use super::frames::{Frames, close_frame};
-use super::serve::{Job, pushed};
+use super::job::{Job, pushed};
+use super::transport::Transport;
 use crate::clock;
 
 /// The most bytes of one read.
@@ -30,7 +28,9 @@ const LEAVING: Duration = Duration::from_secs(2);
 /// A WebSocket between its client and an upstream.
 struct Tunnel<'a> {
     job: &'a Job,
-    upstream: Upgraded,
+    upstream: Transport,
+    /// Bytes of the upstream that came with its head.
+    first: Bytes,
     /// Bytes that wait for the upstream.
     writing: Bytes,
     is_shut: bool,
@@ -50,16 +50,28 @@ enum Moved {
     ToUpstream,
     /// The server stops.
     Leaving,
+    /// The exchange is over.
+    Abandoned,
     /// Nothing has moved for as long as it may.
     Late,
 }
 
-/// Passes on the bytes until one side has ended.
-pub(super) async fn run(job: &Job, response: Response<Incoming>) -> Result<(), Fault> {
-    let upstream = hyper::upgrade::on(response).await.map_err(|_| Fault::UpstreamFailed)?;
+/// Returns the head that opens a WebSocket, for a client that gets the fields of the upgrade with status 101, or one
+/// that has asked by an extended CONNECT (RFC 8441 §5).
+pub(super) fn switch_head(head: &ResponseHead, is_extended_connect: bool) -> ResponseHead {
+    if is_extended_connect {
+        return ResponseHead::new(200, head.fields().filter(|(name, _)| *name != b"sec-websocket-accept"));
+    }
+    let upgrade: [(&[u8], &[u8]); 2] = [(b"upgrade", b"websocket"), (b"connection", b"upgrade")];
+    ResponseHead::new(101, upgrade.into_iter().chain(head.fields()))
+}
+
+/// Passes on the bytes until one side has ended. `first` are those that came with the upstream's head.
+pub(super) async fn run(job: &Job, upstream: Transport, first: Bytes) -> Result<(), Fault> {
     let mut tunnel = Tunnel {
         job,
         upstream,
+        first,
         writing: Bytes::new(),
         is_shut: false,
         from_client: Frames::default(),
@@ -76,7 +88,9 @@ pub(super) async fn run(job: &Job, response: Response<Incoming>) -> Result<(), F
             Poll::Pending => poll_deadline(timer.as_mut(), cx, || Some(due)).map(|()| Ok(Moved::Late)),
             moved @ Poll::Ready(_) => moved,
         });
-        let end = match moved.await.map_err(|_| Fault::UpstreamFailed)? {
+        let moved = moved.await.map_err(|_| Fault::UpstreamFailed)?;
+        let end = match moved {
+            Moved::Abandoned => return Ok(()),
             Moved::ToUpstream => false,
             Moved::FromUpstream(bytes) => tunnel.take(bytes)?,
             Moved::Leaving => {
@@ -89,7 +103,7 @@ pub(super) async fn run(job: &Job, response: Response<Incoming>) -> Result<(), F
             Moved::Late => return Err(Fault::UpstreamTimeout),
         };
         let is_answered =
-            tunnel.has_left[0] && (tunnel.from_client.has_closed() || job.stream.body.is_done());
+            tunnel.has_left[0] && (tunnel.from_client.has_closed() || job.body.is_done());
         if end || is_answered {
             return pushed(job.exchange.push_data(Bytes::new(), true));
         }
@@ -98,10 +112,13 @@ pub(super) async fn run(job: &Job, response: Response<Incoming>) -> Result<(), F
 
 impl Tunnel<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
-        let stream = &self.job.stream;
-        stream.body.listen(cx.waker());
-        stream.listen(cx.waker());
-        if stream.is_leaving() && self.leaving_since.is_none() {
+        let job = self.job;
+        job.body.listen(cx.waker());
+        job.listen(cx.waker());
+        if job.is_abandoned() {
+            return Poll::Ready(Ok(Moved::Abandoned));
+        }
+        if job.is_leaving() && self.leaving_since.is_none() {
             return Poll::Ready(Ok(Moved::Leaving));
         }
         if let Poll::Ready(moved) = self.poll_to_upstream(cx) {
@@ -111,16 +128,19 @@ impl Tunnel<'_> {
         if room == 0 {
             return Poll::Pending;
         }
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(Moved::FromUpstream(self.first.split_to(self.first.len().min(room)))));
+        }
         let mut bytes = [MaybeUninit::uninit(); READ];
         let mut buffer = ReadBuf::uninit(&mut bytes[..room]);
-        ready!(Pin::new(&mut self.upstream).poll_read(cx, buffer.unfilled()))?;
+        ready!(Pin::new(&mut self.upstream).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(Moved::FromUpstream(Bytes::copy_from_slice(buffer.filled()))))
     }
 
     fn poll_to_upstream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
-        let Job { stream, exchange, .. } = self.job;
+        let Job { body, exchange, .. } = self.job;
         if self.writing.is_empty()
-            && let Some(piece) = stream.body.pop()
+            && let Some(piece) = body.pop()
         {
             exchange.app_took(piece.len() as u32);
             self.writing = self.for_upstream(piece);
@@ -134,7 +154,7 @@ impl Tunnel<'_> {
             return Poll::Ready(Ok(Moved::ToUpstream));
         }
         ready!(Pin::new(&mut self.upstream).poll_flush(cx))?;
-        if stream.body.is_done() && !self.is_shut {
+        if body.is_done() && !self.is_shut {
             ready!(Pin::new(&mut self.upstream).poll_shutdown(cx))?;
             self.is_shut = true;
             return Poll::Ready(Ok(Moved::ToUpstream));
@@ -202,5 +222,24 @@ impl Tunnel<'_> {
             self.writing = close_frame(close_code::GOING_AWAY, true).into();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_websocket_opens_in_the_form_in_which_the_client_has_asked() {
+        let names = |head: &ResponseHead| {
+            head.fields().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>()
+        };
+        let fields = [(&b"sec-websocket-accept"[..], &b"x"[..]), (b"sec-websocket-protocol", b"chat")];
+        let answered = ResponseHead::new(101, fields);
+        let head = switch_head(&answered, false);
+        assert_eq!(head.status(), 101);
+        assert_eq!(names(&head), ["upgrade", "connection", "sec-websocket-accept", "sec-websocket-protocol"]);
+        let head = switch_head(&answered, true);
+        assert_eq!((head.status(), names(&head)), (200, vec!["sec-websocket-protocol".to_owned()]));
     }
 }
