@@ -262,7 +262,9 @@ impl RequestHead {
 
     /// Returns the parts of the head.
     pub fn view(&self) -> RequestView<'_> {
-        RequestView::parse(&self.block).expect("invariant: RequestHead::new and push_field keep the form")
+        RequestView::split(&self.block)
+            .map(|(view, _)| view)
+            .expect("invariant: RequestHead::new and push_field keep the form")
     }
 
     /// Returns the block, for [`RequestHead::new`] to reuse.
@@ -308,6 +310,14 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// Parses a block in one pass over its fixed part and one over its fields' lengths.
     pub fn parse(block: &'a [u8]) -> Result<Self, MalformedHead> {
+        let (view, fields) = Self::split(block)?;
+        Fields::check(fields, view.field_count)?;
+        Ok(view)
+    }
+
+    /// Parses the fixed part of a block. Returns also the fields, whose form was not checked.
+    #[inline]
+    fn split(block: &'a [u8]) -> Result<(Self, &'a [u8]), MalformedHead> {
         let (fixed, mut rest) = block.split_first_chunk::<FIXED>().ok_or(MalformedHead)?;
         let short = |at: usize| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
         let long =
@@ -330,8 +340,7 @@ impl<'a> RequestView<'a> {
         let client = take(short(16))?;
         let server = take(short(18))?;
         let prefix = take(usize::from(fixed[PREFIX_AT]))?;
-        Fields::check(rest, field_count)?;
-        Ok(Self {
+        let view = Self {
             version,
             scheme,
             tls: NonZeroU8::new(fixed[TLS_AT]),
@@ -347,7 +356,8 @@ impl<'a> RequestView<'a> {
             client,
             server,
             fields: rest,
-        })
+        };
+        Ok((view, rest))
     }
 
     /// Returns the client's address; `None` on a unix socket.

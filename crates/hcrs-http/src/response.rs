@@ -94,11 +94,8 @@ impl ResponseHeadWriter {
     /// Size of a head without fields, in bytes.
     pub const FIXED_SIZE: usize = FIXED;
 
-    /// Returns the size of a field in a head, in bytes.
-    #[inline]
-    pub fn field_size(name: &[u8], value: &[u8]) -> usize {
-        fields::PREFIX + name.len() + value.len()
-    }
+    /// Size of a field beside its name and value, in bytes.
+    pub const FIELD_PREFIX: usize = fields::PREFIX;
 
     /// Begins a head at the end of `out`.
     pub fn begin(out: &mut Vec<u8>, status: u16) -> Self {
@@ -126,7 +123,8 @@ impl ResponseHeadWriter {
     pub fn into_head(self, mut block: Vec<u8>) -> ResponseHead {
         debug_assert_eq!(self.start, 0, "the head was begun in an empty block");
         self.finish(&mut block);
-        ResponseHead { block: block.into() }
+        // Without room behind it, of which the shared form would keep a record.
+        ResponseHead { block: block.into_boxed_slice().into() }
     }
 
     /// Completes the head.

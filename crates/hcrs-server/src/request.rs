@@ -189,8 +189,9 @@ impl Intake {
         response: PiecedResponse,
         now: Instant,
     ) -> Rc<Exchange> {
-        let (stream, parts) = (arrived.stream, plain(client, arrived, now));
-        let exchange = open(client, stream, self.compressed(client, rules, parts));
+        let (stream, mut parts) = (arrived.stream, plain(client, arrived, now));
+        self.compress(client, rules, &mut parts);
+        let exchange = open(client, stream, parts);
         exchange.answer_in_pieces(response);
         exchange
     }
@@ -220,7 +221,7 @@ impl Intake {
             arrived.head.set_offers_files();
         }
         let stream = arrived.stream;
-        let parts = Parts {
+        let mut parts = Parts {
             running: Some(Rc::clone(&self.running)),
             file_permit: self.file_permits.take(),
             internal_files: shared.named_by_app().map(|files| files as Rc<dyn InternalFiles>),
@@ -228,18 +229,17 @@ impl Intake {
             max_body_size: rules.max_body_size,
             ..plain(client, arrived, now)
         };
-        Ok(open(client, stream, self.compressed(client, rules, parts)))
+        self.compress(client, rules, &mut parts);
+        Ok(open(client, stream, parts))
     }
 
-    /// Returns the parts of a request whose response is compressed by the rules.
-    fn compressed(&self, client: &Client, rules: &Arc<Rules>, parts: Parts) -> Parts {
-        if !rules.compression.is_on() {
-            return parts;
+    /// Has the response to a request compressed, if the rules say so.
+    fn compress(&self, client: &Client, rules: &Arc<Rules>, parts: &mut Parts) {
+        if rules.compression.is_on() {
+            let thread = &client.admitted.shared.encoders;
+            let encoders = self.encoders.get_or_init(|| Rc::new(ConnectionEncoders::new(Rc::clone(thread))));
+            parts.compression = Some(Compression { rules: Arc::clone(rules), encoders: Rc::clone(encoders) });
         }
-        let thread = &client.admitted.shared.encoders;
-        let encoders = self.encoders.get_or_init(|| Rc::new(ConnectionEncoders::new(Rc::clone(thread))));
-        let compression = Compression { rules: Arc::clone(rules), encoders: Rc::clone(encoders) };
-        Parts { compression: Some(compression), ..parts }
     }
 }
 
@@ -269,11 +269,12 @@ impl Intake {
             arrived.head.set_websocket();
         }
         let stream = arrived.stream;
-        let running = Some(Rc::clone(&self.running));
-        let max_body_size = rules.max_body_size;
-        let mut parts = Parts { running, is_tunnel, max_body_size, ..plain(client, arrived, now) };
+        let mut parts = plain(client, arrived, now);
+        parts.running = Some(Rc::clone(&self.running));
+        parts.max_body_size = rules.max_body_size;
+        parts.is_tunnel = is_tunnel;
         if !is_tunnel {
-            parts = self.compressed(client, rules, parts);
+            self.compress(client, rules, &mut parts);
             let named = client.admitted.shared.named_by_app();
             parts.internal_files = named.map(|files| files as Rc<dyn InternalFiles>);
         }
@@ -347,10 +348,14 @@ fn proxied(
     route: &ConfiguredRoute,
     settings: &Arc<UpstreamSettings>,
 ) -> Proxied {
-    let path = NormalPath::new(head.view().path);
-    let rest = route.matcher.rest(&path).len();
-    let stripped = if settings.strip_path { &path.as_bytes()[..path.as_bytes().len() - rest] } else { b"" };
-    Proxied { group: shared.upstreams.group(settings), stripped: stripped.to_vec() }
+    let stripped = if settings.strip_path {
+        let path = NormalPath::new(head.view().path);
+        let rest = route.matcher.rest(&path).len();
+        path.as_bytes()[..path.as_bytes().len() - rest].to_vec()
+    } else {
+        Vec::new()
+    };
+    Proxied { group: shared.upstreams.group(settings), stripped }
 }
 
 fn configured(shared: &ThreadState, head: &RequestHead, route: &ConfiguredRoute, now: Instant) -> Configured {

@@ -578,6 +578,12 @@ def test_a_kept_connection_that_was_closed_is_replaced(proxy: Callable[..., Serv
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\ncontent-length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 200 OK\ncontent-length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nx: a\rset-cookie: b\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100, b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/2.0 200 OK\r\n\r\n",
     ],
 )
 def test_what_is_no_response_is_answered_with_502(
@@ -633,6 +639,42 @@ def test_bytes_behind_a_response_are_not_the_next_one(proxy: Callable[..., Serve
     server = proxy(upstream.url)
     for _ in range(5):
         assert httpx.get(server.listeners[1].url).text == "ok"
+
+
+def test_bytes_that_were_not_asked_for_end_a_kept_connection(proxy: Callable[..., Server], upstream: Upstream) -> None:
+    def show(peer: Peer, request: Request) -> None:
+        peer.answer("ok")
+        time.sleep(0.05)
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")
+
+    upstream.handler = show
+    server = proxy(upstream.url)
+    for number in range(1, 4):
+        assert httpx.get(server.listeners[1].url).text == "ok"
+        wait_until(lambda: upstream.open == 0, "the connection to be closed")
+        assert upstream.connections == number
+
+
+def test_a_response_that_arrives_byte_by_byte(
+    proxy: Callable[..., Server], client_of: Callable[[Server], Client], upstream: Upstream
+) -> None:
+    wires = [
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nx-sum: 1\r\n\r\n",
+    ]
+
+    def show(peer: Peer, request: Request) -> None:
+        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(wires[0])):
+            peer.send(wires[0][at : at + 1])
+
+    upstream.handler = show
+    client = client_of(proxy(upstream.url))
+    while wires:
+        answer = client.ask("/")
+        assert (answer.status, answer.body) == (200, b"hello")
+        del wires[0]
+    assert upstream.connections == 1
 
 
 def test_a_response_that_ends_with_its_connection(proxy: Callable[..., Server], upstream: Upstream) -> None:

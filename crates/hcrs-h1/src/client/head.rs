@@ -40,11 +40,11 @@ pub(super) fn parse(bytes: &[u8], settings: &Settings, asked: Asked) -> Result<P
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
         let fields = &mut fields[..max_fields];
         check_complete(config.parse_response_with_uninit_headers(&mut response, bytes, fields), bytes)?;
-        read(&response, asked)
+        read(&response, bytes.len(), asked)
     } else {
         let mut fields = vec![MaybeUninit::uninit(); max_fields];
         check_complete(config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields), bytes)?;
-        read(&response, asked)
+        read(&response, bytes.len(), asked)
     }
 }
 
@@ -71,43 +71,39 @@ struct Message {
     /// Whether `connection` names fields that end here.
     names_fields: bool,
     is_websocket: bool,
-    /// Size of the fields that are passed on, as far as they are known.
-    size: usize,
 }
 
 impl Message {
-    fn read(response: &httparse::Response<'_, '_>) -> Result<Self, BadResponse> {
-        let mut message = Self::default();
-        for field in response.headers.iter() {
-            let (name, value) = (field.name.as_bytes(), field.value);
-            match name.len() {
-                7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                    message.is_websocket |= list(value).any(|name| name.eq_ignore_ascii_case(b"websocket"));
-                    continue;
-                }
-                10 if name.eq_ignore_ascii_case(b"connection") => {
-                    message.connection(value);
-                    continue;
-                }
-                14 if name.eq_ignore_ascii_case(b"content-length") => {
-                    let length = content_length(value).ok_or(BadResponse("malformed content-length"))?;
-                    if message.length.replace(length).is_some_and(|before| before != length) {
-                        return Err(BadResponse("two lengths of one body"));
-                    }
-                }
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                    if message.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(BadResponse("a transfer coding that was not asked for"));
-                    }
-                    message.is_chunked = true;
-                    continue;
-                }
-                _ if is_connection_specific(name) => continue,
-                _ => {}
+    /// Reads a field. Returns whether it is passed on.
+    #[inline]
+    fn read_field(&mut self, status: u16, name: &[u8], value: &[u8]) -> Result<bool, BadResponse> {
+        match name.len() {
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.is_websocket |= list(value).any(|name| name.eq_ignore_ascii_case(b"websocket"));
+                Ok(false)
             }
-            message.size += ResponseHeadWriter::field_size(name, value);
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.connection(value);
+                Ok(false)
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = content_length(value).ok_or(BadResponse("malformed content-length"))?;
+                match self.length.replace(length) {
+                    Some(before) if before != length => Err(BadResponse("two lengths of one body")),
+                    // RFC 9110 §8.6: it has no meaning there.
+                    None => Ok(status >= 200 && status != 204),
+                    Some(_) => Ok(false),
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(BadResponse("a transfer coding that was not asked for"));
+                }
+                self.is_chunked = true;
+                Ok(false)
+            }
+            _ => Ok(!is_connection_specific(name)),
         }
-        Ok(message)
     }
 
     /// Reads `connection` (RFC 9112 §9.3).
@@ -143,31 +139,31 @@ impl Message {
     }
 }
 
-fn read(response: &httparse::Response<'_, '_>, asked: Asked) -> Result<Parsed, BadResponse> {
+fn read(response: &httparse::Response<'_, '_>, len: usize, asked: Asked) -> Result<Parsed, BadResponse> {
     let (Some(status @ 100..), Some(version)) = (response.code, response.version) else {
         return Err(BadResponse("malformed status line"));
     };
-    let message = Message::read(response)?;
+    let mut message = Message::default();
+    let room =
+        ResponseHeadWriter::FIXED_SIZE + len + response.headers.len() * ResponseHeadWriter::FIELD_PREFIX;
+    let mut block = Vec::with_capacity(room);
+    let mut writer = ResponseHeadWriter::begin(&mut block, status);
+    for field in response.headers.iter() {
+        let (name, value) = (field.name.as_bytes(), field.value);
+        if message.read_field(status, name, value)? {
+            writer.field_in_lower_case(&mut block, name, value);
+        }
+    }
     let body = message.body(status, version, asked)?;
     if status == 101 && !(asked.for_websocket && message.is_websocket) {
         return Err(BadResponse("it switches to a protocol that it was not asked for"));
     }
-    let mut block = Vec::with_capacity(ResponseHeadWriter::FIXED_SIZE + message.size);
-    let mut writer = ResponseHeadWriter::begin(&mut block, status);
-    let mut has_length = false;
-    for field in response.headers.iter() {
-        let (name, value) = (field.name.as_bytes(), field.value);
-        let is_length = name.eq_ignore_ascii_case(b"content-length");
-        let is_dropped = is_connection_specific(name)
-            || message.names_fields && is_named(response, name)
-            // One that was repeated, or that has no meaning there (RFC 9110 §8.6).
-            || is_length && (std::mem::replace(&mut has_length, true) || status < 200 || status == 204);
-        if !is_dropped {
-            writer.field_in_lower_case(&mut block, name, value);
-        }
+    let mut head = writer.into_head(block);
+    if message.names_fields {
+        head = ResponseHead::new(status, head.fields().filter(|(name, _)| !is_named(response, name)));
     }
     let is_persistent = !message.says_close && (version == 1 || message.says_keep_alive);
-    Ok(Parsed { head: writer.into_head(block), body, is_persistent })
+    Ok(Parsed { head, body, is_persistent })
 }
 
 /// Whether `connection` names the field, which then ends here (RFC 9110 §7.6.1). A length stays: without it a body
@@ -175,6 +171,6 @@ fn read(response: &httparse::Response<'_, '_>, asked: Asked) -> Result<Parsed, B
 fn is_named(response: &httparse::Response<'_, '_>, name: &[u8]) -> bool {
     let mut connection =
         response.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
-    !name.eq_ignore_ascii_case(b"content-length")
+    name != b"content-length"
         && connection.any(|field| list(field.value).any(|named| named.eq_ignore_ascii_case(name)))
 }

@@ -4,15 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::job::Job;
 use crate::clock;
-use crate::exchange::Exchange;
 
 /// The bytes of a body that wait for the upstream; at most a request's window.
 #[derive(Debug, Default)]
@@ -122,20 +122,20 @@ impl Pipe {
 /// The body in the form that `hyper` takes.
 #[derive(Debug)]
 pub(super) struct Body {
-    pipe: Rc<Pipe>,
-    exchange: Weak<Exchange>,
+    /// The request whose body it is; `None` if there is no body.
+    job: Option<Rc<Job>>,
     length: Option<u64>,
 }
 
 impl Body {
-    /// Returns the body of an exchange's request; `length` is what its head announces.
-    pub(super) fn new(pipe: &Rc<Pipe>, exchange: &Rc<Exchange>, length: Option<u64>) -> Self {
-        Self { pipe: Rc::clone(pipe), exchange: Rc::downgrade(exchange), length }
+    /// Returns the body of a request; `length` is what its head announces.
+    pub(super) fn new(job: &Rc<Job>, length: Option<u64>) -> Self {
+        Self { job: Some(Rc::clone(job)), length }
     }
 
     /// Returns no body.
     pub(super) fn none() -> Self {
-        Self { pipe: Rc::new(Pipe::new(false)), exchange: Weak::new(), length: Some(0) }
+        Self { job: None, length: Some(0) }
     }
 }
 
@@ -144,37 +144,34 @@ impl hyper::body::Body for Body {
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let pipe = &self.pipe;
-        if pipe.begin()
-            && let Some(exchange) = self.exchange.upgrade()
-        {
-            exchange.app_awaits_body();
+        let Some(job) = &self.job else { return Poll::Ready(None) };
+        if job.body.begin() {
+            job.exchange.app_awaits_body();
         }
-        if pipe.is_aborted() {
+        if job.body.is_aborted() {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
-        if let Some(piece) = pipe.pop() {
-            if let Some(exchange) = self.exchange.upgrade() {
-                exchange.app_took(piece.len() as u32);
-            }
+        if let Some(piece) = job.body.pop() {
+            job.exchange.app_took(piece.len() as u32);
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        if pipe.has_ended() {
+        if job.body.has_ended() {
             return Poll::Ready(None);
         }
-        pipe.listen(cx.waker());
+        job.body.listen(cx.waker());
         Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pipe.is_done() && !self.pipe.is_aborted()
+        self.job.as_ref().is_none_or(|job| job.body.is_done() && !job.body.is_aborted())
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.pipe.is_done() && self.pipe.taken() == 0 {
+        let Some(job) = &self.job else { return SizeHint::with_exact(0) };
+        if job.body.is_done() && job.body.taken() == 0 {
             return SizeHint::with_exact(0);
         }
         let Some(length) = self.length else { return SizeHint::default() };
-        SizeHint::with_exact(length.saturating_sub(self.pipe.taken()))
+        SizeHint::with_exact(length.saturating_sub(job.body.taken()))
     }
 }

@@ -43,17 +43,15 @@ async fn ask(
         UpstreamHost::Client | UpstreamHost::Upstream => &url.authority,
     };
     let status = match connected {
-        Connected::Http1(io) => http1::ask(io, &check.path, &[("host", host), ("user-agent", USER_AGENT)]).await?,
+        Connected::Http1(io) => {
+            http1::ask(io, &check.path, &[("host", host), ("user-agent", USER_AGENT)]).await?
+        }
         Connected::Http2(mut sender) => {
             let response = sender.send_request(request(url, check, host)?).await;
             response.map_err(|error| error.to_string())?.status().as_u16()
         }
     };
-    if (200..400).contains(&status) {
-        Ok(())
-    } else {
-        Err(format!("its check is answered with {status}"))
-    }
+    if (200..400).contains(&status) { Ok(()) } else { Err(format!("its check is answered with {status}")) }
 }
 
 /// Returns the request in the form that `hyper` takes.

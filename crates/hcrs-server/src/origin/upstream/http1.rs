@@ -212,7 +212,11 @@ impl Connection {
             let Some(active) = state.active.take() else { return Poll::Pending };
             if matches!(outcome, Outcome::Switched) {
                 let io = std::mem::replace(&mut state.io, Transport::Closed);
-                return Poll::Ready(End::Switched(Tunneled { active, io, input: state.protocol.take_input() }));
+                return Poll::Ready(End::Switched(Tunneled {
+                    active,
+                    io,
+                    input: state.protocol.take_input(),
+                }));
             }
             state.idle_since = now;
             drop(state);
@@ -223,7 +227,8 @@ impl Connection {
     /// Ends a request, after which the connection waits for another if it may carry one.
     fn release(self: &Rc<Self>, active: Active, outcome: Outcome, now: Instant) {
         let Active { job, busy, slot, .. } = active;
-        let may_go_on = matches!(outcome, Outcome::Answered | Outcome::Failed(_)) && self.state.borrow().is_reusable();
+        let may_go_on =
+            matches!(outcome, Outcome::Answered | Outcome::Failed(_)) && self.state.borrow().is_reusable();
         if may_go_on {
             busy.server().keep(self, now);
         } else {

@@ -91,7 +91,7 @@ fn request(job: &Rc<Job>, server: &Server) -> Result<Request<Body>, Failed> {
         let parts = request_head(head, job.context(server))?;
         let body = if head.has_body {
             let length = head.fields().first(b"content-length").and_then(request_content_length);
-            Body::new(&job.body, &job.exchange, length)
+            Body::new(job, length)
         } else {
             Body::none()
         };

@@ -30,7 +30,7 @@ pub(super) struct Job {
     pub(super) group: Rc<Group>,
     pub(super) arrival: Arrival,
     /// The request's body.
-    pub(super) body: Rc<Pipe>,
+    pub(super) body: Pipe,
     metrics: Rc<Counters>,
     state: Cell<State>,
     /// Wakes the task that has the request, for an event of the exchange.
@@ -76,14 +76,12 @@ impl Job {
         metrics: &Rc<Counters>,
     ) -> Rc<Self> {
         let (has_body, is_repeatable) = exchange.with_head(|head| {
-            head.map_or((false, false), |head| {
-                (head.has_body, is_idempotent(head.method) && !head.has_body)
-            })
+            head.map_or((false, false), |head| (head.has_body, is_idempotent(head.method) && !head.has_body))
         });
         let left = group.settings.retries;
         Rc::new(Self {
             exchange: Rc::clone(exchange),
-            body: Rc::new(Pipe::new(has_body || arrival.is_tunnel)),
+            body: Pipe::new(has_body || arrival.is_tunnel),
             group,
             arrival,
             metrics: Rc::clone(metrics),

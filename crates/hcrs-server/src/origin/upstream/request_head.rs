@@ -150,7 +150,7 @@ mod tests {
                 ("x-forwarded-proto", "ftp"),
                 ("x-forwarded-host", "b.test"),
                 ("x-forwarded-prefix", "/x"),
-                            ],
+            ],
         );
         let fields = sent(&head, STRANGER);
         assert_eq!(field(&fields, "x-forwarded-for"), Some("192.0.2.1"));

@@ -290,7 +290,8 @@ impl Server {
         }
         // Apart from the task of the request, which is moved and would have room for the handshakes.
         let connecting = Box::pin(connect(&self.url, settings.protocol, tls, demand.purpose));
-        let connected = tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
+        let connected =
+            tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
         let lease = match connected {
             Connected::Http1(io) => Lease::Http1(Connection::open(io, self), slot),
             Connected::Http2(sender) => {

@@ -102,8 +102,7 @@ pub(super) async fn run(job: &Job, upstream: Transport, first: Bytes) -> Result<
             Moved::Late if tunnel.leaving_since.is_some() => true,
             Moved::Late => return Err(Fault::UpstreamTimeout),
         };
-        let is_answered =
-            tunnel.has_left[0] && (tunnel.from_client.has_closed() || job.body.is_done());
+        let is_answered = tunnel.has_left[0] && (tunnel.from_client.has_closed() || job.body.is_done());
         if end || is_answered {
             return pushed(job.exchange.push_data(Bytes::new(), true));
         }

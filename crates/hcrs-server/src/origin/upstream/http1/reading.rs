@@ -199,7 +199,8 @@ pub(in crate::origin::upstream) async fn ask(
             Some(_) => continue,
             None => {}
         }
-        let read = poll_fn(|cx| poll_read(&mut io, &mut protocol, cx)).await.map_err(|error| error.to_string())?;
+        let read =
+            poll_fn(|cx| poll_read(&mut io, &mut protocol, cx)).await.map_err(|error| error.to_string())?;
         if read == 0 {
             protocol.end_input();
         }

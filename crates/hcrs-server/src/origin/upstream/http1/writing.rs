@@ -56,7 +56,10 @@ impl From<io::Error> for Failure {
 impl Outgoing {
     /// Whether nothing waits.
     pub(super) fn is_written(&self) -> bool {
-        self.written == self.framed.len() && self.plain.is_empty() && !self.is_unflushed && self.failure.is_none()
+        self.written == self.framed.len()
+            && self.plain.is_empty()
+            && !self.is_unflushed
+            && self.failure.is_none()
     }
 
     /// Whether the request cannot be written any further.
