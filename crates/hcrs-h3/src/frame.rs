@@ -23,8 +23,9 @@ pub(crate) mod stream {
     pub(crate) const DECODER: u64 = 0x3;
 }
 
-/// Settings (RFC 9114 §7.2.4.1, RFC 9220 §5, RFC 9297 §2.1.1).
+/// Settings (RFC 9114 §7.2.4.1, RFC 9204 §5, RFC 9220 §5, RFC 9297 §2.1.1).
 pub(crate) mod setting {
+    pub(crate) const QPACK_MAX_TABLE_CAPACITY: u64 = 0x1;
     pub(crate) const MAX_FIELD_SECTION_SIZE: u64 = 0x6;
     pub(crate) const ENABLE_CONNECT_PROTOCOL: u64 = 0x8;
     pub(crate) const H3_DATAGRAM: u64 = 0x33;

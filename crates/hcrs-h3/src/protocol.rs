@@ -17,12 +17,13 @@ use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields, Unwanted};
 
 use crate::error::ErrorCode;
 use crate::event::{Ended, Event, StreamKey};
+use crate::frame::stream;
 use crate::qpack::Decoder;
 use crate::settings::Settings;
 use crate::stream::{Owner, Phase, Sending, Stream};
 use crate::streams::Streams;
 use crate::transport::Transport;
-use control::{Control, EarlyPriority, Uni};
+use control::{Control, EarlyPriority, Outgoing, Uni};
 use responses::LastHead;
 use room::Room;
 
@@ -80,6 +81,8 @@ pub(crate) struct Protocol {
     last_head: Option<LastHead>,
 
     control: Control,
+    /// The stream with instructions for the client's encoder.
+    reports: Outgoing,
     /// The client's unidirectional streams.
     unis: Vec<Uni>,
     streams: Streams,
@@ -106,6 +109,8 @@ pub(crate) struct Protocol {
     early_priorities: Vec<EarlyPriority>,
 
     decoder: Decoder,
+    /// Number of instructions that the client's encoder may send before they count as frames without progress.
+    instructions_allowed: u32,
     room: Room,
     /// Bytes of frames that wait for their rest on all streams.
     waiting: usize,
@@ -139,6 +144,7 @@ impl Protocol {
             server_fields: ServerFields::default(),
             last_head: None,
             control: Control::new(settings),
+            reports: Outgoing::new(stream::DECODER),
             unis: Vec::new(),
             streams: Streams::default(),
             next_id: 0,
@@ -153,6 +159,7 @@ impl Protocol {
             body: Vec::new(),
             early_priorities: Vec::new(),
             decoder: Decoder::default(),
+            instructions_allowed: requests::INSTRUCTIONS_PER_HEAD,
             room: Room::new(room, settings.connection_room),
             waiting: 0,
             stalls: 0,
@@ -195,6 +202,7 @@ impl Protocol {
         let is_late = matches!(self.leaving, Leaving::Last(limit) | Leaving::Final(limit) if id >= limit);
         if is_late || self.streams.len() >= self.max_streams {
             self.rejected += u32::from(!is_late);
+            self.decoder.cancel(id);
             self.commands.push(Command::StopSending(id, ErrorCode::REQUEST_REJECTED));
             self.commands.push(Command::Reset(id, ErrorCode::REQUEST_REJECTED));
             return;
@@ -223,10 +231,18 @@ impl Protocol {
         }
     }
 
+    /// Whether a stream is one of the server's that both ends need.
+    fn is_of_server(&self, id: u64) -> bool {
+        self.control.out.is(id) || self.reports.is(id)
+    }
+
     /// Notes that a stream takes bytes again.
     pub(crate) fn writable(&mut self, id: u64) {
-        if self.control.is(id) {
-            return self.control.is_blocked = false;
+        if self.control.out.is(id) {
+            return self.control.out.is_blocked = false;
+        }
+        if self.reports.is(id) {
+            return self.reports.is_blocked = false;
         }
         let Some(key) = self.streams.find(id) else { return };
         if !self.writable.contains(&key) {
@@ -241,7 +257,7 @@ impl Protocol {
 
     /// Notes that the client has asked to stop sending on a stream.
     pub(crate) fn stopped(&mut self, id: u64) {
-        if self.control.is(id) || self.finishing.contains(&id) || self.streams.find(id).is_some() {
+        if self.is_of_server(id) || self.finishing.contains(&id) || self.streams.find(id).is_some() {
             self.stopped.push(id);
         }
     }
@@ -318,7 +334,10 @@ impl Protocol {
             self.stopped_by_client(id, now)?;
         }
         self.leave_step(io, now);
-        self.control.write(io);
+        self.control.out.write(io);
+        if self.reports.is_overfull() {
+            return Err(ErrorCode::EXCESSIVE_LOAD.into());
+        }
         if !self.unwanted.is_empty() {
             self.check_unwanted(now);
         }
@@ -349,7 +368,9 @@ impl Protocol {
             }
         }
         self.run_commands(io);
-        self.control.write(io);
+        self.control.out.write(io);
+        self.reports.append(&self.decoder.take_instructions());
+        self.reports.write(io);
     }
 
     fn run_commands(&mut self, io: &mut dyn Transport) {
@@ -516,6 +537,7 @@ impl Protocol {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if stream.receiving.is_open() {
             stream.receiving.phase = Phase::Closed;
+            self.decoder.cancel(key.id);
             self.commands.push(Command::StopSending(key.id, ErrorCode::NO_ERROR));
         }
         self.settle(key);
@@ -560,6 +582,7 @@ impl Protocol {
     fn abandon(&mut self, key: StreamKey, code: ErrorCode) {
         let Some(stream) = self.streams.get(key) else { return };
         if stream.receiving.is_open() {
+            self.decoder.cancel(key.id);
             self.commands.push(Command::StopSending(key.id, code));
         }
         if stream.sending != Sending::Ended {
@@ -586,7 +609,7 @@ impl Protocol {
 
     /// Takes note of a client that no longer wants the answer on a stream.
     fn stopped_by_client(&mut self, id: u64, now: Instant) -> Result<(), Error> {
-        if self.control.is(id) {
+        if self.is_of_server(id) {
             return Err(ErrorCode::CLOSED_CRITICAL_STREAM.into());
         }
         if self.finishing.contains(&id) {

@@ -3,6 +3,7 @@
 
 mod body_room;
 mod budget;
+mod entry;
 mod field;
 mod huffman;
 pub mod literal;
@@ -14,6 +15,7 @@ mod unwanted;
 
 pub use body_room::BodyRoom;
 pub use budget::Budget;
+pub use entry::Entry;
 pub use field::{Field, Form, Name};
 pub use request::{Checks, Decoded, Request, RequestReader, TrailersReader};
 pub use response::{CheckedHead, FieldEncoder, ServerFields};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hcrs_mux::literal::{MalformedLiteral, take_integer, take_text};
-use hcrs_mux::{ENTRY_COST, Field, Form, Name};
+use hcrs_mux::{Entry, Field};
 
 use super::{TABLE_SIZE, static_table};
 
@@ -25,35 +25,6 @@ pub(crate) struct Decoder {
     /// The last name and value in Huffman's code.
     name: Vec<u8>,
     value: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// The name, and behind it the value.
-    text: Box<[u8]>,
-    name_len: usize,
-    kind: Name,
-    form: Form,
-}
-
-impl Entry {
-    fn of(field: &Field<'_>) -> Self {
-        Self {
-            text: [field.name, field.value].concat().into(),
-            name_len: field.name.len(),
-            kind: field.kind,
-            form: field.form,
-        }
-    }
-
-    fn field(&self) -> Field<'_> {
-        let (name, value) = self.text.split_at(self.name_len);
-        Field { name, value, kind: self.kind, form: self.form }
-    }
-
-    fn cost(&self) -> usize {
-        self.text.len() + ENTRY_COST
-    }
 }
 
 impl Decoder {

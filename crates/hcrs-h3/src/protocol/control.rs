@@ -5,7 +5,7 @@ use hcrs_http::Priority;
 
 use crate::error::ErrorCode;
 use crate::frame::{self, FrameReader, GOAWAY, SETTINGS, setting, stream};
-use crate::qpack::DecoderStream;
+use crate::qpack::{self, DecoderStream, EncoderStream};
 use crate::settings::Settings;
 use crate::transport::{Transport, Write};
 use crate::varint;
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     /// The type has not come, or not all of it.
     Unknown(Vec<u8>),
     Control(FrameReader),
-    Encoder,
+    Encoder(EncoderStream),
     Decoder(DecoderStream),
 }
 
@@ -42,14 +42,67 @@ pub(super) struct EarlyPriority {
     pub(super) priority: Priority,
 }
 
+/// A unidirectional stream of the server, which is opened once there is something to send.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    kind: u64,
+    /// The stream's number, once it was opened.
+    id: Option<u64>,
+    /// Bytes that wait for the transport.
+    waiting: Vec<u8>,
+    pub(super) is_blocked: bool,
+}
+
+/// Most bytes that may wait on a stream of the server: a client that takes less than it causes is no honest one.
+const WAITING_MAX: usize = 16 << 10;
+
+impl Outgoing {
+    pub(super) fn new(kind: u64) -> Self {
+        Self { kind, id: None, waiting: Vec::new(), is_blocked: false }
+    }
+
+    /// Whether the stream has this number.
+    pub(super) fn is(&self, id: u64) -> bool {
+        self.id == Some(id)
+    }
+
+    /// Whether the client takes less than it causes.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.waiting.len() > WAITING_MAX
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+    }
+
+    /// Writes what waits, as far as the transport takes it.
+    pub(super) fn write(&mut self, io: &mut dyn Transport) {
+        if self.waiting.is_empty() || self.is_blocked {
+            return;
+        }
+        let mut bytes = Vec::new();
+        if self.id.is_none() {
+            self.id = io.open_uni();
+            varint::put(&mut bytes, self.kind);
+        }
+        let Some(id) = self.id else { return };
+        bytes.append(&mut self.waiting);
+        let mut chunks = [Bytes::from(bytes)];
+        while !chunks[0].is_empty() {
+            if io.write(id, &mut chunks) != Write::Taken {
+                self.is_blocked = true;
+                break;
+            }
+        }
+        self.waiting.extend_from_slice(&chunks[0]);
+    }
+}
+
 /// The server's control stream, and what the client's has said.
 #[derive(Debug)]
 pub(super) struct Control {
-    /// The number of the server's stream, once it was opened.
-    id: Option<u64>,
-    /// Bytes that wait for the transport: its beginning, and two GOAWAY frames at most.
-    waiting: Vec<u8>,
-    pub(super) is_blocked: bool,
+    /// The server's stream: its settings, and two GOAWAY frames at most.
+    pub(super) out: Outgoing,
     /// The client has sent its settings.
     pub(super) has_settings: bool,
     /// The client has sent GOAWAY.
@@ -67,59 +120,30 @@ impl Control {
             varint::put(&mut payload, id);
             varint::put(&mut payload, value);
         };
+        entry(setting::QPACK_MAX_TABLE_CAPACITY, qpack::TABLE_CAPACITY);
         entry(setting::MAX_FIELD_SECTION_SIZE, u64::from(settings.max_header_list_size));
         if settings.extended_connect {
             // The head's check allows it for WebSocket alone (RFC 9220).
             entry(setting::ENABLE_CONNECT_PROTOCOL, 1);
         }
-        let mut waiting = Vec::new();
-        varint::put(&mut waiting, stream::CONTROL);
-        frame::put(&mut waiting, 3, SETTINGS, &payload);
-        Self {
-            id: None,
-            waiting,
-            is_blocked: false,
-            has_settings: false,
-            peer_leaves: false,
-            last_push: None,
-            max_push: None,
-        }
-    }
-
-    /// Whether the server's stream has this number.
-    pub(super) fn is(&self, id: u64) -> bool {
-        self.id == Some(id)
+        let mut out = Outgoing::new(stream::CONTROL);
+        frame::put(&mut out.waiting, FIRST_UNI, SETTINGS, &payload);
+        Self { out, has_settings: false, peer_leaves: false, last_push: None, max_push: None }
     }
 
     /// Appends GOAWAY with the first request that is not served.
     pub(super) fn goaway(&mut self, id: u64) {
         let mut payload = Vec::new();
         varint::put(&mut payload, id);
-        frame::put(&mut self.waiting, self.id.unwrap_or(3), GOAWAY, &payload);
-    }
-
-    /// Writes what waits, as far as the transport takes it.
-    pub(super) fn write(&mut self, io: &mut dyn Transport) {
-        if self.waiting.is_empty() || self.is_blocked {
-            return;
-        }
-        if self.id.is_none() {
-            self.id = io.open_uni();
-        }
-        let Some(id) = self.id else { return };
-        let mut chunks = [Bytes::from(std::mem::take(&mut self.waiting))];
-        while !chunks[0].is_empty() {
-            if io.write(id, &mut chunks) != Write::Taken {
-                self.is_blocked = true;
-                break;
-            }
-        }
-        self.waiting.extend_from_slice(&chunks[0]);
+        frame::put(&mut self.out.waiting, FIRST_UNI, GOAWAY, &payload);
     }
 }
 
-/// Checks the payload of SETTINGS. None of the client's settings has an effect on the server, which uses no
-/// dynamic table.
+/// The number of the first unidirectional stream of a server, for the log.
+const FIRST_UNI: u64 = 3;
+
+/// Checks the payload of SETTINGS. None of the client's settings has an effect on the server, whose
+/// encoder uses no dynamic table.
 pub(super) fn parse_settings(payload: &[u8]) -> Result<(), ErrorCode> {
     let (mut rest, mut seen) = (payload, Vec::new());
     while !rest.is_empty() {

@@ -80,7 +80,7 @@ impl Protocol {
                 match uni.kind {
                     // A stream may end before its type is known (RFC 9114 §6.2).
                     Kind::Unknown(_) => self.spend_frames(now, 1),
-                    Kind::Control(_) | Kind::Encoder | Kind::Decoder(_) => {
+                    Kind::Control(_) | Kind::Encoder(_) | Kind::Decoder(_) => {
                         Err(ErrorCode::CLOSED_CRITICAL_STREAM.into())
                     }
                 }
@@ -101,7 +101,7 @@ impl Protocol {
             let Some(value) = take_type(partial, &mut bytes) else { return Ok(Some(kind)) };
             let begun = match value {
                 stream::CONTROL => Kind::Control(crate::frame::FrameReader::default()),
-                stream::ENCODER => Kind::Encoder,
+                stream::ENCODER => Kind::Encoder(qpack::EncoderStream::default()),
                 stream::DECODER => Kind::Decoder(qpack::DecoderStream::default()),
                 stream::PUSH => return Err(ErrorCode::STREAM_CREATION_ERROR.into()),
                 _ => {
@@ -118,7 +118,12 @@ impl Protocol {
         }
         match &mut kind {
             Kind::Control(frames) => self.control_bytes(id, frames, bytes, now)?,
-            Kind::Encoder => qpack::encoder_stream(bytes)?,
+            Kind::Encoder(encoder) => {
+                let count = self.decoder.receive(encoder, bytes)?;
+                let beyond = count.saturating_sub(self.instructions_allowed);
+                self.instructions_allowed = self.instructions_allowed.saturating_sub(count);
+                self.spend_frames(now, beyond)?;
+            }
             Kind::Decoder(decoder) => decoder.receive(bytes)?,
             Kind::Unknown(_) => {}
         }

@@ -23,6 +23,9 @@ const BATCH: usize = 16 << 10;
 /// Number of dropped bytes that count as one frame without progress.
 pub(super) const DROPPED_PER_FRAME: u64 = 16 << 10;
 
+/// Number of instructions that a client may send for a request before they count as frames without progress.
+pub(super) const INSTRUCTIONS_PER_HEAD: u32 = 64;
+
 /// What one visit has found on a stream.
 #[derive(Debug, Default)]
 struct Batch {
@@ -83,6 +86,7 @@ impl Protocol {
                 }
                 Read::Reset => {
                     receiving.phase = Phase::Closed;
+                    self.decoder.cancel(key.id);
                     return self.reset_by_client(key, now);
                 }
             }
@@ -153,8 +157,9 @@ impl Protocol {
     }
 
     fn head(&mut self, key: StreamKey, section: &[u8], now: Instant, batch: &mut Batch) -> Result<(), Error> {
+        self.instructions_allowed = self.instructions_allowed.saturating_add(INSTRUCTIONS_PER_HEAD);
         let mut reader = RequestReader::new(&self.checks);
-        self.decoder.decode(section, |field| reader.field(field))?;
+        self.decoder.decode(key.id, section, |field| reader.field(field))?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         stream.receiving.phase = Phase::Body;
         match reader.finish(false) {
@@ -205,7 +210,7 @@ impl Protocol {
 
     fn trailers(&mut self, key: StreamKey, section: &[u8], now: Instant) -> Result<(), Error> {
         let mut reader = TrailersReader::new(&self.checks);
-        self.decoder.decode(section, |field| reader.field(field))?;
+        self.decoder.decode(key.id, section, |field| reader.field(field))?;
         if reader.finish().is_some() {
             return self.reset_for(key, ErrorCode::MESSAGE_ERROR, now);
         }

@@ -8,8 +8,9 @@ use crate::frames::{
 };
 use crate::server::{CONTROL, Server, page, silent};
 
-/// The server's control stream, and streams of the client that are free.
+/// The server's control stream, that of its decoder, and streams of the client that are free.
 const SERVER_CONTROL: u64 = 3;
+const REPORTS: u64 = 7;
 const SECOND: u64 = 6;
 const THIRD: u64 = 10;
 
@@ -33,11 +34,14 @@ fn the_first_bytes_are_the_settings() {
     let bytes = server.wire.take(SERVER_CONTROL);
     let mut rest = &bytes[..];
     assert_eq!(take_varint(&mut rest), Some(0), "a control stream");
-    // MAX_FIELD_SECTION_SIZE, ENABLE_CONNECT_PROTOCOL
-    assert_eq!(read_frames(rest), (vec![Frame::Settings(vec![(0x6, 65_536), (0x8, 1)])], vec![]));
+    // QPACK_MAX_TABLE_CAPACITY, MAX_FIELD_SECTION_SIZE, ENABLE_CONNECT_PROTOCOL
+    assert_eq!(
+        read_frames(rest),
+        (vec![Frame::Settings(vec![(0x1, 4096), (0x6, 65_536), (0x8, 1)])], vec![])
+    );
     let mut server = Server::with(&Settings { extended_connect: false, ..Settings::default() }, silent());
     let bytes = server.wire.take(SERVER_CONTROL);
-    assert_eq!(read_frames(&bytes[1..]).0, [Frame::Settings(vec![(0x6, 65_536)])]);
+    assert_eq!(read_frames(&bytes[1..]).0, [Frame::Settings(vec![(0x1, 4096), (0x6, 65_536)])]);
 }
 
 #[test]
@@ -112,7 +116,8 @@ fn frames_of_requests_and_of_http2_are_not_for_the_control_stream() {
 
 #[test]
 fn numbers_of_pushes_only_go_one_way() {
-    let table: [(&[(u64, u64)], Option<&str>); 8] = [
+    type Frames = &'static [(u64, u64)];
+    let table: [(Frames, Option<&str>); 8] = [
         (&[(MAX_PUSH_ID, 1), (MAX_PUSH_ID, 5)], None),
         (&[(MAX_PUSH_ID, 5), (MAX_PUSH_ID, 1)], Some("H3_ID_ERROR")),
         (&[(GOAWAY, 1), (GOAWAY, 2)], Some("H3_ID_ERROR")),
@@ -199,12 +204,12 @@ fn streams_of_unknown_types_are_stopped_and_harm_nothing() {
 }
 
 #[test]
-fn instructions_for_a_dynamic_table_end_the_connection() {
+fn instructions_that_cannot_be_end_the_connection() {
     let table: [(&[u8], Option<&str>); 13] = [
-        // The encoder's: a capacity of 0, another one, insertions by either name, a duplicate.
-        (&[0x2, 0x20, 0x20], None),
-        (&[0x2, 0x21], Some("QPACK_ENCODER_STREAM_ERROR")),
-        (&[0x2, 0x3f, 0x00], Some("QPACK_ENCODER_STREAM_ERROR")),
+        // The encoder's: capacities, one that is too large, insertions without capacity, a duplicate of nothing.
+        (&[0x2, 0x20, 0x3f, 0xe1, 0x1f], None),
+        (&[0x2, 0x3f, 0xe1, 0x1f, 0xc0, 0x01, b'a', 0x00], None),
+        (&[0x2, 0x3f, 0xe2, 0x1f], Some("QPACK_ENCODER_STREAM_ERROR")),
         (&[0x2, 0xc0, 0x00], Some("QPACK_ENCODER_STREAM_ERROR")),
         (&[0x2, 0x41, b'a', 0x00], Some("QPACK_ENCODER_STREAM_ERROR")),
         (&[0x2, 0x00], Some("QPACK_ENCODER_STREAM_ERROR")),
@@ -228,4 +233,36 @@ fn instructions_for_a_dynamic_table_end_the_connection() {
             assert_eq!(server.closed_with().as_deref(), code, "{bytes:x?}");
         }
     }
+}
+
+#[test]
+fn a_request_may_refer_to_what_was_acknowledged() {
+    let mut server = Server::new(page("ok"));
+    server.wire.take(SERVER_CONTROL);
+    // A table of 4096 bytes with `:authority: a`.
+    server.send(SECOND, &[0x2, 0x3f, 0xe1, 0x1f, 0xc0, 0x01, b'a']);
+    assert_eq!(server.wire.take(REPORTS), [0x3, 0x01], "one insertion is here");
+    // :method GET, :scheme https, :path /, and the entry
+    let request = frame(HEADERS, &[0x02, 0x00, 0xd1, 0xd7, 0xc1, 0x80]);
+    server.request(0, &request);
+    assert_eq!(server.response(0).0, 200);
+    assert_eq!(server.wire.take(REPORTS), [0x80], "the section of stream 0 was decoded");
+    // A request that is cut off may have had sections that are lost.
+    server.send(4, &request[..3]);
+    server.wire.reset_request(4);
+    server.settle();
+    assert_eq!(server.wire.take(REPORTS), [0x44]);
+    server.wire.stop_response(REPORTS);
+    server.settle();
+    assert_eq!(server.closed_with().as_deref(), Some("H3_CLOSED_CRITICAL_STREAM"));
+}
+
+#[test]
+fn a_client_that_inserts_nothing_hears_nothing_of_it() {
+    let mut server = Server::new(page("ok"));
+    server.request(0, &get("/"));
+    server.send(4, &get("/")[..3]);
+    server.wire.reset_request(4);
+    server.settle();
+    assert_eq!(server.wire.take(REPORTS), []);
 }

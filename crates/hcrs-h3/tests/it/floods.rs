@@ -125,10 +125,10 @@ fn unidirectional_streams_without_end_end_the_connection() {
 fn heads_that_never_end_hold_bounded_memory() {
     let mut server = Server::with(&settings(), silent());
     let long = "v".repeat(120_000);
-    let head = request("GET", "/", &[("x-a", &long)]);
+    let bytes = request("GET", "/", &[("x-a", &long)]);
     let held = allocation_counter::measure(|| {
         for n in 0..100 {
-            server.send(4 * n, &head[..head.len() - 1]);
+            server.send(4 * n, &bytes[..bytes.len() - 1]);
             if server.ended.is_some() {
                 break;
             }
@@ -142,7 +142,7 @@ fn heads_that_never_end_hold_bounded_memory() {
 fn a_section_that_grows_when_decoded_is_bounded() {
     // Each of its bytes is a field of the static table with some fifty bytes.
     let mut section = vec![0, 0];
-    section.extend([0xc0 | 58; 100_000]);
+    section.resize(100_000, 0xfa);
     let mut server = Server::with(&settings(), silent());
     let held = allocation_counter::measure(|| server.request(0, &frame(0x1, &section)));
     assert!(held.bytes_max < 1 << 20, "{} bytes", held.bytes_max);
@@ -173,4 +173,35 @@ fn a_connection_that_has_served_much_is_as_small_as_at_first() {
     // The keys that the test keeps are all that is left of the streams.
     let held = allocation_counter::measure(|| serve(&mut server, 200));
     assert!(held.bytes_current <= 512 * 16, "{} bytes stay", held.bytes_current);
+}
+
+#[test]
+fn instructions_without_requests_end_the_connection() {
+    let mut server = Server::with(&settings(), page("ok"));
+    server.send(6, &[0x2, 0x3f, 0xe1, 0x1f, 0xc0, 0x01, b'a']);
+    // A few for each request are no offence.
+    let ended = flood(&mut server, 500, |server, n| {
+        server.wire.send(6, &[0x00].repeat(60));
+        server.request(4 * n, &get("/"));
+        server.wire.take(7);
+    });
+    assert_eq!(ended, None);
+    let held = allocation_counter::measure(|| {
+        let ended = flood(&mut server, 500, |server, _| {
+            server.wire.send(6, &[0x00].repeat(60));
+            server.wire.take(7);
+        });
+        assert!(ended.is_some());
+    });
+    assert!(held.bytes_max < FLAT, "{} bytes", held.bytes_max);
+}
+
+#[test]
+fn reports_that_no_client_takes_end_the_connection() {
+    let mut server = Server::with(&settings(), page("ok"));
+    server.wire.uni_window = 0;
+    server.send(6, &[0x2, 0x3f, 0xe1, 0x1f, 0xc0, 0x01, b'a']);
+    let request = frame(0x1, &[0x02, 0x00, 0xd1, 0xd7, 0xc1, 0x80]);
+    let ended = flood(&mut server, 40_000, |server, n| server.request(4 * n, &request));
+    assert!(ended.is_some_and(|after| after > 2000), "{ended:?}");
 }

@@ -168,6 +168,10 @@ impl Model {
         Self { server, next_id: 0, streams: HashMap::new() }
     }
 
+    fn stream(&mut self, id: u64) -> &mut StreamModel {
+        self.streams.get_mut(&id).expect("a stream that the client has begun")
+    }
+
     /// Returns a stream of the last few that the client has begun and can still use.
     fn open(&mut self, stream: u64) -> Option<u64> {
         let id = self.next_id.checked_sub(4 + stream)?;
@@ -194,13 +198,13 @@ impl Model {
             Act::Trailers { stream } => self.send(stream, &headers(&[("checksum", "1")])),
             Act::Finish { stream } => {
                 if let Some(id) = self.open(stream) {
-                    self.streams.get_mut(&id).unwrap().is_finished = true;
+                    self.stream(id).is_finished = true;
                     self.server.wire.finish_request(id);
                 }
             }
             Act::Reset { stream } => {
                 if let Some(id) = self.open(stream) {
-                    self.streams.get_mut(&id).unwrap().is_reset = true;
+                    self.stream(id).is_reset = true;
                     self.server.wire.reset_request(id);
                 }
             }
@@ -240,11 +244,11 @@ impl Model {
             self.streams.iter().filter(|(_, stream)| !stream.is_over && stream.key.is_some()).collect();
         of_app.sort_by_key(|(id, _)| **id);
         let Some(&(&id, stream)) = of_app.get(which) else { return };
-        let key = stream.key.unwrap();
+        let Some(key) = stream.key else { return };
         let mut outcome = (0, false);
         let held = stream.held;
         self.server.turn(|turn, now| outcome = act_of_app(turn, now, key, does, held));
-        let stream = self.streams.get_mut(&id).unwrap();
+        let stream = self.stream(id);
         stream.sent += outcome.0;
         stream.is_over |= outcome.1;
         if let Does::Release(len) = does {
@@ -262,29 +266,29 @@ impl Model {
             let (id, is_over) = match seen {
                 Seen::Request(id, line, _) => {
                     let key = self.server.key(id);
-                    let stream = self.streams.get_mut(&id).unwrap();
+                    let stream = self.stream(id);
                     assert!(stream.key.replace(key).is_none(), "a request begins once");
                     stream.is_bodiless = line.starts_with("HEAD");
                     continue;
                 }
                 Seen::Refused(id, _) => {
-                    let stream = self.streams.get_mut(&id).unwrap();
+                    let stream = self.stream(id);
                     assert!(stream.key.is_none());
                     stream.is_over = true;
                     continue;
                 }
                 Seen::Data(id, bytes) => {
-                    self.streams.get_mut(&id).unwrap().held += bytes.len();
+                    self.stream(id).held += bytes.len();
                     (id, false)
                 }
                 Seen::End(id) => (id, false),
                 Seen::Sent(id, len, done) => {
-                    self.streams.get_mut(&id).unwrap().sent += len;
+                    self.stream(id).sent += len;
                     (id, done)
                 }
                 Seen::Reset(id) => (id, true),
             };
-            let stream = self.streams.get_mut(&id).unwrap();
+            let stream = self.stream(id);
             assert!(stream.key.is_some() && !stream.is_over, "an event of a stream that the app has");
             stream.is_over = is_over;
         }
@@ -304,7 +308,7 @@ impl Model {
         let bytes = self.server.wire.take(id);
         let (is_finished, is_reset) =
             (self.server.wire.is_finished(id), self.server.wire.reset_with(id).is_some());
-        let stream = self.streams.get_mut(&id).unwrap();
+        let stream = self.stream(id);
         stream.rest.extend(bytes);
         let (frames, rest) = read_frames(&stream.rest);
         stream.rest = rest;

@@ -33,7 +33,7 @@ fn a_frame_changes_the_order_and_wins_over_the_field() {
     // The app has the last word, on what it names.
     let key = server.key(4);
     server.turn(|turn, _| {
-        assert_eq!(turn.send_head(key, &head(200, &[("Priority", "u=7")]), false), Ok(false))
+        assert_eq!(turn.send_head(key, &head(200, &[("Priority", "u=7")]), false), Ok(false));
     });
     assert!(server.wire.priority(4) < 0);
     // A stream that is over is none of its concern.

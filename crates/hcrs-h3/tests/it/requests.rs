@@ -247,7 +247,7 @@ fn malformed_trailers_reset_their_stream() {
 #[test]
 fn a_body_is_taken_as_far_as_the_app_has_room() {
     let mut server = Server::with(&Settings { stream_window: 100_000, ..Settings::default() }, silent());
-    server.send(0, &[request("POST", "/", &[]), frame(DATA, &[7; 300_000])].concat());
+    server.send(0, &[request("POST", "/", &[]), frame(DATA, &vec![7; 300_000])].concat());
     let received = |server: &mut Server| -> usize {
         let len = |seen| if let Seen::Data(_, data) = seen { data.len() } else { 0 };
         server.take_seen().into_iter().map(len).sum()
@@ -282,7 +282,7 @@ fn a_body_is_taken_as_far_as_the_app_has_room() {
 fn bodies_that_are_not_read_leave_room_for_one_that_is() {
     let settings = Settings { connection_room: 200_000, stream_window: 100_000, ..Settings::default() };
     let mut server = Server::with(&settings, silent());
-    let body = frame(DATA, &[7; 90_000]);
+    let body = frame(DATA, &vec![7; 90_000]);
     for n in 0..8 {
         server.send(4 * n, &[request("POST", "/", &[]), body.clone()].concat());
     }
@@ -306,7 +306,7 @@ fn bodies_that_are_not_read_leave_room_for_one_that_is() {
 #[test]
 fn a_client_that_sends_without_end_gets_its_share_of_a_turn() {
     let mut server = Server::new(page("ok"));
-    server.wire.send(0, &[request("POST", "/", &[]), frame(DATA, &[7; 1_000_000])].concat());
+    server.wire.send(0, &[request("POST", "/", &[]), frame(DATA, &vec![7; 1_000_000])].concat());
     server.turn(|_, _| {});
     let taken = 1_000_000 - server.wire.untaken(0);
     assert!((48_000..=90_000).contains(&taken), "{taken} bytes in one turn");
@@ -363,7 +363,7 @@ fn a_body_that_arrives_after_its_answer_is_dropped_until_it_is_turned_away() {
     server.send(0, &request("POST", "/", &[]));
     assert_eq!(server.response(0).0, 200);
     server.take_seen();
-    server.send(0, &frame(DATA, &[7; 200_000]));
+    server.send(0, &frame(DATA, &vec![7; 200_000]));
     assert_eq!((server.take_seen(), server.wire.untaken(0)), (vec![], 0), "it is read and dropped");
     assert!(server.connection.due_at(server.now).is_some());
     server.wait(400);

@@ -69,6 +69,8 @@ pub(crate) struct Wire {
     next_request: u64,
     next_client_uni: u64,
     pub(crate) unis_allowed: u64,
+    /// Number of bytes that a stream of the server's own may send at first.
+    pub(crate) uni_window: usize,
     /// Most bytes that one read returns.
     pub(crate) piece: usize,
     /// Number of bytes that a response's stream may send at first.
@@ -88,6 +90,7 @@ impl Default for Wire {
             next_request: 0,
             next_client_uni: 2,
             unis_allowed: 3,
+            uni_window: WINDOW,
             piece: usize::MAX,
             window: WINDOW,
             acknowledges: true,
@@ -304,7 +307,7 @@ impl Transport for Wire {
             return None;
         }
         self.next_uni += 4;
-        self.outbound.insert(id, Outbound::default());
+        self.outbound.insert(id, Outbound { window: self.uni_window, ..Outbound::default() });
         Some(id)
     }
 
