@@ -17,6 +17,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Listening, Server, command
 
 #: How long a test may take that is not marked otherwise, in seconds.
@@ -165,6 +166,21 @@ def connect_h2(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., H
     def connect(where: Listening, **options: Any) -> H2Client:
         tls = trust("h2") if where.scheme == "https" else None
         clients.append(H2Client(where, tls=tls, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def connect_h3(certificate: dict[str, str]) -> Iterator[Callable[..., H3Client]]:
+    """Opens HTTP/3 connections, which verify the server's certificate unless told otherwise; they are closed after the
+    test."""
+    clients: list[H3Client] = []
+
+    def connect(where: Listening, **options: Any) -> H3Client:
+        clients.append(H3Client(where, **{"cafile": certificate["certfile"], **options}))
         return clients[-1]
 
     yield connect

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from aioquic.buffer import Buffer
+from aioquic.buffer import Buffer, BufferReadError
 from aioquic.h3 import events as h3_events
-from aioquic.h3.connection import ErrorCode, FrameType, H3Connection, Setting
+from aioquic.h3.connection import ErrorCode, FrameType, H3Connection, H3Stream, Setting, StreamType
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
@@ -59,15 +59,33 @@ class _Quic(QuicConnection):
 
 
 class _Http(H3Connection):
-    """A connection that notices GOAWAY, which aioquic ignores, and that may offer settings of the test's."""
+    """A connection that takes ``content-length`` of a response to HEAD for what GET would get."""
 
     client: H3Client
 
-    def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> None:
-        if frame_type == FrameType.GOAWAY:
-            self.client.goaways.append(Goaway(Buffer(data=frame_data).pull_uint_var()))
-            return
-        super()._handle_control_frame(frame_type, frame_data)
+    def _check_content_length(self, stream: H3Stream) -> None:
+        if stream.stream_id not in self.client.heads:
+            super()._check_content_length(stream)
+
+
+class _Control:
+    """The GOAWAY frames of the server's control stream, which aioquic drops."""
+
+    def __init__(self) -> None:
+        #: The bytes of streams of the server. They are few, and read from the beginning each time.
+        self._streams: dict[int, bytes] = {}
+
+    def goaways(self, event: quic_events.StreamDataReceived) -> list[Goaway]:
+        """All that have come, with what has come now on a stream of the server's."""
+        held = self._streams[event.stream_id] = self._streams.get(event.stream_id, b"") + event.data
+        buffer, found = Buffer(data=held), []
+        with contextlib.suppress(BufferReadError):
+            if buffer.pull_uint_var() == StreamType.CONTROL:
+                while not buffer.eof():
+                    kind, content = buffer.pull_uint_var(), buffer.pull_bytes(buffer.pull_uint_var())
+                    if kind == FrameType.GOAWAY:
+                        found.append(Goaway(Buffer(data=content).pull_uint_var()))
+        return found
 
 
 class H3Client:
@@ -121,7 +139,10 @@ class H3Client:
         self.held: set[int] = set()
         #: Streams whose bytes are counted and not kept.
         self.counted: set[int] = set()
+        #: Streams of requests whose responses have no body.
+        self.heads: set[int] = set()
         self.goaways: list[Goaway] = []
+        self._control = _Control()
         self.termination: quic_events.ConnectionTerminated | None = None
         self.handshaken: quic_events.HandshakeCompleted | None = None
         self.closed = False
@@ -209,6 +230,8 @@ class H3Client:
         target = [] if path is None else [(":scheme", self.scheme.decode()), (":path", path)]
         head = [(":method", method), (":authority", self.where.authority), *target, *pseudo, *headers]
         self.streams[stream] = Stream(stream)
+        if method == "HEAD":
+            self.heads.add(stream)
         encoded = [(name.encode(), value.encode()) for name, value in head]
         self.protocol.send_headers(stream, encoded, end_stream=end and body is None)
         self.flush()
@@ -378,6 +401,8 @@ class H3Client:
                 self.pings += 1
             elif isinstance(event, quic_events.StreamReset) and event.stream_id in self.streams:
                 self.streams[event.stream_id].reset = event.error_code
+            elif isinstance(event, quic_events.StreamDataReceived) and event.stream_id % 4 == 3:
+                self.goaways = self._control.goaways(event) or self.goaways
             if self.protocol is not None:
                 for of_http in self.protocol.handle_event(event):
                     self._take(of_http)

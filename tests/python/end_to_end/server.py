@@ -24,6 +24,7 @@ START_DEADLINE = 60.0
 
 APPS = Path(__file__).parent / "apps"
 
+_QUIC = re.compile(r"Running on https://(\S+):(\d+) \(QUIC\) \(CTRL \+ C to quit\)")
 _RUNNING = re.compile(r"Running on (https?)://(\S+) \(CTRL \+ C to quit\)")
 
 
@@ -195,6 +196,12 @@ class Server:
     def listener(self) -> Listening:
         """The first listener."""
         return self.listeners[0]
+
+    @property
+    def quic(self) -> Listening:
+        """The first address for HTTP/3."""
+        match = self.wait_for_log(_QUIC.pattern)[0]
+        return Listening("https", match[1], int(match[2]))
 
     def listener_for(self, protocol: str) -> Listening:
         """The listener for a value of the fixture ``protocol``, where the first has TLS and the second has not."""

@@ -1,4 +1,5 @@
-"""A blocking WebSocket client (RFC 6455) that hides nothing, over HTTP/1.1 or a stream of HTTP/2 (RFC 8441)."""
+"""A blocking WebSocket client (RFC 6455) that hides nothing, over HTTP/1.1 or a stream of HTTP/2 (RFC
+8441) or HTTP/3 (RFC 9220)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from end_to_end.h1_client import H1Client, Response
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -68,9 +70,9 @@ class OverH1:
 
 
 class OverH2:
-    """A stream of a connection."""
+    """A stream of a connection, of HTTP/2 or HTTP/3."""
 
-    def __init__(self, client: H2Client, stream: int) -> None:
+    def __init__(self, client: H2Client | H3Client, stream: int) -> None:
         self.client, self.stream, self.taken = client, stream, 0
 
     def send(self, data: bytes) -> None:
@@ -275,6 +277,21 @@ def ask_over_h2(client: H2Client, target: str, headers: Sequence[tuple[str, str]
     fields = {"sec-websocket-version": "13", **dict(headers)}
     extra = [(":protocol", "websocket"), *((name, value) for name, value in fields.items() if value)]
     return client.request("CONNECT", target, extra, end=False)
+
+
+def ask_over_h3(client: H3Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> int:
+    """Sends the handshake on a stream of its own (RFC 9220)."""
+    fields = {"sec-websocket-version": "13", **dict(headers)}
+    kept = [(name, value) for name, value in fields.items() if value]
+    return client.request("CONNECT", target, kept, end=False, pseudo=[(":protocol", "websocket")])
+
+
+def open_over_h3(client: H3Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> WsClient:
+    """A WebSocket on a stream of its own."""
+    stream = ask_over_h3(client, target, headers)
+    head = client.head(stream)
+    assert head.status == 200, head
+    return WsClient(OverH2(client, stream), head)
 
 
 def open_over_h2(client: H2Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> WsClient:

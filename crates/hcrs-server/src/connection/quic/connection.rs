@@ -355,6 +355,8 @@ impl Transport for Connection {
 
     fn close(&mut self, code: ErrorCode) {
         if !self.quic.is_closed() {
+            // Frames that were written before, as GOAWAY, would be dropped.
+            let _sent = self.send(self.now);
             self.quic.close(self.now, wire(code), Bytes::new());
         }
     }

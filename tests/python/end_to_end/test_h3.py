@@ -1,0 +1,540 @@
+"""HTTP/3: requests over QUIC are answered as any others, by several threads and workers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import curl_cffi
+import pytest
+from aioquic.h3.connection import ErrorCode
+
+from end_to_end.certificates import PASSWORD, Pki
+from end_to_end.h1_client import H1Client
+from end_to_end.h2_client import H2Client, Lost
+from end_to_end.h3_client import ENABLE_CONNECT_PROTOCOL, H3Client
+from end_to_end.server import Server, wait_until
+from end_to_end.ws_client import open_over_h3
+
+Serve = Callable[..., Server]
+Connect = Callable[..., H3Client]
+
+QUIC: dict[str, Any] = {"quic_bind": "127.0.0.1:0"}
+#: The error of QUIC that refuses a connection (RFC 9000 section 20.1).
+CONNECTION_REFUSED = 0x2
+#: Alerts of TLS stand behind this number (RFC 9001 section 4.8).
+CRYPTO_ERROR = 0x100
+
+
+@pytest.fixture(scope="module")
+def quic(share: Serve) -> Server:
+    """One worker and two edge threads."""
+    return share("plain.py:app", tls=True, hcrs={"io_threads": 2}, keep_alive_timeout=30, **QUIC)
+
+
+@pytest.fixture
+def client(quic: Server, connect_h3: Connect) -> H3Client:
+    return connect_h3(quic.quic)
+
+
+# ---- requests ----
+
+
+def test_a_request_is_answered_and_its_scope_has_the_version(client: H3Client) -> None:
+    response = client.get()
+    assert (response.status, response.body) == (200, b"hello")
+    assert (response.header(b"server") or b"").startswith(b"hcrs")
+    assert (response.header(b"date") or b"").endswith(b" GMT")
+    scope = client.get("/scope?a=b").body.decode()
+    for part in ("'http_version': '3'", "'scheme': 'https'", f"'client': ('127.0.0.1', {client.port})",
+                 f"'server': ('127.0.0.1', {client.where.port})", "'query_string': b'a=b'", "'tls_version': 772"):
+        assert part in scope, scope
+
+
+def test_many_streams_are_answered_beside_each_other(client: H3Client, key: str) -> None:
+    waiting = client.request("GET", f"/gate?key={key}")
+    streams = [client.request() for _ in range(90)]
+    for stream in streams:
+        response = client.response(stream)
+        assert (response.status, response.body) == (200, b"hello")
+    assert not client.streams[waiting].is_over
+    client.get(f"/go?key={key}")
+    assert client.response(waiting).body == b"through"
+
+
+def test_more_streams_than_are_open_at_a_time_follow_each_other(client: H3Client) -> None:
+    streams = [client.request("GET", f"/status?status={200 + number % 5}") for number in range(500)]
+    for number, stream in enumerate(streams):
+        assert client.response(stream).status == 200 + number % 5
+
+
+def test_body_in_both_directions(client: H3Client) -> None:
+    body = bytes(range(256)) * 8192
+    stream = client.request("POST", "/echo", body=body)
+    assert client.response(stream).body == body
+
+
+def test_a_body_that_the_app_does_not_read_is_held_back_and_stops_no_other(client: H3Client, key: str) -> None:
+    held = client.request("POST", f"/digest?gate={key}&pieces=1", end=False)
+    size = 2 << 20
+    left = {held: size}
+    sent = client.send_what_fits(left)
+    assert 100_000 < sent < 600_000, "the stream's window, and what the worker holds"
+    body = bytes(300_000)
+    assert client.response(client.request("POST", "/echo", body=body)).body == body
+    assert client.get(f"/progress?key={key}").body != str(size).encode()
+    client.get(f"/go?key={key}")
+    client.send(held, bytes(left[held]), end=True)
+    expected = {"sha256": hashlib.sha256(bytes(size)).hexdigest(), "bytes": size}
+    assert json.loads(client.response(held).body) == expected
+
+
+def test_a_response_that_the_client_does_not_read_holds_its_app_back(
+    quic: Server, connect_h3: Connect, key: str
+) -> None:
+    size = 30 << 20
+    slow, other = connect_h3(quic.quic, window=65_536), connect_h3(quic.quic)
+    stream = slow.request("GET", f"/download?size={size}&key={key}")
+    slow.held.add(stream)
+    slow.counted.add(stream)
+    slow.wait(lambda: slow.streams[stream].length > 60_000, "the window to be filled")
+    slow.ping()
+    assert slow.streams[stream].length <= 65_536
+    assert other.get().status == 200
+    assert int(other.get(f"/progress?key={key}").body) < 4 << 20
+    slow.window = 1 << 20
+    slow.release(stream)
+    assert slow.response(stream).length == size
+
+
+def test_responses_are_streamed_piece_by_piece(client: H3Client, key: str) -> None:
+    stream = client.request("GET", f"/events?key={key}")
+    client.wait(lambda: client.streams[stream].body == b"data: 0\n\n", "the first event")
+    client.get(f"/go?key={key}")
+    assert client.response(stream).body == b"data: 0\n\ndata: 1\n\n"
+
+
+def test_trailers_of_a_request_end_its_body(client: H3Client) -> None:
+    stream = client.request("POST", "/digest", end=False)
+    client.send(stream, b"abc")
+    client.trailers(stream, [("x-trailer", "one")])
+    assert json.loads(client.response(stream).body) == {"sha256": hashlib.sha256(b"abc").hexdigest(), "bytes": 3}
+
+
+def test_head_gets_the_head_of_the_answer_alone(client: H3Client) -> None:
+    response = client.response(client.request("HEAD"))
+    assert (response.status, response.header(b"content-length"), response.length) == (200, b"5", 0)
+
+
+def test_early_hints_and_trailers_of_a_response(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("extensions.py:app", tls=True, **QUIC)
+    client = connect_h3(server.quic)
+    hinted = client.get("/hints")
+    assert [dict(head)[b":status"] for head in hinted.informational] == [b"103"] * len(hinted.informational) != []
+    assert hinted.status == 200
+    trailed = client.get("/trailers", [("te", "trailers")])
+    assert trailed.status == 200 and trailed.trailers, trailed
+
+
+def test_early_response_comes_before_the_body_and_the_connection_goes_on(client: H3Client) -> None:
+    stream = client.request("POST", "/unread?status=413", end=False)
+    response = client.response(stream)
+    assert (response.status, response.body, response.ended) == (413, b"early", True)
+    assert client.get().body == b"hello"
+
+
+def test_an_app_learns_that_its_client_has_reset_the_stream(client: H3Client, key: str) -> None:
+    stream = client.request("GET", f"/until-disconnect?key={key}&start=1")
+    client.wait(lambda: client.streams[stream].body == b"first", "the first piece")
+    client.reset(stream)
+    assert b"http.disconnect" in client.get(f"/note?key={key}").body
+
+
+def test_a_failed_app_is_500_or_a_reset_stream(client: H3Client) -> None:
+    assert client.get("/fail?after=nothing").status == 500
+    begun = client.get("/fail?after=body")
+    assert begun.status in (None, 200), "what was not sent when the stream was reset is dropped"
+    assert begun.reset == ErrorCode.H3_INTERNAL_ERROR
+    assert client.get().body == b"hello"
+
+
+def test_connect_without_a_path_harms_only_its_stream(client: H3Client) -> None:
+    # Hypercorn's worker ends with KeyError.
+    refused = client.response(client.request("CONNECT", None))
+    assert refused.status == 405 or refused.reset == ErrorCode.H3_MESSAGE_ERROR, refused
+    assert client.get().body == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("", []),
+        ("?x", []),
+        ("/", [("connection", "close")]),
+        ("/", [("x", "a\r\nb: c")]),
+        ("/\x7f", []),
+        ("/", [("host", "other")]),
+    ],
+)
+def test_a_malformed_request_harms_only_its_stream(client: H3Client, path: str, headers: Any) -> None:
+    waiting = client.request("GET", "/nap?seconds=0.1")
+    response = client.response(client.request("GET", path, headers))
+    assert response.reset == ErrorCode.H3_MESSAGE_ERROR or response.status == 400, response
+    assert client.response(waiting).status == 200
+    assert client.get().body == b"hello"
+
+
+def test_more_resets_than_an_honest_client_needs_end_the_connection(quic: Server, connect_h3: Connect) -> None:
+    client = connect_h3(quic.quic)
+    with contextlib.suppress(Lost):
+        for _ in range(3000):
+            client.reset(client.request("GET", "/nap?seconds=1"))
+            client.pump(0.0001)
+            if client.closed:
+                break
+    assert client.wait_for_close().error_code == ErrorCode.H3_EXCESSIVE_LOAD
+    assert connect_h3(quic.quic).get().body == b"hello", "and no other"
+
+
+def test_access_log_metrics_and_status_know_the_protocol(serve: Serve, connect_h3: Connect, tmp_path: Path) -> None:
+    server = serve(
+        "plain.py:app", tls=True, accesslog="-", access_log_format="%(h)s %(H)s %(r)s %(s)s", **QUIC,
+        hcrs={"admin_bind": f"unix:{tmp_path / 'admin'}"},
+    )
+    client = connect_h3(server.quic)
+    assert client.get("/scope").status == 200
+    line = f"127.0.0.1:{client.port} 3 GET /scope 3 200"
+    wait_until(lambda: line in server.output or line in server.log, line)
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(str(tmp_path / "admin"))
+        admin.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        metrics = b"".join(iter(lambda: admin.recv(1 << 16), b"")).decode()
+    assert 'hcrs_connections_open{protocol="h3"} 1' in metrics, metrics
+    assert 'hcrs_requests_total{protocol="h3",status="2xx"} 1' in metrics, metrics
+    received = re.search(r"^hcrs_received_bytes_total (\d+)", metrics, re.MULTILINE)
+    assert received is not None and int(received[1]) > 1200, metrics
+
+
+def test_a_file_of_the_app_is_sent(serve: Serve, connect_h3: Connect, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "large").write_bytes(content)
+    server = serve("plain.py:app", tls=True, **QUIC, hcrs={"routes": [{"path": "/f/", "files": str(tmp_path / "files")}]})
+    response = connect_h3(server.quic).get("/f/large")
+    assert response.status == 200 and response.body == content
+
+
+# ---- announcements ----
+
+
+def test_other_protocols_announce_it_unless_they_announce_something_else(
+    quic: Server, serve: Serve, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+) -> None:
+    announced = f'h3=":{quic.quic.port}"; ma=86400'
+    assert connect_h1(quic.listener).get().header("alt-svc") == announced
+    assert connect_h2(quic.listener).get().header(b"alt-svc") == announced.encode()
+    own = serve("plain.py:app", tls=True, alt_svc_headers=['h3=":443"'], **QUIC)
+    assert connect_h2(own.listener).get().header(b"alt-svc") == b'h3=":443"'
+    without = serve("plain.py:app", tls=True)
+    assert connect_h2(without.listener).get().header(b"alt-svc") is None
+
+
+# ---- several workers and threads ----
+
+
+def test_streams_of_one_connection_are_spread_over_workers(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("plain.py:app", tls=True, workers=3, **QUIC)
+    client = connect_h3(server.quic)
+    streams = [client.request("GET", "/nap?seconds=0.2") for _ in range(9)]
+    assert len({client.response(stream).body for stream in streams}) == 3
+
+
+def test_connections_are_spread_over_threads(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("plain.py:app", tls=True, workers=1, hcrs={"io_threads": 4}, loglevel="DEBUG", **QUIC)
+    for _ in range(24):
+        assert connect_h3(server.quic).get().status == 200
+    # Each thread counts its connections by itself.
+    highest = max(int(match[1]) for match in server.wait_for_log(r"conn=(\d+)"))
+    assert highest < 20
+
+
+def test_workers_are_replaced_while_requests_are_under_way(serve: Serve, connect_h3: Connect, key: str) -> None:
+    server = serve("plain.py:app", tls=True, workers=2, hcrs={"io_threads": 2}, **QUIC)
+    client = connect_h3(server.quic)
+    before = {client.get("/pid").body for _ in range(12)}
+    waiting = [client.request("GET", "/nap?seconds=0.6") for _ in range(20)]
+    server.signal(signal.SIGHUP)
+
+    def served_by_others() -> bool:
+        response = client.get("/pid")
+        assert response.status == 200
+        return response.body not in before
+
+    wait_until(served_by_others, "a request in a new worker")
+    assert all(client.response(stream).status == 200 for stream in waiting)
+    assert client.goaways == [] and not client.closed
+
+
+@pytest.mark.parametrize("how", ["move", "migrate"])
+def test_a_client_that_moves_keeps_its_connection_whatever_thread_its_datagrams_reach(
+    serve: Serve, connect_h3: Connect, key: str, how: str
+) -> None:
+    server = serve("plain.py:app", tls=True, hcrs={"io_threads": 3}, **QUIC)
+    client = connect_h3(server.quic)
+    waiting = client.request("GET", f"/gate?key={key}")
+    client.get(f"/note?key={key}-begun")
+    ports = {client.port}
+    # The kernel spreads ports over the threads' sockets.
+    for number in range(8):
+        client.move() if how == "move" or number >= 4 else client.migrate()
+        ports.add(client.port)
+        scope = client.get("/scope").body.decode()
+        assert f"'client': ('127.0.0.1', {client.port})" in scope or number == 0, scope
+    assert len(ports) == 9
+    body = os.urandom(500_000)
+    assert client.response(client.request("POST", "/echo", body=body)).body == body
+    client.get(f"/go?key={key}")
+    assert client.response(waiting).body == b"through"
+
+
+# ---- the end ----
+
+
+def test_requests_under_way_finish_and_goaway_says_the_rest(serve: Serve, connect_h3: Connect, key: str) -> None:
+    server = serve("plain.py:app", tls=True, graceful_timeout=20, **QUIC)
+    client, second = connect_h3(server.quic), connect_h3(server.quic)
+    waiting = client.request("GET", f"/gate?key={key}")
+    assert second.get(f"/note?key={key}-begun").status == 200
+    go = second.request("POST", f"/go?key={key}", end=False)
+    second.ping()
+    where = server.quic
+    server.signal(signal.SIGTERM)
+    client.wait_for_goaway()
+    second.wait_for_goaway()
+    with pytest.raises(Lost):
+        connect_h3(where)
+    assert server.is_running
+    second.send(go, b"", end=True)
+    assert second.response(go).status == 200
+    response = client.response(waiting)
+    assert (response.status, response.body) == (200, b"through")
+    assert client.wait_for_close().error_code == ErrorCode.H3_NO_ERROR
+    assert client.goaways[0].last_stream_id > client.goaways[-1].last_stream_id == waiting + 4, "in two steps"
+    assert server.wait_for_exit() == 0
+
+
+def test_graceful_timeout_cuts_off_what_is_left(launch: Serve, connect_h3: Connect, key: str) -> None:
+    server = launch("plain.py:app", tls=True, graceful_timeout=0.5, **QUIC).wait_until_running()
+    client = connect_h3(server.quic)
+    stream = client.request("GET", f"/forever?key={key}")
+    client.get(f"/note?key={key}")
+    server.signal(signal.SIGTERM)
+    response = client.response(stream)
+    assert response.status == 503 or response.reset is not None, response
+    client.wait_for_close()
+    assert server.wait_for_exit() == 3
+    server.assert_nothing_left()
+
+
+def test_idle_connection_ends_with_goaway(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("plain.py:app", tls=True, keep_alive_timeout=0.3, **QUIC)
+    client = connect_h3(server.quic)
+    assert client.get().status == 200
+    client.wait_for_goaway()
+    assert client.wait_for_close().error_code == ErrorCode.H3_NO_ERROR
+    busy = connect_h3(server.quic)
+    assert busy.get("/nap?seconds=1.5").status == 200, "one with a request under way is not idle"
+
+
+def test_connection_ends_with_goaway_after_its_last_request(serve: Serve, connect_h3: Connect, key: str) -> None:
+    server = serve("plain.py:app", tls=True, keep_alive_max_requests=3, **QUIC)
+    client = connect_h3(server.quic)
+    streams = [client.request("GET", f"/gate?key={key}"), client.request(), client.request("GET", f"/go?key={key}")]
+    for stream in streams:
+        assert client.response(stream).status == 200, "nothing under way is lost"
+    client.wait_for_goaway()
+    assert client.wait_for_close().error_code == ErrorCode.H3_NO_ERROR
+
+
+def test_a_client_that_vanishes_is_noticed(serve: Serve, connect_h3: Connect, key: str) -> None:
+    server = serve("plain.py:app", tls=True, keep_alive_timeout=60, **QUIC)
+    gone = connect_h3(server.quic, idle_timeout=1.0)
+    gone.request("GET", f"/until-disconnect?key={key}")
+    other = connect_h3(server.quic)
+    other.get(f"/note?key={key}-begun")
+    gone.vanish()
+    assert b"http.disconnect" in other.get(f"/note?key={key}", deadline=30).body
+
+
+def test_connections_over_the_limit_are_refused(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("plain.py:app", tls=True, hcrs={"io_threads": 1, "max_connections": 2}, **QUIC)
+    clients = [connect_h3(server.quic) for _ in range(2)]
+    with pytest.raises(Lost) as refused:
+        connect_h3(server.quic)
+    assert f"error_code={CONNECTION_REFUSED}" in str(refused.value)
+    assert all(client.get().status == 200 for client in clients)
+    clients[0].close()
+
+    def has_room() -> bool:
+        with contextlib.suppress(Lost):
+            return connect_h3(server.quic).get().status == 200
+        return False
+
+    wait_until(has_room, "the place of the connection that was closed")
+
+
+# ---- TLS ----
+
+
+def test_certificates_by_name_password_and_clients_certificates(serve: Serve, connect_h3: Connect, pki: Pki) -> None:
+    server = serve(
+        "tls_scope.py:app",
+        certfile=pki / "localhost.pem",
+        keyfile=pki / "localhost-encrypted.pem",
+        keyfile_password=PASSWORD,
+        ca_certs=pki / "ca.pem",
+        verify_mode=int(ssl.CERT_REQUIRED),
+        hcrs={"certificates": [{"certfile": pki / "other.test.pem", "keyfile": pki / "other.test.pem"}]},
+        **QUIC,
+    )
+    own = (pki / "client.pem", pki / "client.pem")
+    for name in ("localhost", "other.test"):
+        client = connect_h3(server.quic, cafile=pki / "ca.pem", server_name=name, certificate=own)
+        told = json.loads(client.get().body)["tls"]
+        assert told["client_cert_name"] == "CN=client" and told["tls_version"] == 0x304, told
+        assert told["server_cert"].strip() in Path(pki / f"{name}.pem").read_text().replace("\r", "")
+    for identity in (None, (pki / "localhost.pem", pki / "localhost.pem")):
+        if identity is None:
+            with pytest.raises(Lost):
+                connect_h3(server.quic, cafile=pki / "ca.pem", certificate=identity).get()
+
+
+def test_new_certificates_are_taken_without_losing_a_connection(
+    serve: Serve, connect_h3: Connect, pki: Pki, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.pem"
+    file.write_bytes(Path(pki / "localhost.pem").read_bytes())
+    server = serve("plain.py:app", certfile=str(file), keyfile=str(file), **QUIC)
+    client = connect_h3(server.quic, cafile=pki / "ca.pem")
+    pki.issue("localhost", "renewed.pem")
+    file.write_bytes(Path(pki / "renewed.pem").read_bytes())
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("The certificates were read again")
+    shown = connect_h3(server.quic, cafile=pki / "ca.pem").get("/scope").body.decode()
+    renewed = Path(pki / "renewed.pem").read_text().split("-----END CERTIFICATE")[0].replace("\n", "\\n")
+    assert renewed in shown, shown
+    assert client.get().status == 200
+
+
+def test_a_client_of_another_protocol_is_refused(quic: Server, connect_h3: Connect) -> None:
+    with pytest.raises(Lost) as refused:
+        connect_h3(quic.quic, alpn=("hq-interop",))
+    assert f"error_code={CRYPTO_ERROR + 120}" in str(refused.value)
+
+
+def test_a_first_message_of_two_datagrams_is_answered(quic: Server, connect_h3: Connect) -> None:
+    for _ in range(4):
+        assert connect_h3(quic.quic, large_hello=True).get().body == b"hello"
+
+
+def test_another_version_is_negotiated(quic: Server, connect_h3: Connect) -> None:
+    client = connect_h3(quic.quic, versions=[0x1A2A3A4A, 0x00000001])
+    assert client.get().body == b"hello"
+
+
+@pytest.mark.parametrize("group", ["X25519MLKEM768", "X25519"])
+def test_other_stacks_are_served_with_and_without_post_quantum_keys(serve: Serve, pki: Pki, group: str) -> None:
+    server = serve("plain.py:app", certfile=pki / "localhost.pem", keyfile=pki / "localhost.pem", **QUIC,
+                   hcrs={"key_exchange": [group], "minimum_version": "1.3"})
+    options = {curl_cffi.CurlOpt.SSL_EC_CURVES: group.encode()}
+    with curl_cffi.Session(verify=pki / "ca.pem", http_version="v3only", curl_options=options) as session:
+        url = f"https://localhost:{server.quic.port}"
+        response = session.get(f"{url}/scope", timeout=10)
+        assert response.status_code == 200 and "'http_version': '3'" in response.text
+        body = os.urandom(300_000)
+        assert session.post(f"{url}/echo", data=body, timeout=10).content == body
+
+
+# ---- what is no HTTP/3 ----
+
+
+def test_datagrams_without_meaning_harm_nothing(quic: Server, client: H3Client) -> None:
+    garbage = [b"", b"\0", b"\xff" * 1200, b"\x40" + os.urandom(40), b"\xc0\0\0\0\1" + b"\xff" * 1300,
+               *(os.urandom(size) for size in (1, 20, 1200, 1472, 9000) for _ in range(40)),
+               *(bytes([0xC0 | number]) + b"\0\0\0\1\x08" + os.urandom(1200) for number in range(64))]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for datagram in garbage:
+            stranger.sendto(datagram, (quic.quic.host, quic.quic.port))
+    assert client.get().body == b"hello"
+    # Nothing of it is worth a line for the operator.
+    assert not re.search(r"\[(WARNING|ERROR)\].*(quic|QUIC|datagram)", quic.log)
+
+
+def test_an_unknown_connection_is_reset_and_its_reset_is_smaller(quic: Server, client: H3Client) -> None:
+    assert client.get().status == 200
+    client.quic._close_end = None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.settimeout(0.3)
+        stranger.sendto(b"\x40" + os.urandom(60), (quic.quic.host, quic.quic.port))
+        with pytest.raises(TimeoutError):
+            stranger.recv(2000)  # an id of another server's is not answered
+
+
+# ---- WebSockets ----
+
+
+def test_websockets_are_streams(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("sockets.py:app", tls=True, **QUIC)
+    client = connect_h3(server.quic)
+    assert client.wait_for_settings().get(ENABLE_CONNECT_PROTOCOL) == 1
+    first, second = open_over_h3(client, "/echo"), open_over_h3(client, "/echo")
+    for socket_, message in ((first, "one"), (second, b"two" * 50_000), (first, "x" * 200_000)):
+        socket_.send(message)
+        assert socket_.receive() == message
+    first.close()
+    assert first.closed()[0] == 1000
+    second.send("still")
+    assert second.receive() == "still"
+    server.signal(signal.SIGTERM)
+    assert second.closed()[0] in (1001, 1012)
+    second.close(1001)
+    assert server.wait_for_exit() == 0
+
+
+# ---- configuration ----
+
+
+def test_the_example_of_hypercorn_serves(serve: Serve, connect_h3: Connect, certificate: dict[str, str]) -> None:
+    # As in Hypercorn's documentation, "HTTP/3".
+    server = serve("plain.py:app", tls=True, bind="127.0.0.1:0", quic_bind="127.0.0.1:0")
+    assert connect_h3(server.quic).get().body == b"hello"
+    flagged = serve("plain.py:app", tls=True, flags=["--quic-bind", "127.0.0.1:0"])
+    assert connect_h3(flagged.quic).get().body == b"hello"
+    both = serve("plain.py:app", tls=True, quic_bind=["127.0.0.1:0", "127.0.0.1:0"], hcrs={"io_threads": 2})
+    ports = [int(match[1]) for match in both.wait_for_log(r"Running on https://127.0.0.1:(\d+) \(QUIC\)", 2)]
+    for port in ports:
+        assert connect_h3(both.quic._replace(port=port)).get().body == b"hello"
+
+
+def test_quic_bind_without_a_certificate_stops_the_start(launch: Serve) -> None:
+    server = launch("plain.py:app", **QUIC)
+    assert server.wait_for_exit() == 78
+    assert "quic_bind needs certfile and keyfile: HTTP/3 is always encrypted" in server.log
+
+
+def test_a_port_in_use_stops_the_start(launch: Serve) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = launch("plain.py:app", tls=True, quic_bind=address)
+        assert server.wait_for_exit() != 0
+    assert f"quic_bind: cannot listen on {address}" in server.log
