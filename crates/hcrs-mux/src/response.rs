@@ -76,10 +76,10 @@ pub fn check_response<E: FieldEncoder>(head: &ResponseHead) -> Result<CheckedHea
     for (name, value) in head.fields() {
         check::<E>(name, value)?;
         match name.len() {
-            4 => checked.has_date |= name.eq_ignore_ascii_case(b"date"),
-            6 => checked.has_server |= name.eq_ignore_ascii_case(b"server"),
-            8 => checked.has_priority |= name.eq_ignore_ascii_case(b"priority"),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            4 => checked.has_date |= is_name(name, b"date"),
+            6 => checked.has_server |= is_name(name, b"server"),
+            8 => checked.has_priority |= is_name(name, b"priority"),
+            14 if is_name(name, b"content-length") => {
                 let (length, _) = response_content_length(value).ok_or(Fault::AppFailed)?;
                 if checked.length.is_some_and(|first| first != length) {
                     return Err(Fault::AppFailed);
@@ -108,7 +108,7 @@ impl CheckedHead {
             if is_connection_specific(name) {
                 continue;
             }
-            if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
+            if name.len() == 14 && is_name(name, b"content-length") {
                 // RFC 9110 §8.6: a length is not allowed beside 204.
                 if std::mem::replace(&mut has_length, true) || head.status() == 204 {
                     continue;
@@ -174,6 +174,12 @@ pub fn write_fault<E: FieldEncoder>(
         field(name, value, encoder, out);
     }
     server_fields.write(false, false, encoder, out);
+}
+
+/// Whether a name is `lower`, in any case. Most are in lower case, which is found out at once.
+#[inline]
+fn is_name(name: &[u8], lower: &[u8]) -> bool {
+    name == lower || name.eq_ignore_ascii_case(lower)
 }
 
 fn check_all<E: FieldEncoder>(head: &ResponseHead, is_allowed: impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
