@@ -13,6 +13,7 @@ use rustls::sign::SingleCertAndKey;
 use crate::certificates::Certificates;
 use crate::ciphers::{self, Favourite, Selection};
 use crate::identity::{CertificateFacts, Identity};
+use crate::tickets::SharedTicketer;
 use crate::verify::Policy;
 use crate::{QuicHandshake, Settings, TlsError, TlsVersion, TlsWarning, key_exchange, provider, quic};
 
@@ -46,16 +47,17 @@ pub struct Choice {
 }
 
 impl ServerConfigs {
-    /// Reads all files. The ticket keys of `before` are kept if it accepts the same clients.
+    /// Reads all files. Ticket keys that are not in a file are those of `before` if it accepts the same clients.
     pub(crate) fn load(
         settings: &Settings,
         before: Option<&Self>,
     ) -> Result<(Self, Vec<TlsWarning>), TlsError> {
         let mut warnings = Vec::new();
         let parts = Parts::load(settings, &mut warnings)?;
-        let ticketer = match before {
-            Some(before) if before.policy == parts.policy => Arc::clone(&before.ticketer),
-            _ => aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?,
+        let ticketer = match (&settings.ticket_keys, before) {
+            (Some(path), _) => SharedTicketer::load(path, &parts.policy, &mut warnings)?,
+            (None, Some(before)) if before.policy == parts.policy => Arc::clone(&before.ticketer),
+            (None, _) => aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?,
         };
         let variant = |resolver: &Arc<SingleCertAndKey>, favourite| {
             parts.config(Arc::clone(resolver) as _, favourite, &ticketer).map(Arc::new)
@@ -107,7 +109,10 @@ impl ServerConfigs {
 /// Returns one configuration for all clients: certificates by name, cipher suites in the client's order.
 pub(crate) fn for_all(settings: &Settings) -> Result<ServerConfig, TlsError> {
     let parts = Parts::load(settings, &mut Vec::new())?;
-    let ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    let ticketer = match &settings.ticket_keys {
+        Some(path) => SharedTicketer::load(path, &parts.policy, &mut Vec::new())?,
+        None => aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?,
+    };
     let mut config = parts.config(Arc::clone(&parts.certificates) as _, Favourite::Aes, &ticketer)?;
     config.ignore_client_order = false;
     Ok(config)
@@ -158,9 +163,9 @@ impl Parts {
         self.config_from(self.oldest, resolver, favourite, ticketer)
     }
 
-    /// Returns a configuration of the version `oldest` and newer ones. Sessions resume by tickets alone, so that no session is kept in memory and no
-    /// lock is taken; the ticket keys are random, rotate, and end with the process. Early data is refused,
-    /// because it can be replayed.
+    /// Returns a configuration of the version `oldest` and newer ones. Sessions resume by tickets alone, so that
+    /// no session is kept in memory; their keys are those of a file, or random, rotate, and end with the process.
+    /// Early data is refused, because it can be replayed.
     fn config_from(
         &self,
         oldest: TlsVersion,

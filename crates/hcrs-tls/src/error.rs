@@ -186,6 +186,34 @@ pub enum TlsError {
     /// No verifier can be built from the authorities and CRLs.
     #[error("client certificates cannot be verified: {0}")]
     Verifier(String),
+    /// A line of the file of ticket keys is no key. The text of the line is not in the message.
+    #[error(
+        "ticket_keys {}:{line}: expected 32 to 64 random bytes in base64 or hexadecimal digits, \
+         as written by: openssl rand -base64 32",
+        path.display()
+    )]
+    TicketKey {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+    },
+    /// The file of ticket keys has more keys than are tried.
+    #[error("ticket_keys {}:{line}: there are more than {max} keys; remove the oldest", path.display())]
+    TooManyTicketKeys {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// The most keys.
+        max: usize,
+    },
+    /// The file of ticket keys has none.
+    #[error("ticket_keys {} holds no key; make one with: openssl rand -base64 32", path.display())]
+    NoTicketKeys {
+        /// The file.
+        path: PathBuf,
+    },
     /// A protocol name that ALPN cannot carry.
     #[error("alpn_protocols: {name:?} must have 1 to 255 bytes")]
     AlpnName {

@@ -17,6 +17,7 @@ mod quic;
 mod reload;
 mod settings;
 mod sni;
+mod tickets;
 mod verify;
 mod version;
 mod warning;

@@ -31,6 +31,10 @@ pub struct Settings {
     /// is checked, unless [`VerifyFlags::CRL_CHECK_LEAF`] alone is set. A certificate whose issuer has no
     /// list here is refused, and so is one whose list is past its next update.
     pub crls: Vec<PathBuf>,
+    /// File with the keys of session tickets, one a line in base64 or hexadecimal digits: the first encrypts,
+    /// all decrypt. Servers with the same file and the same policy on clients' certificates resume each other's
+    /// sessions. Without it the keys are random, change every six hours, and end with the process.
+    pub ticket_keys: Option<PathBuf>,
     /// The cipher suites of TLS 1.2, in OpenSSL's cipher list format. Those of TLS 1.3 are always on.
     pub ciphers: String,
     /// The oldest version that is accepted.
@@ -66,6 +70,7 @@ impl Settings {
             verify_mode: VerifyMode::default(),
             verify_flags: VerifyFlags::default(),
             crls: Vec::new(),
+            ticket_keys: None,
             ciphers: Self::CIPHERS.to_owned(),
             minimum_version: TlsVersion::default(),
             key_exchange: Self::KEY_EXCHANGE.to_vec(),
@@ -90,6 +95,7 @@ impl Settings {
             self.certificates().flat_map(|pair| [pair.certfile, pair.keyfile]).collect();
         files.extend(self.ca_certs.clone());
         files.extend(self.crls.iter().cloned());
+        files.extend(self.ticket_keys.clone());
         let mut seen = std::collections::HashSet::new();
         files.retain(|file| seen.insert(file.clone()));
         files

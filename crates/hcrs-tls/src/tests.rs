@@ -33,6 +33,7 @@ mod info;
 mod keys;
 mod quic;
 mod reload;
+mod tickets;
 
 /// A folder with the development certificate.
 struct Fixture {

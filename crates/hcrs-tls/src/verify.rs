@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use aws_lc_rs::digest::{self, SHA256};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -224,6 +225,24 @@ impl Policy {
             }
         }
         Ok(policy)
+    }
+
+    /// Returns a hash of what decides which clients are accepted. Equal policies have equal hashes, on every
+    /// machine.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = digest::Context::new(&SHA256);
+        let mut add = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        add(self.mode.name().as_bytes());
+        add(&[u8::from(self.leaf_only)]);
+        add(&(self.authorities.len() as u64).to_be_bytes());
+        self.authorities.iter().for_each(|authority| add(authority));
+        self.crls.iter().for_each(|crl| add(crl));
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(hash.finish().as_ref());
+        fingerprint
     }
 
     fn add_authorities(

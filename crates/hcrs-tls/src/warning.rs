@@ -46,6 +46,16 @@ pub enum TlsWarning {
         /// The error of the TLS library.
         source: rustls::Error,
     },
+    /// Other users of the machine can read or change the keys of session tickets.
+    #[error(
+        "ticket_keys {0} can be read or written by every user of the machine, who could decrypt sessions; \
+         make it private with: chmod 600 {0}",
+        path.display()
+    )]
+    TicketKeysOpen {
+        /// The file.
+        path: PathBuf,
+    },
     /// A certificate has expired; clients refuse it.
     #[error("the certificate in certfile {} has expired: its last moment was {end}", path.display())]
     Expired {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import secrets
 from pathlib import Path
 
 from cryptography import x509
@@ -35,7 +37,8 @@ class Pki:
     """A folder of PEM files.
 
     ``ca.pem``; for each of ``localhost``, ``other.test``, ``client`` and ``revoked`` a ``NAME.pem`` with certificate and key;
-    ``localhost-encrypted.pem``, whose key opens with ``PASSWORD``; ``crl.pem``; ``ca-and-crl.pem``.
+    ``localhost-encrypted.pem``, whose key opens with ``PASSWORD``; ``crl.pem``; ``ca-and-crl.pem``;
+    ``tickets``, a key of session tickets.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,6 +52,8 @@ class Pki:
         crl = self.crl(self.issue("revoked"))
         self._write("crl.pem", crl)
         self._write("ca-and-crl.pem", authority + crl)
+        self._write("tickets", base64.b64encode(secrets.token_bytes(32)))
+        (folder / "tickets").chmod(0o600)
 
     def __truediv__(self, name: str) -> str:
         return str(self.folder / name)

@@ -6,6 +6,7 @@ import concurrent.futures
 import signal
 import socket
 import ssl
+import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -59,6 +60,17 @@ def shake(server: Server) -> Iterator[Callable[..., Any]]:
         connection.close()
 
 
+def resume(server: Server, context: ssl.SSLContext, session: Any = None) -> tuple[Any, bool]:
+    """A request on a connection of its own. Returns the session after it, and whether it was the one given."""
+    with (
+        socket.create_connection(("127.0.0.1", server.listener.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
+    ):
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        return connection.session, bool(connection.session_reused)
+
+
 REFUSED = (ssl.SSLError, ConnectionError)
 
 
@@ -108,6 +120,23 @@ def test_certificates_groups_and_versions_are_those_configured(
         else:
             with pytest.raises(REFUSED):
                 shake(context)
+
+
+@shows("plain.py:app", **PAIR, ticket_keys="<pki>/tickets")
+def test_sessions_resume_at_another_server_with_the_same_ticket_keys(
+    server: Server, serve: Callable[..., Server], pki: Pki, trusting: Callable[..., ssl.SSLContext]
+) -> None:
+    pair = {"certfile": pki / "localhost.pem", "keyfile": pki / "localhost.pem"}
+    same = serve("plain.py:app", **pair, hcrs={"ticket_keys": pki / "tickets"})
+    other = serve("plain.py:app", **pair)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = trusting(version=version)
+        session, reused = resume(server, context)
+        assert not reused
+        _, reused = resume(same, context, session)
+        assert reused, version
+        _, reused = resume(other, context, session)
+        assert not reused, version
 
 
 @shows("plain.py:app", **PAIR, ca_certs="<pki>/ca.pem", verify_mode="CERT_REQUIRED", crls=["<pki>/crl.pem"])
@@ -197,6 +226,8 @@ def test_unknown_ciphers_are_reported_and_a_list_without_known_ones_is_an_error(
         ({"keyfile": "<pki>/missing.pem"}, ["cannot read", "missing.pem"]),
         ({"verify_mode": 2}, ["verify_mode is CERT_REQUIRED but ca_certs is not set"]),
         ({"verify_mode": 2, "ca_certs": "<pki>/ca.pem", "hcrs": {"crls": "<pki>/ca.pem"}}, ["holds no CRL"]),
+        ({"hcrs": {"ticket_keys": "<pki>/localhost.pem"}}, ["localhost.pem:1: expected 32 to 64 random bytes"]),
+        ({"hcrs": {"ticket_keys": "<pki>/missing"}}, ["cannot read", "missing"]),
     ],
 )
 def test_files_that_cannot_be_used_stop_the_start_with_what_to_do(
@@ -278,3 +309,50 @@ def test_new_revocation_lists_are_taken(
     put(serial)
     server.wait_for_log("The certificates were read again")
     wait_until(lambda: not is_let_in(), "the list to count")
+
+
+def test_ticket_keys_rotate_and_outlive_a_restart(
+    serve: Callable[..., Server], pki: Pki, tmp_path: Path, trusting: Callable[..., ssl.SSLContext]
+) -> None:
+    def put(*keys: str) -> None:
+        (tmp_path / "temporary").touch(0o600)
+        (tmp_path / "temporary").write_text("# the newest first\n" + "".join(keys))
+        (tmp_path / "temporary").rename(tmp_path / "tickets")
+
+    def start() -> Server:
+        pair = {"certfile": pki / "localhost.pem", "keyfile": pki / "localhost.pem"}
+        return serve("plain.py:app", **pair, hcrs={"ticket_keys": f"{tmp_path}/tickets"})
+
+    old, new = (
+        subprocess.run(["openssl", "rand", *form, "32"], check=True, capture_output=True, text=True).stdout
+        for form in (["-base64"], ["-hex"])
+    )
+    put(old)
+    server = start()
+    context = trusting()
+    session, _ = resume(server, context)
+    assert server.stop() == 0
+    server = start()
+    assert "can be read" not in server.log
+    assert resume(server, context, session)[1], "after a restart"
+
+    put(new, old)
+    server.wait_for_log("The certificates were read again")
+    fresh, reused = resume(server, context, session)
+    assert reused, "the old key still decrypts"
+
+    put(new)
+    wait_until(lambda: not resume(server, context, session)[1], "the old key to be forgotten")
+    fresh, reused = resume(server, context, fresh)
+    assert reused, "the new key has encrypted since it was the first"
+
+    (tmp_path / "tickets").write_text("half a key")
+    server.wait_for_log(r"The certificates cannot be read again, .*tickets:1: expected 32 to 64 random bytes")
+    fresh, reused = resume(server, context, fresh)
+    assert reused, "the keys from before are kept"
+
+    put(new)
+    (tmp_path / "tickets").chmod(0o644)
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(r"ticket_keys .*tickets can be read or written by every user")
+    assert old.strip() not in server.log and new.strip() not in server.log

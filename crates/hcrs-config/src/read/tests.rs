@@ -255,6 +255,7 @@ fn every_key_ends_in_its_setting() {
     ends_in("verify_flags = \"VERIFY_CRL_CHECK_LEAF\"", |s| tls(s).verify_flags, VerifyFlags::CRL_CHECK_LEAF);
     ends_in("ciphers = \"CHACHA20\"", |s| tls(s).ciphers.clone(), "CHACHA20".into());
     ends_in("[hcrs]\ncrls = \"r\"", |s| tls(s).crls.len(), 1);
+    ends_in("[hcrs]\nticket_keys = \"t\"", |s| tls(s).ticket_keys.clone(), Some("t".into()));
     ends_in("[hcrs]\nminimum_version = 1.3", |s| tls(s).minimum_version, TlsVersion::Tls13);
     ends_in("[hcrs]\nminimum_version = \"1.3\"", |s| tls(s).minimum_version, TlsVersion::Tls13);
     ends_in(

@@ -153,6 +153,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     .extension(),
     Setting::new(
         Tls,
+        "ticket_keys",
+        ValueKind::Path,
+        unset,
+        |v, d| store(&mut d.tls.ticket_keys, v.path().map(Some)),
+        "File with keys of TLS session tickets, one a line: 32 to 64 random bytes in base64 or hexadecimal \
+         digits. The first encrypts, all decrypt, so that servers with the same file, and the next process, \
+         resume each other's sessions. It is read again when it changes. Unset, the keys are random and change \
+         every six hours.",
+    )
+    .at_start()
+    .extension(),
+    Setting::new(
+        Tls,
         "max_handshakes",
         ValueKind::Whole(1, 1 << 20),
         |d| d.server.connection.max_handshakes.to_string(),
