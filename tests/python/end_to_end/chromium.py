@@ -145,6 +145,13 @@ class Page:
                 failure = message.get("result", message).get("errorText")
                 assert failure is None, f"{url}: {failure}"
 
+    def security(self, url: str) -> Any:
+        """Goes to a URL, and returns the facts of its response's TLS connection."""
+        self._browser.call("Network.enable", session=self._session)
+        self._browser.send("Page.navigate", {"url": url}, self._session)
+        message = self._browser.wait(lambda message: message.get("method") == "Network.responseReceived")
+        return message["params"]["response"]["securityDetails"]
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
         options = {"expression": expression, "awaitPromise": True, "returnByValue": True}

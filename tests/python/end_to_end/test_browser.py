@@ -134,6 +134,12 @@ def test_chromium_shows_the_page_with_its_websocket_and_its_events(example: Serv
     assert not any(" 1.1 " in request for request in connections), connections
 
 
+def test_chromium_exchanges_keys_that_are_safe_from_quantum_computers(example: Server, chromium: Chromium) -> None:
+    url = f"https://localhost:{example.listener.port}/page"
+    security = chromium.open(url).security(url)
+    assert (security["protocol"], security["keyExchangeGroup"]) == ("TLS 1.3", "X25519MLKEM768")
+
+
 @pytest.mark.parametrize("keys", [{"websocket_over_h2": False}])
 def test_chromium_opens_another_connection_where_http2_takes_no_websocket(
     example: Server, chromium: Chromium
