@@ -53,22 +53,25 @@ impl ChunkDecoder {
         self.state == State::Done
     }
 
-    /// Returns the trailers of a body that is done, in lower case and without the fields that may not stand there; `None`
-    /// if there are none.
-    pub(crate) fn trailers(&self) -> Option<ResponseHead> {
-        if self.trailers.is_empty() {
-            return None;
-        }
-        let lines = self.trailers.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    /// Whether there is a trailer section that was not taken.
+    pub(crate) fn has_trailers(&self) -> bool {
+        !self.trailers.is_empty()
+    }
+
+    /// Takes the trailers of a body that is done, as a head without a status: in lower case, and without the fields that
+    /// may not stand there.
+    pub(crate) fn take_trailers(&mut self) -> ResponseHead {
+        let trailers = std::mem::take(&mut self.trailers);
+        let lines = trailers.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let fields: Vec<_> = lines
             .filter_map(|line| {
                 let colon = line.iter().position(|&byte| byte == b':')?;
                 let (name, value) = (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
-                is_trailer_name(&name).then_some((name, value))
+                (is_trailer_name(&name) && colon <= usize::from(u16::MAX)).then_some((name, value))
             })
             .collect();
         let fields = fields.iter().map(|(name, value)| (&name[..], *value));
-        Some(ResponseHead::new(0, fields))
+        ResponseHead::new(0, fields)
     }
 
     /// Removes framing from the front of `input` and returns the number of bytes of data that are there now.

@@ -189,6 +189,18 @@ impl ClientConnection {
         Ok(())
     }
 
+    /// Ends the request with trailers, or without them if its body is not in chunks.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientConnection::write_end`], and for a field that may not stand in trailers.
+    pub fn write_trailers(&mut self, trailers: &ResponseHead, out: &mut Vec<u8>) -> Result<(), Unsendable> {
+        let Sending::Body(framing) = self.sending else { return Ok(()) };
+        framing.write_trailers(trailers, out).map_err(|_| Unsendable)?;
+        self.sending = Sending::Ended;
+        Ok(())
+    }
+
     /// Whether the request has been written to its end.
     pub fn request_ended(&self) -> bool {
         matches!(self.sending, Sending::Ended)
@@ -329,11 +341,9 @@ impl ClientConnection {
         };
         let len = available.min(room);
         let is_last = is_last && len == available;
-        let trailers = match &self.receiving {
-            Receiving::Chunked(decoder) if is_last => decoder.trailers(),
-            _ => None,
-        };
-        let end = is_last && trailers.is_none();
+        let has_trailers =
+            matches!(&self.receiving, Receiving::Chunked(decoder) if is_last && decoder.has_trailers());
+        let end = is_last && !has_trailers;
         if end {
             if matches!(self.receiving, Receiving::UntilEnd) {
                 self.may_persist = false;
@@ -349,7 +359,10 @@ impl ClientConnection {
         if end {
             return Ok(Some(ResponseEvent::End));
         }
-        if let Some(trailers) = trailers {
+        if let Receiving::Chunked(decoder) = &mut self.receiving
+            && has_trailers
+        {
+            let trailers = decoder.take_trailers();
             self.receiving = Receiving::Ended;
             return Ok(Some(ResponseEvent::Trailers(trailers)));
         }

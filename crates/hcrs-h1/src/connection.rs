@@ -195,8 +195,18 @@ impl Connection {
             Reading::Head(_) | Reading::Switched | Reading::Ended | Reading::Broken => return Ok(None),
         };
         if len > 0 {
-            Ok(Some(Event::Data(take(input, len))))
-        } else if is_done {
+            return Ok(Some(Event::Data(take(input, len))));
+        }
+        if let Reading::Chunked(decoder) = &mut self.reading
+            && is_done
+            && decoder.has_trailers()
+        {
+            let trailers = without_underscores(decoder.take_trailers());
+            if trailers.field_count() > 0 {
+                return Ok(Some(Event::Trailers(trailers)));
+            }
+        }
+        if is_done {
             self.reading = Reading::Ended;
             Ok(Some(Event::End))
         } else {
@@ -468,6 +478,15 @@ impl HeadProgress {
         }
         Ok(())
     }
+}
+
+/// Returns trailers without the fields that CGI's mapping would take for others, as of heads.
+fn without_underscores(trailers: ResponseHead) -> ResponseHead {
+    let is_kept = |name: &[u8]| !name.contains(&b'_');
+    if trailers.fields().all(|(name, _)| is_kept(name)) {
+        return trailers;
+    }
+    ResponseHead::new(0, trailers.fields().filter(|(name, _)| is_kept(name)))
 }
 
 fn take(input: &mut BytesMut, len: usize) -> Bytes {

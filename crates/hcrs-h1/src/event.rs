@@ -1,7 +1,7 @@
 //! The events of a connection, and the part of a request that it awaits.
 
 use bytes::Bytes;
-use hcrs_http::RequestHead;
+use hcrs_http::{RequestHead, ResponseHead};
 
 /// A request whose head has arrived.
 #[derive(Debug)]
@@ -19,6 +19,9 @@ pub enum Event {
     Request(Request),
     /// A piece of the body as it arrived, never empty.
     Data(Bytes),
+    /// The trailers, as a head without a status, of which [`Event::End`] follows. Fields that may not stand there were
+    /// left out.
+    Trailers(ResponseHead),
     /// The body, trailers included, is complete.
     End,
 }

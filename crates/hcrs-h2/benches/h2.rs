@@ -149,6 +149,7 @@ impl Server {
                 }
                 Event::Data { key, data, .. } => turn.release(key, black_box(data).len()),
                 Event::Pushed { .. }
+                | Event::Trailers { .. }
                 | Event::End { .. }
                 | Event::Sent { .. }
                 | Event::Reset { .. }

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use hcrs_http::{Fault, RequestHead};
+use hcrs_http::{Fault, RequestHead, ResponseHead};
 
 use crate::frame::ErrorCode;
 
@@ -71,6 +71,13 @@ pub enum Event {
         data: Bytes,
         /// The bytes are known to be the last, before [`Event::End`].
         end: bool,
+    },
+    /// Trailers of a request arrived, of which [`Event::End`] follows.
+    Trailers {
+        /// The stream.
+        key: StreamKey,
+        /// The fields, as a head without a status.
+        trailers: ResponseHead,
     },
     /// The request's body is complete.
     End {

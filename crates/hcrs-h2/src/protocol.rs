@@ -235,6 +235,7 @@ impl Protocol {
                 Event::Request { key, .. }
                 | Event::Pushed { key, .. }
                 | Event::Data { key, .. }
+                | Event::Trailers { key, .. }
                 | Event::End { key } => self.streams.of_app(*key),
                 Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => return Some(event),
             };

@@ -305,9 +305,10 @@ impl Protocol {
     fn next_event(&mut self) -> Option<Event> {
         while let Some(event) = self.events.pop_front() {
             let stream = match &event {
-                Event::Request { key, .. } | Event::Data { key, .. } | Event::End { key } => {
-                    self.streams.of_app(*key)
-                }
+                Event::Request { key, .. }
+                | Event::Data { key, .. }
+                | Event::Trailers { key, .. }
+                | Event::End { key } => self.streams.of_app(*key),
                 Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => return Some(event),
             };
             if let Some(stream) = stream {

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use hcrs_http::{
-    Endpoints, Fault, METHOD_MAX, Priority, RequestHead, RequestLine, Scheme, Version, base64, is_authority,
-    request_content_length,
+    Endpoints, Fault, METHOD_MAX, Priority, RequestHead, RequestLine, ResponseHead, ResponseHeadWriter,
+    Scheme, Version, base64, is_authority, is_trailer_name, request_content_length,
 };
 
 use crate::field::{Field, Form, Name};
@@ -387,10 +387,13 @@ fn push_upgrade(head: &mut RequestHead) {
     head.push_field(b"sec-websocket-key", base64(nonce.as_flattened()).as_bytes());
 }
 
-/// A reader of a request's trailers, which are checked and dropped.
+/// A reader of a request's trailers.
 #[derive(Debug)]
 pub struct TrailersReader<'c> {
     checks: &'c Checks,
+    /// The fields that are passed on, as a head without a status.
+    block: Vec<u8>,
+    writer: ResponseHeadWriter,
     list_size: usize,
     field_count: usize,
     is_malformed: bool,
@@ -400,7 +403,9 @@ pub struct TrailersReader<'c> {
 impl<'c> TrailersReader<'c> {
     /// Begins to read the fields of trailers.
     pub fn new(checks: &'c Checks) -> Self {
-        Self { checks, list_size: 0, field_count: 0, is_malformed: false, is_broken: false }
+        let mut block = Vec::new();
+        let writer = ResponseHeadWriter::begin(&mut block, 0);
+        Self { checks, block, writer, list_size: 0, field_count: 0, is_malformed: false, is_broken: false }
     }
 
     /// Reads the next field.
@@ -408,17 +413,29 @@ impl<'c> TrailersReader<'c> {
         self.list_size += field.name.len() + field.value.len() + ENTRY_COST;
         self.field_count += 1;
         self.is_broken |= field.form == Form::Malformed || field.kind == Name::Malformed;
-        self.is_malformed |= field.kind.is_pseudo() || field.kind == Name::ConnectionSpecific;
+        let is_too_long = field.name.len() > usize::from(u16::MAX);
+        self.is_malformed |= field.kind.is_pseudo() || field.kind == Name::ConnectionSpecific || is_too_long;
+        if field.kind != Name::Underscored && is_trailer_name(field.name) && !self.is_wrong() {
+            self.writer.field(&mut self.block, field.name, field.value.trim_ascii());
+        }
     }
 
-    /// Returns what is wrong, if anything is.
-    pub fn finish(self) -> Option<Decoded> {
+    /// Returns the trailers as a head without a status, without those fields that may not stand there; as an error what
+    /// is wrong with them.
+    pub fn finish(self) -> Result<ResponseHead, Decoded> {
         if self.is_broken {
-            return Some(Decoded::Broken);
+            return Err(Decoded::Broken);
         }
+        if self.is_wrong() {
+            return Err(Decoded::Malformed);
+        }
+        Ok(self.writer.into_head(self.block))
+    }
+
+    fn is_wrong(&self) -> bool {
         let is_too_large =
             self.list_size > self.checks.max_list_size || self.field_count > self.checks.max_fields;
-        (self.is_malformed || is_too_large).then_some(Decoded::Malformed)
+        self.is_broken || self.is_malformed || is_too_large
     }
 }
 

@@ -162,6 +162,8 @@ pub(crate) struct Parts {
     pub expects_continue: bool,
     /// The most bytes of the request's body; `None` for no limit.
     pub max_body_size: Option<u64>,
+    /// Whether the origin has a place for trailers of the request.
+    pub takes_trailers: bool,
     /// The client's span, in whose place the head names one of this server.
     pub parent_span: Option<SpanId>,
     /// The terms on which its response may be compressed; `None` if it never is.
@@ -188,6 +190,7 @@ impl Parts {
             is_tunnel: false,
             expects_continue: false,
             max_body_size: None,
+            takes_trailers: false,
             parent_span: None,
             compression: None,
             rules: None,
@@ -267,6 +270,10 @@ struct RequestBody {
     unread: usize,
     /// The number of bytes that may still arrive; `None` for no limit.
     left: Option<u64>,
+    /// Whether the origin has a place for trailers.
+    takes_trailers: bool,
+    /// The trailers, until the end is sent.
+    trailers: Option<ResponseHead>,
 }
 
 #[derive(Debug)]
@@ -361,6 +368,7 @@ impl Exchange {
             is_tunnel,
             expects_continue,
             max_body_size,
+            takes_trailers,
             parent_span,
             compression,
             rules,
@@ -406,6 +414,8 @@ impl Exchange {
                     taken: 0,
                     unread: 0,
                     left: max_body_size,
+                    takes_trailers,
+                    trailers: None,
                 },
                 response: Response {
                     interim: VecDeque::new(),
@@ -535,6 +545,9 @@ impl State {
             debug_assert!(has_spent, "invariant: a piece is cut to the window");
             let end = body.ended && body.waiting.is_empty();
             body.end_sent = end;
+            if end && let Some(trailers) = body.trailers.take() {
+                origin.send_trailers(stream, trailers);
+            }
             origin.send_data(stream, &piece, end);
             if !is_begun {
                 body.replay.push(piece);
@@ -542,6 +555,9 @@ impl State {
         }
         if body.ended && !body.end_sent {
             body.end_sent = true;
+            if let Some(trailers) = body.trailers.take() {
+                origin.send_trailers(stream, trailers);
+            }
             origin.send_data(stream, &[], true);
         }
     }
@@ -583,6 +599,7 @@ impl State {
         self.share = None;
         self.body.waiting.clear();
         self.body.replay.clear();
+        self.body.trailers = None;
         self.response.interim.clear();
         self.response.pushes.clear();
         self.response.replacement = None;

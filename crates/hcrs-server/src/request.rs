@@ -273,6 +273,7 @@ impl Intake {
         parts.running = Some(Rc::clone(&self.running));
         parts.max_body_size = rules.max_body_size;
         parts.is_tunnel = is_tunnel;
+        parts.takes_trailers = true;
         if !is_tunnel {
             self.compress(client, rules, &mut parts);
             let named = client.admitted.shared.named_by_app();

@@ -150,6 +150,9 @@ fn read(response: &httparse::Response<'_, '_>, len: usize, asked: Asked) -> Resu
     let mut writer = ResponseHeadWriter::begin(&mut block, status);
     for field in response.headers.iter() {
         let (name, value) = (field.name.as_bytes(), field.value);
+        if name.len() > usize::from(u16::MAX) {
+            return Err(BadResponse("its head is too large"));
+        }
         if message.read_field(status, name, value)? {
             writer.field_in_lower_case(&mut block, name, value);
         }

@@ -19,6 +19,7 @@ pub(crate) enum BodyLength {
 pub(crate) enum Seen {
     Head(String, BodyLength),
     Data(Vec<u8>),
+    Trailers(String),
     End,
     Fault(Fault),
 }
@@ -70,6 +71,11 @@ pub(crate) fn drain(connection: &mut Connection, seen: &mut Vec<Seen>) {
                 } else {
                     seen.push(Seen::Data(piece.to_vec()));
                 }
+            }
+            Ok(Some(Event::Trailers(trailers))) => {
+                let fields = trailers.fields().map(|(name, value)| [name, b"=", value].concat());
+                let fields: Vec<_> = fields.map(|field| field.escape_ascii().to_string()).collect();
+                seen.push(Seen::Trailers(fields.join(" ")));
             }
             Ok(Some(Event::End)) => seen.push(Seen::End),
             Err(fault) => seen.push(Seen::Fault(fault)),

@@ -18,10 +18,11 @@ fn bodies_are_given_in_the_framing_announced() {
     );
     assert_eq!(
         see(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n\
-              3\r\nhel\r\n2;x\r\nlo\r\n0\r\nt: u\r\n\r\n"),
+              3\r\nhel\r\n2;x\r\nlo\r\n0\r\nT: u \r\nhost: b\r\nt_v: w\r\nx:\r\n\r\n"),
         [
             Seen::Head(head("transfer-encoding: Chunked"), BodyLength::Chunked),
             Seen::Data(b"hello".to_vec()),
+            Seen::Trailers("t=u x=".to_owned()),
             Seen::End
         ],
     );

@@ -93,17 +93,20 @@ impl Protocol {
         self.decoder.decode(block, |field| reader.field(field))?;
         let Some(key) = self.streams.find(header.stream_id) else { return self.late(header.stream_id, now) };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
-        let code = match reader.finish() {
-            Some(Decoded::Broken) => return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR)),
-            _ if !stream.receiving.is_open => Some(ErrorCode::STREAM_CLOSED),
-            Some(_) => Some(ErrorCode::PROTOCOL_ERROR),
-            None if !header.has(END_STREAM) => Some(ErrorCode::PROTOCOL_ERROR),
-            None => stream.receiving.end().err(),
+        let trailers = match reader.finish() {
+            Err(Decoded::Broken) => return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR)),
+            _ if !stream.receiving.is_open => Err(ErrorCode::STREAM_CLOSED),
+            Ok(trailers) if header.has(END_STREAM) => stream.receiving.end().map(|()| trailers),
+            _ => Err(ErrorCode::PROTOCOL_ERROR),
         };
-        if let Some(code) = code {
-            return self.reset_for(key, code, now);
-        }
+        let trailers = match trailers {
+            Ok(trailers) => trailers,
+            Err(code) => return self.reset_for(key, code, now),
+        };
         if stream.is_of_app() {
+            if trailers.field_count() > 0 {
+                self.events.push_back(Event::Trailers { key, trailers });
+            }
             self.events.push_back(Event::End { key });
         }
         self.end_receiving(key);

@@ -363,7 +363,7 @@ impl Model {
                 Event::Data { key, data, .. } => {
                     assert!(self.of_app.contains(&key) && !data.is_empty());
                 }
-                Event::End { key } => assert!(self.of_app.contains(&key)),
+                Event::Trailers { key, .. } | Event::End { key } => assert!(self.of_app.contains(&key)),
                 Event::Sent { key, done, .. } => {
                     assert!(self.of_app.contains(&key));
                     self.of_app.retain(|&there| !done || there != key);

@@ -32,6 +32,16 @@ fn trailers_end_a_body() {
     let trailers = peer::block(&[("checksum", "1")]);
     peer.send(&[peer::post(1), peer::data(1, b"abc")].concat());
     peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+    let trailers = Seen::Trailers(1, "checksum=1".into());
+    assert_eq!(server.take_seen()[1..], [Seen::Data(1, 3), trailers, Seen::End(1)]);
+}
+
+#[test]
+fn trailers_that_frame_a_message_are_dropped() {
+    let (mut peer, mut server) = Peer::connect(silent());
+    let trailers = peer::block(&[("content-length", "1"), ("x_y", "2"), ("host", "a")]);
+    peer.send(&[peer::post(1), peer::data(1, b"abc")].concat());
+    peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
     assert_eq!(server.take_seen()[1..], [Seen::Data(1, 3), Seen::End(1)]);
 }
 

@@ -111,6 +111,7 @@ fn a_place_that_is_used_again_never_mixes_two_streams() {
             .filter(|seen| match seen {
                 Seen::Request(of, ..)
                 | Seen::Data(of, _)
+                | Seen::Trailers(of, _)
                 | Seen::End(of)
                 | Seen::Sent(of, ..)
                 | Seen::Reset(of)

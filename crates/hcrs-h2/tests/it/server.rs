@@ -24,6 +24,7 @@ pub(crate) enum Seen {
     /// A request that was promised: number, method and target.
     Pushed(u32, String),
     Data(u32, usize),
+    Trailers(u32, String),
     End(u32),
     Sent(u32, usize, bool),
     Reset(u32),
@@ -237,6 +238,11 @@ fn note(event: &Event, keys: &mut Vec<StreamKey>) -> Seen {
             }
         }
         Event::Data { key, data, .. } => Seen::Data(key.id(), data.len()),
+        Event::Trailers { key, trailers } => {
+            let fields = trailers.fields().map(|(name, value)| [name, b"=", value].concat());
+            let fields: Vec<_> = fields.map(|field| String::from_utf8_lossy(&field).into_owned()).collect();
+            Seen::Trailers(key.id(), fields.join(" "))
+        }
         Event::End { key } => Seen::End(key.id()),
         Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
         Event::Reset { key } => Seen::Reset(key.id()),
@@ -259,7 +265,11 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
     Box::new(move |hands, event| match event {
         Event::Request { key, .. } | Event::Pushed { key, .. } => answer(hands, *key, &head, body.clone()),
         Event::Data { key, data, .. } => hands.connection.release(*key, data.len()),
-        Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
+        Event::Trailers { .. }
+        | Event::End { .. }
+        | Event::Sent { .. }
+        | Event::Reset { .. }
+        | Event::Refused { .. } => {}
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hcrs_http::{Fault, Field, Priority, RequestHead};
+use hcrs_http::{Fault, Field, Priority, RequestHead, ResponseHead};
 use hcrs_mux::{Decoded, RequestReader, TrailersReader, response};
 
 use super::{Command, Error, Protocol};
@@ -31,6 +31,7 @@ pub(super) const INSTRUCTIONS_PER_HEAD: u32 = 64;
 struct Batch {
     head: Option<RequestHead>,
     body: Vec<u8>,
+    trailers: Option<ResponseHead>,
     end: bool,
 }
 
@@ -104,6 +105,7 @@ impl Protocol {
         }
         let begins = batch.head.is_some();
         let is_bare = batch.end && batch.body.is_empty();
+        let trailers = batch.trailers.take();
         if let Some(mut head) = batch.head.take() {
             if !is_bare && !head.is_websocket() {
                 head.set_has_body();
@@ -111,9 +113,15 @@ impl Protocol {
             self.events.push_back(Event::Request { key, head });
         }
         if !batch.body.is_empty() {
-            self.data_event(key, &batch.body, batch.end);
+            self.data_event(key, &batch.body, batch.end && trailers.is_none());
         }
-        if batch.end && !(begins && is_bare) {
+        if begins && is_bare {
+            return;
+        }
+        if let Some(trailers) = trailers {
+            self.events.push_back(Event::Trailers { key, trailers });
+        }
+        if batch.end {
             self.events.push_back(Event::End { key });
         }
     }
@@ -138,7 +146,7 @@ impl Protocol {
                 Some(Piece::Whole(_, section)) if phase == Phase::Head => {
                     self.head(key, section, now, batch)?;
                 }
-                Some(Piece::Whole(_, section)) => self.trailers(key, section, now)?,
+                Some(Piece::Whole(_, section)) => self.trailers(key, section, now, batch)?,
                 None => {
                     spent?;
                     break;
@@ -208,12 +216,19 @@ impl Protocol {
         }
     }
 
-    fn trailers(&mut self, key: StreamKey, section: &[u8], now: Instant) -> Result<(), Error> {
+    fn trailers(
+        &mut self,
+        key: StreamKey,
+        section: &[u8],
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
         let mut reader = TrailersReader::new(&self.checks);
         self.decoder.decode(key.id, section, |field| reader.field(field))?;
-        if reader.finish().is_some() {
+        let Ok(trailers) = reader.finish() else {
             return self.reset_for(key, ErrorCode::MESSAGE_ERROR, now);
-        }
+        };
+        batch.trailers = (trailers.field_count() > 0).then_some(trailers);
         if let Some(stream) = self.streams.get_mut(key) {
             stream.receiving.phase = Phase::Trailers;
         }

@@ -281,7 +281,7 @@ impl Model {
                     self.stream(id).held += bytes.len();
                     (id, false)
                 }
-                Seen::End(id) => (id, false),
+                Seen::Trailers(id, _) | Seen::End(id) => (id, false),
                 Seen::Sent(id, len, done) => {
                     self.stream(id).sent += len;
                     (id, done)

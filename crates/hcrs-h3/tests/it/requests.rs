@@ -32,8 +32,18 @@ fn a_body_follows_its_request_and_ends() {
     server.send(0, &request("POST", "/", &[]));
     server.send(0, &[data(b"ab"), data(b"c")].concat());
     server.request(0, &headers(&[("checksum", "1")]));
-    let expected = [begun(0, "POST /", true), Seen::Data(0, b"abc".into()), Seen::End(0)];
+    let trailers = Seen::Trailers(0, "checksum=1".into());
+    let expected = [begun(0, "POST /", true), Seen::Data(0, b"abc".into()), trailers, Seen::End(0)];
     assert_eq!(server.take_seen(), expected);
+}
+
+#[test]
+fn trailers_in_the_same_piece_as_the_body_follow_it() {
+    let mut server = Server::new(silent());
+    let end = headers(&[("checksum", "1"), ("host", "a")]);
+    server.request(0, &[request("POST", "/", &[]), data(b"abc"), end].concat());
+    let trailers = Seen::Trailers(0, "checksum=1".into());
+    assert_eq!(server.take_seen()[1..], [Seen::Data(0, b"abc".into()), trailers, Seen::End(0)]);
 }
 
 #[test]
@@ -62,7 +72,12 @@ fn a_request_is_the_same_wherever_its_stream_is_cut() {
                 other => others.push(other),
             }
         }
-        assert_eq!(others, [begun(0, "POST /a", true), Seen::End(0)], "cut at {cut}, pieces of {piece}");
+        let trailers = Seen::Trailers(0, "checksum=1".into());
+        assert_eq!(
+            others,
+            [begun(0, "POST /a", true), trailers, Seen::End(0)],
+            "cut at {cut}, pieces of {piece}"
+        );
         assert_eq!(body, b"hello", "cut at {cut}, pieces of {piece}");
     };
     for cut in 0..=whole.len() {

@@ -25,6 +25,7 @@ pub(crate) enum Seen {
     /// A request: the stream's number, method and target, and whether a body follows.
     Request(u64, String, bool),
     Data(u64, Vec<u8>),
+    Trailers(u64, String),
     End(u64),
     Sent(u64, usize, bool),
     Reset(u64),
@@ -204,6 +205,11 @@ fn note(event: &Event, keys: &mut Vec<StreamKey>) -> Seen {
             Seen::Request(key.id(), line, head.has_body())
         }
         Event::Data { key, data, .. } => Seen::Data(key.id(), data.to_vec()),
+        Event::Trailers { key, trailers } => {
+            let fields = trailers.fields().map(|(name, value)| [name, b"=", value].concat());
+            let fields: Vec<_> = fields.map(|field| String::from_utf8_lossy(&field).into_owned()).collect();
+            Seen::Trailers(key.id(), fields.join(" "))
+        }
         Event::End { key } => Seen::End(key.id()),
         Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
         Event::Reset { key } => Seen::Reset(key.id()),
@@ -222,7 +228,11 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
     Box::new(move |turn, now, event| match event {
         Event::Request { key, .. } => answer(turn, now, *key, &head, body.clone()),
         Event::Data { key, data, .. } => turn.release(*key, data.len()),
-        Event::End { .. } | Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => {}
+        Event::Trailers { .. }
+        | Event::End { .. }
+        | Event::Sent { .. }
+        | Event::Reset { .. }
+        | Event::Refused { .. } => {}
     })
 }
 

@@ -383,6 +383,11 @@ impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {
                         self.settle();
                     }
                 }
+                Ok(Some(Event::Trailers(trailers))) => {
+                    if let Some(in_flight) = &self.in_flight {
+                        in_flight.exchange.push_request_trailers(trailers);
+                    }
+                }
                 Ok(Some(Event::End)) => match &self.in_flight {
                     Some(in_flight) => in_flight.exchange.end_body(),
                     None => self.settle(),

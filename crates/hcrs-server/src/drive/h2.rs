@@ -188,6 +188,7 @@ impl From<hcrs_h2::Event> for Event<StreamKey> {
                 Self::Refused { stream: stream_id.into(), head, fault }
             }
             hcrs_h2::Event::Data { key, data, end } => Self::Data { key, data, end },
+            hcrs_h2::Event::Trailers { key, trailers } => Self::Trailers { key, trailers },
             hcrs_h2::Event::End { key } => Self::End { key },
             hcrs_h2::Event::Sent { key, len, done } => Self::Sent { key, len, done },
             hcrs_h2::Event::Reset { key } => Self::Reset { key },

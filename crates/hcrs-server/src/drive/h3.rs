@@ -263,6 +263,7 @@ impl From<hcrs_h3::Event> for Event<StreamKey> {
                 Self::Refused { stream: stream_id, head, fault }
             }
             hcrs_h3::Event::Data { key, data, end } => Self::Data { key, data, end },
+            hcrs_h3::Event::Trailers { key, trailers } => Self::Trailers { key, trailers },
             hcrs_h3::Event::End { key } => Self::End { key },
             hcrs_h3::Event::Sent { key, len, done } => Self::Sent { key, len, done },
             hcrs_h3::Event::Reset { key } => Self::Reset { key },

@@ -208,6 +208,11 @@ impl<K: Key> Driver<K> {
                     in_flight.receive(data, end, now);
                 }
             }
+            Event::Trailers { key, trailers } => {
+                if let Some(in_flight) = self.streams.get_mut(key) {
+                    in_flight.exchange.push_request_trailers(trailers);
+                }
+            }
             Event::End { key } => {
                 if let Some(in_flight) = self.streams.get_mut(key) {
                     in_flight.exchange.end_body();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use hcrs_http::{Fault, RequestHead, RequestView};
+use hcrs_http::{Fault, RequestHead, RequestView, ResponseHead};
 use hcrs_link::{FILE_COST, Owed, PIECE_COST, REQUEST_WINDOW};
 
 use super::{Exchange, Output, Piece, Place, SentTo, Source, State, Tunnel};
@@ -50,6 +50,14 @@ impl Exchange {
             _ => state.body.waiting.push_back(data),
         }
         state.send_body();
+    }
+
+    /// Takes the request's trailers, before its body ends. They are dropped if the origin has no place for them.
+    pub(crate) fn push_request_trailers(&self, trailers: ResponseHead) {
+        let mut state = self.state.borrow_mut();
+        if state.body.takes_trailers && !state.body.ended {
+            state.body.trailers = Some(trailers);
+        }
     }
 
     /// Ends the request's body.

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use hcrs_http::ResponseHead;
 use hcrs_link::{MessageKind, StreamId};
 use hcrs_metrics::Stall;
 
@@ -20,6 +21,10 @@ pub(crate) trait Origin: Debug {
     /// Sends bytes of the request's body, for which the stream's window and the origin have room; the last
     /// ones if `end`.
     fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool);
+
+    /// Sends the request's trailers, a head without a status; the end of the body follows. An origin that has no place
+    /// for them drops them.
+    fn send_trailers(&self, _stream: StreamId, _trailers: ResponseHead) {}
 
     /// Opens the response's window by `amount`.
     fn send_credit(&self, stream: StreamId, amount: u32);
@@ -53,7 +58,7 @@ mod tests {
     use std::rc::Rc;
 
     use bytes::Bytes;
-    use hcrs_http::{Endpoints, Fault, RequestHead, RequestLine, ResponseHead, Scheme, Version};
+    use hcrs_http::{Endpoints, Fault, RequestHead, RequestLine, Scheme, Version};
 
     use hcrs_link::{PIECE_COST, REQUEST_WINDOW, RESPONSE_WINDOW};
     use hcrs_metrics::{Stalls, WorkerName};

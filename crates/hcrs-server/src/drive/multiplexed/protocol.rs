@@ -142,6 +142,8 @@ pub(in crate::drive) enum Event<K> {
     Refused { stream: u64, head: RequestHead, fault: Fault },
     /// Bytes of a request's body arrived, the last ones if `end`.
     Data { key: K, data: Bytes, end: bool },
+    /// Trailers of a request arrived, before the end of its body.
+    Trailers { key: K, trailers: ResponseHead },
     /// A request's body is complete.
     End { key: K },
     /// Bytes of a response that had to wait were taken.

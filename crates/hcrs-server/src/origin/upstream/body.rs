@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use hcrs_http::ResponseHead;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Frame, SizeHint};
 
 use super::job::Job;
@@ -19,6 +21,8 @@ use crate::clock;
 pub(super) struct Pipe {
     waiting: RefCell<VecDeque<Bytes>>,
     ended: Cell<bool>,
+    /// The trailers, until the upstream's connection takes them.
+    trailers: RefCell<Option<ResponseHead>>,
     /// Whether the rest will not be sent.
     is_aborted: Cell<bool>,
     /// Whether the upstream's connection has asked for the body.
@@ -52,6 +56,16 @@ impl Pipe {
         self.wake();
     }
 
+    /// Sets the trailers, before the last bytes.
+    pub(super) fn set_trailers(&self, trailers: ResponseHead) {
+        self.trailers.replace(Some(trailers));
+    }
+
+    /// Takes the trailers, once all bytes were taken.
+    pub(super) fn take_trailers(&self) -> Option<ResponseHead> {
+        self.trailers.take()
+    }
+
     /// Ends the body before it is complete, so that the upstream's connection ends.
     pub(super) fn abort(&self) {
         self.is_aborted.set(true);
@@ -75,7 +89,7 @@ impl Pipe {
 
     /// Whether the upstream's connection has taken the whole body.
     pub(super) fn is_done(&self) -> bool {
-        self.ended.get() && self.waiting.borrow().is_empty()
+        self.ended.get() && self.waiting.borrow().is_empty() && self.trailers.borrow().is_none()
     }
 
     /// Returns since when the upstream's connection has not taken bytes that wait.
@@ -156,7 +170,8 @@ impl hyper::body::Body for Body {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if job.body.has_ended() {
-            return Poll::Ready(None);
+            let trailers = job.body.take_trailers().and_then(|trailers| header_map(&trailers));
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         job.body.listen(cx.waker());
         Poll::Pending
@@ -174,4 +189,12 @@ impl hyper::body::Body for Body {
         let Some(length) = self.length else { return SizeHint::default() };
         SizeHint::with_exact(length.saturating_sub(job.body.taken()))
     }
+}
+
+/// Returns trailers in the form that `hyper` takes; `None` if there is one that it does not take.
+fn header_map(trailers: &ResponseHead) -> Option<HeaderMap> {
+    let pairs = trailers.fields().map(|(name, value)| {
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+    });
+    pairs.collect()
 }

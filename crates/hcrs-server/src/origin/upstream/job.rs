@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::Arrival;
 use super::body::Pipe;
 use super::connect::Purpose;
-use super::forwarded::Sender;
+use super::forwarded::{Sender, is_forwarded};
 use super::group::Group;
 use super::health::Failure;
 use super::http2;
@@ -289,6 +289,12 @@ impl Origin for Job {
 
     fn send_data(&self, _: StreamId, bytes: &[u8], end: bool) {
         self.body.push(bytes, end);
+    }
+
+    fn send_trailers(&self, _: StreamId, trailers: ResponseHead) {
+        // A server that reads them as further fields must not take a client's word for its address.
+        let is_kept = |name: &[u8]| self.arrival.is_trusted || !is_forwarded(name);
+        self.body.set_trailers(ResponseHead::new(0, trailers.fields().filter(|(name, _)| is_kept(name))));
     }
 
     fn send_credit(&self, _: StreamId, _: u32) {

@@ -172,7 +172,11 @@ impl State {
             }
             let Some(piece) = body.pop() else {
                 if body.has_ended() {
-                    self.protocol.write_end(&mut out.framed).map_err(|_| Failure::Aborted)?;
+                    let ended = match body.take_trailers() {
+                        Some(trailers) => self.protocol.write_trailers(&trailers, &mut out.framed),
+                        None => self.protocol.write_end(&mut out.framed),
+                    };
+                    ended.map_err(|_| Failure::Aborted)?;
                 } else {
                     body.listen(cx.waker());
                 }
@@ -201,6 +205,9 @@ fn write_head(
     let target = Target::new(head, &context.url.base, context.sender.stripped);
     let body = if !head.has_body {
         RequestBody::None
+    } else if head.fields().first(b"trailer").is_some() {
+        // Only a body in chunks has a place for them.
+        RequestBody::Chunked
     } else {
         let length = head.fields().first(b"content-length").and_then(request_content_length);
         length.map_or(RequestBody::Chunked, RequestBody::Known)
