@@ -6,7 +6,6 @@ mod error;
 mod event;
 mod frame;
 mod outbox;
-mod priority;
 mod protocol;
 mod qpack;
 mod settings;

@@ -2,36 +2,35 @@
 //! the transport, no clock.
 
 mod control;
+mod endings;
+mod priorities;
 mod receive;
 mod requests;
 mod responses;
 mod room;
+mod shutdown;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Endpoints, Fault, Scheme, Version};
-use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields, Unwanted};
+use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields};
 
 use crate::error::ErrorCode;
 use crate::event::{Ended, Event, StreamKey};
 use crate::frame::stream;
 use crate::qpack::Decoder;
 use crate::settings::Settings;
-use crate::stream::{Owner, Phase, Sending, Stream};
+use crate::stream::{Owner, Stream};
 use crate::streams::Streams;
 use crate::transport::Transport;
-use control::{Control, EarlyPriority, Outgoing, Uni};
+use control::{Control, Outgoing, Uni};
+use priorities::Announced;
 use responses::LastHead;
 use room::Room;
-
-/// Least time between the two GOAWAY frames of a shutdown, in which requests cross the first.
-const LEAVE_LEAST: Duration = Duration::from_millis(100);
-
-/// The time between the two GOAWAY frames, in round trips.
-const LEAVE_ROUND_TRIPS: u32 = 3;
+use shutdown::Leaving;
 
 /// The end of a connection, found in what the client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,20 +53,6 @@ enum Command {
     Reset(u64, ErrorCode),
     StopSending(u64, ErrorCode),
     SetPriority(u64, i32),
-}
-
-/// The stage of a shutdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
-    No,
-    /// GOAWAY has announced the end. Requests that cross it are still served, until the instant.
-    Announced(Option<Instant>),
-    /// GOAWAY has named the first request that is not served.
-    Last(u64),
-    /// The same, and only what was sent is waited for.
-    Final(u64),
-    /// The transport is closed with the code.
-    Now(ErrorCode),
 }
 
 /// The protocol of one connection.
@@ -106,7 +91,7 @@ pub(crate) struct Protocol {
     unwanted: Vec<StreamKey>,
     /// The body of a stream that is being read, kept for the next.
     body: Vec<u8>,
-    early_priorities: Vec<EarlyPriority>,
+    announced: Vec<Announced>,
 
     decoder: Decoder,
     /// Number of instructions that the client's encoder may send before they count as frames without progress.
@@ -157,7 +142,7 @@ impl Protocol {
             rejected: 0,
             unwanted: Vec::new(),
             body: Vec::new(),
-            early_priorities: Vec::new(),
+            announced: Vec::new(),
             decoder: Decoder::default(),
             instructions_allowed: requests::INSTRUCTIONS_PER_HEAD,
             room: Room::new(room, settings.connection_room),
@@ -417,213 +402,6 @@ impl Protocol {
         !self.control.has_settings
     }
 
-    /// Returns the instant at which the first bytes of the oldest head came that is not complete.
-    pub(crate) fn oldest_head(&self) -> Option<Instant> {
-        self.streams
-            .iter()
-            .filter(|(_, stream)| is_in_head(stream))
-            .filter_map(|(_, s)| s.receiving.since)
-            .min()
-    }
-
-    /// Resets the streams whose head began at the instant or before and is not complete.
-    pub(crate) fn refuse_heads(&mut self, since: Instant) {
-        let is_slow =
-            |stream: &Stream| is_in_head(stream) && stream.receiving.since.is_some_and(|at| at <= since);
-        let slow: Vec<_> =
-            self.streams.iter().filter(|(_, stream)| is_slow(stream)).map(|(key, _)| key).collect();
-        for key in slow {
-            self.rejected += 1;
-            self.abandon(key, ErrorCode::REQUEST_INCOMPLETE);
-            self.remove(key);
-        }
-    }
-
-    /// Announces the end of the connection. Streams that are open may end.
-    pub(crate) fn leave(&mut self) {
-        if self.leaving == Leaving::No {
-            self.leaving = Leaving::Announced(None);
-            self.control.goaway(control::LAST_ID);
-            for key in std::mem::take(&mut self.unwanted) {
-                self.turn_away(key);
-            }
-        }
-    }
-
-    /// Names the first request that is not served, once those that crossed the announcement are here.
-    fn leave_step(&mut self, io: &mut dyn Transport, now: Instant) {
-        match self.leaving {
-            Leaving::Announced(None) => {
-                let wait = (io.rtt() * LEAVE_ROUND_TRIPS).max(LEAVE_LEAST);
-                self.leaving = Leaving::Announced(Some(now + wait));
-            }
-            Leaving::Announced(Some(until)) if now >= until => {
-                self.leaving = Leaving::Last(self.next_id);
-                self.control.goaway(self.next_id);
-            }
-            _ => {}
-        }
-    }
-
-    /// Names the first request that is not served, and ends the connection as soon as the client has what was
-    /// sent.
-    pub(crate) fn leave_finally(&mut self) {
-        match self.leaving {
-            Leaving::No | Leaving::Announced(_) => {
-                self.leaving = Leaving::Final(self.next_id);
-                self.control.goaway(self.next_id);
-            }
-            Leaving::Last(limit) => self.leaving = Leaving::Final(limit),
-            Leaving::Final(_) | Leaving::Now(_) => {}
-        }
-    }
-
-    /// Closes the transport in the next turn.
-    pub(crate) fn leave_now(&mut self, code: ErrorCode) {
-        if !self.is_closed() {
-            self.leaving = Leaving::Now(code);
-            self.events.clear();
-        }
-    }
-
-    /// Whether nothing is left to be done before the transport may be closed.
-    fn is_over(&self) -> bool {
-        if !self.finishing.is_empty() {
-            return false;
-        }
-        match self.leaving {
-            Leaving::No | Leaving::Announced(_) => self.control.peer_leaves && self.streams.is_empty(),
-            Leaving::Last(_) => self.streams.is_empty(),
-            Leaving::Final(_) => self.streams.iter().all(|(_, stream)| stream.sending != Sending::Last),
-            Leaving::Now(_) => true,
-        }
-    }
-
-    /// Returns the instant at which a turn has to poll for events even if nothing is reported.
-    pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
-        let next = |key: &StreamKey| match &self.streams.get(*key)?.owner {
-            Owner::Connection(unwanted) => Some(unwanted.next(now)),
-            Owner::App => None,
-        };
-        let leaves = match self.leaving {
-            Leaving::Announced(until) => Some(until.unwrap_or(now)),
-            _ => None,
-        };
-        self.unwanted.iter().filter_map(next).chain(leaves).min()
-    }
-
-    /// Turns away the bodies that have arrived for long enough.
-    fn check_unwanted(&mut self, now: Instant) {
-        let mut at = 0;
-        while let Some(&key) = self.unwanted.get(at) {
-            let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.receiving.is_open()) else {
-                self.unwanted.swap_remove(at);
-                continue;
-            };
-            let is_over = match &mut stream.owner {
-                Owner::Connection(unwanted) => unwanted.is_over(now, false),
-                Owner::App => false,
-            };
-            if is_over {
-                self.unwanted.swap_remove(at);
-                self.turn_away(key);
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    /// Stops a client whose body is not wanted (RFC 9114 §4.1).
-    fn turn_away(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        if stream.receiving.is_open() {
-            stream.receiving.phase = Phase::Closed;
-            self.decoder.cancel(key.id);
-            self.commands.push(Command::StopSending(key.id, ErrorCode::NO_ERROR));
-        }
-        self.settle(key);
-    }
-
-    /// Ends the app's part of a stream whose response has ended. A body that still arrives is dropped.
-    fn retire(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.owner = Owner::Connection(Unwanted::default());
-        let held = std::mem::take(&mut stream.receiving.held);
-        let is_open = stream.receiving.is_open();
-        self.room.release(held);
-        if !is_open {
-            self.settle(key);
-        } else if self.leaving == Leaving::No {
-            self.unwanted.push(key);
-            self.resume(key);
-        } else {
-            self.turn_away(key);
-        }
-    }
-
-    /// Forgets a stream that is over on both sides and for the app.
-    fn settle(&mut self, key: StreamKey) {
-        let is_over = self.streams.get(key).is_some_and(|stream| {
-            !stream.is_of_app() && !stream.receiving.is_open() && stream.sending == Sending::Ended
-        });
-        if is_over {
-            self.remove(key);
-        }
-    }
-
-    /// Forgets a stream.
-    fn remove(&mut self, key: StreamKey) {
-        if let Some(stream) = self.streams.remove(key) {
-            self.room.release(stream.receiving.held);
-            self.waiting -= stream.receiving.waiting;
-        }
-    }
-
-    /// Ends both sides of a stream with a code.
-    fn abandon(&mut self, key: StreamKey, code: ErrorCode) {
-        let Some(stream) = self.streams.get(key) else { return };
-        if stream.receiving.is_open() {
-            self.decoder.cancel(key.id);
-            self.commands.push(Command::StopSending(key.id, code));
-        }
-        if stream.sending != Sending::Ended {
-            self.commands.push(Command::Reset(key.id, code));
-        }
-    }
-
-    /// Ends a stream that the client has reset, or that was reset because of the client. The app is told if
-    /// it knows of the stream.
-    fn cut(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get(key) else { return };
-        if stream.is_of_app() && stream.is_announced {
-            self.events.push_back(Event::Reset { key });
-        }
-        self.remove(key);
-    }
-
-    /// Resets a stream because of what the client sent on it.
-    fn reset_for(&mut self, key: StreamKey, code: ErrorCode, now: Instant) -> Result<(), Error> {
-        self.abandon(key, code);
-        self.cut(key);
-        self.spend_reset(now)
-    }
-
-    /// Takes note of a client that no longer wants the answer on a stream.
-    fn stopped_by_client(&mut self, id: u64, now: Instant) -> Result<(), Error> {
-        if self.is_of_server(id) {
-            return Err(ErrorCode::CLOSED_CRITICAL_STREAM.into());
-        }
-        if self.finishing.contains(&id) {
-            self.finished(id);
-            self.commands.push(Command::Reset(id, ErrorCode::REQUEST_CANCELLED));
-            return Ok(());
-        }
-        match self.streams.find(id) {
-            Some(key) => self.reset_for(key, ErrorCode::REQUEST_CANCELLED, now),
-            None => Ok(()),
-        }
-    }
-
     fn spend_reset(&mut self, now: Instant) -> Result<(), Error> {
         self.reset_budget.earn(std::mem::take(&mut self.answered));
         if self.reset_budget.spend(now, 1) { Ok(()) } else { Err(Error::Fault(Fault::TooManyResets)) }
@@ -645,8 +423,4 @@ impl Protocol {
     fn data_event(&mut self, key: StreamKey, data: &[u8], end: bool) {
         self.events.push_back(Event::Data { key, data: Bytes::copy_from_slice(data), end });
     }
-}
-
-fn is_in_head(stream: &Stream) -> bool {
-    stream.receiving.phase == Phase::Head
 }

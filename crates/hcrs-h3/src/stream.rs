@@ -26,8 +26,8 @@ pub(crate) struct Stream {
     /// The response has no body on the wire (HEAD, 204, 304), whatever the app sends.
     pub(crate) is_bodiless: bool,
     pub(crate) outbox: Outbox,
-    /// The priority that the client or the app has signalled.
-    pub(crate) priority: Option<Priority>,
+    /// The priority, by what the client and the app have signalled.
+    pub(crate) priority: Priority,
     /// The stream is to be written at the end of the turn.
     pub(crate) is_dirty: bool,
     /// Since when the outbox has waited without a byte of progress.
@@ -131,7 +131,7 @@ impl Stream {
             response_left: None,
             is_bodiless: false,
             outbox: Outbox::default(),
-            priority: None,
+            priority: Priority::default(),
             is_dirty: false,
             waiting_since: None,
         }

@@ -1,7 +1,6 @@
 //! The control streams of both ends, and settings (RFC 9114 §6.2.1, §7.2.4).
 
 use bytes::Bytes;
-use hcrs_http::Priority;
 
 use crate::error::ErrorCode;
 use crate::frame::{self, FrameReader, GOAWAY, SETTINGS, setting, stream};
@@ -33,13 +32,6 @@ pub(super) enum Kind {
     Control(FrameReader),
     Encoder(EncoderStream),
     Decoder(DecoderStream),
-}
-
-/// The priority of a request that has not begun.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EarlyPriority {
-    pub(super) id: u64,
-    pub(super) priority: Priority,
 }
 
 /// A unidirectional stream of the server, which is opened once there is something to send.

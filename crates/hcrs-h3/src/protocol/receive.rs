@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use hcrs_http::Priority;
-
-use super::control::{CONTROL_FRAME_MAX, EarlyPriority, Kind, Uni, parse_settings, whole_varint};
+use super::control::{CONTROL_FRAME_MAX, Kind, Uni, parse_settings, whole_varint};
 use super::requests::dropped_cost;
 use super::{Command, Error, Protocol};
 use crate::error::ErrorCode;
@@ -178,33 +176,6 @@ impl Protocol {
                 }
             }
         }
-    }
-
-    /// Takes the priority of a request, which may not have begun (RFC 9218 §7.2).
-    fn priority_update(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let mut value = payload;
-        let id = varint::take(&mut value).ok_or(ErrorCode::FRAME_ERROR)?;
-        let limit = self.next_id.saturating_add(4 * self.max_streams as u64);
-        if id & 3 != 0 || id >= limit {
-            return Err(ErrorCode::ID_ERROR.into());
-        }
-        let priority = Priority::parse(value);
-        let key = self.streams.find(id);
-        let is_begun = key
-            .and_then(|key| self.streams.get(key))
-            .is_some_and(|stream| stream.receiving.phase != crate::stream::Phase::Head);
-        match key {
-            Some(key) if is_begun => self.set_priority(key, priority),
-            None if id < self.next_id => {}
-            _ => {
-                self.early_priorities.retain(|early| early.id != id);
-                if self.early_priorities.len() >= self.max_streams {
-                    self.early_priorities.remove(0);
-                }
-                self.early_priorities.push(EarlyPriority { id, priority });
-            }
-        }
-        Ok(())
     }
 }
 

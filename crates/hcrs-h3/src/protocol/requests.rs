@@ -2,17 +2,16 @@
 
 use std::time::Instant;
 
-use hcrs_http::{Fault, Field, Priority, RequestHead, ResponseHead};
+use hcrs_http::{Fault, Field, RequestHead, ResponseHead};
 use hcrs_mux::{Decoded, RequestReader, TrailersReader, response};
 
-use super::{Command, Error, Protocol};
+use super::{Error, Protocol};
 use crate::error::ErrorCode;
 use crate::event::{Event, StreamKey};
 use crate::frame::{
     CANCEL_PUSH, DATA, GOAWAY, HEADERS, Header, MAX_PUSH_ID, PRIORITY_UPDATE, PRIORITY_UPDATE_PUSH,
     PUSH_PROMISE, Payload, Piece, SETTINGS, is_of_http2,
 };
-use crate::priority;
 use crate::qpack::Encoder;
 use crate::stream::{Owner, Phase, Sending};
 use crate::transport::{Read, Transport};
@@ -174,7 +173,8 @@ impl Protocol {
             Decoded::Request(request) => {
                 stream.is_head = request.is_head;
                 stream.receiving.left = request.length;
-                self.set_first_priority(key, &request.head);
+                let priority = self.first_priority(key.id, request.priority);
+                self.set_priority(key, priority);
                 batch.head = Some(request.head);
             }
             Decoded::Refused(head, fault) => {
@@ -187,33 +187,6 @@ impl Protocol {
             Decoded::Excessive => return Err(ErrorCode::EXCESSIVE_LOAD.into()),
         }
         Ok(())
-    }
-
-    /// Sets the order in which the response is sent, by the request's field or a frame that came before.
-    fn set_first_priority(&mut self, key: StreamKey, head: &RequestHead) {
-        let early = self.early_priorities.iter().position(|early| early.id == key.id);
-        let signal = if let Some(at) = early {
-            Some(self.early_priorities.swap_remove(at).priority)
-        } else {
-            let fields = head.view().fields();
-            let mut lines =
-                fields.filter(|(name, _)| *name == b"priority").map(|(_, value)| value).peekable();
-            let is_there = lines.peek().is_some();
-            is_there.then(|| Priority::default().updated_by_lines(lines))
-        };
-        if let Some(signal) = signal {
-            self.set_priority(key, signal);
-        }
-    }
-
-    /// Sets the order in which a response is sent.
-    pub(super) fn set_priority(&mut self, key: StreamKey, signal: Priority) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            let before = stream.priority.replace(signal);
-            if before != stream.priority && stream.sending != Sending::Ended {
-                self.commands.push(Command::SetPriority(key.id, priority::rank(signal, key.id)));
-            }
-        }
     }
 
     fn trailers(

@@ -74,23 +74,14 @@ impl Protocol {
                     response.is_shared().then(|| LastHead { head: response.clone(), checked, section });
             }
         }
-        self.take_response_priority(key, response);
+        if checked.has_priority {
+            self.merge_priority(key, response);
+        }
         self.make_dirty(key);
         if end {
             self.complete(key);
         }
         Ok(end)
-    }
-
-    /// Changes the order of a response by its own field (RFC 9218 §8).
-    fn take_response_priority(&mut self, key: StreamKey, response: &ResponseHead) {
-        let is_priority = |name: &[u8]| name.len() == 8 && name.eq_ignore_ascii_case(b"priority");
-        let mut lines =
-            response.fields().filter(|(name, _)| is_priority(name)).map(|(_, value)| value).peekable();
-        if lines.peek().is_some() {
-            let before = self.streams.get(key).and_then(|stream| stream.priority).unwrap_or_default();
-            self.set_priority(key, before.updated_by_lines(lines));
-        }
     }
 
     /// Appends body bytes. Returns what has become of them if they are not to be written.

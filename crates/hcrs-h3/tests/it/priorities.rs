@@ -11,12 +11,13 @@ fn update(id: u64, value: &str) -> Vec<u8> {
 fn the_field_of_a_request_orders_its_response() {
     let mut server = Server::new(silent());
     server.request(0, &get("/"));
-    for (id, value) in [(4, "u=1"), (8, "u=5, i"), (12, "i"), (16, "nonsense;;")] {
+    for (id, value) in [(4, "u=1"), (8, "u=5, i"), (12, "i"), (16, "nonsense;;"), (20, "u=1")] {
         server.request(id, &request("GET", "/", &[("priority", value)]));
     }
-    let ranks: Vec<_> = (0..5).map(|n| server.wire.priority(4 * n)).collect();
+    let ranks: Vec<_> = (0..6).map(|n| server.wire.priority(4 * n)).collect();
     assert!(ranks[1] > 0 && ranks[2] < 0 && ranks[0] == 0 && ranks[3] == 0, "{ranks:?}");
-    assert!(ranks[1] > ranks[4] && ranks[4] > 0, "a malformed field is the default: {ranks:?}");
+    assert_eq!(ranks[4], 0, "a malformed field is the default");
+    assert!(ranks[1] > ranks[5] && ranks[5] > 0, "one after the other: {ranks:?}");
 }
 
 #[test]
