@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hcrs_server::{
-    AppSettings, Bind, ConfiguredRoute, Listener, PythonLogging, Routes, Rules, Settings, TraceContext,
+    AcmeSettings, AppSettings, Bind, ConfiguredRoute, Listener, PythonLogging, Routes, Rules, Settings,
+    TraceContext,
 };
 use hcrs_tls::VerifyMode;
 
@@ -15,7 +16,10 @@ use crate::defaults::Defaults;
 use crate::error::ConfigError;
 use crate::passed::Passed;
 use crate::proxies::Proxies;
+use crate::setting::ACME_PREFIX;
 use crate::source::Source;
+use crate::table;
+use crate::table::acme::{AcmeDraft, DOMAINS, SYSTEM_STORAGE};
 use crate::table::apps::{self, AskedApp};
 use crate::value::{Mistake, Place, Value};
 
@@ -33,6 +37,9 @@ pub(crate) struct Draft {
     pub(crate) certfile: Option<(PathBuf, Place)>,
     pub(crate) keyfile: Option<(PathBuf, Place)>,
     pub(crate) proxies: Proxies,
+    pub(crate) acme: AcmeDraft,
+    /// The folder of certificates if none is given.
+    pub(crate) default_storage: Option<PathBuf>,
     pub(crate) routes: Vec<PlacedRoute>,
     /// The tables of further apps.
     pub(crate) app_tables: Vec<Value>,
@@ -60,6 +67,13 @@ pub(crate) struct Draft {
     pub(crate) warnings: Vec<Mistake>,
     /// Warnings about unknown settings, repeated beside mistakes because a misspelt key may be their cause.
     unknown: Vec<Mistake>,
+}
+
+/// Returns a port of every address.
+fn every_address(port: u16) -> Vec<Bind> {
+    let has_v6 = std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty());
+    let hosts = ["0.0.0.0", "::"].into_iter().take(if has_v6 { 2 } else { 1 });
+    hosts.map(|host| Bind::Tcp { host: host.to_owned(), port }).collect()
 }
 
 /// A route and its table.
@@ -95,6 +109,8 @@ impl Default for Draft {
             certfile: None,
             keyfile: None,
             proxies: Proxies::default(),
+            acme: AcmeDraft::default(),
+            default_storage: Some(SYSTEM_STORAGE.into()),
             routes: Vec::new(),
             app_tables: Vec::new(),
             static_files: Vec::new(),
@@ -143,6 +159,7 @@ impl Draft {
 
     /// Runs the checks that involve several settings and returns the result, or every mistake.
     pub(crate) fn finish(mut self, source: &Source) -> Result<Finished, ConfigError> {
+        self.acme();
         self.server.tls = self.tls();
         self.server.listeners = self.listeners();
         self.server.quic_binds = self.quic_binds();
@@ -221,9 +238,42 @@ impl Draft {
         }
     }
 
+    /// Finishes the settings of certificates that come by themselves. With them the server has the ports of HTTPS and
+    /// HTTP, unless others are given.
+    fn acme(&mut self) {
+        let acme = std::mem::take(&mut self.acme);
+        self.server.acme = acme.finish(self.default_storage.take(), &mut self.mistakes);
+        if self.server.acme.is_none() {
+            self.warn_about_unused_acme();
+            return;
+        }
+        if self.is_given("bind") {
+            return;
+        }
+        self.bind = every_address(443);
+        if self.insecure_bind.is_none() {
+            self.insecure_bind = Some((every_address(80), Place::Nowhere));
+            self.server.connection.redirect_http |= !self.is_given("redirect_http");
+        }
+    }
+
+    /// Reports settings that have no effect without names; those with a default may be in any file.
+    fn warn_about_unused_acme(&mut self) {
+        let defaults = Defaults::default();
+        let has_default =
+            |key: &str| table::find(key).is_some_and(|setting| !(setting.default)(&defaults).is_empty());
+        let of_acme = self.given.keys().filter(|key| key.starts_with(ACME_PREFIX) && !has_default(key));
+        for key in of_acme.copied().collect::<Vec<_>>() {
+            self.warn(&self.place_of(key), format!("{key} is ignored: {DOMAINS} has no names"));
+        }
+    }
+
     fn tls(&mut self) -> Option<hcrs_tls::Settings> {
+        let managed = self.server.acme.as_ref().map(AcmeSettings::certificates).unwrap_or_default();
+        self.tls.managed = managed;
         let (certfile, keyfile) = match (self.certfile.take(), self.keyfile.take()) {
             (Some((certfile, _)), Some((keyfile, _))) => (certfile, keyfile),
+            (None, None) if !self.tls.managed.is_empty() => return Some(self.tls.clone()),
             (None, None) => {
                 self.check_tls_without_certificate();
                 return None;

@@ -6,15 +6,15 @@ use clap::builder::ValueParser;
 use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Parser, value_parser};
 
-use hcrs_server::{AppName, AskedRequest};
+use hcrs_server::{AppName, AskedRequest, Domain, Ports};
 
-use crate::AdminAction;
 use crate::defaults::Defaults;
 use crate::error::ConfigError;
 use crate::kind::{AUTO, ValueKind, parse_mask, quoted};
 use crate::setting::{Group, Setting};
 use crate::table::{self, admin::ADMIN_BIND};
 use crate::value::{Datum, Place, Value};
+use crate::{AcmeAction, AdminAction};
 
 const OTHER_COMMANDS: &str = "\
 Other commands:
@@ -26,6 +26,8 @@ Other commands:
                            explains which route takes a request
   hcrs migrate FILE        converts the settings of another server, its command line
                            (-- COMMAND) or its systemd unit (--systemd UNIT)
+  hcrs acme check          checks what an authority of certificates will look for;
+                           also acme status and acme renew
   hcrs cert dev            creates a certificate for local development
   hcrs dev [APPLICATION]   serves an app while it is developed: HTTPS, reloads, debug log
 
@@ -106,6 +108,59 @@ pub(crate) fn admin_action(name: &str, matches: &ArgMatches) -> AdminAction {
         _ => AdminAction::Dump,
     }
 }
+
+/// The word with which commands about certificates begin.
+pub(crate) const ACME: &str = "acme";
+/// The commands about certificates that come by themselves.
+pub(crate) const ACME_COMMANDS: [&str; 3] = ["status", "renew", "check"];
+
+/// Returns a command about certificates that come by themselves.
+pub(crate) fn acme(name: &str) -> Command {
+    match name {
+        "status" => settings(
+            Command::new("status")
+                .about("Shows the names whose certificates come by themselves, and failures"),
+        ),
+        "renew" => {
+            let parse = |text: &str| Domain::parse(text).map_err(|error| error.to_string());
+            let domain = Arg::new(NAME).value_name("NAME").value_parser(parse);
+            settings(Command::new("renew").about("Has certificates of a running server renewed now"))
+                .arg(domain.help("The name; without one all are renewed"))
+        }
+        _ => {
+            let port = |name: &'static str, default: &'static str, help: &'static str| {
+                let port = Arg::new(name).long(name).value_name("PORT").default_value(default);
+                port.value_parser(value_parser!(u16).range(1..)).help(help)
+            };
+            settings(Command::new("check").about(
+                "Checks what the authority will look for, without asking it for a certificate: DNS, ports, answers \
+                 to challenges, storage; the server has to run",
+            ))
+            .arg(port(HTTP_PORT, "80", "The port of HTTP that the authority connects to"))
+            .arg(port(HTTPS_PORT, "443", "The port of HTTPS that the authority connects to"))
+        }
+    }
+}
+
+/// Returns what a command about certificates does.
+pub(crate) fn acme_action(name: &str, matches: &ArgMatches) -> AcmeAction {
+    let port = |name: &str| given(matches, name);
+    match name {
+        "status" => AcmeAction::Status,
+        "renew" => AcmeAction::Renew(given(matches, NAME)),
+        _ => {
+            let usual = Ports::default();
+            AcmeAction::Check(Ports {
+                http: port(HTTP_PORT).unwrap_or(usual.http),
+                https: port(HTTPS_PORT).unwrap_or(usual.https),
+            })
+        }
+    }
+}
+
+const NAME: &str = "NAME";
+const HTTP_PORT: &str = "http-port";
+const HTTPS_PORT: &str = "https-port";
 
 const JSON: &str = "json";
 const ONCE: &str = "once";

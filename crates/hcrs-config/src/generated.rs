@@ -9,7 +9,7 @@ use self::current::assert_current;
 use crate::defaults::Defaults;
 use crate::environment::SHARED_VARIABLES;
 use crate::kind::{MAX_SECONDS, ValueKind, quoted};
-use crate::setting::{Group, Setting, TakesEffect};
+use crate::setting::{ACME_PREFIX, ACME_TABLE, Group, Setting, TakesEffect};
 use crate::{check_text, flags, table};
 
 fn in_group(group: Group) -> impl Iterator<Item = &'static Setting> {
@@ -253,6 +253,24 @@ fn schema_of_apps() -> String {
     )
 }
 
+/// Returns the schema of the table whose keys are settings with its name in front.
+fn schema_of_acme(indent: &str) -> String {
+    let property = |setting: &Setting| {
+        let key = setting.key.strip_prefix(ACME_PREFIX)?;
+        Some(format!(
+            "\"{key}\": {{ {}, \"description\": {} }}",
+            schema_of(setting.kind),
+            quoted(setting.doc)
+        ))
+    };
+    let properties: Vec<_> = table::all().filter_map(property).collect();
+    format!(
+        "{indent}\"{ACME_TABLE}\": {{ \"type\": \"object\", \"properties\": {{ {} }}, \
+         \"additionalProperties\": false }}",
+        properties.join(", ")
+    )
+}
+
 #[test]
 fn schema_for_editors() {
     let defaults = Defaults::default();
@@ -278,10 +296,11 @@ fn schema_for_editors() {
          \"title\": \"hypercorn.toml of hcrs\",\n  \"type\": \"object\",\n  \
          \"properties\": {{\n{},\n    \"hcrs\": {{\n      \"type\": \"object\",\n      \
          \"description\": \"Settings that Hypercorn does not have.\",\n      \
-         \"properties\": {{\n{}\n      }},\n      \
+         \"properties\": {{\n{},\n{}\n      }},\n      \
          \"additionalProperties\": false\n    }}\n  }}\n}}\n",
         properties(false, "    "),
         properties(true, "        "),
+        schema_of_acme("        "),
     );
     let parsed: serde_json::Value = serde_json::from_str(&schema).expect("the schema is JSON");
     assert_eq!(parsed["properties"]["hcrs"]["properties"]["io_threads"]["type"], "integer");

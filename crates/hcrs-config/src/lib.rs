@@ -31,7 +31,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use hcrs_server::{AppName, AskedRequest};
+use hcrs_server::{AppName, AskedRequest, Domain, Ports};
 
 use crate::draft::Draft;
 use crate::flags::{CHECK, CertificateFlags, FlagValues, SHOW};
@@ -79,6 +79,13 @@ pub enum Command {
         /// The action.
         action: AdminAction,
     },
+    /// Ask about certificates that come by themselves (`hcrs acme`).
+    Acme {
+        /// The configuration of the server.
+        config: Box<Config>,
+        /// The action.
+        action: AcmeAction,
+    },
     /// Serve an app while it is developed (`hcrs dev`).
     Develop {
         /// The configuration.
@@ -95,6 +102,17 @@ pub enum Command {
         /// Whether a certificate that is still valid is replaced.
         force: bool,
     },
+}
+
+/// The action of a command about certificates that come by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcmeAction {
+    /// Show the state of the names.
+    Status,
+    /// Ask the authority for the certificate of this name now, or for all.
+    Renew(Option<Domain>),
+    /// Check what the authority will look for.
+    Check(Ports),
 }
 
 /// The action of a command on a running server.
@@ -188,6 +206,15 @@ fn parse_with(
             action,
         });
     }
+    if word(1) == flags::ACME && flags::ACME_COMMANDS.contains(&word(2)) {
+        let name = format!("hcrs acme {}", word(2));
+        let matches = flags::acme(word(2)).bin_name(name).try_get_matches_from(&arguments[2..]);
+        let matches = matches.map_err(ConfigError::Usage)?;
+        let action = flags::acme_action(word(2), &matches);
+        let flags = FlagValues::new(&matches);
+        let (config, _) = configure(flags, environment, Purpose::Production, reads)?;
+        return Ok(Command::Acme { config: Box::new(config), action });
+    }
     match (word(1), word(2)) {
         ("dev", _) => {
             let command = flags::develop().bin_name("hcrs dev");
@@ -262,6 +289,8 @@ fn configure(
     };
     let text = |name: &str| variable(name).and_then(|value| value.to_str()).map(str::to_owned);
     draft.proxies.apply_environment(text, &mut draft.mistakes);
+    let is_root = rustix::process::geteuid().is_root();
+    draft.default_storage = table::acme::default_storage(text, is_root);
     draft.passed = Passed::to_process(std::process::id(), environment, &mut draft.mistakes);
     read::apply_file(&source, &mut draft);
     read::apply_environment(environment, &mut draft);

@@ -14,8 +14,8 @@ use crate::draft::{Draft, Finished};
 use crate::environment::SHARED_VARIABLES;
 use crate::error::ConfigError;
 use crate::kind::ValueKind;
-use crate::secret::{HIDDEN, SECRET};
-use crate::setting::{Effect, Setting};
+use crate::secret::{HIDDEN, is_hidden};
+use crate::setting::{ACME_PREFIX, ACME_TABLE, Effect, Setting};
 use crate::similar::nearest;
 use crate::source::Source;
 use crate::table::{self, apps::APPS};
@@ -75,7 +75,7 @@ fn resolve(given: &BTreeMap<&'static str, Value>, source: &Source) -> Vec<Resolv
     let defaults = Defaults::default();
     let resolve = |setting: &'static Setting| {
         let (value, place) = match given.get(setting.key) {
-            Some(value) if setting.key == SECRET => (HIDDEN.into(), &value.place),
+            Some(value) if is_hidden(setting.key) => (HIDDEN.into(), &value.place),
             Some(value) if setting.kind == ValueKind::Variables => (value.literal_names(), &value.place),
             // Their tables are printed apart, without the values of variables.
             Some(value) if setting.key == APPS => (HIDDEN.into(), &value.place),
@@ -210,7 +210,21 @@ struct TableReader<'a, 'b> {
 impl TableReader<'_, '_> {
     /// Applies the setting of this key, or reports that there is none.
     fn apply_entry(&mut self, key: &Key<'_>, written: &Spanned<DeValue<'_>>) {
-        let name = key.get_ref().as_ref();
+        self.apply_named(key.get_ref().as_ref(), key, written);
+    }
+
+    /// Applies the keys of `[hcrs.acme]`, each of which is a setting whose name begins with that of the table.
+    fn apply_acme(&mut self, table: &DeTable<'_>) {
+        for (key, written) in in_order(table) {
+            self.apply_named(&format!("{ACME_PREFIX}{}", key.get_ref()), key, written);
+        }
+    }
+
+    /// Applies the setting of this name, or reports that there is none.
+    fn apply_named(&mut self, name: &str, key: &Key<'_>, written: &Spanned<DeValue<'_>>) {
+        if let (true, ACME_TABLE, DeValue::Table(table)) = (self.is_extension, name, written.get_ref()) {
+            return self.apply_acme(table);
+        }
         let mut value = Value::from(written);
         let place = Place::File(key.span());
         if matches!(written.get_ref(), DeValue::Table(_)) {

@@ -8,6 +8,11 @@ use crate::environment::variable;
 use crate::kind::ValueKind;
 use crate::value::{GivenValue, Mistake};
 
+/// The table in `[hcrs]` whose keys are settings with this prefix.
+pub(crate) const ACME_TABLE: &str = "acme";
+/// The beginning of the names of these settings.
+pub(crate) const ACME_PREFIX: &str = "acme_";
+
 /// Stores a given value in the draft.
 pub(crate) type Apply = fn(&GivenValue<'_>, &mut Draft) -> Result<(), Mistake>;
 
@@ -85,6 +90,7 @@ pub(crate) enum Group {
     Process,
     Deadlines,
     Tls,
+    Acme,
     Protocols,
     Logs,
     Tracing,
@@ -92,7 +98,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Listeners,
         Self::Proxies,
         Self::Routes,
@@ -101,6 +107,7 @@ impl Group {
         Self::Process,
         Self::Deadlines,
         Self::Tls,
+        Self::Acme,
         Self::Protocols,
         Self::Logs,
         Self::Tracing,
@@ -117,6 +124,7 @@ impl Group {
             Self::Process => "Process",
             Self::Deadlines => "Deadlines",
             Self::Tls => "TLS",
+            Self::Acme => "Certificates by ACME",
             Self::Protocols => "Protocols",
             Self::Logs => "Logs and metrics",
             Self::Tracing => "Tracing and request ids",
@@ -240,6 +248,9 @@ impl Setting {
 
     /// Returns the key with its table, as messages show it.
     pub fn name(&self) -> String {
+        if let Some(key) = self.key.strip_prefix(ACME_PREFIX) {
+            return format!("[hcrs.{ACME_TABLE}] {key}");
+        }
         if self.is_extension { format!("[hcrs] {}", self.key) } else { self.key.to_owned() }
     }
 

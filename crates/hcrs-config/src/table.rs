@@ -1,5 +1,6 @@
 //! The table of all settings. File, environment, flags, help and the generated pages are derived from it.
 
+pub(crate) mod acme;
 pub(crate) mod admin;
 mod app;
 pub mod apps;
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
         process::SETTINGS,
         deadlines::SETTINGS,
         tls::SETTINGS,
+        acme::SETTINGS,
         protocols::SETTINGS,
         websocket::SETTINGS,
         logs::SETTINGS,

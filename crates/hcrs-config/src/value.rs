@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::kind::{MAX_SECONDS, ValueKind, parse_mask, parse_size, quoted};
-use crate::secret::{HIDDEN, SECRET};
+use crate::secret::{HIDDEN, is_hidden};
 
 /// Place where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,10 +276,10 @@ const PYTHON_OBJECT: &str = "python";
 
 /// Returns an entry of a table in the form of the file, with passwords hidden.
 fn literal_entry((key, value): &(String, Value)) -> String {
-    match key.as_str() {
-        SECRET => format!("{key} = {HIDDEN}"),
-        _ => format!("{} = {}", bare_or_quoted(key), value.literal()),
+    if is_hidden(key) {
+        return format!("{key} = {HIDDEN}");
     }
+    format!("{} = {}", bare_or_quoted(key), value.literal())
 }
 
 /// Returns a key in the form of the file.

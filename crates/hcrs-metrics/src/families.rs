@@ -218,6 +218,39 @@ pub(crate) const FAMILIES: &[Family] = &[
         "TLS handshakes that failed.",
         |scrape, out| out.each(&[], &scrape.threads.counters.handshake_failures),
     ),
+    // Certificates that come by themselves
+    Family::new(
+        "hcrs_acme_certificate_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "The end of the certificate of a name, in seconds since the Unix epoch. Without a certificate there is none.",
+        |scrape, out| {
+            for name in &scrape.server.certificates {
+                if let Some(end) = name.not_after {
+                    out.number(&[("name", &name.name)], end);
+                }
+            }
+        },
+    ),
+    Family::new(
+        "hcrs_acme_next_try_timestamp_seconds",
+        Kind::Gauge,
+        "When the authority is asked for the next certificate of a name, in seconds since the Unix epoch.",
+        |scrape, out| {
+            for name in &scrape.server.certificates {
+                out.number(&[("name", &name.name)], name.next_try);
+            }
+        },
+    ),
+    Family::new(
+        "hcrs_acme_failures",
+        Kind::Counter,
+        "Tries to get a certificate for a name that have failed.",
+        |scrape, out| {
+            for name in &scrape.server.certificates {
+                out.number(&[("name", &name.name)], name.failures);
+            }
+        },
+    ),
     // Workers
     Family::new(
         "hcrs_traced_requests",

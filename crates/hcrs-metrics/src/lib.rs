@@ -22,7 +22,7 @@ pub use label::{
     ConnectionProtocol, HandshakeFailure, Label, Protocol, RestartCause, ShedReason, Stall, StatusClass,
     WorkerState,
 };
-pub use server::{ServerFacts, SlotName, SpanFacts, WorkerFacts, WorkerRestarts};
+pub use server::{NamedCertificateFacts, ServerFacts, SlotName, SpanFacts, WorkerFacts, WorkerRestarts};
 pub use snapshot::{ACTIVE_MAX, QueueFacts, ThreadSnapshot};
 pub use totals::{SlotTotals, Totals};
 pub use values::{By, Counter, Level, Stalls};

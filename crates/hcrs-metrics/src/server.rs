@@ -20,6 +20,8 @@ pub struct ServerFacts {
     pub restarts: WorkerRestarts,
     /// The spans of requests.
     pub spans: SpanFacts,
+    /// The names whose certificates come by themselves.
+    pub certificates: Vec<NamedCertificateFacts>,
 }
 
 /// The name of a slot, which is one of an app's.
@@ -36,6 +38,19 @@ impl ServerFacts {
     pub(crate) fn has_several_apps(&self) -> bool {
         self.slots.iter().any(|slot| slot.app != self.slots[0].app)
     }
+}
+
+/// A name whose certificate comes by itself. Times are in seconds since the Unix epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedCertificateFacts {
+    /// The name.
+    pub name: String,
+    /// The end of its certificate, if it has one.
+    pub not_after: Option<u64>,
+    /// When the authority is asked for a new one.
+    pub next_try: u64,
+    /// The number of failures since the start.
+    pub failures: u64,
 }
 
 /// The numbers of requests whose spans were exported, and were not.

@@ -91,6 +91,7 @@ pub fn check_as_process_user(settings: &Settings) -> CheckedAsUser {
         let more = tls.more_certificates.iter().flat_map(|pair| [&pair.certfile, &pair.keyfile]);
         let files =
             [&tls.certfile, &tls.keyfile].into_iter().chain(more).chain(&tls.ca_certs).chain(&tls.crls);
+        let files = files.filter(|file| !file.as_os_str().is_empty());
         found.warnings = unreadable(files.map(AsRef::as_ref));
     }
     found

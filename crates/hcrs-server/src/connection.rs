@@ -55,7 +55,7 @@ async fn take_steps(admitted: Admitted, serial: u64, mut socket: Socket, entranc
         return drive(Client::new(admitted, serial, peer, None), socket).await;
     };
     let agreed = admitted.until_drained(handshake::shake_hands(&admitted, socket, &tls)).await;
-    let Some((stream, agreed)) = unless_refused(serial, agreed) else { return };
+    let Some((stream, agreed)) = unless_refused(serial, agreed).flatten() else { return };
     drive(Client::new(admitted, serial, peer, Some(agreed)), stream).await;
 }
 

@@ -76,6 +76,7 @@ pub fn explain(settings: &Settings, asked: &AskedRequest) -> Vec<RouteStep> {
     let mut circumstances = Circumstances {
         settings,
         is_admin: false,
+        may_answer_challenge: settings.acme.is_some(),
         https_port: redirects.then_some(443),
         first_route: 0,
         apps: &[],
@@ -130,6 +131,7 @@ fn describe(route: Route, settings: &Settings) -> String {
             format!("the app {}", path.unwrap_or_default())
         }
         Route::Redirect(_) => "a redirect to https (redirect_http)".to_owned(),
+        Route::Challenge => "the answer to the challenge of an authority of certificates".to_owned(),
         Route::Health(_) => "the server's answer to probes".to_owned(),
         Route::Refused(fault) => format!("status {}: {}", fault.status(), fault.as_str()),
         Route::Welcome | Route::AppFailure(_) | Route::Configured(_) | Route::Admin => {

@@ -39,6 +39,10 @@ pub use check::{CheckedAsUser, check, check_as_process_user};
 pub use embedder::Embedder;
 pub use explain::{AskedRequest, RouteStep, explain};
 pub use handover::LISTENERS as INHERITED_LISTENERS;
+pub use hcrs_acme::{
+    AcmeSettings, ChallengePolicy, DirectoryUrl, Domain, ExternalAccount, Finding, HmacKey, KeyType, Ports,
+    check as check_acme, stored_report,
+};
 pub use hcrs_otlp::{Endpoint, OtlpSettings};
 pub use labels::{LabelSettings, SampleRatio, TraceContext};
 pub use process_user::AccountName;

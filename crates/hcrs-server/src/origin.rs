@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod app;
 pub(crate) mod app_failure;
+pub(crate) mod challenge;
 pub(crate) mod files;
 pub(crate) mod fixed;
 pub(crate) mod health;

@@ -23,7 +23,7 @@ use crate::labels::Labelled;
 use crate::origin::app::apps::App;
 use crate::origin::files::FileRequest;
 use crate::origin::welcome::{self, Facts, TlsFacts};
-use crate::origin::{app_failure, files, fixed, health, redirect, upstream};
+use crate::origin::{app_failure, challenge, files, fixed, health, redirect, upstream};
 use crate::route::{Circumstances, Route, Routed, app_of_promised, route};
 use crate::rules::{Judged, judge};
 use crate::settings::{ConfiguredRoute, RouteAction, Rules, UpstreamSettings};
@@ -93,6 +93,7 @@ impl Intake {
             settings: &settings,
             first_route: 0,
             is_admin: shared.admin.is_some(),
+            may_answer_challenge: settings.acme.is_some(),
             https_port: shared.https_port.get().filter(|_| client.tls.is_none()),
             apps: &apps,
             has_too_many_running: self.has_too_many_running(),
@@ -144,6 +145,13 @@ impl Intake {
                     Some(response) => answered(client, arrived, response, now),
                     None => refused(client, arrived, Fault::UnknownHost, now),
                 },
+                Route::Challenge => {
+                    let Some(response) = challenge::answer(&arrived.head, &settings) else {
+                        circumstances.may_answer_challenge = false;
+                        continue;
+                    };
+                    answered(client, arrived, response, now)
+                }
                 Route::Health(probe) => {
                     let is_draining = shared.phase() != Phase::Serving;
                     let response = health::answer(probe, &shared.readiness, is_draining);

@@ -7,7 +7,7 @@ use hcrs_http::{Fault, RequestHead, Scheme, request_content_length};
 
 use crate::origin::app::apps::App;
 use crate::origin::health::Probe;
-use crate::origin::redirect;
+use crate::origin::{challenge, redirect};
 use crate::settings::{AppIndex, RouteAction, Settings, Taken};
 
 /// The destination of a request.
@@ -23,6 +23,8 @@ pub(crate) enum Route {
     Redirect(u16),
     /// The action of this configured route, which is not the app.
     Configured(Taken),
+    /// The answer to the challenge of an authority of certificates, if there is one.
+    Challenge,
     /// The answer to a probe.
     Health(Probe),
     /// The admin interface.
@@ -47,6 +49,8 @@ pub(crate) struct Circumstances<'a> {
     pub settings: &'a Settings,
     /// Whether the connection is to the admin interface.
     pub is_admin: bool,
+    /// Whether there may be an answer to the challenge of an authority of certificates.
+    pub may_answer_challenge: bool,
     /// The port of HTTPS, if the connection is cleartext and its requests are to be redirected there.
     pub https_port: Option<u16>,
     /// The first of the configured routes that may take the request.
@@ -80,7 +84,7 @@ impl Route {
     /// Whether the edge itself may answer with 2xx. Files are not sent to a WebSocket (`origin/files.rs`).
     fn may_succeed(self, settings: &Settings) -> bool {
         match self {
-            Self::Welcome | Self::Health(_) | Self::Admin => true,
+            Self::Welcome | Self::Challenge | Self::Health(_) | Self::Admin => true,
             Self::Configured(taken) => match &settings.routes[taken].action {
                 RouteAction::Fixed(fixed) => fixed.status < 300,
                 RouteAction::Welcome => true,
@@ -110,6 +114,10 @@ fn before_configured(head: &RequestHead, of: Circumstances<'_>) -> Option<Route>
     }
     if of.is_admin {
         return Some(Route::Admin);
+    }
+    // Before the host is checked and the request redirected: an authority looks for nothing else here.
+    if of.may_answer_challenge && challenge::applies_to(&head.view()) {
+        return Some(Route::Challenge);
     }
     if !of.settings.connection.server_names.serve(head) {
         return Some(Route::Refused(Fault::UnknownHost));
@@ -203,6 +211,7 @@ mod tests {
         Circumstances {
             settings,
             is_admin: false,
+            may_answer_challenge: false,
             https_port: None,
             first_route: 0,
             apps: &[],

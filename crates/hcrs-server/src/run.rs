@@ -51,7 +51,11 @@ pub fn run(mut settings: Settings, warnings: &[String]) -> Result<Outcome, Start
             identity.create_logs(&settings)?;
             identity.assume()?;
             let files = opened.tls.as_ref().map(|tls| tls.files()).unwrap_or_default();
-            opened.warnings.extend(process_user::unreadable(files.iter().map(AsRef::as_ref)));
+            // Those of the storage need not exist.
+            let is_stored =
+                |file: &Path| settings.acme.as_ref().is_some_and(|acme| file.starts_with(&acme.storage));
+            let files = files.iter().map(AsRef::as_ref).filter(|file| !is_stored(file));
+            opened.warnings.extend(process_user::unreadable(files));
         }
         Ok(opened)
     });
@@ -148,6 +152,15 @@ impl Opened {
         }
         let owner = identity.map(Identity::owner);
         settings.socket_owner = settings.socket_owner.or(owner);
+        if let Some(acme) = &settings.acme
+            && let Err(error) = hcrs_acme::create_storage(&acme.storage, owner)
+        {
+            let folder = acme.storage.display();
+            warnings.push(format!(
+                "The folder {folder} cannot be made: {error}; no certificate is asked for before it is there (storage \
+                 of [hcrs.acme])"
+            ));
+        }
         let tls = match &settings.tls {
             Some(tls) => {
                 let (tls, found) = TlsConfig::load(tls.clone(), SystemTime::now())?;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hcrs_acme::AcmeSettings;
 use hcrs_forwarded::{Forwarding, Trust};
 use hcrs_http::PathPrefix;
 use hcrs_otlp::OtlpSettings;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub health: HealthSettings,
     /// Certificate, key and ALPN for the listeners that speak TLS.
     pub tls: Option<hcrs_tls::Settings>,
+    /// Certificates that come by themselves. Their files are among the managed ones of [`Settings::tls`].
+    pub acme: Option<AcmeSettings>,
     /// The length of each listener's queue of connections that wait to be accepted.
     pub backlog: u32,
     /// Permissions that are masked out of unix sockets' files.
@@ -118,6 +121,7 @@ impl Default for Settings {
             admin_bind: None,
             health: HealthSettings::default(),
             tls: None,
+            acme: None,
             backlog: 100,
             umask: None,
             socket_owner: None,

@@ -11,6 +11,7 @@ mod status;
 mod view;
 
 pub use status::{
-    App, Certificate, Connections, Latency, Listener, Queue, Request, Requests, Server, State, Status, Worker,
+    App, Certificate, Connections, Latency, Listener, NameState, NamedCertificate, Queue, Request, Requests,
+    Server, State, Status, Worker,
 };
 pub use view::{Look, View};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quantity::long;
+
 /// The state of a server at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -26,6 +28,9 @@ pub struct Status {
     pub in_flight: Vec<Request>,
     /// The certificates.
     pub certificates: Vec<Certificate>,
+    /// The names whose certificates come by themselves.
+    #[serde(default)]
+    pub acme: Vec<NamedCertificate>,
 }
 
 /// The server as a whole.
@@ -214,6 +219,70 @@ pub struct Certificate {
     pub left: f64,
 }
 
+/// A name whose certificate comes by itself. Times are in seconds since the Unix epoch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NamedCertificate {
+    /// The name.
+    pub name: String,
+    /// The URL of the authority.
+    pub directory: String,
+    /// The state of its certificate.
+    pub state: NameState,
+    /// Whether the authority is being asked for it now.
+    pub is_asking: bool,
+    /// The end of its validity.
+    pub not_after: Option<u64>,
+    /// When the authority is asked for a new one.
+    pub next_try: u64,
+    /// The time until then, in seconds.
+    pub wait: f64,
+    /// The number of failures since the last success.
+    pub failures: u32,
+    /// The number of failures since the start of the server.
+    pub failures_total: u64,
+    /// The reason of the last failure, if that was not followed by a success.
+    pub error: Option<String>,
+}
+
+/// The state of the certificate of a name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NameState {
+    /// There is none; clients get a self-made one that they do not trust.
+    #[default]
+    Missing,
+    /// It is valid.
+    Valid,
+    /// It has expired, and is sent nevertheless.
+    Expired,
+}
+
+impl NamedCertificate {
+    /// Returns the state in words.
+    pub fn words(&self) -> String {
+        let state = match self.state {
+            NameState::Missing => "no certificate yet",
+            NameState::Valid => "valid",
+            NameState::Expired => "expired",
+        };
+        let next = if self.is_asking {
+            "asking the authority now".to_owned()
+        } else if self.wait < 1.0 {
+            "the authority is to be asked now".to_owned()
+        } else if self.failures > 0 {
+            format!("next try in {}", long(self.wait))
+        } else {
+            format!("to be renewed in {}", long(self.wait))
+        };
+        let failure = self.error.as_ref().map(|error| {
+            let times =
+                if self.failures == 1 { "once".to_owned() } else { format!("{} times", self.failures) };
+            format!("; failed {times}, the last time because {error}")
+        });
+        format!("{}: {state}; {next}{}", self.name, failure.unwrap_or_default())
+    }
+}
+
 impl Status {
     /// Returns the state as JSON on one line.
     pub fn to_json(&self) -> String {
@@ -268,6 +337,21 @@ mod tests {
         let json = status.to_json();
         assert!(json.contains(r#""state":"not-ready""#), "{json}");
         assert_eq!(Status::from_json(json.as_bytes()).unwrap(), status);
+    }
+
+    #[test]
+    fn a_certificate_that_comes_by_itself_is_told_in_words() {
+        let mut name = NamedCertificate { name: "a.test".into(), wait: 0.0, ..NamedCertificate::default() };
+        assert_eq!(name.words(), "a.test: no certificate yet; the authority is to be asked now");
+        name.is_asking = true;
+        assert_eq!(name.words(), "a.test: no certificate yet; asking the authority now");
+        name = NamedCertificate { state: NameState::Valid, is_asking: false, wait: 86_400.0 * 30.0, ..name };
+        assert_eq!(name.words(), "a.test: valid; to be renewed in 30d 0h");
+        name = NamedCertificate { failures: 2, error: Some("it is late".into()), wait: 120.0, ..name };
+        assert_eq!(
+            name.words(),
+            "a.test: valid; next try in 2 min; failed 2 times, the last time because it is late"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::quantity::{count, long, number, short, size};
-use crate::status::{Latency, State, Status, Worker};
+use crate::status::{Latency, NameState, State, Status, Worker};
 
 /// The most reports that the latency's curve shows.
 const CURVE: usize = 24;
@@ -298,6 +298,13 @@ fn addresses(status: &Status, look: Look) -> Vec<String> {
             let tone = if certificate.left < CERTIFICATE_SOON { Tone::Doubtful } else { Tone::Plain };
             line.push(tone, &format!("ends in {}", long(certificate.left)));
         }
+        lines.push(line.text);
+    }
+    for name in &status.acme {
+        let mut line = Line::new(look);
+        let is_in_order = name.state == NameState::Valid && name.failures == 0;
+        line.push(Tone::Plain, "acme  ");
+        line.push(if is_in_order { Tone::Plain } else { Tone::Doubtful }, &name.words());
         lines.push(line.text);
     }
     lines

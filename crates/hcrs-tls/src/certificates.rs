@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::identity::Identity;
 use crate::sni::Names;
-use crate::{Settings, TlsError, TlsWarning, ciphers};
+use crate::{Settings, TlsError, TlsWarning, ciphers, managed};
 
 /// The server's certificates, at least one. The first is for clients that ask for a name that no certificate
 /// has.
@@ -20,14 +20,22 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Reads every pair of files.
+    /// Reads every pair of files. At a start, a file of a managed certificate that is damaged counts as none.
     pub(crate) fn load(
         settings: &Settings,
         provider: &CryptoProvider,
+        is_start: bool,
         warnings: &mut Vec<TlsWarning>,
     ) -> Result<Self, TlsError> {
         let identities = settings.certificates().map(|files| Identity::load(&files, provider));
         let identities = identities.collect::<Result<Vec<_>, _>>()?;
+        let mut identities = identities;
+        for managed in &settings.managed {
+            identities.push(managed::load(managed, provider, is_start, warnings)?);
+        }
+        if identities.is_empty() {
+            return Err(TlsError::NoCertificate { path: settings.certfile.clone() });
+        }
         warnings.extend(identities.iter().skip(1).filter_map(Identity::nameless));
         let names = Names::new(identities.iter().map(|identity| identity.names.as_slice()));
         Ok(Self { identities, names })

@@ -53,7 +53,7 @@ impl ServerConfigs {
         before: Option<&Self>,
     ) -> Result<(Self, Vec<TlsWarning>), TlsError> {
         let mut warnings = Vec::new();
-        let parts = Parts::load(settings, &mut warnings)?;
+        let parts = Parts::load(settings, before.is_none(), &mut warnings)?;
         let ticketer = match (&settings.ticket_keys, before) {
             (Some(path), _) => SharedTicketer::load(path, &parts.policy, &mut warnings)?,
             (None, Some(before)) if before.policy == parts.policy => Arc::clone(&before.ticketer),
@@ -95,9 +95,10 @@ impl ServerConfigs {
         QuicHandshake::new(&self.quic, &self.certificates)
     }
 
-    /// Returns the facts of the certificates.
+    /// Returns the facts of the certificates, without the self-made ones that stand in for others.
     pub fn certificates(&self) -> Vec<CertificateFacts> {
-        self.certificates.identities().iter().map(Identity::facts).collect()
+        let identities = self.certificates.identities().iter().filter(|identity| !identity.is_stand_in);
+        identities.map(Identity::facts).collect()
     }
 
     /// Returns warnings about certificates and CRLs that are not valid at this time.
@@ -108,7 +109,7 @@ impl ServerConfigs {
 
 /// Returns one configuration for all clients: certificates by name, cipher suites in the client's order.
 pub(crate) fn for_all(settings: &Settings) -> Result<ServerConfig, TlsError> {
-    let parts = Parts::load(settings, &mut Vec::new())?;
+    let parts = Parts::load(settings, true, &mut Vec::new())?;
     let ticketer = match &settings.ticket_keys {
         Some(path) => SharedTicketer::load(path, &parts.policy, &mut Vec::new())?,
         None => aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?,
@@ -131,13 +132,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn load(settings: &Settings, warnings: &mut Vec<TlsWarning>) -> Result<Self, TlsError> {
+    fn load(settings: &Settings, is_start: bool, warnings: &mut Vec<TlsWarning>) -> Result<Self, TlsError> {
         let provider = provider();
         let alpn = alpn(&settings.alpn_protocols)?;
         let mut suites = ciphers::select(&settings.ciphers)?;
         warnings.append(&mut suites.warnings);
         let groups = key_exchange::groups(&settings.key_exchange, settings.minimum_version)?;
-        let certificates = Arc::new(Certificates::load(settings, &provider, warnings)?);
+        let certificates = Arc::new(Certificates::load(settings, &provider, is_start, warnings)?);
         let policy = Policy::load(settings, &provider, warnings)?;
         let verifier = policy.verifier(&provider)?;
         let oldest = settings.minimum_version;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use rustls::Error;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::settings::CertificateFiles;
 use crate::x509::{self, Validity};
@@ -32,6 +32,8 @@ pub(crate) struct Identity {
     pub pem: Arc<str>,
     /// The DNS names that the certificate was issued for.
     pub names: Vec<String>,
+    /// Whether it is self-made, as long as there is no other.
+    pub is_stand_in: bool,
     certfile: PathBuf,
     validity: Option<Validity>,
 }
@@ -50,12 +52,24 @@ impl Identity {
     pub(crate) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let CertificateFiles { certfile, keyfile, keyfile_password } = files;
         let chain: Vec<CertificateDer<'static>> = pem::blocks(certfile, &pem::read(certfile)?)?;
+        let key = key::load(keyfile, keyfile_password.as_ref())?;
+        Self::of(files, chain, key, provider)
+    }
+
+    /// Returns the identity of a chain and its key; the files are those that errors and warnings name.
+    pub(crate) fn of(
+        files: &CertificateFiles,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, TlsError> {
+        let CertificateFiles { certfile, keyfile, .. } = files;
         let Some(leaf) = chain.first().cloned() else {
             return Err(TlsError::NoCertificate { path: certfile.clone() });
         };
         let key = provider
             .key_provider
-            .load_private_key(key::load(keyfile, keyfile_password.as_ref())?)
+            .load_private_key(key)
             .map_err(|source| TlsError::UnusableKey { path: keyfile.clone(), source })?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
@@ -69,9 +83,16 @@ impl Identity {
             certified: Arc::new(certified),
             pem: pem::certificate(&leaf).into(),
             names: x509::dns_names(&leaf),
+            is_stand_in: false,
             certfile: certfile.clone(),
             validity: x509::validity(&leaf),
         })
+    }
+
+    /// Marks the identity as self-made, as long as there is no other.
+    pub(crate) fn into_stand_in(mut self) -> Self {
+        self.is_stand_in = true;
+        self
     }
 
     /// Returns a warning if no client can ask for the certificate.

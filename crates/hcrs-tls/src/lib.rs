@@ -3,6 +3,7 @@
 
 mod authority;
 mod certificates;
+mod challenge;
 mod ciphers;
 mod client;
 mod configs;
@@ -12,6 +13,7 @@ mod identity;
 mod info;
 mod key;
 mod key_exchange;
+mod managed;
 mod pem;
 mod quic;
 mod reload;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+pub use challenge::ACME_PROTOCOL;
 pub use client::{Authorities, client_config};
 pub use configs::{Choice, ServerConfigs};
 pub use development::{DevCertificate, make_dev_certificate};
@@ -35,9 +38,10 @@ pub use error::TlsError;
 pub use identity::CertificateFacts;
 pub use info::TlsInfo;
 pub use key_exchange::KeyExchange;
+pub use managed::check_pair;
 pub use quic::QuicHandshake;
 pub use reload::TlsConfig;
-pub use settings::{CertificateFiles, Password, Settings};
+pub use settings::{CertificateFiles, ManagedCertificate, Password, Settings};
 pub use verify::{VerifyFlags, VerifyMode};
 pub use version::TlsVersion;
 pub use warning::TlsWarning;

@@ -4,14 +4,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use crate::{ServerConfigs, Settings, TlsError, TlsWarning};
+use rustls::ServerConfig;
+use rustls::server::ClientHello;
+
+use crate::challenge::Challenges;
+use crate::{ManagedCertificate, ServerConfigs, Settings, TlsError, TlsWarning};
 
 /// The settings, and the configurations from the last reading of their files. All listeners share it. Its
 /// owner calls [`TlsConfig::reload`] when files have changed: this crate does not watch them.
 #[derive(Debug)]
 pub struct TlsConfig {
     settings: Settings,
+    /// The managed certificates of the moment; those of the settings are the first ones.
+    managed: RwLock<Vec<ManagedCertificate>>,
     current: RwLock<Arc<ServerConfigs>>,
+    challenges: Challenges,
 }
 
 impl TlsConfig {
@@ -19,7 +26,9 @@ impl TlsConfig {
     pub fn load(settings: Settings, now: SystemTime) -> Result<(Self, Vec<TlsWarning>), TlsError> {
         let (configs, mut warnings) = ServerConfigs::load(&settings, None)?;
         warnings.extend(configs.out_of_date(now));
-        Ok((Self { settings, current: RwLock::new(Arc::new(configs)) }, warnings))
+        let managed = RwLock::new(settings.managed.clone());
+        let current = RwLock::new(Arc::new(configs));
+        Ok((Self { settings, managed, current, challenges: Challenges::default() }, warnings))
     }
 
     /// Returns the configurations for a new connection. To be called once for each connection.
@@ -32,7 +41,7 @@ impl TlsConfig {
     /// its key are being replaced one after the other, the error is that they are no pair, and a later call
     /// succeeds.
     pub fn reload(&self, now: SystemTime) -> Result<Vec<TlsWarning>, TlsError> {
-        let (configs, mut warnings) = ServerConfigs::load(&self.settings, Some(&self.current()))?;
+        let (configs, mut warnings) = ServerConfigs::load(&self.present(), Some(&self.current()))?;
         warnings.extend(configs.out_of_date(now));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(configs);
         Ok(warnings)
@@ -40,10 +49,38 @@ impl TlsConfig {
 
     /// Returns the files whose change is a reason to reload.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.settings.files()
+        self.present().files()
     }
 
-    /// Returns the settings, which never change.
+    /// Changes the managed certificates, which the next reload reads.
+    pub fn manage(&self, managed: Vec<ManagedCertificate>) {
+        *self.managed.write().unwrap_or_else(PoisonError::into_inner) = managed;
+    }
+
+    /// Returns the settings with the managed certificates of the moment.
+    fn present(&self) -> Settings {
+        let managed = self.managed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Settings { managed, ..self.settings.clone() }
+    }
+
+    /// Has handshakes for a name with the protocol `acme-tls/1` answered (RFC 8737), by a certificate with this
+    /// digest.
+    pub fn present_challenge(&self, name: &str, digest: &[u8; 32]) -> Result<(), TlsError> {
+        self.challenges.present(name, digest)
+    }
+
+    /// Ends what [`TlsConfig::present_challenge`] has begun.
+    pub fn withdraw_challenge(&self, name: &str) {
+        self.challenges.withdraw(name);
+    }
+
+    /// Returns the configuration for a handshake that is the challenge of an authority. The connection is to be
+    /// closed when the handshake is over.
+    pub fn challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        self.challenges.find(hello)
+    }
+
+    /// Returns the settings, which never change but for the managed certificates.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -11,7 +11,8 @@ use crate::version::TlsVersion;
 /// The settings of the TLS listeners: identity, clients' certificates, and negotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// PEM file with the certificate first and then its issuers, without the root.
+    /// PEM file with the certificate first and then its issuers, without the root; empty if all certificates are
+    /// in [`Settings::managed`].
     pub certfile: PathBuf,
     /// PEM file with the certificate's private key: PKCS #8, PKCS #1 or SEC 1; only PKCS #8 may be encrypted.
     pub keyfile: PathBuf,
@@ -21,6 +22,8 @@ pub struct Settings {
     /// 3). The one of [`Settings::certfile`] is also sent to clients that ask for no name, or for a name that
     /// no certificate has.
     pub more_certificates: Vec<CertificateFiles>,
+    /// Certificates that come by themselves. They follow the others.
+    pub managed: Vec<ManagedCertificate>,
     /// PEM file with the authorities whose client certificates are accepted; CRLs in it count as well.
     pub ca_certs: Option<PathBuf>,
     /// Whether clients are asked for a certificate.
@@ -66,6 +69,7 @@ impl Settings {
             keyfile: keyfile.into(),
             keyfile_password: None,
             more_certificates: Vec::new(),
+            managed: Vec::new(),
             ca_certs: None,
             verify_mode: VerifyMode::default(),
             verify_flags: VerifyFlags::default(),
@@ -79,20 +83,22 @@ impl Settings {
         }
     }
 
-    /// Returns all certificates with their keys, the default one first.
+    /// Returns the certificates of the operator with their keys, the default one first.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = CertificateFiles> {
         let first = CertificateFiles {
             certfile: self.certfile.clone(),
             keyfile: self.keyfile.clone(),
             keyfile_password: self.keyfile_password.clone(),
         };
-        std::iter::once(first).chain(self.more_certificates.iter().cloned())
+        let first = (!first.certfile.as_os_str().is_empty()).then_some(first);
+        first.into_iter().chain(self.more_certificates.iter().cloned())
     }
 
     /// Returns all files that are read, each once.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> =
             self.certificates().flat_map(|pair| [pair.certfile, pair.keyfile]).collect();
+        files.extend(self.managed.iter().map(|managed| managed.file.clone()));
         files.extend(self.ca_certs.clone());
         files.extend(self.crls.iter().cloned());
         files.extend(self.ticket_keys.clone());
@@ -111,6 +117,15 @@ pub struct CertificateFiles {
     pub keyfile: PathBuf,
     /// The password, as [`Settings::keyfile_password`].
     pub keyfile_password: Option<Password>,
+}
+
+/// A certificate that comes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedCertificate {
+    /// The name that it is for. As long as there is no file, clients that ask for it get a self-made certificate.
+    pub name: String,
+    /// PEM file with the key and the certificate.
+    pub file: PathBuf,
 }
 
 /// A password. `Debug` hides it, so it does not show in logs.

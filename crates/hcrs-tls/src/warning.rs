@@ -72,6 +72,12 @@ pub enum TlsWarning {
         /// The start of the validity, as in `2026-11-30T12:00:00Z`.
         start: String,
     },
+    /// A stored certificate cannot be used; another one will be asked for.
+    #[error("a self-made certificate is used in place of a stored one: {detail}")]
+    Managed {
+        /// The error.
+        detail: String,
+    },
     /// No client can ask for a further certificate.
     #[error(
         "the certificate in certfile {} has no DNS name among its subject alternative names: \

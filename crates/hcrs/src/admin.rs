@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use hcrs_config::{AdminAction, has_colors};
-use hcrs_server::{Bind, Settings};
+use hcrs_server::{Bind, Domain, Settings};
 use hcrs_status::{Look, Status, View};
 
 /// How long the server may take to answer: longer than the supervisor may.
@@ -33,6 +33,8 @@ pub(crate) enum AdminError {
     Refused(String),
     /// The reply is not one of hcrs.
     Malformed,
+    /// The settings name no certificates that come by themselves.
+    NoDomains,
 }
 
 impl Display for AdminError {
@@ -46,6 +48,10 @@ impl Display for AdminError {
                 write!(f, "no server can be reached at {address}: {error}; is it running, with this admin_bind?")
             }
             Self::Refused(why) => write!(f, "the server refuses: {why}"),
+            Self::NoDomains => f.write_str(
+                "no certificate comes by itself: set domains of [hcrs.acme] in the configuration and name that by \
+                 --config, or give --domain",
+            ),
             Self::Malformed => f.write_str("the reply is not one of hcrs's admin interface"),
         }
     }
@@ -110,6 +116,19 @@ fn look(is_live: bool) -> Look {
 trait Connection: Read + Write {}
 
 impl<T: Read + Write> Connection for T {}
+
+/// Returns the state of the server that the settings describe.
+pub(crate) fn status(settings: &Settings) -> Result<Status, AdminError> {
+    let bind = settings.admin_bind.as_ref().ok_or(AdminError::NoAddress)?;
+    Status::from_json(&ask(bind, "GET", "/status")?).map_err(|_| AdminError::Malformed)
+}
+
+/// Has certificates of the server that the settings describe renewed. Returns its reply.
+pub(crate) fn renew(settings: &Settings, domain: Option<&Domain>) -> Result<Vec<u8>, AdminError> {
+    let bind = settings.admin_bind.as_ref().ok_or(AdminError::NoAddress)?;
+    let query = domain.map(|domain| format!("?name={domain}")).unwrap_or_default();
+    ask(bind, "POST", &format!("/renew{query}"))
+}
 
 /// Sends a request to the admin interface. Returns the body of its reply.
 fn ask(bind: &Bind, method: &str, target: &str) -> Result<Vec<u8>, AdminError> {

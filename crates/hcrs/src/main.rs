@@ -1,6 +1,7 @@
 //! The command `hcrs`: parses its arguments, runs what they ask for, and reports the outcome by its exit
 //! code.
 
+mod acme;
 mod admin;
 mod allocator;
 
@@ -72,6 +73,11 @@ fn main() -> Exit {
         }
         Ok(Command::Admin { config, action }) => match admin::run(&config.server, action) {
             Ok(()) => Exit::Done,
+            Err(error) => fail(Exit::NotStarted, &error),
+        },
+        Ok(Command::Acme { config, action }) => match acme::run(&config.server, action) {
+            Ok(true) => Exit::Done,
+            Ok(false) => Exit::NotStarted,
             Err(error) => fail(Exit::NotStarted, &error),
         },
         Ok(Command::Develop { config, certificate_folder }) => {

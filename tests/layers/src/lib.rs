@@ -26,10 +26,12 @@ mod tests {
         ("hcrs-tls", &["hcrs-http"], &["pyo3"]),
         ("hcrs-otlp", &["hcrs-http"], &["tokio", "h2", "pyo3"]),
         ("hcrs-link", &["hcrs-http"], &["tokio", "pyo3"]),
+        ("hcrs-acme", &["hcrs-status", "hcrs-tls"], &["tokio", "h2", "pyo3"]),
         ("hcrs-worker", &["hcrs-http", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),
         (
             "hcrs-server",
             &[
+                "hcrs-acme",
                 "hcrs-http",
                 "hcrs-files",
                 "hcrs-coding",

@@ -46,7 +46,13 @@ class H1Client:
     """A connection."""
 
     def __init__(
-        self, where: Listening, *, tls: ssl.SSLContext | None = None, deadline: float = DEADLINE, receive_buffer: int = 0
+        self,
+        where: Listening,
+        *,
+        tls: ssl.SSLContext | None = None,
+        deadline: float = DEADLINE,
+        receive_buffer: int = 0,
+        name: str = "localhost",
     ) -> None:
         self.where = where
         if where.path is not None:
@@ -58,7 +64,7 @@ class H1Client:
         self.socket.settimeout(deadline)
         self.socket.connect(where.path or (where.host.strip("[]"), where.port))
         if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name)
         self._input = bytearray()
         #: Those of the last chunked body.
         self.trailers: list[tuple[str, str]] = []

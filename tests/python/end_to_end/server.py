@@ -111,7 +111,7 @@ class Server:
             )
         self.listeners: list[Listening] = []
         self._expected = len(_as_list(keys["bind"])) + (
-            len(_as_list(keys.get("insecure_bind", []))) if "certfile" in keys else 0
+            len(_as_list(keys.get("insecure_bind", []))) if "certfile" in keys or "acme" in keys.get("hcrs", {}) else 0
         )
         if config_file is None:
             config_file = folder / "hcrs.toml"

@@ -17,6 +17,7 @@ use hcrs_server::{
 use hcrs_tls::{KeyExchange, TlsVersion, VerifyFlags, VerifyMode};
 use proptest::prelude::*;
 
+mod acme;
 mod apps;
 mod messages;
 mod rules;
@@ -614,8 +615,12 @@ fn the_admin_interface_and_the_probes_end_in_their_settings() {
 
 #[test]
 fn every_obeyed_key_has_a_line_in_a_test_above() {
-    let this =
-        concat!(include_str!("tests.rs"), include_str!("tests/apps.rs"), include_str!("tests/rules.rs"));
+    let this = concat!(
+        include_str!("tests.rs"),
+        include_str!("tests/acme.rs"),
+        include_str!("tests/apps.rs"),
+        include_str!("tests/rules.rs")
+    );
     for setting in table::all().filter(|setting| setting.ignored_reason().is_none()) {
         assert!(this.contains(&format!("{} = ", setting.key)), "{} is not tested", setting.key);
     }

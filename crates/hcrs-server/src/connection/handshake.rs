@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use hcrs_metrics::HandshakeFailure;
 use hcrs_tls::{TlsConfig, TlsInfo};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
@@ -57,12 +58,13 @@ impl HandshakeError {
     }
 }
 
-/// Terminates TLS on the socket, and counts the outcome.
+/// Terminates TLS on the socket, and counts the outcome. Returns `None` if the handshake was a challenge of an
+/// authority of certificates, after which the connection is closed (RFC 8737 section 3).
 pub(crate) async fn shake_hands(
     admitted: &Admitted,
     socket: Socket,
     tls: &TlsConfig,
-) -> Result<(TlsStream<Socket>, Agreed), HandshakeError> {
+) -> Result<Option<(TlsStream<Socket>, Agreed)>, HandshakeError> {
     let outcome = negotiate(admitted, socket, tls).await;
     let metrics = &admitted.shared.metrics;
     match &outcome {
@@ -76,13 +78,19 @@ async fn negotiate(
     admitted: &Admitted,
     socket: Socket,
     tls: &TlsConfig,
-) -> Result<(TlsStream<Socket>, Agreed), HandshakeError> {
+) -> Result<Option<(TlsStream<Socket>, Agreed)>, HandshakeError> {
     let now = Instant::now();
     let deadline = now + tls.settings().handshake_timeout;
     // The `ClientHello` corresponds to a request's head: the first bytes that a client has to send.
     let hello_deadline = deadline.min(now + admitted.shared.settings().connection.head_timeout);
     let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
     let start = timeout_at(hello_deadline, hello).await.map_err(|_| HandshakeError::NoHello)??;
+    if let Some(config) = tls.challenge(&start.client_hello()) {
+        let handshake = in_turn(&admitted.shared.handshakes, || start.into_stream(config));
+        let mut stream = timeout_at(deadline, handshake).await??;
+        timeout_at(deadline, stream.shutdown()).await??;
+        return Ok(None);
+    }
     let mut choice = None;
     let handshake = in_turn(&admitted.shared.handshakes, || {
         // The `ClientHello` decides which certificate and cipher suites suit the client.
@@ -93,7 +101,7 @@ async fn negotiate(
     let choice = choice.expect("invariant: a handshake that is over was begun");
     let info = admitted.shared.tls_infos.number(TlsInfo::of(stream.get_ref().1, &choice));
     let alpn = stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-    Ok((stream, Agreed { info, alpn }))
+    Ok(Some((stream, Agreed { info, alpn })))
 }
 
 /// Begins an expensive step once a permit is free, and runs it. The permit is returned in the next turn, when

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use hcrs_acme::Domain;
 use hcrs_http::{RequestHead, RequestView};
 use hcrs_metrics::Format;
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Drain(bool),
     /// Report the stacks of all workers.
     Dump,
+    /// Ask the authority for the certificate of this name, or for all.
+    Renew(Option<Domain>),
 }
 
 /// The supervisor's answer to a command.
@@ -153,6 +156,11 @@ fn meaning(view: &RequestView<'_>) -> Meaning {
         (b"/stop", false) => Command::Stop,
         (b"/reopen", false) => Command::Reopen,
         (b"/dump", false) => Command::Dump,
+        (b"/renew", false) if view.query.is_empty() => Command::Renew(None),
+        (b"/renew", false) => match named_domain(view.query) {
+            Some(domain) => Command::Renew(Some(domain)),
+            None => return answer(400, "name nothing, or a name, as in /renew?name=example.com"),
+        },
         (b"/drain", false) if view.query.is_empty() => Command::Drain(true),
         (b"/drain", false) if view.query == b"off" => Command::Drain(false),
         (b"/reload", false) => match Arguments::parse(view.query) {
@@ -170,7 +178,7 @@ fn meaning(view: &RequestView<'_>) -> Meaning {
         },
         (
             b"/" | b"/status" | b"/events" | b"/metrics" | b"/reload" | b"/stop" | b"/reopen" | b"/dump"
-            | b"/drain" | b"/scale",
+            | b"/drain" | b"/scale" | b"/renew",
             _,
         ) => return answer(405, "reports are for GET, commands for POST"),
         _ => return answer(404, "there is no such report or command"),
@@ -179,6 +187,10 @@ fn meaning(view: &RequestView<'_>) -> Meaning {
         return answer(405, "commands are for POST");
     }
     Meaning::Ask(command)
+}
+
+fn named_domain(query: &[u8]) -> Option<Domain> {
+    Domain::parse(std::str::from_utf8(query).ok()?.strip_prefix("name=")?).ok()
 }
 
 /// The arguments of a command, in the query.

@@ -4,17 +4,15 @@ use hcrs_http::{NormalPath, RequestHead, RequestView, ResponseHead};
 
 use super::path_rest::append_rest;
 use crate::exchange::WholeResponse;
+use crate::origin::challenge;
 use crate::server_names::host_of;
 use crate::settings::{RedirectSettings, RouteMatcher};
-
-/// Paths that are served over cleartext nevertheless: certificate authorities fetch the answers to their
-/// challenges there (RFC 8555 §8.3).
-const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
 /// Whether the path is redirected.
 pub(crate) fn applies_to(view: &RequestView<'_>) -> bool {
     // `OPTIONS *` is about the server itself, and has no path that a URL could have (RFC 9110 §9.3.7).
-    view.path.starts_with(b"/") && !view.path.starts_with(CHALLENGES)
+    // Authorities of certificates fetch the answers to challenges over cleartext; an app may have them as well.
+    view.path.starts_with(b"/") && challenge::token(view.path).is_none()
 }
 
 /// Returns the redirect to the same target over HTTPS at `port`; `None` if the request names no host.

@@ -160,6 +160,7 @@ fn ask_origin(shared: &Rc<ThreadState>, exchange: &Rc<Exchange>, rerouted: &Rero
             settings: &settings,
             first_route: first,
             is_admin: false,
+            may_answer_challenge: false,
             https_port: None,
             apps: &apps,
             has_too_many_running: false,

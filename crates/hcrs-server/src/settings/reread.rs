@@ -52,6 +52,7 @@ impl Settings {
         let Settings {
             apps,
             health,
+            acme,
             routes,
             connection,
             proxies,
@@ -83,9 +84,17 @@ impl Settings {
             otlp: _,
         } = new;
         let (apps, routes) = self.apps_changed_to(apps, routes);
+        // Without TLS there are no listeners for the certificates; with nothing but them, one has to stay.
+        let has_others = self.tls.as_ref().is_some_and(|tls| !tls.certfile.as_os_str().is_empty());
+        let acme = match acme {
+            _ if self.tls.is_none() => None,
+            None if !has_others => self.acme.clone(),
+            acme => acme,
+        };
         Settings {
             apps,
             health,
+            acme,
             routes,
             connection: self.connection.changed_to(connection),
             proxies,

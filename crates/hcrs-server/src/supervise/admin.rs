@@ -39,6 +39,9 @@ impl Supervisor<'_> {
         match command {
             Command::Status | Command::Event | Command::Metrics(_) => self.report(command, reply),
             Command::Dump => self.dump(reply),
+            Command::Renew(domain) => {
+                let _gone = reply.send(self.renew_certificates(domain));
+            }
             Command::Reopen => {
                 self.reopen_logs();
                 let _gone = reply.send(Reply::text(200, "the logs were reopened"));
@@ -181,6 +184,7 @@ impl Supervisor<'_> {
             listeners: self.addresses(),
             apps: self.pools.iter().filter(|pool| !pool.is_leaving).map(app_status).collect(),
             workers: self.workers_by_slot().into_iter().map(worker).collect(),
+            acme: self.named_certificates(),
             certificates: self.certificates.as_ref().map(super::Certificates::facts).unwrap_or_default(),
             ..status::Status::default()
         }
@@ -227,6 +231,7 @@ impl Supervisor<'_> {
             slots: self.seats.names().to_vec(),
             workers: workers.collect(),
             restarts: self.restarts.clone(),
+            certificates: self.named_certificate_facts(),
             spans: self.spans.as_ref().map_or_else(SpanFacts::default, |totals| SpanFacts {
                 exported: totals.exported(),
                 dropped: totals.dropped(),
@@ -245,6 +250,7 @@ impl Supervisor<'_> {
     pub(super) fn note_open(&mut self) {
         self.is_open = true;
         self.update_readiness();
+        self.start_acme();
         self.notify(notify::State::Ready);
     }
 }

@@ -45,6 +45,11 @@ impl Certificates {
         self.due
     }
 
+    /// Returns the TLS configuration.
+    pub(super) fn tls(&self) -> &Arc<TlsConfig> {
+        &self.tls
+    }
+
     /// Returns the facts of the certificates in use.
     pub(super) fn facts(&self) -> Vec<hcrs_status::Certificate> {
         let now = SystemTime::now();

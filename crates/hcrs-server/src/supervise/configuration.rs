@@ -182,7 +182,8 @@ impl Supervisor<'_> {
         let mut settings = self.settings.changed_to(settings);
         self.refuse_late_preload(&mut settings);
         let settings = Arc::new(settings);
-        self.settings = Arc::clone(&settings);
+        let before = std::mem::replace(&mut self.settings, Arc::clone(&settings));
+        self.change_acme(before.acme.as_ref());
         self.edge.send_all(|| Control::Apply(Arc::clone(&settings))).await;
         self.edge.settle().await;
         let started = self.apply_apps(&settings).await;

@@ -45,6 +45,8 @@ pub(super) enum Event {
     Call(Call),
     /// A successor serves, or cannot.
     Succession(Succession),
+    /// Certificates have come by themselves.
+    NewCertificates,
     /// The process that serves the app in place of workers is gone.
     EmbedderGone,
 }
@@ -155,6 +157,12 @@ impl Supervisor<'_> {
                 None
             }
             Event::Call(call) => self.take_call(call),
+            Event::NewCertificates => {
+                if let Some(certificates) = &mut self.certificates {
+                    certificates.reload();
+                }
+                None
+            }
             Event::EmbedderGone => Some(Change::EmbedderGone),
             Event::Succession(Succession::Serves) => Some(Change::Succeeded),
             Event::Succession(Succession::Failed(status)) => {

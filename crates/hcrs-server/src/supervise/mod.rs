@@ -4,6 +4,7 @@
 //! All that happens arrives as an [`Event`] in one queue (`event.rs`). Each app has a [`Pool`] of workers, whose states
 //! are kept by `workers.rs`.
 
+mod acme;
 mod admin;
 mod adopted;
 mod backoff;
@@ -47,6 +48,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_acme::Acme;
 use hcrs_log::{LogWriter, StatsdTarget};
 use hcrs_metrics::WorkerRestarts;
 use hcrs_otlp::{Exporter, SpanTotals};
@@ -172,6 +174,7 @@ async fn supervise(
         logs: [error_log, access_log],
         settings,
         certificates: tls.map(|tls| Certificates::new(tls, Instant::now())),
+        acme: None,
         descriptors,
         crashes: BTreeMap::new(),
         terminal,
@@ -237,6 +240,8 @@ struct Supervisor<'a> {
     settings: Arc<Settings>,
     /// The certificates, if there is TLS.
     certificates: Option<Certificates>,
+    /// The thread that asks for certificates, once connections are accepted.
+    acme: Option<Acme>,
     logs: [Option<&'a LogWriter>; 2],
     descriptors: Option<Rlimit>,
     /// The workers of the apps. Their order is that of the settings, behind which are those that are leaving.

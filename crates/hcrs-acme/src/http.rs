@@ -1,0 +1,396 @@
+//! A client of HTTP/1.1 for an authority: one connection for each request, all of which has one deadline.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
+
+/// How long a request may take, its connection included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest head of a response, in bytes.
+const HEAD_MAX: usize = 32 << 10;
+/// The most fields of a response.
+const FIELDS_MAX: usize = 64;
+/// The longest body of a response, in bytes: chains of certificates have some 10 KiB.
+const BODY_MAX: usize = 1 << 20;
+
+/// A URL with `https`, or with `http` for a check of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) is_tls: bool,
+    /// The host, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The host and the port as they are written.
+    authority: String,
+    path: String,
+}
+
+/// A URL cannot be requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a URL that begins with https://")]
+pub(crate) struct TargetError;
+
+impl Target {
+    /// Parses a URL with `https`.
+    pub(crate) fn parse(url: &str) -> Result<Self, TargetError> {
+        let rest = url.strip_prefix("https://").ok_or(TargetError)?;
+        if !url.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
+            return Err(TargetError);
+        }
+        let (authority, path) = match rest.find(['/', '?', '#']) {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let path = path.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            Some((host, port)) => (host, port.parse().map_err(|_| TargetError)?),
+            None => (authority, 443),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() || host.contains(['@', '[', ']']) {
+            return Err(TargetError);
+        }
+        let (host, authority) = (host.to_owned(), authority.to_owned());
+        Ok(Self { is_tls: true, host, port, authority, path })
+    }
+
+    /// Returns a path at a port of an address, without TLS, asked for as that of a host.
+    pub(crate) fn cleartext(host: &str, address: &str, port: u16, path: String) -> Self {
+        Self { is_tls: false, host: address.to_owned(), port, authority: host.to_owned(), path }
+    }
+}
+
+/// A response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// Returns the first field with this name, which is in lower case.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the wait that `Retry-After` asks for, in seconds.
+    pub(crate) fn retry_after(&self, now: u64) -> Option<u64> {
+        let value = self.field("retry-after")?.trim();
+        if let Ok(seconds) = value.parse() {
+            return Some(seconds);
+        }
+        let until = httpdate::parse_http_date(value).ok()?;
+        Some(until.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs().saturating_sub(now))
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) target: &'a Target,
+    /// The type of the body, and the body.
+    pub(crate) body: Option<(&'a str, &'a str)>,
+}
+
+/// Sends a request, and waits for the response. Redirects are not followed.
+pub(crate) fn send(request: Request<'_>, tls: &Arc<ClientConfig>) -> io::Result<Response> {
+    let until = Instant::now() + REQUEST_TIMEOUT;
+    let Target { is_tls, host, port, authority, path } = request.target;
+    let body = match request.body {
+        Some((kind, body)) => {
+            format!("content-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        }
+        None => "\r\n".to_owned(),
+    };
+    let message = format!(
+        "{} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: hcrs/{}\r\nconnection: close\r\n{body}",
+        request.method,
+        env!("CARGO_PKG_VERSION"),
+    );
+    let mut socket = Timed { socket: connect(host, *port, until)?, until };
+    let has_body = request.method != "HEAD";
+    if !is_tls {
+        return exchange(&mut socket, message.as_bytes(), has_body);
+    }
+    let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+    let tls = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+    exchange(&mut StreamOwned::new(tls, socket), message.as_bytes(), has_body)
+}
+
+fn connect(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, left(until)?) {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                return Ok(socket);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn exchange(stream: &mut (impl Read + Write), request: &[u8], has_body: bool) -> io::Result<Response> {
+    stream.write_all(request)?;
+    stream.flush()?;
+    let mut input = Vec::new();
+    let (mut response, framing) = loop {
+        if let Some((response, framing, end)) = parse_head(&input)? {
+            input.drain(..end);
+            break (response, framing);
+        }
+        if input.len() > HEAD_MAX {
+            return Err(malformed("the head of the response is too long"));
+        }
+        if !read_more(stream, &mut input)? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    if !has_body || response.status == 204 {
+        return Ok(response);
+    }
+    loop {
+        if let Some(body) = framing.whole_body(&input)? {
+            response.body = body;
+            return Ok(response);
+        }
+        if input.len() > BODY_MAX {
+            return Err(malformed("the body of the response is too long"));
+        }
+        if !read_more(stream, &mut input)? {
+            return match framing {
+                Framing::ToTheEnd => {
+                    response.body = input;
+                    Ok(response)
+                }
+                Framing::Length(_) | Framing::Chunked => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+        }
+    }
+}
+
+fn read_more(stream: &mut impl Read, input: &mut Vec<u8>) -> io::Result<bool> {
+    let mut piece = [0; 4096];
+    let n = match stream.read(&mut piece) {
+        Ok(n) => n,
+        // Some servers close without TLS's notice; a body with a length shows whether all is there.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+        Err(error) => return Err(error),
+    };
+    input.extend_from_slice(&piece[..n]);
+    Ok(n > 0)
+}
+
+/// How the end of a body is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunked,
+    ToTheEnd,
+}
+
+impl Framing {
+    /// Returns the body, once it is whole.
+    fn whole_body(self, input: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Length(length) if length > BODY_MAX => {
+                Err(malformed("the body of the response is too long"))
+            }
+            Self::Length(length) => Ok(input.get(..length).map(<[u8]>::to_vec)),
+            Self::Chunked => chunks(input),
+            Self::ToTheEnd => Ok(None),
+        }
+    }
+}
+
+fn chunks(mut input: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    loop {
+        let size = httparse::parse_chunk_size(input).map_err(|_| malformed("a chunk has no length"))?;
+        let httparse::Status::Complete((start, length)) = size else { return Ok(None) };
+        let Some(end) = usize::try_from(length).ok().and_then(|length| start.checked_add(length)) else {
+            return Err(malformed("the body of the response is too long"));
+        };
+        let Some(chunk) = input.get(start..end) else { return Ok(None) };
+        if chunk.is_empty() {
+            return Ok(Some(body)); // the trailers are of no interest
+        }
+        body.extend_from_slice(chunk);
+        match input.get(end..end + 2) {
+            Some(b"\r\n") => input = &input[end + 2..],
+            Some(_) => return Err(malformed("a chunk has another length")),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Returns the head, how the body is framed, and where it begins; `None` if the head is not whole.
+fn parse_head(input: &[u8]) -> io::Result<Option<(Response, Framing, usize)>> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut head = httparse::Response::new(&mut fields);
+    let parsed = head.parse(input).map_err(|error| malformed(&error.to_string()))?;
+    let httparse::Status::Complete(end) = parsed else { return Ok(None) };
+    let fields = head
+        .headers
+        .iter()
+        .map(|field| (field.name.to_ascii_lowercase(), String::from_utf8_lossy(field.value).into_owned()));
+    let response =
+        Response { status: head.code.unwrap_or_default(), fields: fields.collect(), body: Vec::new() };
+    let is_chunked = response
+        .field("transfer-encoding")
+        .is_some_and(|coding| coding.to_ascii_lowercase().trim_end().ends_with("chunked"));
+    let framing = match response.field("content-length") {
+        _ if is_chunked => Framing::Chunked,
+        Some(length) => Framing::Length(length.trim().parse().map_err(|_| malformed("a length is none"))?),
+        None => Framing::ToTheEnd,
+    };
+    Ok(Some((response, framing, end)))
+}
+
+fn malformed(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// A socket all of whose operations end at one instant.
+#[derive(Debug)]
+struct Timed {
+    socket: TcpStream,
+    until: Instant,
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(left(self.until)?))?;
+        self.socket.read(buffer).map_err(late)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(left(self.until)?))?;
+        self.socket.write(data).map_err(late)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the time until the deadline, which is not over.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(late(io::ErrorKind::WouldBlock.into())) } else { Ok(left) }
+}
+
+/// Returns the error of a socket; a timeout, which the system reports in another way, by its name.
+fn late(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads from one text, some bytes at a time, and ignores what is written.
+    struct Answer<'a>(&'a [u8], usize);
+
+    impl Read for Answer<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let n = self.1.min(self.0.len()).min(buffer.len());
+            let (now, later) = self.0.split_at(n);
+            buffer[..n].copy_from_slice(now);
+            self.0 = later;
+            Ok(n)
+        }
+    }
+
+    impl Write for Answer<'_> {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn bodies_end_by_length_chunks_or_the_connection() {
+        let body = |text: &str, step| {
+            exchange(&mut Answer(text.as_bytes(), step), b"", true).map(|response| response.body)
+        };
+        for step in [1, 7, 4096] {
+            let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhellorest";
+            assert_eq!(body(length, step).unwrap(), b"hello");
+            let chunked =
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n";
+            assert_eq!(body(chunked, step).unwrap(), b"hello");
+            assert_eq!(body("HTTP/1.0 200 OK\r\n\r\nhello", step).unwrap(), b"hello");
+            for short in [
+                "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n",
+                "HTTP/1.1 200",
+            ] {
+                assert_eq!(body(short, step).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{short}");
+            }
+            for wrong in [
+                "SSH-2.0-x\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n",
+            ] {
+                assert_eq!(body(wrong, step).unwrap_err().kind(), io::ErrorKind::InvalidData, "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn responses_are_bounded() {
+        let endless = |head: &str| {
+            let text = head.to_owned() + &"a".repeat(2 * BODY_MAX);
+            exchange(&mut Answer(text.as_bytes(), 4096), b"", true).unwrap_err().to_string()
+        };
+        assert_eq!(endless("HTTP/1.1 200 OK\r\nx: "), "the head of the response is too long");
+        assert_eq!(endless("HTTP/1.1 200 OK\r\n\r\n"), "the body of the response is too long");
+    }
+
+    #[test]
+    fn a_wait_is_in_seconds_or_until_a_date() {
+        let response = |text: &str| {
+            let text = format!("HTTP/1.1 503 No\r\ncontent-length: 0\r\nRetry-After: {text}\r\n\r\n");
+            exchange(&mut Answer(text.as_bytes(), 4096), b"", true).unwrap()
+        };
+        assert_eq!(response("120").retry_after(0), Some(120));
+        assert_eq!(response("Thu, 01 Jan 1970 00:02:00 GMT").retry_after(50), Some(70));
+        assert_eq!(response("Thu, 01 Jan 1970 00:02:00 GMT").retry_after(500), Some(0));
+        assert_eq!(response("soon").retry_after(0), None);
+    }
+
+    #[test]
+    fn urls_have_a_host_and_a_port() {
+        let parsed = |url| Target::parse(url).map(|target| (target.host, target.port, target.path));
+        let of = |host: &str, port, path: &str| Ok((host.to_owned(), port, path.to_owned()));
+        assert_eq!(parsed("https://ca.test/dir?a#b"), of("ca.test", 443, "/dir?a"));
+        assert_eq!(parsed("https://127.0.0.1:14000"), of("127.0.0.1", 14000, "/"));
+        assert_eq!(parsed("https://[::1]:1/x"), of("::1", 1, "/x"));
+        assert_eq!(parsed("https://[::1]?x"), of("::1", 443, "/?x"));
+        for wrong in ["http://a/", "https:///x", "https://a:b/", "https://a\r\nb/", "https://u@a/"] {
+            assert_eq!(parsed(wrong), Err(TargetError), "{wrong}");
+        }
+    }
+}

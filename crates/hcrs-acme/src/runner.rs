@@ -1,0 +1,291 @@
+//! The thread that keeps certificates: it looks which are due, asks the authority, stores what it gets, and reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use hcrs_status::NamedCertificate;
+use hcrs_tls::TlsConfig;
+
+use crate::client::{Failure, now};
+use crate::domain::Domain;
+use crate::lock::{Lock, LockFile};
+use crate::order::{Desk, Wish, suggestion};
+use crate::report::Known;
+use crate::schedule::{Attempts, Budget, DAY, Moment, next_suggestion};
+use crate::settings::AcmeSettings;
+use crate::storage::{Storage, Suggestion};
+
+/// How often the storage is looked at, where other servers may have put certificates.
+const LOOK: Duration = Duration::from_secs(30);
+/// How often a lock that another server holds is tried.
+const LOCK_LOOK: Duration = Duration::from_secs(1);
+
+/// An order for the thread.
+#[derive(Debug)]
+enum Message {
+    Change(Box<AcmeSettings>),
+    /// Renew these names, all if there is none, whether they are due or not.
+    Renew(Option<Domain>),
+}
+
+type Reports = Arc<Mutex<Vec<NamedCertificate>>>;
+
+/// The thread that keeps certificates. It ends when this is dropped, once it has finished what it does.
+#[derive(Debug)]
+pub struct Acme {
+    messages: Sender<Message>,
+    reports: Reports,
+}
+
+impl Acme {
+    /// Starts the thread. `renewed` is called after certificates were stored.
+    pub fn start(
+        settings: AcmeSettings,
+        tls: Arc<TlsConfig>,
+        renewed: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (messages, received) = mpsc::channel();
+        let reports = Reports::default();
+        let mut runner = Runner {
+            storage: Storage::new(&settings.storage, &settings.directory),
+            lock: LockFile::new(Storage::new(&settings.storage, &settings.directory).lock()),
+            settings,
+            tls,
+            renewed: Box::new(renewed),
+            reports: Arc::clone(&reports),
+            budget: Budget::default(),
+            forced: BTreeSet::new(),
+            unsaved: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        };
+        runner.publish(None);
+        thread::Builder::new().name("hcrs-acme".to_owned()).spawn(move || runner.run(&received))?;
+        Ok(Self { messages, reports })
+    }
+
+    /// Changes the settings.
+    pub fn change(&self, settings: AcmeSettings) {
+        let _thread_ended = self.messages.send(Message::Change(Box::new(settings)));
+    }
+
+    /// Has a name renewed now, or all.
+    pub fn renew(&self, domain: Option<Domain>) {
+        let _thread_ended = self.messages.send(Message::Renew(domain));
+    }
+
+    /// Returns the state of the names.
+    pub fn report(&self) -> Vec<NamedCertificate> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct Runner {
+    settings: AcmeSettings,
+    storage: Storage,
+    tls: Arc<TlsConfig>,
+    renewed: Box<dyn Fn() + Send>,
+    reports: Reports,
+    lock: LockFile,
+    budget: Budget,
+    /// The names that are renewed whether they are due or not.
+    forced: BTreeSet<Domain>,
+    /// The tries that could not be stored.
+    unsaved: BTreeMap<Domain, Attempts>,
+    /// The number of failures since the start.
+    failures: BTreeMap<Domain, u64>,
+}
+
+impl Runner {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        self.storage.clear(SystemTime::now());
+        loop {
+            let wait = self.pass();
+            self.publish(None);
+            match messages.recv_timeout(wait) {
+                Ok(message) => {
+                    self.take(message);
+                    while let Ok(message) = messages.try_recv() {
+                        self.take(message);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Change(settings) => {
+                self.storage = Storage::new(&settings.storage, &settings.directory);
+                self.lock = LockFile::new(self.storage.lock());
+                self.settings = *settings;
+            }
+            Message::Renew(Some(domain)) => {
+                self.forced.insert(domain);
+            }
+            Message::Renew(None) => self.forced.extend(self.settings.domains.iter().cloned()),
+        }
+    }
+
+    /// Does what is due. Returns the time until something may be due again.
+    fn pass(&mut self) -> Duration {
+        let mut next = LOOK;
+        for domain in self.settings.domains.clone() {
+            next = next.min(self.look_after(&domain));
+        }
+        next
+    }
+
+    /// Does what is due for a name. Returns the time until something may be due again.
+    fn look_after(&mut self, domain: &Domain) -> Duration {
+        let until = |at: Moment| Duration::from_secs(at.saturating_sub(now()).max(1));
+        let known = self.known(domain);
+        let is_due = self.is_due(domain, &known);
+        if !is_due && known.stale_suggestion(now()).is_none() {
+            return until(known.due(now()));
+        }
+        if is_due {
+            let next = self.budget.next(now());
+            if next > now() {
+                return until(next);
+            }
+        }
+        match self.take_lock() {
+            Ok(Some(lock)) => self.work(domain, &lock),
+            Ok(None) => return LOCK_LOOK,
+            Err(error) if is_due => {
+                self.fail(domain, &Failure::new(format!("the storage cannot be used: {error}")));
+            }
+            Err(_) => return LOOK,
+        }
+        until(self.known(domain).due(now()))
+    }
+
+    fn take_lock(&mut self) -> io::Result<Option<Lock>> {
+        self.storage.prepare()?;
+        self.lock.try_take(Instant::now())
+    }
+
+    fn known(&self, domain: &Domain) -> Known {
+        let mut record = self.storage.name_record(domain);
+        if let Some(attempts) = self.unsaved.get(domain) {
+            record.attempts = attempts.clone();
+        }
+        Known { stored: self.storage.load(domain), record }
+    }
+
+    fn is_due(&self, domain: &Domain, known: &Known) -> bool {
+        self.forced.contains(domain) || known.due(now()) <= now()
+    }
+
+    /// Does what is still due for a name, now that no other server does it.
+    fn work(&mut self, domain: &Domain, lock: &Lock) {
+        let known = self.known(domain);
+        if !self.is_due(domain, &known) {
+            if let Some(id) = known.stale_suggestion(now()) {
+                self.ask_when_to_renew(domain, id);
+            }
+            return;
+        }
+        self.forced.remove(domain);
+        self.budget.spend(now());
+        let challenge = self.settings.challenge.after(known.record.attempts.failures);
+        tracing::info!(
+            "Asking {} for a certificate for {domain} by {}",
+            self.settings.directory.as_str(),
+            challenge.as_str()
+        );
+        self.publish(Some(domain));
+        let replaces = known.stored.as_ref().and_then(|stored| stored.facts.id.as_deref());
+        let desk = Desk { settings: &self.settings, storage: &self.storage, tls: &self.tls, lock };
+        match desk.obtain(Wish { domain, challenge, replaces }) {
+            Ok(()) => self.succeed(domain),
+            Err(failure) => self.fail(domain, &failure),
+        }
+    }
+
+    fn succeed(&mut self, domain: &Domain) {
+        let mut record = self.storage.name_record(domain);
+        (record.attempts, record.suggestion) = (Attempts::default(), None);
+        self.unsaved.remove(domain);
+        if let Err(error) = self.storage.store_name_record(domain, &record) {
+            tracing::warn!("{error}");
+            self.unsaved.insert(domain.clone(), Attempts::default());
+        }
+        tracing::info!("There is a new certificate for {domain}");
+        (self.renewed)();
+    }
+
+    fn fail(&mut self, domain: &Domain, failure: &Failure) {
+        let mut record = self.known(domain).record;
+        self.forced.remove(domain);
+        record.attempts.fail(now(), failure.retry_after, failure.words.clone());
+        let wait = record.attempts.next_try(now()).saturating_sub(now());
+        *self.failures.entry(domain.clone()).or_default() += 1;
+        tracing::error!(
+            "No certificate for {domain}: {}; the next try is in {}",
+            failure.words,
+            in_words(wait)
+        );
+        match self.storage.store_name_record(domain, &record) {
+            Ok(()) => {
+                self.unsaved.remove(domain);
+            }
+            Err(_) => {
+                self.unsaved.insert(domain.clone(), record.attempts);
+            }
+        }
+    }
+
+    fn ask_when_to_renew(&self, domain: &Domain, id: &str) {
+        let asked = suggestion(&self.settings, id);
+        let mut record = self.storage.name_record(domain);
+        let before = record.suggestion.take().filter(|known| known.id == id).and_then(|known| known.window);
+        let (window, next_check) = match asked {
+            Ok(suggested) => {
+                if let (true, Some(url)) = (suggested.window != before, suggested.explanation) {
+                    tracing::info!(
+                        "The authority suggests when to renew the certificate of {domain}: {}",
+                        crate::messages::one_line(&url)
+                    );
+                }
+                let wait = if suggested.window.is_some() { suggested.retry_after } else { Some(DAY) };
+                (suggested.window, next_suggestion(now(), wait))
+            }
+            Err(failure) => {
+                tracing::debug!("The authority is not asked when to renew {domain}: {}", failure.words);
+                (before, next_suggestion(now(), failure.retry_after))
+            }
+        };
+        record.suggestion = Some(Suggestion { id: id.to_owned(), window, next_check });
+        if let Err(error) = self.storage.store_name_record(domain, &record) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    /// Publishes the state of all names; `asking` is the one that the authority is being asked for.
+    fn publish(&mut self, asking: Option<&Domain>) {
+        let report = |domain: &Domain| {
+            let mut report = self.known(domain).report(domain, &self.settings, now());
+            report.is_asking = asking == Some(domain);
+            report.failures_total = self.failures.get(domain).copied().unwrap_or_default();
+            report
+        };
+        let reports = self.settings.domains.iter().map(report).collect();
+        *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = reports;
+    }
+}
+
+/// Returns a number of seconds in words.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}

@@ -1,0 +1,384 @@
+//! The folder of accounts, keys and certificates, which several servers and machines may share.
+//!
+//! ```text
+//! challenges/TOKEN                 the answer to a challenge http-01
+//! AUTHORITY/account.json           the account: its key before it is registered, then its URL too
+//! AUTHORITY/lock                   held by the server that asks the authority
+//! AUTHORITY/certificates/NAME.pem  facts, key and certificate of a name, in one file
+//! AUTHORITY/certificates/NAME.json failures, and the authority's suggestion of when to renew
+//! ```
+//!
+//! A file is written under another name, synced and moved into place, so that a server that is killed leaves the
+//! old one or the new one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Domain;
+use crate::keys::CertificateFacts;
+use crate::messages::is_token;
+use crate::schedule::{Attempts, Moment, Window};
+use crate::settings::DirectoryUrl;
+
+/// The folder of answers to challenges.
+const CHALLENGES: &str = "challenges";
+/// The longest file that is read, in bytes: a chain with large keys has some 20 KiB.
+const FILE_MAX: u64 = 256 << 10;
+/// The longest answer to a challenge, in bytes: a token, a point and a digest.
+const ANSWER_MAX: u64 = 512;
+/// The age from which on files that are left over from a server that was killed are removed.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// The end of the names of files that are being written.
+const UNFINISHED: &str = ".tmp";
+
+/// The account at an authority.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AccountRecord {
+    /// The key, PKCS #8 in base64url.
+    pub(crate) key: String,
+    /// The URL, once the account is registered.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// The address that the authority has.
+    #[serde(default)]
+    pub(crate) email: Option<String>,
+}
+
+/// What is known of a name besides its certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NameRecord {
+    /// The tries since the last success.
+    #[serde(default)]
+    pub(crate) attempts: Attempts,
+    /// The authority's suggestion of when to renew.
+    #[serde(default)]
+    pub(crate) suggestion: Option<Suggestion>,
+}
+
+/// An authority's suggestion of when to renew a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Suggestion {
+    /// The identifier of the certificate.
+    pub(crate) id: String,
+    /// The time in which to renew it; `None` if the authority has not said so.
+    #[serde(default)]
+    pub(crate) window: Option<Window>,
+    /// When the authority is asked again.
+    pub(crate) next_check: Moment,
+}
+
+/// A certificate with its key, as they are stored.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// The text of the file.
+    pub(crate) pem: String,
+    pub(crate) facts: CertificateFacts,
+}
+
+/// The files of one authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Storage {
+    root: PathBuf,
+    authority: PathBuf,
+}
+
+/// Returns the answer to a challenge http-01 (RFC 8555 section 8.3), if a server with this storage waits for one.
+///
+/// Opens one file and reads at most 512 bytes.
+pub fn challenge_answer(storage: &Path, token: &[u8]) -> Option<String> {
+    if !is_token(token) {
+        return None;
+    }
+    let path = storage.join(CHALLENGES).join(std::str::from_utf8(token).ok()?);
+    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path).ok()?;
+    let mut answer = String::new();
+    file.take(ANSWER_MAX).read_to_string(&mut answer).ok()?;
+    // A file that another machine is writing is not whole.
+    let is_whole = answer.as_bytes().starts_with(token) && answer.as_bytes().get(token.len()) == Some(&b'.');
+    is_whole.then_some(answer)
+}
+
+fn nofollow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
+/// Creates the folder, which others than the owner cannot enter, for this owner.
+pub fn create_storage(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let is_new = !path.exists();
+    create_folder(path)?;
+    if let (true, Some((user, group))) = (is_new, owner) {
+        std::os::unix::fs::chown(path, Some(user), Some(group))?;
+    }
+    Ok(())
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+impl Storage {
+    pub(crate) fn new(root: &Path, directory: &DirectoryUrl) -> Self {
+        Self { root: root.to_owned(), authority: root.join(directory.folder()) }
+    }
+
+    pub(crate) fn certificate(&self, domain: &Domain) -> PathBuf {
+        self.authority.join("certificates").join(format!("{domain}.pem"))
+    }
+
+    fn record(&self, domain: &Domain) -> PathBuf {
+        self.authority.join("certificates").join(format!("{domain}.json"))
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.authority.join("lock")
+    }
+
+    fn account_file(&self) -> PathBuf {
+        self.authority.join("account.json")
+    }
+
+    /// Creates the folders, and shows by a file that they can be written.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        create_folder(&self.root.join(CHALLENGES))?;
+        create_folder(&self.authority.join("certificates"))?;
+        let probe = self.authority.join("probe");
+        // As long as a chain, so that a disk that is full shows it now.
+        replace(&probe, &[b'.'; 16 << 10])?;
+        fs::remove_file(&probe)
+    }
+
+    /// Removes what servers that were killed have left.
+    pub(crate) fn clear(&self, now: SystemTime) {
+        let is_old = |entry: &fs::DirEntry| {
+            let modified = entry.metadata().and_then(|found| found.modified());
+            modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > LEFT_OVER))
+        };
+        let folders =
+            [self.root.join(CHALLENGES), self.authority.clone(), self.authority.join("certificates")];
+        for (at, folder) in folders.iter().enumerate() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let is_unfinished = name.to_string_lossy().ends_with(UNFINISHED);
+                if (at == 0 || is_unfinished) && is_old(&entry) {
+                    let _other_server_was_faster = fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+
+    /// Returns the certificate of a name; `None` if there is none that can be read.
+    pub(crate) fn load(&self, domain: &Domain) -> Option<Stored> {
+        let pem = read(&self.certificate(domain)).ok().flatten()?;
+        let facts = CertificateFacts::of_pem(&pem)?;
+        facts.is_for(domain).then_some(Stored { pem, facts })
+    }
+
+    /// Stores a certificate with its key.
+    pub(crate) fn store(
+        &self,
+        domain: &Domain,
+        key: &str,
+        chain: &str,
+        from: &DirectoryUrl,
+    ) -> io::Result<()> {
+        let text = format!("Key and certificate of {domain}, from {}\n{key}{chain}", from.as_str());
+        replace(&self.certificate(domain), text.as_bytes())
+    }
+
+    /// Returns what is known of a name; what cannot be read is not known.
+    pub(crate) fn name_record(&self, domain: &Domain) -> NameRecord {
+        let text = read(&self.record(domain)).ok().flatten();
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Stores what is known of a name.
+    pub(crate) fn store_name_record(&self, domain: &Domain, record: &NameRecord) -> io::Result<()> {
+        replace(&self.record(domain), serde_json::to_string(record)?.as_bytes())
+    }
+
+    /// Returns the account, if there is one. One that cannot be read is an error: another would be made otherwise.
+    pub(crate) fn account(&self) -> io::Result<Option<AccountRecord>> {
+        let Some(text) = read(&self.account_file())? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|error| {
+            let file = self.account_file();
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} is damaged ({error}); remove it to have another account made", file.display()),
+            )
+        })
+    }
+
+    /// Stores the account.
+    pub(crate) fn store_account(&self, account: &AccountRecord) -> io::Result<()> {
+        replace(&self.account_file(), serde_json::to_string(account)?.as_bytes())
+    }
+
+    /// Stores the answer to a challenge.
+    pub(crate) fn store_answer(&self, token: &str, answer: &str) -> io::Result<()> {
+        replace(&self.answer_file(token), answer.as_bytes())
+    }
+
+    /// Removes the answer to a challenge.
+    pub(crate) fn remove_answer(&self, token: &str) {
+        let _already_gone = fs::remove_file(self.answer_file(token));
+    }
+
+    fn answer_file(&self, token: &str) -> PathBuf {
+        debug_assert!(is_token(token.as_bytes()), "tokens are checked when they arrive");
+        self.root.join(CHALLENGES).join(token)
+    }
+}
+
+/// Returns the text of a file; `None` if there is none.
+pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut text = String::new();
+    file.take(FILE_MAX).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Puts a file in the place of the one that there is, at once and for good. Its owner alone can read it.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    // Two machines may have processes of the same number; the second fails at a file that exists.
+    let beside = folder.join(format!(".{name}.{}.{number}{UNFINISHED}", std::process::id()));
+    let written = write_new(&beside, content)
+        .and_then(|()| fs::rename(&beside, path))
+        // The name is in the folder for good once that is synced.
+        .and_then(|()| File::open(folder)?.sync_all());
+    if written.is_err() {
+        let _never_made = fs::remove_file(&beside);
+    }
+    written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
+}
+
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef_-";
+
+    fn storage() -> (tempfile::TempDir, Storage) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("acme");
+        create_storage(&root, None).unwrap();
+        let storage = Storage::new(&root, &DirectoryUrl::default());
+        storage.prepare().unwrap();
+        (folder, storage)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_stored_is_its_owners_alone() {
+        let (_folder, storage) = storage();
+        let account = AccountRecord { key: "k".into(), url: None, email: None };
+        assert!(storage.account().unwrap().is_none());
+        storage.store_account(&account).unwrap();
+        assert!(storage.account().unwrap() == Some(account));
+        assert_eq!((mode(&storage.root), mode(&storage.authority)), (0o700, 0o700));
+        assert_eq!(mode(&storage.account_file()), 0o600);
+        fs::write(storage.account_file(), "{").unwrap();
+        let error = storage.account().err().unwrap().to_string();
+        assert!(error.contains("account.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_is_read_with_its_facts_if_it_is_for_the_name() {
+        let (_folder, storage) = storage();
+        let domain = Domain::parse("a.test").unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
+        let chain = params.self_signed(&key).unwrap().pem();
+        storage.store(&domain, &key.serialize_pem(), &chain, &DirectoryUrl::default()).unwrap();
+        let stored = storage.load(&domain).unwrap();
+        assert!(stored.pem.contains(&chain) && stored.facts.is_for(&domain));
+        assert_eq!(mode(&storage.certificate(&domain)), 0o600);
+        let other = Domain::parse("b.test").unwrap();
+        fs::copy(storage.certificate(&domain), storage.certificate(&other)).unwrap();
+        assert!(storage.load(&other).is_none());
+        fs::write(storage.certificate(&domain), "half").unwrap();
+        assert!(storage.load(&domain).is_none());
+    }
+
+    #[test]
+    fn records_are_read_as_they_were_written_and_damaged_ones_are_new() {
+        let (_folder, storage) = storage();
+        let domain = Domain::parse("a.test").unwrap();
+        let mut record = NameRecord::default();
+        record.attempts.fail(5, Some(7), "no".into());
+        record.suggestion =
+            Some(Suggestion { id: "a.b".into(), window: Some(Window { start: 1, end: 2 }), next_check: 3 });
+        storage.store_name_record(&domain, &record).unwrap();
+        assert_eq!(storage.name_record(&domain), record);
+        fs::write(storage.record(&domain), "{").unwrap();
+        assert_eq!(storage.name_record(&domain), NameRecord::default());
+    }
+
+    #[test]
+    fn answers_are_found_by_their_tokens_and_nothing_else_is() {
+        let (folder, storage) = storage();
+        let root = folder.path().join("acme");
+        let answer = format!("{TOKEN}.thumb");
+        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), None);
+        storage.store_answer(TOKEN, &answer).unwrap();
+        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), Some(answer));
+        fs::write(storage.answer_file(TOKEN), "0123").unwrap();
+        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), None, "it is not whole");
+        fs::remove_file(storage.answer_file(TOKEN)).unwrap();
+        fs::write(root.join("secret-of-0123456789"), format!("{TOKEN}.x")).unwrap();
+        std::os::unix::fs::symlink(root.join("secret-of-0123456789"), storage.answer_file(TOKEN)).unwrap();
+        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), None, "it is a link");
+        for wrong in [&b"../secret-of-0123456789"[..], b"", b"..", b"short"] {
+            assert_eq!(challenge_answer(&root, wrong), None);
+        }
+        storage.remove_answer(TOKEN);
+    }
+
+    #[test]
+    fn what_killed_servers_have_left_is_removed_after_a_day() {
+        let (_folder, storage) = storage();
+        storage.store_answer(TOKEN, "x").unwrap();
+        let unfinished = storage.authority.join(".account.json.1.1.tmp");
+        fs::write(&unfinished, "").unwrap();
+        storage.store_account(&AccountRecord { key: "k".into(), url: None, email: None }).unwrap();
+        storage.clear(SystemTime::now());
+        assert!(unfinished.exists() && storage.answer_file(TOKEN).exists());
+        storage.clear(SystemTime::now() + 2 * LEFT_OVER);
+        assert!(!unfinished.exists() && !storage.answer_file(TOKEN).exists());
+        assert!(storage.account().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_the_old_one() {
+        let (_folder, storage) = storage();
+        let target = storage.authority.join("account.json");
+        fs::create_dir(&target).unwrap();
+        let error = replace(&target, b"x").unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("account.json"), "{error}");
+        let left = fs::read_dir(&storage.authority).unwrap().flatten().count();
+        assert_eq!(left, 2, "the folder of certificates, and what was there");
+    }
+}
