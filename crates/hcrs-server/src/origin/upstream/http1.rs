@@ -95,7 +95,7 @@ enum Outcome {
     Unanswered(Ended, Fault),
     /// There is no response, or not the rest of it, and the request is not sent again.
     Failed(Fault),
-    /// Nobody waits for it.
+    /// No client waits for it.
     Abandoned,
 }
 

@@ -40,14 +40,14 @@ pub(super) struct Job {
     attempts: RefCell<Attempts>,
 }
 
-/// What the exchange has told.
+/// The events that the exchange has reported.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     /// The client has closed its side.
     is_half_closed: bool,
     /// The server stops, and a WebSocket is to be closed.
     is_leaving: bool,
-    /// The exchange is over: nobody waits for the response.
+    /// The exchange is over: no client waits for the response.
     is_abandoned: bool,
 }
 
@@ -208,7 +208,7 @@ impl Job {
         self.state.get().is_leaving
     }
 
-    /// Whether nobody waits for the response.
+    /// Whether no client waits for the response.
     pub(super) fn is_abandoned(&self) -> bool {
         self.state.get().is_abandoned
     }
