@@ -6,11 +6,13 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::Socket;
 
 use crate::Bind;
+use crate::bind::udp::BoundUdp;
 use crate::bind::{BoundListener, adopt, adopt_datagrams, is_quic_name, quic_name};
 
 /// The variable with the listeners: a line for each, of the descriptors, a space and the address.
@@ -18,6 +20,9 @@ pub const LISTENERS: &str = "_HCRS_LISTENERS";
 
 /// The variable with the descriptor of the pipe.
 pub(crate) const READY: &str = "_HCRS_READY";
+
+/// The variable with the descriptor of the socket for datagrams of the predecessor's connections.
+pub(crate) const DATAGRAMS: &str = "_HCRS_DATAGRAMS";
 
 /// The most sockets that are taken over: more than a machine has cores and a server addresses.
 const SOCKETS_MAX: usize = 4096;
@@ -27,6 +32,8 @@ const SOCKETS_MAX: usize = 4096;
 pub(crate) struct Inherited {
     listeners: Vec<InheritedListener>,
     ready: Option<OwnedFd>,
+    /// The way for datagrams of the predecessor's connections.
+    datagrams: Option<UnixDatagram>,
 }
 
 #[derive(Debug)]
@@ -45,7 +52,11 @@ impl Inherited {
         let (Some(listeners), Some(ready)) = (variable(LISTENERS), variable(READY)) else {
             return Ok(Self::default());
         };
-        Self::of(&listeners, &ready)
+        let mut inherited = Self::of(&listeners, &ready)?;
+        if let Some(descriptor) = variable(DATAGRAMS).and_then(|descriptor| descriptor.parse().ok()) {
+            inherited.datagrams = Some(adopt_descriptor(descriptor)?.into());
+        }
+        Ok(inherited)
     }
 
     fn of(listeners: &str, ready: &str) -> io::Result<Self> {
@@ -66,8 +77,8 @@ impl Inherited {
             }
             taken.push(InheritedListener { address: address.to_owned(), sockets });
         }
-        let ready = adopt_pipe(ready.parse().map_err(|_| malformed())?)?;
-        Ok(Self { listeners: taken, ready: Some(ready) })
+        let ready = adopt_descriptor(ready.parse().map_err(|_| malformed())?)?;
+        Ok(Self { listeners: taken, ready: Some(ready), datagrams: None })
     }
 
     /// Returns the sockets of an address; none if the predecessor did not listen there.
@@ -83,6 +94,11 @@ impl Inherited {
     fn take_named(&mut self, address: &str) -> Vec<Socket> {
         let at = self.listeners.iter().position(|listener| listener.address == address);
         at.map(|at| self.listeners.swap_remove(at).sockets).unwrap_or_default()
+    }
+
+    /// Takes the way by which datagrams of the predecessor's connections are passed on to it.
+    pub(crate) fn take_datagrams(&mut self) -> Option<UnixDatagram> {
+        self.datagrams.take()
     }
 
     /// Returns the predecessor, if there is one.
@@ -105,7 +121,7 @@ impl Predecessor {
     }
 }
 
-fn adopt_pipe(fd: RawFd) -> io::Result<OwnedFd> {
+fn adopt_descriptor(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -119,14 +135,21 @@ fn adopt_pipe(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Returns the value of [`LISTENERS`] for these listeners.
-pub(crate) fn listed<'a>(listeners: impl Iterator<Item = &'a BoundListener>) -> String {
+/// Returns the value of [`LISTENERS`] for these listeners and sockets for HTTP/3.
+pub(crate) fn listed<'a>(
+    listeners: impl Iterator<Item = &'a BoundListener>,
+    quic: impl Iterator<Item = &'a BoundUdp>,
+) -> String {
     let mut by_address: Vec<(&str, Vec<String>)> = Vec::new();
-    for listener in listeners {
-        let descriptor = listener.as_fd().as_raw_fd().to_string();
-        match by_address.iter_mut().find(|(address, _)| *address == listener.configured) {
+    let listeners = listeners.map(|listener| (listener.configured.as_str(), listener.as_fd()));
+    let quic = quic.flat_map(|bound| {
+        bound.sockets.iter().map(|socket| (bound.configured.as_str(), socket.as_fd()))
+    });
+    for (configured, socket) in listeners.chain(quic) {
+        let descriptor = socket.as_raw_fd().to_string();
+        match by_address.iter_mut().find(|(address, _)| *address == configured) {
             Some((_, descriptors)) => descriptors.push(descriptor),
-            None => by_address.push((&listener.configured, vec![descriptor])),
+            None => by_address.push((configured, vec![descriptor])),
         }
     }
     let lines: Vec<_> = by_address
@@ -159,7 +182,7 @@ mod tests {
         }
         // Other numbers, as this process keeps its own.
         let passed: Vec<_> = ours.iter().map(|listener| listener.share().unwrap()).collect();
-        let list = listed(passed.iter());
+        let list = listed(passed.iter(), std::iter::empty());
         assert_eq!(list.lines().count(), 2);
         for listener in passed {
             let _left_open = OwnedFd::from(listener).into_raw_fd();

@@ -4,6 +4,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -109,6 +110,8 @@ struct Opened {
     quic: Vec<BoundUdp>,
     admin: Option<BoundListener>,
     predecessor: Option<Predecessor>,
+    /// The way for datagrams of the predecessor's connections.
+    to_predecessor: Option<UnixDatagram>,
     pid_file: Option<PidFile>,
     /// Warnings about what was opened.
     warnings: Vec<String>,
@@ -196,8 +199,9 @@ impl Opened {
             .map(|path| PidFile::write(path, owner).map_err(|error| failed(path, error)))
             .transpose()?;
         keep_inherited_descriptors(settings);
+        let to_predecessor = inherited.take_datagrams();
         let predecessor = inherited.into_predecessor();
-        Ok(Self { tls, listeners, quic, admin, predecessor, pid_file, warnings })
+        Ok(Self { tls, listeners, quic, admin, predecessor, to_predecessor, pid_file, warnings })
     }
 }
 
@@ -239,7 +243,7 @@ fn run_opened(
     statsd: Option<StatsdTarget>,
     exporter: Option<&Exporter>,
 ) -> Result<Outcome, StartError> {
-    let Opened { tls, listeners, quic, admin, predecessor, pid_file, warnings: _ } = opened;
+    let Opened { tls, listeners, quic, admin, predecessor, to_predecessor, pid_file, warnings: _ } = opened;
     let descriptors = raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise::serve(supervise::Setup {
@@ -249,6 +253,7 @@ fn run_opened(
         quic,
         admin,
         predecessor,
+        to_predecessor,
         pid_file,
         descriptors,
         error_log: logs.error,

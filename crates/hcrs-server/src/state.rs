@@ -95,6 +95,8 @@ pub(crate) struct ThreadState {
     server_fields: RefCell<ServerFields>,
     /// Notified when a connection has ended or the phase has changed.
     pub changed: Notify,
+    /// Cancelled when another server has the sockets for HTTP/3, and passes on what is of connections here.
+    pub is_succeeded: CancellationToken,
     /// Cancelled when no more connections are to be accepted.
     pub drains: CancellationToken,
 }
@@ -156,6 +158,7 @@ impl ThreadState {
             serial: Cell::new(0),
             server_fields: RefCell::new(ServerFields::new(&settings.connection, None)),
             changed: Notify::new(),
+            is_succeeded: CancellationToken::new(),
             drains: CancellationToken::new(),
             settings: RefCell::new(settings),
         }

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use crate::bind::BoundListener;
 use crate::clock;
 use crate::connection::accept;
-use crate::connection::quic::{QuicListener, endpoint};
+use crate::connection::quic::{QuicListener, endpoint, succession};
 use crate::exchange::piece;
 use crate::origin::admin::Port;
 use crate::origin::app::WorkerEvent;
@@ -126,6 +126,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
     let mut quic = Some(quic);
     let mut accepting = Vec::new();
     let mut endpoints = JoinSet::new();
+    let mut passings = Vec::new();
     while let Some(order) = orders.recv().await {
         match order {
             Control::Attach(end) => attach(&shared, end, &reports),
@@ -134,6 +135,7 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                     accepting.push(spawn_local(accept::run(Rc::clone(&shared), listener, tls.clone())));
                 }
                 for listener in quic.take().unwrap_or_default() {
+                    passings.push(listener.passing.clone());
                     if let Some(tls) = tls.clone() {
                         endpoints.spawn_local(endpoint::run(Rc::clone(&shared), listener, tls));
                     }
@@ -147,6 +149,12 @@ async fn run(setup: ThreadSetup, mut orders: mpsc::Receiver<Control>) {
                 turned.fetch_add(1, Ordering::Relaxed);
             }
             Control::Snapshot(reply) => answer(reply, &shared, index),
+            Control::Succeed(way) => {
+                shared.is_succeeded.cancel();
+                if let Some(way) = way {
+                    endpoints.spawn_local(succession::receive(way, std::mem::take(&mut passings)));
+                }
+            }
             Control::Describe(worker) => shared.apps.describe(worker, clock::now()),
             Control::Drain(order) => {
                 shared.drains.cancel();
@@ -298,6 +306,7 @@ async fn drain(
                     | Control::Retire(_)
                     | Control::ExplainFailure(..)
                     | Control::Apply(_)
+                    | Control::Succeed(_)
                     | Control::Describe(_),
                 ) => {}
                 Some(Control::Snapshot(reply)) => answer(reply, shared, index),

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from aioquic.buffer import Buffer, BufferReadError
@@ -189,6 +189,11 @@ class H3Client:
     def goaway(self) -> Goaway | None:
         """The last GOAWAY."""
         return self.goaways[-1] if self.goaways else None
+
+    @property
+    def retries(self) -> int:
+        """How often the server has asked for a proof of the address."""
+        return int(self.quic._retry_count)
 
     @property
     def port(self) -> int:
@@ -438,3 +443,12 @@ class H3Client:
 
 #: The setting by which a server offers extended CONNECT (RFC 9220).
 ENABLE_CONNECT_PROTOCOL = int(Setting.ENABLE_CONNECT_PROTOCOL)
+
+
+def first_datagrams(count: int) -> Iterator[bytes]:
+    """The first datagrams of that many connections, which their clients do not continue."""
+    for _ in range(count):
+        configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
+        quic = QuicConnection(configuration=configuration)
+        quic.connect(("127.0.0.1", 443), time.time())
+        yield quic.datagrams_to_send(time.time())[0][0]

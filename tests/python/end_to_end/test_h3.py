@@ -21,8 +21,8 @@ from aioquic.h3.connection import ErrorCode
 from end_to_end.certificates import PASSWORD, Pki
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client, Lost
-from end_to_end.h3_client import ENABLE_CONNECT_PROTOCOL, H3Client
-from end_to_end.server import Server, wait_until
+from end_to_end.h3_client import ENABLE_CONNECT_PROTOCOL, H3Client, first_datagrams
+from end_to_end.server import Server, is_alive, wait_until
 from end_to_end.ws_client import open_over_h3
 
 Serve = Callable[..., Server]
@@ -309,26 +309,22 @@ def test_a_client_that_moves_keeps_its_connection_whatever_thread_its_datagrams_
 # ---- the end ----
 
 
-def test_requests_under_way_finish_and_goaway_says_the_rest(serve: Serve, connect_h3: Connect, key: str) -> None:
+def test_requests_under_way_finish_and_goaway_says_the_rest(
+    serve: Serve, connect_h3: Connect, tmp_path: Path
+) -> None:
     server = serve("plain.py:app", tls=True, graceful_timeout=20, **QUIC)
-    client, second = connect_h3(server.quic), connect_h3(server.quic)
-    waiting = client.request("GET", f"/gate?key={key}")
-    assert second.get(f"/note?key={key}-begun").status == 200
-    go = second.request("POST", f"/go?key={key}", end=False)
-    second.ping()
-    where = server.quic
+    client, idle, where = connect_h3(server.quic), connect_h3(server.quic), server.quic
+    assert idle.get().status == 200
+    waiting = client.request("GET", f"/nap?seconds=1.5&file={tmp_path / 'begun'}")
+    wait_until((tmp_path / "begun").exists, "the request to begin")
     server.signal(signal.SIGTERM)
     client.wait_for_goaway()
-    second.wait_for_goaway()
     with pytest.raises(Lost):
         connect_h3(where)
-    assert server.is_running
-    second.send(go, b"", end=True)
-    assert second.response(go).status == 200
-    response = client.response(waiting)
-    assert (response.status, response.body) == (200, b"through")
-    assert client.wait_for_close().error_code == ErrorCode.H3_NO_ERROR
-    assert client.goaways[0].last_stream_id > client.goaways[-1].last_stream_id == waiting + 4, "in two steps"
+    assert client.response(waiting).status == 200
+    for each, last in ((client, waiting), (idle, 0)):
+        assert each.wait_for_close().error_code == ErrorCode.H3_NO_ERROR
+        assert each.goaways[0].last_stream_id > each.goaways[-1].last_stream_id == last + 4, "in two steps"
     assert server.wait_for_exit() == 0
 
 
@@ -390,6 +386,70 @@ def test_connections_over_the_limit_are_refused(serve: Serve, connect_h3: Connec
         return False
 
     wait_until(has_room, "the place of the connection that was closed")
+
+
+# ---- sockets of others ----
+
+
+def test_a_successor_serves_new_connections_and_passes_on_what_is_of_old_ones(
+    launch: Serve, connect_h3: Connect, tmp_path: Path
+) -> None:
+    server = launch("plain.py:app", tls=True, graceful_timeout=20, **QUIC, hcrs={"io_threads": 2}).wait_until_running()
+    where = server.quic
+    old = [connect_h3(where) for _ in range(4)]
+    waiting = [client.request("GET", f"/nap?seconds=4&file={tmp_path / str(at)}") for at, client in enumerate(old)]
+    wait_until(lambda: all((tmp_path / str(at)).exists() for at in range(4)), "the requests to begin")
+    before = {client.get("/pid").body for client in old}
+    server.signal(signal.SIGUSR2)
+    successor = int(server.wait_for_log(r"Shutting down: process (\d+) has succeeded this server")[0][1])
+    try:
+        # Until its threads know of the successor, this server may take a connection, which it drains.
+        wait_until(lambda: connect_h3(where).get("/pid").body not in before, "a connection of the successor")
+        body = os.urandom(200_000)
+        for _ in range(8):
+            client = connect_h3(where)
+            assert client.response(client.request("POST", "/echo", body=body)).body == body
+            assert client.get("/pid").body not in before
+        for client, stream in zip(old, waiting):
+            client.wait_for_goaway()
+            assert client.response(stream).body in before, "the process that has begun it"
+            assert client.wait_for_close().error_code == ErrorCode.H3_NO_ERROR
+        assert server.wait_for_exit() == 0
+        assert connect_h3(where).get().body == b"hello"
+    finally:
+        os.kill(successor, signal.SIGTERM)
+        wait_until(lambda: not is_alive(successor), "the successor to end")
+
+
+def test_threads_share_a_socket_that_a_service_manager_passes(serve: Serve, connect_h3: Connect) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as passed:
+        passed.bind(("127.0.0.1", 0))
+        number = passed.fileno()
+        server = serve(
+            "plain.py:app", tls=True, quic_bind=f"fd://{number}", pass_fds=[number], hcrs={"io_threads": 3},
+            loglevel="DEBUG",
+        )
+        assert server.quic.port == passed.getsockname()[1]
+        body = os.urandom(200_000)
+        for number in range(12):
+            client = connect_h3(server.quic, large_hello=number % 2 == 0)
+            assert client.response(client.request("POST", "/echo", body=body)).body == body
+            client.migrate()
+            assert client.get().body == b"hello"
+    # Each thread counts its connections by itself.
+    highest = max(int(match[1]) for match in server.wait_for_log(r"conn=(\d+)"))
+    assert highest < 12
+
+
+def test_many_handshakes_have_to_prove_their_addresses(serve: Serve, connect_h3: Connect) -> None:
+    server = serve("plain.py:app", tls=True, **QUIC, hcrs={"io_threads": 1})
+    assert connect_h3(server.quic).retries == 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+        for datagram in first_datagrams(600):
+            flood.sendto(datagram, (server.quic.host, server.quic.port))
+        client = connect_h3(server.quic)
+        assert client.get().body == b"hello"
+        assert client.retries == 1
 
 
 # ---- TLS ----
@@ -479,14 +539,27 @@ def test_datagrams_without_meaning_harm_nothing(quic: Server, client: H3Client) 
     assert not re.search(r"\[(WARNING|ERROR)\].*(quic|QUIC|datagram)", quic.log)
 
 
-def test_an_unknown_connection_is_reset_and_its_reset_is_smaller(quic: Server, client: H3Client) -> None:
+def test_a_connection_that_is_over_is_reset_and_others_are_not_answered(quic: Server, connect_h3: Connect) -> None:
+    client = connect_h3(quic.quic)
     assert client.get().status == 200
-    client.quic._close_end = None
+    client.quic.send_ping(7)
+    late = client.quic.datagrams_to_send(0)[0][0]
+    own = late[1:14]
+    client.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.settimeout(0.3)
-        stranger.sendto(b"\x40" + os.urandom(60), (quic.quic.host, quic.quic.port))
+        stranger.settimeout(0.2)
+
+        def reset() -> bool:
+            # The connection answers late datagrams for a while, in which nothing is known of another address.
+            stranger.sendto(b"\x40" + own + os.urandom(60), (quic.quic.host, quic.quic.port))
+            with contextlib.suppress(TimeoutError):
+                return len(stranger.recv(2000)) < 74
+            return False
+
+        wait_until(reset, "a stateless reset, which is smaller than what caused it")
+        stranger.sendto(b"\x40" + os.urandom(80), (quic.quic.host, quic.quic.port))
         with pytest.raises(TimeoutError):
-            stranger.recv(2000)  # an id of another server's is not answered
+            stranger.recv(2000)  # an id of another server's
 
 
 # ---- WebSockets ----

@@ -16,8 +16,10 @@ mod handshake;
 mod ids;
 mod keys;
 mod passing;
+mod places;
 mod retry;
 mod socket;
+pub(crate) mod succession;
 
 use hcrs_metrics::ConnectionProtocol;
 use tracing::Instrument as _;

@@ -80,8 +80,8 @@ impl<T: Io> multiplexed::Connection for Connection<T> {
         self
     }
 
-    fn keep_alive(&mut self, _: Instant) {
-        // TCP keeps a connection that is silent.
+    fn look_after(&mut self, _: bool, _: Instant) {
+        // TCP keeps a connection that is silent, and each turn has opened the window.
     }
 }
 

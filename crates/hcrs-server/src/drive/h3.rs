@@ -29,8 +29,9 @@ pub(crate) trait Quic: Transport {
     /// to do.
     fn poll_send(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()>;
 
-    /// Asks the client for a sign of life, if it has been silent for a while.
-    fn keep_alive(&mut self, now: Instant);
+    /// Asks a client that has been silent for a sign of life, and lets it send more if an app `is_hungry`: it reads
+    /// a stream of which nothing is there. To be called about once a second while something is in flight.
+    fn look_after(&mut self, is_hungry: bool, now: Instant);
 }
 
 /// What has happened to a stream of the transport.
@@ -145,8 +146,8 @@ impl<Q: Quic> multiplexed::Connection for Http3<Q> {
         &mut self.h3
     }
 
-    fn keep_alive(&mut self, now: Instant) {
-        self.quic.keep_alive(now);
+    fn look_after(&mut self, is_hungry: bool, now: Instant) {
+        self.quic.look_after(is_hungry, now);
     }
 }
 
@@ -241,7 +242,7 @@ impl multiplexed::Turn for Http3Turn<'_> {
     }
 
     fn open_window(&mut self, _: impl FnOnce() -> bool) {
-        // A body that its app reads is always taken from the transport.
+        // A body that its app reads is always taken from the transport, which has a window of its own.
     }
 
     fn take_stalls(&mut self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) struct Sockets {
     pub listeners: Vec<Vec<BoundListener>>,
     /// The sockets for HTTP/3.
     pub quic: Vec<BoundUdp>,
+    /// The way for datagrams of the predecessor's connections.
+    pub to_predecessor: Option<UnixDatagram>,
 }
 
 /// All edge threads.
@@ -73,9 +76,9 @@ impl Edge {
         outlets: &Outlets<'_>,
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
-        let Sockets { listeners, quic } = sockets;
+        let Sockets { listeners, quic, to_predecessor } = sockets;
         let quic_port = quic.first().and_then(BoundUdp::port);
-        let quic = quic::listeners(quic, listeners.len())?;
+        let quic = quic::listeners(quic, listeners.len(), to_predecessor)?;
         let mut threads = Vec::with_capacity(listeners.len());
         let rules = Arc::default();
         for (index, (listeners, quic)) in listeners.into_iter().zip(quic).enumerate() {
@@ -194,7 +197,7 @@ impl Edge {
     }
 
     /// Sends every thread the same order.
-    pub(super) async fn send_all(&self, order: impl Fn() -> Control) {
+    pub(super) async fn send_all(&self, mut order: impl FnMut() -> Control) {
         for index in 0..self.threads.len() {
             self.send(index, order()).await;
         }

@@ -44,6 +44,7 @@ pub use python::interpreters;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,6 +96,8 @@ pub(crate) struct Setup<'a> {
     pub admin: Option<BoundListener>,
     /// The server that this one succeeds, if there is one.
     pub predecessor: Option<Predecessor>,
+    /// The way for datagrams of the predecessor's connections.
+    pub to_predecessor: Option<UnixDatagram>,
     /// The file with the process id, if one was written.
     pub pid_file: Option<PidFile>,
     /// The original limit of descriptors, which the workers get.
@@ -133,6 +136,7 @@ async fn supervise(
         quic,
         admin,
         predecessor,
+        to_predecessor,
         pid_file,
         descriptors,
         error_log,
@@ -151,7 +155,7 @@ async fn supervise(
     let readiness = Arc::<Readiness>::default();
     let outlets = Outlets { access_log, statsd, exporter, readiness: Arc::clone(&readiness) };
     let quic_handles = quic.iter().map(BoundUdp::share).collect::<std::io::Result<_>>()?;
-    let sockets = Sockets { listeners, quic };
+    let sockets = Sockets { listeners, quic, to_predecessor };
     let mut edge = Edge::start(&settings, tls.as_ref(), sockets, &outlets, &sender)?;
     if let Some(listener) = &admin {
         edge.start_admin(&settings, listener.share()?, &outlets, &sender).await?;
@@ -182,6 +186,7 @@ async fn supervise(
         quic: quic_handles,
         predecessor,
         successor: Successor::None,
+        from_successor: None,
         started_as: StartedAs::of_this_process().ok(),
         pid_file,
         started_at: Instant::now(),
@@ -269,6 +274,8 @@ struct Supervisor<'a> {
     predecessor: Option<Predecessor>,
     /// The process that is to succeed this one.
     successor: Successor,
+    /// The way for datagrams that it receives and that are of connections here.
+    from_successor: Option<UnixDatagram>,
     started_as: Option<StartedAs>,
     pid_file: Option<PidFile>,
     started_at: Instant,
@@ -313,7 +320,7 @@ impl Supervisor<'_> {
                 Change::Scale(scale) => self.scale(scale).await,
                 Change::Succeed => self.begin_succession(),
                 Change::Succeeded => {
-                    self.hand_service_over();
+                    self.hand_service_over().await;
                     return End::Stop(Stop::SUCCEEDED);
                 }
                 Change::Files(app, Some(path)) => self.renew_named(&app, &change_of(&path)).await,

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::folder::Folder;
 use super::{Supervisor, notify, signals};
 use crate::bind::passed_sockets;
 use crate::command_line::{CommandLine, command_line};
+use crate::thread::control::Control;
 use crate::{Bind, handover};
 
 /// How much longer than the startup timeout a successor may take: more than its own slacks together.
@@ -97,7 +99,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn start_successor(&self) -> io::Result<u32> {
+    fn start_successor(&mut self) -> io::Result<u32> {
         let Some(StartedAs { program, arguments }) = &self.started_as else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the program's file is not known"));
         };
@@ -105,8 +107,13 @@ impl Supervisor<'_> {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .env(handover::LISTENERS, handover::listed(self.listeners.iter().chain(&self.admin)))
+            .env(
+                handover::LISTENERS,
+                handover::listed(self.listeners.iter().chain(&self.admin), self.quic.iter()),
+            )
             .env(handover::READY, theirs.as_raw_fd().to_string())
+            // That of a process before this one.
+            .env_remove(handover::DATAGRAMS)
             // It names this process; without it, the interval is meant for the successor, too.
             .env_remove(notify::WATCHDOG_PID);
         if !self.settings.listeners.iter().any(|listener| matches!(listener.bind, Bind::Fd(_))) {
@@ -119,12 +126,17 @@ impl Supervisor<'_> {
             command.current_dir(folder);
         }
         let theirs = OwnedFd::from(theirs);
+        let (from_successor, to_us) = UnixDatagram::pair()?;
+        if !self.quic.is_empty() {
+            command.env(handover::DATAGRAMS, to_us.as_raw_fd().to_string());
+        }
         let passed: Vec<_> = self
             .listeners
             .iter()
             .chain(&self.admin)
             .map(|listener| listener.as_fd())
-            .chain([theirs.as_fd()])
+            .chain(self.quic.iter().flat_map(|bound| bound.sockets.iter().map(|socket| socket.as_fd())))
+            .chain([theirs.as_fd(), to_us.as_fd()])
             .collect();
         // Inherited by the successor alone, because no other thread of the edge starts processes.
         let flagged = passed.iter().try_for_each(|descriptor| fcntl_setfd(descriptor, FdFlags::empty()));
@@ -133,6 +145,7 @@ impl Supervisor<'_> {
             fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
         }
         let child = spawned?;
+        self.from_successor = Some(from_successor).filter(|_| !self.quic.is_empty());
         let pid = child.id().ok_or_else(|| io::Error::other("it has no process id"))?;
         if let (Some(limit), Some(pid)) = (&self.descriptors, Pid::from_raw(pid.cast_signed())) {
             // It passes this limit on to its workers, and raises its own.
@@ -148,12 +161,16 @@ impl Supervisor<'_> {
     }
 
     /// Hands the service over to the successor, which accepts connections.
-    pub(super) fn hand_service_over(&mut self) {
+    pub(super) async fn hand_service_over(&mut self) {
         let Successor::Starting(pid) = self.successor else { return };
         tracing::info!("Shutting down: process {pid} has succeeded this server");
         self.notify(notify::State::Succeeded(pid));
         self.successor = Successor::Serving(pid);
         self.edge.end_admin();
+        let mut way = self.from_successor.take();
+        if way.is_some() {
+            self.edge.send_all(|| Control::Succeed(way.take())).await;
+        }
     }
 
     /// Goes on after a successor that could not start.

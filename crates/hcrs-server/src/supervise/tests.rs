@@ -92,6 +92,7 @@ impl Scene {
                 quic: Vec::new(),
                 admin: None,
                 predecessor: None,
+                to_predecessor: None,
                 pid_file: None,
                 settings: Arc::new(settings),
                 tls: None,

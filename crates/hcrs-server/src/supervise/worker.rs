@@ -224,6 +224,7 @@ pub(super) fn command(plan: &Plan<'_>) -> Command {
         .env_remove(super::python::CALLED_BY)
         .env_remove(handover::LISTENERS)
         .env_remove(handover::READY)
+        .env_remove(handover::DATAGRAMS)
         .kill_on_drop(true);
     if let Some(folder) = plan.folder {
         command.current_dir(folder);

@@ -1,6 +1,6 @@
 //! The messages between the supervisor and the edge threads.
 
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -47,6 +47,9 @@ pub(crate) enum Control {
     Snapshot(oneshot::Sender<ThreadSnapshot>),
     /// Log the requests that the worker has in flight: it hangs.
     Describe(WorkerId),
+    /// Receive no more datagrams: another server has the sockets. One thread gets the way by which it passes on those
+    /// of connections of this server.
+    Succeed(Option<UnixDatagram>),
     /// Accept no more connections, finish requests in flight, cut off the rest when the time is up, then send
     /// `Drain` over every link and report [`Report::Drained`]. A second order only changes the time.
     Drain(Drain),

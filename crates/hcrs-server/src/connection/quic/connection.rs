@@ -21,7 +21,9 @@ use quinn_proto::{
 use tokio::time::Sleep;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::config::Windows;
 use super::endpoint::{Endpoint, with_output};
+use super::places::Place;
 use crate::drive::h3::{Quic, StreamReport};
 use crate::exchange::mailbox::Mailbox;
 
@@ -74,6 +76,9 @@ pub(crate) struct Connection {
     /// When a datagram last arrived.
     heard_at: Instant,
     moves: Option<Moves>,
+    windows: Windows,
+    /// The place of a connection whose window is wide.
+    wide: Option<Place>,
     /// The end of the connection, until it is taken.
     end: Option<io::Result<()>>,
 }
@@ -97,6 +102,7 @@ impl Connection {
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
         inbox: Rc<Inbox>,
+        windows: Windows,
     ) -> Self {
         Self {
             endpoint,
@@ -109,6 +115,8 @@ impl Connection {
             now: crate::clock::now(),
             heard_at: crate::clock::now(),
             moves: None,
+            windows,
+            wide: None,
             end: None,
         }
     }
@@ -221,7 +229,7 @@ impl Connection {
 
     /// Waits until the connection is forgotten by both ends, and answers late datagrams of its client.
     pub(super) async fn drain(mut self) {
-        let Some(_place) = self.endpoint.closing_place() else { return };
+        let Some(_place) = self.endpoint.closing.take() else { return };
         std::future::poll_fn(|cx| {
             let mailbox = Rc::clone(&self.inbox.mailbox);
             mailbox.begin_turn(cx.waker());
@@ -298,9 +306,17 @@ impl Quic for Connection {
         self.poll_transmit(cx, now)
     }
 
-    fn keep_alive(&mut self, now: Instant) {
+    fn look_after(&mut self, is_hungry: bool, now: Instant) {
         if now.saturating_duration_since(self.heard_at) >= SILENCE {
             self.quic.ping();
+        }
+        if is_hungry && self.wide.is_none() {
+            self.wide = self.endpoint.wide.take();
+            if self.wide.is_some() {
+                self.quic.set_receive_window(self.windows.wide);
+            }
+        } else if !is_hungry && self.wide.take().is_some() {
+            self.quic.set_receive_window(self.windows.usual);
         }
     }
 }

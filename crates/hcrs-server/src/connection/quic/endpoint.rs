@@ -15,10 +15,11 @@ use quinn_proto::{
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
-use super::config;
+use super::config::{self, Windows};
 use super::connection::{Connection, Inbox};
 use super::keys::Keys;
 use super::passing::{Passing, QuicListener};
+use super::places::Places;
 use super::retry::HandshakeRate;
 use super::socket::{Datagram, Socket};
 use crate::clock;
@@ -35,6 +36,9 @@ const PASSED_PER_TURN: usize = 64;
 /// The most connections that are over and still wait for late datagrams of their clients. Those of further ones
 /// get a stateless reset.
 const CLOSING: usize = 1024;
+
+/// The most connections whose clients may send the bodies of all streams that they may open.
+const WIDE: usize = 8;
 
 thread_local! {
     /// Where datagrams are written before they are sent.
@@ -61,8 +65,10 @@ pub(super) struct Endpoint {
     rate: RefCell<HandshakeRate>,
     /// The number of handshakes that are unfinished.
     handshakes: Cell<usize>,
-    /// The number of connections that are over and not forgotten yet.
-    closing: Cell<usize>,
+    /// Places for connections that are over and not forgotten yet.
+    pub closing: Rc<Places>,
+    /// Places for connections with a wide window.
+    pub wide: Rc<Places>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -82,7 +88,7 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: QuicListener, tls: Ar
     };
     loop {
         tokio::select! {
-            readable = endpoint.socket.readable(), if receives => {
+            readable = endpoint.socket.readable(), if receives && !shared.is_succeeded.is_cancelled() => {
                 if let Err(error) = readable.and_then(|()| endpoint.receive(&shared)) {
                     tracing::debug!("Cannot receive on {address}: {error}");
                 }
@@ -94,6 +100,7 @@ pub(crate) async fn run(shared: Rc<ThreadState>, listener: QuicListener, tls: Ar
                 tokio::task::yield_now().await;
             }
             () = endpoint.socket.unblock() => {}
+            () = shared.is_succeeded.cancelled(), if receives && !shared.is_succeeded.is_cancelled() => {}
         }
     }
 }
@@ -122,7 +129,8 @@ impl Endpoint {
             tls,
             rate: RefCell::new(HandshakeRate::new(clock::now())),
             handshakes: Cell::new(0),
-            closing: Cell::new(0),
+            closing: Places::new(CLOSING),
+            wide: Places::new(WIDE),
         })
     }
 
@@ -184,6 +192,10 @@ impl Endpoint {
     /// Begins a connection in a task of its own, unless there are too many.
     fn begin(self: &Rc<Self>, shared: &Rc<ThreadState>, incoming: Incoming, now: Instant) {
         let is_proven = incoming.remote_address_validated();
+        if shared.is_succeeded.is_cancelled() {
+            // The client tries again, and the successor gets that.
+            return self.quic.borrow_mut().ignore(incoming);
+        }
         if shared.phase() != Phase::Serving {
             return self.refuse(incoming);
         }
@@ -243,25 +255,6 @@ impl Endpoint {
             *inbox = None;
         }
     }
-
-    /// Returns a place for a connection that is over; `None` if there are too many.
-    pub(super) fn closing_place(self: &Rc<Self>) -> Option<ClosingPlace> {
-        let count = self.closing.get();
-        (count < CLOSING).then(|| {
-            self.closing.set(count + 1);
-            ClosingPlace(Rc::clone(self))
-        })
-    }
-}
-
-/// The place of a connection that is over.
-#[derive(Debug)]
-pub(super) struct ClosingPlace(Rc<Endpoint>);
-
-impl Drop for ClosingPlace {
-    fn drop(&mut self) {
-        self.0.closing.set(self.0.closing.get() - 1);
-    }
 }
 
 /// The first datagram of a connection, until it is accepted or ignored, and its handshake until that is over.
@@ -285,6 +278,7 @@ impl Arriving {
     pub(super) fn accept(
         &mut self,
         server: ServerConfig,
+        windows: Windows,
         mailbox: &Rc<Mailbox>,
     ) -> Result<Connection, ConnectionError> {
         let incoming = self.incoming.take().expect("invariant: a connection is accepted once");
@@ -296,7 +290,7 @@ impl Arriving {
                 Ok((handle, quic)) => {
                     let inbox = Rc::new(Inbox::new(Rc::clone(mailbox)));
                     endpoint.insert(handle, &inbox);
-                    Ok(Connection::new(Rc::clone(endpoint), handle, quic, inbox))
+                    Ok(Connection::new(Rc::clone(endpoint), handle, quic, inbox, windows))
                 }
                 Err(AcceptError { cause, response }) => {
                     if let Some(transmit) = response {

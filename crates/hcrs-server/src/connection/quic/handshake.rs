@@ -9,7 +9,7 @@ use quinn_proto::crypto::rustls::NoInitialCipherSuite;
 use quinn_proto::{ConnectionError, Event, TransportErrorCode};
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 
-use super::config;
+use super::config::{self, Windows};
 use super::connection::Connection;
 use super::endpoint::Arriving;
 use crate::client::{Admitted, Agreed};
@@ -90,7 +90,8 @@ async fn negotiate(
     let handshake = endpoint.tls.current().for_quic();
     let server = config::of_connection(endpoint.keys(), &handshake, &settings.connection)?;
     let begin = || {
-        let accepted = arriving.accept(server, &admitted.mailbox);
+        let windows = Windows::of(&settings.connection);
+        let accepted = arriving.accept(server, windows, &admitted.mailbox);
         async {
             let mut connection = accepted?;
             let said_hello = advance(&mut connection, Until::Hello);

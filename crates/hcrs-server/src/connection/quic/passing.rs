@@ -1,13 +1,16 @@
 //! The sockets of an address, and the ways by which its threads pass each other what has arrived at the wrong one.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::ids::destination;
+use super::ids::{ID_LEN, destination};
 use super::keys::Keys;
 use super::socket::Datagram;
+use super::succession::message;
 use crate::bind::udp::BoundUdp;
 
 /// The most datagrams that may wait for a thread. More are dropped, as the network drops them.
@@ -22,16 +25,20 @@ pub(crate) struct QuicListener {
     pub(super) socket: UdpSocket,
     /// Whether the thread also receives from it.
     pub(super) receives: bool,
-    pub(super) passing: Passing,
+    pub(crate) passing: Passing,
     /// What other threads have received for this one.
     pub(super) passed: mpsc::Receiver<Datagram>,
 }
 
 /// Decides which thread a datagram is for.
-#[derive(Debug)]
-pub(super) struct Passing {
-    pub keys: Keys,
-    pub thread: u16,
+#[derive(Debug, Clone)]
+pub(crate) struct Passing {
+    pub(super) keys: Keys,
+    pub(super) thread: u16,
+    /// The address of the socket.
+    own: SocketAddr,
+    /// The way to the server that had the socket before, which still has its connections.
+    predecessor: Option<Arc<UnixDatagram>>,
     /// The ways to all threads, by number.
     ways: Vec<mpsc::Sender<Datagram>>,
     /// The threads that the connections of this one's socket are spread over.
@@ -39,7 +46,12 @@ pub(super) struct Passing {
 }
 
 /// Returns the listeners of each thread.
-pub(crate) fn listeners(bound: Vec<BoundUdp>, threads: usize) -> io::Result<Vec<Vec<QuicListener>>> {
+pub(crate) fn listeners(
+    bound: Vec<BoundUdp>,
+    threads: usize,
+    predecessor: Option<UnixDatagram>,
+) -> io::Result<Vec<Vec<QuicListener>>> {
+    let predecessor = predecessor.map(Arc::new);
     let keys = Keys::random();
     let mut by_thread: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
     for bound in bound {
@@ -52,6 +64,8 @@ pub(crate) fn listeners(bound: Vec<BoundUdp>, threads: usize) -> io::Result<Vec<
             let passing = Passing {
                 keys: keys.clone(),
                 thread,
+                own: bound.sockets[at % sockets].local_addr()?,
+                predecessor: predecessor.clone(),
                 ways: ways.clone(),
                 sharers: if receives { sharers.collect() } else { Vec::new() },
             };
@@ -70,25 +84,46 @@ pub(crate) fn listeners(bound: Vec<BoundUdp>, threads: usize) -> io::Result<Vec<
 impl Passing {
     /// Returns the datagram if it is for this thread; passes it on otherwise.
     pub(super) fn keep(&self, datagram: Datagram) -> Option<Datagram> {
-        let thread = self.thread_of(&datagram);
+        let Some(id) = destination(&datagram.bytes) else { return Some(datagram) };
+        let thread = match self.keys.ids.thread(id) {
+            Some(thread) => thread,
+            None => {
+                // Clients that choose ids of this length are rare enough to try another one.
+                if let (Some(predecessor), ID_LEN) = (&self.predecessor, id.len()) {
+                    // It may have ended, or have no room.
+                    let _dropped = predecessor.send(&message(self.own, &datagram));
+                    return None;
+                }
+                // The client has chosen the id, for a handshake.
+                match self.sharers[..] {
+                    [] | [_] => self.thread,
+                    ref sharers => sharers[self.keys.ids.place(id, sharers.len())],
+                }
+            }
+        };
         if thread == self.thread {
             return Some(datagram);
         }
-        // One that finds no room is lost, as any datagram may be.
-        let _dropped = self.ways.get(usize::from(thread))?.try_send(datagram);
+        self.send(thread, datagram);
         None
     }
 
-    /// Returns the thread that has the connection, or is to get it.
-    fn thread_of(&self, datagram: &Datagram) -> u16 {
-        let Some(id) = destination(&datagram.bytes) else { return self.thread };
-        match self.keys.ids.thread(id) {
-            Some(thread) => thread,
-            // The client has chosen the id, for a handshake.
-            None => match self.sharers[..] {
-                [] | [_] => self.thread,
-                ref sharers => sharers[self.keys.ids.place(id, sharers.len())],
-            },
+    /// Whether this is the part in the address of the socket.
+    pub(super) fn is_of(&self, own: SocketAddr) -> bool {
+        self.own == own
+    }
+
+    /// Passes a datagram of the successor's to the thread of its connection, if there is one.
+    pub(super) fn pass(&self, datagram: Datagram) {
+        if let Some(thread) = destination(&datagram.bytes).and_then(|id| self.keys.ids.thread(id)) {
+            self.send(thread, datagram);
+        }
+    }
+
+    fn send(&self, thread: u16, datagram: Datagram) {
+        if let Some(way) = self.ways.get(usize::from(thread)) {
+            // One that finds no room is lost, as any datagram may be.
+            let _dropped = way.try_send(datagram);
         }
     }
 }
@@ -102,7 +137,7 @@ mod tests {
     fn listeners_of(threads: usize, sockets: usize) -> Vec<QuicListener> {
         let bind = Bind::Tcp { host: "127.0.0.1".into(), port: 0 };
         let bound = bind_udp(&[bind], sockets, |_| Vec::new()).unwrap();
-        listeners(bound, threads).unwrap().into_iter().flatten().collect()
+        listeners(bound, threads, None).unwrap().into_iter().flatten().collect()
     }
 
     fn datagram(bytes: &[u8]) -> Datagram {
@@ -156,5 +191,28 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| threads[1].passed.try_recv().ok()).count(), WAITING);
         drop(threads.pop());
         assert!(threads[0].passing.keep(short(&id)).is_none(), "a thread that has ended gets nothing");
+    }
+
+    #[test]
+    fn datagrams_of_a_predecessors_connections_are_passed_to_it() {
+        let bind = Bind::Tcp { host: "127.0.0.1".into(), port: 0 };
+        let bound = bind_udp(&[bind], 1, |_| Vec::new()).unwrap();
+        let old = listeners(vec![bound[0].share().unwrap()], 1, None).unwrap().remove(0).remove(0);
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let new = listeners(bound, 1, Some(theirs)).unwrap().remove(0).remove(0);
+        let (old_id, new_id) = (old.passing.keys.ids.id(0), new.passing.keys.ids.id(0));
+        assert!(new.passing.keep(short(&new_id)).is_some() && new.passing.keep(initial(1)).is_some());
+        assert!(new.passing.keep(short(&old_id)).is_none());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut passed = old.passed;
+        runtime.block_on(async {
+            let receiving = super::super::succession::receive(ours, vec![old.passing]);
+            tokio::select! {
+                () = receiving => panic!("the successor has not ended"),
+                datagram = passed.recv() => assert_eq!(datagram.unwrap().bytes, short(&old_id).bytes),
+            }
+        });
+        drop(passed);
+        assert!(new.passing.keep(short(&old_id)).is_none(), "one that has ended gets nothing");
     }
 }

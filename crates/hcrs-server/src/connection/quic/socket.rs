@@ -12,6 +12,7 @@ use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 
 use crate::exchange::mailbox::Mailbox;
 
@@ -44,6 +45,8 @@ pub(super) struct Socket {
     landing: RefCell<Box<[u8]>>,
     /// The connections that have something to send while the system takes nothing.
     blocked: RefCell<Vec<Rc<Mailbox>>>,
+    /// Notified when there is one of them.
+    has_blocked: Notify,
     local: SocketAddr,
     metrics: Rc<Counters>,
 }
@@ -64,6 +67,7 @@ impl Socket {
             state,
             landing: RefCell::new(vec![0; MESSAGES * MESSAGE_LEN].into_boxed_slice()),
             blocked: RefCell::default(),
+            has_blocked: Notify::new(),
             local,
             metrics: Rc::clone(metrics),
         })
@@ -141,12 +145,13 @@ impl Socket {
     pub(super) fn wake_when_writable(&self, connection: &Rc<Mailbox>) {
         self.metrics.stalls.of(Stall::ClientSocket).increment();
         self.blocked.borrow_mut().push(Rc::clone(connection));
+        self.has_blocked.notify_one();
     }
 
-    /// Waits until the system takes datagrams again, if connections wait for that, and wakes these.
+    /// Waits until connections wait for the system to take datagrams again, and it does, and wakes them.
     pub(super) async fn unblock(&self) {
         if self.blocked.borrow().is_empty() {
-            return std::future::pending().await;
+            self.has_blocked.notified().await;
         }
         // An error would be one of the next call to send.
         let _writable = self.io.writable().await;

@@ -111,7 +111,8 @@ impl<K: Key> Driver<K> {
             }
         }
         if self.is_busy(controls, now) {
-            connection.keep_alive(now);
+            let is_hungry = self.streams.iter().any(|in_flight| in_flight.exchange.is_hungry());
+            connection.look_after(is_hungry, now);
             return Ok(next);
         }
         if self.lifecycle.idle_for(now) >= settings.keep_alive_timeout {

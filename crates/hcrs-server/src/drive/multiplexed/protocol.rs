@@ -34,8 +34,9 @@ pub(in crate::drive) trait Connection: Sized {
     /// Returns the controls, between turns.
     fn controls(&mut self) -> &mut Self::Controls;
 
-    /// Notes that something is in flight, so that the client's silence alone is no reason to lose the connection.
-    fn keep_alive(&mut self, now: Instant);
+    /// Looks after the transport of a connection with something in flight: the client's silence alone is no reason
+    /// to lose it, and it may have to send more if an app `is_hungry`.
+    fn look_after(&mut self, is_hungry: bool, now: Instant);
 }
 
 /// What may be done within a turn of a connection and between turns.
