@@ -17,7 +17,7 @@ use crate::order::{Desk, Wish, suggestion};
 use crate::report::Known;
 use crate::schedule::{Attempts, Budget, DAY, Moment, next_suggestion};
 use crate::settings::AcmeSettings;
-use crate::storage::{Storage, Suggestion};
+use crate::storage::{NameRecord, Storage, Suggestion};
 
 /// How often the storage is looked at, where other servers may have put certificates.
 const LOOK: Duration = Duration::from_secs(30);
@@ -163,7 +163,8 @@ impl Runner {
             }
             Err(_) => return LOOK,
         }
-        until(self.known(domain).due(now()))
+        let known = self.known(domain);
+        if known.stale_suggestion(now()).is_some() { until(now()) } else { until(known.due(now())) }
     }
 
     fn take_lock(&mut self) -> io::Result<Option<Lock>> {
@@ -212,13 +213,10 @@ impl Runner {
     fn succeed(&mut self, domain: &Domain) {
         let mut record = self.storage.name_record(domain);
         (record.attempts, record.suggestion) = (Attempts::default(), None);
-        self.unsaved.remove(domain);
-        if let Err(error) = self.storage.store_name_record(domain, &record) {
-            tracing::warn!("{error}");
-            self.unsaved.insert(domain.clone(), Attempts::default());
-        }
-        tracing::info!("There is a new certificate for {domain}");
+        self.keep(domain, &record);
         (self.renewed)();
+        self.publish(None);
+        tracing::info!("There is a new certificate for {domain}");
     }
 
     fn fail(&mut self, domain: &Domain, failure: &Failure) {
@@ -227,22 +225,29 @@ impl Runner {
         record.attempts.fail(now(), failure.retry_after, failure.words.clone());
         let wait = record.attempts.next_try(now()).saturating_sub(now());
         *self.failures.entry(domain.clone()).or_default() += 1;
+        self.keep(domain, &record);
+        self.publish(None);
         tracing::error!(
             "No certificate for {domain}: {}; the next try is in {}",
             failure.words,
             in_words(wait)
         );
-        match self.storage.store_name_record(domain, &record) {
+    }
+
+    /// Stores what is known of a name; if that is not possible, the tries are kept in memory.
+    fn keep(&mut self, domain: &Domain, record: &NameRecord) {
+        match self.storage.store_name_record(domain, record) {
             Ok(()) => {
                 self.unsaved.remove(domain);
             }
-            Err(_) => {
-                self.unsaved.insert(domain.clone(), record.attempts);
+            Err(error) => {
+                tracing::debug!("{error}");
+                self.unsaved.insert(domain.clone(), record.attempts.clone());
             }
         }
     }
 
-    fn ask_when_to_renew(&self, domain: &Domain, id: &str) {
+    fn ask_when_to_renew(&mut self, domain: &Domain, id: &str) {
         let asked = suggestion(&self.settings, id);
         let mut record = self.storage.name_record(domain);
         let before = record.suggestion.take().filter(|known| known.id == id).and_then(|known| known.window);
@@ -263,9 +268,7 @@ impl Runner {
             }
         };
         record.suggestion = Some(Suggestion { id: id.to_owned(), window, next_check });
-        if let Err(error) = self.storage.store_name_record(domain, &record) {
-            tracing::debug!("{error}");
-        }
+        self.keep(domain, &record);
     }
 
     /// Publishes the state of all names; `asking` is the one that the authority is being asked for.

@@ -49,14 +49,18 @@ pub(crate) struct Window {
 /// Returns when a certificate is to be renewed.
 ///
 /// Within a window of the authority that is an instant that depends on `seed` alone, so that all servers with the
-/// same certificate choose the same. It is never in the last tenth of the certificate's life.
+/// same certificate choose the same. It is never in the last tenth of the certificate's life, nor in the first, or the
+/// first day: an authority that suggests the past for a new certificate would be asked again and again.
 pub(crate) fn renew_at(validity: Validity, window: Option<Window>, seed: u64) -> Moment {
     let Validity { start, end } = validity;
     let life = end.saturating_sub(start);
     let latest = end.saturating_sub(life / 10);
     let by_life = start.saturating_add(if life < SHORT_LIFE { life / 2 } else { life / 3 * 2 });
     match window.filter(|window| window.start < window.end) {
-        Some(Window { start, end }) => start.saturating_add(seed % (end - start)).min(latest),
+        Some(window) => {
+            let suggested = window.start.saturating_add(seed % (window.end - window.start));
+            suggested.max(start.saturating_add((life / 10).min(DAY))).min(latest)
+        }
         None => by_life,
     }
 }
@@ -176,6 +180,9 @@ mod tests {
         let window = |start, end| Some(Window { start: START + start * DAY, end: START + end * DAY });
         assert_eq!(renew_at(life(90 * DAY), window(1, 2), 7), START + DAY + 7);
         assert_eq!(renew_at(life(90 * DAY), window(100, 200), 0), START + 81 * DAY);
+        let past = Some(Window { start: START - DAY, end: START });
+        assert_eq!(renew_at(life(90 * DAY), past, 5), START + DAY);
+        assert_eq!(renew_at(life(5 * DAY), past, 5), START + DAY / 2);
         assert_eq!(renew_at(life(90 * DAY), window(2, 1), 0), START + 60 * DAY, "it is no window");
     }
 

@@ -10,7 +10,10 @@ use hcrs_http::Fault;
 
 use crate::families::{FAMILIES, Kind};
 use crate::histogram::BOUNDS;
-use crate::{Counters, Format, ServerFacts, ThreadSnapshot, WorkerFacts, WorkerState, exposition};
+use crate::{
+    Counters, Format, NamedCertificateFacts, ServerFacts, ThreadSnapshot, WorkerFacts, WorkerState,
+    exposition,
+};
 
 const PAGE: &str = "docs/guide/metrics.md";
 const BEGIN: &str = "<!-- Generated: make generate -->\n";
@@ -20,6 +23,7 @@ const END: &str = "<!-- End of the generated part -->\n";
 const OPEN_LABELS: &[(&str, &str)] = &[
     ("version", "the version of hcrs"),
     ("worker", "the slot of a worker, from 1 to the number of workers"),
+    ("name", "the name that a certificate is for"),
     ("le", "the upper bound of a bucket, in seconds"),
 ];
 
@@ -28,7 +32,17 @@ fn text() -> String {
     let counters = Counters::default();
     counters.add_slot(0);
     let worker = WorkerFacts { slot: 0, state: WorkerState::Ready, resident_bytes: Some(1) };
-    let server = ServerFacts { version: "1.0.0", workers: vec![worker], ..ServerFacts::default() };
+    let certificate = NamedCertificateFacts {
+        name: "example.com".into(),
+        not_after: Some(1),
+        ..NamedCertificateFacts::default()
+    };
+    let server = ServerFacts {
+        version: "1.0.0",
+        workers: vec![worker],
+        certificates: vec![certificate],
+        ..ServerFacts::default()
+    };
     exposition(Format::Text, &ThreadSnapshot::of(&counters), &server)
 }
 

@@ -350,7 +350,7 @@ mod tests {
         name = NamedCertificate { failures: 2, error: Some("it is late".into()), wait: 120.0, ..name };
         assert_eq!(
             name.words(),
-            "a.test: valid; next try in 2 min; failed 2 times, the last time because it is late"
+            "a.test: valid; next try in 2m 0s; failed 2 times, the last time because it is late"
         );
     }
 

@@ -81,6 +81,7 @@ class H2Client:
         receive_buffer: int = 0,
         push: bool = False,
         connection_window: int = 1 << 30,
+        name: str = "localhost",
     ) -> None:
         """``window`` is that of each stream; the connection's is ``connection_window`` larger than its first one.
         ``push``: promises are welcome."""
@@ -98,7 +99,7 @@ class H2Client:
         self.scheme = b"http"
         if tls is not None:
             self.scheme = b"https"
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name)
             assert self.socket.selected_alpn_protocol() == "h2"
         config = h2.config.H2Configuration(client_side=True, header_encoding=None)
         self.protocol = h2.connection.H2Connection(config)

@@ -63,6 +63,12 @@ BESIDE: dict[str, dict[str, Any]] = {
     "trusted_hops": {"forwarded_allow_ips": "127.0.0.1"},
     "proxy_protocol": {"forwarded_allow_ips": "127.0.0.1"},
     "otlp_endpoint": {"trace_context": "all"},
+    **{
+        f"acme_{key}": {"acme_domains": "beside.example"}
+        for key in ("email", "directory", "directory_ca", "challenge", "profile", "storage", "key_type")
+    },
+    "acme_eab_kid": {"acme_domains": "beside.example", "acme_eab_hmac_key": "YWJj"},
+    "acme_eab_hmac_key": {"acme_domains": "beside.example", "acme_eab_kid": "k"},
 }
 
 

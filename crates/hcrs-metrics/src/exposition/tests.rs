@@ -5,8 +5,8 @@ use hcrs_http::Fault;
 
 use super::*;
 use crate::{
-    ConnectionProtocol, Counters, EndedRequest, HandshakeFailure, Protocol, RestartCause, SpanFacts, Stall,
-    WorkerFacts, WorkerState,
+    ConnectionProtocol, Counters, EndedRequest, HandshakeFailure, NamedCertificateFacts, Protocol,
+    RestartCause, SpanFacts, Stall, WorkerFacts, WorkerState,
 };
 
 /// A thread that has served a WebSocket and a request that was shed.
@@ -62,6 +62,15 @@ fn server() -> ServerFacts {
         started: Duration::from_millis(1_700_000_000_250),
         workers,
         spans: SpanFacts { exported: 3, dropped: 2 },
+        certificates: vec![
+            NamedCertificateFacts {
+                name: "a.test".into(),
+                not_after: Some(1_800_000_000),
+                next_try: 1_790_000_000,
+                failures: 2,
+            },
+            NamedCertificateFacts { name: "b.test".into(), ..NamedCertificateFacts::default() },
+        ],
         ..ServerFacts::default()
     };
     server.restarts.note(RestartCause::Hang);
