@@ -112,9 +112,11 @@ impl Desk<'_> {
 
     /// Stores a certificate if it is for the name.
     fn store(&self, domain: &Domain, key: &str, chain: &str) -> Result<(), Failure> {
-        let facts = CertificateFacts::of_pem(chain).filter(|facts| facts.is_for(domain));
-        if facts.is_none() {
+        let Some(facts) = CertificateFacts::of_pem(chain).filter(|facts| facts.is_for(domain)) else {
             return Err(Failure::new(format!("the authority's certificate is not for {domain}")));
+        };
+        if facts.validity.end <= now() {
+            return Err(Failure::new("the authority's certificate has already expired; is the clock right?"));
         }
         hcrs_tls::check_pair(key, chain)
             .map_err(|error| Failure::new(format!("the authority's certificate cannot be used: {error}")))?;

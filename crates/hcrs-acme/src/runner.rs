@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -16,7 +17,7 @@ use crate::lock::{Lock, LockFile};
 use crate::order::{Desk, Wish, suggestion};
 use crate::report::Known;
 use crate::schedule::{Attempts, Budget, DAY, Moment, next_suggestion};
-use crate::settings::AcmeSettings;
+use crate::settings::{AcmeSettings, ChallengeKind};
 use crate::storage::{NameRecord, Storage, Suggestion};
 
 /// How often the storage is looked at, where other servers may have put certificates.
@@ -63,7 +64,14 @@ impl Acme {
             failures: BTreeMap::new(),
         };
         runner.publish(None);
-        thread::Builder::new().name("hcrs-acme".to_owned()).spawn(move || runner.run(&received))?;
+        thread::Builder::new().name("hcrs-acme".to_owned()).spawn(move || {
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| runner.run(&received)));
+            if ended.is_err() {
+                tracing::error!(
+                    "Certificates are renewed no more, because of a fault of hcrs; restart the server"
+                );
+            }
+        })?;
         Ok(Self { messages, reports })
     }
 
@@ -195,7 +203,11 @@ impl Runner {
         }
         self.forced.remove(domain);
         self.budget.spend(now());
-        let challenge = self.settings.challenge.after(known.record.attempts.failures);
+        let mut record = known.record;
+        let challenge = self.settings.challenge.after(record.attempts.failures, record.challenge);
+        // A server that is killed again and again keeps the limits too.
+        record.attempts.begin(now());
+        self.keep(domain, &record);
         tracing::info!(
             "Asking {} for a certificate for {domain} by {}",
             self.settings.directory.as_str(),
@@ -205,15 +217,13 @@ impl Runner {
         let replaces = known.stored.as_ref().and_then(|stored| stored.facts.id.as_deref());
         let desk = Desk { settings: &self.settings, storage: &self.storage, tls: &self.tls, lock };
         match desk.obtain(Wish { domain, challenge, replaces }) {
-            Ok(()) => self.succeed(domain),
+            Ok(()) => self.succeed(domain, challenge),
             Err(failure) => self.fail(domain, &failure),
         }
     }
 
-    fn succeed(&mut self, domain: &Domain) {
-        let mut record = self.storage.name_record(domain);
-        (record.attempts, record.suggestion) = (Attempts::default(), None);
-        self.keep(domain, &record);
+    fn succeed(&mut self, domain: &Domain, challenge: ChallengeKind) {
+        self.keep(domain, &NameRecord { challenge: Some(challenge), ..NameRecord::default() });
         (self.renewed)();
         self.publish(None);
         tracing::info!("There is a new certificate for {domain}");

@@ -74,6 +74,9 @@ pub(crate) struct Attempts {
     /// When the last ones were, the oldest first.
     #[serde(default)]
     pub(crate) recent: Vec<Moment>,
+    /// When those were begun that have neither failed nor succeeded: the server was killed. The oldest first.
+    #[serde(default)]
+    pub(crate) begun: Vec<Moment>,
     /// The time before which the authority wants no request.
     #[serde(default)]
     pub(crate) not_before: Option<Moment>,
@@ -83,28 +86,44 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Notes a failure.
+    /// Notes the begin of a try.
+    pub(crate) fn begin(&mut self, now: Moment) {
+        push_recent(&mut self.begun, now);
+    }
+
+    /// Notes that the try that was begun last has failed.
     pub(crate) fn fail(&mut self, now: Moment, retry_after: Option<u64>, error: String) {
+        self.begun.pop();
         self.failures = self.failures.saturating_add(1);
-        self.recent.push(now);
-        let surplus = self.recent.len().saturating_sub(FAILURES_IN_AN_HOUR);
-        self.recent.drain(..surplus);
+        push_recent(&mut self.recent, now);
         self.not_before = retry_after.map(|wait| now.saturating_add(wait.min(RETRY_AFTER_MAX)));
         self.error = Some(error);
     }
 
     /// Returns when the next try may be. If the clock was set back, the wait begins now.
     pub(crate) fn next_try(&self, now: Moment) -> Moment {
-        let Some(&last) = self.recent.last() else { return 0 };
+        let unfinished = an_hour_after(&self.begun, now);
+        let Some(&last) = self.recent.last() else { return unfinished };
         let last = last.min(now);
         let place = usize::try_from(self.failures.saturating_sub(1)).unwrap_or(usize::MAX);
         let delay = DELAYS.get(place).or(DELAYS.last()).map_or(0, |minutes| minutes * MINUTE);
-        let mut next = last.saturating_add(delay);
-        if self.recent.len() >= FAILURES_IN_AN_HOUR {
-            let first = self.recent[self.recent.len() - FAILURES_IN_AN_HOUR].min(now);
-            next = next.max(first.saturating_add(HOUR));
-        }
+        let next = last.saturating_add(delay).max(an_hour_after(&self.recent, now)).max(unfinished);
         next.max(self.not_before.unwrap_or(0).min(now.saturating_add(RETRY_AFTER_MAX)))
+    }
+}
+
+/// Adds an instant to the last ones.
+fn push_recent(recent: &mut Vec<Moment>, now: Moment) {
+    recent.push(now);
+    let surplus = recent.len().saturating_sub(FAILURES_IN_AN_HOUR);
+    recent.drain(..surplus);
+}
+
+/// Returns the end of the hour that has as many tries as it may have; 0 if there are fewer.
+fn an_hour_after(recent: &[Moment], now: Moment) -> Moment {
+    match recent.first() {
+        Some(&first) if recent.len() >= FAILURES_IN_AN_HOUR => first.min(now).saturating_add(HOUR),
+        _ => 0,
     }
 }
 
@@ -209,6 +228,18 @@ mod tests {
         assert_eq!(attempts.next_try(START), START + 2 * HOUR);
         attempts.fail(START, Some(u64::MAX), "no".into());
         assert_eq!(attempts.next_try(START), START + RETRY_AFTER_MAX);
+    }
+
+    #[test]
+    fn a_server_that_is_killed_again_and_again_keeps_the_limits() {
+        let mut attempts = Attempts::default();
+        for at in 0..FAILURES_IN_AN_HOUR as u64 {
+            assert_eq!(attempts.next_try(START + at), 0);
+            attempts.begin(START + at);
+        }
+        assert_eq!(attempts.next_try(START + 10), START + HOUR);
+        attempts.fail(START + HOUR, None, "no".into());
+        assert_eq!(attempts.next_try(START + HOUR), START + HOUR + MINUTE);
     }
 
     #[test]

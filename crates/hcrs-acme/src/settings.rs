@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use hcrs_tls::ManagedCertificate;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
 use crate::jose;
@@ -102,11 +103,13 @@ impl Default for DirectoryUrl {
 }
 
 /// A challenge by which an authority sees that a name leads here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChallengeKind {
     /// A request for a file, over HTTP at port 80 (RFC 8555 section 8.3).
+    #[serde(rename = "http-01")]
     Http01,
     /// A TLS handshake at port 443 (RFC 8737).
+    #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
 }
 
@@ -144,12 +147,14 @@ impl ChallengePolicy {
         }
     }
 
-    /// Returns the challenge for a try after this number of failures.
-    pub fn after(self, failures: u32) -> ChallengeKind {
-        match self {
-            Self::Only(kind) => kind,
-            Self::Auto if failures.is_multiple_of(2) => ChallengeKind::TlsAlpn01,
-            Self::Auto => ChallengeKind::Http01,
+    /// Returns the challenge for a try after this number of failures; `last` is the one that has succeeded before.
+    pub(crate) fn after(self, failures: u32, last: Option<ChallengeKind>) -> ChallengeKind {
+        let first = last.unwrap_or(ChallengeKind::TlsAlpn01);
+        match (self, first) {
+            (Self::Only(kind), _) => kind,
+            (Self::Auto, first) if failures.is_multiple_of(2) => first,
+            (Self::Auto, ChallengeKind::TlsAlpn01) => ChallengeKind::Http01,
+            (Self::Auto, ChallengeKind::Http01) => ChallengeKind::TlsAlpn01,
         }
     }
 }
@@ -235,9 +240,13 @@ mod tests {
 
     #[test]
     fn challenges_alternate_unless_one_is_chosen() {
-        let kinds = |policy: ChallengePolicy| [0, 1, 2].map(|failures| policy.after(failures).as_str());
-        assert_eq!(kinds(ChallengePolicy::Auto), ["tls-alpn-01", "http-01", "tls-alpn-01"]);
-        assert_eq!(kinds(ChallengePolicy::parse("http-01").unwrap()), ["http-01"; 3]);
+        let kinds =
+            |policy: ChallengePolicy, last| [0, 1, 2].map(|failures| policy.after(failures, last).as_str());
+        assert_eq!(kinds(ChallengePolicy::Auto, None), ["tls-alpn-01", "http-01", "tls-alpn-01"]);
+        let last = Some(ChallengeKind::Http01);
+        assert_eq!(kinds(ChallengePolicy::Auto, last), ["http-01", "tls-alpn-01", "http-01"]);
+        let only = ChallengePolicy::parse("tls-alpn-01").unwrap();
+        assert_eq!(kinds(only, last), ["tls-alpn-01"; 3]);
         assert!(ChallengePolicy::WORDS.iter().all(|word| ChallengePolicy::parse(word).is_some()));
         assert!(KeyType::WORDS.iter().all(|word| KeyType::parse(word).is_some()));
     }

@@ -13,7 +13,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -24,7 +24,7 @@ use crate::domain::Domain;
 use crate::keys::CertificateFacts;
 use crate::messages::is_token;
 use crate::schedule::{Attempts, Moment, Window};
-use crate::settings::DirectoryUrl;
+use crate::settings::{ChallengeKind, DirectoryUrl};
 
 /// The folder of answers to challenges.
 const CHALLENGES: &str = "challenges";
@@ -59,6 +59,9 @@ pub(crate) struct NameRecord {
     /// The authority's suggestion of when to renew.
     #[serde(default)]
     pub(crate) suggestion: Option<Suggestion>,
+    /// The challenge that has succeeded the last time.
+    #[serde(default)]
+    pub(crate) challenge: Option<ChallengeKind>,
 }
 
 /// An authority's suggestion of when to renew a certificate.
@@ -106,6 +109,11 @@ pub fn challenge_answer(storage: &Path, token: &[u8]) -> Option<String> {
 
 fn nofollow() -> i32 {
     i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
+/// Whether users other than the folder's owner and its group may enter it.
+pub fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o007 != 0)
 }
 
 /// Creates the folder, which others than the owner cannot enter, for this owner.
@@ -272,8 +280,6 @@ pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef_-";
@@ -299,6 +305,7 @@ mod tests {
         storage.store_account(&account).unwrap();
         assert!(storage.account().unwrap() == Some(account));
         assert_eq!((mode(&storage.root), mode(&storage.authority)), (0o700, 0o700));
+        assert!(!is_open_to_others(&storage.root) && is_open_to_others(Path::new("/")));
         assert_eq!(mode(&storage.account_file()), 0o600);
         fs::write(storage.account_file(), "{").unwrap();
         let error = storage.account().err().unwrap().to_string();

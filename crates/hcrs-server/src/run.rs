@@ -164,6 +164,11 @@ impl Opened {
                  of [hcrs.acme])"
             ));
         }
+        if let Some(acme) = settings.acme.as_ref().filter(|acme| hcrs_acme::is_open_to_others(&acme.storage))
+        {
+            let folder = acme.storage.display();
+            warnings.push(format!("Other users may enter {folder}, where keys are: chmod 700 {folder}"));
+        }
         let tls = match &settings.tls {
             Some(tls) => {
                 let (tls, found) = TlsConfig::load(tls.clone(), SystemTime::now())?;
