@@ -134,7 +134,7 @@ def test_no_request_fails_while_certificates_are_renewed(authority: Pebble, serv
             while not is_over.is_set():
                 assert once() == b"hello"
                 counts[kind] += 1
-        except BaseException as failure:  # noqa: BLE001  # whatever it is, the test reports it
+        except BaseException as failure:  # whatever it is, the test reports it
             failures.append(failure)
 
     def on_a_new_connection() -> bytes:
@@ -222,7 +222,7 @@ def test_the_handshake_of_an_authority_is_all_that_its_connection_is_for(
         context.set_alpn_protocols(offered)
         with socket.create_connection(("127.0.0.1", authority.ports.https), 20) as plain:
             if chosen is None:
-                with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+                with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
                     context.wrap_socket(plain, server_hostname="unknown.example")
             else:
                 with context.wrap_socket(plain, server_hostname="alpn.example") as tls:

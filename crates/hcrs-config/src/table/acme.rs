@@ -40,8 +40,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         |_| array([]),
         domains,
         "Names for which certificates are asked for and renewed by ACME, each with one of its own. Unless bind is \
-         set, the server listens on port 443 with TLS, and on port 80 to redirect and to answer challenges. Whoever \
-         sets it agrees to the terms of the authority. In a file also domains of [hcrs.acme], as for all these keys.",
+         set, the server listens on port 443 with TLS, and on port 80 to redirect and to answer challenges. Setting \
+         it means agreement with the terms of the authority. In a file also domains of [hcrs.acme], as for all these keys.",
     )
     .extension()
     .flag("--domain", None, "NAME"),
