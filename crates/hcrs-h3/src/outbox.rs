@@ -34,8 +34,18 @@ struct Chunk {
 pub(crate) struct Progress {
     /// Number of body bytes that were taken.
     pub(crate) body: usize,
-    /// The stream is over, so that nothing more can be sent.
-    pub(crate) is_closed: bool,
+    pub(crate) state: State,
+}
+
+/// Whether a stream takes more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It does, or nothing waits.
+    Open,
+    /// It does once it was reported as writable.
+    Blocked,
+    /// It is over, so that nothing more can be sent.
+    Closed,
 }
 
 impl Outbox {
@@ -68,41 +78,57 @@ impl Outbox {
         }
     }
 
-    /// Writes what the transport takes.
-    pub(crate) fn write(&mut self, io: &mut dyn Transport, id: u64) -> Progress {
+    /// Writes what the transport takes, about `limit` bytes at most.
+    pub(crate) fn write(&mut self, io: &mut dyn Transport, id: u64, limit: usize) -> Progress {
         if !self.frames.is_empty() {
             let bytes = Bytes::from(std::mem::take(&mut self.frames));
             self.chunks.push_back(Chunk { framing: bytes.len(), bytes });
         }
-        let mut progress = Progress { body: 0, is_closed: false };
-        while !self.chunks.is_empty() {
+        let mut progress = Progress { body: 0, state: State::Open };
+        let mut left = limit;
+        while left > 0 && !self.chunks.is_empty() {
+            self.split_front(left);
             let used = self.chunks.len().min(CHUNKS);
             let mut offered = [const { Bytes::new() }; CHUNKS];
+            let mut room = left;
             for (slot, chunk) in offered.iter_mut().zip(&mut self.chunks) {
+                if chunk.bytes.len() > room {
+                    break;
+                }
+                room -= chunk.bytes.len();
                 *slot = std::mem::take(&mut chunk.bytes);
             }
             let lens = offered.each_ref().map(Bytes::len);
             let outcome = io.write(id, &mut offered[..used]);
-            for (at, left) in offered.into_iter().enumerate().take(used) {
-                let taken = lens[at] - left.len();
+            for (at, rest) in offered.into_iter().enumerate().take(used).filter(|(at, _)| lens[*at] > 0) {
+                let taken = lens[at] - rest.len();
                 let chunk = &mut self.chunks[at];
                 let of_framing = taken.min(chunk.framing);
                 chunk.framing -= of_framing;
                 progress.body += taken - of_framing;
-                chunk.bytes = left;
+                left -= taken;
+                chunk.bytes = rest;
             }
             while self.chunks.front().is_some_and(|chunk| chunk.bytes.is_empty()) {
                 self.chunks.pop_front();
             }
-            match outcome {
-                Write::Taken => {}
-                Write::Blocked => break,
-                Write::Closed => {
-                    progress.is_closed = true;
-                    break;
-                }
-            }
+            progress.state = match outcome {
+                Write::Taken => continue,
+                Write::Blocked => State::Blocked,
+                Write::Closed => State::Closed,
+            };
+            break;
         }
         progress
+    }
+
+    /// Makes the first chunk no longer than `len` bytes.
+    fn split_front(&mut self, len: usize) {
+        if let Some(front) = self.chunks.front_mut().filter(|front| front.bytes.len() > len) {
+            let bytes = front.bytes.split_off(len);
+            let framing = front.framing.saturating_sub(len);
+            front.framing -= framing;
+            self.chunks.insert(1, Chunk { bytes, framing });
+        }
     }
 }

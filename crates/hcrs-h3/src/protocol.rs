@@ -79,6 +79,8 @@ pub(crate) struct Protocol {
     read_in_turn: usize,
     /// Streams whose outbox may go on.
     writable: Vec<StreamKey>,
+    /// Number of times that a stream was given a part of a body.
+    served: u64,
     /// Streams that are to be written at the end of the turn.
     dirty: Vec<StreamKey>,
     /// Streams whose response the client has not acknowledged.
@@ -136,6 +138,7 @@ impl Protocol {
             readable: VecDeque::new(),
             read_in_turn: 0,
             writable: Vec::new(),
+            served: 0,
             dirty: Vec::new(),
             finishing: Vec::new(),
             stopped: Vec::new(),
@@ -327,8 +330,8 @@ impl Protocol {
         if !self.unwanted.is_empty() {
             self.check_unwanted(now);
         }
-        while let Some(key) = self.writable.pop() {
-            self.continue_response(io, key, now);
+        if !self.writable.is_empty() {
+            self.continue_responses(io, now);
         }
         self.run_commands(io);
         if !self.events.is_empty() {

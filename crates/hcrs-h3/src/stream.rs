@@ -30,6 +30,8 @@ pub(crate) struct Stream {
     pub(crate) priority: Priority,
     /// The stream is to be written at the end of the turn.
     pub(crate) is_dirty: bool,
+    /// The number of the last part of a body, of all streams, that this one was given.
+    pub(crate) served_at: u64,
     /// Since when the outbox has waited without a byte of progress.
     pub(crate) waiting_since: Option<Instant>,
 }
@@ -133,6 +135,7 @@ impl Stream {
             outbox: Outbox::default(),
             priority: Priority::default(),
             is_dirty: false,
+            served_at: 0,
             waiting_since: None,
         }
     }

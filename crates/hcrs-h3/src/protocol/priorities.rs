@@ -79,7 +79,7 @@ impl Protocol {
 ///
 /// The default priority is that of clients that send none, perhaps of many users behind a proxy. Their responses take
 /// turns too: the transport has no share for those that come last, so that a long one would stop all behind it.
-fn rank(priority: Priority, id: u64) -> i32 {
+pub(super) fn rank(priority: Priority, id: u64) -> i32 {
     let urgency = (3 - i32::from(priority.urgency())) << BITS;
     if priority.is_incremental() || priority == Priority::default() {
         return urgency;

@@ -1,5 +1,7 @@
 //! Responses: the head, the body as far as the transport takes it, the trailers, and the answer to a fault.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,15 +9,20 @@ use hcrs_http::{Fault, Field, ResponseHead};
 use hcrs_mux::{CheckedHead, response};
 
 use super::Protocol;
+use super::priorities::rank;
 use crate::error::ErrorCode;
 use crate::event::{Event, Sent, StreamKey};
 use crate::frame::{self, HEADERS};
+use crate::outbox::State;
 use crate::qpack::Encoder;
 use crate::stream::Sending;
 use crate::transport::Transport;
 
 /// Most bytes of frames of one stream that may wait for the transport before hints are dropped.
 const HINTS_MAX: usize = 64 << 10;
+
+/// Most bytes that one stream is given before others of its rank get their turn.
+const QUANTUM: usize = 16 << 10;
 
 /// A head that was sent: many requests of a turn may be answered with one head.
 #[derive(Debug)]
@@ -140,7 +147,7 @@ impl Protocol {
     /// Writes what was appended, unless earlier bytes wait.
     pub(crate) fn write_queued(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) -> Sent {
         let is_waiting = self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some());
-        if is_waiting { Sent { len: 0, done: false } } else { self.pump(io, key, now) }
+        if is_waiting { Sent { len: 0, done: false } } else { self.pump(io, key, now, usize::MAX).0 }
     }
 
     /// Ends a stream with a fault: sends a response with the fault's status if no head was sent, and resets
@@ -182,56 +189,90 @@ impl Protocol {
         }
     }
 
-    /// Writes what waits on a stream that the client lets go on, and reports it to the app.
-    pub(super) fn continue_response(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) {
-        let Sent { len, done } = self.pump(io, key, now);
+    /// Writes what waits on the streams that the transport lets go on: the most urgent first, and those of the same
+    /// rank in turns, from the one on that was served longest ago.
+    pub(super) fn continue_responses(&mut self, io: &mut dyn Transport, now: Instant) {
+        let mut queue: VecDeque<_> = std::mem::take(&mut self.writable).into();
+        queue.make_contiguous().sort_by_key(|key| (Reverse(self.rank(*key)), self.served_at(*key)));
+        while let Some(key) = queue.pop_front() {
+            let limit = if queue.is_empty() { usize::MAX } else { QUANTUM };
+            if self.continue_response(io, key, now, limit) {
+                let rank = self.rank(key);
+                let at = queue.partition_point(|other| self.rank(*other) >= rank);
+                queue.insert(at, key);
+            }
+        }
+    }
+
+    fn rank(&self, key: StreamKey) -> i32 {
+        self.streams.get(key).map_or(0, |stream| rank(stream.priority, key.id))
+    }
+
+    fn served_at(&self, key: StreamKey) -> u64 {
+        self.streams.get(key).map_or(0, |stream| stream.served_at)
+    }
+
+    /// Writes what waits on a stream, and reports it to the app. Returns whether the stream takes more of it.
+    fn continue_response(
+        &mut self,
+        io: &mut dyn Transport,
+        key: StreamKey,
+        now: Instant,
+        limit: usize,
+    ) -> bool {
+        let (Sent { len, done }, goes_on) = self.pump(io, key, now, limit);
         if len > 0 || done {
             self.events.push_back(Event::Sent { key, len, done });
         }
+        goes_on
     }
 
     /// Writes what waits on a stream that was not written in this turn.
     pub(super) fn write(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) {
         let is_waiting = self.streams.get(key).is_some_and(|stream| stream.waiting_since.is_some());
         if !is_waiting {
-            self.continue_response(io, key, now);
+            self.continue_response(io, key, now, usize::MAX);
         }
     }
 
-    /// Writes as much as the transport takes, and the end of the response behind it.
-    fn pump(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant) -> Sent {
-        let mut pumped = Sent { len: 0, done: false };
-        let Some(stream) = self.streams.get_mut(key) else { return pumped };
-        let progress = stream.outbox.write(io, key.id);
+    /// Writes as much as the transport takes, `limit` bytes at most, and the end of the response behind it. Returns
+    /// the progress of the app's response, and whether the stream takes more of it.
+    fn pump(&mut self, io: &mut dyn Transport, key: StreamKey, now: Instant, limit: usize) -> (Sent, bool) {
+        let mut sent = Sent { len: 0, done: false };
+        let Some(stream) = self.streams.get_mut(key) else { return (sent, false) };
+        let progress = stream.outbox.write(io, key.id, limit);
         let is_of_app = stream.is_of_app();
-        pumped.len = if is_of_app { progress.body } else { 0 };
-        if progress.is_closed {
+        sent.len = if is_of_app { progress.body } else { 0 };
+        if progress.body > 0 {
+            self.served += 1;
+            stream.served_at = self.served;
+        }
+        if progress.state == State::Closed {
             // The transport reports the client's wish to stop, too.
             self.stopped.push(key.id);
-            return pumped;
+            return (sent, false);
         }
         if !stream.outbox.is_empty() {
-            // Without a byte of progress the stream has waited before.
-            if progress.body > 0 || stream.waiting_since.is_none() {
-                stream.waiting_since = Some(now);
-                self.stalls += 1;
-            }
-            return pumped;
+            self.stalls += u64::from(progress.body > 0 || stream.waiting_since.is_none());
+            // A stream that was reported as writable waits for its turn, and not for the client, even if others
+            // have taken all the room before.
+            stream.waiting_since = Some(now);
+            return (sent, progress.state == State::Open);
         }
         stream.waiting_since = None;
         if stream.sending != Sending::Last {
-            return pumped;
+            return (sent, false);
         }
         stream.sending = Sending::Ended;
         io.finish(key.id);
         self.finishing.push(key.id);
         if is_of_app && !stream.is_bodiless {
-            pumped.done = true;
+            sent.done = true;
             self.complete(key);
         } else {
             self.settle(key);
         }
-        pumped
+        (sent, false)
     }
 }
 

@@ -75,6 +75,10 @@ pub(crate) struct Wire {
     pub(crate) piece: usize,
     /// Number of bytes that a response's stream may send at first.
     pub(crate) window: usize,
+    /// Number of bytes that all streams together may send.
+    pub(crate) connection_window: usize,
+    /// Streams that wait for the connection's window.
+    connection_blocked: Vec<u64>,
     /// The client acknowledges what it gets at once.
     pub(crate) acknowledges: bool,
     pub(crate) closed_with: Option<ErrorCode>,
@@ -93,6 +97,8 @@ impl Default for Wire {
             uni_window: WINDOW,
             piece: usize::MAX,
             window: WINDOW,
+            connection_window: usize::MAX,
+            connection_blocked: Vec::new(),
             acknowledges: true,
             closed_with: None,
         }
@@ -165,6 +171,16 @@ impl Wire {
         let outbound = self.outbound.get_mut(&id).expect("a stream to the client");
         outbound.window += len;
         if std::mem::take(&mut outbound.is_blocked) {
+            self.reports.push_back(Report::Writable(id));
+        }
+    }
+
+    /// Lets the server send `len` more bytes on all streams together. As in quinn, the stream that was blocked last
+    /// is reported first.
+    pub(crate) fn widen_connection(&mut self, len: usize) {
+        self.connection_window += len;
+        while let Some(id) = self.connection_blocked.pop() {
+            self.outbound.get_mut(&id).expect("a stream to the client").is_blocked = false;
             self.reports.push_back(Report::Writable(id));
         }
     }
@@ -265,7 +281,8 @@ impl Transport for Wire {
         }
         let mut taken = 0;
         for chunk in chunks {
-            let len = chunk.len().min(outbound.window);
+            let len = chunk.len().min(outbound.window).min(self.connection_window);
+            self.connection_window -= len;
             outbound.bytes.extend_from_slice(&chunk[..len]);
             chunk.advance(len);
             outbound.window -= len;
@@ -275,6 +292,9 @@ impl Transport for Wire {
             return Write::Taken;
         }
         outbound.is_blocked = true;
+        if self.connection_window == 0 && outbound.window > 0 {
+            self.connection_blocked.push(id);
+        }
         Write::Blocked
     }
 
