@@ -103,8 +103,8 @@ impl Protocol {
             return;
         }
         let begins = batch.head.is_some();
-        let is_bare = batch.end && batch.body.is_empty();
         let trailers = batch.trailers.take();
+        let is_bare = batch.end && batch.body.is_empty() && trailers.is_none();
         if let Some(mut head) = batch.head.take() {
             if !is_bare && !head.is_websocket() {
                 head.set_has_body();

@@ -44,6 +44,10 @@ fn trailers_in_the_same_piece_as_the_body_follow_it() {
     server.request(0, &[request("POST", "/", &[]), data(b"abc"), end].concat());
     let trailers = Seen::Trailers(0, "checksum=1".into());
     assert_eq!(server.take_seen()[1..], [Seen::Data(0, b"abc".into()), trailers, Seen::End(0)]);
+    // Without a body they follow the head, in one piece as in several.
+    server.request(4, &[get("/"), headers(&[("checksum", "1")])].concat());
+    let trailers = Seen::Trailers(4, "checksum=1".into());
+    assert_eq!(server.take_seen(), [begun(4, "GET /", true), trailers, Seen::End(4)]);
 }
 
 #[test]
