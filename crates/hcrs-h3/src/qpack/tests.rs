@@ -151,6 +151,17 @@ fn sections_name_what_is_here_and_nothing_else() {
 }
 
 #[test]
+fn a_smaller_table_has_fewer_entries() {
+    let (mut decoder, mut stream) = (Decoder::default(), EncoderStream::default());
+    decoder.receive(&mut stream, &bytes("3fe11f 4161 0131 4162 0132")).unwrap();
+    assert_eq!(decoder.table_size(), 68);
+    decoder.receive(&mut stream, &bytes("3f03")).unwrap();
+    assert_eq!(decoder.table_size(), 34);
+    assert_eq!(decode(&mut decoder, 0, &bytes("0300 80")), Ok(fields(&[("b", "2")])));
+    assert_eq!(decode(&mut decoder, 0, &bytes("0300 81")), Err(ErrorCode::QPACK_DECOMPRESSION_FAILED));
+}
+
+#[test]
 fn instructions_that_cannot_be_end_the_connection() {
     let large = {
         let mut out = bytes("3fe11f 4161");

@@ -252,6 +252,12 @@ fn a_request_may_refer_to_what_was_acknowledged() {
     server.wire.reset_request(4);
     server.settle();
     assert_eq!(server.wire.take(REPORTS), [0x44]);
+    // So may one that is reset because it is malformed, and a body that is turned away.
+    server.send(8, &frame(HEADERS, &[0x02, 0x00, 0x80]));
+    assert_eq!((server.wire.reset_with(8), server.wire.take(REPORTS)), (Some(0x10e), vec![0x88, 0x48]));
+    server.send(12, &request);
+    server.wait(600);
+    assert_eq!((server.wire.stopped_with(12), server.wire.take(REPORTS)), (Some(0x100), vec![0x8c, 0x4c]));
     server.wire.stop_response(REPORTS);
     server.settle();
     assert_eq!(server.closed_with().as_deref(), Some("H3_CLOSED_CRITICAL_STREAM"));

@@ -398,6 +398,19 @@ fn a_body_that_arrives_after_its_answer_is_dropped_until_it_is_turned_away() {
 }
 
 #[test]
+fn a_body_that_found_no_room_is_dropped_once_it_is_answered() {
+    let mut server = Server::with(&Settings { stream_window: 20_000, ..Settings::default() }, silent());
+    server.send(0, &[request("POST", "/", &[]), frame(DATA, &vec![7; 100_000])].concat());
+    assert!(server.wire.untaken(0) > 60_000);
+    let key = server.key(0);
+    server.turn(|turn, _| assert_eq!(turn.send_head(key, &crate::server::head(200, &[]), true), Ok(true)));
+    server.settle();
+    assert_eq!((server.wire.untaken(0), server.room.taken()), (0, 0));
+    server.request(0, b"");
+    assert!(server.wire.is_over(0));
+}
+
+#[test]
 fn an_answered_upload_that_never_ends_is_turned_away_after_five_seconds() {
     let mut server = Server::new(page("early"));
     server.send(0, &request("POST", "/", &[]));

@@ -255,6 +255,18 @@ fn hints_that_no_client_takes_are_dropped_in_the_end() {
 }
 
 #[test]
+fn a_stream_that_takes_no_more_is_reported_to_the_app() {
+    let mut server = Server::new(silent());
+    server.request(0, &get("/"));
+    server.take_seen();
+    let key = server.key(0);
+    server.wire.end_silently(0);
+    server.turn(|turn, _| assert_eq!(turn.send_head(key, &head(200, &[]), false), Ok(false)));
+    server.settle();
+    assert_eq!(server.take_seen(), [Seen::Reset(0)]);
+}
+
+#[test]
 fn a_fault_before_the_head_is_answered_with_its_status() {
     let mut server = Server::new(silent());
     server.request(0, &get("/"));

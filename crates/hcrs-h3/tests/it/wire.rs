@@ -143,6 +143,11 @@ impl Wire {
         }
     }
 
+    /// Has a stream take nothing more, before that is reported.
+    pub(crate) fn end_silently(&mut self, id: u64) {
+        self.outbound.get_mut(&id).expect("a stream to the client").is_stopped = true;
+    }
+
     fn open(&mut self, id: u64) {
         let kind = id & 3;
         assert!(kind == 0 || kind == 2, "a stream of the client");
