@@ -10,6 +10,7 @@ mod schedule;
 mod window;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -33,6 +34,9 @@ use window::Window;
 /// Most streams that are remembered after the server has reset them: frames that were on their way are no
 /// offence.
 const REMEMBERED: usize = 256;
+
+/// Most ranges of skipped numbers that are remembered.
+const SKIPS_REMEMBERED: usize = 8;
 
 /// The payload of the PING that measures the way to the client and back when the connection shuts down.
 const PROBE: [u8; 8] = *b"hcrs:bye";
@@ -96,6 +100,8 @@ pub(crate) struct Protocol {
     streams: Streams,
     /// The greatest number that a stream of the client has had.
     last_id: u32,
+    /// The last numbers below that which no stream has had.
+    skipped: VecDeque<Range<u32>>,
     /// The number of the next stream that is promised.
     next_pushed: u32,
     /// Number of streams that the client counts as open.
@@ -173,6 +179,7 @@ impl Protocol {
             },
             streams: Streams::default(),
             last_id: 0,
+            skipped: VecDeque::new(),
             next_pushed: 2,
             open: 0,
             pushed: 0,

@@ -147,7 +147,7 @@ class H2Client:
         self,
         method: str = "GET",
         path: str = "/",
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Iterable[tuple[str, str] | tuple[bytes, bytes]] = (),
         body: bytes | None = None,
         *,
         end: bool = True,
@@ -239,7 +239,7 @@ class H2Client:
         )
         return self.streams[stream]
 
-    def get(self, path: str = "/", headers: Iterable[tuple[str, str]] = (), deadline: float | None = None) -> Stream:
+    def get(self, path: str = "/", headers: Iterable[tuple[str, str] | tuple[bytes, bytes]] = (), deadline: float | None = None) -> Stream:
         """A whole exchange."""
         return self.response(self.request("GET", path, headers), deadline)
 

@@ -6,7 +6,7 @@ use hcrs_http::Fault;
 use hcrs_mux::{Decoded, Request, RequestReader, TrailersReader, response};
 
 use super::responses::{block_of, write_block};
-use super::{Error, Protocol};
+use super::{Error, Protocol, SKIPS_REMEMBERED};
 use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
 use crate::frame::{END_HEADERS, END_STREAM, ErrorCode, HEADERS, Header};
@@ -32,6 +32,7 @@ impl Protocol {
         if id <= self.last_id {
             return self.trailers(header, block, now);
         }
+        self.note_skipped(id);
         self.last_id = id;
         if self.is_ignored(id) {
             return Ok(self.decoder.decode(block, |_| {})?);
@@ -81,6 +82,18 @@ impl Protocol {
         self.streams.insert(stream)
     }
 
+    /// Notes that no stream between the last one and `id` will begin. One that does is an error (RFC 9113 §5.1.1),
+    /// unlike late trailers of a stream that is forgotten.
+    fn note_skipped(&mut self, id: u32) {
+        let next = if self.last_id == 0 { 1 } else { self.last_id + 2 };
+        if id > next {
+            if self.skipped.len() == SKIPS_REMEMBERED {
+                self.skipped.pop_front();
+            }
+            self.skipped.push_back(next..id);
+        }
+    }
+
     /// Resets a stream before it has begun.
     fn refuse_stream(&mut self, id: u32, code: ErrorCode, now: Instant) -> Result<(), Error> {
         self.output.reset(id, code);
@@ -91,7 +104,12 @@ impl Protocol {
     fn trailers(&mut self, header: Header, block: &[u8], now: Instant) -> Result<(), Error> {
         let mut reader = TrailersReader::new(&self.checks);
         self.decoder.decode(block, |field| reader.field(field))?;
-        let Some(key) = self.streams.find(header.stream_id) else { return self.late(header.stream_id, now) };
+        let Some(key) = self.streams.find(header.stream_id) else {
+            if self.skipped.iter().any(|skipped| skipped.contains(&header.stream_id)) {
+                return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR));
+            }
+            return self.late(header.stream_id, now);
+        };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         let trailers = match reader.finish() {
             Err(Decoded::Broken) => return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR)),

@@ -562,3 +562,18 @@ proptest! {
         let _outcome = outcome(&bytes, &[64]);
     }
 }
+
+#[test]
+fn skipped_numbers_are_bounded() {
+    let room = BodyRoom::new(settings().thread_room);
+    let (mut protocol, now) = (protocol(&room), Instant::now());
+    protocol.receive(&frame(SETTINGS, 0, 0, &[]), now).unwrap();
+    for n in 0..MAX_STREAMS + 50 {
+        let refused = protocol.receive(&frame(HEADERS, END_HEADERS | END_STREAM, 1 + 8 * n, BLOCKS[0]), now);
+        assert!(protocol.skipped.len() <= SKIPS_REMEMBERED);
+        if refused.is_err() {
+            return;
+        }
+    }
+    panic!("so many refused streams exceed the budget");
+}

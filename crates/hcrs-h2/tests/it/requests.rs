@@ -4,7 +4,10 @@ use bytes::Bytes;
 use hcrs_h2::{Event, Settings};
 
 use crate::client::{self, Pair};
-use crate::peer::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, Peer, RST_STREAM};
+use crate::peer::{
+    self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PROTOCOL_ERROR, Peer, RST_STREAM,
+    STREAM_CLOSED,
+};
 use crate::server::{Seen, page, silent};
 
 #[test]
@@ -53,7 +56,7 @@ fn malformed_trailers_reset_their_stream() {
         let trailers = peer::block(&[("checksum", "1"), malformed]);
         let end = peer::frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers);
         let frames = peer.round_trip(&mut server, &end);
-        assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "{malformed:?}");
+        assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, PROTOCOL_ERROR), "{malformed:?}");
         let seen = server.take_seen();
         assert_eq!(seen, [Seen::Request(1, "POST /".into(), true), Seen::Data(1, 3), Seen::Reset(1)]);
     }
@@ -65,7 +68,7 @@ fn trailers_that_do_not_end_the_stream_reset_it() {
     peer.round_trip(&mut server, &peer::post(1));
     let trailers = peer::frame(HEADERS, END_HEADERS, 1, &peer::block(&[("checksum", "1")]));
     let frames = peer.round_trip(&mut server, &trailers);
-    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR));
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, PROTOCOL_ERROR));
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn a_path_begins_with_a_slash_and_not_with_its_query() {
     assert_eq!(get(3, "?x")[0].status(), 400);
     assert_eq!(get(7, "/a#b")[0].status(), 400, "a fragment");
     let frames = get(9, "x");
-    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR), "malformed");
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, PROTOCOL_ERROR), "malformed");
 }
 
 #[test]
@@ -184,7 +187,7 @@ fn a_body_longer_than_announced_is_a_reset() {
     let block = peer::request("POST", &[("content-length", "3")]);
     peer.round_trip(&mut server, &peer::frame(HEADERS, END_HEADERS, 1, &block));
     let frames = peer.round_trip(&mut server, &peer::last_data(1, b"four"));
-    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, peer::PROTOCOL_ERROR));
+    assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, PROTOCOL_ERROR));
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1)]);
     assert_eq!(server.open_streams(), 0);
 }
@@ -239,4 +242,19 @@ fn a_client_that_has_sent_no_settings_is_awaited() {
     ours.send(hcrs_h2::PREFACE);
     let server = crate::server::Server::new(theirs, &Settings::default(), silent());
     assert!(server.connection.awaits_head());
+}
+
+#[test]
+fn a_stream_whose_number_was_skipped_ends_the_connection() {
+    for (first, skipped) in [(3, 1), (5, 1), (5, 3)] {
+        let (mut peer, mut server) = Peer::connect(silent());
+        peer.round_trip(&mut server, &peer::get(first));
+        let frames = peer.round_trip(&mut server, &peer::get(skipped));
+        assert_eq!(peer::goodbye(&frames), Some(PROTOCOL_ERROR), "{skipped} behind {first}");
+    }
+    // The end of a stream that is forgotten is another error.
+    let (mut peer, mut server) = Peer::connect(page("ok"));
+    peer.round_trip(&mut server, &[peer::get(1), peer::get(3), peer::get(9)].concat());
+    let frames = peer.round_trip(&mut server, &peer::get(3));
+    assert_eq!((frames.len(), frames[0].kind, frames[0].code()), (1, RST_STREAM, STREAM_CLOSED));
 }
