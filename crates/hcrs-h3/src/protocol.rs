@@ -91,8 +91,6 @@ pub(crate) struct Protocol {
     rejected: u32,
     /// Streams that were answered and whose body still arrives.
     unwanted: Vec<StreamKey>,
-    /// The body of a stream that is being read, kept for the next.
-    body: Vec<u8>,
     announced: Vec<Announced>,
 
     decoder: Decoder,
@@ -144,7 +142,6 @@ impl Protocol {
             stopped: Vec::new(),
             rejected: 0,
             unwanted: Vec::new(),
-            body: Vec::new(),
             announced: Vec::new(),
             decoder: Decoder::default(),
             instructions_allowed: requests::INSTRUCTIONS_PER_HEAD,

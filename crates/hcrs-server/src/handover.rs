@@ -142,9 +142,8 @@ pub(crate) fn listed<'a>(
 ) -> String {
     let mut by_address: Vec<(&str, Vec<String>)> = Vec::new();
     let listeners = listeners.map(|listener| (listener.configured.as_str(), listener.as_fd()));
-    let quic = quic.flat_map(|bound| {
-        bound.sockets.iter().map(|socket| (bound.configured.as_str(), socket.as_fd()))
-    });
+    let quic =
+        quic.flat_map(|bound| bound.sockets.iter().map(|socket| (bound.configured.as_str(), socket.as_fd())));
     for (configured, socket) in listeners.chain(quic) {
         let descriptor = socket.as_raw_fd().to_string();
         match by_address.iter_mut().find(|(address, _)| *address == configured) {

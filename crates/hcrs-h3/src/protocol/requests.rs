@@ -1,5 +1,6 @@
 //! Requests: their frames, their order, and what they carry (RFC 9114 §4.1).
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use hcrs_http::{Fault, Field, RequestHead, ResponseHead};
@@ -25,6 +26,11 @@ pub(super) const DROPPED_PER_FRAME: u64 = 16 << 10;
 /// Number of instructions that a client may send for a request before they count as frames without progress.
 pub(super) const INSTRUCTIONS_PER_HEAD: u32 = 64;
 
+thread_local! {
+    /// The buffer into which bodies are gathered, one after another, so that no connection has its own.
+    static BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// What one visit has found on a stream.
 #[derive(Debug, Default)]
 struct Batch {
@@ -42,11 +48,11 @@ impl Protocol {
         key: StreamKey,
         now: Instant,
     ) -> Result<(), Error> {
-        let mut batch = Batch { body: std::mem::take(&mut self.body), ..Batch::default() };
+        let mut batch = Batch { body: BODY.take(), ..Batch::default() };
         let read = self.read_batch(io, key, now, &mut batch);
         self.deliver(key, &mut batch);
         batch.body.clear();
-        self.body = batch.body;
+        BODY.set(batch.body);
         read
     }
 

@@ -160,6 +160,22 @@ fn a_body_in_tiny_frames_is_no_offence() {
 }
 
 #[test]
+fn a_connection_at_rest_holds_no_buffers() {
+    let mut server = Server::with(&settings(), page("ok"));
+    let upload = |server: &mut Server, id, len| {
+        server.request(id, &[request("POST", "/", &[]), data(&vec![7; len])].concat());
+        server.take_seen();
+        server.wire.forget(id);
+    };
+    upload(&mut server, 0, 1);
+    // The buffer of the thread is there already.
+    let mut other = Server::with(&settings(), page("ok"));
+    upload(&mut other, 0, 200_000);
+    let held = allocation_counter::measure(|| upload(&mut server, 4, 200_000));
+    assert!(held.bytes_current < 1000, "{} bytes stay", held.bytes_current);
+}
+
+#[test]
 fn a_connection_that_has_served_much_is_as_small_as_at_first() {
     let mut server = Server::with(&settings(), page("ok"));
     let serve = |server: &mut Server, from: u64| {

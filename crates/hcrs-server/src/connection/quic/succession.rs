@@ -67,7 +67,8 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 /// Receives the datagrams that the successor passes on, and passes them to the threads of their connections.
 pub(crate) async fn receive(successor: UnixDatagram, passings: Vec<Passing>) {
-    let receiving = successor.set_nonblocking(true).and_then(|()| tokio::net::UnixDatagram::from_std(successor));
+    let receiving =
+        successor.set_nonblocking(true).and_then(|()| tokio::net::UnixDatagram::from_std(successor));
     let successor = match receiving {
         Ok(successor) => successor,
         Err(error) => return tracing::error!("The successor cannot pass datagrams on: {error}"),
