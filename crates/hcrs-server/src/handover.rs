@@ -6,7 +6,6 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::net::UnixDatagram;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::Socket;
@@ -33,7 +32,7 @@ pub(crate) struct Inherited {
     listeners: Vec<InheritedListener>,
     ready: Option<OwnedFd>,
     /// The way for datagrams of the predecessor's connections.
-    datagrams: Option<UnixDatagram>,
+    datagrams: Option<Socket>,
 }
 
 #[derive(Debug)]
@@ -97,7 +96,7 @@ impl Inherited {
     }
 
     /// Takes the way by which datagrams of the predecessor's connections are passed on to it.
-    pub(crate) fn take_datagrams(&mut self) -> Option<UnixDatagram> {
+    pub(crate) fn take_datagrams(&mut self) -> Option<Socket> {
         self.datagrams.take()
     }
 

@@ -4,7 +4,6 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +13,7 @@ use hcrs_otlp::Exporter;
 use hcrs_tls::TlsConfig;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::Socket;
 
 use crate::bind::BoundListener;
 use crate::bind::udp::{BoundUdp, RECEIVE_BUFFER, bind_udp};
@@ -111,7 +111,7 @@ struct Opened {
     admin: Option<BoundListener>,
     predecessor: Option<Predecessor>,
     /// The way for datagrams of the predecessor's connections.
-    to_predecessor: Option<UnixDatagram>,
+    to_predecessor: Option<Socket>,
     pid_file: Option<PidFile>,
     /// Warnings about what was opened.
     warnings: Vec<String>,

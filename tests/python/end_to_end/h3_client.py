@@ -411,6 +411,9 @@ class H3Client:
             if self.protocol is not None:
                 for of_http in self.protocol.handle_event(event):
                     self._take(of_http)
+        if self.quic._close_event is not None:
+            # The event itself comes only after some round trips, in which late datagrams are awaited.
+            self.termination, self.closed = self.quic._close_event, True
 
     def _take(self, event: h3_events.H3Event) -> None:
         if isinstance(event, h3_events.HeadersReceived):

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::io;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use hcrs_log::{AccessLog, LogWriter, Statsd, StatsdTarget};
 use hcrs_metrics::ThreadSnapshot;
 use hcrs_otlp::Exporter;
 use hcrs_tls::TlsConfig;
+use socket2::Socket;
 use tokio::sync::{mpsc, oneshot};
 
 use super::event::Event;
@@ -55,7 +55,7 @@ pub(super) struct Sockets {
     /// The sockets for HTTP/3.
     pub quic: Vec<BoundUdp>,
     /// The way for datagrams of the predecessor's connections.
-    pub to_predecessor: Option<UnixDatagram>,
+    pub to_predecessor: Option<Socket>,
 }
 
 /// All edge threads.

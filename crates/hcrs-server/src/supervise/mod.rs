@@ -44,7 +44,6 @@ pub use python::interpreters;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +54,7 @@ use hcrs_metrics::WorkerRestarts;
 use hcrs_otlp::{Exporter, SpanTotals};
 use hcrs_tls::TlsConfig;
 use rustix::process::Rlimit;
+use socket2::Socket;
 use tokio::sync::{mpsc, oneshot};
 
 use self::adopted::Adoptions;
@@ -97,7 +97,7 @@ pub(crate) struct Setup<'a> {
     /// The server that this one succeeds, if there is one.
     pub predecessor: Option<Predecessor>,
     /// The way for datagrams of the predecessor's connections.
-    pub to_predecessor: Option<UnixDatagram>,
+    pub to_predecessor: Option<Socket>,
     /// The file with the process id, if one was written.
     pub pid_file: Option<PidFile>,
     /// The original limit of descriptors, which the workers get.
@@ -275,7 +275,7 @@ struct Supervisor<'a> {
     /// The process that is to succeed this one.
     successor: Successor,
     /// The way for datagrams that it receives and that are of connections here.
-    from_successor: Option<UnixDatagram>,
+    from_successor: Option<Socket>,
     started_as: Option<StartedAs>,
     pid_file: Option<PidFile>,
     started_at: Instant,

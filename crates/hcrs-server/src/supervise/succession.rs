@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::event::Event;
 use super::folder::Folder;
 use super::{Supervisor, notify, signals};
 use crate::bind::passed_sockets;
+use crate::connection::quic::succession::pair;
 use crate::command_line::{CommandLine, command_line};
 use crate::thread::control::Control;
 use crate::{Bind, handover};
@@ -126,7 +126,7 @@ impl Supervisor<'_> {
             command.current_dir(folder);
         }
         let theirs = OwnedFd::from(theirs);
-        let (from_successor, to_us) = UnixDatagram::pair()?;
+        let (from_successor, to_us) = pair()?;
         if !self.quic.is_empty() {
             command.env(handover::DATAGRAMS, to_us.as_raw_fd().to_string());
         }

@@ -1,11 +1,12 @@
 //! The messages between the supervisor and the edge threads.
 
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use hcrs_metrics::ThreadSnapshot;
+use socket2::Socket;
 use tokio::sync::oneshot;
 
 use crate::origin::app::link::LinkParts;
@@ -49,7 +50,7 @@ pub(crate) enum Control {
     Describe(WorkerId),
     /// Receive no more datagrams: another server has the sockets. One thread gets the way by which it passes on those
     /// of connections of this server.
-    Succeed(Option<UnixDatagram>),
+    Succeed(Option<Socket>),
     /// Accept no more connections, finish requests in flight, cut off the rest when the time is up, then send
     /// `Drain` over every link and report [`Report::Drained`]. A second order only changes the time.
     Drain(Drain),

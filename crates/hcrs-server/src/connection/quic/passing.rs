@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
+use socket2::Socket;
 use tokio::sync::mpsc;
 
 use super::ids::{ID_LEN, destination};
@@ -38,7 +38,7 @@ pub(crate) struct Passing {
     /// The address of the socket.
     own: SocketAddr,
     /// The way to the server that had the socket before, which still has its connections.
-    predecessor: Option<Arc<UnixDatagram>>,
+    predecessor: Option<Arc<Socket>>,
     /// The ways to all threads, by number.
     ways: Vec<mpsc::Sender<Datagram>>,
     /// The threads that the connections of this one's socket are spread over.
@@ -49,7 +49,7 @@ pub(crate) struct Passing {
 pub(crate) fn listeners(
     bound: Vec<BoundUdp>,
     threads: usize,
-    predecessor: Option<UnixDatagram>,
+    predecessor: Option<Socket>,
 ) -> io::Result<Vec<Vec<QuicListener>>> {
     let predecessor = predecessor.map(Arc::new);
     let keys = Keys::random();
@@ -198,7 +198,7 @@ mod tests {
         let bind = Bind::Tcp { host: "127.0.0.1".into(), port: 0 };
         let bound = bind_udp(&[bind], 1, |_| Vec::new()).unwrap();
         let old = listeners(vec![bound[0].share().unwrap()], 1, None).unwrap().remove(0).remove(0);
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let (ours, theirs) = super::super::succession::pair().unwrap();
         let new = listeners(bound, 1, Some(theirs)).unwrap().remove(0).remove(0);
         let (old_id, new_id) = (old.passing.keys.ids.id(0), new.passing.keys.ids.id(0));
         assert!(new.passing.keep(short(&new_id)).is_some() && new.passing.keep(initial(1)).is_some());

@@ -6,16 +6,22 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::OwnedFd;
 
 use bytes::BytesMut;
 use quinn_proto::EcnCodepoint;
+use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 
 use super::passing::Passing;
 use super::socket::Datagram;
 
-/// The room for a message: more than any datagram has.
-const MESSAGE_MAX: usize = 64 << 10;
+/// More bytes than any datagram has.
+const DATAGRAM_MAX: usize = 64 << 10;
+
+/// The most bytes that may wait for the predecessor. More are dropped, as the network drops them.
+const QUEUE_LEN: usize = 1 << 20;
 
 /// The length of what precedes the datagram in a message: two addresses with ports, one without, and the ECN bits.
 const HEADER_LEN: usize = 18 + 18 + 17 + 1;
@@ -65,24 +71,34 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical())
 }
 
+/// Returns the ends of a way for datagrams, that of the predecessor first.
+pub(crate) fn pair() -> io::Result<(Socket, Socket)> {
+    // Its queue is as long as its bytes allow, other than that of sockets for datagrams.
+    let (ours, theirs) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None)?;
+    for end in [&ours, &theirs] {
+        end.set_nonblocking(true)?;
+        end.set_send_buffer_size(QUEUE_LEN)?;
+    }
+    Ok((ours, theirs))
+}
+
 /// Receives the datagrams that the successor passes on, and passes them to the threads of their connections.
-pub(crate) async fn receive(successor: UnixDatagram, passings: Vec<Passing>) {
-    let receiving =
-        successor.set_nonblocking(true).and_then(|()| tokio::net::UnixDatagram::from_std(successor));
-    let successor = match receiving {
+pub(crate) async fn receive(successor: Socket, passings: Vec<Passing>) {
+    // Each read takes one message of such a socket, as well as of a stream.
+    let mut successor = match UnixStream::from_std(OwnedFd::from(successor).into()) {
         Ok(successor) => successor,
         Err(error) => return tracing::error!("The successor cannot pass datagrams on: {error}"),
     };
-    let mut room = vec![0; MESSAGE_MAX + HEADER_LEN];
+    let mut room = vec![0; HEADER_LEN + DATAGRAM_MAX];
     loop {
-        match successor.recv(&mut room).await {
+        match successor.read(&mut room).await {
+            Ok(0) => return,
             Ok(len) => {
                 let Some((own, datagram)) = datagram(&room[..len]) else { continue };
                 if let Some(passing) = passings.iter().find(|passing| passing.is_of(own)) {
                     passing.pass(datagram);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return tracing::debug!("The successor passes no more datagrams on: {error}"),
         }
     }
