@@ -101,7 +101,10 @@ pub(crate) struct Request<'a> {
 
 /// Sends a request, and waits for the response. Redirects are not followed.
 pub(crate) fn send(request: Request<'_>, tls: &Arc<ClientConfig>) -> io::Result<Response> {
-    let until = Instant::now() + REQUEST_TIMEOUT;
+    send_until(request, tls, Instant::now() + REQUEST_TIMEOUT)
+}
+
+fn send_until(request: Request<'_>, tls: &Arc<ClientConfig>, until: Instant) -> io::Result<Response> {
     let Target { is_tls, host, port, authority, path } = request.target;
     let body = match request.body {
         Some((kind, body)) => {
@@ -367,6 +370,19 @@ mod tests {
         };
         assert_eq!(endless("HTTP/1.1 200 OK\r\nx: "), "the head of the response is too long");
         assert_eq!(endless("HTTP/1.1 200 OK\r\n\r\n"), "the body of the response is too long");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let tls = hcrs_tls::client_config(hcrs_tls::Authorities::Unverified, &[]).unwrap();
+        let secured = Target::parse(&format!("https://127.0.0.1:{port}/")).unwrap();
+        for target in [secured, Target::cleartext("a.test", "127.0.0.1", port, "/".into())] {
+            let request = Request { method: "GET", target: &target, body: None };
+            let error = send_until(request, &tls, Instant::now() + Duration::from_millis(50)).unwrap_err();
+            assert_eq!(error.to_string(), "it does not answer in time");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rcgen::{
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, ClientConnection, Error, RootCertStore, ServerConfig, ServerConnection,
@@ -31,6 +31,7 @@ mod files;
 mod handshake;
 mod info;
 mod keys;
+mod managed;
 mod quic;
 mod reload;
 mod tickets;
@@ -93,9 +94,22 @@ fn handshake(
 fn choose_and_shake(
     configs: &ServerConfigs,
     client: &Arc<ClientConfig>,
-    name: &'static str,
+    name: &str,
 ) -> Result<(ServerConnection, Choice), Error> {
-    let mut client = ClientConnection::new(Arc::clone(client), ServerName::try_from(name).unwrap()).unwrap();
+    let mut chosen = None;
+    let choose = |hello: &ClientHello<'_>| Arc::clone(&chosen.insert(configs.choose(hello)).config);
+    let server = shake_by(choose, client, name)?;
+    Ok((server, chosen.expect("the configuration was chosen")))
+}
+
+/// Handshakes with the configuration that a function chooses by the client's first message.
+fn shake_by(
+    choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<ServerConnection, Error> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut hello = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut hello).unwrap();
@@ -103,10 +117,10 @@ fn choose_and_shake(
     let mut acceptor = Acceptor::default();
     acceptor.read_tls(&mut &hello[..]).unwrap();
     let accepted = acceptor.accept().map_err(|(error, _)| error)?.expect("the whole ClientHello was read");
-    let choice = configs.choose(&accepted.client_hello());
-    let mut server = accepted.into_connection(Arc::clone(&choice.config)).map_err(|(error, _)| error)?;
+    let config = choose(&accepted.client_hello());
+    let mut server = accepted.into_connection(config).map_err(|(error, _)| error)?;
     converse(&mut server, &mut client)?;
-    Ok((server, choice))
+    Ok(server)
 }
 
 fn converse(server: &mut ServerConnection, client: &mut ClientConnection) -> Result<(), Error> {

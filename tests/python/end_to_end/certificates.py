@@ -74,11 +74,11 @@ class Pki:
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
 
-    def issue(self, name: str, file: str | None = None) -> int:
-        """Issues a certificate for a name into ``file``, and returns its serial number."""
+    def issue(self, name: str, file: str | None = None, days: float = 1) -> int:
+        """Issues a certificate for a name into ``file``, valid for ``days`` from now, and returns its serial number."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        pem = self._certificate(subject, key.public_key(), name)
+        pem = self._certificate(subject, key.public_key(), name, days)
         plain = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         self._write(file or f"{name}.pem", pem + plain)
         if name == "localhost" and file is None:
@@ -87,15 +87,17 @@ class Pki:
             self._write("localhost-legacy.pem", key.private_bytes(_PEM, serialization.PrivateFormat.TraditionalOpenSSL, locked))
         return x509.load_pem_x509_certificate(pem).serial_number
 
-    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, name: str | None) -> bytes:
+    def _certificate(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, name: str | None, days: float = 1
+    ) -> bytes:
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(_now() - _DAY)
-            .not_valid_after(_now() + _DAY)
+            .not_valid_before(_now() - 2 * _DAY)
+            .not_valid_after(_now() + days * _DAY)
             .add_extension(x509.BasicConstraints(ca=name is None, path_length=None), critical=True)
         )
         if name is not None:

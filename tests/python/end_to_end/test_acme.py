@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import signal
 import socket
 import ssl
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +21,9 @@ from cryptography import x509
 from end_to_end.certificates import Pki
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.pebble import EXTERNAL_KEY, EXTERNAL_KID, Pebble, names_of, pebble, served
-from end_to_end.server import Server, command, find_tool, to_toml, wait_until
+from end_to_end.server import APPS, Server, command, find_tool, to_toml, wait_until
 
 Serve = Callable[..., Server]
 
@@ -55,13 +58,18 @@ def test_a_certificate_is_issued_and_served(
 ) -> None:
     name = f"{challenge}.example"
     storage = tmp_path / "state" / "acme"
-    server = serve("plain.py:app", **authority.settings(name, challenge=challenge, storage=str(storage), email="a@a.example"))
+    keys = authority.settings(name, challenge=challenge, storage=str(storage), email="a@a.example")
+    server = serve("plain.py:app", quic_bind="127.0.0.1:0", **keys)
     server.wait_for_log(NEW + name)
     server.wait_for_log("The certificates were read again")
     certificate = served(authority.ports.https, name)
     assert names_of(certificate) == [name] and authority.knows(certificate.serial_number)
     with H1Client(server.listener, tls=trusted(authority), name=name) as client:
         assert client.get().body == b"hello"
+    root = tmp_path / "root.pem"
+    root.write_text(authority.root())
+    with H3Client(server.quic, cafile=str(root), server_name=name) as over_quic:
+        assert over_quic.get().body == b"hello"
     stored = next(storage.glob("*/certificates/*.pem"))
     assert stat.S_IMODE(storage.stat().st_mode) == 0o700 and stat.S_IMODE(stored.stat().st_mode) == 0o600
     assert stored.name == f"{name}.pem" and list((storage / "challenges").iterdir()) == []
@@ -96,8 +104,7 @@ def test_several_names_have_certificates_of_their_own_and_sighup_adds_one(
 
     def write(*names: str) -> None:
         keys = authority.settings(*names, storage=storage)
-        app = Path(__file__).parent / "apps" / "plain.py"
-        config.write_text(to_toml({**keys, "application_path": f"{app}:app"}))
+        config.write_text(to_toml({**keys, "application_path": str(APPS / "plain.py") + ":app"}))
 
     write("one.example", "two.example")
     server = serve(None, config_file=config, **authority.settings("one.example", storage=storage))
@@ -210,6 +217,13 @@ def test_a_stored_certificate_is_served_from_the_start_and_an_expired_one_rather
     assert "Asking" not in again.log and "self-made" not in again.log
     pem = x509.load_pem_x509_certificates(stored.read_bytes())
     assert pem[0].serial_number == serial and b"PRIVATE KEY" in stored.read_bytes()
+    expired = pki.issue("kept.example", "expired.pem", days=-1)
+    stored.write_bytes((pki.folder / "expired.pem").read_bytes())
+    keys["hcrs"]["acme"]["directory_ca"] = str(pki.folder / "missing.pem")
+    late = serve("plain.py:app", **keys)
+    late.wait_for_log(r"the certificate in certfile \S+/kept\.example\.pem has expired")
+    late.wait_for_log(r"No certificate for kept\.example: .*missing\.pem")
+    assert served(authority.ports.https, "kept.example").serial_number == expired
 
 
 def test_the_handshake_of_an_authority_is_all_that_its_connection_is_for(
@@ -250,3 +264,33 @@ def test_a_check_tells_what_an_authority_would_find(authority: Pebble, serve: Se
     server.assert_ends_well()
     told = check("--domain", "localhost", expected=1)
     assert f"FAIL  localhost at 127.0.0.1 port {authority.ports.http} does not answer" in told
+
+
+def test_one_line_serves_the_ports_of_https_and_http(launch: Serve, tmp_path: Path) -> None:
+    """In a network namespace of its own, whose ports 443 and 80 are free, and where no authority can be reached."""
+    up = (
+        "import fcntl, os, socket, struct, sys\n"
+        "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh14x', b'lo', 1))  # SIOCSIFFLAGS, IFF_UP\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    own = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-Urn"]
+    flags = ["--domain", "one.example", "--domain", "two.example"]
+    env = {"XDG_STATE_HOME": str(tmp_path), "STATE_DIRECTORY": str(tmp_path / "state")}
+    config = tmp_path / "app.toml"
+    config.write_text(to_toml({"application_path": str(APPS / "plain.py") + ":app"}))
+    server = launch(config_file=config, flags=flags, env=env, started_by=[*own, sys.executable, "-c", up])
+    server.wait_for_log(r"Running on https://0\.0\.0\.0:443 ")
+    server.wait_for_log(r"Running on http://0\.0\.0\.0:80 ")
+    server.wait_for_log(r"No certificate for one\.example: the authority at acme-v02\.api\.letsencrypt\.org cannot be asked")
+
+    def curl(*words: str) -> str:
+        enter = ["nsenter", "-t", str(server.pid), "-n", *([] if os.geteuid() == 0 else ["-U", "--preserve-credentials"])]
+        names = ["--resolve", "one.example:443:127.0.0.1", "--resolve", "one.example:80:127.0.0.1"]
+        return subprocess.run([*enter, "curl", "-sS", *names, *words], capture_output=True, text=True, timeout=20, check=True).stdout
+
+    assert curl("-k", "https://one.example/") == "hello"
+    assert "location: https://one.example/path" in curl("-I", "http://one.example/path").lower()
+    token = "0123456789abcdefghij"
+    (tmp_path / "state" / "acme" / "challenges" / token).write_text(f"{token}.thumb")
+    assert curl(f"http://one.example/.well-known/acme-challenge/{token}") == f"{token}.thumb"
+    assert server.stop() == 0
