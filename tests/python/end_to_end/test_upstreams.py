@@ -513,6 +513,23 @@ def test_an_upstream_with_another_certificate_is_refused(
     server.wait_for_log(rf"Upstream {url} is down: TLS: .*(UnknownIssuer|certificate)")
 
 
+def test_authorities_are_read_again(
+    proxy: Callable[..., Server], serve: Serve, pki: Pki, certificate: dict[str, str], tmp_path: Path
+) -> None:
+    inner = serve("plain.py:app", tls=True)
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(Path(pki / "ca.pem").read_bytes())
+    server = proxy(f"https://localhost:{inner.listener.port}", upstream_ca=str(authorities))
+    assert status_of(server) == 502
+    authorities.write_bytes(Path(certificate["certfile"]).read_bytes())
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: status_of(server) == 200, "the new authorities to be used")
+    authorities.write_text("none")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("authorities.pem")
+    assert status_of(server) == 200, "the old ones stay"
+
+
 def test_a_certificate_that_is_not_verified(proxy: Callable[..., Server], serve: Serve) -> None:
     inner = serve("plain.py:app", tls=True)
     server = proxy(f"https://127.0.0.1:{inner.listener.port}", upstream_verify=False)

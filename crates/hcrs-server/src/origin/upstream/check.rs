@@ -1,6 +1,6 @@
 //! Checks of a server by requests of this edge thread (`health_path`).
 
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
@@ -9,6 +9,7 @@ use hyper::Request;
 
 use super::body::Body;
 use super::connect::{Connected, Purpose, connect};
+use super::group::Tls;
 use super::http1;
 use super::server::Server;
 use crate::settings::{HealthCheck, UpstreamHost, UpstreamSettings, UpstreamTls, UpstreamUrl};
@@ -17,10 +18,11 @@ use crate::settings::{HealthCheck, UpstreamHost, UpstreamSettings, UpstreamTls, 
 const USER_AGENT: &str = "hcrs (health check)";
 
 /// Checks the server in intervals, for as long as it is there.
-pub(super) async fn run(server: Weak<Server>, settings: Arc<UpstreamSettings>, tls: Option<UpstreamTls>) {
+pub(super) async fn run(server: Weak<Server>, settings: Arc<UpstreamSettings>, tls: Rc<Tls>) {
     let Some(check) = &settings.health else { return };
     loop {
         let Some(server) = server.upgrade() else { return };
+        let tls = tls.get();
         let checking = ask(&server.url, check, &settings, tls.as_ref());
         let outcome = tokio::time::timeout(settings.connect_timeout, checking).await;
         server.check(&outcome.unwrap_or_else(|_| Err("its check is not answered in time".to_owned())));

@@ -22,9 +22,37 @@ pub(crate) struct Upstreams(RefCell<Vec<Rc<Group>>>);
 pub(crate) struct Group {
     pub(super) settings: Arc<UpstreamSettings>,
     pub(super) servers: Vec<Rc<Server>>,
-    /// TLS for those that speak it; `None` if its settings cannot be used, which was logged.
-    pub(super) tls: Option<UpstreamTls>,
+    tls: Rc<Tls>,
     turn: Cell<usize>,
+}
+
+/// The TLS with the upstreams of a route; `None` if none speaks it, or if its settings cannot be used, which was logged.
+#[derive(Debug)]
+pub(super) struct Tls(RefCell<Option<UpstreamTls>>);
+
+impl Tls {
+    fn read(settings: &UpstreamSettings) -> Rc<Self> {
+        let tls = settings.tls().unwrap_or_else(|error| {
+            tracing::error!("Upstreams with TLS cannot be used: {error}");
+            None
+        });
+        Rc::new(Self(RefCell::new(tls)))
+    }
+
+    /// Reads the authorities again, for new connections.
+    fn renew(&self, settings: &UpstreamSettings) {
+        match settings.tls() {
+            Ok(tls) => drop(self.0.replace(tls)),
+            Err(error) => {
+                tracing::error!("Upstreams keep their authorities, because new ones cannot be used: {error}")
+            }
+        }
+    }
+
+    /// Returns the configurations for a connection.
+    pub(super) fn get(&self) -> Option<UpstreamTls> {
+        self.0.borrow().clone()
+    }
 }
 
 impl Upstreams {
@@ -40,7 +68,8 @@ impl Upstreams {
     }
 
     /// Changes to the groups of these routes. Those whose settings are the same keep their connections and their state;
-    /// requests of others end as they have begun.
+    /// requests of others end as they have begun. Files of authorities
+    /// are read again.
     pub(crate) fn change_to(&self, routes: &Routes) {
         let mut old = self.0.take();
         let mut new = Vec::new();
@@ -58,22 +87,22 @@ impl Upstreams {
 impl Group {
     fn new(settings: &Arc<UpstreamSettings>) -> Rc<Self> {
         let servers: Vec<_> = settings.servers.iter().map(|url| Server::new(url, settings)).collect();
-        let tls = match settings.tls() {
-            Ok(tls) => tls,
-            Err(error) => {
-                tracing::error!("Upstreams with TLS cannot be used: {error}");
-                None
-            }
-        };
+        let tls = Tls::read(settings);
         for server in settings.health.iter().flat_map(|_| &servers) {
-            spawn_local(check::run(Rc::downgrade(server), Arc::clone(settings), tls.clone()));
+            spawn_local(check::run(Rc::downgrade(server), Arc::clone(settings), Rc::clone(&tls)));
         }
         Rc::new(Self { settings: Arc::clone(settings), servers, tls, turn: Cell::new(0) })
     }
 
+    /// Returns the TLS for a connection.
+    pub(super) fn tls(&self) -> Option<UpstreamTls> {
+        self.tls.get()
+    }
+
     /// Returns the group with equal settings in another place.
     fn with(&self, settings: &Arc<UpstreamSettings>) -> Rc<Self> {
-        let (servers, tls) = (self.servers.clone(), self.tls.clone());
+        self.tls.renew(settings);
+        let (servers, tls) = (self.servers.clone(), Rc::clone(&self.tls));
         Rc::new(Self { settings: Arc::clone(settings), servers, tls, turn: Cell::new(self.turn.get()) })
     }
 

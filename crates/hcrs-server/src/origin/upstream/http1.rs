@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use hcrs_h1::{ClientConnection, Settings};
@@ -21,7 +21,7 @@ use hcrs_http::Fault;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
 
-use super::job::Job;
+use super::job::{HALF_CLOSED_MAX, Job};
 use super::retry::Ended;
 use super::server::{Busy, IDLE_MAX, Server, Slot};
 use super::transport::Transport;
@@ -33,8 +33,6 @@ pub(super) use reading::ask;
 
 /// The size of the largest head, and of the largest trailers, in bytes.
 const HEAD_MAX: usize = 64 << 10;
-/// How long a request without a response goes on after its client has closed its side: it may have left.
-const HALF_CLOSED_MAX: Duration = Duration::from_secs(1);
 
 /// A connection.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, request_content_length};
@@ -16,14 +15,12 @@ use tokio::time::sleep_until;
 
 use super::body::Body;
 use super::deadline::poll_deadline;
-use super::job::{Job, pushed};
+use super::job::{HALF_CLOSED_MAX, Job, pushed};
 use super::retry::Ended;
 use super::server::{Place, Server};
 use crate::clock;
 use heads::{request_head, response_head, trailers};
 
-/// How long a request without a response goes on after its client has closed its side: it may have left.
-const HALF_CLOSED_MAX: Duration = Duration::from_secs(1);
 /// The size below which pieces of a body are copied, in bytes: a small piece would keep the buffer that it was read
 /// into.
 const COPIED: usize = 4 << 10;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hcrs_http::{Fault, RequestView, ResponseHead};
 use hcrs_link::{MessageKind, StreamId};
@@ -22,6 +22,9 @@ use super::retry::{Attempted, Ended, Next, is_idempotent, next};
 use super::server::{Busy, Demand, Lease, NoLease, Server};
 use crate::clock;
 use crate::exchange::{Exchange, Origin};
+
+/// How long a request without a response goes on after its client has closed its side: it may have left.
+pub(super) const HALF_CLOSED_MAX: Duration = Duration::from_secs(1);
 
 /// A request for an upstream, as its exchange knows it.
 #[derive(Debug)]
@@ -132,7 +135,7 @@ impl Job {
     /// Sends the request once there is a connection for it.
     async fn wait_and_send(self: Rc<Self>, busy: Busy, demand: Demand) {
         let (settings, server) = (&self.group.settings, busy.server());
-        match server.lease(settings, self.group.tls.as_ref(), demand).await {
+        match server.lease(settings, self.group.tls().as_ref(), demand).await {
             Ok(Lease::Http1(connection, slot)) => {
                 self.task.borrow_mut().take();
                 connection.start(Rc::clone(&self), busy, slot, clock::now());
@@ -184,13 +187,18 @@ impl Job {
     /// Ends the request: its response was passed on.
     pub(super) fn finish(&self) {
         self.body.abort();
-        self.exchange.finished();
+        if !self.is_abandoned() {
+            self.exchange.finished();
+        }
     }
 
     /// Ends the request without a response, or without the rest of one.
     pub(super) fn fail(&self, fault: Fault) {
         self.body.abort();
-        self.exchange.fail(fault);
+        // An exchange that is over may have a response that was taken from elsewhere.
+        if !self.is_abandoned() {
+            self.exchange.fail(fault);
+        }
     }
 
     /// Notes that a server does not keep to the protocol, or not to its deadlines.
