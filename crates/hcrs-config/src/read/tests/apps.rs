@@ -1,6 +1,6 @@
 //! Tables of further apps.
 
-use hcrs_server::{AppIndex, AppSettings};
+use hcrs_server::{AppIndex, AppSettings, RouteAction};
 
 use super::*;
 
