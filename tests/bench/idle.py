@@ -1,13 +1,16 @@
-"""Many idle HTTP/2 connections over TLS: each has had one request answered, then waits."""
+"""Many idle connections of HTTP/2 or HTTP/3: each has had one request answered, then waits."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import struct
+import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -19,6 +22,33 @@ TIMEOUT_S = 10
 
 class Refused(Exception):
     """A connection could not be brought to rest; says which and why."""
+
+
+class HeldOverH3:
+    """The same over HTTP/3, by h3_load."""
+
+    def __init__(self, h3_load: Path, port: int, count: int):
+        self.command = [h3_load, "-n", str(count), "-c", str(count), "--hold", f"https://127.0.0.1:{port}/"]
+        self.count = count
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if line != f"holding {self.count} connections\n":
+            self.__exit__()
+            raise Refused(f"h3_load: {line!r}")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def lost(self) -> int:
+        """How many of them the server has closed since. Closes the others."""
+        said, _ = self.process.communicate(timeout=TIMEOUT_S)
+        lost = next(line for line in said.splitlines() if line.startswith("lost "))
+        return int(lost.removeprefix("lost "))
 
 
 class Held:

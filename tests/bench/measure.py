@@ -126,16 +126,23 @@ class Bench:
             cell |= {"edge_cpu_us": edge / completed * 1e6, "edge_rss": proctree.rss(running.pid)}
         return cell
 
-    def _idle(self, _scenario: Scenario, running: Running) -> dict:
+    def _idle(self, scenario: Scenario, running: Running) -> dict:
         time.sleep(SETTLE_S)
         cell = {"rest": proctree.tree_rss(running.pid)}
         if running.name in WITH_EDGE:
             cell["edge_rest"] = proctree.rss(running.pid)
-        with idle.Held(running.port, IDLE_CONNECTIONS) as held:
+        h3_load = self.loader.h3_command
+        opened = (
+            idle.HeldOverH3(h3_load, running.port, IDLE_CONNECTIONS)
+            if scenario.shape.h3 and h3_load
+            else idle.Held(running.port, IDLE_CONNECTIONS)
+        )
+        with opened as held:
             time.sleep(SETTLE_S)
             cell["held"] = proctree.tree_rss(running.pid)
             if running.name in WITH_EDGE:
                 cell["edge_held"] = proctree.rss(running.pid)
+                cell["edge_connection"] = (cell["edge_held"] - cell["edge_rest"]) / IDLE_CONNECTIONS
             cell["failed"] = held.lost()
         return cell
 

@@ -33,6 +33,7 @@ COLUMNS = {
         ("RSS with connections MB", "held", 1e6, 1),
         ("edge at rest MB", "edge_rest", 1e6, 1),
         ("edge with connections MB", "edge_held", 1e6, 1),
+        ("of it a connection KB", "edge_connection", 1e3, 1),
     ],
     "direct": [("calls/s", "rate", 1, 0), ("CPU µs/call", "cpu_us", 1, 1)],
 }

@@ -89,6 +89,14 @@ def plan(upload: Path) -> list[Scenario]:
             servers=ASGI_H2,
             kind="idle",
         ),
+        Scenario(
+            "idle_h3_1000",
+            f"Memory at rest and with {IDLE_CONNECTIONS:,} idle connections, h3",
+            "bare:app",
+            servers=("hcrs", "hypercorn"),
+            shape=Shape(h3=True),
+            kind="idle",
+        ),
     ]
 
 
@@ -416,6 +424,15 @@ GOALS = [
         3,
         against_scenario="bare_h2_8x32",
     ),
+    Goal(
+        "an idle connection, h3 against h2, memory of the edge",
+        "idle_h3_1000",
+        "edge_connection",
+        "hcrs",
+        "floor",
+        2,
+        against_scenario="idle_h2_1000",
+    ),
     *[
         Goal(f"WebSocket echo, {words}, messages/s", f"ws_echo_{size}", "rate", peer, "more", 2)
         for size, words in ((32, "32 bytes"), (4096, "4 KiB"))
@@ -426,5 +443,6 @@ GOALS = [
 # Upper bounds on hcrs itself: words, scenario, metric, bytes.
 CEILINGS = [
     ("RSS of the edge at rest", "idle_h2_1000", "edge_rest", 15e6),
+    ("RSS of the edge at rest with a quic_bind", "idle_h3_1000", "edge_rest", 20e6),
     ("RSS of the edge with 1,000 idle TLS h2 connections", "idle_h2_1000", "edge_held", 60e6),
 ]

@@ -1,11 +1,12 @@
 //! Loads a server over HTTP/3, as h2load does over HTTP/2: the client of the benchmark.
 //!
 //! ```text
-//! h3_load -n REQUESTS -c CONNECTIONS -m STREAMS [-d FILE] [-H 'NAME: VALUE']… --log-file=LOG URL
+//! h3_load -n REQUESTS -c CONNECTIONS -m STREAMS [-d FILE] [-H 'NAME: VALUE']… [--hold] --log-file=LOG URL
 //! ```
 //!
 //! The log has a line for each request: its start in microseconds since the epoch, its status, and its duration in
-//! microseconds. Certificates are not verified. One thread, as h2load with `-t 1`.
+//! microseconds. Certificates are not verified. One thread, as h2load with `-t 1`. With `--hold` the connections stay open
+//! until standard input ends, and the number of those that the server has closed since is printed.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -43,6 +44,8 @@ struct Plan {
     /// The body of each request, in its DATA frame; empty for none.
     body: Vec<u8>,
     log: Option<String>,
+    /// Whether the connections stay open when all responses are there.
+    hold: bool,
 }
 
 /// A response that has ended.
@@ -90,7 +93,7 @@ fn main() -> Result<()> {
 
 fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
     let (mut requests, mut connections, mut streams) = (1, 1, 1);
-    let (mut body, mut fields, mut log, mut url) = (Vec::new(), Vec::new(), None, None);
+    let (mut body, mut fields, mut log, mut url, mut hold) = (Vec::new(), Vec::new(), None, None, false);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
         match argument.as_str() {
@@ -99,6 +102,7 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "-m" => streams = value()?.parse()?,
             "-d" => body = std::fs::read(value()?)?,
             "-H" => fields.push(value()?),
+            "--hold" => hold = true,
             // h2load's threads and timeout.
             "-t" | "-N" => drop(value()?),
             text => match text.strip_prefix("--log-file=") {
@@ -130,7 +134,7 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
     }
     let body = if body.is_empty() { body } else { frame(DATA, &body) };
     let head = frame(HEADERS, &head);
-    Ok(Plan { requests, connections, streams, address, host, head, body, log })
+    Ok(Plan { requests, connections, streams, address, host, head, body, log, hold })
 }
 
 /// Appends a string without Huffman's code; its length has a prefix of `bits` bits.
@@ -177,6 +181,12 @@ async fn load(run: Rc<Run>) -> Result<()> {
     }
     for task in tasks {
         task.await?;
+    }
+    if run.plan.hold {
+        writeln!(std::io::stdout(), "holding {} connections", connections.len())?;
+        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+        let lost = connections.iter().filter(|(connection, _)| connection.close_reason().is_some()).count();
+        writeln!(std::io::stdout(), "lost {lost}")?;
     }
     for (connection, _) in connections {
         connection.close(VarInt::from_u32(0x100), b"");

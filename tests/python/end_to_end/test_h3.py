@@ -411,7 +411,7 @@ def test_a_successor_serves_new_connections_and_passes_on_what_is_of_old_ones(
             client = connect_h3(where)
             assert client.response(client.request("POST", "/echo", body=body)).body == body
             assert client.get("/pid").body not in before
-        for client, stream in zip(old, waiting):
+        for client, stream in zip(old, waiting, strict=True):
             client.wait_for_goaway()
             assert client.response(stream).body in before, "the process that has begun it"
             assert client.wait_for_close().error_code == ErrorCode.H3_NO_ERROR

@@ -18,8 +18,8 @@ use super::event::Event;
 use super::folder::Folder;
 use super::{Supervisor, notify, signals};
 use crate::bind::passed_sockets;
-use crate::connection::quic::succession::pair;
 use crate::command_line::{CommandLine, command_line};
+use crate::connection::quic::succession::pair;
 use crate::thread::control::Control;
 use crate::{Bind, handover};
 
