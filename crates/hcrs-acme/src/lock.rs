@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -85,18 +85,17 @@ impl Watch {
 pub(crate) struct LockFile {
     path: PathBuf,
     watch: Watch,
-    taken: u64,
 }
 
 impl LockFile {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, watch: Watch::default(), taken: 0 }
+        Self { path, watch: Watch::default() }
     }
 
     /// Takes the lock if no other server has it. What depends on it is to be looked at again then.
     pub(crate) fn try_take(&mut self, now: Instant) -> io::Result<Option<Lock>> {
-        self.taken += 1;
-        let holder = Holder::of_this_process(self.taken);
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let holder = Holder::of_this_process(NUMBER.fetch_add(1, Ordering::Relaxed));
         if let Some(content) = storage::read(&self.path)? {
             let known: Option<Holder> = serde_json::from_str(&content).ok();
             let has_ended = known.is_some_and(|known| known.has_ended(&holder));
@@ -118,8 +117,7 @@ impl LockFile {
 
 /// Creates the file with its content at once, if there is none.
 fn create(path: &Path, holder: &Holder) -> io::Result<bool> {
-    let beside = path.with_extension(format!("{}.{}.tmp", holder.pid, holder.lock));
-    let _left_over = fs::remove_file(&beside);
+    let beside = path.with_extension(format!("{}.{}.tmp", storage::process_name(), holder.lock));
     storage::write_new(&beside, serde_json::to_string(holder)?.as_bytes())?;
     let linked = fs::hard_link(&beside, path);
     let _made_above = fs::remove_file(&beside);
@@ -141,7 +139,7 @@ fn create(path: &Path, holder: &Holder) -> io::Result<bool> {
 
 /// Removes the lock with this content. Returns whether it was that one.
 fn break_lock(path: &Path, content: &str) -> io::Result<bool> {
-    let aside = path.with_extension(format!("broken.{}.tmp", std::process::id()));
+    let aside = path.with_extension(format!("broken.{}.tmp", storage::process_name()));
     match fs::rename(path, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         renamed => renamed?,

@@ -16,7 +16,7 @@ use crate::domain::Domain;
 use crate::lock::{Lock, LockFile};
 use crate::order::{Desk, Wish, suggestion};
 use crate::report::Known;
-use crate::schedule::{Attempts, Budget, DAY, Moment, next_suggestion};
+use crate::schedule::{Budget, DAY, Moment, next_suggestion};
 use crate::settings::{AcmeSettings, ChallengeKind};
 use crate::storage::{NameRecord, Storage, Suggestion};
 
@@ -101,8 +101,8 @@ struct Runner {
     budget: Budget,
     /// The names that are renewed whether they are due or not.
     forced: BTreeSet<Domain>,
-    /// The tries that could not be stored.
-    unsaved: BTreeMap<Domain, Attempts>,
+    /// What could not be stored.
+    unsaved: BTreeMap<Domain, NameRecord>,
     /// The number of failures since the start.
     failures: BTreeMap<Domain, u64>,
 }
@@ -132,6 +132,7 @@ impl Runner {
                 self.storage = Storage::new(&settings.storage, &settings.directory);
                 self.lock = LockFile::new(self.storage.lock());
                 self.settings = *settings;
+                self.unsaved.clear();
             }
             Message::Renew(Some(domain)) => {
                 self.forced.insert(domain);
@@ -181,10 +182,8 @@ impl Runner {
     }
 
     fn known(&self, domain: &Domain) -> Known {
-        let mut record = self.storage.name_record(domain);
-        if let Some(attempts) = self.unsaved.get(domain) {
-            record.attempts = attempts.clone();
-        }
+        let unsaved = self.unsaved.get(domain).cloned();
+        let record = unsaved.unwrap_or_else(|| self.storage.name_record(domain));
         Known { stored: self.storage.load(domain), record }
     }
 
@@ -244,7 +243,7 @@ impl Runner {
         );
     }
 
-    /// Stores what is known of a name; if that is not possible, the tries are kept in memory.
+    /// Stores what is known of a name; if that is not possible, it is kept in memory.
     fn keep(&mut self, domain: &Domain, record: &NameRecord) {
         match self.storage.store_name_record(domain, record) {
             Ok(()) => {
@@ -252,14 +251,14 @@ impl Runner {
             }
             Err(error) => {
                 tracing::debug!("{error}");
-                self.unsaved.insert(domain.clone(), record.attempts.clone());
+                self.unsaved.insert(domain.clone(), record.clone());
             }
         }
     }
 
     fn ask_when_to_renew(&mut self, domain: &Domain, id: &str) {
         let asked = suggestion(&self.settings, id);
-        let mut record = self.storage.name_record(domain);
+        let mut record = self.known(domain).record;
         let before = record.suggestion.take().filter(|known| known.id == id).and_then(|known| known.window);
         let (window, next_check) = match asked {
             Ok(suggested) => {

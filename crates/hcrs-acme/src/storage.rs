@@ -15,12 +15,15 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
+use crate::jose::encode;
 use crate::keys::CertificateFacts;
 use crate::messages::is_token;
 use crate::schedule::{Attempts, Moment, Window};
@@ -119,11 +122,19 @@ pub fn is_open_to_others(path: &Path) -> bool {
 /// Creates the folder, which others than the owner cannot enter, for this owner.
 pub fn create_storage(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     let is_new = !path.exists();
-    create_folder(path)?;
+    create_root(path)?;
     if let (true, Some((user, group))) = (is_new, owner) {
         std::os::unix::fs::chown(path, Some(user), Some(group))?;
     }
     Ok(())
+}
+
+/// Creates the folder for its owner alone; those that it is in are as others.
+fn create_root(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    create_folder(path)
 }
 
 fn create_folder(path: &Path) -> io::Result<()> {
@@ -153,9 +164,10 @@ impl Storage {
 
     /// Creates the folders, and shows by a file that they can be written.
     pub(crate) fn prepare(&self) -> io::Result<()> {
+        create_root(&self.root)?;
         create_folder(&self.root.join(CHALLENGES))?;
         create_folder(&self.authority.join("certificates"))?;
-        let probe = self.authority.join("probe");
+        let probe = self.authority.join(format!("probe.{}{UNFINISHED}", process_name()));
         // As long as a chain, so that a disk that is full shows it now.
         replace(&probe, &[b'.'; 16 << 10])?;
         fs::remove_file(&probe)
@@ -243,6 +255,17 @@ impl Storage {
     }
 }
 
+/// Returns a name that no other process has, on no machine: those in containers have the same numbers.
+pub(crate) fn process_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let mut bytes = [0; 12];
+        let _without_it_the_time_and_the_number_are_all = SystemRandom::new().fill(&mut bytes);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{}-{:x}-{}", std::process::id(), since.as_nanos(), encode(&bytes))
+    })
+}
+
 /// Returns the text of a file; `None` if there is none.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
@@ -260,8 +283,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    // Two machines may have processes of the same number; the second fails at a file that exists.
-    let beside = folder.join(format!(".{name}.{}.{number}{UNFINISHED}", std::process::id()));
+    let beside = folder.join(format!(".{name}.{}.{number}{UNFINISHED}", process_name()));
     let written = write_new(&beside, content)
         .and_then(|()| fs::rename(&beside, path))
         // The name is in the folder for good once that is synced.

@@ -23,6 +23,7 @@ from end_to_end.h1_client import H1Client
 from end_to_end.key_rows import shows
 from end_to_end.pebble import EXTERNAL_KEY, EXTERNAL_KID, free_ports, names_of, served
 from end_to_end.server import Server, command, wait_until
+from end_to_end.test_succession import SUCCEEDED, succeeded
 
 Serve = Callable[..., Server]
 
@@ -143,6 +144,23 @@ def test_two_servers_that_share_a_storage_share_one_order(authority: FakeAuthori
     both = {served(server.listener.port, "shared.example").serial_number for server in (first, second)}
     assert len(both) == 1 and NEW not in second.log
     assert authority.steps.count("finalize") == 1 and len(authority.accounts) == 1
+
+
+def test_an_order_that_a_succession_interrupts_is_made_by_the_successor(
+    authority: FakeAuthority, launch: Serve, tmp_path: Path
+) -> None:
+    hold = Hold("finalize")
+    authority.before = hold
+    server = launch("plain.py:app", **authority.settings("heir.example", storage=str(tmp_path / "acme"))).wait_until_running()
+    assert hold.is_reached.wait(60)
+    with succeeded(server):
+        server.wait_for_log(SUCCEEDED)
+        hold.is_released.set()
+        server.wait_for_log(NEW)
+        wait_until(lambda: names_of(served(server.listener.port, "heir.example")) == ["heir.example"], "the certificate")
+        with H1Client(server.listeners[1]) as client:
+            assert client.get().body == b"hello"
+    assert len(authority.accounts) == 1
 
 
 def test_an_authority_that_is_slow_delays_no_request(authority: FakeAuthority, serve: Serve, tmp_path: Path) -> None:
@@ -308,7 +326,7 @@ def test_the_storage_belongs_to_the_user_that_the_server_becomes(
 ) -> None:
     ca = any_user_folder / "ca.pem"
     shutil.copy(pki / "ca.pem", ca)
-    storage = any_user_folder / "acme"
+    storage = any_user_folder / "new" / "acme"
     keys = authority.settings("user.example", storage=str(storage), directory_ca=str(ca))
     keys["hcrs"]["process_user"] = "nobody"
     server = serve(**keys)
