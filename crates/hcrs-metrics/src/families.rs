@@ -4,7 +4,7 @@
 use crate::exposition::Samples;
 use crate::label::{ConnectionProtocol, Label, ShedReason, WorkerState};
 use crate::server::ServerFacts;
-use crate::snapshot::{QueueFacts, ThreadSnapshot};
+use crate::snapshot::{QueueFacts, ThreadSnapshot, UpstreamFacts};
 use crate::values::ByFault;
 use crate::values::Counter;
 
@@ -162,6 +162,25 @@ pub(crate) const FAMILIES: &[Family] = &[
         Kind::Counter,
         "Times that bytes began to wait for credit, by the place where they wait.",
         |scrape, out| out.each(&[], &scrape.threads.counters.stalls),
+    ),
+    // Upstreams
+    Family::new(
+        "hcrs_upstream_requests",
+        Kind::Counter,
+        "Requests for an upstream, by its URL. One that is sent again counts again.",
+        |scrape, out| upstreams(scrape, out, |facts| facts.requests),
+    ),
+    Family::new(
+        "hcrs_upstream_failures",
+        Kind::Counter,
+        "Failures of an upstream: connections that it refused, broke off, was late on or answered with no response.",
+        |scrape, out| upstreams(scrape, out, |facts| facts.failures),
+    ),
+    Family::new(
+        "hcrs_upstream_connections",
+        Kind::Gauge,
+        "Open connections to an upstream.",
+        |scrape, out| upstreams(scrape, out, |facts| facts.connections),
     ),
     // Connections
     Family::new(
@@ -348,6 +367,13 @@ fn queues(scrape: &Scrape<'_>, out: &mut Samples<'_>, of: impl Fn(QueueFacts) ->
     } else {
         let threads = scrape.threads;
         out.number(&[], of(QueueFacts { length: threads.queue_length, bytes: threads.queue_bytes }));
+    }
+}
+
+/// Writes a number of each upstream.
+fn upstreams(scrape: &Scrape<'_>, out: &mut Samples<'_>, of: impl Fn(UpstreamFacts) -> u64) {
+    for (url, &facts) in &scrape.threads.upstreams {
+        out.number(&[("upstream", url)], of(facts));
     }
 }
 

@@ -11,8 +11,8 @@ use hcrs_http::Fault;
 use crate::families::{FAMILIES, Kind};
 use crate::histogram::BOUNDS;
 use crate::{
-    Counters, Format, NamedCertificateFacts, ServerFacts, ThreadSnapshot, WorkerFacts, WorkerState,
-    exposition,
+    Counters, Format, NamedCertificateFacts, ServerFacts, ThreadSnapshot, UpstreamFacts, WorkerFacts,
+    WorkerState, exposition,
 };
 
 const PAGE: &str = "docs/guide/metrics.md";
@@ -22,6 +22,7 @@ const END: &str = "<!-- End of the generated part -->\n";
 /// The labels whose values are not a list.
 const OPEN_LABELS: &[(&str, &str)] = &[
     ("version", "the version of hcrs"),
+    ("upstream", "the URL of an upstream, or `others` for those beyond 256"),
     ("worker", "the slot of a worker, from 1 to the number of workers"),
     ("name", "the name that a certificate is for"),
     ("le", "the upper bound of a bucket, in seconds"),
@@ -43,7 +44,9 @@ fn text() -> String {
         certificates: vec![certificate],
         ..ServerFacts::default()
     };
-    exposition(Format::Text, &ThreadSnapshot::of(&counters), &server)
+    let mut threads = ThreadSnapshot::of(&counters);
+    threads.add_upstream("http://127.0.0.1:9000", UpstreamFacts::default());
+    exposition(Format::Text, &threads, &server)
 }
 
 /// The labels of a sample.

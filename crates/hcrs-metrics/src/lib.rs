@@ -23,6 +23,6 @@ pub use label::{
     WorkerState,
 };
 pub use server::{NamedCertificateFacts, ServerFacts, SlotName, SpanFacts, WorkerFacts, WorkerRestarts};
-pub use snapshot::{ACTIVE_MAX, QueueFacts, ThreadSnapshot};
+pub use snapshot::{ACTIVE_MAX, OTHER_UPSTREAMS, QueueFacts, ThreadSnapshot, UPSTREAMS_MAX, UpstreamFacts};
 pub use totals::{SlotTotals, Totals};
 pub use values::{By, Counter, Level, Stalls};

@@ -27,6 +27,31 @@ impl QueueFacts {
     }
 }
 
+/// The most upstreams whose metrics are told apart. Those beyond are added up under [`OTHER_UPSTREAMS`].
+pub const UPSTREAMS_MAX: usize = 256;
+
+/// The name of the upstreams beyond [`UPSTREAMS_MAX`].
+pub const OTHER_UPSTREAMS: &str = "others";
+
+/// The requests of an upstream, since it was configured, and its connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UpstreamFacts {
+    /// The number of requests that were sent to it, or wait for a connection to it.
+    pub requests: u64,
+    /// The number of those that it has failed: it could not be connected to, broke off, was late or sent no response.
+    pub failures: u64,
+    /// The number of open connections.
+    pub connections: u64,
+}
+
+impl UpstreamFacts {
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.failures += other.failures;
+        self.connections += other.connections;
+    }
+}
+
 /// The metrics of an edge thread, or of several, at one instant.
 #[derive(Debug, Clone, Default)]
 pub struct ThreadSnapshot {
@@ -38,6 +63,8 @@ pub struct ThreadSnapshot {
     pub queue_bytes: u64,
     /// The queues of the apps, by name; their sums are above.
     pub queues: BTreeMap<String, QueueFacts>,
+    /// The upstreams, by their URLs; at most [`UPSTREAMS_MAX`] and the others.
+    pub(crate) upstreams: BTreeMap<String, UpstreamFacts>,
     /// Requests in flight: the oldest of each thread, at most [`ACTIVE_MAX`].
     pub requests: Vec<ActiveRequest>,
     pub(crate) in_flight: ByProtocol<Level>,
@@ -72,6 +99,15 @@ impl ThreadSnapshot {
         self.queues.entry(app.to_owned()).or_default().add(queue);
     }
 
+    /// Adds an upstream.
+    pub fn add_upstream(&mut self, url: &str, facts: UpstreamFacts) {
+        let is_known = self.upstreams.contains_key(url) || self.upstreams.len() < UPSTREAMS_MAX;
+        let name = if is_known { url } else { OTHER_UPSTREAMS };
+        // The formats would escape these.
+        let name = name.replace(['"', '\\', '\n'], "_");
+        self.upstreams.entry(name).or_default().add(facts);
+    }
+
     /// Adds the metrics of another thread. The requests are in order of age afterwards, the oldest first.
     pub fn merge(&mut self, other: Self) {
         self.counters.merge(&other.counters);
@@ -80,6 +116,9 @@ impl ThreadSnapshot {
         self.queue_bytes += other.queue_bytes;
         for (app, queue) in other.queues {
             self.queues.entry(app).or_default().add(queue);
+        }
+        for (url, facts) in other.upstreams {
+            self.add_upstream(&url, facts);
         }
         self.requests.extend(other.requests);
         self.requests.sort_by_key(|request| Reverse(request.age));
@@ -147,6 +186,24 @@ mod tests {
         let slots = all.counters.slots.borrow();
         let per_slot = slots.iter().map(|slot| slot.requests.of(StatusClass::Success).get());
         assert_eq!(per_slot.collect::<Vec<_>>(), [1, 1, 1], "each thread knew another slot");
+    }
+
+    #[test]
+    fn upstreams_are_added_up_by_name_and_told_apart_up_to_a_number() {
+        let facts = UpstreamFacts { requests: 2, failures: 1, connections: 3 };
+        let (mut all, mut other) = (ThreadSnapshot::default(), ThreadSnapshot::default());
+        for number in 0..UPSTREAMS_MAX + 5 {
+            all.add_upstream(&format!("http://10.0.0.1:{number}"), facts);
+        }
+        other.add_upstream("http://10.0.0.1:7", facts);
+        other.add_upstream("unix:/a\"b", facts);
+        all.merge(other);
+        assert_eq!(all.upstreams.len(), UPSTREAMS_MAX + 1);
+        assert_eq!(all.upstreams["http://10.0.0.1:7"].requests, 4);
+        assert_eq!(
+            all.upstreams[OTHER_UPSTREAMS],
+            UpstreamFacts { requests: 12, failures: 6, connections: 18 }
+        );
     }
 
     #[test]

@@ -296,6 +296,7 @@ impl ThreadState {
     pub(crate) fn snapshot(&self, thread: usize, now: Instant) -> ThreadSnapshot {
         let mut snapshot = ThreadSnapshot::of(&self.metrics);
         self.apps.add_to(&mut snapshot);
+        self.upstreams.add_to(&mut snapshot);
         self.requests.add_to(&mut snapshot, thread, now);
         snapshot
     }

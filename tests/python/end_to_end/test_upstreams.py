@@ -805,6 +805,24 @@ def test_checks_take_an_upstream_out_and_in(proxy: Callable[..., Server]) -> Non
         assert used() == 2
 
 
+def test_metrics_of_upstreams(proxy: Callable[..., Server], upstream: Upstream, tmp_path: Path) -> None:
+    with Upstream() as other:
+        pass
+    server = proxy(other.url, upstream.url, keys={"hcrs": {"io_threads": 1, "admin_bind": f"unix:{tmp_path}/admin"}})
+    for _ in range(6):
+        assert status_of(server) == 200
+    transport = httpx.HTTPTransport(uds=f"{tmp_path}/admin")
+    with httpx.Client(transport=transport, base_url="http://localhost") as admin:
+        lines = admin.get("/metrics").text.splitlines()
+    samples = [line.rpartition(" ") for line in lines if line.startswith("hcrs_upstream_")]
+    values = {name: int(value) for name, _, value in samples}
+    assert values[f'hcrs_upstream_requests_total{{upstream="{upstream.url}"}}'] == 6
+    assert values[f'hcrs_upstream_connections{{upstream="{upstream.url}"}}'] == 1
+    assert values[f'hcrs_upstream_failures_total{{upstream="{upstream.url}"}}'] == 0
+    assert values[f'hcrs_upstream_failures_total{{upstream="{other.url}"}}'] >= 1
+    assert values[f'hcrs_upstream_connections{{upstream="{other.url}"}}'] == 0
+
+
 # ---- ends ----
 
 

@@ -6,7 +6,7 @@ use hcrs_http::Fault;
 use super::*;
 use crate::{
     ConnectionProtocol, Counters, EndedRequest, HandshakeFailure, NamedCertificateFacts, Protocol,
-    RestartCause, SpanFacts, Stall, WorkerFacts, WorkerState,
+    RestartCause, SpanFacts, Stall, UpstreamFacts, WorkerFacts, WorkerState,
 };
 
 /// A thread that has served a WebSocket and a request that was shed.
@@ -43,10 +43,12 @@ fn thread() -> ThreadSnapshot {
     counters.fail_handshake(HandshakeFailure::Alert);
     counters.received_bytes.add(1 << 40);
     counters.stalls.of(Stall::ClientSocket).add(2);
-    let snapshot =
+    let mut snapshot =
         ThreadSnapshot { counters, queue_length: 7, queue_bytes: 4096, ..ThreadSnapshot::default() };
     snapshot.count_in_flight(Protocol::Http10);
     snapshot.set_streams([(1, 4)].into_iter());
+    let facts = UpstreamFacts { requests: 3, failures: 1, connections: 2 };
+    snapshot.add_upstream("http://127.0.0.1:9000", facts);
     snapshot
 }
 
@@ -256,7 +258,7 @@ fn each_metric_is_described_once_and_each_series_written_once() {
 }
 
 #[test]
-fn the_number_of_series_depends_on_workers_alone() {
+fn the_number_of_series_depends_on_workers_and_upstreams_alone() {
     let count = |threads: &ThreadSnapshot, workers: usize| {
         let worker = |slot| WorkerFacts { slot, state: WorkerState::Ready, resident_bytes: Some(1) };
         let server = ServerFacts { workers: (0..workers).map(worker).collect(), ..ServerFacts::default() };
@@ -265,8 +267,8 @@ fn the_number_of_series_depends_on_workers_alone() {
     let quiet = ThreadSnapshot::default();
     let without = count(&quiet, 0);
     let busy = thread();
-    assert_eq!(count(&busy, 2), without + 2 * 8, "8 series for each worker");
-    assert!(without < 300, "{without} series");
+    assert_eq!(count(&busy, 2), without + 2 * 8 + 3, "8 series for each worker, 3 for an upstream");
+    assert!(without < 320, "{without} series");
 }
 
 #[test]

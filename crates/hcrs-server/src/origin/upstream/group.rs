@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hcrs_http::RequestView;
+use hcrs_metrics::ThreadSnapshot;
 use tokio::task::spawn_local;
 
 use super::balance::{Candidate, choose};
@@ -65,6 +66,13 @@ impl Upstreams {
         let group = Group::new(settings);
         groups.push(Rc::clone(&group));
         group
+    }
+
+    /// Adds its upstreams to a snapshot.
+    pub(crate) fn add_to(&self, snapshot: &mut ThreadSnapshot) {
+        for server in self.0.borrow().iter().flat_map(|group| &group.servers) {
+            snapshot.add_upstream(&server.name, server.facts());
+        }
     }
 
     /// Changes to the groups of these routes. Those whose settings are the same keep their connections and their state;

@@ -11,7 +11,7 @@ mod writing;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::job::{HALF_CLOSED_MAX, Job};
 use super::retry::Ended;
-use super::server::{Busy, IDLE_MAX, Server, Slot};
+use super::server::{Busy, IDLE_MAX, Open, Slot};
 use super::transport::Transport;
 use super::tunnel;
 use crate::clock;
@@ -37,7 +37,7 @@ const HEAD_MAX: usize = 64 << 10;
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    server: Weak<Server>,
+    open: Open,
     /// That of the task, once it has run.
     waker: RefCell<Option<Waker>>,
     /// Whether it is closed once its task runs.
@@ -113,10 +113,10 @@ struct Tunneled {
 
 impl Connection {
     /// Returns a new connection, whose task runs until it is closed.
-    pub(super) fn open(io: Transport, server: &Rc<Server>) -> Rc<Self> {
+    pub(super) fn open(io: Transport, open: Open) -> Rc<Self> {
         let now = clock::now();
         let connection = Rc::new(Self {
-            server: Rc::downgrade(server),
+            open,
             waker: RefCell::default(),
             is_closing: Cell::new(false),
             state: RefCell::new(State {
@@ -245,7 +245,7 @@ impl Connection {
 
     /// Takes it from the connections of its server.
     fn forget(self: &Rc<Self>) {
-        if let Some(server) = self.server.upgrade() {
+        if let Some(server) = self.open.server() {
             server.forget(self);
         }
     }

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hcrs_metrics::UpstreamFacts;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::{Request, Response};
@@ -38,6 +39,8 @@ pub(super) struct Server {
     /// The number of its requests, with those that wait for a connection.
     busy: Cell<usize>,
     waiting: Cell<usize>,
+    /// Its requests and failures so far, and its connections.
+    facts: Cell<UpstreamFacts>,
     health: RefCell<Health>,
     /// The connections of HTTP/1.1 that have no request, the one used last at the end.
     idle: RefCell<Vec<Idle>>,
@@ -71,6 +74,31 @@ pub(super) struct Shared {
     active: Cell<usize>,
     since: Cell<Instant>,
     _slot: Slot,
+    _open: Open,
+}
+
+/// Counts a connection among those of a server, which it does not keep.
+#[derive(Debug)]
+pub(super) struct Open(Weak<Server>);
+
+impl Open {
+    fn new(server: &Rc<Server>) -> Self {
+        server.change_facts(|facts| facts.connections += 1);
+        Self(Rc::downgrade(server))
+    }
+
+    /// Returns the server, if it is still there.
+    pub(super) fn server(&self) -> Option<Rc<Server>> {
+        self.0.upgrade()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(server) = self.server() {
+            server.change_facts(|facts| facts.connections -= 1);
+        }
+    }
 }
 
 /// The demands on a connection.
@@ -196,6 +224,7 @@ impl Server {
             name: url.to_string(),
             busy: Cell::new(0),
             waiting: Cell::new(0),
+            facts: Cell::default(),
             health: RefCell::default(),
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -221,8 +250,20 @@ impl Server {
     /// Counts a request that is sent to it.
     pub(super) fn begin(self: &Rc<Self>, now: Instant) -> Busy {
         self.busy.set(self.busy.get() + 1);
+        self.change_facts(|facts| facts.requests += 1);
         self.health.borrow_mut().note_try(now);
         Busy(Rc::clone(self))
+    }
+
+    /// Returns its requests and failures so far, and its connections.
+    pub(super) fn facts(&self) -> UpstreamFacts {
+        self.facts.get()
+    }
+
+    fn change_facts(&self, change: impl FnOnce(&mut UpstreamFacts)) {
+        let mut facts = self.facts.get();
+        change(&mut facts);
+        self.facts.set(facts);
     }
 
     /// Notes that it has answered.
@@ -234,6 +275,7 @@ impl Server {
     /// Notes that it has failed for this reason.
     pub(super) fn fail(&self, failure: Failure, reason: &dyn Display) {
         tracing::debug!("Upstream {} has failed: {reason}", self.name);
+        self.change_facts(|facts| facts.failures += 1);
         let change = self.health.borrow_mut().fail(failure, clock::now());
         self.log(change, reason);
     }
@@ -293,10 +335,10 @@ impl Server {
         let connected =
             tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
         let lease = match connected {
-            Connected::Http1(io) => Lease::Http1(Connection::open(io, self), slot),
+            Connected::Http1(io) => Lease::Http1(Connection::open(io, Open::new(self)), slot),
             Connected::Http2(sender) => {
                 let (active, since) = (Cell::new(0), Cell::new(clock::now()));
-                let shared = Rc::new(Shared { sender, active, since, _slot: slot });
+                let shared = Rc::new(Shared { sender, active, since, _slot: slot, _open: Open::new(self) });
                 let place = Place::take(&shared);
                 self.shared.borrow_mut().push(shared);
                 self.begin_to_sweep();
