@@ -67,7 +67,7 @@ impl ChunkDecoder {
             .filter_map(|line| {
                 let colon = line.iter().position(|&byte| byte == b':')?;
                 let (name, value) = (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
-                (is_trailer_name(&name) && colon <= usize::from(u16::MAX)).then_some((name, value))
+                (is_trailer_name(&name) && u16::try_from(colon).is_ok()).then_some((name, value))
             })
             .collect();
         let fields = fields.iter().map(|(name, value)| (&name[..], *value));

@@ -413,7 +413,7 @@ impl<'c> TrailersReader<'c> {
         self.list_size += field.name.len() + field.value.len() + ENTRY_COST;
         self.field_count += 1;
         self.is_broken |= field.form == Form::Malformed || field.kind == Name::Malformed;
-        let is_too_long = field.name.len() > usize::from(u16::MAX);
+        let is_too_long = u16::try_from(field.name.len()).is_err();
         self.is_malformed |= field.kind.is_pseudo() || field.kind == Name::ConnectionSpecific || is_too_long;
         if field.kind != Name::Underscored && is_trailer_name(field.name) && !self.is_wrong() {
             self.writer.field(&mut self.block, field.name, field.value.trim_ascii());

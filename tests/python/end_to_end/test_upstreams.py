@@ -197,6 +197,60 @@ def test_interim_heads_chunks_and_trailers(
     assert client.ask("/").trailers == [], "the client has not asked for them"
 
 
+def send_with_trailers(connection: H1Client | H2Client, trailers: list[tuple[str, str]], path: str = "/") -> None:
+    """Sends a request whose body has trailers."""
+    if isinstance(connection, H1Client):
+        lines = "".join(f"{name}: {value}\r\n" for name, value in trailers)
+        connection.request("POST", path, "transfer-encoding: chunked\r\n")
+        connection.send(f"5\r\nhello\r\n0\r\n{lines}\r\n")
+    else:
+        stream = connection.request("POST", path, (("content-length", "5"), ("trailer", "x-sum")), b"hello", end=False)
+        connection.protocol.send_headers(stream, trailers, end_stream=True)
+        connection.flush()
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_trailers_of_requests(
+    proxy: Callable[..., Server], serve: Serve, client_of: Callable[[Server], Client], upstream: Upstream, tmp_path: Path,
+    hops: int,
+) -> None:
+    if hops == 1:
+        server = proxy(upstream.url)
+    else:
+        file = tmp_path / "inner.toml"
+        write(file, upstream.url, keys={})
+        server = proxy(serve(None, config_file=file).listener.url, upstream_protocol="h2")
+    connection = client_of(server).connection
+    mine = [("x-sum", "7"), ("x-empty", ""), ("host", "other.test"), ("x-forwarded-for", "192.0.2.1"), ("x_y", "1")]
+    for _ in range(2):
+        send_with_trailers(connection, mine)
+        assert last_answer(connection)[0] == 200
+    assert len(upstream.requests) == 2
+    for request in upstream.requests:
+        assert (request.header("transfer-encoding"), request.body) == ("chunked", b"hello")
+        assert request.trailers == [("x-sum", "7"), ("x-empty", "")], "those that frame, route or describe are dropped"
+        assert len([key for key, _ in request.headers if key == "via"]) == hops
+
+
+def test_apps_get_no_trailers(
+    serve: Serve, client_of: Callable[[Server], Client], certificate: dict[str, str]
+) -> None:
+    server = serve("plain.py:app", **certificate, insecure_bind="127.0.0.1:0")
+    connection = client_of(server).connection
+    for _ in range(2):
+        send_with_trailers(connection, [("x-sum", "7")], "/echo")
+        assert last_answer(connection) == (200, b"hello")
+
+
+def last_answer(connection: H1Client | H2Client) -> tuple[int | None, bytes]:
+    """The status and the body of the response to the last request."""
+    if isinstance(connection, H1Client):
+        h1 = connection.response()
+        return h1.status, h1.body
+    h2 = connection.response(max(connection.streams))
+    return h2.status, h2.body
+
+
 def test_streams_pass_piece_by_piece(
     proxy: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client],
     upstream: Upstream,

@@ -76,8 +76,8 @@ class Peer:
                 request.body += self.exactly(size)
                 assert self.exactly(2) == b"\r\n"
             while (line := self.until(b"\r\n")) != b"\r\n":
-                name, _, value = line.decode().strip().partition(": ")
-                request.trailers.append((name, value))
+                name, _, value = line.decode().partition(":")
+                request.trailers.append((name, value.strip()))
         else:
             request.body = self.exactly(int(request.header("content-length") or 0))
 

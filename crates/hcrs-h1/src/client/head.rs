@@ -150,7 +150,7 @@ fn read(response: &httparse::Response<'_, '_>, len: usize, asked: Asked) -> Resu
     let mut writer = ResponseHeadWriter::begin(&mut block, status);
     for field in response.headers.iter() {
         let (name, value) = (field.name.as_bytes(), field.value);
-        if name.len() > usize::from(u16::MAX) {
+        if u16::try_from(name.len()).is_err() {
             return Err(BadResponse("its head is too large"));
         }
         if message.read_field(status, name, value)? {

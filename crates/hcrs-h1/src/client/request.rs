@@ -71,9 +71,8 @@ pub(super) fn write(
     for piece in request.target {
         out.extend_from_slice(piece);
     }
-    let is_line = is_field_name(request.method)
-        && out.len() > target
-        && out[target..].iter().fold(true, |is_good, byte| is_good & byte.is_ascii_graphic());
+    let is_line =
+        is_field_name(request.method) && out.len() > target && out[target..].iter().all(u8::is_ascii_graphic);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut written = RequestFields { out, lines: 1 };
     fields(&mut written);
@@ -125,11 +124,5 @@ fn push_own(request: &OutgoingRequest<'_>, out: &mut Vec<u8>) -> (Framing, usize
 /// Whether the line ends are those that were written, and there is no other control but tabs: so no value begins a line
 /// of its own, wherever it came from.
 fn has_lines(head: &[u8], lines: usize) -> bool {
-    let is_control = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 0x7f);
-    // In pieces whose number fits in a byte, so that many bytes are looked at together.
-    let pieces = head.chunks(usize::from(u8::MAX));
-    let controls: usize = pieces
-        .map(|piece| usize::from(piece.iter().map(|&byte| u8::from(is_control(byte))).sum::<u8>()))
-        .sum();
-    controls == 2 * lines
+    head.iter().filter(|&&byte| byte.is_ascii_control() && byte != b'\t').count() == 2 * lines
 }

@@ -83,7 +83,7 @@ struct Timer {
 }
 
 /// How a request has ended on its connection.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Outcome {
     /// The response was passed on.
     Answered,

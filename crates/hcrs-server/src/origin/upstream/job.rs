@@ -123,12 +123,11 @@ impl Job {
         };
         let server = &self.group.servers[at];
         let busy = server.begin(now);
-        match server.take_idle(demand, now) {
-            Some((connection, slot)) => connection.start(Rc::clone(&self), busy, slot, now),
-            None => {
-                let task = spawn_local(Rc::clone(&self).wait_and_send(busy, demand)).abort_handle();
-                *self.task.borrow_mut() = Some(task);
-            }
+        if let Some((connection, slot)) = server.take_idle(demand, now) {
+            connection.start(Rc::clone(&self), busy, slot, now);
+        } else {
+            let task = spawn_local(Rc::clone(&self).wait_and_send(busy, demand)).abort_handle();
+            *self.task.borrow_mut() = Some(task);
         }
     }
 

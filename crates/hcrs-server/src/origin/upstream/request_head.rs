@@ -49,7 +49,7 @@ pub(super) fn push_fields(
         let is_kept = match name {
             b"host" | b"expect" | b"http2-settings" | b"proxy-authorization" => false,
             _ if forwarded::is_forwarded(name) => sender.is_kept(name, request, host),
-            _ => !is_connection_specific(name) && !(has_connection && is_named(request, name)),
+            _ => !(is_connection_specific(name) || has_connection && is_named(request, name)),
         };
         if is_kept {
             push(name, &[value]);
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    fn head(version: hcrs_http::Version, fields: &[(&str, &str)]) -> RequestHead {
+    fn head(version: Version, fields: &[(&str, &str)]) -> RequestHead {
         let scheme = hcrs_http::Scheme::Https;
         let line = RequestLine { version, scheme, method: b"GET", path: b"/api/x", query: b"q" };
         let client = Some(Address { host: "192.0.2.1", port: 5 });
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn fields_of_one_hop_end_here() {
         let head = head(
-            hcrs_http::Version::Http11,
+            Version::Http11,
             &[
                 ("host", "a.test"),
                 ("connection", "keep-alive, X-Own, Content-Length"),
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn strangers_cannot_describe_themselves_and_trusted_proxies_are_continued() {
         let head = head(
-            hcrs_http::Version::Http2,
+            Version::Http2,
             &[
                 ("host", "a.test"),
                 ("x-forwarded-for", "10.0.0.1"),
