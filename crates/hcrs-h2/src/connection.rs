@@ -51,6 +51,8 @@ pub struct Connection<T> {
     flush_owed: bool,
     /// The last write found the socket full.
     is_full: bool,
+    /// The socket has taken bytes since that was last asked.
+    has_written: bool,
     /// The connection ends so, once GOAWAY has left.
     ending: Option<Ended>,
 }
@@ -72,6 +74,7 @@ pub async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
         is_dry: false,
         flush_owed: false,
         is_full: false,
+        has_written: false,
         ending: None,
     };
     let mut seen = 0;
@@ -213,6 +216,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             self.protocol.output.advance(written);
             self.flush_owed = true;
+            self.has_written = true;
         }
         if self.flush_owed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -333,6 +337,12 @@ impl<T> Connection<T> {
     /// Takes the number of times that a response began to wait for the client's window.
     pub fn take_stalls(&mut self) -> u64 {
         self.protocol.take_stalls()
+    }
+
+    /// Whether the transport has taken bytes since the last call. A client that reads steadily may never find all of
+    /// the output taken, because more follows.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
     }
 
     /// Returns the instant at which a turn has to poll for events because of unwanted bodies at the latest;

@@ -8,6 +8,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h2.errors
@@ -251,3 +252,20 @@ def test_the_last_response_arrives_whole_at_a_client_that_still_sends(
         client.socket.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + b"12345678")
         time.sleep(0.005)  # nothing tells this client that the server has written all
     assert len(client.response(stream).body) == 3_000_000
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_slowly_and_steadily_is_not_cut_off(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """A unix socket holds fewer bytes than the output of a connection, which is never empty as long as more follows."""
+    server = serve("plain.py:app", bind=f"unix:{tmp_path}/socket", hcrs={"write_timeout": 1})
+    with H2Client(server.listener, window=1 << 30) as client:
+        stream = client.request("GET", f"/download?size={1 << 30}")
+        client.counted.add(stream)
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            client.pump()
+            assert not client.closed, client.streams[stream]
+            time.sleep(0.003)
+        assert not client.streams[stream].is_over
+        time.sleep(3)  # the client's own doing: it does not read
+        client.wait_for_close()

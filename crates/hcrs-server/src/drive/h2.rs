@@ -72,6 +72,10 @@ impl<T: Io> multiplexed::Connection for Connection<T> {
         Poll::Ready(Ok(()))
     }
 
+    fn take_progress(&mut self) -> bool {
+        Connection::take_progress(self)
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         self.poll_close(cx, now)
     }

@@ -133,6 +133,11 @@ impl<Q: Quic> multiplexed::Connection for Http3<Q> {
         self.quic.poll_send(cx, now).map(Ok)
     }
 
+    fn take_progress(&mut self) -> bool {
+        // The socket is that of all connections. Whether this client takes anything is for the idle timeout.
+        false
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         if self.end.is_some() {
             return Poll::Ready(());

@@ -189,7 +189,12 @@ impl<K: Key> Driver<K> {
         match written {
             Poll::Ready(Ok(())) => self.lifecycle.unblock_writing(),
             Poll::Ready(Err(error)) => return Poll::Ready(Ended::Io(error)),
-            Poll::Pending => self.lifecycle.block_writing(now),
+            Poll::Pending => {
+                if connection.take_progress() {
+                    self.lifecycle.unblock_writing();
+                }
+                self.lifecycle.block_writing(now);
+            }
         }
         self.poll_deadlines(connection, cx, now)
     }

@@ -28,6 +28,9 @@ pub(in crate::drive) trait Connection: Sized {
     /// Sends what turns have left. `Pending` if the transport takes no more for now.
     fn poll_flush(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>>;
 
+    /// Whether the transport has taken bytes since the last call.
+    fn take_progress(&mut self) -> bool;
+
     /// Writes what is left and closes the connection.
     fn poll_close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()>;
 
