@@ -38,6 +38,8 @@ mod tests {
                 "hcrs-forwarded",
                 "hcrs-h1",
                 "hcrs-h2",
+                "hcrs-h3",
+                "hcrs-mux",
                 "hcrs-ws",
                 "hcrs-tls",
                 "hcrs-link",
