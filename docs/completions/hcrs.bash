@@ -68,7 +68,7 @@ _hcrs() {
 
     case "${cmd}" in
         hcrs)
-            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help --version status reload stop scale reopen drain dump config dev cert migrate"
+            opts="-c -b -m -u -g -w -k -D -p -h -V --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --domain --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help --version status reload stop scale reopen drain dump config dev cert migrate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -266,6 +266,10 @@ _hcrs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --server-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -364,7 +368,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__check)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --domain --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -559,6 +563,10 @@ _hcrs() {
                     return 0
                     ;;
                 --ciphers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -610,7 +618,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__route)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --domain --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -805,6 +813,10 @@ _hcrs() {
                     return 0
                     ;;
                 --ciphers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -856,7 +868,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__config__subcmd__show)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --domain --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1054,6 +1066,10 @@ _hcrs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --server-name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1102,7 +1118,7 @@ _hcrs() {
             return 0
             ;;
         hcrs__subcmd__dev)
-            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
+            opts="-c -b -m -u -g -w -k -D -p -h --config --strict --bind --insecure-bind --redirect-http --quic-bind --backlog --umask --user --group --io-threads --static --max-body-size --compress --root-path --workers --worker-class --debug --reload --daemon --max-requests --max-requests-jitter --max-worker-age --max-worker-rss --pid --preload --python --wsgi-threads --queue-size --queue-bytes --proc-name --chdir --env --process-user --process-group --keep-alive --read-timeout --graceful-timeout --retire-timeout --queue-timeout --worker-timeout --certfile --keyfile --keyfile-password --ca-certs --verify-mode --ciphers --domain --server-name --websocket-ping-interval --access-logfile --access-logformat --error-logfile --capture-output --log-level --log-config --statsd-host --statsd-prefix --admin-bind --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1297,6 +1313,10 @@ _hcrs() {
                     return 0
                     ;;
                 --ciphers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

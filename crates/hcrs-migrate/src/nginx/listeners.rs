@@ -61,9 +61,18 @@ impl<'a> Converter<'a> {
             }
             None => self.sheet.set(Entry::new("backlog", "511", "nginx's default")),
         }
-        for server in servers {
-            let quic = server.directive.each("listen").filter(|it| it.args.iter().any(|arg| arg == "quic"));
-            self.sheet.note_some(Section::NoCounterpart, quic.collect(), "HTTP/3 is not supported");
+        let listens = servers.iter().flat_map(|server| server.directive.each("listen"));
+        let quic = listens.filter(|directive| directive.args.iter().any(|arg| arg == "quic"));
+        let quic: Vec<_> =
+            quic.map(|directive| Listen { directive, has_tls: true, is_default: false }).collect();
+        if is_tls {
+            let quic = addresses(&quic.iter().collect::<Vec<_>>());
+            if !quic.is_empty() {
+                self.sheet.set(entry("quic_bind", &quic));
+            }
+        } else {
+            let quic = quic.iter().map(|listen| listen.directive).collect();
+            self.sheet.note_some(Section::NoCounterpart, quic, "HTTP/3 needs a certificate");
         }
     }
 }

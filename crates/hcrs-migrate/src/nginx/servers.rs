@@ -81,7 +81,7 @@ impl<'a> Server<'a> {
             }
         };
         let mut listens: Vec<Listen<'a>> = directive.each("listen").map(listen).collect();
-        // A server for QUIC alone has no listener of hcrs.
+        // The addresses for QUIC become `quic_bind`; a server with no others is served by TCP there as well.
         let is_quic = |listen: &Listen<'_>| listen.directive.args.iter().any(|arg| arg == "quic");
         if listens.iter().any(|listen| !is_quic(listen)) {
             listens.retain(|listen| !is_quic(listen));

@@ -34,7 +34,7 @@ pub(crate) trait Quic: Transport {
     fn look_after(&mut self, is_hungry: bool, now: Instant);
 }
 
-/// What has happened to a stream of the transport.
+/// An event on a stream of the transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamReport {
     /// The client has begun it.

@@ -36,10 +36,7 @@ const SENT_PER_TURN: usize = 256 << 10;
 /// How long a client with a request in flight may be silent before it is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// The length below which bytes that were received are copied, so that a few of them do not keep a whole datagram.
-const COPIED: usize = 512;
-
-/// What has arrived for a connection.
+/// The datagrams that have arrived for a connection.
 #[derive(Debug)]
 pub(super) struct Inbox {
     events: RefCell<VecDeque<ConnectionEvent>>,
@@ -327,15 +324,12 @@ impl Transport for Connection {
         // One that is over cannot be read.
         let Ok(mut chunks) = stream.read(true) else { return Read::Reset };
         let read = match chunks.next(max) {
-            Ok(Some(chunk)) if chunk.bytes.len() < COPIED => {
-                Read::Bytes(Bytes::copy_from_slice(&chunk.bytes))
-            }
             Ok(Some(chunk)) => Read::Bytes(chunk.bytes),
             Ok(None) => Read::Finished,
             Err(ReadError::Blocked) => Read::Blocked,
             Err(ReadError::Reset(_)) => Read::Reset,
         };
-        // What the client may send now leaves at the end of the turn.
+        // Credit for the client leaves at the end of the turn.
         let _transmit = chunks.finalize();
         read
     }

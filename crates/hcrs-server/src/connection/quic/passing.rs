@@ -26,7 +26,7 @@ pub(crate) struct QuicListener {
     /// Whether the thread also receives from it.
     pub(super) receives: bool,
     pub(crate) passing: Passing,
-    /// What other threads have received for this one.
+    /// Datagrams that other threads have received for this one.
     pub(super) passed: mpsc::Receiver<Datagram>,
 }
 

@@ -1,4 +1,4 @@
-//! What a driver of many streams needs of their protocol.
+//! The protocol of many streams, as their driver needs it.
 
 use std::io;
 use std::rc::Rc;
@@ -42,7 +42,7 @@ pub(in crate::drive) trait Connection: Sized {
     fn look_after(&mut self, is_hungry: bool, now: Instant);
 }
 
-/// What may be done within a turn of a connection and between turns.
+/// The acts that are possible within a turn of a connection and between turns.
 pub(in crate::drive) trait Controls {
     type Key: Key;
 
