@@ -262,7 +262,13 @@ impl TableReader<'_, '_> {
         if self.source.is_evaluated() && nearest.is_none() {
             return;
         }
-        let prefix = if self.is_extension { "[hcrs] " } else { "" };
+        let (prefix, name, nearest) = match name.strip_prefix(ACME_PREFIX) {
+            Some(key) if self.is_extension => {
+                ("[hcrs.acme] ", key, nearest.map(|known| known.strip_prefix(ACME_PREFIX).unwrap_or(known)))
+            }
+            _ if self.is_extension => ("[hcrs] ", name, nearest),
+            _ => ("", name, nearest),
+        };
         let message = if let Some(setting) = table::find(name) {
             let correction =
                 if setting.is_extension { "belongs in the table [hcrs]" } else { "belongs above all tables" };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::status::{App, Certificate, Latency, Listener, Request, Requests, Server};
+use crate::status::{App, Certificate, Latency, Listener, NamedCertificate, Request, Requests, Server};
 
 const PLAIN: Look = Look { width: 80, height: None, has_colors: false };
 
@@ -54,6 +54,14 @@ fn status() -> Status {
             left: 5.0 * 86400.0,
             ..Certificate::default()
         }],
+        acme: vec![NamedCertificate {
+            name: "example.com".into(),
+            state: NameState::Valid,
+            wait: 7200.0,
+            failures: 1,
+            error: Some("the authority refuses with status 429: too many orders".into()),
+            ..NamedCertificate::default()
+        }],
         ..Status::default()
     }
 }
@@ -78,7 +86,8 @@ and 4 more
 
 listens on https://0.0.0.0:8443
 admin      http://unix:/run/hcrs/admin
-certificate example.com, www.example.com  ends in 5d 0h"
+certificate example.com, www.example.com  ends in 5d 0h
+acme  example.com: valid; next try in 2h 0m; failed once, the last time because"
     );
     assert!(lines.iter().all(|line| line.chars().count() <= 80));
 }

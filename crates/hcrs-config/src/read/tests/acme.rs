@@ -53,7 +53,8 @@ fn the_table_has_the_keys_without_their_beginning() {
     assert_eq!(acme(&by_table).unwrap().key_type, KeyType::Rsa4096);
     let unknown = config("[hcrs.acme]\ndomain = [\"a.test\"]").unwrap().warnings;
     assert!(
-        unknown[0].contains("test.toml:2") && unknown[0].contains("did you mean acme_domains?"),
+        unknown[0].contains("test.toml:2")
+            && unknown[0].contains("[hcrs.acme] domain, ignored; did you mean domains?"),
         "{unknown:?}"
     );
 }
