@@ -17,9 +17,11 @@ from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.key_rows import as_flags, as_variable, filled, in_file
 from end_to_end.project import Project
+from end_to_end.proxying import Client, write
 from end_to_end.routed import Ask, asking
 from end_to_end.server import Server
 from end_to_end.settings_table import SETTINGS
+from end_to_end.upstream import Upstream
 
 Serve = Callable[..., Server]
 
@@ -136,3 +138,36 @@ _keys = itertools.count()
 def key() -> str:
     """A name for notes and gates that no other test uses."""
     return f"k{next(_keys)}"
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """An upstream, whose handler the test sets."""
+    with Upstream() as started:
+        yield started
+
+
+@pytest.fixture
+def proxy(serve: Serve, tmp_path: Path, certificate: dict[str, str]) -> Callable[..., Server]:
+    """Starts an edge thread that passes all requests on to these servers, with keys of the route. The first listener has
+    TLS and the second has not."""
+
+    def start(*urls: str, keys: dict[str, Any] | None = None, **route: Any) -> Server:
+        file = tmp_path / "proxy.toml"
+        write(file, *urls, keys={**certificate, "insecure_bind": "127.0.0.1:0", **(keys or {})}, **route)
+        return serve(None, config_file=file, **certificate, insecure_bind="127.0.0.1:0")
+
+    return start
+
+
+@pytest.fixture
+def client_of(
+    protocol: str, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+) -> Callable[[Server], Client]:
+    """Clients over every protocol."""
+
+    def of(server: Server) -> Client:
+        where = server.listener_for(protocol)
+        return Client(connect_h1(where) if protocol.startswith("h1") else connect_h2(where))
+
+    return of
