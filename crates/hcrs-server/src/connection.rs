@@ -29,7 +29,7 @@ use crate::drive::hangup::Hangup;
 use crate::exchange::send_file::SendFile;
 
 use negotiate::Negotiated;
-use socket::Socket;
+use socket::{LimitUnsent, Socket};
 
 /// The steps that the connections of a listener begin with.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ async fn take_steps(admitted: Admitted, serial: u64, mut socket: Socket, entranc
 }
 
 /// Drives the connection in the protocol that its client uses.
-async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin>(client: Client, io: T) {
+async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + LimitUnsent + Unpin>(client: Client, io: T) {
     match negotiate::negotiate(&client, io).await {
         Some(Negotiated::H1(io, first)) => {
             client.admitted.negotiate(ConnectionProtocol::Http1);
@@ -68,6 +68,7 @@ async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin>(client: Cl
         }
         Some(Negotiated::H2(io)) => {
             client.admitted.negotiate(ConnectionProtocol::Http2);
+            io.get_ref().limit_unsent();
             drive::h2::drive(client, io).await;
         }
         None => {}

@@ -172,6 +172,22 @@ def test_the_app_and_a_route_change_the_priority(server: Server) -> None:
         assert client.streams[streams[1]].header(b"priority") == b"u=0", "the client gets it too"
 
 
+def test_few_bytes_are_ahead_of_an_urgent_response(server: Server, folder: Path) -> None:
+    """What the system holds for the socket cannot be overtaken; by itself it holds 3 MiB for this client."""
+    (folder / "huge").write_bytes(bytes(32 << 20))
+    with H2Client(server.listeners[1], window=64 << 20, receive_buffer=32_768) as client:
+        huge = [client.request("GET", "/files/huge", [("priority", "u=5, i")]) for _ in range(4)]
+        client.counted.update(huge)
+        for stream in huge:
+            client.head(stream)
+        time.sleep(0.3)  # the client's own doing: it does not read, so that all is full
+        urgent = client.request("GET", "/files/large", [("priority", "u=0")])
+        before = sum(client.streams[stream].length for stream in huge)
+        client.response(urgent)
+        ahead = sum(client.streams[stream].length for stream in huge) - before
+        assert ahead < 1 << 20, ahead
+
+
 @pytest.mark.slow
 def test_a_response_that_waits_for_others_is_not_cut_off(client: Watching, path: str) -> None:
     """``write_timeout`` is one second."""

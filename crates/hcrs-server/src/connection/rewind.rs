@@ -18,6 +18,10 @@ impl<T> Rewind<T> {
     pub(crate) fn new(first: BytesMut, io: T) -> Self {
         Self { first, io }
     }
+
+    pub(crate) fn get_ref(&self) -> &T {
+        &self.io
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Rewind<T> {

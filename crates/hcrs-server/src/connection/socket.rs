@@ -10,8 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use hcrs_http::{Address, Endpoints, append};
 use hcrs_metrics::{Counters, Stall};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::drive::hangup::{self, Hangup};
 use crate::exchange::send_file::SendFile;
@@ -19,6 +21,10 @@ use crate::exchange::send_file::SendFile;
 /// The most bytes that one read of the socket takes. TLS asks for 4 KiB at a time, each of which would cost a
 /// system call.
 const READ_AHEAD: usize = 64 << 10;
+
+/// The most bytes of HTTP/2 that the system holds before it has sent them. They leave before a more urgent response
+/// that comes later. By itself it holds up to 4 MiB for a client that reads slowly.
+const UNSENT_MAX: u32 = 128 << 10;
 
 thread_local! {
     /// The buffer that reads land in, shared by the thread so that a connection at rest holds no buffer.
@@ -98,6 +104,27 @@ impl Socket {
                 }
             }
         }
+    }
+}
+
+/// A transport that can be told to hold few bytes that were not sent.
+pub(crate) trait LimitUnsent {
+    /// Lets the system hold at most [`UNSENT_MAX`] bytes that it has not sent. It is only an advantage, so an error
+    /// has no effect.
+    fn limit_unsent(&self);
+}
+
+impl LimitUnsent for Socket {
+    fn limit_unsent(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            let _refused = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX);
+        }
+    }
+}
+
+impl<T: LimitUnsent> LimitUnsent for TlsStream<T> {
+    fn limit_unsent(&self) {
+        self.get_ref().0.limit_unsent();
     }
 }
 
