@@ -258,8 +258,21 @@ pub enum NameState {
 }
 
 impl NamedCertificate {
-    /// Returns the state in words.
+    /// Returns the state in words, with the reason of the last failure.
     pub fn words(&self) -> String {
+        let failure = self.failure_words().map(|words| format!("; {words}"));
+        self.state_words() + &failure.unwrap_or_default()
+    }
+
+    /// Returns how often it has failed, and the reason of the last failure, if that was not followed by a success.
+    pub(crate) fn failure_words(&self) -> Option<String> {
+        let error = self.error.as_ref()?;
+        let times = if self.failures == 1 { "once".to_owned() } else { format!("{} times", self.failures) };
+        Some(format!("failed {times}, the last time because {error}"))
+    }
+
+    /// Returns the state in words.
+    pub(crate) fn state_words(&self) -> String {
         let state = match self.state {
             NameState::Missing => "no certificate yet",
             NameState::Valid => "valid",
@@ -274,12 +287,7 @@ impl NamedCertificate {
         } else {
             format!("to be renewed in {}", long(self.wait))
         };
-        let failure = self.error.as_ref().map(|error| {
-            let times =
-                if self.failures == 1 { "once".to_owned() } else { format!("{} times", self.failures) };
-            format!("; failed {times}, the last time because {error}")
-        });
-        format!("{}: {state}; {next}{}", self.name, failure.unwrap_or_default())
+        format!("{}: {state}; {next}", self.name)
     }
 }
 

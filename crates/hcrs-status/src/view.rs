@@ -15,6 +15,10 @@ const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'
 /// The time before the end of a certificate from which on it is marked: most are renewed earlier.
 const CERTIFICATE_SOON: f64 = 14.0 * 86400.0;
 
+/// The space before the reason of a failure, and the most lines that it has.
+const FAILURE_INDENT: &str = "            ";
+const FAILURE_LINES: usize = 4;
+
 /// The look of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -303,11 +307,32 @@ fn addresses(status: &Status, look: Look) -> Vec<String> {
     for name in &status.acme {
         let mut line = Line::new(look);
         let is_in_order = name.state == NameState::Valid && name.failures == 0;
-        line.push(Tone::Plain, "acme  ");
-        line.push(if is_in_order { Tone::Plain } else { Tone::Doubtful }, &name.words());
+        line.push(Tone::Plain, "acme        ");
+        line.push(if is_in_order { Tone::Plain } else { Tone::Doubtful }, &name.state_words());
         lines.push(line.text);
+        let failure = name.failure_words().unwrap_or_default();
+        for words in wrapped(&failure, look.width.saturating_sub(FAILURE_INDENT.len())).take(FAILURE_LINES) {
+            let mut line = Line::new(look);
+            line.push(Tone::Plain, FAILURE_INDENT);
+            line.push(Tone::Plain, &words);
+            lines.push(line.text);
+        }
     }
     lines
+}
+
+/// Returns a text in lines of at most so many letters, as far as its words are no longer.
+fn wrapped(text: &str, width: usize) -> impl Iterator<Item = String> {
+    let mut words = text.split_whitespace().peekable();
+    std::iter::from_fn(move || {
+        let mut line = words.next()?.to_owned();
+        while let Some(word) = words.next_if(|word| line.chars().count() + 1 + word.chars().count() <= width)
+        {
+            line.push(' ');
+            line.push_str(word);
+        }
+        Some(line)
+    })
 }
 
 /// Draws times as a curve whose top is the longest of them.
