@@ -7,7 +7,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.h3_client import H3Client
-from end_to_end.server import Listening, Server, command
+from end_to_end.server import Listening, Server, command, with_quic
 
 #: How long a test may take that is not marked otherwise, in seconds.
 TIMEOUT = 90
@@ -94,14 +94,29 @@ def trust(certificate: dict[str, str]) -> Callable[..., ssl.SSLContext]:
     return context
 
 
+def _parameters(item: pytest.Item) -> Collection[object]:
+    """The values with which a test runs."""
+    call = getattr(item, "callspec", None)
+    return [] if call is None else call.params.values()
+
+
 @pytest.fixture
 def launch(request: pytest.FixtureRequest, tmp_path: Path, certificate: dict[str, str]) -> Iterator[Serve]:
-    """Starts ``hcrs`` without waiting for it. What is left of it after the test is killed."""
+    """Starts ``hcrs`` without waiting for it. What is left of it after the test is killed.
+
+    If a parameter of the test is ``h3``, its servers have a listener for HTTP/3 besides those that the test sets.
+    """
     servers: list[Server] = request.node.stash.setdefault(_SERVERS, [])
+    is_for_h3 = "h3" in _parameters(request.node)
 
     def start(app: str | None = None, *, tls: bool = False, **options: Any) -> Server:
         folder = tmp_path / f"server-{len(servers)}"
         folder.mkdir()
+        if is_for_h3:
+            has_tls = tls or "certfile" in options
+            keys = {"quic_bind": "127.0.0.1:0"} if has_tls else with_quic(certificate)
+            env = {f"HCRS_{key.upper()}": value or "" for key, value in keys.items()}
+            options["env"] = {**env, **(options.get("env") or {})}
         servers.append(Server(folder, app, tls=certificate if tls else None, **options))
         return servers[-1]
 
@@ -132,12 +147,14 @@ def serve(launch: Serve) -> Iterator[Serve]:
 def share(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str]) -> Iterator[Serve]:
     """Starts servers that all tests of a module share. After them each has to end well.
 
-    With ``tls`` the first listener has TLS and the second has not, as ``Server.listener_for`` expects.
+    With ``tls`` the first listener has TLS and the second has not, as ``Server.listener_for`` expects, and there is one
+    for HTTP/3.
     """
     with ExitStack() as stack:
 
         def start(app: str | None = None, *, tls: bool = False, **options: Any) -> Server:
-            keys = {**certificate, "insecure_bind": "127.0.0.1:0", **options} if tls else options
+            every = {"insecure_bind": "127.0.0.1:0", "quic_bind": "127.0.0.1:0"}
+            keys = {**certificate, **every, **options} if tls else options
             return stack.enter_context(Server(tmp_path_factory.mktemp("shared"), app, **keys).serving())
 
         yield start
@@ -186,6 +203,14 @@ def connect_h3(certificate: dict[str, str]) -> Iterator[Callable[..., H3Client]]
     yield connect
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def connect_multiplexed(
+    connect_h2: Callable[..., H2Client], connect_h3: Callable[..., H3Client]
+) -> Callable[..., H2Client | H3Client]:
+    """Opens HTTP/3 connections where the listener is for them, otherwise HTTP/2; they are closed after the test."""
+    return lambda where, **options: (connect_h3 if where.quic else connect_h2)(where, **options)
 
 
 @pytest.fixture

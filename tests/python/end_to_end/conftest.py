@@ -15,6 +15,7 @@ import pytest
 from end_to_end.certificates import Pki
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import as_flags, as_variable, filled, in_file
 from end_to_end.project import Project
 from end_to_end.proxying import Client, write
@@ -77,13 +78,16 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, launch: Serve, serve:
     return server
 
 
-@pytest.fixture(params=["h1", "h2"])
+@pytest.fixture(params=["h1", "h2", "h3"])
 def ask_of(
-    request: pytest.FixtureRequest, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    request: pytest.FixtureRequest,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> Callable[[Server], Ask]:
     """A client of a server, over one connection."""
-    connect = connect_h1 if request.param == "h1" else connect_h2
-    return lambda server: asking(connect(server.listener))
+    if request.param == "h1":
+        return lambda server: asking(connect_h1(server.listener))
+    return lambda server: asking(connect_multiplexed(server.listener_speaking(request.param)))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +129,7 @@ def serve_project(serve: Serve, project: Project) -> Serve:
     return start
 
 
-@pytest.fixture(params=["h1", "h1-tls", "h2", "h2c"])
+@pytest.fixture(params=["h1", "h1-tls", "h2", "h2c", "h3"])
 def protocol(request: pytest.FixtureRequest) -> str:
     """Every way to speak HTTP with the server."""
     return str(request.param)
@@ -150,11 +154,12 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def proxy(serve: Serve, tmp_path: Path, certificate: dict[str, str]) -> Callable[..., Server]:
     """Starts an edge thread that passes all requests on to these servers, with keys of the route. The first listener has
-    TLS and the second has not."""
+    TLS and the second has not, and there is one for HTTP/3."""
 
     def start(*urls: str, keys: dict[str, Any] | None = None, **route: Any) -> Server:
         file = tmp_path / "proxy.toml"
-        write(file, *urls, keys={**certificate, "insecure_bind": "127.0.0.1:0", **(keys or {})}, **route)
+        listeners = {"insecure_bind": "127.0.0.1:0", "quic_bind": "127.0.0.1:0"}
+        write(file, *urls, keys={**certificate, **listeners, **(keys or {})}, **route)
         return serve(None, config_file=file, **certificate, insecure_bind="127.0.0.1:0")
 
     return start
@@ -162,12 +167,12 @@ def proxy(serve: Serve, tmp_path: Path, certificate: dict[str, str]) -> Callable
 
 @pytest.fixture
 def client_of(
-    protocol: str, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    protocol: str, connect_h1: Callable[..., H1Client], connect_multiplexed: Callable[..., H2Client | H3Client]
 ) -> Callable[[Server], Client]:
     """Clients over every protocol."""
 
     def of(server: Server) -> Client:
         where = server.listener_for(protocol)
-        return Client(connect_h1(where) if protocol.startswith("h1") else connect_h2(where))
+        return Client(connect_h1(where) if protocol.startswith("h1") else connect_multiplexed(where))
 
     return of

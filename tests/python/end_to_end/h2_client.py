@@ -71,6 +71,8 @@ class Lost(Exception):
 class H2Client:
     """A connection."""
 
+    errors = h2.errors.ErrorCodes
+
     def __init__(
         self,
         where: Listening,
@@ -135,6 +137,11 @@ class H2Client:
         """Closes the connection without a word."""
         self.socket.close()
 
+    @property
+    def port(self) -> int:
+        """This end's port."""
+        return int(self.socket.getsockname()[1])
+
     # ---- to the server ----
 
     def flush(self) -> None:
@@ -182,6 +189,11 @@ class H2Client:
             self.protocol.end_stream(stream)
             self.flush()
 
+    def trailers(self, stream: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Ends a request with trailers."""
+        self.protocol.send_headers(stream, list(headers), end_stream=True)
+        self.flush()
+
     def send_what_fits(self, left: dict[int, int]) -> int:
         """Sends as much as the windows take of what is ``left`` of each stream's body, in bytes, until they take no more.
         Returns the number of bytes that were sent."""
@@ -201,6 +213,10 @@ class H2Client:
     def room(self, stream: int) -> int:
         """Body bytes that may be sent at once."""
         return min(self.protocol.local_flow_control_window(stream), self.protocol.max_outbound_frame_size)
+
+    def window_left(self, stream: int) -> int:
+        """Body bytes that the windows take."""
+        return self.protocol.local_flow_control_window(stream)
 
     def reset(self, stream: int, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
         """Resets a stream."""
@@ -260,6 +276,15 @@ class H2Client:
         self.flush()
         self.wait(lambda: self.pings > before, "PING's answer", deadline)
         return time.monotonic() - began
+
+    def is_full(self, stream: int) -> bool:
+        """Whether the server has used a stream's window, or the connection's."""
+        return self.protocol.remote_flow_control_window(stream) == 0
+
+    def offers_extended_connect(self) -> bool:
+        """Whether the server takes WebSockets, once its settings have come."""
+        self.ping()
+        return bool(self.protocol.remote_settings.enable_connect_protocol)
 
     def pump(self, timeout: float | None = None) -> None:
         """Reads once, and takes in what has come."""

@@ -9,6 +9,7 @@ import httpx
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Server, to_toml
 
 
@@ -21,7 +22,7 @@ def write(file: Path, *urls: str, keys: dict[str, Any], **route: Any) -> None:
 class Client:
     """A client over any protocol."""
 
-    def __init__(self, connection: H1Client | H2Client) -> None:
+    def __init__(self, connection: H1Client | H2Client | H3Client) -> None:
         self.connection = connection
 
     def ask(

@@ -1,4 +1,4 @@
-"""Servers with routes, and clients that ask them over either protocol."""
+"""Servers with routes, and clients that ask them over any protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from end_to_end.h1_client import H1Client
-from end_to_end.h2_client import H2Client
+from end_to_end.h2_client import H2Client, Lost
+from end_to_end.h3_client import H3Client
 from end_to_end.server import APPS, Server, to_toml
 
 PLAIN = str(APPS / "plain.py:app")
@@ -37,7 +38,7 @@ def with_routes(start: Callable[..., Server], folder: Path, routes: Sequence[Map
     return start(None, config_file=routes_file(folder, routes, **keys))
 
 
-def asking(client: H1Client | H2Client) -> Ask:
+def asking(client: H1Client | H2Client | H3Client) -> Ask:
     """Asks over one connection."""
 
     def over_h1(target: str, method: str = "GET", **fields: str) -> Response:
@@ -47,12 +48,13 @@ def asking(client: H1Client | H2Client) -> Ask:
         answer = client.response(to_head=method == "HEAD")
         return Response(answer.status, {name.lower(): value for name, value in answer.headers}, answer.body)
 
-    def over_h2(target: str, method: str = "GET", **fields: str) -> Response:
-        assert isinstance(client, H2Client)
+    def multiplexed(target: str, method: str = "GET", **fields: str) -> Response:
+        assert isinstance(client, (H2Client, H3Client))
         named = [(name.replace("_", "-"), value) for name, value in fields.items()]
         answer = client.response(client.request(method, target, named))
-        assert answer.status is not None
+        if answer.status is None:
+            raise Lost(f"a reset with {answer.reset} in place of a response")
         pairs = {name.decode(): value.decode() for name, value in answer.headers}
         return Response(answer.status, pairs, answer.body)
 
-    return over_h1 if isinstance(client, H1Client) else over_h2
+    return over_h1 if isinstance(client, H1Client) else multiplexed

@@ -72,6 +72,8 @@ class Listening(NamedTuple):
     host: str
     port: int
     path: str | None = None
+    #: Whether it is for HTTP/3.
+    quic: bool = False
 
     @property
     def url(self) -> str:
@@ -201,11 +203,15 @@ class Server:
     def quic(self) -> Listening:
         """The first address for HTTP/3."""
         match = self.wait_for_log(_QUIC.pattern)[0]
-        return Listening("https", match[1], int(match[2]))
+        return Listening("https", match[1], int(match[2]), quic=True)
+
+    def listener_speaking(self, version: str) -> Listening:
+        """The first listener for ``h3``, or for ``h1`` and ``h2``."""
+        return self.quic if version == "h3" else self.listener
 
     def listener_for(self, protocol: str) -> Listening:
         """The listener for a value of the fixture ``protocol``, where the first has TLS and the second has not."""
-        return self.listeners[1 if protocol in ("h1", "h2c") else 0]
+        return self.quic if protocol == "h3" else self.listeners[1 if protocol in ("h1", "h2c") else 0]
 
     # ---- its processes ----
 
@@ -295,6 +301,11 @@ class Server:
         for pid in self._workers_seen:
             if is_alive(pid) and b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
+
+
+def with_quic(certificate: Mapping[str, str]) -> dict[str, Any]:
+    """Keys of a server whose first listener has no TLS, and that has one for HTTP/3 beside it."""
+    return {**certificate, "bind": [], "insecure_bind": "127.0.0.1:0", "quic_bind": "127.0.0.1:0"}
 
 
 def to_toml(keys: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import Ask, routes_file, with_routes
 from end_to_end.server import Server, command
@@ -119,14 +120,14 @@ def test_all_kinds_of_routes_are_guarded(
     assert (behind.status, behind.fields.get("x-route")) == (404, "app"), "the rules of the route that answers"
 
 
-@pytest.mark.parametrize("over", ["h1", "h2"])
+@pytest.mark.parametrize("over", ["h1", "h2", "h3"])
 def test_websockets_need_a_password(
     over: str,
     users: Path,
     serve: Callable[..., Server],
     tmp_path: Path,
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> None:
     server = serve("sockets.py:app", hcrs={"auth": str(users)})
     named = [("authorization", basic("ann"))]
@@ -134,7 +135,7 @@ def test_websockets_need_a_password(
         assert ask_websocket_over_h1(connect_h1(server.listener), "/echo").status == 401
         assert ask_websocket_over_h1(connect_h1(server.listener), "/echo", named).status == 101
     else:
-        client = connect_h2(server.listener)
+        client = connect_multiplexed(server.listener_speaking(over))
         assert client.response(ask_websocket_over_h2(client, "/echo")).status == 401
         stream = ask_websocket_over_h2(client, "/echo", named)
         assert client.head(stream).status == 200

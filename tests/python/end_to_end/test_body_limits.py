@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import h2.errors
 import httpx
 import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import routes_file
 from end_to_end.server import Server
@@ -63,10 +63,11 @@ def test_a_chunked_body_is_refused_when_it_grows(
     assert other.get(f"/note?key={key}").body == TOLD, "the app sees its client leave"
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_a_stream_is_refused_when_it_grows_and_its_connection_goes_on(
-    limited: Server, connect_h2: Callable[..., H2Client], key: str
+    limited: Server, connect_multiplexed: Callable[..., H2Client | H3Client], key: str, version: str
 ) -> None:
-    client = connect_h2(limited.listener)
+    client = connect_multiplexed(limited.listener_speaking(version))
     for number in range(5):
         stream = client.request("POST", f"/until-disconnect?key={key}-{number}", end=False)
         client.send(stream, b"x" * LIMIT)
@@ -78,14 +79,17 @@ def test_a_stream_is_refused_when_it_grows_and_its_connection_goes_on(
     assert client.response(stream).status == 200 and client.goaway is None
 
 
-def test_a_response_that_has_begun_is_cut_off(limited: Server, connect_h2: Callable[..., H2Client]) -> None:
-    client = connect_h2(limited.listener)
+@pytest.mark.parametrize("version", ["h2", "h3"])
+def test_a_response_that_has_begun_is_cut_off(
+    limited: Server, connect_multiplexed: Callable[..., H2Client | H3Client], version: str
+) -> None:
+    client = connect_multiplexed(limited.listener_speaking(version))
     stream = client.request("POST", "/echo", end=False)
     client.send(stream, b"x" * LIMIT)
     client.wait(lambda: client.streams[stream].length == LIMIT, "the echo")
     client.send(stream, b"x")
     response = client.response(stream)
-    assert (response.status, response.reset) == (200, h2.errors.ErrorCodes.CANCEL)
+    assert (response.status, response.reset) == (200, client.errors.CANCEL)
     assert client.get().status == 200
 
 

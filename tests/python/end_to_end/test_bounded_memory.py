@@ -280,12 +280,12 @@ def test_websockets_that_end_while_their_app_waits_are_forgotten(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.proof)])
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 @pytest.mark.timeout(200)
 def test_app_that_floods_with_empty_messages(
     serve: Callable[..., Server],
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     version: str,
     seconds: Any,
 ) -> None:
@@ -298,7 +298,7 @@ def test_app_that_floods_with_empty_messages(
             client = connect_h1(server.listener, receive_buffer=1 << 16)
             open_over_h1(client, "/flood")
         else:
-            client = connect_h2(server.listener, window=65_535)
+            client = connect_multiplexed(server.listener_speaking(version), window=65_535)
             client.held.add(open_over_h2(client, "/flood").transport.stream)
         until = time.monotonic() + seconds
         with Crowd(server.listener, 1) as crowd:

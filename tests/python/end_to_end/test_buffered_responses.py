@@ -25,19 +25,22 @@ def test_a_response_is_whole(server: Server, connect_h1: Callable[..., H1Client]
     assert connect_h1(server.listener).get("/lines?count=3").status == 200
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 @pytest.mark.parametrize("rules", [{"buffer_response": "1M"}, {}], ids=["buffered", "by default"])
 def test_a_thread_is_free_while_its_response_is_read_slowly(
-    rules: dict[str, Any], run: Callable[..., Server], connect_h2: Callable[..., H2Client]
+    rules: dict[str, Any], run: Callable[..., Server], connect_multiplexed: Callable[..., Any], version: str
 ) -> None:
     server = run(APP, hcrs={"wsgi_threads": 1, **rules})
-    slow, other = connect_h2(server.listener, window=1000), connect_h2(server.listener)
+    where = server.listener_speaking(version)
+    slow, other = connect_multiplexed(where, window=1000), connect_multiplexed(where)
     large = slow.request("GET", "/large")
     slow.held.add(large)
-    slow.wait(lambda: slow.streams[large].length == 1000, "as much as the window allows")
+    slow.wait(lambda: slow.is_full(large), "as much as the window allows")
+    length = slow.streams[large].length
     small = other.request("GET", "/")
     if rules:
         assert other.response(small).body == b"small"
-        assert slow.streams[large].length == 1000
+        assert slow.streams[large].length == length
     else:
         for _ in range(3):
             other.ping()

@@ -19,6 +19,7 @@ import zstandard
 from end_to_end.apps.compressed import text
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client, Stream
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import routes_file
 from end_to_end.server import APPS, Server, wait_until
@@ -110,7 +111,7 @@ def over_h1(client: H1Client) -> Ask:
     return ask
 
 
-def over_h2(client: H2Client) -> Ask:
+def over_streams(client: H2Client | H3Client) -> Ask:
     def ask(target: str, accept: str | None = "zstd, br, gzip", method: str = "GET", **fields: str) -> Answer:
         named = {**({} if accept is None else {"accept-encoding": accept}), **fields}
         stream = client.request(method, target, [(name.replace("_", "-"), value) for name, value in named.items()])
@@ -123,20 +124,19 @@ def over_h2(client: H2Client) -> Ask:
 
 @pytest.fixture(scope="module")
 def compressing(share: Callable[..., Server]) -> Server:
-    return share("compressed.py:app", hcrs={"compress": True}, keep_alive_timeout=30)
+    return share("compressed.py:app", tls=True, hcrs={"compress": True}, keep_alive_timeout=30)
 
 
-@pytest.fixture(params=["h1", "h2"])
+@pytest.fixture(params=["h1", "h2c", "h3"])
 def ask(
     request: pytest.FixtureRequest,
     compressing: Server,
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> Ask:
     """A client of the app, over one connection."""
-    if request.param == "h1":
-        return over_h1(connect_h1(compressing.listener))
-    return over_h2(connect_h2(compressing.listener))
+    where = compressing.listener_for(request.param)
+    return over_h1(connect_h1(where)) if request.param == "h1" else over_streams(connect_multiplexed(where))
 
 
 # ---- the settings ----
@@ -319,13 +319,13 @@ def test_a_not_modified_response_has_the_tag_of_the_compressed_one(ask: Ask) -> 
 # ---- files ----
 
 
-@pytest.fixture(params=["h1", "h2"])
+@pytest.fixture(params=["h1", "h2", "h3"])
 def ask_files(
     request: pytest.FixtureRequest,
     serve: Callable[..., Server],
     tmp_path: Path,
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> Ask:
     """A client of a folder with a short and a long file and an empty one."""
     folder = tmp_path / "site"
@@ -333,8 +333,8 @@ def ask_files(
     for name, content in {"a.json": text(5000), "long.json": text(MIB), "a.png": text(5000), "empty.txt": b""}.items():
         (folder / name).write_bytes(content)
     file = routes_file(tmp_path, [{"path": "/f", "files": str(folder)}], hcrs={"compress": True})
-    where = serve(None, config_file=file).listener
-    return over_h1(connect_h1(where)) if request.param == "h1" else over_h2(connect_h2(where))
+    where = serve(None, config_file=file).listener_speaking(request.param)
+    return over_h1(connect_h1(where)) if request.param == "h1" else over_streams(connect_multiplexed(where))
 
 
 @pytest.mark.parametrize("coding", CODINGS)
@@ -382,7 +382,7 @@ def test_wsgi_responses_are_compressed(serve: Callable[..., Server], connect_h1:
 
 def test_a_client_of_http_1_0_gets_it_to_the_end_of_the_connection(compressing: Server) -> None:
     for of, has_length in [("/", True), (target(size=300_000, piece=10_000), False)]:
-        with H1Client(compressing.listener) as client:
+        with H1Client(compressing.listeners[1]) as client:
             client.send(f"GET {of} HTTP/1.0\r\naccept-encoding: gzip\r\n\r\n")
             answer = client.head()
             assert answer.header("content-encoding") == "gzip" and answer.header("transfer-encoding") is None
@@ -392,36 +392,42 @@ def test_a_client_of_http_1_0_gets_it_to_the_end_of_the_connection(compressing: 
 
 @pytest.mark.parametrize("http2", [False, True])
 def test_a_common_client_decodes_it(compressing: Server, http2: bool) -> None:
-    with httpx.Client(http2=http2, http1=not http2, base_url=compressing.listener.url, trust_env=False) as client:
+    with httpx.Client(http2=http2, http1=not http2, base_url=compressing.listeners[1].url, trust_env=False) as client:
         for coding in CODINGS:
             answer = client.get(target(size=100_000, piece=7000), headers={"accept-encoding": coding})
             assert (answer.headers["content-encoding"], answer.content) == (coding, text(100_000))
 
 
 def test_trailers_and_early_hints_are_kept(
-    compressing: Server, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    compressing: Server,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> None:
-    h1, fields = connect_h1(compressing.listener), "te: trailers\r\naccept-encoding: gzip\r\n"
+    h1, fields = connect_h1(compressing.listeners[1]), "te: trailers\r\naccept-encoding: gzip\r\n"
     for query in [{}, {"piece": 100}]:
         answer = h1.get(target("/trailers", length="no", **query), fields)
         assert answer.trailers == [("x-sum", "1")] and gzip.decompress(answer.body) == text(5000)
     h1.request("GET", "/hinted", fields)
     assert h1.head().status == 103
     assert gzip.decompress(h1.response().body) == text(5000)
-    h2 = connect_h2(compressing.listener)
-    stream = h2.get("/trailers", [("te", "trailers"), ("accept-encoding", "gzip")])
-    assert stream.trailers == [(b"x-sum", b"1")] and gzip.decompress(stream.body) == text(5000)
-    hinted = h2.get("/hinted", [("accept-encoding", "gzip")])
-    assert len(hinted.informational) == 1 and gzip.decompress(hinted.body) == text(5000)
+    for where in (compressing.listeners[1], compressing.quic):
+        client = connect_multiplexed(where)
+        stream = client.get("/trailers", [("te", "trailers"), ("accept-encoding", "gzip")])
+        assert stream.trailers == [(b"x-sum", b"1")] and gzip.decompress(stream.body) == text(5000)
+        hinted = client.get("/hinted", [("accept-encoding", "gzip")])
+        assert len(hinted.informational) == 1 and gzip.decompress(hinted.body) == text(5000)
 
 
 def test_websockets_are_left_alone(
-    compressing: Server, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    compressing: Server,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> None:
     accept = [("accept-encoding", "zstd, br, gzip")]
     for websocket in (
-        open_over_h1(connect_h1(compressing.listener), "/", accept),
-        open_over_h2(connect_h2(compressing.listener), "/", accept),
+        open_over_h1(connect_h1(compressing.listeners[1]), "/", accept),
+        open_over_h2(connect_multiplexed(compressing.listeners[1]), "/", accept),
+        open_over_h2(connect_multiplexed(compressing.quic), "/", accept),
     ):
         websocket.send("go")
         assert websocket.receive() == text(5000).decode()
@@ -429,12 +435,15 @@ def test_websockets_are_left_alone(
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_body_that_breaks_its_length_is_cut_off(
-    compressing: Server, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client], coding: str
+    compressing: Server,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
+    coding: str,
 ) -> None:
     for length in (4_000, 6_000):
         for piece in (0, 1500):
             of = target(length=length, piece=piece)
-            client = connect_h1(compressing.listener)
+            client = connect_h1(compressing.listeners[1])
             client.request("GET", of, f"accept-encoding: {coding}\r\n")
             try:
                 answer = client.response()
@@ -442,32 +451,33 @@ def test_a_body_that_breaks_its_length_is_cut_off(
                 pass
             else:
                 assert answer.status == 500
-            stream = connect_h2(compressing.listener).get(of, [("accept-encoding", coding)])
-            assert stream.reset is not None or stream.status == 500
-    client = connect_h1(compressing.listener)
+            for where in (compressing.listeners[1], compressing.quic):
+                stream = connect_multiplexed(where).get(of, [("accept-encoding", coding)])
+                assert stream.reset is not None or stream.status == 500
+    client = connect_h1(compressing.listeners[1])
     client.request("GET", target("/fails", piece=1000, length="no"), f"accept-encoding: {coding}\r\n")
     with pytest.raises(Closed):
         client.response()
 
 
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
+@pytest.mark.parametrize("protocol", ["h1", "h2", "h3"])
 def test_responses_of_upstreams_are_compressed(
     serve: Callable[..., Server],
     share: Callable[..., Server],
     compressing: Server,
     tmp_path: Path,
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
     protocol: str,
 ) -> None:
     behind = share("compressed.py:app")
     routes: list[dict[str, Any]] = [
-        {"path": "/done", "upstream": compressing.listener.url, "strip_path": True},
+        {"path": "/done", "upstream": compressing.listeners[1].url, "strip_path": True},
         {"upstream": behind.listener.url},
     ]
-    where = serve(None, config_file=routes_file(tmp_path, routes, hcrs={"compress": True})).listener
-    h1, h2 = connect_h1(where), connect_h2(where)
-    ask = over_h1(h1) if protocol == "h1" else over_h2(h2)
+    server = serve(None, config_file=routes_file(tmp_path, routes, hcrs={"compress": True}))
+    h1, streams = connect_h1(server.listener), connect_multiplexed(server.listener_speaking(protocol))
+    ask = over_h1(h1) if protocol == "h1" else over_streams(streams)
     for coding in CODINGS:
         for of, size in [("/", 5000), (target(size=300_000, piece=10_000), 300_000)]:
             answer = ask(of, coding)
@@ -476,13 +486,13 @@ def test_responses_of_upstreams_are_compressed(
     assert (done.coding, done.decoded, done.field("vary")) == ("gzip", text(5000), "accept-encoding")
     assert ask(target(field="set-cookie:a=b")).coding is None
     path = target("/events", key=protocol, count=2, type="text/event-stream", length="no")
-    stream = h2.streams[h2.request("GET", path, [("accept-encoding", "zstd")])]
-    h2.wait(partial(has_come, stream, "zstd", b"data: 0\n\n"), "the first event")
-    h2.get(target("/go", key=protocol))
-    h2.wait(partial(has_come, stream, "zstd", b"data: 0\n\ndata: 1\n\n"), "the second event")
-    h2.get(target("/go", key=protocol))
-    assert decoded("zstd", h2.response(stream.id).body) == b"data: 0\n\ndata: 1\n\n"
-    websocket = open_over_h1(connect_h1(where), "/")
+    stream = streams.streams[streams.request("GET", path, [("accept-encoding", "zstd")])]
+    streams.wait(partial(has_come, stream, "zstd", b"data: 0\n\n"), "the first event")
+    streams.get(target("/go", key=protocol))
+    streams.wait(partial(has_come, stream, "zstd", b"data: 0\n\ndata: 1\n\n"), "the second event")
+    streams.get(target("/go", key=protocol))
+    assert decoded("zstd", streams.response(stream.id).body) == b"data: 0\n\ndata: 1\n\n"
+    websocket = open_over_h1(connect_h1(server.listener), "/")
     websocket.send("go")
     assert websocket.receive() == text(5000).decode()
 
@@ -492,7 +502,7 @@ def test_responses_of_upstreams_are_compressed(
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_events_arrive_one_by_one_over_h1(compressing: Server, connect_h1: Callable[..., H1Client], coding: str) -> None:
-    client, other, key = connect_h1(compressing.listener), connect_h1(compressing.listener), f"h1-{coding}"
+    client, other, key = connect_h1(compressing.listeners[1]), connect_h1(compressing.listeners[1]), f"h1-{coding}"
     client.request("GET", target("/events", key=key, count=4, type="text/event-stream", length="no"), f"accept-encoding: {coding}\r\n")
     assert client.head().header("content-encoding") == coding
     decode = decoder(coding)
@@ -503,9 +513,12 @@ def test_events_arrive_one_by_one_over_h1(compressing: Server, connect_h1: Calla
     assert client.chunk() == b""
 
 
+@pytest.mark.parametrize("version", ["h2c", "h3"])
 @pytest.mark.parametrize("coding", CODINGS)
-def test_events_arrive_one_by_one_over_h2(compressing: Server, connect_h2: Callable[..., H2Client], coding: str) -> None:
-    client, key = connect_h2(compressing.listener), f"h2-{coding}"
+def test_events_arrive_one_by_one_over_streams(
+    compressing: Server, connect_multiplexed: Callable[..., H2Client | H3Client], coding: str, version: str
+) -> None:
+    client, key = connect_multiplexed(compressing.listener_for(version)), f"{version}-{coding}"
     path = target("/events", key=key, count=4, type="text/event-stream", length="no")
     stream = client.streams[client.request("GET", path, [("accept-encoding", coding)])]
     for number in range(4):
@@ -528,23 +541,26 @@ def stands_still(ask: Ask, of: str, progress: list[int]) -> bool:
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_client_that_does_not_read_holds_the_app_back(
-    compressing: Server, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client], coding: str
+    compressing: Server,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
+    coding: str,
 ) -> None:
     """The app has sent no more than what windows and buffers take, and the rest once the client reads."""
-    size, key = 200 * MIB, f"slow-{coding}"
-    of = target("/noise", key=key, size=size, length="no")
-    for version in ("h1", "h2"):
+    for version in ("h1", "h2c", "h3"):
+        key = f"slow-{coding}-{version}"
+        of = target("/noise", key=key, size=200 * MIB, length="no")
         before = compressing.memory(compressing.pid)[0]
         if version == "h1":
-            h1 = connect_h1(compressing.listener, receive_buffer=16 << 10)
+            h1 = connect_h1(compressing.listeners[1], receive_buffer=16 << 10)
             h1.request("GET", of, f"accept-encoding: {coding}\r\n")
             assert h1.head().header("content-encoding") == coding
         else:
-            h2 = connect_h2(compressing.listener, window=16 << 10)
-            stream = h2.request("GET", of, [("accept-encoding", coding)])
-            h2.held.add(stream)
-            assert h2.head(stream).header(b"content-encoding") == coding.encode()
-        other = over_h1(connect_h1(compressing.listener))
+            client = connect_multiplexed(compressing.listener_for(version), window=16 << 10)
+            stream = client.request("GET", of, [("accept-encoding", coding)])
+            client.held.add(stream)
+            assert client.head(stream).header(b"content-encoding") == coding.encode()
+        other = over_h1(connect_h1(compressing.listeners[1]))
         progress = [0]
         wait_until(partial(stands_still, other, target("/progress", key=key), progress), "the app to be held back")
         assert progress[-1] < 8 * MIB and compressing.memory(compressing.pid)[1] - before < 16 * MIB, progress
@@ -554,7 +570,7 @@ def test_many_responses_at_a_time_are_served_on_one_connection(
     compressing: Server, connect_h2: Callable[..., H2Client]
 ) -> None:
     """Short ones are all compressed; of long ones those that have no encoder are sent as they are."""
-    client = connect_h2(compressing.listener)
+    client = connect_h2(compressing.listeners[1])
     codings = [CODINGS[number % 3] for number in range(90)]
     short = [client.request("GET", "/", [("accept-encoding", coding)]) for coding in codings]
     for stream, coding in zip(short, codings, strict=True):

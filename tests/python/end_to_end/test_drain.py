@@ -16,6 +16,7 @@ import pytest
 
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Server, wait_until
 
 
@@ -197,14 +198,15 @@ def test_background_work_after_a_response_is_finished(
     assert done.read_text() == "done"
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_slow_reader_is_not_cut_off_before_its_time(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+    serve: Callable[..., Server], connect_multiplexed: Callable[..., H2Client | H3Client], version: str
 ) -> None:
     server = serve("plain.py:app", graceful_timeout=20)
-    client = connect_h2(server.listener, window=65_535)
+    client = connect_multiplexed(server.listener_speaking(version), window=65_535)
     stream = client.request("GET", "/download?size=300000")
     client.held.add(stream)
-    client.wait(lambda: client.streams[stream].length == 65_535, "a full window")
+    client.wait(lambda: client.is_full(stream), "a full window")
     server.signal(signal.SIGTERM)
     client.wait_for_goaway()
     client.release(stream)

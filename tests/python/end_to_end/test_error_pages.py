@@ -9,6 +9,7 @@ from typing import Any
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import Ask, routes_file, with_routes
 from end_to_end.server import Server, command, wait_until
@@ -64,9 +65,11 @@ def test_pages_are_for_the_errors_of_the_server_and_not_of_the_app(
 
 
 def test_a_page_follows_a_body_that_was_too_long(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> None:
-    server = serve("plain.py:app", hcrs={"max_body_size": 10, "error_pages": {"413": "text:too much"}})
+    server = serve("plain.py:app", tls=True, quic_bind="127.0.0.1:0", hcrs={"max_body_size": 10, "error_pages": {"413": "text:too much"}})
     client = connect_h1(server.listener)
     client.request("POST", "/digest", body=b"x" * 11)
     got = client.response()
@@ -76,12 +79,13 @@ def test_a_page_follows_a_body_that_was_too_long(
     client.send(b"b\r\n" + b"x" * 11 + b"\r\n")
     assert client.response().body == b"too much"
     client.send(b"0\r\n\r\n")
-    h2 = connect_h2(server.listener)
-    stream = h2.request("POST", "/digest", end=False)
-    h2.send(stream, b"x" * 11)
-    answer = h2.response(stream)
-    assert (answer.status, answer.body) == (413, b"too much")
-    assert h2.get("/").status == 200
+    for where in (server.listener, server.quic):
+        multiplexed = connect_multiplexed(where)
+        stream = multiplexed.request("POST", "/digest", end=False)
+        multiplexed.send(stream, b"x" * 11)
+        answer = multiplexed.response(stream)
+        assert (answer.status, answer.body) == (413, b"too much")
+        assert multiplexed.get("/").status == 200
 
 
 def test_pages_change_with_sighup(

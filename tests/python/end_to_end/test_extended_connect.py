@@ -1,4 +1,4 @@
-"""WebSockets by extended CONNECT (RFC 8441) as apps see them, and a server that does not take them."""
+"""WebSockets by extended CONNECT (RFC 8441, RFC 9220) as apps see them, and a server that does not take them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import h2.errors
 import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.server import Server
 from end_to_end.ws_client import WsClient, ask_over_h2, open_over_h1, open_over_h2
@@ -23,12 +23,16 @@ def fields_of_scope(socket: WsClient) -> list[tuple[str, str]]:
     return [(name["bytes"], value["bytes"]) for name, value in (pair["tuple"] for pair in headers)]
 
 
-def test_the_scope_has_what_http2_leaves_out(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+@pytest.mark.parametrize("version", ["h2", "h3"])
+def test_the_scope_has_what_extended_connect_leaves_out(
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
+    version: str,
 ) -> None:
     server = serve("sockets.py:app")
     over_h1 = fields_of_scope(open_over_h1(connect_h1(server.listener), "/scope"))
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     asked = [[], [("sec-websocket-key", "of the client")], [("sec-websocket-protocol", "a")]]
     shown = [fields_of_scope(open_over_h2(client, "/scope", fields)) for fields in asked]
     for fields in shown:
@@ -43,16 +47,19 @@ def test_the_scope_has_what_http2_leaves_out(
     assert len({dict(fields)["sec-websocket-key"] for fields in shown}) == len(shown)
 
 
-@pytest.mark.parametrize("opens", ["h1", "h2"])
+@pytest.mark.parametrize("opens", ["h1", "h2", "h3"])
 def test_socketio_takes_websockets(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client], opens: str
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
+    opens: str,
 ) -> None:
     server = serve("socketio_site.py:app")
     target = "/socket.io/?EIO=4&transport=websocket"
     if opens == "h1":
         socket = open_over_h1(connect_h1(server.listener), target)
     else:
-        socket = open_over_h2(connect_h2(server.listener), target)
+        socket = open_over_h2(connect_multiplexed(server.listener_speaking(opens)), target)
     assert str(socket.receive()).startswith('0{"sid":')
     socket.send("40")
     assert str(socket.receive()).startswith('40{"sid":')
@@ -60,15 +67,18 @@ def test_socketio_takes_websockets(
     assert socket.receive() == '42["greeting","hello there"]'
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 @shows("sockets.py:app", websocket_over_h2=False)
 def test_extended_connect_can_be_left_out(
-    server: Server, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    server: Server,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
+    version: str,
 ) -> None:
-    client = connect_h2(server.listener)
-    client.ping()
-    assert client.protocol.remote_settings.enable_connect_protocol == 0
+    client = connect_multiplexed(server.listener_speaking(version))
+    assert not client.offers_extended_connect()
     refused = client.response(ask_over_h2(client, "/echo"))
-    assert (refused.status, refused.reset) == (None, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+    assert (refused.status, refused.reset) == (None, client.errors.PROTOCOL_ERROR)
     assert client.get("/").status == 200
     socket: Any = open_over_h1(connect_h1(server.listener), "/echo")
     socket.send("over HTTP/1.1")

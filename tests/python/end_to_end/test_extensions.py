@@ -49,7 +49,7 @@ def server(share: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture
-def fetch(server: Server, protocol: str, connect_h1: Any, connect_h2: Any) -> Callable[..., Answer]:
+def fetch(server: Server, protocol: str, connect_h1: Any, connect_multiplexed: Any) -> Callable[..., Answer]:
     """Sends a request over the protocol of the test."""
     where = server.listener_for(protocol)
 
@@ -67,7 +67,7 @@ def fetch(server: Server, protocol: str, connect_h1: Any, connect_h2: Any) -> Ca
         return Answer(response.status, fields, response.body, response.trailers, interim)
 
     def over_h2(path: str, headers: list[tuple[str, str]] | None = None, method: str = "GET") -> Answer:
-        client = connect_h2(where)
+        client = connect_multiplexed(where)
         stream = client.response(client.request(method, path, headers or []))
         assert stream.reset is None
 
@@ -142,10 +142,10 @@ def test_trailers_are_for_clients_that_take_them(fetch: Callable[..., Answer]) -
     assert answer.body == b"xxxxx" and answer.trailers == []
 
 
-def test_trailers_beside_a_length_have_a_place_in_http_2_only(fetch: Callable[..., Answer], protocol: str) -> None:
+def test_trailers_beside_a_length_have_no_place_in_http_1(fetch: Callable[..., Answer], protocol: str) -> None:
     answer = fetch("/trailers?length=5", TRAILERS)
     assert answer.body == b"xxxxx" and answer.headers["content-length"] == "5"
-    assert bool(answer.trailers) == protocol.startswith("h2")
+    assert bool(answer.trailers) == (not protocol.startswith("h1"))
 
 
 def test_no_trailers_and_no_body_answer_head(fetch: Callable[..., Answer]) -> None:
@@ -159,7 +159,7 @@ def test_a_last_message_without_trailers_ends_the_response(fetch: Callable[..., 
 
 
 def test_trailers_that_were_announced_and_not_sent_leave_the_response_unfinished(
-    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
     where = server.listener_for(protocol)
     if protocol.startswith("h1"):
@@ -169,7 +169,7 @@ def test_trailers_that_were_announced_and_not_sent_leave_the_response_unfinished
         assert client.chunk() == b"body"
         client.assert_closed()
     else:
-        client = connect_h2(where)
+        client = connect_multiplexed(where)
         stream = client.response(client.request("GET", "/trailers_forgotten", TRAILERS))
         assert stream.reset is not None and not stream.ended
 
@@ -348,7 +348,7 @@ def test_files_are_logged_by_the_bytes_that_were_sent(
 
 
 def holding(
-    where: Any, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], target: Any
+    where: Any, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], target: Any
 ) -> Any:
     """Asks for a response that is not read. Returns a function that reads it to its end, or to where it is cut off."""
     if protocol.startswith("h1"):
@@ -366,10 +366,10 @@ def holding(
             return bytes(data), True
 
         return read_h1
-    client = connect_h2(where, window=65535)
+    client = connect_multiplexed(where, window=65535)
     stream = client.request("GET", target)
     client.held.add(stream)
-    client.wait(lambda: client.streams[stream].length >= 65535, "the window")
+    client.wait(lambda: client.is_full(stream), "the window")
 
     def read_h2() -> tuple[bytes, bool]:
         client.release(stream)
@@ -387,11 +387,11 @@ def large(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_shrinks_cuts_its_response_off(
-    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], large: Path
+    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], large: Path
 ) -> None:
     where = server.listener_for(protocol)
     target = f"/path?file={large}&length={large.stat().st_size}"
-    read = holding(where, protocol, connect_h1, connect_h2, target)
+    read = holding(where, protocol, connect_h1, connect_multiplexed, target)
     os.truncate(large, 20 << 20)
     data, whole = read()
     assert not whole and len(data) <= 20 << 20
@@ -402,13 +402,14 @@ def test_a_file_outlives_the_worker_that_named_it(
     serve: Callable[..., Server],
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     large: Path,
 ) -> None:
     server = serve("extensions.py:app", tls=protocol in ("h1-tls", "h2"))
     target = f"/path?file={large}&length={large.stat().st_size}"
-    read = holding(server.listeners[0], protocol, connect_h1, connect_h2, target)
-    assert connect_h1(server.listeners[0]).get("/die").status == 502
+    where = server.listener_speaking(protocol)
+    read = holding(where, protocol, connect_h1, connect_multiplexed, target)
+    assert connect_h1(server.listener).get("/die").status == 502
     data, whole = read()
     assert whole and data == large.read_bytes()
 

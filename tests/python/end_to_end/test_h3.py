@@ -21,9 +21,9 @@ from aioquic.h3.connection import ErrorCode
 from end_to_end.certificates import PASSWORD, Pki
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client, Lost
-from end_to_end.h3_client import ENABLE_CONNECT_PROTOCOL, H3Client, first_datagrams
+from end_to_end.h3_client import H3Client, first_datagrams
 from end_to_end.server import Server, is_alive, wait_until
-from end_to_end.ws_client import open_over_h3
+from end_to_end.ws_client import open_over_h2
 
 Serve = Callable[..., Server]
 Connect = Callable[..., H3Client]
@@ -569,8 +569,8 @@ def test_a_connection_that_is_over_is_reset_and_others_are_not_answered(quic: Se
 def test_websockets_are_streams(serve: Serve, connect_h3: Connect) -> None:
     server = serve("sockets.py:app", tls=True, **QUIC)
     client = connect_h3(server.quic)
-    assert client.wait_for_settings().get(ENABLE_CONNECT_PROTOCOL) == 1
-    first, second = open_over_h3(client, "/echo"), open_over_h3(client, "/echo")
+    assert client.offers_extended_connect()
+    first, second = open_over_h2(client, "/echo"), open_over_h2(client, "/echo")
     for socket_, message in ((first, "one"), (second, b"two" * 50_000), (first, "x" * 200_000)):
         socket_.send(message)
         assert socket_.receive() == message

@@ -12,6 +12,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Server, wait_until
 from end_to_end.ws_client import CLOSE, TEXT, WsClient, frame, open_over_h1, open_over_h2
 
@@ -64,15 +65,15 @@ class Clients:
     """Connections to a server, which are all closed before it is asked whether it has anything to complain of."""
 
     def __init__(self) -> None:
-        self._open: list[H1Client | H2Client] = []
+        self._open: list[H1Client | H2Client | H3Client] = []
 
     def h1(self, server: Server) -> H1Client:
         client = H1Client(server.listener)
         self._open.append(client)
         return client
 
-    def h2(self, server: Server) -> H2Client:
-        client = H2Client(server.listener)
+    def multiplexed(self, server: Server, version: str) -> H2Client | H3Client:
+        client = H3Client(server.quic) if version == "h3" else H2Client(server.listener)
         self._open.append(client)
         return client
 
@@ -95,7 +96,7 @@ def clients() -> Iterator[Clients]:
 
 
 class Asking:
-    """A request that its client abandons, over either protocol."""
+    """A request that its client abandons, over any protocol."""
 
     def __init__(self, clients: Clients, server: Server, target: str, version: str) -> None:
         self.version = version
@@ -103,26 +104,26 @@ class Asking:
             self.h1 = clients.h1(server)
             self.h1.request("GET", target)
         else:
-            self.h2 = clients.h2(server)
-            self.stream = self.h2.request("GET", target)
+            self.multiplexed = clients.multiplexed(server, version)
+            self.stream = self.multiplexed.request("GET", target)
 
     def status(self) -> int | None:
         """Waits for the head of the response and returns its status."""
-        return self.h1.head().status if self.version == "h1" else self.h2.head(self.stream).status
+        return self.h1.head().status if self.version == "h1" else self.multiplexed.head(self.stream).status
 
     def leave(self) -> None:
         if self.version == "h1":
             self.h1.close()
         else:
-            self.h2.reset(self.stream)
+            self.multiplexed.reset(self.stream)
 
 
 Ask = Callable[[Server, str], Asking]
 
 
-@pytest.fixture(params=["h1", "h2"])
+@pytest.fixture(params=["h1", "h2", "h3"])
 def ask(request: pytest.FixtureRequest, clients: Clients) -> Ask:
-    """Sends a request over either protocol."""
+    """Sends a request over any protocol."""
     return lambda server, target: Asking(clients, server, target, request.param)
 
 
@@ -212,7 +213,7 @@ def test_an_error_of_the_app_after_the_client_has_left_is_logged(asyncio_only: S
     asyncio_only.wait_for_log("LookupError: a mistake of the app")
 
 
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 def test_a_response_is_complete_when_nothing_of_it_is_missing(
     asyncio_only: Server, clients: Clients, version: str
 ) -> None:
@@ -223,8 +224,8 @@ def test_a_response_is_complete_when_nothing_of_it_is_missing(
             response = client.response(to_head=method == "HEAD")
             assert client.get("/complete-by-length").body == b"whole", "the connection goes on"
             return response.status, response.body
-        h2_client = clients.h2(asyncio_only)
-        stream = h2_client.response(h2_client.request(method, target))
+        multiplexed = clients.multiplexed(asyncio_only, version)
+        stream = multiplexed.response(multiplexed.request(method, target))
         assert stream.ended, stream
         return stream.status, stream.body
 
@@ -247,14 +248,14 @@ def test_a_response_that_is_short_of_its_length_is_an_error(asyncio_only: Server
 # ---- WebSockets ----
 
 
-@pytest.fixture(params=["h1", "h2"])
+@pytest.fixture(params=["h1", "h2", "h3"])
 def open_ws(request: pytest.FixtureRequest, clients: Clients) -> OpenWs:
-    """Opens a WebSocket over either protocol."""
+    """Opens a WebSocket over any protocol."""
 
     def open_ws(server: Server, target: str) -> WsClient:
         if request.param == "h1":
             return open_over_h1(clients.h1(server), target)
-        return open_over_h2(clients.h2(server), target)
+        return open_over_h2(clients.multiplexed(server, request.param), target)
 
     return open_ws
 
@@ -386,7 +387,7 @@ def test_middleware_and_endpoint_both_learn_that_the_client_has_left(
     clients.leave_quietly(starlette)
 
 
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 def test_an_upload_that_is_given_up_is_no_error(
     starlette: Server, clients: Clients, seen: Seen, version: str, key: str
 ) -> None:
@@ -396,10 +397,10 @@ def test_an_upload_that_is_given_up_is_no_error(
         wait_until(lambda: seen(starlette), "the request to begin")
         h1.close()
     else:
-        h2 = clients.h2(starlette)
-        stream = h2.request("POST", f"/upload?{key}", body=b"abc", end=False)
+        multiplexed = clients.multiplexed(starlette, version)
+        stream = multiplexed.request("POST", f"/upload?{key}", body=b"abc", end=False)
         wait_until(lambda: seen(starlette), "the request to begin")
-        h2.reset(stream)
+        multiplexed.reset(stream)
     starlette.wait_for_log(r"\[DEBUG\] The app has ended because its client has disconnected: ClientDisconnect")
     clients.leave_quietly(starlette)
 

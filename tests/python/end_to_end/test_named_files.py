@@ -14,7 +14,7 @@ import pytest
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
 from end_to_end.routed import Ask, Response, asking, with_routes
-from end_to_end.server import APPS, Server, wait_until
+from end_to_end.server import APPS, Server, wait_until, with_quic
 from end_to_end.upstream import Peer, Request, Upstream
 from end_to_end.ws_client import ask_over_h1, ask_over_h2
 
@@ -48,7 +48,11 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=INTERFACES)
 def server(
-    request: pytest.FixtureRequest, share: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, media: Path
+    request: pytest.FixtureRequest,
+    share: Callable[..., Server],
+    tmp_path_factory: pytest.TempPathFactory,
+    media: Path,
+    certificate: dict[str, str],
 ) -> Server:
     """An app, two internal folders and a public one."""
     routes: list[dict[str, Any]] = [
@@ -56,7 +60,8 @@ def server(
         {"path": "/other", "files": str(media.parent / "other"), "internal": True, "cache_control": "max-age=1"},
         {"path": "/public", "files": str(media)},
     ]
-    return with_routes(share, tmp_path_factory.mktemp("configuration"), routes, application_path=INTERFACES[request.param])
+    keys = {**with_quic(certificate), "application_path": INTERFACES[request.param]}
+    return with_routes(share, tmp_path_factory.mktemp("configuration"), routes, **keys)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ Fields = list[tuple[str, str]]
 
 
 @pytest.fixture
-def ask(protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]) -> Callable[..., Any]:
+def ask(protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the scope of a request with these fields, over every protocol."""
 
     def get(server: Server, fields: Fields) -> Any:
@@ -35,7 +35,7 @@ def ask(protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[...,
             client = connect_h1(where)
             body = client.get("/scope", "".join(f"{name}: {value}\r\n" for name, value in fields)).body
         else:
-            client = connect_h2(where)
+            client = connect_multiplexed(where)
             body = client.response(client.request("GET", "/scope", fields)).body
         scope = ast.literal_eval(body.decode())
         scope["own_address"] = client.socket.getsockname()
@@ -260,13 +260,19 @@ def proxied(share: Callable[..., Server]) -> Server:
     return share("plain.py:app", tls=True, keep_alive_timeout=30, accesslog="-", loglevel="debug", hcrs=own)
 
 
+@pytest.fixture(params=["h1", "h1-tls", "h2", "h2c"])
+def protocol_over_tcp(request: pytest.FixtureRequest) -> str:
+    """The ways to speak HTTP behind a header of the PROXY protocol."""
+    return str(request.param)
+
+
 @pytest.fixture
-def through(proxied: Server, protocol: str, trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
+def through(proxied: Server, protocol_over_tcp: str, trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
     """Connects as a proxy does, and returns the scope of a request: the header first, then TLS, then HTTP."""
     opened = []
 
     def get(header: bytes, fields: str = "", by_byte: bool = False) -> Any:
-        where = proxied.listener_for(protocol)
+        where = proxied.listener_for(protocol_over_tcp)
         connection = socket.create_connection((where.host, where.port), timeout=20)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.append(connection)
@@ -274,9 +280,9 @@ def through(proxied: Server, protocol: str, trust: Callable[..., ssl.SSLContext]
         for piece in [header[at : at + 1] for at in range(len(header))] if by_byte else [header]:
             connection.sendall(piece)
         if where.scheme == "https":
-            alpn = "http/1.1" if protocol.startswith("h1") else "h2"
+            alpn = "http/1.1" if protocol_over_tcp.startswith("h1") else "h2"
             opened[-1] = connection = trust(alpn).wrap_socket(connection, server_hostname="localhost")
-        if protocol.startswith("h2"):
+        if protocol_over_tcp.startswith("h2"):
             scope = H2Peer(connection).scope()
         else:
             client = H1Client.__new__(H1Client)

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import Ask, routes_file, with_routes
 from end_to_end.server import Server, wait_until
@@ -63,10 +66,11 @@ def test_routes_that_set_a_rate_count_by_themselves(
     assert [ask("/static/x").status for _ in range(3)] == [404, 404, 429], "the route behind takes no second token"
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_streams_of_one_connection_are_counted(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+    serve: Callable[..., Server], connect_multiplexed: Callable[..., H2Client | H3Client], version: str
 ) -> None:
-    client = connect_h2(serve("plain.py:app", hcrs={"rate": "5/h"}).listener)
+    client = connect_multiplexed(serve("plain.py:app", hcrs={"rate": "5/h"}).listener_speaking(version))
     streams = [client.request("GET", "/") for _ in range(20)]
     assert [client.response(stream).status for stream in streams] == [200] * 5 + [429] * 15
     assert client.goaway is None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import h2.errors
 import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import Ask, routes_file, with_routes
 from end_to_end.server import Server, wait_until
@@ -61,20 +61,22 @@ def test_the_task_is_cancelled_by_every_loop(
 
 
 def test_a_response_that_has_begun_is_cut_off(
-    serve: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client], key: str
+    serve: Callable[..., Server],
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
+    key: str,
 ) -> None:
-    server = serve("plain.py:app", hcrs={"request_timeout": 1.5})
+    server = serve("plain.py:app", tls=True, quic_bind="127.0.0.1:0", hcrs={"request_timeout": 1.5})
     client = connect_h1(server.listener)
     client.request("GET", f"/until-cancelled?key={key}&start=1")
     assert client.head().status == 200 and client.chunk() == b"first"
     client.assert_cut()
-    h2_client = connect_h2(server.listener)
-    stream = h2_client.request("GET", f"/until-cancelled?key={key}-h2&start=1")
-    h2_client.wait(lambda: h2_client.streams[stream].is_over, "the reset")
-    assert h2_client.streams[stream].status == 200
-    assert h2_client.streams[stream].reset == h2.errors.ErrorCodes.CANCEL
-    for note in (key, f"{key}-h2"):
-        assert h2_client.get(f"/note?key={note}").body == b"cancelled"
+    for version in ("h2", "h3"):
+        multiplexed = connect_multiplexed(server.listener_speaking(version))
+        response = multiplexed.get(f"/until-cancelled?key={key}-{version}&start=1")
+        assert (response.status, response.reset) == (200, multiplexed.errors.CANCEL)
+    for note in (key, f"{key}-h2", f"{key}-h3"):
+        assert multiplexed.get(f"/note?key={note}").body == b"cancelled"
 
 
 def test_requests_that_wait_for_a_worker_time_out(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h2.errors
 import pytest
 
 from end_to_end.blocked_workers import is_written
@@ -109,15 +108,15 @@ def test_replaced_worker_has_a_time_of_its_own(
     assert "cut off" not in server.log
 
 
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 def test_websocket_goes_on_until_the_grace_is_over_and_is_closed_with_1012(
-    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], version: str
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], version: str
 ) -> None:
     server = serve("sockets.py:app", hcrs={"retire_timeout": 2})
     if version == "h1":
         socket: WsClient = open_over_h1(connect_h1(server.listener), "/echo")
     else:
-        socket = open_over_h2(connect_h2(server.listener), "/echo")
+        socket = open_over_h2(connect_multiplexed(server.listener_speaking(version)), "/echo")
     began = time.monotonic()
     server.signal(signal.SIGHUP)
     server.wait_for_log(READY)
@@ -149,11 +148,12 @@ def test_app_receives_the_close_of_its_websocket(
     assert "ERROR" not in server.log
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
-    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], version: str
 ) -> None:
     server = serve("plain.py:app", hcrs={"retire_timeout": 0.5}, keep_alive_timeout=60)
-    client, h1 = connect_h2(server.listener), connect_h1(server.listener)
+    client, h1 = connect_multiplexed(server.listener_speaking(version)), connect_h1(server.listener)
     waiting = client.request("GET", "/gate?key=never")
     begun = client.request("GET", "/until-disconnect?key=never&start=1")
     client.wait(lambda: client.streams[begun].length == 5, "the first piece")
@@ -161,7 +161,7 @@ def test_request_that_outlasts_the_grace_gets_502_and_the_worker_ends_in_order(
     assert h1.head().status == 200 and h1.chunk() == b"first"
     replace(server)
     assert client.response(waiting).status == 502
-    assert client.response(begun).reset == h2.errors.ErrorCodes.INTERNAL_ERROR
+    assert client.response(begun).reset == client.errors.INTERNAL_ERROR
     with pytest.raises(Closed):
         h1.chunk()
     assert client.get().status == 200 and client.goaway is None

@@ -17,6 +17,7 @@ import pytest
 
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client, Lost
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.routed import Ask, Response, routes_file, with_routes
 from end_to_end.server import APPS, Server, to_toml, wait_until
@@ -215,13 +216,13 @@ def test_lists_of_paths_single_paths_and_pages_of_files(
     assert ask("/old").body == b"<h1>really</h1>"
 
 
-@pytest.mark.parametrize("over", ["h1", "h2"])
+@pytest.mark.parametrize("over", ["h1", "h2", "h3"])
 def test_a_websocket_is_for_the_app_or_refused(
     serve: Callable[..., Server],
     tmp_path: Path,
     site: Path,
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
     over: str,
 ) -> None:
     routes: list[dict[str, Any]] = [
@@ -231,7 +232,7 @@ def test_a_websocket_is_for_the_app_or_refused(
     ]
     app = str(APPS / "sockets.py:app")
     server = with_routes(serve, tmp_path, routes, application_path=app, hcrs={"public_health": True})
-    client = connect_h1(server.listener) if over == "h1" else connect_h2(server.listener)
+    client = connect_h1(server.listener) if over == "h1" else connect_multiplexed(server.listener_speaking(over))
     for target in ("/ok", "/static/style.css", "/-/live"):
         # Over HTTP/1.1 only 101 opens a WebSocket, and a server may leave an upgrade out.
         if isinstance(client, H1Client):

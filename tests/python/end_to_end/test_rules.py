@@ -11,6 +11,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.replacing import ALL
 from end_to_end.routed import Ask, routes_file, with_routes
@@ -66,20 +67,20 @@ def test_a_client_without_an_address_is_in_no_network(
     assert (client.get("/allowed").status, client.get("/denied").status) == (403, 404)
 
 
-@pytest.mark.parametrize("over", ["h1", "h2"])
+@pytest.mark.parametrize("over", ["h1", "h2", "h3"])
 def test_websockets_are_refused_like_requests(
     over: str,
     serve: Callable[..., Server],
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> None:
     server = serve("plain.py:app", hcrs={"deny": "127.0.0.1"})
     if over == "h1":
         client = connect_h1(server.listener)
         assert ask_websocket_over_h1(client, "/").status == 403
     else:
-        h2 = connect_h2(server.listener)
-        assert h2.response(ask_websocket_over_h2(h2, "/")).status == 403
+        multiplexed = connect_multiplexed(server.listener_speaking(over))
+        assert multiplexed.response(ask_websocket_over_h2(multiplexed, "/")).status == 403
 
 
 @shows(
@@ -131,7 +132,7 @@ def test_cleartext_has_no_strict_transport(server: Server, connect_h1: Callable[
 
 
 def test_https_has_strict_transport(
-    serve: Callable[..., Server], tmp_path: Path, ask_of: Callable[[Server], Ask]
+    serve: Callable[..., Server], tmp_path: Path, ask_of: Callable[[Server], Ask], connect_h1: Callable[..., H1Client]
 ) -> None:
     server = with_routes(
         serve,
@@ -139,7 +140,7 @@ def test_https_has_strict_transport(
         [{"path": "/off", "status": 404, "strict_transport": False}],
         hcrs={"strict_transport": "max-age=1; includeSubDomains"},
     )
-    assert "strict-transport-security" not in ask_of(server)("/").fields
+    assert connect_h1(server.listener).get("/").header("strict-transport-security") is None
     secure = serve("plain.py:app", tls=True, hcrs={"strict_transport": True})
     ask = ask_of(secure)
     assert ask("/").fields["strict-transport-security"] == "max-age=31536000"

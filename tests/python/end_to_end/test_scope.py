@@ -38,7 +38,7 @@ def assert_types(scope: dict[str, Any]) -> None:
 
 @pytest.fixture
 def ask(
-    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Returns the scope of a request, and the client's own address."""
 
@@ -49,7 +49,7 @@ def ask(
             client.request(method, target, "".join(f"{name}: {value}\r\n" for name, value in headers), body)
             text = client.response().body
         else:
-            client = connect_h2(where)
+            client = connect_multiplexed(where)
             text = client.response(client.request(method, target, headers, body or None)).body
         return ast.literal_eval(text.decode()), client.socket.getsockname(), where
 
@@ -59,7 +59,7 @@ def ask(
 def test_every_key_is_there_with_its_type(ask: Callable[..., Any], protocol: str) -> None:
     scope, own_address, where = ask("/scope/a%20b/%C3%A9%2F?q=%20x&y", [("X-One", "1")])
     assert_types(scope)
-    assert scope["http_version"] == ("1.1" if protocol.startswith("h1") else "2")
+    assert scope["http_version"] == ("1.1" if protocol.startswith("h1") else protocol[1])
     assert scope["scheme"] == where.scheme
     assert scope["method"] == "GET"
     assert scope["path"] == "/scope/a b/é/"

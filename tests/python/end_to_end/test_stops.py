@@ -14,6 +14,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Server, wait_until
 
 
@@ -25,42 +26,47 @@ def begins_to_drain(server: Server) -> None:
 # ---- connections without a request ----
 
 
-@pytest.mark.parametrize("kind", ["silent", "silent-tls", "tls", "kept", "h2", "h2-fresh"])
+@pytest.mark.parametrize("kind", ["silent", "silent-tls", "tls", "kept", "h2", "h2-fresh", "h3", "h3-fresh"])
 def test_connection_without_a_request_neither_delays_a_stop_nor_counts_as_cut_off(
     launch: Callable[..., Server],
     connect_h1: Callable[..., H1Client],
-    connect_h2: Callable[..., H2Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
     trust: Callable[..., ssl.SSLContext],
     kind: str,
 ) -> None:
-    config = {"graceful_timeout": 60, "keep_alive_timeout": 60, "hcrs": {"head_timeout": 60}}
-    server = launch("plain.py:app", tls="tls" in kind or "h2" in kind, **config).wait_until_running()
+    config: dict[str, Any] = {"graceful_timeout": 60, "keep_alive_timeout": 60, "hcrs": {"head_timeout": 60}}
+    if kind.startswith("h3"):
+        config["quic_bind"] = "127.0.0.1:0"
+    tls = kind in ("silent-tls", "tls") or kind.startswith(("h2", "h3"))
+    server = launch("plain.py:app", tls=tls, **config).wait_until_running()
     where = server.listener
     with socket.create_connection((where.host, where.port)) as silent:
         if kind == "tls":
             trust("http/1.1").wrap_socket(silent, server_hostname="localhost").detach()
         elif kind == "kept":
             assert connect_h1(where).get().status == 200
-        elif kind == "h2":
-            assert connect_h2(where).get().status == 200  # and it reads no more, as a client that is asleep
-        elif kind == "h2-fresh":
-            connect_h2(where)
+        elif kind in ("h2", "h3"):
+            # And it reads no more, as a client that is asleep.
+            assert connect_multiplexed(server.listener_speaking(kind)).get().status == 200
+        elif kind in ("h2-fresh", "h3-fresh"):
+            connect_multiplexed(server.listener_speaking(kind[:2]))
         assert connect_h1(where).get().status == 200  # by now the server has accepted what came before
         assert server.stop_and_check() == 0
     assert "cut off" not in server.log
 
 
-@pytest.mark.parametrize("version", ["h1", "tls", "h2"])
+@pytest.mark.parametrize("version", ["h1", "tls", "h2", "h3"])
 def test_first_request_of_a_connection_that_was_accepted_is_answered(
-    launch: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], version: str
+    launch: Callable[..., Server], connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], version: str
 ) -> None:
     server = launch("plain.py:app", graceful_timeout=20, tls=version != "h1").wait_until_running()
-    client = (connect_h2 if version == "h2" else connect_h1)(server.listener)
+    is_multiplexed = version in ("h2", "h3")
+    client = (connect_multiplexed if is_multiplexed else connect_h1)(server.listener_speaking(version))
     connect_h1(server.listener).get()
     server.signal(signal.SIGTERM)
     begins_to_drain(server)
     assert client.get().status == 200
-    if version == "h2":
+    if is_multiplexed:
         client.wait_for_goaway()
     else:
         client.assert_closed()

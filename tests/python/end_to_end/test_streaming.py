@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from end_to_end.h1_client import H1Client
-from end_to_end.h2_client import H2Client
 from end_to_end.server import DEADLINE, Server, wait_until
 
 MIB = 1 << 20
@@ -32,11 +31,11 @@ def where(plain: Server, protocol: str) -> Any:
 
 
 def test_large_upload_comes_back_as_it_goes(
-    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
     body = hashlib.shake_128(b"upload").digest(4 * MIB)
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         stream = client.request("POST", "/echo", body=body)
         assert client.response(stream).body == body
     else:
@@ -55,11 +54,11 @@ def test_large_upload_comes_back_as_it_goes(
 
 
 def test_large_upload_reaches_the_app_whole(
-    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
     body = hashlib.shake_128(b"digest").digest(16 * MIB)
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         text = client.response(client.request("POST", "/digest", body=body)).body
     else:
         client = connect_h1(where(plain, protocol))
@@ -70,12 +69,12 @@ def test_large_upload_reaches_the_app_whole(
 
 @pytest.mark.parametrize("piece", [1, 1000, 65_536, 3 * MIB])
 def test_large_download_arrives_whole(
-    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], piece: Any
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], piece: Any
 ) -> None:
     size = min(16 * MIB, piece * 2000) + 1
     target = f"/download?size={size}&piece={piece}&length"
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         response = client.get(target + "=1")
         assert response.header(b"content-length") == str(size).encode()
         assert response.ended
@@ -89,12 +88,12 @@ def test_event_arrives_before_the_next_is_made(
     plain: Server,
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         stream = client.streams[client.request("GET", f"/events?key={key}")]
         client.wait(lambda: stream.body == b"data: 0\n\n", "the first event")
         ask(f"/go?key={key}")
@@ -114,12 +113,12 @@ def test_head_arrives_before_there_is_a_body(
     plain: Server,
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         stream = client.request("GET", f"/head-first?key={key}")
         assert client.head(stream).status == 202
         ask(f"/go?key={key}")
@@ -135,12 +134,12 @@ def test_head_arrives_before_there_is_a_body(
 DISCONNECT = [{"type": "http.disconnect"}] * 2
 
 
-@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
+@pytest.mark.parametrize("protocol", ["h2", "h2c", "h3"], indirect=True)
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
 def test_app_receives_the_reset_of_its_stream_at_once(
-    plain: Server, protocol: str, connect_h2: Callable[..., H2Client], ask: Callable[..., Any], key: str, start: str
+    plain: Server, protocol: str, connect_multiplexed: Callable[..., Any], ask: Callable[..., Any], key: str, start: str
 ) -> None:
-    client = connect_h2(where(plain, protocol))
+    client = connect_multiplexed(where(plain, protocol))
     stream = client.request("GET", f"/until-disconnect?key={key}{start}")
     assert ask(f"/note?key={key}-begun") == b"begun"
     client.reset(stream)
@@ -148,14 +147,18 @@ def test_app_receives_the_reset_of_its_stream_at_once(
     assert client.get().body == b"hello", "the connection and the other streams go on"
 
 
+#: How a connection ends. One of QUIC has one way, if its client says a word.
+ENDS = [(protocol, how) for protocol in ("h1", "h1-tls", "h2", "h2c") for how in ("close", "reset", "half-close")]
+
+
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
-@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+@pytest.mark.parametrize(("protocol", "how"), [*ENDS, ("h3", "close")], indirect=["protocol"])
 def test_app_receives_the_end_of_its_connection_at_once(
-    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], ask: Callable[..., Any], key: str, start: str, how: str
+    plain: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], ask: Callable[..., Any], key: str, start: str, how: str
 ) -> None:
     target = f"/until-disconnect?key={key}{start}"
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         client.request("GET", target)
     else:
         client = connect_h1(where(plain, protocol))
@@ -212,25 +215,25 @@ def test_send_waits_while_the_client_does_not_read(
     plain: Server,
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
     size = 32 * MIB
     target = f"/download?size={size}&key={key}"
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol), window=65_535)
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol), window=65_535)
         stream = client.request("GET", target)
         client.held.add(stream)
         client.counted.add(stream)
-        client.wait(lambda: client.streams[stream].length == 65_535, "the window to be filled")
+        client.wait(lambda: client.is_full(stream), "the window to be filled")
     else:
         client = connect_h1(where(plain, protocol), receive_buffer=1 << 16)
         client.request("GET", target)
         assert client.head().status == 200
     stopped = standstill(lambda: int(ask(f"/progress?key={key}")))
     assert 0 < stopped < size / 2, f"the app could send {stopped} bytes that nobody reads"
-    if protocol.startswith("h2"):
+    if not protocol.startswith("h1"):
         client.release(stream)
         assert client.response(stream).length == size
     else:
@@ -260,14 +263,14 @@ def test_upload_waits_while_the_app_does_not_read(
     plain: Server,
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
     target = f"/digest?gate={key}&pieces=1"
     size, sent = 8 * MIB, 0
-    if protocol.startswith("h2"):
-        client = connect_h2(where(plain, protocol))
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(where(plain, protocol))
         stream = client.request("POST", target, end=False)
         client.send(stream, bytes(1000))
         sent = 1000
@@ -300,10 +303,10 @@ def test_upload_waits_while_the_app_does_not_read(
     assert json.loads(text) == {"sha256": hashlib.sha256(bytes(size)).hexdigest(), "bytes": size}
 
 
-@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
-def test_downloads_side_by_side_do_not_mix(plain: Server, protocol: str, connect_h2: Callable[..., H2Client]) -> None:
+@pytest.mark.parametrize("protocol", ["h2", "h2c", "h3"], indirect=True)
+def test_downloads_side_by_side_do_not_mix(plain: Server, protocol: str, connect_multiplexed: Callable[..., Any]) -> None:
     """More of them than the link has blocks of shared memory, some of them given up midway."""
-    client = connect_h2(where(plain, protocol), window=MIB)
+    client = connect_multiplexed(where(plain, protocol), window=MIB)
     streams = {
         client.request("GET", f"/download?size={MIB + number}&byte={number}&piece={20_000 + 3000 * number}"): number
         for number in range(40)
@@ -316,14 +319,14 @@ def test_downloads_side_by_side_do_not_mix(plain: Server, protocol: str, connect
             assert client.response(stream).body == bytes([number]) * (MIB + number)
 
 
-@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
+@pytest.mark.parametrize("protocol", ["h2", "h2c", "h3"], indirect=True)
 def test_stream_that_is_not_read_does_not_hold_up_the_others(
-    plain: Server, protocol: str, connect_h2: Callable[..., H2Client], key: str
+    plain: Server, protocol: str, connect_multiplexed: Callable[..., Any], key: str
 ) -> None:
-    client = connect_h2(where(plain, protocol), window=65_535)
+    client = connect_multiplexed(where(plain, protocol), window=65_535)
     stuck = [client.request("GET", f"/download?size={8 * MIB}&key={key}-{number}") for number in range(20)]
     client.held.update(stuck)
-    client.wait(lambda: all(client.streams[stream].length == 65_535 for stream in stuck), "full windows")
+    client.wait(lambda: all(map(client.is_full, stuck)), "full windows")
     for _ in range(20):
         assert client.get(deadline=5).body == b"hello"
     assert client.get(f"/download?size={4 * MIB}").length == 4 * MIB

@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from end_to_end.authority import Authority, presenting
 from end_to_end.h1_client import H1Client
-from end_to_end.h2_client import H2Client
+from end_to_end.h2_client import H2Client, Lost
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Server, wait_until
 from end_to_end.ws_client import open_over_h1, open_over_h2
 
@@ -39,10 +40,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def ask(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
-    """Opens a connection that speaks ``h1`` or ``h2``. Returns it with the extension that the app got."""
-    clients = []
+    """Opens a connection that speaks ``h1``, ``h2`` or ``h3``. Returns it with the extension that the app got."""
+    clients: list[H1Client | H2Client | H3Client] = []
 
     def ask(server: Server, protocol: str, identity: Path | None = None, version: ssl.TLSVersion | None = None) -> Any:
+        if protocol == "h3":
+            own = None if identity is None else (str(identity), str(identity))
+            clients.append(H3Client(server.quic, certificate=own))
+            return clients[-1], told(clients[-1])
         context = trust("http/1.1" if protocol == "h1" else "h2")
         if version is not None:
             context.minimum_version = context.maximum_version = version
@@ -56,10 +61,22 @@ def ask(trust: Callable[..., ssl.SSLContext]) -> Iterator[Callable[..., Any]]:
         client.close()
 
 
-def told(client: H1Client | H2Client) -> Any:
+def told(client: H1Client | H2Client | H3Client) -> Any:
     response = client.get("/")
     assert response.status == 200
     return json.loads(response.body)
+
+
+def suite(client: H1Client | H2Client | H3Client) -> int:
+    """The number of the suite that the client has agreed to."""
+    if isinstance(client, H3Client):
+        schedule = client.quic.tls.key_schedule
+        assert schedule is not None
+        return int(schedule.cipher_suite)
+    assert isinstance(client.socket, ssl.SSLSocket)
+    agreed = client.socket.cipher()
+    assert agreed is not None
+    return SUITES[agreed[0]]
 
 
 def mutual(authority: Authority, mode: ssl.VerifyMode) -> dict[str, Any]:
@@ -74,10 +91,11 @@ def parse(pem: str) -> x509.Certificate:
 def test_version_suite_and_certificate_are_in_every_scope_unchanged(
     serve: Callable[..., Server], ask: Callable[..., Any], certificate: dict[str, str], worker_class: str
 ) -> None:
-    server = serve("tls_scope.py:app", tls=True, worker_class=worker_class)
-    for protocol in ("h1", "h2"):
+    server = serve("tls_scope.py:app", tls=True, worker_class=worker_class, quic_bind="127.0.0.1:0")
+    for protocol in ("h1", "h2", "h3"):
         for version, number in VERSIONS.items():
             client, first = ask(server, protocol, version=version)
+            number = 0x0304 if protocol == "h3" else number  # QUIC has no other
             for shown in (first, told(client)):
                 assert shown["scheme"] == "https"
                 assert set(shown["tls"]) == {
@@ -88,12 +106,15 @@ def test_version_suite_and_certificate_are_in_every_scope_unchanged(
                 assert shown["tls"]["client_cert_chain"] == []
                 assert shown["tls"]["client_cert_name"] is shown["tls"]["client_cert_error"] is None
                 assert shown["tls"]["tls_version"] == number
-                assert shown["tls"]["cipher_suite"] == SUITES[client.socket.cipher()[0]]
+                assert shown["tls"]["cipher_suite"] == suite(client)
 
 
 @pytest.mark.parametrize("mode", [ssl.CERT_REQUIRED, ssl.CERT_OPTIONAL], ids=["required", "optional"])
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
-@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+@pytest.mark.parametrize(
+    ("protocol", "version"),
+    [*((protocol, version) for protocol in ("h1", "h2") for version in VERSIONS), ("h3", ssl.TLSVersion.TLSv1_3)],
+    ids=["h1-1.2", "h1-1.3", "h2-1.2", "h2-1.3", "h3"],
+)
 def test_certificates_of_a_client_are_in_the_scope_as_it_sent_them(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, mode: Any, protocol: str, version: Any
 ) -> None:
@@ -117,7 +138,7 @@ def test_certificates_of_a_client_are_in_the_scope_as_it_sent_them(
         assert shown["tls"]["client_cert_chain"] == [] and shown["tls"]["client_cert_name"] is None
 
 
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
+@pytest.mark.parametrize("protocol", ["h1", "h2", "h3"])
 def test_clients_that_cannot_prove_who_they_are_get_no_connection(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, protocol: str, tmp_path: Path
 ) -> None:
@@ -125,13 +146,13 @@ def test_clients_that_cannot_prove_who_they_are_get_no_connection(
     _, stranger = Authority(tmp_path).client((NameOID.COMMON_NAME, "stranger"))
     for identity in (None, stranger):
         for version in VERSIONS:
-            with pytest.raises((ssl.SSLError, ConnectionError)):
+            with pytest.raises((ssl.SSLError, ConnectionError, Lost)):
                 ask(server, protocol, identity, version)
     _, identity = authority.client((NameOID.COMMON_NAME, "known"))
     assert ask(server, protocol, identity)[1]["tls"]["client_cert_name"] == "CN=known"
 
 
-@pytest.mark.parametrize("protocol", ["h1", "h2"])
+@pytest.mark.parametrize("protocol", ["h1", "h2", "h3"])
 def test_scopes_of_websockets_have_the_extension_too(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority, protocol: str
 ) -> None:
@@ -165,16 +186,17 @@ def test_the_extension_is_there_behind_a_proxy_too(serve: Callable[..., Server],
 def test_every_worker_learns_of_a_connection_and_a_new_one_too(
     serve: Callable[..., Server], ask: Callable[..., Any], authority: Authority
 ) -> None:
-    server = serve("tls_scope.py:app", tls=True, workers=2, **mutual(authority, ssl.CERT_OPTIONAL))
+    optional = mutual(authority, ssl.CERT_OPTIONAL)
+    server = serve("tls_scope.py:app", tls=True, workers=2, quic_bind="127.0.0.1:0", keep_alive_timeout=60, **optional)
     identities = [authority.client((NameOID.COMMON_NAME, f"client {number}"))[1] for number in range(3)]
-    clients = [ask(server, protocol, identity)[0] for protocol in ("h1", "h2") for identity in identities]
+    clients = [ask(server, protocol, identity)[0] for protocol in ("h1", "h2", "h3") for identity in identities]
 
     def ask_until_all_workers_have_answered() -> None:
         pids = set(server.worker_pids())
         seen = set()
         def answers() -> bool:
             for number, client in enumerate(clients):
-                if isinstance(client, H2Client):
+                if not isinstance(client, H1Client):
                     streams = [client.request("GET", "/") for _ in range(6)]
                     answers = [json.loads(client.response(stream).body) for stream in streams]
                 else:

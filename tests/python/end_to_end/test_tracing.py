@@ -24,7 +24,7 @@ Ask = Callable[..., tuple[dict[str, list[str]], str | None]]
 
 
 @pytest.fixture
-def ask(protocol: str, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]) -> Ask:
+def ask(protocol: str, connect_h1: Callable[..., H1Client], connect_multiplexed: Callable[..., Any]) -> Ask:
     def get(server: Server, fields: Fields) -> tuple[dict[str, list[str]], str | None]:
         where = server.listener_for(protocol)
         own: str | None
@@ -32,7 +32,7 @@ def ask(protocol: str, connect_h1: Callable[..., H1Client], connect_h2: Callable
             response = connect_h1(where).get("/scope", "".join(f"{name}: {value}\r\n" for name, value in fields))
             body, own = response.body, response.header("x-request-id")
         else:
-            h2 = connect_h2(where)
+            h2 = connect_multiplexed(where)
             stream = h2.response(h2.request("GET", "/scope", fields))
             body, value = stream.body, stream.header(b"x-request-id")
             own = value.decode() if value is not None else None

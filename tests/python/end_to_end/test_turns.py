@@ -25,15 +25,15 @@ def turns(request: pytest.FixtureRequest, serve: Callable[..., Server]) -> Serve
     return serve("turns.py:app", worker_class=request.param, workers=1, hcrs={"lifespan": "off"})
 
 
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 def test_a_busy_websocket_leaves_the_others_their_turns(
-    turns: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], version: str
+    turns: Server, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], version: str
 ) -> None:
     target = f"/echo?{COUNT}"
     if version == "h1":
         client = open_over_h1(connect_h1(turns.listener), target)
     else:
-        client = open_over_h2(connect_h2(turns.listener), target)
+        client = open_over_h2(connect_multiplexed(turns.listener_speaking(version)), target)
     # Beside each other: who does not read is held.
     for _ in range(COUNT // 500):
         client.send_bytes(frame(TEXT, b"x") * 500)
@@ -45,13 +45,13 @@ def test_a_busy_websocket_leaves_the_others_their_turns(
     assert 0 < told["most"] <= 2 * SLICE, told
 
 
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 @pytest.mark.parametrize(("target", "most"), [("pieces", SLICE), ("slow-pieces", SLOW_SLICE)])
 def test_an_app_that_sends_many_pieces_leaves_the_others_their_turns(
-    turns: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any], version: str, target: str, most: int
+    turns: Server, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], version: str, target: str, most: int
 ) -> None:
     count = COUNT if target == "pieces" else 200
-    client = connect_h1(turns.listener) if version == "h1" else connect_h2(turns.listener)
+    client = connect_h1(turns.listener) if version == "h1" else connect_multiplexed(turns.listener_speaking(version))
     body = client.get(f"/{target}?{count}").body
     assert body[:count] == b"x" * count
     told = json.loads(body[count:])

@@ -17,6 +17,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import APPS, START_DEADLINE, Server, wait_until
 from end_to_end.upstream import Peer, Request, Upstream
 from end_to_end.ws_client import WsClient, ask_over_h1, ask_over_h2, open_over_h1, open_over_h2
@@ -24,16 +25,18 @@ from end_to_end.ws_client import WsClient, ask_over_h1, ask_over_h2, open_over_h
 Serve = Callable[..., Server]
 
 
-@pytest.fixture(params=["h1", "h2"])
+@pytest.fixture(params=["h1", "h2", "h3"])
 def open_websocket(
-    request: pytest.FixtureRequest, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client]
+    request: pytest.FixtureRequest,
+    connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client],
 ) -> Callable[..., WsClient]:
-    """Opens a WebSocket over either protocol."""
+    """Opens a WebSocket over any protocol."""
 
     def opened(server: Server, path: str, **options: Any) -> WsClient:
         if request.param == "h1":
             return open_over_h1(connect_h1(server.listeners[1]), path, **options)
-        return open_over_h2(connect_h2(server.listener), path, **options)
+        return open_over_h2(connect_multiplexed(server.listener_speaking(request.param)), path, **options)
 
     return opened
 
@@ -57,8 +60,8 @@ def test_a_websocket_through_an_upstream(
 
 
 def test_subprotocols_and_refusals_come_from_the_upstream(
-    proxy: Callable[..., Server], serve: Serve, connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client],
-    open_websocket: Callable[..., WsClient],
+    proxy: Callable[..., Server], serve: Serve, connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client], open_websocket: Callable[..., WsClient],
 ) -> None:
     inner = serve("sockets.py:app")
     server = proxy(inner.listener.url)
@@ -66,19 +69,22 @@ def test_subprotocols_and_refusals_come_from_the_upstream(
     assert client.closed() == (4000, "chosen")
     refused = ask_over_h1(connect_h1(server.listeners[1]), "/deny", whole=True)
     assert (refused.status, refused.body) == (418, b"no tea")
-    h2 = connect_h2(server.listener)
-    stream = h2.response(ask_over_h2(h2, "/deny"))
-    assert (stream.status, stream.body) == (418, b"no tea")
+    for where in (server.listener, server.quic):
+        multiplexed = connect_multiplexed(where)
+        stream = multiplexed.response(ask_over_h2(multiplexed, "/deny"))
+        assert (stream.status, stream.body) == (418, b"no tea")
 
 
 def test_an_upstream_that_knows_no_websockets(
-    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client],
-    upstream: Upstream,
+    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client], upstream: Upstream,
 ) -> None:
     server = proxy(upstream.url)
     assert ask_over_h1(connect_h1(server.listeners[1]), "/", whole=True).status == 200
-    h2 = connect_h2(server.listener)
-    assert h2.response(ask_over_h2(h2, "/")).status == 502, "200 would mean that the WebSocket is open"
+    for where in (server.listener, server.quic):
+        multiplexed = connect_multiplexed(where)
+        response = multiplexed.response(ask_over_h2(multiplexed, "/"))
+        assert response.status == 502, "200 would mean that the WebSocket is open"
 
 
 def test_a_websocket_ends_with_either_side(

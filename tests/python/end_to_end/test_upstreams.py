@@ -14,6 +14,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client, Stream
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.proxying import Client, status_of, write
 from end_to_end.server import Server, wait_until
@@ -96,7 +97,7 @@ def test_interim_heads_chunks_and_trailers(
     assert client.ask("/").trailers == [], "the client has not asked for them"
 
 
-def send_with_trailers(connection: H1Client | H2Client, trailers: list[tuple[str, str]], path: str = "/") -> None:
+def send_with_trailers(connection: H1Client | H2Client | H3Client, trailers: list[tuple[str, str]], path: str = "/") -> None:
     """Sends a request whose body has trailers."""
     if isinstance(connection, H1Client):
         lines = "".join(f"{name}: {value}\r\n" for name, value in trailers)
@@ -104,8 +105,7 @@ def send_with_trailers(connection: H1Client | H2Client, trailers: list[tuple[str
         connection.send(f"5\r\nhello\r\n0\r\n{lines}\r\n")
     else:
         stream = connection.request("POST", path, (("content-length", "5"), ("trailer", "x-sum")), b"hello", end=False)
-        connection.protocol.send_headers(stream, trailers, end_stream=True)
-        connection.flush()
+        connection.trailers(stream, trailers)
 
 
 @pytest.mark.parametrize("hops", [1, 2])
@@ -141,7 +141,7 @@ def test_apps_get_no_trailers(
         assert last_answer(connection) == (200, b"hello")
 
 
-def last_answer(connection: H1Client | H2Client) -> tuple[int | None, bytes]:
+def last_answer(connection: H1Client | H2Client | H3Client) -> tuple[int | None, bytes]:
     """The status and the body of the response to the last request."""
     if isinstance(connection, H1Client):
         h1 = connection.response()
@@ -151,8 +151,8 @@ def last_answer(connection: H1Client | H2Client) -> tuple[int | None, bytes]:
 
 
 def test_streams_pass_piece_by_piece(
-    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client],
-    upstream: Upstream,
+    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client], upstream: Upstream,
 ) -> None:
     go = threading.Semaphore(0)
 
@@ -172,12 +172,13 @@ def test_streams_pass_piece_by_piece(
         go.release()
         assert client.chunk() == f"data: {number}\n\n".encode()
     assert client.chunk() == b""
-    over_h2 = connect_h2(server.listener)
-    stream = over_h2.streams[over_h2.request()]
-    for number in range(3):
-        go.release()
-        over_h2.wait(has_length(stream, 9 * (number + 1)))
-    assert over_h2.response(stream.id).body == b"".join(f"data: {number}\n\n".encode() for number in range(3))
+    for where in (server.listener, server.quic):
+        multiplexed = connect_multiplexed(where)
+        stream = multiplexed.streams[multiplexed.request()]
+        for number in range(3):
+            go.release()
+            multiplexed.wait(has_length(stream, 9 * (number + 1)))
+        assert multiplexed.response(stream.id).body == b"".join(f"data: {number}\n\n".encode() for number in range(3))
 
 
 def test_a_body_passes_as_it_arrives(
@@ -214,10 +215,10 @@ def has_arrived(pieces: list[bytes], length: int) -> Callable[[], bool]:
     return lambda: sum(map(len, pieces)) == length
 
 
-@pytest.mark.parametrize("client_protocol", ["h1", "h2"])
+@pytest.mark.parametrize("client_protocol", ["h1", "h2", "h3"])
 def test_a_slow_client_holds_a_bounded_amount(
-    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client],
-    upstream: Upstream, client_protocol: str,
+    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client], upstream: Upstream, client_protocol: str,
 ) -> None:
     sent = [0]
     size = 64 << 20
@@ -238,20 +239,20 @@ def test_a_slow_client_holds_a_bounded_amount(
         h1.request()
         h1.head()
     else:
-        h2 = connect_h2(server.listener, window=64 << 10)
-        stream = h2.request()
-        h2.held.add(stream)
-        h2.head(stream)
+        multiplexed = connect_multiplexed(server.listener_speaking(client_protocol), window=64 << 10)
+        stream = multiplexed.request()
+        multiplexed.held.add(stream)
+        multiplexed.head(stream)
     wait_until_still(lambda: sent[0])
     assert sent[0] < 8 << 20, "what the sockets and the windows hold"
     assert server.memory()[1] - before < 8 << 20
     if client_protocol == "h1":
         assert len(h1.exactly(size)) == size
     else:
-        h2.counted.add(stream)
-        h2.release(stream)
-        h2.response(stream, 60)
-        assert h2.streams[stream].length == size
+        multiplexed.counted.add(stream)
+        multiplexed.release(stream)
+        multiplexed.response(stream, 60)
+        assert multiplexed.streams[stream].length == size
 
 
 def wait_until_still(value: Callable[[], int]) -> None:
@@ -267,10 +268,10 @@ def wait_until_still(value: Callable[[], int]) -> None:
     wait_until(is_still, "nothing more to be sent")
 
 
-@pytest.mark.parametrize("client_protocol", ["h1", "h2"])
+@pytest.mark.parametrize("client_protocol", ["h1", "h2", "h3"])
 def test_a_slow_upstream_holds_a_bounded_amount_of_an_upload(
-    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client], connect_h2: Callable[..., H2Client],
-    upstream: Upstream, client_protocol: str,
+    proxy: Callable[..., Server], connect_h1: Callable[..., H1Client],
+    connect_multiplexed: Callable[..., H2Client | H3Client], upstream: Upstream, client_protocol: str,
 ) -> None:
     go = threading.Event()
     size = 32 << 20
@@ -295,8 +296,8 @@ def test_a_slow_upstream_holds_a_bounded_amount_of_an_upload(
             sent[0] += len(piece)
         answers.append(client.response().body)
 
-    def upload_over_h2() -> None:
-        client = connect_h2(server.listener, deadline=60)
+    def upload_over_streams() -> None:
+        client = connect_multiplexed(server.listener_speaking(client_protocol), deadline=60)
         stream = client.request("POST", headers=[("content-length", str(size))], end=False)
         for _ in range(size // len(piece)):
             client.send(stream, piece)
@@ -304,7 +305,7 @@ def test_a_slow_upstream_holds_a_bounded_amount_of_an_upload(
         client.send(stream, b"", end=True)
         answers.append(client.response(stream).body)
 
-    thread = threading.Thread(target=upload_over_h1 if client_protocol == "h1" else upload_over_h2)
+    thread = threading.Thread(target=upload_over_h1 if client_protocol == "h1" else upload_over_streams)
     thread.start()
     wait_until_still(lambda: sent[0])
     assert sent[0] < 12 << 20

@@ -1,4 +1,4 @@
-"""WebSockets over HTTP/1.1 and HTTP/2: handshakes, messages, ends, faults, and what neither side can break."""
+"""WebSockets over every protocol: handshakes, messages, ends, faults, and what neither side can break."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import websockets.exceptions
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.server import Listening, Server, wait_until
 from end_to_end.ws_client import (
     BINARY,
@@ -51,13 +52,13 @@ def listener(sockets: Server, protocol: str) -> Listening:
 
 @pytest.fixture
 def open_ws(
-    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> Callable[..., WsClient]:
     """Opens a WebSocket over the protocol at hand."""
 
     def open_ws(target: str = "/echo", headers: Any = ()) -> WsClient:
-        if protocol.startswith("h2"):
-            return open_over_h2(connect_h2(listener), target, headers)
+        if not protocol.startswith("h1"):
+            return open_over_h2(connect_multiplexed(listener), target, headers)
         return open_over_h1(connect_h1(listener), target, headers)
 
     return open_ws
@@ -73,13 +74,13 @@ def status_of_refusal(
     listener: Listening,
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     target: Any,
     headers: Any = (),
 ) -> Any:
     """The answer to a handshake that is refused: status, a field getter, the body."""
-    if protocol.startswith("h2"):
-        client = connect_h2(listener)
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(listener)
         response = client.response(ask_over_h2(client, target, headers))
         return response.status, lambda name: (response.header(name.encode()) or b"").decode() or None, response.body
     client = connect_h1(listener)
@@ -101,17 +102,18 @@ def test_handshake_over_http1_has_the_key_of_the_rfc(sockets: Server, connect_h1
     assert head.header("content-length") is None and head.header("transfer-encoding") is None
 
 
-def test_http2_offers_extended_connect(sockets: Server, connect_h2: Callable[..., H2Client]) -> None:
-    client = connect_h2(sockets.listener)
-    client.ping()
-    assert client.protocol.remote_settings.enable_connect_protocol == 1
+@pytest.mark.parametrize("protocol", ["h2", "h3"], indirect=True)
+def test_extended_connect_is_offered(
+    listener: Listening, connect_multiplexed: Callable[..., H2Client | H3Client]
+) -> None:
+    assert connect_multiplexed(listener).offers_extended_connect()
 
 
 def test_wrong_version_is_answered_with_the_right_one(
-    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
     wrong = [("sec-websocket-version", "8")]
-    status, header, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, "/echo", wrong)
+    status, header, _ = status_of_refusal(listener, protocol, connect_h1, connect_multiplexed, "/echo", wrong)
     assert (status, header("sec-websocket-version")) == (426, "13")
 
 
@@ -131,10 +133,14 @@ def test_what_does_not_ask_for_a_websocket_is_an_ordinary_request(
     assert client.get("/", "upgrade: websocket\r\n").body == b"hello"
 
 
+@pytest.mark.parametrize("protocol", ["h2", "h3"], indirect=True)
 @pytest.mark.parametrize("extra", [[(":protocol", "foo")], []])
-def test_other_connects_of_http2_are_refused(sockets: Server, connect_h2: Callable[..., H2Client], extra: Any) -> None:
-    client = connect_h2(sockets.listener)
-    client.protocol.config.validate_outbound_headers = False
+def test_other_connects_are_refused(
+    listener: Listening, connect_multiplexed: Callable[..., H2Client | H3Client], extra: Any
+) -> None:
+    client = connect_multiplexed(listener)
+    if isinstance(client, H2Client):
+        client.protocol.config.validate_outbound_headers = False
     stream = client.request("CONNECT", "/echo", extra, end=False)
     assert client.head(stream).status in (400, 405) or client.streams[stream].is_over
     assert client.get("/").body == b"hello"
@@ -156,8 +162,8 @@ def test_scope_is_exact(open_ws: Callable[..., WsClient], protocol: str, listene
     assert scope == {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "2" if protocol.startswith("h2") else "1.1",
-        "scheme": "wss" if protocol in ("h1-tls", "h2") else "ws",
+        "http_version": "1.1" if protocol.startswith("h1") else protocol[1],
+        "scheme": "ws" if protocol in ("h1", "h2c") else "wss",
         "path": "/scope",
         "raw_path": {"bytes": "/scope"},
         "query_string": {"bytes": "a=%20b"},
@@ -180,31 +186,32 @@ def test_close_before_accept_is_403(
     listener: Listening,
     protocol: str,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
-    status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, f"/refuse?{key}")
+    status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_multiplexed, f"/refuse?{key}")
     assert status == 403
     assert json.loads(ask(f"/note?{key}"))["type"] == "websocket.disconnect"
 
 
 def test_denial_is_an_ordinary_response(
-    sockets: Server, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    sockets: Server, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
     over_h1 = connect_h1(sockets.listeners[1])
     response = ask_over_h1(over_h1, "/deny", whole=True)
     assert (response.status, response.header("x-why"), response.body) == (418, "because", b"no tea")
     assert over_h1.get("/").body == b"hello", "the connection lives on"
-    over_h2 = connect_h2(sockets.listener)
-    response = over_h2.response(ask_over_h2(over_h2, "/deny"))
-    assert (response.status, response.header(b"x-why"), response.body) == (418, b"because", b"no tea")
+    for where in (sockets.listener, sockets.quic):
+        client = connect_multiplexed(where)
+        response = client.response(ask_over_h2(client, "/deny"))
+        assert (response.status, response.header(b"x-why"), response.body) == (418, b"because", b"no tea")
 
 
 def test_app_that_fails_before_accept_is_500(
-    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    listener: Listening, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
-    status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_h2, "/fail-before")
+    status, _, _ = status_of_refusal(listener, protocol, connect_h1, connect_multiplexed, "/fail-before")
     assert status == 500
 
 
@@ -241,10 +248,11 @@ def test_many_small_messages_in_one_piece(open_ws: Callable[..., WsClient]) -> N
     assert [ws.receive() for _ in range(count)] == [str(number) for number in range(count)]
 
 
-def test_websockets_and_requests_share_a_connection_of_http2(
-    sockets: Server, connect_h2: Callable[..., H2Client]
+@pytest.mark.parametrize("protocol", ["h2", "h3"], indirect=True)
+def test_websockets_and_requests_share_a_connection(
+    listener: Listening, connect_multiplexed: Callable[..., H2Client | H3Client]
 ) -> None:
-    client = connect_h2(sockets.listener)
+    client = connect_multiplexed(listener)
     both = [open_over_h2(client, "/echo") for _ in range(20)]
     for number, ws in enumerate(both):
         ws.send(f"message {number}")
@@ -252,10 +260,12 @@ def test_websockets_and_requests_share_a_connection_of_http2(
     assert [ws.receive() for ws in both] == [f"message {number}" for number in range(20)]
 
 
-@pytest.mark.parametrize("protocol", ["h2", "h2c"], indirect=True)
-def test_early_messages_wait_for_the_app_to_accept(listener: Listening, connect_h2: Callable[..., H2Client]) -> None:
-    """A client of HTTP/1.1 has to wait for 101, one of HTTP/2 need not."""
-    client = connect_h2(listener)
+@pytest.mark.parametrize("protocol", ["h2", "h2c", "h3"], indirect=True)
+def test_early_messages_wait_for_the_app_to_accept(
+    listener: Listening, connect_multiplexed: Callable[..., H2Client | H3Client]
+) -> None:
+    """A client of HTTP/1.1 has to wait for 101, others need not."""
+    client = connect_multiplexed(listener)
     stream = ask_over_h2(client, "/echo")
     ws = WsClient(OverH2(client, stream), None)
     ws.send("early")
@@ -358,12 +368,12 @@ def test_send_waits_for_a_client_that_does_not_read(
     protocol: str,
     listener: Listening,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
-    if protocol.startswith("h2"):
-        client = connect_h2(listener, window=1 << 18, receive_buffer=1 << 16)
+    if not protocol.startswith("h1"):
+        client = connect_multiplexed(listener, window=1 << 18, receive_buffer=1 << 16)
         stream = ask_over_h2(client, f"/flood?{key}")
         client.held.add(stream)
         assert client.head(stream).status == 200
@@ -382,16 +392,22 @@ def test_slow_app_holds_the_client_back_and_answers_pings(
     protocol: str,
     listener: Listening,
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     ask: Callable[..., Any],
     key: str,
 ) -> None:
     piece, sent = bytes(50_000), 0
-    if protocol.startswith("h2"):
-        client = connect_h2(listener)
+    if protocol == "h3":
+        ws = open_over_h2(connect_multiplexed(listener), f"/slow?{key}")
+        # What is beyond the stream's window for unread bodies waits in QUIC, and with it a PING.
+        for _ in range(2):
+            ws.send(piece)
+            sent += len(piece)
+    elif protocol.startswith("h2"):
+        client = connect_multiplexed(listener)
         ws = open_over_h2(client, f"/slow?{key}")
         # As much as the windows take, and a PING still fits in what is left.
-        while client.protocol.local_flow_control_window(ws.transport.stream) > 60_000:
+        while client.window_left(ws.transport.stream) > 60_000:
             ws.send(piece)
             sent += len(piece)
             client.ping()

@@ -241,29 +241,32 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def server(share: Callable[..., Server]) -> Server:
-    """One for all cases, without TLS."""
+    """One for all cases."""
     return share(
         "sockets.py:app",
+        tls=True,
         keep_alive_max_requests=100_000,
         websocket_max_message_size=MAX_SIZE,
         hcrs={"websocket_compression_min_size": 0},
     )
 
 
-@pytest.fixture(params=["h1", "h2c"])
+@pytest.fixture(params=["h1", "h2c", "h3"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    """Both ways to carry a WebSocket; what is around them, such as TLS, does not matter here."""
+    """Every way to carry a WebSocket; what is around them, such as TLS, does not matter here."""
     return str(request.param)
 
 
 @pytest.fixture
 def open_ws(
-    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    server: Server, protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> Callable[..., WsClient]:
+    where = server.listener_for(protocol)
+
     def open_ws(headers: Iterable[tuple[str, str]] = ()) -> WsClient:
-        if protocol == "h2c":
-            return open_over_h2(connect_h2(server.listener), "/echo", list(headers))
-        return open_over_h1(connect_h1(server.listener), "/echo", list(headers))
+        if protocol == "h1":
+            return open_over_h1(connect_h1(where), "/echo", list(headers))
+        return open_over_h2(connect_multiplexed(where), "/echo", list(headers))
 
     return open_ws
 

@@ -14,6 +14,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import shows
 from end_to_end.server import Server
 from end_to_end.ws_client import (
@@ -31,24 +32,25 @@ from end_to_end.ws_client import (
 )
 
 
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 def test_denial_takes_as_long_as_its_app_does(
-    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    serve: Callable[..., Server], connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any], version: str
 ) -> None:
     server = serve("sockets.py:app", read_timeout=0.2)
-    over_h1, over_h2 = connect_h1(server.listener), connect_h2(server.listener)
-    stream = ask_over_h2(over_h2, "/deny-slowly")
-    assert ask_over_h1(over_h1, "/deny-slowly", whole=True).body == b"no tea"
-    response = over_h2.response(stream)
+    if version == "h1":
+        response = ask_over_h1(connect_h1(server.listener), "/deny-slowly", whole=True)
+    else:
+        client = connect_multiplexed(server.listener_speaking(version))
+        response = client.response(ask_over_h2(client, "/deny-slowly"))
     assert (response.status, response.body) == (418, b"no tea")
 
 
 def test_drain_closes_with_1001(
-    serve: Callable[..., Server], protocol: str, connect_h1: Callable[..., Any], connect_h2: Callable[..., Any]
+    serve: Callable[..., Server], protocol: str, connect_h1: Callable[..., Any], connect_multiplexed: Callable[..., Any]
 ) -> None:
-    tls = protocol in ("h1-tls", "h2")
-    server = serve("sockets.py:app", tls=tls)
-    if protocol.startswith("h2"):
-        ws = open_over_h2(connect_h2(server.listener), "/echo")
+    server = serve("sockets.py:app", tls=protocol in ("h1-tls", "h2"))
+    if not protocol.startswith("h1"):
+        ws = open_over_h2(connect_multiplexed(server.listener_speaking(protocol)), "/echo")
     else:
         ws = open_over_h1(connect_h1(server.listener), "/echo")
     ws.send("hello")
@@ -60,11 +62,12 @@ def test_drain_closes_with_1001(
     assert server.wait_for_exit() == 0
 
 
-def test_worker_that_dies_is_1012_and_the_connection_of_http2_lives(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client]
+@pytest.mark.parametrize("version", ["h2", "h3"])
+def test_worker_that_dies_is_1012_and_the_connection_lives(
+    serve: Callable[..., Server], connect_multiplexed: Callable[..., H2Client | H3Client], version: str
 ) -> None:
     server = serve("sockets.py:app", tls=True)
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     ws = open_over_h2(client, "/echo")
     (pid,) = server.worker_pids()
     os.kill(pid, signal.SIGKILL)
@@ -253,11 +256,11 @@ def test_client_that_answers_pings_is_kept(serve: Callable[..., Server], connect
 
 
 @pytest.mark.parametrize("messages", [[b""] * 3000, [bytes(60_000)] * 6], ids=["empty", "large"])
-@pytest.mark.parametrize("version", ["h1", "h2"])
+@pytest.mark.parametrize("version", ["h1", "h2", "h3"])
 def test_close_of_an_app_that_has_taken_nothing_is_answered_at_once(
     serve: Callable[..., Server],
     connect_h1: Callable[..., Any],
-    connect_h2: Callable[..., Any],
+    connect_multiplexed: Callable[..., Any],
     tmp_path: Any,
     version: str,
     messages: list[bytes],
@@ -266,8 +269,8 @@ def test_close_of_an_app_that_has_taken_nothing_is_answered_at_once(
     server = serve("numbered.py:app", hcrs={"lifespan": "off"})
     target = f"/deaf?gate={tmp_path}/gate"
     socket = open_over_h1(connect_h1(server.listener), target) if version == "h1" else None
-    socket = socket or open_over_h2(connect_h2(server.listener, window=1 << 16), target)
-    if version == "h2":
+    socket = socket or open_over_h2(connect_multiplexed(server.listener_speaking(version), window=1 << 16), target)
+    if version != "h1":
         messages = messages[: len(messages) // 3]  # what its stream's window takes
     for message in messages:
         socket.send(message)

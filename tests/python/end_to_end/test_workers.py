@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h2.errors
 import pytest
 
 from end_to_end.blocked_workers import blocked, is_written
@@ -45,12 +44,13 @@ def test_blocked_worker_does_not_hold_up_requests_that_another_can_take(
             assert int(client.response(stream).body) not in blocked_pids
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_killed_worker_takes_only_its_begun_requests_with_it(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+    serve: Callable[..., Server], connect_multiplexed: Callable[..., Any], tmp_path: Path, version: str
 ) -> None:
     server = serve("plain.py:app", workers=2, keep_alive_timeout=60)
     before = server.worker_pids()
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     streams = [client.request("GET", f"/nap?seconds=2&file={tmp_path}/{number}") for number in range(10)]
     wait_until(lambda: len(list(tmp_path.glob("[0-9]"))) == 10, "all of them to begin")
     os.kill(before[0], signal.SIGKILL)
@@ -71,19 +71,25 @@ def test_killed_worker_takes_only_its_begun_requests_with_it(
     assert pids == set(after), "the new worker takes its share"
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 @pytest.mark.parametrize("start", ["", "&start=1"], ids=["before-the-response", "in-the-response"])
 def test_app_that_kills_its_worker_costs_its_own_request(
-    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], key: str, start: str
+    serve: Callable[..., Server],
+    connect_multiplexed: Callable[..., Any],
+    connect_h1: Callable[..., Any],
+    key: str,
+    start: str,
+    version: str,
 ) -> None:
     server = serve("plain.py:app")
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     stream = client.request("GET", f"/die?key={key}{start}")
     if start:
         client.wait(lambda: client.streams[stream].length == 5, "the first piece")
         client.request("GET", f"/go?key={key}")
     response = client.response(stream)
     if start:
-        assert response.reset == h2.errors.ErrorCodes.INTERNAL_ERROR
+        assert response.reset == client.errors.INTERNAL_ERROR
     else:
         assert response.status == 502
     assert client.get().body == b"hello", "the request waits for the new worker"
@@ -93,11 +99,12 @@ def test_app_that_kills_its_worker_costs_its_own_request(
     server.wait_for_log(r"Worker \d+ is ready", count=2)
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_unbegun_requests_of_a_killed_worker_are_served_by_another(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+    serve: Callable[..., Server], connect_multiplexed: Callable[..., Any], tmp_path: Path, version: str
 ) -> None:
     server = serve("plain.py:app", workers=1)
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     blocked = client.request("GET", f"/block?file={tmp_path}/blocked")
     wait_until(lambda: is_written(tmp_path / "blocked"), "the worker to be blocked")
     posts = [client.request("POST", "/digest", body=bytes(1000)) for _ in range(50)]
@@ -147,11 +154,16 @@ def test_a_request_that_kills_its_worker_again_and_again_does_not_empty_all_plac
     assert "started in 2 s" not in server.log
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_without_a_worker_requests_wait_and_then_get_503(
-    serve: Callable[..., Server], connect_h2: Callable[..., Any], connect_h1: Callable[..., Any], tmp_path: Path
+    serve: Callable[..., Server],
+    connect_multiplexed: Callable[..., Any],
+    connect_h1: Callable[..., Any],
+    tmp_path: Path,
+    version: str,
 ) -> None:
     server = serve("plain.py:app", hcrs={"queue_timeout": 1.0})
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     with blocked(server, tmp_path / "block"):
         began = time.monotonic()
         h1 = connect_h1(server.listener)
@@ -164,11 +176,12 @@ def test_without_a_worker_requests_wait_and_then_get_503(
     assert client.get().status == 200
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
 def test_full_queue_gets_503_at_once(
-    serve: Callable[..., Server], connect_h2: Callable[..., H2Client], tmp_path: Path
+    serve: Callable[..., Server], connect_multiplexed: Callable[..., Any], tmp_path: Path, version: str
 ) -> None:
     server = serve("plain.py:app", hcrs={"queue_size": 10, "queue_timeout": 60})
-    client = connect_h2(server.listener)
+    client = connect_multiplexed(server.listener_speaking(version))
     with blocked(server, tmp_path / "block"):
         streams = [client.request() for _ in range(90)]
         client.wait(lambda: any(client.streams[stream].status == 503 for stream in streams), "503")

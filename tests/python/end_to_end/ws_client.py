@@ -272,30 +272,15 @@ def open_over_h1(client: H1Client, target: str, headers: Sequence[tuple[str, str
     return WsClient(OverH1(client), head)
 
 
-def ask_over_h2(client: H2Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> int:
-    """Sends the handshake on a stream of its own."""
+def ask_over_h2(client: H2Client | H3Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> int:
+    """Sends the handshake on a stream of its own, of HTTP/2 or HTTP/3."""
     fields = {"sec-websocket-version": "13", **dict(headers)}
     extra = [(":protocol", "websocket"), *((name, value) for name, value in fields.items() if value)]
     return client.request("CONNECT", target, extra, end=False)
 
 
-def ask_over_h3(client: H3Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> int:
-    """Sends the handshake on a stream of its own (RFC 9220)."""
-    fields = {"sec-websocket-version": "13", **dict(headers)}
-    kept = [(name, value) for name, value in fields.items() if value]
-    return client.request("CONNECT", target, kept, end=False, pseudo=[(":protocol", "websocket")])
-
-
-def open_over_h3(client: H3Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> WsClient:
-    """A WebSocket on a stream of its own."""
-    stream = ask_over_h3(client, target, headers)
-    head = client.head(stream)
-    assert head.status == 200, head
-    return WsClient(OverH2(client, stream), head)
-
-
-def open_over_h2(client: H2Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> WsClient:
-    """A WebSocket on a stream of its own."""
+def open_over_h2(client: H2Client | H3Client, target: str, headers: Sequence[tuple[str, str]] = ()) -> WsClient:
+    """A WebSocket on a stream of its own, of HTTP/2 or HTTP/3."""
     stream = ask_over_h2(client, target, headers)
     head = client.head(stream)
     assert head.status == 200, head
