@@ -176,6 +176,19 @@ impl Connection {
         if sent == Sending::Blocked { Poll::Pending } else { Poll::Ready(()) }
     }
 
+    /// Lets the client open all streams that are free. The transport announces them an eighth of the limit at a time,
+    /// for which a client would wait that keeps more open than the other seven.
+    fn announce_free_streams(&mut self) {
+        let most = self.quic.max_concurrent_streams(Dir::Bi);
+        if self.quic.streams().remote_open_streams(Dir::Bi) >= most - most / 8
+            && let Ok(limit) = VarInt::from_u64(most)
+        {
+            // What is left to announce counts as much of a lower limit.
+            self.quic.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(0));
+            self.quic.set_max_concurrent_streams(Dir::Bi, limit);
+        }
+    }
+
     fn send(&mut self, now: Instant) -> Sending {
         if let Some((transmit, bytes)) = &self.unsent {
             if !self.endpoint.socket.send(transmit, bytes) {
@@ -183,6 +196,7 @@ impl Connection {
             }
             self.unsent = None;
         }
+        self.announce_free_streams();
         let mut sent = 0;
         while sent < SENT_PER_TURN {
             let outcome = with_output(|output| {
