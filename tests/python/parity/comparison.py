@@ -70,6 +70,8 @@ class Case:
     app: str
     says: Callable[[Speaker], Answer]
     tls: bool = False
+    #: Over HTTP/3.
+    quic: bool = False
 
 
 #: Facets that tell of silence.

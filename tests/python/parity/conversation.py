@@ -11,12 +11,14 @@ import re
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import h2.exceptions
+from aioquic.h3.connection import ErrorCode
 
 from end_to_end.h1_client import Closed, H1Client
 from end_to_end.h2_client import H2Client, Lost
+from end_to_end.h3_client import H3Client
 from end_to_end.server import DEADLINE, Listening
 
 #: What a server answered, by facet.
@@ -40,17 +42,29 @@ class Request:
     chunked: int = 0
 
 
+Client: TypeAlias = H1Client | H2Client | H3Client
+
+
 class Speaker:
     """A client of one listener of one server, which opens as many connections as it is asked to."""
 
-    def __init__(self, where: Listening, trust: Callable[..., ssl.SSLContext], *, patience: float = DEADLINE) -> None:
+    def __init__(
+        self,
+        where: Listening,
+        trust: Callable[..., ssl.SSLContext],
+        *,
+        patience: float = DEADLINE,
+        beside: Listening | None = None,
+    ) -> None:
+        """``beside`` is another listener of the same server, for connections over TCP."""
         self.where, self.trust, self.patience = where, trust, patience
-        self._open: list[H1Client | H2Client] = []
+        self.beside = beside or where
+        self._open: list[Client] = []
 
     def h1(self, deadline: float = DEADLINE) -> H1Client:
         """A new connection for HTTP/1.1."""
-        tls = self.trust("http/1.1") if self.where.scheme == "https" else None
-        self._open.append(client := H1Client(self.where, tls=tls, deadline=deadline))
+        tls = self.trust("http/1.1") if self.beside.scheme == "https" else None
+        self._open.append(client := H1Client(self.beside, tls=tls, deadline=deadline))
         return client
 
     def h2(self) -> H2Client:
@@ -59,8 +73,15 @@ class Speaker:
         self._open.append(client := H2Client(self.where, tls=tls))
         return client
 
+    def multiplexed(self) -> H2Client | H3Client:
+        """A new connection for HTTP/3 if the listener is for it, otherwise for HTTP/2."""
+        if not self.where.quic:
+            return self.h2()
+        self._open.append(client := H3Client(self.where))
+        return client
+
     @property
-    def clients(self) -> list[H1Client | H2Client]:
+    def clients(self) -> list[Client]:
         """The connections so far."""
         return self._open
 
@@ -74,7 +95,7 @@ class Speaker:
         return self.h1().get(f"/note?{query}").body.decode()
 
 
-def same_words(value: Any, *clients: H1Client | H2Client) -> Any:
+def same_words(value: Any, *clients: Client) -> Any:
     """A value in which dates, ports and process ids are words."""
     if isinstance(value, bytes):
         return same_words(value.decode("latin-1"), *clients).encode("latin-1")
@@ -214,12 +235,12 @@ def _afterwards(client: H1Client) -> str:
     return "kept" if rest.startswith((b"HTTP/1.1 404", b"HTTP/1.1 500")) else f"more: {rest[:40]!r}"
 
 
-# ---- HTTP/2 ----
+# ---- HTTP/2 and HTTP/3 ----
 
 
 def ask_h2(speaker: Speaker, request: Request) -> Answer:
-    """Sends a request on a new connection."""
-    client = speaker.h2()
+    """Sends a request on a new connection, of HTTP/2 or HTTP/3."""
+    client = speaker.multiplexed()
     headers = list(request.headers)
     if request.body is not None and not request.chunked:
         headers.append(("content-length", str(len(request.body))))
@@ -232,7 +253,7 @@ def ask_h2(speaker: Speaker, request: Request) -> Answer:
     return answer_h2(speaker, client, stream)
 
 
-def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
+def answer_h2(speaker: Speaker, client: H2Client | H3Client, stream: int) -> Answer:
     """The answer on a stream, and whether the connection still serves."""
     got = client.streams[stream]
     end = None
@@ -242,7 +263,8 @@ def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
         end = "silent"
     except (Lost, OSError, h2.exceptions.ProtocolError):
         end = "connection lost"
-    answer: Answer = {"end": end or ("whole" if got.ended else f"reset {got.reset!r}")}
+    code = got.reset if isinstance(client, H2Client) or got.reset is None else ErrorCode(got.reset)
+    answer: Answer = {"end": end or ("whole" if got.ended else f"reset {code!r}")}
     if got.headers:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in got.headers]
         answer["status"] = int(pairs[0][1])
@@ -259,13 +281,20 @@ def answer_h2(speaker: Speaker, client: H2Client, stream: int) -> Answer:
     return dict(same_words(answer, client))
 
 
-def _afterwards_h2(client: H2Client, patience: float) -> str:
+def _afterwards_h2(client: H2Client | H3Client, patience: float) -> str:
     try:
         if client.goaway is not None:
-            return f"GOAWAY {client.goaway.error_code!r}"
+            return _end_of(client)
         client.get("/after", deadline=patience)
     except TimeoutError:
         return "silent"
     except (Lost, OSError, h2.exceptions.ProtocolError):
-        return "closed" if client.goaway is None else f"GOAWAY {client.goaway.error_code!r}"
+        return _end_of(client)
     return "kept"
+
+
+def _end_of(client: H2Client | H3Client) -> str:
+    """How the server has ended a connection."""
+    if isinstance(client, H2Client):
+        return "closed" if client.goaway is None else f"GOAWAY {client.goaway.error_code!r}"
+    return "closed" if client.termination is None else f"closed {ErrorCode(client.termination.error_code)!r}"

@@ -1,4 +1,5 @@
-"""HTTP/2 beyond plain requests: odd heads, trailers, errors in the middle, and what they do to the connection."""
+"""HTTP/2 and HTTP/3 beyond plain requests: odd heads, trailers, errors in the middle, clients that leave, and what they
+do to the connection."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def head(
 
 def gated(speaker: Speaker, behaviour: str, key: str) -> Answer:
     """A response whose head has come before the app goes on."""
-    client = speaker.h2()
+    client = speaker.multiplexed()
     stream = client.request("GET", f"/{behaviour}&key={key}")
     client.head(stream)
     speaker.h1().get(f"/go?key={key}")
@@ -59,23 +60,22 @@ def gated(speaker: Speaker, behaviour: str, key: str) -> Answer:
 
 def with_trailers(speaker: Speaker) -> Answer:
     """A request with trailers."""
-    client = speaker.h2()
+    client = speaker.multiplexed()
     stream = client.request("POST", "/echo", body=b"abc", end=False)
-    client.protocol.send_headers(stream, [("x-a", "b")], end_stream=True)
-    client.flush()
+    client.trailers(stream, [("x-a", "b")])
     return answer_h2(speaker, client, stream)
 
 
 def shorter_body(speaker: Speaker) -> Answer:
     """A body of another length than was said."""
-    client = speaker.h2()
+    client = speaker.multiplexed()
     stream = client.request("POST", "/digest", [("content-length", "5")], b"abc")
     return answer_h2(speaker, client, stream)
 
 
 def many_streams(speaker: Speaker) -> Answer:
     """As many streams at once as are allowed."""
-    client = speaker.h2()
+    client = speaker.multiplexed()
     streams = [client.request("GET", "/scope") for _ in range(100)]
     got = [client.response(stream) for stream in streams]
     return {"statuses": {stream.status for stream in got}, "ended": all(stream.ended for stream in got)}
@@ -83,10 +83,35 @@ def many_streams(speaker: Speaker) -> Answer:
 
 def reset_and_go_on(speaker: Speaker) -> Answer:
     """A reset stream beside a good one."""
-    client = speaker.h2()
+    client = speaker.multiplexed()
     first = client.request("GET", "/gate?key=never")
     client.reset(first)
     return answer_h2(speaker, client, client.request("GET", "/"))
+
+
+def leave(speaker: Speaker, start: str) -> Answer:
+    """What the app is told of a client that resets its stream."""
+    client = speaker.multiplexed()
+    key = f"leave-{client.port}"
+    stream = client.request("GET", f"/until-disconnect?key={key}{start}")
+    speaker.h1().get(f"/note?key={key}-begun")
+    client.reset(stream)
+    client.ping()
+    try:
+        return {"end": "told", "app": speaker.h1(speaker.patience).get(f"/note?key={key}-told").body}
+    except TimeoutError:
+        return {"end": "silent"}
+
+
+def stream_in_pieces(speaker: Speaker) -> Answer:
+    """A response whose first piece has come before the app goes on."""
+    client = speaker.multiplexed()
+    key = f"pieces-{client.port}"
+    stream = client.request("GET", f"/events?key={key}")
+    client.wait(lambda: client.streams[stream].length, "the first piece", speaker.patience)
+    first = client.streams[stream].body
+    speaker.h1().get(f"/go?key={key}")
+    return {"first": first, **answer_h2(speaker, client, stream)}
 
 
 SAID: dict[str, tuple[str, Callable[[Speaker], Answer]]] = {
@@ -128,6 +153,9 @@ SAID: dict[str, tuple[str, Callable[[Speaker], Answer]]] = {
     "shorter-body": ("plain.py", shorter_body),
     "many-streams": ("plain.py", many_streams),
     "reset": ("plain.py", reset_and_go_on),
+    "leave-before-the-response": ("plain.py", functools.partial(leave, start="")),
+    "leave-in-the-response": ("plain.py", functools.partial(leave, start="&start=1")),
+    "pieces": ("plain.py", stream_in_pieces),
     "fail-later": ("plain.py", functools.partial(gated, behaviour="fail?after=start", key="fail-later")),
     "trailers": (
         "extensions.py",
@@ -141,7 +169,15 @@ SAID: dict[str, tuple[str, Callable[[Speaker], Answer]]] = {
     "hints": ("extensions.py", functools.partial(ask_h2, request=Request(target="/hints?count=2"))),
 }
 
-CASES = {f"raw/h2c/{name}": Case(f"{app}:app", says) for name, (app, says) in SAID.items()}
+#: Those that are said by means that HTTP/3 has too.
+OVER_BOTH = (
+    "shorter-body", "many-streams", "reset", "leave-before-the-response", "leave-in-the-response",
+    "pieces", "fail-later", "trailers", "trailers-unwanted", "trailers-forgotten", "hints",
+)
+
+CASES = {f"raw/h2c/{name}": Case(f"{app}:app", says) for name, (app, says) in SAID.items()} | {
+    f"raw/h3/{name}": Case(f"{SAID[name][0]}:app", SAID[name][1], quic=True) for name in OVER_BOTH
+}
 
 
 @pytest.mark.parametrize("name", CASES)

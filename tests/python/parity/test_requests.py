@@ -1,4 +1,4 @@
-"""Requests that follow the rules, over HTTP/1.1 and HTTP/2, with TLS and without."""
+"""Requests that follow the rules, over every protocol, with TLS and without."""
 
 from __future__ import annotations
 
@@ -121,9 +121,11 @@ ERRORS: dict[str, Request] = {
 }
 
 CASES = {
-    f"plain/{protocol}/{name}": Case(PLAIN, functools.partial(ask, request=request), tls=protocol in ("h1s", "h2"))
-    for protocol, ask in (("h1", ask_h1), ("h1s", ask_h1), ("h2", ask_h2), ("h2c", ask_h2))
-    for name, request in (REQUESTS | (ERRORS if protocol in ("h1", "h2c") else {})).items()
+    f"plain/{protocol}/{name}": Case(
+        PLAIN, functools.partial(ask, request=request), tls=protocol in ("h1s", "h2"), quic=protocol == "h3"
+    )
+    for protocol, ask in (("h1", ask_h1), ("h1s", ask_h1), ("h2", ask_h2), ("h2c", ask_h2), ("h3", ask_h2))
+    for name, request in (REQUESTS | (ERRORS if protocol in ("h1", "h2c", "h3") else {})).items()
 }
 
 

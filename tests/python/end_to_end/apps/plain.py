@@ -169,6 +169,7 @@ async def until_disconnect(scope: Any, receive: Any, send: Any, query: Any) -> N
     write_note(query["key"] + "-begun", "begun")
     while (message := await receive())["type"] != "http.disconnect":
         pass
+    write_note(query["key"] + "-told", repr(message))
     after = await receive()
     await send({"type": "http.response.body", "body": b"nobody"} if "start" in query else {
         "type": "http.response.start", "status": 200, "headers": []})

@@ -11,8 +11,9 @@ from parity.differences.asgi import ASGI, EXTENSIONS
 from parity.differences.http import HTTP
 from parity.differences.http1 import HTTP1
 from parity.differences.http2 import HTTP2
+from parity.differences.http3 import HTTP3
 from parity.differences.life import LIFESPAN, LOGS
 from parity.differences.websocket import WEBSOCKET
 from parity.differences.wsgi import WSGI
 
-DIFFERENCES: tuple[Difference, ...] = HTTP + HTTP1 + HTTP2 + ASGI + EXTENSIONS + WEBSOCKET + WSGI + LIFESPAN + LOGS
+DIFFERENCES: tuple[Difference, ...] = HTTP + HTTP1 + HTTP2 + HTTP3 + ASGI + EXTENSIONS + WEBSOCKET + WSGI + LIFESPAN + LOGS

@@ -13,6 +13,7 @@ HTTP = (
         (
             Seen("*/h1* !*/fields-of-the-app", "server", ["hypercorn-h11"], ["hcrs"]),
             Seen("*/h2* !*/fields-of-the-app", "server", ["hypercorn-h2"], ["hcrs"]),
+            Seen("*/h3/* !*/fields-of-the-app", "server", ["hypercorn-h3"], ["hcrs"]),
         ),
     ),
     Difference(
@@ -71,7 +72,7 @@ HTTP = (
         "the head is held for a moment until more follows, so that an error can still be reported",
         (
             Seen(on("h1", AFTER_THE_HEAD), "end", "cut", "whole", all_else=True),
-            Seen(on("h2c", AFTER_THE_HEAD), "end", "silent", "whole", all_else=True),
+            Seen(on("h2c h3", AFTER_THE_HEAD), "end", "silent", "whole", all_else=True),
         ),
     ),
     Difference(
@@ -88,8 +89,10 @@ HTTP = (
             "next response"
         ),
         (
-            Seen(on("h1 h2c", "nonsense-long nonsense-short"), "status", 200, 500, all_else=True),
-            Seen("*/h2c/nonsense-long-later", "end", "connection lost", lambda it: "INTERNAL" in it, all_else=True),
+            Seen(on("h1 h2c h3", "nonsense-long nonsense-short"), "status", 200, 500, all_else=True),
+            Seen(
+                on("h2c h3", "nonsense-long-later"), "end", "connection lost", lambda it: "INTERNAL" in it, all_else=True
+            ),
         ),
     ),
     Difference(
