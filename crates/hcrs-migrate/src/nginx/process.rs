@@ -67,8 +67,10 @@ impl<'a> Converter<'a> {
                 self.sheet.set(Entry::new(key, shown_seconds(seconds), origin([directive])));
             }
         }
-        if let Some(directive) = self.common(servers, "keepalive_requests") {
-            self.sheet.set(Entry::new("keep_alive_max_requests", directive.arg(0), origin([directive])));
+        if let Some(directive) = self.common(servers, "keepalive_requests")
+            && let Ok(number) = directive.arg(0).parse::<u64>()
+        {
+            self.sheet.set(Entry::new("keep_alive_max_requests", number.to_string(), origin([directive])));
         }
         if let Some(directive) = self.common(servers, "large_client_header_buffers")
             && let (Ok(number), Some(size)) = (directive.arg(0).parse::<u64>(), bytes(directive.arg(1)))

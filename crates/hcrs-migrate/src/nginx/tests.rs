@@ -248,6 +248,7 @@ proptest::proptest! {
         let (inner, outer) = (directives.join("\n"), outer.join("\n"));
         let text = format!("{outer}\nserver {{ listen 443 ssl; {inner} location / {{ proxy_pass http://a; }} }}");
         if let Ok(result) = converted_text(&text) {
+            proptest::prop_assert!(toml::de::DeTable::parse(&result).is_ok(), "{}\n{}", text, result);
             let checked = check_text("x", result.clone());
             // Values of hcrs have bounds that nginx does not have; the form is always right.
             if let Err(error) = checked {
