@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from aioquic.buffer import Buffer, BufferReadError
+from aioquic._buffer import Buffer, BufferReadError
 from aioquic.h3 import events as h3_events
 from aioquic.h3.connection import ErrorCode, FrameType, H3Connection, H3Stream, Setting, StreamType
 from aioquic.quic import events as quic_events
@@ -46,8 +46,8 @@ class _Quic(QuicConnection):
     client: H3Client
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
-        taken = self.client.streams.get(stream.stream_id)
-        if taken is not None and stream.max_stream_data_local:
+        is_response = stream.stream_id is not None and stream.stream_id in self.client.streams
+        if is_response and stream.max_stream_data_local:
             # As large as the window beyond what was taken, and not twice as large each time.
             if stream.stream_id not in self.client.held:
                 stream.max_stream_data_local = max(

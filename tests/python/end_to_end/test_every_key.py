@@ -57,6 +57,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "group": {"user": 1},
     "process_group": {"process_user": "1"},
     "insecure_bind": {"certfile": "c", "keyfile": "k"},
+    "quic_bind": {"certfile": "c", "keyfile": "k"},
     "redirect_http": {"certfile": "c", "keyfile": "k", "insecure_bind": "127.0.0.1:0"},
     "proxy_headers": {"forwarded_allow_ips": "127.0.0.1"},
     "forwarded_prefix": {"forwarded_allow_ips": "127.0.0.1"},

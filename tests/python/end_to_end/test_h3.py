@@ -517,7 +517,8 @@ def test_other_stacks_are_served_with_and_without_post_quantum_keys(serve: Serve
     server = serve("plain.py:app", certfile=pki / "localhost.pem", keyfile=pki / "localhost.pem", **QUIC,
                    hcrs={"key_exchange": [group], "minimum_version": "1.3"})
     options = {curl_cffi.CurlOpt.SSL_EC_CURVES: group.encode()}
-    with curl_cffi.Session(verify=pki / "ca.pem", http_version="v3only", curl_options=options) as session:
+    authority: Any = pki / "ca.pem"  # a path, other than the types have it
+    with curl_cffi.Session(verify=authority, http_version="v3only", curl_options=options) as session:
         url = f"https://localhost:{server.quic.port}"
         response = session.get(f"{url}/scope", timeout=10)
         assert response.status_code == 200 and "'http_version': '3'" in response.text

@@ -14,6 +14,7 @@ import pytest
 
 from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client
+from end_to_end.h3_client import H3Client
 from end_to_end.key_rows import GROUP, OWNER, shows
 from end_to_end.server import APPS, Server, wait_until
 
@@ -27,6 +28,7 @@ def scope_of(response: Any) -> Any:
     "plain.py:app",
     bind=["127.0.0.1:0", "unix:<folder>/socket"],
     insecure_bind=["127.0.0.1:0"],
+    quic_bind=["127.0.0.1:0"],
     certfile="<pki>/localhost.pem",
     keyfile="<pki>/localhost.pem",
     umask=0o027,
@@ -35,8 +37,9 @@ def scope_of(response: Any) -> Any:
     io_threads=2,
 )
 def test_listeners_are_where_and_as_they_are_wanted(
-    server: Server, tmp_path: Path, connect_h1: Callable[..., H1Client]
+    server: Server, tmp_path: Path, connect_h1: Callable[..., H1Client], connect_h3: Callable[..., H3Client]
 ) -> None:
+    assert scope_of(connect_h3(server.quic, cafile=None).get("/scope"))["http_version"] == "3"
     assert [(where.scheme, where.path is not None) for where in server.listeners] == [
         ("https", False),
         ("https", True),

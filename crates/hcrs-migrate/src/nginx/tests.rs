@@ -96,6 +96,18 @@ fn converted_text(text: &str) -> Result<String, Vec<String>> {
 }
 
 #[test]
+fn addresses_for_quic_become_those_of_http3() {
+    let tls = "ssl_certificate c; ssl_certificate_key k;";
+    let text = |listen: &str| format!("http {{ server {{ {listen} root /srv; }} }}");
+    let both = format!("listen 443 ssl; listen 443 quic reuseport; listen [::]:443 quic; http3 on; {tls}");
+    let converted = converted_text(&text(&both)).unwrap();
+    assert!(converted.contains("quic_bind = [\"0.0.0.0:443\", \"[::]:443\"]"), "{converted}");
+    assert!(!converted_text(&text(&format!("listen 443 ssl; {tls}"))).unwrap().contains("quic_bind"));
+    let without = converted_text(&text("listen 80; listen 443 quic;")).unwrap();
+    assert!(without.contains("HTTP/3 needs a certificate") && !without.contains("quic_bind ="), "{without}");
+}
+
+#[test]
 fn bad_input_is_refused_with_its_place() {
     for (text, problem) in [
         ("server {\n  listen 80;\n", "nginx.conf:1: the block of server is not closed"),

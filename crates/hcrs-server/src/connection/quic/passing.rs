@@ -85,20 +85,19 @@ impl Passing {
     /// Returns the datagram if it is for this thread; passes it on otherwise.
     pub(super) fn keep(&self, datagram: Datagram) -> Option<Datagram> {
         let Some(id) = destination(&datagram.bytes) else { return Some(datagram) };
-        let thread = match self.keys.ids.thread(id) {
-            Some(thread) => thread,
-            None => {
-                // Clients that choose ids of this length are rare enough to try another one.
-                if let (Some(predecessor), ID_LEN) = (&self.predecessor, id.len()) {
-                    // It may have ended, or have no room.
-                    let _dropped = predecessor.send(&message(self.own, &datagram));
-                    return None;
-                }
-                // The client has chosen the id, for a handshake.
-                match self.sharers[..] {
-                    [] | [_] => self.thread,
-                    ref sharers => sharers[self.keys.ids.place(id, sharers.len())],
-                }
+        let thread = if let Some(thread) = self.keys.ids.thread(id) {
+            thread
+        } else {
+            // Clients that choose ids of this length are rare enough to try another one.
+            if let (Some(predecessor), ID_LEN) = (&self.predecessor, id.len()) {
+                // It may have ended, or have no room.
+                let _dropped = predecessor.send(&message(self.own, &datagram));
+                return None;
+            }
+            // The client has chosen the id, for a handshake.
+            match self.sharers[..] {
+                [] | [_] => self.thread,
+                ref sharers => sharers[self.keys.ids.place(id, sharers.len())],
             }
         };
         if thread == self.thread {
@@ -159,8 +158,8 @@ mod tests {
         for owner in 0..3 {
             let thread = threads[owner].passing.thread;
             let id = threads[owner].passing.keys.ids.id(thread);
-            for at in 0..3 {
-                let kept = threads[at].passing.keep(short(&id));
+            for (at, here) in threads.iter().enumerate() {
+                let kept = here.passing.keep(short(&id));
                 assert_eq!(kept.is_some(), at == owner);
             }
             let passed: usize = std::iter::from_fn(|| threads[owner].passed.try_recv().ok()).count();
