@@ -55,12 +55,15 @@ impl Holder {
     }
 }
 
-/// Returns when a process has started, if there is one with this number.
+/// Returns when a process has started, if there is one with this number that has not ended.
 fn start_of(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may have any letters.
-    let rest = text.rsplit_once(')')?.1;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut rest = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    // One that has ended is there until its parent has noticed.
+    let state = rest.next().filter(|state| !matches!(*state, "Z" | "X"))?;
+    debug_assert!(state.len() == 1, "the state is a letter");
+    rest.nth(18)?.parse().ok()
 }
 
 /// The content of a lock of others, and since when it has been the same.
@@ -238,11 +241,23 @@ mod tests {
     #[test]
     fn the_lock_of_a_process_that_has_ended_is_broken_at_once() {
         let (_folder, path) = file();
-        let mut ended = std::process::Command::new("true").spawn().unwrap();
-        ended.wait().unwrap();
-        let holder = Holder { pid: ended.id(), started: 1, ..Holder::of_this_process(1) };
+        let mut other =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let started = start_of(other.id()).unwrap();
+        let holder = Holder { pid: other.id(), started, ..Holder::of_this_process(1) };
         write(&path, &holder).unwrap();
-        assert!(LockFile::new(path).try_take(Instant::now()).unwrap().is_some());
+        assert!(LockFile::new(path.clone()).try_take(Instant::now()).unwrap().is_none());
+        drop(other.stdin.take());
+        // It is not waited for, and so remains as a zombie.
+        while start_of(other.id()).is_some() {
+            thread::yield_now();
+        }
+        assert!(LockFile::new(path.clone()).try_take(Instant::now()).unwrap().is_some());
+        other.wait().unwrap();
+        let again = Holder { started: started + 1, pid: std::process::id(), ..holder };
+        write(&path, &again).unwrap();
+        let taken = LockFile::new(path).try_take(Instant::now()).unwrap();
+        assert!(taken.is_some(), "another process has the number now");
     }
 
     #[test]

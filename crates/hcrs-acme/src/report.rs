@@ -1,5 +1,7 @@
 //! The state of names, for the operator.
 
+use std::fs;
+use std::io;
 use std::time::Duration;
 
 use hcrs_status::{NameState, NamedCertificate};
@@ -11,13 +13,18 @@ use crate::settings::AcmeSettings;
 use crate::storage::{NameRecord, Storage, Stored};
 
 /// Returns the state of all names as it is stored, for a command beside the server.
-pub fn stored_report(settings: &AcmeSettings) -> Vec<NamedCertificate> {
+pub fn stored_report(settings: &AcmeSettings) -> io::Result<Vec<NamedCertificate>> {
+    // What another user may not read would seem to be missing.
+    match fs::read_dir(&settings.storage) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let storage = Storage::new(&settings.storage, &settings.directory);
     let report = |domain: &Domain| {
         let known = Known { stored: storage.load(domain), record: storage.name_record(domain) };
         known.report(domain, settings, now())
     };
-    settings.domains.iter().map(report).collect()
+    Ok(settings.domains.iter().map(report).collect())
 }
 
 /// What is known of a name.
@@ -112,6 +119,17 @@ mod tests {
         assert_eq!((valid.state, valid.next_try), (NameState::Valid, NOW + 30 * DAY));
         let expired = report(&known(NOW - DAY));
         assert_eq!((expired.state, expired.next_try), (NameState::Expired, NOW));
+    }
+
+    #[test]
+    fn a_storage_that_cannot_be_read_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = AcmeSettings::new(folder.path().join("missing"));
+        settings.domains.push(Domain::parse("a.test").unwrap());
+        assert_eq!(stored_report(&settings).unwrap()[0].state, NameState::Missing);
+        settings.storage = folder.path().join("file");
+        fs::write(&settings.storage, "").unwrap();
+        assert!(stored_report(&settings).is_err());
     }
 
     #[test]

@@ -15,7 +15,11 @@ pub(crate) fn run(settings: &Settings, action: AcmeAction) -> Result<bool, Admin
     match action {
         AcmeAction::Status => {
             // Without a server the storage knows all but what is being done now.
-            let names = admin::status(settings).map_or_else(|_| stored_report(acme), |status| status.acme);
+            let names = match admin::status(settings) {
+                Ok(status) => status.acme,
+                Err(_) => stored_report(acme)
+                    .map_err(|error| AdminError::Storage(acme.storage.display().to_string(), error))?,
+            };
             lines.extend(names.iter().map(hcrs_status::NamedCertificate::words));
         }
         AcmeAction::Renew(domain) => {

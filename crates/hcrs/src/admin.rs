@@ -33,6 +33,8 @@ pub(crate) enum AdminError {
     Refused(String),
     /// The reply is not one of hcrs.
     Malformed,
+    /// The storage of certificates cannot be read.
+    Storage(String, io::Error),
     /// The settings name no certificates that come by themselves.
     NoDomains,
 }
@@ -48,6 +50,11 @@ impl Display for AdminError {
                 write!(f, "no server can be reached at {address}: {error}; is it running, with this admin_bind?")
             }
             Self::Refused(why) => write!(f, "the server refuses: {why}"),
+            Self::Storage(folder, error) => write!(
+                f,
+                "cannot read {folder}: {error}; run this as the user of the server, or set admin_bind and name its \
+                 address"
+            ),
             Self::NoDomains => f.write_str(
                 "no certificate comes by itself: set domains of [hcrs.acme] in the configuration and name that by \
                  --config, or give --domain",

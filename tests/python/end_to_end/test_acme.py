@@ -123,6 +123,10 @@ def test_several_names_have_certificates_of_their_own_and_sighup_adds_one(
         assert served(authority.ports.https, "two.example") == first["two.example"]
         assert names_of(served(authority.ports.https, "one.example")) == ["two.example"], "it is served no more"
         assert kept.get().body == b"hello"
+        config.write_text(config.read_text().replace("[hcrs]", "[other]"))
+        server.signal(signal.SIGHUP)
+        server.wait_for_log(r"\[hcrs\.acme\] takes effect at a start: the server has no other certificate")
+        assert served(authority.ports.https, "two.example") == first["two.example"]
 
 
 def test_no_request_fails_while_certificates_are_renewed(authority: Pebble, serve: Serve, tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_an_order_that_a_succession_interrupts_is_made_by_the_successor(
     assert hold.is_reached.wait(60)
     with succeeded(server):
         server.wait_for_log(SUCCEEDED)
+        wait_until(lambda: not server.is_running, "the end of the predecessor")
         hold.is_released.set()
         server.wait_for_log(NEW)
         wait_until(lambda: names_of(served(server.listener.port, "heir.example")) == ["heir.example"], "the certificate")

@@ -179,7 +179,14 @@ impl Supervisor<'_> {
             tracing::warn!("{warning}");
         }
         unapplied.extend(self.settings.unapplied_of_apps(&settings));
+        let wants_acme = settings.acme.is_some();
         let mut settings = self.settings.changed_to(settings);
+        if wants_acme != settings.acme.is_some() {
+            tracing::warn!(
+                "[hcrs.acme] takes effect at a start: the server {}",
+                if wants_acme { "was started without TLS" } else { "has no other certificate" }
+            );
+        }
         self.refuse_late_preload(&mut settings);
         let settings = Arc::new(settings);
         let before = std::mem::replace(&mut self.settings, Arc::clone(&settings));
