@@ -118,6 +118,8 @@ pub(crate) struct Protocol {
     schedule: Schedule,
     /// Priorities of streams that have not begun, at most `max_streams`.
     announced: Vec<Announced>,
+    /// Whether the client has shown that it knows RFC 9218.
+    client_has_priorities: bool,
     /// The last time at which body bytes were sent.
     sent_at: Option<Instant>,
 
@@ -188,6 +190,7 @@ impl Protocol {
             unwanted: Vec::new(),
             schedule: Schedule::default(),
             announced: Vec::new(),
+            client_has_priorities: false,
             sent_at: None,
             window: Window::new(room, settings),
             send_window: FlowWindow::new(FIRST_WINDOW),

@@ -43,6 +43,9 @@ impl Priority {
         }
     }
 
+    /// The default priority, but incremental: that of bytes that are of use by themselves, as messages are.
+    pub const IN_TURNS: Self = Self { urgency: 3, is_incremental: true };
+
     /// Returns the urgency: 0 for the most urgent responses, 7 for those that are only of use later.
     pub fn urgency(self) -> u8 {
         self.urgency

@@ -59,8 +59,8 @@ pub struct Request {
     pub is_head: bool,
     /// The length of the body, if it was announced.
     pub length: Option<u64>,
-    /// The priority of the response, by the request's field.
-    pub priority: Priority,
+    /// The priority of the response, if the request has a field for it.
+    pub priority: Option<Priority>,
 }
 
 /// A reader of one request's fields.
@@ -85,7 +85,7 @@ pub struct RequestReader<'c> {
     late_host: Option<Vec<u8>>,
     cookie: Vec<u8>,
     length: Option<u64>,
-    priority: Priority,
+    priority: Option<Priority>,
     problems: Problems,
 }
 
@@ -132,7 +132,7 @@ impl<'c> RequestReader<'c> {
             late_host: None,
             cookie: Vec::new(),
             length: None,
-            priority: Priority::default(),
+            priority: None,
             problems: Problems::default(),
         }
     }
@@ -209,7 +209,7 @@ impl<'c> RequestReader<'c> {
             // It has no meaning beside extended CONNECT, where the app gets a key of the server's.
             Name::WebSocketKey if self.is_websocket => {}
             Name::Priority => {
-                self.priority = self.priority.updated(field.value);
+                self.priority = Some(self.priority.unwrap_or_default().updated(field.value));
                 head.push_field(field.name, field.value);
             }
             _ => head.push_field(field.name, field.value),
@@ -305,8 +305,6 @@ impl<'c> RequestReader<'c> {
             head.push_field(b"host", authority);
         }
         if self.is_websocket {
-            // Each message is of use by itself.
-            self.priority = Priority::default().updated(b"i");
             head.set_websocket();
             push_upgrade(&mut head);
         }

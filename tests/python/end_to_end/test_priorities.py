@@ -122,10 +122,17 @@ def test_what_waits_is_sent_by_urgency(client: Watching, path: str) -> None:
 
 
 def test_without_priorities_the_order_is_that_of_the_requests(client: Watching, path: str) -> None:
+    client.update(1, "u=3")  # a client that knows them
     streams = [client.begin(path) for _ in range(3)]
     ready(client, streams)
     assert client.open(LENGTH) == [streams[0]] * LENGTH
     assert client.open(LENGTH) == [streams[1]] * LENGTH
+
+
+def test_responses_to_clients_that_know_no_priorities_take_turns(client: Watching, path: str) -> None:
+    streams = [client.begin(path) for _ in range(3)]
+    ready(client, streams)
+    assert client.open(LENGTH) == streams
 
 
 def test_incremental_responses_take_turns(client: Watching, path: str) -> None:

@@ -25,6 +25,7 @@ impl Protocol {
     ) -> Result<(), Error> {
         const PROTOCOL_ERROR: Error = Error::Protocol(ErrorCode::PROTOCOL_ERROR);
         self.spend_frame(now)?;
+        self.client_has_priorities = true;
         if header.stream_id != 0 {
             return Err(PROTOCOL_ERROR);
         }
@@ -57,9 +58,22 @@ impl Protocol {
 
     /// Returns the priority of a stream that begins. What was announced by a frame counts, whatever the request's
     /// field is (RFC 9218 §7).
-    pub(super) fn first_priority(&mut self, id: u32, of_field: Priority) -> Priority {
+    ///
+    /// The responses to a client that has shown no sign of priorities take turns: it may be a proxy with the
+    /// requests of many users.
+    pub(super) fn first_priority(
+        &mut self,
+        id: u32,
+        of_field: Option<Priority>,
+        is_websocket: bool,
+    ) -> Priority {
+        self.client_has_priorities |= of_field.is_some();
         let announced = self.announced.iter().find(|announced| announced.id == id);
-        announced.map_or(of_field, |announced| announced.priority)
+        match announced.map(|announced| announced.priority).or(of_field) {
+            Some(priority) => priority,
+            None if is_websocket || !self.client_has_priorities => Priority::IN_TURNS,
+            None => Priority::default(),
+        }
     }
 
     /// Forgets what was announced for streams that have begun. Those that were skipped will never begin (RFC 9113

@@ -308,7 +308,7 @@ impl Protocol {
                     self.peer.max_frame_size = value as usize;
                 }
                 // RFC 9218 §2.1: whatever its value is, no other priorities are obeyed.
-                setting::NO_RFC7540_PRIORITIES if value <= 1 => {}
+                setting::NO_RFC7540_PRIORITIES if value <= 1 => self.client_has_priorities |= value == 1,
                 setting::ENABLE_PUSH | setting::MAX_FRAME_SIZE | setting::NO_RFC7540_PRIORITIES => {
                     return Err(PROTOCOL_ERROR);
                 }

@@ -71,7 +71,7 @@ impl Protocol {
         let receiving = self.new_receiving(!is_last, length);
         let mut stream = Stream::requested(id, receiving, FlowWindow::new(self.peer.initial_window));
         stream.is_head = is_head;
-        stream.priority = self.first_priority(id, priority);
+        stream.priority = self.first_priority(id, priority, head.is_websocket());
         self.forget_announced();
         let key = self.insert(stream);
         self.events.push_back(Event::Request { key, head });

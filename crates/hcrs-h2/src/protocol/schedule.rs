@@ -4,7 +4,7 @@
 //! the order of their requests, and incremental ones in turns of a frame. Where there are both, each of the two
 //! kinds gets every other frame.
 //!
-//! A small share is sent out of this order, so that no response starves: many clients send no priorities, and a
+//! A small share is sent out of this order, so that no response starves: some clients send few priorities, and a
 //! proxy sends the requests of many users on one connection.
 
 use std::cmp::Reverse;

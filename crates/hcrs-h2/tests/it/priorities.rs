@@ -77,12 +77,25 @@ fn what_waits_is_sent_by_urgency() {
 }
 
 #[test]
-fn without_a_priority_responses_are_sent_one_after_the_other() {
-    let (mut peer, mut server) = without_window(page(vec![7; 3 * FRAME]));
-    let requests: Vec<u8> = [3, 5, 7].into_iter().flat_map(peer::get).collect();
-    peer.round_trip(&mut server, &requests);
-    let frames = peer.round_trip(&mut server, &peer::window_update(0, WIDE));
-    assert_eq!(order(&frames), [3, 3, 3, 5, 5, 5, 7, 7, 7]);
+fn without_a_priority_responses_are_sent_one_after_the_other_to_clients_that_know_priorities() {
+    let in_turns = [3, 5, 7, 3, 5, 7, 3, 5, 7];
+    let in_order = [3, 3, 3, 5, 5, 5, 7, 7, 7];
+    let setting = peer::frame(SETTINGS, 0, 0, &[0, NO_RFC7540_PRIORITIES as u8, 0, 0, 0, 1]);
+    let refused = peer::frame(SETTINGS, 0, 0, &[0, NO_RFC7540_PRIORITIES as u8, 0, 0, 0, 0]);
+    for (sign, expected) in [
+        (Vec::new(), in_turns),
+        (refused, in_turns),
+        (setting, in_order),
+        (priority_update(99, "u=1"), in_order),
+        (priority_update(1, "u=1"), in_order),
+    ] {
+        let (mut peer, mut server) = without_window(page(vec![7; 3 * FRAME]));
+        peer.round_trip(&mut server, &sign);
+        let requests: Vec<u8> = [3, 5, 7].into_iter().flat_map(peer::get).collect();
+        peer.round_trip(&mut server, &requests);
+        let frames = peer.round_trip(&mut server, &peer::window_update(0, WIDE));
+        assert_eq!(order(&frames), expected, "{sign:?}");
+    }
 }
 
 #[test]

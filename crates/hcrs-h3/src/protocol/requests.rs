@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use hcrs_http::{Fault, Field, RequestHead, ResponseHead};
+use hcrs_http::{Fault, Field, Priority, RequestHead, ResponseHead};
 use hcrs_mux::{Decoded, RequestReader, TrailersReader, response};
 
 use super::{Error, Protocol};
@@ -179,7 +179,9 @@ impl Protocol {
             Decoded::Request(request) => {
                 stream.is_head = request.is_head;
                 stream.receiving.left = request.length;
-                let priority = self.first_priority(key.id, request.priority);
+                let default =
+                    if request.head.is_websocket() { Priority::IN_TURNS } else { Priority::default() };
+                let priority = self.first_priority(key.id, request.priority.unwrap_or(default));
                 self.set_priority(key, priority);
                 batch.head = Some(request.head);
             }
