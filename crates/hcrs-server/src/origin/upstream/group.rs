@@ -45,7 +45,7 @@ impl Tls {
         match settings.tls() {
             Ok(tls) => drop(self.0.replace(tls)),
             Err(error) => {
-                tracing::error!("Upstreams keep their authorities, because new ones cannot be used: {error}")
+                tracing::error!("Upstreams keep their authorities, because new ones cannot be used: {error}");
             }
         }
     }
