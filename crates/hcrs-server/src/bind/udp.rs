@@ -143,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_that_the_system_has_limited_is_noticed() {
+        let bound = bind_udp(&local(0), 1, |_| Vec::new()).unwrap().remove(0);
+        let socket = socket2::SockRef::from(&bound.sockets[0]);
+        let given = socket.recv_buffer_size().unwrap();
+        assert_eq!(bound.small_buffer().is_some(), given < 2 * RECEIVE_BUFFER, "as this machine has it");
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        assert_eq!(bound.small_buffer(), Some(64 << 10));
+    }
+
+    #[test]
     fn a_passed_socket_is_taken_over_if_it_is_one_for_datagrams() {
         use std::os::fd::IntoRawFd as _;
         let passed = UdpSocket::bind("127.0.0.1:0").unwrap();
