@@ -144,11 +144,19 @@ impl Connection {
         if !arrived.is_empty() {
             self.heard_at = now;
         }
+        let before = self.quic.remote_address();
         for event in arrived {
             self.quic.handle_event(event);
         }
-        if self.quic.poll_timeout().is_some_and(|due| due <= now) {
+        // After a move, what was in flight to the other address is not counted any more, and the timer for its loss
+        // is only right once something was sent to this one.
+        let has_moved = self.quic.remote_address() != before;
+        if !has_moved && self.quic.poll_timeout().is_some_and(|due| due <= now) {
             self.quic.handle_timeout(now);
+            if self.quic.remote_address() != before {
+                // The client was not at the address it seemed to have moved to.
+                self.quic.ping();
+            }
         }
         self.report();
     }
