@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 #: The most datagrams that are on their way; more are lost, as in a queue of a router.
 ON_THE_WAY = 1024
 
-#: The number of datagrams of a client before its port is first forgotten: QUIC forbids moves during the handshake.
-HANDSHAKE = 12
+#: The number of datagrams of a connection before its client's port is first forgotten: QUIC forbids moves during the
+#: handshake.
+HANDSHAKE = 24
 
 #: How often the end of the network is looked for, in seconds.
 _PERIOD = 0.05
@@ -41,7 +42,7 @@ class Conditions(NamedTuple):
     lateness: float = 0.005
     #: How long each takes.
     delay: float = 0.0
-    #: After so many datagrams a client's next ones come from another port.
+    #: After so many datagrams in both directions a client's next ones come from another port.
     moves_every: int = 0
     #: Datagrams of a client and of the server that are lost in any case, by number.
     lost_of_client: tuple[int, ...] = ()
@@ -58,6 +59,7 @@ class _Client:
         self.outside = _bound()
         self.sent = 0
         self.received = 0
+        self.moves_after = HANDSHAKE
 
 
 class Network:
@@ -128,7 +130,8 @@ class Network:
     def _move(self, client: _Client) -> None:
         """Forgets the port of a client when it is time. What the server sends there is lost from then on."""
         every = self.conditions.moves_every
-        if every and client.sent >= HANDSHAKE and (client.sent - HANDSHAKE) % every == 0:
+        if every and client.sent + client.received >= client.moves_after:
+            client.moves_after = client.sent + client.received + every
             self._selector.unregister(client.outside)
             before, client.outside = client.outside, _bound()
             before.close()
