@@ -57,7 +57,7 @@ HTTP3 = (
     Difference(
         "HTTP/3",
         "a client that resets its stream",
-        "an app can end work whose client is gone",
+        "an app can end what no client waits for",
         (Seen("raw/h3/leave-*", "end", "silent", "told", all_else=True),),
     ),
     Difference(

@@ -191,7 +191,7 @@ impl Connection {
         if self.quic.streams().remote_open_streams(Dir::Bi) >= most - most / 8
             && let Ok(limit) = VarInt::from_u64(most)
         {
-            // The rest to announce counts as much of a lower limit.
+            // The number that is left to announce is as large under a lower limit.
             self.quic.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(0));
             self.quic.set_max_concurrent_streams(Dir::Bi, limit);
         }
