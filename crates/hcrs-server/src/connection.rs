@@ -64,12 +64,13 @@ async fn drive<T: AsyncRead + AsyncWrite + SendFile + Hangup + LimitUnsent + Unp
     match negotiate::negotiate(&client, io).await {
         Some(Negotiated::H1(io, first)) => {
             client.admitted.negotiate(ConnectionProtocol::Http1);
-            drive::h1::drive(client, io, first).await;
+            // Apart, because the room for the steps before is that of the task for all its life.
+            Box::pin(drive::h1::drive(client, io, first)).await;
         }
         Some(Negotiated::H2(io)) => {
             client.admitted.negotiate(ConnectionProtocol::Http2);
             io.get_ref().limit_unsent();
-            drive::h2::drive(client, io).await;
+            Box::pin(drive::h2::drive(client, io)).await;
         }
         None => {}
     }
