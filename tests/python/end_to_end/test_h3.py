@@ -1,4 +1,4 @@
-"""HTTP/3: requests over QUIC are answered as any others, by several threads and workers."""
+"""HTTP/3: what it has of its own. What it has in common with other protocols is tested with them, as their parameter ``h3``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from end_to_end.h1_client import H1Client
 from end_to_end.h2_client import H2Client, Lost
 from end_to_end.h3_client import H3Client, first_datagrams
 from end_to_end.server import Server, is_alive, wait_until
-from end_to_end.ws_client import open_over_h2
 
 Serve = Callable[..., Server]
 Connect = Callable[..., H3Client]
@@ -77,12 +76,6 @@ def test_more_streams_than_are_open_at_a_time_follow_each_other(client: H3Client
         assert client.response(stream).status == 200 + number % 5
 
 
-def test_body_in_both_directions(client: H3Client) -> None:
-    body = bytes(range(256)) * 8192
-    stream = client.request("POST", "/echo", body=body)
-    assert client.response(stream).body == body
-
-
 def test_a_body_that_the_app_does_not_read_is_held_back_and_stops_no_other(client: H3Client, key: str) -> None:
     held = client.request("POST", f"/digest?gate={key}&pieces=1", end=False)
     size = 2 << 20
@@ -98,72 +91,10 @@ def test_a_body_that_the_app_does_not_read_is_held_back_and_stops_no_other(clien
     assert json.loads(client.response(held).body) == expected
 
 
-def test_a_response_that_the_client_does_not_read_holds_its_app_back(
-    quic: Server, connect_h3: Connect, key: str
-) -> None:
-    size = 30 << 20
-    slow, other = connect_h3(quic.quic, window=65_536), connect_h3(quic.quic)
-    stream = slow.request("GET", f"/download?size={size}&key={key}")
-    slow.held.add(stream)
-    slow.counted.add(stream)
-    slow.wait(lambda: slow.streams[stream].length > 60_000, "the window to be filled")
-    slow.ping()
-    assert slow.streams[stream].length <= 65_536
-    assert other.get().status == 200
-    assert int(other.get(f"/progress?key={key}").body) < 4 << 20
-    slow.window = 1 << 20
-    slow.release(stream)
-    assert slow.response(stream).length == size
-
-
-def test_responses_are_streamed_piece_by_piece(client: H3Client, key: str) -> None:
-    stream = client.request("GET", f"/events?key={key}")
-    client.wait(lambda: client.streams[stream].body == b"data: 0\n\n", "the first event")
-    client.get(f"/go?key={key}")
-    assert client.response(stream).body == b"data: 0\n\ndata: 1\n\n"
-
-
-def test_trailers_of_a_request_end_its_body(client: H3Client) -> None:
-    stream = client.request("POST", "/digest", end=False)
-    client.send(stream, b"abc")
-    client.trailers(stream, [("x-trailer", "one")])
-    assert json.loads(client.response(stream).body) == {"sha256": hashlib.sha256(b"abc").hexdigest(), "bytes": 3}
-
-
-def test_head_gets_the_head_of_the_answer_alone(client: H3Client) -> None:
-    response = client.response(client.request("HEAD"))
-    assert (response.status, response.header(b"content-length"), response.length) == (200, b"5", 0)
-
-
-def test_early_hints_and_trailers_of_a_response(serve: Serve, connect_h3: Connect) -> None:
-    server = serve("extensions.py:app", tls=True, **QUIC)
-    client = connect_h3(server.quic)
-    hinted = client.get("/hints")
-    assert [dict(head)[b":status"] for head in hinted.informational] == [b"103"] * len(hinted.informational) != []
-    assert hinted.status == 200
-    trailed = client.get("/trailers", [("te", "trailers")])
-    assert trailed.status == 200 and trailed.trailers, trailed
-
-
 def test_early_response_comes_before_the_body_and_the_connection_goes_on(client: H3Client) -> None:
     stream = client.request("POST", "/unread?status=413", end=False)
     response = client.response(stream)
     assert (response.status, response.body, response.ended) == (413, b"early", True)
-    assert client.get().body == b"hello"
-
-
-def test_an_app_learns_that_its_client_has_reset_the_stream(client: H3Client, key: str) -> None:
-    stream = client.request("GET", f"/until-disconnect?key={key}&start=1")
-    client.wait(lambda: client.streams[stream].body == b"first", "the first piece")
-    client.reset(stream)
-    assert b"http.disconnect" in client.get(f"/note?key={key}").body
-
-
-def test_a_failed_app_is_500_or_a_reset_stream(client: H3Client) -> None:
-    assert client.get("/fail?after=nothing").status == 500
-    begun = client.get("/fail?after=body")
-    assert begun.status in (None, 200), "what was not sent when the stream was reset is dropped"
-    assert begun.reset == ErrorCode.H3_INTERNAL_ERROR
     assert client.get().body == b"hello"
 
 
@@ -222,15 +153,6 @@ def test_access_log_metrics_and_status_know_the_protocol(serve: Serve, connect_h
     assert 'hcrs_requests_total{protocol="h3",status="2xx"} 1' in metrics, metrics
     received = re.search(r"^hcrs_received_bytes_total (\d+)", metrics, re.MULTILINE)
     assert received is not None and int(received[1]) > 1200, metrics
-
-
-def test_a_file_of_the_app_is_sent(serve: Serve, connect_h3: Connect, tmp_path: Path) -> None:
-    content = os.urandom(3_000_000)
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "large").write_bytes(content)
-    server = serve("plain.py:app", tls=True, **QUIC, hcrs={"routes": [{"path": "/f/", "files": str(tmp_path / "files")}]})
-    response = connect_h3(server.quic).get("/f/large")
-    assert response.status == 200 and response.body == content
 
 
 # ---- announcements ----
@@ -562,27 +484,6 @@ def test_a_connection_that_is_over_is_reset_and_others_are_not_answered(quic: Se
         stranger.sendto(b"\x40" + os.urandom(80), (quic.quic.host, quic.quic.port))
         with pytest.raises(TimeoutError):
             stranger.recv(2000)  # an id of another server's
-
-
-# ---- WebSockets ----
-
-
-def test_websockets_are_streams(serve: Serve, connect_h3: Connect) -> None:
-    server = serve("sockets.py:app", tls=True, **QUIC)
-    client = connect_h3(server.quic)
-    assert client.offers_extended_connect()
-    first, second = open_over_h2(client, "/echo"), open_over_h2(client, "/echo")
-    for socket_, message in ((first, "one"), (second, b"two" * 50_000), (first, "x" * 200_000)):
-        socket_.send(message)
-        assert socket_.receive() == message
-    first.close()
-    assert first.closed()[0] == 1000
-    second.send("still")
-    assert second.receive() == "still"
-    server.signal(signal.SIGTERM)
-    assert second.closed()[0] in (1001, 1012)
-    second.close(1001)
-    assert server.wait_for_exit() == 0
 
 
 # ---- configuration ----
