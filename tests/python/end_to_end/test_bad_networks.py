@@ -145,9 +145,9 @@ def test_post_quantum_keys_are_exchanged(serve: Serve, pki: Pki, tmp_path: Path,
         hcrs={"key_exchange": ["X25519MLKEM768"], "minimum_version": "1.3", "io_threads": THREADS},
     )
     options = {curl_cffi.CurlOpt.SSL_EC_CURVES: b"X25519MLKEM768"}
-    authority: Any = pki / "ca.pem"  # a path, other than the types have it
     conditions = HANDSHAKES[name]
     with Network(server.quic, conditions, seed=2) as network:
+        authority: Any = pki / "ca.pem"  # a path, other than the types have it
         with curl_cffi.Session(verify=authority, http_version="v3only", curl_options=options) as session:
             response = session.get(f"https://localhost:{network.where.port}/scope", timeout=20)
             assert response.status_code == 200 and "'http_version': '3'" in response.text
