@@ -25,8 +25,8 @@ use tracing::Instrument as _;
 
 use crate::client::{Admitted, Client};
 use crate::drive;
-use crate::drive::hangup::Hangup;
 use crate::exchange::send_file::SendFile;
+use crate::hangup::Hangup;
 
 use negotiate::Negotiated;
 use socket::{LimitUnsent, Socket};

@@ -5,7 +5,6 @@
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod h3;
-pub(crate) mod hangup;
 mod in_flight;
 mod lifecycle;
 mod multiplexed;

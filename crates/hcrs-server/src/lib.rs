@@ -12,6 +12,7 @@ mod exchange;
 mod explain;
 mod glob;
 mod handover;
+mod hangup;
 mod labels;
 #[cfg(test)]
 mod model;

@@ -99,6 +99,7 @@ mod tests {
         "server_names",
         "command_line",
         "glob",
+        "hangup",
         "pid_file",
         "usable_cores",
         "clock",

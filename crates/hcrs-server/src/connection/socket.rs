@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use crate::drive::hangup::{self, Hangup};
 use crate::exchange::send_file::SendFile;
+use crate::hangup::{self, Hangup};
 
 /// The most bytes that one read of the socket takes. TLS asks for 4 KiB at a time, each of which would cost a
 /// system call.

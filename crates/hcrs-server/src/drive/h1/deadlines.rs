@@ -8,9 +8,9 @@ use hcrs_http::Fault;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Driver, End, Stage};
-use crate::drive::hangup::Hangup;
 use crate::drive::lifecycle::{Overdue, TICK};
 use crate::exchange::send_file::SendFile;
+use crate::hangup::Hangup;
 use crate::state::{FIRST_REQUEST, Phase};
 
 impl<T: AsyncRead + AsyncWrite + SendFile + Hangup + Unpin> Driver<T> {

@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::{Driver, End, LINGER_MAX, OUT_MAX, READ};
-use crate::drive::hangup::Hangup;
 use crate::exchange::SentOfFile;
 use crate::exchange::send_file::SendFile;
+use crate::hangup::Hangup;
 
 /// The bytes that wait for the socket, and what follows them.
 #[derive(Debug, Default)]

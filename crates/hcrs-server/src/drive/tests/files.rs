@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::*;
 use crate::connection::socket::Socket;
-use crate::drive::hangup::Hangup;
 use crate::exchange::send_file::SendFile;
+use crate::hangup::Hangup;
 
 /// The counts of what was sent through a socket.
 #[derive(Debug, Default)]
