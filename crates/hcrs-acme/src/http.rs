@@ -5,7 +5,13 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use bytes::BufMut as _;
+use hcrs_h1::{
+    BadResponse, ClientConnection, OutgoingRequest, RequestBody, RequestFields, ResponseEvent, Settings,
+    Unsendable,
+};
+use hcrs_http::ResponseHead;
+use rustls::{ClientConfig, ClientConnection as TlsConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 
 /// How long a request may take, its connection included.
@@ -74,6 +80,12 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    fn of(head: &ResponseHead) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fields = head.fields().map(|(name, value)| (text(name), text(value)));
+        Self { status: head.status(), fields: fields.collect(), body: Vec::new() }
+    }
+
     /// Returns the first field with this name, which is in lower case.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -105,26 +117,14 @@ pub(crate) fn send(request: Request<'_>, tls: &Arc<ClientConfig>) -> io::Result<
 }
 
 fn send_until(request: Request<'_>, tls: &Arc<ClientConfig>, until: Instant) -> io::Result<Response> {
-    let Target { is_tls, host, port, authority, path } = request.target;
-    let body = match request.body {
-        Some((kind, body)) => {
-            format!("content-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-        }
-        None => "\r\n".to_owned(),
-    };
-    let message = format!(
-        "{} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: hcrs/{}\r\nconnection: close\r\n{body}",
-        request.method,
-        env!("CARGO_PKG_VERSION"),
-    );
+    let Target { is_tls, host, port, .. } = request.target;
     let mut socket = Timed { socket: connect(host, *port, until)?, until };
-    let has_body = request.method != "HEAD";
     if !is_tls {
-        return exchange(&mut socket, message.as_bytes(), has_body);
+        return exchange(&mut socket, request);
     }
     let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-    let tls = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
-    exchange(&mut StreamOwned::new(tls, socket), message.as_bytes(), has_body)
+    let tls = TlsConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+    exchange(&mut StreamOwned::new(tls, socket), request)
 }
 
 fn connect(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
@@ -141,46 +141,70 @@ fn connect(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-fn exchange(stream: &mut (impl Read + Write), request: &[u8], has_body: bool) -> io::Result<Response> {
-    stream.write_all(request)?;
-    stream.flush()?;
-    let mut input = Vec::new();
-    let (mut response, framing) = loop {
-        if let Some((response, framing, end)) = parse_head(&input)? {
-            input.drain(..end);
-            break (response, framing);
-        }
-        if input.len() > HEAD_MAX {
-            return Err(malformed("the head of the response is too long"));
-        }
-        if !read_more(stream, &mut input)? {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+fn exchange(stream: &mut (impl Read + Write), request: Request<'_>) -> io::Result<Response> {
+    let limits = Settings {
+        max_head_bytes: HEAD_MAX,
+        max_fields: FIELDS_MAX,
+        max_trailer_bytes: HEAD_MAX,
+        ..Settings::default()
     };
-    if !has_body || response.status == 204 {
-        return Ok(response);
-    }
+    let mut connection = ClientConnection::new(&limits);
+    stream.write_all(&message(&mut connection, request).map_err(io::Error::other)?)?;
+    stream.flush()?;
+    let mut response = Response::default();
     loop {
-        if let Some(body) = framing.whole_body(&input)? {
-            response.body = body;
-            return Ok(response);
-        }
-        if input.len() > BODY_MAX {
-            return Err(malformed("the body of the response is too long"));
-        }
-        if !read_more(stream, &mut input)? {
-            return match framing {
-                Framing::ToTheEnd => {
-                    response.body = input;
-                    Ok(response)
+        while let Some(event) = connection.poll_event(BODY_MAX).map_err(malformed)? {
+            let is_whole = match event {
+                ResponseEvent::Interim(_) => false,
+                ResponseEvent::Head { head, is_whole } => {
+                    response = Response::of(&head);
+                    is_whole
                 }
-                Framing::Length(_) | Framing::Chunked => Err(io::ErrorKind::UnexpectedEof.into()),
+                ResponseEvent::Data { data, end } => {
+                    if response.body.len() + data.len() > BODY_MAX {
+                        return Err(malformed(BadResponse("its body is too large")));
+                    }
+                    response.body.extend_from_slice(&data);
+                    end
+                }
+                ResponseEvent::Switched(_) | ResponseEvent::Trailers(_) | ResponseEvent::End => true,
             };
+            if is_whole {
+                return Ok(response);
+            }
         }
+        read_more(stream, &mut connection)?;
     }
 }
 
-fn read_more(stream: &mut impl Read, input: &mut Vec<u8>) -> io::Result<bool> {
+/// Returns the bytes of a request.
+fn message(connection: &mut ClientConnection, request: Request<'_>) -> Result<Vec<u8>, Unsendable> {
+    let Target { authority, path, .. } = request.target;
+    let outgoing = OutgoingRequest {
+        method: request.method.as_bytes(),
+        target: &[path.as_bytes()],
+        body: request.body.map_or(RequestBody::None, |(_, body)| RequestBody::Known(body.len() as u64)),
+        asks_for_websocket: false,
+        accepts_trailers: false,
+    };
+    let fields = |fields: &mut RequestFields<'_>| {
+        fields.push(b"host", &[authority.as_bytes()]);
+        fields.push(b"user-agent", &[b"hcrs/", env!("CARGO_PKG_VERSION").as_bytes()]);
+        fields.push(b"connection", &[b"close"]);
+        if let Some((kind, _)) = request.body {
+            fields.push(b"content-type", &[kind.as_bytes()]);
+        }
+    };
+    let mut message = Vec::new();
+    connection.write_request(&outgoing, fields, &mut message)?;
+    if let Some((_, body)) = request.body {
+        connection.write_data(body.as_bytes(), &mut message)?;
+        connection.write_end(&mut message)?;
+    }
+    Ok(message)
+}
+
+fn read_more(stream: &mut impl Read, connection: &mut ClientConnection) -> io::Result<()> {
     let mut piece = [0; 4096];
     let n = match stream.read(&mut piece) {
         Ok(n) => n,
@@ -188,78 +212,15 @@ fn read_more(stream: &mut impl Read, input: &mut Vec<u8>) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
         Err(error) => return Err(error),
     };
-    input.extend_from_slice(&piece[..n]);
-    Ok(n > 0)
-}
-
-/// How the end of a body is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    Length(usize),
-    Chunked,
-    ToTheEnd,
-}
-
-impl Framing {
-    /// Returns the body, once it is whole.
-    fn whole_body(self, input: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        match self {
-            Self::Length(length) if length > BODY_MAX => {
-                Err(malformed("the body of the response is too long"))
-            }
-            Self::Length(length) => Ok(input.get(..length).map(<[u8]>::to_vec)),
-            Self::Chunked => chunks(input),
-            Self::ToTheEnd => Ok(None),
-        }
+    connection.input_mut(n).put_slice(&piece[..n]);
+    if n == 0 {
+        connection.end_input();
     }
+    Ok(())
 }
 
-fn chunks(mut input: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let mut body = Vec::new();
-    loop {
-        let size = httparse::parse_chunk_size(input).map_err(|_| malformed("a chunk has no length"))?;
-        let httparse::Status::Complete((start, length)) = size else { return Ok(None) };
-        let Some(end) = usize::try_from(length).ok().and_then(|length| start.checked_add(length)) else {
-            return Err(malformed("the body of the response is too long"));
-        };
-        let Some(chunk) = input.get(start..end) else { return Ok(None) };
-        if chunk.is_empty() {
-            return Ok(Some(body)); // the trailers are of no interest
-        }
-        body.extend_from_slice(chunk);
-        match input.get(end..end + 2) {
-            Some(b"\r\n") => input = &input[end + 2..],
-            Some(_) => return Err(malformed("a chunk has another length")),
-            None => return Ok(None),
-        }
-    }
-}
-
-/// Returns the head, how the body is framed, and where it begins; `None` if the head is not whole.
-fn parse_head(input: &[u8]) -> io::Result<Option<(Response, Framing, usize)>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut head = httparse::Response::new(&mut fields);
-    let parsed = head.parse(input).map_err(|error| malformed(&error.to_string()))?;
-    let httparse::Status::Complete(end) = parsed else { return Ok(None) };
-    let fields = head
-        .headers
-        .iter()
-        .map(|field| (field.name.to_ascii_lowercase(), String::from_utf8_lossy(field.value).into_owned()));
-    let response =
-        Response { status: head.code.unwrap_or_default(), fields: fields.collect(), body: Vec::new() };
-    let is_chunked = response
-        .field("transfer-encoding")
-        .is_some_and(|coding| coding.to_ascii_lowercase().trim_end().ends_with("chunked"));
-    let framing = match response.field("content-length") {
-        _ if is_chunked => Framing::Chunked,
-        Some(length) => Framing::Length(length.trim().parse().map_err(|_| malformed("a length is none"))?),
-        None => Framing::ToTheEnd,
-    };
-    Ok(Some((response, framing, end)))
-}
-
-fn malformed(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+fn malformed(bad: BadResponse) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, bad)
 }
 
 /// A socket all of whose operations end at one instant.
@@ -330,11 +291,26 @@ mod tests {
         }
     }
 
+    fn asked(text: &str, step: usize) -> io::Result<Response> {
+        let target = Target::cleartext("a.test", "127.0.0.1", 80, "/".into());
+        exchange(&mut Answer(text.as_bytes(), step), Request { method: "GET", target: &target, body: None })
+    }
+
+    #[test]
+    fn requests_say_what_they_ask_for() {
+        let target = Target::parse("https://a.test:8443/x?y").unwrap();
+        let mut connection = ClientConnection::new(&Settings::default());
+        let request =
+            Request { method: "POST", target: &target, body: Some(("application/jose+json", "{}")) };
+        let text = String::from_utf8(message(&mut connection, request).unwrap()).unwrap();
+        assert!(text.starts_with("POST /x?y HTTP/1.1\r\nhost: a.test:8443\r\nuser-agent: hcrs/"), "{text}");
+        assert!(text.contains("\r\ncontent-type: application/jose+json\r\ncontent-length: 2\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n{}") && connection.request_ended(), "{text}");
+    }
+
     #[test]
     fn bodies_end_by_length_chunks_or_the_connection() {
-        let body = |text: &str, step| {
-            exchange(&mut Answer(text.as_bytes(), step), b"", true).map(|response| response.body)
-        };
+        let body = |text: &str, step| asked(text, step).map(|response| response.body);
         for step in [1, 7, 4096] {
             let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhellorest";
             assert_eq!(body(length, step).unwrap(), b"hello");
@@ -342,14 +318,10 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n";
             assert_eq!(body(chunked, step).unwrap(), b"hello");
             assert_eq!(body("HTTP/1.0 200 OK\r\n\r\nhello", step).unwrap(), b"hello");
-            for short in [
+            for wrong in [
                 "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello",
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n",
                 "HTTP/1.1 200",
-            ] {
-                assert_eq!(body(short, step).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{short}");
-            }
-            for wrong in [
                 "SSH-2.0-x\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
@@ -366,10 +338,10 @@ mod tests {
     fn responses_are_bounded() {
         let endless = |head: &str| {
             let text = head.to_owned() + &"a".repeat(2 * BODY_MAX);
-            exchange(&mut Answer(text.as_bytes(), 4096), b"", true).unwrap_err().to_string()
+            asked(&text, 4096).unwrap_err().to_string()
         };
-        assert_eq!(endless("HTTP/1.1 200 OK\r\nx: "), "the head of the response is too long");
-        assert_eq!(endless("HTTP/1.1 200 OK\r\n\r\n"), "the body of the response is too long");
+        assert_eq!(endless("HTTP/1.1 200 OK\r\nx: "), "its head is too large");
+        assert_eq!(endless("HTTP/1.1 200 OK\r\n\r\n"), "its body is too large");
     }
 
     #[test]
@@ -389,7 +361,7 @@ mod tests {
     fn a_wait_is_in_seconds_or_until_a_date() {
         let response = |text: &str| {
             let text = format!("HTTP/1.1 503 No\r\ncontent-length: 0\r\nRetry-After: {text}\r\n\r\n");
-            exchange(&mut Answer(text.as_bytes(), 4096), b"", true).unwrap()
+            asked(&text, 4096).unwrap()
         };
         assert_eq!(response("120").retry_after(0), Some(120));
         assert_eq!(response("Thu, 01 Jan 1970 00:02:00 GMT").retry_after(50), Some(70));
