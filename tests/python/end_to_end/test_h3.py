@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -16,7 +17,13 @@ from typing import Any
 
 import curl_cffi
 import pytest
+import qh3.h3.connection
 from aioquic.h3.connection import ErrorCode
+from qh3.asyncio.client import connect
+from qh3.asyncio.protocol import QuicConnectionProtocol
+from qh3.h3.events import DataReceived, HeadersReceived
+from qh3.quic.configuration import QuicConfiguration
+from qh3.quic.events import QuicEvent
 
 from end_to_end.certificates import PASSWORD, Pki
 from end_to_end.h1_client import H1Client
@@ -446,6 +453,56 @@ def test_other_stacks_are_served_with_and_without_post_quantum_keys(serve: Serve
         assert response.status_code == 200 and "'http_version': '3'" in response.text
         body = os.urandom(300_000)
         assert session.post(f"{url}/echo", data=body, timeout=10).content == body
+
+
+class _Answers(QuicConnectionProtocol):
+    """A client on qh3, which notes the answers by stream."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.http = qh3.h3.connection.H3Connection(self._quic)
+        self.heads: dict[int, dict[bytes, bytes]] = {}
+        self.bodies: dict[int, bytes] = {}
+        self.ended: dict[int, asyncio.Event] = {}
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        for seen in self.http.handle_event(event):
+            if isinstance(seen, HeadersReceived):
+                self.heads[seen.stream_id] = dict(seen.headers)
+            elif isinstance(seen, DataReceived):
+                self.bodies[seen.stream_id] = self.bodies.get(seen.stream_id, b"") + seen.data
+            if isinstance(seen, (HeadersReceived, DataReceived)) and seen.stream_ended:
+                self.ended[seen.stream_id].set()
+
+    async def ask(self, authority: str, path: str, body: bytes | None = None) -> bytes:
+        stream = self._quic.get_next_available_stream_id()
+        self.ended[stream] = asyncio.Event()
+        method = b"GET" if body is None else b"POST"
+        head = [(b":method", method), (b":scheme", b"https"), (b":authority", authority.encode()),
+                (b":path", path.encode())]
+        self.http.send_headers(stream, head, end_stream=body is None)
+        if body is not None:
+            self.http.send_data(stream, body, end_stream=True)
+        self.transmit()
+        await asyncio.wait_for(self.ended[stream].wait(), 20)
+        assert self.heads[stream][b":status"] == b"200"
+        return self.bodies[stream]
+
+
+def test_a_third_stack_is_served(quic: Server) -> None:
+    body = os.urandom(300_000)
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], verify_mode=ssl.CERT_NONE)
+
+    async def ask() -> tuple[bytes, list[bytes]]:
+        where = quic.quic
+        connecting = connect(where.host, where.port, configuration=configuration, create_protocol=_Answers)
+        async with connecting as client:
+            assert isinstance(client, _Answers)
+            scope = await client.ask(where.authority, "/scope")
+            return scope, await asyncio.gather(*(client.ask(where.authority, "/echo", body) for _ in range(4)))
+
+    scope, echoes = asyncio.run(ask())
+    assert b"'http_version': '3'" in scope and echoes == [body] * 4
 
 
 # ---- what is no HTTP/3 ----
