@@ -24,7 +24,6 @@ _FLAGS = (
     "--no-sandbox",  # root has none
     "--disable-gpu",
     "--disable-dev-shm-usage",
-    "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -37,9 +36,10 @@ class Chromium:
     """A running browser, with a home folder of its own."""
 
     def __init__(
-        self, program: str, certutil: str, home: Path, authority: Path, *, flags: Sequence[str] = ()
+        self, program: str, certutil: str, home: Path, authority: Path, *, flags: Sequence[str] = ("--disable-quic",)
     ) -> None:
-        """Puts the authority among those that the home's user trusts, as a developer would, and starts the browser."""
+        """Puts the authority among those that the home's user trusts, as a developer would, and starts the browser, without
+        QUIC unless it is told otherwise."""
         database = home / ".pki" / "nssdb"
         database.mkdir(parents=True)
         nss = [certutil, "-d", f"sql:{database}"]

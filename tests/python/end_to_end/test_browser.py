@@ -1,13 +1,18 @@
-"""The FastAPI example in a browser: what Chromium shows of its page, over TLS and HTTP/2."""
+"""The FastAPI example in a browser: what Chromium shows of its page, over TLS and HTTP/2, and over HTTP/3."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from end_to_end.chromium import Chromium
 from end_to_end.server import Server, command, find_tool
@@ -44,6 +49,15 @@ _PAGE = """
 </script>
 """
 
+#: Asks for much at once.
+_FETCHES = """
+(async () => {
+  const texts = [...Array(50).keys()].map((n) => fetch(`items/${n}`).then((answer) => answer.json()));
+  const sent = fetch("echo", { method: "POST", body: "x".repeat(1_000_000) }).then((answer) => answer.text());
+  return [(await Promise.all(texts)).map((item) => item.item_id), (await sent).length];
+})()
+"""
+
 ROOT = Path(__file__).parents[3]
 
 _APP = """
@@ -69,13 +83,18 @@ def certs(tmp_path: Path) -> Path:
     return tmp_path / "certs"
 
 
-@pytest.fixture
-def chromium(tmp_path: Path, certs: Path) -> Iterator[Chromium]:
+def start_chromium(tmp_path: Path, certs: Path, flags: Sequence[str] = ("--disable-quic",)) -> Chromium:
+    """Starts a browser that trusts the authority."""
     program = find_tool("chromium", "chromium")
     certutil = find_tool("certutil", "libnss3-tools")
     if program is None or certutil is None:
         pytest.skip("chromium or certutil is missing: apt-get install chromium libnss3-tools")
-    browser = Chromium(program, certutil, tmp_path / "home", certs / "ca.pem")
+    return Chromium(program, certutil, tmp_path / "home", certs / "ca.pem", flags=flags)
+
+
+@pytest.fixture
+def chromium(tmp_path: Path, certs: Path) -> Iterator[Chromium]:
+    browser = start_chromium(tmp_path, certs)
     try:
         yield browser
     finally:
@@ -111,15 +130,7 @@ def test_chromium_shows_the_page_with_its_websocket_and_its_events(example: Serv
     assert page.text_when("page", r"\S") == "h2"
     assert page.text_when("socket", r"\S") == "Hello by HTTP/2"
     assert page.text_when("events", "4") == "0 1 2 3 4"
-    fetched = page.evaluate(
-        """
-        (async () => {
-          const texts = [...Array(50).keys()].map((n) => fetch(`items/${n}`).then((answer) => answer.json()));
-          const sent = fetch("echo", { method: "POST", body: "x".repeat(1_000_000) }).then((answer) => answer.text());
-          return [(await Promise.all(texts)).map((item) => item.item_id), (await sent).length];
-        })()
-        """
-    )
+    fetched = page.evaluate(_FETCHES)
     assert fetched == [list(range(50)), 1_000_000]
     protocols = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.nextHopProtocol)")
     assert len(protocols) >= 51 and set(protocols) == {"h2"}
@@ -147,6 +158,62 @@ def test_chromium_opens_another_connection_where_http2_takes_no_websocket(
     page = chromium.open(f"https://localhost:{example.listener.port}/page")
     assert page.text_when("page", r"\S") == "h2"
     assert page.text_when("socket", r"\S") == "Hello by HTTP/1.1"
+
+
+def flags_for_quic(certs: Path, forced_port: int) -> list[str]:
+    """For QUIC with a certificate whose authority is not one that everybody has: its key is named, and so is its host, as one
+    for which QUIC is not to be negotiated at this port."""
+    key = x509.load_pem_x509_certificate((certs / "cert.pem").read_bytes()).public_key()
+    digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return [
+        "--enable-quic",
+        "--host-resolver-rules=MAP localhost 127.0.0.1",
+        f"--ignore-certificate-errors-spki-list={base64.b64encode(digest).decode()}",
+        f"--origin-to-force-quic-on=localhost:{forced_port}",
+    ]
+
+
+@pytest.mark.parametrize("way", ["forced", "announced"])
+def test_chromium_shows_the_page_over_http3(
+    launch: Callable[..., Server], certs: Path, tmp_path: Path, way: str
+) -> None:
+    """By ``alt-svc``, or because it is told so. Chromium opens its WebSocket over another connection."""
+    server = launch(
+        None,
+        certfile=str(certs / "cert.pem"),
+        keyfile=str(certs / "key.pem"),
+        bind="127.0.0.1:0",
+        quic_bind="127.0.0.1:0",
+        workers=2,
+        application_path="examples.fastapi_app:app",
+        accesslog="-",
+        access_log_format="%(m)s %(U)s %(H)s %(s)s",
+        cwd=ROOT,
+        keep_alive_timeout=1,
+        loglevel="DEBUG",
+        hcrs={"io_threads": 2},
+    ).wait_until_running()
+    port = server.quic.port if way == "forced" else server.listener.port
+    unused = 1
+    browser = start_chromium(tmp_path, certs, flags_for_quic(certs, port if way == "forced" else unused))
+    try:
+        if way == "announced":
+            # Chromium stays with a connection that it has.
+            browser.open(f"https://localhost:{port}/items/1")
+            server.wait_for_log(r"send frame=GoAway")
+        page = browser.open(f"https://localhost:{port}/page")
+        assert page.text_when("page", r"\S") == "h3"
+        told = page.text_when("socket", r"\S")
+        assert told == "failed" if way == "forced" else re.fullmatch(r"Hello by HTTP/(1\.1|2|3)", told), told
+        assert page.text_when("events", "4") == "0 1 2 3 4"
+        assert page.evaluate(_FETCHES) == [list(range(50)), 1_000_000]
+        protocols = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.nextHopProtocol)")
+        assert len(protocols) >= 51 and set(protocols) == {"h3"}
+    finally:
+        browser.close()
+    assert server.stop() == 0
+    for request in ("GET /page 3 200", "GET /stream 3 200", "POST /echo 3 200", "GET /items/7 3 200"):
+        assert f"{request}\n" in server.output, server.output
 
 
 def bitmap() -> bytes:
