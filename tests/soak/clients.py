@@ -11,6 +11,7 @@ from bodies import FILE_SIZES, FIRST_FILE, Expected, Mixed, digest
 from bodies import body as body_of
 from over_h1 import H1
 from over_h2 import H2, Stream
+from over_h3 import H3, Stream3
 from sockets import WebSocket
 from tally import Cancelled, Lost, Overloaded, Refused, Tally
 
@@ -35,17 +36,17 @@ numbers = itertools.count(1)
 
 
 class Channel:
-    """One exchange as the questions need it, over either protocol."""
+    """One exchange as the questions need it, over any protocol."""
 
-    def __init__(self, h1: H1 | None, h2: H2 | None) -> None:
-        self.h1, self.h2 = h1, h2
-        self.stream: Stream | None = None
+    def __init__(self, h1: H1 | None, shared: H2 | H3 | None) -> None:
+        self.h1, self.shared = h1, shared
+        self.stream: Stream | Stream3 | None = None
 
     async def ask(self, method: str, target: str, number: int, length: int | None = None) -> None:
         """Sends the head; with ``length`` a body of that size follows."""
-        if self.h2 is not None:
+        if self.shared is not None:
             fields = [] if length is None else [("content-length", str(length))]
-            self.stream = self.h2.ask(method, target, number, fields, end=length is None)
+            self.stream = self.shared.ask(method, target, number, fields, end=length is None)
             return
         await self.h1.open()
         await self.h1.send_head(method, target, number, "" if length is None else f"content-length: {length}\r\n")
@@ -257,8 +258,10 @@ async def listen(socket: WebSocket, number: int, count: int, size: int) -> None:
 class Clients:
     """All of them, until they are told to stop."""
 
-    def __init__(self, ports: dict[str, int], trust: Callable[[str], ssl.SSLContext], tally: Tally) -> None:
-        self.ports, self.tally = ports, tally
+    def __init__(
+        self, ports: dict[str, int], trust: Callable[[str], ssl.SSLContext], cafile: str, tally: Tally
+    ) -> None:
+        self.ports, self.cafile, self.tally = ports, cafile, tally
         self.tls = {"h1": trust("http/1.1"), "h2": trust("h2")}
         self.stopped = asyncio.Event()
 
@@ -276,6 +279,8 @@ class Clients:
                     group.create_task(self.over_h2(where, 12))
                 for _ in times(2):
                     group.create_task(self.sockets_over_h1(where))
+            for _ in times(2):
+                group.create_task(self.over_h3(10))
             group.create_task(self.blocker())
 
     def _tls(self, where: str, version: str) -> ssl.SSLContext | None:
@@ -292,42 +297,63 @@ class Clients:
         connection.close()
 
     async def over_h2(self, where: str, streams: int) -> None:
-        """One connection after the other, each shared by many questions and now and then by WebSockets; some are closed in
-        the middle."""
+        """One connection after the other."""
         while not self.stopped.is_set():
             connection = await H2.open(self.ports[where], self._tls(where, "h2"))
-            dropped = random.random() < 0.3
-            until = time.monotonic() + random.uniform(1, 8)
+            await self.share(connection, f"h2 {where}", streams)
 
-            async def one() -> None:
-                while not self.stopped.is_set() and not connection.leaves:
-                    if dropped and time.monotonic() > until:
-                        return
-                    if random.random() < 0.05:
-                        await self.socket(f"h2 {where}", lambda target, number: WebSocket.over_h2(connection, target, number))
-                        continue
-                    question = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-                    channel = Channel(None, connection)
-                    if not await self.judge(f"{question}, h2 {where}", QUESTIONS[question], channel):
-                        channel.give_up()
+    async def over_h3(self, streams: int) -> None:
+        """One connection after the other; each moves to other ports from time to time."""
+        while not self.stopped.is_set():
+            connection = await H3.open(self.ports["quic"], self.cafile)
+            moving = asyncio.create_task(self.move(connection))
+            try:
+                await self.share(connection, "h3", streams)
+            finally:
+                moving.cancel()
+                await asyncio.gather(moving, return_exceptions=True)
 
-            async def one_more(place: int) -> None:
-                # Left alone when the connection is closed beneath them.
-                if dropped and place >= streams // 2:
-                    number = next(numbers)
-                    while not self.stopped.is_set() and not connection.leaves and time.monotonic() < until:
-                        await asyncio.sleep(0.05)
-                    if not connection.leaves:
-                        connection.ask("GET", "/nap?size=100&seconds=0.5", number)
-                        self.tally.count(f"left behind, h2 {where}", "cancelled")
-                else:
-                    await one()
+    async def move(self, connection: H3) -> None:
+        """As a client that changes its network, or is behind a NAT that forgets it."""
+        while True:
+            await asyncio.sleep(random.uniform(0.2, 3))
+            connection.move(new_id=random.random() < 0.5)
+            self.tally.count("moves of clients, h3", "right")
 
-            async with asyncio.TaskGroup() as group:
-                for place in range(streams):
-                    group.create_task(one_more(place))
-            if not connection.is_over:
-                connection.close(abort=random.random() < 0.5)
+    async def share(self, connection: H2 | H3, where: str, streams: int) -> None:
+        """Has a connection shared by many questions and now and then by WebSockets; some are closed in the middle."""
+        dropped = random.random() < 0.3
+        until = time.monotonic() + random.uniform(1, 8)
+
+        async def one() -> None:
+            while not self.stopped.is_set() and not connection.leaves:
+                if dropped and time.monotonic() > until:
+                    return
+                if random.random() < 0.05:
+                    await self.socket(where, lambda target, number: WebSocket.over_stream(connection, target, number))
+                    continue
+                question = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+                channel = Channel(None, connection)
+                if not await self.judge(f"{question}, {where}", QUESTIONS[question], channel):
+                    channel.give_up()
+
+        async def one_more(place: int) -> None:
+            # Left alone when the connection is closed beneath them.
+            if dropped and place >= streams // 2:
+                number = next(numbers)
+                while not self.stopped.is_set() and not connection.leaves and time.monotonic() < until:
+                    await asyncio.sleep(0.05)
+                if not connection.leaves:
+                    connection.ask("GET", "/nap?size=100&seconds=0.5", number)
+                    self.tally.count(f"left behind, {where}", "cancelled")
+            else:
+                await one()
+
+        async with asyncio.TaskGroup() as group:
+            for place in range(streams):
+                group.create_task(one_more(place))
+        if not connection.is_over:
+            connection.close(abort=random.random() < 0.5)
 
     async def sockets_over_h1(self, where: str) -> None:
         """One connection for each WebSocket."""

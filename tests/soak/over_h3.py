@@ -65,7 +65,7 @@ class Stream3:
             if room <= 0:
                 await self.wait()
                 continue
-            self.connection.http.send_data(self.id, data[:room], end_stream=False)
+            self.connection.http.send_data(self.id, bytes(data[:room]), end_stream=False)
             data = data[room:]
             self.connection.flush()
         if end and not self.ended and not self.failure:

@@ -14,13 +14,13 @@ HERE = Path(__file__).resolve().parent
 WORKERS = 3
 START_S = 60
 STOP_S = 60
-RUNNING = re.compile(r"Running on (https?)://\S+?:(\d+) ")
+RUNNING = re.compile(r"Running on (https?)://\S+?:(\d+) (\(QUIC\))?")
 # Lines of the log that are failures, whatever else goes well.
 WRONG = re.compile(r"accounting:|panicked|Traceback")
 
 
 class Server:
-    """A running hcrs: TLS and cleartext, three workers."""
+    """A running hcrs: TLS, cleartext and QUIC, three workers."""
 
     def __init__(self, command: Path, folder: Path) -> None:
         files = folder / "files"
@@ -31,12 +31,13 @@ class Server:
         self.certificate = folder / "cert.pem"
         config = folder / "hcrs.toml"
         config.write_text(
-            f'bind = "127.0.0.1:0"\ninsecure_bind = "127.0.0.1:0"\napplication_path = "app:app"\n'
+            f'bind = "127.0.0.1:0"\ninsecure_bind = "127.0.0.1:0"\nquic_bind = "127.0.0.1:0"\napplication_path = "app:app"\n'
             f'workers = {WORKERS}\ncertfile = "{self.certificate}"\nkeyfile = "{folder / "key.pem"}"\n'
             # Nothing here takes so long: whoever is retired finishes all that it has begun, and no connection is closed
             # for idleness while a slow reader still takes an answer that has left the edge.
             f"graceful_timeout = 30\nkeep_alive_timeout = 75\n"
-            "[hcrs]\npathsend = true\n"
+            # Clients that have moved reach another thread's socket.
+            "[hcrs]\npathsend = true\nio_threads = 2\n"
         )
         self._log = folder / "hcrs.log"
         with self._log.open("wb") as log:
@@ -49,13 +50,13 @@ class Server:
                 stderr=log,
             )
         until = time.monotonic() + START_S
-        while len(found := RUNNING.findall(self.log)) < 2:
+        while len(found := RUNNING.findall(self.log)) < 3:
             if time.monotonic() > until or self.process.poll() is not None:
                 self.kill()
                 raise RuntimeError(f"hcrs did not start:\n{self.log[-2000:]}")
             time.sleep(0.05)
-        ports = {scheme: int(port) for scheme, port in found}
-        self.ports = {"tls": ports["https"], "cleartext": ports["http"]}
+        ports = {scheme + quic: int(port) for scheme, port, quic in found}
+        self.ports = {"tls": ports["https"], "cleartext": ports["http"], "quic": ports["https(QUIC)"]}
 
     @property
     def log(self) -> str:

@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--hcrs", type=Path, default=CHECKOUT / ".venv/bin/hcrs", help="the command (default: of .venv)")
     add("--seconds", type=float, default=900, help="how long clients ask (default 900)")
-    add("--scale", type=float, default=1.0, help="how many clients there are, 1 for some 70 at a time (default 1)")
+    add("--scale", type=float, default=1.0, help="how many clients there are, 1 for some 90 at a time (default 1)")
     add("--kill-every", type=float, default=20, metavar="SECONDS", help="a worker is killed (default 20; 0 never)")
     add("--reload-every", type=float, default=35, metavar="SECONDS", help="SIGHUP is sent (default 35; 0 never)")
     add("--seed", type=int, default=None, help="of what clients choose (default: another one each time)")
@@ -86,7 +86,7 @@ async def soak(server: Server, told: argparse.Namespace, tally: Tally, samples: 
     def sample() -> None:
         samples.append((time.monotonic() - tally.begun, *server.resources(server.process.pid)))
 
-    clients = Clients(server.ports, trust, tally)
+    clients = Clients(server.ports, trust, str(server.certificate), tally)
     asking = asyncio.create_task(clients.run(told.scale))
     beside = [
         asyncio.create_task(now_and_then(told.kill_every, kill)),

@@ -1,4 +1,4 @@
-"""WebSockets over a connection of HTTP/1.1 or a stream of HTTP/2. wsproto knows the frames of both."""
+"""WebSockets over a connection of HTTP/1.1 or a stream of HTTP/2 or HTTP/3. wsproto knows the frames of all."""
 
 import base64
 import os
@@ -7,6 +7,7 @@ import wsproto.frame_protocol as frames
 
 from over_h1 import H1
 from over_h2 import H2, Stream
+from over_h3 import H3, Stream3
 from tally import Lost, Overloaded
 
 HANDSHAKE = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: {}\r\n"
@@ -31,10 +32,10 @@ class OverH1:
         self.connection.close(abort=abort)
 
 
-class OverH2:
+class OverStream:
     """The bytes of a stream."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream | Stream3) -> None:
         self.stream = stream
 
     async def send(self, data: bytes) -> None:
@@ -50,7 +51,7 @@ class OverH2:
 class WebSocket:
     """Messages, one after the other."""
 
-    def __init__(self, over: OverH1 | OverH2) -> None:
+    def __init__(self, over: OverH1 | OverStream) -> None:
         self.over = over
         self.frames = frames.FrameProtocol(client=True, extensions=[])
         self.pending: list[frames.Frame] = []
@@ -65,13 +66,13 @@ class WebSocket:
         return cls(OverH1(connection))
 
     @classmethod
-    async def over_h2(cls, connection: H2, target: str, number: int) -> "WebSocket":
+    async def over_stream(cls, connection: H2 | H3, target: str, number: int) -> "WebSocket":
         """On a stream of its own."""
         headers = [(":protocol", "websocket"), ("sec-websocket-version", "13")]
         stream = connection.ask("CONNECT", target, number, headers, end=False)
         status, fields = await stream.head()
         check(status, 200, fields, number)
-        return cls(OverH2(stream))
+        return cls(OverStream(stream))
 
     async def send(self, data: bytes) -> None:
         """A message of bytes."""
