@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import curl_cffi
@@ -135,19 +134,22 @@ def test_a_first_message_of_two_datagrams_is_answered(
         assert network.lost + network.copied + network.late > 0
 
 
-@pytest.mark.parametrize("name", HANDSHAKES)
-def test_post_quantum_keys_are_exchanged(serve: Serve, pki: Pki, tmp_path: Path, name: str) -> None:
-    server = serve(
+@pytest.fixture(scope="module")
+def post_quantum(share: Serve, pki: Pki) -> Server:
+    return share(
         "plain.py:app",
         certfile=pki / "localhost.pem",
         keyfile=pki / "localhost.pem",
         quic_bind="127.0.0.1:0",
         hcrs={"key_exchange": ["X25519MLKEM768"], "minimum_version": "1.3", "io_threads": THREADS},
     )
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_post_quantum_keys_are_exchanged(post_quantum: Server, pki: Pki, name: str) -> None:
     options = {curl_cffi.CurlOpt.SSL_EC_CURVES: b"X25519MLKEM768"}
-    conditions = HANDSHAKES[name]
-    with Network(server.quic, conditions, seed=2) as network:
-        authority: Any = pki / "ca.pem"  # a path, other than the types have it
+    authority: Any = pki / "ca.pem"  # a path, other than the types have it
+    with Network(post_quantum.quic, HANDSHAKES[name], seed=2) as network:
         with curl_cffi.Session(verify=authority, http_version="v3only", curl_options=options) as session:
             response = session.get(f"https://localhost:{network.where.port}/scope", timeout=20)
             assert response.status_code == 200 and "'http_version': '3'" in response.text
