@@ -26,7 +26,11 @@ mod tests {
         ("hcrs-tls", &["hcrs-http"], &["pyo3"]),
         ("hcrs-otlp", &["hcrs-http"], &["tokio", "h2", "pyo3"]),
         ("hcrs-link", &["hcrs-http"], &["tokio", "pyo3"]),
-        ("hcrs-acme", &["hcrs-h1", "hcrs-http", "hcrs-status", "hcrs-tls"], &["tokio", "h2", "pyo3", "httparse"]),
+        (
+            "hcrs-acme",
+            &["hcrs-h1", "hcrs-http", "hcrs-status", "hcrs-tls"],
+            &["tokio", "h2", "pyo3", "httparse"],
+        ),
         ("hcrs-worker", &["hcrs-http", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),
         (
             "hcrs-server",
