@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,12 +25,15 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How often a lock that another server holds is tried.
 const LOCK_LOOK: Duration = Duration::from_secs(1);
 
-/// An order for the thread.
-#[derive(Debug)]
-enum Message {
-    Change(Box<AcmeSettings>),
-    /// Renew these names, all if there is none, whether they are due or not.
-    Renew(Option<Domain>),
+/// What the thread is to do besides, of which later requests take the place of earlier ones. So it stays small however
+/// long an authority takes.
+#[derive(Debug, Default)]
+struct Requested {
+    settings: Option<AcmeSettings>,
+    /// The names to renew whether they are due or not.
+    renewed: BTreeSet<Domain>,
+    /// Whether all names are to be renewed.
+    all_renewed: bool,
 }
 
 type Reports = Arc<Mutex<Vec<NamedCertificate>>>;
@@ -38,7 +41,9 @@ type Reports = Arc<Mutex<Vec<NamedCertificate>>>;
 /// The thread that keeps certificates. It ends when this is dropped, once it has finished what it does.
 #[derive(Debug)]
 pub struct Acme {
-    messages: Sender<Message>,
+    requested: Arc<Mutex<Requested>>,
+    /// Has one place: a thread that is told once looks at all that is requested.
+    wake: SyncSender<()>,
     reports: Reports,
 }
 
@@ -49,8 +54,8 @@ impl Acme {
         tls: Arc<TlsConfig>,
         renewed: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
-        let (messages, received) = mpsc::channel();
-        let reports = Reports::default();
+        let (wake, woken) = sync_channel(1);
+        let (reports, requested) = (Reports::default(), Arc::new(Mutex::new(Requested::default())));
         let mut runner = Runner {
             storage: Storage::new(&settings.storage, &settings.directory),
             lock: LockFile::new(Storage::new(&settings.storage, &settings.directory).lock()),
@@ -58,6 +63,7 @@ impl Acme {
             tls,
             renewed: Box::new(renewed),
             reports: Arc::clone(&reports),
+            requested: Arc::clone(&requested),
             budget: Budget::default(),
             forced: BTreeSet::new(),
             unsaved: BTreeMap::new(),
@@ -65,24 +71,32 @@ impl Acme {
         };
         runner.publish(None);
         thread::Builder::new().name("hcrs-acme".to_owned()).spawn(move || {
-            let ended = panic::catch_unwind(AssertUnwindSafe(|| runner.run(&received)));
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| runner.run(&woken)));
             if ended.is_err() {
                 tracing::error!(
                     "Certificates are renewed no more, because of a fault of hcrs; restart the server"
                 );
             }
         })?;
-        Ok(Self { messages, reports })
+        Ok(Self { requested, wake, reports })
     }
 
     /// Changes the settings.
     pub fn change(&self, settings: AcmeSettings) {
-        let _thread_ended = self.messages.send(Message::Change(Box::new(settings)));
+        self.request(|requested| requested.settings = Some(settings));
     }
 
     /// Has a name renewed now, or all.
     pub fn renew(&self, domain: Option<Domain>) {
-        let _thread_ended = self.messages.send(Message::Renew(domain));
+        self.request(|requested| match domain {
+            Some(domain) => drop(requested.renewed.insert(domain)),
+            None => requested.all_renewed = true,
+        });
+    }
+
+    fn request(&self, add: impl FnOnce(&mut Requested)) {
+        add(&mut self.requested.lock().unwrap_or_else(PoisonError::into_inner));
+        let _is_told_or_has_ended = self.wake.try_send(());
     }
 
     /// Returns the state of the names.
@@ -97,6 +111,7 @@ struct Runner {
     tls: Arc<TlsConfig>,
     renewed: Box<dyn Fn() + Send>,
     reports: Reports,
+    requested: Arc<Mutex<Requested>>,
     lock: LockFile,
     budget: Budget,
     /// The names that are renewed whether they are due or not.
@@ -108,37 +123,35 @@ struct Runner {
 }
 
 impl Runner {
-    fn run(&mut self, messages: &Receiver<Message>) {
+    fn run(&mut self, woken: &Receiver<()>) {
         self.storage.clear(SystemTime::now());
         loop {
             let wait = self.pass();
             self.publish(None);
-            match messages.recv_timeout(wait) {
-                Ok(message) => {
-                    self.take(message);
-                    while let Ok(message) = messages.try_recv() {
-                        self.take(message);
-                    }
-                }
+            match woken.recv_timeout(wait) {
+                Ok(()) => self.take_requested(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Change(settings) => {
-                self.storage = Storage::new(&settings.storage, &settings.directory);
-                self.lock = LockFile::new(self.storage.lock());
-                self.settings = *settings;
-                self.unsaved.clear();
-            }
-            Message::Renew(Some(domain)) => {
-                self.forced.insert(domain);
-            }
-            Message::Renew(None) => self.forced.extend(self.settings.domains.iter().cloned()),
+    fn take_requested(&mut self) {
+        let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        let Requested { settings, renewed, all_renewed } = std::mem::take(&mut *requested);
+        drop(requested);
+        if let Some(settings) = settings {
+            self.storage = Storage::new(&settings.storage, &settings.directory);
+            self.lock = LockFile::new(self.storage.lock());
+            self.settings = settings;
+            self.unsaved.clear();
         }
+        self.forced.extend(renewed);
+        if all_renewed {
+            self.forced.extend(self.settings.domains.iter().cloned());
+        }
+        // A name that is gone is not renewed when it comes back.
+        self.forced.retain(|domain| self.settings.domains.contains(domain));
     }
 
     /// Does what is due. Returns the time until something may be due again.
@@ -299,5 +312,25 @@ fn in_words(seconds: u64) -> String {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         _ => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_to_a_thread_that_is_busy_take_the_place_of_each_other() {
+        let (wake, woken) = sync_channel(1);
+        let acme = Acme { requested: Arc::default(), wake, reports: Arc::default() };
+        for _ in 0..1000 {
+            acme.renew(Some(Domain::parse("a.test").unwrap()));
+            acme.change(AcmeSettings::new("/nonexistent".into()));
+            acme.renew(None);
+        }
+        assert_eq!(woken.try_iter().count(), 1);
+        let requested = acme.requested.lock().unwrap();
+        assert_eq!(requested.renewed.len(), 1);
+        assert!(requested.all_renewed && requested.settings.is_some());
     }
 }

@@ -177,7 +177,7 @@ impl Connection {
         self.report();
         match sent {
             Sending::Done => {}
-            Sending::Blocked => self.endpoint.socket.wake_when_writable(&self.inbox.mailbox),
+            Sending::Blocked => self.endpoint.socket.wake_when_writable(self.handle, &self.inbox.mailbox),
             Sending::Yielded => crate::drive::run_again(cx),
         }
         self.set_timer(cx, now);

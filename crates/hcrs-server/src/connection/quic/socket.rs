@@ -1,6 +1,7 @@
 //! A thread's UDP socket: many datagrams with one system call, in either direction.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use hcrs_metrics::{Counters, Stall};
-use quinn_proto::{EcnCodepoint, Transmit};
+use quinn_proto::{ConnectionHandle, EcnCodepoint, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -44,7 +45,7 @@ pub(super) struct Socket {
     /// The room for what is received. The kernel writes only as much of it as there is.
     landing: RefCell<Box<[u8]>>,
     /// The connections that have something to send while the system takes nothing.
-    blocked: RefCell<Vec<Rc<Mailbox>>>,
+    blocked: RefCell<BTreeMap<ConnectionHandle, Rc<Mailbox>>>,
     /// Notified when there is one of them.
     has_blocked: Notify,
     local: SocketAddr,
@@ -142,9 +143,10 @@ impl Socket {
     }
 
     /// Wakes the connection once the system takes datagrams again.
-    pub(super) fn wake_when_writable(&self, connection: &Rc<Mailbox>) {
+    pub(super) fn wake_when_writable(&self, handle: ConnectionHandle, connection: &Rc<Mailbox>) {
         self.metrics.stalls.of(Stall::ClientSocket).increment();
-        self.blocked.borrow_mut().push(Rc::clone(connection));
+        // Once, however often datagrams that arrive wake the connection meanwhile.
+        self.blocked.borrow_mut().insert(handle, Rc::clone(connection));
         self.has_blocked.notify_one();
     }
 
@@ -155,7 +157,7 @@ impl Socket {
         }
         // An error would be one of the next call to send.
         let _writable = self.io.writable().await;
-        for connection in self.blocked.take() {
+        for connection in self.blocked.take().into_values() {
             connection.wake();
         }
     }
