@@ -19,6 +19,7 @@ import curl_cffi
 import pytest
 import qh3.h3.connection
 from aioquic.h3.connection import ErrorCode
+from aioquic.tls import Epoch
 from qh3.asyncio.client import connect
 from qh3.asyncio.protocol import QuicConnectionProtocol
 from qh3.h3.events import DataReceived, HeadersReceived
@@ -234,6 +235,16 @@ def test_a_client_that_moves_keeps_its_connection_whatever_thread_its_datagrams_
     assert client.response(client.request("POST", "/echo", body=body)).body == body
     client.get(f"/go?key={key}")
     assert client.response(waiting).body == b"through"
+
+
+def test_a_client_changes_the_keys_of_its_connection(client: H3Client) -> None:
+    keys = client.quic._cryptos[Epoch.ONE_RTT]
+    body = os.urandom(300_000)
+    for phase in (1, 0, 1):
+        client.quic.request_key_update()
+        # What the server sends in the phase before cannot be read any more.
+        assert client.response(client.request("POST", "/echo", body=body)).body == body
+        assert keys.key_phase == phase
 
 
 # ---- the end ----
