@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http::{self, Request, Response, Target};
+use crate::http::{self, Request, Response, Target, parse_url};
 use crate::jose::{AccountKey, KeyError, Signer};
 use crate::messages::{Directory, Problem, one_line};
 use crate::schedule::Moment;
@@ -78,7 +78,7 @@ impl Client {
     pub(crate) fn connect(settings: &AcmeSettings) -> Result<Self, Failure> {
         let authorities = match &settings.directory_ca {
             Some(file) => Authorities::File(file),
-            None => Authorities::System,
+            None => Authorities::System { setting: Some("acme_directory_ca") },
         };
         let tls =
             client_config(authorities, &[b"http/1.1"]).map_err(|error| Failure::new(error.to_string()))?;
@@ -105,7 +105,7 @@ impl Client {
             tries += 1;
             let nonce = self.take_nonce()?;
             let body = identity.key.sign(identity.signer, &nonce, url, payload)?;
-            let body = Some(("application/jose+json", body.as_str()));
+            let body = Some(("application/jose+json", body.as_bytes()));
             let response = self.send(Request { method: "POST", target: &target, body })?;
             match accepted(response) {
                 Err(failure) if failure.is("badNonce") && tries < NONCES => {}
@@ -144,13 +144,12 @@ impl Client {
 }
 
 fn target(url: &str) -> Result<Target, Failure> {
-    Target::parse(url)
-        .map_err(|error| Failure::new(format!("the authority names {:?}: {error}", one_line(url))))
+    parse_url(url).map_err(|error| Failure::new(format!("the authority names {:?}: {error}", one_line(url))))
 }
 
 fn send(request: Request<'_>, tls: &Arc<ClientConfig>) -> Result<Response, Failure> {
-    let host = &request.target.host;
-    http::send(request, tls)
+    let host = request.target.host();
+    http::send(request, Some(tls))
         .map_err(|error| Failure::new(format!("the authority at {host} cannot be asked: {error}")))
 }
 

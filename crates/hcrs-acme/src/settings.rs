@@ -78,7 +78,7 @@ impl DirectoryUrl {
             Self::LETS_ENCRYPT_STAGING => "https://acme-staging-v02.api.letsencrypt.org/directory",
             url => url,
         };
-        crate::http::Target::parse(url).ok()?;
+        crate::http::parse_url(url).ok()?;
         Some(Self(url.to_owned()))
     }
 

@@ -161,8 +161,8 @@ mod export {
     use std::sync::mpsc::RecvTimeoutError;
 
     use super::{Arc, Duration, Instant, Message, Ordering, OtlpSettings, Receiver, Span, SpanTotals, io};
+    use crate::client::Client;
     use crate::json::{Resource, encode};
-    use crate::post::Client;
 
     /// How long requests wait for others before they are exported.
     const EXPORT_AGE: Duration = Duration::from_secs(1);
@@ -260,7 +260,7 @@ mod tests {
 
     use super::*;
     use crate::Endpoint;
-    use crate::post::tests::serve_one;
+    use crate::client::tests::serve_one;
     use crate::span::tests::span;
 
     fn start(listener: &TcpListener) -> Exporter {

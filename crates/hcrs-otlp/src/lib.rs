@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "export")]
+mod client;
 mod endpoint;
 mod exporter;
 #[cfg(feature = "export")]
 mod json;
-#[cfg(feature = "export")]
-mod post;
 mod span;
 
 pub use endpoint::Endpoint;

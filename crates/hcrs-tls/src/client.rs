@@ -1,4 +1,4 @@
-//! TLS as a client: the connections to servers that routes proxy to.
+//! TLS as a client: of upstreams, of authorities of certificates, of collectors of spans.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,10 @@ const BUNDLES: [&str; 3] =
 #[derive(Debug, Clone, Copy)]
 pub enum Authorities<'a> {
     /// Those that the system trusts: of the file that `SSL_CERT_FILE` names, or of the distribution's.
-    System,
+    System {
+        /// The setting that can name a file instead, for the error if the system has none.
+        setting: Option<&'static str>,
+    },
     /// Those of this file.
     File(&'a Path),
     /// Any: certificates are not verified.
@@ -33,7 +36,7 @@ pub fn client_config(authorities: Authorities<'_>, alpn: &[&[u8]]) -> Result<Arc
         .with_safe_default_protocol_versions()
         .expect("the provider has suites for both versions");
     let builder = match authorities {
-        Authorities::System => builder.with_root_certificates(system_roots()?),
+        Authorities::System { setting } => builder.with_root_certificates(system_roots(setting)?),
         Authorities::File(path) => builder.with_root_certificates(roots(path)?),
         Authorities::Unverified => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
@@ -44,7 +47,7 @@ pub fn client_config(authorities: Authorities<'_>, alpn: &[&[u8]]) -> Result<Arc
     Ok(Arc::new(config))
 }
 
-fn system_roots() -> Result<RootCertStore, TlsError> {
+fn system_roots(setting: Option<&'static str>) -> Result<RootCertStore, TlsError> {
     if let Some(named) = std::env::var_os(CERTIFICATES) {
         return roots(named.as_ref());
     }
@@ -52,7 +55,7 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
         .iter()
         .map(Path::new)
         .find(|path| path.exists())
-        .ok_or(TlsError::NoSystemAuthorities)
+        .ok_or(TlsError::NoSystemAuthorities { setting })
         .and_then(roots)
 }
 

@@ -148,9 +148,13 @@ pub enum TlsError {
     },
     /// There is no file of the authorities that the system trusts.
     #[error(
-        "there are no certificates of authorities; SSL_CERT_FILE can name a file of them, or upstream_ca"
+        "there are no certificates of authorities; SSL_CERT_FILE can name a file of them{}",
+        setting.map(|setting| format!(", or {setting}")).unwrap_or_default()
     )]
-    NoSystemAuthorities,
+    NoSystemAuthorities {
+        /// The setting that can name a file instead.
+        setting: Option<&'static str>,
+    },
     /// The file of authorities for servers has none that can be used.
     #[error("{} holds no certificate of an authority that can be used", path.display())]
     NoServerAuthorities {

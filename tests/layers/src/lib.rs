@@ -24,13 +24,10 @@ mod tests {
         ("hcrs-h3", &["hcrs-http", "hcrs-mux"], &["tokio", "quinn-proto", "pyo3"]),
         ("hcrs-ws", &["hcrs-http"], &["tokio", "h2", "httparse", "rustls", "pyo3"]),
         ("hcrs-tls", &["hcrs-http"], &["pyo3"]),
-        ("hcrs-otlp", &["hcrs-http"], &["tokio", "h2", "pyo3"]),
         ("hcrs-link", &["hcrs-http"], &["tokio", "pyo3"]),
-        (
-            "hcrs-acme",
-            &["hcrs-h1", "hcrs-http", "hcrs-status", "hcrs-tls"],
-            &["tokio", "h2", "pyo3", "httparse"],
-        ),
+        ("hcrs-fetch", &["hcrs-h1", "hcrs-http"], &["tokio", "h2", "pyo3", "httparse"]),
+        ("hcrs-otlp", &["hcrs-fetch", "hcrs-http", "hcrs-tls"], &["tokio", "h2", "pyo3", "httparse"]),
+        ("hcrs-acme", &["hcrs-fetch", "hcrs-status", "hcrs-tls"], &["tokio", "h2", "pyo3", "httparse"]),
         ("hcrs-worker", &["hcrs-http", "hcrs-link"], &["tokio", "h2", "httparse", "rustls"]),
         (
             "hcrs-server",

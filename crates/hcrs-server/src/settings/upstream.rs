@@ -79,7 +79,7 @@ impl UpstreamSettings {
         let authorities = match &self.ca {
             _ if !self.verify => Authorities::Unverified,
             Some(path) => Authorities::File(path),
-            None => Authorities::System,
+            None => Authorities::System { setting: Some("upstream_ca") },
         };
         let any: &[&[u8]] = match self.protocol {
             UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
