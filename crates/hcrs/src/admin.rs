@@ -1,12 +1,11 @@
 //! The commands for a running server: each asks the admin interface, and prints what it replies.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use hcrs_config::{AdminAction, has_colors};
+use hcrs_fetch::{Bounds, Request, Target, fetch};
 use hcrs_server::{Bind, Domain, Settings};
 use hcrs_status::{Look, Status, View};
 
@@ -16,8 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The time between two views of the state.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most bytes of a reply that are read: the stacks of a thousand workers fit.
-const REPLY_MAX: u64 = 64 << 20;
+/// The longest reply, in bytes: the stacks of a thousand workers fit.
+const REPLY_MAX: usize = 64 << 20;
+
+/// The host that the interface is asked for, wherever it is.
+const HOST: &str = "localhost";
 
 /// The size of a view that is not shown in a terminal.
 const COLUMNS: usize = 80;
@@ -119,11 +121,6 @@ fn look(is_live: bool) -> Look {
     }
 }
 
-/// A connection to the admin interface.
-trait Connection: Read + Write {}
-
-impl<T: Read + Write> Connection for T {}
-
 /// Returns the state of the server that the settings describe.
 pub(crate) fn status(settings: &Settings) -> Result<Status, AdminError> {
     let bind = settings.admin_bind.as_ref().ok_or(AdminError::NoAddress)?;
@@ -138,61 +135,27 @@ pub(crate) fn renew(settings: &Settings, domain: Option<&Domain>) -> Result<Vec<
 }
 
 /// Sends a request to the admin interface. Returns the body of its reply.
-fn ask(bind: &Bind, method: &str, target: &str) -> Result<Vec<u8>, AdminError> {
-    let unreachable = |error| AdminError::Unreachable(bind.to_string(), error);
-    let mut connection = connect(bind).map_err(unreachable)?;
-    let request = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    let mut reply = Vec::new();
-    connection.write_all(request.as_bytes()).map_err(unreachable)?;
-    connection.take(REPLY_MAX).read_to_end(&mut reply).map_err(unreachable)?;
-    let (status, body) = parse(&reply).ok_or(AdminError::Malformed)?;
-    if status == 200 {
-        return Ok(body.to_vec());
+fn ask(bind: &Bind, method: &str, path: &str) -> Result<Vec<u8>, AdminError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData => AdminError::Malformed,
+        _ => AdminError::Unreachable(bind.to_string(), error),
+    };
+    let target = target(bind, path).map_err(failed)?;
+    let bounds = Bounds { until: Instant::now() + PATIENCE, max_body_bytes: Some(REPLY_MAX) };
+    let reply = fetch(Request { method, target: &target, body: None }, None, bounds).map_err(failed)?;
+    if reply.status == 200 {
+        return Ok(reply.body);
     }
-    Err(AdminError::Refused(String::from_utf8_lossy(body).trim_end().to_owned()))
+    Err(AdminError::Refused(String::from_utf8_lossy(&reply.body).trim_end().to_owned()))
 }
 
-fn connect(bind: &Bind) -> io::Result<Box<dyn Connection>> {
-    Ok(match bind {
-        Bind::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Box::new(stream)
-        }
-        Bind::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Box::new(stream)
-        }
+fn target(bind: &Bind, path: &str) -> io::Result<Target> {
+    match bind {
+        Bind::Unix(socket) => Ok(Target::unix(HOST, socket, path.to_owned())),
+        Bind::Tcp { host, port } => Ok(Target::cleartext(HOST, host, *port, path.to_owned())),
         Bind::Fd(_) => {
             let why = "a descriptor is no address; give that of the socket by --admin-bind";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
         }
-    })
-}
-
-/// Returns the status and the body of a response whose body ends with the connection or its length.
-fn parse(reply: &[u8]) -> Option<(u16, &[u8])> {
-    let mut fields = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(end) = response.parse(reply).ok()? else { return None };
-    let status = response.code?;
-    let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"))?;
-    let length: usize = std::str::from_utf8(length.value).ok()?.parse().ok()?;
-    reply.get(end..end.checked_add(length)?).map(|body| (status, body))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_is_whole_or_malformed() {
-        let reply = b"HTTP/1.1 409 Conflict\r\nContent-Length: 3\r\n\r\nno\n";
-        assert_eq!(parse(reply), Some((409, &b"no\n"[..])));
-        for cut in 0..reply.len() {
-            assert_eq!(parse(&reply[..cut]), None);
-        }
-        assert_eq!(parse(b"SSH-2.0-x\r\n\r\n"), None);
     }
 }

@@ -70,7 +70,11 @@ mod tests {
             &["pyo3", "httparse"],
         ),
         ("hcrs-migrate", &["hcrs-config", "hcrs-server"], &["tokio", "pyo3", "httparse"]),
-        ("hcrs", &["hcrs-config", "hcrs-migrate", "hcrs-server", "hcrs-status", "hcrs-tls"], &["pyo3"]),
+        (
+            "hcrs",
+            &["hcrs-config", "hcrs-fetch", "hcrs-migrate", "hcrs-server", "hcrs-status", "hcrs-tls"],
+            &["pyo3", "httparse"],
+        ),
         ("layers", &[], &[]),
     ];
 
