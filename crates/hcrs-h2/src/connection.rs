@@ -10,11 +10,11 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault, Field, PIECE, Scheme};
-use hcrs_mux::{BodyRoom, ServerFields};
+use hcrs_mux::{BodyRoom, Event, ServerFields, StreamKey};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::PREFACE;
-use crate::event::{Ended, Event, StreamKey};
+use crate::ended::Ended;
 use crate::frame::ErrorCode;
 use crate::output::SLICES;
 use crate::protocol::{Error, Protocol};

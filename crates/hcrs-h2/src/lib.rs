@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
-mod event;
+mod ended;
 mod flow;
 mod frame;
 mod head;
@@ -11,12 +11,11 @@ mod output;
 mod protocol;
 mod settings;
 mod stream;
-mod streams;
 
 pub use connection::{Connection, Turn, handshake};
-pub use event::{Ended, Event, Sent, StreamKey};
+pub use ended::Ended;
 pub use frame::ErrorCode;
-pub use hcrs_mux::{BodyRoom, ServerFields, recycle};
+pub use hcrs_mux::{BodyRoom, Event, Sent, ServerFields, StreamKey, recycle};
 pub use settings::Settings;
 
 /// The client connection preface, which an HTTP/2 client sends first (RFC 9113 §3.4).

@@ -15,16 +15,16 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault, Scheme, Version};
-use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields, Unwanted};
+use hcrs_mux::{
+    BodyRoom, Budget, Checks, Event, Owned as _, Owner, ServerFields, StreamKey, Streams, Unwanted,
+};
 
-use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
 use crate::frame::{ErrorCode, FIRST_WINDOW, LEAST_FRAME_SIZE, MAX_31, PING, SETTINGS, setting};
 use crate::hpack::{Decoder, Encoder};
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::stream::{Owner, Receiving, Sending};
-use crate::streams::Streams;
+use crate::stream::{Receiving, Sending, Stream, wire_id};
 use priorities::Announced;
 use receive::Block;
 use responses::{LastHead, UPDATES_PER_SEND};
@@ -97,7 +97,7 @@ pub(crate) struct Protocol {
     pub(crate) output: Output,
     peer: PeerSettings,
 
-    streams: Streams,
+    streams: Streams<Stream>,
     /// The greatest number that a stream of the client has had.
     last_id: u32,
     /// The last numbers below that which no stream has had.
@@ -240,24 +240,10 @@ impl Protocol {
     /// Returns the next event. Those of streams that have ended since are dropped.
     #[inline]
     pub(crate) fn next_event(&mut self) -> Option<Event> {
-        while let Some(event) = self.events.pop_front() {
-            let stream = match &event {
-                Event::Request { key, .. }
-                | Event::Pushed { key, .. }
-                | Event::Data { key, .. }
-                | Event::Trailers { key, .. }
-                | Event::End { key } => self.streams.of_app(*key),
-                Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => return Some(event),
-            };
-            if let Some(stream) = stream {
-                stream.is_announced = true;
-                return Some(event);
-            }
-            if let Event::Request { head, .. } | Event::Pushed { head, .. } = event {
-                hcrs_mux::recycle(head.into_block());
-            }
-        }
-        None
+        let streams = &mut self.streams;
+        hcrs_mux::next_event(&mut self.events, |key| {
+            streams.of_app(key).map(|stream| stream.is_announced = true).is_some()
+        })
     }
 
     /// Does what is due without a byte of the client: unwanted bodies are turned away, responses that wait go
@@ -283,7 +269,7 @@ impl Protocol {
         credited.retain(|&key| {
             let Some(stream) = streams.get_mut(key) else { return false };
             if let Some(increment) = stream.receiving.open() {
-                output.window_update(key.id, increment);
+                output.window_update(wire_id(key), increment);
             }
             stream.receiving.is_open && stream.receiving.credit > 0
         });
@@ -401,8 +387,8 @@ impl Protocol {
     /// Resets a stream whose body is not wanted (RFC 9113 §8.1).
     fn turn_away(&mut self, key: StreamKey) {
         if self.streams.get(key).is_some() {
-            self.output.reset(key.id, ErrorCode::NO_ERROR);
-            self.remember_reset(key.id);
+            self.output.reset(wire_id(key), ErrorCode::NO_ERROR);
+            self.remember_reset(wire_id(key));
             self.remove(key);
         }
     }

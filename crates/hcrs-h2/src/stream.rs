@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, Priority, ResponseHead};
-use hcrs_mux::Unwanted;
+use hcrs_mux::{Owned, Owner, StreamKey};
 
 use crate::flow::FlowWindow;
 use crate::frame::ErrorCode;
@@ -13,8 +13,6 @@ use crate::frame::ErrorCode;
 /// A stream that is not closed on both sides, or whose response the app has not ended.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// The stream's number on the wire.
-    pub(crate) id: u32,
     pub(crate) owner: Owner,
     /// The server has begun it by a promise.
     pub(crate) is_pushed: bool,
@@ -45,13 +43,9 @@ pub(crate) struct Stream {
     pub(crate) waiting_since: Option<Instant>,
 }
 
-/// The party that has a stream.
-#[derive(Debug)]
-pub(crate) enum Owner {
-    /// The app, which answers it.
-    App,
-    /// The connection alone: the stream was answered, and its body, which still arrives, is dropped.
-    Connection(Unwanted),
+/// Returns the number of a stream as it stands in frames, which have 31 bits for it.
+pub(crate) fn wire_id(key: StreamKey) -> u32 {
+    key.id as u32
 }
 
 /// The client's side of a stream.
@@ -113,11 +107,17 @@ pub(crate) enum Sending {
     Ended,
 }
 
+impl Owned for Stream {
+    #[inline]
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
 impl Stream {
     /// Creates a stream that a client has begun.
-    pub(crate) fn requested(id: u32, receiving: Receiving, send_window: FlowWindow) -> Self {
+    pub(crate) fn requested(receiving: Receiving, send_window: FlowWindow) -> Self {
         Self {
-            id,
             owner: Owner::App,
             is_pushed: false,
             is_counted: true,
@@ -138,14 +138,10 @@ impl Stream {
 
     /// Creates a stream that was promised to the client. It begins with the priority of the request for which it
     /// was promised.
-    pub(crate) fn pushed(id: u32, priority: Priority, send_window: FlowWindow) -> Self {
+    pub(crate) fn pushed(priority: Priority, send_window: FlowWindow) -> Self {
         let receiving =
             Receiving { is_open: false, window: FlowWindow::new(0), held: 0, credit: 0, left: None };
-        Self { is_pushed: true, is_counted: false, priority, ..Self::requested(id, receiving, send_window) }
-    }
-
-    pub(crate) fn is_of_app(&self) -> bool {
-        matches!(self.owner, Owner::App)
+        Self { is_pushed: true, is_counted: false, priority, ..Self::requested(receiving, send_window) }
     }
 
     /// Counts body bytes against the announced length. The error means that the body breaks it.

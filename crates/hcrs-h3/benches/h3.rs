@@ -190,7 +190,7 @@ impl Server {
         }
         turn.end(cx, self.now);
         for key in sent {
-            self.connection.finished(key.id());
+            self.connection.finished(key.id);
         }
     }
 }

@@ -8,10 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use hcrs_http::{Endpoints, Fault, Field};
-use hcrs_mux::{BodyRoom, ServerFields};
+use hcrs_mux::{BodyRoom, ServerFields, StreamKey};
 
 use crate::error::ErrorCode;
-use crate::event::StreamKey;
 use crate::protocol::Protocol;
 use crate::settings::Settings;
 use crate::transport::Transport;

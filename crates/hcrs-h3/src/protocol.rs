@@ -16,15 +16,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Endpoints, Fault, Scheme, Version};
-use hcrs_mux::{BodyRoom, Budget, Checks, ServerFields};
+use hcrs_mux::{BodyRoom, Budget, Checks, Event, Owner, ServerFields, StreamKey, Streams};
 
+use crate::ended::Ended;
 use crate::error::ErrorCode;
-use crate::event::{Ended, Event, StreamKey};
 use crate::frame::stream;
 use crate::qpack::Decoder;
 use crate::settings::Settings;
-use crate::stream::{Owner, Stream};
-use crate::streams::Streams;
+use crate::stream::Stream;
 use crate::transport::Transport;
 use control::{Control, Outgoing, Uni};
 use priorities::Announced;
@@ -70,7 +69,7 @@ pub(crate) struct Protocol {
     reports: Outgoing,
     /// The client's unidirectional streams.
     unis: Vec<Uni>,
-    streams: Streams,
+    streams: Streams<Stream>,
     /// The number of the first request stream that the client has not begun.
     next_id: u64,
     /// Numbers of the streams that may be read.
@@ -192,9 +191,9 @@ impl Protocol {
             self.commands.push(Command::Reset(id, ErrorCode::REQUEST_REJECTED));
             return;
         }
-        let mut stream = Stream::new(id);
+        let mut stream = Stream::new();
         stream.receiving.is_queued = true;
-        self.streams.insert(stream);
+        self.streams.insert(id, stream);
         self.readable.push_back(id);
     }
 
@@ -288,23 +287,10 @@ impl Protocol {
     /// Returns the next event. Those of streams that have ended since are dropped.
     #[inline]
     fn next_event(&mut self) -> Option<Event> {
-        while let Some(event) = self.events.pop_front() {
-            let stream = match &event {
-                Event::Request { key, .. }
-                | Event::Data { key, .. }
-                | Event::Trailers { key, .. }
-                | Event::End { key } => self.streams.of_app(*key),
-                Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => return Some(event),
-            };
-            if let Some(stream) = stream {
-                stream.is_announced = true;
-                return Some(event);
-            }
-            if let Event::Request { head, .. } = event {
-                hcrs_mux::recycle(head.into_block());
-            }
-        }
-        None
+        let streams = &mut self.streams;
+        hcrs_mux::next_event(&mut self.events, |key| {
+            streams.of_app(key).map(|stream| stream.is_announced = true).is_some()
+        })
     }
 
     /// Does one thing that is due. Returns false if there is nothing to do.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use hcrs_http::{Fault, Priority};
-use hcrs_mux::Unwanted;
+use hcrs_mux::{Owned, Owner};
 
 use crate::error::ErrorCode;
 use crate::frame::FrameReader;
@@ -12,8 +12,6 @@ use crate::outbox::Outbox;
 /// A stream that is not closed on both sides, or whose response the app has not ended.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// The stream's number on the wire.
-    pub(crate) id: u64,
     pub(crate) owner: Owner,
     /// The event of its request was taken.
     pub(crate) is_announced: bool,
@@ -34,15 +32,6 @@ pub(crate) struct Stream {
     pub(crate) served_at: u64,
     /// Since when the outbox has waited without a byte of progress.
     pub(crate) waiting_since: Option<Instant>,
-}
-
-/// The party that has a stream.
-#[derive(Debug)]
-pub(crate) enum Owner {
-    /// The app, which answers it, once the request's head is complete.
-    App,
-    /// The connection alone: the stream was answered, and its body, which still arrives, is dropped.
-    Connection(Unwanted),
 }
 
 /// The client's side of a stream.
@@ -111,11 +100,17 @@ pub(crate) enum Sending {
     Ended,
 }
 
+impl Owned for Stream {
+    #[inline]
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
 impl Stream {
     /// Creates a stream that a client has begun.
-    pub(crate) fn new(id: u64) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            id,
             owner: Owner::App,
             is_announced: false,
             is_head: false,
@@ -138,10 +133,6 @@ impl Stream {
             served_at: 0,
             waiting_since: None,
         }
-    }
-
-    pub(crate) fn is_of_app(&self) -> bool {
-        matches!(self.owner, Owner::App)
     }
 
     /// Counts body bytes against the announced length. The error means that the body breaks it.

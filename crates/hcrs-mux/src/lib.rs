@@ -4,6 +4,7 @@
 mod body_room;
 mod budget;
 mod entry;
+mod event;
 mod field;
 mod huffman;
 pub mod literal;
@@ -11,15 +12,18 @@ mod path;
 mod request;
 pub mod response;
 mod spare;
+mod streams;
 mod unwanted;
 
 pub use body_room::BodyRoom;
 pub use budget::Budget;
 pub use entry::Entry;
+pub use event::{Event, Sent, StreamKey, next_event};
 pub use field::{Field, Form, Name};
 pub use request::{Checks, Decoded, Request, RequestReader, TrailersReader};
 pub use response::{CheckedHead, FieldEncoder, ServerFields};
 pub use spare::{recycle, take};
+pub use streams::{Owned, Owner, Streams};
 pub use unwanted::Unwanted;
 
 /// Bytes that a field costs besides its name and value, in header lists and tables (RFC 7541 §4.1, RFC 9114

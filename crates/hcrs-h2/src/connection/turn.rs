@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, RequestHead, ResponseHead};
+use hcrs_mux::{Event, Sent, StreamKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
-use crate::event::{Ended, Event, Sent, StreamKey};
+use crate::ended::Ended;
 
 /// A turn of a connection, which [`Connection::begin_turn`] returns and [`Turn::end`] ends. What may be done
 /// between turns, too, is on the [`Connection`] that it dereferences to.

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use hcrs_http::{Priority, ResponseHead};
+use hcrs_mux::StreamKey;
 
 use super::{Error, Protocol};
-use crate::event::StreamKey;
 use crate::frame::{ErrorCode, Header, MAX_31};
 
 /// The priority of a stream that has not begun.
@@ -33,7 +33,7 @@ impl Protocol {
         let id = u32::from_be_bytes(*id) & MAX_31;
         let priority = Priority::parse(value);
         if !self.is_idle(id) {
-            if let Some(key) = self.streams.find(id) {
+            if let Some(key) = self.streams.find(id.into()) {
                 self.set_priority(key, priority);
             }
             return Ok(());

@@ -1,10 +1,10 @@
 //! Server push: requests that are promised to the client and made for it (RFC 9113 §8.4).
 
 use hcrs_http::RequestHead;
+use hcrs_mux::{Event, StreamKey};
 
 use super::Protocol;
 use super::responses::{block_of, write_block};
-use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
 use crate::frame::{END_HEADERS, MAX_31, PUSH_PROMISE};
 use crate::head;
@@ -42,7 +42,7 @@ impl Protocol {
         self.next_pushed += 2;
         self.pushed += 1;
         let window = FlowWindow::new(self.peer.initial_window);
-        let key = self.streams.insert(Stream::pushed(id, priority, window));
+        let key = self.streams.insert(id.into(), Stream::pushed(priority, window));
         self.events.push_back(Event::Pushed { key, head });
         Ok(())
     }
@@ -54,8 +54,9 @@ impl Protocol {
 
     /// Whether the client allows one more pushed response.
     pub(super) fn can_open_pushed(&self) -> bool {
-        let is_open = |stream: &&Stream| stream.is_pushed && stream.sending != Sending::Head;
+        let is_open = |stream: &Stream| stream.is_pushed && stream.sending != Sending::Head;
         self.pushed == 0
-            || self.streams.iter().filter(is_open).count() < self.peer.max_concurrent_streams as usize
+            || self.streams.iter().filter(|(_, stream)| is_open(stream)).count()
+                < self.peer.max_concurrent_streams as usize
     }
 }

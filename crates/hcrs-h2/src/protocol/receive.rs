@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use hcrs_mux::{Event, Owned as _, Owner, StreamKey};
 
 use super::{Error, Leaving, PROBE, Protocol};
-use crate::event::{Event, StreamKey};
 use crate::frame::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ErrorCode, GOAWAY, HEADER_LEN, HEADERS, Header,
     LEAST_FRAME_SIZE, MAX_31, MAX_FRAME_SIZE, PADDED, PING, PRIORITIZED, PRIORITY, PRIORITY_UPDATE,
     PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, setting,
 };
-use crate::stream::Owner;
+use crate::stream::wire_id;
 
 /// Least number of CONTINUATION frames that a header block may have, whatever its limit.
 const CONTINUATIONS: usize = 8;
@@ -129,7 +129,7 @@ impl Protocol {
         if data.is_empty() && !end {
             self.spend_frame(now)?;
         }
-        let Some(key) = self.streams.find(id) else { return self.late(id, now) };
+        let Some(key) = self.streams.find(id.into()) else { return self.late(id, now) };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         if let Err(code) = stream.receiving.take(payload.len(), data.len(), end) {
             return self.reset_for(key, code, now);
@@ -250,7 +250,7 @@ impl Protocol {
             }
             _ => ErrorCode::FRAME_SIZE_ERROR,
         };
-        match self.streams.find(id) {
+        match self.streams.find(id.into()) {
             Some(key) => self.reset_for(key, code, now),
             None if code == ErrorCode::FRAME_SIZE_ERROR => Err(FRAME_SIZE_ERROR),
             None => Ok(()),
@@ -264,7 +264,7 @@ impl Protocol {
         if self.is_idle(header.stream_id) {
             return Err(PROTOCOL_ERROR);
         }
-        if let Some(key) = self.streams.find(header.stream_id) {
+        if let Some(key) = self.streams.find(header.stream_id.into()) {
             self.cut(key);
         }
         self.spend_reset(now)
@@ -272,8 +272,8 @@ impl Protocol {
 
     /// Resets a stream because of what the client sent on it (CVE-2025-8671).
     pub(super) fn reset_for(&mut self, key: StreamKey, code: ErrorCode, now: Instant) -> Result<(), Error> {
-        self.output.reset(key.id, code);
-        self.remember_reset(key.id);
+        self.output.reset(wire_id(key), code);
+        self.remember_reset(wire_id(key));
         self.cut(key);
         self.spend_reset(now)
     }
@@ -369,7 +369,7 @@ impl Protocol {
             let fits = self.send_window.open(increment);
             return if fits { Ok(()) } else { Err(Error::Protocol(ErrorCode::FLOW_CONTROL_ERROR)) };
         }
-        let Some(key) = self.streams.find(header.stream_id) else {
+        let Some(key) = self.streams.find(header.stream_id.into()) else {
             let is_idle = self.is_idle(header.stream_id) && !self.is_ignored(header.stream_id);
             return if is_idle { Err(PROTOCOL_ERROR) } else { Ok(()) };
         };

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use hcrs_http::Fault;
-use hcrs_mux::{Decoded, Request, RequestReader, TrailersReader, response};
+use hcrs_mux::{Decoded, Event, Owned as _, Request, RequestReader, StreamKey, TrailersReader, response};
 
 use super::responses::{block_of, write_block};
 use super::{Error, Protocol, SKIPS_REMEMBERED};
-use crate::event::{Event, StreamKey};
 use crate::flow::FlowWindow;
 use crate::frame::{END_HEADERS, END_STREAM, ErrorCode, HEADERS, Header};
 use crate::stream::{Sending, Stream};
@@ -48,9 +47,9 @@ impl Protocol {
         match reader.finish(is_last) {
             Decoded::Request(request) => self.begin(id, request, is_last),
             Decoded::Refused(head, fault) => {
-                self.events.push_back(Event::Refused { stream_id: id, head, fault });
-                let stream = Stream::requested(id, self.new_receiving(!is_last, None), FlowWindow::new(0));
-                let key = self.insert(stream);
+                self.events.push_back(Event::Refused { stream_id: id.into(), head, fault });
+                let stream = Stream::requested(self.new_receiving(!is_last, None), FlowWindow::new(0));
+                let key = self.insert(id, stream);
                 self.answer_fault(key, fault, None);
             }
             Decoded::Malformed => return self.refuse_stream(id, ErrorCode::PROTOCOL_ERROR, now),
@@ -69,17 +68,17 @@ impl Protocol {
             head.set_takes_pushes();
         }
         let receiving = self.new_receiving(!is_last, length);
-        let mut stream = Stream::requested(id, receiving, FlowWindow::new(self.peer.initial_window));
+        let mut stream = Stream::requested(receiving, FlowWindow::new(self.peer.initial_window));
         stream.is_head = is_head;
         stream.priority = self.first_priority(id, priority, head.is_websocket());
         self.forget_announced();
-        let key = self.insert(stream);
+        let key = self.insert(id, stream);
         self.events.push_back(Event::Request { key, head });
     }
 
-    fn insert(&mut self, stream: Stream) -> StreamKey {
+    fn insert(&mut self, id: u32, stream: Stream) -> StreamKey {
         self.open += 1;
-        self.streams.insert(stream)
+        self.streams.insert(id.into(), stream)
     }
 
     /// Notes that no stream between the last one and `id` will begin. One that does is an error (RFC 9113 §5.1.1),
@@ -104,7 +103,7 @@ impl Protocol {
     fn trailers(&mut self, header: Header, block: &[u8], now: Instant) -> Result<(), Error> {
         let mut reader = TrailersReader::new(&self.checks);
         self.decoder.decode(block, |field| reader.field(field))?;
-        let Some(key) = self.streams.find(header.stream_id) else {
+        let Some(key) = self.streams.find(header.stream_id.into()) else {
             if self.skipped.iter().any(|skipped| skipped.contains(&header.stream_id)) {
                 return Err(Error::Protocol(ErrorCode::PROTOCOL_ERROR));
             }

@@ -5,17 +5,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, Field, ResponseHead};
-use hcrs_mux::{CheckedHead, response};
+use hcrs_mux::{CheckedHead, Event, Sent, StreamKey, Streams, response};
 
 use super::Protocol;
 use super::schedule::Grant;
-use crate::event::{Event, Sent, StreamKey};
 use crate::frame::{
     CONTINUATION, END_HEADERS, END_STREAM, ErrorCode, HEADER_LEN, HEADERS, Header, LEAST_FRAME_SIZE,
 };
 use crate::hpack::Encoder;
 use crate::output::Output;
-use crate::stream::{Sending, Stream};
+use crate::stream::{Sending, Stream, wire_id};
 
 /// Most bytes that may wait for the socket before no more of a body is taken. Further bytes that the client's
 /// windows allow stay with their stream, where they count against the worker's window.
@@ -88,7 +87,7 @@ impl Protocol {
         }
         if stream.is_pushed && !can_open_pushed {
             // The client did not ask for the response, so it can do without.
-            output.reset(key.id, ErrorCode::CANCEL);
+            output.reset(wire_id(key), ErrorCode::CANCEL);
             self.cut(key);
             return Ok(false);
         }
@@ -151,7 +150,7 @@ impl Protocol {
             stream.send_window.take(len);
             self.send_window.take(len);
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
-            self.output.data(key.id, data, true);
+            self.output.data(wire_id(key), data, true);
             self.sent_at = Some(now);
             stream.sending = Sending::Ended;
             self.complete(key);
@@ -196,9 +195,9 @@ impl Protocol {
             Sending::Ended => self.retire(key),
             Sending::Head | Sending::Opened | Sending::Body => {
                 if stream.receiving.is_open {
-                    self.remember_reset(key.id);
+                    self.remember_reset(wire_id(key));
                 }
-                self.output.reset(key.id, ErrorCode(fault.h2_code() as u32));
+                self.output.reset(wire_id(key), ErrorCode(fault.h2_code() as u32));
                 self.remove(key);
             }
         }
@@ -223,7 +222,8 @@ impl Protocol {
 
     /// Whether a response waits for room in the output alone.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.send_window.left() > 0 && self.schedule.iter().any(|key| self.streams.ready_since(key).is_some())
+        self.send_window.left() > 0
+            && self.schedule.iter().any(|key| ready_since(&self.streams, key).is_some())
     }
 
     /// Serves the responses that wait, in the order of their priorities, as far as the windows and the output allow.
@@ -232,7 +232,9 @@ impl Protocol {
         let mut taken: Vec<(StreamKey, usize)> = Vec::new();
         while self.send_window.left() > 0 && self.output.len() < OUTPUT_MAX {
             let Self { schedule, streams, .. } = self;
-            let Some(Grant { key, frames }) = schedule.next(|key| streams.ready_since(key)) else { break };
+            let Some(Grant { key, frames }) = schedule.next(|key| ready_since(streams, key)) else {
+                break;
+            };
             let pumped = self.pump(key, now, frames);
             self.schedule.spend(pumped.taken);
             let at = taken.iter().position(|(of, _)| *of == key).unwrap_or_else(|| {
@@ -255,7 +257,7 @@ impl Protocol {
     /// Whether no other response waits for the server or for the window of the connection.
     #[inline]
     fn may_go_on(&self, key: StreamKey) -> bool {
-        !self.schedule.iter().any(|other| other != key && self.streams.ready_since(other).is_some())
+        !self.schedule.iter().any(|other| other != key && ready_since(&self.streams, other).is_some())
     }
 
     /// Sends what may be sent now. The rest waits in the stream.
@@ -299,7 +301,7 @@ impl Protocol {
             self.updates_allowed = self.updates_allowed.saturating_add(UPDATES_PER_SEND);
             pumped.taken += len;
             let is_last = stream.pending_end && stream.pending.is_empty() && stream.trailers.is_none();
-            self.output.data(key.id, piece, is_last);
+            self.output.data(wire_id(key), piece, is_last);
             pumped.is_done = is_last;
         }
         if stream.pending.is_empty() && stream.pending_end && !pumped.is_done {
@@ -312,7 +314,7 @@ impl Protocol {
                 });
             } else {
                 // No piece is left to carry END_STREAM, so an empty frame does.
-                self.output.data(key.id, Bytes::new(), true);
+                self.output.data(wire_id(key), Bytes::new(), true);
             }
         }
         if pumped.taken > 0 {
@@ -342,9 +344,14 @@ impl Protocol {
     }
 }
 
+/// Returns since when a stream's response has waited, if the client's window for the stream allows it to be sent.
+fn ready_since(streams: &Streams<Stream>, key: StreamKey) -> Option<Instant> {
+    streams.get(key).filter(|stream| stream.send_window.left() > 0)?.waiting_since
+}
+
 /// Returns the header of a frame on a stream, whose length is not known yet.
 pub(super) fn block_of(kind: u8, flags: u8, key: StreamKey) -> Header {
-    Header { len: 0, kind, flags, stream_id: key.id }
+    Header { len: 0, kind, flags, stream_id: wire_id(key) }
 }
 
 /// Writes a frame with a header block, and CONTINUATION frames behind it if the block is longer than the

@@ -11,9 +11,9 @@ use std::cmp::Reverse;
 use std::time::Instant;
 
 use hcrs_http::Priority;
+use hcrs_mux::StreamKey;
 
 use super::responses::FRAME_MAX;
-use crate::event::StreamKey;
 
 /// Number of body bytes of which one frame is of the response that has waited longest, and the others in order.
 const PERIOD: usize = 8 * FRAME_MAX;
@@ -67,8 +67,7 @@ impl Schedule {
     pub(super) fn insert(&mut self, key: StreamKey, priority: Priority) {
         let class = Class::of(priority);
         let at = self.waiting.partition_point(|other| {
-            other.class < class
-                || other.class == class && (class.is_incremental() || other.key.id() < key.id())
+            other.class < class || other.class == class && (class.is_incremental() || other.key.id < key.id)
         });
         self.waiting.insert(at, Waiting { class, key });
     }
@@ -150,11 +149,11 @@ mod tests {
 
     use super::*;
 
-    fn key(id: u32) -> StreamKey {
+    fn key(id: u64) -> StreamKey {
         StreamKey { slot: id as usize, id }
     }
 
-    fn schedule(responses: &[(u32, &str)]) -> Schedule {
+    fn schedule(responses: &[(u64, &str)]) -> Schedule {
         let mut schedule = Schedule::default();
         for (id, priority) in responses {
             schedule.insert(key(*id), Priority::parse(priority.as_bytes()));
@@ -163,7 +162,7 @@ mod tests {
     }
 
     /// Returns the streams that the next frames are of, without those that are sent out of order.
-    fn frames(schedule: &mut Schedule, count: usize) -> Vec<u32> {
+    fn frames(schedule: &mut Schedule, count: usize) -> Vec<u64> {
         let now = Instant::now();
         let mut frames = Vec::new();
         while frames.len() < count {
@@ -215,7 +214,7 @@ mod tests {
     fn what_the_client_holds_back_stops_no_other() {
         let mut schedule = schedule(&[(1, "u=0"), (3, "u=1, i"), (5, "u=1"), (7, "u=1, i")]);
         let now = Instant::now();
-        let mut next = |held: &[u32]| {
+        let mut next = |held: &[u64]| {
             schedule.in_period = 0;
             schedule.next(|key| (!held.contains(&key.id)).then_some(now)).map(|grant| grant.key.id)
         };
@@ -249,13 +248,13 @@ mod tests {
     /// An act upon the schedule.
     #[derive(Debug, Clone)]
     enum Act {
-        Insert { id: u32, urgency: u8, is_incremental: bool },
-        Remove { id: u32 },
-        Next { held: HashSet<u32>, sent: usize },
+        Insert { id: u64, urgency: u8, is_incremental: bool },
+        Remove { id: u64 },
+        Next { held: HashSet<u64>, sent: usize },
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        let id = || 0u32..12;
+        let id = || 0u64..12;
         prop_oneof![
             (id(), 0u8..3, any::<bool>()).prop_map(|(id, urgency, is_incremental)| Act::Insert {
                 id,

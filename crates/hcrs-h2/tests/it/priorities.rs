@@ -188,7 +188,7 @@ fn a_frame_for_a_stream_that_has_not_begun_counts_more_than_its_field() {
 fn the_field_of_a_response_changes_the_priority_of_its_request() {
     let app: App = Box::new(|hands, event| {
         if let Event::Request { key, .. } = event {
-            let fields: &[(&str, &str)] = match key.id() {
+            let fields: &[(&str, &str)] = match key.id {
                 3 => &[("Priority", "u=0")],
                 5 => &[("priority", "u=9, i=?0")],
                 7 | 9 => &[("priority", "u=1"), ("priority", "i")],

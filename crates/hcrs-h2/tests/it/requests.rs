@@ -140,7 +140,7 @@ fn a_hundred_unread_streams_leave_the_others_quick() {
         let mut page = page("ok");
         move |hands, event| match event {
             // The first hundred requests are of an app that neither reads nor answers.
-            Event::Request { key, .. } | Event::Data { key, .. } if key.id() <= 197 => {}
+            Event::Request { key, .. } | Event::Data { key, .. } if key.id <= 197 => {}
             event => page(hands, event),
         }
     }));

@@ -129,7 +129,7 @@ fn a_place_that_is_used_again_never_mixes_two_streams() {
     let old = server.key(1);
     peer.round_trip(&mut server, &peer::cancel(1));
     peer.round_trip(&mut server, &peer::get(3));
-    assert_eq!(server.key(3).slot(), old.slot());
+    assert_eq!(server.key(3).slot, old.slot);
     assert_ne!(server.key(3), old);
     assert_eq!(server.take_seen()[1..], [Seen::Reset(1), Seen::Request(3, "GET /".into(), false)]);
     server.turn(|hands| {

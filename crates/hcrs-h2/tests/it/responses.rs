@@ -184,7 +184,7 @@ fn a_response_that_stalls_again_waits_once() {
         &Settings::default(),
         &[(INITIAL_WINDOW, 0)],
         Box::new(move |hands, event| match event {
-            Event::Request { key, .. } if key.id() == 1 => {
+            Event::Request { key, .. } if key.id == 1 => {
                 let key = *first.insert(*key);
                 hands.connection.send_head(key, &head(200, &[]), false).unwrap();
                 hands.connection.send_data(hands.now, key, piece(100), false).unwrap();

@@ -32,6 +32,11 @@ pub(crate) enum Seen {
     Refused(u32, String),
 }
 
+/// Returns the number of a stream as frames have it.
+fn id_of(key: &StreamKey) -> u32 {
+    u32::try_from(key.id).expect("31 bits")
+}
+
 /// A counter of a task's wake-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes(AtomicUsize);
@@ -191,7 +196,7 @@ impl Server {
 
     /// Returns the key of the stream with a number.
     pub(crate) fn key(&self, id: u32) -> StreamKey {
-        *self.keys.iter().find(|key| key.id() == id).expect("a stream that began")
+        *self.keys.iter().find(|key| id_of(key) == id).expect("a stream that began")
     }
 
     /// Sends a whole response.
@@ -233,23 +238,26 @@ fn note(event: &Event, keys: &mut Vec<StreamKey>) -> Seen {
                 line.extend(["?", &text(view.query)]);
             }
             match event {
-                Event::Pushed { .. } => Seen::Pushed(key.id(), line),
-                _ => Seen::Request(key.id(), line, head.has_body()),
+                Event::Pushed { .. } => Seen::Pushed(id_of(key), line),
+                _ => Seen::Request(id_of(key), line, head.has_body()),
             }
         }
-        Event::Data { key, data, .. } => Seen::Data(key.id(), data.len()),
+        Event::Data { key, data, .. } => Seen::Data(id_of(key), data.len()),
         Event::Trailers { key, trailers } => {
             let fields = trailers.fields().map(|(name, value)| [name, b"=", value].concat());
             let fields: Vec<_> = fields.map(|field| String::from_utf8_lossy(&field).into_owned()).collect();
-            Seen::Trailers(key.id(), fields.join(" "))
+            Seen::Trailers(id_of(key), fields.join(" "))
         }
-        Event::End { key } => Seen::End(key.id()),
-        Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
-        Event::Reset { key } => Seen::Reset(key.id()),
+        Event::End { key } => Seen::End(id_of(key)),
+        Event::Sent { key, len, done } => Seen::Sent(id_of(key), *len, *done),
+        Event::Reset { key } => Seen::Reset(id_of(key)),
         Event::Refused { stream_id, head, .. } => {
             let view = head.view();
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            Seen::Refused(*stream_id, format!("{} {}", text(view.method), text(view.path)))
+            Seen::Refused(
+                u32::try_from(*stream_id).expect("31 bits"),
+                format!("{} {}", text(view.method), text(view.path)),
+            )
         }
     }
 }

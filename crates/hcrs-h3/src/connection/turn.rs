@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, ResponseHead};
+use hcrs_mux::{Event, Sent, StreamKey};
 
 use super::Connection;
-use crate::event::{Ended, Event, Sent, StreamKey};
+use crate::ended::Ended;
 use crate::transport::Transport;
 
 /// A turn of a connection, which [`Connection::begin_turn`] returns and [`Turn::end`] ends. What may be done

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use hcrs_mux::Unwanted;
+use hcrs_mux::{Event, Owned as _, Owner, StreamKey, Unwanted};
 
 use super::shutdown::Leaving;
 use super::{Command, Error, Protocol};
 use crate::error::ErrorCode;
-use crate::event::{Event, StreamKey};
-use crate::stream::{Owner, Phase, Sending, Stream};
+use crate::stream::{Phase, Sending, Stream};
 
 impl Protocol {
     /// Turns away the bodies that have arrived for long enough.

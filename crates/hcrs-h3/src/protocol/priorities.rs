@@ -1,10 +1,10 @@
 //! The order in which responses are sent (RFC 9218).
 
 use hcrs_http::{Priority, ResponseHead};
+use hcrs_mux::StreamKey;
 
 use super::{Command, Error, Protocol};
 use crate::error::ErrorCode;
-use crate::event::StreamKey;
 use crate::stream::{Phase, Sending};
 use crate::varint;
 

@@ -4,17 +4,16 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use hcrs_http::{Fault, Field, Priority, RequestHead, ResponseHead};
-use hcrs_mux::{Decoded, RequestReader, TrailersReader, response};
+use hcrs_mux::{Decoded, Event, Owned as _, Owner, RequestReader, StreamKey, TrailersReader, response};
 
 use super::{Error, Protocol};
 use crate::error::ErrorCode;
-use crate::event::{Event, StreamKey};
 use crate::frame::{
     CANCEL_PUSH, DATA, GOAWAY, HEADERS, Header, MAX_PUSH_ID, PRIORITY_UPDATE, PRIORITY_UPDATE_PUSH,
     PUSH_PROMISE, Payload, Piece, SETTINGS, is_of_http2,
 };
 use crate::qpack::Encoder;
-use crate::stream::{Owner, Phase, Sending};
+use crate::stream::{Phase, Sending};
 use crate::transport::{Read, Transport};
 
 /// Most bytes that are read of one stream before others get their turn.

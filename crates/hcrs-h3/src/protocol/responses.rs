@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Fault, Field, ResponseHead};
-use hcrs_mux::{CheckedHead, response};
+use hcrs_mux::{CheckedHead, Event, Owned as _, Sent, StreamKey, response};
 
 use super::Protocol;
 use super::priorities::rank;
 use crate::error::ErrorCode;
-use crate::event::{Event, Sent, StreamKey};
 use crate::frame::{self, HEADERS};
 use crate::outbox::State;
 use crate::qpack::Encoder;

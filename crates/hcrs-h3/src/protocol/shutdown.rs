@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::Protocol;
 use super::control;
+use hcrs_mux::{Owner, StreamKey};
+
 use crate::error::ErrorCode;
-use crate::event::StreamKey;
-use crate::stream::{Owner, Sending};
+use crate::stream::Sending;
 use crate::transport::Transport;
 
 /// Least time between the two GOAWAY frames of a shutdown, in which requests cross the first.

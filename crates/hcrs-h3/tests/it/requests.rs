@@ -370,7 +370,7 @@ fn a_place_that_is_used_again_never_mixes_two_streams() {
     server.settle();
     server.request(4, &get("/second"));
     let new = server.key(4);
-    assert_eq!((old.slot(), old.id(), new.id()), (new.slot(), 0, 4));
+    assert_eq!((old.slot, old.id, new.id), (new.slot, 0, 4));
     server.connection.fail(old, Fault::AppFailed);
     server.settle();
     assert!(server.wire.take(4).is_empty());

@@ -151,7 +151,7 @@ impl Server {
 
     /// Returns the key of the stream with a number.
     pub(crate) fn key(&self, id: u64) -> StreamKey {
-        *self.keys.iter().find(|key| key.id() == id).expect("a stream that began")
+        *self.keys.iter().find(|key| key.id == id).expect("a stream that began")
     }
 
     /// Returns the events since the last call.
@@ -194,6 +194,7 @@ pub(crate) fn status(fields: &[(String, String)]) -> u16 {
 
 fn note(event: &Event, keys: &mut Vec<StreamKey>) -> Seen {
     match event {
+        Event::Pushed { .. } => panic!("HTTP/3 has no pushes here"),
         Event::Request { key, head } => {
             keys.push(*key);
             let view = head.view();
@@ -202,17 +203,17 @@ fn note(event: &Event, keys: &mut Vec<StreamKey>) -> Seen {
             if !view.query.is_empty() {
                 line.extend(["?", &text(view.query)]);
             }
-            Seen::Request(key.id(), line, head.has_body())
+            Seen::Request(key.id, line, head.has_body())
         }
-        Event::Data { key, data, .. } => Seen::Data(key.id(), data.to_vec()),
+        Event::Data { key, data, .. } => Seen::Data(key.id, data.to_vec()),
         Event::Trailers { key, trailers } => {
             let fields = trailers.fields().map(|(name, value)| [name, b"=", value].concat());
             let fields: Vec<_> = fields.map(|field| String::from_utf8_lossy(&field).into_owned()).collect();
-            Seen::Trailers(key.id(), fields.join(" "))
+            Seen::Trailers(key.id, fields.join(" "))
         }
-        Event::End { key } => Seen::End(key.id()),
-        Event::Sent { key, len, done } => Seen::Sent(key.id(), *len, *done),
-        Event::Reset { key } => Seen::Reset(key.id()),
+        Event::End { key } => Seen::End(key.id),
+        Event::Sent { key, len, done } => Seen::Sent(key.id, *len, *done),
+        Event::Reset { key } => Seen::Reset(key.id),
         Event::Refused { stream_id, fault, .. } => Seen::Refused(*stream_id, fault.status()),
     }
 }
@@ -228,7 +229,8 @@ pub(crate) fn page(body: impl Into<Bytes>) -> App {
     Box::new(move |turn, now, event| match event {
         Event::Request { key, .. } => answer(turn, now, *key, &head, body.clone()),
         Event::Data { key, data, .. } => turn.release(*key, data.len()),
-        Event::Trailers { .. }
+        Event::Pushed { .. }
+        | Event::Trailers { .. }
         | Event::End { .. }
         | Event::Sent { .. }
         | Event::Reset { .. }

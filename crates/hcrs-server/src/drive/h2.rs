@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hcrs_h2::{Connection, StreamKey, Turn};
+use hcrs_h2::{Connection, Event, Sent, StreamKey, Turn};
 use hcrs_http::{Endpoints, Fault, Field, RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::multiplexed::{self, Controls, Driver, Ended, Event, Sent, note};
+use super::multiplexed::{self, Controls, Driver, Ended, note};
 use crate::client::Client;
 use crate::clock;
 use crate::state::{Phase, ServerFields};
@@ -90,8 +90,6 @@ impl<T: Io> multiplexed::Connection for Connection<T> {
 }
 
 impl<T: Io> Controls for Connection<T> {
-    type Key = StreamKey;
-
     fn fail(&mut self, key: StreamKey, fault: Fault, own: Option<Field<'_>>) {
         self.fail_with(key, fault, own);
     }
@@ -136,8 +134,8 @@ impl<T: Io> multiplexed::Turn for Turn<'_, T> {
     }
 
     #[inline]
-    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event<StreamKey>, Ended>> {
-        self.poll_event(cx, now).map(|event| event.map(Event::from).map_err(Ended::from))
+    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>> {
+        self.poll_event(cx, now).map(|event| event.map_err(Ended::from))
     }
 
     fn send_interim(&mut self, key: StreamKey, head: &ResponseHead) -> Result<(), Fault> {
@@ -149,7 +147,7 @@ impl<T: Io> multiplexed::Turn for Turn<'_, T> {
     }
 
     fn send_data(&mut self, now: Instant, key: StreamKey, data: Bytes, end: bool) -> Result<Sent, Fault> {
-        self.send_data(now, key, data, end).map(|hcrs_h2::Sent { len, done }| Sent { len, done })
+        self.send_data(now, key, data, end)
     }
 
     fn send_trailers(
@@ -179,24 +177,6 @@ impl<T: Io> multiplexed::Turn for Turn<'_, T> {
 
     fn end(self, cx: &mut Context<'_>, _: Instant) -> Poll<io::Result<()>> {
         self.end(cx)
-    }
-}
-
-impl From<hcrs_h2::Event> for Event<StreamKey> {
-    #[inline]
-    fn from(event: hcrs_h2::Event) -> Self {
-        match event {
-            hcrs_h2::Event::Request { key, head } => Self::Request { key, head },
-            hcrs_h2::Event::Pushed { key, head } => Self::Pushed { key, head },
-            hcrs_h2::Event::Refused { stream_id, head, fault } => {
-                Self::Refused { stream: stream_id.into(), head, fault }
-            }
-            hcrs_h2::Event::Data { key, data, end } => Self::Data { key, data, end },
-            hcrs_h2::Event::Trailers { key, trailers } => Self::Trailers { key, trailers },
-            hcrs_h2::Event::End { key } => Self::End { key },
-            hcrs_h2::Event::Sent { key, len, done } => Self::Sent { key, len, done },
-            hcrs_h2::Event::Reset { key } => Self::Reset { key },
-        }
     }
 }
 

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hcrs_h3::{Connection, ErrorCode, StreamKey, Transport, Turn};
+use hcrs_h3::{Connection, ErrorCode, Event, Sent, StreamKey, Transport, Turn};
 use hcrs_http::{Endpoints, Fault, Field, RequestHead, ResponseHead};
 
-use super::multiplexed::{self, Controls, Driver, Ended, Event, Sent};
+use super::multiplexed::{self, Controls, Driver, Ended};
 use crate::client::Client;
 use crate::settings::ConnectionSettings;
 use crate::state::ServerFields;
@@ -157,8 +157,6 @@ impl<Q: Quic> multiplexed::Connection for Http3<Q> {
 }
 
 impl Controls for Connection {
-    type Key = StreamKey;
-
     fn fail(&mut self, key: StreamKey, fault: Fault, own: Option<Field<'_>>) {
         self.fail_with(key, fault, own);
     }
@@ -204,9 +202,9 @@ impl multiplexed::Turn for Http3Turn<'_> {
     }
 
     #[inline]
-    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event<StreamKey>, Ended>> {
+    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>> {
         match self.turn.poll_event(cx, now) {
-            Poll::Ready(Ok(event)) => Poll::Ready(Ok(event.into())),
+            Poll::Ready(Ok(event)) => Poll::Ready(Ok(event)),
             Poll::Ready(Err(ended)) => Poll::Ready(Err(ended.into())),
             Poll::Pending => match self.end.take() {
                 Some(Ok(())) => Poll::Ready(Err(Ended::Closed)),
@@ -225,7 +223,7 @@ impl multiplexed::Turn for Http3Turn<'_> {
     }
 
     fn send_data(&mut self, now: Instant, key: StreamKey, data: Bytes, end: bool) -> Result<Sent, Fault> {
-        self.turn.send_data(now, key, data, end).map(|hcrs_h3::Sent { len, done }| Sent { len, done })
+        self.turn.send_data(now, key, data, end)
     }
 
     fn send_trailers(
@@ -257,23 +255,6 @@ impl multiplexed::Turn for Http3Turn<'_> {
     fn end(self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
         self.turn.end(cx, now);
         Poll::Ready(Ok(()))
-    }
-}
-
-impl From<hcrs_h3::Event> for Event<StreamKey> {
-    #[inline]
-    fn from(event: hcrs_h3::Event) -> Self {
-        match event {
-            hcrs_h3::Event::Request { key, head } => Self::Request { key, head },
-            hcrs_h3::Event::Refused { stream_id, head, fault } => {
-                Self::Refused { stream: stream_id, head, fault }
-            }
-            hcrs_h3::Event::Data { key, data, end } => Self::Data { key, data, end },
-            hcrs_h3::Event::Trailers { key, trailers } => Self::Trailers { key, trailers },
-            hcrs_h3::Event::End { key } => Self::End { key },
-            hcrs_h3::Event::Sent { key, len, done } => Self::Sent { key, len, done },
-            hcrs_h3::Event::Reset { key } => Self::Reset { key },
-        }
     }
 }
 

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use hcrs_http::{Fault, RequestHead};
 use hcrs_metrics::Stall;
+use hcrs_mux::{Event, StreamKey};
 
 use super::lifecycle::{Framing, Lifecycle, TICK, ends_connection};
-use super::streams::{Key, Streams};
+use super::streams::Streams;
 use super::{InFlight, run_again};
 use crate::client::Client;
 use crate::clock;
@@ -21,17 +22,16 @@ use crate::request::{self, Arrived, Intake};
 use crate::settings::ConnectionSettings;
 use crate::state::{FIRST_REQUEST, Phase};
 
-use protocol::EventOf;
-pub(super) use protocol::{Connection, Controls, Ended, Event, Sent, Turn};
+pub(super) use protocol::{Connection, Controls, Ended, Turn};
 
 /// The most requests of one connection that may be in workers, including those that the client has reset, as
 /// a multiple of the streams that it may have open. More are refused until their apps have ended
 /// (CVE-2023-44487).
 const RUNNING_PER_STREAM: usize = 2;
 
-fn arrived(key: impl Key, head: RequestHead) -> Arrived {
+fn arrived(key: StreamKey, head: RequestHead) -> Arrived {
     // Clients send the body without waiting for `100 Continue`.
-    Arrived { key: key.slot(), stream: Some(key.id()), head, expects_continue: false, rules: None }
+    Arrived { key: key.slot, stream: Some(key.id), head, expects_continue: false, rules: None }
 }
 
 /// Logs the end of a connection.
@@ -46,9 +46,9 @@ pub(super) fn note(client: &Client, ended: &Ended) {
 
 /// The state of a connection beside its protocol's.
 #[derive(Debug)]
-pub(super) struct Driver<K: Key> {
+pub(super) struct Driver {
     client: Client,
-    streams: Streams<K>,
+    streams: Streams,
     /// The number of open streams at which promises are no longer sent.
     max_open: usize,
     intake: Intake,
@@ -58,7 +58,7 @@ pub(super) struct Driver<K: Key> {
     /// The slots of exchanges that have reported output; emptied in each turn.
     ready: Vec<usize>,
     /// Exchanges that continue inflating or encoding in the next turn.
-    yielded: VecDeque<K>,
+    yielded: VecDeque<StreamKey>,
 }
 
 /// The stage of the connection's shutdown.
@@ -74,12 +74,12 @@ enum Shutdown {
     Abrupt(Fault, Instant),
 }
 
-impl<K: Key> Driver<K> {
+impl Driver {
     /// Returns the driver of a connection that has begun.
     pub(super) fn new(client: Client, settings: &ConnectionSettings) -> Self {
         let max_open = settings.h2.max_concurrent_streams as usize;
         Self {
-            streams: Streams::new(),
+            streams: Streams::default(),
             max_open,
             intake: Intake::new(&client, max_open * RUNNING_PER_STREAM),
             requests: 0,
@@ -92,10 +92,7 @@ impl<K: Key> Driver<K> {
     }
 
     /// Serves the connection until it ends, which is logged.
-    pub(super) async fn run<C: Connection<Controls: Controls<Key = K>>>(
-        &mut self,
-        connection: &mut C,
-    ) -> Ended {
+    pub(super) async fn run<C: Connection>(&mut self, connection: &mut C) -> Ended {
         let ended = std::future::poll_fn(|cx| self.poll(connection, cx)).await;
         if let Ended::Fault(fault) = ended {
             self.cut_all(fault);
@@ -119,11 +116,7 @@ impl<K: Key> Driver<K> {
         self.lifecycle.idle_for(now)
     }
 
-    fn poll<C: Connection<Controls: Controls<Key = K>>>(
-        &mut self,
-        connection: &mut C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Ended> {
+    fn poll<C: Connection>(&mut self, connection: &mut C, cx: &mut Context<'_>) -> Poll<Ended> {
         let mailbox = Rc::clone(&self.client.admitted.mailbox);
         let shared = Rc::clone(&self.client.admitted.shared);
         mailbox.begin_turn(cx.waker());
@@ -199,12 +192,7 @@ impl<K: Key> Driver<K> {
         self.poll_deadlines(connection, cx, now)
     }
 
-    fn handle<T: Turn<Controls: Controls<Key = K>>>(
-        &mut self,
-        turn: &mut T,
-        now: Instant,
-        event: EventOf<T>,
-    ) {
+    fn handle<T: Turn>(&mut self, turn: &mut T, now: Instant, event: Event) {
         match event {
             Event::Request { key, head } => self.begin(turn, now, key, head),
             Event::Pushed { key, head } => self.begin_pushed(now, key, head),
@@ -237,17 +225,17 @@ impl<K: Key> Driver<K> {
                 }
             }
             Event::Reset { key } => self.cut(key, Fault::ClientGone, now),
-            Event::Refused { stream, head, fault } => {
+            Event::Refused { stream_id, head, fault } => {
                 // The connection has answered the request, which has no slot.
                 let arrived = Arrived {
                     key: usize::MAX,
-                    stream: Some(stream),
+                    stream: Some(stream_id),
                     head,
                     expects_continue: false,
                     rules: self.client.admitted.shared.settings().routes.rules(None).for_exchange(),
                 };
                 let exchange = request::refused(&self.client, arrived, fault, now);
-                let mut in_flight = InFlight::new(exchange, Some(stream), now);
+                let mut in_flight = InFlight::new(exchange, Some(stream_id), now);
                 in_flight.note_fault(fault);
                 if let Some(block) = in_flight.finish(&self.client, now) {
                     hcrs_mux::recycle(block);
@@ -256,13 +244,7 @@ impl<K: Key> Driver<K> {
         }
     }
 
-    fn begin<T: Turn<Controls: Controls<Key = K>>>(
-        &mut self,
-        turn: &mut T,
-        now: Instant,
-        key: K,
-        head: RequestHead,
-    ) {
+    fn begin<T: Turn>(&mut self, turn: &mut T, now: Instant, key: StreamKey, head: RequestHead) {
         self.requests += 1;
         let shared = &self.client.admitted.shared;
         if shared.settings().connection.has_reached_max_requests(self.requests)
@@ -271,17 +253,17 @@ impl<K: Key> Driver<K> {
             self.close_gracefully(turn.controls(), now);
         }
         let exchange = self.intake.take(&self.client, arrived(key, head), now);
-        self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
+        self.streams.insert(key, InFlight::new(exchange, Some(key.id), now));
     }
 
     /// Begins a request that was promised to the client.
-    fn begin_pushed(&mut self, now: Instant, key: K, head: RequestHead) {
+    fn begin_pushed(&mut self, now: Instant, key: StreamKey, head: RequestHead) {
         let exchange = self.intake.take_promised(&self.client, arrived(key, head), now);
-        self.streams.insert(key, InFlight::new(exchange, Some(key.id()), now));
+        self.streams.insert(key, InFlight::new(exchange, Some(key.id), now));
     }
 
     /// Sends the output of an exchange to the client.
-    fn answer<T: Turn<Controls: Controls<Key = K>>>(&mut self, turn: &mut T, now: Instant, key: K) {
+    fn answer<T: Turn>(&mut self, turn: &mut T, now: Instant, key: StreamKey) {
         loop {
             let Some(in_flight) = self.streams.get_mut(key) else { return };
             let Some(output) = in_flight.exchange.next_output() else {
@@ -330,7 +312,7 @@ impl<K: Key> Driver<K> {
 
     /// Promises a request to the client, unless the connection is busy or about to end: a promise is only a
     /// hint.
-    fn promise<T: Turn<Controls: Controls<Key = K>>>(&mut self, turn: &mut T, key: K, head: RequestHead) {
+    fn promise<T: Turn>(&mut self, turn: &mut T, key: StreamKey, head: RequestHead) {
         let is_wanted = matches!(self.shutdown, Shutdown::No)
             && self.streams.len() < self.max_open
             && !self.intake.has_too_many_running();
@@ -341,7 +323,7 @@ impl<K: Key> Driver<K> {
     }
 
     /// Sends the fault's response if no head was sent, and resets the stream otherwise.
-    fn fail<C: Controls<Key = K>>(&mut self, connection: &mut C, key: K, fault: Fault, now: Instant) {
+    fn fail<C: Controls>(&mut self, connection: &mut C, key: StreamKey, fault: Fault, now: Instant) {
         match self.streams.get_mut(key) {
             Some(in_flight) if !fault.closes_connection() && in_flight.answer_fault(fault) => return,
             Some(in_flight) => {
@@ -359,16 +341,16 @@ impl<K: Key> Driver<K> {
     }
 
     /// Ends an exchange whose response is complete.
-    fn finish(&mut self, key: K, now: Instant) {
+    fn finish(&mut self, key: StreamKey, now: Instant) {
         self.end(key, now, |in_flight, client| in_flight.finish(client, now));
     }
 
     /// Ends an exchange whose response will never be complete.
-    fn cut(&mut self, key: K, fault: Fault, now: Instant) {
+    fn cut(&mut self, key: StreamKey, fault: Fault, now: Instant) {
         self.end(key, now, |in_flight, client| in_flight.cut(client, fault, now));
     }
 
-    fn end(&mut self, key: K, now: Instant, end: impl FnOnce(InFlight, &Client) -> Option<Vec<u8>>) {
+    fn end(&mut self, key: StreamKey, now: Instant, end: impl FnOnce(InFlight, &Client) -> Option<Vec<u8>>) {
         let Some(in_flight) = self.streams.remove(key) else { return };
         if let Some(block) = end(in_flight, &self.client) {
             hcrs_mux::recycle(block);
@@ -378,7 +360,7 @@ impl<K: Key> Driver<K> {
         }
     }
 
-    fn follow_phase<C: Controls<Key = K>>(&mut self, connection: &mut C, phase: Phase, now: Instant) {
+    fn follow_phase<C: Controls>(&mut self, connection: &mut C, phase: Phase, now: Instant) {
         match phase {
             Phase::Serving => {}
             // Some clients treat GOAWAY as the end, so a connection without a request yet gets time for its
@@ -406,7 +388,7 @@ impl<K: Key> Driver<K> {
         }
     }
 
-    fn close_gracefully<C: Controls<Key = K>>(&mut self, connection: &mut C, now: Instant) {
+    fn close_gracefully<C: Controls>(&mut self, connection: &mut C, now: Instant) {
         if matches!(self.shutdown, Shutdown::No) {
             connection.graceful_shutdown();
             let limit = self.client.admitted.shared.settings().connection.write_timeout;
@@ -415,13 +397,13 @@ impl<K: Key> Driver<K> {
     }
 
     /// Shuts the connection down without waiting for the client to see the first GOAWAY.
-    fn close_finally<C: Controls<Key = K>>(&mut self, connection: &mut C, now: Instant) {
+    fn close_finally<C: Controls>(&mut self, connection: &mut C, now: Instant) {
         connection.final_shutdown();
         self.shutdown = Shutdown::Final(now + TICK);
     }
 
     /// Shuts the connection down because of a fault, which cuts off all streams.
-    fn close_abruptly<C: Controls<Key = K>>(&mut self, connection: &mut C, fault: Fault, now: Instant) {
+    fn close_abruptly<C: Controls>(&mut self, connection: &mut C, fault: Fault, now: Instant) {
         connection.abrupt_shutdown(fault);
         self.shutdown = Shutdown::Abrupt(fault, now + TICK);
     }
@@ -434,7 +416,7 @@ impl<K: Key> Driver<K> {
     }
 }
 
-impl<K: Key> Drop for Driver<K> {
+impl Drop for Driver {
     fn drop(&mut self) {
         self.cut_all(Fault::ClientGone);
     }

@@ -1,75 +1,41 @@
 //! The requests in flight on a connection, by the keys of their streams.
 
-use std::fmt::Debug;
+use hcrs_mux::StreamKey;
 
 use super::InFlight;
 
-/// The key of a stream. It never means another stream.
-pub(super) trait Key: Copy + Eq + Debug {
-    /// Returns the stream's place among the open streams, which a later stream may have.
-    fn slot(self) -> usize;
-
-    /// Returns the stream's number on the wire.
-    fn id(self) -> u64;
-}
-
-impl Key for hcrs_h2::StreamKey {
-    fn slot(self) -> usize {
-        Self::slot(self)
-    }
-
-    fn id(self) -> u64 {
-        Self::id(self).into()
-    }
-}
-
-impl Key for hcrs_h3::StreamKey {
-    fn slot(self) -> usize {
-        Self::slot(self)
-    }
-
-    fn id(self) -> u64 {
-        Self::id(self)
-    }
-}
-
 /// The requests in flight. Each stream has a slot, which another takes once it is over; its key finds only
 /// itself.
-#[derive(Debug)]
-pub(super) struct Streams<K> {
-    places: Vec<Option<(K, InFlight)>>,
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    places: Vec<Option<(StreamKey, InFlight)>>,
     count: usize,
 }
 
-impl<K: Key> Streams<K> {
-    /// Returns an empty table.
-    pub(super) fn new() -> Self {
-        Self { places: Vec::new(), count: 0 }
-    }
-
-    pub(super) fn insert(&mut self, key: K, in_flight: InFlight) {
-        if self.places.len() <= key.slot() {
-            self.places.resize_with(key.slot() + 1, || None);
+impl Streams {
+    pub(super) fn insert(&mut self, key: StreamKey, in_flight: InFlight) {
+        if self.places.len() <= key.slot {
+            self.places.resize_with(key.slot + 1, || None);
         }
-        self.places[key.slot()] = Some((key, in_flight));
+        self.places[key.slot] = Some((key, in_flight));
         self.count += 1;
     }
 
-    pub(super) fn get_mut(&mut self, key: K) -> Option<&mut InFlight> {
-        match self.places.get_mut(key.slot())? {
+    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut InFlight> {
+        match self.places.get_mut(key.slot)? {
             Some((there, in_flight)) if *there == key => Some(in_flight),
             _ => None,
         }
     }
 
-    pub(super) fn remove(&mut self, key: K) -> Option<InFlight> {
-        let (_, in_flight) = self.places.get_mut(key.slot())?.take_if(|(there, _)| *there == key)?;
+    pub(super) fn remove(&mut self, key: StreamKey) -> Option<InFlight> {
+        let (_, in_flight) = self.places.get_mut(key.slot)?.take_if(|(there, _)| *there == key)?;
         self.count -= 1;
         Some(in_flight)
     }
 
     /// Returns the key of the stream that has the slot now.
-    pub(super) fn key_at(&self, slot: usize) -> Option<K> {
+    pub(super) fn key_at(&self, slot: usize) -> Option<StreamKey> {
         self.places.get(slot)?.as_ref().map(|(key, _)| *key)
     }
 

@@ -35,7 +35,7 @@ struct Model {
     streams: HashMap<u32, StreamModel>,
     /// Streams that the app has, oldest first.
     of_app: Vec<StreamKey>,
-    heads: HashMap<u32, RequestHead>,
+    heads: HashMap<u64, RequestHead>,
     error: Option<Error>,
 }
 
@@ -218,22 +218,20 @@ impl Model {
 
     fn check_limits(&self) {
         let protocol = &self.protocol;
-        assert_eq!(protocol.open, protocol.streams.iter().filter(|stream| stream.is_counted).count());
-        assert_eq!(protocol.pushed, protocol.streams.iter().filter(|stream| stream.is_pushed).count());
+        assert_eq!(protocol.open, protocol.streams.iter().filter(|(_, stream)| stream.is_counted).count());
+        assert_eq!(protocol.pushed, protocol.streams.iter().filter(|(_, stream)| stream.is_pushed).count());
         assert!(protocol.open <= MAX_STREAMS as usize && protocol.pushed <= 32);
-        let held: usize = protocol.streams.iter().map(|stream| stream.receiving.held).sum();
+        let held: usize = protocol.streams.iter().map(|(_, stream)| stream.receiving.held).sum();
         assert_eq!(self.room.taken(), held);
         assert!(held <= MAX_STREAMS as usize * 70_000 + self.of_app.len() * 70_000);
-        assert!(
-            protocol.reset.len() <= REMEMBERED && protocol.credited.len() <= protocol.streams.iter().count()
-        );
-        for stream in protocol.streams.iter() {
+        assert!(protocol.reset.len() <= REMEMBERED && protocol.credited.len() <= protocol.streams.len());
+        for (of, stream) in protocol.streams.iter() {
             let waits = stream.waiting_since.is_some();
-            let times = protocol.schedule.iter().filter(|key| key.id == stream.id).count();
+            let times = protocol.schedule.iter().filter(|key| *key == of).count();
             assert_eq!(usize::from(waits), times, "{stream:?}");
             assert!(waits || stream.pending.is_empty(), "{stream:?}");
         }
-        let waiting = protocol.streams.iter().filter(|stream| stream.waiting_since.is_some()).count();
+        let waiting = protocol.streams.iter().filter(|(_, stream)| stream.waiting_since.is_some()).count();
         assert_eq!(protocol.schedule.iter().count(), waiting);
         assert!(protocol.announced.len() <= MAX_STREAMS as usize);
     }

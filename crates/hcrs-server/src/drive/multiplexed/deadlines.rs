@@ -7,12 +7,11 @@ use hcrs_http::Fault;
 
 use super::{Connection, Controls, Driver, Ended, Shutdown};
 use crate::drive::lifecycle::{Overdue, TICK};
-use crate::drive::streams::Key;
 use crate::state::{FIRST_REQUEST, Phase};
 
-impl<K: Key> Driver<K> {
+impl Driver {
     /// Checks the deadlines if they are due, and sets the next check.
-    pub(super) fn poll_deadlines<C: Connection<Controls: Controls<Key = K>>>(
+    pub(super) fn poll_deadlines<C: Connection>(
         &mut self,
         connection: &mut C,
         cx: &mut Context<'_>,
@@ -48,7 +47,7 @@ impl<K: Key> Driver<K> {
 
     /// Whether anything is in flight that has a deadline of its own; otherwise only the keep-alive timeout
     /// counts.
-    fn is_busy<C: Controls<Key = K>>(&self, controls: &C, now: Instant) -> bool {
+    fn is_busy<C: Controls>(&self, controls: &C, now: Instant) -> bool {
         let is_ending = !matches!(self.shutdown, Shutdown::No);
         let has_streams =
             self.streams.len() > 0 || controls.due_at(now).is_some() || controls.oldest_head().is_some();
@@ -56,11 +55,7 @@ impl<K: Key> Driver<K> {
     }
 
     /// Ends what has passed its deadline. Returns when to check again.
-    fn check_deadlines<C: Connection<Controls: Controls<Key = K>>>(
-        &mut self,
-        connection: &mut C,
-        now: Instant,
-    ) -> Result<Instant, Ended> {
+    fn check_deadlines<C: Connection>(&mut self, connection: &mut C, now: Instant) -> Result<Instant, Ended> {
         let settings = self.client.admitted.shared.kept_settings();
         let settings = &settings.connection;
         match self.shutdown {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hcrs_http::{Endpoints, Fault, Field, RequestHead, ResponseHead};
+use hcrs_mux::{Event, Sent, StreamKey};
 
-use crate::drive::streams::Key;
 use crate::state::ServerFields;
 
 /// A connection with many streams, of HTTP/2 or HTTP/3. It is polled in turns, one for each poll of its task.
@@ -44,11 +44,9 @@ pub(in crate::drive) trait Connection: Sized {
 
 /// The acts that are possible within a turn of a connection and between turns.
 pub(in crate::drive) trait Controls {
-    type Key: Key;
-
     /// Ends a stream with a fault: sends the fault's response, with the field `own` too, if no head was sent, and
     /// resets the stream otherwise.
-    fn fail(&mut self, key: Self::Key, fault: Fault, own: Option<Field<'_>>);
+    fn fail(&mut self, key: StreamKey, fault: Fault, own: Option<Field<'_>>);
 
     /// Sends GOAWAY, and lets the open streams end.
     fn graceful_shutdown(&mut self);
@@ -60,7 +58,7 @@ pub(in crate::drive) trait Controls {
     fn abrupt_shutdown(&mut self, fault: Fault);
 
     /// Returns the streams whose response has waited for the client since `instant` or longer.
-    fn stalled_since(&self, instant: Instant) -> Vec<Self::Key>;
+    fn stalled_since(&self, instant: Instant) -> Vec<StreamKey>;
 
     /// Returns when a turn is needed although nothing has arrived, because of bodies that are not wanted any more
     /// or of a shutdown; `None` if there is no need.
@@ -84,30 +82,26 @@ pub(in crate::drive) trait Turn {
     fn controls(&mut self) -> &mut Self::Controls;
 
     /// Returns the next event.
-    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<EventOf<Self>, Ended>>;
+    fn poll_event(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Event, Ended>>;
 
     /// Sends the head of an interim response.
-    fn send_interim(&mut self, key: KeyOf<Self>, head: &ResponseHead) -> Result<(), Fault>;
+    fn send_interim(&mut self, key: StreamKey, head: &ResponseHead) -> Result<(), Fault>;
 
     /// Sends a response's head, with `end` if no body follows. Returns whether the stream is over.
-    fn send_head(&mut self, key: KeyOf<Self>, head: &ResponseHead, end: bool) -> Result<bool, Fault>;
+    fn send_head(&mut self, key: StreamKey, head: &ResponseHead, end: bool) -> Result<bool, Fault>;
 
     /// Sends bytes of a body, with `end` if they are the last.
-    fn send_data(&mut self, now: Instant, key: KeyOf<Self>, data: Bytes, end: bool) -> Result<Sent, Fault>;
+    fn send_data(&mut self, now: Instant, key: StreamKey, data: Bytes, end: bool) -> Result<Sent, Fault>;
 
     /// Ends a response with trailers. Returns whether the stream is over.
-    fn send_trailers(
-        &mut self,
-        now: Instant,
-        key: KeyOf<Self>,
-        trailers: &ResponseHead,
-    ) -> Result<bool, Fault>;
+    fn send_trailers(&mut self, now: Instant, key: StreamKey, trailers: &ResponseHead)
+    -> Result<bool, Fault>;
 
     /// Promises a request to the client. The error has the head of one that cannot be promised.
-    fn push(&mut self, parent: KeyOf<Self>, head: RequestHead) -> Result<(), RequestHead>;
+    fn push(&mut self, parent: StreamKey, head: RequestHead) -> Result<(), RequestHead>;
 
     /// Notes that the app has taken bytes of a body.
-    fn release(&mut self, key: KeyOf<Self>, len: usize);
+    fn release(&mut self, key: StreamKey, len: usize);
 
     /// Lets the client send more, beyond the connection's own room only if `is_hungry`: an app reads a stream of
     /// which nothing is there.
@@ -118,42 +112,6 @@ pub(in crate::drive) trait Turn {
 
     /// Ends the turn: writes what there is. `Pending` if the transport takes no more for now.
     fn end(self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>>;
-}
-
-/// The key of the streams of a turn.
-pub(in crate::drive) type KeyOf<T> = <<T as Turn>::Controls as Controls>::Key;
-
-/// The events of a turn.
-pub(in crate::drive) type EventOf<T> = Event<KeyOf<T>>;
-
-/// The immediate result of sending a part of a body.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::drive) struct Sent {
-    /// Number of bytes that were taken; an event follows for the rest.
-    pub len: usize,
-    /// The response is complete and the stream over.
-    pub done: bool,
-}
-
-/// An event on a connection.
-#[derive(Debug)]
-pub(in crate::drive) enum Event<K> {
-    /// A stream began.
-    Request { key: K, head: RequestHead },
-    /// A request that was promised to the client began.
-    Pushed { key: K, head: RequestHead },
-    /// A stream, with this number, began and was answered at once with a fault's response.
-    Refused { stream: u64, head: RequestHead, fault: Fault },
-    /// Bytes of a request's body arrived, the last ones if `end`.
-    Data { key: K, data: Bytes, end: bool },
-    /// Trailers of a request arrived, before the end of its body.
-    Trailers { key: K, trailers: ResponseHead },
-    /// A request's body is complete.
-    End { key: K },
-    /// Bytes of a response that had to wait were taken.
-    Sent { key: K, len: usize, done: bool },
-    /// The client reset a stream, which is over.
-    Reset { key: K },
 }
 
 /// The end of a connection.

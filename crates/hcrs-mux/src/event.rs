@@ -1,32 +1,24 @@
 //! The events of a connection.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use hcrs_http::{Fault, RequestHead, ResponseHead};
 
-use crate::error::ErrorCode;
+use crate::spare;
 
 /// The key of a stream on a connection. It never means another stream, since a connection uses each number
-/// once (RFC 9000 §2.1).
+/// once (RFC 9113 §5.1.1, RFC 9000 §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamKey {
-    pub(crate) slot: usize,
-    pub(crate) id: u64,
+    /// The stream's place among the open streams: a number below the most streams that were open at a time. A
+    /// later stream may have the same place.
+    pub slot: usize,
+    /// The stream's number on the wire.
+    pub id: u64,
 }
 
-impl StreamKey {
-    /// Returns the stream's place among the open streams: a number below the most streams that were open at a
-    /// time. A later stream may have the same place.
-    pub fn slot(self) -> usize {
-        self.slot
-    }
-
-    /// Returns the stream's number on the wire.
-    pub fn id(self) -> u64 {
-        self.id
-    }
-}
-
-/// The immediate result of [`Turn::send_data`](crate::Turn::send_data).
+/// The immediate result of sending a part of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// Number of bytes that were taken; an [`Event::Sent`] follows for the rest.
@@ -45,6 +37,13 @@ pub enum Event {
         /// The request's head.
         head: RequestHead,
     },
+    /// A request that was promised to the client began, as if the client had made it. HTTP/2 alone has it.
+    Pushed {
+        /// The stream.
+        key: StreamKey,
+        /// The request's head.
+        head: RequestHead,
+    },
     /// A stream began and was answered at once with a fault's response. It is over, and has no key.
     Refused {
         /// The stream's number on the wire.
@@ -54,7 +53,7 @@ pub enum Event {
         /// The reason.
         fault: Fault,
     },
-    /// Bytes of a request's body arrived. They hold the stream's window until they are released.
+    /// Bytes of a request's body arrived. They hold the client's window until they are released.
     Data {
         /// The stream.
         key: StreamKey,
@@ -91,13 +90,28 @@ pub enum Event {
     },
 }
 
-/// The end of a connection. The transport was closed with its code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// A shutdown is complete: `H3_NO_ERROR`.
-    Closed,
-    /// The client broke the protocol.
-    Protocol(ErrorCode),
-    /// The client exceeded a budget.
-    Fault(Fault),
+/// Takes the next event. Those of requests that the app no longer has are dropped: `announce` returns whether it has
+/// the stream, and notes that it knows of it now.
+#[inline]
+pub fn next_event(
+    events: &mut VecDeque<Event>,
+    mut announce: impl FnMut(StreamKey) -> bool,
+) -> Option<Event> {
+    while let Some(event) = events.pop_front() {
+        let is_wanted = match &event {
+            Event::Request { key, .. }
+            | Event::Pushed { key, .. }
+            | Event::Data { key, .. }
+            | Event::Trailers { key, .. }
+            | Event::End { key } => announce(*key),
+            Event::Sent { .. } | Event::Reset { .. } | Event::Refused { .. } => true,
+        };
+        if is_wanted {
+            return Some(event);
+        }
+        if let Event::Request { head, .. } | Event::Pushed { head, .. } = event {
+            spare::recycle(head.into_block());
+        }
+    }
+    None
 }
