@@ -21,6 +21,7 @@ use crate::source::Source;
 use crate::table;
 use crate::table::acme::{AcmeDraft, DOMAINS, SYSTEM_STORAGE};
 use crate::table::apps::{self, AskedApp};
+use crate::unused_rules;
 use crate::value::{Mistake, Place, Value};
 
 /// Configuration that is being read. It starts with the defaults.
@@ -178,6 +179,7 @@ impl Draft {
             lines: lines.clone(),
         });
         let written = written.collect();
+        self.check_rules(&routes);
         let routes = routes.into_iter().map(|placed| placed.route).collect();
         self.server.routes = Routes::new(routes, std::mem::take(&mut self.rules));
         self.logconfig_dict();
@@ -218,6 +220,28 @@ impl Draft {
             let message = "process_group: needs process_user, without which the server keeps its user".into();
             self.mistakes.push(Mistake { place: self.place_of("process_group"), message });
         }
+    }
+
+    /// Reports rules that have no effect, because another is missing or does not allow them.
+    fn check_rules(&mut self, routes: &[PlacedRoute]) {
+        let rules = std::mem::take(&mut self.rules);
+        let of_routes: Vec<_> = routes.iter().map(|placed| &*placed.route.rules).collect();
+        for (key, why) in unused_rules::of_all(&rules, &of_routes) {
+            self.warn(&self.place_of(key), format!("{key} is ignored: {why}"));
+        }
+        // Beside a rate that is read after it, it was not checked yet.
+        if let (Some(rate), Some(burst)) = (rules.rate, rules.rate_burst)
+            && let Err(error) = rate.with_burst(burst)
+        {
+            let (place, message) = (self.place_of("rate_burst"), format!("rate_burst: {error}"));
+            self.mistakes.push(Mistake { place, message });
+        }
+        for PlacedRoute { route, place, .. } in routes {
+            for (key, why) in unused_rules::of_route(&route.rules, &rules) {
+                self.warn(place, format!("routes: {key} is ignored: {why}"));
+            }
+        }
+        self.rules = rules;
     }
 
     /// Reports that there is no log for the output of workers.

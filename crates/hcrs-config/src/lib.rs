@@ -24,6 +24,7 @@ mod similar;
 mod source;
 mod start_error;
 pub mod table;
+mod unused_rules;
 mod value;
 
 use std::ffi::OsString;

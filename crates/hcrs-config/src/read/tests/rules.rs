@@ -25,11 +25,15 @@ fn rules_end_in_their_settings() {
     rule("allow = \"10.0.0.1\"", |r| r.allow.clone(), networks(&["10.0.0.1"]));
     rule("deny = [\"fd00::/8\"]", |r| r.deny.clone(), networks(&["fd00::/8"]));
     rule("rate = \"10/s\"", |r| r.rate, Some(Rate::parse("10/s").unwrap()));
-    rule("rate_burst = 30", |r| r.rate_burst, Some(30));
-    rule("rate_by = \"X-Api-Key\"", |r| r.rate_by.clone(), Some(RateBy::Field("x-api-key".into())));
-    rule("rate_by = \"address\"", |r| r.rate_by.clone(), Some(RateBy::Address));
+    rule("rate = \"10/s\"\nrate_burst = 30", |r| r.rate_burst, Some(30));
+    rule(
+        "rate = \"10/s\"\nrate_by = \"X-Api-Key\"",
+        |r| r.rate_by.clone(),
+        Some(RateBy::Field("x-api-key".into())),
+    );
+    rule("rate = \"10/s\"\nrate_by = \"address\"", |r| r.rate_by.clone(), Some(RateBy::Address));
     rule("auth = \"users\"", |r| r.auth.clone(), Some(PasswordSource::new("users".into())));
-    rule("auth_realm = \"the staff\"", |r| r.auth_realm.clone(), Some("the staff".into()));
+    rule("auth = \"users\"\nauth_realm = \"the staff\"", |r| r.auth_realm.clone(), Some("the staff".into()));
     rule("request_timeout = 1.5", |r| r.request_timeout, Some(Duration::from_millis(1500)));
     rule("request_timeout = 0", |r| r.request_timeout, Some(Duration::ZERO));
     rule("maintenance_file = \"down.html\"", |r| r.maintenance_file.clone(), Some("down.html".into()));
@@ -132,4 +136,33 @@ fn mistakes_in_rules_are_named_with_their_place_and_key() {
     }
     let near = config("[[hcrs.routes]]\napp = true\nrat = \"1/s\"").unwrap_err().to_string();
     assert!(near.contains("did you mean rate?"), "{near}");
+}
+
+#[test]
+fn rules_without_effect_are_a_warning() {
+    let warned = |toml: &str| config(toml).unwrap_or_else(|error| panic!("{error}")).warnings;
+    for (key, value, needs) in
+        [("rate_burst", "5", "rate"), ("rate_by", "\"address\"", "rate"), ("auth_realm", "\"a\"", "auth")]
+    {
+        let of_all = format!("test.toml:2:{}: {key} is ignored: there is no {needs}", key.len() + 4);
+        assert_eq!(warned(&format!("[hcrs]\n{key} = {value}")), [of_all]);
+        let of_route = format!("test.toml:1:1: routes: {key} is ignored: there is no {needs}");
+        assert_eq!(warned(&format!("[[hcrs.routes]]\napp = true\n{key} = {value}")), [of_route]);
+    }
+    for used in [
+        "[hcrs]\nrate = \"1/s\"\n[[hcrs.routes]]\napp = true\nrate_burst = 5\nrate_by = \"x-key\"",
+        "[hcrs]\nrate_burst = 5\n[[hcrs.routes]]\napp = true\nrate = \"1/s\"",
+        "[hcrs]\nauth = \"users\"\n[[hcrs.routes]]\napp = true\nauth_realm = \"a\"",
+    ] {
+        assert_eq!(warned(used), [""; 0], "{used}");
+    }
+    let too_large =
+        "test.toml:3:1: routes: rate_burst is ignored: expected a burst from 1 to 168 at this rate";
+    for (of_all, of_route) in [("rate = \"1/h\"", "rate_burst = 200"), ("rate_burst = 200", "rate = \"1/h\"")]
+    {
+        let toml = format!("[hcrs]\n{of_all}\n[[hcrs.routes]]\napp = true\n{of_route}");
+        assert_eq!(warned(&toml), [too_large], "{toml}");
+    }
+    let reversed = config("[hcrs]\nrate_burst = 200\nrate = \"1/h\"").unwrap_err().to_string();
+    assert!(reversed.contains("rate_burst: expected a burst from 1 to 168"), "{reversed}");
 }
