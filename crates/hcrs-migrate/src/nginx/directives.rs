@@ -264,6 +264,13 @@ pub(crate) const TABLE: &[(&str, Fate)] = &[
         "ssl_password_file",
         NoCounterpart("keyfile_password, or HCRS_KEYFILE_PASSWORD, holds the password of the key"),
     ),
+    (
+        "ssl_session_ticket_key",
+        NoCounterpart(
+            "for servers that resume each other's sessions, name a file in ticket_keys of [hcrs]: not of raw bytes as \
+             nginx's, but with a key in each line, made by openssl rand -base64 32; sessions with nginx do not resume",
+        ),
+    ),
     ("autoindex_*", NoCounterpart("the list of a folder has one form")),
     ("random_index", NoCounterpart("a folder is answered by its index")),
     (
