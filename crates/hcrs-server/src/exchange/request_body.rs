@@ -9,7 +9,7 @@ use hcrs_metrics::Stall;
 
 use super::{Place, State};
 
-/// What there is of a body, and its window.
+/// A body as far as it is here, and its window.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     /// Bytes that have arrived and were not sent to a worker.

@@ -20,7 +20,7 @@ pub(super) struct Hint<T> {
     pub(super) cost: usize,
 }
 
-/// What there is of a response, and its window.
+/// A response as far as it is here, and its window.
 #[derive(Debug)]
 pub(super) struct Response {
     /// Interim heads that wait, and the number that there were.
