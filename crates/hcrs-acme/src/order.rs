@@ -221,9 +221,12 @@ impl Desk<'_> {
     }
 }
 
+/// Whether an order was refused because of what it replaces. Let's Encrypt says `unauthorized` of a certificate of
+/// another account, and `malformed` of one that it does not know.
 fn is_about_replacement(failure: &Failure, payload: &Value) -> bool {
     !payload["replaces"].is_null()
-        && (failure.is("alreadyReplaced") || failure.status == Some(409) || failure.is("malformed"))
+        && (matches!(failure.status, Some(404 | 409))
+            || ["alreadyReplaced", "malformed", "unauthorized"].iter().any(|problem| failure.is(problem)))
 }
 
 fn refused(why: &str) -> String {

@@ -8,7 +8,7 @@ use hcrs_status::{NameState, NamedCertificate};
 
 use crate::client::now;
 use crate::domain::Domain;
-use crate::schedule::{Facts, Moment, due};
+use crate::schedule::{Facts, Moment, due, is_ahead};
 use crate::settings::AcmeSettings;
 use crate::storage::{NameRecord, Storage, Stored};
 
@@ -20,9 +20,10 @@ pub fn stored_report(settings: &AcmeSettings) -> io::Result<Vec<NamedCertificate
         _ => {}
     }
     let storage = Storage::new(&settings.storage, &settings.directory);
+    let next_order = storage.orders().next(now());
     let report = |domain: &Domain| {
         let known = Known { stored: storage.load(domain), record: storage.name_record(domain) };
-        known.report(domain, settings, now())
+        known.report(domain, settings, next_order, now())
     };
     Ok(settings.domains.iter().map(report).collect())
 }
@@ -43,6 +44,7 @@ impl Known {
             validity: facts.map(|facts| facts.validity),
             window: suggestion.filter(|known| Some(&*known.id) == id).and_then(|known| known.window),
             seed: facts.map_or(0, |facts| facts.seed),
+            obtained: self.record.obtained,
             attempts: &self.record.attempts,
         }
     }
@@ -57,13 +59,19 @@ impl Known {
         let facts = &self.stored.as_ref()?.facts;
         let id = facts.id.as_deref().filter(|_| facts.validity.end > now)?;
         match &self.record.suggestion {
-            Some(known) if known.id == id && now < known.next_check => None,
+            Some(known) if known.id == id && is_ahead(known.next_check, now) => None,
             _ => Some(id),
         }
     }
 
-    /// Returns the state for the operator.
-    pub(crate) fn report(&self, domain: &Domain, settings: &AcmeSettings, now: Moment) -> NamedCertificate {
+    /// Returns the state for the operator; `next_order` is when another order of any name may be made.
+    pub(crate) fn report(
+        &self,
+        domain: &Domain,
+        settings: &AcmeSettings,
+        next_order: Moment,
+        now: Moment,
+    ) -> NamedCertificate {
         let validity = self.facts().validity;
         let state = match validity {
             None => NameState::Missing,
@@ -71,7 +79,7 @@ impl Known {
             Some(_) => NameState::Valid,
         };
         let attempts = &self.record.attempts;
-        let next_try = self.due(now).max(now);
+        let next_try = self.due(now).max(next_order).max(now);
         NamedCertificate {
             name: domain.to_string(),
             directory: settings.directory.as_str().to_owned(),
@@ -108,7 +116,7 @@ mod tests {
 
     fn report(known: &Known) -> NamedCertificate {
         let settings = AcmeSettings::new("/nonexistent".into());
-        known.report(&Domain::parse("a.test").unwrap(), &settings, NOW)
+        known.report(&Domain::parse("a.test").unwrap(), &settings, 0, NOW)
     }
 
     #[test]

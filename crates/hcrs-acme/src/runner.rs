@@ -16,7 +16,7 @@ use crate::domain::Domain;
 use crate::lock::{Lock, LockFile};
 use crate::order::{Desk, Wish, suggestion};
 use crate::report::Known;
-use crate::schedule::{Budget, DAY, Moment, next_suggestion};
+use crate::schedule::{DAY, Moment, next_suggestion};
 use crate::settings::{AcmeSettings, ChallengeKind};
 use crate::storage::{NameRecord, Storage, Suggestion};
 
@@ -64,7 +64,6 @@ impl Acme {
             renewed: Box::new(renewed),
             reports: Arc::clone(&reports),
             requested: Arc::clone(&requested),
-            budget: Budget::default(),
             forced: BTreeSet::new(),
             unsaved: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -113,7 +112,6 @@ struct Runner {
     reports: Reports,
     requested: Arc<Mutex<Requested>>,
     lock: LockFile,
-    budget: Budget,
     /// The names that are renewed whether they are due or not.
     forced: BTreeSet<Domain>,
     /// What could not be stored.
@@ -172,7 +170,7 @@ impl Runner {
             return until(known.due(now()));
         }
         if is_due {
-            let next = self.budget.next(now());
+            let next = self.storage.orders().next(now());
             if next > now() {
                 return until(next);
             }
@@ -181,7 +179,7 @@ impl Runner {
             Ok(Some(lock)) => self.work(domain, &lock),
             Ok(None) => return LOCK_LOOK,
             Err(error) if is_due => {
-                self.fail(domain, &Failure::new(format!("the storage cannot be used: {error}")));
+                self.fail(domain, &unusable(&error));
             }
             Err(_) => return LOOK,
         }
@@ -213,13 +211,21 @@ impl Runner {
             }
             return;
         }
+        let mut orders = self.storage.orders();
+        if orders.next(now()) > now() {
+            return;
+        }
         self.forced.remove(domain);
-        self.budget.spend(now());
         let mut record = known.record;
         let challenge = self.settings.challenge.after(record.attempts.failures, record.challenge);
-        // A server that is killed again and again keeps the limits too.
+        // A server that is killed again and again keeps the limits too, and so do all that share the storage.
+        orders.spend(now());
         record.attempts.begin(now());
-        self.keep(domain, &record);
+        let noted = self.storage.store_orders(&orders).and_then(|()| self.keep(domain, &record));
+        if let Err(error) = noted {
+            self.fail(domain, &unusable(&error));
+            return;
+        }
         tracing::info!(
             "Asking {} for a certificate for {domain} by {}",
             self.settings.directory.as_str(),
@@ -235,7 +241,9 @@ impl Runner {
     }
 
     fn succeed(&mut self, domain: &Domain, challenge: ChallengeKind) {
-        self.keep(domain, &NameRecord { challenge: Some(challenge), ..NameRecord::default() });
+        let (challenge, obtained) = (Some(challenge), Some(now()));
+        let _is_kept_in_memory =
+            self.keep(domain, &NameRecord { challenge, obtained, ..NameRecord::default() });
         (self.renewed)();
         self.publish(None);
         tracing::info!("There is a new certificate for {domain}");
@@ -247,7 +255,7 @@ impl Runner {
         record.attempts.fail(now(), failure.retry_after, failure.words.clone());
         let wait = record.attempts.next_try(now()).saturating_sub(now());
         *self.failures.entry(domain.clone()).or_default() += 1;
-        self.keep(domain, &record);
+        let _is_kept_in_memory = self.keep(domain, &record);
         self.publish(None);
         tracing::error!(
             "No certificate for {domain}: {}; the next try is in {}",
@@ -257,16 +265,16 @@ impl Runner {
     }
 
     /// Stores what is known of a name; if that is not possible, it is kept in memory.
-    fn keep(&mut self, domain: &Domain, record: &NameRecord) {
-        match self.storage.store_name_record(domain, record) {
-            Ok(()) => {
-                self.unsaved.remove(domain);
-            }
+    fn keep(&mut self, domain: &Domain, record: &NameRecord) -> io::Result<()> {
+        let stored = self.storage.store_name_record(domain, record);
+        match &stored {
+            Ok(()) => drop(self.unsaved.remove(domain)),
             Err(error) => {
                 tracing::debug!("{error}");
                 self.unsaved.insert(domain.clone(), record.clone());
             }
         }
+        stored
     }
 
     fn ask_when_to_renew(&mut self, domain: &Domain, id: &str) {
@@ -290,13 +298,14 @@ impl Runner {
             }
         };
         record.suggestion = Some(Suggestion { id: id.to_owned(), window, next_check });
-        self.keep(domain, &record);
+        let _is_kept_in_memory = self.keep(domain, &record);
     }
 
     /// Publishes the state of all names; `asking` is the one that the authority is being asked for.
     fn publish(&mut self, asking: Option<&Domain>) {
+        let next_order = self.storage.orders().next(now());
         let report = |domain: &Domain| {
-            let mut report = self.known(domain).report(domain, &self.settings, now());
+            let mut report = self.known(domain).report(domain, &self.settings, next_order, now());
             report.is_asking = asking == Some(domain);
             report.failures_total = self.failures.get(domain).copied().unwrap_or_default();
             report
@@ -304,6 +313,10 @@ impl Runner {
         let reports = self.settings.domains.iter().map(report).collect();
         *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = reports;
     }
+}
+
+fn unusable(error: &io::Error) -> Failure {
+    Failure::new(format!("the storage cannot be used: {error}"))
 }
 
 /// Returns a number of seconds in words.

@@ -1,5 +1,6 @@
 //! When a certificate is renewed and when a failure is tried again. Time is passed in, in seconds since the Unix
-//! epoch, and may jump: what follows from a time in the future is bounded.
+//! epoch, and may jump: what is noted with a time in the future is from before the clock was set back, and delays
+//! nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +17,12 @@ const SHORT_LIFE: u64 = 10 * DAY;
 /// The delays after the first failures, in minutes. The last one is that after all others.
 const DELAYS: [u64; 21] = [1, 2, 2, 5, 10, 10, 10, 20, 20, 20, 20, 30, 30, 30, 30, 30, 60, 60, 120, 180, 360];
 
-/// The most failed orders of a name in an hour. Authorities limit failed authorizations; Let's Encrypt to five.
-const FAILURES_IN_AN_HOUR: usize = 4;
+/// The most tries of a name in an hour that do not succeed. Authorities limit failed authorizations; Let's Encrypt
+/// to five.
+const TRIES_IN_AN_HOUR: usize = 4;
 
-/// The most orders of all names in a period.
-const ORDERS: usize = 20;
+/// The most orders of all names in a period. Let's Encrypt allows an account 300 in three hours.
+const ORDERS: usize = 16;
 /// The period, in seconds.
 const ORDERS_PERIOD: u64 = 10 * MINUTE;
 
@@ -59,10 +61,15 @@ pub(crate) fn renew_at(validity: Validity, window: Option<Window>, seed: u64) ->
     match window.filter(|window| window.start < window.end) {
         Some(window) => {
             let suggested = window.start.saturating_add(seed % (window.end - window.start));
-            suggested.max(start.saturating_add((life / 10).min(DAY))).min(latest)
+            suggested.max(start.saturating_add(pause(validity))).min(latest)
         }
         None => by_life,
     }
+}
+
+/// Returns the least time between two certificates of a name: a tenth of the life, and a day at most.
+fn pause(validity: Validity) -> u64 {
+    (validity.end.saturating_sub(validity.start) / 10).min(DAY)
 }
 
 /// The tries to get a certificate since the last success.
@@ -71,12 +78,12 @@ pub(crate) struct Attempts {
     /// The number of failures.
     #[serde(default)]
     pub(crate) failures: u32,
-    /// When the last ones were, the oldest first.
-    #[serde(default)]
-    pub(crate) recent: Vec<Moment>,
-    /// When those were begun that have neither failed nor succeeded: the server was killed. The oldest first.
+    /// When the last tries were begun, the oldest first, also of those of a server that was killed.
     #[serde(default)]
     pub(crate) begun: Vec<Moment>,
+    /// When the last failure was.
+    #[serde(default)]
+    pub(crate) failed: Option<Moment>,
     /// The time before which the authority wants no request.
     #[serde(default)]
     pub(crate) not_before: Option<Moment>,
@@ -88,53 +95,40 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// Notes the begin of a try.
     pub(crate) fn begin(&mut self, now: Moment) {
-        push_recent(&mut self.begun, now);
+        self.begun.push(now);
+        let surplus = self.begun.len().saturating_sub(TRIES_IN_AN_HOUR);
+        self.begun.drain(..surplus);
     }
 
-    /// Notes that the try that was begun last has failed.
+    /// Notes a failure.
     pub(crate) fn fail(&mut self, now: Moment, retry_after: Option<u64>, error: String) {
-        self.begun.pop();
         self.failures = self.failures.saturating_add(1);
-        push_recent(&mut self.recent, now);
+        self.failed = Some(now);
         self.not_before = retry_after.map(|wait| now.saturating_add(wait.min(RETRY_AFTER_MAX)));
         self.error = Some(error);
     }
 
-    /// Returns when the next try may be. If the clock was set back, the wait begins now.
+    /// Returns when the next try may be.
     pub(crate) fn next_try(&self, now: Moment) -> Moment {
-        let unfinished = an_hour_after(&self.begun, now);
-        let Some(&last) = self.recent.last() else { return unfinished };
-        let last = last.min(now);
+        let mut tries = self.begun.iter().filter(|&&at| at <= now);
+        let after_an_hour = match (tries.clone().count(), tries.next()) {
+            (TRIES_IN_AN_HOUR.., Some(first)) => first.saturating_add(HOUR),
+            _ => 0,
+        };
+        let Some(failed) = self.failed.filter(|&at| at <= now) else { return after_an_hour };
         let place = usize::try_from(self.failures.saturating_sub(1)).unwrap_or(usize::MAX);
         let delay = DELAYS.get(place).or(DELAYS.last()).map_or(0, |minutes| minutes * MINUTE);
-        let next = last.saturating_add(delay).max(an_hour_after(&self.recent, now)).max(unfinished);
-        next.max(self.not_before.unwrap_or(0).min(now.saturating_add(RETRY_AFTER_MAX)))
-    }
-}
-
-/// Adds an instant to the last ones.
-fn push_recent(recent: &mut Vec<Moment>, now: Moment) {
-    recent.push(now);
-    let surplus = recent.len().saturating_sub(FAILURES_IN_AN_HOUR);
-    recent.drain(..surplus);
-}
-
-/// Returns the end of the hour that has as many tries as it may have; 0 if there are fewer.
-fn an_hour_after(recent: &[Moment], now: Moment) -> Moment {
-    match recent.first() {
-        Some(&first) if recent.len() >= FAILURES_IN_AN_HOUR => first.min(now).saturating_add(HOUR),
-        _ => 0,
+        failed.saturating_add(delay).max(after_an_hour).max(self.not_before.unwrap_or(0))
     }
 }
 
 /// The orders of the last period, of all names.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Budget(Vec<Moment>);
 
 impl Budget {
     /// Returns when another order may be made.
     pub(crate) fn next(&mut self, now: Moment) -> Moment {
-        // One in the future is from before the clock was set back.
         self.0.retain(|&at| at <= now && now - at < ORDERS_PERIOD);
         if self.0.len() < ORDERS { 0 } else { self.0[0].saturating_add(ORDERS_PERIOD) }
     }
@@ -154,6 +148,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) window: Option<Window>,
     /// The number of the certificate.
     pub(crate) seed: u64,
+    /// When it was obtained, by the clock of the server.
+    pub(crate) obtained: Option<Moment>,
     /// The tries since the last success.
     pub(crate) attempts: &'a Attempts,
 }
@@ -161,8 +157,10 @@ pub(crate) struct Facts<'a> {
 /// Returns when a certificate is to be asked for, which may be in the past.
 pub(crate) fn due(facts: Facts<'_>, now: Moment) -> Moment {
     let wanted = facts.validity.map_or(0, |validity| {
-        // A certificate of the future is none: the clock is wrong, or was.
-        renew_at(validity, facts.window, facts.seed)
+        // A clock that is ahead, or an authority that gives what it has had for long, would have a new certificate
+        // be due at once, again and again.
+        let obtained = facts.obtained.filter(|&at| at <= now).unwrap_or(0);
+        renew_at(validity, facts.window, facts.seed).max(obtained.saturating_add(pause(validity)))
     });
     wanted.max(facts.attempts.next_try(now))
 }
@@ -171,6 +169,12 @@ pub(crate) fn due(facts: Facts<'_>, now: Moment) -> Moment {
 pub(crate) fn next_suggestion(now: Moment, retry_after: Option<u64>) -> Moment {
     let (least, most) = SUGGESTION_CHECK;
     now.saturating_add(retry_after.map_or(SUGGESTION_CHECK_DEFAULT, |wait| wait.clamp(least, most)))
+}
+
+/// Whether the time from [`next_suggestion`] has not come. One that is further ahead than it can be is from before
+/// the clock was set back.
+pub(crate) fn is_ahead(next_check: Moment, now: Moment) -> bool {
+    now < next_check && next_check <= now.saturating_add(SUGGESTION_CHECK.1)
 }
 
 #[cfg(test)]
@@ -233,7 +237,7 @@ mod tests {
     #[test]
     fn a_server_that_is_killed_again_and_again_keeps_the_limits() {
         let mut attempts = Attempts::default();
-        for at in 0..FAILURES_IN_AN_HOUR as u64 {
+        for at in 0..TRIES_IN_AN_HOUR as u64 {
             assert_eq!(attempts.next_try(START + at), 0);
             attempts.begin(START + at);
         }
@@ -243,10 +247,69 @@ mod tests {
     }
 
     #[test]
+    fn tries_that_fail_and_tries_that_are_killed_share_a_limit() {
+        let (mut attempts, mut now, mut begun) = (Attempts::default(), START, Vec::new());
+        while begun.len() < 20 {
+            now += 1;
+            if attempts.next_try(now) <= now {
+                attempts.begin(now);
+                begun.push(now);
+                if begun.len() % 2 == 0 {
+                    attempts.fail(now, None, "no".into());
+                }
+            }
+        }
+        for hour in begun.windows(TRIES_IN_AN_HOUR + 1) {
+            assert!(hour[TRIES_IN_AN_HOUR] - hour[0] >= HOUR, "{begun:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_due_when_it_arrives_is_not_asked_for_again_at_once() {
+        let attempts = Attempts::default();
+        for (validity, ahead) in
+            [(life(6 * DAY), 4 * DAY), (life(90 * DAY), 80 * DAY), (life(DAY), 23 * HOUR)]
+        {
+            let now = START + ahead;
+            let window = Some(Window { start: START - DAY, end: START });
+            for window in [None, window] {
+                let facts =
+                    Facts { validity: Some(validity), window, seed: 1, obtained: None, attempts: &attempts };
+                assert!(due(facts, now) <= now);
+                let facts = Facts { obtained: Some(now), ..facts };
+                assert_eq!(due(facts, now), now + pause(validity), "{validity:?}");
+                let set_back = now - 1;
+                assert_eq!(due(facts, set_back), due(Facts { obtained: None, ..facts }, set_back));
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_no_try() {
+        let failed = |failures: usize, retry_after| {
+            let mut attempts = Attempts::default();
+            for _ in 0..failures {
+                attempts.begin(START + 365 * DAY);
+                attempts.fail(START + 365 * DAY, retry_after, "no".into());
+            }
+            attempts
+        };
+        for attempts in [failed(1, None), failed(9, None), failed(1, Some(HOUR)), failed(9, Some(u64::MAX))] {
+            assert!(attempts.next_try(START) <= START, "{attempts:?}");
+        }
+        // What follows keeps its distance.
+        let mut attempts = failed(9, None);
+        attempts.fail(START, None, "no".into());
+        assert_eq!(attempts.next_try(START), START + 20 * MINUTE);
+    }
+
+    #[test]
     fn suggestions_are_asked_for_neither_too_often_nor_too_rarely() {
         assert_eq!(next_suggestion(START, None), START + 6 * HOUR);
         assert_eq!(next_suggestion(START, Some(0)), START + 5 * MINUTE);
         assert_eq!(next_suggestion(START, Some(u64::MAX)), START + DAY);
+        assert!(is_ahead(START + DAY, START) && !is_ahead(START, START));
+        assert!(!is_ahead(START + DAY + 1, START), "the clock was set back");
     }
 
     /// A step of a schedule.
@@ -280,10 +343,11 @@ mod tests {
             let (mut clock, mut elapsed) = (START, 0_u64);
             let mut attempts = Attempts::default();
             let mut validity: Option<Validity> = None;
+            let mut obtained = None;
             let mut failed: Vec<(u64, bool)> = Vec::new();
             let mut has_jumped = false;
             for step in steps {
-                let facts = Facts { validity, window: None, seed: 3, attempts: &attempts };
+                let facts = Facts { validity, window: None, seed: 3, obtained, attempts: &attempts };
                 let due = due(facts, clock);
                 if let Some(validity) = validity.filter(|validity| validity.start <= clock) {
                     let latest = validity.end.max(attempts.next_try(clock));
@@ -301,6 +365,7 @@ mod tests {
                         has_jumped = true;
                     }
                     Step::Fail(wait) if is_due => {
+                        attempts.begin(clock);
                         attempts.fail(clock, wait, "no".into());
                         failed.push((elapsed, has_jumped));
                         has_jumped = false;
@@ -309,6 +374,7 @@ mod tests {
                         attempts = Attempts::default();
                         failed.clear();
                         validity = Some(Validity { start: clock, end: clock + life });
+                        obtained = Some(clock);
                     }
                     Step::Fail(_) | Step::Succeed(_) => {}
                 }
@@ -317,9 +383,9 @@ mod tests {
                 let [(before, _), (after, has_jumped)] = pair else { unreachable!() };
                 prop_assert!(*has_jumped || after - before >= MINUTE);
             }
-            for hour in failed.windows(FAILURES_IN_AN_HOUR + 1) {
+            for hour in failed.windows(TRIES_IN_AN_HOUR + 1) {
                 let has_jumped = hour[1..].iter().any(|(_, has_jumped)| *has_jumped);
-                prop_assert!(has_jumped || hour[FAILURES_IN_AN_HOUR].0 - hour[0].0 >= HOUR);
+                prop_assert!(has_jumped || hour[TRIES_IN_AN_HOUR].0 - hour[0].0 >= HOUR);
             }
         }
 

@@ -4,6 +4,7 @@
 //! challenges/TOKEN                 the answer to a challenge http-01
 //! AUTHORITY/account.json           the account: its key before it is registered, then its URL too
 //! AUTHORITY/lock                   held by the server that asks the authority
+//! AUTHORITY/orders.json            when the last orders were made, of all names
 //! AUTHORITY/certificates/NAME.pem  facts, key and certificate of a name, in one file
 //! AUTHORITY/certificates/NAME.json failures, and the authority's suggestion of when to renew
 //! ```
@@ -26,7 +27,7 @@ use crate::domain::Domain;
 use crate::jose::encode;
 use crate::keys::CertificateFacts;
 use crate::messages::is_token;
-use crate::schedule::{Attempts, Moment, Window};
+use crate::schedule::{Attempts, Budget, Moment, Window};
 use crate::settings::{ChallengeKind, DirectoryUrl};
 
 /// The folder of answers to challenges.
@@ -65,6 +66,9 @@ pub(crate) struct NameRecord {
     /// The challenge that has succeeded the last time.
     #[serde(default)]
     pub(crate) challenge: Option<ChallengeKind>,
+    /// When the certificate was obtained.
+    #[serde(default)]
+    pub(crate) obtained: Option<Moment>,
 }
 
 /// An authority's suggestion of when to renew a certificate.
@@ -158,19 +162,28 @@ impl Storage {
         self.authority.join("lock")
     }
 
+    fn orders_file(&self) -> PathBuf {
+        self.authority.join("orders.json")
+    }
+
     fn account_file(&self) -> PathBuf {
         self.authority.join("account.json")
     }
 
-    /// Creates the folders, and shows by a file that they can be written.
+    /// Creates the folders, and shows by files that each can be written: what an authority has issued could not be
+    /// stored otherwise.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         create_root(&self.root)?;
-        create_folder(&self.root.join(CHALLENGES))?;
-        create_folder(&self.authority.join("certificates"))?;
-        let probe = self.authority.join(format!("probe.{}{UNFINISHED}", process_name()));
-        // As long as a chain, so that a disk that is full shows it now.
-        replace(&probe, &[b'.'; 16 << 10])?;
-        fs::remove_file(&probe)
+        for folder in
+            [self.root.join(CHALLENGES), self.authority.join("certificates"), self.authority.clone()]
+        {
+            create_folder(&folder)?;
+            let probe = folder.join(format!("probe.{}{UNFINISHED}", process_name()));
+            // As long as a chain, so that a disk that is full shows it now.
+            replace(&probe, &[b'.'; 16 << 10])?;
+            fs::remove_file(&probe)?;
+        }
+        Ok(())
     }
 
     /// Removes what servers that were killed have left.
@@ -220,6 +233,17 @@ impl Storage {
     /// Stores what is known of a name.
     pub(crate) fn store_name_record(&self, domain: &Domain, record: &NameRecord) -> io::Result<()> {
         replace(&self.record(domain), serde_json::to_string(record)?.as_bytes())
+    }
+
+    /// Returns the orders of the last period; if they cannot be read, none.
+    pub(crate) fn orders(&self) -> Budget {
+        let text = read(&self.orders_file()).ok().flatten();
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Stores the orders of the last period.
+    pub(crate) fn store_orders(&self, orders: &Budget) -> io::Result<()> {
+        replace(&self.orders_file(), serde_json::to_string(orders)?.as_bytes())
     }
 
     /// Returns the account, if there is one. One that cannot be read is an error: another would be made otherwise.

@@ -74,6 +74,8 @@ class FakeAuthority:
         #: The suggestion for certificates, as the start and the end from now on; ``None`` for none.
         self.window: tuple[datetime.timedelta, datetime.timedelta] | None = None
         self.external_required = False
+        #: The status and the problem with which it refuses orders that replace a certificate.
+        self.refuses_replacement: tuple[int, str] | None = None
         #: Called with the name of each step before it is answered. It may raise ``Refused``.
         self.before: Callable[[str], None] = lambda step: None
         #: The steps so far, with the certificates that orders replace.
@@ -174,6 +176,8 @@ class FakeAuthority:
             names = [identifier["value"] for identifier in payload["identifiers"]]
             self.replaced.append(payload.get("replaces"))
             self.profiles_asked.append(payload.get("profile"))
+            if self.refuses_replacement and "replaces" in payload:
+                raise Refused(*self.refuses_replacement)
             with self._lock:
                 number = len(self._orders)
                 self._orders.append({"names": names, "status": "pending", "jwk": jwk, "token": secrets.token_urlsafe(32)})

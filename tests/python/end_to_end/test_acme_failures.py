@@ -278,6 +278,7 @@ def test_the_authority_suggests_when_to_renew(authority: FakeAuthority, serve: S
     # The next time it is asked, it wants the certificate to be replaced at once.
     text = json.loads(record.read_text())
     text["suggestion"]["next_check"] = 0
+    text["obtained"] -= 5 * 86_400
     record.write_text(json.dumps(text))
     authority.window = (-2 * DAY, -DAY)
 
@@ -290,6 +291,60 @@ def test_the_authority_suggests_when_to_renew(authority: FakeAuthority, serve: S
     again.wait_for_log("suggests when to renew the certificate of early.example: https://ca.test/why")
     again.wait_for_log(NEW)
     assert authority.replaced == [None, known["id"]]
+
+
+@pytest.mark.parametrize("problem", [(403, "unauthorized"), (404, "malformed"), (409, "alreadyReplaced")])
+def test_an_order_that_may_replace_nothing_is_made_as_a_new_one(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path, problem: tuple[int, str]
+) -> None:
+    """As after a loss of the account: Let's Encrypt refuses to replace the certificate of another one."""
+    authority.window = (30 * DAY, 31 * DAY)
+    keys = authority.settings("adopted.example", storage=str(tmp_path / "acme"))
+    keys["hcrs"]["admin_bind"] = "unix:admin"
+    server = serve("plain.py:app", **keys)
+    server.wait_for_log(NEW)
+    authority.refuses_replacement = problem
+    subprocess.run([command(), "acme", "renew", "--config", "hcrs.toml"], cwd=server.folder, check=True, timeout=20)
+    server.wait_for_log(NEW, 2)
+    assert len(authority.replaced) == 3 and authority.replaced[1] and authority.replaced[2] is None
+
+
+def test_a_certificate_that_is_due_when_it_arrives_is_not_asked_for_again_at_once(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path
+) -> None:
+    """As where the clock of the server is ahead, or the authority sends a certificate that it has had for long."""
+    authority.back_dated = 70 * DAY
+    keys = authority.settings("old.example", storage=str(tmp_path / "acme"))
+    keys["hcrs"]["admin_bind"] = "unix:admin"
+    server = serve("plain.py:app", **keys)
+    server.wait_for_log(NEW)
+    told = json.loads(administered(server, "/status"))["acme"][0]
+    assert told["state"] == "valid" and told["wait"] > 80_000
+    assert len(authority.replaced) == 1
+
+
+def test_the_limit_of_orders_is_one_for_all_names_and_lasts_when_the_server_is_killed(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path
+) -> None:
+    names = [f"n{number}.example" for number in range(18)]
+    keys = authority.settings(*names, storage=str(tmp_path / "acme"))
+    keys["hcrs"]["admin_bind"] = "unix:admin"
+
+    def waiting(server: Server) -> list[str] | None:
+        told = json.loads(administered(server, "/status"))["acme"]
+        missing = [name for name in told if name["state"] == "missing"]
+        is_over = all(name["wait"] > 300 and not name["is_asking"] for name in missing)
+        return [name["name"] for name in missing] if is_over else None
+
+    server = serve("plain.py:app", **keys)
+    assert wait_until(lambda: waiting(server), "the limit", deadline=60) == names[16:]
+    server.signal(signal.SIGKILL)
+    server.wait_for_exit()
+    (authority.http_port,) = free_ports(1)
+    keys["insecure_bind"] = f"127.0.0.1:{authority.http_port}"
+    again = serve("plain.py:app", **keys)
+    assert waiting(again) == names[16:]
+    assert len(authority.replaced) == 16
 
 
 def test_a_storage_that_cannot_be_made_is_told_and_the_server_serves(
@@ -319,6 +374,21 @@ def test_a_disk_that_is_full_is_told_before_the_authority_is_asked(
     assert authority.steps == [] and authority.accounts == []
     with H1Client(server.listeners[1]) as client:
         assert client.get().body == b"hello"
+
+
+def test_a_folder_of_certificates_that_cannot_be_written_is_told_before_the_authority_is_asked(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path
+) -> None:
+    """As one that belongs to another user. Neither a certificate nor the time of a try could be kept."""
+    storage = tmp_path / "acme"
+    certificates = storage / f"localhost_{authority.port}_dir" / "certificates"
+    certificates.mkdir(mode=0o700, parents=True)
+    own = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    script = f'mount -t tmpfs -o ro,mode=700 tmpfs {certificates} && exec "$@"'
+    keys = authority.settings("kept.example", storage=str(storage))
+    server = serve("plain.py:app", started_by=[*own, "sh", "-c", script, "sh"], **keys)
+    server.wait_for_log("No certificate for kept.example: the storage cannot be used: .*Read-only file system")
+    assert authority.steps == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
