@@ -29,11 +29,18 @@ pub(crate) struct Failure {
     pub(crate) problem: Option<String>,
     /// The wait that the authority asks for, in seconds.
     pub(crate) retry_after: Option<u64>,
+    /// Whether the authority has decided, so that nothing is to be expected of the order any more.
+    pub(crate) is_final: bool,
 }
 
 impl Failure {
     pub(crate) fn new(words: impl Into<String>) -> Self {
         Self { words: words.into(), ..Self::default() }
+    }
+
+    /// Returns a failure after which nothing is to be expected of the order any more.
+    pub(crate) fn last(words: impl Into<String>) -> Self {
+        Self { is_final: true, ..Self::new(words) }
     }
 
     /// Whether it is this problem of the authority.
@@ -170,6 +177,7 @@ fn accepted(response: Response) -> Result<Response, Failure> {
         status: Some(response.status),
         problem: problem.map(|problem| problem.name().to_owned()),
         retry_after: response.retry_after(now()),
+        is_final: matches!(response.status, 400..=499) && response.status != 429,
     })
 }
 

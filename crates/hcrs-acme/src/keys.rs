@@ -16,30 +16,25 @@ use crate::jose;
 use crate::schedule::Validity;
 use crate::settings::KeyType;
 
-/// A new key, and the request for a certificate that is signed by it.
-pub(crate) struct KeyAndRequest {
-    /// The key as PEM.
-    pub(crate) key: String,
-    /// The request (RFC 2986).
-    pub(crate) request: Vec<u8>,
+/// Makes a key. Returns it as PEM.
+pub(crate) fn new_key(kind: KeyType) -> Result<String, rcgen::Error> {
+    let key = match kind {
+        KeyType::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        KeyType::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+        KeyType::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        KeyType::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
+        KeyType::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
+    };
+    key.map(|key| key.serialize_pem())
 }
 
-impl KeyAndRequest {
-    /// Makes a key and a request for a name. The name is an alternative name alone: a common name has 64 letters
-    /// at most, and some authorities refuse one.
-    pub(crate) fn new(domain: &Domain, kind: KeyType) -> Result<Self, rcgen::Error> {
-        let key = match kind {
-            KeyType::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
-            KeyType::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
-            KeyType::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
-            KeyType::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
-            KeyType::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
-        }?;
-        let mut params = CertificateParams::new([domain.as_str().to_owned()])?;
-        params.distinguished_name = DistinguishedName::new();
-        let request = params.serialize_request(&key)?;
-        Ok(Self { key: key.serialize_pem(), request: request.der().to_vec() })
-    }
+/// Returns the request for a certificate (RFC 2986), signed by its key. The name is an alternative name alone: a common
+/// name has 64 letters at most, and some authorities refuse one.
+pub(crate) fn request(domain: &Domain, key: &str) -> Result<Vec<u8>, rcgen::Error> {
+    let key = KeyPair::from_pem(key)?;
+    let mut params = CertificateParams::new([domain.as_str().to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    Ok(params.serialize_request(&key)?.der().to_vec())
 }
 
 /// The facts of a certificate.
@@ -107,11 +102,12 @@ mod tests {
     fn requests_have_the_name_as_an_alternative_name_alone() {
         let long = Domain::parse(&format!("{}.example.com", "a".repeat(63))).unwrap();
         for kind in [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {
-            let made = KeyAndRequest::new(&long, kind).unwrap();
-            let request = CertReq::from_der(&made.request).unwrap();
+            let key = new_key(kind).unwrap();
+            let bytes = request(&long, &key).unwrap();
+            let request = CertReq::from_der(&bytes).unwrap();
             assert_eq!(request.info.subject.to_string(), "");
-            assert!(made.request.windows(long.as_str().len()).any(|part| part == long.as_str().as_bytes()));
-            assert!(made.key.starts_with("-----BEGIN PRIVATE KEY-----"));
+            assert!(bytes.windows(long.as_str().len()).any(|part| part == long.as_str().as_bytes()));
+            assert!(key.starts_with("-----BEGIN PRIVATE KEY-----"));
         }
     }
 

@@ -107,6 +107,9 @@ pub(crate) struct Problem {
     pub(crate) detail: Option<String>,
     #[serde(default)]
     pub(crate) subproblems: Option<Vec<Problem>>,
+    /// Where the operator reads more, or agrees to new terms (RFC 8555 section 7.3.3).
+    #[serde(default)]
+    pub(crate) instance: Option<String>,
 }
 
 /// The longest text of a problem that is kept, in bytes.
@@ -133,6 +136,10 @@ impl Problem {
             (true, name) => words.push_str(name),
             (false, "") => {}
             (false, name) => words = format!("{words} ({name})"),
+        }
+        if let Some(place) = self.instance.as_deref().filter(|place| place.starts_with("https://")) {
+            words.push_str("; see ");
+            words.push_str(place);
         }
         one_line(&words)
     }
@@ -210,6 +217,11 @@ mod tests {
         );
         assert_eq!(problem.words(), "too many certificates; of a.test (rateLimited)");
         assert_eq!(Problem::default().words(), "no reason");
+        let terms: Problem = parse(
+            r#"{"type":"urn:ietf:params:acme:error:userActionRequired","detail":"new terms",
+                "instance":"https://ca.test/agree"}"#,
+        );
+        assert_eq!(terms.words(), "new terms (userActionRequired); see https://ca.test/agree");
         let long = Problem { detail: Some("é".repeat(1000)), ..Problem::default() };
         assert!(long.words().len() <= WORDS_MAX + 3);
     }

@@ -10,16 +10,18 @@ use serde_json::{Value, json};
 use crate::client::{Client, Failure, Identity, now};
 use crate::domain::Domain;
 use crate::jose::{self, AccountKey, Signer};
-use crate::keys::{CertificateFacts, KeyAndRequest};
+use crate::keys::{self, CertificateFacts};
 use crate::lock::Lock;
-use crate::messages::{Authorization, Order, RenewalInfo, State, is_token};
-use crate::schedule::{Moment, Window};
+use crate::messages::{Authorization, Order, Problem, RenewalInfo, State, is_token};
+use crate::schedule::{DAY, Moment, Window};
 use crate::settings::{AcmeSettings, ChallengeKind};
-use crate::storage::{AccountRecord, Storage};
+use crate::storage::{AccountRecord, OpenOrder, Storage};
 
 /// How long the authority may take to look at challenges, or to make the certificate.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// The time between two looks at what the authority does: at first, and at most.
+/// How long an order is continued with, in seconds: one that is still not over is given up.
+const ORDER_LIFE: u64 = DAY;
+/// The time between two looks at what the authority does, unless it says when: at first, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 
 /// The parts that an order needs.
@@ -37,6 +39,12 @@ pub(crate) struct Wish<'a> {
     pub(crate) challenge: ChallengeKind,
     /// The certificate that it replaces.
     pub(crate) replaces: Option<&'a str>,
+}
+
+/// An order that is not over, and its state.
+struct Ordered {
+    open: OpenOrder,
+    state: Order,
 }
 
 /// An account at an authority.
@@ -72,54 +80,96 @@ impl Desk<'_> {
     }
 
     fn obtain_by(&self, client: &mut Client, account: &Account, wish: Wish<'_>) -> Result<(), Failure> {
-        let (url, order) = self.order(client, account, wish)?;
-        let order = if order.status == State::Pending {
+        let ordered = match self.open_order(client, account, wish.domain)? {
+            Some(found) => found,
+            None => self.order(client, account, wish)?,
+        };
+        let outcome = self.fulfil(client, account, wish, ordered);
+        if outcome.as_ref().err().is_none_or(|failure| failure.is_final) {
+            self.storage.remove_order(wish.domain);
+        }
+        outcome
+    }
+
+    /// Returns the order that a server before has left, with its state, if it may still become a certificate.
+    fn open_order(
+        &self,
+        client: &mut Client,
+        account: &Account,
+        domain: &Domain,
+    ) -> Result<Option<Ordered>, Failure> {
+        let Some(open) = self.storage.open_order(domain) else { return Ok(None) };
+        let is_fresh = now().checked_sub(open.made).is_some_and(|age| age < ORDER_LIFE);
+        // A server that was killed between the last two steps has stored the certificate and left the order.
+        let is_over = self.storage.load(domain).is_some_and(|stored| stored.pem.contains(&open.key));
+        if is_fresh
+            && !is_over
+            && (open.key_type, &open.profile) == (self.settings.key_type, &self.settings.profile)
+        {
+            match client.ask::<Order>(account.identity(), &open.url, None) {
+                Ok(state) if state.status != State::Invalid => {
+                    tracing::info!("Continuing with the order for {domain} that was not over");
+                    return Ok(Some(Ordered { open, state }));
+                }
+                Err(failure) if !failure.is_final => return Err(failure),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.storage.remove_order(domain);
+        Ok(None)
+    }
+
+    /// Does what is left to do for an order, and stores the certificate.
+    fn fulfil(
+        &self,
+        client: &mut Client,
+        account: &Account,
+        wish: Wish<'_>,
+        ordered: Ordered,
+    ) -> Result<(), Failure> {
+        let Ordered { open, state: mut order } = ordered;
+        if order.status == State::Pending {
             let mut answers = Answers { desk: self, tokens: Vec::new(), names: Vec::new() };
             for authorization in &order.authorizations {
                 self.check_lock()?;
                 answers.prove(client, account, authorization, wish)?;
             }
-            wait(client, account, &url, |order: &Order| order.status != State::Pending)?
-        } else {
-            order
-        };
-        if let Some(error) = &order.error {
-            return Err(Failure {
-                problem: Some(error.name().to_owned()),
-                ..Failure::new(refused(&error.words()))
-            });
+            order = wait(client, account, &open.url, |order: &Order| order.status != State::Pending)?;
         }
-        self.check_lock()?;
-        let made = KeyAndRequest::new(wish.domain, self.settings.key_type)
-            .map_err(|error| Failure::new(format!("no key can be made: {error}")))?;
-        let payload = json!({ "csr": jose::encode(&made.request) });
-        let mut order: Order = client.ask(account.identity(), &order.finalize, Some(&payload))?;
-        if order.status != State::Valid {
-            order = wait(client, account, &url, |order: &Order| {
+        if order.status == State::Ready {
+            self.check_lock()?;
+            let request = keys::request(wish.domain, &open.key).map_err(|error| no_key(&error))?;
+            let payload = json!({ "csr": jose::encode(&request) });
+            order = client.ask(account.identity(), &order.finalize, Some(&payload))?;
+        }
+        if matches!(order.status, State::Processing | State::Ready) {
+            order = wait(client, account, &open.url, |order: &Order| {
                 !matches!(order.status, State::Processing | State::Ready)
             })?;
         }
         let Some(certificate) = order.certificate.filter(|_| order.status == State::Valid) else {
-            let why =
-                order.error.map_or_else(|| "the order has become invalid".to_owned(), |error| error.words());
-            return Err(Failure::new(refused(&why)));
+            let why = order.error.as_ref().map_or("the order has become invalid".to_owned(), Problem::words);
+            let problem = order.error.map(|error| error.name().to_owned());
+            return Err(Failure { problem, ..refused(&why) });
         };
         let response = client.post(account.identity(), &certificate, None)?;
         let chain = String::from_utf8(response.body)
-            .map_err(|_| Failure::new("the authority's certificate is no text"))?;
-        self.store(wish.domain, &made.key, &chain)
+            .map_err(|_| Failure::last("the authority's certificate is no text"))?;
+        self.store(wish.domain, &open.key, &chain)
     }
 
     /// Stores a certificate if it is for the name.
     fn store(&self, domain: &Domain, key: &str, chain: &str) -> Result<(), Failure> {
         let Some(facts) = CertificateFacts::of_pem(chain).filter(|facts| facts.is_for(domain)) else {
-            return Err(Failure::new(format!("the authority's certificate is not for {domain}")));
+            return Err(Failure::last(format!("the authority's certificate is not for {domain}")));
         };
         if facts.validity.end <= now() {
-            return Err(Failure::new("the authority's certificate has already expired; is the clock right?"));
+            return Err(Failure::last(
+                "the authority's certificate has already expired; is the clock right?",
+            ));
         }
         hcrs_tls::check_pair(key, chain)
-            .map_err(|error| Failure::new(format!("the authority's certificate cannot be used: {error}")))?;
+            .map_err(|error| Failure::last(format!("the authority's certificate cannot be used: {error}")))?;
         self.check_lock()?;
         Ok(self.storage.store(domain, key, chain, &self.settings.directory)?)
     }
@@ -182,13 +232,10 @@ impl Desk<'_> {
         account.map(str::to_owned).ok_or_else(|| Failure::new("the authority gives the account no URL"))
     }
 
-    /// Orders a certificate. Returns the order's URL, and its state.
-    fn order(
-        &self,
-        client: &mut Client,
-        account: &Account,
-        wish: Wish<'_>,
-    ) -> Result<(String, Order), Failure> {
+    /// Orders a certificate, and stores the order with a new key. Returns it with its state.
+    fn order(&self, client: &mut Client, account: &Account, wish: Wish<'_>) -> Result<Ordered, Failure> {
+        let key_type = self.settings.key_type;
+        let key = keys::new_key(key_type).map_err(|error| no_key(&error))?;
         let mut payload = json!({ "identifiers": [{ "type": "dns", "value": wish.domain.as_str() }] });
         if let Some(profile) = &self.settings.profile {
             payload["profile"] = profile.as_str().into();
@@ -208,9 +255,11 @@ impl Desk<'_> {
             }
             outcome => outcome?,
         };
-        let order = response.field("location").map(str::to_owned);
-        let order = order.ok_or_else(|| Failure::new("the authority gives the order no URL"))?;
-        Ok((order, crate::client::parse(&response)?))
+        let url = response.field("location").map(str::to_owned);
+        let url = url.ok_or_else(|| Failure::new("the authority gives the order no URL"))?;
+        let open = OpenOrder { url, key, key_type, profile: self.settings.profile.clone(), made: now() };
+        self.storage.store_order(wish.domain, &open)?;
+        Ok(Ordered { open, state: crate::client::parse(&response)? })
     }
 
     fn check_lock(&self) -> Result<(), Failure> {
@@ -229,8 +278,12 @@ fn is_about_replacement(failure: &Failure, payload: &Value) -> bool {
             || ["alreadyReplaced", "malformed", "unauthorized"].iter().any(|problem| failure.is(problem)))
 }
 
-fn refused(why: &str) -> String {
-    format!("the authority issues no certificate: {why}")
+fn refused(why: &str) -> Failure {
+    Failure::last(format!("the authority issues no certificate: {why}"))
+}
+
+fn no_key(error: &rcgen::Error) -> Failure {
+    Failure::last(format!("no key can be made: {error}"))
 }
 
 /// The answers to challenges, until the authority has looked at them.
@@ -253,7 +306,10 @@ impl Answers<'_> {
         match authorization.status {
             State::Valid => return Ok(()),
             State::Pending => {}
-            _ => return Err(Failure::new(refused("the authorization has become invalid"))),
+            _ => {
+                let why = authorization.error().map(Problem::words);
+                return Err(refused(why.as_deref().unwrap_or("the authorization has become invalid")));
+            }
         }
         let kind = wish.challenge;
         let Some((challenge, token)) = authorization.challenge(kind) else {
@@ -290,7 +346,7 @@ impl Answers<'_> {
             None => ("no reason".to_owned(), None),
         };
         let words = format!("the challenge {} for {} has failed: {words}", kind.as_str(), wish.domain);
-        Err(Failure { problem, ..Failure::new(words) })
+        Err(Failure { problem, ..Failure::last(words) })
     }
 }
 
@@ -320,10 +376,11 @@ fn wait<T: serde::de::DeserializeOwned>(
         if is_done(&found) {
             return Ok(found);
         }
-        let asked = response.retry_after(now()).map(Duration::from_secs);
-        let wait = asked.unwrap_or(pause).clamp(LOOK.0, most);
-        if Instant::now() + wait > until {
-            return Err(Failure::new("the authority has not finished in time"));
+        let retry_after = response.retry_after(now());
+        let wait = retry_after.map_or(pause, Duration::from_secs).max(LOOK.0);
+        if wait > until.saturating_duration_since(Instant::now()) {
+            // The order is continued with then.
+            return Err(Failure { retry_after, ..Failure::new("the authority has not finished in time") });
         }
         thread::sleep(wait);
         pause = (pause * 2).min(most);

@@ -160,7 +160,7 @@ impl ChallengePolicy {
 }
 
 /// The type of a certificate's key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyType {
     /// ECDSA with the curve P-256.
     #[default]

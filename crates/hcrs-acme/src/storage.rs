@@ -7,6 +7,7 @@
 //! AUTHORITY/orders.json            when the last orders were made, of all names
 //! AUTHORITY/certificates/NAME.pem  facts, key and certificate of a name, in one file
 //! AUTHORITY/certificates/NAME.json failures, and the authority's suggestion of when to renew
+//! AUTHORITY/certificates/NAME.order the order that is not over, with the key of its certificate
 //! ```
 //!
 //! A file is written under another name, synced and moved into place, so that a server that is killed leaves the
@@ -28,7 +29,7 @@ use crate::jose::encode;
 use crate::keys::CertificateFacts;
 use crate::messages::is_token;
 use crate::schedule::{Attempts, Budget, Moment, Window};
-use crate::settings::{ChallengeKind, DirectoryUrl};
+use crate::settings::{ChallengeKind, DirectoryUrl, KeyType};
 
 /// The folder of answers to challenges.
 const CHALLENGES: &str = "challenges";
@@ -81,6 +82,19 @@ pub(crate) struct Suggestion {
     pub(crate) window: Option<Window>,
     /// When the authority is asked again.
     pub(crate) next_check: Moment,
+}
+
+/// An order that is not over. A server that was killed is followed by one that continues with it, because authorities
+/// count orders, and certificates even more.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenOrder {
+    pub(crate) url: String,
+    /// The key of the certificate, as PEM.
+    pub(crate) key: String,
+    pub(crate) key_type: KeyType,
+    pub(crate) profile: Option<String>,
+    /// When it was made.
+    pub(crate) made: Moment,
 }
 
 /// A certificate with its key, as they are stored.
@@ -162,6 +176,10 @@ impl Storage {
         self.authority.join("lock")
     }
 
+    fn order_file(&self, domain: &Domain) -> PathBuf {
+        self.authority.join("certificates").join(format!("{domain}.order"))
+    }
+
     fn orders_file(&self) -> PathBuf {
         self.authority.join("orders.json")
     }
@@ -233,6 +251,21 @@ impl Storage {
     /// Stores what is known of a name.
     pub(crate) fn store_name_record(&self, domain: &Domain, record: &NameRecord) -> io::Result<()> {
         replace(&self.record(domain), serde_json::to_string(record)?.as_bytes())
+    }
+
+    /// Returns the order of a name that is not over, if there is one that can be read.
+    pub(crate) fn open_order(&self, domain: &Domain) -> Option<OpenOrder> {
+        serde_json::from_str(&read(&self.order_file(domain)).ok()??).ok()
+    }
+
+    /// Stores the order of a name.
+    pub(crate) fn store_order(&self, domain: &Domain, order: &OpenOrder) -> io::Result<()> {
+        replace(&self.order_file(domain), serde_json::to_string(order)?.as_bytes())
+    }
+
+    /// Removes the order of a name, which is over.
+    pub(crate) fn remove_order(&self, domain: &Domain) {
+        let _there_is_none = fs::remove_file(self.order_file(domain));
     }
 
     /// Returns the orders of the last period; if they cannot be read, none.

@@ -74,6 +74,10 @@ class FakeAuthority:
         #: The suggestion for certificates, as the start and the end from now on; ``None`` for none.
         self.window: tuple[datetime.timedelta, datetime.timedelta] | None = None
         self.external_required = False
+        #: The state in which orders begin.
+        self.beginning = "pending"
+        #: The value of ``Retry-After`` of orders that it has not finished; while it is ``None``, it finishes at once.
+        self.unfinished: str | None = None
         #: The status and the problem with which it refuses orders that replace a certificate.
         self.refuses_replacement: tuple[int, str] | None = None
         #: Called with the name of each step before it is answered. It may raise ``Refused``.
@@ -89,7 +93,7 @@ class FakeAuthority:
         self.faults: list[BaseException] = []
         self.key_types: list[str] = []
         self._nonces: set[str] = set()
-        self._orders: list[dict[str, Any]] = []
+        self.orders: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -179,15 +183,15 @@ class FakeAuthority:
             if self.refuses_replacement and "replaces" in payload:
                 raise Refused(*self.refuses_replacement)
             with self._lock:
-                number = len(self._orders)
-                self._orders.append({"names": names, "status": "pending", "jwk": jwk, "token": secrets.token_urlsafe(32)})
+                number = len(self.orders)
+                self.orders.append({"names": names, "status": self.beginning, "jwk": jwk, "token": secrets.token_urlsafe(32)})
             return Reply(self._order(number), 201, location=f"{base}/order/{number}")
         number = int(argument)
-        order = self._orders[number]
+        order = self.orders[number]
         if order["jwk"] != jwk:
             raise Refused(403, "unauthorized", "the order is another account's")
         if step == "order":
-            return Reply(self._order(number))
+            return self._state(number)
         if step == "authorization":
             return Reply(self._authorization(number))
         if step == "challenge":
@@ -195,8 +199,8 @@ class FakeAuthority:
             return Reply(self._authorization(number)["challenges"][0])
         if step == "finalize":
             order["chain"] = self._issue(order["names"], decoded(payload["csr"]))
-            order["status"] = "valid"
-            return Reply(self._order(number))
+            order["status"] = "processing"
+            return self._state(number)
         assert step == "certificate", step
         return Reply(order["chain"])
 
@@ -222,8 +226,15 @@ class FakeAuthority:
         if not is_ours or not hmac.compare_digest(mac, decoded(binding["signature"])):
             raise Refused(403, "unauthorized", "the binding is wrong")
 
+    def _state(self, number: int) -> Reply:
+        order = self.orders[number]
+        if order["status"] == "processing" and self.unfinished is None:
+            order["status"] = "valid"
+        headers = {"retry_after": self.unfinished} if self.unfinished else {}
+        return Reply(self._order(number), **headers)
+
     def _order(self, number: int) -> dict[str, Any]:
-        base, order = f"https://localhost:{self.port}", self._orders[number]
+        base, order = f"https://localhost:{self.port}", self.orders[number]
         state = {
             "status": order["status"],
             "identifiers": [{"type": "dns", "value": name} for name in order["names"]],
@@ -233,7 +244,7 @@ class FakeAuthority:
         return {**state, "certificate": f"{base}/certificate/{number}"} if order["status"] == "valid" else state
 
     def _authorization(self, number: int) -> dict[str, Any]:
-        order = self._orders[number]
+        order = self.orders[number]
         status = {"pending": "pending", "invalid": "invalid"}.get(order["status"], "valid")
         challenge = {"type": "http-01", "url": f"https://localhost:{self.port}/challenge/{number}", "token": order["token"],
                      "status": status, **({"error": order["error"]} if "error" in order else {})}  # fmt: skip

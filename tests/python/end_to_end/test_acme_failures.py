@@ -126,6 +126,41 @@ def test_a_server_that_is_killed_at_any_step_continues_with_the_same_account(
     wait_until(lambda: not list(storage.glob("*/lock")), "the end of the lock")
     account = json.loads(next(storage.glob("*/account.json")).read_text())
     assert account["url"].endswith("/account/0")
+    # The order is continued with, unless its URL was not known yet.
+    assert len(authority.replaced) == (2 if step == "order" else 1)
+    assert not list(storage.rglob("*.order"))
+
+
+def test_an_order_that_has_become_invalid_meanwhile_is_followed_by_another(
+    authority: FakeAuthority, launch: Serve, serve: Serve, tmp_path: Path
+) -> None:
+    hold = Hold("finalize")
+    authority.before = hold
+    keys = authority.settings("over.example", storage=str(tmp_path / "acme"))
+    killed = launch("plain.py:app", **keys)
+    assert hold.is_reached.wait(60), killed.log
+    killed.signal(signal.SIGKILL)
+    killed.wait_for_exit()
+    authority.orders[0]["status"] = "invalid"
+    again = serve("plain.py:app", **keys)
+    again.wait_for_log(NEW)
+    assert len(authority.replaced) == 2 and "Continuing" not in again.log
+    hold.is_released.set()
+
+
+def test_an_order_that_the_authority_has_not_finished_is_looked_at_when_it_says(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path
+) -> None:
+    authority.beginning, authority.unfinished = "ready", "7200"
+    keys = authority.settings("late.example", storage=str(tmp_path / "acme"))
+    keys["hcrs"]["admin_bind"] = "unix:admin"
+    server = serve("plain.py:app", **keys)
+    server.wait_for_log(r"No certificate for late\.example: the authority has not finished in time; the next try is in (1|2) h")
+    authority.unfinished = None
+    subprocess.run([command(), "acme", "renew", "--config", "hcrs.toml"], cwd=server.folder, check=True, timeout=20)
+    server.wait_for_log(NEW)
+    assert authority.steps == ["account", "order", "finalize", "order", "order", "certificate"]
+    assert len(authority.replaced) == 1
 
 
 def test_two_servers_that_share_a_storage_share_one_order(authority: FakeAuthority, serve: Serve, tmp_path: Path) -> None:

@@ -195,7 +195,9 @@ fn filled(given: &GivenValue<'_>) -> Result<String, Mistake> {
 }
 
 fn email(given: &GivenValue<'_>) -> Result<Option<String>, Mistake> {
+    // Other clients want the scheme, which is added to what is sent.
     let text = given.text()?;
+    let text = text.strip_prefix("mailto:").unwrap_or(text);
     let is_address =
         text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && Domain::parse(host).is_ok())
             && text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b',' && byte != b'?');

@@ -27,6 +27,7 @@ fn the_keys_of_certificates_end_in_their_settings() {
         Some(domains(&["a.test", "b.test"])),
     );
     acme_ends_in("acme_email = \"a@b.test\"", |a| a.email.clone(), Some("a@b.test".into()));
+    acme_ends_in("acme_email = \"mailto:a@b.test\"", |a| a.email.clone(), Some("a@b.test".into()));
     acme_ends_in(
         "acme_directory = \"https://ca.test/dir\"",
         |a| a.directory.clone(),
