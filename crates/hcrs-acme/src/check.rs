@@ -1,8 +1,14 @@
 //! A check of what an authority will look for, before it is asked: that names lead here, that ports answer, that
 //! challenges are reachable and that the storage can be written. No order is made.
 
+use std::io;
 use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hcrs_tls::{Authorities, challenge_client_config, client_config};
+use rustls::{ClientConfig, ClientConnection};
+use rustls_pki_types::ServerName;
 
 use crate::CHALLENGE_PATH;
 use crate::client::Client;
@@ -10,10 +16,12 @@ use crate::domain::Domain;
 use crate::http::{self, Request, Target};
 use crate::jose;
 use crate::settings::{AcmeSettings, ChallengeKind, ChallengePolicy};
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 
 /// How long a port may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most addresses of a name that are looked at.
 const ADDRESSES: usize = 8;
 
@@ -125,7 +133,10 @@ impl Place<'_> {
             });
         }
         if settings.challenge != ChallengePolicy::Only(ChallengeKind::Http01) {
-            findings.push(self.port(self.ports.https));
+            findings.push(match storage {
+                Some(storage) => self.handshake(storage),
+                None => self.port(self.ports.https),
+            });
         }
         findings
     }
@@ -155,6 +166,64 @@ impl Place<'_> {
             )),
             Err(error) => Finding::bad(format!("{place} does not answer: {error}")),
         }
+    }
+
+    /// Shakes hands as an authority does.
+    fn handshake(&self, storage: &Storage) -> Finding {
+        let Self { domain, address, ports } = self;
+        let place = format!("{domain} at {address} port {}", ports.https);
+        // A challenge that an authority is about to look at is not disturbed.
+        let waiting = storage.digest(domain);
+        let digest = waiting.unwrap_or_else(|| jose::digest_of(storage::process_name().as_bytes()));
+        if waiting.is_none()
+            && let Err(error) = storage.store_digest(domain, &digest)
+        {
+            return Finding::bad(error.to_string());
+        }
+        let found = self.challenge_certificate();
+        if waiting.is_none() {
+            storage.remove_digest(domain, &digest);
+        }
+        match found {
+            Ok(certificate) if certificate.windows(digest.len()).any(|part| part == digest) => {
+                Finding::good(format!("{place} answers handshakes of challenges from this storage"))
+            }
+            Ok(_) => Finding::bad(format!(
+                "{place} answers the handshake of a challenge, but not from this storage: another server is there"
+            )),
+            Err(error) => Finding::bad(format!(
+                "{place} does not answer the handshake of a challenge: {error}; another server may be there, or a proxy \
+                 that terminates TLS"
+            )),
+        }
+    }
+
+    /// Returns the certificate that is sent for a challenge.
+    fn challenge_certificate(&self) -> io::Result<Vec<u8>> {
+        let until = Instant::now() + HANDSHAKE_TIMEOUT;
+        let mut socket =
+            TcpStream::connect_timeout(&(self.address, self.ports.https).into(), CONNECT_TIMEOUT)?;
+        let name = ServerName::try_from(self.domain.to_string()).map_err(io::Error::other)?;
+        let mut tls = ClientConnection::new(challenge_client_config(), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            while tls.wants_write() {
+                tls.write_tls(&mut socket)?;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            socket.set_read_timeout(Some(left))?;
+            if tls.read_tls(&mut socket)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            tls.process_new_packets().map_err(io::Error::other)?;
+        }
+        while tls.wants_write() {
+            tls.write_tls(&mut socket)?;
+        }
+        let sent = tls.peer_certificates().and_then(<[_]>::first);
+        Ok(sent.map(|certificate| certificate.to_vec()).unwrap_or_default())
     }
 
     fn port(&self, port: u16) -> Finding {

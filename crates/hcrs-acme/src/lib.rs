@@ -23,7 +23,7 @@ pub use runner::Acme;
 pub use settings::{
     AcmeSettings, ChallengeKind, ChallengePolicy, DirectoryUrl, ExternalAccount, HmacKey, KeyType,
 };
-pub use storage::{challenge_answer, create_storage, is_open_to_others};
+pub use storage::{challenge_answer, challenge_digest, create_storage, is_open_to_others};
 
 /// The path below which authorities ask for answers to challenges (RFC 8555 section 8.3).
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";

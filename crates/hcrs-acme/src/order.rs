@@ -4,7 +4,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hcrs_tls::TlsConfig;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Failure, Identity, now};
@@ -28,7 +27,6 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(300), Duration::from_s
 pub(crate) struct Desk<'a> {
     pub(crate) settings: &'a AcmeSettings,
     pub(crate) storage: &'a Storage,
-    pub(crate) tls: &'a TlsConfig,
     pub(crate) lock: &'a Lock,
 }
 
@@ -129,7 +127,7 @@ impl Desk<'_> {
     ) -> Result<(), Failure> {
         let Ordered { open, state: mut order } = ordered;
         if order.status == State::Pending {
-            let mut answers = Answers { desk: self, tokens: Vec::new(), names: Vec::new() };
+            let mut answers = Answers { desk: self, tokens: Vec::new(), digests: Vec::new() };
             for authorization in &order.authorizations {
                 self.check_lock()?;
                 answers.prove(client, account, authorization, wish)?;
@@ -290,7 +288,7 @@ fn no_key(error: &rcgen::Error) -> Failure {
 struct Answers<'a> {
     desk: &'a Desk<'a>,
     tokens: Vec<String>,
-    names: Vec<Domain>,
+    digests: Vec<(Domain, [u8; 32])>,
 }
 
 impl Answers<'_> {
@@ -326,12 +324,9 @@ impl Answers<'_> {
                 self.desk.storage.store_answer(token, &answer)?;
             }
             ChallengeKind::TlsAlpn01 => {
-                self.names.push(wish.domain.clone());
                 let digest = jose::digest_of(answer.as_bytes());
-                self.desk
-                    .tls
-                    .present_challenge(wish.domain.as_str(), &digest)
-                    .map_err(|error| Failure::new(error.to_string()))?;
+                self.digests.push((wish.domain.clone(), digest));
+                self.desk.storage.store_digest(wish.domain, &digest)?;
             }
         }
         client.post(account.identity(), &challenge.url, Some(&json!({})))?;
@@ -355,8 +350,8 @@ impl Drop for Answers<'_> {
         for token in &self.tokens {
             self.desk.storage.remove_answer(token);
         }
-        for name in &self.names {
-            self.desk.tls.withdraw_challenge(name.as_str());
+        for (domain, digest) in &self.digests {
+            self.desk.storage.remove_digest(domain, digest);
         }
     }
 }

@@ -39,12 +39,13 @@ impl Known {
     pub(crate) fn facts(&self) -> Facts<'_> {
         let facts = self.stored.as_ref().map(|stored| &stored.facts);
         let id = facts.and_then(|facts| facts.id.as_deref());
+        let seed = facts.map(|facts| facts.seed);
         let suggestion = self.record.suggestion.as_ref();
         Facts {
             validity: facts.map(|facts| facts.validity),
             window: suggestion.filter(|known| Some(&*known.id) == id).and_then(|known| known.window),
-            seed: facts.map_or(0, |facts| facts.seed),
-            obtained: self.record.obtained,
+            seed: seed.unwrap_or_default(),
+            obtained: self.record.obtained.filter(|known| Some(known.seed) == seed).map(|known| known.at),
             attempts: &self.record.attempts,
         }
     }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
     use crate::keys::CertificateFacts;
     use crate::schedule::{DAY, Validity, Window};
-    use crate::storage::Suggestion;
+    use crate::storage::{Obtained, Suggestion};
 
     const NOW: Moment = 1_800_000_000;
 
@@ -125,6 +126,12 @@ mod tests {
         assert_eq!((report(&none).state, report(&none).next_try), (NameState::Missing, NOW));
         let valid = report(&known(NOW + 60 * DAY));
         assert_eq!((valid.state, valid.next_try), (NameState::Valid, NOW + 30 * DAY));
+        let obtained = |seed| {
+            let mut known = known(NOW + DAY);
+            known.record.obtained = Some(Obtained { seed, at: NOW });
+            report(&known).next_try
+        };
+        assert_eq!((obtained(0), obtained(1)), (NOW + DAY, NOW), "one is that of another certificate");
         let expired = report(&known(NOW - DAY));
         assert_eq!((expired.state, expired.next_try), (NameState::Expired, NOW));
     }

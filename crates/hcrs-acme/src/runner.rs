@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use hcrs_status::NamedCertificate;
-use hcrs_tls::TlsConfig;
 
 use crate::client::{Failure, now};
 use crate::domain::Domain;
@@ -18,7 +17,7 @@ use crate::order::{Desk, Wish, suggestion};
 use crate::report::Known;
 use crate::schedule::{DAY, Moment, next_suggestion};
 use crate::settings::{AcmeSettings, ChallengeKind};
-use crate::storage::{NameRecord, Storage, Suggestion};
+use crate::storage::{NameRecord, Obtained, Storage, Suggestion};
 
 /// How often the storage is looked at, where other servers may have put certificates.
 const LOOK: Duration = Duration::from_secs(30);
@@ -49,18 +48,13 @@ pub struct Acme {
 
 impl Acme {
     /// Starts the thread. `renewed` is called after certificates were stored.
-    pub fn start(
-        settings: AcmeSettings,
-        tls: Arc<TlsConfig>,
-        renewed: impl Fn() + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn start(settings: AcmeSettings, renewed: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (wake, woken) = sync_channel(1);
         let (reports, requested) = (Reports::default(), Arc::new(Mutex::new(Requested::default())));
         let mut runner = Runner {
             storage: Storage::new(&settings.storage, &settings.directory),
             lock: LockFile::new(Storage::new(&settings.storage, &settings.directory).lock()),
             settings,
-            tls,
             renewed: Box::new(renewed),
             reports: Arc::clone(&reports),
             requested: Arc::clone(&requested),
@@ -107,7 +101,6 @@ impl Acme {
 struct Runner {
     settings: AcmeSettings,
     storage: Storage,
-    tls: Arc<TlsConfig>,
     renewed: Box<dyn Fn() + Send>,
     reports: Reports,
     requested: Arc<Mutex<Requested>>,
@@ -233,7 +226,7 @@ impl Runner {
         );
         self.publish(Some(domain));
         let replaces = known.stored.as_ref().and_then(|stored| stored.facts.id.as_deref());
-        let desk = Desk { settings: &self.settings, storage: &self.storage, tls: &self.tls, lock };
+        let desk = Desk { settings: &self.settings, storage: &self.storage, lock };
         match desk.obtain(Wish { domain, challenge, replaces }) {
             Ok(()) => self.succeed(domain, challenge),
             Err(failure) => self.fail(domain, &failure),
@@ -241,7 +234,9 @@ impl Runner {
     }
 
     fn succeed(&mut self, domain: &Domain, challenge: ChallengeKind) {
-        let (challenge, obtained) = (Some(challenge), Some(now()));
+        let stored = self.storage.load(domain);
+        let obtained = stored.map(|stored| Obtained { seed: stored.facts.seed, at: now() });
+        let challenge = Some(challenge);
         let _is_kept_in_memory =
             self.keep(domain, &NameRecord { challenge, obtained, ..NameRecord::default() });
         (self.renewed)();

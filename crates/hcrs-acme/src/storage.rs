@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! challenges/TOKEN                 the answer to a challenge http-01
+//! challenges/NAME.digest           the digest for a challenge tls-alpn-01
 //! AUTHORITY/account.json           the account: its key before it is registered, then its URL too
 //! AUTHORITY/lock                   held by the server that asks the authority
 //! AUTHORITY/orders.json            when the last orders were made, of all names
@@ -25,7 +26,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
-use crate::jose::encode;
+use crate::jose::{decode, encode};
 use crate::keys::CertificateFacts;
 use crate::messages::is_token;
 use crate::schedule::{Attempts, Budget, Moment, Window};
@@ -67,9 +68,17 @@ pub(crate) struct NameRecord {
     /// The challenge that has succeeded the last time.
     #[serde(default)]
     pub(crate) challenge: Option<ChallengeKind>,
-    /// When the certificate was obtained.
+    /// The certificate that was obtained the last time.
     #[serde(default)]
-    pub(crate) obtained: Option<Moment>,
+    pub(crate) obtained: Option<Obtained>,
+}
+
+/// When a certificate was obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Obtained {
+    /// The number of the certificate.
+    pub(crate) seed: u64,
+    pub(crate) at: Moment,
 }
 
 /// An authority's suggestion of when to renew a certificate.
@@ -126,6 +135,23 @@ pub fn challenge_answer(storage: &Path, token: &[u8]) -> Option<String> {
     // A file that another machine is writing is not whole.
     let is_whole = answer.as_bytes().starts_with(token) && answer.as_bytes().get(token.len()) == Some(&b'.');
     is_whole.then_some(answer)
+}
+
+/// Returns the digest for the challenge tls-alpn-01 of a name (RFC 8737 section 3), if a server with this storage waits
+/// for one.
+///
+/// Opens one file and reads at most 512 bytes.
+pub fn challenge_digest(storage: &Path, name: &str) -> Option<[u8; 32]> {
+    let path = digest_file(storage, &Domain::parse(name).ok()?);
+    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path).ok()?;
+    let mut digest = String::new();
+    file.take(ANSWER_MAX).read_to_string(&mut digest).ok()?;
+    decode(&digest)?.try_into().ok()
+}
+
+/// The name is no token, because of its point.
+fn digest_file(storage: &Path, domain: &Domain) -> PathBuf {
+    storage.join(CHALLENGES).join(format!("{domain}.digest"))
 }
 
 fn nofollow() -> i32 {
@@ -306,6 +332,23 @@ impl Storage {
         let _already_gone = fs::remove_file(self.answer_file(token));
     }
 
+    /// Returns the digest for the challenge of a name, if a server waits for one.
+    pub(crate) fn digest(&self, domain: &Domain) -> Option<[u8; 32]> {
+        challenge_digest(&self.root, domain.as_str())
+    }
+
+    /// Stores the digest for the challenge of a name.
+    pub(crate) fn store_digest(&self, domain: &Domain, digest: &[u8; 32]) -> io::Result<()> {
+        replace(&digest_file(&self.root, domain), encode(digest).as_bytes())
+    }
+
+    /// Removes the digest for the challenge of a name, unless another one has taken its place.
+    pub(crate) fn remove_digest(&self, domain: &Domain, digest: &[u8; 32]) {
+        if self.digest(domain).as_ref() == Some(digest) {
+            let _already_gone = fs::remove_file(digest_file(&self.root, domain));
+        }
+    }
+
     fn answer_file(&self, token: &str) -> PathBuf {
         debug_assert!(is_token(token.as_bytes()), "tokens are checked when they arrive");
         self.root.join(CHALLENGES).join(token)
@@ -441,6 +484,24 @@ mod tests {
             assert_eq!(challenge_answer(&root, wrong), None);
         }
         storage.remove_answer(TOKEN);
+    }
+
+    #[test]
+    fn digests_are_found_by_their_names_and_nothing_else_is() {
+        let (folder, storage) = storage();
+        let root = folder.path().join("acme");
+        let domain = Domain::parse("a.test").unwrap();
+        assert_eq!(challenge_digest(&root, "a.test"), None);
+        storage.store_digest(&domain, &[7; 32]).unwrap();
+        assert_eq!(challenge_digest(&root, "A.test"), Some([7; 32]));
+        storage.remove_digest(&domain, &[8; 32]);
+        assert_eq!(storage.digest(&domain), Some([7; 32]), "it is another one");
+        fs::write(digest_file(&root, &domain), "BwcH").unwrap();
+        assert_eq!(storage.digest(&domain), None, "it is not whole");
+        storage.store_digest(&domain, &[7; 32]).unwrap();
+        storage.remove_digest(&domain, &[7; 32]);
+        assert!(!digest_file(&root, &domain).exists());
+        assert_eq!(challenge_digest(&root, "../a.test"), None);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use challenge::ACME_PROTOCOL;
+pub use challenge::{ACME_PROTOCOL, challenge_client_config, challenge_config, challenged_name};
 pub use client::{Authorities, client_config};
 pub use configs::{Choice, ServerConfigs};
 pub use development::{DevCertificate, make_dev_certificate};

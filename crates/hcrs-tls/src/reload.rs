@@ -4,10 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use rustls::ServerConfig;
-use rustls::server::ClientHello;
-
-use crate::challenge::Challenges;
 use crate::{ManagedCertificate, ServerConfigs, Settings, TlsError, TlsWarning};
 
 /// The settings, and the configurations from the last reading of their files. All listeners share it. Its
@@ -18,7 +14,6 @@ pub struct TlsConfig {
     /// The managed certificates of the moment; those of the settings are the first ones.
     managed: RwLock<Vec<ManagedCertificate>>,
     current: RwLock<Arc<ServerConfigs>>,
-    challenges: Challenges,
 }
 
 impl TlsConfig {
@@ -28,7 +23,7 @@ impl TlsConfig {
         warnings.extend(configs.out_of_date(now));
         let managed = RwLock::new(settings.managed.clone());
         let current = RwLock::new(Arc::new(configs));
-        Ok((Self { settings, managed, current, challenges: Challenges::default() }, warnings))
+        Ok((Self { settings, managed, current }, warnings))
     }
 
     /// Returns the configurations for a new connection. To be called once for each connection.
@@ -61,23 +56,6 @@ impl TlsConfig {
     fn present(&self) -> Settings {
         let managed = self.managed.read().unwrap_or_else(PoisonError::into_inner).clone();
         Settings { managed, ..self.settings.clone() }
-    }
-
-    /// Has handshakes for a name with the protocol `acme-tls/1` answered (RFC 8737), by a certificate with this
-    /// digest.
-    pub fn present_challenge(&self, name: &str, digest: &[u8; 32]) -> Result<(), TlsError> {
-        self.challenges.present(name, digest)
-    }
-
-    /// Ends what [`TlsConfig::present_challenge`] has begun.
-    pub fn withdraw_challenge(&self, name: &str) {
-        self.challenges.withdraw(name);
-    }
-
-    /// Returns the configuration for a handshake that is the challenge of an authority. The connection is to be
-    /// closed when the handshake is over.
-    pub fn challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
-        self.challenges.find(hello)
     }
 
     /// Returns the settings, which never change but for the managed certificates.

@@ -247,11 +247,27 @@ def test_the_handshake_of_an_authority_is_all_that_its_connection_is_for(
                     assert tls.selected_alpn_protocol() == chosen
 
 
-def test_a_check_tells_what_an_authority_would_find(authority: Pebble, serve: Serve, tmp_path: Path) -> None:
-    keys = authority.settings("localhost", "nowhere.invalid", storage=str(tmp_path / "acme"))
-    ports = ["--http-port", str(authority.ports.http), "--https-port", str(authority.ports.https)]
+def test_any_server_with_the_storage_answers_the_handshake_of_a_challenge(
+    authority: Pebble, serve: Serve, tmp_path: Path
+) -> None:
+    """The authority looks at the first one, which has not asked for the second one's certificate."""
+    storage = tmp_path / "acme"
+    keys = authority.settings("front.example", storage=str(storage), challenge="tls-alpn-01")
+    front = serve("plain.py:app", **keys)
+    front.wait_for_log(NEW)
+    keys = authority.settings("behind.example", storage=str(storage), challenge="tls-alpn-01")
+    behind = serve("plain.py:app", **{**keys, "bind": "127.0.0.1:0", "insecure_bind": "127.0.0.1:0"})
+    behind.wait_for_log(NEW + "behind.example")
+    assert "No certificate" not in behind.log and list((storage / "challenges").iterdir()) == []
 
-    def check(*more: str, expected: int) -> str:
+
+def test_a_check_tells_what_an_authority_would_find(
+    authority: Pebble, serve: Serve, tmp_path: Path, pki: Pki
+) -> None:
+    keys = authority.settings("localhost", "nowhere.invalid", storage=str(tmp_path / "acme"))
+
+    def check(*more: str, expected: int, https: int = authority.ports.https) -> str:
+        ports = ["--http-port", str(authority.ports.http), "--https-port", str(https)]
         words = [command(), "acme", "check", "--config", str(server.folder / "hcrs.toml"), *ports, *more]
         result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == expected, result
@@ -262,7 +278,10 @@ def test_a_check_tells_what_an_authority_would_find(authority: Pebble, serve: Se
     storage = str(tmp_path / "acme")
     assert f"ok    the storage {storage} can be written" in told
     assert f"ok    localhost at 127.0.0.1 port {authority.ports.http} answers challenges from this storage" in told
-    assert f"ok    localhost at 127.0.0.1 port {authority.ports.https} accepts connections" in told
+    assert f"ok    localhost at 127.0.0.1 port {authority.ports.https} answers handshakes of challenges from this storage" in told
+    other = serve("plain.py:app", bind="127.0.0.1:0", certfile=pki / "localhost.pem", keyfile=pki / "localhost.pem")
+    elsewhere = check("--domain", "localhost", expected=1, https=other.listener.port)
+    assert f"FAIL  localhost at 127.0.0.1 port {other.listener.port} does not answer the handshake of a challenge: " in elsewhere
     assert "FAIL  nowhere.invalid has no address in DNS" in told
     assert f"ok    the authority at {authority.directory} answers" in told
     server.assert_ends_well()

@@ -313,7 +313,7 @@ def test_the_authority_suggests_when_to_renew(authority: FakeAuthority, serve: S
     # The next time it is asked, it wants the certificate to be replaced at once.
     text = json.loads(record.read_text())
     text["suggestion"]["next_check"] = 0
-    text["obtained"] -= 5 * 86_400
+    text["obtained"]["at"] -= 5 * 86_400
     record.write_text(json.dumps(text))
     authority.window = (-2 * DAY, -DAY)
 

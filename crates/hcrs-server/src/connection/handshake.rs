@@ -9,16 +9,19 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
+use hcrs_acme::challenge_digest;
 use hcrs_metrics::HandshakeFailure;
-use hcrs_tls::{TlsConfig, TlsInfo};
+use hcrs_tls::{TlsConfig, TlsInfo, challenge_config, challenged_name};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::{self, server::Acceptor};
+use tokio_rustls::rustls::server::{Acceptor, ClientHello};
+use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
+use crate::Settings;
 use crate::client::{Admitted, Agreed};
 
 /// The reason why there is no TLS connection.
@@ -85,7 +88,8 @@ async fn negotiate(
     let hello_deadline = deadline.min(now + admitted.shared.settings().connection.head_timeout);
     let hello = LazyConfigAcceptor::new(Acceptor::default(), socket);
     let start = timeout_at(hello_deadline, hello).await.map_err(|_| HandshakeError::NoHello)??;
-    if let Some(config) = tls.challenge(&start.client_hello()) {
+    let challenge = challenge(&admitted.shared.settings(), &start.client_hello());
+    if let Some(config) = challenge {
         let handshake = in_turn(&admitted.shared.handshakes, || start.into_stream(config));
         let mut stream = timeout_at(deadline, handshake).await??;
         timeout_at(deadline, stream.shutdown()).await??;
@@ -102,6 +106,14 @@ async fn negotiate(
     let info = admitted.shared.tls_infos.number(TlsInfo::of(stream.get_ref().1, &choice));
     let alpn = stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     Ok(Some((stream, Agreed { info, alpn })))
+}
+
+/// Returns the configuration for the challenge of an authority, if any server that shares the storage waits for it.
+fn challenge(settings: &Settings, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+    let storage = &settings.acme.as_ref()?.storage;
+    let name = challenged_name(hello)?;
+    let digest = challenge_digest(storage, &name)?;
+    challenge_config(&name, &digest).inspect_err(|error| tracing::error!("{error}")).ok()
 }
 
 /// Begins an expensive step once a permit is free, and runs it. The permit is returned in the next turn, when

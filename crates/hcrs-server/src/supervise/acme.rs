@@ -1,7 +1,5 @@
 //! Certificates that come by themselves: starts the thread that asks for them, and has the new ones served.
 
-use std::sync::Arc;
-
 use hcrs_acme::{Acme, AcmeSettings, Domain};
 use hcrs_metrics::NamedCertificateFacts;
 use hcrs_status::NamedCertificate;
@@ -13,12 +11,12 @@ use crate::origin::admin::Reply;
 impl Supervisor<'_> {
     /// Has the certificates of the settings asked for, which the edge threads can answer challenges of now.
     pub(super) fn start_acme(&mut self) {
-        let (Some(settings), Some(certificates)) = (&self.settings.acme, &self.certificates) else { return };
+        let (Some(settings), Some(_with_tls)) = (&self.settings.acme, &self.certificates) else { return };
         let events = self.sender.clone();
         let renewed = move || {
             let _supervisor_gone = events.blocking_send(Event::NewCertificates);
         };
-        match Acme::start(settings.clone(), Arc::clone(certificates.tls()), renewed) {
+        match Acme::start(settings.clone(), renewed) {
             Ok(acme) => self.acme = Some(acme),
             Err(error) => tracing::error!("No certificates are asked for: {error}"),
         }
