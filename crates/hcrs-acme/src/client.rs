@@ -175,10 +175,16 @@ fn accepted(response: Response) -> Result<Response, Failure> {
     Err(Failure {
         words: format!("the authority refuses with status {}: {words}", response.status),
         status: Some(response.status),
-        problem: problem.map(|problem| problem.name().to_owned()),
         retry_after: response.retry_after(now()),
-        is_final: matches!(response.status, 400..=499) && response.status != 429,
+        is_final: matches!(response.status, 400..=499) && !is_undecided(response.status, problem.as_ref()),
+        problem: problem.map(|problem| problem.name().to_owned()),
     })
+}
+
+/// Whether an authority that refuses has said nothing about the order.
+fn is_undecided(status: u16, problem: Option<&Problem>) -> bool {
+    let names = ["badNonce", "orderNotReady", "rateLimited"];
+    status == 429 || problem.is_some_and(|problem| names.contains(&problem.name()))
 }
 
 /// Returns the message of a response.

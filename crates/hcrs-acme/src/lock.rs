@@ -291,11 +291,13 @@ mod tests {
     #[test]
     fn a_damaged_lock_is_broken_in_time() {
         let (_folder, path) = file();
-        fs::write(&path, "").unwrap();
-        let mut waiting = LockFile::new(path);
-        let start = Instant::now();
-        assert!(waiting.try_take(start).unwrap().is_none());
-        assert!(waiting.try_take(start + STALE).unwrap().is_some());
+        for damaged in [&b""[..], b"\xff{", &[0; 100]] {
+            fs::write(&path, damaged).unwrap();
+            let mut waiting = LockFile::new(path.clone());
+            let start = Instant::now();
+            assert!(waiting.try_take(start).unwrap().is_none());
+            assert!(waiting.try_take(start + STALE).unwrap().is_some());
+        }
     }
 
     proptest! {

@@ -40,6 +40,8 @@ const FILE_MAX: u64 = 256 << 10;
 const ANSWER_MAX: u64 = 512;
 /// The age from which on files that are left over from a server that was killed are removed.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// The end of the names of orders that are not over.
+const ORDER: &str = ".order";
 /// The end of the names of files that are being written.
 const UNFINISHED: &str = ".tmp";
 
@@ -203,7 +205,7 @@ impl Storage {
     }
 
     fn order_file(&self, domain: &Domain) -> PathBuf {
-        self.authority.join("certificates").join(format!("{domain}.order"))
+        self.authority.join("certificates").join(format!("{domain}{ORDER}"))
     }
 
     fn orders_file(&self) -> PathBuf {
@@ -241,7 +243,8 @@ impl Storage {
         for (at, folder) in folders.iter().enumerate() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                let is_unfinished = name.to_string_lossy().ends_with(UNFINISHED);
+                let name = name.to_string_lossy();
+                let is_unfinished = name.ends_with(UNFINISHED) || name.ends_with(ORDER);
                 if (at == 0 || is_unfinished) && is_old(&entry) {
                     let _other_server_was_faster = fs::remove_file(entry.path());
                 }
@@ -366,15 +369,16 @@ pub(crate) fn process_name() -> &'static str {
     })
 }
 
-/// Returns the text of a file; `None` if there is none.
+/// Returns the text of a file; `None` if there is none. One that is damaged is not what is expected, but no error: a
+/// lock could not be broken otherwise.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let mut text = String::new();
-    file.take(FILE_MAX).read_to_string(&mut text)?;
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Puts a file in the place of the one that there is, at once and for good. Its owner alone can read it.
@@ -511,10 +515,13 @@ mod tests {
         let unfinished = storage.authority.join(".account.json.1.1.tmp");
         fs::write(&unfinished, "").unwrap();
         storage.store_account(&AccountRecord { key: "k".into(), url: None, email: None }).unwrap();
+        let domain = Domain::parse("a.test").unwrap();
+        fs::write(storage.order_file(&domain), "").unwrap();
+        let left = [unfinished, storage.answer_file(TOKEN), storage.order_file(&domain)];
         storage.clear(SystemTime::now());
-        assert!(unfinished.exists() && storage.answer_file(TOKEN).exists());
+        assert!(left.iter().all(|file| file.exists()));
         storage.clear(SystemTime::now() + 2 * LEFT_OVER);
-        assert!(!unfinished.exists() && !storage.answer_file(TOKEN).exists());
+        assert!(!left.iter().any(|file| file.exists()));
         assert!(storage.account().unwrap().is_some());
     }
 

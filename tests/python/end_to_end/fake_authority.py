@@ -230,8 +230,10 @@ class FakeAuthority:
         order = self.orders[number]
         if order["status"] == "processing" and self.unfinished is None:
             order["status"] = "valid"
-        headers = {"retry_after": self.unfinished} if self.unfinished else {}
-        return Reply(self._order(number), **headers)
+        reply = Reply(self._order(number))
+        if self.unfinished is not None:
+            reply.headers["retry-after"] = self.unfinished
+        return reply
 
     def _order(self, number: int) -> dict[str, Any]:
         base, order = f"https://localhost:{self.port}", self.orders[number]
