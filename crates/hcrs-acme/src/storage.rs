@@ -14,6 +14,8 @@
 //! A file is written under another name, synced and moved into place, so that a server that is killed leaves the
 //! old one or the new one.
 
+mod answers;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -26,18 +28,17 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
-use crate::jose::{decode, encode};
+use crate::jose::encode;
 use crate::keys::CertificateFacts;
-use crate::messages::is_token;
 use crate::schedule::{Attempts, Budget, Moment, Window};
 use crate::settings::{ChallengeKind, DirectoryUrl, KeyType};
+
+pub use answers::{challenge_answer, challenge_digest};
 
 /// The folder of answers to challenges.
 const CHALLENGES: &str = "challenges";
 /// The longest file that is read, in bytes: a chain with large keys has some 20 KiB.
 const FILE_MAX: u64 = 256 << 10;
-/// The longest answer to a challenge, in bytes: a token, a point and a digest.
-const ANSWER_MAX: u64 = 512;
 /// The age from which on files that are left over from a server that was killed are removed.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The end of the names of orders that are not over.
@@ -121,43 +122,6 @@ pub(crate) struct Stored {
 pub(crate) struct Storage {
     root: PathBuf,
     authority: PathBuf,
-}
-
-/// Returns the answer to a challenge http-01 (RFC 8555 section 8.3), if a server with this storage waits for one.
-///
-/// Opens one file and reads at most 512 bytes.
-pub fn challenge_answer(storage: &Path, token: &[u8]) -> Option<String> {
-    if !is_token(token) {
-        return None;
-    }
-    let path = storage.join(CHALLENGES).join(std::str::from_utf8(token).ok()?);
-    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path).ok()?;
-    let mut answer = String::new();
-    file.take(ANSWER_MAX).read_to_string(&mut answer).ok()?;
-    // A file that another machine is writing is not whole.
-    let is_whole = answer.as_bytes().starts_with(token) && answer.as_bytes().get(token.len()) == Some(&b'.');
-    is_whole.then_some(answer)
-}
-
-/// Returns the digest for the challenge tls-alpn-01 of a name (RFC 8737 section 3), if a server with this storage waits
-/// for one.
-///
-/// Opens one file and reads at most 512 bytes.
-pub fn challenge_digest(storage: &Path, name: &str) -> Option<[u8; 32]> {
-    let path = digest_file(storage, &Domain::parse(name).ok()?);
-    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path).ok()?;
-    let mut digest = String::new();
-    file.take(ANSWER_MAX).read_to_string(&mut digest).ok()?;
-    decode(&digest)?.try_into().ok()
-}
-
-/// The name is no token, because of its point.
-fn digest_file(storage: &Path, domain: &Domain) -> PathBuf {
-    storage.join(CHALLENGES).join(format!("{domain}.digest"))
-}
-
-fn nofollow() -> i32 {
-    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 /// Whether users other than the folder's owner and its group may enter it.
@@ -324,38 +288,6 @@ impl Storage {
     pub(crate) fn store_account(&self, account: &AccountRecord) -> io::Result<()> {
         replace(&self.account_file(), serde_json::to_string(account)?.as_bytes())
     }
-
-    /// Stores the answer to a challenge.
-    pub(crate) fn store_answer(&self, token: &str, answer: &str) -> io::Result<()> {
-        replace(&self.answer_file(token), answer.as_bytes())
-    }
-
-    /// Removes the answer to a challenge.
-    pub(crate) fn remove_answer(&self, token: &str) {
-        let _already_gone = fs::remove_file(self.answer_file(token));
-    }
-
-    /// Returns the digest for the challenge of a name, if a server waits for one.
-    pub(crate) fn digest(&self, domain: &Domain) -> Option<[u8; 32]> {
-        challenge_digest(&self.root, domain.as_str())
-    }
-
-    /// Stores the digest for the challenge of a name.
-    pub(crate) fn store_digest(&self, domain: &Domain, digest: &[u8; 32]) -> io::Result<()> {
-        replace(&digest_file(&self.root, domain), encode(digest).as_bytes())
-    }
-
-    /// Removes the digest for the challenge of a name, unless another one has taken its place.
-    pub(crate) fn remove_digest(&self, domain: &Domain, digest: &[u8; 32]) {
-        if self.digest(domain).as_ref() == Some(digest) {
-            let _already_gone = fs::remove_file(digest_file(&self.root, domain));
-        }
-    }
-
-    fn answer_file(&self, token: &str) -> PathBuf {
-        debug_assert!(is_token(token.as_bytes()), "tokens are checked when they arrive");
-        self.root.join(CHALLENGES).join(token)
-    }
 }
 
 /// Returns a name that no other process has, on no machine: those in containers have the same numbers.
@@ -408,9 +340,9 @@ pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const TOKEN: &str = "0123456789abcdef_-";
+    pub(super) const TOKEN: &str = "0123456789abcdef_-";
 
-    fn storage() -> (tempfile::TempDir, Storage) {
+    pub(super) fn storage() -> (tempfile::TempDir, Storage) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("acme");
         create_storage(&root, None).unwrap();
@@ -468,44 +400,6 @@ mod tests {
         assert_eq!(storage.name_record(&domain), record);
         fs::write(storage.record(&domain), "{").unwrap();
         assert_eq!(storage.name_record(&domain), NameRecord::default());
-    }
-
-    #[test]
-    fn answers_are_found_by_their_tokens_and_nothing_else_is() {
-        let (folder, storage) = storage();
-        let root = folder.path().join("acme");
-        let answer = format!("{TOKEN}.thumb");
-        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), None);
-        storage.store_answer(TOKEN, &answer).unwrap();
-        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), Some(answer));
-        fs::write(storage.answer_file(TOKEN), "0123").unwrap();
-        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), None, "it is not whole");
-        fs::remove_file(storage.answer_file(TOKEN)).unwrap();
-        fs::write(root.join("secret-of-0123456789"), format!("{TOKEN}.x")).unwrap();
-        std::os::unix::fs::symlink(root.join("secret-of-0123456789"), storage.answer_file(TOKEN)).unwrap();
-        assert_eq!(challenge_answer(&root, TOKEN.as_bytes()), None, "it is a link");
-        for wrong in [&b"../secret-of-0123456789"[..], b"", b"..", b"short"] {
-            assert_eq!(challenge_answer(&root, wrong), None);
-        }
-        storage.remove_answer(TOKEN);
-    }
-
-    #[test]
-    fn digests_are_found_by_their_names_and_nothing_else_is() {
-        let (folder, storage) = storage();
-        let root = folder.path().join("acme");
-        let domain = Domain::parse("a.test").unwrap();
-        assert_eq!(challenge_digest(&root, "a.test"), None);
-        storage.store_digest(&domain, &[7; 32]).unwrap();
-        assert_eq!(challenge_digest(&root, "A.test"), Some([7; 32]));
-        storage.remove_digest(&domain, &[8; 32]);
-        assert_eq!(storage.digest(&domain), Some([7; 32]), "it is another one");
-        fs::write(digest_file(&root, &domain), "BwcH").unwrap();
-        assert_eq!(storage.digest(&domain), None, "it is not whole");
-        storage.store_digest(&domain, &[7; 32]).unwrap();
-        storage.remove_digest(&domain, &[7; 32]);
-        assert!(!digest_file(&root, &domain).exists());
-        assert_eq!(challenge_digest(&root, "../a.test"), None);
     }
 
     #[test]

@@ -426,6 +426,24 @@ def test_a_folder_of_certificates_that_cannot_be_written_is_told_before_the_auth
     assert authority.steps == []
 
 
+def test_a_certificate_that_could_not_be_stored_is_fetched_again(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path
+) -> None:
+    """As on a disk that has become full while the authority was at work."""
+    storage = tmp_path / "acme"
+    in_the_way = storage / f"localhost_{authority.port}_dir" / "certificates" / "full.example.pem"
+    in_the_way.mkdir(mode=0o700, parents=True)
+    storage.chmod(0o700)
+    keys = authority.settings("full.example", storage=str(storage))
+    keys["hcrs"]["admin_bind"] = "unix:admin"
+    server = serve("plain.py:app", **keys)
+    server.wait_for_log("No certificate for full.example: cannot write ")
+    in_the_way.rmdir()
+    subprocess.run([command(), "acme", "renew", "--config", "hcrs.toml"], cwd=server.folder, check=True, timeout=20)
+    server.wait_for_log(NEW)
+    assert len(authority.replaced) == 1 and authority.steps.count("finalize") == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_the_storage_belongs_to_the_user_that_the_server_becomes(
     authority: FakeAuthority, serve: Serve, pki: Pki, any_user_folder: Path
