@@ -12,7 +12,7 @@ use crate::jose::{self, AccountKey, Signer};
 use crate::keys::{self, CertificateFacts};
 use crate::lock::Lock;
 use crate::messages::{Authorization, Order, Problem, RenewalInfo, State, is_token};
-use crate::schedule::{DAY, Moment, Window};
+use crate::schedule::{DAY, HOUR, Moment, Window};
 use crate::settings::{AcmeSettings, ChallengeKind};
 use crate::storage::{AccountRecord, OpenOrder, Storage};
 
@@ -371,10 +371,17 @@ fn wait<T: serde::de::DeserializeOwned>(
         if is_done(&found) {
             return Ok(found);
         }
+        let left = until.saturating_duration_since(Instant::now());
         let retry_after = response.retry_after(now());
-        let wait = retry_after.map_or(pause, Duration::from_secs).max(LOOK.0);
-        if wait > until.saturating_duration_since(Instant::now()) {
-            // The order is continued with then.
+        let wait = match retry_after.map(Duration::from_secs) {
+            None => pause,
+            Some(asked) if asked <= left => asked.max(LOOK.0),
+            // ZeroSSL asks for a day, and finishes within seconds.
+            Some(_) => most,
+        };
+        if wait > left {
+            // The order is continued with in the next try.
+            let retry_after = retry_after.map(|asked| asked.min(HOUR));
             return Err(Failure { retry_after, ..Failure::new("the authority has not finished in time") });
         }
         thread::sleep(wait);

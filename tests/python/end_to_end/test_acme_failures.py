@@ -148,19 +148,45 @@ def test_an_order_that_has_become_invalid_meanwhile_is_followed_by_another(
     hold.is_released.set()
 
 
+@pytest.mark.parametrize("retry_after", ["3", "86400"])
 def test_an_order_that_the_authority_has_not_finished_is_looked_at_when_it_says(
-    authority: FakeAuthority, serve: Serve, tmp_path: Path
+    authority: FakeAuthority, serve: Serve, tmp_path: Path, retry_after: str
 ) -> None:
-    authority.beginning, authority.unfinished = "ready", "7200"
-    keys = authority.settings("late.example", storage=str(tmp_path / "acme"))
-    keys["hcrs"]["admin_bind"] = "unix:admin"
-    server = serve("plain.py:app", **keys)
-    server.wait_for_log(r"No certificate for late\.example: the authority has not finished in time; the next try is in (1|2) h")
-    authority.unfinished = None
-    subprocess.run([command(), "acme", "renew", "--config", "hcrs.toml"], cwd=server.folder, check=True, timeout=20)
+    """An authority that says a day, as ZeroSSL does, finishes sooner nevertheless."""
+    authority.beginning, authority.unfinished = "ready", retry_after
+    looks: list[float] = []
+
+    def finish(step: str) -> None:
+        if step == "order":
+            looks.append(time.monotonic())
+            if len(looks) == 3:
+                authority.unfinished = None
+
+    authority.before = finish
+    server = serve("plain.py:app", **authority.settings("late.example", storage=str(tmp_path / "acme")))
     server.wait_for_log(NEW)
     assert authority.steps == ["account", "order", "finalize", "order", "order", "certificate"]
-    assert len(authority.replaced) == 1
+    assert looks[2] - looks[1] > 2.9
+
+
+def test_an_order_is_kept_while_the_authority_is_out_of_order(
+    authority: FakeAuthority, serve: Serve, tmp_path: Path
+) -> None:
+    authority.beginning, authority.unfinished = "ready", "3"
+
+    def close(step: str) -> None:
+        if step == "order" and "finalize" in authority.steps:
+            raise Refused(503, "serverInternal", "closed", {"retry-after": "7200"})
+
+    authority.before = close
+    keys = authority.settings("kept.example", storage=str(tmp_path / "acme"))
+    keys["hcrs"]["admin_bind"] = "unix:admin"
+    server = serve("plain.py:app", **keys)
+    server.wait_for_log(r"No certificate for kept\.example: .*closed \(serverInternal\); the next try is in (1|2) h")
+    authority.before, authority.unfinished = lambda step: None, None
+    subprocess.run([command(), "acme", "renew", "--config", "hcrs.toml"], cwd=server.folder, check=True, timeout=20)
+    server.wait_for_log(NEW)
+    assert len(authority.replaced) == 1 and authority.steps.count("finalize") == 1
 
 
 def test_two_servers_that_share_a_storage_share_one_order(authority: FakeAuthority, serve: Serve, tmp_path: Path) -> None:
