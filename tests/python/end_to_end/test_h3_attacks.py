@@ -31,10 +31,6 @@ MIB = 1 << 20
 #: What an attack may make the edge hold beyond what it held before, in bytes.
 BOUND = 16 * MIB
 
-#: By how much an answer may be longer than three times what it answers, in bytes: quinn-proto sends a datagram as a whole if
-#: a part of it is within that.
-DATAGRAM = 1452
-
 #: Frames beside those of RFC 9114.
 PRIORITY_UPDATE, GREASE = 0xF0700, 0x1F * 1000 + 0x21
 
@@ -110,12 +106,15 @@ def test_a_flood_of_first_datagrams_is_answered_with_retries(quic: Server, stran
 
 
 @pytest.mark.usefixtures("bounded")
-def test_an_address_that_is_not_proven_gets_three_times_its_bytes(quic: Server, stranger: socket.socket) -> None:
+@pytest.mark.parametrize("length", [1200, 1300, 1452])
+def test_an_address_that_is_not_proven_gets_three_times_its_bytes(
+    quic: Server, stranger: socket.socket, length: int
+) -> None:
     (datagram,) = first_datagrams(1)
-    stranger.sendto(datagram, address(quic.quic))
+    stranger.sendto(datagram.ljust(length, b"\0"), address(quic.quic))
     # The server repeats its answer for some seconds, as far as it may.
     answers = heard(stranger, 2.0)
-    assert answers and sum(map(len, answers)) <= 3 * len(datagram) + DATAGRAM, list(map(len, answers))
+    assert answers and sum(map(len, answers)) <= 3 * length, list(map(len, answers))
 
 
 @pytest.mark.usefixtures("bounded")
@@ -160,15 +159,42 @@ def test_an_address_that_a_client_has_not_proven_gets_three_times_its_bytes(
     client = connect_h3(quic.quic, window=8 << 20)
     assert client.get().body == b"hello"
     genuine, client.socket = client.socket, stranger
-    before = client.quic._network_paths[0].bytes_sent
     stream = client.request("GET", "/download?size=8000000")
     client.counted.add(stream)
-    sent = client.quic._network_paths[0].bytes_sent - before
     # It is asked for a sign of life for some round trips; then the address before is taken again.
     victim = sum(map(len, heard(stranger, 1.0)))
-    assert 0 < victim <= 3 * sent + DATAGRAM, (victim, sent)
+    assert 0 < victim <= 3 * client.quic._network_paths[0].bytes_sent
     client.socket = genuine
     assert client.response(stream).length == 8_000_000
+
+
+#: Victims of which a client pretends to be one after the other. Another host has another path, whose limit is looked for.
+VICTIMS = {"ports": ["127.0.0.1"], "hosts": ["127.0.0.2", "127.0.0.3", "127.0.0.4"]}
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("name", VICTIMS)
+def test_a_client_that_seems_to_move_again_and_again_is_no_amplifier(
+    quic: Server, connect_h3: Connect, name: str
+) -> None:
+    """All that it has sent on its connection is answered with three times as much, whatever comes of its datagrams."""
+    client = connect_h3(quic.quic)
+    assert client.get().body == b"hello"
+    client.ping()
+    sent = client.quic._network_paths[0].bytes_sent
+    with contextlib.ExitStack() as opened:
+        victims = [opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(12)]
+        for victim, host in zip(victims, itertools.cycle(VICTIMS[name])):
+            victim.bind((host, 0))
+        answers: list[bytes] = []
+        for victim in victims * 16:
+            for datagram in Raw(client).alone(b"\1"):
+                victim.sendto(datagram, address(quic.quic))
+                sent += len(datagram)
+            answers += heard(victim, 0.001)
+        for victim in victims:
+            answers += heard(victim, 0.05)
+    assert 0 < sum(map(len, answers)) <= 3 * sent, (len(answers), sum(map(len, answers)) / sent)
 
 
 @pytest.mark.usefixtures("bounded")
@@ -187,7 +213,10 @@ def test_a_client_that_seemed_to_move_is_found_where_it_was(
     assert client.get().body == b"hello"
 
 
-def test_a_move_while_the_server_stands_still_loses_nothing(serve: Serve, connect_h3: Connect) -> None:
+@pytest.mark.parametrize("there_and_back", [False, True])
+def test_a_move_while_the_server_stands_still_loses_nothing(
+    serve: Serve, connect_h3: Connect, stranger: socket.socket, there_and_back: bool
+) -> None:
     """It notices the move, and that what was in flight is late, at about the same time."""
     server = serve("plain.py:app", tls=True, quic_bind="127.0.0.1:0", hcrs={"io_threads": 1})
     size = 3_000_000
@@ -197,9 +226,17 @@ def test_a_move_while_the_server_stands_still_loses_nothing(serve: Serve, connec
         client.head(stream)
         time.sleep(0.004 * round_)  # what comes in this time is not acknowledged
         server.signal(signal.SIGSTOP)
-        client.move()
+        genuine = client.socket
+        if there_and_back:
+            client.socket = stranger
+        else:
+            client.move()
         client.quic.send_ping(1)
         client.flush()
+        if there_and_back:
+            client.socket = genuine
+            client.quic.send_ping(2)
+            client.flush()
         time.sleep(0.3)  # longer than anything may be in flight
         server.signal(signal.SIGCONT)
         assert client.response(stream).body == b"\7" * size
@@ -233,6 +270,22 @@ class Raw:
         quic._write_application = with_frames  # type: ignore[method-assign, assignment]
         client.flush()
         client.pump(0.0005)
+
+    def alone(self, frames: bytes) -> list[bytes]:
+        """The datagrams with a packet of these frames and nothing else. They are not sent."""
+        quic = self.client.quic
+        write = quic._write_application
+
+        def only_frames(builder: Any, path: Any, now: float) -> None:
+            builder.start_packet(QuicPacketType.ONE_RTT, quic._cryptos[Epoch.ONE_RTT])
+            kind = Buffer(data=frames).pull_uint_var()
+            buffer = builder.start_frame(kind, capacity=len(frames))
+            buffer.push_bytes(frames[len(encode_uint_var(kind)) :])
+
+        quic._write_application = only_frames  # type: ignore[method-assign, assignment]
+        datagrams = [datagram for datagram, _ in quic.datagrams_to_send(time.time())]
+        quic._write_application = write  # type: ignore[method-assign]
+        return datagrams
 
 
 def flood(client: H3Client, frames: Iterator[bytes], packets: int) -> None:

@@ -9,11 +9,13 @@
 //! datagrams, and sends what it has at the end of its turn. Datagrams that arrive at another thread than that of
 //! their connection are passed on.
 
+mod allowance;
 mod config;
 mod connection;
 pub(crate) mod endpoint;
 mod handshake;
 mod ids;
+mod inbox;
 mod keys;
 mod passing;
 mod places;

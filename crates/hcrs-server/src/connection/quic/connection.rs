@@ -1,7 +1,5 @@
 //! One QUIC connection: what has arrived for it, its timer, and what it sends.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future as _;
 use std::io;
@@ -15,47 +13,24 @@ use bytes::Bytes;
 use hcrs_h3::{ErrorCode, Read, Transport, Write};
 use hcrs_http::Endpoints;
 use quinn_proto::{
-    ConnectionError, ConnectionEvent, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId,
-    Transmit, VarInt, WriteError,
+    ConnectionError, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId, Transmit, VarInt,
+    WriteError,
 };
 use tokio::time::Sleep;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::allowance::Allowance;
 use super::config::Windows;
 use super::endpoint::{Endpoint, with_output};
+use super::inbox::{Arrival, Inbox};
 use super::places::Place;
 use crate::drive::h3::{Quic, StreamReport};
-use crate::exchange::mailbox::Mailbox;
-
-/// The most datagrams that may wait for a connection. More are dropped, as the network drops them.
-const WAITING: usize = 1024;
 
 /// The number of bytes after which other connections send.
 const SENT_PER_TURN: usize = 256 << 10;
 
 /// How long a client with a request in flight may be silent before it is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(10);
-
-/// The datagrams that have arrived for a connection.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    events: RefCell<VecDeque<ConnectionEvent>>,
-    mailbox: Rc<Mailbox>,
-}
-
-impl Inbox {
-    pub(super) fn new(mailbox: Rc<Mailbox>) -> Self {
-        Self { events: RefCell::default(), mailbox }
-    }
-
-    pub(super) fn push(&self, event: ConnectionEvent) {
-        let mut events = self.events.borrow_mut();
-        if events.len() < WAITING {
-            events.push_back(event);
-            self.mailbox.wake();
-        }
-    }
-}
 
 /// A QUIC connection. It lives in the task that drives it.
 pub(crate) struct Connection {
@@ -66,8 +41,13 @@ pub(crate) struct Connection {
     timer: Pin<Box<Sleep>>,
     /// When the timer fires, if it is set. It may be earlier than anything is due.
     timer_at: Option<Instant>,
-    /// Datagrams that the system has not taken yet.
-    unsent: Option<(Transmit, Box<[u8]>)>,
+    /// Datagrams to the client's address that the system has not taken yet.
+    unsent: Option<Made>,
+    /// A datagram to the client's address, which is not proven, until the allowance is large enough.
+    withheld: Option<Made>,
+    allowance: Allowance,
+    /// Whether the client's address has changed, and nothing was made for it since.
+    has_moved: bool,
     /// When the task last began to run.
     now: Instant,
     /// When a datagram last arrived.
@@ -79,6 +59,9 @@ pub(crate) struct Connection {
     /// The end of the connection, until it is taken.
     end: Option<io::Result<()>>,
 }
+
+/// Datagrams that the state machine has made, and takes for sent.
+type Made = (Transmit, Box<[u8]>);
 
 /// The moves of the client to other addresses.
 struct Moves {
@@ -96,10 +79,10 @@ impl fmt::Debug for Connection {
 impl Connection {
     pub(super) fn new(
         endpoint: Rc<Endpoint>,
-        handle: ConnectionHandle,
-        quic: quinn_proto::Connection,
+        (handle, quic): (ConnectionHandle, quinn_proto::Connection),
         inbox: Rc<Inbox>,
         windows: Windows,
+        allowance: Allowance,
     ) -> Self {
         Self {
             endpoint,
@@ -109,6 +92,9 @@ impl Connection {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: None,
             unsent: None,
+            withheld: None,
+            allowance,
+            has_moved: false,
             now: crate::clock::now(),
             heard_at: crate::clock::now(),
             moves: None,
@@ -140,25 +126,42 @@ impl Connection {
     /// Takes what has arrived and what has become due.
     pub(super) fn advance(&mut self, now: Instant) {
         self.now = now;
-        let arrived = self.inbox.events.take();
-        if !arrived.is_empty() {
+        let arrivals = self.inbox.take();
+        if !arrivals.is_empty() {
             self.heard_at = now;
         }
-        let before = self.quic.remote_address();
-        for event in arrived {
+        for Arrival { source, len, knows_id, event } in arrivals {
+            let client = self.quic.remote_address();
+            if knows_id && self.quic.is_handshaking() && source == client {
+                // The id was sent to this address alone (RFC 9000 §8.1).
+                self.allowance.prove(client);
+            }
+            self.allowance.earn(len);
             self.quic.handle_event(event);
+            self.note_move(client);
         }
         // After a move, what was in flight to the other address is not counted any more, and the timer for its loss
-        // is only right once something was sent to this one.
-        let has_moved = self.quic.remote_address() != before;
-        if !has_moved && self.quic.poll_timeout().is_some_and(|due| due <= now) {
+        // is only right once something was made for this one.
+        if !self.has_moved && self.quic.poll_timeout().is_some_and(|due| due <= now) {
+            let client = self.quic.remote_address();
             self.quic.handle_timeout(now);
-            if self.quic.remote_address() != before {
+            self.note_move(client);
+            if self.has_moved {
                 // The client was not at the address it seemed to have moved to.
                 self.quic.ping();
             }
         }
         self.report();
+    }
+
+    /// Notes whether the client is at another address than before.
+    fn note_move(&mut self, before: SocketAddr) {
+        if self.quic.remote_address() != before {
+            self.has_moved = true;
+            // Their destination is of no use any more, and what is made next has to be sent next.
+            self.unsent = None;
+            self.withheld = None;
+        }
     }
 
     /// Exchanges reports with the endpoint.
@@ -207,22 +210,62 @@ impl Connection {
         self.announce_free_streams();
         let mut sent = 0;
         while sent < SENT_PER_TURN {
-            let outcome = with_output(|output| {
-                let transmit = self.quic.poll_transmit(now, self.endpoint.socket.segments(), output)?;
-                let len = transmit.size;
-                if self.endpoint.socket.send(&transmit, output) {
-                    return Some(Ok(len));
+            if let Some((transmit, bytes)) = self
+                .withheld
+                .take_if(|(transmit, _)| self.allowance.spend(transmit.destination, transmit.size))
+            {
+                sent += transmit.size;
+                if !self.endpoint.socket.send(&transmit, &bytes) {
+                    self.unsent = Some((transmit, bytes));
+                    return Sending::Blocked;
                 }
-                self.unsent = Some((transmit, output[..len].into()));
-                Some(Err(Sending::Blocked))
-            });
-            match outcome {
-                None => return Sending::Done,
-                Some(Ok(len)) => sent += len,
-                Some(Err(blocked)) => return blocked,
+            }
+            match with_output(|output| self.make_and_send(now, output)) {
+                None => {
+                    self.has_moved = false;
+                    return Sending::Done;
+                }
+                Some(made) => sent += made,
+            }
+            if self.unsent.is_some() {
+                return Sending::Blocked;
             }
         }
         Sending::Yielded
+    }
+
+    /// Makes the next datagrams and sends them, unless they have to wait. Returns their length; `None` if there are
+    /// none.
+    fn make_and_send(&mut self, now: Instant, output: &mut Vec<u8>) -> Option<usize> {
+        let client = self.quic.remote_address();
+        let is_proven = self.allowance.is_proven(client);
+        // Of several datagrams a part may be allowed.
+        let most = if is_proven { self.endpoint.socket.segments() } else { 1 };
+        let (challenges, mtu) = if is_proven { (0, 0) } else { (self.challenges(), self.quic.current_mtu()) };
+        let transmit = self.quic.poll_transmit(now, most, output)?;
+        let is_for_client = transmit.destination == client;
+        // One that looks for the path's limit is of no use later, nor is one to another address.
+        let may_wait = is_for_client && (is_proven || transmit.size <= usize::from(mtu));
+        self.has_moved &= !is_for_client;
+        let is_open = !self.quic.is_handshaking() && !self.quic.is_closed();
+        if !is_proven && may_wait && is_open && self.challenges() == challenges {
+            // To an address that is not proven each has a challenge.
+            self.allowance.prove(client);
+        }
+        let len = transmit.size;
+        if !self.allowance.spend(transmit.destination, len) {
+            if may_wait && self.withheld.is_none() {
+                self.withheld = Some((transmit, output[..len].into()));
+            }
+        } else if !self.endpoint.socket.send(&transmit, output) && may_wait {
+            self.unsent = Some((transmit, output[..len].into()));
+        }
+        Some(len)
+    }
+
+    /// Returns how often the client was challenged to prove an address (`PATH_CHALLENGE`).
+    fn challenges(&self) -> u64 {
+        self.quic.stats().frame_tx.path_challenge
     }
 
     /// Lets the timer wake the task when something is due. A timer that fires earlier is not postponed, because

@@ -15,8 +15,10 @@ use quinn_proto::{
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
+use super::allowance::Allowance;
 use super::config::{self, Windows};
-use super::connection::{Connection, Inbox};
+use super::connection::Connection;
+use super::inbox::{Arrival, Inbox};
 use super::keys::Keys;
 use super::passing::{Passing, QuicListener};
 use super::places::Places;
@@ -168,6 +170,7 @@ impl Endpoint {
 
     fn handle(self: &Rc<Self>, shared: &Rc<ThreadState>, datagram: Datagram, now: Instant) {
         let Datagram { remote, local, ecn, bytes } = datagram;
+        let (len, knows_id) = (bytes.len(), !has_id_of_client(&bytes));
         let event = with_output(|output| {
             let event = self.quic.borrow_mut().handle(now, remote, local, ecn, bytes, output);
             match event {
@@ -181,16 +184,16 @@ impl Endpoint {
         match event {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(Some(inbox)) = self.inboxes.borrow().get(handle.0) {
-                    inbox.push(event);
+                    inbox.push(Arrival { source: remote, len, knows_id, event });
                 }
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.begin(shared, incoming, now),
+            Some(DatagramEvent::NewConnection(incoming)) => self.begin(shared, incoming, len, now),
             Some(DatagramEvent::Response(_)) | None => {}
         }
     }
 
     /// Begins a connection in a task of its own, unless there are too many.
-    fn begin(self: &Rc<Self>, shared: &Rc<ThreadState>, incoming: Incoming, now: Instant) {
+    fn begin(self: &Rc<Self>, shared: &Rc<ThreadState>, incoming: Incoming, len: usize, now: Instant) {
         let is_proven = incoming.remote_address_validated();
         if shared.is_succeeded.is_cancelled() {
             // The client tries again, and the successor gets that.
@@ -203,7 +206,7 @@ impl Endpoint {
             return self.ask_for_proof(incoming);
         }
         let Some(admitted) = admit::admit(shared) else { return self.refuse(incoming) };
-        let arriving = Arriving::new(Rc::clone(self), incoming);
+        let arriving = Arriving::new(Rc::clone(self), incoming, len);
         spawn_local(super::serve(admitted, arriving));
     }
 
@@ -262,12 +265,14 @@ impl Endpoint {
 pub(super) struct Arriving {
     endpoint: Rc<Endpoint>,
     incoming: Option<Incoming>,
+    /// The length of that datagram.
+    len: usize,
 }
 
 impl Arriving {
-    fn new(endpoint: Rc<Endpoint>, incoming: Incoming) -> Self {
+    fn new(endpoint: Rc<Endpoint>, incoming: Incoming, len: usize) -> Self {
         endpoint.handshakes.set(endpoint.handshakes.get() + 1);
-        Self { endpoint, incoming: Some(incoming) }
+        Self { endpoint, incoming: Some(incoming), len }
     }
 
     pub(super) fn endpoint(&self) -> &Rc<Endpoint> {
@@ -283,6 +288,7 @@ impl Arriving {
     ) -> Result<Connection, ConnectionError> {
         let incoming = self.incoming.take().expect("invariant: a connection is accepted once");
         let endpoint = &self.endpoint;
+        let proven = incoming.remote_address_validated().then_some(incoming.remote_address());
         with_output(|output| {
             let accepted =
                 endpoint.quic.borrow_mut().accept(incoming, clock::now(), output, Some(Arc::new(server)));
@@ -290,7 +296,10 @@ impl Arriving {
                 Ok((handle, quic)) => {
                     let inbox = Rc::new(Inbox::new(Rc::clone(mailbox)));
                     endpoint.insert(handle, &inbox);
-                    Ok(Connection::new(Rc::clone(endpoint), handle, quic, inbox, windows))
+                    // Further datagrams may have waited with the first one.
+                    let further = usize::try_from(quic.stats().udp_rx.bytes).unwrap_or(usize::MAX);
+                    let allowance = Allowance::new(proven, self.len.saturating_add(further));
+                    Ok(Connection::new(Rc::clone(endpoint), (handle, quic), inbox, windows, allowance))
                 }
                 Err(AcceptError { cause, response }) => {
                     if let Some(transmit) = response {
@@ -310,4 +319,13 @@ impl Drop for Arriving {
             self.endpoint.quic.borrow_mut().ignore(incoming);
         }
     }
+}
+
+/// Whether a datagram is for a connection by the id that its client has chosen for it: its first packet is an Initial
+/// or a 0-RTT packet (RFC 9000 §17.2).
+fn has_id_of_client(datagram: &[u8]) -> bool {
+    const LONG_HEADER: u8 = 0x80;
+    /// The upper bit of the type, which only Handshake and Retry packets have.
+    const HANDSHAKE: u8 = 0x20;
+    datagram.first().is_some_and(|first| first & LONG_HEADER != 0 && first & HANDSHAKE == 0)
 }
