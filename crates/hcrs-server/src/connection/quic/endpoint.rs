@@ -18,6 +18,7 @@ use tokio::task::spawn_local;
 use super::allowance::Allowance;
 use super::config::{self, Windows};
 use super::connection::Connection;
+use super::ids::may_have_id_of_client;
 use super::inbox::{Arrival, Inbox};
 use super::keys::Keys;
 use super::passing::{Passing, QuicListener};
@@ -170,7 +171,7 @@ impl Endpoint {
 
     fn handle(self: &Rc<Self>, shared: &Rc<ThreadState>, datagram: Datagram, now: Instant) {
         let Datagram { remote, local, ecn, bytes } = datagram;
-        let (len, knows_id) = (bytes.len(), !has_id_of_client(&bytes));
+        let (len, knows_id) = (bytes.len(), !may_have_id_of_client(&bytes));
         let event = with_output(|output| {
             let event = self.quic.borrow_mut().handle(now, remote, local, ecn, bytes, output);
             match event {
@@ -319,13 +320,4 @@ impl Drop for Arriving {
             self.endpoint.quic.borrow_mut().ignore(incoming);
         }
     }
-}
-
-/// Whether a datagram is for a connection by the id that its client has chosen for it: its first packet is an Initial
-/// or a 0-RTT packet (RFC 9000 §17.2).
-fn has_id_of_client(datagram: &[u8]) -> bool {
-    const LONG_HEADER: u8 = 0x80;
-    /// The upper bit of the type, which only Handshake and Retry packets have.
-    const HANDSHAKE: u8 = 0x20;
-    datagram.first().is_some_and(|first| first & LONG_HEADER != 0 && first & HANDSHAKE == 0)
 }

@@ -101,10 +101,20 @@ impl ConnectionIdGenerator for Ids {
     }
 }
 
+/// The mark of the packets of handshakes.
+const LONG_HEADER: u8 = 0x80;
+
+/// Whether the destination's id of a datagram may be one that the client has chosen: its first packet is an Initial or
+/// a 0-RTT packet (RFC 9000 §17.2).
+pub(super) fn may_have_id_of_client(datagram: &[u8]) -> bool {
+    /// The upper bit of the type, which Handshake and Retry packets have.
+    const HANDSHAKE: u8 = 0x20;
+    datagram.first().is_some_and(|first| first & LONG_HEADER != 0 && first & HANDSHAKE == 0)
+}
+
 /// Returns the destination's id of a datagram's first packet (RFC 8999 §5), which may be empty; `None` if the
 /// datagram is too short.
 pub(super) fn destination(datagram: &[u8]) -> Option<&[u8]> {
-    const LONG_HEADER: u8 = 0x80;
     const VERSION_LEN: usize = 4;
     let (first, rest) = datagram.split_first()?;
     if first & LONG_HEADER == 0 {
@@ -161,6 +171,13 @@ mod tests {
         assert!((0..3).all(|place| places.iter().filter(|&&it| it == place).count() > 40));
         assert_eq!(key.place(&[9; 8], 3), key.place(&[9; 8], 3));
         assert_eq!(key.place(&[], 1), 0);
+    }
+
+    #[test]
+    fn clients_choose_the_ids_of_the_first_packets() {
+        let of_types = [0xc0, 0xd0, 0xe0, 0xf0, 0x40].map(|first| may_have_id_of_client(&[first]));
+        assert_eq!(of_types, [true, true, false, false, false]);
+        assert!(!may_have_id_of_client(&[]));
     }
 
     #[test]

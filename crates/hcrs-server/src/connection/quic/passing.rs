@@ -7,7 +7,7 @@ use std::sync::Arc;
 use socket2::Socket;
 use tokio::sync::mpsc;
 
-use super::ids::{ID_LEN, destination};
+use super::ids::{ID_LEN, destination, may_have_id_of_client};
 use super::keys::Keys;
 use super::socket::Datagram;
 use super::succession::message;
@@ -88,13 +88,14 @@ impl Passing {
         let thread = if let Some(thread) = self.keys.ids.thread(id) {
             thread
         } else {
-            // Clients that choose ids of this length are rare enough to try another one.
-            if let (Some(predecessor), ID_LEN) = (&self.predecessor, id.len()) {
-                // It may have ended, or have no room.
-                let _dropped = predecessor.send(&message(self.own, &datagram));
-                return None;
+            if id.len() == ID_LEN {
+                self.send_back(&datagram);
+                if self.predecessor.is_some() && !may_have_id_of_client(&datagram.bytes) {
+                    return None;
+                }
             }
-            // The client has chosen the id, for a handshake.
+            // The client has chosen the id, for a handshake. If the predecessor has, for one that it has begun, the
+            // datagram cannot be decrypted here.
             match self.sharers[..] {
                 [] | [_] => self.thread,
                 ref sharers => sharers[self.keys.ids.place(id, sharers.len())],
@@ -112,10 +113,19 @@ impl Passing {
         self.own == own
     }
 
-    /// Passes a datagram of the successor's to the thread of its connection, if there is one.
+    /// Passes a datagram of the successor's to the thread of its connection, or on to the predecessor's.
     pub(super) fn pass(&self, datagram: Datagram) {
-        if let Some(thread) = destination(&datagram.bytes).and_then(|id| self.keys.ids.thread(id)) {
-            self.send(thread, datagram);
+        match destination(&datagram.bytes).and_then(|id| self.keys.ids.thread(id)) {
+            Some(thread) => self.send(thread, datagram),
+            None => self.send_back(&datagram),
+        }
+    }
+
+    /// Sends a datagram to the predecessor, if there is one.
+    fn send_back(&self, datagram: &Datagram) {
+        if let Some(predecessor) = &self.predecessor {
+            // It may have ended, or have no room.
+            let _dropped = predecessor.send(&message(self.own, datagram));
         }
     }
 
@@ -141,6 +151,12 @@ mod tests {
 
     fn datagram(bytes: &[u8]) -> Datagram {
         Datagram { remote: ([127, 0, 0, 1], 9).into(), local: None, ecn: None, bytes: bytes.into() }
+    }
+
+    impl Datagram {
+        fn copy(&self) -> Self {
+            Self { bytes: self.bytes.clone(), ..*self }
+        }
     }
 
     /// The first packet of a connection whose client has chosen this id.
@@ -213,5 +229,35 @@ mod tests {
         });
         drop(passed);
         assert!(new.passing.keep(short(&old_id)).is_none(), "one that has ended gets nothing");
+    }
+
+    #[test]
+    fn a_new_client_may_choose_an_id_as_long_as_those_of_a_predecessor() {
+        let bind = Bind::Tcp { host: "127.0.0.1".into(), port: 0 };
+        let bound = bind_udp(&[bind], 1, |_| Vec::new()).unwrap();
+        let (ours, theirs) = super::super::succession::pair().unwrap();
+        let new = listeners(bound, 1, Some(theirs)).unwrap().remove(0).remove(0);
+        let first = datagram(&[&[0xc0, 0, 0, 0, 1, 13][..], &[7; ID_LEN], &[0]].concat());
+        assert!(new.passing.keep(first.copy()).is_some());
+        // It may be of a handshake that the predecessor has begun.
+        assert_eq!(
+            ours.recv(&mut [std::mem::MaybeUninit::uninit(); 256]).unwrap(),
+            message(first.remote, &first).len()
+        );
+        drop(ours);
+        assert!(new.passing.keep(first).is_some());
+    }
+
+    #[test]
+    fn what_is_of_no_connection_goes_on_to_the_first_of_several_predecessors() {
+        let bind = Bind::Tcp { host: "127.0.0.1".into(), port: 0 };
+        let mut bound = bind_udp(&[bind], 1, |_| Vec::new()).unwrap();
+        let first = listeners(vec![bound[0].share().unwrap()], 1, None).unwrap().remove(0).remove(0);
+        let (ours, theirs) = super::super::succession::pair().unwrap();
+        let second = listeners(vec![bound.remove(0)], 1, Some(theirs)).unwrap().remove(0).remove(0);
+        let late = short(&first.passing.keys.ids.id(0));
+        second.passing.pass(late.copy());
+        let mut room = [std::mem::MaybeUninit::uninit(); 256];
+        assert_eq!(ours.recv(&mut room).unwrap(), message(late.remote, &late).len());
     }
 }
