@@ -6,6 +6,7 @@ use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::EndpointConfig;
 
 use super::ids::{IdKey, Ids};
+use super::socket::DATAGRAM_MAX;
 
 /// The keys that all threads share, so that each can answer for the connections of the others.
 #[derive(Clone)]
@@ -38,7 +39,10 @@ impl Keys {
     pub(super) fn endpoint_config(&self, thread: u16) -> EndpointConfig {
         let mut config = EndpointConfig::new(Arc::clone(&self.reset) as _);
         let ids = Arc::clone(&self.ids);
-        config.cid_generator(move || Box::new(Ids { key: Arc::clone(&ids), thread }));
+        config
+            .cid_generator(move || Box::new(Ids { key: Arc::clone(&ids), thread }))
+            .max_udp_payload_size(DATAGRAM_MAX)
+            .expect("invariant: there is room for a handshake");
         config
     }
 }

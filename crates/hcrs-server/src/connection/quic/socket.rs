@@ -23,6 +23,10 @@ const MESSAGES: usize = 8;
 /// The room for each: the most that the kernel joins.
 const MESSAGE_LEN: usize = 64 << 10;
 
+/// The length of the longest datagram that is taken, in bytes, which clients are told (RFC 9000 §18.2): what Ethernet
+/// has room for. Those that wait anywhere are bounded by it.
+pub(super) const DATAGRAM_MAX: u16 = 1472;
+
 /// The most datagrams that one system call sends. They are made one after the other and sent at once, so that many
 /// of them would be a burst for the network.
 const SEGMENTS_SENT: usize = 16;
@@ -107,7 +111,8 @@ impl Socket {
         };
         for (meta, room) in metas[..count].iter().zip(landing.chunks_exact(MESSAGE_LEN)) {
             self.metrics.received_bytes.add(meta.len as u64);
-            for bytes in room[..meta.len].chunks(meta.stride.max(1)) {
+            let datagrams = room[..meta.len].chunks(meta.stride.max(1));
+            for bytes in datagrams.filter(|bytes| bytes.len() <= DATAGRAM_MAX.into()) {
                 take(Datagram {
                     remote: meta.addr,
                     local: meta.dst_ip,
@@ -160,5 +165,29 @@ impl Socket {
         for connection in self.blocked.take().into_values() {
             connection.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn datagrams_that_are_too_long_are_dropped() {
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        bound.set_nonblocking(true).unwrap();
+        let socket = Socket::new(bound, &Rc::default()).unwrap();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let longest = usize::from(DATAGRAM_MAX);
+        let lens = [longest, longest + 1, 60_000, 1200];
+        for len in lens {
+            client.send_to(&vec![0; len], socket.local).unwrap();
+        }
+        let mut taken = Vec::new();
+        while taken.last() != Some(&1200) {
+            socket.readable().await.unwrap();
+            let _would_block = socket.receive(|datagram| taken.push(datagram.bytes.len()));
+        }
+        assert_eq!(taken, [longest, 1200]);
     }
 }

@@ -15,10 +15,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
 use super::passing::Passing;
-use super::socket::Datagram;
-
-/// More bytes than any datagram has.
-const DATAGRAM_MAX: usize = 64 << 10;
+use super::socket::{DATAGRAM_MAX, Datagram};
 
 /// The most bytes that may wait for the predecessor. More are dropped, as the network drops them.
 const QUEUE_LEN: usize = 1 << 20;
@@ -89,7 +86,7 @@ pub(crate) async fn receive(successor: Socket, passings: Vec<Passing>) {
         Ok(successor) => successor,
         Err(error) => return tracing::error!("The successor cannot pass datagrams on: {error}"),
     };
-    let mut room = vec![0; HEADER_LEN + DATAGRAM_MAX];
+    let mut room = vec![0; HEADER_LEN + usize::from(DATAGRAM_MAX)];
     loop {
         match successor.read(&mut room).await {
             Ok(0) => return,
