@@ -197,6 +197,21 @@ def test_a_client_that_seems_to_move_again_and_again_is_no_amplifier(
     assert 0 < sum(map(len, answers)) <= 3 * sent, (len(answers), sum(map(len, answers)) / sent)
 
 
+def test_a_request_has_no_address_that_its_client_has_not_proven(quic: Server, connect_h3: Connect) -> None:
+    """Rules of addresses would be of no use otherwise: its response comes where the client is."""
+    client = connect_h3(quic.quic)
+    assert client.get().body == b"hello"
+    client.ping()
+    genuine = client.socket
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+        victim.bind(("127.0.0.2", 0))
+        client.socket = victim
+        stream = client.request("GET", "/scope")
+        client.socket = genuine
+        scope = client.response(stream).body.decode()
+    assert f"'client': ('127.0.0.1', {client.port})" in scope, scope
+
+
 @pytest.mark.usefixtures("bounded")
 def test_a_client_that_seemed_to_move_is_found_where_it_was(
     quic: Server, connect_h3: Connect, stranger: socket.socket

@@ -19,7 +19,7 @@ pub(crate) trait Quic: Transport {
     /// Takes what has arrived and what is due, and passes what that means for streams to `report`.
     fn receive(&mut self, now: Instant, report: impl FnMut(StreamReport));
 
-    /// Returns the addresses of both ends if the client has moved since the last call.
+    /// Returns the addresses of both ends if the client has moved since the last call, and has proven that.
     fn moved_to(&mut self) -> Option<Rc<Endpoints>>;
 
     /// Takes the end of the connection, if it has ended: in order, or because of an error.

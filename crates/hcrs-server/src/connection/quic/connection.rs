@@ -52,7 +52,10 @@ pub(crate) struct Connection {
     now: Instant,
     /// When a datagram last arrived.
     heard_at: Instant,
-    moves: Option<Moves>,
+    /// The client's address, by which its requests are judged: that of the handshake, or the last one that was proven.
+    client: SocketAddr,
+    /// Makes what is reported of addresses of both ends.
+    endpoints: Option<Box<MakeEndpoints>>,
     windows: Windows,
     /// The place of a connection whose window is wide.
     wide: Option<Place>,
@@ -63,12 +66,7 @@ pub(crate) struct Connection {
 /// Datagrams that the state machine has made, and takes for sent.
 type Made = (Transmit, Box<[u8]>);
 
-/// The moves of the client to other addresses.
-struct Moves {
-    /// The last address that was reported.
-    last: SocketAddr,
-    endpoints: Box<dyn Fn((SocketAddr, SocketAddr)) -> Endpoints>,
-}
+type MakeEndpoints = dyn Fn((SocketAddr, SocketAddr)) -> Endpoints;
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +85,7 @@ impl Connection {
         Self {
             endpoint,
             handle,
+            client: quic.remote_address(),
             quic: Box::new(quic),
             inbox,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -97,7 +96,7 @@ impl Connection {
             has_moved: false,
             now: crate::clock::now(),
             heard_at: crate::clock::now(),
-            moves: None,
+            endpoints: None,
             windows,
             wide: None,
             end: None,
@@ -106,7 +105,7 @@ impl Connection {
 
     /// Returns the addresses of the client and of this end.
     pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        (self.quic.remote_address(), self.endpoint.socket.local_address(self.quic.local_ip()))
+        (self.client, self.endpoint.socket.local_address(self.quic.local_ip()))
     }
 
     /// Returns the certificates that the client has sent.
@@ -120,7 +119,7 @@ impl Connection {
         &mut self,
         endpoints: impl Fn((SocketAddr, SocketAddr)) -> Endpoints + 'static,
     ) {
-        self.moves = Some(Moves { last: self.quic.remote_address(), endpoints: Box::new(endpoints) });
+        self.endpoints = Some(Box::new(endpoints));
     }
 
     /// Takes what has arrived and what has become due.
@@ -241,16 +240,20 @@ impl Connection {
         let is_proven = self.allowance.is_proven(client);
         // Of several datagrams a part may be allowed.
         let most = if is_proven { self.endpoint.socket.segments() } else { 1 };
-        let (challenges, mtu) = if is_proven { (0, 0) } else { (self.challenges(), self.quic.current_mtu()) };
+        let before = (!is_proven).then(|| self.quic.stats());
         let transmit = self.quic.poll_transmit(now, most, output)?;
         let is_for_client = transmit.destination == client;
-        // One that looks for the path's limit is of no use later, nor is one to another address.
-        let may_wait = is_for_client && (is_proven || transmit.size <= usize::from(mtu));
         self.has_moved &= !is_for_client;
-        let is_open = !self.quic.is_handshaking() && !self.quic.is_closed();
-        if !is_proven && may_wait && is_open && self.challenges() == challenges {
-            // To an address that is not proven each has a challenge.
-            self.allowance.prove(client);
+        let mut may_wait = is_for_client;
+        if let Some(before) = before {
+            let after = self.quic.stats();
+            // One that looks for the path's limit is of no use later.
+            may_wait &= before.path.sent_plpmtud_probes == after.path.sent_plpmtud_probes;
+            let is_open = !self.quic.is_handshaking() && !self.quic.is_closed();
+            if may_wait && is_open && before.frame_tx.path_challenge == after.frame_tx.path_challenge {
+                // Each other datagram to an address that is not proven has a challenge.
+                self.allowance.prove(client);
+            }
         }
         let len = transmit.size;
         if !self.allowance.spend(transmit.destination, len) {
@@ -261,11 +264,6 @@ impl Connection {
             self.unsent = Some((transmit, output[..len].into()));
         }
         Some(len)
-    }
-
-    /// Returns how often the client was challenged to prove an address (`PATH_CHALLENGE`).
-    fn challenges(&self) -> u64 {
-        self.quic.stats().frame_tx.path_challenge
     }
 
     /// Lets the timer wake the task when something is due. A timer that fires earlier is not postponed, because
@@ -354,10 +352,14 @@ impl Quic for Connection {
     }
 
     fn moved_to(&mut self) -> Option<Rc<Endpoints>> {
-        let addresses = self.addresses();
-        let moves = self.moves.as_mut()?;
-        let has_moved = std::mem::replace(&mut moves.last, addresses.0) != addresses.0;
-        has_moved.then(|| Rc::new((moves.endpoints)(addresses)))
+        let client = self.quic.remote_address();
+        // Whose address it is that a datagram seems to come from is not known before.
+        if client == self.client || !self.allowance.is_proven(client) {
+            return None;
+        }
+        self.client = client;
+        let endpoints = self.endpoints.as_ref()?;
+        Some(Rc::new(endpoints(self.addresses())))
     }
 
     fn take_end(&mut self) -> Option<io::Result<()>> {
