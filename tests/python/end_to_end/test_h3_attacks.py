@@ -538,6 +538,25 @@ def test_slow_heads_and_bodies_and_readers_have_deadlines(serve: Serve, connect_
     assert client.get().body == b"hello"
 
 
+def test_clients_that_acknowledge_nothing_share_room_for_responses(serve: Serve, connect_h3: Connect) -> None:
+    """The server has to keep what it may have to send again, for as long as they are there."""
+    server = serve("plain.py:app", tls=True, quic_bind="127.0.0.1:0", keep_alive_timeout=60, hcrs={"io_threads": 1})
+    assert connect_h3(server.quic).get().body == b"hello"
+    before = server.memory()[0]
+    clients = [connect_h3(server.quic, window=4 << 20) for _ in range(100)]
+    for client in clients:
+        assert client.get().body == b"hello"
+        client.quic._write_ack_frame = lambda *_, **__: None  # type: ignore[method-assign]
+        client.request("GET", "/download?size=1800000")
+        client.pump(0.01)
+    time.sleep(1)
+    grown = server.memory()[0] - before
+    print(f"\n{len(clients)} clients hold {grown / MIB:.1f} MiB")
+    # 2 MiB of 32 and 256 KiB of all others may be on their way, and 256 KiB of each response wait for that.
+    assert grown < 130 * MIB
+    assert connect_h3(server.quic).get("/download?size=3000000").length == 3_000_000
+
+
 def test_a_handshake_that_is_not_continued_has_a_deadline(serve: Serve, connect_h3: Connect) -> None:
     server = serve(
         "plain.py:app", tls=True, quic_bind="127.0.0.1:0", ssl_handshake_timeout=0.5,

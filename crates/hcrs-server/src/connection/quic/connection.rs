@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::allowance::Allowance;
-use super::config::Windows;
+use super::config::{LARGE_SEND_WINDOW, SEND_WINDOW, Windows};
 use super::endpoint::{Endpoint, with_output};
 use super::inbox::{Arrival, Inbox};
 use super::places::Place;
@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     windows: Windows,
     /// The place of a connection whose window is wide.
     wide: Option<Place>,
+    /// The place of a connection whose window of responses is large.
+    large: Option<Place>,
     /// The end of the connection, until it is taken.
     end: Option<io::Result<()>>,
 }
@@ -99,6 +101,7 @@ impl Connection {
             endpoints: None,
             windows,
             wide: None,
+            large: None,
             end: None,
         }
     }
@@ -199,6 +202,28 @@ impl Connection {
         }
     }
 
+    /// Lets more of the responses be on their way, if it is not so and there is a place. Returns whether it has changed.
+    fn take_large_window(&mut self) -> bool {
+        if self.large.is_some() {
+            return false;
+        }
+        self.large = self.endpoint.large.take();
+        if self.large.is_some() {
+            self.quic.set_send_window(LARGE_SEND_WINDOW);
+        }
+        self.large.is_some()
+    }
+
+    /// Frees the place once the client has acknowledged all responses.
+    fn free_large_window(&mut self) {
+        /// The control stream and that of QPACK's decoder, which stay open.
+        const OWN_STREAMS: usize = 2;
+        if self.large.is_some() && self.quic.streams().send_streams() <= OWN_STREAMS {
+            self.large = None;
+            self.quic.set_send_window(SEND_WINDOW);
+        }
+    }
+
     fn send(&mut self, now: Instant) -> Sending {
         if let Some((transmit, bytes)) = &self.unsent {
             if !self.endpoint.socket.send(transmit, bytes) {
@@ -207,6 +232,7 @@ impl Connection {
             self.unsent = None;
         }
         self.announce_free_streams();
+        self.free_large_window();
         let mut sent = 0;
         while sent < SENT_PER_TURN {
             if let Some((transmit, bytes)) = self
@@ -402,7 +428,17 @@ impl Transport for Connection {
     }
 
     fn write(&mut self, id: u64, chunks: &mut [Bytes]) -> Write {
-        match self.quic.send_stream(stream_id(id)).write_chunks(chunks) {
+        let id = stream_id(id);
+        let mut written = self.quic.send_stream(id).write_chunks(chunks);
+        if written == Err(WriteError::Blocked) && self.take_large_window() {
+            written = self.quic.send_stream(id).write_chunks(chunks);
+            if written.is_err() {
+                // It is the client's window that is full.
+                self.large = None;
+                self.quic.set_send_window(SEND_WINDOW);
+            }
+        }
+        match written {
             Ok(_) => Write::Taken,
             Err(WriteError::Blocked) => Write::Blocked,
             Err(WriteError::Stopped(_) | WriteError::ClosedStream) => Write::Closed,

@@ -43,6 +43,9 @@ const CLOSING: usize = 1024;
 /// The most connections whose clients may send the bodies of all streams that they may open.
 const WIDE: usize = 8;
 
+/// The most connections that may keep much of their responses until their clients have acknowledged it.
+const LARGE: usize = 32;
+
 thread_local! {
     /// Where datagrams are written before they are sent.
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -72,6 +75,8 @@ pub(super) struct Endpoint {
     pub closing: Rc<Places>,
     /// Places for connections with a wide window.
     pub wide: Rc<Places>,
+    /// Places for connections with a large window of responses.
+    pub large: Rc<Places>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -134,6 +139,7 @@ impl Endpoint {
             handshakes: Cell::new(0),
             closing: Places::new(CLOSING),
             wide: Places::new(WIDE),
+            large: Places::new(LARGE),
         })
     }
 
