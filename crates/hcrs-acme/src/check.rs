@@ -3,11 +3,10 @@
 
 use std::io;
 use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hcrs_tls::{Authorities, challenge_client_config, client_config};
-use rustls::{ClientConfig, ClientConnection};
+use hcrs_tls::challenge_client_config;
+use rustls::ClientConnection;
 use rustls_pki_types::ServerName;
 
 use crate::CHALLENGE_PATH;
