@@ -4,9 +4,11 @@
 //! turn of the loop leaves in one write.
 
 mod arrivals;
+mod as_origin;
 mod describe;
 mod out;
 mod pump;
+mod requests;
 mod retire;
 #[cfg(test)]
 mod seam;
@@ -18,25 +20,21 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hcrs_http::Fault;
-use hcrs_link::{
-    BlockArea, ClaimTable, FromEdge, LinkError, MessageKind, Request, StreamId, StreamIds, TlsInfo,
-};
-use hcrs_metrics::{Stall, Stalls, WorkerName};
+use hcrs_link::{BlockArea, ClaimTable, FromEdge, LinkError, StreamId, StreamIds};
+use hcrs_metrics::{Stalls, WorkerName};
 use tokio::sync::Notify;
 
 pub(crate) use self::retire::Cut;
 
 use self::out::Out;
 use self::pump::Pump;
-use self::streams::{Entry, Streams};
+use self::streams::Streams;
 use crate::clock;
-use crate::exchange::tls_info::{NumberedTlsInfo, SentInfo};
-use crate::exchange::{Exchange, Origin, SentTo};
-#[cfg(test)]
-use crate::model::planted::{self, Planted};
+use crate::exchange::Exchange;
+use crate::exchange::tls_info::SentInfo;
 use crate::origin::app::request_quota::RequestQuota;
 use crate::origin::app::{WorkerEvent, WorkerId};
 
@@ -160,143 +158,9 @@ impl Link {
         &self.stalls
     }
 
-    /// Whether a request may be started. Looks for requests that were begun meanwhile, if that matters.
-    pub(crate) fn has_start_credit(&self, now: Instant) -> bool {
-        if self.life.get() != Life::Ready {
-            return false;
-        }
-        if !self.streams.borrow().has_start_credit() {
-            self.note_begun_all(now);
-        }
-        self.streams.borrow().has_start_credit() && self.out.borrow().has_room()
-    }
-
-    /// Whether a request may be started, the worker is not suspect, and fewer than `ahead` requests are
-    /// unbegun.
-    pub(crate) fn is_fit(&self, now: Instant, ahead: usize) -> bool {
-        if self.is_suspect.get() || !self.streams.borrow().has_fewer_offered(ahead) {
-            self.note_begun_all(now);
-        }
-        !self.is_suspect.get() && self.has_start_credit(now) && self.streams.borrow().has_fewer_offered(ahead)
-    }
-
     /// Returns the number of streams that the worker has not ended.
     pub(crate) fn in_flight(&self) -> usize {
         self.streams.borrow().len()
-    }
-
-    /// Offers a request to the worker, which has a start credit. Does nothing if the client has gone.
-    pub(crate) fn start(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
-        let stream = {
-            let (expects_continue, takes_files) = (exchange.expects_continue(), exchange.takes_files());
-            let Some(head) = exchange.head() else { return };
-            let mut streams = self.streams.borrow_mut();
-            let Some((stream, slot)) = streams.offer(&self.claims, exchange, now) else {
-                debug_assert!(false, "invariant: the caller has seen a start credit");
-                return;
-            };
-            let is_last = streams.ids_are_used_up();
-            if self.quota.as_ref().is_some_and(|quota| quota.take()) || is_last {
-                self.is_spent.set(true);
-            }
-            let out = &mut *self.out.borrow_mut();
-            if let Some(info) = exchange.tls()
-                && self.sent_info.borrow_mut().is_new(info)
-            {
-                send_tls_info(info, out);
-            }
-            out.push(&FromEdge::Request(Request {
-                stream,
-                slot: slot as u16,
-                head: head.as_bytes(),
-                has_body: head.has_body(),
-                expects_continue,
-                takes_files,
-            }));
-            stream
-        };
-        exchange.sent(Rc::<Self>::clone(self), stream, SentTo { worker: self.name, at: now });
-        self.wake();
-    }
-
-    /// Withdraws the unbegun requests that `which` picks by exchange and time of sending. Returns them, the
-    /// oldest arrival first.
-    pub(crate) fn withdraw(
-        &self,
-        now: Instant,
-        which: impl Fn(&Exchange, Instant) -> bool,
-    ) -> Vec<Rc<Exchange>> {
-        self.note_begun_all(now);
-        let streams = self.streams.borrow();
-        let is_picked =
-            |entry: &Entry| entry.exchange.as_ref().is_some_and(|exchange| which(exchange, entry.sent_at()));
-        let picked =
-            streams.offered().filter(|(_, entry)| is_picked(entry)).map(|(stream, _)| stream).collect();
-        drop(streams);
-        self.withdraw_streams(picked)
-    }
-
-    /// Withdraws the unbegun requests except the `ahead` that were sent first. Returns them, the oldest
-    /// arrival first.
-    pub(crate) fn withdraw_beyond(&self, now: Instant, ahead: usize) -> Vec<Rc<Exchange>> {
-        self.note_begun_all(now);
-        let mut unbegun: Vec<_> = self.streams.borrow().offered().map(|(stream, _)| stream).collect();
-        unbegun.sort_unstable();
-        unbegun.drain(..ahead.min(unbegun.len()));
-        self.withdraw_streams(unbegun)
-    }
-
-    fn withdraw_streams(&self, picked: Vec<StreamId>) -> Vec<Rc<Exchange>> {
-        let mut withdrawn = Vec::new();
-        {
-            let mut streams = self.streams.borrow_mut();
-            for stream in picked {
-                let Some(entry) = streams.withdraw(&self.claims, stream) else { continue };
-                self.restore_quota();
-                self.out.borrow_mut().push(&FromEdge::Reset { stream, cancel: false });
-                withdrawn.extend(entry.exchange);
-            }
-        }
-        if !withdrawn.is_empty() {
-            self.wake();
-        }
-        for exchange in &withdrawn {
-            exchange.withdrawn();
-        }
-        withdrawn.sort_by_key(|exchange| exchange.arrived());
-        withdrawn
-    }
-
-    /// Uncounts a request that was withdrawn.
-    fn restore_quota(&self) {
-        if let Some(quota) = &self.quota {
-            quota.restore();
-        }
-    }
-
-    /// Whether there are requests that are not known to be begun.
-    pub(crate) fn has_unbegun(&self, now: Instant) -> bool {
-        self.note_begun_all(now);
-        self.streams.borrow().has_offered()
-    }
-
-    /// Returns the arrival of the oldest request that is not known to be begun.
-    pub(crate) fn oldest_unbegun(&self) -> Option<Instant> {
-        let streams = self.streams.borrow();
-        streams.offered().filter_map(|(_, entry)| Some(entry.exchange.as_ref()?.arrived())).min()
-    }
-
-    /// Returns how long the worker has left a request unbegun without any progress, if that is at least
-    /// `timeout`. It is then suspect until it makes progress.
-    pub(crate) fn stalled_for(&self, now: Instant, timeout: Duration) -> Option<Duration> {
-        self.note_begun_all(now);
-        let oldest = self.streams.borrow().offered().map(|(_, entry)| entry.sent_at()).min()?;
-        let stalled = now.saturating_duration_since(oldest.max(self.progress_at.get()));
-        if stalled < timeout {
-            return None;
-        }
-        self.is_suspect.set(true);
-        Some(stalled)
     }
 
     /// Notes that the worker has sent, begun or passed something.
@@ -335,17 +199,6 @@ impl Link {
         unbegun
     }
 
-    /// Notes the requests that were begun and passed since the last look.
-    fn note_begun_all(&self, now: Instant) {
-        let newly = self.streams.borrow_mut().note_begun_all(&self.claims);
-        if newly.has_progress {
-            self.note_progress(now);
-        }
-        for exchange in newly.begun {
-            exchange.begun();
-        }
-    }
-
     /// Describes the streams and start credits that remain after the worker has ended all streams; `None` if
     /// there are none.
     pub(crate) fn left_over(&self, now: Instant) -> Option<String> {
@@ -369,19 +222,6 @@ impl Link {
             Ok(())
         } else {
             Err(LinkError::Unread(waiting))
-        }
-    }
-
-    /// Resumes bodies that have waited for room.
-    fn feed_starved(&self) {
-        let mut left = self.starved.borrow().len();
-        while left > 0 && self.out.borrow().has_room() {
-            left -= 1;
-            let Some(stream) = self.starved.borrow_mut().pop_front() else { return };
-            let exchange = self.streams.borrow().get(stream).and_then(|entry| entry.exchange.clone());
-            if let Some(exchange) = exchange {
-                exchange.resume_body(stream);
-            }
         }
     }
 
@@ -421,89 +261,4 @@ impl Link {
             Err(pump::LinkIoError::Io(error)) => tracing::debug!(worker = self.pid(), "Link lost: {error}"),
         }
     }
-}
-
-impl Origin for Link {
-    fn has_room(&self, stream: StreamId) -> bool {
-        let has_room = self.out.borrow().has_room();
-        if !has_room {
-            self.starved.borrow_mut().push_back(stream);
-            self.note_stall(Stall::Link);
-        }
-        has_room
-    }
-
-    fn note_stall(&self, stall: Stall) {
-        self.stalls.of(stall).increment();
-    }
-
-    fn send_data(&self, stream: StreamId, bytes: &[u8], end: bool) {
-        self.push(&FromEdge::Data { stream, bytes, end });
-    }
-
-    fn send_credit(&self, stream: StreamId, amount: u32) {
-        self.push(&FromEdge::Credit { stream, amount });
-    }
-
-    fn send_message(&self, stream: StreamId, kind: MessageKind, bytes: &[u8], end: bool) {
-        self.push(&FromEdge::Message { stream, kind, bytes, end });
-    }
-
-    fn send_close(&self, stream: StreamId, code: u16, reason: &str) {
-        self.push(&FromEdge::Close { stream, code, reason: reason.as_bytes() });
-    }
-
-    fn send_half_close(&self, stream: StreamId) {
-        self.push(&FromEdge::HalfClose { stream });
-    }
-
-    fn abandon(&self, stream: StreamId) {
-        self.end(stream, false);
-    }
-
-    fn cancel(&self, stream: StreamId) {
-        self.end(stream, true);
-    }
-
-    fn give_up(&self, stream: StreamId) -> bool {
-        let is_withdrawn = self.streams.borrow_mut().withdraw(&self.claims, stream).is_some();
-        if is_withdrawn {
-            self.restore_quota();
-            self.push(&FromEdge::Reset { stream, cancel: false });
-        }
-        is_withdrawn
-    }
-}
-
-impl Link {
-    /// Ends the edge's interest in the stream. With `cancel`, the app's task is cancelled.
-    fn end(&self, stream: StreamId, cancel: bool) {
-        {
-            let mut streams = self.streams.borrow_mut();
-            let mut is_withdrawn = || streams.withdraw(&self.claims, stream).is_some();
-            #[cfg(test)]
-            let mut is_withdrawn = || !planted::is(Planted::GoneBegun) && is_withdrawn();
-            if is_withdrawn() {
-                self.restore_quota();
-            } else {
-                let Some(entry) = streams.get_mut(stream) else { return };
-                entry.count = entry.exchange.take().and_then(|exchange| exchange.take_count());
-            }
-        }
-        // Sent even for a withdrawn request: a worker that has read it and keeps it for later can then drop
-        // it.
-        self.push(&FromEdge::Reset { stream, cancel });
-    }
-}
-
-/// Sends the meaning of a TLS info number.
-fn send_tls_info(NumberedTlsInfo { info, number, .. }: &NumberedTlsInfo, out: &mut Out) {
-    let meaning = TlsInfo {
-        version: info.version().unwrap_or(0),
-        cipher_suite: info.cipher_suite().unwrap_or(0),
-        server_certificate: info.server_certificate(),
-        client_name: info.client_name(),
-        client_certificates: info.client_certificates().iter().map(String::as_str).collect(),
-    };
-    out.push(&FromEdge::Tls { number: u16::from(number.get()), info: &meaning.to_bytes() });
 }

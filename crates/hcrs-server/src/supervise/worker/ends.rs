@@ -1,4 +1,4 @@
-//! What joins a worker with the edge: links, pipes, the pulse and the crash file.
+//! The ends of the links, pipes and sockets that join a worker with the edge.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, PipeReader, PipeWriter};
