@@ -96,6 +96,12 @@ def plain(share: Serve) -> Server:
     return share("plain.py:app", tls=True, keep_alive_timeout=30)
 
 
+@pytest.fixture(scope="module")
+def compressing(share: Serve) -> Server:
+    """One worker with the app of tests of compression, which compresses."""
+    return share("compressed.py:app", tls=True, hcrs={"compress": True}, keep_alive_timeout=30)
+
+
 @pytest.fixture
 def run(launch: Serve, tmp_path: Path) -> Serve:
     """Serves the source of an app, and waits until it serves. The test has to stop it."""
