@@ -63,6 +63,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "forwarded_prefix": {"forwarded_allow_ips": "127.0.0.1"},
     "trusted_hops": {"forwarded_allow_ips": "127.0.0.1"},
     "proxy_protocol": {"forwarded_allow_ips": "127.0.0.1"},
+    "rate_burst": {"rate": "1/s"},
+    "rate_by": {"rate": "1/s"},
+    "auth_realm": {"auth": "users"},
     "otlp_endpoint": {"trace_context": "all"},
     **{
         f"acme_{key}": {"acme_domains": "beside.example"}
