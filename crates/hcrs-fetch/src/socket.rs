@@ -29,11 +29,19 @@ impl Timed {
 }
 
 fn connect_tcp(host: &str, port: u16, until: Instant) -> io::Result<Socket> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    connect_to_one(&addresses, until)
+}
+
+/// Connects to the first of the addresses that accepts. Each has an equal share of the time that is left, so that one
+/// that is silent leaves time for the others.
+fn connect_to_one(addresses: &[SocketAddr], until: Instant) -> io::Result<Socket> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match connect_to(address, left(until)?) {
+    for (untried, &address) in (1..=addresses.len()).rev().zip(addresses) {
+        let share = left(until)? / u32::try_from(untried).unwrap_or(u32::MAX);
+        match connect_to(address, share) {
             Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
+            Err(error) => failure = late(error),
         }
     }
     Err(failure)
@@ -85,5 +93,41 @@ fn late(error: io::Error) -> io::Error {
             io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Returns a listener that accepts nothing, and what fills its backlog.
+    fn silent() -> (SocketAddr, Vec<Socket>) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..4 {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&address).unwrap_err();
+            sockets.push(socket);
+        }
+        (address.as_socket().unwrap(), sockets)
+    }
+
+    #[test]
+    fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let (silent, _sockets) = silent();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answers = listener.local_addr().unwrap();
+        let until = || Instant::now() + Duration::from_secs(2);
+        let socket = connect_to_one(&[silent, answers], until()).unwrap();
+        assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(answers));
+        let error = connect_to_one(&[silent, silent], until()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(connect_to_one(&[], until()).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -23,8 +24,9 @@ pub(super) async fn run(server: Weak<Server>, settings: Arc<UpstreamSettings>, t
     loop {
         let Some(server) = server.upgrade() else { return };
         let tls = tls.get();
-        let checking = ask(&server.url, check, &settings, tls.as_ref());
-        let outcome = tokio::time::timeout(settings.connect_timeout, checking).await;
+        let until = Instant::now() + settings.connect_timeout;
+        let checking = ask(&server.url, check, &settings, tls.as_ref(), until);
+        let outcome = tokio::time::timeout_at(until.into(), checking).await;
         server.check(&outcome.unwrap_or_else(|_| Err("its check is not answered in time".to_owned())));
         drop(server);
         tokio::time::sleep(check.interval).await;
@@ -37,9 +39,11 @@ async fn ask(
     check: &HealthCheck,
     settings: &UpstreamSettings,
     tls: Option<&UpstreamTls>,
+    until: Instant,
 ) -> Result<(), String> {
-    let connected =
-        connect(url, settings.protocol, tls, Purpose::Requests).await.map_err(|error| error.to_string())?;
+    let connected = connect(url, settings.protocol, tls, Purpose::Requests, until)
+        .await
+        .map_err(|error| error.to_string())?;
     let host = match &settings.host {
         UpstreamHost::Named(name) => name,
         UpstreamHost::Client | UpstreamHost::Upstream => &url.authority,

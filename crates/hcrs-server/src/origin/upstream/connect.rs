@@ -1,12 +1,15 @@
 //! Connections to upstreams: the socket, TLS, and the choice of the protocol.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -53,14 +56,15 @@ pub(super) enum Purpose {
     Upgrade,
 }
 
-/// Connects to an upstream.
+/// Connects to an upstream. The caller gives up at the deadline, by which each of its addresses has its share of the time.
 pub(super) async fn connect(
     url: &UpstreamUrl,
     protocol: UpstreamProtocol,
     tls: Option<&UpstreamTls>,
     purpose: Purpose,
+    until: Instant,
 ) -> Result<Connected, ConnectError> {
-    let (transport, negotiated) = open(url, tls, purpose).await?;
+    let (transport, negotiated) = open(url, tls, purpose, until).await?;
     let is_h2 = purpose == Purpose::Requests
         && match protocol {
             UpstreamProtocol::Http1 => false,
@@ -97,6 +101,7 @@ async fn open(
     url: &UpstreamUrl,
     tls: Option<&UpstreamTls>,
     purpose: Purpose,
+    until: Instant,
 ) -> Result<(Transport, bool), ConnectError> {
     let (host, port) = match &url.address {
         UpstreamAddress::Tcp { host, port } => (host, *port),
@@ -105,7 +110,8 @@ async fn open(
             return Ok((Transport::Unix(socket), false));
         }
     };
-    let socket = TcpStream::connect((host.as_str(), port)).await.map_err(ConnectError::Socket)?;
+    let addresses: Vec<_> = lookup_host((host.as_str(), port)).await.map_err(ConnectError::Socket)?.collect();
+    let socket = connect_to_one(&addresses, until).await.map_err(ConnectError::Socket)?;
     socket.set_nodelay(true).map_err(ConnectError::Socket)?;
     let Some(tls) = tls.filter(|_| url.is_tls) else { return Ok((Transport::Tcp(socket), false)) };
     let name =
@@ -120,6 +126,22 @@ async fn open(
     Ok((Transport::Tls(Box::new(socket)), is_h2))
 }
 
+/// Connects to the first of the addresses that accepts. Each has an equal share of the time that is left, so that one
+/// that is silent leaves time for the others.
+async fn connect_to_one(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for (untried, address) in (1..=addresses.len()).rev().zip(addresses) {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(untried).unwrap_or(u32::MAX);
+        failure = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "it does not accept connections in time"),
+        };
+    }
+    Err(failure)
+}
+
 /// Runs the tasks of HTTP/2 on this thread.
 #[derive(Debug, Clone, Copy)]
 struct LocalExecutor;
@@ -129,5 +151,43 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
         spawn_local(async move {
             task.await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// Returns a listener that accepts nothing, and what fills its backlog.
+    fn silent() -> (SocketAddr, Vec<Socket>) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..4 {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&address).unwrap_err();
+            sockets.push(socket);
+        }
+        (address.as_socket().unwrap(), sockets)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let (silent, _sockets) = silent();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let answers = listener.local_addr().unwrap();
+        let until = || Instant::now() + Duration::from_secs(2);
+        let socket = connect_to_one(&[silent, answers], until()).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), answers);
+        let error = connect_to_one(&[silent, silent], until()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(connect_to_one(&[], until()).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

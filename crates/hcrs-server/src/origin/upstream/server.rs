@@ -331,7 +331,7 @@ impl Server {
             return Ok(Lease::Http1(connection, slot));
         }
         // Apart from the task of the request, which is moved and would have room for the handshakes.
-        let connecting = Box::pin(connect(&self.url, settings.protocol, tls, demand.purpose));
+        let connecting = Box::pin(connect(&self.url, settings.protocol, tls, demand.purpose, until));
         let connected =
             tokio::time::timeout_at(until.into(), connecting).await.map_err(|_| NoLease::Late)??;
         let lease = match connected {
